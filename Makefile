@@ -1,11 +1,11 @@
-# Thin names over scripts/, whose files say what they do. All but clean first set up what is missing.
+# Names for the scripts in scripts/, which document themselves. All targets except clean first install what is missing.
 .PHONY: setup demo start test test-ship check audit bench format docs clean
 
 # Debian packages, .venv, demo models.
 setup:
 	@scripts/setup
 
-# A real agent does a real job of each of the six services, and their receipts verify offline.
+# Runs a real job of each of the six services with a real agent, and verifies the receipts offline.
 demo:
 	@scripts/demo
 
@@ -13,34 +13,34 @@ demo:
 start: setup
 	@.venv/bin/aitbc-agent start
 
-# What a change needs.
+# The tests that a change needs.
 test:
 	@scripts/test
 
-# The image, the service, the wheel, and every block of the guides.
+# The tests of the image, the service, the wheel, and every code block in the guides.
 test-ship:
 	@scripts/test --ship
 
-# Style, format, types, who may import whom.
+# Style, format, types and import rules.
 check:
 	@scripts/check
 
-# Whether there are advisories about the installed packages. Needs the network.
+# Checks for advisories about the installed packages. Needs the network.
 audit:
 	@scripts/audit
 
-# How fast it is on this machine.
+# Benchmarks on this machine.
 bench:
 	@scripts/bench
 
-# Formats, and mends what ruff can mend by itself.
+# Formats the code and applies automatic fixes.
 format:
 	@scripts/format
 
-# Writes what is generated from the code, and builds the documentation site into build/site.
+# Writes the pages and files that are generated from the code, and builds the documentation site into build/site.
 docs: setup
 	@scripts/docs
 
-# Removes what was built; models, data and settings stay.
+# Deletes build results, but not models, data and settings.
 clean:
 	@scripts/clean

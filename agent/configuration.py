@@ -1,7 +1,7 @@
-"""Finds and reads the files that come with the program (the catalogue of models, units for systemd), and what an owner adds.
+"""Finds and reads the shipped files (the catalogue of models, units for systemd) and those that an owner adds.
 
-The shipped ones lie in `agent/configs` and `agent/systemd` of an installed package, and in the directories of these names of
-a checkout; the owner's lie in the data directory.
+The shipped files are in `agent/configs` and `agent/systemd` of an installed package, or in `configs` and `systemd` of a checkout.
+The owner's are in the data directory.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from agent.core.machine.catalogue import CatalogueEntry, parse_catalogue
 
 
 def configuration_directory() -> Path:
-    """Where the shipped configuration lies. Raises `ConfigurationError` if the installation is incomplete."""
+    """Return the directory of the shipped configuration. Raises `ConfigurationError` if the installation is incomplete."""
     return _shipped("configs", "models.toml")
 
 
 def units_directory() -> Path:
-    """Where the shipped units for systemd lie. Raises `ConfigurationError` if the installation is incomplete."""
+    """Return the directory of the shipped systemd units. Raises `ConfigurationError` if the installation is incomplete."""
     return _shipped("systemd", "aitbc-agent.service")
 
 
@@ -30,7 +30,7 @@ def _shipped(name: str, file: str) -> Path:
     for directory in (package / name, package.parent / name):
         if (directory / file).is_file():
             return directory
-    raise ConfigurationError(f"{file} is missing from this installation; install aitbc-agent again.")
+    raise ConfigurationError(f"{file} is missing from this installation. Install aitbc-agent again.")
 
 
 @cache
@@ -46,21 +46,20 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def owners_catalogue_file(data_dir: Path) -> Path:
-    """Where an owner's own models are described."""
+    """Return the path of the catalogue of an owner's own models."""
     return data_dir / "models.toml"
 
 
 def load_owners_catalogue(data_dir: Path) -> dict[str, CatalogueEntry]:
-    """The owner's own models; none if the file is not there. Raises `ConfigurationError`."""
+    """Read the owner's own models; none if the file does not exist. Raises `ConfigurationError`."""
     path = owners_catalogue_file(data_dir)
     return parse_catalogue(_read_document(path), str(path)) if path.exists() else {}
 
 
 def load_catalogue(data_dir: Path | None = None) -> dict[str, CatalogueEntry]:
-    """The models that jobs may name, by name: those shipped and, in their place or beside them, the owner's.
+    """Return the models that jobs may use, by name: the shipped ones, and the owner's, which replace those of the same name.
 
-    The shipped file is read once in the life of the process; every caller gets a dictionary of its own. Raises
-    `ConfigurationError`.
+    The shipped file is read once per process; every caller gets a dictionary of its own. Raises `ConfigurationError`.
     """
     shipped = _read_catalogue(configuration_directory() / "models.toml")
     return {**shipped, **({} if data_dir is None else load_owners_catalogue(data_dir))}

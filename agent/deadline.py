@@ -1,7 +1,7 @@
-"""Calls that may block for ever, given a time limit.
+"""Applies a time limit to blocking calls.
 
-Drivers, name servers and third parties' probes can hang inside a system call that nothing interrupts. asyncio's own
-threads would then keep the program from ending, so each such call gets a daemon thread of its own.
+Drivers, name servers and third parties' probes can hang in an uninterruptible system call. asyncio's own threads would then prevent
+the program from exiting, so each such call runs in a daemon thread of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 async def call_within(seconds: float, function: Callable[[], _T], *, name: str) -> _T:
     """Run the blocking `function` in a thread called `name` and return what it returns, or raise what it raises.
 
-    Raises `TimeoutError` after `seconds`; the thread is then left behind, and what it returns is dropped.
+    Raises `TimeoutError` after `seconds`; the thread is then abandoned and its result discarded.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
@@ -36,7 +36,7 @@ async def call_within(seconds: float, function: Callable[[], _T], *, name: str) 
             outcome: tuple[_T | None, BaseException | None] = (function(), None)
         except BaseException as error:  # noqa: BLE001 - it is raised in the caller
             outcome = (None, error)
-        with suppress(RuntimeError):  # the loop has closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop has closed
             loop.call_soon_threadsafe(settle, *outcome)
 
     threading.Thread(target=work, name=name, daemon=True).start()

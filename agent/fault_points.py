@@ -1,14 +1,14 @@
-"""Named points at which a test can make this process fail: die, stop, stall, raise an error, find its disk full.
+"""Named points at which a test can make this process fail: end, stop, stall, raise an error, or find its disk full.
 
-They are off unless the environment variable `AITBC_FAULT_POINTS` names a file when the process starts; then passing a point
-costs one comparison. The file is the plan. It is read again whenever it changes, so that a campaign can plan the next
-fault while the process works. Each line of it is
+They are disabled unless the environment variable `AITBC_FAULT_POINTS` names a file when the process starts. A disabled point costs
+one comparison. The file is the plan. It is read again whenever it changes, so that a campaign can plan the next fault while the
+process runs. Each line has the form
 
     POINT[:DETAIL] ACTION[=SECONDS] [COUNT]
 
-and means: when the point is passed for the COUNTth time (default: the first) since the plan was read, do ACTION, once. With
-`*` as COUNT it is done every time. DETAIL narrows a point down, for example to one kind of transaction. What was done is
-appended to `FILE.done`, one line each, before it is done. See `docs/explanation/reliability.md`.
+When the point is passed for the COUNTth time (default: the first) since the plan was read, ACTION is performed once; with `*` as
+COUNT, every time. DETAIL restricts a point, for example to one kind of transaction. Before each action, a line is appended to
+`FILE.done`. See `docs/explanation/reliability.md`.
 """
 
 from __future__ import annotations
@@ -27,48 +27,48 @@ from typing import Final
 VARIABLE: Final = "AITBC_FAULT_POINTS"
 
 POINTS: Final = {
-    "database.before_commit": "a transaction of the coordinator has done its work; DETAIL is the function's name",
-    "database.after_commit": "it is durable, and nobody has an answer yet; DETAIL as before",
-    "artifact.writing": "a piece of a file is about to be written",
+    "database.before_commit": "a transaction of the coordinator is about to commit; DETAIL is the function's name",
+    "database.after_commit": "the transaction is durable, and no caller has its result yet; DETAIL as before",
+    "artifact.writing": "a chunk of a file is about to be written",
     "artifact.received": "a file is complete and synced under its temporary name",
-    "artifact.stored": "a file has its final name, and no row yet",
-    "upload.writing": "a piece of a resumable upload is about to be written",
-    "upload.synced": "a part of a resumable upload is on disk, and its row does not say so yet",
-    "log.signed": "a checkpoint is in the database, and not in its file",
+    "artifact.stored": "a file has its final name, but no row yet",
+    "upload.writing": "a chunk of a resumable upload is about to be written",
+    "upload.synced": "a part of a resumable upload is on disk, but not recorded in its row yet",
+    "log.signed": "a checkpoint is in the database, but not in its file",
     "log.publishing": "the checkpoint's file is written under its temporary name",
-    "webhook.claimed": "the attempt to send a message is counted, and nothing is sent yet",
-    "webhook.answered": "the receiver has answered, and that is not recorded yet",
+    "webhook.claimed": "the attempt to send a message is counted, but nothing is sent yet",
+    "webhook.answered": "the receiver has responded, but the response is not recorded yet",
     "miner.lease_received": "a lease has arrived",
     "miner.inputs_fetched": "all inputs of the job are on the miner's disk",
     "miner.run_finished": "the runner has returned its results",
-    "miner.signed": "the statement is signed, and only in memory",
-    "outbox.before_commit": "a transaction of the outbox has done its work; DETAIL is put, mark_uploaded, replace or remove",
-    "outbox.after_commit": "it is durable; DETAIL as before",
-    "miner.uploaded": "the coordinator has stored an output file, and the outbox does not know",
-    "miner.delivered": "the coordinator has answered to a result or a failure",
-    "miner.acknowledged": "that answer was final, and the outbox still has the entry",
-    "miner.removed": "the entry is gone, and its files are not",
+    "miner.signed": "the statement is signed, but only in memory",
+    "outbox.before_commit": "a transaction of the outbox is about to commit; DETAIL is put, mark_uploaded, replace or remove",
+    "outbox.after_commit": "the transaction is durable; DETAIL as before",
+    "miner.uploaded": "the coordinator has stored an output file, but the outbox has not recorded it",
+    "miner.delivered": "the coordinator has responded to a result or a failure",
+    "miner.acknowledged": "the response is final, and the outbox still has the entry",
+    "miner.removed": "the entry is deleted, but its files are not",
 }
-"""Every point, with what is true when it is passed."""
+"""Every point, and the state of the process when it is passed."""
 
 
 class InjectedFault(Exception):
-    """The error that a plan asked for."""
+    """The error that a plan requests."""
 
 
 class Action(StrEnum):
-    """What happens at a point."""
+    """The action at a point."""
 
     KILL = "kill"
     """This process gets SIGKILL."""
     STOP = "stop"
-    """This process gets SIGSTOP; somebody else must let it go on."""
+    """This process gets SIGSTOP; another process must continue it."""
     RAISE = "raise"
     """`InjectedFault` is raised."""
     DELAY = "delay"
-    """The thread sleeps for so many seconds."""
+    """The thread sleeps for SECONDS."""
     DISK_FULL = "disk_full"
-    """The error is raised that a full disk would cause at this place."""
+    """The error that a full disk would cause at this point is raised."""
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def _no_space() -> BaseException:
 
 
 class _Plan:
-    """The plan in a file, and how often each of its points has been passed. Any thread may use it."""
+    """The plan in a file, with a count of how often each point was passed. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -130,12 +130,12 @@ class _Plan:
 
 
 def parse(line: str) -> _Fault:
-    """One line of a plan. Raises `ValueError`."""
-    where, what, *count = line.split()
-    point, _, detail = where.partition(":")
+    """Parse one line of a plan. Raises `ValueError`."""
+    location, act, *count = line.split()
+    point, _, detail = location.partition(":")
     if point not in POINTS:
-        raise ValueError(f"{point} is not a fault point; these are: {', '.join(POINTS)}.")
-    action, _, seconds = what.partition("=")
+        raise ValueError(f"{point} is not a fault point. The fault points are: {', '.join(POINTS)}.")
+    action, _, seconds = act.partition("=")
     times = count[0] if count else "1"
     return _Fault(point, detail, Action(action), float(seconds or 0), None if times == "*" else int(times))
 
@@ -158,14 +158,14 @@ _plan = _Plan(Path(os.environ[VARIABLE])) if VARIABLE in os.environ else None
 
 
 def reach(point: str, detail: str = "", *, full: Callable[[], BaseException] = _no_space) -> None:
-    """Pass a point. Without a plan nothing happens.
+    """Pass a point. Does nothing without a plan.
 
-    `full` makes the error that a full disk causes at this place (default: `OSError` with ENOSPC).
+    `full` creates the error that a full disk causes at this point (default: `OSError` with ENOSPC).
     """
     if _plan is not None:
         _plan.reach(point, detail, full)
 
 
 def armed() -> bool:
-    """Whether this process follows a plan at all."""
+    """Return whether this process follows a plan."""
     return _plan is not None

@@ -1,4 +1,4 @@
-"""What the coordinator and the miner metric of themselves, as Prometheus reads it.
+"""The metrics of the coordinator and the miner in Prometheus' format.
 
 A metric is declared once, with its meaning; dashboards, alerts and docs/reference/metrics.md are checked against the declarations. Each
 program has a registry of its own, because an agent on one machine is both.
@@ -25,19 +25,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST
-# Since when a counter counts is known from the process' start: a second series for each would only cost room.
+# The start of a counter equals the start of the process, so a second series for each counter would only cost space.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives it no types
 
 Labels: TypeAlias = tuple[str, ...]
 Values: TypeAlias = Mapping[Labels, float]
-"""Values by the words of their labels; one without labels stands under ()."""
+"""Values by their label values; the key of a metric without labels is ()."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric. Its name follows Prometheus' conventions: unit last, `_total` for counters.
 
-    `read` ones are looked up when somebody asks; the others count while the program works.
+    A metric with `read` is read on request; the others are updated while the program runs.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Metric:
 
 
 class Meter:
-    """Counts and times what happens. Safe in threads; a call takes about a microsecond."""
+    """Updates the metrics of one program. Thread-safe; a call takes about a microsecond."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = {metric.name: metric for metric in metrics}
@@ -63,11 +63,11 @@ class Meter:
         cast("Counter", self._child(metric.name, labels)).inc(amount)
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """Note a value in a histogram."""
+        """Record a value in a histogram."""
         cast("Histogram", self._child(metric.name, labels)).observe(value)
 
     def text(self, read: Mapping[Metric, Values]) -> bytes:
-        """All of it in Prometheus' text format, with the values of those metrics that are read now."""
+        """Return all metrics in Prometheus' text format; `read` has the values of those that are read on request."""
         families = [_read_family(metric, values) for metric, values in read.items()]
         return generate_latest(_Families([*self._registry.collect(), *families]))
 
@@ -99,12 +99,12 @@ def _read_family(metric: Metric, values: Values) -> Family:
 
 
 class _Families(CollectorRegistry):
-    """What has been collected, as what writes it out wants it."""
+    """Passes collected metrics to the library's text writer."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         super().__init__()
         self._collected = tuple(families)
 
     def collect(self) -> Iterable[Family]:
-        """All of it."""
+        """Return the collected metrics."""
         return self._collected

@@ -1,7 +1,7 @@
-"""Connections to hosts that strangers have named: a job's inputs, a client's webhooks.
+"""Connects to hosts that strangers choose: a job's inputs, a client's webhooks.
 
-A host's name is resolved once; every address is checked, and the connection goes to a checked address, so that an answer
-which changes a moment later has no effect. TLS is still verified against the name.
+A host name is resolved once, every address is checked, and the connection goes to a checked address, so that a DNS answer that
+changes in the meantime has no effect. TLS is still verified against the name.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from agent.core.values.addresses import is_address, may_connect
 from agent.deadline import call_within
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The IP addresses of a host for a port, best first. Raises `socket.gaierror`, or `TimeoutError`."""
+"""Returns the IP addresses of a host for a port, best first. Raises `socket.gaierror` or `TimeoutError`."""
 
 _RESOLVE_SECONDS: Final = 10.0
 _MAX_ADDRESSES: Final = 4
-"""How many addresses of one host are tried: IPv4 and IPv6, each with one spare."""
+"""Number of addresses of one host to try: IPv4 and IPv6, each with one spare."""
 
 _log = structlog.get_logger(__name__)
 
 
 class HostError(Exception):
-    """A host cannot be connected to. The messages name it, but not its addresses, which would show strangers our network."""
+    """A connection to a host is impossible. Messages contain its name, but not its addresses, which would reveal our network."""
 
 
 class HostRefused(HostError):
@@ -39,16 +39,16 @@ class HostRefused(HostError):
 
 
 class HostUnknown(HostError):
-    """There is no such host."""
+    """The host does not exist."""
 
 
 class LookupFailed(HostError):
-    """The host's name could not be looked up now."""
+    """The host's name cannot be resolved at present."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How hosts are found and reached. Tests put a network of their own here; the checks stay the same."""
+    """How hosts are resolved and connected to. Tests substitute a network of their own; the checks remain the same."""
 
     resolve: Resolver
     backend: httpcore.AsyncNetworkBackend
@@ -56,7 +56,7 @@ class Network:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were checked, whatever name the URL has. Raises `HostError`."""
+    """Connects only to checked addresses, regardless of the name in the URL. Raises `HostError`."""
 
     def __init__(self, network: Network, *, allow_private: bool) -> None:
         self._network = network
@@ -70,7 +70,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address that answers."""
+        """Connect to the first address that accepts the connection."""
         failure: Exception = httpcore.ConnectError("the host has no address")
         for address in (await self._checked_addresses(host, port))[:_MAX_ADDRESSES]:
             try:
@@ -103,16 +103,16 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:
-    """Ask the system's resolver, whose order suits the machine's network."""
-    found = await call_within(
+    """Query the system's resolver, whose order suits the machine's network."""
+    entries = await call_within(
         _RESOLVE_SECONDS,
         lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
         name="resolve-host",
     )
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 @cache
 def internet() -> Network:
-    """The network that this machine is in."""
+    """Return the network of this machine."""
     return Network(resolve=_resolve, backend=httpcore.AnyIOBackend(), tls=httpx.create_ssl_context())

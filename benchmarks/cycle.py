@@ -2,13 +2,13 @@
 
     .venv/bin/python benchmarks/cycle.py [--cycles 2000] [--rounds 3] [--concurrency 32] [--json]
 
-Starts a real `aitbc-agent coordinator` with an empty data directory, a scripted miner in a process of its own that speaks
-the real protocol over its WebSocket (`measuring/miner.py`), and drives both with as many clients as `--concurrency` says.
-A cycle is: `POST /v1/jobs`; the lease comes to the miner; the miner signs a result and sends it; once it was taken, the
-client fetches the status, which must say completed, and the receipt. Clients, miner and coordinator share the machine, so
-the processor time of each is shown, and so is the disk's own speed in the same run (a 4 KiB write with fdatasync), since
-every submission, claim and result waits for the disk. Afterwards all jobs must be there, completed, and the receipts and
-results of a sample verify offline. The rate is the median of the rounds; exits with 1 if anything was lost.
+Starts a real `aitbc-agent coordinator` with an empty data directory, and in a process of its own a scripted miner that uses the
+real protocol over its WebSocket (`measuring/miner.py`), with `--concurrency` clients. One cycle: the client sends `POST /v1/jobs`;
+the miner receives the lease, signs a result and sends it; when the result is accepted, the client requests the status, which must be
+completed, and the receipt. Clients, miner and coordinator share the machine, so the output shows the processor time of each. It also
+shows the disk's speed during the run (a 4 KiB write with fdatasync), since every submission, claim and result waits for the disk.
+Afterwards all jobs must be completed, and the receipts and results of a sample must verify offline. The rate is the median of the
+rounds. The exit status is 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ SUBMISSION = json.dumps(JOB).encode()
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """CLOCK_MONOTONIC in nanoseconds at each step of one job, in its clients' and its miner's processes."""
+    """CLOCK_MONOTONIC in nanoseconds at each step of one job, in the processes of its client and its miner."""
 
     job_id: str
     sent: int
     submitted: int
     leased: int
     delivered: int
-    taken: int
-    looked: int
+    accepted: int
+    requested: int
     status: int
     receipt: int
 
     def milliseconds(self) -> dict[str, float]:
-        """How long each step took. The claim counts from the submission's being sent."""
+        """Return the duration of each step. The claim is measured from the sending of the submission."""
         steps = {
             "submit": self.submitted - self.sent,
             "claim": self.leased - self.sent,
-            "result": self.taken - self.delivered,
-            "status": self.status - self.looked,
+            "result": self.accepted - self.delivered,
+            "status": self.status - self.requested,
             "receipt": self.receipt - self.status,
             "whole": self.receipt - self.sent,
         }
@@ -80,42 +80,42 @@ class Cycle:
 
 
 class Miner:
-    """The scripted miner's process, and what it says of each job."""
+    """The scripted miner's process and its reports."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self._stopping = False
-        self._said: dict[str, asyncio.Future[tuple[int, int, int]]] = {}
+        self._reports: dict[str, asyncio.Future[tuple[int, int, int]]] = {}
         self._reader = asyncio.create_task(self._read(), name="miner-output")
 
     @classmethod
     async def start(cls, url: str, slots: int) -> Miner:
-        """Start it; it registers by itself."""
+        """Start the process, which registers the miner."""
         command = (sys.executable, "-m", "measuring.miner", url, str(slots))
         return cls(await asyncio.create_subprocess_exec(*command, cwd=HERE, stdout=subprocess.PIPE))
 
-    async def taken(self, job_id: str) -> tuple[int, int, int]:
-        """When the job's lease came, its result was sent, and was taken."""
+    async def accepted(self, job_id: str) -> tuple[int, int, int]:
+        """Return when the job's lease arrived, its result was sent, and the result was accepted."""
         async with asyncio.timeout(LIMIT_SECONDS):
             times = await self._about(job_id)
-        del self._said[job_id]
+        del self._reports[job_id]
         return times
 
     def _about(self, job_id: str) -> asyncio.Future[tuple[int, int, int]]:
-        if job_id not in self._said:
-            self._said[job_id] = asyncio.get_running_loop().create_future()
-        return self._said[job_id]
+        if job_id not in self._reports:
+            self._reports[job_id] = asyncio.get_running_loop().create_future()
+        return self._reports[job_id]
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
-            job_id, leased, delivered, taken = line.decode().split()
-            self._about(job_id).set_result((int(leased), int(delivered), int(taken)))
+            job_id, leased, delivered, accepted = line.decode().split()
+            self._about(job_id).set_result((int(leased), int(delivered), int(accepted)))
         if not self._stopping:
             sys.exit("The miner's process has ended.")
 
     async def stop(self) -> None:
-        """End it."""
+        """End the process."""
         self._stopping = True
         if self.process.returncode is None:
             self.process.terminate()
@@ -124,28 +124,28 @@ class Miner:
 
 
 async def one_cycle(connection: Connection, miner: Miner) -> Cycle:
-    """Carry one job from its submission to its receipt. Exits if an answer is not what it must be."""
+    """Process one job from its submission to its receipt. Exits if a response is wrong."""
     sent = time.monotonic_ns()
     status, body = await connection.request("POST", "/v1/jobs", SUBMISSION)
     submitted = time.monotonic_ns()
     if status != 201:
         sys.exit(f"A submission was answered {status}: {body.decode()}")
     job_id = json.loads(body)["job_id"]
-    leased, delivered, taken = await miner.taken(job_id)
-    looked = time.monotonic_ns()
+    leased, delivered, accepted = await miner.accepted(job_id)
+    requested = time.monotonic_ns()
     status, body = await connection.request("GET", f"/v1/jobs/{job_id}")
-    said = time.monotonic_ns()
+    completed = time.monotonic_ns()
     if status != 200 or b'"completed"' not in body:
         sys.exit(f"The status of a finished job was answered {status}: {body.decode()}")
     status, body = await connection.request("GET", f"/v1/receipts/{job_id}")
     if status != 200:
         sys.exit(f"A receipt was answered {status}: {body.decode()}")
     receipt = time.monotonic_ns()
-    return Cycle(job_id, sent, submitted, leased, delivered, taken, looked, said, receipt)
+    return Cycle(job_id, sent, submitted, leased, delivered, accepted, requested, completed, receipt)
 
 
 async def many_cycles(connections: Sequence[Connection], miner: Miner, count: int) -> list[Cycle]:
-    """`count` cycles, one after the other on each connection."""
+    """Run `count` cycles, one after the other on each connection."""
     left = iter(range(count))
     done: list[Cycle] = []
 
@@ -158,7 +158,7 @@ async def many_cycles(connections: Sequence[Connection], miner: Miner, count: in
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What has been used up so far: seconds of the clock and of processors, commits and writes of the database."""
+    """Resources used so far: elapsed and processor seconds, commits and writes of the database."""
 
     clock: float
     processors: dict[str, float]
@@ -167,7 +167,7 @@ class Spent:
 
     @classmethod
     async def now(cls, agent: Running, miner: Miner) -> Spent:
-        """Ask the processes."""
+        """Read the figures from the processes."""
         admin = await Connection.open(agent.url, agent.content["admin_key"])
         database = (await admin.json("GET", "/v1/admin/overview"))["database"]
         admin.close()
@@ -181,7 +181,7 @@ class Spent:
 
 
 def round_figures(before: Spent, after: Spent, cycles: int) -> dict[str, Any]:
-    """What one round has cost."""
+    """The cost of one round."""
     seconds = after.clock - before.clock
     commits, writes = after.commits - before.commits, after.writes - before.writes
     return {
@@ -196,7 +196,7 @@ def round_figures(before: Spent, after: Spent, cycles: int) -> dict[str, Any]:
 
 
 async def check(client: Connection, log_key: str, cycles: Sequence[Cycle]) -> dict[str, int]:
-    """Nothing was lost, and what a sample of the receipts says can be proven. Exits where it cannot."""
+    """Check that no job was lost, and verify a sample of the receipts. Exits otherwise."""
     total = (await client.json("GET", "/v1/jobs?status=completed&limit=1"))["total"]
     if total != len(cycles):
         sys.exit(f"{len(cycles)} jobs were submitted, but {total} are completed.")
@@ -209,7 +209,7 @@ async def check(client: Connection, log_key: str, cycles: Sequence[Cycle]) -> di
 
 
 def latencies(cycles: Sequence[Cycle]) -> dict[str, dict[str, float]]:
-    """Milliseconds of each step: the median and what 95 and 99 of a hundred stay below."""
+    """Return the median, the 95th and the 99th percentile of each step in milliseconds."""
     steps = [cycle.milliseconds() for cycle in cycles]
     found = {}
     for name in steps[0]:
@@ -219,7 +219,7 @@ def latencies(cycles: Sequence[Cycle]) -> dict[str, dict[str, float]]:
 
 
 async def measure(folder: Path, agent: Running, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of a run."""
+    """Return all figures of a run."""
     clients = [
         await Connection.open(agent.url, agent.content["client_key"]) for _ in range(options.concurrency)
     ]
@@ -250,7 +250,7 @@ async def measure(folder: Path, agent: Running, options: argparse.Namespace) -> 
 
 
 def show(figures: dict[str, Any]) -> None:
-    """A table for people."""
+    """Print a table."""
     print(
         f"cycles per second    {figures['cycles_per_second']:g} (median of {len(figures['rounds'])} rounds)"
     )
@@ -274,9 +274,9 @@ def show(figures: dict[str, Any]) -> None:
 def main() -> None:
     """Measure and print a table; with --json one JSON object."""
     parser = argparse.ArgumentParser(description="Measure complete signed cycles per second.")
-    parser.add_argument("--cycles", type=int, default=2000, help="of each round")
+    parser.add_argument("--cycles", type=int, default=2000, help="per round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--concurrency", type=int, default=32, help="clients at the same time")
+    parser.add_argument("--concurrency", type=int, default=32, help="concurrent clients")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -1,13 +1,14 @@
-"""What gets slower while a coordinator's database grows: lists, statistics, submissions and claims at 1,000 and 1,000,000 jobs.
+"""Effect of a growing database on the coordinator's speed: lists, statistics, submissions and claims at 1,000 and 1,000,000 jobs.
 
     .venv/bin/python benchmarks/growth.py [--sizes 1000 1000000] [--repeat 50] [--plot docs/images/growth.svg] [--json]
 
-For each size a real database is filled in bulk with a past of so many jobs (`measuring/history.py`), a real
-`aitbc-agent coordinator` serves it, and each call is made again and again on one connection, one at a time: the figure is
-what the fastest tenth of them stays below, since the others tell what else the machine was doing. Then as many jobs as a fifth of the past, but at least 1,000, are put into the queue, and what meets a queue is
-measured again. Claims are timed in the process of the benchmark, as the dispatcher makes them, and undone. The sizes are
-measured one after the other on the same machine, so their ratio is what counts: exits with 1 if a call takes more than
-twice as long in the largest database as in the smallest, unless the difference is below half a millisecond.
+For each size, fills a real database in bulk with a history of so many jobs (`measuring/history.py`), starts a real
+`aitbc-agent coordinator` on it, and repeats each request on one connection, one at a time. The figure is the tenth percentile, since
+slower requests reflect the other load of the machine. Then the queue is filled with a fifth as many jobs, at least 1,000, and the
+requests that involve the queue are measured again. Claims are timed in the process of the benchmark, as the dispatcher makes them,
+and rolled back. The sizes are measured one after the other on the same machine, so that their ratio is meaningful. The exit status is
+1 if a request takes more than twice as long in the largest database as in the smallest and the difference is at least half a
+millisecond.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
+from agent.settings import CoordinatorSettings
 
 LIMIT = 2.0
 NOISE_MILLISECONDS = 0.5
@@ -73,12 +75,12 @@ QUEUE_CALLS = {"long queue: list, status": "/v1/jobs?status=submitted", "long qu
 
 
 def undisturbed(times: list[float]) -> float:
-    """What the fastest tenth stays below."""
+    """Return the tenth percentile."""
     return statistics.quantiles(times, n=10, method="inclusive")[0]
 
 
 async def timed(connection: HttpConnection, method: str, path: str, repeat: int, body: bytes = b"") -> float:
-    """Milliseconds of a call. Raises `ValueError` if it is not answered well."""
+    """Return the duration of a request in milliseconds. Raises `ValueError` if it fails."""
     times = []
     for number in range(WARM_UP + repeat):
         before = time.perf_counter()
@@ -91,7 +93,7 @@ async def timed(connection: HttpConnection, method: str, path: str, repeat: int,
 
 
 async def calls(agent: Running, paths: dict[str, str], key: str, repeat: int, **names: str) -> Figures:
-    """The figures of some GET calls; those that this coordinator does not have are left out."""
+    """Return the figures of GET requests, without those that this coordinator does not support."""
     found = {}
     for name, path in paths.items():
         connection = await HttpConnection.open(agent.url, agent.content[key])
@@ -103,7 +105,7 @@ async def calls(agent: Running, paths: dict[str, str], key: str, repeat: int, **
 
 
 async def submissions(agent: Running, repeat: int) -> float:
-    """Milliseconds of a submission that nobody takes."""
+    """Return the duration in milliseconds of a submission that no miner claims."""
     connection = await HttpConnection.open(agent.url, agent.content["client_key"])
     milliseconds = await timed(connection, "POST", "/v1/jobs", repeat, cycle.SUBMISSION)
     connection.close()
@@ -111,7 +113,7 @@ async def submissions(agent: Running, repeat: int) -> float:
 
 
 async def cycles(agent: Running, repeat: int) -> Figures:
-    """The steps of one complete cycle after the other, with a miner over its WebSocket."""
+    """Measure the steps of complete cycles, one after the other, with a miner on its WebSocket."""
     connection = await HttpConnection.open(agent.url, agent.content["client_key"])
     miner = await cycle.Miner.start(agent.url, SLOTS)
     try:
@@ -123,19 +125,19 @@ async def cycles(agent: Running, repeat: int) -> Figures:
 
 
 class Undone(Exception):
-    """Carries how long a claim took."""
+    """Rolls the claim back and passes on its duration."""
 
 
 async def claims(path: Path, repeat: int) -> float:
-    """Milliseconds of a claim for one miner with free slots, without its commit."""
+    """Return the duration in milliseconds of a claim for one miner with free slots, without its commit."""
     candidate = candidate_of("miner_measured", 1, SLOTS, capabilities(SLOTS))
 
     def claim(connection: Connection) -> None:
         before = time.perf_counter()
-        given, _ = dispatch.claim(connection, [candidate], time.time(), 60)
+        given, _ = dispatch.claim(connection, [candidate], time.time(), CoordinatorSettings())
         took = (time.perf_counter() - before) * 1000
         if not given:
-            sys.exit("A claim found nothing, though jobs wait.")
+            sys.exit("A claim found no job although the queue is not empty.")
         raise Undone(took)
 
     database = SQLiteDatabase(path)
@@ -151,11 +153,11 @@ async def claims(path: Path, repeat: int) -> float:
 
 
 def measure(folder: Path, size: int, repeat: int) -> Figures:
-    """All figures of a database with so many jobs."""
+    """Return all figures of a database with so many jobs."""
     data = folder / "data"
     path = data / "coordinator" / "coordinator.db"
     with coordinator(data, cycle.ENVIRONMENT):
-        pass  # it makes the schema, the keys and the account
+        pass  # creates the schema, the keys and the account
     history = History(path, one(path, "SELECT account_id FROM accounts"))
     took(f"{size} jobs written", lambda: history.write_past(size))
     figures = {"claim": asyncio.run(claims(path, repeat))}
@@ -186,22 +188,22 @@ def measure(folder: Path, size: int, repeat: int) -> Figures:
 
 
 def one(path: Path, sql: str, *values: str) -> str:
-    """The first value that a query finds."""
+    """Return the first value of a query's result."""
     with sqlite3.connect(path) as database:
         value: str = database.execute(f"{sql} LIMIT 1", values).fetchone()[0]
         return value
 
 
 def took(what: str, work: Callable[[], None]) -> None:
-    """Do something and say how long it took, apart from the figures."""
+    """Print the duration of a step to standard error."""
     before = time.monotonic()
     work()
     print(f"{what} in {time.monotonic() - before:.0f} s", file=sys.stderr)
 
 
 def plot(measured: dict[int, Figures], path: Path) -> None:
-    """Milliseconds of every call, in the smallest and in the largest database."""
-    import matplotlib as mpl  # noqa: PLC0415 - only a plot needs it, and loading it takes a second
+    """Plot the duration of every request in milliseconds, in the smallest and in the largest database."""
+    import matplotlib as mpl  # noqa: PLC0415 - takes a second, and only a plot needs it
 
     mpl.use("svg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 - after its backend is chosen
@@ -210,8 +212,8 @@ def plot(measured: dict[int, Figures], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 0.27 * len(names) + 1.2), layout="constrained")
     width = 0.8 / len(measured)
     for number, (size, figures) in enumerate(measured.items()):
-        places = [place + (number - (len(measured) - 1) / 2) * width for place in range(len(names))]
-        axes.barh(places, [figures[name] for name in names], width, label=f"{size:,} jobs")
+        positions = [row + (number - (len(measured) - 1) / 2) * width for row in range(len(names))]
+        axes.barh(positions, [figures[name] for name in names], width, label=f"{size:,} jobs")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds")
@@ -226,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what grows with the number of jobs.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 1_000_000])
     parser.add_argument("--repeat", type=int, default=50)
-    parser.add_argument("--plot", type=Path, help="file for a picture")
+    parser.add_argument("--plot", type=Path, help="file for a plot")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     measured = {}

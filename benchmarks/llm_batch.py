@@ -1,10 +1,10 @@
-"""What continuous batching saves: eight requests at once, against the same eight one after the other.
+"""Benefit of continuous batching: eight concurrent requests, compared with the same eight one after the other.
 
     .venv/bin/python benchmarks/llm_batch.py [--tokens 64] [--rounds 2]
 
-Starts the runner's real child process, as a miner does, with the demo's language model, and sends it real runs over its
-socket. Both ways are measured in turns in one process, so that they see the same machine; the figure of each is its best
-round. Exits with 1 unless the eight at once take less than half the time.
+Starts the runner's real child process as a miner does, with the demo's language model, and sends it real runs over its socket. Both
+modes are measured alternately in one process, so that they run under the same conditions; the figure of each is its best round. The
+exit status is 1 unless the eight concurrent requests take less than half the time.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ class Child:
         self._connection.sendall(encode(message))
 
     def until(self, *types: str) -> Any:
-        """The next message of one of these types."""
+        """Return the next message of one of these types."""
         while True:
             message = TO_PARENT.validate_json(self._exactly(struct.unpack(">I", self._exactly(4))[0]))
             if message.type in types:
                 return message
 
     def start(self, run_id: str, parameters: dict[str, Any]) -> None:
-        """Begin a run, in directories of its own."""
+        """Start a run in directories of its own."""
         output, work = self._folder / run_id / "output", self._folder / run_id / "work"
         output.mkdir(parents=True)
         work.mkdir()
         self.send(Run(run_id=run_id, parameters=parameters, output=output, work=work, timeout_seconds=600))
 
     def done(self) -> int:
-        """Wait for the end of one run. Returns how many tokens it generated."""
+        """Wait for the end of one run. Returns the number of generated tokens."""
         message = self.until("done", "error")
         if message.type == "error":
             sys.exit(f"A run failed: {message.message}")
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def measure(folder: Path, tokens: int, rounds: int, dtype: str | None) -> dict[str, Any]:
-    """Seconds and tokens per second of both ways, after one request that warms up."""
+    """Return seconds and tokens per second of both modes, after a warm-up request."""
     child = Child(folder)
     try:
         load(child, dtype)
@@ -153,12 +153,12 @@ def load(child: Child, dtype: str | None) -> None:
 
 
 def ask(child: Child, name: str, tokens: int, count: int, *, together: bool) -> float:
-    """Seconds that so many requests take."""
+    """Return the duration of so many requests in seconds."""
     began = time.monotonic()
     generated = 0
     for number in range(count):
         prompt = f"Once upon a time there were {number + 2} friends who"
-        # Not less than all the tokens: this model's raw text does not end by itself so early.
+        # All tokens must be generated: this model's raw text does not end earlier.
         parameters = {"model": MODEL, "prompt": prompt, "raw": True, "max_tokens": tokens, "temperature": 0}
         child.start(f"{name}-{number}", parameters)
         if not together:

@@ -1,13 +1,13 @@
-"""Idle pickup: from the answer of `POST /v1/services/...` to the runner being told to start.
+"""Pickup time of an idle agent: from the response of `POST /v1/services/...` to the start command to the runner.
 
     .venv/bin/python benchmarks/pickup.py [--jobs 100]
 
-Starts a standalone agent with an empty data directory, sends one small real job after the other to the idle agent, and
-reads the time at which the miner wrote the run to its runner's process from the agent's log (`runner_run`,
-CLOCK_MONOTONIC, which all processes of a machine share). The job is a transcode of a tiny video, whose file the miner
-fetches from the coordinator first; that time is part of the figure. The claim mostly shares the submission's commit, so the
-time from sending the request is shown too: what is saved after the answer must not be lost before it. Beside it stands the disk's own speed in the same
-run (a 4 KiB write with fdatasync), since a commit waits for the disk.
+Starts a standalone agent with an empty data directory and sends it small real jobs, each while the agent is idle. The agent's log
+has the time at which the miner wrote the run to the runner's process (`runner_run`, CLOCK_MONOTONIC, which all processes of a machine
+share). The job is the transcoding of a tiny video, which the miner downloads from the coordinator first; that time is part of the
+figure. The claim usually shares the submission's commit, so the time from the sending of the request is shown too: a gain after the
+response must not be a loss before it. The output also shows the disk's speed during the run (a 4 KiB write with fdatasync), since a
+commit waits for the disk.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure(folder: Path, jobs: int) -> list[tuple[float, float]]:
-    """Milliseconds from sending the request, and from its answer, to the start, for each job."""
+    """Return for each job the milliseconds from the sending of the request, and from its response, to the start."""
     environment = {**os.environ, "AITBC_LOG__LEVEL": "debug", "AITBC_LOG__FORMAT": "json"}
     command = [str(AGENT), "start", "--data-dir", str(folder / "data"), "--port", "0"]
     agent = subprocess.Popen(
@@ -86,7 +86,7 @@ def _one(client: AITBCClient, starts: _Starts, body: dict[str, Any]) -> tuple[fl
 
 
 class _Starts:
-    """Reads the agent's log and knows when each job's run was written to its runner."""
+    """Reads from the agent's log when each job's run was written to its runner."""
 
     def __init__(self, agent: subprocess.Popen[str]) -> None:
         self._agent = agent
@@ -111,7 +111,7 @@ class _Starts:
 
 
 def make_video(folder: Path) -> Path:
-    """A tiny real video."""
+    """Create a tiny real video."""
     path = folder / "tiny.mp4"
     source = ["-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.2:rate=10", "-pix_fmt", "yuv420p"]
     subprocess.run(["ffmpeg", "-v", "error", *source, path], check=True)

@@ -1,10 +1,10 @@
-"""What isolation costs at the start of a program: /bin/true in each sandbox, beside bubblewrap as bare as it can be.
+"""Cost of isolation at the start of a program: /bin/true in each sandbox, compared with a minimal bubblewrap.
 
     .venv/bin/python benchmarks/sandbox.py [--runs 100]
 
-Each round starts all of them once, in turn, so that what else the machine does meets all alike. `bare bubblewrap` is the command line that this
-project used before it had filters and users of its own; the other rows are `runners.sandbox.Sandbox` with each setting, from granting a directory
-to its return to the agent. Root and other users have different ways, so say as whom it was run.
+Each round starts each variant once, so that other load affects all of them alike. `bare bubblewrap` is the command line that this
+project used before it had filters and separate users. The other rows are `runners.sandbox.Sandbox` with each setting, from granting
+a directory to returning it to the agent. Root and other users take different code paths, so report the user with the results.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(directory: Path, runs: int) -> dict[str, dict[str, list[float]]]:
-    """Milliseconds of each start by name: elapsed, and of processor time, which hardly depends on what else runs."""
+    """Return elapsed and processor time of each variant in milliseconds; other load hardly affects the processor time."""
     starts: dict[str, Callable[[], None]] = {"bare bubblewrap": lambda: _bare(directory)}
     for setting in ("bubblewrap", "landlock", "off"):
         tools = Tools(sandbox=setting)
@@ -78,7 +78,7 @@ def measure(directory: Path, runs: int) -> dict[str, dict[str, list[float]]]:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of those that it has waited for, sandboxes' first processes included."""
+    """Return the processor time of this process and of those that it has waited for, including the sandboxes' first processes."""
     usages = (resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

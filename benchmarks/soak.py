@@ -1,17 +1,16 @@
-"""Soak: half an hour at half the highest rate, to see that nothing grows that should not.
+"""Soak test: half an hour at half the highest rate, to detect memory and descriptors that grow with the number of jobs.
 
     .venv/bin/python benchmarks/soak.py [--minutes 30] [--rate 20] [--json]
 
-Starts a real `aitbc-agent coordinator` and a real miner, two processes, whose runner does nothing but answer (it is installed as any
-other package's would be, `measuring/soak_runner.py`), so that every job passes through the dispatcher, the link, a child
-process, the signature, the outbox, the receipt and the log. For some seconds as many jobs are kept open as help, which gives the
-highest rate; then jobs are submitted at half of it (or at `--rate`), and every ten seconds the resident memory, the open
-descriptors and the size of the database are read.
+Starts a real `aitbc-agent coordinator` and a real miner in two processes. The miner's runner is the campaign's
+(`tests/campaign/runner.py`), installed as a third-party package would be; it answers at once. Every job passes through the
+dispatcher, the link, a child process, the signature, the outbox, the receipt and the log. The first phase keeps enough jobs open to
+find the highest rate. The second phase submits jobs at half of it (or at `--rate`) and reads the resident memory, the open
+descriptors and the size of the database every ten seconds.
 
-Memory counts from the end of the first third of the run, when caches and connections have been filled; the database's page
-caches and the kept stream messages are set small, so that they are. It exits with 1 if
-the memory of the coordinator or the miner grows by 1 MB or more in 10,000 jobs (least squares), if descriptors grow, or if a job
-was lost.
+The first third of the second phase is discarded: caches and connections fill during it. The database's page caches and the stream
+history are configured small so that they fill in time. The exit status is 1 if the memory of the coordinator or the miner grows by
+1 MB or more per 10,000 jobs (least squares), if the number of descriptors grows, or if a job is lost.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,13 +36,17 @@ import uvloop
 from measuring.connection import Connection
 from measuring.disk import sync_milliseconds
 from measuring.processes import AGENT, Running, coordinator, wait_for
-from measuring.soak_runner import SERVICE, install
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from campaign import runner
+
+ENTRY_POINT = f"[aitbc.runners]\n{runner.SERVICE} = soak_runner:WorkRunner\n"
+METADATA = "Metadata-Version: 2.1\nName: soak-runner\nVersion: 1.0\n"
 SLOTS = 4
 CLIENTS = 4
 OPEN_JOBS = 32
 BACKLOG = 256
-"""Unfinished jobs at which submissions wait: what else the machine does must not make the queue grow."""
+"""Number of unfinished jobs at which submissions wait, so that other load does not make the queue grow."""
 PACE_SECONDS = 0.05
 PROBE_SECONDS = 20.0
 SAMPLE_SECONDS = 10.0
@@ -50,9 +54,9 @@ END_SECONDS = 120.0
 MEGABYTE = 1_000_000
 JOBS = 10_000
 MEGABYTES_PER_10000_JOBS = 1.0
-"""How much memory may grow; and so much at least, since a short run cannot tell less from the allocator's noise."""
+"""Allowed growth of memory; also the least allowed in a short run, where the allocator's noise hides smaller growth."""
 DESCRIPTORS = 8
-"""How many more may be open at one moment than at another: requests that are under way."""
+"""Allowed difference in open descriptors, because of requests in progress."""
 ENVIRONMENT = {
     "AITBC_COORDINATOR__OPEN_ENROLMENT": "true",
     "AITBC_COORDINATOR__LOCAL_CREDIT": "1000000000",
@@ -63,13 +67,18 @@ ENVIRONMENT = {
     "AITBC_LOG__LEVEL": "warning",
 }
 SUBMISSION = json.dumps(
-    {"name": "soak", "type": SERVICE, "parameters": {"text": "x" * 100}, "pricing": {"max_cost": "0.01"}}
+    {
+        "name": "soak",
+        "type": runner.SERVICE,
+        "parameters": {"mode": "echo", "text": "x" * 100},
+        "pricing": {"max_cost": "0.01"},
+    }
 ).encode()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was there after so many jobs: bytes of memory, open descriptors, bytes of the database with its log."""
+    """Figures after so many jobs: bytes of memory, open descriptors, bytes of the database with its log."""
 
     seconds: float
     jobs: int
@@ -82,7 +91,7 @@ class Sample:
 
 
 class Soak:
-    """Both agents under load."""
+    """The load on both agents."""
 
     def __init__(self, agent: Running, miner: Running, data_dir: Path) -> None:
         self._agent = psutil.Process(agent.process.pid)
@@ -90,21 +99,21 @@ class Soak:
         self._database = data_dir / "coordinator"
         self._url, self._key = agent.url, agent.content["client_key"]
         self._clients: list[Connection] = []
-        self._looker: Connection
+        self._observer: Connection
         self.submitted = 0
         self.samples: list[Sample] = []
 
     async def open(self) -> None:
         """Connect the clients."""
         self._clients = [await Connection.open(self._url, self._key) for _ in range(CLIENTS)]
-        self._looker = await Connection.open(self._url, self._key)
+        self._observer = await Connection.open(self._url, self._key)
 
     async def completed(self) -> int:
-        """How many jobs are."""
-        return int((await self._looker.json("GET", "/v1/jobs?status=completed&limit=1"))["total"])
+        """Return the number of completed jobs."""
+        return int((await self._observer.json("GET", "/v1/jobs?status=completed&limit=1"))["total"])
 
     async def submit(self, count: int) -> None:
-        """Submit so many jobs over all connections."""
+        """Submit `count` jobs over all connections."""
         left = iter(range(count))
 
         async def client(connection: Connection) -> None:
@@ -117,7 +126,7 @@ class Soak:
         await asyncio.gather(*(client(connection) for connection in self._clients))
 
     async def highest_rate(self, seconds: float) -> float:
-        """Jobs per second when there is always one to do."""
+        """Return the number of jobs per second while the queue is never empty."""
         await self._fill(PROBE_SECONDS / 4)
         before, began = await self.completed(), time.monotonic()
         await self._fill(seconds)
@@ -130,7 +139,7 @@ class Soak:
             await asyncio.sleep(PACE_SECONDS)
 
     async def steady(self, seconds: float, rate: float) -> None:
-        """Submit at a rate, and sample."""
+        """Submit at a constant rate, and take samples."""
         began, first = time.monotonic(), self.submitted
         sampled = began
         while (now := time.monotonic()) < began + seconds:
@@ -143,9 +152,9 @@ class Soak:
             await asyncio.sleep(PACE_SECONDS)
 
     async def finish(self) -> int:
-        """Wait for the last jobs. Returns how many are missing."""
+        """Wait for the last jobs. Returns the number of missing ones."""
         end = time.monotonic() + END_SECONDS
-        while (missing := self.submitted - await self.completed()) and time.monotonic() < end:  # noqa: ASYNC110 - it asks a server
+        while (missing := self.submitted - await self.completed()) and time.monotonic() < end:  # noqa: ASYNC110 - it polls a server
             await asyncio.sleep(PACE_SECONDS)
         return missing
 
@@ -163,22 +172,32 @@ class Soak:
         )
 
 
+def install_runner(folder: Path) -> Path:
+    """Install the runner as a package in a folder for `PYTHONPATH`. Returns the folder."""
+    information = folder / "soak_runner-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(METADATA)
+    (information / "entry_points.txt").write_text(ENTRY_POINT)
+    shutil.copy(runner.__file__, folder / "soak_runner.py")
+    return folder
+
+
 def slope(samples: Sequence[Sample], name: str) -> float:
-    """How much a figure grows per 10,000 jobs, by least squares."""
+    """Return the growth of a figure per 10,000 jobs, by least squares."""
     jobs = [sample.jobs for sample in samples]
     values = [float(getattr(sample, name)) for sample in samples]
     return statistics.linear_regression(jobs, values).slope * JOBS
 
 
 def growth(samples: Sequence[Sample], name: str) -> float:
-    """How much more there is in the last quarter than in the first, by their medians."""
+    """Return the difference between the medians of the last and the first quarter."""
     quarter = max(1, len(samples) // 4)
     values = [getattr(sample, name) for sample in samples]
     return float(statistics.median(values[-quarter:]) - statistics.median(values[:quarter]))
 
 
 def judge(samples: Sequence[Sample], missing: int) -> tuple[dict[str, float], list[str]]:
-    """The figures, and what is wrong with them."""
+    """Return the figures and the failures."""
     settled = samples[len(samples) // 3 :]
     memory = {
         name: slope(settled, f"{name}_memory") / MEGABYTE for name in ("coordinator", "miner", "runner")
@@ -191,24 +210,24 @@ def judge(samples: Sequence[Sample], missing: int) -> tuple[dict[str, float], li
     }
     jobs = settled[-1].jobs - settled[0].jobs
     allowed = MEGABYTES_PER_10000_JOBS * max(1.0, JOBS / jobs)
-    wrong = [
-        f"the memory of the {name} grows by {value:.2f} MB in 10,000 jobs, allowed are {allowed:.2f}"
+    failures = [
+        f"the memory of the {name} grows by {value:.2f} MB per 10,000 jobs; {allowed:.2f} MB are allowed"
         for name, value in memory.items()
         if name != "runner" and value >= allowed
     ]
-    wrong += [
+    failures += [
         f"the {name} has {value:g} descriptors more at the end"
         for name, value in descriptors.items()
         if value > DESCRIPTORS
     ]
     if missing:
-        wrong.append(f"{missing} jobs were not completed")
-    return figures, wrong
+        failures.append(f"{missing} jobs were not completed")
+    return figures, failures
 
 
 @contextmanager
 def start_miner(folder: Path, url: str) -> Iterator[Running]:
-    """A real miner in a process of its own."""
+    """Run a real miner in a process of its own."""
     data_dir = folder / "miner"
     command = [str(AGENT), "start", "--data-dir", str(data_dir), "--coordinator", url]
     with (folder / "miner.log").open("w") as log:
@@ -222,12 +241,12 @@ def start_miner(folder: Path, url: str) -> Iterator[Running]:
 
 
 async def measure(soak: Soak, options: argparse.Namespace) -> dict[str, Any]:
-    """Everything."""
+    """Run the whole test and return its figures."""
     await soak.open()
     highest = await soak.highest_rate(PROBE_SECONDS)
     rate = options.rate or highest / 2
     await soak.steady(options.minutes * 60, rate)
-    figures, wrong = judge(soak.samples, await soak.finish())
+    figures, failures = judge(soak.samples, await soak.finish())
     return {
         "highest_rate": round(highest, 1),
         "rate": round(rate, 1),
@@ -235,13 +254,13 @@ async def measure(soak: Soak, options: argparse.Namespace) -> dict[str, Any]:
         "jobs": soak.submitted,
         **figures,
         "load_average": os.getloadavg()[0],
-        "wrong": wrong,
+        "failures": failures,
         "samples": [asdict(sample) for sample in soak.samples],
     }
 
 
 def show(figures: dict[str, Any]) -> None:
-    """A table for people."""
+    """Print a table."""
     print("seconds     jobs   coordinator MB   miner MB   runners MB   descriptors   database MB")
     samples = figures["samples"]
     for sample in samples[:: max(1, len(samples) // 20)]:
@@ -251,22 +270,22 @@ def show(figures: dict[str, Any]) -> None:
             f"{sample['coordinator_descriptors']:6} {sample['miner_descriptors']:6} {sample['database'] / MEGABYTE:13.1f}"
         )
     for name, value in figures.items():
-        if name not in {"samples", "wrong"}:
+        if name not in {"samples", "failures"}:
             print(f"{name:34} {value}")
-    for fault in figures["wrong"]:
-        print(f"WRONG: {fault}")
+    for failure in figures["failures"]:
+        print(f"FAILED: {failure}")
 
 
 def main() -> None:
-    """Soak, print what came of it, and exit with 1 if something grows."""
-    parser = argparse.ArgumentParser(description="See that nothing grows at half the highest rate.")
+    """Run the soak test, print its figures, and exit with 1 if it failed."""
+    parser = argparse.ArgumentParser(description="Detect growth at half the highest rate.")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, help="jobs a second; half the highest rate if not given")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        os.environ["PYTHONPATH"] = str(install(folder / "packages"))
+        os.environ["PYTHONPATH"] = str(install_runner(folder / "packages"))
         os.environ.update(ENVIRONMENT)
         with coordinator(folder / "data", {}) as agent, start_miner(folder, agent.url) as miner:
             figures = uvloop.run(measure(Soak(agent, miner, folder / "data"), options))
@@ -275,7 +294,7 @@ def main() -> None:
         print(json.dumps(figures))
     else:
         show(figures)
-    sys.exit(bool(figures["wrong"]))
+    sys.exit(bool(figures["failures"]))
 
 
 if __name__ == "__main__":

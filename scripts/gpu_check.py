@@ -1,12 +1,12 @@
-"""Tries everything that this project does with an NVIDIA GPU, and prints a table: what works, what fails and why, how fast.
+"""Tests every use of an NVIDIA GPU in this project, and prints a table of results with reasons and speeds.
 
-    python scripts/gpu_check.py                   all checks, on the cards of this machine
-    python scripts/gpu_check.py --only nvenc      those whose name holds a word
-    python scripts/gpu_check.py --rehearse        what can be tried on the processor, to see that the checks work
+    python scripts/gpu_check.py                   all checks on this machine's cards
+    python scripts/gpu_check.py --only nvenc      the checks whose name contains a word
+    python scripts/gpu_check.py --rehearse        the checks that also run on the processor, to test the checks themselves
 
-It needs a checkout and the Python packages of the engines, no installed agent; what is missing is said and not counted.
-The exit status is 1 if any check failed. It downloads nothing, changes nothing outside a temporary directory but the
-caches of the engines, and takes no more of a card's memory than small models do. docs/how-to/gpu.md tells more.
+The script needs a checkout and the Python packages of the engines, but no installed agent. Checks that lack a package are skipped.
+The exit status is 1 if any check failed. The script downloads nothing, changes nothing outside a temporary directory except the
+caches of the engines, and uses only as much of a card's memory as small models need. See docs/how-to/gpu.md.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Any, Final
 
 import structlog
 
-import gpu_check_child  # noqa: F401 - it makes the checkout importable, so it comes first
+import gpu_check_child  # noqa: F401 - imported first, since it makes the checkout importable
 from agent.miner.machine.gpus import Gpu, Gpus
-from gpu_check_report import Checks, Failed, Line, NotChecked, Place, perform
+from gpu_check_report import Checks, Failed, Line, Machine, NotChecked, perform
 from runners.api import Device, Tools
 
 PROGRAM_SECONDS: Final = 120.0
@@ -36,14 +36,14 @@ CHECKS: Final = Checks()
 
 
 @CHECKS.add("nvml inventory", needs="card")
-def _inventory(_place: Place) -> str:
-    """Every card has a name, a UUID, memory and a compute capability, and none is lost."""
+def _inventory(_place: Machine) -> str:
+    """Every card has a name, a UUID, memory and a compute capability, and responds."""
     cards, reason = _cards()
     if reason is not None:
         raise Failed(reason)
     for card in cards:
         if not card.uuid.startswith("GPU-") or card.memory_total <= 0 or card.compute_capability is None:
-            raise Failed(f"card {card.index} is not described in full: {card}")
+            raise Failed(f"the description of card {card.index} is incomplete: {card}")
     return "; ".join(
         f"{card.name}, {card.memory_total / 2**30:.1f} GiB, compute capability {card.compute_capability}, "
         f"driver {card.driver}"
@@ -52,22 +52,22 @@ def _inventory(_place: Place) -> str:
 
 
 @CHECKS.add("nvml telemetry", needs="card")
-def _telemetry(_place: Place) -> str:
-    """Free memory, load, temperature and power can be read."""
-    told = []
+def _telemetry(_place: Machine) -> str:
+    """Free memory, utilisation, temperature and power are readable."""
+    descriptions = []
     for card in _cards()[0]:
         silent = [name for name, value in card.telemetry().items() if value is None]
         if silent:
-            raise Failed(f"{card.name} does not tell: {', '.join(silent)}")
-        told.append(
+            raise Failed(f"{card.name} does not report {', '.join(silent)}")
+        descriptions.append(
             f"{card.memory_free / 2**30:.1f} GiB free, {card.utilization} %, {card.temperature} C, {card.power:.0f} W"
         )
-    return "; ".join(told)
+    return "; ".join(descriptions)
 
 
 @CHECKS.add("torch", needs="card")
-def _torch(place: Place) -> str:
-    """The card computes what the processor does, in each precision that the runners choose."""
+def _torch(machine: Machine) -> str:
+    """The card computes the same as the processor, in each precision that the runners use."""
     answer = _torch_says(
         """
 import json, torch
@@ -80,34 +80,34 @@ for kind in (torch.float32, torch.float16, torch.bfloat16):
         wrong.append(str(kind))
 print(json.dumps({'wrong': wrong, 'capability': torch.cuda.get_device_capability(0)}))
 """,
-        place.device,
+        machine.device,
     )
     if answer["wrong"]:
-        raise Failed(f"the card computes something else than the processor in {', '.join(answer['wrong'])}")
+        raise Failed(f"the results of card and processor differ in {', '.join(answer['wrong'])}")
     return f"torch {answer['torch']}, CUDA {answer['cuda']}, compute capability {answer['capability']}"
 
 
 @CHECKS.add("child bound by uuid", needs="card")
-def _binding(place: Place) -> str:
-    """A child of each card sees that card alone."""
+def _binding(machine: Machine) -> str:
+    """The child process of a card sees only that card."""
     program = """
 import json, torch
 properties = torch.cuda.get_device_properties(0)
 print(json.dumps({'count': torch.cuda.device_count(), 'uuid': str(getattr(properties, 'uuid', ''))}))
 """
-    for device in place.devices:
+    for device in machine.devices:
         answer = _torch_says(program, device)
         if answer["count"] != 1 or (answer["uuid"] and answer["uuid"] not in (device.uuid or "")):
             raise Failed(
                 f"a child for {device.uuid} sees {answer['count']} cards, the first {answer['uuid']}"
             )
-    return f"{len(place.devices)} of {len(place.devices)} cards"
+    return f"{len(machine.devices)} of {len(machine.devices)} cards"
 
 
 @CHECKS.add("signatures beside it", needs="nothing")
-def _signatures(_place: Place) -> str:
-    """This process, which stands for the daemon, signs without having loaded an engine."""
-    from nacl.signing import SigningKey  # noqa: PLC0415 - whether it is there is part of the check
+def _signatures(_place: Machine) -> str:
+    """This process, in machine of the daemon, signs without importing an engine."""
+    from nacl.signing import SigningKey  # noqa: PLC0415 - the check includes this import
 
     key = SigningKey.generate()
     key.verify_key.verify(key.sign(b"a statement"))
@@ -126,13 +126,13 @@ def _cards() -> tuple[tuple[Gpu, ...], str | None]:
 
 
 def _torch_says(program: str, device: Device) -> dict[str, Any]:
-    """What a program prints as JSON in a process that sees only `device`, with the versions of torch and of its CUDA."""
+    """Run a program that sees only `device`. Returns the JSON that it prints and the versions of torch and its CUDA."""
     versions = (
         "import json, torch; print(json.dumps({'torch': torch.__version__, 'cuda': torch.version.cuda}))"
     )
     found = json.loads(_python(versions, device))
     if found["cuda"] is None:
-        raise NotChecked(f"this torch ({found['torch']}) is built without CUDA; install one that has it")
+        raise NotChecked(f"this torch ({found['torch']}) is built without CUDA; install a build with CUDA")
     return {**found, **json.loads(_python(program, device))}
 
 
@@ -153,7 +153,7 @@ def _python(program: str, device: Device) -> str:
 
 
 def _devices(*, rehearse: bool) -> tuple[tuple[Device, ...], str | None]:
-    """The cards and None, or (the processor of a rehearsal and) the reason why there is none."""
+    """Return the cards and None, or no card (in a rehearsal, the processor) and the reason."""
     if rehearse:
         return (Device("cpu", "processor", threads=_CORES),), "this is a rehearsal on the processor"
     cards, reason = _cards()
@@ -180,7 +180,7 @@ def main() -> int:
     parser.add_argument("--models", type=Path, help="directory of models (default: the user's)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table here")
     arguments = parser.parse_args()
-    import gpu_check_engines  # noqa: PLC0415 - it declares its checks behind those above
+    import gpu_check_engines  # noqa: PLC0415 - its checks follow those above
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     checks = [check for check in (*CHECKS.all, *gpu_check_engines.CHECKS.all) if arguments.only in check.name]
@@ -189,9 +189,9 @@ def main() -> int:
     lines = []
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as name:
         tools = Tools(models_dir=models, cache_dir=Path(name) / "cache")
-        place = Place(devices, missing, tools, Path(name))
+        machine = Machine(devices, missing, tools, Path(name))
         for check in checks:
-            lines.append(perform(check, place))
+            lines.append(perform(check, machine))
             _print(lines[-1])
     counts = {
         status: sum(line.status == status for line in lines) for status in ("ok", "failed", "not checked")

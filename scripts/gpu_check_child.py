@@ -1,8 +1,8 @@
-"""A runner's child process, as the miner starts it, for `gpu_check.py`: blocking, and from a bare checkout.
+"""Starts a runner's child process like the miner, for `gpu_check.py`: with blocking calls and from a mere checkout.
 
     python scripts/gpu_check_child.py --service ID --fd N
 
-is the child's program. It finds the runners in the checkout, where nothing is installed that names them.
+is the child's program. It finds the runners in the checkout, since no installed package declares them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ for directory in (ROOT, ROOT / "sdk" / "python"):
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
 
-from runners.api import Device, Model, Runner, Tools  # noqa: E402 - the path is made above
-from runners.host.protocol import (  # noqa: E402 - the path is made above
+from runners.api import Device, Model, Runner, Tools  # noqa: E402 - the path is set above
+from runners.host.protocol import (  # noqa: E402 - the path is set above
     TO_PARENT,
     Configure,
     Done,
@@ -48,12 +48,12 @@ SERVICES: Final = {
 }
 
 ANSWER_SECONDS: Final = 300.0
-"""How long a child may be silent; vLLM compiles kernels for minutes the first time."""
+"""Time limit for a child's response; vLLM compiles kernels for minutes on its first use."""
 END_SECONDS: Final = 20.0
 
 
 class ChildError(Exception):
-    """The runner answered with an error, whose kind and code it keeps."""
+    """The runner returned an error, with this kind and code."""
 
     def __init__(self, error: Error) -> None:
         super().__init__(f"{error.code}: {error.message}")
@@ -62,14 +62,14 @@ class ChildError(Exception):
 
 
 def find(service_id: str) -> type[Runner[Any]]:
-    """A runner of this checkout. Raises `ImportError` if it is not there."""
+    """Return a runner of this checkout. Raises `ImportError` if it is missing."""
     module, _, name = SERVICES[service_id].partition(":")
     runner: type[Runner[Any]] = getattr(importlib.import_module(module), name)
     return runner
 
 
 class Child:
-    """A child for one service on one device; a context manager that ends it. Its chatter goes to `directory`."""
+    """A child process for one service on one device, as a context manager. Its output goes to a log in `directory`."""
 
     def __init__(self, service: str, device: Device, tools: Tools, directory: Path) -> None:
         self._directory = directory
@@ -98,13 +98,13 @@ class Child:
         return loaded
 
     def run(self, parameters: Mapping[str, Any], files: Mapping[str, Path] | None = None) -> Done:
-        """Do one job. Raises `ChildError`."""
+        """Run one job. Raises `ChildError`."""
         return self.run_together([parameters], files)[0]
 
     def run_together(
         self, requests: Sequence[Mapping[str, Any]], files: Mapping[str, Path] | None = None
     ) -> list[Done]:
-        """Do several jobs at the same time; only of runners that can. Raises `ChildError` for the first that fails."""
+        """Run several jobs concurrently, if the runner supports it. Raises `ChildError` for the first that fails."""
         for parameters in requests:
             number = next(self._numbers)
             output, work = (
@@ -121,12 +121,12 @@ class Child:
         return [self._answer("done") for _ in requests]
 
     def unload(self) -> None:
-        """Have the runner give back what `load` took."""
+        """Have the runner release what `load` allocated."""
         self._send(Unload())
         self._answer("unloaded")
 
     def close(self) -> None:
-        """Let it end, or end it."""
+        """Let the process end, or kill it."""
         try:
             self._send(Exit())
             self._process.wait(END_SECONDS)
@@ -165,5 +165,5 @@ class Child:
 if __name__ == "__main__":
     from runners.host import process as host
 
-    host.find = find  # type: ignore[attr-defined]  # the child's own door to the runners, which are not installed
+    host.find = find  # type: ignore[attr-defined]  # the runners are not installed, so the child finds them here
     host.main()

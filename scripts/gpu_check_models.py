@@ -1,4 +1,4 @@
-"""A language model with random weights for `gpu_check.py`, where a machine has none: a small Llama that reads bytes."""
+"""Creates a language model with random weights for machines without one: a small Llama that reads bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHAT: Final = "{% for message in messages %}{{ message['content'] }}\n{% endfor 
 
 
 def tiny_llama(directory: Path) -> None:
-    """Write the model and its tokenizer, in the layout of transformers."""
+    """Write the model and its tokenizer in the format of transformers."""
     torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
     tokenizer = _tokenizer(transformers)
     config = transformers.LlamaConfig(
@@ -38,7 +38,7 @@ def tiny_llama(directory: Path) -> None:
 
 
 def _tokenizer(transformers: Any) -> Any:
-    """One token for each byte, and one for the end."""
+    """Return a tokenizer with one token per byte and one for the end of the text."""
     tokenizers = importlib.import_module("tokenizers")
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     made = tokenizers.Tokenizer(

@@ -1,4 +1,4 @@
-"""How checks of `gpu_check.py` are declared, run and told."""
+"""Declares, runs and reports the checks of `gpu_check.py`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from runners.api import Device, Tools
 
 
 class NotChecked(Exception):
-    """Something that a check needs is not here; the message says what."""
+    """A requirement of a check is missing; the message names it."""
 
 
 class Failed(Exception):
-    """What was checked does not work."""
+    """The check failed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What checks work with.
+class Machine:
+    """The devices and tools that checks use.
 
-    `devices` are the cards, or the processor in a rehearsal; `missing` says why there is no card; `directory` is empty
-    at first and shared.
+    `devices` are the cards, or the processor in a rehearsal; `missing` is the reason why there is no card; `directory` is shared
+    and initially empty.
     """
 
     devices: tuple[Device, ...]
@@ -34,7 +34,7 @@ class Place:
 
     @property
     def device(self) -> Device:
-        """The card on which engines are tried: the first."""
+        """The first card, on which engines are tested."""
         return self.devices[0]
 
 
@@ -42,18 +42,18 @@ class Place:
 class Check:
     """One line of the table.
 
-    `needs` is "card" for what has no meaning without one, "device" for what can be rehearsed on a processor, and
+    `needs` is "card" for a check that requires one, "device" for a check that can be rehearsed on a processor, and
     "nothing" for the rest.
     """
 
     name: str
-    run: Callable[[Place], str]
+    run: Callable[[Machine], str]
     needs: Literal["card", "device", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The outcome of one check."""
+    """The result of one check."""
 
     name: str
     status: Literal["ok", "failed", "not checked"]
@@ -69,31 +69,31 @@ class Checks:
 
     def add(
         self, name: str, needs: Literal["card", "device", "nothing"]
-    ) -> Callable[[Callable[[Place], str]], Callable[[Place], str]]:
-        """Declare the decorated function as a check. It returns what is worth knowing, or raises."""
+    ) -> Callable[[Callable[[Machine], str]], Callable[[Machine], str]]:
+        """Register the decorated function as a check. It returns details for the table, or raises an error."""
 
-        def declare(function: Callable[[Place], str]) -> Callable[[Place], str]:
+        def declare(function: Callable[[Machine], str]) -> Callable[[Machine], str]:
             self.all.append(Check(name, function, needs))
             return function
 
         return declare
 
 
-def perform(check: Check, place: Place) -> Line:
-    """Run one check; whatever it raises becomes its line."""
+def perform(check: Check, machine: Machine) -> Line:
+    """Run one check and return its line; an error becomes part of the line."""
     began = time.monotonic()
     try:
-        _need(check, place)
-        detail = check.run(place)
+        _need(check, machine)
+        detail = check.run(machine)
         return Line(check.name, "ok", time.monotonic() - began, detail)
     except NotChecked as error:
         return Line(check.name, "not checked", 0.0, str(error))
-    except Exception as error:  # noqa: BLE001 - the other checks are worth running all the same
+    except Exception as error:  # noqa: BLE001 - the other checks still run
         words = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
         return Line(check.name, "failed", time.monotonic() - began, " ".join(words.split()))
 
 
-def _need(check: Check, place: Place) -> None:
-    lacking = {"card": place.missing is not None, "device": not place.devices, "nothing": False}
+def _need(check: Check, machine: Machine) -> None:
+    lacking = {"card": machine.missing is not None, "device": not machine.devices, "nothing": False}
     if lacking[check.needs]:
-        raise NotChecked(place.missing or "there is no card")
+        raise NotChecked(machine.missing or "there is no card")

@@ -1,4 +1,4 @@
-"""Adds up the results of several pytest runs in one last line, so that nobody has to add them by eye."""
+"""Prints the slowest tests and the total results of several pytest runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SLOWEST: Final = 20
 
 
 def main(paths: list[str]) -> None:
-    """Print the sum of the JUnit files `PATH.xml`, which pytest has just written, and the slowest tests."""
+    """Print the slowest tests and the sums of the JUnit files `PATH.xml` that pytest has written."""
     count: Counter[str] = Counter()
     seconds = 0.0
     durations: list[tuple[float, str]] = []

@@ -1,8 +1,8 @@
-"""Makes a tiny Stable Diffusion pipeline whose weights are random numbers.
+"""Creates a tiny Stable Diffusion pipeline with random weights.
 
-No package of the index carries a real diffusion model, and a hub may be out of reach where the project is tried or
-tested. This one runs every part of the real thing (tokenizer, text encoder, denoiser, decoder) in a fraction of a second
-on a processor. It has learnt nothing: its pictures are noise, and its name says so.
+No package of the index contains a real diffusion model, and a hub may be unreachable where the project is tried or
+tested. This pipeline has every part of a real one (tokenizer, text encoder, denoiser, decoder) and runs in a fraction of a second
+on a processor. It is untrained: its images are noise, and its name says so.
 
     python scripts/untrained_diffusion.py DIRECTORY
 """
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 SEED = 20251125
-"""The weights follow from it alone, so that two machines with the same torch have the same model."""
+"""Determines all weights, so that two machines with the same torch have the same model."""
 
 SOURCE = {"made_by": "scripts/untrained_diffusion.py", "version": "1", "licence": "MIT"}
-"""What is written beside the model. Raise the version when the model changes, so that old ones are replaced."""
+"""The content of the file beside the model. Increase the version when the model changes, so that old ones are replaced."""
 
 REQUIRED = (
     "model_index.json",
@@ -30,15 +30,15 @@ REQUIRED = (
     "unet/diffusion_pytorch_model.safetensors",
     "vae/diffusion_pytorch_model.safetensors",
 )
-"""The files that a whole model has at least."""
+"""The files that every complete model has."""
 
 TEXT_WIDTH = 32
 PROMPT_TOKENS = 77
-"""The length of a prompt that CLIP reads, as in the trained models."""
+"""The maximum length of a prompt for CLIP, as in trained models."""
 
 
 def make(directory: Path) -> None:
-    """Write the pipeline, half precision safetensors in diffusers' layout, into `directory`."""
+    """Write the pipeline into `directory`, as half precision safetensors in diffusers' layout."""
     torch, diffusers = _late("torch"), _late("diffusers")
     for library in (diffusers, _late("transformers")):
         library.utils.logging.set_verbosity_error()
@@ -59,7 +59,7 @@ def make(directory: Path) -> None:
 
 
 def _late(library: str) -> Any:
-    """A library, imported only now: they take seconds, and most callers only ask whether the model is there."""
+    """Import a library on first use: this takes seconds, and most callers only check whether the model exists."""
     return importlib.import_module(library)
 
 
@@ -76,7 +76,7 @@ def _unet() -> Any:
 
 
 def _vae() -> Any:
-    """Eight pixels a latent on each side, as the trained models have, so that large pictures cost as little as there."""
+    """Return a decoder with eight pixels per latent on each side, as in trained models, so that large images are as cheap."""
     return _late("diffusers").AutoencoderKL(
         sample_size=128,
         block_out_channels=(32, 32, 32, 64),
@@ -103,7 +103,7 @@ def _text_encoder() -> Any:
 
 
 def _tokenizer() -> Any:
-    """CLIP's tokenizer with a vocabulary of single bytes, so that every text has tokens of its own."""
+    """Return CLIP's tokenizer with a vocabulary of single bytes, so that different texts have different tokens."""
     with tempfile.TemporaryDirectory() as directory:
         vocabulary, merges = Path(directory, "vocab.json"), Path(directory, "merges.txt")
         vocabulary.write_text(json.dumps(_vocabulary()))
@@ -118,7 +118,7 @@ def _vocabulary() -> dict[str, int]:
 
 
 def _scheduler() -> Any:
-    """The schedule of Stable Diffusion 1."""
+    """Return the schedule of Stable Diffusion 1."""
     return _late("diffusers").DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,

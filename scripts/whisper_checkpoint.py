@@ -1,7 +1,7 @@
-"""Turns a Whisper model in CTranslate2's format into the checkpoint that openai-whisper loads.
+"""Converts a Whisper model from CTranslate2's format into a checkpoint of openai-whisper.
 
-The demo model comes as one package, in CTranslate2's format, and both engines of the Whisper runner need it. The same
-weights in both formats also mean that a test may compare the engines.
+The demo model is packaged in CTranslate2's format only, and both engines of the Whisper runner need it. The same
+weights in both formats also allow tests to compare the engines.
 
 CTranslate2's binary format, version 6, all integers little-endian and strings written as a uint16 length followed by
 that many bytes, the last of them zero:
@@ -40,7 +40,7 @@ State = dict[str, torch.Tensor]
 
 
 class FormatError(Exception):
-    """The file is not a Whisper model in the version of CTranslate2's format that is read here."""
+    """The file is not a Whisper model in the supported version of CTranslate2's format."""
 
 
 def convert(source: Path, target: Path) -> None:
@@ -58,7 +58,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 def read_variables(stream: BinaryIO) -> dict[str, np.ndarray]:
-    """Read all variables of a model in CTranslate2's binary format; aliases are left out.
+    """Read all variables of a model in CTranslate2's binary format, without aliases.
 
     Raises `FormatError` for another version, another kind of model, or a file that ends early.
     """
@@ -78,7 +78,7 @@ def _variable(stream: BinaryIO) -> tuple[str, np.ndarray]:
     type_id, size = _unpack(stream, "B"), _unpack(stream, "I")
     if type_id not in TYPES:
         raise FormatError(f"{name} has the unknown type {type_id}.")
-    # A bytearray, because torch warns about memory that it may not write.
+    # A bytearray, since torch warns about read-only memory.
     values = np.frombuffer(bytearray(_read(stream, size)), dtype=np.dtype(TYPES[type_id]).newbyteorder("<"))
     try:
         return name, values.reshape(shape)
@@ -103,7 +103,7 @@ def _read(stream: BinaryIO, size: int) -> bytes:
 
 
 def dimensions(variables: Variables) -> dict[str, int]:
-    """The model's sizes, under the names of openai-whisper's `ModelDimensions`, from its variables' shapes."""
+    """Derive the model's dimensions, under the names of openai-whisper's `ModelDimensions`, from its variables' shapes."""
     n_audio_state, n_mels, _kernel = variables["encoder/conv1/weight"].shape
     n_vocab, n_text_state = variables["decoder/embeddings/weight"].shape
     return {
@@ -126,7 +126,7 @@ def _layers(variables: Variables, part: str) -> int:
 
 
 def state(variables: Variables) -> State:
-    """The weights under openai-whisper's names. Raises `KeyError` naming a variable that is missing."""
+    """Return the weights under openai-whisper's names. Raises `KeyError` with the name of a missing variable."""
     weights: State = {
         "encoder.positional_embedding": _tensor(variables["encoder/position_encodings/encodings"]),
         "decoder.positional_embedding": _tensor(variables["decoder/position_encodings/encodings"]),
@@ -186,5 +186,5 @@ def _projections(
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:
-    # Cloned: torch.save writes the whole memory behind a slice, and slices of one matrix would share it.
+    # Cloned, since torch.save writes the whole memory behind a slice, and slices of one matrix share it.
     return torch.from_numpy(values).clone()

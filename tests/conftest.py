@@ -1,7 +1,8 @@
-"""Fixtures for tests of the running coordinator."""
+"""Fixtures for tests with a running coordinator."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,12 @@ from structlog.dev import plain_traceback
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
-# As in the agent: to standard error, since commands that tests run in their process answer on the other one; and without
-# the local variables of every frame, since rendering them takes longer than a test may.
+# A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# As in the agent, logs go to standard error, since commands that tests run in their process write to standard output. They are
+# without the local variables of every frame, since rendering those takes longer than a test's time limit.
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,
@@ -28,14 +33,14 @@ structlog.configure(
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    """A coordinator with open enrolment."""
+    """Run a coordinator with open enrolment."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         yield served
 
 
 @pytest.fixture
 def client(served: Served) -> Iterator[httpx.Client]:
-    """A client of the coordinator with a client's key."""
+    """An HTTP client with a client's key."""
     headers = {"Authorization": f"Bearer {served.client_key}"}
     with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
         yield client
@@ -43,7 +48,7 @@ def client(served: Served) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def admin(served: Served) -> Iterator[httpx.Client]:
-    """The same with an administrator's key."""
+    """An HTTP client with an administrator's key."""
     headers = {"Authorization": f"Bearer {served.admin_key}"}
     with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
         yield client

@@ -1,4 +1,4 @@
-"""`aitbc-agent`: one file a command group; the only place that composes the rest."""
+"""`aitbc-agent`: one file per command; the only package that composes the coordinator and the miner."""
 
 from agent.cli.application import main
 

@@ -1,10 +1,11 @@
-"""`agent.json`, by which commands and the SDK find a running agent, and the lock that keeps a data directory to one agent."""
+"""`agent.json`, by which commands and the SDK find a running agent, and the lock that allows one agent per data directory."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from agent.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AgentFile:
-    """What a running agent says of itself. Keys that this agent does not have are None."""
+    """The URL, process and keys of a running agent. Keys that the agent does not have are None."""
 
     url: str
     pid: int
@@ -29,48 +30,59 @@ class AgentFile:
 
 
 def write(settings: Settings, content: AgentFile) -> None:
-    """Write the file in one step, readable by its owner only."""
+    """Write the file atomically, readable by its owner only."""
     write_private(settings.agent_file, asdict(content))
 
 
 def write_private(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON in one step at mode 0600."""
+    """Write JSON to a file atomically, with mode 0600."""
+    replace_file(path, json.dumps(content, indent=1).encode(), 0o600)
+
+
+def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Replace a file atomically and durably.
+
+    Without a mode, an existing file's mode is retained; a new file gets 0644 less the umask.
+    """
+    if mode is None and path.exists():
+        mode = stat.S_IMODE(path.stat().st_mode)
     temporary = path.with_suffix(".new")
     temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644 if mode is None else 0o600)
+    with os.fdopen(handle, "wb") as file:
+        if mode is not None:
+            os.fchmod(handle, mode)
+        file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(handle)
     temporary.replace(path)
 
 
 def remove(settings: Settings) -> None:
-    """Remove the file at the end."""
+    """Remove the file when the agent stops."""
     settings.agent_file.unlink(missing_ok=True)
 
 
 def read(settings: Settings) -> AgentFile:
-    """The running agent of this data directory. Raises `ConfigurationError` if there is none."""
+    """Read the file of the running agent. Raises `ConfigurationError` if none runs with this data directory."""
     if not is_running(settings):
         raise ConfigurationError(
-            f"No agent runs with the data directory {settings.data_dir}. Start one with `aitbc-agent start`, "
-            "or name another directory with --data-dir."
+            f"No agent is running with the data directory {settings.data_dir}. Start one with `aitbc-agent start`, "
+            "or give another directory with --data-dir."
         )
     try:
         return AgentFile(**json.loads(settings.agent_file.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ConfigurationError("The agent is starting; try again in a moment.") from None
+        raise ConfigurationError("The agent is still starting. Try again in a moment.") from None
     except (ValueError, TypeError):
-        raise ConfigurationError(f"{settings.agent_file} cannot be read; restart the agent.") from None
+        raise ConfigurationError(f"{settings.agent_file} cannot be read. Restart the agent.") from None
 
 
 def is_running(settings: Settings) -> bool:
-    """Whether an agent holds the lock of this data directory."""
+    """Return whether an agent holds the lock of this data directory."""
     try:
-        with _locked(
-            settings, fcntl.LOCK_SH
-        ):  # shared, so that two who ask do not take each other for an agent
+        # A shared lock, so that two concurrent checks do not mistake each other for an agent.
+        with _locked(settings, fcntl.LOCK_SH):
             return False
     except BlockingIOError:
         return True
@@ -80,17 +92,18 @@ def is_running(settings: Settings) -> bool:
 
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
-    """Hold the data directory. Raises `ConfigurationError` if another agent does."""
+    """Lock the data directory. Raises `ConfigurationError` if another agent has locked it."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data_dir / "agent.lock").touch(mode=0o600)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(_locked(settings, fcntl.LOCK_EX))
+            stack.enter_context(_locked(settings, fcntl.LOCK_EX))
         except BlockingIOError:
             raise ConfigurationError(
-                f"Another agent runs with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or use --data-dir."
+                f"Another agent is running with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or give "
+                "another directory with --data-dir."
             ) from None
-        remove(settings)  # what a killed agent left names a process that is not this one
+        remove(settings)  # the file of a killed agent names another process
         yield
 
 

@@ -1,7 +1,7 @@
-"""The command's root: its groups, and what happens to errors.
+"""The root command: finds subcommands and reports errors.
 
-A command's module is imported when that command is run, or when all are listed: together they take a second of
-processor time, which a health check every half minute or a script of ten commands would pay each time.
+A command's module is imported only when the command runs or when all commands are listed. Importing all of them takes a second of
+processor time, too much for a health check every half minute or a script of ten commands.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ COMMANDS: Final = {
     "config": "config.app",
     "service": "service.app",
 }
-"""Each command, and what it is in which module of `agent.cli.commands`: a function, or the application of a group."""
+"""Each command with its module and attribute in `agent.cli.commands`: a function, or the application of a group."""
 
 
 class _Commands(TyperGroup):
-    """Finds commands in `COMMANDS`. The library's own types differ from version to version, so none are named."""
+    """Finds commands in `COMMANDS`. Uses no types of the library, since they differ between versions."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is the library's
-        """All names, in the order of the help."""
+        """Return all names, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
-        """The command of this name, or None."""
+        """Return the command of this name, or None."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(".")
@@ -70,7 +70,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     name="aitbc-agent",
-    help="Turn this machine into a worker that earns.",
+    help="Run an AITBC miner or coordinator on this machine.",
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -87,14 +87,14 @@ def _version(value: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Turn this machine into a worker that earns."""
+    """Run an AITBC miner or coordinator on this machine."""
 
 
 def main() -> None:
-    """Run the command. An error that we explain ends with its exit code, mostly 1, and one paragraph on standard error."""
+    """Run the command. An expected error is printed to standard error and ends with its exit code, usually 1."""
     try:
         app(prog_name="aitbc-agent")
     except (AgentError, AITBCError, OSError) as error:

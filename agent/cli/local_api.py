@@ -1,4 +1,4 @@
-"""Calls of commands to the running agent's coordinator, as its administrator."""
+"""Calls the API of the running agent's coordinator as its administrator."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ TIMEOUT_SECONDS: Final = 10.0
 
 
 def call(settings: Settings, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """The JSON answer of `/v1/PATH`. Raises `AgentError` with the server's own words."""
+    """Call `/v1/PATH` and return its JSON. Raises `AgentError` with the server's error message."""
     agent = agent_file.read(settings)
     if agent.admin_key is None:
-        raise ConfigurationError("This agent has joined another coordinator; ask its operator.")
+        raise ConfigurationError(
+            "This agent has joined another coordinator. Run the command on the coordinator's machine, or ask its operator."
+        )
     try:
         answer = httpx.request(
             method,
@@ -27,15 +29,17 @@ def call(settings: Settings, method: str, path: str, body: dict[str, Any] | None
             timeout=TIMEOUT_SECONDS,
         )
     except httpx.HTTPError as error:
-        raise AgentError(f"The agent at {agent.url} does not answer: {error}") from None
+        raise AgentError(f"The agent at {agent.url} did not respond: {error}") from None
     if answer.is_success:
         return answer.json() if answer.content else None
-    raise AgentError(_words(answer))
+    raise AgentError(_message(answer))
 
 
-def _words(answer: httpx.Response) -> str:
-    """What the server says is wrong; its message names the fields."""
+def _message(answer: httpx.Response) -> str:
+    """Return the server's error message, which names the invalid fields."""
     try:
         return str(answer.json()["error"]["message"])
     except (ValueError, LookupError, TypeError):
-        return f"The agent at {answer.url.host} answered {answer.status_code} without saying why."
+        return (
+            f"The agent at {answer.url.host} responded with status {answer.status_code} and no error message."
+        )

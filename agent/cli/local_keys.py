@@ -1,4 +1,4 @@
-"""The keys of the agent's own user: a client account and an administrator, made at the first start and kept."""
+"""The keys of the agent's own user, a client and an administrator, created at the first start and stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.cli.agent_file import write_private
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.core.errors import Unauthorized
 
@@ -23,27 +23,27 @@ class LocalKeys:
 
 
 async def local_keys(context: Context, path: Path) -> LocalKeys:
-    """The keys kept at `path` (mode 0600); new ones if there are none or the database does not know them.
+    """Return the keys stored at `path` (mode 0600), or new ones if they are missing or not valid in the database.
 
     The client's account is credited once.
     """
-    keys = await _kept_or_new(context, path)
+    keys = await _stored_or_new(context, path)
     await wallet.credit_once(
         context, keys.account_id, context.settings.local_credit, "the agent's own account"
     )
     return keys
 
 
-async def _kept_or_new(context: Context, path: Path) -> LocalKeys:
-    kept = _read(path)
-    if kept is not None and await _are_valid(context, kept):
-        return kept
+async def _stored_or_new(context: Context, path: Path) -> LocalKeys:
+    stored = _read(path)
+    if stored is not None and await _are_valid(context, stored):
+        return stored
     account_id = await access.create_account(context, "local")
     client = await access.create_key(context, Role.CLIENT, name="local client", account_id=account_id)
     admin = await access.create_key(context, Role.ADMIN, name="local administrator")
-    made = LocalKeys(account_id, client.secret, admin.secret)
-    write_private(path, asdict(made))
-    return made
+    created = LocalKeys(account_id, client.secret, admin.secret)
+    write_private(path, asdict(created))
+    return created
 
 
 def _read(path: Path) -> LocalKeys | None:

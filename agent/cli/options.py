@@ -1,4 +1,4 @@
-"""Options that several commands have, and the settings that they make."""
+"""Options shared by several commands, and the settings that follow from them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from agent.settings import Reading, Settings, read_settings
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Where identity, database and results are kept.", show_default=False),
+    typer.Option("--data-dir", help="Data directory with keys, database and results.", show_default=False),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings.", show_default="DATA_DIR/agent.toml")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def settings_from(data_dir: Path | None, config: Path | None = None, **flags: dict[str, Any]) -> Settings:
-    """Settings with flags on top; flags that are None were not given."""
+    """Read the settings with flags on top. Flags that are None are ignored."""
     return reading_from(data_dir, config, **flags).settings
 
 
 def reading_from(data_dir: Path | None, config: Path | None = None, **flags: dict[str, Any]) -> Reading:
-    """The same, with the origin of each value."""
+    """Read the settings like `settings_from`, with the origin of each value."""
     given: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in flags.items()
@@ -38,5 +38,5 @@ def reading_from(data_dir: Path | None, config: Path | None = None, **flags: dic
 
 
 def print_json(value: Any) -> None:
-    """Print JSON for programs: one document on standard output."""
+    """Print one JSON document to standard output."""
     typer.echo(json.dumps(value, indent=2, default=str))

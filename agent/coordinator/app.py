@@ -26,7 +26,6 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections, raise_descriptor_limit
-from agent.coordinator.dispatch.claims import Tolerated
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
@@ -116,13 +115,7 @@ def build_context(settings: Settings) -> Context:
     except ConfigurationError:
         database.close()
         raise
-    dispatcher = Dispatcher(
-        database,
-        time.time,
-        lease_seconds=settings.coordinator.lease_seconds,
-        meter=meter,
-        tolerated=Tolerated(settings.coordinator.client_failures_tolerated, settings.coordinator.slowed_jobs),
-    )
+    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter)
     return Context(
         settings=settings.coordinator,
         database=database,
@@ -242,7 +235,7 @@ async def _upkeep(context: Context) -> None:
         try:
             await leases.expire_due(context)
             await marketplace.tidy(context)
-            await events.forget_old(context)
+            await events.prune_old(context)
             await streams.keep_numbers(context)
             context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended
         except Exception:  # the loop survives a round that fails

@@ -1,7 +1,8 @@
-"""All settings of the agent, and the one place that reads them.
+"""The settings of the agent, and the only functions that read them.
 
-Defaults < TOML file (`--config`, else `agent.toml` in the data directory) < environment (`AITBC_`, `__` for nesting) <
-flags. Settings are frozen after loading; an unknown key is an error that names the nearest known one.
+Precedence, lowest first: defaults, the TOML file (`--config`, or `agent.toml` in the data directory), environment variables
+(`AITBC_`, with `__` for nesting), flags. Settings are frozen after loading. An unknown key is an error that suggests the nearest
+known one.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from agent.settings.coordinator import (
     WebhookSettings,
 )
 from agent.settings.description import describe, sections
+from agent.settings.errors import InvalidSettings, Origin, SettingError
 from agent.settings.explaining import Known, explain
-from agent.settings.faults import Fault, Origin, SettingsRefused
 from agent.settings.merging import Sources
 from agent.settings.miner import InputSettings, MinerSettings, PauseSettings, RunnersSettings
 from agent.settings.sources import read_environment, read_file
@@ -41,8 +42,8 @@ __all__ = [
     "ConnectionSettings",
     "CoordinatorSettings",
     "DatabaseSettings",
-    "Fault",
     "InputSettings",
+    "InvalidSettings",
     "LogSettings",
     "MinerSettings",
     "Origin",
@@ -50,8 +51,8 @@ __all__ = [
     "RateLimitSettings",
     "Reading",
     "RunnersSettings",
+    "SettingError",
     "Settings",
-    "SettingsRefused",
     "StreamSettings",
     "WebhookSettings",
     "known_keys",
@@ -61,20 +62,20 @@ __all__ = [
 
 
 HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
-"""A path in which `~` is the user's home."""
+"""A path that may begin with `~`, the user's home directory."""
 
 
 class LogSettings(Section):
-    """What the agent logs, to standard error."""
+    """The log, which the agent writes to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity that is logged."""
+    """Lowest severity that is logged."""
     format: Literal["auto", "text", "json"] = "auto"
-    """`auto`: text on a terminal, JSON elsewhere (systemd, containers)."""
+    """`auto`: text on a terminal, JSON otherwise (systemd, containers)."""
 
 
 class Settings(BaseSettings):
-    """All settings. Load them with `load_settings`, which explains what is wrong with bad ones."""
+    """All settings. Load them with `load_settings`, which explains errors."""
 
     model_config = SettingsConfigDict(
         env_prefix="AITBC_",
@@ -94,15 +95,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is given: `read_settings` merges the sources, so that it knows where a value comes from."""
+        """Use only the constructor's arguments: `read_settings` merges the sources and records the origin of each value."""
         return (init_settings,)
 
     data_dir: HomePath = Field(default_factory=lambda: platformdirs.user_data_path("aitbc-agent"))
-    """Identity, database, artifacts and unsent results: what must not be lost."""
+    """Data directory: keys, database, artifacts and unsent results, which must not be lost."""
     models_dir: HomePath = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc") / "models")
-    """Models on disk, shared by every agent of a user; can be downloaded again."""
+    """Directory of the downloaded models, shared by all agents of a user; they can be downloaded again."""
     cache_dir: HomePath = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc"))
-    """Other things that can be made again: environments of Python models."""
+    """Directory of other files that can be created again: environments of Python models."""
     coordinator: CoordinatorSettings = CoordinatorSettings()
     database: DatabaseSettings = DatabaseSettings()
     miner: MinerSettings = MinerSettings()
@@ -111,32 +112,32 @@ class Settings(BaseSettings):
 
     @property
     def agent_file(self) -> Path:
-        """Where a running agent says how to reach it (mode 0600)."""
+        """The file in which a running agent publishes its URL and its keys (mode 0600)."""
         return self.data_dir / "agent.json"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings, and where each that is not the default comes from, by its key."""
+    """Settings, and by key the origin of each one that is not a default."""
 
     settings: Settings
     origins: Mapping[str, Origin]
     file: Path
-    """The file that was read, if it was there."""
+    """The file that was read, if it exists."""
 
 
 def load_settings(config: Path | None = None, flags: dict[str, Any] | None = None) -> Settings:
     """Read the settings.
 
-    `config` is a TOML file; without one, `agent.toml` in the data directory is read if it is there. `flags` are nested
-    values from the command line and win over everything. Raises `ConfigurationError`: `SettingsRefused` with all faults
-    if they are wrong.
+    `config` is a TOML file; without one, `agent.toml` in the data directory is read if it exists. `flags` are nested values
+    from the command line, which take precedence over all other sources. Raises `ConfigurationError`, namely `InvalidSettings`
+    with all errors if settings are invalid.
     """
     return read_settings(config, flags).settings
 
 
 def read_settings(config: Path | None = None, flags: dict[str, Any] | None = None) -> Reading:
-    """Like `load_settings`, with the origin of each value."""
+    """Read the settings like `load_settings`, with the origin of each value."""
     flags = flags or {}
     path = config or _default_config(flags)
     if config is not None and not config.is_file():
@@ -144,13 +145,13 @@ def read_settings(config: Path | None = None, flags: dict[str, Any] | None = Non
     settings = {setting.key: setting for setting in describe(Settings)}
     sources = Sources(flags, read_environment(Settings, settings), read_file(path))
     known = Known(settings, [name for name, _ in sections(Settings) if name])
-    faults = [*sources.environment.faults, *sources.file.faults]
+    errors = [*sources.environment.errors, *sources.file.errors]
     try:
         loaded = Settings(**sources.merged())
     except ValidationError as error:
-        raise SettingsRefused([*faults, *explain(error, sources, known)]) from None
-    if faults:
-        raise SettingsRefused(faults)
+        raise InvalidSettings([*errors, *explain(error, sources, known)]) from None
+    if errors:
+        raise InvalidSettings(errors)
     origins = {key: sources.origin(tuple(key.split("."))) for key in settings}
     return Reading(loaded, {key: it for key, it in origins.items() if it.source != "default"}, path)
 
@@ -166,5 +167,5 @@ def _default_config(flags: dict[str, Any]) -> Path:
 
 
 def known_keys() -> list[str]:
-    """Dotted names of all settings."""
+    """Return the dotted names of all settings."""
     return [setting.key for setting in describe(Settings)]

@@ -1,4 +1,4 @@
-"""What all sections of the settings share."""
+"""The base class of all sections of the settings."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 HIDDEN: Final = "hidden"
-"""A setting that is never shown is marked by `Field(json_schema_extra={HIDDEN: True})`."""
+"""`Field(json_schema_extra={HIDDEN: True})` marks a setting whose value is never shown."""
 
 
 class Section(BaseModel):
-    """Frozen; an unknown key is an error. The text under a field is its description."""
+    """A frozen model; an unknown key is an error. The docstring of a field is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

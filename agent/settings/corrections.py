@@ -1,4 +1,4 @@
-"""What somebody who wrote a setting wrongly most likely meant, as it has to be written."""
+"""Guesses the intended value of an invalid setting and shows how to write it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _SECONDS: Final = {
     "d": 86_400,
     "day": 86_400,
 }
-_MAX_PLACES: Final = 3
+_MAX_SECTIONS: Final = 3
 _BOOLEANS: Final = ("true", "false")
 
 
 def correction(setting: Setting, value: Any) -> str | None:
-    """The value as it has to stand in a TOML file, or None if it cannot be guessed."""
+    """Return the value as it must be written in a TOML file, or None if it cannot be guessed."""
     form = setting.form
     if form.many:
         return None if isinstance(value, list | dict) else _as_list(value)
@@ -115,15 +115,15 @@ _GUESSES: Final[tuple[tuple[type, Callable[[Any], str | None]], ...]] = (
 
 
 def meant(key: str, value: Any, settings: Mapping[str, Setting], sections: Sequence[str]) -> str | None:
-    """A sentence that says which setting a name that does not exist was to be."""
+    """Return a sentence that suggests the setting or section which an unknown name most likely stands for."""
     if isinstance(value, dict):
         near = nearest(key, sections)
         return f"Did you mean [{near}]?" if near else None
     section, _, name = key.rpartition(".")
     same = [other for other in settings.values() if other.name == name]
-    if 0 < len(same) <= _MAX_PLACES:
-        places = " or ".join(f"in [{it.section}]" if it.section else "above all sections" for it in same)
-        return f"It belongs {places}: {' or '.join(it.key for it in same)}."
+    if 0 < len(same) <= _MAX_SECTIONS:
+        sections_of_same = (f"in [{it.section}]" if it.section else "above all sections" for it in same)
+        return f"It belongs {' or '.join(sections_of_same)}: {' or '.join(it.key for it in same)}."
     beside = {it.name: it.key for it in settings.values() if it.section == section}
     near = nearest(name, list(beside))
     found = beside[near] if near else nearest(key, list(settings))

@@ -1,7 +1,7 @@
-"""What each setting is, read off the models: its key, type, unit, default and sentence.
+"""Describes each setting from the models: its key, type, unit, default and documentation.
 
-Configuration files, documentation, `aitbc-agent config` and the words of errors are made from this, so that none of them
-can say what the code does not.
+Configuration files, documentation, `aitbc-agent config` and error messages are generated from these descriptions, so they
+cannot disagree with the code.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import singledispatch
 from ipaddress import IPv4Network, IPv6Network
@@ -41,26 +41,26 @@ _UNITS_BY_ENDING: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a setting's values are written."""
+    """How the values of a setting are written."""
 
     words: str
-    """What may be written, for people: "size", "whole number, 1 to 256", "list: text"."""
+    """The allowed values in words: "size", "whole number, 1 to 256", "list: text"."""
     sample: str
-    """A value, as it stands in a TOML file."""
+    """An example value in TOML."""
     unit: str = ""
     choices: tuple[str, ...] = ()
-    """All allowed words, where they can be counted."""
+    """All allowed values of a setting that accepts only certain words."""
     many: bool = False
-    """Whether it is a list."""
+    """Whether the value is a list."""
     types: tuple[Any, ...] = ()
-    """The Python types of one value, None left out."""
+    """The Python types of one value, without None."""
     table: type[BaseModel] | None = None
-    """What each entry of a table by name consists of, where that is settings again."""
+    """The model of each entry of a table by name, if the entries consist of settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. `default` is the Python value; None where nothing is set."""
+    """One setting. `default` is the Python value, or None if the setting has no value by default."""
 
     key: str
     form: Form
@@ -70,35 +70,35 @@ class Setting:
 
     @property
     def section(self) -> str:
-        """The table of the TOML file that it stands in; empty for the top."""
+        """The TOML table that contains the setting; empty for the top level."""
         return self.key.rpartition(".")[0]
 
     @property
     def name(self) -> str:
-        """Its name within its section."""
+        """The name within the section."""
         return self.key.rpartition(".")[2]
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
+        """The environment variable that sets the value."""
         return variable(self.key)
 
 
 def variable(key: str) -> str:
-    """The environment variable of a key."""
+    """Return the environment variable of a key."""
     return f"AITBC_{key.replace('.', '__').upper()}"
 
 
 def section_model(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a field that is a section, else None."""
+    """Return the model of a field that is a section, else None."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def describe(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
-    """Every setting of a model: those of its own first, then section by section.
+    """Yield every setting of a model: first those at its own level, then section by section.
 
-    Raises `TypeError` for a type whose form has no words yet.
+    Raises `TypeError` for a type that this module does not know.
     """
     inner: list[tuple[str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
@@ -111,7 +111,7 @@ def describe(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
             key=f"{prefix}{name}",
             form=_form(name, field),
             default=field.get_default(call_default_factory=True, validated_data={}),
-            sentence=_for_people(field.description or ""),
+            sentence=_one_line(field.description or ""),
             secret=bool(extra.get(HIDDEN)),
         )
     for path, below in inner:
@@ -119,22 +119,22 @@ def describe(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
 
 
 def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every section's name and what it is about; the top, without a name, comes first."""
-    yield prefix.rstrip("."), _for_people(model.__doc__ or "")
+    """Yield the name and the documentation of every section, beginning with the top level, whose name is empty."""
+    yield prefix.rstrip("."), _one_line(model.__doc__ or "")
     for name, field in model.model_fields.items():
         below = section_model(field)
         if below is not None:
             yield from sections(below, f"{prefix}{name}.")
 
 
-def _for_people(docstring: str) -> str:
-    """In one line, without the code's word for what is not set."""
+def _one_line(docstring: str) -> str:
+    """Join the lines, and replace the code's name for a missing value."""
     return re.sub(r"\bNone:", "Not set:", " ".join(docstring.split()))
 
 
 @singledispatch
 def written(value: Any) -> str:
-    """A value as it stands in a TOML file."""
+    """Return a value as TOML."""
     return json.dumps(str(value), ensure_ascii=False)
 
 
@@ -198,15 +198,7 @@ def _form(name: str, field: FieldInfo) -> Form:
     examples = field.examples or []
     sample = written(examples[0]) if examples else form.sample
     ending = next((unit for ending, unit in _UNITS_BY_ENDING.items() if name.endswith(ending)), None)
-    return Form(
-        form.words,
-        sample,
-        form.unit if ending is None else ending,
-        form.choices,
-        form.many,
-        form.types,
-        form.table,
-    )
+    return replace(form, sample=sample, unit=form.unit if ending is None else ending)
 
 
 def _form_of(annotation: Any, metadata: list[Any], name: str) -> Form:
@@ -270,23 +262,23 @@ def _plain(kind: Any, metadata: list[Any], name: str) -> Form:
         return Form(f"table with {inner}", "{ ... }", types=(dict,), table=kind)
     form = _PLAIN.get(kind)
     if form is None:
-        raise TypeError(f"{name}: say in agent/settings/description.py how values of {kind} are written")
-    words = form.words + (bounds(metadata) if kind in (int, float, Decimal) else "")
+        raise TypeError(f"{name}: describe values of {kind} in agent/settings/description.py")
+    words = form.words + (_bounds(metadata) if kind in (int, float, Decimal) else "")
     return Form(words, form.sample, form.unit, types=(kind,))
 
 
-def bounds(metadata: list[Any]) -> str:
-    """The range of a number, for the end of its type's words: ", 1 to 256"; empty if it has none."""
-    least = next((item.ge for item in metadata if isinstance(item, annotated_types.Ge)), None)
-    above = next((item.gt for item in metadata if isinstance(item, annotated_types.Gt)), None)
-    most = next((item.le for item in metadata if isinstance(item, annotated_types.Le)), None)
-    below = next((item.lt for item in metadata if isinstance(item, annotated_types.Lt)), None)
-    upper = "" if most is None else f"at most {most}"
-    upper = upper if below is None else f"below {below}"
-    if above is not None:
-        return f", above {above}" + (f", {upper}" if upper else "")
-    if least is None:
-        return f", {upper}" if upper else ""
-    if most is not None:
-        return f", {least} to {most}"
-    return f", {least} or more" + (f", {upper}" if upper else "")
+_LIMITS: Final = {"gt": "above {}", "ge": "{} or more", "lt": "below {}", "le": "at most {}"}
+
+
+def _bounds(metadata: list[Any]) -> str:
+    """Return the range of a number to append to its type, such as ", 1 to 256"; empty if there is no range."""
+    limits = {
+        name: getattr(item, name)
+        for item in metadata
+        if isinstance(item, annotated_types.BaseMetadata)
+        for name in _LIMITS
+        if hasattr(item, name)
+    }
+    if limits.keys() == {"ge", "le"}:
+        return f", {limits['ge']} to {limits['le']}"
+    return "".join(f", {words.format(limits[name])}" for name, words in _LIMITS.items() if name in limits)

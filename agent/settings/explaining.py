@@ -1,4 +1,4 @@
-"""Turns what pydantic says of refused settings into words for whoever wrote them."""
+"""Translates pydantic's validation errors into messages for the author of the settings."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pydantic_core import ErrorDetails
 
 from agent.settings.corrections import correction, meant
 from agent.settings.description import Setting, describe
-from agent.settings.faults import Fault, Origin
+from agent.settings.errors import Origin, SettingError
 from agent.settings.merging import Sources
 
 _LONGEST: Final = 60
-"""How many characters of a wrong value are repeated."""
+"""Maximum number of characters of an invalid value in a message."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What there is: settings by their keys, and the names of sections."""
+    """The known settings by key, and the names of the sections."""
 
     settings: Mapping[str, Setting]
     sections: Sequence[str]
 
 
-def explain(error: ValidationError, sources: Sources, known: Known) -> Iterator[Fault]:
-    """A fault for each value that was refused, once."""
-    told: set[tuple[str, ...]] = set()
+def explain(error: ValidationError, sources: Sources, known: Known) -> Iterator[SettingError]:
+    """Yield one error for each invalid value."""
+    reported: set[tuple[str, ...]] = set()
     for details in error.errors(include_url=False):
         path = tuple(str(part) for part in details["loc"])
         nearby = _with_entry(path, known)
@@ -36,15 +36,15 @@ def explain(error: ValidationError, sources: Sources, known: Known) -> Iterator[
         key_path = path if setting is None else tuple(setting.key.split("."))
         if setting is not None and dict in setting.form.types:
             key_path = path[: len(key_path) + 1]
-        if key_path in told:
+        if key_path in reported:
             continue
-        told.add(key_path)
+        reported.add(key_path)
         message, suggestion = _words(details, ".".join(path), setting, nearby, sources.origin(key_path))
-        yield Fault(".".join(key_path), message, suggestion, sources.origin(key_path))
+        yield SettingError(".".join(key_path), message, suggestion, sources.origin(key_path))
 
 
 def _with_entry(path: tuple[str, ...], known: Known) -> Known:
-    """The same, and what an entry of a table by name consists of, if the path leads into one."""
+    """Return the known settings, extended by those of a table's entry if the path leads into one."""
     setting = _setting(path, known)
     if setting is None or setting.form.table is None:
         return known
@@ -65,19 +65,19 @@ def _setting(path: tuple[str, ...], known: Known) -> Setting | None:
 def _words(
     details: ErrorDetails, key: str, setting: Setting | None, known: Known, origin: Origin
 ) -> tuple[str, str | None]:
-    """The message and the suggestion."""
+    """Return the message and the suggestion."""
     value = details["input"]
     if details["type"] == "extra_forbidden" and setting is None:
-        what = "section" if isinstance(value, dict) else "setting"
-        return f"there is no such {what}.", meant(key, value, known.settings, known.sections)
+        kind = "section" if isinstance(value, dict) else "setting"
+        return f"there is no such {kind}.", meant(key, value, known.settings, known.sections)
     if setting is None:
         return _section(details, key, known)
-    said = details["msg"].removeprefix("Value error, ").rstrip(".")
+    reason = details["msg"].removeprefix("Value error, ").rstrip(".")
     ours = details["type"] == "value_error"
     allowed = f"Allowed: {setting.form.words}." if setting.form.words else None
     if setting.secret:
-        return "this value does not fit.", allowed
-    message = f"{said}." if ours else f"{_shown(value)} does not fit."
+        return "this value is not allowed.", allowed
+    message = f"{reason}." if ours else f"{_shown(value)} is not allowed."
     inside = tuple(str(part) for part in details["loc"][setting.key.count(".") + 1 :])
     return message, " ".join(filter(None, ("" if ours else allowed, _write(setting, inside, value, origin))))
 
@@ -86,21 +86,21 @@ def _section(details: ErrorDetails, key: str, known: Known) -> tuple[str, str | 
     if key in known.sections and not isinstance(details["input"], dict):
         return (
             "this is a section, not a setting.",
-            f"Write [{key}] in a line of its own, and its settings below it.",
+            f"Write [{key}] on a line of its own, and its settings below it.",
         )
     return f"{details['msg'].removeprefix('Value error, ').rstrip('.')}.", None
 
 
 def _write(setting: Setting, inside: tuple[str, ...], value: Any, origin: Origin) -> str | None:
-    """How to write the value; `inside` is its place in the setting, if that is a list or a table."""
+    """Return how to write the value. `inside` is its path within the setting, if that is a list or a table."""
     if setting.form.many and inside:
         better = correction(replace(setting, form=replace(setting.form, many=False)), value)
-        return better and f"Write {better} in its place."
+        return better and f"Write {better} instead."
     better = correction(setting, value)
     if better is None:
         return None
     if origin.source == "environment":
-        return f"Write {origin.place}={better}"
+        return f"Write {origin.location}={better}"
     return f"Write {inside[-1] if inside else setting.name} = {better}"
 
 

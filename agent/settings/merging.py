@@ -1,4 +1,4 @@
-"""Puts the sources of settings on top of each other, and says which of them a value came from."""
+"""Merges the sources of settings and determines the origin of a value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.settings.faults import Origin
+from agent.settings.errors import Origin
 from agent.settings.sources import Environment, SettingsFile
 
 Json = dict[str, Any]
@@ -14,18 +14,18 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sources:
-    """All sources, the strongest first."""
+    """All sources, by descending precedence."""
 
     flags: Json
     environment: Environment
     file: SettingsFile
 
     def merged(self) -> Json:
-        """The values; of tables, each entry from the strongest source that has it."""
+        """Return the merged values. Tables are merged entry by entry."""
         return _over(_over(self.file.values, self.environment.values), self.flags)
 
     def origin(self, path: tuple[str, ...]) -> Origin:
-        """Where the value at a path comes from."""
+        """Return where the value at a path was set."""
         if _has(self.flags, path):
             return Origin("flag")
         if _has(self.environment.values, path):
@@ -35,11 +35,11 @@ class Sources:
         return Origin("default")
 
     def _variable(self, path: tuple[str, ...]) -> str:
-        """The variable of a path, or of the nearest above it that a variable sets as a whole; else the first below it."""
+        """Return the variable of a path, or else of its nearest ancestor that a variable sets, or else the first one below it."""
         for length in range(len(path), 0, -1):
-            wanted = f"aitbc_{'__'.join(path[:length])}".lower()
-            if wanted in self.environment.names:
-                return self.environment.names[wanted]
+            variable = f"aitbc_{'__'.join(path[:length])}".lower()
+            if variable in self.environment.names:
+                return self.environment.names[variable]
         below = f"aitbc_{'__'.join(path)}__".lower()
         return next(
             (name for low, name in self.environment.names.items() if low.startswith(below)), "AITBC_..."

@@ -13,65 +13,67 @@ from agent.settings._section import HIDDEN, Section
 
 
 class InputSettings(Section):
-    """What a miner fetches for its jobs. Inputs come from strangers."""
+    """Input files that a miner downloads for its jobs. They come from strangers."""
 
     max_size: Bytes = Bytes("10Gi")
-    """Largest input file, and most that the checkpoints of one job may have together."""
+    """Maximum size of an input file, and maximum total size of the checkpoints of one job."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 1800
-    """Longest download."""
+    """Time limit of a download."""
     allow_http: bool = False
-    """Whether `http://` addresses are fetched too. Off: anybody on the way could change them."""
+    """Whether to download from `http://` URLs. Off by default: anyone on the network path could change the files."""
     allow_private: bool = False
-    """Whether private, loopback and link-local addresses are fetched. Off: strangers would reach into your network."""
+    """Whether to download from private, loopback and link-local addresses. Off by default: strangers could reach into your
+    network."""
     max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
-    """How many redirects are followed; each target is checked like the first."""
+    """Maximum number of redirects; each target is checked like the first URL."""
 
 
 class PauseSettings(Section):
-    """When GPUs take no jobs. Each is paused by itself; when all are, or there is none, so is the whole miner."""
+    """When GPUs accept no jobs. Each GPU is paused on its own; if all are paused, or if there is none, the whole miner is."""
 
     schedule: tuple[ScheduleWindow, ...] = ()
-    """Times of the week, local time: "Mon-Fri 09:00-18:00", "Sat,Sun 00:00-24:00", "22:00-06:00" (over midnight)."""
+    """Times of the week, in local time: "Mon-Fri 09:00-18:00", "Sat,Sun 00:00-24:00", "22:00-06:00" (over midnight)."""
     other_programs: bool = False
-    """Whether a GPU is paused while another program computes on it, or keeps it busy while nothing of ours works there.
-    Off: idle models make room for other programs in any case."""
+    """Whether a GPU is paused while another program computes on it, or keeps it busy while no job of the agent runs there. Even
+    when this is off, idle models are unloaded when other programs need the memory."""
     other_utilization: Annotated[float, Field(gt=0, le=100)] = 25
-    """Percent of a GPU that programs which only draw (games, films) must use for that; a desktop takes less."""
+    """Utilisation in percent above which programs that only draw (games, films) count as using the GPU; a desktop uses less."""
     max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None
-    """Degrees Celsius above which a GPU takes no more jobs. None: the driver slows a card that is too hot."""
+    """Temperature in degrees Celsius above which a GPU accepts no more jobs. None: the driver throttles a card that is too hot."""
     temperature_margin: Annotated[float, Field(ge=0, le=100)] = 5
-    """How many degrees below the limit it must be again."""
+    """How many degrees the temperature must fall below the limit before the GPU accepts jobs again."""
     max_power: Annotated[float, Field(gt=0)] | None = None
-    """Watts above which a GPU takes no more jobs. None: the card's own limit is enough."""
+    """Power in watts above which a GPU accepts no more jobs. None: the card's own limit applies."""
     power_margin: Annotated[float, Field(ge=0)] = 20
-    """How many watts below the limit it must be again."""
+    """How many watts the power must fall below the limit before the GPU accepts jobs again."""
     hold_seconds: Annotated[float, Field(ge=0)] = 60
-    """How long other programs, heat or power must be gone before work goes on, so that it does not come and go."""
+    """How long other programs, heat or power must have ceased before work resumes, so that the GPU does not alternate between the
+    two."""
 
 
 class GpuPauseSettings(Section):
-    """The same for one GPU. What is given here takes the place of `miner.pause`; an empty schedule is one."""
+    """The same settings for one GPU. They override `miner.pause`; an empty schedule overrides it too."""
 
     schedule: tuple[ScheduleWindow, ...] | None = None
-    """Times of the week at which this GPU is paused. None: those of `miner.pause`, like everything below."""
+    """Times of the week at which this GPU is paused. None: those of `miner.pause`; the same holds for the settings below."""
     other_programs: bool | None = None
-    """Whether it is paused while another program uses it."""
+    """Whether the GPU is paused while another program uses it."""
     other_utilization: Annotated[float, Field(gt=0, le=100)] | None = None
-    """Percent that programs which only draw must use for that."""
+    """Utilisation in percent above which programs that only draw count as using the GPU."""
     max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None
-    """Degrees Celsius above which it takes no more jobs."""
+    """Temperature in degrees Celsius above which the GPU accepts no more jobs."""
     temperature_margin: Annotated[float, Field(ge=0, le=100)] | None = None
-    """How many degrees below the limit it must be again."""
+    """How many degrees the temperature must fall below the limit."""
     max_power: Annotated[float, Field(gt=0)] | None = None
-    """Watts above which it takes no more jobs."""
+    """Power in watts above which the GPU accepts no more jobs."""
     power_margin: Annotated[float, Field(ge=0)] | None = None
-    """How many watts below the limit it must be again."""
+    """How many watts the power must fall below the limit."""
     hold_seconds: Annotated[float, Field(ge=0)] | None = None
-    """How long the cause must be gone."""
+    """How long the cause must have ceased."""
 
 
 class GpuSettings(Section):
-    """What holds for one GPU only."""
+    """Settings of a single GPU."""
 
     pause: GpuPauseSettings = GpuPauseSettings()
 
@@ -86,60 +88,62 @@ GpuName = Annotated[str, AfterValidator(_check_gpu_name)]
 
 
 class MinerSettings(Section):
-    """The miner: whom it works for, what it offers, how it ends its work."""
+    """The miner: which coordinator it works for, what it offers, and how it stops."""
 
     coordinator: Annotated[str | None, Field(examples=["https://coordinator.example.org"])] = None
-    """URL of the coordinator to join. None: one is started inside this agent."""
+    """URL of the coordinator to join. None: this agent starts one of its own."""
     name: Annotated[str | None, Field(examples=["rig-1"])] = None
-    """How this miner is called in lists. None: the host's name."""
+    """Name of this miner in lists. None: the host name."""
     enrolment_token: Annotated[
         str | None, Field(examples=["enrol_..."], json_schema_extra={HIDDEN: True})
     ] = None
-    """Token for joining, needed once."""
+    """Token for joining; needed once."""
     slots: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Jobs at the same time. None: one per GPU, one on a machine without."""
+    """Number of jobs at the same time. None: one per GPU, or one on a machine without GPUs."""
     prices: dict[str, Money] = Field(default={}, examples=[{"whisper_transcription": Money("0.0002")}])
-    """Price per metered unit by service id. A service that is not named costs `default_price`."""
+    """Price per metered unit by service id. Services that are not listed cost `default_price`."""
     default_price: Money = Money("0.0001")
     """Price per metered unit of services without a price of their own."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30
-    """How long a stop waits for running jobs before it hands their leases back."""
+    """How long a stop waits for running jobs before it returns them to the coordinator."""
     load_seconds: Annotated[float, Field(gt=0)] = 600
-    """Longest loading of a model that is on disk."""
+    """Time limit for loading a model that is on disk."""
     stall_seconds: Annotated[float, Field(gt=0)] = 300
-    """A runner that reports no progress for so long is taken for hung, ended and replaced."""
+    """A runner that reports no progress for this long counts as hung and is ended and replaced."""
     cancel_seconds: Annotated[float, Field(ge=0)] = 1
-    """How long a cancelled runner may take to stop by itself before it is terminated, then killed."""
+    """How long a cancelled runner may take to stop before it is terminated, then killed."""
     idle_seconds: Annotated[float, Field(gt=0)] = 300
-    """How long a runner's child process is kept warm without work."""
+    """How long the child process of a runner stays loaded without work."""
     place_seconds: Annotated[float, Field(ge=0)] = 60
-    """How long a job that has been taken waits for room on a device before it is handed on to another miner."""
+    """How long a claimed job waits for free memory on a device before it is returned for another miner."""
     child_memory: Bytes | None = None
-    """Main memory that one runner's process may take before it is ended. None: nine tenths of the machine's."""
+    """Main memory that one runner process may use before it is ended. None: nine tenths of the machine's memory."""
     vram_reserve: Bytes = Bytes("512Mi")
-    """Memory of every GPU that stays free for its owner. When other programs need it, idle models leave."""
+    """Memory of every GPU that stays free for its owner. When other programs need it, idle models are unloaded."""
     max_outbox: Annotated[int, Field(ge=1)] = 1000
-    """Finished jobs that may wait for the coordinator; at this many no new work is fetched."""
+    """Number of finished jobs that may wait for the coordinator; at this number the miner claims no new jobs."""
     models_quota: Annotated[Bytes, Field(gt=0)] | None = None
-    """Most that all models on disk may take. Beyond it, those that the agent fetched itself make room for new ones, the one
-    that was used longest ago first. None: only the disk is the limit, and nothing is ever removed."""
+    """Maximum total size of the models on disk. Beyond it, the models that the agent downloaded are deleted, least recently used
+    first. None: only the disk is the limit, and no model is ever deleted."""
     models_pinned: tuple[str, ...] = ()
-    """Names of models that never make room for others."""
+    """Names of models that are never deleted to free space."""
     gpu_look_seconds: Annotated[float, Field(gt=0)] = 10
-    """How often a miner without any GPU looks whether the driver has one now. It costs a millisecond; when one has appeared, running
-    jobs end first, then the miner finds out anew what it can do."""
+    """How often a miner without a GPU checks whether the driver reports one. A check takes a millisecond. When a GPU has appeared,
+    the miner finishes its running jobs, then determines its capabilities again."""
     transport: Literal["auto", "websocket", "poll"] = "auto"
-    """How to speak to the coordinator: the WebSocket, long polls, or the first with the second as a fallback."""
+    """How to communicate with the coordinator: the WebSocket, long polls, or (`auto`) the WebSocket with long polls as the
+    fallback."""
     pause: PauseSettings = PauseSettings()
     gpus: dict[GpuName, GpuSettings] = Field(
         default={}, examples=[{"0": GpuSettings(pause=GpuPauseSettings(max_temperature=80))}]
     )
     """Settings of single GPUs, by index ("0") or UUID ("GPU-...", or its beginning), e.g. `[miner.gpus.0.pause]`."""
     metrics_port: Annotated[int | None, Field(ge=0, le=65535, examples=[9420])] = None
-    """Port on which Prometheus reads this miner's numbers (docs/reference/metrics.md); 0 takes a free one, which `aitbc-agent status --json` names.
-    None: no port is opened, since a miner needs none to work, and two on one machine would want the same."""
+    """Port on which Prometheus reads this miner's metrics (docs/reference/metrics.md); 0 picks a free one, which `aitbc-agent status --json`
+    shows. None: no port is opened, since a miner needs none to work, and two miners on one machine would want the same one."""
     metrics_host: str = "127.0.0.1"
-    """Address of that port. There is no key: whoever reaches it reads what this machine does and earns, so the default is loopback."""
+    """Address of that port. Access needs no key: anyone who reaches the port can read what this machine does and earns, so the
+    default is loopback."""
     inputs: InputSettings = InputSettings()
 
 
@@ -147,47 +151,48 @@ class RunnersSettings(Section):
     """Programs and limits of the runners."""
 
     ffmpeg: str = "ffmpeg"
-    """The ffmpeg program, a name on PATH or a path."""
+    """The ffmpeg program, as a name on PATH or a path."""
     ffprobe: str = "ffprobe"
     """The ffprobe program."""
     blender: str = "blender"
-    """The Blender program. Debian's renders on the processor only; Blender's own build has CUDA and OptiX."""
+    """The Blender program. Debian's package renders on the processor only; Blender's own build supports CUDA and OptiX."""
     bubblewrap: str = "bwrap"
-    """The bubblewrap program that isolates programs which read strangers' files."""
+    """The bubblewrap program, which isolates programs that read strangers' files."""
     sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"
-    """What isolates programs that read strangers' files (docs/explanation/sandbox.md). `auto`: bubblewrap, or Landlock where bubblewrap does not
-    work, as in most containers. `bubblewrap` and `landlock` demand one: no service without it. `off` is for machines that isolate the
-    whole agent by other means."""
+    """How programs that read strangers' files are isolated (docs/explanation/sandbox.md). `auto`: bubblewrap, or Landlock where bubblewrap
+    does not work, as in most containers. `bubblewrap` and `landlock` require that one: without it no service is offered.
+    `off` is for machines that isolate the whole agent by other means."""
     sandbox_first_user: Annotated[int, Field(ge=1000, le=2**31)] = 58_000
-    """Where the agent is root, sandboxed programs run as users of their own, one for each run, with ids from this one on. The first is
-    a group of all of them. The default lies where Debian and systemd give out no ids, and within what containers usually have."""
+    """First of the user ids for sandboxed programs when the agent runs as root; each run then has a user of its own. The first id
+    is the group that they all share. The default is outside the ranges that Debian and systemd assign, and within what
+    containers usually have."""
     sandbox_users: Annotated[int, Field(ge=2, le=100_000)] = 1000
-    """How many ids these are. More sandboxed programs than ids less one cannot run at the same time."""
+    """Number of these user ids. At most this number less one of sandboxed programs can run at the same time."""
     max_memory: Bytes = Bytes("8Gi")
-    """Memory that one sandboxed run may take: all its processes and their shared memory together. A job that asks for more
+    """Memory of one sandboxed run: all its processes and their shared memory together. A job that requests more
     (`resources.memory`) fails."""
     max_output: Bytes = Bytes("10Gi")
-    """Disk space that one sandboxed run may take: all files that it writes together, scratch files and results. A file counts
-    with its apparent size, since a sparse file is stored with its holes."""
+    """Disk space of one sandboxed run: all files that it writes, both scratch files and results. A file counts with its apparent
+    size, since a sparse file is stored with its holes."""
     max_file: Bytes = Bytes("8Gi")
-    """Largest single file that a sandboxed run may write: two hours of video at 8 Mbit/s take 6.7 GiB."""
+    """Maximum size of a single file that a sandboxed run may write: two hours of video at 8 Mbit/s take 6.7 GiB."""
     max_unpacked: Bytes = Bytes("2Gi")
-    """Size to which the archive of a client's Python model may unpack. It counts against `max_output` as well."""
+    """Maximum size of the unpacked archive of a client's Python model. It also counts against `max_output`."""
     max_environment: Bytes = Bytes("16Gi")
-    """Disk space that the requirements of one Python model may take: the environment and the packages fetched for it. PyTorch with
-    CUDA takes about 14 GiB of both."""
+    """Disk space for the requirements of one Python model: the environment and the packages downloaded for it. PyTorch with CUDA
+    takes about 14 GiB for both."""
     environments_quota: Annotated[Bytes, Field(gt=0)] = Bytes("48Gi")
-    """Disk space of the environments that are kept for Python models and of the packages kept to make others, together. Those
-    used least recently go first, so that `max_environment` is free for the next one."""
+    """Disk space for the environments of all Python models and the packages cached to create them. The least recently used are
+    deleted first, so that `max_environment` is free for the next one."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """How many language model requests for one model are computed together, in one place for one job."""
+    """Maximum number of language model requests for one model that are computed together in the slot of one job."""
     model_download: bool = True
     """Whether models that are not on disk may be downloaded when a job needs them."""
     python_models: bool = True
-    """Whether clients' own Python models are run (always inside the sandbox)."""
+    """Whether to run clients' own Python models (always inside the sandbox)."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30
-    """How long a transcription or a transcoding works before it hands over its next checkpoint, so that another miner can go on from
-    there. It is the most work that a lost machine costs; each checkpoint is an upload. Shorter jobs hand over nothing."""
+    """Interval between the checkpoints of a transcription or a transcoding, from which another miner can resume. It is the most
+    work that is lost with a machine; each checkpoint is an upload. Shorter jobs store none."""
     python_models_in_landlock: bool = False
-    """Whether they are run in the Landlock sandbox too. It hides less of the machine (docs/explanation/sandbox.md), and a model is code that a
-    stranger wrote to do what it likes; the other services start only programs of yours."""
+    """Whether to run Python models in the Landlock sandbox too. It hides less of the machine (docs/explanation/sandbox.md), and a Python model
+    is code that a stranger wrote; the other services start only programs of yours."""

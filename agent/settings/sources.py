@@ -1,4 +1,4 @@
-"""Where settings are written: the TOML file and the environment, each with what cannot be read of it."""
+"""Reads the TOML file and the environment, and collects the errors that prevent reading them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from agent.core.errors import ConfigurationError
 from agent.core.values.near_names import nearest
 from agent.settings.description import Setting
-from agent.settings.faults import Fault, Origin
+from agent.settings.errors import Origin, SettingError
 
 PREFIX: Final = "AITBC_"
 _FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL", "AITBC_FAULT_POINTS"})
-"""Variables that share our prefix without being settings of the agent: the SDK's, and the one of `agent.fault_points`."""
+"""Variables with the prefix of settings that are none: the SDK's, and that of `agent.fault_points`."""
 _MOST_LINES: Final = 2000
-"""Longer files are read, but lines are not looked for in them: each costs another reading of all before it."""
-_PLACE: Final = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
+"""In longer files line numbers are not determined, since each line requires parsing all lines before it again."""
+_LINE: Final = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
 _WORDS: Final = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _NOTHING: Final = frozenset({"none", "null", "nil"})
 _AT_END: Final = " (at end of document)"
@@ -34,19 +35,19 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """A TOML file: its values, and the faults that keep it from having any."""
+    """A TOML file: its values, or the errors that prevent reading it."""
 
     path: Path
     text: str = ""
     values: Json = field(default_factory=dict)
-    faults: tuple[Fault, ...] = ()
+    errors: tuple[SettingError, ...] = ()
 
     @cached_property
     def _lines(self) -> dict[tuple[str, ...], int]:
         """The line at which each key begins.
 
-        A file is cut off after each of its lines in turn. Where that can be read, a statement ends; what is new in it
-        began after the statement before.
+        Parses the first line, the first two lines and so on. A prefix that can be parsed ends with a complete statement;
+        the keys that are new in it began after the statement before.
         """
         found: dict[tuple[str, ...], int] = {}
         lines = self.text.splitlines(keepends=True)
@@ -64,7 +65,7 @@ class SettingsFile:
         return found
 
     def line(self, path: tuple[str, ...]) -> int | None:
-        """The line of a key, or of what it stands in."""
+        """Return the line of a key, or else of its nearest ancestor."""
         return next((self._lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._lines), None)
 
 
@@ -76,7 +77,7 @@ def _paths(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
 
 
 def read_file(path: Path) -> SettingsFile:
-    """Read a file, if it is there. Raises `ConfigurationError` if it may not be read."""
+    """Read a file if it exists. Raises `ConfigurationError` if it cannot be read."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -87,52 +88,51 @@ def read_file(path: Path) -> SettingsFile:
 
 
 def parse_file(path: Path, content: bytes) -> SettingsFile:
-    """The settings in the content of a file. What is wrong with it stands in `faults`, with its line."""
+    """Parse the content of a file. Syntax errors are in `errors`, with their lines."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = error.object[: error.start].count(b"\n")
-        fault = Fault("", "this is not text in UTF-8.", None, Origin("file", str(path), before + 1))
-        return SettingsFile(path, faults=(fault,))
+        refused = SettingError("", "this is not UTF-8 text.", None, Origin("file", str(path), before + 1))
+        return SettingsFile(path, errors=(refused,))
     text = text.replace("\r\n", "\n")
     try:
         return SettingsFile(path, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        return SettingsFile(path, text, faults=(_syntax(path, text, str(error)),))
-    except (ValueError, RecursionError):  # tomllib refuses neither by its own error
-        fault = Fault(
+        return SettingsFile(path, text, errors=(_syntax_error(path, text, str(error)),))
+    except (ValueError, RecursionError):  # tomllib has no error of its own for these
+        refused = SettingError(
             "",
-            "it holds a number of thousands of digits, or values nested hundreds deep.",
+            "the file contains a number of thousands of digits, or values nested hundreds of levels deep.",
             None,
             Origin("file", str(path), 1),
         )
-        return SettingsFile(path, text, faults=(fault,))
+        return SettingsFile(path, text, errors=(refused,))
 
 
-def _syntax(path: Path, text: str, message: str) -> Fault:
+def _syntax_error(path: Path, text: str, message: str) -> SettingError:
     lines = text.splitlines() or [""]
-    match = _PLACE.fullmatch(message)
+    match = _LINE.fullmatch(message)
     number = min(int(match[2]), len(lines)) if match else len(lines)
-    told = match[1] if match else message.removesuffix(_AT_END)
-    line = lines[number - 1]
-    key, told, suggestion = _reading(line, told)
-    return Fault(key, told, suggestion, Origin("file", str(path), number))
+    reason = match[1] if match else message.removesuffix(_AT_END)
+    key, words, suggestion = _explained(lines[number - 1], reason)
+    return SettingError(key, words, suggestion, Origin("file", str(path), number))
 
 
-def _reading(line: str, told: str) -> tuple[str, str, str | None]:
-    """The key of a line that is no TOML, what is wrong with it, and what to write."""
+def _explained(line: str, reason: str) -> tuple[str, str, str | None]:
+    """Return the key of a line that is not TOML, the message, and what to write instead."""
     key, _, value = (part.strip() for part in line.partition("="))
-    if told == "Cannot overwrite a value":
+    if reason == "Cannot overwrite a value":
         return key, "it is set twice in the same section.", "Keep one of the two lines."
-    if told.startswith("Cannot declare"):
+    if reason.startswith("Cannot declare"):
         return (
             "",
-            f"the section {line.strip()} is there twice.",
-            "Put its settings below the first of the two.",
+            f"the section {line.strip()} is defined twice.",
+            "Move its settings below the first definition.",
         )
-    refused = f"this is not TOML: {told[:1].lower()}{told[1:]}."
+    refused = f"this is not TOML: {reason[:1].lower()}{reason[1:]}."
     if match := re.fullmatch(r"\s*([\w.-]+)\s*:\s*(.*)", line):
-        return match[1], refused, f"Write an = between name and value: {match[1]} = {match[2] or '...'}"
+        return match[1], refused, f"Write = between name and value: {match[1]} = {match[2] or '...'}"
     suggestion = _rewriting(key, value.partition(" #")[0].strip())
     return key if suggestion else "", refused, suggestion
 
@@ -141,47 +141,57 @@ def _rewriting(key: str, value: str) -> str | None:
     if word := _WORDS.get(value.lower()):
         return f"Write {key} = {word}"
     if value.lower() in _NOTHING:
-        return f"Remove the line: what has no value is not written, and {key} then has its default."
+        return f"Remove the line to use the default of {key}."
     if re.fullmatch(r"[^\"'\[{]+", value):
-        return f"Text and sizes stand in quotes: {key} = {json.dumps(value)}"
+        return f"Put text and sizes in quotes: {key} = {json.dumps(value)}"
     return None
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The environment: its values, and the variables that are wrong by themselves."""
+    """The environment: its values, and the errors of variables that cannot be read."""
 
     values: Json
     names: Mapping[str, str]
     """The variables as they are written, by their names in lower case."""
-    faults: tuple[Fault, ...]
+    errors: tuple[SettingError, ...]
+
+
+class _EnvironmentSource(EnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Decode JSON. Other text, such as a rate's, is left to the validation of the model."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 def read_environment(model: type[BaseSettings], settings: Mapping[str, Setting]) -> Environment:
-    """Read what begins with `AITBC_`, in any case."""
+    """Read the variables that begin with `AITBC_`, in any case."""
     known = {setting.variable: setting for setting in settings.values()}
     open_ended = tuple(f"{name}__" for name, it in known.items() if dict in it.form.types)
     names = {name.upper(): name for name in sorted(os.environ) if name.upper().startswith(PREFIX)}
-    faults = [
-        fault
+    errors = [
+        error
         for upper, name in names.items()
         if upper not in _FOREIGN and not upper.startswith(open_ended)
-        for fault in _variable(name, known.get(upper), list(known))
+        for error in _variable_errors(name, known.get(upper), list(known))
     ]
-    refused = {fault.key.upper() for fault in faults}
-    source = EnvSettingsSource(model)
+    refused = {error.key.upper() for error in errors}
+    source = _EnvironmentSource(model)
     source.env_vars = {
         name.lower(): os.environ[name] for upper, name in names.items() if upper not in refused
     }
     values: Json = source()
-    return Environment(values, {name.lower(): name for name in names.values()}, tuple(faults))
+    return Environment(values, {name.lower(): name for name in names.values()}, tuple(errors))
 
 
-def _variable(name: str, setting: Setting | None, known: list[str]) -> Iterator[Fault]:
+def _variable_errors(name: str, setting: Setting | None, known: list[str]) -> Iterator[SettingError]:
     origin = Origin("environment", name)
     if setting is None:
         near = nearest(name.upper(), known)
-        yield Fault(name, "this names no setting.", f"Did you mean {near}?" if near else None, origin)
+        suggestion = f"Did you mean {near}?" if near else None
+        yield SettingError(name, "there is no such setting.", suggestion, origin)
     elif setting.form.many or dict in setting.form.types:
         try:
             json.loads(os.environ[name])
@@ -189,6 +199,6 @@ def _variable(name: str, setting: Setting | None, known: list[str]) -> Iterator[
             kind = "list" if setting.form.many else "table"
             parts = [part.strip() for part in os.environ[name].split(",")]
             sample = json.dumps(parts) if setting.form.many else "{...}"
-            yield Fault(
-                name, f"a {kind} in a variable is written as JSON.", f"Write {name}='{sample}'", origin
+            yield SettingError(
+                name, f"a {kind} in a variable must be JSON.", f"Write {name}='{sample}'", origin
             )

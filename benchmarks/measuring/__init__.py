@@ -1,1 +1,1 @@
-"""What the benchmarks share: the agent's processes, a cheap HTTP client, a scripted miner, the disk's own speed."""
+"""Shared parts of the benchmarks: the agent's processes, a lightweight HTTP client, a scripted miner, the disk's speed."""

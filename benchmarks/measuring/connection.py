@@ -1,6 +1,6 @@
-"""An HTTP/1.1 client that costs little, since it shares two processors with what it measures.
+"""A lightweight HTTP/1.1 client, which shares two processors with the measured programs.
 
-One request at a time on one connection that stays open, parsed by httptools: about a tenth of what a general client costs.
+It sends one request at a time over one persistent connection and parses with httptools: about a tenth of the cost of a general client.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LIMIT_SECONDS = 60.0
 
 
 class Connection(asyncio.Protocol):
-    """A connection to a coordinator, with the key of one caller; opened again when it was closed for being idle."""
+    """A connection to a coordinator with one caller's key, which is reopened after an idle timeout."""
 
     def __init__(self, url: str, key: str) -> None:
         self._address = urlsplit(url)
@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
         await loop.create_connection(lambda: self, self._address.hostname, self._address.port)
 
     async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Status and body of the answer. Raises `ConnectionError`, `TimeoutError`."""
+        """Return the status and body of the response. Raises `ConnectionError`, `TimeoutError`."""
         if self._transport is None:
             await self._connect()
         assert self._transport is not None
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
             return await self._answer
 
     async def json(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's JSON. Raises `ValueError` for anything but a success."""
+        """Return the JSON of the response. Raises `ValueError` unless it is a success."""
         status, answer = await self.request(method, path, b"" if body is None else json.dumps(body).encode())
         if status >= 300:
             raise ValueError(f"{method} {path} was answered {status}: {answer.decode()}")
@@ -77,10 +77,10 @@ class Connection(asyncio.Protocol):
             answer.set_exception(error or ConnectionError("the coordinator has closed the connection"))
 
     def on_body(self, body: bytes) -> None:
-        """Called by the parser for each piece of a body."""
+        """Called by the parser for each chunk of a body."""
         self._body += body
 
     def on_message_complete(self) -> None:
-        """Called by the parser at the end of an answer."""
+        """Called by the parser at the end of a response."""
         if not self._answer.done():
             self._answer.set_result((self._parser.get_status_code(), bytes(self._body)))

@@ -1,4 +1,4 @@
-"""The disk's own speed, which every durable figure stands beside."""
+"""Measures the disk's own speed, for comparison with durable figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WRITES = 100
 
 
 def sync_milliseconds(folder: Path) -> float:
-    """Median milliseconds of a 4 KiB write with fdatasync."""
+    """Return the median duration in milliseconds of a 4 KiB write with fdatasync."""
     times = []
     path = folder / "probe"
     with path.open("wb", buffering=0) as file:

@@ -1,7 +1,7 @@
-"""Fills a coordinator's database with a past: jobs of many accounts in all states, with everything that follows from them.
+"""Fills a coordinator's database with a history: jobs of many accounts in all states, with all dependent rows.
 
-It writes rows as the coordinator would have left them, into the real schema, but in bulk: the indexes are made at the end, and
-nothing is synced on the way. Nobody has signed these receipts, and they are not in the log.
+The rows are those that the coordinator would have written, in the real schema, but they are inserted in bulk: indexes are created at
+the end, and nothing is synced in between. The receipts are not signed and not in the log.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from agent.core.values.quantities import make_id
 from measuring.miner import capabilities
 
 DAYS = 6
-"""How long the past is: shorter than changes are kept."""
+"""Length of the history: shorter than the retention of events."""
 ACCOUNTS = 200
 MINERS = 100
 OWN_SHARE = 0.3
-"""The part of all jobs that belongs to the account which is measured."""
+"""Share of all jobs that belongs to the measured account."""
 STATES = {"completed": 0.9, "failed": 0.06, "cancelled": 0.04}
 RUNNING = 50
 WAITING = 50
@@ -56,7 +56,7 @@ class Rows:
         self.tables.setdefault(table, []).append(values)
 
     def write(self, database: sqlite3.Connection) -> None:
-        """Insert all of them; the rows of a table have the same columns."""
+        """Insert all rows; the rows of a table have the same columns."""
         for table, rows in self.tables.items():
             names = list(rows[0])
             marks = ", ".join("?" * len(names))
@@ -66,13 +66,13 @@ class Rows:
 
 
 class History:
-    """Writes into the database at `path`; the numbers that are kept of jobs and the ledger agree with the rows."""
+    """Writes to the database at `path`. The stored counts of jobs and the ledger agree with the rows."""
 
     def __init__(self, path: Path, own: str, seed: int = 1) -> None:
         self._path = path
         self.own = own
         self._own_share = OWN_SHARE
-        self._random = random.Random(seed)  # noqa: S311 - a reproducible past, no secret
+        self._random = random.Random(seed)  # noqa: S311 - a reproducible history, no secret
         self._now = time.time()
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._balances: Counter[str] = Counter()
@@ -80,7 +80,7 @@ class History:
         self._miners: list[str] = []
 
     def write_past(self, jobs: int) -> None:
-        """`jobs` jobs that have ended, and a few that run and wait. A part of them belongs to the account `own`."""
+        """Write `jobs` finished jobs, and a few running and queued ones. A part of them belongs to the account `own`."""
         with self._bulk() as rows:
             self._people(rows)
             for number in range(jobs):
@@ -92,7 +92,7 @@ class History:
                 self._open_job(rows, self._now - WAITING + number, "submitted")
 
     def write_queue(self, jobs: int) -> None:
-        """`jobs` jobs that wait, of all accounts but `own`, which has a limit to keep to. After `write_past`."""
+        """Write `jobs` queued jobs of all accounts except `own`, which has a job limit. Call it after `write_past`."""
         self._own_share = 0.0
         with self._bulk() as rows:
             for number in range(jobs):
@@ -155,7 +155,7 @@ class History:
     def _job(
         self, rows: Rows, moment: float, state: str, miner: str | None, **lease: Any
     ) -> tuple[str, str, str]:
-        """The row of a job. Returns its id, account and service."""
+        """Add the row of a job. Returns its id, account and service."""
         service = self._random.choices(list(SERVICES), [share for _, _, share in SERVICES.values()])[0]
         model = SERVICES[service][0]
         job_id, account = self._id("job", moment), self._someone()
@@ -163,9 +163,7 @@ class History:
         content = {
             "job_id": job_id, "service": service, "model": model, "parameters": {"prompt": "x" * 200}, "files": {}
         }  # fmt: skip
-        spec = json.dumps(
-            content, sort_keys=True, separators=(",", ":")
-        )  # so simple a value is canonical then
+        spec = json.dumps(content, sort_keys=True, separators=(",", ":"))  # canonical for so simple a value
         rows.add(
             "jobs", job_id=job_id, account_id=account, service=service, type=service, name="past", model=model,
             spec=spec, spec_digest=hashlib.sha256(spec.encode()).hexdigest(), cpu_millis=0, memory=0, gpus=0, priority=self._random.choice((0, 0, 0, 5)),
@@ -249,7 +247,7 @@ class History:
             )  # fmt: skip
 
     def _sums(self, rows: Rows) -> None:
-        """Credits that pay for it all, balances, and the numbers of jobs."""
+        """Add credits that pay for all jobs, balances, and the counts of jobs."""
         for account in (self.own, *self._accounts):
             amount = 10**16
             tx_id = self._id("tx", self._now - DAYS * 86_400)
@@ -266,7 +264,7 @@ class History:
         self._counts.clear()
 
     def _merge(self, table: str, keys: tuple[str, ...], sums: dict[tuple[str, ...], int]) -> None:
-        """Add to the numbers that the table has already."""
+        """Add to the counts in the table."""
         value = "amount" if table == "balances" else "count"
         sql = (
             f"INSERT INTO {table} ({', '.join(keys)}, {value}) VALUES ({', '.join('?' * (len(keys) + 1))}) "  # noqa: S608 - our own names
@@ -276,7 +274,7 @@ class History:
 
 
 def _receipt(suffix: str, miner: str) -> str:
-    """As long as a receipt is; nobody has signed it."""
+    """Return an unsigned receipt of realistic length."""
     attestation = {
         "timestamp": "2026-01-01T00:00:00Z", "statement_sha256": "0" * 64, "job_id": f"job_{suffix}", "miner_id": miner,
         "fence": "1", "signature": "s" * 88,

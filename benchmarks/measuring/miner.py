@@ -1,10 +1,10 @@
-"""A miner that computes nothing: it registers, takes leases and returns signed results as fast as it can.
+"""A miner without runners: it registers, accepts leases and returns signed results as fast as possible.
 
     python -m measuring.miner URL SLOTS
 
-It speaks over the miner's own link (`agent.miner.link.client`), so registration, slots, leases and results are what a real
-miner sends; what is left out are the runner and the outbox. Every result that was taken becomes a line of standard output:
-the job's id, and CLOCK_MONOTONIC in nanoseconds when its lease came, its result was sent, and the answer was there.
+It uses the miner's own link (`agent.miner.link.client`), so registration, slots, leases and results are those of a real miner; only
+the runner and the outbox are missing. For every accepted result it prints a line: the job's id, and CLOCK_MONOTONIC in nanoseconds
+when the lease arrived, when the result was sent, and when the response arrived.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WEIGHTS = NamedDigest(MODEL, "0" * 64)
 
 
 def capabilities(slots: int) -> dict[str, Any]:
-    """A machine with one language model and many slots."""
+    """Describe a machine with one language model and many slots."""
     service = {
         "runner": "measuring", "version": "1", "models": [MODEL], "loaded": [MODEL], "downloadable": False,
         "unit_price": "0.00001", "features": {}, "concurrency": 1, "unavailable_models": [], "score": None,
@@ -84,7 +84,7 @@ class Miner:
         self._link.attach(callbacks)
 
     async def run(self) -> None:
-        """Until the process is ended."""
+        """Run until the process is ended."""
         registration = await self._link.register()
         self._link.set_slots(self._slots)
         heartbeat = asyncio.create_task(self._beat(registration.settings.heartbeat_seconds), name="heartbeat")

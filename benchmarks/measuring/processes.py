@@ -1,4 +1,4 @@
-"""Starts the agent's own processes for a benchmark, and says what they have cost."""
+"""Starts the agent's processes for a benchmark and measures their processor time."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ STOP_SECONDS = 60
 
 @dataclass(frozen=True)
 class Running:
-    """A process of the agent that is ready; `content` is its `agent.json`."""
+    """A ready process of the agent; `content` is its `agent.json`."""
 
     process: subprocess.Popen[str]
     content: dict[str, Any]
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The URL of the agent."""
         url: str = self.content["url"]
         return url
 
 
 @contextmanager
 def coordinator(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Running]:
-    """A real `aitbc-agent coordinator` on a free port. `settings` are variables of its environment."""
+    """Run a real `aitbc-agent coordinator` on a free port. `settings` are environment variables."""
     command = [str(AGENT), "coordinator", "--data-dir", str(data_dir), "--port", "0"]
     log = (data_dir.parent / f"{data_dir.name}.log").open("w")
     with (
@@ -54,7 +54,7 @@ def coordinator(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Running
 
 
 def wait_for(path: Path, agent: subprocess.Popen[str]) -> None:
-    """Until the agent is ready, which its file says."""
+    """Wait until the agent has written its file and is ready."""
     deadline = time.monotonic() + START_SECONDS
     while not path.exists():
         if agent.poll() is not None or time.monotonic() > deadline:
@@ -63,6 +63,6 @@ def wait_for(path: Path, agent: subprocess.Popen[str]) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used so far, in user and kernel mode."""
+    """Return the processor time of a process so far, in user and kernel mode."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system

@@ -1,12 +1,12 @@
-"""Shows the whole life of six real jobs on one machine, and that nobody has to be trusted about them afterwards.
+"""Runs six real jobs on one machine and verifies their receipts without trusting the agent.
 
-An agent is started as its owner would start it. A client has a video transcoded, a spoken sentence transcribed, a
-picture made from words, a scene rendered, a picture classified by a model of its own and a question answered, one job of
-each service, and looks at what came back. Then the agent is stopped, and with nothing left running but this script all
-receipts are verified from files, by the command that a stranger would use. Whatever is not as it should be ends the demo
-with status 1. The names of services as arguments choose some of the jobs.
+Starts an agent as its owner would. As a client, has a video transcoded, a spoken sentence transcribed, an image
+generated from a prompt, a scene rendered, an image classified by a model of its own and a question answered: one job of
+each service. Checks the results and stops the agent. Then, with no agent running, it verifies all receipts from files,
+with the command that a third party would use. The exit status is 1 if any check fails. The names of services as arguments
+select some of the jobs.
 
-Inputs, results, receipts and the agent's log stay in build/demo.
+Inputs, results, receipts and the agent's log are stored in build/demo.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from demo_work import FOLDER, ROOT, Work, expect
 
 WORKS: tuple[type[Work], ...] = (Transcoding, Transcription, Picture, Render, Prediction, Answer)
 SANDBOXES = {
-    "landlock": "Landlock, since bubblewrap does not work here; the demo allows its own model in it (docs/explanation/sandbox.md)"
+    "landlock": "Landlock, since bubblewrap does not work on this machine; the demo allows its own model in it (docs/explanation/sandbox.md)"
 }
 AGENT_LOG = FOLDER / "agent.log"
 
 
 def main() -> int:
-    """Run the demo: 0 if everything is as it should be, 1 if not."""
-    # Ended from outside, the demo still stops its agent.
+    """Run the demo. Returns 0 if all checks pass, otherwise 1."""
+    # On SIGTERM, the demo still stops its agent.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         works = chosen(sys.argv[1:])
@@ -55,15 +55,15 @@ def main() -> int:
 
 
 def chosen(services: Sequence[str]) -> list[Work]:
-    """The jobs of these services, all if none is named. Raises `DemoError` for a name that is none."""
+    """Return the jobs of these services, or all jobs if none is given. Raises `DemoError` for an unknown service."""
     known = [work.service for work in WORKS]
     for service in services:
-        expect(service in known, f"{service} is none of the services: {', '.join(known)}.")
+        expect(service in known, f"there is no service {service}. The services are: {', '.join(known)}.")
     return [work() for work in WORKS if work.service in (services or known)]
 
 
 def run(works: Sequence[Work]) -> None:
-    """All steps, one after the other. Raises `DemoError` or the SDK's errors at the first that fails."""
+    """Run all steps. Raises `DemoError` or the SDK's errors at the first failure."""
     started = time.monotonic()
     headline("An agent: coordinator and miner in one process")
     with running_agent(AGENT_LOG, [work.service for work in works]) as (process, agent):
@@ -72,39 +72,39 @@ def run(works: Sequence[Work]) -> None:
         fact("miner", agent["miner_id"])
         fact("sandbox", SANDBOXES.get(agent["sandbox"], agent["sandbox"]))
 
-        headline("A client, with something to send")
+        headline("A client's input files")
         for work in works:
-            if (made := work.prepare()) is not None:
-                fact(*made)
+            if (prepared := work.prepare()) is not None:
+                fact(*prepared)
 
         with AITBCClient(api_key=agent["client_key"], base_url=agent["url"]) as client:
-            do(client, works)
+            run_jobs(client, works)
         stop(process)
 
-    headline("The receipts, with the agent gone")
+    headline("The receipts, verified without the agent")
     fact("agent", "stopped, exit status 0")
     for work in works:
         fact(work.title, f"[bold green]verified[/]: {verify(work)}")
     console.print(
-        f"\n[bold green]All is as it should be[/] after {time.monotonic() - started:.1f} s; "
+        f"\n[bold green]All checks passed[/] in {time.monotonic() - started:.1f} s; "
         f"inputs, results and receipts are in {FOLDER.relative_to(ROOT)}."
     )
 
 
-def do(client: AITBCClient, works: Sequence[Work]) -> None:
-    """Have the jobs done, and look at what came back."""
+def run_jobs(client: AITBCClient, works: Sequence[Work]) -> None:
+    """Submit the jobs, wait for them, and check their results."""
     questions = [work for work in works if isinstance(work, Answer)]
     jobs = [work for work in works if work not in questions]
     if jobs:
-        headline("Jobs, and how they get on")
+        headline("Jobs and their progress")
         for work in jobs:
             work.submit(client)
         watch(client, jobs)
     if questions:
-        headline("A question, and the answer as it is written")
+        headline("A question, with the answer as it is generated")
         for work in questions:
             work.submit(client)
-    headline("What came back")
+    headline("Results")
     for work in works:
         work.collect(client)
         name, words = work.check()

@@ -1,4 +1,4 @@
-"""Starts an agent for the demo as its owner would, and stops it so that nothing is left running, whatever happens."""
+"""Starts an agent for the demo as its owner would, and ensures that it is stopped."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ STOP_SECONDS = 60
 
 SETTINGS = {
     "AITBC_LOG__FORMAT": "text",
-    # In most containers there is only the weaker sandbox, in which an owner has to allow clients' models. This agent's one client
-    # is the demo, whose model is demo_classifier.py.
+    # Most containers support only the weaker sandbox, in which an owner has to allow clients' models. The only client of this agent
+    # is the demo, with the model demo_classifier.py.
     "AITBC_RUNNERS__PYTHON_MODELS_IN_LANDLOCK": "true",
 }
 
 
 class DemoError(Exception):
-    """Something is not as it should be. The message says what."""
+    """The demo failed. The message has the reason."""
 
 
 @contextmanager
 def running_agent(
     log_file: Path, services: Sequence[str]
 ) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
-    """A standalone agent on a free port with an empty data directory, and what its `agent.json` says, with the name of its sandbox.
+    """Run a standalone agent on a free port with an empty data directory. Yields its `agent.json` and the name of its sandbox.
 
-    Its output goes to `log_file`. Raises `DemoError` if it does not get ready, or cannot offer one of `services`.
+    Its output goes to `log_file`. Raises `DemoError` if it does not become ready or does not offer one of `services`.
     """
     program = str(Path(sys.executable).parent / "aitbc-agent")
-    # Not below build/: the path of the agent's control socket may not be longer than 107 bytes.
+    # Not in build/: the path of the agent's control socket must not exceed 107 bytes.
     with tempfile.TemporaryDirectory(prefix="aitbc-demo-") as data_directory:
         command = [program, "start", "--data-dir", data_directory, "--port", "0"]
         with log_file.open("wb") as log:
-            # Its own session, so that Ctrl-C reaches only the demo, which then stops the agent in order.
+            # A session of its own, so that Ctrl-C reaches only the demo, which then stops the agent properly.
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -61,7 +61,7 @@ def running_agent(
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without the owner's settings of another agent; the models stay where they are."""
+    """Return this process's environment without settings of another agent, except for the models directory."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -70,7 +70,7 @@ def environment() -> dict[str, str]:
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], agent_file: Path) -> dict[str, Any]:
-    """What the agent wrote when it was ready. Raises `DemoError` if it ended or took too long."""
+    """Return the content of the agent's file when it is ready. Raises `DemoError` if it ended or took too long."""
     deadline = time.monotonic() + START_SECONDS
     while not agent_file.exists():
         if process.poll() is not None:
@@ -83,9 +83,9 @@ def wait_until_ready(process: subprocess.Popen[bytes], agent_file: Path) -> dict
 
 
 def require(status_command: list[str], services: Sequence[str]) -> str:
-    """Return which sandbox the agent has.
+    """Return the name of the agent's sandbox.
 
-    Raises `DemoError` with the agent's own reasons if it does not offer one of `services`: its job would only wait.
+    Raises `DemoError` with the agent's reasons if it does not offer one of `services`, since that job would wait for ever.
     """
     done = subprocess.run(
         status_command, check=False, capture_output=True, text=True, timeout=STATUS_SECONDS, env=environment()
@@ -101,7 +101,7 @@ def require(status_command: list[str], services: Sequence[str]) -> str:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the agent as systemd would. Raises `DemoError` unless it ends in time, with status 0."""
+    """Stop the agent as systemd would. Raises `DemoError` unless it ends in time with status 0."""
     process.send_signal(signal.SIGTERM)
     try:
         status = process.wait(STOP_SECONDS)
@@ -112,7 +112,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing running, whatever happened; does nothing after `stop`."""
+    """End the agent in any case; does nothing after `stop`."""
     if process.poll() is not None:
         return
     process.terminate()

@@ -1,6 +1,6 @@
-"""The model of the demo's own that a client sends: says what a picture shows by its colours.
+"""The demo's own Python model, which a client submits: classifies an image by its colours.
 
-It runs on the miner, in the sandbox, with the packages that its job names. `predict` is all that the miner knows of it.
+It runs on the miner, in the sandbox, with the packages that its job requires. The miner calls only `predict`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from PIL import Image
 
 CLASSES = ("sunset", "forest", "sea")
 
-# How the colours of a typical picture of each class are spread over the colour circle, from red over yellow, green,
+# The distribution of colours over the colour circle in a typical image of each class, from red over yellow, green,
 # cyan, blue and violet back to red.
 CENTROIDS = np.array(
     [
@@ -23,7 +23,7 @@ SHARPNESS = 8.0
 
 
 def predict(input: str) -> dict[str, object]:  # noqa: A002 - the name that the service gives it
-    """The class of the picture in the file `input`, and how sure that is (0 to 1)."""
+    """Return the class of the image in the file `input`, and the confidence (0 to 1)."""
     with Image.open(input) as picture:
         hue, saturation, _ = np.moveaxis(np.asarray(picture.convert("HSV").resize((64, 64))), -1, 0)
     histogram, _ = np.histogram(

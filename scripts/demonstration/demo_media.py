@@ -1,4 +1,4 @@
-"""The jobs of the demo that are to be watched and heard: a video is transcoded, a sentence transcribed."""
+"""The demo's media jobs: a video to transcode and a sentence to transcribe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SENTENCE = (
 
 
 class Transcoding(Work):
-    """A moving test picture with a tone, made smaller."""
+    """Scales down a moving test pattern with a tone."""
 
     service = "video_transcoding"
     title = f"video_transcoding to {TARGET_SIZE}"
@@ -42,32 +42,32 @@ class Transcoding(Work):
         ).job_id
 
     def check(self) -> tuple[str, str]:
-        """Compare what ffprobe says of the video with what was asked for."""
+        """Compare ffprobe's description of the video with the request."""
         path = self.file(self.results["file"])
         video, duration = probe(path)
         size = f"{video['width']}x{video['height']}"
         expect(video["codec_name"] == "h264", f"the video's codec is {video['codec_name']}, not h264.")
         expect(size == TARGET_SIZE, f"the video has {size}, not {TARGET_SIZE}.")
-        _, wanted = probe(self.source)
+        _, expected = probe(self.source)
         expect(
-            abs(duration - wanted) <= DURATION_TOLERANCE_SECONDS,
-            f"the video lasts {duration:.2f} s, not {wanted:.2f} s.",
+            abs(duration - expected) <= DURATION_TOLERANCE_SECONDS,
+            f"the video lasts {duration:.2f} s, not {expected:.2f} s.",
         )
         return "video", f"{video['codec_name']}, {size}, {duration:.2f} s, {kilobytes(path)}"
 
 
 def probe(path: Path) -> tuple[dict[str, Any], float]:
-    """The first video stream of a file as ffprobe describes it, and the file's duration in seconds."""
+    """Return ffprobe's description of a file's first video stream, and the file's duration in seconds."""
     answer = json.loads(
         program("ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", str(path))
     )
     streams = [stream for stream in answer["streams"] if stream["codec_type"] == "video"]
-    expect(bool(streams), f"{path.name} has no video in it.")
+    expect(bool(streams), f"{path.name} contains no video.")
     return streams[0], float(answer["format"]["duration"])
 
 
 class Transcription(Work):
-    """A spoken sentence, written down."""
+    """Transcribes a spoken sentence."""
 
     service = "whisper_transcription"
     title = "whisper_transcription, tiny.en"
@@ -75,7 +75,7 @@ class Transcription(Work):
     source = FOLDER / "speech.wav"
 
     def prepare(self) -> tuple[str, str]:
-        """See `Work.prepare`. Speech recognition likes 16 kHz and one channel."""
+        """See `Work.prepare`. Speech recognition works best with 16 kHz and one channel."""
         spoken = FOLDER / "spoken.wav"
         program("espeak-ng", "-v", "en-us", "-s", "150", "-w", str(spoken), SENTENCE)
         program("sox", str(spoken), "-r", "16000", "-c", "1", str(self.source))
@@ -87,7 +87,7 @@ class Transcription(Work):
         self.job_id = client.services.transcribe(self.source, model="tiny.en", language="en").job_id
 
     def check(self) -> tuple[str, str]:
-        """Compare the transcript with what was said."""
+        """Compare the transcript with the spoken sentence."""
         text = " ".join(self.results["text"].split())
-        expect(text == SENTENCE, f"the transcript is {text!r}, but what was said is {SENTENCE!r}.")
+        expect(text == SENTENCE, f"the transcript is {text!r}, not {SENTENCE!r}.")
         return "transcript", f"“{text}” (word for word)"

@@ -1,4 +1,4 @@
-"""The jobs of the demo that ask a model: a language model, and one of the client's own."""
+"""The demo's model jobs: a language model, and a model of the client's own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LEAST_CONFIDENCE = 0.5
 
 
 class Answer(Work):
-    """A question to a language model, whose answer is read while it is written."""
+    """Asks a language model a question and prints the answer while it is generated."""
 
     service = "llm_inference"
     title = "llm_inference, SmolLM2 135M"
     name = "answer"
 
     def submit(self, client: AITBCClient) -> None:
-        """See `Work.submit`. Prints the answer as it comes, to its end."""
+        """See `Work.submit`. Prints the answer as it is generated, to its end."""
         messages = [{"role": "user", "content": QUESTION}]
         with client.services.stream(
             messages=messages, model="smollm2-135m-instruct", temperature=0, max_tokens=MAX_TOKENS
@@ -35,7 +35,7 @@ class Answer(Work):
             print()
 
     def check(self) -> tuple[str, str]:
-        """The answer names the capital."""
+        """Check that the answer names the capital."""
         text = self.results["text"]
         expect(ANSWER in text, f"the answer is {text!r}, without {ANSWER!r}.")
         usage = self.results["usage"]
@@ -43,7 +43,7 @@ class Answer(Work):
 
 
 class Prediction(Work):
-    """The client's own model looks at a picture."""
+    """Classifies an image with the client's own model."""
 
     service = "ai_inference"
     title = "ai_inference, a model of our own"
@@ -72,7 +72,7 @@ class Prediction(Work):
         ).job_id
 
     def check(self) -> tuple[str, str]:
-        """The model has recognised the picture."""
+        """Check that the model has recognised the image."""
         prediction, confidence = self.results["prediction"], self.results["confidence"]
         expect(prediction == "sunset", f"the prediction is {prediction!r}, not 'sunset'.")
         expect(confidence > LEAST_CONFIDENCE, f"the confidence is only {confidence}.")

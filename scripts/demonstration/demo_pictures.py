@@ -1,4 +1,4 @@
-"""The jobs of the demo that make pictures: one from words, one from a scene."""
+"""The demo's image jobs: one from a prompt, one from a scene."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES = 16
 
 
 class Picture(Work):
-    """A picture from words. No trained model is to be had without a download, so it is noise, made as a real one is."""
+    """Generates an image from a prompt. It is noise, since no trained model is available without a download."""
 
     service = "image_generation"
     title = "image_generation, untrained"
@@ -34,15 +34,15 @@ class Picture(Work):
         ).job_id
 
     def check(self) -> tuple[str, str]:
-        """One picture of the size and seed that were asked for."""
+        """Check for one image of the requested size and seed."""
         (image,) = self.results["images"]
-        expect(image["seed"] == SEED, f"the picture's seed is {image['seed']}, not {SEED}.")
+        expect(image["seed"] == SEED, f"the image's seed is {image['seed']}, not {SEED}.")
         words = check_picture(self.file(image), PICTURE_SIZE)
-        return "picture", f"{words} (noise: the model is untrained)"
+        return "image", f"{words} (noise: the model is untrained)"
 
 
 class Render(Work):
-    """A scene that Blender has made, rendered by Blender on the miner."""
+    """Creates a scene with Blender and has Blender render it on the miner."""
 
     service = "blender_rendering"
     title = f"blender_rendering, {RENDER_WIDTH}x{RENDER_HEIGHT}"
@@ -68,6 +68,6 @@ class Render(Work):
         ).job_id
 
     def check(self) -> tuple[str, str]:
-        """One picture of the size that was asked for."""
+        """Check for one image of the requested size."""
         (frame,) = self.results["frames"]
         return "render", check_picture(self.file(frame), f"{RENDER_WIDTH}x{RENDER_HEIGHT}")

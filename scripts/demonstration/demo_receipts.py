@@ -1,4 +1,4 @@
-"""Verifies the receipts of the demo from files alone, as a stranger would, by the command that a stranger has."""
+"""Verifies the demo's receipts from files alone, with the command that a third party would use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from demo_agent import DemoError, environment
 from demo_work import FOLDER, PROGRAM_SECONDS, Work, expect
 
 NOT_VALID = 3
-"""The status with which `aitbc receipts verify` refuses a receipt."""
+"""The exit status of `aitbc receipts verify` for an invalid receipt."""
 
 LOG_KEY = FOLDER / "log_key.txt"
-"""The coordinator's public log key: all that a stranger needs beside a receipt."""
+"""The public key of the coordinator's log, which verification needs besides a receipt."""
 
 
 def verify(work: Work) -> str:
-    """Verify a receipt and its output files; a falsified one must not pass. What to say about it. Raises `DemoError`."""
+    """Verify a receipt and its output files, and check that a falsified copy is refused. Returns a summary. Raises `DemoError`."""
     status, outcome = verification(work.bundle, *work.files.values())
     expect(status == 0, f"the receipt of {work.job_id} is not valid: {outcome.get('failures')}")
 
@@ -34,7 +34,7 @@ def verify(work: Work) -> str:
 
 
 def verification(bundle: Path, *files: Path) -> tuple[int, dict[str, Any]]:
-    """The exit status of `aitbc receipts verify` and what it says of a bundle and the output files."""
+    """Run `aitbc receipts verify` on a bundle and output files. Returns its exit status and its report."""
     command = [str(Path(sys.executable).parent / "aitbc"), "receipts", "verify", str(bundle), "--json"]
     command += ["--log-key", LOG_KEY.read_text().strip()]
     for file in files:

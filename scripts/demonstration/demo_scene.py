@@ -1,4 +1,4 @@
-"""Makes the scene that the demo has rendered. Blender runs it: blender -b --factory-startup -P demo_scene.py -- FILE."""
+"""Creates the demo's scene inside Blender: blender -b --factory-startup -P demo_scene.py -- FILE."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 import sys
 from typing import Any
 
-import bpy  # type: ignore[import-not-found] # it is there inside Blender only
+import bpy  # type: ignore[import-not-found] # exists only inside Blender
 
 Colour = tuple[float, float, float]
 
 
 def main(path: str) -> None:
-    """Save the scene in the file `path`."""
+    """Save the scene to the file `path`."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     add = bpy.ops.mesh
     add.primitive_plane_add(size=40)
@@ -32,7 +32,7 @@ def main(path: str) -> None:
 
 
 def paint(colour: Colour, roughness: float, metallic: float = 0) -> None:
-    """Give the object that was added last a material."""
+    """Assign a material to the most recently added object."""
     material: Any = bpy.data.materials.new("paint")
     material.use_nodes = True
     inputs = material.node_tree.nodes["Principled BSDF"].inputs
@@ -43,7 +43,7 @@ def paint(colour: Colour, roughness: float, metallic: float = 0) -> None:
 
 
 def light_and_camera() -> None:
-    """A large soft lamp, a pale sky, and a camera that looks at the middle."""
+    """Add a large soft lamp, a pale sky, and a camera that points at the centre."""
     bpy.ops.object.light_add(
         type="AREA", location=(-4, -4, 6), rotation=(math.radians(40), 0, math.radians(-45))
     )

@@ -1,4 +1,4 @@
-"""What the demo shows on the terminal."""
+"""The demo's terminal output."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def headline(text: str) -> None:
-    """Begin a step."""
+    """Print the heading of a step."""
     console.print(f"\n[bold]{text}[/]")
 
 
 def fact(name: str, text: str) -> None:
-    """Show something that happened."""
+    """Print a named fact."""
     console.print(f"  {name:<32} {text}")
 
 
 def watch(client: AITBCClient, works: Sequence[Work]) -> None:
-    """Wait for the jobs and show how they get on: moving bars on a terminal, a line a change elsewhere."""
+    """Wait for the jobs and show their progress: bars on a terminal, otherwise a line per change."""
     bars = Progress(
         SpinnerColumn(),
         TextColumn("{task.description:<32}"),
@@ -44,7 +44,7 @@ def watch(client: AITBCClient, works: Sequence[Work]) -> None:
 
 
 def bar(bars: Progress, work: Work) -> Callable[[Job], None]:
-    """Shows a job as a moving bar."""
+    """Shows a job as a progress bar."""
     task = bars.add_task(work.title, total=100, status="submitted")
 
     def update(job: Job) -> None:
@@ -55,7 +55,7 @@ def bar(bars: Progress, work: Work) -> Callable[[Job], None]:
 
 
 def lines(work: Work) -> Callable[[Job], None]:
-    """Shows a job as a line whenever it changes."""
+    """Prints a line whenever a job changes."""
     last: tuple[str, int | float | None] | None = None
 
     def update(job: Job) -> None:
@@ -68,7 +68,7 @@ def lines(work: Work) -> Callable[[Job], None]:
 
 
 def show_end_of(log: Path) -> None:
-    """Print the last lines of the agent's log, where there is one."""
+    """Print the last lines of the agent's log if it exists."""
     if log.exists() and (text := log.read_text(errors="replace")):
         console.print(f"\nThe end of {log.relative_to(ROOT)}:")
         for line in text.splitlines()[-LOG_LINES:]:

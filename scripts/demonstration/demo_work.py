@@ -1,4 +1,4 @@
-"""What the jobs of the demo have in common: an input to make, a request, and something to check."""
+"""The base class of the demo's jobs: an input, a request and a check of the results."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class Work(ABC):
-    """One job of the demo with what came of it.
+    """One job of the demo with its results.
 
-    `name` is what its files in the demo's folder are called, `files` are its outputs on disk by artifact id.
+    `name` is the name of its files in the demo's folder; `files` are its outputs on disk by artifact id.
     """
 
     service: ClassVar[str]
@@ -38,7 +38,7 @@ class Work(ABC):
         self.bundle = FOLDER / f"{self.name}.receipt.json"
 
     def prepare(self) -> tuple[str, str] | None:
-        """Make the input file, if there is one: its name, and words about it."""
+        """Create the input file, if the job has one. Returns its name and a description."""
         return None
 
     @abstractmethod
@@ -47,26 +47,26 @@ class Work(ABC):
 
     @abstractmethod
     def check(self) -> tuple[str, str]:
-        """Compare the results with what was asked for, and say what they are. Raises `DemoError`."""
+        """Compare the results with the request. Returns their name and a description. Raises `DemoError`."""
 
     def collect(self, client: AITBCClient) -> None:
-        """Fetch the results, the output files and the bundle of the receipt."""
+        """Download the results, the output files and the receipt's bundle."""
         answer = client.jobs.get_results(self.job_id)
         self.results = answer.results
         for file in answer.output_files():
-            # The name is the miner's word: only its end says anything here.
+            # The miner chose the name, so only its suffix is used.
             path = FOLDER / f"{self.name}{Path(file.name).suffix}"
-            expect(not path.exists(), f"{self.service} made two files that end with {path.suffix}.")
+            expect(not path.exists(), f"{self.service} created two files with the suffix {path.suffix}.")
             self.files[file.artifact_id] = client.artifacts.download(file.artifact_id, path)
         self.bundle.write_text(json.dumps(client.receipts.export(self.job_id), indent=2) + "\n")
 
     def file(self, output: Mapping[str, Any]) -> Path:
-        """Where an output file of the results lies."""
+        """Return the path of an output file."""
         return self.files[output["artifact_id"]]
 
 
 def program(*command: str) -> str:
-    """Run a program; its output. Raises `DemoError` with its words if it fails."""
+    """Run a program and return its output. Raises `DemoError` with its error message if it fails."""
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PROGRAM_SECONDS)
     except subprocess.CalledProcessError as error:
@@ -83,14 +83,14 @@ def expect(holds: bool, otherwise: str) -> None:
 
 
 def check_picture(path: Path, size: str) -> str:
-    """Look into a PNG file: it has to have `size`. Words about it. Raises `DemoError`."""
+    """Check the size of a PNG file. Returns a description. Raises `DemoError`."""
     head = path.read_bytes()[:24]
-    expect(head.startswith(PNG_SIGNATURE), f"{path.name} is no PNG file.")
+    expect(head.startswith(PNG_SIGNATURE), f"{path.name} is not a PNG file.")
     width, height = (int.from_bytes(head[start : start + 4]) for start in (16, 20))
-    expect(f"{width}x{height}" == size, f"{path.name} has {width}x{height}, not {size}.")
+    expect(f"{width}x{height}" == size, f"{path.name} is {width}x{height}, not {size}.")
     return f"{size}, {kilobytes(path)}: {path.relative_to(ROOT)}"
 
 
 def kilobytes(path: Path) -> str:
-    """A file's size for people."""
+    """Return a file's size as text."""
     return f"{path.stat().st_size / 1000:.0f} kB"

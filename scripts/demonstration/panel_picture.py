@@ -1,9 +1,9 @@
-"""Draws docs/images/panel.svg: the live panel of `aitbc-agent start`, by its own code, with sample values.
+"""Draws docs/images/panel.svg: the live panel of `aitbc-agent start`, drawn by the agent's code with sample values.
 
     .venv/bin/python scripts/demonstration/panel_picture.py
 
-The values are made up, since a picture of a busy machine with two cards needs one; the lines are those that a terminal
-shows. `tests/acceptance/test_panel.py` looks at the panel of a real agent.
+The values are invented, since the picture shows a busy machine with two cards; the lines are those that a terminal
+shows. `tests/acceptance/test_panel.py` checks the panel of a real agent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GIBIBYTE = 2**30
 
 
 def card(index: int, **values: Any) -> dict[str, Any]:
-    """A card, as NVML tells of it."""
+    """Return a card's entry of the status."""
     return {
         "uuid": f"GPU-{index}",
         "index": index,
@@ -37,7 +37,7 @@ def card(index: int, **values: Any) -> dict[str, Any]:
 def job(
     job_id: str, service: str, model: str | None, device: str, progress: float, seconds: float
 ) -> dict[str, Any]:
-    """A job that runs."""
+    """Return a running job's entry of the status."""
     return {
         "job_id": job_id, "service": service, "model": model, "stage": "running", "device": device,
         "progress": progress, "seconds": seconds,
@@ -67,7 +67,7 @@ STATUS = {
 
 
 def main() -> None:
-    """Draw it."""
+    """Draw the picture."""
     console = Console(
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
@@ -75,7 +75,7 @@ def main() -> None:
     for line in draw(view, WIDTH, HEIGHT):
         console.print(line, no_wrap=True, crop=False)
     picture = console.export_svg(title="aitbc-agent start")
-    # Fonts of the reader's own, instead of some that would be fetched.
+    # The reader's own fonts, instead of downloaded ones.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     PICTURE.write_text(picture, encoding="utf-8")
 

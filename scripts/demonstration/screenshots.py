@@ -1,9 +1,9 @@
-"""Takes the pictures of the dashboard in docs/images: a real agent, real jobs of all services, Chromium.
+"""Takes the screenshots of the dashboard in docs/images, with a real agent, real jobs of all services, and Chromium.
 
     .venv/bin/python scripts/demonstration/screenshots.py             all of them
-    .venv/bin/python scripts/demonstration/screenshots.py job chat    some, by their names
+    .venv/bin/python scripts/demonstration/screenshots.py job chat    only these, by name
 
-Each page is taken at the width of a desk and of a phone, light and dark.
+Each page is captured at desktop and phone width, in the light and the dark scheme.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ def predict(input, **parameters):
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs that pages show, by their ids."""
+    """The ids of the jobs on the pages."""
 
     talk: str
     film: str
 
 
 def program(*command: str | Path) -> None:
-    """Run a program that makes input."""
+    """Run a program that creates input."""
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 def submit(client: AITBCClient, folder: Path) -> Jobs:
-    """Have a job of each service done, some of them under way when the pictures are taken."""
+    """Run a job of each service and wait for all of them."""
     speech, clip, scene = folder / "meeting.wav", folder / "rushes.mov", folder / "scene.blend"
     program("espeak-ng", "-v", "en-us", "-s", "150", "-w", speech, TALK)
     source = "testsrc2=size=640x360:duration=4:rate=25"
@@ -98,7 +98,7 @@ def submit(client: AITBCClient, folder: Path) -> Jobs:
 
 
 def keep_busy(client: AITBCClient, folder: Path) -> list[str]:
-    """Jobs that run and wait while the pictures are taken, so that they show what running looks like."""
+    """Submit jobs that are running or queued while the screenshots are taken. Returns their ids."""
     jobs = [
         client.services.render(
             folder / "scene.blend",
@@ -118,17 +118,17 @@ def keep_busy(client: AITBCClient, folder: Path) -> list[str]:
 
 
 def nothing(page: Page) -> None:
-    """The page as it is."""
+    """Leave the page as it is."""
 
 
 def verify(page: Page) -> None:
-    """With the receipt verified."""
+    """Verify the receipt."""
     page.get_by_role("button", name="Verify in this browser").click()
     page.locator(".verdict").wait_for()
 
 
 def ask(page: Page) -> None:
-    """With a question answered."""
+    """Ask a question and wait for the answer."""
     page.get_by_text("More settings").click()
     page.get_by_label("Temperature").fill("0")
     page.get_by_text("More settings").click()
@@ -138,7 +138,7 @@ def ask(page: Page) -> None:
 
 
 def fill_in(page: Page) -> None:
-    """With a form half filled in."""
+    """Fill in a part of the form."""
     page.get_by_label("Prompt", exact=True).fill("A lighthouse in a storm, oil on canvas")
     page.get_by_label("Size").fill("512x512")
     page.get_by_label("Steps").fill("20")
@@ -147,14 +147,14 @@ def fill_in(page: Page) -> None:
 
 @dataclass(frozen=True)
 class Shot:
-    """A page, and what is done on it before it is taken."""
+    """A page, and the actions before its screenshot."""
 
     path: str
     prepare: Callable[[Page], None] = nothing
 
 
 def shots(jobs: Jobs) -> dict[str, Shot]:
-    """All pictures by name."""
+    """Return all screenshots by name."""
     return {
         "overview": Shot("/"),
         "job": Shot(f"/jobs/{jobs.film}", verify),
@@ -169,13 +169,13 @@ def shots(jobs: Jobs) -> dict[str, Shot]:
     }
 
 
-KEPT = ("overview", "job", "form", "machine")
-"""Those that the documentation shows; the others are taken when they are asked for."""
+DOCUMENTED = ("overview", "job", "form", "machine")
+"""The screenshots in the documentation; others are taken only on request."""
 
 
 @contextmanager
 def window(browser: Browser, size: tuple[int, int], scheme: Literal["light", "dark"]) -> Iterator[Page]:
-    """A window that keeps still."""
+    """Open a window without animations."""
     width, height = size
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
@@ -187,7 +187,7 @@ def window(browser: Browser, size: tuple[int, int], scheme: Literal["light", "da
 
 
 def sign_in(page: Page, agent: dict[str, Any], account_id: str) -> None:
-    """By a one-time link for all of the agent's keys."""
+    """Sign in by a one-time link with all of the agent's roles."""
     answer = httpx.post(
         f"{agent['url']}/v1/admin/logins",
         headers={"X-API-Key": agent["admin_key"]},
@@ -198,15 +198,15 @@ def sign_in(page: Page, agent: dict[str, Any], account_id: str) -> None:
     page.get_by_role("button", name="Sign out", include_hidden=True).first.wait_for(state="attached")
 
 
-def take(agent: dict[str, Any], account_id: str, wanted: dict[str, Shot]) -> None:
-    """Take pictures in all sizes and schemes."""
+def capture(agent: dict[str, Any], account_id: str, pages: dict[str, Shot]) -> None:
+    """Take screenshots in all sizes and schemes."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         for width, size in SIZES.items():
             for scheme in SCHEMES:
                 with window(browser, size, scheme) as page:
                     sign_in(page, agent, account_id)
-                    for name, shot in wanted.items():
+                    for name, shot in pages.items():
                         page.goto(f"{agent['url']}/dashboard{shot.path}")
                         page.locator("h1").wait_for()
                         page.locator("[aria-busy=true]").first.wait_for(state="detached")
@@ -217,17 +217,19 @@ def take(agent: dict[str, Any], account_id: str, wanted: dict[str, Shot]) -> Non
 
 
 def main(names: Sequence[str]) -> None:
-    """Take those of `names`, or those that are kept."""
-    # Not below build/: the path of the agent's control socket may not be longer than 107 bytes.
+    """Take the screenshots in `names`, by default those in the documentation."""
+    # Not in build/: the path of the agent's control socket must not exceed 107 bytes.
     with (
         tempfile.TemporaryDirectory(prefix="aitbc-pictures-") as folder,
         running_agent(Path(folder) / "agent.log", []) as (_, agent),
         AITBCClient(api_key=agent["client_key"], base_url=agent["url"]) as client,
     ):
         every = shots(submit(client, Path(folder)))
-        # The one device of a machine without cards would otherwise keep the chat waiting.
+        # Otherwise the chat would have to wait for the only device of a machine without cards.
         busy = keep_busy(client, Path(folder)) if "chat" not in names else []
-        take(agent, str(client.wallet.get()["account_id"]), {name: every[name] for name in names or KEPT})
+        capture(
+            agent, str(client.wallet.get()["account_id"]), {name: every[name] for name in names or DOCUMENTED}
+        )
         for job in busy:
             client.jobs.cancel(job)
 

@@ -1,9 +1,9 @@
-"""Writes the vectors in tests/vectors that both SDKs are tested with: what they accept, what they refuse, and why.
+"""Writes the test vectors in tests/vectors for both SDKs: accepted and refused inputs, with the reasons.
 
-.venv/bin/python scripts/vectors/make_vectors.py           writes them
-.venv/bin/python scripts/vectors/make_vectors.py --check   says whether they are what the code gives
+.venv/bin/python scripts/vectors/make_vectors.py           writes the files
+.venv/bin/python scripts/vectors/make_vectors.py --check   checks whether the files are up to date
 
-`vectors.json` was made with independent packages and is not written here. Keys are throw-away, and made from words.
+`vectors.json` was created with independent packages and is not written here. The keys are for tests only, and derived from words.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ COMMAND: Final = ".venv/bin/python scripts/vectors/make_vectors.py"
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Return the exit status."""
     changed = [name for name, text in rendered().items() if not is_written(name, text)]
     if "--check" in sys.argv[1:]:
         for name in changed:
-            print(f"{name} is not what the code gives; run: {COMMAND}")
+            print(f"{name} is out of date; run: {COMMAND}")
         return 1 if changed else 0
     for name, text in rendered().items():
         (TARGET / name).write_text(text, encoding="utf-8")
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def rendered() -> dict[str, str]:
-    """The text of each file, by its name."""
+    """Return the text of each file by name."""
     vectors = {
         "canonical.json": vector_values.canonical(),
         "quantities.json": vector_values.quantities(),
@@ -44,12 +44,12 @@ def rendered() -> dict[str, str]:
         "settlements.json": vector_log.settlements(),
         "receipts.json": vector_receipts.receipts(),
     }
-    # Escaped, because some of it is no text that UTF-8 can hold.
+    # Escaped, since UTF-8 cannot encode some of the text.
     return {name: json.dumps(value, indent=1) + "\n" for name, value in vectors.items()}
 
 
 def is_written(name: str, text: str) -> bool:
-    """Whether the file is as it should be."""
+    """Return whether the file is up to date."""
     path = TARGET / name
     return path.exists() and path.read_text(encoding="utf-8") == text
 

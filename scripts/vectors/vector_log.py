@@ -34,16 +34,16 @@ WITNESS: Final = "witness.test/w1"
 SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16)
 PAIRS: Final = ((0, 5), (1, 1), (1, 2), (3, 7), (4, 7), (6, 8), (7, 13), (8, 13), (8, 16), (13, 13))
 LONG_PAYLOADS: Final = (49_000, 49_001, 60_000)
-"""Bytes of payloads whose envelopes are as long as an entry may be, longer, and much longer."""
+"""Payload sizes in bytes whose envelopes have the maximum length of an entry, are longer, and much longer."""
 
 
 def nodes_of(hashes: Sequence[bytes]) -> Callable[[int, int], bytes]:
-    """The nodes of the tree over these leaf hashes."""
+    """Return the nodes of the tree over these leaf hashes."""
     return lambda level, index: fold(hashes[index << level : (index + 1) << level])
 
 
 def signed_log(leaves: Sequence[bytes]) -> tuple[str, str, list[str]]:
-    """The vkey of a log of these leaves, its signed checkpoint, and the proof of each leaf."""
+    """Return the vkey of a log with these leaves, its signed checkpoint, and the proof of each leaf."""
     key = SigningKey(LOG_SEED)
     nodes = nodes_of([leaf_hash(leaf) for leaf in leaves])
     checkpoint = Checkpoint(ORIGIN, len(leaves), root_hash(nodes, len(leaves)))
@@ -56,7 +56,7 @@ def signed_log(leaves: Sequence[bytes]) -> tuple[str, str, list[str]]:
 
 
 def proofs() -> dict[str, Any]:
-    """Proofs in trees of several sizes, each also with one thing changed; and the leaves of long envelopes."""
+    """Return proofs in trees of several sizes, each also with one change, and the leaves of long envelopes."""
     hashes = [leaf_hash(b"leaf %d" % number) for number in range(max(SIZES))]
     nodes = nodes_of(hashes)
     inclusion = [
@@ -123,7 +123,7 @@ def _consistency(
 
 
 def _long(size: int) -> dict[str, Any]:
-    """An envelope over so many bytes "x", and the digest of its leaf."""
+    """Return an envelope over so many bytes "x", and the digest of its leaf."""
     envelope = {
         "payloadType": "application/vnd.in-toto+json",
         "payload": b64encode(b"x" * size),
@@ -138,7 +138,7 @@ def _flipped(data: bytes) -> bytes:
 
 
 def notes() -> dict[str, Any]:
-    """A checkpoint that a witness cosigned, its proof, and what is malformed or signed by nobody who is known."""
+    """Return a checkpoint with a witness's cosignature, its proof, and malformed checkpoints or ones with unknown signers."""
     vkey, checkpoint, all_proofs = signed_log([b"leaf %d" % number for number in range(5)])
     witness_key = SigningKey(WITNESS_SEED)
     note = parse_note(checkpoint)
@@ -192,7 +192,7 @@ def _broken_proofs(proof: str) -> list[str]:
 
 
 def settlements() -> list[dict[str, Any]]:
-    """Leaves of settlements: as they are written, and with one thing wrong each."""
+    """Return leaves of settlements: valid ones, and ones with one error each."""
     paid = Settlement(
         job_id="job_01hzx", receipt_id="receipt_01hzx", miner_id="miner_" + "a" * 26, outcome="completed",
         held=Decimal(1), paid=Decimal("0.00125"), fee=Decimal("0.0001"), refunded=Decimal("0.99875"), settled_at="2026-11-24T15:00:04Z",
@@ -214,7 +214,7 @@ def settlements() -> list[dict[str, Any]]:
     bad += [json.dumps(fields), json.dumps(without, sort_keys=True, separators=(",", ":")), good[0] + "\n", "[]", "null", good[0].replace('"fee"', '"fee":"0.0001","fee"')]  # fmt: skip
     refused = [{"leaf": leaf, "valid": not _is_refused(parse_settlement, leaf.encode())} for leaf in bad]
     if any(item["valid"] for item in refused):
-        raise ValueError("a leaf is taken, but should not be")
+        raise ValueError("a leaf is accepted, but should be refused")
     leap = dataclasses.replace(paid, settled_at="2028-02-29T23:59:59.123456Z").to_leaf().decode()
     return [*({"leaf": leaf, "valid": True} for leaf in (*good, leap)), *refused]
 

@@ -1,4 +1,4 @@
-"""Vectors of receipts: a bundle that is valid, and what is found when any part of it is changed."""
+"""Vectors of receipts: a valid bundle, and the failed checks after a change of any part of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RESULTS: Final = {
     "duration": 2.5, "codec": "h264", "units": 12.5, "processing_time": 0.75, "tiny": 1e-7, "large": 1e21,
 }  # fmt: skip
 STEP: Final = 11
-"""Every so many bytes of the bundle are changed, one at a time: all of them would take long, in two languages."""
+"""Distance in bytes of the changed bytes: changing every byte would take too long in two languages."""
 
 WRONG_TIMES: Final = {
     "a start before the assignment": {"started_at": "2026-11-24T14:54:59.999Z"},
@@ -40,7 +40,7 @@ WRONG_TIMES: Final = {
     "an end after the completion": {"finished_at": "2026-11-24T15:05:04.001Z"},
     "a run in 2099": {"started_at": "2099-01-01T00:00:00Z", "finished_at": "2099-01-01T00:00:03Z"},
 }  # fmt: skip
-"""Times that lie outside the assignment at 15:00:00 and the completion at 15:00:04 by more than five minutes, or in the wrong order."""
+"""Times more than five minutes before the assignment at 15:00:00 or after the completion at 15:00:04, or in the wrong order."""
 RIGHT_TIMES: Final = {
     "as early as a slow clock may say": {"started_at": "2026-11-24T14:55:00Z", "finished_at": "2026-11-24T14:55:00Z"},
     "as late as a fast clock may say": {"started_at": "2026-11-24T15:05:04Z", "finished_at": "2026-11-24T15:05:04.000999Z"},
@@ -51,7 +51,7 @@ Change = Callable[[Json], None]
 
 
 def statement(results: Json) -> Statement:
-    """What the miner signs."""
+    """Return the statement that the miner signs."""
     units, unit_price = Decimal(str(results["units"])), Decimal("0.0001")
     key = SigningKey(MINER_SEED)
     return Statement(
@@ -71,7 +71,7 @@ def statement(results: Json) -> Statement:
 def bundle_of(
     signed: Statement, results: Json, *, payload: bytes | None = None, seed: bytes = MINER_SEED
 ) -> Json:
-    """The bundle of a statement, or of a payload in its place."""
+    """Return the bundle of a statement, or of another payload."""
     miner = SigningKey(seed)
     receipt = build_receipt(
         envelope=sign_envelope(PAYLOAD_TYPE, payload or signed.to_payload(), miner),
@@ -83,7 +83,7 @@ def bundle_of(
 
 
 def receipts() -> Json:
-    """A valid bundle, changed bundles, and what both SDKs must find in each: the checks that do not hold, in their order."""
+    """Return a valid bundle and changed bundles, each with the failed checks that both SDKs must report, in order."""
     signed = statement(RESULTS)
     log_key = vector_log.signed_log([b""])[0]
     good = bundle_of(signed, RESULTS)
@@ -104,7 +104,7 @@ def receipts() -> Json:
 
 def _right(bundle: Json, log_key: str) -> Json:
     if not verify_bundle(bundle, log_key).valid:
-        raise ValueError("a bundle with right times is refused, but should not be")
+        raise ValueError("a bundle with valid times is refused, but should be accepted")
     return bundle
 
 
@@ -112,7 +112,7 @@ def _found(changed: Any, log_key: str) -> Json:
     outcome = verify_bundle(changed, log_key)
     receipt = changed.get("receipt") if isinstance(changed, dict) else None
     if outcome.valid:
-        raise ValueError("a changed bundle is taken, but should not be")
+        raise ValueError("a changed bundle is accepted, but should be refused")
     return {
         "bundle": changed, "miner_signature_valid": outcome.miner_signature_valid, "coordinator_attestations": outcome.coordinator_attestations,
         "failures": list(outcome.failures), "receipt_failures": list(verify_receipt(receipt, log_key=log_key).failures),
@@ -120,7 +120,7 @@ def _found(changed: Any, log_key: str) -> Json:
 
 
 def _changed(good: Json) -> dict[str, Any]:
-    """The bundle with one field changed after it was signed."""
+    """Return bundles with one field changed after signing."""
     other = SigningKey(OTHER_SEED)
     signature = b64encode(other.sign(b"something else").signature)
 
@@ -178,7 +178,7 @@ def _changed(good: Json) -> dict[str, Any]:
 
 
 def _at(signed: Statement, times: Mapping[str, str]) -> Statement:
-    """The statement with other times."""
+    """Return the statement with other times."""
     return dataclasses.replace(
         signed,
         started_at=times.get("started_at", signed.started_at),
@@ -187,7 +187,7 @@ def _at(signed: Statement, times: Mapping[str, str]) -> Statement:
 
 
 def _resigned(signed: Statement) -> dict[str, Any]:
-    """Bundles whose parts were all signed anew, by keys that are right or wrong, and do not agree all the same."""
+    """Return bundles that contradict themselves although all their parts are signed again, by valid or other keys."""
     payload = signed.to_payload()
     text = payload.decode()
     costly = dataclasses.replace(signed, price=Decimal("0.00125001"))
@@ -216,7 +216,7 @@ def _resigned(signed: Statement) -> dict[str, Any]:
 
 
 def _bytes(text: str, log_key: str) -> list[list[str] | None]:
-    """For every so many bytes of the text, which checks do not hold when its lowest bit is flipped; null: it is no JSON."""
+    """Return, for bytes at regular distances, the checks that fail when the lowest bit is flipped; null if the text is not JSON."""
     data = text.encode()
     found: list[list[str] | None] = []
     for position in range(0, len(data), STEP):
@@ -228,6 +228,6 @@ def _bytes(text: str, log_key: str) -> list[list[str] | None]:
             continue
         outcome = verify_bundle(bundle, log_key)
         if outcome.valid:
-            raise ValueError(f"a change of byte {position} is taken, but should not be")
+            raise ValueError(f"a change of byte {position} is accepted, but should be refused")
         found.append([check.name for check in outcome.checks if not check.ok])
     return found

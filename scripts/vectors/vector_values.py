@@ -46,7 +46,7 @@ BAD_DECIMALS: Final = (
 
 
 def canonical() -> dict[str, Any]:
-    """Texts that are JSON with their canonical form, texts that are none, and base64 in a spelling that is not taken."""
+    """Return JSON texts with their canonical form, invalid JSON, and base64 in a spelling that is refused."""
     return {
         "good": [{"text": text, "canonical": _canonical(text)} for text in JSON_TEXTS],
         "bad": [text for text in BAD_JSON_TEXTS if _refused(_canonical, text)],
@@ -55,7 +55,7 @@ def canonical() -> dict[str, Any]:
 
 
 def quantities() -> dict[str, Any]:
-    """Kubernetes quantities with their numbers, and what is none."""
+    """Return Kubernetes quantities with their numbers, and invalid ones."""
     return {
         "good": [{"text": text, "value": decimal_text(parse_quantity(text))} for text in QUANTITIES],
         "bad": [text for text in BAD_QUANTITIES if _refused(parse_quantity, text)],
@@ -63,7 +63,7 @@ def quantities() -> dict[str, Any]:
 
 
 def money_and_prices() -> dict[str, Any]:
-    """Prices rounded up to 8 decimals, decimals in their one spelling, and other spellings."""
+    """Return prices rounded up to 8 decimals, decimals in the valid spelling, and invalid spellings."""
     return {
         "prices": [
             {
@@ -92,4 +92,4 @@ def _refused(call: Any, *arguments: Any) -> bool:
         call(*arguments)
     except (FormatError, ValueError):
         return True
-    raise AssertionError(f"{arguments[0]!r} is taken, but should not be")
+    raise AssertionError(f"{arguments[0]!r} is accepted, but should be refused")

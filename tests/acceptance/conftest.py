@@ -1,4 +1,4 @@
-"""One standalone agent for all acceptance tests of a run."""
+"""A standalone agent that all acceptance tests of a run share."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from support.media import make_speech, make_video
 
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """A real agent: coordinator, miner and runners."""
-    # Under this name the tests of the JavaScript SDK in a browser reach it.
+    """Run a real agent: coordinator, miner and runners."""
+    # The browser tests of the JavaScript SDK use this host name.
     names = '["coordinator.test"]'
     directory = tmp_path_factory.mktemp("agent") / "data"
     agent = Agent(directory, "start", "--port", "0", AITBC_COORDINATOR__HOSTS=names)
@@ -25,17 +25,17 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture(scope="session")
 def client(agent: Agent) -> AITBCClient:
-    """A client of it."""
+    """A client of the agent."""
     return agent.client()
 
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of a moving test picture with a tone."""
+    """A moving test pattern of two seconds with a tone."""
     return make_video(tmp_path_factory.mktemp("media") / "in.mp4")
 
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sentence, spoken."""
+    """A recording of the sentence."""
     return make_speech(tmp_path_factory.mktemp("media") / "speech.wav")

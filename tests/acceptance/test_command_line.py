@@ -1,4 +1,4 @@
-"""The command `aitbc` against a real agent with real engines: every command that makes a job, and a batch that is interrupted."""
+"""The command `aitbc` with a real agent and real engines: every command that creates a job, and an interrupted batch."""
 
 from __future__ import annotations
 
@@ -27,30 +27,29 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Where the command is run."""
-    place = tmp_path / "place"
-    place.mkdir()
-    return place
+def workdir(tmp_path: Path) -> Path:
+    """The working directory of the command."""
+    workdir = tmp_path / "work"
+    workdir.mkdir()
+    return workdir
 
 
 @pytest.fixture
 def environment(agent: Agent, tmp_path: Path) -> dict[str, str]:
-    """The agent is found by its data directory, as a user's is."""
+    """An environment in which the SDK finds the agent by its data directory, as for a user."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     return {**kept, "AITBC_DATA_DIR": str(agent.data_dir), "XDG_STATE_HOME": str(tmp_path / "state")}
 
 
 @pytest.fixture
-def begin(environment: dict[str, str], place: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the command, and ends what a failed test has left."""
+def begin(environment: dict[str, str], workdir: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts the command. Ends the processes of failed tests."""
     begun: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        # A shell's background job, which tests may run in, ignores the signal.
-        command = ["env", "--default-signal=INT", COMMAND, *arguments]
-        begun.append(subprocess.Popen(command, env=environment, cwd=place, text=True, **pipes))
+        command = [COMMAND, *arguments]
+        begun.append(subprocess.Popen(command, env=environment, cwd=workdir, text=True, **pipes))
         return begun[-1]
 
     yield begin
@@ -62,7 +61,7 @@ def begin(environment: dict[str, str], place: Path) -> Iterator[Callable[..., su
 
 @pytest.fixture
 def aitbc(begin: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
-    """Runs the command to its end, which must be good; what it printed."""
+    """Return a function that runs the command, requires success, and returns its output."""
 
     def aitbc(*arguments: str) -> str:
         process = begin(*arguments)
@@ -74,7 +73,7 @@ def aitbc(begin: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
 
 
 def ends_after(process: subprocess.Popen[str], lines: int, text: str, number: int) -> int:
-    """Send a signal once so many lines of stderr hold a text; the exit code."""
+    """Send a signal once so many lines of stderr contain a text. Returns the exit code."""
     assert process.stderr is not None
     seen = 0
     while seen < lines:
@@ -87,17 +86,17 @@ def ends_after(process: subprocess.Popen[str], lines: int, text: str, number: in
 
 
 def completed(client: AITBCClient) -> set[str]:
-    """The transcriptions that are completed."""
+    """Return the completed transcriptions."""
     page = client.jobs.list(type=WHISPER, status="completed", limit=500)
     return {job.job_id for job in page.jobs}
 
 
 @pytest.mark.timeout(600)
-def test_a_batch_that_is_interrupted_twice_does_no_file_twice(
-    client: AITBCClient, place: Path, begin: Callable[..., Any], aitbc: Callable[..., str]
+def test_a_batch_interrupted_twice_processes_no_file_twice(
+    client: AITBCClient, workdir: Path, begin: Callable[..., Any], aitbc: Callable[..., str]
 ) -> None:
-    """Ctrl-C, then kill -9, then to the end: each of twenty recordings was completed and paid for once."""
-    talks = place / "talks"
+    """After Ctrl-C, kill -9 and a complete run, each of twenty recordings is completed and paid for once."""
+    talks = workdir / "talks"
     talks.mkdir()
     for number in range(TALKS):
         path = talks / f"talk-{number:02}.wav"
@@ -123,9 +122,9 @@ def test_a_batch_that_is_interrupted_twice_does_no_file_twice(
     assert completed(client) - before == made
 
 
-def test_speech_is_printed_and_its_receipt_verifies(place: Path, aitbc: Callable[..., str]) -> None:
-    """The sentence comes back word for word."""
-    make_speech(place / "talk.wav")
+def test_a_transcript_is_printed_and_its_receipt_verifies(workdir: Path, aitbc: Callable[..., str]) -> None:
+    """The transcript equals the sentence."""
+    make_speech(workdir / "talk.wav")
     said = aitbc(
         "transcribe", "talk.wav", "-m", "tiny.en", "-l", "en", "--receipt", "r.json", "--max-cost", "0.5"
     )
@@ -133,18 +132,18 @@ def test_speech_is_printed_and_its_receipt_verifies(place: Path, aitbc: Callable
     assert aitbc("receipts", "verify", "r.json").splitlines()[-1].startswith("valid: ")
 
 
-def test_words_become_pictures(place: Path, aitbc: Callable[..., str]) -> None:
-    """Two with one seed after the other, each in its file."""
+def test_a_prompt_becomes_images(workdir: Path, aitbc: Callable[..., str]) -> None:
+    """Two images with consecutive seeds, each in a file of its own."""
     options = ("--model", "untrained-diffusion", "--size", "64x64", "--steps", "2", "--seed", "7", "-n", "2")
     answer = json.loads(aitbc("imagine", "a lighthouse", *options, "-o", "out.png", "--json"))
     (file,) = answer["files"]
     assert file["outputs"] == ["out-1.png", "out-2.png"]
     assert [image["seed"] for image in file["results"]["images"]] == [7, 8]
-    assert all((place / name).read_bytes().startswith(PNG) for name in file["outputs"])
+    assert all((workdir / name).read_bytes().startswith(PNG) for name in file["outputs"])
 
 
 def test_a_question_is_answered(aitbc: Callable[..., str]) -> None:
-    """By a real language model, word by word on stdout or as one document."""
+    """By a real language model, streamed to stdout or as one document."""
     options = ("--model", "smollm2-135m-instruct", "--max-tokens", "8", "--temperature", "0")
     text = aitbc("chat", "What is the capital of France?", *options)
     assert "Paris" in text
@@ -152,43 +151,46 @@ def test_a_question_is_answered(aitbc: Callable[..., str]) -> None:
     assert answer["results"]["text"].strip() == text.strip()
 
 
-def test_a_film_and_a_scene(place: Path, aitbc: Callable[..., str]) -> None:
-    """A film in another size, and two frames of a scene."""
-    make_video(place / "in.mov", seconds=1, size="160x90")
+def test_a_video_is_transcoded_and_a_scene_rendered(workdir: Path, aitbc: Callable[..., str]) -> None:
+    """A video in another size, and two frames of a scene."""
+    make_video(workdir / "in.mov", seconds=1, size="160x90")
     aitbc("transcode", "in.mov", "out.mp4", "--codec", "h264", "--resolution", "80x46")
-    assert (place / "out.mp4").stat().st_size > 0
-    make_scene(place / "scene.blend")
+    assert (workdir / "out.mp4").stat().st_size > 0
+    make_scene(workdir / "scene.blend")
     options = ("--engine", "cycles", "--resolution", "32x18", "--samples", "1")
     aitbc("render", "scene.blend", "--frames", "1-2", *options, "-o", "frames")
-    assert sorted(path.name for path in (place / "frames").iterdir()) == ["frame_0001.png", "frame_0002.png"]
-    assert (place / "frames" / "frame_0002.png").read_bytes().startswith(PNG)
+    assert sorted(path.name for path in (workdir / "frames").iterdir()) == [
+        "frame_0001.png",
+        "frame_0002.png",
+    ]
+    assert (workdir / "frames" / "frame_0002.png").read_bytes().startswith(PNG)
 
 
-def test_a_model_of_ones_own(place: Path, aitbc: Callable[..., str]) -> None:
-    """What it returns is printed, and files that it writes come along with -o."""
+def test_a_python_model_runs(workdir: Path, aitbc: Callable[..., str]) -> None:
+    """Its result is printed, and -o downloads the files that it writes."""
     program = "def predict(input, **more):\n    open('seen.txt', 'w').write('x')\n    return {'size': len(open(input, 'rb').read()), **more}\n"
-    (place / "model.py").write_text(program)
-    (place / "cat.jpg").write_bytes(b"\xff\xd8\xff")
+    (workdir / "model.py").write_text(program)
+    (workdir / "cat.jpg").write_bytes(b"\xff\xd8\xff")
     printed = json.loads(aitbc("run", "model.py", "--input", "cat.jpg", "--param", "limit=3"))
     assert (printed["size"], printed["limit"]) == (3, 3)
     aitbc("run", "model.py", "--input", "cat.jpg", "--param", "limit=3", "-o", "out")
-    assert sorted(path.name for path in (place / "out").iterdir()) == ["cat.jpg-seen.txt", "cat.jpg.json"]
+    assert sorted(path.name for path in (workdir / "out").iterdir()) == ["cat.jpg-seen.txt", "cat.jpg.json"]
 
 
 def test_ctrl_c_cancels_at_the_coordinator(
-    client: AITBCClient, place: Path, begin: Callable[..., Any]
+    client: AITBCClient, workdir: Path, begin: Callable[..., Any]
 ) -> None:
-    """A running job ends, and its result is not paid for."""
-    make_video(place / "long.mov", seconds=20, size="1280x720")
+    """The running job ends and is not paid for."""
+    make_video(workdir / "long.mov", seconds=20, size="1280x720")
     process = begin("transcode", "long.mov", "long.mkv", "--codec", "av1", "--quality", "20")
     assert ends_after(process, 1, " running", signal.SIGINT) == 130
     newest = client.jobs.list(type="video_transcoding", limit=1).jobs[0]
     assert newest.status == "cancelled"
-    assert not (place / "long.mkv").exists()
+    assert not (workdir / "long.mkv").exists()
 
 
-def test_everything_else_answers_in_json(client: AITBCClient, aitbc: Callable[..., str]) -> None:
-    """Jobs, wallet, offers and receipts of a real account."""
+def test_all_other_commands_print_json(client: AITBCClient, aitbc: Callable[..., str]) -> None:
+    """For jobs, wallet, offers and receipts of a real account."""
     job = client.jobs.list(status="completed", limit=1).jobs[0].job_id
     documents = [
         ("jobs", "list"),
@@ -204,8 +206,8 @@ def test_everything_else_answers_in_json(client: AITBCClient, aitbc: Callable[..
     assert events[-1]["data"]["status"] == "completed"
 
 
-def test_a_miners_owner_makes_and_withdraws_an_offer(agent: Agent, aitbc: Callable[..., str]) -> None:
-    """With the owner's key before the command; a client finds it by its id meanwhile."""
+def test_a_miners_owner_creates_and_withdraws_an_offer(agent: Agent, aitbc: Callable[..., str]) -> None:
+    """With the owner's key before the command. In between, a client finds the offer by its id."""
     owner = ("--api-key", str(agent.file["miner_key"]))
     made = json.loads(aitbc(*owner, "offers", "make", "thumbnails", "--price", "0.002", "-n", "2", "--json"))
     assert json.loads(aitbc("offers", "show", made["offer_id"], "--json"))["job_type"] == "thumbnails"

@@ -1,4 +1,4 @@
-"""`aitbc-agent doctor` and `health`, as commands, on faults that are really there."""
+"""`aitbc-agent doctor` and `health` as commands, with real faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.agents import COMMAND, Agent, running
 pytestmark = pytest.mark.acceptance
 
 NO_BLENDER = {"AITBC_RUNNERS__BLENDER": "/nowhere/blender"}
-"""Where Blender is no matter; starting it takes the most time."""
+"""Used where Blender does not matter, since starting it takes the most time."""
 WIDTH = 80
 
 
@@ -42,14 +42,14 @@ def doctor(data_dir: Path, *options: str, **variables: str) -> subprocess.Comple
 
 
 def diagnostics(data_dir: Path, *options: str, **variables: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The exit code, and what was found by its id."""
+    """Run the doctor. Returns the exit code, and the diagnostics by id."""
     done = doctor(data_dir, "--json", *options, **variables)
     assert "Traceback" not in done.stderr
     return done.returncode, {diagnostic["id"]: diagnostic for diagnostic in json.loads(done.stdout)}
 
 
-def test_cards_that_the_engines_cannot_use(data_dir: Path, tmp_path: Path) -> None:
-    """Two cards with an old driver, and Debian's Blender, FFmpeg and a torch without CUDA; none of it stops work."""
+def test_cards_that_engines_cannot_use_cause_warnings(data_dir: Path, tmp_path: Path) -> None:
+    """Two cards with an old driver, Debian's Blender and FFmpeg, and a torch without CUDA do not prevent work."""
     cards = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", driver="470.256.02")
     code, found = diagnostics(data_dir, **cards.environment)
     assert code == 0
@@ -65,20 +65,20 @@ def test_cards_that_the_engines_cannot_use(data_dir: Path, tmp_path: Path) -> No
 
 
 @contextmanager
-def small_disk(place: Path) -> Iterator[Path]:
+def small_disk(directory: Path) -> Iterator[Path]:
     """A file system of 64 MiB in memory."""
-    place.mkdir()
+    directory.mkdir()
     subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", place], check=True, timeout=30
+        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", directory], check=True, timeout=30
     )
     try:
-        yield place
+        yield directory
     finally:
-        subprocess.run(["umount", place], check=True, timeout=30)
+        subprocess.run(["umount", directory], check=True, timeout=30)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-def test_a_small_disk_that_does_not_last(tmp_path: Path) -> None:
+def test_a_small_disk_in_memory_is_reported(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         code, found = diagnostics(disk, **NO_BLENDER)
     assert code == 1
@@ -89,16 +89,16 @@ def test_a_small_disk_that_does_not_last(tmp_path: Path) -> None:
     assert "tmpfs that does not last" in found["data_directory_temporary"]["message"]
 
 
-def test_a_machine_without_any_program(data_dir: Path, tmp_path: Path) -> None:
-    """There is nothing to isolate, and only Landlock to do it; and what the runners say stands beside."""
+def test_a_machine_without_programs_is_reported(data_dir: Path, tmp_path: Path) -> None:
+    """Only Landlock is available for isolation, and the runners report their missing programs."""
     code, found = diagnostics(data_dir, PATH=str(tmp_path))
     assert code == 0
     assert "apt-get install ffmpeg" in found["ffmpeg_missing"]["remedy"]
     assert "apt-get install bubblewrap" in found["sandbox_weaker"]["remedy"]
 
 
-def test_settings_that_are_wrong_are_found_one_by_one(data_dir: Path) -> None:
-    """In place of all else, which depends on them."""
+def test_each_invalid_setting_is_a_diagnostic(data_dir: Path) -> None:
+    """They replace all other diagnostics, which depend on the settings."""
     (data_dir / "agent.toml").write_text("[miner]\nnam = 'rig-1'\nslots = 0\n")
     done = doctor(data_dir, "--json")
     told = json.loads(done.stdout)
@@ -108,8 +108,8 @@ def test_settings_that_are_wrong_are_found_one_by_one(data_dir: Path) -> None:
     assert (name.startswith("A setting is wrong. miner.nam: "), "miner.name" in name) == (True, True)
 
 
-def test_the_table_fits_a_terminal_and_has_the_worst_first(data_dir: Path) -> None:
-    """80 columns, and every remedy whole."""
+def test_the_table_fits_a_terminal_and_starts_with_faults(data_dir: Path) -> None:
+    """It has 80 columns, and every remedy is complete."""
     secret = data_dir / "miner" / "identity.key"
     secret.parent.mkdir()
     secret.write_text("secret")
@@ -125,8 +125,8 @@ def test_the_table_fits_a_terminal_and_has_the_worst_first(data_dir: Path) -> No
     assert text.endswith("Workwouldstop.")
 
 
-def test_a_running_coordinator_and_those_who_would_join_it(data_dir: Path, tmp_path: Path) -> None:
-    """The doctor beside it, before joining it with a wrong token, and on its port; and what its health says."""
+def test_a_running_coordinator_and_joining_miners_are_diagnosed(data_dir: Path, tmp_path: Path) -> None:
+    """The doctor on the coordinator's data directory, with an invalid token before joining, and on its port; and the health check."""
     agent = Agent(data_dir, "coordinator", "--port", "0")
     assert agent.cli("health", check=False).returncode == 1
     with running(agent):

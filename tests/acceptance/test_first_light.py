@@ -26,7 +26,7 @@ JOB_SECONDS = 120
 
 
 def run(client: AITBCClient, route: str, source: Path | bytes, field: str, **body: Any) -> dict[str, Any]:
-    """Upload, submit, wait. Returns the job's final status."""
+    """Upload the source, submit the job and wait for it. Returns its final status."""
     stored = client.artifacts.upload(source)
     job = client.services.call(route, {field: f"artifact:{stored.artifact_id}", **body})
     with suppress(JobFailed):
@@ -34,8 +34,8 @@ def run(client: AITBCClient, route: str, source: Path | bytes, field: str, **bod
     return client.jobs.get(job["job_id"]).to_dict()
 
 
-def test_a_transcode(agent: Agent, client: AITBCClient, video: Path, tmp_path: Path) -> None:
-    """Codec, size and duration are as asked, by ffprobe's word."""
+def test_a_video_is_transcoded(agent: Agent, client: AITBCClient, video: Path, tmp_path: Path) -> None:
+    """Ffprobe reports the requested codec, size and duration."""
     job = run(
         client,
         "ffmpeg/transcode",
@@ -60,8 +60,8 @@ def test_a_transcode(agent: Agent, client: AITBCClient, video: Path, tmp_path: P
     assert verification.valid, verification.failures
 
 
-def test_a_transcription(agent: Agent, client: AITBCClient, speech: Path) -> None:
-    """The sentence comes back word for word."""
+def test_speech_is_transcribed(agent: Agent, client: AITBCClient, speech: Path) -> None:
+    """The transcript equals the sentence."""
     body = {"model": "tiny.en", "language": "en", "output_formats": ["srt", "json"]}
     job = run(client, "whisper/transcribe", speech, "audio_url", **body)
     results = client.jobs.get_results(job["job_id"])["results"]
@@ -71,8 +71,8 @@ def test_a_transcription(agent: Agent, client: AITBCClient, speech: Path) -> Non
     assert verify_bundle(client.receipts.export(job["job_id"]), agent.file["log_key"]).valid
 
 
-def test_the_references_python_model(agent: Agent, client: AITBCClient, tmp_path: Path) -> None:
-    """The job creates its model and input by upload and runs in the sandbox."""
+def test_the_references_python_model_runs(agent: Agent, client: AITBCClient, tmp_path: Path) -> None:
+    """The client uploads the model and the input, and the job runs in the sandbox."""
     model = "def predict(input, **parameters):\n    return {'bytes': len(open(input, 'rb').read()), **parameters}\n"
     body = {
         "name": "image-classification",
@@ -90,8 +90,8 @@ def test_the_references_python_model(agent: Agent, client: AITBCClient, tmp_path
     assert verify_bundle(client.receipts.export(job["job_id"]), agent.file["log_key"]).valid
 
 
-def test_a_call_that_waits_answers_with_the_results(client: AITBCClient, video: Path) -> None:
-    """`Prefer: wait=N` holds the answer until the job ends."""
+def test_a_waiting_request_returns_the_results(client: AITBCClient, video: Path) -> None:
+    """`Prefer: wait=N` delays the response until the job ends."""
     stored = client.artifacts.upload(video)
     body = {"input_url": f"artifact:{stored.artifact_id}", "resolution": "64x64"}
     done = client.services.call("ffmpeg/transcode", body, wait=50)
@@ -99,8 +99,8 @@ def test_a_call_that_waits_answers_with_the_results(client: AITBCClient, video: 
     assert done["results"]["width"] == 64
 
 
-def test_progress_is_seen_while_it_runs(agent: Agent, client: AITBCClient, video: Path) -> None:
-    """The event stream tells of the start, of progress that rises, and of the end."""
+def test_progress_is_visible_while_a_job_runs(agent: Agent, client: AITBCClient, video: Path) -> None:
+    """The event stream reports the start, rising progress, and the end."""
     stored = client.artifacts.upload(video)
     body = {"input_url": f"artifact:{stored.artifact_id}", "codec": "hevc", "resolution": "1280x720"}
     job = client.services.call("ffmpeg/transcode", body)
@@ -126,10 +126,10 @@ def test_progress_is_seen_while_it_runs(agent: Agent, client: AITBCClient, video
     ],
     ids=["text", "empty", "playlist", "empty-audio", "no-samples"],
 )
-def test_an_input_that_is_none_fails_the_job_for_good(
+def test_an_invalid_input_fails_the_job_after_one_attempt(
     client: AITBCClient, route: str, field: str, content: bytes, body: dict[str, Any]
 ) -> None:
-    """One attempt, a code, a sentence that says what to do; nothing stuck."""
+    """The error has a code and a remedy, and the miner is free again."""
     job = run(client, route, content, field, **body)
     assert (job["status"], job["attempts"]) == ("failed", 1)
     assert job["error"]["code"] == "INPUT_INVALID"
@@ -137,7 +137,7 @@ def test_an_input_that_is_none_fails_the_job_for_good(
 
 
 def test_a_cancelled_job_ends_on_its_miner(agent: Agent, client: AITBCClient, video: Path) -> None:
-    """Within two seconds, and the next job runs."""
+    """It ends within two seconds, and the next job runs."""
     stored = client.artifacts.upload(video)
     body = {"input_url": f"artifact:{stored.artifact_id}", "codec": "av1", "resolution": "3840x2160"}
     job = client.services.call("ffmpeg/transcode", body)
@@ -152,10 +152,10 @@ def test_a_cancelled_job_ends_on_its_miner(agent: Agent, client: AITBCClient, vi
     assert agent.status()["miner"]["slots"]["free"] == 1
 
 
-def test_any_changed_byte_makes_verification_fail(
+def test_any_changed_byte_fails_the_verification(
     agent: Agent, client: AITBCClient, video: Path, tmp_path: Path
 ) -> None:
-    """In the receipt, in its statement, in the results, in the output file; the failure names the part."""
+    """In the receipt, its statement, the results or the output file; the failure names the part."""
     job = run(client, "ffmpeg/transcode", video, "input_url", resolution="64x64")
     bundle = client.receipts.export(job["job_id"])
     key = agent.file["log_key"]
@@ -192,10 +192,10 @@ def test_any_changed_byte_makes_verification_fail(
             failures({**bundle, "receipt": {**receipt, "attestations": attestations}})
 
 
-def test_a_second_machine_joins_and_takes_work(
+def test_a_second_machine_joins_and_runs_jobs(
     agent: Agent, client: AITBCClient, video: Path, tmp_path: Path
 ) -> None:
-    """With an enrolment token, on a data directory of its own; without one it is told what to do."""
+    """With an enrolment token and a data directory of its own. Without a token, the error has the remedy."""
     refused = subprocess.run(
         [
             Path(sys.executable).with_name("aitbc-agent"),
@@ -233,8 +233,8 @@ def test_a_second_machine_joins_and_takes_work(
         assert joined.stop() == 0
 
 
-def test_a_miner_without_ffmpeg_does_not_offer_transcoding_and_says_why(tmp_path: Path) -> None:
-    """In `status` and in `doctor`; the rest works."""
+def test_a_miner_without_ffmpeg_does_not_offer_transcoding_and_reports_why(tmp_path: Path) -> None:
+    """`status` and `doctor` show the reason; other services work."""
     missing = {"AITBC_RUNNERS__FFMPEG": "/nowhere/ffmpeg"}
     agent = Agent(tmp_path / "data", "start", "--port", "0", **missing)
     with running(agent):
@@ -249,8 +249,8 @@ def test_a_miner_without_ffmpeg_does_not_offer_transcoding_and_says_why(tmp_path
         assert any(diagnostic["severity"] != "ok" and diagnostic["remedy"] for diagnostic in diagnostics)
 
 
-def test_the_keys_of_the_machine_are_its_owners(agent: Agent) -> None:
-    """No file with a secret is readable by others."""
+def test_only_the_owner_can_read_the_keys(agent: Agent) -> None:
+    """No file with a secret is readable by other users."""
     secrets = ["agent.json", "coordinator/log.key", "coordinator/keys.json", "miner/identity.key"]
     for name in secrets:
         assert (agent.data_dir / name).stat().st_mode & 0o077 == 0, name
@@ -262,8 +262,8 @@ def test_a_second_agent_on_the_same_data_directory_is_refused(agent: Agent) -> N
     assert "aitbc-agent stop" in second.stderr
 
 
-def test_a_clean_stop_hands_running_work_back(tmp_path: Path, video: Path) -> None:
-    """The job waits again, its attempt is not spent, and the exit code is 0."""
+def test_a_clean_stop_hands_running_jobs_back(tmp_path: Path, video: Path) -> None:
+    """The job is queued again, its attempt does not count, and the exit code is 0."""
     agent = Agent(tmp_path / "data", "start", "--port", "0", AITBC_MINER__DRAIN_SECONDS="0")
     with running(agent):
         client = agent.client()
@@ -282,8 +282,10 @@ def test_a_clean_stop_hands_running_work_back(tmp_path: Path, video: Path) -> No
         assert (status["status"], status["attempts"]) == ("submitted", 0)
 
 
-def test_the_command_line(agent: Agent, video: Path, speech: Path, tmp_path: Path) -> None:
-    """`aitbc` finds the running agent by itself: transcode, transcribe, verify with the coordinator's key."""
+def test_the_command_line_works_with_the_local_agent(
+    agent: Agent, video: Path, speech: Path, tmp_path: Path
+) -> None:
+    """`aitbc` finds the running agent: it transcodes, transcribes, and verifies with the coordinator's key."""
     environment = {**os.environ, "AITBC_DATA_DIR": str(agent.data_dir)}
     command = Path(sys.executable).with_name("aitbc")
 

@@ -1,4 +1,4 @@
-"""A coordinator under attack by clients that use up its connections, its files, its memory and its time."""
+"""A coordinator under attack by clients that exhaust its connections, its files, its memory and its time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.acceptance
 TESTS = Path(__file__).parents[1]
 DESCRIPTORS = 1024
 WORK_SECONDS = 0.25
-"""How long the scripted miner works on a job."""
+"""Duration of each job of the scripted miner."""
 RESULTS = {"text": "Hello", "processing_time": 0.25, "units": 1.0}
 JOBS = 12
 LIMIT_SECONDS = 60
@@ -34,7 +34,7 @@ LIMIT_SECONDS = 60
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Agent]:
-    """A coordinator that may open 1,024 files and no more: its soft limit, which it cannot raise."""
+    """A coordinator that can open at most 1,024 files, its soft limit, which it cannot raise."""
     agent = Agent(tmp_path / "data", "coordinator", "--port", "0", AITBC_COORDINATOR__OPEN_ENROLMENT="true")
     agent.prefix = ["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"]
     with running(agent):
@@ -43,7 +43,7 @@ def small(tmp_path: Path) -> Iterator[Agent]:
 
 @contextmanager
 def working(url: str) -> Iterator[None]:
-    """A miner that does every job in the same time."""
+    """Run a miner that takes the same time for every job."""
     miner = ScriptedMiner(url)
     assert miner.register().status_code == 200
     stopping = threading.Event()
@@ -66,7 +66,7 @@ def working(url: str) -> Iterator[None]:
 
 @contextmanager
 def flood(url: str, keys: list[str], *, many: bool) -> Iterator[threading.Event]:
-    """All attacks at once, from a process of their own. The event says that each has been tried."""
+    """Run all attacks from a separate process. The event is set when each has been tried."""
     with subprocess.Popen(
         [sys.executable, "-m", "support.clients.floods", url],
         cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -90,7 +90,7 @@ def flood(url: str, keys: list[str], *, many: bool) -> Iterator[threading.Event]
 
 
 def one_job(agent: Agent) -> float:
-    """How long a job takes from its submission to its result, on a connection of its own."""
+    """Return the duration of a job from its submission to its result, on a new connection."""
     headers = {"Authorization": f"Bearer {agent.file['client_key']}", "Prefer": "wait=60"}
     begun = time.monotonic()
     with httpx.Client(base_url=agent.url, headers=headers, timeout=LIMIT_SECONDS) as client:
@@ -100,7 +100,7 @@ def one_job(agent: Agent) -> float:
 
 
 def attackers_keys(agent: Agent) -> list[str]:
-    """Fifty keys of one account, none of them the client's."""
+    """Return fifty keys of one account, none of them the client's."""
     admin = {"Authorization": f"Bearer {agent.file['admin_key']}"}
     with httpx.Client(base_url=f"{agent.url}/v1", timeout=LIMIT_SECONDS) as http:
         account = http.post("/admin/accounts", json={"name": "attacker"}, headers=admin).json()["account_id"]
@@ -108,7 +108,7 @@ def attackers_keys(agent: Agent) -> list[str]:
         return [http.post("/admin/keys", json=body, headers=admin).json()["key"] for _ in range(50)]
 
 
-def test_a_flood_of_every_kind_leaves_another_client_its_jobs(small: Agent) -> None:
+def test_a_client_is_served_during_a_flood_of_every_kind(small: Agent) -> None:
     """1,100 half-open requests, 200 half-sent bodies, 50 streams of each of 50 keys, 100 uploads without end."""
     assert small.process is not None
     process = psutil.Process(small.process.pid)
@@ -124,7 +124,7 @@ def test_a_flood_of_every_kind_leaves_another_client_its_jobs(small: Agent) -> N
                 descriptors = process.num_fds()
                 health = httpx.get(f"{small.url}/v1/health", timeout=LIMIT_SECONDS)
             assert statistics.median(attacked) <= 2 * statistics.median(usual), (usual, attacked)
-            assert max(attacked) <= 2 * max(usual) + 1, (usual, attacked)  # and a second for a busy machine
+            assert max(attacked) <= 2 * max(usual) + 1, (usual, attacked)  # plus a second for a busy machine
             assert descriptors < DESCRIPTORS - 64
             assert health.json()["status"] == "ok"
     metrics = httpx.get(f"{small.url}/metrics", timeout=LIMIT_SECONDS).text
@@ -132,8 +132,8 @@ def test_a_flood_of_every_kind_leaves_another_client_its_jobs(small: Agent) -> N
     assert "Too many open files" not in small.log.read_text()
 
 
-def test_a_body_of_57_megabytes_without_a_key_costs_neither_memory_nor_time(small: Agent) -> None:
-    """It would become a gigabyte and a half of empty lists, and hold everybody up for seconds."""
+def test_a_body_of_57_megabytes_without_a_key_is_refused_cheaply(small: Agent) -> None:
+    """Parsed, it would become 1.5 GB of empty lists, and block all requests for seconds."""
     assert small.process is not None
     process = psutil.Process(small.process.pid)
     body = b"[" + b"[]," * (19 * 2**20) + b"[]]"
@@ -152,7 +152,7 @@ READERS = 1000
 EVENT = "x" * 16_000
 
 
-def test_a_thousand_readers_that_read_nothing_cost_bounded_memory(tmp_path: Path) -> None:
+def test_a_thousand_stalled_readers_use_bounded_memory(tmp_path: Path) -> None:
     settings = {
         "AITBC_COORDINATOR__OPEN_ENROLMENT": "true",
         "AITBC_COORDINATOR__STREAMS__CONNECTIONS_PER_ACCOUNT": "2000",
@@ -176,11 +176,11 @@ def test_a_thousand_readers_that_read_nothing_cost_bounded_memory(tmp_path: Path
             reader.begin("GET", f"/v1/jobs/{job_id}/events", Authorization=key)
         _until(lambda: _metric(agent, "aitbc_coordinator_feed_subscribers") == READERS)
         memory = _memory_from_now(agent.process.pid)
-        for _ in range(20):  # 300 MB to be sent to all of them
+        for _ in range(20):  # 300 MB for all of them
             events = [{"kind": "token", "data": {"text": EVENT}}]
             assert miner.job(lease, "events", events=events).status_code == 204
         grown = _peak(agent.process.pid) - memory
-        # What waits in this process for a reader is what is beyond the mark at which writing pauses, and one message.
+        # Per reader, this process buffers the data above the high-water mark of writing, and one message.
         assert grown / READERS < 200 * 1024, f"{grown / READERS:.0f} bytes for each reader"
         _until(lambda: _metric(agent, "aitbc_coordinator_feed_subscribers") == 0)
         assert _metric(agent, 'aitbc_coordinator_connections_closed_total{reason="send"}') == READERS
@@ -203,13 +203,13 @@ def _until(fits: object) -> None:
 
 
 def _memory_from_now(pid: int) -> int:
-    """The memory that a process has, in bytes; `_peak` counts from here on."""
+    """Return the memory of a process in bytes, and reset its peak."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return _peak(pid)
 
 
 def _peak(pid: int) -> int:
-    """The most memory that a process has had, in bytes."""
+    """Return the peak memory of a process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024

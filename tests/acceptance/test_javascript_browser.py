@@ -1,4 +1,4 @@
-"""The SDK for JavaScript in Chromium, on a page that came over plain http, where a browser has no WebCrypto."""
+"""The JavaScript SDK in Chromium, on a page over plain http, where browsers provide no WebCrypto."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.acceptance
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as Vite bundles it."""
+    """The package, bundled by Vite."""
     directory = tmp_path_factory.mktemp("bundle")
     command = ["node", BUNDLER, directory]
     subprocess.run(command, cwd=BUNDLER.parent, check=True, timeout=60)
@@ -31,7 +31,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(agent: Agent, modules: Path) -> Iterator[Page]:
-    """A page of the agent's own origin, under a name that makes no browser think that it is this machine."""
+    """A page on the agent's origin, under a host name that browsers do not recognise as this machine."""
 
     def answer(route: Route) -> None:
         name = route.request.url.rpartition("/")[2]
@@ -42,7 +42,7 @@ def page(agent: Agent, modules: Path) -> Iterator[Page]:
 
     flags = (
         f"--host-resolver-rules=MAP {HOST} 127.0.0.1",
-        # The page itself comes out of this test, so Chromium takes it for one of the internet's that asks for this machine.
+        # The test serves the page itself, so Chromium treats it as a page from the internet that accesses this machine.
         "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
     )
     with sync_playwright() as playwright:
@@ -51,7 +51,7 @@ def page(agent: Agent, modules: Path) -> Iterator[Page]:
         page.set_default_timeout(LIMIT_MS)
         page.route("**/page/**", answer)
         page.goto(f"http://{HOST}:{agent.port}/page/")
-        # What is loaded later is there from now on: while requests are intercepted, large uploads do not get through.
+        # All resources are loaded before interception ends: while requests are intercepted, large uploads fail.
         for module in modules.iterdir():
             page.evaluate("name => import('/page/' + name).then(() => null)", module.name)
         page.unroute_all()
@@ -60,12 +60,12 @@ def page(agent: Agent, modules: Path) -> Iterator[Page]:
 
 
 def run(page: Page, agent: Agent, script: str) -> Any:
-    """What a script makes of `client` and the package's names, `aitbc`."""
+    """Run a script with `client` and the package, `aitbc`. Returns its result."""
     begin = "const aitbc = await import('/page/client.js'); const client = new aitbc.AITBCClient({apiKey});"
     return page.evaluate(f"async apiKey => {{ {begin} {script} }}", agent.file["client_key"])
 
 
-def test_the_page_has_no_webcrypto_and_its_own_server_is_the_coordinator(page: Page, agent: Agent) -> None:
+def test_the_sdk_needs_no_webcrypto_and_finds_its_own_server(page: Page, agent: Agent) -> None:
     told = run(page, agent, "return [isSecureContext, 'subtle' in crypto, client.baseUrl]")
     assert told == [False, False, f"http://{HOST}:{agent.port}"]
 
@@ -80,7 +80,7 @@ return [artifact.mediaType, artifact.size, sent.at(-1), blob.size, blob.type];
 """
 
 
-def test_files_are_uploaded_in_parts_and_read_again(page: Page, agent: Agent) -> None:
+def test_files_are_uploaded_in_parts_and_downloaded_again(page: Page, agent: Agent) -> None:
     size = 17 * 2**20
     told = run(page, agent, UPLOAD)
     assert told == ["video/x-matroska", size, [size, size], size, "video/x-matroska"]
@@ -111,6 +111,6 @@ return [states.at(-1), ended, types.includes('job_update'), found.valid, found.f
 
 
 def test_a_job_is_followed_and_its_receipt_verified(page: Page, agent: Agent) -> None:
-    """Over server-sent events and a WebSocket, which cannot send headers here."""
+    """Over server-sent events and a WebSocket, which cannot send headers in a browser."""
     changed = ["results: SHA-256 differs from the signed statement."]
     assert run(page, agent, JOB) == ["completed", "heard", True, True, [], changed]

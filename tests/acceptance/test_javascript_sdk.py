@@ -1,4 +1,4 @@
-"""The SDK for JavaScript against a real agent: its own tests, and the reference's examples in both languages as they are written."""
+"""The JavaScript SDK with a real agent: its own tests, and the reference's examples in both languages, unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.acceptance
 
 
 def environment(agent: Agent) -> dict[str, str]:
-    """What finds the agent, and its keys."""
+    """The variables with the agent's URL and keys."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     file = agent.file
     return {
@@ -35,7 +35,7 @@ def environment(agent: Agent) -> dict[str, str]:
 
 
 def test_the_sdks_own_tests_pass(agent: Agent) -> None:
-    """Vectors, the behaviour towards a server that fails, and everything against this agent."""
+    """The vectors, the behaviour with a failing server, and all calls to this agent."""
     done = subprocess.run(
         [ROOT / "node_modules" / ".bin" / "vitest", "run", "--reporter=default", "--no-color"],
         cwd=SDK,
@@ -50,7 +50,7 @@ def test_the_sdks_own_tests_pass(agent: Agent) -> None:
 
 
 def example(language: str) -> str:
-    """The reference's example of an SDK."""
+    """Return the reference's example of an SDK."""
     text = (ROOT / "docs" / "reference" / "contract.md").read_text().partition("## SDKs")[2]
     found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
     assert found is not None
@@ -59,11 +59,11 @@ def example(language: str) -> str:
 
 DOTS = """"model": {"type": "python", "entrypoint": "model.py", "source": {"inline":
     "def predict(input): return {'prediction': 'cat'}"}}"""
-"""What stands in the example for three dots: a program, in words of both languages."""
+"""Replaces the three dots in the example by a program, in the syntax of both languages."""
 
 
 def filled(code: str, key: str) -> str:
-    """The example with a key, and the three dots filled in."""
+    """Return the example with a key and with the three dots replaced."""
     return code.replace("your_key", key).replace("...", DOTS)
 
 
@@ -71,7 +71,7 @@ def test_the_example_in_python_runs_as_written(agent: Agent, monkeypatch: pytest
     monkeypatch.setenv("AITBC_BASE_URL", agent.url)
     code = filled(example("python"), agent.file["client_key"])
     variables: dict[str, object] = {}
-    exec(code, variables)  # noqa: S102 - the documentation's own words
+    exec(code, variables)  # noqa: S102 - code of the documentation
     client, results = variables["client"], variables["results"]
     assert isinstance(client, AITBCClient)
     client.close()
@@ -80,7 +80,7 @@ def test_the_example_in_python_runs_as_written(agent: Agent, monkeypatch: pytest
 
 
 def test_the_example_in_javascript_runs_as_written(agent: Agent, tmp_path: Path) -> None:
-    """In Node, with the built package under its own name."""
+    """In Node, with the built package under its published name."""
     code = filled(example("javascript"), agent.file["client_key"])
     script = tmp_path / "example.mjs"
     script.write_text(code + "console.log(results.status, results.results.prediction);\n")

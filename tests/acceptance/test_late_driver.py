@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 WAIT_SECONDS = 30
 
 
-def test_gpus_that_appear_are_used_without_a_restart_and_running_jobs_end_first(tmp_path: Path) -> None:
-    """One job runs on the processor while the driver is loaded: it ends, and the next two share the two cards."""
+def test_new_gpus_are_used_without_a_restart_after_running_jobs_have_finished(tmp_path: Path) -> None:
+    """One job runs on the processor while the driver is loaded. It finishes, and the next two jobs use the two cards."""
     shim = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", TWO_CARDS, init=DRIVER_NOT_LOADED)
     (tmp_path / "claims").mkdir()
     cards = Cards(shim, tmp_path / "claims")
@@ -71,7 +71,7 @@ def _miner(agent: Agent) -> dict[str, Any]:
 
 
 def _busy(agent: Agent) -> list[str]:
-    """The devices of the children that work; none while the miner looks at its machine anew."""
+    """Return the devices of the working children; none while the miner examines its machine again."""
     try:
         return [child["device"] for child in _miner(agent)["children"] if child["busy"]]
     except ControlUnavailable:

@@ -1,4 +1,4 @@
-"""One id follows a job through the JSON logs of coordinator, miner and runner, and nothing that a client sends is in them."""
+"""One trace id connects a job's lines in the JSON logs of coordinator, miner and runner; the logs contain no client data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def predict(input, fail=False, **parameters):
 
 @pytest.fixture(scope="module")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, Agent]]:
-    """A coordinator and a miner in processes of their own, each with its own log at its most talkative."""
+    """Run a coordinator and a miner in separate processes, each with its own log at the level `debug`."""
     directory = tmp_path_factory.mktemp("logs")
     talkative = {"AITBC_LOG__LEVEL": "debug"}
     coordinator = Agent(
@@ -73,22 +73,22 @@ def submit(client: httpx.Client, *, fail: bool = False, **headers: str) -> httpx
 
 
 def lines(agent: Agent) -> list[dict[str, Any]]:
-    """All lines of a log; every one is JSON."""
+    """Return all lines of a log, each of which must be JSON."""
     return [json.loads(line) for line in agent.log.read_text("utf-8").splitlines()]
 
 
-def told(agent: Agent, trace_id: str) -> list[str]:
+def events(agent: Agent, trace_id: str) -> list[str]:
     return [line["event"] for line in lines(agent) if line.get("trace_id") == trace_id]
 
 
-def test_one_id_is_in_the_lines_of_all_three(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
+def test_one_id_is_in_the_logs_of_all_three(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
     coordinator, miner = agents
     answer = submit(client)
     job_id, trace_id = answer.json()["job_id"], answer.headers["X-Trace-ID"]
     ended(client, job_id, "completed")
     assert re.fullmatch("[0-9a-f]{32}", trace_id)
-    assert told(coordinator, trace_id) == ["job_submitted", "lease_given", "job_completed"]
-    of_miner = told(miner, trace_id)
+    assert events(coordinator, trace_id) == ["job_submitted", "lease_given", "job_completed"]
+    of_miner = events(miner, trace_id)
     assert of_miner[0] == "lease_accepted"
     assert [event for event in of_miner if event.startswith("runner_") and event != "runner_run"] == [
         "runner_started",
@@ -103,26 +103,26 @@ def test_one_id_is_in_the_lines_of_all_three(agents: tuple[Agent, Agent], client
     assert (end["outcome"], end["service"]) == ("done", "ai_inference")
 
 
-def test_a_clients_own_trace_is_taken_over(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
+def test_a_clients_trace_id_is_adopted(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
     coordinator, miner = agents
     answer = submit(client, traceparent=TRACEPARENT)
     ended(client, answer.json()["job_id"], "completed")
     assert answer.headers["X-Trace-ID"] == CLIENTS_TRACE
-    assert told(coordinator, CLIENTS_TRACE) == ["job_submitted", "lease_given", "job_completed"]
-    assert {"lease_accepted", "runner_started", "runner_ended"} <= set(told(miner, CLIENTS_TRACE))
+    assert events(coordinator, CLIENTS_TRACE) == ["job_submitted", "lease_given", "job_completed"]
+    assert {"lease_accepted", "runner_started", "runner_ended"} <= set(events(miner, CLIENTS_TRACE))
 
 
-def test_what_fails_is_told_under_the_id_too(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
+def test_failures_are_logged_with_the_id(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
     coordinator, miner = agents
     answer = submit(client, fail=True)
     ended(client, answer.json()["job_id"], "failed")
     trace_id = answer.headers["X-Trace-ID"]
-    assert told(coordinator, trace_id)[-1] == "run_failed"
-    assert {"runner_ended", "job_failed"} <= set(told(miner, trace_id))
+    assert events(coordinator, trace_id)[-1] == "run_failed"
+    assert {"runner_ended", "job_failed"} <= set(events(miner, trace_id))
 
 
-def test_an_error_answers_with_the_request_and_the_trace(client: httpx.Client) -> None:
-    """An id that is not valid is no fault of the request: it counts as none."""
+def test_an_error_response_has_the_request_id_and_the_trace_id(client: httpx.Client) -> None:
+    """An invalid trace id is ignored and does not fail the request."""
     asked = client.get("/v1/jobs/job_0", headers={"traceparent": TRACEPARENT})
     assert asked.json()["error"]["request_id"] == asked.headers["X-Request-ID"]
     assert asked.headers["X-Trace-ID"] == CLIENTS_TRACE
@@ -131,8 +131,8 @@ def test_an_error_answers_with_the_request_and_the_trace(client: httpx.Client) -
     assert "X-Trace-ID" not in bad.headers
 
 
-def test_nothing_private_is_in_any_log(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
-    """Neither what clients send and get, nor keys: after jobs that worked and one that failed, at the level `debug`."""
+def test_no_log_contains_private_data(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
+    """Neither requests and results nor keys, after completed jobs and a failed one, at the level `debug`."""
     coordinator, miner = agents
     keys = [
         value

@@ -1,4 +1,4 @@
-"""Language models, pictures and renderings through the whole path: a client, the coordinator, a miner, real engines."""
+"""Language models, images and renderings from end to end: a client, the coordinator, a miner, real engines."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ JOB_SECONDS = 200
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Blender's own cube with a moving camera."""
+    """Blender's default cube with a moving camera."""
     return make_scene(tmp_path_factory.mktemp("scene") / "scene.blend")
 
 
 def test_a_language_model_answers_a_factual_question(agent: Agent, client: AITBCClient) -> None:
-    """The answer is streamed while it is written, what was streamed is the result, and its receipt names the weights."""
+    """The answer is streamed while it is generated, the stream equals the result, and the receipt names the weights."""
     stream = client.services.stream(
         messages=[{"role": "user", "content": "What is the capital of France?"}],
         model=LLM,
@@ -49,16 +49,16 @@ def test_a_language_model_answers_a_factual_question(agent: Agent, client: AITBC
 
 
 def running_together(agent: Agent) -> list[int]:
-    """How many runs each child with the language model has under way."""
+    """Return the number of runs of each child with the language model."""
     miner = asyncio.run(ask(agent.data_dir, "status"))
     assert miner["slots"]["total"] == 1
     return [child["running"] for child in miner["children"] if child["model"] == LLM]
 
 
-def test_eight_requests_are_computed_together_and_cancelling_one_leaves_the_others(
+def test_eight_requests_form_a_batch_and_cancelling_one_does_not_affect_the_others(
     agent: Agent, client: AITBCClient
 ) -> None:
-    """All eight run at the same time on a machine with one slot; the fourth is cancelled then, and seven answer."""
+    """All eight run concurrently on a machine with one slot. The fourth is cancelled, and seven complete."""
     jobs = [
         client.services.infer(
             f"Count from {number} to {number + 40}, separated by commas.",
@@ -82,7 +82,7 @@ def test_eight_requests_are_computed_together_and_cancelling_one_leaves_the_othe
     assert client.jobs.get(cancelled.job_id).status == "cancelled"
 
 
-def test_a_request_that_is_too_long_is_told_the_limit(client: AITBCClient) -> None:
+def test_a_request_that_is_too_long_fails_with_the_limit(client: AITBCClient) -> None:
     job = client.services.infer("word " * 9000, model=LLM, max_tokens=8)
     with pytest.raises(JobFailed) as caught:
         client.jobs.wait(job.job_id, timeout=JOB_SECONDS)
@@ -90,13 +90,13 @@ def test_a_request_that_is_too_long_is_told_the_limit(client: AITBCClient) -> No
     assert "8192" in str(caught.value)
 
 
-def test_an_unknown_model_is_named_with_one_that_is_near(client: AITBCClient) -> None:
+def test_an_unknown_model_is_refused_with_a_suggestion(client: AITBCClient) -> None:
     with pytest.raises(APIError, match="Did you mean smollm2-135m-instruct"):
         client.services.infer("Hello", model="smollm2-135m-instrukt")
 
 
-def test_the_same_seed_makes_the_same_picture(agent: Agent, client: AITBCClient, tmp_path: Path) -> None:
-    """Pictures of an untrained model are noise, but repeatable noise: pixel for pixel, whichever run made it."""
+def test_the_same_seed_generates_the_same_image(agent: Agent, client: AITBCClient, tmp_path: Path) -> None:
+    """Images of an untrained model are noise, but identical in every run, pixel for pixel."""
     pictures = []
     for seed in (7, 7, 8):
         job = client.services.generate(
@@ -112,10 +112,10 @@ def test_the_same_seed_makes_the_same_picture(agent: Agent, client: AITBCClient,
     assert ImageChops.difference(pictures[0], pictures[2]).getbbox() is not None
 
 
-def test_frames_come_one_by_one_and_end_as_a_video(
+def test_frames_are_delivered_one_by_one_and_then_as_a_video(
     agent: Agent, client: AITBCClient, scene: Path, tmp_path: Path
 ) -> None:
-    """Each frame can be had while the next one is rendered."""
+    """Each frame is available while the next one is rendered."""
     job = client.services.render(
         scene, engine="cycles", frames="1-3", resolution_x=64, resolution_y=36, samples=4, video=True
     )

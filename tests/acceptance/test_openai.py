@@ -1,4 +1,4 @@
-"""OpenAI's own client against a real agent with real engines."""
+"""OpenAI's own client with a real agent and real engines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_conversation_is_answered_with_a_receipt(agent: Agent, client: AITBCCl
     assert verify_bundle(client.receipts.export(answer.id), agent.file["log_key"]).valid
 
 
-def test_a_streamed_conversation_says_the_same(ai: OpenAI) -> None:
+def test_a_streamed_conversation_has_the_same_answer(ai: OpenAI) -> None:
     asked: Any = {"model": LLM, "messages": QUESTION, "temperature": 0, "max_tokens": 32}
     whole = ai.chat.completions.create(**asked)
     chunks = list(ai.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
@@ -53,13 +53,13 @@ def test_a_streamed_conversation_says_the_same(ai: OpenAI) -> None:
 
 
 class Capital(BaseModel):
-    """A form for an answer."""
+    """A schema for an answer."""
 
     country: str
     city: str
 
 
-def test_an_answer_takes_the_form_of_a_pydantic_model(ai: OpenAI) -> None:
+def test_an_answer_conforms_to_a_pydantic_model(ai: OpenAI) -> None:
     answer = ai.chat.completions.parse(
         model=LLM, messages=QUESTION, response_format=Capital, temperature=0, max_tokens=64
     )
@@ -74,7 +74,7 @@ def test_a_text_is_continued(ai: OpenAI) -> None:
     assert "".join(pieces) == whole.choices[0].text
 
 
-def test_speech_is_written_down(ai: OpenAI, speech: Path) -> None:
+def test_speech_is_transcribed(ai: OpenAI, speech: Path) -> None:
     answer = ai.audio.transcriptions.create(
         file=speech, model="tiny.en", response_format="verbose_json", timestamp_granularities=["word"]
     )
@@ -87,8 +87,8 @@ def test_speech_is_written_down(ai: OpenAI, speech: Path) -> None:
     assert "coordinator" in subtitles
 
 
-def test_pictures_are_made(ai: OpenAI) -> None:
-    """An untrained model's, so noise, but of the size and format that were asked for."""
+def test_images_are_generated(ai: OpenAI) -> None:
+    """With an untrained model, so they are noise, but in the requested size and format."""
     answer = ai.images.generate(
         model="untrained-diffusion",
         prompt="a lighthouse",

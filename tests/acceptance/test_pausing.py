@@ -1,4 +1,4 @@
-"""Pausing one of two cards of a whole real agent: by command, by order, for heat, for another program."""
+"""Pausing one of two cards of a complete agent: from the command line, through the API, because of heat, for another program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from agent.miner.control import Refused
 from miner_support.cards import GIBIBYTE
 from nvml_shim.shim import TWO_CARDS
-from support.machines.two_cards import LOOK_SECONDS, WAIT_SECONDS, Rig, working
+from support.machines.two_cards import POLL_SECONDS, WAIT_SECONDS, Rig, working
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 FIRST, SECOND = (card.uuid for card in TWO_CARDS)
@@ -24,7 +24,7 @@ RELEASE_SECONDS = 5
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A machine whose second card has a limit for heat, and whose owner's programs come first."""
+    """A machine whose second card has a temperature limit, and which pauses for its owner's programs."""
     with working(
         tmp_path_factory.mktemp("machine"),
         AITBC_MINER__PAUSE__OTHER_PROGRAMS="true",
@@ -38,8 +38,8 @@ def paused(miner: dict[str, Any]) -> list[str | None]:
     return [gpu["paused"] for gpu in miner["gpus"]]
 
 
-def test_a_paused_card_gives_its_memory_back_within_seconds_and_the_other_one_works_on(rig: Rig) -> None:
-    """A job for which only the paused one has a slot waits, and runs after it was resumed."""
+def test_a_paused_card_frees_its_memory_within_seconds_while_the_other_one_works(rig: Rig) -> None:
+    """A job that only the paused card has a slot for waits, and runs after the card is resumed."""
     jobs = [rig.submit("small", "one"), rig.submit("middle", "two")]
     miner = rig.until(lambda miner: sum(child["busy"] for child in miner["children"]) == 2)
     where = {child["model"]: child["device"] for child in miner["children"] if child["model"]}
@@ -63,8 +63,8 @@ def test_a_paused_card_gives_its_memory_back_within_seconds_and_the_other_one_wo
     rig.client.jobs.wait(jobs[1], WAIT_SECONDS)
 
 
-def test_the_owner_orders_it_from_afar_and_sees_it_done(rig: Rig) -> None:
-    """Through the coordinator's API, with the miner's key: within moments, and once."""
+def test_the_owner_pauses_a_card_through_the_api(rig: Rig) -> None:
+    """With the miner's key. The command is executed promptly and once."""
     miner = f"{rig.agent.url}/v1/miners/{rig.miner()['miner_id']}"
     headers = {"Authorization": f"Bearer {rig.agent.file['miner_key']}"}
     with httpx.Client(headers=headers, timeout=10) as owner:
@@ -74,14 +74,14 @@ def test_the_owner_orders_it_from_afar_and_sees_it_done(rig: Rig) -> None:
         end = time.monotonic() + WAIT_SECONDS
         while (seen := owner.get(miner).json())["orders"] or seen["gpus"][0]["paused"] is None:
             assert time.monotonic() < end, seen
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         assert seen["gpus"][0]["power_limit"] == 450
         assert sum(use["share"] for use in seen["idle"]) == pytest.approx(1)
         owner.post(f"{miner}/resume", json={"gpu": FIRST})
         rig.until(lambda miner: paused(miner) == [None, None])
 
 
-def test_heat_pauses_the_card_that_has_a_limit_until_it_is_cool(rig: Rig) -> None:
+def test_heat_pauses_only_the_card_with_a_limit_until_it_has_cooled(rig: Rig) -> None:
     for card in (0, 1):
         rig.shim.change(card, temperature=81)
     miner = rig.until(lambda miner: paused(miner)[1])
@@ -92,8 +92,8 @@ def test_heat_pauses_the_card_that_has_a_limit_until_it_is_cool(rig: Rig) -> Non
     rig.until(lambda miner: paused(miner) == [None, None])
 
 
-def test_a_program_that_is_not_ours_pauses_its_card_while_it_computes(rig: Rig) -> None:
-    """Our own do not, nor do ids that no process here has."""
+def test_another_program_pauses_its_card_while_it_computes(rig: Rig) -> None:
+    """The agent's own processes do not, nor do ids without a process on this machine."""
     rig.shim.change(1, processes="4194303")
     program = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
@@ -110,8 +110,8 @@ def test_a_program_that_is_not_ours_pauses_its_card_while_it_computes(rig: Rig) 
     assert paused(rig.miner()) == [None, None]
 
 
-def test_a_drained_miner_says_when_it_is_done_and_with_all_cards_paused_there_are_no_slots(rig: Rig) -> None:
-    """What was paused one by one is resumed with the whole; a GPU that is not there is refused with those that are."""
+def test_a_drain_reports_its_end_and_all_cards_paused_leave_no_slots(rig: Rig) -> None:
+    """Resuming the miner also resumes single cards. An unknown GPU is refused with a list of the GPUs."""
     job = rig.submit("small", "three")
     rig.until(lambda miner: miner["leases"] and miner["leases"][0]["stage"] == "running")
     left = rig.agent.cli("drain", "--wait", "--limit", "1s", check=False)

@@ -1,4 +1,4 @@
-"""A coordinator needs no engine, and is there soon."""
+"""A coordinator starts quickly and needs no engine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SERVICES = [
 ]
 LIBRARIES = "import alembic.command, fastapi, httpx, nacl.signing, pydantic_settings, sqlalchemy, structlog, typer, uvicorn"
 TIMES_THE_LIBRARIES = 4.0
-"""A start takes about 2.8 times the processor time of the import of these libraries, which no start can do without."""
+"""A start takes about 2.8 times the processor time of importing these libraries, which every start needs."""
 
 BLOCKER = f"""
 import sys
@@ -47,15 +47,15 @@ sys.meta_path.insert(0, Blocker())
 
 
 def seconds_of_the_libraries() -> float:
-    """The processor time of an interpreter that only imports them."""
+    """Return the processor time of an interpreter that only imports them."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", LIBRARIES], timeout=60, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_a_coordinator_without_any_engine_answers_soon_after_its_start(tmp_path: Path) -> None:
-    """Processor time from the start of the process to the registry's answer, beside that of the libraries' import."""
+def test_a_coordinator_without_engines_responds_soon_after_its_start(tmp_path: Path) -> None:
+    """Compares the processor time from the start to the registry's response with that of importing the libraries."""
     (tmp_path / "sitecustomize.py").write_text(BLOCKER)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for engine in ("torch", "numpy"):

@@ -24,8 +24,8 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
-def test_jobs_are_spread_over_the_cards_and_models_stay_while_they_fit(rig: Rig) -> None:
-    """Two jobs at once on two cards; the third, of a model that is loaded, loads nothing."""
+def test_jobs_are_spread_over_the_cards_and_models_stay_loaded_while_they_fit(rig: Rig) -> None:
+    """Two concurrent jobs use two cards. The third, for a loaded model, loads nothing."""
     first, second = rig.submit("small", "one"), rig.submit("middle", "two")
     miner = rig.until(lambda miner: sum(child["busy"] for child in miner["children"]) == 2)
     assert {child["device"] for child in miner["children"] if child["busy"]} == {
@@ -39,8 +39,8 @@ def test_jobs_are_spread_over_the_cards_and_models_stay_while_they_fit(rig: Rig)
     assert [event for event in rig.events() if event == ("placed", "small")] == [("placed", "small")]
 
 
-def test_models_are_evicted_for_others_and_what_never_fits_is_held_back(rig: Rig) -> None:
-    """Both cards are filled with idle models; one more makes another one leave. 40 GiB fit nowhere: that job waits."""
+def test_models_are_evicted_for_others_and_a_model_that_never_fits_is_unavailable(rig: Rig) -> None:
+    """Both cards are full of idle models; another model evicts one of them. A model of 40 GiB fits on no card, so its job waits."""
     rig.cards.others[:] = [7 * GIBIBYTE, 7 * GIBIBYTE]
     for model in ("large", "middle", "small"):
         rig.client.jobs.wait(rig.submit(model), WAIT_SECONDS)
@@ -61,9 +61,9 @@ def test_models_are_evicted_for_others_and_what_never_fits_is_held_back(rig: Rig
 
 
 def test_another_programs_memory_is_respected(rig: Rig) -> None:
-    """A game takes the cards: idle models leave, the model is held back with the reason, its job waits, and runs after."""
+    """A game uses the cards: idle models are unloaded, the model is unavailable with a reason, and its job waits until the game ends."""
     rig.client.jobs.wait(rig.submit("large"), WAIT_SECONDS)
-    rig.cards.others[:] = [72 * GIBIBYTE // 10, 72 * GIBIBYTE // 10]  # nearly all that there is beside 16 GiB
+    rig.cards.others[:] = [72 * GIBIBYTE // 10, 72 * GIBIBYTE // 10]  # nearly all memory besides 16 GiB
     rig.until(lambda miner: not any(child["model"] for child in miner["children"]))
     assert ("released", "large") in rig.events()
     rig.cards.others[:] = [20 * GIBIBYTE, 20 * GIBIBYTE]
@@ -78,8 +78,8 @@ def test_another_programs_memory_is_respected(rig: Rig) -> None:
     assert rig.client.jobs.get(job).to_dict()["attempts"] == 1
 
 
-def test_a_model_that_cannot_be_loaded_is_held_back_after_three_times(rig: Rig, tmp_path: Path) -> None:
-    """Its jobs fail with the cause or wait; jobs of other models run on."""
+def test_a_model_that_fails_to_load_three_times_becomes_unavailable(rig: Rig, tmp_path: Path) -> None:
+    """Its jobs fail with the cause or wait; jobs of other models continue."""
     (tmp_path / "models/small/bytes").unlink()
     (tmp_path / "models/small/broken").touch()
     job = rig.submit("small", max_attempts=10)
@@ -92,8 +92,8 @@ def test_a_model_that_cannot_be_loaded_is_held_back_after_three_times(rig: Rig, 
     assert rig.client.jobs.get(job).status == "submitted"
 
 
-def test_the_references_job_runs_with_its_gpu(rig: Rig, tmp_path: Path) -> None:
-    """The reference's own body, `gpu` and all: a numpy model says what a generated jpeg shows."""
+def test_the_references_job_runs_with_a_gpu(rig: Rig, tmp_path: Path) -> None:
+    """With the reference's own body, including `gpu`: a numpy model classifies a generated jpeg."""
     from PIL import Image  # noqa: PLC0415 - only this test draws
 
     body = {

@@ -1,1 +1,1 @@
-"""Campaigns of faults against real processes. See docs/explanation/reliability.md; `scripts/chaos` runs one."""
+"""Fault injection campaigns against real processes. `scripts/chaos` runs one; see docs/explanation/reliability.md."""

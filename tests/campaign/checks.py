@@ -1,9 +1,9 @@
-"""What must hold of a coordinator's and its miners' data whatever has died: each fault is a sentence.
+"""Invariants of a coordinator's and its miners' data after any fault. Each violation is described in a sentence.
 
-`examine_database` may run beside a coordinator, `examine_files` and `examine_miner` once nothing runs any more.
+`examine_database` may run while the coordinator is running, `examine_files` and `examine_miner` only after all have stopped.
 """
 
-# ruff: noqa: S608 - the only text put into queries is a literal of this file
+# ruff: noqa: S608 - only literals of this file are inserted into queries
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _QUERIES: Final = {
         "SELECT job_id, state, t.status FROM jobs JOIN transactions t USING (job_id) "
         f"WHERE state NOT IN {_FINAL_SQL} AND t.status != 'pending'"
     ),
-    "payments whose escrow is not what is still held": (
+    "payments whose escrow differs from the held amount": (
         "SELECT tx_id, status, held, total FROM transactions LEFT JOIN (SELECT tx_id AS id, sum(amount) AS total FROM postings "
         "WHERE ledger_account LIKE 'escrow:%' GROUP BY 1) ON id = tx_id WHERE kind = 'payment' "
         "AND coalesce(total, 0) != CASE status WHEN 'pending' THEN held ELSE 0 END"
@@ -49,7 +49,7 @@ _QUERIES: Final = {
         "SELECT tx_id, count(*), sum(amount) FROM postings WHERE ledger_account LIKE 'escrow:%' AND entry != 'hold' "
         "GROUP BY tx_id HAVING count(*) != 1"
     ),
-    "miners whose earnings are not what was posted": (
+    "miners whose earnings differ from their postings": (
         "SELECT miner_id, earned, total FROM miner_stats LEFT JOIN (SELECT ledger_account AS account, sum(amount) AS total "
         "FROM postings GROUP BY 1) ON account = 'earned:' || miner_id WHERE earned != coalesce(total, 0)"
     ),
@@ -70,15 +70,15 @@ _QUERIES: Final = {
     "jobs that run without a lease": (
         "SELECT job_id FROM jobs WHERE state = 'running' AND (lease_session IS NULL OR lease_expires_at IS NULL)"
     ),
-    "runs that go on beside a newer one": (
+    "runs with a newer fence than their job": (
         "SELECT job_id, runs.fence, jobs.fence FROM runs JOIN jobs USING (job_id) WHERE runs.fence > jobs.fence"
     ),
-    "numbers of jobs that are not their count": (
+    "stored counts of jobs that are wrong": (
         "SELECT account_id, service, state, count, n FROM job_counts LEFT JOIN (SELECT account_id AS a, service AS s, "
         "state AS t, count(*) AS n FROM jobs GROUP BY 1, 2, 3) ON a = account_id AND s = service AND t = state "
         "WHERE count != coalesce(n, 0)"
     ),
-    "outputs of jobs that nobody stored": (
+    "outputs of jobs without an artifact": (
         "SELECT job_id, artifact_id FROM job_artifacts WHERE artifact_id NOT IN (SELECT artifact_id FROM artifacts)"
     ),
     "jobs that have ended without a message to their webhook": (
@@ -86,17 +86,17 @@ _QUERIES: Final = {
         "AND job_id NOT IN (SELECT job_id FROM webhook_deliveries)"
     ),
 }
-"""Each query finds what must not be."""
+"""Each query returns violations."""
 
 
 def coordinator_directory(data_dir: Path) -> Path:
-    """Where a coordinator keeps its files."""
+    """Return the directory of a coordinator's files."""
     return data_dir / "coordinator"
 
 
 @contextmanager
 def open_database(data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """One snapshot of a coordinator's database; it never writes."""
+    """Open a read-only snapshot of a coordinator's database."""
     path = coordinator_directory(data_dir) / "coordinator.db"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
         connection.execute("BEGIN")
@@ -104,7 +104,7 @@ def open_database(data_dir: Path) -> Iterator[sqlite3.Connection]:
 
 
 def counts(data_dir: Path) -> dict[str, int]:
-    """How many jobs there are in each state."""
+    """Return the number of jobs in each state."""
     with open_database(data_dir) as database:
         rows = database.execute(
             "SELECT state, sum(count) FROM job_counts WHERE count > 0 GROUP BY state"
@@ -113,7 +113,7 @@ def counts(data_dir: Path) -> dict[str, int]:
 
 
 def examine_database(data_dir: Path, accepted: Collection[str]) -> list[str]:
-    """What is wrong with the database, at any moment. `accepted` are jobs that clients were promised."""
+    """Return violations in the database, at any time. `accepted` are the jobs that clients received a 201 for."""
     with open_database(data_dir) as database:
         found = [
             f"{what}: {len(rows)}, such as {rows[:MOST_NAMED]}"
@@ -130,13 +130,13 @@ def examine_database(data_dir: Path, accepted: Collection[str]) -> list[str]:
 
 
 def examine_end(data_dir: Path) -> list[str]:
-    """What is left over once all jobs should have ended and all messages been sent."""
+    """Return what is unfinished after all jobs should have ended and all messages been sent."""
     queries = {
         "jobs that have not ended": f"SELECT job_id, state FROM jobs WHERE state NOT IN {_FINAL_SQL}",
         "messages that were not delivered": (
             "SELECT webhook_id, attempts, last_error FROM webhook_deliveries WHERE state != 'delivered'"
         ),
-        "leaves that wait for a number": "SELECT reference FROM log_queue",
+        "leaves without a number": "SELECT reference FROM log_queue",
     }
     with open_database(data_dir) as database:
         return [
@@ -147,7 +147,7 @@ def examine_end(data_dir: Path) -> list[str]:
 
 
 def examine_files(data_dir: Path) -> list[str]:
-    """Whether the coordinator's files are those that its database knows, after the sweep of those that are old."""
+    """Return differences between the coordinator's files and its database, after the deletion of old orphans."""
     root = coordinator_directory(data_dir) / "artifacts"
     with open_database(data_dir) as database:
         rows = dict(database.execute("SELECT artifact_id, size FROM artifacts").fetchall())
@@ -171,12 +171,12 @@ def examine_files(data_dir: Path) -> list[str]:
             f"sha256:{hashlib.sha256(content).hexdigest()}" != artifact_id
             or len(content) != rows[artifact_id]
         ):
-            found.append(f"an artifact with other content than its name says: {artifact_id}")
+            found.append(f"an artifact whose content does not match its name: {artifact_id}")
     return found + _temporary(coordinator_directory(data_dir))
 
 
 def examine_miner(data_dir: Path) -> list[str]:
-    """Whether a miner that has stopped has nothing left of any job."""
+    """Return remains of jobs at a stopped miner."""
     directory = data_dir / "miner"
     found = [f"a job's directory: {path.name}" for path in (directory / "jobs").iterdir()]
     with closing(sqlite3.connect(f"file:{directory / 'outbox.db'}?mode=ro", uri=True)) as outbox:
@@ -187,7 +187,7 @@ def examine_miner(data_dir: Path) -> list[str]:
 
 
 def _temporary(directory: Path) -> list[str]:
-    """Files that are written before they are renamed."""
+    """Return temporary files, which are written before they are renamed."""
     return [
         f"a temporary file: {path.relative_to(directory)}"
         for path in directory.rglob("*")

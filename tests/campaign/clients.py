@@ -1,4 +1,4 @@
-"""The clients of a campaign: they submit jobs of every kind without end, and remember what was accepted."""
+"""The clients of a campaign: they submit jobs of every kind continuously and record the accepted ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from campaign.runner import SERVICE
 
 PAUSE_SECONDS: Final = 0.05
 TIMEOUT_SECONDS: Final = 4.0
-_NOT_NOW: Final = frozenset({408, 409, 423, 425, 429, 507})
-"""Client errors that ask for another try."""
+_RETRYABLE: Final = frozenset({408, 409, 423, 425, 429, 507})
+"""Client errors after which a request is retried."""
 KINDS: Final = {
     "echo": 5,
     "slow": 2,
@@ -27,16 +27,16 @@ KINDS: Final = {
     "fail": 1,
     "cancel": 1,
 }
-"""Kinds of jobs, and how often each comes."""
+"""Kinds of jobs and their relative frequency."""
 TUS: Final = {"Tus-Resumable": "1.0.0"}
 
 
 class GivenUp(Exception):
-    """The campaign ends before this call was answered."""
+    """The campaign ended before this request had a response."""
 
 
 class Clients:
-    """Some clients. `accepted` are the jobs that were answered with 201, `refused` what should not have been refused."""
+    """Several clients. `accepted` are the jobs with a 201 response, `refused` the requests that were refused for no reason."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Clients:
             thread.start()
 
     def end(self, seconds: float) -> bool:
-        """Submit nothing more; what is being submitted is carried through. Whether all have ended in time."""
+        """Stop submitting, and finish pending submissions. Returns whether all clients have ended in time."""
         self._paused.set()
         end = time.monotonic() + seconds
         for thread in self._threads:
@@ -126,7 +126,7 @@ class Clients:
 
 
 class _Client:
-    """Repeats every call until it is answered."""
+    """Repeats every request until it has a final response."""
 
     def __init__(self, http: httpx.Client, ending: threading.Event) -> None:
         self._http = http
@@ -141,7 +141,7 @@ class _Client:
         headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> httpx.Response:
-        """The first answer that is final. Raises `HTTPStatusError` for a refusal that nothing explains."""
+        """Return the first final response. Raises `HTTPStatusError` for an unexpected refusal."""
         while not self._ending.is_set():
             try:
                 answer = self._http.request(method, path, headers=headers, **options)
@@ -150,7 +150,7 @@ class _Client:
                 continue
             if answer.is_success or answer.status_code in expected:
                 return answer
-            if answer.is_client_error and answer.status_code not in _NOT_NOW:
+            if answer.is_client_error and answer.status_code not in _RETRYABLE:
                 answer.raise_for_status()
             time.sleep(PAUSE_SECONDS)
         raise GivenUp
@@ -162,7 +162,7 @@ class _Client:
         return f"artifact:{answer.json()['artifact_id']}"
 
     def upload_resumably(self, data: bytes) -> str:
-        """The same in two parts, with tus."""
+        """Store a file in two parts with tus. Returns the reference to it."""
         headers = {**TUS, "Upload-Length": str(len(data))}
         path = f"/v1/uploads/{self.call('POST', '/v1/uploads', headers=headers).json()['upload_id']}"
         while True:
@@ -171,5 +171,9 @@ class _Client:
                 return f"artifact:{artifact}"
             offset = int(at.headers["upload-offset"])
             part = data[offset : offset + len(data) // 2 + 1]
-            told = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
-            self.call("PATCH", path, content=part, headers=told, expected=frozenset({409, 423}))
+            part_headers = {
+                **TUS,
+                "Upload-Offset": str(offset),
+                "Content-Type": "application/offset+octet-stream",
+            }
+            self.call("PATCH", path, content=part, headers=part_headers, expected=frozenset({409, 423}))

@@ -1,4 +1,4 @@
-"""The end of a campaign: everything comes to rest, and all that can be checked then is."""
+"""The end of a campaign: waits until all work has ended, and runs the final checks."""
 
 from __future__ import annotations
 
@@ -26,25 +26,23 @@ from campaign.world import World, wait_for
 REST_SECONDS: Final = 180.0
 SAMPLE: Final = 200
 MOST_DESCRIPTORS: Final = 128
-"""Of one process at rest, all its libraries' included."""
+"""Limit for one idle process, including the descriptors of its libraries."""
 COMMAND: Final = Path(sys.executable).with_name("aitbc-agent")
 
 
-def come_to_rest(world: World) -> Iterator[str]:
-    """Let all jobs end and all messages go out. Yields what is wrong then."""
+def finish_work(world: World) -> Iterator[str]:
+    """Wait until all jobs have ended and all messages are sent. Yields violations."""
     for agent in world.agents:
         agent.plan()
     for clock in world.clocks.values():
-        clock.set(
-            max(JUMPS)
-        )  # nothing that was put off by a clock that was ahead waits for the true time to get there
+        clock.set(max(JUMPS))  # no timer that a fast clock has set may delay the end
     if not world.clients.end(REST_SECONDS):
         yield "a client whose call was never answered"
     try:
         wait_for(
             lambda: not checks.examine_end(world.coordinator.data_dir), REST_SECONDS, "the end of all jobs"
         )
-    except Exception as error:  # noqa: BLE001 - what has not ended is named below
+    except Exception as error:  # noqa: BLE001 - unfinished work is reported below
         yield str(error)
     yield from checks.examine_end(world.coordinator.data_dir)
     yield from world.check()
@@ -54,14 +52,14 @@ def come_to_rest(world: World) -> Iterator[str]:
         yield from _examine_descriptors(agent)
 
 
-def examine_what_is_left(world: World) -> Iterator[str]:
-    """Stop everything in order. Yields what is wrong with what is on disk."""
+def examine_remains(world: World) -> Iterator[str]:
+    """Stop all processes. Yields violations in the files on disk."""
     for miner in world.miners:
         miner.stop()
         yield from (f"{miner.name}: {fault}" for fault in checks.examine_miner(miner.data_dir))
     world.coordinator.stop()
     data_dir = world.coordinator.data_dir
-    print(f"files that crashes left without a row, and the sweep removed: {_sweep(data_dir)}", flush=True)
+    print(f"orphaned files of crashes that the cleanup deleted: {_sweep(data_dir)}", flush=True)
     yield from checks.examine_files(data_dir)
     yield from checks.examine_database(data_dir, tuple(world.clients.accepted))
     for agent in world.agents:
@@ -70,7 +68,7 @@ def examine_what_is_left(world: World) -> Iterator[str]:
 
 
 def _examine_results(world: World) -> Iterator[str]:
-    """The campaign's own service has results that can be foretold."""
+    """Check the results of the campaign's own service, which are predictable."""
     with checks.open_database(world.coordinator.data_dir) as database:
         rows = database.execute(
             "SELECT job_id, spec, results FROM jobs JOIN results USING (job_id) WHERE service = 'campaign_work'"
@@ -92,7 +90,7 @@ def _examine_results(world: World) -> Iterator[str]:
 
 
 def _examine_receipts(world: World) -> Iterator[str]:
-    """Receipts as clients get them, with their place in the log; a sample."""
+    """Verify a sample of the receipts with their proofs, as clients receive them."""
     with checks.open_database(world.coordinator.data_dir) as database:
         jobs = [job_id for (job_id,) in database.execute("SELECT job_id FROM receipts ORDER BY job_id")]
     chosen = random.Random(world.seed).sample(jobs, min(SAMPLE, len(jobs)))  # noqa: S311
@@ -105,7 +103,7 @@ def _examine_receipts(world: World) -> Iterator[str]:
 
 
 def _examine_descriptors(agent: AgentProcess) -> Iterator[str]:
-    """Whether a process at rest holds files of jobs or uploads open."""
+    """Check that an idle process has no files of jobs or uploads open."""
     directory = Path(f"/proc/{agent.pid}/fd")
     names = [str(path.readlink()) for path in directory.iterdir() if path.is_symlink()]
     wrong = [name for name in names if "(deleted)" in name or "/incoming/" in name or "/jobs/" in name]
@@ -116,7 +114,7 @@ def _examine_descriptors(agent: AgentProcess) -> Iterator[str]:
 
 
 def _sweep(data_dir: Path) -> int:
-    """Remove files without rows as the coordinator does once they are a day old. Returns how many."""
+    """Delete files without rows, as the coordinator does when they are a day old. Returns their number."""
     context = build_context(Settings(data_dir=data_dir, coordinator={"orphan_seconds": 0.001}))
 
     async def sweep() -> int:

@@ -1,4 +1,4 @@
-"""The faults of a campaign. Each is drawn from the seed, waits for observable progress, happens, and is mended again."""
+"""The faults of a campaign. Each is derived from the seed, waits for observable progress, occurs, and is repaired."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from campaign.processes import AgentProcess
 from campaign.world import LEASE_SECONDS, World, full, wait_for
 
 REACH_SECONDS: Final = 3.0
-"""How long a planned point may take to be passed. Then the fault comes from outside."""
+"""Time limit for passing a planned point. After it the fault is injected from outside."""
 
 TRANSACTIONS: Final = (
     "_insert", "claim", "_complete", "_fail", "_heartbeat", "_cancel", "integrate", "_hold", "_store", "_create", "save",
     "_finish", "_claim", "record",
 )  # fmt: skip
-"""Functions that the coordinator's database carries out, in the kinds of work that a campaign asks for."""
+"""Database functions of the coordinator that a campaign's work uses."""
 COORDINATOR_POINTS: Final = (
     *(f"database.{when}_commit:{name}" for when in ("before", "after") for name in TRANSACTIONS),
     "database.before_commit", "database.after_commit",
@@ -44,7 +44,7 @@ FULL_MINER: Final = ("outbox.before_commit:put", "outbox.before_commit:remove", 
 JUMPS: Final = (2.0, 10.0, 60.0, 600.0, 3600.0)
 
 Fault = Callable[[World, random.Random], str]
-"""Does one thing and mends it. Returns what it was."""
+"""Injects and repairs one fault. Returns its description."""
 
 
 def kill(world: World, chance: random.Random) -> str:
@@ -55,9 +55,9 @@ def kill(world: World, chance: random.Random) -> str:
 
 def _kill_at_point(world: World, chance: random.Random) -> str:
     agent = chance.choice(world.agents)
-    told = _die_at_point(world, agent, chance)
+    description = _die_at_point(world, agent, chance)
     agent.start()
-    return told
+    return description
 
 
 def _die_at_point(world: World, agent: AgentProcess, chance: random.Random) -> str:
@@ -68,7 +68,9 @@ def _die_at_point(world: World, agent: AgentProcess, chance: random.Random) -> s
     if not reached:
         agent.kill()
     agent.plan()
-    return f"kill {agent.name} at {point}, time {count}" + ("" if reached else " (not passed: from outside)")
+    return f"kill {agent.name} at {point}, time {count}" + (
+        "" if reached else " (not reached; killed from outside)"
+    )
 
 
 def _kill_outside(world: World, chance: random.Random) -> str:
@@ -94,7 +96,7 @@ def _kill_runner(world: World, chance: random.Random) -> str:
 
 def _kill_all(world: World, chance: random.Random) -> str:
     first = chance.choice(world.agents)
-    told = _die_at_point(world, first, chance)
+    description = _die_at_point(world, first, chance)
     for agent in world.agents:
         agent.kill()
     order = chance.sample(world.agents, len(world.agents))
@@ -102,7 +104,7 @@ def _kill_all(world: World, chance: random.Random) -> str:
         agent.start(wait=False)
     for agent in order:
         agent.wait_ready()
-    return f"kill all: {told}"
+    return f"kill all: {description}"
 
 
 def _kill_while_starting(world: World, chance: random.Random) -> str:
@@ -151,7 +153,7 @@ def stop(world: World, chance: random.Random) -> str:
 
 
 def disk(world: World, chance: random.Random) -> str:
-    """A disk that is full for a while; sometimes the agent dies meanwhile."""
+    """A disk that is full for some time; sometimes the agent is killed in between."""
     agent = chance.choice(world.agents)
     world.wait_ended(chance.randint(1, 2))
     dies = chance.random() < 0.25
@@ -161,7 +163,7 @@ def disk(world: World, chance: random.Random) -> str:
             time.sleep(seconds)
             if dies:
                 agent.kill()
-        told = f"disk of {agent.name} full for {seconds:.1f} s"
+        description = f"disk of {agent.name} full for {seconds:.1f} s"
     else:
         point = chance.choice(FULL_COORDINATOR if agent is world.coordinator else FULL_MINER)
         before, times = len(agent.done()), chance.randint(1, 4)
@@ -171,14 +173,14 @@ def disk(world: World, chance: random.Random) -> str:
         if dies:
             agent.kill()
         agent.plan()
-        told = f"disk of {agent.name} full at {point}"
+        description = f"disk of {agent.name} full at {point}"
     if dies:
         agent.start()
-    return told + (", killed meanwhile" if dies else "")
+    return description + (", and killed" if dies else "")
 
 
 def clock(world: World, chance: random.Random) -> str:
-    """A clock that jumps forwards or back, of one process."""
+    """A clock of one process that jumps forwards or back."""
     agent = chance.choice(world.agents)
     seconds = chance.choice(JUMPS) * chance.choice((-1, 1))
     world.wait_ended(1)
@@ -187,7 +189,7 @@ def clock(world: World, chance: random.Random) -> str:
 
 
 def network(world: World, chance: random.Random) -> str:
-    """A connection that breaks, stalls, is slow, half closed, or says everything twice; or no network at all."""
+    """A connection that breaks, stalls, is slow, half closed, or repeated; or no network at all."""
     which = chance.choice(("clients", "miners"))
     proxy = world.for_clients if which == "clients" else world.for_miners
     trouble, upwards = chance.choice(list(Trouble)), chance.random() < 0.6
@@ -217,7 +219,7 @@ FAULTS: Final[dict[str, Fault]] = {
 
 
 def draw(kinds: dict[str, int], chance: random.Random) -> list[str]:
-    """The order of a campaign's faults."""
+    """Return the faults of a campaign in random order."""
     order = [kind for kind, count in kinds.items() for _ in range(count)]
     chance.shuffle(order)
     return order

@@ -1,4 +1,4 @@
-"""A network that fails: a proxy before a coordinator which drops, stalls, delays, half-closes and repeats what passes."""
+"""A failing network: a proxy before a coordinator that drops, stalls, delays, half-closes and repeats connections."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ REPEATED_BYTES: Final = 2**20
 REPEAT_SECONDS: Final = 2.0
 DELAY_SECONDS: Final = 0.15
 _RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER: closing resets the connection."""
+"""SO_LINGER: closing a socket resets its connection."""
 
 
 class Trouble(StrEnum):
-    """What the network does to the connection over which the byte passes that it waits for."""
+    """The effect on the connection on which the planned byte passes."""
 
     DROP = "drop"
-    """It is reset."""
+    """The connection is reset."""
     STALL = "stall"
-    """Nothing passes over it any more, and nobody hears of that."""
+    """Nothing passes any more, and neither end is notified."""
     DELAY = "delay"
-    """From then on every piece on every connection is held up."""
+    """From then on, all data on all connections is delayed."""
     HALF_CLOSE = "half_close"
-    """This direction ends in order, the other goes on."""
+    """This direction is closed properly, the other one continues."""
     REPEAT = "repeat"
-    """All that was sent on it so far comes a second time, on a connection of its own."""
+    """All data sent so far is sent again on a new connection."""
     PARTITION = "partition"
-    """Every connection is reset, and new ones are, too."""
+    """All connections are reset, and so are new ones."""
 
 
 @dataclass(eq=False)
@@ -55,7 +55,7 @@ class _Connection:
 
 
 class Network:
-    """A proxy at `url` before the coordinator at `port`. `arm` plans one trouble, `heal` ends its effect."""
+    """A proxy at `url` before the coordinator at `port`. `arm` plans one fault, `heal` ends its effect."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -71,12 +71,12 @@ class Network:
         started.wait(10)
 
     def arm(self, trouble: Trouble, *, after: int, upwards: bool) -> None:
-        """Let `trouble` happen once `after` more bytes have passed in one direction: to the coordinator, or from it."""
+        """Plan a fault after `after` more bytes in one direction, to the coordinator or from it."""
         self.troubled.clear()
         self._call(lambda: setattr(self, "_plan", (trouble, after, upwards)))
 
     def heal(self) -> None:
-        """Be a good network again. What stalled is reset, as it is when a real one comes back."""
+        """Restore the network. Stalled connections are reset, as after a real outage."""
 
         def healed() -> None:
             self._plan, self._delayed, self._cut = None, False, False
@@ -114,7 +114,7 @@ class Network:
             if self._cut:
                 raise ConnectionError
             from_server, to_server = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:  # the coordinator is away
+        except OSError:  # the coordinator is down
             writer.transport.abort()
             return
         connection = _Connection(writer, to_server)
@@ -162,7 +162,7 @@ class Network:
         return after <= size
 
     async def _trouble(self, connection: _Connection, target: asyncio.StreamWriter) -> bool:
-        """Do what is planned. Whether this direction of the connection is over."""
+        """Execute the planned fault. Returns whether this direction of the connection has ended."""
         assert self._plan is not None
         trouble, self._plan = self._plan[0], None
         match trouble:

@@ -1,4 +1,4 @@
-"""The processes of a campaign: agents that are started, killed, stopped, and whose plans of faults are written."""
+"""The agents of a campaign: starts, stops and kills them, and writes their fault plans."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _SUBREAPER = 36
 
 
 class CampaignError(Exception):
-    """Something that must happen did not."""
+    """An expected event did not happen."""
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of every process below it that loses its own."""
+    """Make this process the parent of descendants whose parent has ended."""
     if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
 
 
 class AgentProcess:
-    """One agent through all its lives. `environment` is all that it has; `arguments` follow its name."""
+    """One agent through all its restarts. `environment` is its whole environment; `arguments` follow the command's name."""
 
     def __init__(self, folder: Path, arguments: list[str], environment: Mapping[str, str]) -> None:
         self.name = folder.name
@@ -66,7 +66,7 @@ class AgentProcess:
 
     @property
     def file(self) -> dict[str, Any]:
-        """What the agent says of itself, empty before it is ready."""
+        """The content of the agent's file; empty before it is ready."""
         try:
             content: dict[str, Any] = json.loads((self.data_dir / "agent.json").read_text())
         except (OSError, ValueError):
@@ -74,11 +74,11 @@ class AgentProcess:
         return content
 
     def start(self, *, wait: bool = True) -> None:
-        """Begin another life."""
+        """Start the agent again."""
         assert self._starter.stdin is not None
         assert self._starter.stdout is not None
-        order = {"arguments": self.arguments, "environment": self._environment, "log": str(self.log)}
-        self._starter.stdin.write(f"{json.dumps(order)}\n")
+        request = {"arguments": self.arguments, "environment": self._environment, "log": str(self.log)}
+        self._starter.stdin.write(f"{json.dumps(request)}\n")
         self._starter.stdin.flush()
         self.pid = int(self._starter.stdout.readline())
         self.lives += 1
@@ -86,7 +86,7 @@ class AgentProcess:
             self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Until it is ready. Raises `CampaignError` if it has ended before."""
+        """Wait until the agent is ready. Raises `CampaignError` if it ends first."""
         end = time.monotonic() + LIMIT_SECONDS
         while self.file.get("pid") != self.pid:
             if self.has_ended():
@@ -101,7 +101,7 @@ class AgentProcess:
         return "no log"
 
     def has_ended(self) -> bool:
-        """Whether this life is over."""
+        """Return whether the process has ended."""
         if self.pid:
             with suppress(ChildProcessError):
                 if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
@@ -110,7 +110,7 @@ class AgentProcess:
         return True
 
     def wait_end(self, seconds: float) -> bool:
-        """Wait for the end of this life. Whether it has come."""
+        """Wait for the process to end. Returns whether it has."""
         end = time.monotonic() + seconds
         while not self.has_ended():
             if time.monotonic() > end:
@@ -119,49 +119,49 @@ class AgentProcess:
         return True
 
     def signal(self, number: int) -> None:
-        """Send a signal, if it lives."""
+        """Send a signal if the process is alive."""
         if self.pid:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """Kill the process, like a power failure."""
         self.signal(signal.SIGKILL)
         self.wait_end(LIMIT_SECONDS)
 
     def stop(self) -> None:
-        """End it as an owner does. Raises `CampaignError` if it does not end."""
+        """Stop the process as an owner does. Raises `CampaignError` if it does not end."""
         self.signal(signal.SIGTERM)
         if not self.wait_end(LIMIT_SECONDS):
             raise CampaignError(f"{self.name} did not stop")
 
     def is_stopped(self) -> bool:
-        """Whether a SIGSTOP holds it."""
+        """Return whether a SIGSTOP has stopped the process."""
         with suppress(psutil.NoSuchProcess):
             return bool(self.pid) and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
         return False
 
     def children(self) -> list[psutil.Process]:
-        """Its living children and theirs."""
+        """Return its living descendants."""
         with suppress(psutil.NoSuchProcess):
             if self.pid:
                 return psutil.Process(self.pid).children(recursive=True)
         return []
 
     def plan(self, *lines: str) -> None:
-        """Replace the plan of faults, in one step."""
+        """Replace the fault plan atomically."""
         temporary = self.plan_file.with_suffix(".new")
         temporary.write_text("".join(f"{line}\n" for line in lines))
         temporary.replace(self.plan_file)
 
     def done(self) -> list[str]:
-        """The faults that came about so far."""
+        """Return the faults that have occurred so far."""
         with suppress(OSError):
             return self.done_file.read_text().splitlines()
         return []
 
     def close(self) -> None:
-        """End it and what starts it."""
+        """End the agent and the process that starts it."""
         self.signal(signal.SIGCONT)
         self.kill()
         self._starter.stdin.close() if self._starter.stdin else None
@@ -170,7 +170,7 @@ class AgentProcess:
 
 
 def strays(known: set[int]) -> list[psutil.Process]:
-    """Living processes that have come to this one and that it does not know; dead ones are cleared away."""
+    """Return living orphans that this process has adopted and does not know; dead ones are reaped."""
     found = []
     for child in psutil.Process().children():
         if child.pid in known:

@@ -1,15 +1,15 @@
-"""`aitbc-agent` with only the services of a campaign, started in a tenth of the time.
+"""Starts `aitbc-agent` with only the services of a campaign, in a tenth of the usual time.
 
     python program.py
 
 One process imports the agent and then waits: for each line of standard input, a JSON object with `arguments`, `environment`
-and `log`, it forks a process that runs the command as if it had been started with them, and writes its process id. The
-new process is nobody's child here, so it falls to the campaign, which is the subreaper.
+and `log`, it forks a process that runs the command as if it had been started with them, and prints its process id. The
+new process has no parent here, so the campaign, which is the subreaper, adopts it.
 
-The agent's time of day is the true one and what the file adds that `CAMPAIGN_CLOCK` names: a double, read at every look at
-the clock. (libfaketime does the same to any program, but makes waiting threads miss their time and costs a processor.)
+The agent's time of day is the true time plus the value in the file that `CAMPAIGN_CLOCK` names: a double, read at every access to
+the clock. (libfaketime does the same to any program, but delays waiting threads and occupies a processor.)
 
-With `--runner` in front it is the program of a runner's process instead.
+With `--runner` as the first argument, it is the program of a runner's process instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RUNNERS = {SERVICE: WorkRunner, FFmpegRunner.definition.service_id: FFmpegRunner
 
 
 def run_host() -> None:
-    """Be a runner's process."""
+    """Run as a runner's process."""
     import runners.host.process  # noqa: PLC0415 - only here
 
     runners.host.process.find = lambda service: RUNNERS[service]
@@ -43,22 +43,22 @@ def run_host() -> None:
 
 
 def serve() -> None:
-    """Fork an agent for every line."""
+    """Fork an agent for every line of standard input."""
     _use_clock(Path(os.environ[CLOCK]))
     _use_runners()
     import agent.cli.commands.serve  # noqa: PLC0415 - after the runners are chosen
     import agent.miner.daemon  # noqa: F401, PLC0415
 
-    _try_out()
+    _probe_runners()
     threads = len(list(Path("/proc/self/task").iterdir()))
-    assert threads == 1, f"{threads} threads, and only one of them would live on in a fork"
+    assert threads == 1, f"{threads} threads, and a fork would keep only one of them"
     for line in sys.stdin:
         sys.stdout.write(f"{_fork(json.loads(line))}\n")
         sys.stdout.flush()
 
 
 def _use_clock(path: Path) -> None:
-    """Before anything is imported that keeps the function itself."""
+    """Replace the clock, before the import of modules that copy the function."""
     with path.open("rb") as file:
         ahead = mmap.mmap(file.fileno(), 8, prot=mmap.PROT_READ)
     true_time = time.time
@@ -74,8 +74,8 @@ def _use_runners() -> None:
     local.HOST_COMMAND = (sys.executable, "-P", __file__, "--runner")  # type: ignore[misc]  # before its first use
 
 
-def _try_out() -> None:
-    """Find out once what this machine can do: runners remember it, and every life would take seconds for it again."""
+def _probe_runners() -> None:
+    """Probe this machine once: runners cache the result, and every start would take seconds for it."""
     from agent.miner.machine.capabilities import tools  # noqa: PLC0415
     from agent.settings import load_settings  # noqa: PLC0415
 
@@ -83,43 +83,43 @@ def _try_out() -> None:
         runner.probe(tools(load_settings()))
 
 
-def _fork(order: dict[str, Any]) -> int:
+def _fork(request: dict[str, Any]) -> int:
     reading, writing = os.pipe()
     first = os.fork()
     if first == 0:
         if second := os.fork():
             os.write(writing, str(second).encode())
             os._exit(0)
-        _become(order)
+        _become(request)
     os.close(writing)
     os.waitpid(first, 0)
     with os.fdopen(reading) as pipe:
         return int(pipe.read())
 
 
-def _become(order: dict[str, Any]) -> None:
+def _become(request: dict[str, Any]) -> None:
     """Run the command; never returns."""
     status = 1
     try:
         os.setsid()
         empty = os.open(os.devnull, os.O_RDONLY)
-        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(empty, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.closerange(3, 256)
         os.environ.clear()
-        os.environ.update(order["environment"])
+        os.environ.update(request["environment"])
         random.seed()
         _follow_plan()
-        sys.argv = ["aitbc-agent", *order["arguments"]]
+        sys.argv = ["aitbc-agent", *request["arguments"]]
         from agent.cli import main  # noqa: PLC0415
 
         main()
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
-    except BaseException:  # noqa: BLE001 - it is this process's last word
+    except BaseException:  # noqa: BLE001 - the process ends here
         import traceback  # noqa: PLC0415
 
         traceback.print_exc()

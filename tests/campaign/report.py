@@ -1,4 +1,4 @@
-"""What a campaign has done and found, for people and for a page."""
+"""The report of a campaign."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """The outcome of one campaign. `seconds` by kind include the way back to work."""
+    """The outcome of one campaign. `seconds` by kind include the time until work resumed."""
 
     seed: int
     faults: Counter[str] = field(default_factory=Counter)
@@ -21,7 +21,7 @@ class Report:
     duration: float = 0.0
 
     def lines(self) -> list[str]:
-        """A table in Markdown, and a verdict."""
+        """Return a Markdown table and the result."""
         rows = [
             f"| {kind} | {count} | {self.seconds[kind] / count:.1f} s |"
             for kind, count in sorted(self.faults.items())
@@ -34,7 +34,7 @@ class Report:
         return [
             summary,
             "",
-            "| fault | times | mean time until work went on |",
+            "| fault | times | mean time until work resumed |",
             "|---|---|---|",
             *rows,
             "",

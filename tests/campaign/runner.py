@@ -1,6 +1,6 @@
-"""The campaign's own service: work that is cheap, takes as long as it is told, and whose results can be foretold."""
+"""The campaign's own service: cheap work of a given duration with predictable results. The soak test uses it too."""
 
-# ruff: noqa: ARG003 - the method has the contract's arguments
+# ruff: noqa: ARG003 - the arguments are the contract's
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STEP_SECONDS = 0.02
 
 
 class WorkInput(Strict):
-    """`echo` answers with the text's digest, `file` with a file that holds the text, `read` with its input's digest."""
+    """`echo` returns the text's digest, `file` a file with the text, `read` the digest of its input."""
 
     mode: Literal["echo", "file", "read", "fail"]
     text: str = ""
@@ -50,7 +50,7 @@ class WorkRunner(Runner[WorkInput]):
         service_id=SERVICE,
         name="Campaign work",
         category="test",
-        description="Does what a campaign asks.",
+        description="Runs the work of a campaign.",
         tags=(),
         unit="job",
         determinism="exact",
@@ -63,7 +63,7 @@ class WorkRunner(Runner[WorkInput]):
         return Probe(available=True, version="1")
 
     def run(self, request: WorkInput, context: Context) -> Result:
-        """Take the time that was asked for, then answer."""
+        """Take the requested time, then return the result."""
         end = time.monotonic() + request.seconds
         while time.monotonic() < end:
             context.check()
@@ -73,7 +73,7 @@ class WorkRunner(Runner[WorkInput]):
 
     def _answer(self, request: WorkInput, context: Context) -> dict[str, Any]:
         if request.mode == "fail":
-            raise Fail("The campaign wanted this job to fail.", code="CAMPAIGN_FAILURE")
+            raise Fail("The campaign requested this failure.", code="CAMPAIGN_FAILURE")
         if request.mode == "file":
             path = context.output / "text.bin"
             path.write_bytes(request.text.encode() * 1000)

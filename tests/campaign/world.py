@@ -1,4 +1,4 @@
-"""All that a campaign works on: a coordinator, miners, disks, clocks, networks, clients, and a receiver of webhooks."""
+"""The environment of a campaign: a coordinator, miners, disks, clocks, networks, clients, and a webhook receiver."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from support.receiver import Receiver
 
 LEASE_SECONDS: Final = 2.0
 PROGRESS_SECONDS: Final = 90.0
-"""How long after a fault the next jobs may take to end. A miner that rests after three faults of its machine rests for 60 s."""
+"""Time limit for the next jobs to end after a fault. After three machine faults, a miner cools down for 60 s."""
 GRACE_SECONDS: Final = 10.0
-"""How long children may outlive a parent that was killed."""
+"""How long children may outlive a killed parent."""
 DISK_SIZE: Final = 8 * 2**30
-"""Bytes that a small disk may hold; a miner wants 2 GiB free. Memory is used only for what is on it."""
+"""Capacity of a small disk in bytes; a miner requires 2 GiB of free space. Only its content uses memory."""
 LEFT: Final = 64 * 2**10
-"""Bytes that are free on a disk that is full."""
+"""Free bytes on a full disk."""
 CLIENTS: Final = 3
 MOST_OPEN: Final = 6
 
@@ -61,20 +61,20 @@ COORDINATOR: Final = {
 
 
 class Clock:
-    """The time of day of one agent, in all its lives: how many seconds it is ahead of the true time."""
+    """The clock of one agent across restarts: its offset from the true time in seconds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.write_bytes(bytes(8))
 
     def set(self, seconds: float) -> None:
-        """Let it jump."""
+        """Set the offset."""
         with self.path.open("r+b") as file:
             file.write(struct.pack("d", seconds))
 
 
 class World:
-    """See the module. Use it as a context; `folder` is empty at first."""
+    """The environment, as a context manager. `folder` must be empty."""
 
     def __init__(self, folder: Path, seed: int, *, miners: int, mounts: bool) -> None:
         self.folder = folder
@@ -144,34 +144,34 @@ class World:
         return process
 
     def counts(self) -> dict[str, int]:
-        """Jobs by state; as they were last known while the database cannot be read."""
+        """Return the number of jobs by state; the last known values while the database cannot be read."""
         with suppress(sqlite3.Error):
             self._counts = checks.counts(self.coordinator.data_dir)
         return self._counts
 
     def ended(self) -> int:
-        """How many jobs have ended."""
+        """Return the number of finished jobs."""
         counts = self.counts()
         return sum(counts.get(state, 0) for state in checks.FINAL)
 
     def open_jobs(self) -> int:
-        """How many have not."""
+        """Return the number of unfinished jobs."""
         return sum(self.counts().values()) - self.ended()
 
     def wait_ended(self, more: int, seconds: float = PROGRESS_SECONDS) -> None:
-        """Until `more` jobs have ended from now on. Raises `CampaignError` when that takes too long, or an agent has died."""
+        """Wait until `more` jobs have ended. Raises `CampaignError` after the time limit, or if an agent has ended."""
         before = self.ended()
 
         def have_ended() -> bool:
             for agent in self.agents:
                 if agent.has_ended():
-                    raise CampaignError(f"{agent.name} has ended by itself: {agent.last_words()}")
+                    raise CampaignError(f"{agent.name} has ended unexpectedly: {agent.last_words()}")
             return self.ended() >= before + more
 
         wait_for(have_ended, seconds, f"{more} more jobs to end")
 
     def check(self) -> list[str]:
-        """What is wrong now."""
+        """Return the current violations."""
         found = checks.examine_database(self.coordinator.data_dir, tuple(self.clients.accepted))
         known = {process.pid for process in self.agents} | {process.starter_pid for process in self.agents}
         end = time.monotonic() + GRACE_SECONDS
@@ -183,30 +183,30 @@ class World:
         found += [f"a client was refused: {text}" for text in self.clients.refused]
         return found
 
-    def keep(self) -> None:
-        """Copy the data to where it stays when the disks are gone."""
+    def save(self) -> None:
+        """Copy the data to a directory that outlives the disks."""
         for name, mount in self.mounts.items():
-            shutil.copytree(mount, self.folder / f"{name}.kept", ignore=shutil.ignore_patterns("*.sock"))
+            shutil.copytree(mount, self.folder / f"{name}.saved", ignore=shutil.ignore_patterns("*.sock"))
 
 
 def _description(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return f"{process.pid} {process.status()} for {time.time() - process.create_time():.0f} s: {process.cmdline()}"
-    return f"{process.pid}, which has ended meanwhile"
+    return f"{process.pid}, which has ended in the meantime"
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait for a condition. Raises `CampaignError` with `what` in it."""
+def wait_for(condition: Callable[[], bool], seconds: float, description: str) -> None:
+    """Wait for a condition. Raises `CampaignError`, whose message has the `description`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise CampaignError(f"Waited {seconds:g} s in vain for {what}.")
+            raise CampaignError(f"Timed out after {seconds:g} s waiting for {description}.")
         time.sleep(PAUSE_SECONDS * 3)
 
 
 @contextmanager
 def _mounted(directory: Path) -> Iterator[Path]:
-    """A small disk of its own at `directory`."""
+    """Mount a small disk at `directory`."""
     _mount(directory, "mode=700", DISK_SIZE)
     try:
         yield directory
@@ -220,14 +220,14 @@ def _mount(directory: Path, option: str, size: int) -> None:
 
 
 def can_mount() -> bool:
-    """Whether this user may have small disks."""
+    """Return whether this user may mount small disks."""
     tried = subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True)
     return os.geteuid() == 0 and tried.returncode == 0
 
 
 @contextmanager
 def full(directory: Path) -> Iterator[None]:
-    """Make a small disk as small as what is on it, for a while."""
+    """Shrink a small disk to its content while the block runs."""
     status = os.statvfs(directory)
     used = (status.f_blocks - status.f_bfree) * status.f_frsize
     _mount(directory, "remount", used + LEFT)

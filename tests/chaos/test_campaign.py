@@ -1,4 +1,4 @@
-"""Two minutes of a campaign: another one every day. `scripts/chaos` runs longer ones; see docs/explanation/reliability.md."""
+"""A two-minute campaign with a seed that changes daily. `scripts/chaos` runs longer ones; see docs/explanation/reliability.md."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 TESTS = Path(__file__).parents[1]
 SECONDS = 75
-"""Of faults; the start and the end, with all its checks, take the rest of two minutes."""
+"""Duration of the faults; the start and the end with all checks take the rest of two minutes."""
 
 
-def test_nothing_is_lost_whatever_dies(tmp_path: Path) -> None:
-    """Faults of all kinds against a coordinator and two miners. The output has the line that repeats it."""
+def test_no_fault_loses_data(tmp_path: Path) -> None:
+    """Injects faults of all kinds into a coordinator and two miners. The output has the command that repeats them."""
     seed = f"{datetime.now(UTC):%Y%m%d}"
     command = [sys.executable, "-m", "campaign", "--seed", seed, "--kills", "500", "--folder", str(tmp_path)]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`kill -9` in the middle of a job: of the runner's process, of the miner, of the coordinator, of all at once."""
+"""`kill -9` during a job: of the runner's process, the miner, the coordinator, or all at once."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ JOB_SECONDS = 150
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Long enough to be killed in the middle of its transcoding."""
+    """A video that is long enough for a kill during its transcoding."""
     return make_video(tmp_path_factory.mktemp("media") / "long.mp4", seconds=12, size="1280x720")
 
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[tuple[Agent, Agent]]:
-    """A coordinator and a miner, two processes."""
+    """Run a coordinator and a miner in two processes."""
     coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0")
     with running(coordinator):
-        # The same port after a kill, as a real installation has it.
+        # The same port after a kill, as in a real installation.
         coordinator.options[-1] = str(coordinator.port)
         token = coordinator.cli("enroll").stdout.strip()
         miner = Agent(tmp_path / "miner", "start", "--coordinator", coordinator.url, "--enroll", token)
@@ -41,7 +41,7 @@ def network(tmp_path: Path) -> Iterator[tuple[Agent, Agent]]:
 
 
 def submit(coordinator: Agent, video: Path) -> tuple[AITBCClient, str]:
-    """A job that is under way."""
+    """Submit a job and wait until it is running."""
     client = coordinator.client()
     stored = client.artifacts.upload(video, media_type="video/mp4")
     body = {"input_url": f"artifact:{stored.artifact_id}", "output_format": "mp4", "codec": "hevc"}
@@ -51,7 +51,7 @@ def submit(coordinator: Agent, video: Path) -> tuple[AITBCClient, str]:
 
 
 def assert_done_once(coordinator: Agent, client: AITBCClient, job_id: str, attempts: int) -> None:
-    """Completed, one receipt which verifies, nothing of it twice."""
+    """Check that the job is completed once, with one valid receipt."""
     done = client.jobs.wait(job_id, timeout=JOB_SECONDS)
     assert (done["status"], done["attempts"]) == ("completed", attempts)
     bundle = client.receipts.export(job_id)
@@ -67,7 +67,7 @@ def assert_done_once(coordinator: Agent, client: AITBCClient, job_id: str, attem
 
 
 def test_the_runners_process_is_killed(network: tuple[Agent, Agent], video: Path) -> None:
-    """The daemon lives, the job is tried again."""
+    """The daemon survives, and the job is retried."""
     coordinator, miner = network
     client, job_id = submit(coordinator, video)
     (child,) = [child for child in miner.status()["miner"]["children"] if child["busy"]]
@@ -78,7 +78,7 @@ def test_the_runners_process_is_killed(network: tuple[Agent, Agent], video: Path
 
 
 def test_the_miner_is_killed(network: tuple[Agent, Agent], video: Path) -> None:
-    """Its children die with it; after its restart the job runs again without waiting for the lease to run out."""
+    """Its children end with it. After its restart the job runs again before the lease expires."""
     coordinator, miner = network
     client, job_id = submit(coordinator, video)
     assert miner.process is not None
@@ -92,7 +92,7 @@ def test_the_miner_is_killed(network: tuple[Agent, Agent], video: Path) -> None:
 
 
 def test_the_coordinator_is_killed(network: tuple[Agent, Agent], video: Path) -> None:
-    """The miner works on, and delivers when the coordinator is back; its run counts."""
+    """The miner continues and delivers the result after the restart; its run counts."""
     coordinator, miner = network
     client, job_id = submit(coordinator, video)
     coordinator.kill()
@@ -101,8 +101,8 @@ def test_the_coordinator_is_killed(network: tuple[Agent, Agent], video: Path) ->
     assert miner.status()["miner"]["session"] == 1
 
 
-def test_the_coordinator_is_away_until_after_the_job(network: tuple[Agent, Agent], video: Path) -> None:
-    """The finished result waits in the miner's outbox, through a `kill -9` of the miner too."""
+def test_the_coordinator_is_down_until_after_the_job(network: tuple[Agent, Agent], video: Path) -> None:
+    """The result waits in the miner's outbox, even through a `kill -9` of the miner."""
     coordinator, miner = network
     client, job_id = submit(coordinator, video)
     coordinator.kill()
@@ -115,7 +115,7 @@ def test_the_coordinator_is_away_until_after_the_job(network: tuple[Agent, Agent
 
 
 def test_a_standalone_agent_is_killed(tmp_path: Path, video: Path) -> None:
-    """Coordinator, miner and runner at once."""
+    """Coordinator, miner and runner end at once."""
     agent = Agent(tmp_path / "agent", "start", "--port", "0")
     with running(agent):
         agent.options[-1] = str(agent.port)

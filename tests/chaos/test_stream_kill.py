@@ -1,4 +1,4 @@
-"""`kill -9` of the coordinator while somebody listens."""
+"""`kill -9` of the coordinator during an event stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT_SECONDS = 60
 
 
 def patient(coordinator: Agent) -> AITBCClient:
-    """A client whose patience outlasts a restart."""
+    """A client whose retries outlast a restart."""
     return AITBCClient(coordinator.file["client_key"], coordinator.url, retries=10)
 
 
@@ -36,11 +36,11 @@ def submit_and_cancel(coordinator: Agent) -> None:
                 client.jobs.cancel(job.job_id)
 
 
-def listen(coordinator: Agent, heard: list[StreamEvent]) -> None:
-    """Until the last job has been cancelled and paid back."""
+def listen(coordinator: Agent, received: list[StreamEvent]) -> None:
+    """Receive events until the last job is cancelled and refunded."""
     with patient(coordinator) as client:
         for event in client.events(after=0, timeout=LIMIT_SECONDS):
-            heard.append(event)
+            received.append(event)
             if event.data.get("status") == "refunded":
                 return
 
@@ -52,14 +52,14 @@ def history(coordinator: Agent) -> list[StreamEvent]:
     return [StreamEvent(kind, json.loads(data), seq << NUMBER_BITS) for kind, data, seq in rows]
 
 
-def test_who_listens_misses_nothing_and_hears_nothing_twice(tmp_path: Path) -> None:
-    """Not a change that was told was forgotten, and the SDK goes on by itself."""
+def test_a_subscriber_receives_every_event_exactly_once(tmp_path: Path) -> None:
+    """No published event is lost, and the SDK resumes automatically."""
     coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0")
     heard: list[StreamEvent] = []
     with running(coordinator):
         coordinator.options[-1] = str(
             coordinator.port
-        )  # the same after a kill, as a real installation has it
+        )  # the same port after a kill, as in a real installation
         threads = [
             threading.Thread(target=listen, args=(coordinator, heard), daemon=True),
             threading.Thread(target=submit_and_cancel, args=(coordinator,), daemon=True),
@@ -76,6 +76,6 @@ def test_who_listens_misses_nothing_and_hears_nothing_twice(tmp_path: Path) -> N
         for thread in threads:
             thread.join(LIMIT_SECONDS)
             assert not thread.is_alive()
-    # A credit of the local account, the jobs, and the end of the last.
+    # The credit of the local account, the jobs, and the end of the last one.
     assert heard == history(coordinator)
     assert len([event for event in heard if event.data.get("status") == "submitted"]) == JOBS

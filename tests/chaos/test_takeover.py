@@ -1,4 +1,4 @@
-"""A job whose miner is lost goes on on another one: after what is finished, and with nothing of a stranger's signed."""
+"""Another miner resumes the job of a lost miner from its checkpoints, and signs only its own results."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 FRAMES = 6
 
 TAKE_OVER_SECONDS = 180
-"""Within which a job whose miner was killed is done, also on a busy machine."""
+"""Time limit for a job whose miner was killed, also on a busy machine."""
 
 
 def coordinator_in(directory: Path) -> Agent:
-    """A coordinator that misses a lost miner after seconds."""
+    """Return a coordinator that detects a lost miner within seconds."""
     return Agent(
         directory / "coordinator",
         "coordinator",
@@ -34,14 +34,14 @@ def coordinator_in(directory: Path) -> Agent:
 
 
 def miner_of(coordinator: Agent, directory: Path, **environment: str) -> Agent:
-    """A miner with a directory of its own."""
+    """Return a miner with a directory of its own."""
     token = coordinator.cli("enroll").stdout.strip()
     return Agent(directory, "start", "--coordinator", coordinator.url, "--enroll", token, **environment)
 
 
 @contextmanager
 def ended(agent: Agent) -> Iterator[None]:
-    """End an agent that is started in the block."""
+    """End an agent that the block starts."""
     try:
         yield
     finally:
@@ -49,8 +49,8 @@ def ended(agent: Agent) -> Iterator[None]:
             agent.stop()
 
 
-def test_a_file_that_another_miner_planted_is_not_signed(tmp_path: Path) -> None:
-    """A miner hands over a file of the result's name, then releases the job. The next one signs what its own ffmpeg made."""
+def test_a_file_planted_by_another_miner_is_not_signed(tmp_path: Path) -> None:
+    """A miner stores a file with the result's name and releases the job. The next miner signs its own ffmpeg's output."""
     video = make_video(tmp_path / "input.mp4", seconds=1)
     stranger = (tmp_path / "input.mp4").read_bytes()
     coordinator = coordinator_in(tmp_path)
@@ -78,7 +78,7 @@ def test_a_file_that_another_miner_planted_is_not_signed(tmp_path: Path) -> None
         assert (results["width"], results["height"]) == (64, 36)
 
 
-def test_another_miner_continues_after_the_frames_that_exist(tmp_path: Path) -> None:
+def test_another_miner_resumes_after_the_existing_frames(tmp_path: Path) -> None:
     """The first miner is killed after its first frame; the second renders only the rest, and the receipt verifies."""
     scene = make_scene(tmp_path / "scene.blend")
     coordinator = coordinator_in(tmp_path)
@@ -106,7 +106,7 @@ def test_another_miner_continues_after_the_frames_that_exist(tmp_path: Path) -> 
 
 
 def take_over(coordinator: Agent, first: Agent, second: Agent, job_id: str) -> list[str]:
-    """Kill the first miner once it has handed over a checkpoint, and start the second. Return all checkpoints, in order."""
+    """Kill the first miner when it has stored a checkpoint, and start the second. Returns all checkpoints in order."""
     names: list[str] = []
     for event in coordinator.client().jobs.events(job_id, timeout=TAKE_OVER_SECONDS):
         if event.kind == "checkpoint":
@@ -118,8 +118,8 @@ def take_over(coordinator: Agent, first: Agent, second: Agent, job_id: str) -> l
 
 
 @pytest.mark.timeout(500)
-def test_another_miner_continues_a_transcription_after_the_segments_that_exist(tmp_path: Path) -> None:
-    """The second miner hears only what follows, says until when the segments are another's, and its receipt verifies."""
+def test_another_miner_resumes_a_transcription_after_the_existing_segments(tmp_path: Path) -> None:
+    """The second miner transcribes only the rest and states where its own segments begin; its receipt verifies."""
     speech = make_speech(tmp_path / "speech.wav", " ".join([SENTENCE] * 16))
     coordinator = coordinator_in(tmp_path)
     with running(coordinator):
@@ -145,8 +145,8 @@ def test_another_miner_continues_a_transcription_after_the_segments_that_exist(t
 
 
 @pytest.mark.timeout(500)
-def test_another_miner_continues_a_transcoding_after_the_chunks_that_exist(tmp_path: Path) -> None:
-    """The second miner encodes only what follows. Every picture is there once, at its time, and the sound is whole."""
+def test_another_miner_resumes_a_transcoding_after_the_existing_chunks(tmp_path: Path) -> None:
+    """The second miner encodes only the rest. The output has every frame once, at its time, and complete sound."""
     video = make_video(tmp_path / "input.mp4", seconds=45, size="480x270")
     coordinator = coordinator_in(tmp_path)
     with running(coordinator):

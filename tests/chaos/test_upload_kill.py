@@ -1,4 +1,4 @@
-"""`kill -9` of the coordinator in the middle of an upload."""
+"""`kill -9` of the coordinator during an upload."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DATA = os.urandom(48 * 2**20 + 17)
 ARTIFACT = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
 CHECKPOINT = 16 * 2**20
 MANY = 40
-"""Repetitions that bridge a restart on a busy machine."""
+"""Enough retries to outlast a restart on a busy machine."""
 
 
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[Agent]:
     coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0")
     with running(coordinator):
-        # The same port after a kill, as a real installation has it.
+        # The same port after a kill, as in a real installation.
         coordinator.options[-1] = str(coordinator.port)
         yield coordinator
 
@@ -44,7 +44,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def recorded(coordinator: Agent) -> int:
-    """How much of the only upload the coordinator knows to be on disk."""
+    """Return the number of bytes of the only upload that the coordinator has recorded."""
     path = coordinator.data_dir / "coordinator" / "coordinator.db"
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         (received,) = database.execute("SELECT received FROM uploads").fetchone()
@@ -56,8 +56,8 @@ def assert_stored(coordinator: Agent) -> None:
         assert client.artifacts.get(ARTIFACT) == DATA
 
 
-def test_one_call_of_our_client_outlives_the_coordinator(coordinator: Agent, file: Path) -> None:
-    """It goes on when the coordinator is back, from what was on disk, though nothing was acknowledged."""
+def test_one_upload_call_survives_a_restart_of_the_coordinator(coordinator: Agent, file: Path) -> None:
+    """It resumes from the bytes on disk, although none were acknowledged."""
     sent: list[int] = []
     with (
         failing(coordinator.url, 24 * 2**20, stalls=True) as proxy,
@@ -78,8 +78,8 @@ def test_one_call_of_our_client_outlives_the_coordinator(coordinator: Agent, fil
     assert_stored(coordinator)
 
 
-def test_what_was_acknowledged_is_there_after_a_kill(coordinator: Agent, file: Path) -> None:
-    """Of tuspy's chunks, each answered before the next; it goes on with the next."""
+def test_acknowledged_chunks_survive_a_kill(coordinator: Agent, file: Path) -> None:
+    """The client tuspy sends each chunk after the response to the previous one, and resumes with the next."""
     client = TusClient(
         f"{coordinator.url}/v1/uploads", headers={"Authorization": f"Bearer {coordinator.file['client_key']}"}
     )

@@ -24,8 +24,8 @@ SETTINGS = {
 RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
 
 
-def test_the_message_comes_after_the_restart(tmp_path: Path) -> None:
-    """The first time its receiver has it but has not answered yet, so it comes again, as the same message."""
+def test_the_message_is_delivered_again_after_the_restart(tmp_path: Path) -> None:
+    """At the kill, its receiver has the message but has not responded, so the same message is sent again."""
     gate = threading.Event()
     coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0", **SETTINGS)
     with Receiver(secure=False).running() as receiver, running(coordinator):

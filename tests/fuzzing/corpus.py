@@ -1,4 +1,4 @@
-"""The corpus: one file a target, one input a line: `+` if it is accepted or `-` if it is refused, a space, the input in base64."""
+"""The corpus: a file per target with an input per line: `+` if it is accepted or `-` if it is refused, a space, the input in base64."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Entry:
 
 
 def read_corpus(name: str) -> list[Entry]:
-    """The inputs that fuzzers found for a target; none before the first campaign."""
+    """Return the inputs that fuzzing has found for a target."""
     path = DIRECTORY / f"{name}.txt"
     lines = path.read_text(encoding="ascii").splitlines() if path.is_file() else []
     return [Entry(base64.b64decode(line[2:], validate=True), _VERDICTS[line[0]]) for line in lines]
 
 
 def write_corpus(name: str, inputs: Iterable[bytes]) -> int:
-    """Replace the corpus of a target by these inputs, with what it says to them now. Returns how many there are."""
+    """Replace the corpus of a target by these inputs with their current results. Returns their number."""
     target = TARGETS[name]
     lines = sorted(
         {f"{'+' if target.accepts(data) else '-'} {base64.b64encode(data).decode()}\n" for data in inputs}

@@ -1,8 +1,8 @@
-"""What the fuzzers feed: every parser that reads bytes from a stranger, and what holds for it whatever the bytes are.
+"""The targets of fuzzing: every parser of untrusted bytes, and the properties that hold for any input.
 
-A target either accepts its input or raises one of its own errors. Where a format has one spelling for each value, the
-target also checks that what was read is written back as the same bytes: a second spelling could stand under a
-signature unnoticed.
+A target either accepts its input or raises one of its own errors. If a format has exactly one spelling for each value, the
+target also checks that the parsed value is serialised to the same bytes: a second spelling could remain unnoticed under a
+signature.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _LENGTH = struct.Struct(">I")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One parser. `seeds` returns inputs that it accepts, or nearly does; `refuses` are the errors that it may raise."""
+    """One parser. `seeds` returns inputs that are valid or nearly valid; `refuses` are the errors that it may raise."""
 
     parse: Callable[[bytes], object]
     refuses: tuple[type[Exception], ...]
     seeds: Callable[[], Sequence[bytes]]
 
     def accepts(self, data: bytes) -> bool:
-        """Feed it. Every error that is not its own goes through: that is what a fuzzer looks for."""
+        """Return whether the parser accepts the input. Unexpected errors propagate: these are what a fuzzer searches for."""
         try:
             self.parse(data)
         except self.refuses:
@@ -74,11 +74,11 @@ def _json(value: object) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    """Bytes as the text that an HTTP framework or a file would hand over."""
+    """Decode bytes as an HTTP framework or a file would."""
     return data.decode("utf-8", "surrogateescape")
 
 
-# What is signed ------------------------------------------------------------------------------------------------------
+# Signed data --------------------------------------------------------------------------------------------------------
 
 
 def _bundle() -> Any:
@@ -133,18 +133,18 @@ def _read_tile(data: bytes) -> None:
 
 
 def _verify_bundle(data: bytes) -> None:
-    # Nothing that is wrong with a bundle is raised, and only the unchanged one is valid.
+    # An invalid bundle raises no error, and only the unchanged one is valid.
     bundle = parse_json(data)
     if verify_bundle(bundle, _log_key()).valid:
         assert bundle == _bundle()
 
 
-# What miners and coordinators send each other ------------------------------------------------------------------------
+# Messages between miners and coordinators ---------------------------------------------------------------------------
 
 
 def _message(model: type[BaseModel], data: bytes) -> None:
     message = model.model_validate(orjson.loads(data))
-    # What was accepted is stored and sent on.
+    # Accepted messages are stored and forwarded.
     orjson.dumps(message.model_dump(mode="json"))
 
 
@@ -170,7 +170,7 @@ def _read_results(data: bytes) -> None:
     canonical_json(value)
 
 
-# What people write ---------------------------------------------------------------------------------------------------
+# Text of people ------------------------------------------------------------------------------------------------------
 
 
 def _read_toml(data: bytes) -> None:
@@ -355,4 +355,4 @@ TARGETS: dict[str, Target] = {
         for name in _MESSAGES
     },
 }  # fmt: skip
-"""By name."""
+"""All targets by name."""

@@ -1,7 +1,7 @@
-"""Parsers that read what strangers send accept an input or refuse it by their own error, whatever it is.
+"""Parsers of untrusted input accept any input or refuse it with their own error.
 
-The corpus holds the inputs with which coverage-guided fuzzing (`scripts/fuzz.py`) went new ways through the code, and
-whether each was accepted. What is new is tried here too: inputs that are accepted, with a few bytes or values changed.
+The corpus contains the inputs with which coverage-guided fuzzing (`scripts/fuzz.py`) reached new code, and
+whether each was accepted. The tests also try valid inputs with a few bytes or values changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STRANGE: st.SearchStrategy[Any] = st.sampled_from(
 
 @st.composite
 def changed_bytes(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
-    """A seed in which up to four pieces were replaced."""
+    """Draw a seed with up to four parts replaced."""
     data = draw(st.sampled_from(seeds))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
@@ -39,7 +39,7 @@ def changed_bytes(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
 
 @st.composite
 def changed_values(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
-    """A seed that is JSON, in which a value was replaced or removed."""
+    """Draw a JSON seed with a value replaced or removed."""
     document = {"": json.loads(draw(st.sampled_from(seeds)))}
     above: Any = document
     key: Any = ""
@@ -61,8 +61,8 @@ def is_json(data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_fuzzing_found_is_judged_as_before(name):
-    """Also: no error but the parser's own."""
+def test_inputs_from_fuzzing_have_the_same_result_as_before(name):
+    """They raise no error other than the parser's own."""
     target = TARGETS[name]
     assert any(target.accepts(seed) for seed in target.seeds()), (
         "no seed is accepted: the target tries nothing"

@@ -1,4 +1,4 @@
-// Bundles @aitbc/client as a page gets it: one directory of ES modules, begun at client.js.
+// Bundles @aitbc/client for a page: a directory of ES modules whose entry is client.js.
 //
 //   node bundle.js DIRECTORY
 import { fileURLToPath } from "node:url";

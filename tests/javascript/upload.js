@@ -1,4 +1,4 @@
-// Uploads a file with tus-js-client as its documentation does, and prints what became of it.
+// Uploads a file with tus-js-client, as its documentation shows, and prints the artifact.
 //
 //   AITBC_API_KEY=... node upload.js ENDPOINT FILE
 import { createReadStream } from "node:fs";

@@ -1,1 +1,1 @@
-"""What tests share: a real coordinator on a real socket, and a miner that does as it is told."""
+"""Support for tests: a real coordinator on a real socket, scripted miners and clients, machines."""

@@ -1,4 +1,4 @@
-"""Real agents: processes of the installed command, started, watched, killed."""
+"""Starts, observes and kills real agents: processes of the installed command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STOP_SECONDS = 90
 
 
 class Agent:
-    """One agent and its data directory; `start` again after a kill continues where it was."""
+    """One agent and its data directory; after a kill, `start` continues with the same data."""
 
     def __init__(self, data_dir: Path, command: str = "start", *options: str, **environment: str) -> None:
         self.data_dir = data_dir
@@ -36,10 +36,10 @@ class Agent:
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
         self.lines: queue.Queue[str] = queue.Queue()
-        """What the agent has said since the line that it is ready."""
+        """The agent's output after the line that reports its readiness."""
 
     def start(self) -> Agent:
-        """Start, and wait for the line that says that it is ready."""
+        """Start the agent and wait for the line that reports its readiness."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
         models = os.environ.get("AITBC_MODELS_DIR")
         if models:
@@ -96,13 +96,13 @@ class Agent:
         return value
 
     def kill(self) -> None:
-        """As a power cut does."""
+        """Kill the agent, like a power failure."""
         assert self.process is not None
         self.process.kill()
         self.process.wait(STOP_SECONDS)
 
     def stop(self) -> int:
-        """As an owner does. Returns the exit code."""
+        """Stop the agent as an owner does. Returns the exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -118,7 +118,7 @@ def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
 
 @contextmanager
 def running(*agents: Agent) -> Iterator[None]:
-    """Start agents in order; end what still runs, last first."""
+    """Start agents in order; end those still running in reverse order."""
     try:
         for agent in agents:
             agent.start()
@@ -130,7 +130,7 @@ def running(*agents: Agent) -> Iterator[None]:
 
 
 def wait_for_progress(url: str, key: str, job_id: str, least: int = 1) -> None:
-    """Until the job runs and has made progress, as its event stream tells."""
+    """Wait until the job's event stream reports progress."""
     with httpx.stream(
         "GET", f"{url}/v1/jobs/{job_id}/events", headers={"Authorization": f"Bearer {key}"}, timeout=60
     ) as stream:

@@ -1,4 +1,4 @@
-"""A browser at the dashboard: real Chromium, signed in by a one-time link, which notices what should not happen."""
+"""The dashboard in a real Chromium, signed in by a one-time link, with a record of console errors and foreign requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Scheme = Literal["light", "dark"]
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The installed browser, without a window."""
+    """Start the installed browser without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
@@ -43,7 +43,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def login_path(agent: Agent) -> str:
-    """A one-time link with all of the agent's keys, as `aitbc-agent login` prints it: its path on the agent."""
+    """Return the path of a one-time link with all of the agent's roles, like that of `aitbc-agent login`."""
     keys = agent.file
     own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=10)
     gives = {"account_id": own.json()["account_id"], "miner_id": keys["miner_id"], "admin": True}
@@ -76,7 +76,7 @@ class Dashboard:
         return self
 
     def open(self, path: str) -> Page:
-        """Go to a page of the dashboard; returns once it has its heading and nothing is loading."""
+        """Open a page of the dashboard, and wait until it has its heading and has loaded."""
         self.page.goto(f"{self.agent.url}/dashboard{path}")
         self.settled()
         return self.page
@@ -87,7 +87,7 @@ class Dashboard:
         self.page.locator("[aria-busy=true]").first.wait_for(state="detached")
 
     def problems(self) -> list[str]:
-        """What axe-core finds on the page that is serious or critical."""
+        """Return axe-core's serious and critical violations on the page."""
         self.page.evaluate(AXE.read_text())
         found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
@@ -111,7 +111,7 @@ class Dashboard:
 def visit(
     browser: Browser, agent: Agent, *, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light"
 ) -> Iterator[Dashboard]:
-    """A window of its own, with nothing stored yet."""
+    """Open a window with empty storage."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
     )

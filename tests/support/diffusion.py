@@ -1,4 +1,4 @@
-"""Diffusion models of random weights for tests: the one that setting up makes, tiny ones of the other families, LoRAs."""
+"""Diffusion models with random weights for tests: the one from the setup, tiny ones of other families, LoRAs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WIDTH = 32
 
 @functools.cache
 def script(name: str) -> ModuleType:
-    """A script of the project as a module, which other scripts can import from then on."""
+    """Import a script of the project as a module, so that other scripts can import it."""
     specification = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
@@ -38,13 +38,13 @@ def script(name: str) -> ModuleType:
 
 
 def make_untrained(directory: Path) -> Path:
-    """Stable Diffusion 1, as `scripts/untrained_diffusion.py` makes it."""
+    """Create Stable Diffusion 1 as in `scripts/untrained_diffusion.py`."""
     script("untrained_diffusion").make(directory)
     return directory
 
 
 def make_lora(model: Path, directory: Path, *, seed: int = 1) -> Path:
-    """A LoRA for the denoiser of that Stable Diffusion model."""
+    """Create a LoRA for the denoiser of that model."""
     unet = diffusers.UNet2DConditionModel.from_pretrained(model / "unet")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -58,7 +58,7 @@ def make_lora(model: Path, directory: Path, *, seed: int = 1) -> Path:
 
 
 def make_family(family: str, directory: Path) -> Path:
-    """A tiny pipeline of that diffusers class."""
+    """Create a tiny pipeline of this diffusers class."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         makers = {"StableDiffusionXLPipeline": _sdxl, "StableDiffusion3Pipeline": _sd3, "FluxPipeline": _flux}
@@ -184,17 +184,17 @@ def _flux() -> dict[str, Any]:
 
 
 def contents(result: Result) -> list[bytes]:
-    """The files of a run's pictures."""
+    """Return the files of a run's images."""
     return [image.path.read_bytes() for image in result.results["images"]]
 
 
 def pixels(result: Result) -> list[bytes]:
-    """Return the pixels of a run's pictures in any format."""
+    """Return the pixels of a run's images in any format."""
     return [Image.open(io.BytesIO(content)).convert("RGB").tobytes() for content in contents(result)]
 
 
 def with_loras(make_context: Callable[[], Any], *loras: Model) -> Any:
-    """A context in which these LoRAs are on the machine."""
+    """Return a context with these LoRAs on the machine."""
     context = make_context()
     context.adapters = {lora.name: lora for lora in loras}
     return context

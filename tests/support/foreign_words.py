@@ -1,4 +1,4 @@
-"""What schemathesis loads: a check that no answer holds a word of somebody else's, and how parts of uploads are sent.
+"""Hooks for schemathesis: a check that no response contains another account's data, and the encoding of multipart uploads.
 
 The words come in the environment, as a JSON list under `FOREIGN_WORDS`.
 """
@@ -20,7 +20,7 @@ schemathesis.serializer.alias("application/offset+octet-stream", "application/oc
 def says_nothing_of_others(
     context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
 ) -> None:
-    """Neither in the body nor in the headers."""
+    """Check body and headers."""
     seen = response.content.decode("utf-8", "replace") + json.dumps(dict(response.headers))
     for word in WORDS:
         assert word not in seen, f"the answer holds {word!r}, which belongs to another account"

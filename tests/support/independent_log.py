@@ -1,4 +1,4 @@
-"""Checks a log with the package aics-tlog and nothing of ours. Run by another Python, since the package needs 3.12.
+"""Checks a log with only the package aics-tlog. Another Python runs it, since the package needs 3.12.
 
 Reads a JSON object from standard input: `prefix` (the log's address), `vkey`, `witness` (its public key, or null), `old` (an older
 checkpoint), `leaves` (base64, with the `proof` of each), `consistency` (hashes from the old to the new checkpoint, base64)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _checked(item, tiles, newest, log_key) -> dict[str, object]:
-    """Whether our proof holds, whether it is the one that the tiles give, and whether the tiles have the leaf."""
+    """Return whether our proof is valid, whether it equals the one from the tiles, and whether the tiles have the leaf."""
     leaf = base64.b64decode(item["leaf"])
     head, _, text = item["proof"].partition("\n\n")
     header, index_line, *lines = head.split("\n")

@@ -1,4 +1,4 @@
-"""A small job that every miner of the tests offers, and what a client asks of it."""
+"""A small job that every test miner offers, and a client's requests about it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def submit(client: httpx.Client, **options: Any) -> str:
 
 
 def job(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    """The job's status."""
+    """Return the job's status."""
     value: dict[str, Any] = client.get(f"/v1/jobs/{job_id}").json()
     return value
 
 
 @contextmanager
 def followed(client: httpx.Client, job_id: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
-    """The events of a job: kind and data. What is told comes at once, not when the stream next looks by itself."""
+    """Yield the events of a job: kind and data. Published events arrive at once, not at the stream's next poll."""
     with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=KEEP_ALIVE_SECONDS / 2) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         yield _events(stream)

@@ -1,4 +1,4 @@
-"""Completed jobs with receipts in a coordinator's log, and what a test needs to look at them."""
+"""Completed jobs with receipts in a coordinator's log, and access to its checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITNESS = format_vkey("witness.test/w1", bytes(WITNESS_KEY.verify_key), COSIGNAT
 
 
 def complete(served: Served, count: int, miner: ScriptedMiner | None = None) -> list[str]:
-    """Submit and complete jobs; a new miner does them without one. Returns the ids of their receipts."""
+    """Submit and complete jobs, by default with a new miner. Returns the ids of their receipts."""
     if miner is None:
         miner = ScriptedMiner(served.url)
         assert miner.register().status_code == 200
@@ -36,31 +36,31 @@ def complete(served: Served, count: int, miner: ScriptedMiner | None = None) -> 
 
 
 def logged(served: Served, receipts: list[str]) -> Checkpoint:
-    """The newest checkpoint, once it has these receipts."""
+    """Wait for a checkpoint with these receipts, and return it."""
     for receipt_id in receipts:
         assert httpx.get(f"{served.url}/v1/log/proof/{receipt_id}").status_code == 200
     return newest(served)
 
 
 def newest(served: Served) -> Checkpoint:
-    """The newest checkpoint, signed by the log."""
+    """Return the newest checkpoint with the log's signature."""
     return open_checkpoint(httpx.get(f"{served.url}/v1/log/checkpoint").text, served.context.signer.vkey)
 
 
 def cosigned(note: str, key: SigningKey = WITNESS_KEY, moment: int | None = None) -> str:
-    """A checkpoint as a witness brings it back."""
+    """Return a checkpoint with a witness's cosignature."""
     parsed = parse_note(note)
     when = 1_764_000_000 if moment is None else moment
     return str(parsed.with_signatures(cosign(parsed, "witness.test/w1", key, when)))
 
 
 def brought(served: Served, body: str | bytes) -> httpx.Response:
-    """The answer to a witness."""
+    """Return the response to a witness."""
     return httpx.post(
         f"{served.url}/v1/log/cosignature", content=body, headers={"Content-Type": "text/plain"}
     )
 
 
 def size_of(note: str) -> int:
-    """How many leaves a checkpoint is for."""
+    """Return the number of leaves of a checkpoint."""
     return parse_checkpoint(parse_note(note).text).size

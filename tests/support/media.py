@@ -1,4 +1,4 @@
-"""Real input, made by real programs."""
+"""Real input files from real programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SENTENCE = (
 
 
 def make_video(path: Path, *, seconds: float = 2, size: str = "640x360", rate: int = 25) -> Path:
-    """A test picture that moves, with a tone."""
+    """Create a moving test pattern with a tone."""
     video = f"testsrc2=size={size}:duration={seconds}:rate={rate}"
     inputs = ["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", f"sine=duration={seconds}"]
     subprocess.run(
@@ -24,7 +24,7 @@ def make_video(path: Path, *, seconds: float = 2, size: str = "640x360", rate: i
 
 
 def make_speech(path: Path, text: str = SENTENCE) -> Path:
-    """Speech at 16 kHz."""
+    """Create speech at 16 kHz."""
     raw = path.with_suffix(".raw.wav")
     subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", raw, text], check=True)
     subprocess.run(["sox", raw, "-r", "16000", "-c", "1", path], check=True)
@@ -32,7 +32,7 @@ def make_speech(path: Path, text: str = SENTENCE) -> Path:
 
 
 def probe(path: Path) -> dict[str, Any]:
-    """What ffprobe says of a file."""
+    """Return ffprobe's description of a file."""
     command = ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", path]
     value: dict[str, Any] = json.loads(
         subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -53,7 +53,7 @@ bpy.ops.wm.save_as_mainfile(filepath={path!r})
 
 
 def make_scene(path: Path) -> Path:
-    """Blender's own scene, a cube with a light, and a camera that moves for twelve frames."""
+    """Create Blender's default scene, a cube with a light, and a camera that moves for twelve frames."""
     script = _SCENE.format(path=str(path))
     command = ["blender", "-b", "--factory-startup", "--python-exit-code", "1", "--python-expr", script]
     subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -1,4 +1,4 @@
-"""A network that fails: a proxy between a client and a coordinator which breaks the first long connection."""
+"""A failing network: a proxy between a client and a coordinator that breaks the first long connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PIECE = 64 * 1024
 
 
 class FailingProxy:
-    """Passes bytes on until a connection has brought `after` of them to the coordinator, and fails once, there.
+    """Forwards data until a connection has sent `after` bytes to the coordinator, then fails once.
 
     With `stalls` it keeps that connection and passes nothing on, as networks do that have lost one; else it breaks it.
     `failed` is set then.
@@ -34,7 +34,7 @@ class FailingProxy:
                 client, _ = self._listener.accept()
                 try:
                     server = socket.create_connection(self._target)
-                except OSError:  # the coordinator is away
+                except OSError:  # the coordinator is down
                     client.close()
                     continue
                 self._open += [client, server]
@@ -55,13 +55,13 @@ class FailingProxy:
         _end(source, target)
 
     def close(self) -> None:
-        """End everything."""
+        """Close all connections and the proxy."""
         self._listener.close()
         _end(*self._open)
 
 
 def _end(*connections: socket.socket) -> None:
-    """Wake the threads that read from these, and refuse what still comes: a peer may be in the middle of sending."""
+    """Wake the threads that read from these sockets, and refuse further data: a peer may still be sending."""
     for connection in connections:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
@@ -70,7 +70,7 @@ def _end(*connections: socket.socket) -> None:
 
 @contextmanager
 def failing(target: str, after: int, *, stalls: bool = False) -> Iterator[FailingProxy]:
-    """A proxy in front of `target`, a coordinator's address."""
+    """Run a proxy in front of `target`, a coordinator's address."""
     proxy = FailingProxy(target, after, stalls=stalls)
     try:
         yield proxy

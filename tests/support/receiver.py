@@ -1,4 +1,4 @@
-"""A client's own server that receives webhooks, over real TLS, and a network in which it has public addresses."""
+"""A client's server for webhooks over real TLS, and a network in which it has public addresses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT_SECONDS = 20
 
 @dataclass(frozen=True)
 class Received:
-    """A message as it came."""
+    """A received message."""
 
     path: str
     headers: dict[str, str]
@@ -35,12 +35,12 @@ class Received:
         return self.headers["webhook-id"]
 
     def verified(self, secret: str) -> Any:
-        """The payload, after the library's check of the signature."""
+        """Return the payload after the library has verified the signature."""
         return Webhook(secret).verify(self.body, self.headers)
 
 
 class Receiver:
-    """Answers 204, or what `answers` has next: a status, a status with headers, or an event to wait for before it."""
+    """Responds with 204 or with the next of `answers`: a status, a status with headers, or an event to wait for first."""
 
     def __init__(self, *, secure: bool = True) -> None:
         self.answers: deque[int | tuple[int, dict[str, str]] | threading.Event] = deque()
@@ -74,14 +74,14 @@ class Receiver:
             thread.join(LIMIT_SECONDS)
 
     def wait(self, count: int) -> list[Received]:
-        """The messages so far, once there are so many."""
+        """Wait for so many messages, and return all of them."""
         with self._arrived:
             came = self._arrived.wait_for(lambda: len(self.received) >= count, LIMIT_SECONDS)
             assert came, f"{len(self.received)} of {count} messages came"
             return list(self.received)
 
     def network(self) -> Network:
-        """Public addresses lead to this server; nothing else is connected."""
+        """A network in which public addresses lead to this server and others are unreachable."""
         tls = ssl.create_default_context()
         self._authority.configure_trust(tls)
         return Network(self._resolve, _Wires(self), tls)
@@ -117,7 +117,7 @@ class Receiver:
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                 except OSError:
-                    pass  # nobody waits for the answer any more
+                    pass  # the sender has closed the connection
 
             def log_message(self, *_: Any) -> None:
                 pass

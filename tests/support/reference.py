@@ -1,4 +1,4 @@
-"""The reference's examples, read out of docs/reference/contract.md, and the comparison of an answer with what an example shows."""
+"""The reference's examples from docs/reference/contract.md, and the comparison of a response with an example."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def example(heading: str) -> list[Any]:
-    """The JSON values of the block whose comment names this call: the request, then the answers."""
+    """Return the JSON values of the block whose comment names this call: the request, then the responses."""
     text = REFERENCE.read_text(encoding="utf-8")
     for block in re.findall(r"```jsonc\n(.*?)```", text, flags=re.DOTALL):
         for part in re.split(r"^(?=// [A-Z]+ /)", block, flags=re.MULTILINE):
@@ -32,7 +32,7 @@ def _values(text: str) -> list[Any]:
 
 
 def assert_like(answer: Any, shown: Any, where: str = "answer") -> None:
-    """Every field of the example is there and of the same kind: times as times, ids with their prefix."""
+    """Check that every field of the example exists and has the same kind: times as times, ids with their prefix."""
     if isinstance(shown, dict):
         assert isinstance(answer, dict), f"{where} is no object: {answer!r}"
         for name, value in shown.items():
@@ -56,7 +56,7 @@ def assert_like(answer: Any, shown: Any, where: str = "answer") -> None:
 
 
 def service_body(route: str) -> dict[str, Any]:
-    """The body that the reference shows for a service call."""
+    """Return the reference's body for a service call."""
     found = re.search(rf"`POST /v1/services/{route}` \| `(.*?)` \|", REFERENCE.read_text(encoding="utf-8"))
     assert found is not None, f"docs/reference/contract.md shows no body for {route}"
     body: dict[str, Any] = json.loads(found[1])
@@ -64,14 +64,14 @@ def service_body(route: str) -> dict[str, Any]:
 
 
 def error_codes() -> dict[str, int]:
-    """The error codes of the reference's table with their HTTP status."""
+    """Return the error codes of the reference's table with their HTTP status."""
     text = REFERENCE.read_text(encoding="utf-8")
     table = text.partition("## Error codes")[2].partition("##")[0]
     return {code: int(status) for code, status in re.findall(r"\| `([A-Z_]+)` \|.*\| (\d{3}) \|", table)}
 
 
 def stream_message() -> dict[str, Any]:
-    """The message that the reference shows for the WebSocket."""
+    """Return the reference's WebSocket message."""
     section = REFERENCE.read_text(encoding="utf-8").partition("## WebSocket")[2]
     block = re.search(r"```jsonc\n(.*?)```", section, flags=re.DOTALL)
     assert block is not None, "docs/reference/contract.md shows no message of the WebSocket"

@@ -1,4 +1,4 @@
-"""A coordinator in a thread of the test's process, on a real socket."""
+"""Runs a coordinator in a thread of the test's process, on a real socket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import uvloop
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.settings import Settings
@@ -38,7 +38,7 @@ class Served:
     admin_key: str
 
     def do(self, work: Callable[[Context], Awaitable[T]]) -> T:
-        """Run something on the coordinator's event loop."""
+        """Run a coroutine function on the coordinator's event loop."""
 
         async def run() -> T:
             return await work(self.context)
@@ -48,7 +48,7 @@ class Served:
 
 @contextmanager
 def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
-    """Serve a coordinator whose data is in `data_dir`; keyword arguments are its settings."""
+    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings."""
     settings = Settings(data_dir=data_dir, coordinator={"port": 0, **coordinator})
     create_database(sqlite_path(settings.database.url, data_dir))
     listener = listen("127.0.0.1", 0)

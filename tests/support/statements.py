@@ -1,4 +1,4 @@
-"""Which statements a coordinator gives to SQLite, and how SQLite would carry them out."""
+"""Records the statements that a coordinator sends to SQLite, and their query plans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Statement = tuple[str, Sequence[Any]]
 
 
 class _Noting:
-    """SQLite's connection, which notes what it is given."""
+    """A SQLite connection that records its statements."""
 
     def __init__(self, connection: sqlite3.Connection, noted: list[Statement]) -> None:
         self._connection = connection
@@ -35,7 +35,7 @@ class _Noting:
 
 @contextmanager
 def recorded() -> Iterator[list[Statement]]:
-    """Every statement with its (first) values, whichever way it takes and in whichever thread."""
+    """Record every statement with its (first) values, from every code path and thread."""
     noted: list[Statement] = []
 
     def note(_: Connection, _cursor: Any, sql: str, values: Any, _context: Any, many: bool) -> None:
@@ -53,7 +53,7 @@ def recorded() -> Iterator[list[Statement]]:
 
 
 def plans(database: Path, statements: Sequence[Statement]) -> dict[str, list[str]]:
-    """The steps in which SQLite carries out each query and change."""
+    """Return SQLite's plan for each query and change."""
     found = {}
     with sqlite3.connect(database) as connection:
         for sql, values in statements:

@@ -1,4 +1,4 @@
-"""The benchmarks of the coordinator work, and what they fill databases with is what a coordinator would have written."""
+"""The coordinator's benchmarks run, and fill databases with the rows that a coordinator would have written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(name: str, *arguments: str) -> dict[str, Any]:
 
 
 def test_cycles_are_complete_and_their_receipts_verify() -> None:
-    """The benchmark itself ends with an error where one is not."""
+    """The benchmark fails if one is incomplete."""
     figures = run("cycle.py", "--cycles", "20", "--rounds", "1", "--concurrency", "4")
     assert figures["cycles_per_second"] > 0
     assert figures["jobs_completed"] == 200 + 20
@@ -39,7 +39,7 @@ def test_cycles_are_complete_and_their_receipts_verify() -> None:
 
 
 def test_growth_is_measured_for_every_call() -> None:
-    """In two databases that are about as large; what the times are is not looked at on a busy machine."""
+    """In two databases of similar size. The durations are not checked, since the machine may be busy."""
     figures = run("growth.py", "--sizes", "40", "50", "--repeat", "2")
     assert set(figures["milliseconds"]) == {"40", "50"}
     assert {"list, status", "admin: overview", "claim", "long queue: claim", "cycle: receipt"} <= set(
@@ -47,10 +47,10 @@ def test_growth_is_measured_for_every_call() -> None:
     )
 
 
-def test_a_past_written_in_bulk_agrees_with_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger adds up, and the numbers of jobs are those of the rows."""
+def test_a_history_written_in_bulk_is_consistent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger balances, and the counts of jobs agree with the rows."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from measuring.history import History  # noqa: PLC0415 - its folder is on the path only now
+    from measuring.history import History  # noqa: PLC0415 - after the path is set
 
     path = tmp_path / "coordinator.db"
     database = SQLiteDatabase(path)
@@ -70,10 +70,10 @@ def test_a_past_written_in_bulk_agrees_with_itself(tmp_path: Path, monkeypatch: 
     database.close()
 
 
-def test_a_soak_finds_what_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory by its slope, however noisy, descriptors by their level, and jobs that are missing."""
+def test_the_soak_test_detects_growth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It detects memory by its slope despite noise, descriptors by their level, and missing jobs."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import soak  # noqa: PLC0415 - its folder is on the path only now
+    import soak  # noqa: PLC0415 - after the path is set
 
     def samples(**growth: float) -> list[soak.Sample]:
         fields = [name for name in soak.Sample.__dataclass_fields__ if name not in ("seconds", "jobs")]

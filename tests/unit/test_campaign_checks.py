@@ -1,4 +1,4 @@
-"""A campaign's checks bite: whatever is planted in data that was right, is found."""
+"""A campaign's checks detect every violation that is planted in valid data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AGAIN = f"INSERT INTO postings SELECT tx_id, 'again', ledger_account, amount FRO
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The data of a coordinator with a job that completed, one that was cancelled, and one that waits; and their ids."""
+    """The data of a coordinator with a completed, a cancelled and a queued job, and their ids."""
     data_dir = tmp_path_factory.mktemp("original") / "data"
     with serve(data_dir, open_enrolment=True) as served:
         headers = {"Authorization": f"Bearer {served.client_key}"}
@@ -47,7 +47,7 @@ def data_dir(original: tuple[Path, list[str]], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def miner_dir(tmp_path: Path) -> Iterator[Path]:
-    """The data of a miner that has nothing to do."""
+    """The data of an idle miner."""
     directory = tmp_path / "miner-data" / "miner"
     (directory / "jobs").mkdir(parents=True)
     outbox = OutboxDatabase(directory / "outbox.db")
@@ -58,14 +58,16 @@ def miner_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 def change(data_dir: Path, *statements: str) -> None:
-    """Plant a fault."""
+    """Plant a violation."""
     with closing(sqlite3.connect(data_dir / "coordinator" / "coordinator.db")) as database, database:
         for statement in statements:
             assert database.execute(statement).rowcount > 0, statement
 
 
-def test_what_is_right_is_right(original: tuple[Path, list[str]], data_dir: Path, miner_dir: Path) -> None:
-    """Else a campaign would never end well; and what has not ended yet is named at the end only."""
+def test_valid_data_has_no_violations(
+    original: tuple[Path, list[str]], data_dir: Path, miner_dir: Path
+) -> None:
+    """Unfinished jobs are reported only at the end of a campaign."""
     assert checks.examine_database(data_dir, original[1]) == []
     assert checks.examine_files(data_dir) == []
     assert checks.examine_miner(miner_dir) == []
@@ -75,7 +77,7 @@ def test_what_is_right_is_right(original: tuple[Path, list[str]], data_dir: Path
 
 
 @pytest.mark.parametrize(
-    ("fault", "statements"),
+    ("violation", "statements"),
     [
         ("accepted and are lost", ["DELETE FROM jobs WHERE name = 'waiting'"]),
         ("accepted twice", ["UPDATE jobs SET name = 'completed'"]),
@@ -89,7 +91,7 @@ def test_what_is_right_is_right(original: tuple[Path, list[str]], data_dir: Path
         ("without a payment", ["DELETE FROM transactions WHERE kind = 'payment'"]),
         ("ended and are not settled", ["UPDATE transactions SET status = 'pending' WHERE status = 'settled'"]),
         ("settled before their end", ["UPDATE transactions SET status = 'settled' WHERE status = 'pending'"]),
-        ("what is still held", ["DELETE FROM postings WHERE ledger_account LIKE 'escrow:%' AND entry = 'hold'"]),
+        ("differs from the held amount", ["DELETE FROM postings WHERE ledger_account LIKE 'escrow:%' AND entry = 'hold'"]),
         ("earnings", ["UPDATE miner_stats SET earned = earned + 1"]),
         ("exactly one receipt", ["DELETE FROM receipts"]),
         ("exactly one receipt", ["DELETE FROM results"]),
@@ -97,30 +99,30 @@ def test_what_is_right_is_right(original: tuple[Path, list[str]], data_dir: Path
         ("jobs that are not completed", ["UPDATE jobs SET state = 'failed' WHERE state = 'completed'"]),
         ("leases of jobs that do not run", ["UPDATE jobs SET lease_session = 1 WHERE state = 'completed'"]),
         ("without a lease", ["UPDATE jobs SET state = 'running' WHERE state = 'submitted'"]),
-        ("beside a newer one", ["UPDATE runs SET fence = 9"]),
-        ("not their count", ["UPDATE job_counts SET count = count + 1"]),
+        ("with a newer fence", ["UPDATE runs SET fence = 9"]),
+        ("stored counts of jobs", ["UPDATE job_counts SET count = count + 1"]),
         ("message to their webhook", ["UPDATE jobs SET webhook_url = 'https://example.com/'"]),
     ],
 )  # fmt: skip
-def test_a_fault_in_the_database_is_found(
-    original: tuple[Path, list[str]], data_dir: Path, fault: str, statements: list[str]
+def test_a_violation_in_the_database_is_detected(
+    original: tuple[Path, list[str]], data_dir: Path, violation: str, statements: list[str]
 ) -> None:
     change(data_dir, *statements)
-    assert any(fault in found for found in checks.examine_database(data_dir, original[1]))
+    assert any(violation in found for found in checks.examine_database(data_dir, original[1]))
 
 
-def test_a_job_that_was_settled_twice_is_found_by_its_sums(data_dir: Path) -> None:
-    """A second settlement that is booked properly, balances and all, leaves the escrow short."""
+def test_a_job_settled_twice_is_detected_by_its_sums(data_dir: Path) -> None:
+    """A second settlement with consistent postings and balances leaves too little in escrow."""
     change(
         data_dir,
         f"UPDATE postings SET amount = amount * 2 WHERE {SETTLED}",  # noqa: S608 - a literal
         "UPDATE balances SET amount = (SELECT sum(amount) FROM postings WHERE ledger_account = balances.ledger_account) "
         "WHERE ledger_account IN (SELECT ledger_account FROM postings)",
     )
-    assert any("what is still held" in found for found in checks.examine_database(data_dir, ()))
+    assert any("differs from the held amount" in found for found in checks.examine_database(data_dir, ()))
 
 
-def test_a_fault_in_the_files_is_found(data_dir: Path) -> None:
+def test_a_violation_in_the_files_is_detected(data_dir: Path) -> None:
     root = data_dir / "coordinator" / "artifacts"
     (blob,) = (path for path in root.glob("[0-9a-f][0-9a-f]/*"))
     blob.write_bytes(b"something else")
@@ -129,19 +131,19 @@ def test_a_fault_in_the_files_is_found(data_dir: Path) -> None:
         (root / left).touch()
     (data_dir / "coordinator" / "log.new").touch()
     found = "\n".join(checks.examine_files(data_dir))
-    for fault in (
-        "other content",
+    for violation in (
+        "does not match its name",
         "never finished: tmp1",
         "without a row: upload_1",
         "sha256:abcd",
         "log.new",
     ):
-        assert fault in found
+        assert violation in found
     blob.unlink()
-    assert any("without a file" in fault for fault in checks.examine_files(data_dir))
+    assert any("without a file" in violation for violation in checks.examine_files(data_dir))
 
 
-def test_what_a_miner_leaves_behind_is_found(miner_dir: Path) -> None:
+def test_remains_at_a_miner_are_detected(miner_dir: Path) -> None:
     (miner_dir / "miner" / "jobs" / "job_1_1").mkdir()
     outbox = OutboxDatabase(miner_dir / "miner" / "outbox.db")
     outbox.open()

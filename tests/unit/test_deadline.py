@@ -12,13 +12,13 @@ import pytest
 from agent.deadline import call_within
 
 
-def test_the_functions_value_or_error_reaches_the_caller():
+def test_the_result_or_error_of_the_function_reaches_the_caller():
     assert asyncio.run(call_within(5, lambda: threading.current_thread().name, name="asking")) == "asking"
     with pytest.raises(ZeroDivisionError):
         asyncio.run(call_within(5, lambda: 1 / 0, name="dividing"))
 
 
-def test_a_call_that_never_returns_blocks_neither_the_caller_nor_the_programs_exit():
+def test_a_call_that_never_returns_blocks_neither_the_caller_nor_the_exit():
     program = """
 import asyncio, threading
 from agent.deadline import call_within
@@ -33,7 +33,7 @@ except TimeoutError:
     assert done.stdout == "given up\n"
 
 
-def test_a_call_that_ends_too_late_has_no_effect():
+def test_the_result_of_a_late_call_is_discarded():
     release, ended = threading.Event(), threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Fault points: inactive by default, and otherwise exactly as planned."""
+"""Fault points: disabled by default, and otherwise exactly as planned."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_nothing_happens_without_the_variable() -> None:
-    """No process follows a plan unless it was started with one, so a point costs only a comparison."""
+def test_fault_points_are_disabled_without_the_variable() -> None:
+    """A process follows a plan only if it was started with one, so a point costs one comparison."""
     assert not fault_points.armed()
     for point in POINTS:
         reach(point)
 
 
-def test_the_list_of_fault_points_matches_the_code() -> None:
-    """A campaign draws from the list, and a point that the code never reaches would never be tested."""
+def test_the_list_of_points_matches_the_code() -> None:
+    """A campaign selects points from the list, so each of them must exist in the code."""
     calls = re.compile(r"\breach\(\s*\"([a-z_.]+)\"")
     used = {
         name
@@ -45,8 +45,8 @@ def test_the_list_of_fault_points_matches_the_code() -> None:
     assert used == set(POINTS)
 
 
-def test_a_campaign_draws_only_existing_points() -> None:
-    """This includes its transactions: a renamed function would never be reached."""
+def test_a_campaign_selects_existing_points() -> None:
+    """Its transactions exist too: a campaign would wait in vain for a renamed function."""
     for point in (*COORDINATOR_POINTS, *MINER_POINTS, *FULL_COORDINATOR, *FULL_MINER):
         parse(f"{point} kill")
     sources = "\n".join(path.read_text() for path in (ROOT / "agent" / "coordinator").rglob("*.py"))
@@ -54,7 +54,7 @@ def test_a_campaign_draws_only_existing_points() -> None:
         assert re.search(rf"database\.write\(\s*(?:\w+\.)*{name}\b", sources), name
 
 
-def test_a_fault_is_injected_once_at_the_planned_pass(plan: Path) -> None:
+def test_a_fault_occurs_once_at_the_planned_pass(plan: Path) -> None:
     plan.write_text(f"{POINT} raise 3\n")
     reach(POINT)
     reach("miner.delivered")
@@ -96,7 +96,7 @@ def test_a_delay_blocks_the_thread(plan: Path) -> None:
     assert time.monotonic() - began >= 0.05
 
 
-def test_injected_faults_are_recorded(plan: Path) -> None:
+def test_actions_are_recorded(plan: Path) -> None:
     plan.write_text("outbox.after_commit raise 2\n")
     reach("outbox.after_commit", "put")
     with pytest.raises(InjectedFault):
@@ -106,14 +106,14 @@ def test_injected_faults_are_recorded(plan: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["miner.nowhere kill", "miner.signed explode", "miner.signed kill often"])
-def test_a_plan_that_cannot_be_followed_is_refused(line: str) -> None:
-    """Otherwise a campaign would inject no faults without anyone noticing."""
+def test_an_invalid_plan_is_refused(line: str) -> None:
+    """Otherwise a campaign would inject no faults."""
     with pytest.raises(ValueError, match=r"nowhere|explode|often"):
         parse(line)
 
 
 def test_a_process_is_killed_at_the_planned_point(tmp_path: Path) -> None:
-    """By the environment variable, which only the parent process can set."""
+    """With the variable, which only the starter of the process can set."""
     plan = tmp_path / "plan"
     plan.write_text(f"{POINT} kill 2\n")
     code = (

@@ -1,4 +1,4 @@
-"""The script that checks cards: what it says where there is none, and that its checks work where they can be tried."""
+"""`scripts/gpu_check.py`: its output without a card, and the checks that can run without one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(
     python: str = sys.executable,
     limit: float = 120,
 ) -> tuple[int, list[tuple[str, ...]]]:
-    """The exit status, and name, status and detail of each line."""
+    """Run the script. Returns the exit status, and name, status and detail of each line."""
     done = subprocess.run(
         [python, str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, timeout=limit, check=False
     )  # fmt: skip
@@ -39,7 +39,7 @@ def run(
 
 @pytest.fixture
 def no_cards() -> dict[str, str]:
-    """An environment in which no card is visible, wherever this runs."""
+    """An environment without visible cards on any machine."""
     return {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -48,7 +48,9 @@ def nvml(tmp_path: Path) -> NvmlShim:
     return NvmlShim(build(tmp_path / "nvml"), tmp_path / "state")
 
 
-def test_without_a_card_every_line_says_that_it_is_missing(no_cards: dict[str, str], tmp_path: Path) -> None:
+def test_without_a_card_every_line_states_that_it_is_missing(
+    no_cards: dict[str, str], tmp_path: Path
+) -> None:
     table = tmp_path / "table.json"
     status, lines = run("--json", str(table), environment=no_cards)
     assert status == 0
@@ -62,7 +64,7 @@ def test_without_a_card_every_line_says_that_it_is_missing(no_cards: dict[str, s
     assert [line["name"] for line in json.loads(table.read_text())] == [name for name, *_ in lines]
 
 
-def test_the_documentation_names_each_check(no_cards: dict[str, str]) -> None:
+def test_the_documentation_lists_each_check(no_cards: dict[str, str]) -> None:
     documented = re.findall(
         r"`([^`]+)`",
         "".join(re.findall(r"^\| (`.*?) \|", (ROOT / "docs/how-to/gpu.md").read_text(), re.MULTILINE)),
@@ -70,8 +72,8 @@ def test_the_documentation_names_each_check(no_cards: dict[str, str]) -> None:
     assert documented == [name for name, *_ in run(environment=no_cards)[1]]
 
 
-def test_a_bare_checkout_is_enough(no_cards: dict[str, str]) -> None:
-    """With another Python, which has the packages but not this installation."""
+def test_the_script_runs_from_a_mere_checkout(no_cards: dict[str, str]) -> None:
+    """With a Python that has the packages but not this installation."""
     packages = [path for path in sys.path if path.endswith("site-packages")]
     bare = no_cards | {"PYTHONPATH": os.pathsep.join(packages)}
     python = f"{sysconfig.get_config_var('installed_base')}/bin/python{sysconfig.get_python_version()}"
@@ -80,21 +82,21 @@ def test_a_bare_checkout_is_enough(no_cards: dict[str, str]) -> None:
     assert (status, [line[:2] for line in lines]) == (0, [("torch in the sandbox", "ok")])
 
 
-def test_an_engine_is_tried_in_a_runners_child(no_cards: dict[str, str]) -> None:
+def test_an_engine_is_checked_in_a_runners_child_process(no_cards: dict[str, str]) -> None:
     status, lines = run("--rehearse", "--only", "nvenc h264", environment=no_cards)
     assert (status, lines[0][:2]) == (0, ("nvenc h264", "ok"))
     assert lines[0][2].endswith(" fps at 720p")
 
 
-def test_cards_are_told_and_a_fault_is_a_failure(nvml: NvmlShim) -> None:
-    """From a stand-in for NVIDIA's library."""
+def test_cards_are_described_and_a_missing_reading_is_a_failure(nvml: NvmlShim) -> None:
+    """With a stand-in for NVIDIA's library."""
     status, lines = run("--only", "nvml", environment=dict(nvml.environment))
     assert (status, [line[1] for line in lines]) == (0, ["ok", "ok"])
     assert lines[0][2].count(TWO_CARDS[0].name) == 2
     assert "41 C, 60 W" in lines[1][2]
     nvml.change(1, temperature=None)
     status, lines = run("--only", "nvml", environment=dict(nvml.environment))
-    assert (status, lines[1][1:]) == (1, ("failed", f"{TWO_CARDS[1].name} does not tell: temperature"))
+    assert (status, lines[1][1:]) == (1, ("failed", f"{TWO_CARDS[1].name} does not report temperature"))
     nvml.change(1, error=GPU_IS_LOST)
     status, lines = run("--only", "nvml inventory", environment=dict(nvml.environment))
     assert (status, lines[0][1]) == (1, "failed")
@@ -103,7 +105,7 @@ def test_cards_are_told_and_a_fault_is_a_failure(nvml: NvmlShim) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.timeout(1300)
-def test_everything_works_on_this_machines_card() -> None:
+def test_all_checks_pass_on_this_machines_card() -> None:
     status, lines = run(limit=1200)
     if any(name == "nvml inventory" and outcome == "not checked" for name, outcome, _ in lines):
         pytest.skip("there is no NVIDIA GPU")

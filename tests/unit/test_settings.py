@@ -1,4 +1,4 @@
-"""Settings: who wins, what is refused and with which words."""
+"""Settings: precedence of the sources, validation, and error messages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from agent.core.errors import ConfigurationError
+from agent.core.rates import Rate
 from agent.settings import Settings, known_keys, load_settings
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of the machine that runs the tests, and a data directory of their own."""
+    """Remove the settings of the machine that runs the tests, and use an empty data directory."""
     for name in os.environ:
         if name.upper().startswith("AITBC_"):
             monkeypatch.delenv(name)
@@ -25,7 +26,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    """Write a configuration file."""
+    """Return a function that writes a configuration file."""
 
     def write(text: str, path: Path = tmp_path / "given.toml") -> Path:
         path.parent.mkdir(exist_ok=True)
@@ -35,10 +36,10 @@ def config(tmp_path: Path) -> Any:
     return write
 
 
-def test_flags_win_over_the_environment_and_that_over_the_file_and_that_over_defaults(
+def test_flags_override_the_environment_which_overrides_the_file_which_overrides_defaults(
     config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Setting by setting, also within one section."""
+    """Each setting is resolved by itself, also within one section."""
     path = config('[coordinator]\nport = 1\nhost = "file"\nenvironment = "file"\n')
     assert load_settings().coordinator.port == 8420
     assert load_settings(path).coordinator.port == 1
@@ -50,7 +51,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file_and_that_over_def
     assert coordinator.lease_seconds == 60
 
 
-def test_the_file_in_the_data_directory_is_read_unless_another_is_named(config: Any, tmp_path: Path) -> None:
+def test_the_file_in_the_data_directory_is_read_unless_another_is_given(config: Any, tmp_path: Path) -> None:
     config('[log]\nlevel = "error"\n', tmp_path / "data" / "agent.toml")
     assert load_settings().log.level == "error"
     assert load_settings(config("")).log.level == "info"
@@ -58,12 +59,12 @@ def test_the_file_in_the_data_directory_is_read_unless_another_is_named(config: 
     assert load_settings(flags={"data_dir": tmp_path / "other"}).log.level == "debug"
 
 
-def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+def test_a_given_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"There is no configuration file .*none\.toml"):
         load_settings(tmp_path / "none.toml")
 
 
-def test_prices_come_from_all_sources(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prices_are_merged_from_all_sources(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = config('[miner.prices]\nwhisper_transcription = "0.5"\n')
     monkeypatch.setenv("AITBC_MINER__PRICES__video_transcoding", "0.25")
     prices = load_settings(path).miner.prices
@@ -86,7 +87,7 @@ def test_prices_come_from_all_sources(config: Any, monkeypatch: pytest.MonkeyPat
         ("zzzzzzzzzz = 1", r"zzzzzzzzzz: there is no such setting\. \(.*, line 1\)$"),
     ],
 )
-def test_an_unknown_key_in_the_file_is_refused_and_the_nearest_named(
+def test_an_unknown_key_in_the_file_is_refused_and_the_nearest_one_suggested(
     config: Any, text: str, words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
@@ -98,14 +99,14 @@ def test_an_unknown_key_in_the_file_is_refused_and_the_nearest_named(
     [
         (
             "AITBC_COORDINATOR__PROT",
-            r"AITBC_COORDINATOR__PROT: this names no setting\. Did you mean AITBC_COORDINATOR__PORT\?",
+            r"AITBC_COORDINATOR__PROT: there is no such setting\. Did you mean AITBC_COORDINATOR__PORT\?",
         ),
         ("AITBC_COORDINATOR_PORT", r"Did you mean AITBC_COORDINATOR__PORT\?"),
         ("AITBC_DATADIR", r"Did you mean AITBC_DATA_DIR\?"),
-        ("aitbc_log__levle", r"aitbc_log__levle: this names no setting\. Did you mean AITBC_LOG__LEVEL\?"),
+        ("aitbc_log__levle", r"aitbc_log__levle: there is no such setting\. Did you mean AITBC_LOG__LEVEL\?"),
     ],
 )
-def test_an_unknown_variable_is_refused_and_the_nearest_named(
+def test_an_unknown_variable_is_refused_and_the_nearest_one_suggested(
     monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
     monkeypatch.setenv(name, "1")
@@ -118,7 +119,18 @@ def test_an_unknown_flag_is_refused(tmp_path: Path) -> None:
         load_settings(flags={"coordinator": {"prot": 1}})
 
 
-def test_variables_of_the_sdk_are_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_may_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As text, as docs/reference/settings.md shows it; other variables for lists and tables are JSON."""
+    monkeypatch.setenv("AITBC_COORDINATOR__RATE_LIMITS__CLIENT", "600 per minute")
+    assert load_settings().coordinator.rate_limits.client == Rate(600, 60)
+    monkeypatch.setenv("AITBC_COORDINATOR__RATE_LIMITS__CLIENT", "600")
+    with pytest.raises(
+        ConfigurationError, match='Write AITBC_COORDINATOR__RATE_LIMITS__CLIENT="600 per minute"'
+    ):
+        load_settings()
+
+
+def test_variables_of_the_sdk_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AITBC_API_KEY", "aitbc_client_x")
     monkeypatch.setenv("AITBC_BASE_URL", "http://127.0.0.1:1")
     load_settings()
@@ -143,13 +155,13 @@ def test_variables_of_the_sdk_are_nobodys_fault(monkeypatch: pytest.MonkeyPatch)
         ("coordinator = 5", r"coordinator: "),
     ],
 )
-def test_a_bad_value_is_named_with_its_key(config: Any, text: str, words: str) -> None:
+def test_an_invalid_value_is_reported_with_its_key(config: Any, text: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{words}") as caught:
         load_settings(config(text))
     assert "Value error" not in str(caught.value)
 
 
-def test_every_fault_is_told_at_once(config: Any) -> None:
+def test_all_errors_are_reported_together(config: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(config('[coordinator]\nprot = 1\nport = "x"\n[log]\nlevel = "loud"\n'))
     assert len(str(caught.value).splitlines()) == 3
@@ -171,7 +183,7 @@ def test_settings_do_not_change_after_loading() -> None:
 
 
 def sections(model: type[BaseModel] = Settings) -> list[type[BaseModel]]:
-    """The model and those below it."""
+    """Return the model and all models below it."""
     found = [model]
     for field in model.model_fields.values():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -179,8 +191,8 @@ def sections(model: type[BaseModel] = Settings) -> list[type[BaseModel]]:
     return found
 
 
-def test_every_setting_says_what_it_means() -> None:
-    """A docstring under each, and its section takes no unknown keys and cannot be changed."""
+def test_every_setting_is_documented() -> None:
+    """Each has a docstring, and its section is frozen and forbids unknown keys."""
     for section in sections():
         assert section.model_config.get("frozen"), section
         assert section.model_config.get("extra") == "forbid", section
@@ -190,10 +202,8 @@ def test_every_setting_says_what_it_means() -> None:
     assert len(known_keys()) == len(set(known_keys())) > 40
 
 
-def test_a_gpu_has_settings_of_its_own_by_number_or_uuid(
-    config: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From the file and from variables; what it does not say is left to `miner.pause`."""
+def test_a_gpu_has_settings_of_its_own_by_index_or_uuid(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from the file and from variables. Settings that are missing fall back to `miner.pause`."""
     path = config(
         '[miner.pause]\nschedule = ["Mon-Fri 09:00-18:00"]\n[miner.gpus.0.pause]\nschedule = []\n'
         '[miner.gpus."GPU-11aa".pause]\nmax_temperature = 75\n'
@@ -220,10 +230,12 @@ def test_a_gpu_has_settings_of_its_own_by_number_or_uuid(
             "[miner.gpus.0.pause]\nshedule = []",
             r"there is no such setting\. Did you mean miner\.gpus\.0\.pause\.schedule\?",
         ),
-        ("[miner.gpus.0.pause]\nmax_power = -1", r"miner\.gpus\.0\.pause\.max_power: -1 does not fit\."),
+        ("[miner.gpus.0.pause]\nmax_power = -1", r"miner\.gpus\.0\.pause\.max_power: -1 is not allowed\."),
         ("[miner.pause]\nmax_temperature = 500", r"miner\.pause\.max_temperature: .*150"),
     ],
 )
-def test_a_pause_that_makes_no_sense_is_refused_with_what_fits(config: Any, text: str, words: str) -> None:
+def test_an_invalid_pause_setting_is_refused_with_the_allowed_values(
+    config: Any, text: str, words: str
+) -> None:
     with pytest.raises(ConfigurationError, match=words):
         load_settings(config(text))

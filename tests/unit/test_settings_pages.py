@@ -1,4 +1,4 @@
-"""What is written of the settings in files is what the code says."""
+"""The generated configuration files and pages agree with the settings in the code."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SWITCHED_OFF = re.compile(r"#(?=[a-z_]+ = )")
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of the machine that runs the tests."""
+    """Remove the settings of the machine that runs the tests."""
     for name in os.environ:
         if name.upper().startswith("AITBC_") or name in {"XDG_DATA_HOME", "XDG_CACHE_HOME"}:
             monkeypatch.delenv(name)
 
 
 def shown(name: str) -> list[str]:
-    """The keys that a configuration file shows, in its order."""
+    """Return the keys in a configuration file, in its order."""
     keys: list[str] = []
     section = ""
     for line in (ROOT / "configs" / f"{name}.toml").read_text("utf-8").splitlines():
@@ -39,8 +39,8 @@ def shown(name: str) -> list[str]:
     return keys
 
 
-def test_the_pages_are_what_the_code_gives() -> None:
-    """Somebody who adds a setting runs `scripts/pages/settings_docs.py`."""
+def test_the_generated_files_are_up_to_date() -> None:
+    """After a change of a setting, run `scripts/pages/settings_docs.py`."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / "settings_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
@@ -48,22 +48,22 @@ def test_the_pages_are_what_the_code_gives() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_agents_file_has_every_setting_once_and_no_other() -> None:
+def test_the_agents_file_has_every_setting_exactly_once() -> None:
     assert sorted(shown("agent")) == sorted(known_keys())
 
 
-def test_the_coordinators_file_has_what_a_coordinator_reads() -> None:
+def test_the_coordinators_file_has_the_settings_that_a_coordinator_reads() -> None:
     needed = [key for key in known_keys() if key.partition(".")[0] not in MINERS_ALONE]
     assert sorted(shown("coordinator")) == sorted(needed)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_changes_nothing_as_it_is_shipped(name: str) -> None:
+def test_a_shipped_file_changes_no_setting(name: str) -> None:
     assert load_settings(ROOT / "configs" / f"{name}.toml").model_dump() == load_settings().model_dump()
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_with_every_setting_switched_on_gives_the_defaults(name: str, tmp_path: Path) -> None:
+def test_a_file_with_all_lines_uncommented_gives_the_defaults(name: str, tmp_path: Path) -> None:
     text = (ROOT / "configs" / f"{name}.toml").read_text("utf-8")
     config = tmp_path / "all.toml"
     config.write_text("\n".join(SWITCHED_OFF.sub("", line) for line in text.splitlines()), encoding="utf-8")
@@ -71,8 +71,8 @@ def test_a_file_with_every_setting_switched_on_gives_the_defaults(name: str, tmp
     assert config.read_text("utf-8").count("\n") == text.count("\n") - 1
 
 
-def test_every_form_of_a_value_that_is_shown_as_an_example_is_taken(tmp_path: Path) -> None:
-    """The lines "Written like" would load, too."""
+def test_all_example_values_can_be_loaded(tmp_path: Path) -> None:
+    """Also those after "Written like"."""
     text = (ROOT / "configs" / "agent.toml").read_text("utf-8")
     lines = [line.partition("Written like: ")[2] or line for line in text.splitlines()]
     config = tmp_path / "examples.toml"
@@ -82,13 +82,13 @@ def test_every_form_of_a_value_that_is_shown_as_an_example_is_taken(tmp_path: Pa
     assert loaded.miner.prices
 
 
-def test_a_number_of_seconds_or_bytes_says_so() -> None:
+def test_numbers_have_a_unit() -> None:
     units = {setting.key: setting.form.unit for setting in describe(Settings)}
     assert units["coordinator.lease_seconds"] == units["coordinator.webhooks.retry_delays"] == "seconds"
     assert (units["miner.vram_reserve"], units["miner.slots"]) == ("bytes", "")
 
 
-def test_the_page_names_the_variable_of_every_setting() -> None:
+def test_the_page_shows_the_variable_of_every_setting() -> None:
     text = (ROOT / "docs" / "reference" / "settings.md").read_text("utf-8")
     for setting in describe(Settings):
         assert text.count(f"| `{setting.key}`<br>`{setting.variable}` |") == 1

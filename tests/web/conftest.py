@@ -1,4 +1,4 @@
-"""One browser for all tests of the dashboard, one agent with real engines for each module, one window for each test."""
+"""One browser and one agent with real engines for each module, one window for each test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture
 def dashboard(browser: Browser, agent: Agent) -> Iterator[Dashboard]:
-    """A window that is signed in with all of the agent's keys. Whatever it complains of fails the test."""
+    """A window signed in with all of the agent's keys. Console errors and requests to other hosts fail the test."""
     with visit(browser, agent) as dashboard:
         yield dashboard.sign_in()
         assert not dashboard.faults

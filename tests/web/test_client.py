@@ -1,4 +1,4 @@
-"""Clients at the dashboard: each service from its form to its result and a verified receipt, with real engines."""
+"""The dashboard for clients: each service from its form to its result and a verified receipt, with real engines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.media import SENTENCE, make_scene, make_speech, make_video
 pytestmark = pytest.mark.acceptance
 
 JOB_MS = 90_000
-"""How long a job may take, its engine's start included."""
+"""Time limit of a job, including the start of its engine."""
 
 PROGRAM = """
 def predict(input, **parameters):
@@ -60,7 +60,7 @@ def client(agent: Agent) -> Iterator[AITBCClient]:
 
 
 def choose(page: Page, label: str, path: Path) -> None:
-    """Choose a file as people do, by the button of its field."""
+    """Choose a file with the button of its field."""
     with page.expect_file_chooser() as choosing:
         field = page.locator(f'[data-field="{label}"]')
         field.get_by_role("button", name="Choose").click()
@@ -69,7 +69,7 @@ def choose(page: Page, label: str, path: Path) -> None:
 
 def fill_transcription(page: Page, media: Media) -> None:
     choose(page, "Audio", media.speech)
-    # The length is read in the browser, and the price follows from it.
+    # The browser reads the duration, from which the price is estimated.
     expect(page.get_by_text("audio seconds", exact=False).first).to_be_visible()
 
 
@@ -83,7 +83,7 @@ def fill_pictures(page: Page, media: Media) -> None:
 
 def fill_text(page: Page, media: Media) -> None:
     page.get_by_label("Prompt").fill("What is the capital of France?")
-    page.get_by_label("Most tokens").fill("24")
+    page.get_by_label("Maximum tokens").fill("24")
     page.get_by_label("Temperature").fill("0")
 
 
@@ -106,7 +106,7 @@ def fill_rendering(page: Page, media: Media) -> None:
 def fill_program(page: Page, media: Media) -> None:
     choose(page, "Program", media.program)
     choose(page, "Input file", media.picture)
-    # Follows from the name of the file.
+    # Suggested from the file name.
     expect(page.get_by_label("Entry point")).to_have_value("classify.py")
 
 
@@ -116,7 +116,7 @@ def see_transcript(result: Locator) -> None:
     audio.evaluate(
         "audio => new Promise(done => audio.readyState ? done() : (audio.onloadedmetadata = done))"
     )
-    # Headless Chromium has no sound device, so what is asked for is looked at, not heard.
+    # Headless Chromium has no sound device, so the test checks the position, not the sound.
     result.locator(".transcript button").last.click()
     expect(result.locator(".transcript li").last).to_have_attribute("aria-current", "true")
 
@@ -133,8 +133,8 @@ def see_text(result: Locator) -> None:
 
 def see_video(result: Locator) -> None:
     width = result.locator("video").evaluate(
-        "video => new Promise(done => { const tell = () => done(video.videoWidth);"
-        " video.readyState ? tell() : (video.onloadedmetadata = tell) })"
+        "video => new Promise(done => { const report = () => done(video.videoWidth);"
+        " video.readyState ? report() : (video.onloadedmetadata = report) })"
     )
     assert width == 160
 
@@ -168,55 +168,55 @@ SERVICES = [
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.service_id)
-def test_a_job_from_its_form_to_its_verified_receipt(
+def test_runs_a_job_from_its_form_to_its_verified_receipt(
     dashboard: Dashboard, media: Media, service: Service
 ) -> None:
-    """The form is filled in, the job runs while the page is open, the result is shown, and the receipt verifies in the browser."""
+    """Fill in the form, follow the job, see the result, and verify the receipt in the browser."""
     page = dashboard.open("/new")
     page.locator(f'a.tile[href$="/new/{service.service_id}"]').click()
     service.fill(page, media)
-    page.get_by_role("button", name="Submit the job").click()
+    page.get_by_role("button", name="Submit job").click()
     page.wait_for_url(re.compile(r"/jobs/job_"))
     expect(page.get_by_role("heading", name="Receipt")).to_be_visible(timeout=JOB_MS)
     service.see(page.locator("section", has=page.get_by_role("heading", name="Result")))
     page.get_by_role("button", name="Verify in this browser").click()
     verdict = page.locator(".verdict")
-    expect(verdict).to_contain_text("This receipt holds.")
+    expect(verdict).to_contain_text("This receipt is valid.")
     expect(verdict.locator("[data-tone=bad]")).to_have_count(0)
     assert dashboard.problems() == []
 
 
-def test_a_tampered_receipt_is_refused_with_the_reason(
+def test_names_the_failed_check_of_a_tampered_receipt(
     dashboard: Dashboard, client: AITBCClient, tmp_path: Path
 ) -> None:
-    """The page for receipts says of an untouched file that it holds, and of a changed one which part does not."""
+    """An unchanged file is valid; for a changed one, the page shows which check failed."""
     bundle = client.receipts.export(a_completed_job(client))
     page = dashboard.open("/verify")
     good = tmp_path / "good.json"
     good.write_text(json.dumps(bundle))
     choose(page, "Receipt", good)
-    expect(page.locator(".verdict")).to_contain_text("This receipt holds.")
+    expect(page.locator(".verdict")).to_contain_text("This receipt is valid.")
 
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps(tampered(bundle)))
     choose(page, "Receipt", bad)
-    expect(page.locator(".verdict")).to_contain_text("This receipt does not hold")
+    expect(page.locator(".verdict")).to_contain_text("This receipt is not valid")
     expect(page.locator(".checks [data-tone=bad]").first).to_contain_text("results")
     assert dashboard.problems() == []
 
     nothing = tmp_path / "notes.json"
     nothing.write_text("no receipt at all")
     choose(page, "Receipt", nothing)
-    expect(page.locator(".verdict")).to_contain_text("This receipt does not hold")
+    expect(page.locator(".verdict")).to_contain_text("This receipt is not valid")
 
 
 def tampered(bundle: dict[str, Any]) -> dict[str, Any]:
-    """The same with results that say something else."""
+    """Return the bundle with changed results."""
     return {**bundle, "results": {**bundle["results"], "processing_time": 0.001}}
 
 
 def a_completed_job(client: AITBCClient) -> str:
-    """A job that the tests before have left, or a new one where this one runs alone."""
+    """Return a job of an earlier test, or a new one if this test runs alone."""
     done = client.jobs.list(status="completed", limit=1)["jobs"]
     if done:
         return str(done[0]["job_id"])
@@ -228,11 +228,11 @@ def a_completed_job(client: AITBCClient) -> str:
     return str(job["job_id"])
 
 
-def test_what_is_wrong_stands_at_its_field(dashboard: Dashboard) -> None:
-    """A form that is sent too early says at each field what is missing, and brings the first of them into view."""
+def test_shows_validation_errors_at_their_fields(dashboard: Dashboard) -> None:
+    """Submitting an incomplete form shows an error at each invalid field."""
     page = dashboard.open("/new/blender_rendering")
     page.get_by_label("Samples").fill("0")
-    page.get_by_role("button", name="Submit the job").click()
+    page.get_by_role("button", name="Submit job").click()
     samples = page.locator('[data-field="Samples"]')
     expect(samples.locator(".field-error")).to_be_visible()
     expect(samples.locator("input")).to_have_attribute("aria-invalid", "true")
@@ -240,11 +240,11 @@ def test_what_is_wrong_stands_at_its_field(dashboard: Dashboard) -> None:
     assert dashboard.problems() == []
 
 
-def test_a_conversation_is_written_while_one_reads(dashboard: Dashboard) -> None:
-    """An answer appears, a second one knows the first, and each leads to its job."""
+def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
+    """The second answer builds on the first, and each links to its job."""
     page = dashboard.open("/chat")
     page.get_by_text("More settings").click()
-    page.get_by_label("Most tokens of an answer").fill("24")
+    page.get_by_label("Maximum tokens of an answer").fill("24")
     page.get_by_label("Temperature").fill("0")
     box = page.get_by_label("Your message")
     for question in ("What is the capital of France?", "Say it again."):
@@ -260,34 +260,34 @@ def test_a_conversation_is_written_while_one_reads(dashboard: Dashboard) -> None
     expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
 
 
-def test_the_list_follows_without_loading(dashboard: Dashboard, client: AITBCClient) -> None:
-    """A job that is submitted elsewhere appears, waits for its file, and is cancelled here."""
+def test_updates_the_job_list_live(dashboard: Dashboard, client: AITBCClient) -> None:
+    """A job submitted elsewhere appears, waits for its file, and can be cancelled."""
     page = dashboard.open("/jobs")
     job = client.jobs.create(
         {"name": "From elsewhere", "type": "ai_inference", "model": {"entrypoint": "late.py"}}
     )
     row = page.get_by_role("row", name="From elsewhere")
-    expect(row).to_contain_text("waits for files")
+    expect(row).to_contain_text("waiting for files")
     row.get_by_role("link").click()
-    expect(page.get_by_text("Still to be uploaded: model.source")).to_be_visible()
+    expect(page.get_by_text("Not uploaded yet: model.source")).to_be_visible()
     page.get_by_role("button", name="Cancel the job").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     expect(page.get_by_text("The job was cancelled").first).to_be_visible()
     assert client.jobs.get(job["job_id"])["status"] == "cancelled"
 
 
-def test_a_waiting_job_is_given_to_an_offer(dashboard: Dashboard, client: AITBCClient) -> None:
-    """An offer of the market is accepted with one of one's own jobs."""
+def test_assigns_a_waiting_job_to_an_offer(dashboard: Dashboard, client: AITBCClient) -> None:
+    """A client accepts an offer for one of its own jobs."""
     job = client.jobs.create({"name": "For sale", "type": "ai_inference", "model": {"entrypoint": "late.py"}})
     page = dashboard.open("/market")
     page.get_by_label("For", exact=True).select_option("ai_inference")
-    give = page.get_by_role("button", name="Give a waiting job")
-    expect(give).to_have_count(1)  # the others are offers of other kinds, until the choice has taken effect
-    give.click()
+    assign = page.get_by_role("button", name="Assign a waiting job")
+    expect(assign).to_have_count(1)  # until the filter takes effect, offers for other services are listed too
+    assign.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Job").select_option(job["job_id"])
     assert dashboard.problems() == []
-    dialog.get_by_role("button", name="Give the job").click()
-    expect(page.get_by_text("The job was given to the offer.")).to_be_visible()
+    dialog.get_by_role("button", name="Assign job").click()
+    expect(page.get_by_text("The job was assigned to the offer.")).to_be_visible()
     assert client.jobs.get(job["job_id"])["offer_id"]
     client.jobs.cancel(job["job_id"])

@@ -1,4 +1,4 @@
-"""What the dashboard computes without a page: forms from schemas, prices, words for numbers and times."""
+"""The dashboard's own unit tests: forms from schemas, estimates, formatting of numbers and times."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 60
 
 
-def test_the_dashboards_own_tests_pass() -> None:
-    """They run in Node, with vitest."""
+def test_the_dashboards_unit_tests_pass() -> None:
+    """Run them in Node with vitest."""
     done = subprocess.run(
         [ROOT / "node_modules/.bin/vitest", "run", "--reporter=default", "--no-color"],
         cwd=ROOT / "agent/coordinator/web",

@@ -1,4 +1,4 @@
-"""Owners at their machines, clients at their keys, and the operator at the network, in Chromium."""
+"""The dashboard for machine owners and operators, and the page for keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.jobs import ended
 
 pytestmark = pytest.mark.acceptance
 
-CARDS = [{**GPU, "uuid": f"GPU-{index}", "index": index, "name": f"Card {index}"} for index in (0, 1)]
+GPUS = [{**GPU, "uuid": f"GPU-{index}", "index": index, "name": f"GPU {index}"} for index in (0, 1)]
 PAGES = (
     "/keys", "/machine", "/machine/models", "/machine/earnings", "/machine/offers", "/network", "/network/miners",
     "/network/accounts", "/network/keys", "/network/offers", "/network/log",
@@ -29,10 +29,10 @@ expect.set_options(timeout=LIMIT_MS)
 
 
 class Rig(ScriptedMiner):
-    """A machine with two cards, which does what the test says."""
+    """A scripted machine with two GPUs."""
 
     def beat(self, *, paused: str | None = None, executed: list[str] | None = None) -> list[dict[str, Any]]:
-        """Say how the cards are; `paused` is why the second one takes no work. Returns the commands that wait."""
+        """Send a heartbeat with measurements of the GPUs, the second one paused with a reason. Return the waiting commands."""
         gpus = [
             {"uuid": "GPU-0", "memory_free": 6 * 2**30, "utilization": 97, "temperature": 71, "power": 310, "power_limit": 450},
             {"uuid": "GPU-1", "memory_free": 24 * 2**30, "utilization": 0, "temperature": 38, "power": 14, "paused": paused},
@@ -53,11 +53,11 @@ class Rig(ScriptedMiner):
 
 @pytest.fixture(scope="module")
 def rig(agent: Agent) -> Rig:
-    """A machine that has joined the agent's network."""
+    """A scripted machine that has joined the agent's network."""
     key = {"X-API-Key": agent.file["admin_key"]}
     token = httpx.post(f"{agent.url}/v1/admin/enrolments", json={}, headers=key).json()["enrolment_token"]
     rig = Rig(agent.url)
-    offered = capabilities(gpus=CARDS, unavailable={"video_transcoding": ["ffmpeg was not found."]})
+    offered = capabilities(gpus=GPUS, unavailable={"video_transcoding": ["ffmpeg was not found."]})
     del offered["services"]["video_transcoding"]
     offered["services"]["image_generation"] |= {"models": ["small-model"], "downloadable": True}
     answer = rig.register(enrolment_token=token, capabilities=offered, name="the rig")
@@ -68,7 +68,7 @@ def rig(agent: Agent) -> Rig:
 
 @pytest.fixture
 def owner(browser: Browser, agent: Agent, rig: Rig) -> Iterator[Dashboard]:
-    """A window of the rig's owner, who has signed in with the key."""
+    """A browser window of the rig's owner, signed in with its key."""
     with visit(browser, agent) as dashboard:
         page = dashboard.open("/")
         page.get_by_label("API key").fill(rig.registration["api_key"])
@@ -79,17 +79,17 @@ def owner(browser: Browser, agent: Agent, rig: Rig) -> Iterator[Dashboard]:
 
 
 def status(agent: Agent, key: str) -> int:
-    """What a call with this key is answered."""
+    """Return the HTTP status of a call with this key."""
     return httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": key}).status_code
 
 
 def confirm(page: Page, button: str) -> None:
-    """Press a button of the dialog that is open."""
+    """Press a button of the open dialog."""
     page.get_by_role("dialog").get_by_role("button", name=button, exact=True).click()
 
 
-def test_an_owner_sees_the_machine_as_it_is(owner: Dashboard, rig: Rig) -> None:
-    """Its cards as they were measured, what its time went to, and what is not offered and why."""
+def test_shows_the_machine_to_its_owner(owner: Dashboard, rig: Rig) -> None:
+    """GPU measurements, how its time was used, and why services are unavailable."""
     rig.beat(paused="for another program (game)")
     page = owner.open("/machine")
     memory = page.get_by_role("meter", name="Memory")
@@ -105,14 +105,14 @@ def test_an_owner_sees_the_machine_as_it_is(owner: Dashboard, rig: Rig) -> None:
     )
 
 
-def test_an_owner_pauses_a_card_for_an_hour_and_resumes_it(owner: Dashboard, rig: Rig) -> None:
-    """The page says that the command waits until the machine has executed, and follows what it says then."""
+def test_an_owner_pauses_a_gpu_for_an_hour_and_resumes_it(owner: Dashboard, rig: Rig) -> None:
+    """The page shows the command until the machine has executed it, then the state that the machine reports."""
     rig.beat()
     page = owner.open("/machine")
     page.get_by_role("button", name="Pause this GPU").last.click()
-    page.get_by_role("dialog").get_by_label("For how long").select_option("1 hour")
+    page.get_by_role("dialog").get_by_label("Duration").select_option("1 hour")
     confirm(page, "Pause")
-    expect(page.get_by_text("1 command not confirmed yet")).to_be_visible()
+    expect(page.get_by_text("1 command not executed yet")).to_be_visible()
     (command,) = rig.beat()
     assert command == {
         "command_id": command["command_id"],
@@ -122,28 +122,28 @@ def test_an_owner_pauses_a_card_for_an_hour_and_resumes_it(owner: Dashboard, rig
     }
     assert rig.beat(paused="by its owner", executed=[command["command_id"]]) == []
     expect(page.get_by_text("by its owner")).to_be_visible()
-    expect(page.get_by_text("not confirmed")).to_have_count(0)
+    expect(page.get_by_text("not executed")).to_have_count(0)
     page.get_by_role("button", name="Resume this GPU").click()
-    expect(page.get_by_text("1 command not confirmed yet")).to_be_visible()
+    expect(page.get_by_text("1 command not executed yet")).to_be_visible()
     (command,) = rig.beat(paused="by its owner")
     assert (command["command"], command["gpu"]) == ("resume", "GPU-1")
     rig.beat(executed=[command["command_id"]])
     expect(page.get_by_text("by its owner")).to_have_count(0)
 
 
-def test_the_agents_own_machine_really_pauses(dashboard: Dashboard, agent: Agent) -> None:
-    """A job that is submitted meanwhile waits, and runs when the machine goes on."""
+def test_pauses_the_agents_own_machine(dashboard: Dashboard, agent: Agent) -> None:
+    """A job submitted during the pause waits, and runs when the machine resumes."""
     page = dashboard.open("/machine")
     page.get_by_role("button", name="Pause", exact=True).click()
     confirm(page, "Pause")
-    expect(page.get_by_text("Paused: it takes no new jobs")).to_be_visible()
+    expect(page.get_by_text("Paused: accepts no new jobs")).to_be_visible()
     assert agent.status()["miner"]["paused"] == "by hand"
     with httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file["client_key"]}) as client:
         model = {"type": "python", "entrypoint": "model.py", "source": {"inline": MODEL}}
         job = client.post("/v1/jobs", json={"type": "ai-inference", "model": model}).json()
         resumed = datetime.now(UTC).isoformat()
         page.get_by_role("button", name="Resume", exact=True).click()
-        expect(page.get_by_text("Paused: it takes no new jobs")).to_have_count(0)
+        expect(page.get_by_text("Paused: accepts no new jobs")).to_have_count(0)
         ended(client, job["job_id"], "completed")
         started = client.get(f"/v1/jobs/{job['job_id']}").json()["started_at"]
     commands = httpx.get(f"{agent.url}/v1/miners", headers={"X-API-Key": agent.file["miner_key"]}).json()
@@ -151,14 +151,14 @@ def test_the_agents_own_machine_really_pauses(dashboard: Dashboard, agent: Agent
     assert started > resumed
 
 
-def test_an_owner_fetches_and_removes_models(owner: Dashboard, rig: Rig) -> None:
+def test_an_owner_downloads_and_removes_models(owner: Dashboard, rig: Rig) -> None:
     page = owner.open("/machine/models")
     page.get_by_label("Model", exact=True).select_option("stable-diffusion-1.5")
-    page.get_by_role("button", name="Fetch").click()
-    expect(page.get_by_text("told to fetch stable-diffusion-1.5")).to_be_visible()
+    page.get_by_role("button", name="Download").click()
+    expect(page.get_by_text("Download of stable-diffusion-1.5 requested.")).to_be_visible()
     page.get_by_role("button", name="Remove small-model").click()
     confirm(page, "Remove")
-    expect(page.get_by_text("told to remove small-model")).to_be_visible()
+    expect(page.get_by_text("Removal of small-model requested.")).to_be_visible()
     commands = rig.beat()
     assert [(command["command"], command["model"]) for command in commands] == [
         ("fetch_model", "stable-diffusion-1.5"),
@@ -167,16 +167,16 @@ def test_an_owner_fetches_and_removes_models(owner: Dashboard, rig: Rig) -> None
     rig.beat(executed=[command["command_id"] for command in commands])
 
 
-def test_an_offer_is_made_accepted_with_a_job_and_withdrawn(dashboard: Dashboard, agent: Agent) -> None:
-    """The job runs on the agent's own machine, at the offer's price."""
+def test_creates_accepts_and_withdraws_an_offer(dashboard: Dashboard, agent: Agent) -> None:
+    """The accepted job runs on the agent's own machine."""
     page = dashboard.open("/machine/offers")
     page.get_by_role("button", name="New offer").click()
-    page.get_by_label("Service").select_option("Jobs of a name…")
-    page.get_by_role("button", name="Put it on the market").click()
-    expect(page.get_by_text("Say for which jobs the offer is.")).to_be_visible()
-    page.get_by_label("Name of the jobs").fill("image-classification")
+    page.get_by_label("Service").select_option("Jobs with a certain name…")
+    page.get_by_role("button", name="Create offer").click()
+    expect(page.get_by_text("Enter the name of the jobs.")).to_be_visible()
+    page.get_by_label("Job name").fill("image-classification")
     page.get_by_label("Price per unit").fill("0.002")
-    page.get_by_role("button", name="Put it on the market").click()
+    page.get_by_role("button", name="Create offer").click()
     row = page.get_by_role("row").filter(has_text="image-classification")
     expect(row).to_contain_text("10 of 10")
 
@@ -188,10 +188,10 @@ def test_an_offer_is_made_accepted_with_a_job_and_withdrawn(dashboard: Dashboard
         }
         job_id = client.post("/v1/jobs", json=body).json()["job_id"]  # waits for its file
         page = dashboard.open("/market")
-        page.get_by_role("button", name=re.compile("Give a waiting job .*classification")).click()
+        page.get_by_role("button", name=re.compile("Assign a waiting job .*classification")).click()
         page.get_by_role("dialog").get_by_label("Job").select_option(index=1)
-        confirm(page, "Give the job")
-        expect(page.get_by_text("The job was given to the offer.")).to_be_visible()
+        confirm(page, "Assign job")
+        expect(page.get_by_text("The job was assigned to the offer.")).to_be_visible()
         assert client.put(f"/v1/jobs/{job_id}/files/model.py", content=MODEL).status_code == 200
         ended(client, job_id, "completed")
         assert client.get(f"/v1/jobs/{job_id}").json()["miner_id"] == agent.file["miner_id"]
@@ -204,10 +204,10 @@ def test_an_offer_is_made_accepted_with_a_job_and_withdrawn(dashboard: Dashboard
     expect(row).to_contain_text("Withdrawn")
 
 
-def test_a_client_makes_a_key_and_revokes_it(dashboard: Dashboard, agent: Agent) -> None:
+def test_a_client_creates_and_revokes_a_key(dashboard: Dashboard, agent: Agent) -> None:
     page = dashboard.open("/keys")
-    page.get_by_label("What is it for?").fill("laptop")
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_label("Name").fill("laptop")
+    page.get_by_role("button", name="Create key").click()
     key = page.get_by_role("dialog").locator(".secret [title]").get_attribute("title") or ""
     assert status(agent, key) == 200
     confirm(page, "Done")
@@ -218,17 +218,15 @@ def test_a_client_makes_a_key_and_revokes_it(dashboard: Dashboard, agent: Agent)
     assert status(agent, key) == 401
 
 
-def test_the_operator_makes_an_account_with_money_and_a_key_for_it(
-    dashboard: Dashboard, agent: Agent
-) -> None:
+def test_an_operator_creates_and_credits_an_account_with_a_key(dashboard: Dashboard, agent: Agent) -> None:
     page = dashboard.open("/network/accounts")
     page.get_by_label("Name").fill("render farm")
-    page.get_by_role("button", name="Make the account").click()
+    page.get_by_role("button", name="Create account").click()
     page.get_by_role("button", name="Credit render farm").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Amount").fill("ten")
     confirm(page, "Credit")
-    expect(dialog.get_by_text("A number like 10")).to_be_visible()
+    expect(dialog.get_by_text("Enter a number like 10")).to_be_visible()
     dialog.get_by_label("Amount").fill("12.5")
     confirm(page, "Credit")
     expect(page.get_by_role("row").filter(has_text="render farm")).to_contain_text("12.50")
@@ -236,7 +234,7 @@ def test_the_operator_makes_an_account_with_money_and_a_key_for_it(
     page = dashboard.open("/network/keys")
     page.get_by_label("Account").select_option("render farm")
     page.get_by_label("Name").fill("frames")
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("button", name="Create key").click()
     key = page.get_by_role("dialog").locator(".secret [title]").get_attribute("title") or ""
     wallet = httpx.get(f"{agent.url}/v1/wallet", headers={"X-API-Key": key}).json()
     assert wallet["balance"] == "12.5"
@@ -247,9 +245,9 @@ def test_the_operator_makes_an_account_with_money_and_a_key_for_it(
     assert status(agent, key) == 401
 
 
-def test_the_operator_lets_a_machine_join_and_sees_it(dashboard: Dashboard, agent: Agent) -> None:
+def test_an_operator_adds_a_miner(dashboard: Dashboard, agent: Agent) -> None:
     page = dashboard.open("/network/keys")
-    page.get_by_role("button", name="Make a token").click()
+    page.get_by_role("button", name="Create token").click()
     command = page.get_by_role("dialog").locator(".secret [title]").get_attribute("title") or ""
     assert command.startswith(f"aitbc-agent start --coordinator {agent.url} --enroll ")
     joining = ScriptedMiner(agent.url)
@@ -261,8 +259,8 @@ def test_the_operator_lets_a_machine_join_and_sees_it(dashboard: Dashboard, agen
     expect(page.get_by_role("heading", level=1)).to_have_text("new rig")
 
 
-def test_every_page_can_be_used_by_everybody(browser: Browser, agent: Agent, rig: Rig) -> None:
-    """axe-core finds nothing serious, in the dark on a phone, where nothing is wider than the screen either."""
+def test_owner_and_operator_pages_are_accessible_on_a_phone(browser: Browser, agent: Agent, rig: Rig) -> None:
+    """axe-core finds no serious problem in dark mode, and no page is wider than the screen."""
     rig.beat()
     with visit(browser, agent, size=PHONE, scheme="dark") as dashboard:
         dashboard.sign_in()

@@ -1,4 +1,4 @@
-"""What holds for all pages of the dashboard: who gets in, how heavy they are, that everybody can use them."""
+"""All pages of the dashboard: sign-in, script size and accessibility."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ PAGES = (
 )  # fmt: skip
 DIST = Path(__file__).parents[2] / "agent/coordinator/web/dist"
 MOST_SCRIPT = 250_000
-"""Bytes of all scripts together, as they are on the disk."""
+"""Total bytes of all scripts on disk, uncompressed."""
 FIRST_PAINT_MS = 1000
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everybody_can_use_every_page(browser: Browser, agent: Agent, scheme: Scheme) -> None:
-    """axe-core finds nothing serious, at a desk and on a phone; nothing is wider than the phone."""
+def test_every_page_is_accessible(browser: Browser, agent: Agent, scheme: Scheme) -> None:
+    """axe-core finds no serious problem on a desktop and a phone, and no page is wider than the screen."""
     for size in (DESKTOP, PHONE):
         with visit(browser, agent, size=size, scheme=scheme) as dashboard:
             dashboard.open("/")
-            assert dashboard.problems() == [], "the page to sign in"
+            assert dashboard.problems() == [], "sign-in page"
             dashboard.sign_in()
             for path in PAGES:
                 page = dashboard.open(path)
@@ -44,8 +44,8 @@ def test_everybody_can_use_every_page(browser: Browser, agent: Agent, scheme: Sc
             assert not dashboard.faults
 
 
-def test_the_scripts_are_small_and_the_first_page_is_there_at_once(dashboard: Dashboard) -> None:
-    """Under 250 kB of script in all, and the first paint within a second."""
+def test_the_scripts_are_small_and_the_first_page_paints_fast(dashboard: Dashboard) -> None:
+    """Less than 250 kB of script in total, and the first paint within a second."""
     scripts = {path.name: path.stat().st_size for path in DIST.rglob("*.js")}
     assert scripts
     assert sum(scripts.values()) < MOST_SCRIPT, scripts
@@ -54,14 +54,14 @@ def test_the_scripts_are_small_and_the_first_page_is_there_at_once(dashboard: Da
     assert painted < FIRST_PAINT_MS
 
 
-def test_a_link_signs_in_once(browser: Browser, agent: Agent) -> None:
-    """Scripts cannot read what the browser keeps; a second use is refused; signing out ends the session at once."""
+def test_a_login_link_works_once(browser: Browser, agent: Agent) -> None:
+    """Scripts cannot read the session; a second use of the link fails; signing out ends the session at once."""
     link = agent.url + login_path(agent)
     with visit(browser, agent) as dashboard:
         page = dashboard.page
         page.goto(link)
         expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-        # It is neither in the address any more nor in the history.
+        # The token is removed from the address and the history.
         assert "login" not in page.url
         assert page.evaluate("document.cookie") == ""
         assert "aitbc_" not in page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})")
@@ -81,22 +81,22 @@ def test_a_link_signs_in_once(browser: Browser, agent: Agent) -> None:
         expect(dashboard.page.locator(".toast")).to_contain_text("aitbc-agent login")
 
 
-def test_another_browser_is_signed_out(browser: Browser, agent: Agent) -> None:
-    """From the list of browsers; its page then asks to sign in again."""
+def test_signs_out_another_browser(browser: Browser, agent: Agent) -> None:
+    """The other browser must then sign in again."""
     with visit(browser, agent) as here, visit(browser, agent) as there:
         there.sign_in()
         page = here.sign_in().open("/keys")
         table = page.get_by_role("table", name="Browsers")
-        expect(table.get_by_text("This one")).to_have_count(1)
+        expect(table.get_by_text("This browser", exact=True)).to_have_count(1)
         table.get_by_role("button", name="Sign out this browser").last.click()
         expect(page.locator(".toast")).to_contain_text("signed out")
         there.page.goto(f"{agent.url}/dashboard/wallet")
         expect(there.page.get_by_role("heading", name="Sign in")).to_be_visible()
-        expect(table.get_by_text("This one")).to_have_count(1)
+        expect(table.get_by_text("This browser", exact=True)).to_have_count(1)
 
 
 def test_a_page_of_another_origin_cannot_use_the_session(browser: Browser, agent: Agent) -> None:
-    """A page on another port of the same machine gets the cookie sent along, and is refused all the same."""
+    """The browser sends the cookie with requests of a page on another port of the same machine, which are refused."""
     with visit(browser, agent) as dashboard, foreign_page() as address:
         page = dashboard.sign_in().page
         page.goto(address)
@@ -125,7 +125,7 @@ def test_a_page_of_another_origin_cannot_use_the_session(browser: Browser, agent
 
 @contextmanager
 def foreign_page() -> Iterator[str]:
-    """An empty page of another origin on this machine."""
+    """Serve an empty page of another origin on this machine."""
 
     class Empty(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -134,7 +134,7 @@ def foreign_page() -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Nothing on the terminal."""
+            """Keep the terminal clean."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -147,28 +147,28 @@ def foreign_page() -> Iterator[str]:
 
 
 def test_a_key_signs_in(browser: Browser, agent: Agent) -> None:
-    """A wrong one is refused with what to look at; with a client's key alone there is only the client's part."""
+    """A wrong key is refused with a hint; a client key alone shows only the pages for clients."""
     with visit(browser, agent) as dashboard:
         page = dashboard.open("/wallet")
         field = page.get_by_label("API key")
         field.fill("aitbc_client_wrong")
         field.press("Enter")
-        expect(page.get_by_text("This key is not known here.")).to_be_visible()
+        expect(page.get_by_text("This key is not valid here.")).to_be_visible()
         field.fill(agent.file["client_key"])
         field.press("Enter")
-        # The page that was asked for, not another one.
+        # The requested page opens after the sign-in.
         expect(page.get_by_role("heading", name="Wallet")).to_be_visible()
         pages = page.get_by_role("navigation", name="Pages")
         expect(pages.get_by_role("link", name="Jobs")).to_be_visible()
         expect(pages.get_by_role("link", name="Accounts")).to_have_count(0)
 
 
-def test_it_is_used_with_the_keyboard(browser: Browser, agent: Agent) -> None:
-    """The first stop leads past the navigation; the menu of phones opens, closes with Escape, and gives the focus back."""
+def test_works_with_the_keyboard(browser: Browser, agent: Agent) -> None:
+    """The first link skips the navigation; the phone menu opens, closes with Escape, and returns the focus."""
     with visit(browser, agent, size=PHONE) as dashboard:
         page = dashboard.sign_in().open("/jobs")
         page.keyboard.press("Tab")
-        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.locator("main")).to_be_focused()
         menu = page.get_by_role("button", name="Menu")
@@ -181,8 +181,8 @@ def test_it_is_used_with_the_keyboard(browser: Browser, agent: Agent) -> None:
         expect(menu).to_be_focused()
 
 
-def test_the_theme_is_kept(browser: Browser, agent: Agent) -> None:
-    """The switch goes from the system's colours to light to dark, and the choice outlives the page."""
+def test_remembers_the_theme(browser: Browser, agent: Agent) -> None:
+    """The button switches from the system's colours to light to dark, and the choice survives a reload."""
     with visit(browser, agent, scheme="light") as dashboard:
         page = dashboard.sign_in().open("/")
         colours = [page.evaluate("getComputedStyle(document.body).backgroundColor")]

@@ -1,1 +1,1 @@
-"""The commands of `aitbc-agent`, one file each, or one for a group."""
+"""The commands of `aitbc-agent`, one file per command or group."""

@@ -1,4 +1,4 @@
-"""`aitbc-agent accounts`: who may spend how much."""
+"""`aitbc-agent accounts`: list, create and credit clients' accounts."""
 
 from __future__ import annotations
 
@@ -11,35 +11,34 @@ from rich.table import Table
 from agent.cli import local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 
-app = typer.Typer(help="Clients' accounts and their money.", no_args_is_help=True)
+app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """All accounts with what they can spend, and what is held for their unfinished jobs."""
+    """List all accounts with their balances and the amounts held for unfinished jobs."""
     settings = settings_from(data_dir)
-    found = []
     page = local_api.call(settings, "GET", "admin/accounts?limit=500")
-    found += page["accounts"]
+    accounts = page["accounts"]
     while "next" in page:
         page = local_api.call(settings, "GET", f"admin/accounts?limit=500&after={page['next']}")
-        found += page["accounts"]
+        accounts += page["accounts"]
     if as_json:
-        print_json(found)
+        print_json(accounts)
         return
     table = Table("Account", "Name", "Balance", "Held", "Created")
-    for account in found:
+    for account in accounts:
         table.add_row(*(account[name] for name in ("account_id", "name", "balance", "held", "created_at")))
     Console().print(table)
 
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Whose account it is, in your words.")],
+    name: Annotated[str, typer.Argument(help="A name for the account, such as its owner's.")],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an account. It needs money (`accounts credit`) and a key (`keys create --account`)."""
+    """Create an account. It then needs money (`accounts credit`) and a key (`keys create --account`)."""
     answer = local_api.call(settings_from(data_dir), "POST", "admin/accounts", {"name": name})
     if as_json:
         print_json(answer)
@@ -49,16 +48,16 @@ def create(
 
 @app.command("credit")
 def credit(
-    account_id: Annotated[str, typer.Argument(help="The account, as `accounts list` shows it.")],
-    amount: Annotated[str, typer.Argument(help='How much, like "12.50".')],
-    note: Annotated[str, typer.Option(help="What it is for; the client sees it.")] = "",
+    account_id: Annotated[str, typer.Argument(help="The account's id, from `accounts list`.")],
+    amount: Annotated[str, typer.Argument(help='Amount, such as "12.50".')],
+    note: Annotated[str, typer.Option(help="Purpose; the client can see it.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give an account money."""
+    """Credit money to an account."""
     body = {"amount": amount, "note": note}
     answer = local_api.call(settings_from(data_dir), "POST", f"admin/accounts/{account_id}/credit", body)
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"{account_id} has {answer['balance']} now.")
+        typer.echo(f"The balance of {account_id} is now {answer['balance']}.")

@@ -1,7 +1,7 @@
-"""`aitbc-agent backup` and `restore`: what must not be lost, copied while the agent runs, and put back.
+"""`aitbc-agent backup` and `restore`: copy the data that must not be lost, even while the agent runs, and restore it.
 
-A backup has the layout of a data directory, so that everything in it is found where it belongs, and a list of its files with
-their digests. It holds the keys, so it is readable by its owner only, and must be kept like them.
+A backup has the layout of a data directory, plus a manifest with the digests of its files. It contains the keys, so it is readable
+by its owner only and must be protected like them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MANIFEST: Final = "backup.json"
 FORMAT: Final = 1
 DATABASE: Final = "coordinator/coordinator.db"
 ARTIFACTS: Final = "coordinator/artifacts"
-# The checkpoint comes before the database, which is then never older than it.
+# The checkpoint is copied before the database, so that the database is never older.
 FILES: Final = (
     "agent.toml", "models.toml", "miner/identity.key", "miner/api_key.json", "coordinator/log.key", "coordinator/links.key",
     "coordinator/keys.json", f"coordinator/{PUBLISHED}",
@@ -45,9 +45,9 @@ FILES: Final = (
 
 @dataclass(slots=True)
 class Summary:
-    """What a backup holds: files with their digests, and how many leaves of the log.
+    """The manifest of a backup: its files with their digests, and its number of log leaves.
 
-    `artifacts` is how many there are, None if they were left out; `lost` are those that the coordinator itself had no more.
+    `artifacts` is their number, or None if they were left out; `lost` counts those that the coordinator itself was missing.
     """
 
     created_at: str
@@ -60,21 +60,21 @@ class Summary:
 
 
 def backup(
-    directory: Annotated[Path, typer.Argument(help="Where the backup is made; must not be there yet.")],
+    directory: Annotated[Path, typer.Argument(help="Directory of the backup; must not exist yet.")],
     artifacts: Annotated[
-        bool, typer.Option("--artifacts", help="Also the files of jobs, which may be many gigabytes.")
+        bool, typer.Option("--artifacts", help="Include the files of jobs, which may be many gigabytes.")
     ] = False,
     data_dir: DataDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy database, keys and settings while the agent runs or stands still, and examine the copy."""
+    """Copy database, keys and settings, whether or not the agent is running, and check the copy."""
     settings = settings_from(data_dir, config)
     if directory.exists():
-        raise ConfigurationError(f"{directory} is there already; name a directory that is not.")
+        raise ConfigurationError(f"{directory} already exists. Choose a new directory.")
     partial = directory.with_name(f"{directory.name}.partial")
     if partial.exists():
-        raise ConfigurationError(f"{partial} is left of a backup that did not end; remove it and try again.")
+        raise ConfigurationError(f"{partial} remains from an unfinished backup. Remove it and try again.")
     partial.mkdir(mode=0o700, parents=True)
     try:
         summary = _gather(settings, partial, with_artifacts=artifacts)
@@ -91,10 +91,10 @@ def backup(
     typer.echo(f"{directory}: {len(summary.files)} files, {summary.leaves} leaves of the log, {held}")
     if summary.lost:
         typer.echo(
-            f"{summary.lost} more files of jobs are missing or damaged, though the database names them.",
+            f"{summary.lost} more files of jobs are in the database, but missing or damaged on the disk.",
             err=True,
         )
-    typer.echo("It holds secret keys: keep it where only you can read it.")
+    typer.echo("The backup contains secret keys. Store it where only you can read it.")
 
 
 def restore(
@@ -103,36 +103,36 @@ def restore(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a backup back into a data directory that has no agent yet, and examine it."""
+    """Restore a backup into a data directory without an agent, and check it."""
     settings = settings_from(data_dir, config)
     summary = _read_summary(directory)
     if summary["artifacts"] is not None:
         _check_artifacts(directory, summary["artifacts"])
-    places = {name: _place(settings, name) for name in summary["files"]}
+    targets = {name: _target(settings, name) for name in summary["files"]}
     with agent_file.exclusive(settings):
-        there = [str(place) for place in places.values() if place.exists()]
-        if there:
+        existing = [str(target) for target in targets.values() if target.exists()]
+        if existing:
             raise ConfigurationError(
-                f"{there[0]} is there already. Move the old data away, or name another directory with --data-dir."
+                f"{existing[0]} already exists. Move the old data away, or give another directory with --data-dir."
             )
-        for name, place in places.items():
-            _copy(directory / name, place)
+        for name, target in targets.items():
+            _copy(directory / name, target)
         if summary["artifacts"] is not None:
             _copy_artifacts(directory / ARTIFACTS, settings.data_dir / ARTIFACTS)
-    database = places.get(DATABASE)
-    found = None if database is None else _examined(database, settings.data_dir, settings)
+    database = targets.get(DATABASE)
+    examination = None if database is None else _examined(database, settings.data_dir, settings)
     if as_json:
         print_json(
-            {"data_dir": settings.data_dir, "files": list(places.values()), "leaves": summary["leaves"]}
+            {"data_dir": settings.data_dir, "files": list(targets.values()), "leaves": summary["leaves"]}
         )
         return
-    typer.echo(f"{settings.data_dir}: {len(places)} files restored from {summary['created_at']}")
-    if found is not None:
-        typer.echo(f"examined: {found.leaves} leaves, {found.receipts} receipts, nothing is wrong")
+    typer.echo(f"{settings.data_dir}: {len(targets)} files restored from {summary['created_at']}")
+    if examination is not None:
+        typer.echo(f"checked: {examination.leaves} leaves, {examination.receipts} receipts, no problems")
 
 
 def _gather(settings: Settings, target: Path, *, with_artifacts: bool) -> Summary:
-    """Copy everything, and examine the database. Artifacts that come while the others are copied are taken afterwards."""
+    """Copy all files and check the database. Artifacts that arrive during the copy are copied afterwards."""
     summary = Summary(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     for name in FILES:
         if (source := settings.data_dir / name).exists():
@@ -152,60 +152,60 @@ def _gather(settings: Settings, target: Path, *, with_artifacts: bool) -> Summar
             summary.artifacts, summary.lost = _complete_artifacts(settings, copy, target)
     if not summary.files:
         raise ConfigurationError(
-            f"There is nothing to back up in {settings.data_dir}; name another with --data-dir."
+            f"There is nothing to back up in {settings.data_dir}. Give another directory with --data-dir."
         )
     return summary
 
 
 def _examined(database: Path, directory: Path, settings: Settings) -> Examination:
-    """The examination of a database beside its keys. Raises `ConfigurationError` if anything is wrong."""
+    """Check a database with the keys in `directory`. Raises `ConfigurationError` if there are problems."""
     signer = load_signer(directory / "coordinator/log.key", settings.coordinator.origin)
     try:
         published = read_published(directory / "coordinator" / PUBLISHED, signer.vkey)
     except LogInconsistent as error:
-        raise ConfigurationError(f"{error}. docs/reference/transparency-log.md says what then.") from None
+        raise ConfigurationError(f"{error}. See docs/reference/transparency-log.md.") from None
     with reading(database) as connection:
         require_newest(connection)
         found = examine(connection, signer.vkey, {} if published is None else {PUBLISHED: published})
     if found.problems:
         first = found.problems[0]
         raise ConfigurationError(
-            f"{len(found.problems)} things are wrong, the first: {first.kind} {first.where}: {first.message}. "
-            "Run `aitbc-agent fsck`; docs/reference/transparency-log.md says what then."
+            f"The check found {len(found.problems)} problems, the first: {first.kind} {first.where}: {first.message}. "
+            "Run `aitbc-agent fsck` and see docs/reference/transparency-log.md."
         )
     return found
 
 
 def _check_artifacts(directory: Path, count: int) -> None:
-    """Compare every artifact of a backup with its digest. Raises `ConfigurationError`, also if there are fewer than `count`."""
+    """Check the digest of every artifact of a backup. Raises `ConfigurationError`, also if there are fewer than `count`."""
     blobs = {f"{blob.parent.name}{blob.name}": blob for blob in _blobs(directory / ARTIFACTS)}
     changed = [blob for digest, blob in blobs.items() if _digest(blob) != digest]
     if changed:
         raise ConfigurationError(
-            f"{len(changed)} of {len(blobs)} files of jobs are not what was backed up, the first: {changed[0]}. Nothing was "
+            f"{len(changed)} of {len(blobs)} files of jobs in the backup have changed, the first: {changed[0]}. Nothing was "
             "restored. Use another backup, or replace them by undamaged copies: each is named after the SHA-256 of its content."
         )
     if len(blobs) < count:
         raise ConfigurationError(
-            f"{count - len(blobs)} of {count} files of jobs are missing in {directory / ARTIFACTS}. Nothing was restored. "
+            f"{count - len(blobs)} of {count} files of jobs are missing from {directory / ARTIFACTS}. Nothing was restored. "
             "Use another backup."
         )
 
 
 def _complete_artifacts(settings: Settings, database: Path, target: Path) -> tuple[int, int]:
-    """Copy what came after the others were copied; how many artifacts are there, and how many are lost."""
+    """Copy the artifacts that have arrived in the meantime. Returns the number of copied and of missing artifacts."""
     store = ArtifactDirectory(settings.data_dir / ARTIFACTS, max_size=0)
     count = lost = 0
     with reading(database) as connection:
         for artifact_id in stored_ids(connection):
             digest = artifact_id.removeprefix("sha256:")
-            place = target / ARTIFACTS / digest[:2] / digest[2:]
+            copy = target / ARTIFACTS / digest[:2] / digest[2:]
             try:
-                there = place.exists() or _copy_artifact(store.path(artifact_id), place)
+                copied = copy.exists() or _copy_artifact(store.path(artifact_id), copy)
             except NotFound:
-                there = False
-            count += there
-            lost += not there
+                copied = False
+            count += copied
+            lost += not copied
     return count, lost
 
 
@@ -220,7 +220,7 @@ def _blobs(root: Path) -> Iterator[Path]:
 
 
 def _copy_artifact(blob: Path, target: Path) -> bool:
-    """Copy an artifact, and return whether it is whole. One that its owner has deleted meanwhile, or is damaged, is left out."""
+    """Copy an artifact. Returns False, without a copy, if it is damaged or has been deleted in the meantime."""
     try:
         _copy(blob, target)
     except FileNotFoundError:
@@ -228,7 +228,7 @@ def _copy_artifact(blob: Path, target: Path) -> bool:
     if _digest(target) == f"{blob.parent.name}{blob.name}":
         return True
     typer.echo(
-        f"{blob} is damaged: its content is not what its name says. It is left out; check the disk.", err=True
+        f"{blob} is damaged: its content does not match its name. It is left out. Check the disk.", err=True
     )
     target.unlink()
     return False
@@ -250,7 +250,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _place(settings: Settings, name: str) -> Path:
+def _target(settings: Settings, name: str) -> Path:
     if name == DATABASE:
         return sqlite_path(settings.database.url, settings.data_dir)
     return settings.data_dir / name
@@ -261,19 +261,17 @@ def _shown(summary: Summary) -> dict[str, Any]:
 
 
 def _read_summary(directory: Path) -> dict[str, Any]:
-    """What a backup says of itself, when its files are as they were written. Raises `ConfigurationError`."""
+    """Read the manifest of a backup and check its files. Raises `ConfigurationError`."""
     try:
         summary: dict[str, Any] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         files = dict(summary["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigurationError(
-            f"{directory} is no backup: it has no {MANIFEST} that can be read."
-        ) from None
+        raise ConfigurationError(f"{directory} is not a backup: it has no readable {MANIFEST}.") from None
     if summary.get("format") != FORMAT:
-        raise ConfigurationError(f"{directory} was made by a newer aitbc-agent; upgrade this one.")
+        raise ConfigurationError(f"{directory} was created by a newer aitbc-agent. Upgrade this one.")
     known = {*FILES, DATABASE}
     for name, digest in files.items():
         path = directory / name
         if name not in known or not path.is_file() or _digest(path) != digest:
-            raise ConfigurationError(f"{path} is not what was backed up; use another backup.")
+            raise ConfigurationError(f"{path} has changed since the backup. Use another backup.")
     return summary

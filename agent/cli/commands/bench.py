@@ -1,4 +1,4 @@
-"""`aitbc-agent bench`: how fast this machine is, and what it could ask for its work."""
+"""`aitbc-agent bench`: measure this machine's speed and suggest prices."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from agent.miner.bench import Bench, Report
 from agent.miner.machine.scores import Score, suggested_prices
 
 DEFAULT_PER_HOUR: Final = "0.25"
-"""What a busy machine earns in an hour at the suggested prices unless its owner says otherwise.
+"""Default earnings of a busy machine per hour at the suggested prices.
 
-A choice and no measurement: in the order of what a consumer card costs to rent, were the network's money dollars. With
-one default for all, the prices of two machines differ only by their speed.
+This is a choice, not a measurement: roughly the hourly rent of a consumer card, if the network's money were dollars. Because all
+machines share the default, the prices of two machines differ only by their speed.
 """
 
 DEFAULT_SECONDS: Final = 5.0
@@ -42,21 +42,20 @@ def bench(
     config: ConfigFile = None,
     service: Annotated[
         list[str] | None,
-        typer.Option("--service", help="Measure only this service; may be given several times."),
+        typer.Option("--service", help="Measure only this service; repeatable."),
     ] = None,
     seconds: Annotated[
         float,
-        typer.Option(
-            "--seconds", min=0, max=600, help="How long each figure is repeated, after a run to warm up."
-        ),
+        typer.Option("--seconds", min=0, max=600, help="Duration of each measurement, after a warm-up run."),
     ] = DEFAULT_SECONDS,
     per_hour: Annotated[
-        str, typer.Option("--per-hour", metavar="MONEY", help="What this machine should earn in a busy hour.")
+        str,
+        typer.Option("--per-hour", metavar="MONEY", help="Target earnings of this machine in a busy hour."),
     ] = DEFAULT_PER_HOUR,
     as_json: AsJson = False,
 ) -> None:
-    """Measure every runner on every device, keep the scores, and suggest prices. The agent must not run."""
-    wanted = _money(per_hour)
+    """Measure every runner on every device, save the scores, and suggest prices. The agent must not be running."""
+    target = _money(per_hour)
     settings = settings_from(data_dir, config)
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     progress = Console(stderr=True)
@@ -67,14 +66,14 @@ def bench(
         on_step=lambda text: progress.print(f"{text} ...", highlight=False),
     )
     report = asyncio.run(measuring.measure())
-    prices = suggested_prices(report.scores, wanted)
+    prices = suggested_prices(report.scores, target)
     suggestion = _suggestion(report.scores, prices)
     if as_json:
         print_json(
             {
                 "scores": [score.model_dump() for score in report.scores],
                 "skipped": [asdict(skipped) for skipped in report.skipped],
-                "per_hour": format_money(wanted),
+                "per_hour": format_money(target),
                 "prices": prices,
                 "batch": _batch(report.scores),
                 "toml": suggestion,
@@ -84,7 +83,7 @@ def bench(
         _print(report, prices)
         if report.scores:
             typer.echo(
-                f"\nTo earn {format_money(wanted)} in a busy hour, put this into {settings.data_dir / 'agent.toml'}:\n"
+                f"\nTo earn {format_money(target)} in a busy hour, add this to {settings.data_dir / 'agent.toml'}:\n"
             )
             typer.echo(suggestion)
     if not report.scores:
@@ -92,32 +91,32 @@ def bench(
 
 
 def _batch(scores: list[Score]) -> int | None:
-    """The worthwhile number of runs at the same time, None where no measured runner can do several."""
+    """Return the best number of concurrent runs, or None if no measured runner supports more than one."""
     return max((score.concurrency for score in scores if len(score.levels) > 1), default=None)
 
 
 def _suggestion(scores: list[Score], prices: dict[str, str]) -> str:
-    """The settings to paste, as TOML."""
+    """Return the suggested settings as TOML."""
     lines = ["[miner.prices]", *(f'{service} = "{price}"' for service, price in prices.items())]
     batch = _batch(scores)
     return "\n".join(lines if batch is None else [*lines, "", "[runners]", f"batch = {batch}"])
 
 
 def _print(report: Report, prices: dict[str, str]) -> None:
-    """A table on a terminal, else a line each."""
+    """Print a table on a terminal, otherwise a line per score."""
     console = Console()
     rows = [_row(score, prices) for score in report.scores]
     if console.is_terminal and rows:
-        table = Table("Service", "Device", "Model", "Speed", "At once", "Price", box=None, pad_edge=False)
+        table = Table("Service", "Device", "Model", "Speed", "Concurrency", "Price", box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row)
         console.print(table)
     else:
         for name, device, model, speed, number, price in rows:
-            typer.echo(f"{name} on {device}, model {model}: {speed}, {number} at once, {price}")
+            typer.echo(f"{name} on {device}, model {model}: {speed}, concurrency {number}, {price}")
     for skipped in report.skipped:
-        where = f" on {skipped.device}" if skipped.device is not None else ""
-        typer.echo(f"{skipped.service}{where} was not measured: {skipped.reason}")
+        device = f" on {skipped.device}" if skipped.device is not None else ""
+        typer.echo(f"{skipped.service}{device} was not measured: {skipped.reason}")
 
 
 def _row(score: Score, prices: dict[str, str]) -> tuple[Any, ...]:

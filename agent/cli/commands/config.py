@@ -1,4 +1,4 @@
-"""`aitbc-agent config`: what the settings are, where they come from, and what is wrong with them."""
+"""`aitbc-agent config`: check the settings, and show their values and origins."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
-from agent.settings import Fault, Origin, Reading, Settings, SettingsRefused
+from agent.settings import InvalidSettings, Origin, Reading, SettingError, Settings
 from agent.settings.description import Setting, describe, written
 
-app = typer.Typer(help="Settings: what they are, and what is wrong with them.", no_args_is_help=True)
+app = typer.Typer(help="Check and show settings.", no_args_is_help=True)
 
 MASK = "***"
 _DEFAULT = Origin("default")
@@ -28,60 +28,59 @@ def check(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Whether the settings can be used, file and environment together; every fault at once. Exit code 1 if there is one."""
+    """Check the settings in the file and in the environment, and report all errors. Exit code 1: invalid."""
     try:
         reading = reading_from(data_dir, file)
-    except SettingsRefused as refused:
-        _tell(refused, as_json)
+    except InvalidSettings as error:
+        _print_errors(error, as_json)
         raise typer.Exit(1) from None
     if as_json:
-        print_json({"valid": True, "file": _file(reading), "faults": []})
+        print_json({"valid": True, "file": _file(reading), "errors": []})
         return
-    where = (
-        f"{reading.file} is right"
-        if reading.file.is_file()
-        else f"There is no {reading.file}: all is as it should be"
-    )
-    count = len(reading.origins)
-    typer.echo(
-        f"{where}; {count} setting{'' if count == 1 else 's'} given (`aitbc-agent config show --changed`)."
-    )
+    count = _count(len(reading.origins), "setting")
+    if reading.file.is_file():
+        typer.echo(f"{reading.file} is valid ({count}).")
+    else:
+        typer.echo(f"There is no {reading.file}. The other settings are valid ({count}).")
 
 
 def _file(reading: Reading) -> str | None:
     return str(reading.file) if reading.file.is_file() else None
 
 
-def _tell(refused: SettingsRefused, as_json: bool) -> None:
+def _print_errors(invalid: InvalidSettings, as_json: bool) -> None:
     if as_json:
-        print_json({"valid": False, "faults": [_fault(fault) for fault in refused.faults]})
+        print_json({"valid": False, "errors": [_as_json(error) for error in invalid.errors]})
         return
-    for fault in refused.faults:
-        subject = "" if fault.key == fault.origin.place else fault.subject
-        typer.echo(f"{fault.origin}: {subject}{fault.message}")
-        if fault.suggestion:
-            typer.echo(f"  {fault.suggestion}")
-    count = len(refused.faults)
-    typer.echo(f"{count} fault{'s' if count > 1 else ''}.")
+    for error in invalid.errors:
+        subject = "" if error.key == error.origin.location else error.subject
+        typer.echo(f"{error.origin}: {subject}{error.message}")
+        if error.suggestion:
+            typer.echo(f"  {error.suggestion}")
+    typer.echo(f"{_count(len(invalid.errors), 'error')}.")
 
 
-def _fault(fault: Fault) -> dict[str, Any]:
+def _as_json(error: SettingError) -> dict[str, Any]:
     return {
-        "key": fault.key,
-        "message": fault.message,
-        "suggestion": fault.suggestion,
-        **asdict(fault.origin),
+        "key": error.key,
+        "message": error.message,
+        "suggestion": error.suggestion,
+        **asdict(error.origin),
     }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @app.command("show")
 def show(
     data_dir: DataDir = None,
     config: ConfigFile = None,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what is not left at its default.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Show only settings with an origin.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Every setting with its value, after file, environment and flags, and where it comes from."""
+    """Show every setting with its value and the file, variable or flag that set it."""
     reading = reading_from(data_dir, config)
     rows = [
         (setting, value, reading.origins.get(setting.key, _DEFAULT))
@@ -92,6 +91,8 @@ def show(
         plain = [_row(reading, setting, origin) for setting, _, origin in rows]
         print_json({"file": _file(reading), "settings": plain})
         return
+    if not rows:
+        typer.echo("All settings have their default values.", err=True)
     for setting, value, origin in rows:
         shown = "(not set)" if value is None else written(_masked(setting, value))
         typer.echo(f"{setting.key} = {shown}" + ("" if origin.source == "default" else f"    # {origin}"))
@@ -106,7 +107,7 @@ def _at(settings: Settings, key: str) -> Any:
 
 
 def _row(reading: Reading, setting: Setting, origin: Origin) -> dict[str, Any]:
-    """A setting for programs; sizes are bytes, durations seconds."""
+    """Return a setting for JSON. Sizes are in bytes, durations in seconds."""
     plain = reduce(
         lambda values, name: values[name], setting.key.split("."), reading.settings.model_dump(mode="json")
     )
@@ -119,7 +120,7 @@ def _row(reading: Reading, setting: Setting, origin: Origin) -> dict[str, Any]:
 
 
 def _masked(setting: Setting, value: Any) -> Any:
-    """A secret setting without what is secret of it: of a URL the password and the query, else all."""
+    """Mask a secret setting: the password and the query of a URL, the whole value otherwise."""
     if not setting.secret or value is None:
         return value
     parts = urlsplit(str(value))

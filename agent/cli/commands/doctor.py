@@ -1,4 +1,4 @@
-"""`aitbc-agent doctor`: what keeps this machine from working, and what to do."""
+"""`aitbc-agent doctor`: diagnose problems of this machine and show their remedies."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from agent.miner.doctor.diagnostics import Diagnostic, found
 from agent.settings import Settings
 
 MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}
-"""From the worst to the best, which is the order in which they are shown."""
+"""In the order of the output, the worst first."""
 
 
 def doctor(
     data_dir: DataDir = None,
     config: ConfigFile = None,
     coordinator: Annotated[
-        str | None, typer.Option("--coordinator", help="Look also at this coordinator, before joining it.")
+        str | None, typer.Option("--coordinator", help="Also check this coordinator, before joining it.")
     ] = None,
     enroll: Annotated[
-        str | None, typer.Option("--enroll", help="Try this enrolment token there; it is not spent.")
+        str | None, typer.Option("--enroll", help="Check this enrolment token there; it stays valid.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for faults, and say what to do. Ends with exit code 1 if something would stop work."""
+    """Diagnose problems and show remedies. Exit code 1: a problem prevents work."""
     try:
         settings = settings_from(
             data_dir, config, miner={"coordinator": coordinator, "enrolment_token": enroll}
@@ -51,7 +51,7 @@ def doctor(
 
 
 async def _examine(settings: Settings) -> list[Diagnostic]:
-    from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start sooner without it
+    from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start faster without it
 
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     return await examine(settings)
@@ -60,7 +60,7 @@ async def _examine(settings: Settings) -> list[Diagnostic]:
 def _print(diagnostics: list[Diagnostic]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column()
-    table.add_column(overflow="fold")  # a path in a command that is cut short is of no use
+    table.add_column(overflow="fold")  # a truncated path in a command would be useless
     ranks = list(MARKS)
     for diagnostic in sorted(diagnostics, key=lambda diagnostic: ranks.index(diagnostic.severity)):
         text = escape(diagnostic.message)
@@ -75,11 +75,11 @@ def _print(diagnostics: list[Diagnostic]) -> None:
 def _summary(diagnostics: list[Diagnostic]) -> str:
     counted = Counter(diagnostic.severity for diagnostic in diagnostics)
     if not counted["fault"] and not counted["warning"]:
-        return "Nothing is wrong."
+        return "No problems found."
     words = [
         f"{counted[severity]} {severity}{'s' if counted[severity] > 1 else ''}"
         for severity in ("fault", "warning")
         if counted[severity]
     ]
-    end = "Work would stop." if counted["fault"] else "None of them stops work."
+    end = "Faults prevent this machine from working." if counted["fault"] else "Warnings do not prevent work."
     return f"{' and '.join(words)}. {end}"

@@ -1,4 +1,4 @@
-"""`aitbc-agent earnings`: what this machine has earned, and how it stands with its clients."""
+"""`aitbc-agent earnings`: this miner's earnings, reputation and latest payments."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from aitbc import AITBCClient
 
 
 def earnings(
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many of the latest payments.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Number of payments to show.")] = 20,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the running agent's miner has earned: in all, and its latest payments."""
+    """Show the total earnings, the reputation and the latest payments of the running agent's miner."""
     agent = agent_file.read(settings_from(data_dir))
     if agent.miner_id is None or agent.miner_key is None:
-        raise ConfigurationError("This agent runs no miner whose key it has, so nothing is earned here.")
+        raise ConfigurationError("This agent has no earnings: it runs no miner with a key of its own.")
     with AITBCClient(agent.miner_key, agent.url) as client:
         shown = {
             **client.miners.stats(agent.miner_id).to_dict(),
@@ -39,7 +39,7 @@ def _print(shown: dict[str, Any]) -> None:
     console.print(f"[bold]{shown['total_earned']}[/] earned since {shown['active_since']}")
     console.print(
         f"  reputation {shown['reputation']:.2f} of 5, {shown['total_jobs']} jobs, "
-        f"{shown['success_rate']:.1%} of them well, {shown['average_completion_time']:.1f} s on average"
+        f"{100 * shown['success_rate']:.3g} % successful, {shown['average_completion_time']:.1f} s on average"
     )
     if not shown["payments"]:
         return

@@ -1,4 +1,4 @@
-"""`aitbc-agent enroll`: a token with which other miners may join."""
+"""`aitbc-agent enroll`: create enrolment tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from agent.cli.options import AsJson, DataDir, print_json, settings_from
 
 def enroll(
     data_dir: DataDir = None,
-    uses: Annotated[int, typer.Option(min=1, help="How many miners may join with it.")] = 1,
-    hours: Annotated[float, typer.Option(min=0.01, help="How long it is valid.")] = 24,
+    uses: Annotated[int, typer.Option(min=1, help="Number of miners that may join with the token.")] = 1,
+    hours: Annotated[float, typer.Option(min=0.01, help="Validity in hours.")] = 24,
     as_json: AsJson = False,
 ) -> None:
-    """Make an enrolment token for other miners."""
+    """Create an enrolment token, with which miners on other machines join this coordinator."""
     settings = settings_from(data_dir)
     answer = local_api.call(
         settings, "POST", "admin/enrolments", {"uses": uses, "valid_seconds": hours * 3600}
@@ -26,5 +26,5 @@ def enroll(
         return
     url = agent_file.read(settings).url
     typer.echo(answer["enrolment_token"])
-    typer.echo(f"Valid until {answer['expires_at']}. On the other machine:", err=True)
+    typer.echo(f"Valid until {answer['expires_at']}. On the other machine, run:", err=True)
     typer.echo(f"  aitbc-agent start --coordinator {url} --enroll {answer['enrolment_token']}", err=True)

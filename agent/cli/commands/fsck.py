@@ -1,4 +1,4 @@
-"""`aitbc-agent fsck`: whether the coordinator's log, receipts and ledger agree with each other."""
+"""`aitbc-agent fsck`: check that the coordinator's log, receipts and ledger are consistent."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def fsck(
     log_key: Annotated[
         str | None,
         typer.Option(
-            help="The log's public key, for a copy without log.key.", show_default="this agent's own"
+            help="Public key of the log, for a copy without log.key.", show_default="this agent's own"
         ),
     ] = None,
     checkpoint: Annotated[
-        list[Path] | None, typer.Option(help="A checkpoint that somebody else kept; may be repeated.")
+        list[Path] | None, typer.Option(help="A checkpoint that a third party has stored; repeatable.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Derive the log anew from the database, and examine the ledger. Only reads. Ends with exit code 3 if something is wrong."""
+    """Rebuild the log from the database, check it and the ledger. Changes nothing. Exit code 3: there are problems."""
     settings = settings_from(data_dir, config)
     key = log_key or own_log_key(settings)
-    remembered = {str(path): open_checkpoint(path.read_bytes(), key) for path in checkpoint or ()}
+    checkpoints = {str(path): open_checkpoint(path.read_bytes(), key) for path in checkpoint or ()}
     # Read before the database: a running agent publishes a checkpoint only after it has stored it.
     published, fault = _published(settings.data_dir / "coordinator" / PUBLISHED, key)
     if published is not None:
-        remembered[PUBLISHED] = published
+        checkpoints[PUBLISHED] = published
     with snapshot(settings.database, settings.data_dir) as connection:
         require_newest(connection)
-        result = examine(connection, key, remembered)
+        result = examine(connection, key, checkpoints)
     if fault is not None:
         result.find("checkpoint", PUBLISHED, fault)
     if as_json:
@@ -66,7 +66,7 @@ def _print(result: Examination) -> None:
     for problem in result.problems:
         typer.echo(f"{problem.kind:<12} {problem.where}: {problem.message}")
     typer.echo(
-        f"{result.leaves} leaves ({result.waiting} more wait for their number), {result.receipts} receipts, {result.settlements} "
+        f"{result.leaves} leaves ({result.waiting} more without a number yet), {result.receipts} receipts, {result.settlements} "
         f"settlements, {result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
     )
     typer.echo("ok" if not result.problems else f"{len(result.problems)} problems")

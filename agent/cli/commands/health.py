@@ -1,4 +1,4 @@
-"""`aitbc-agent health`: whether the running agent works, for health checks of containers and services."""
+"""`aitbc-agent health`: the health check of containers and services."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from agent.miner.control import ask
 
 
 def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Say whether the running agent works. Ends with exit code 1 if it does not, or is not ready yet.
+    """Check the health of the running agent. Exit code 1: it is unhealthy or not ready yet.
 
-    A miner that is paused or waits for its coordinator to come back works, and so does a coordinator whose disk is nearly
-    full: a restart would change nothing.
+    A miner that is paused or cannot reach its coordinator is healthy, and so is a coordinator whose disk is nearly full:
+    a restart would not help.
     """
     settings = settings_from(data_dir, config)
     agent = agent_file.read(settings)
     parts: dict[str, str] = {}
-    works = True
+    healthy = True
     if agent.admin_key is not None:
         answer = local_api.call(settings, "GET", "health")
         parts["coordinator"] = answer["status"]
-        works = all(state == "healthy" for part, state in answer["services"].items() if part != "storage")
+        healthy = all(state == "healthy" for part, state in answer["services"].items() if part != "storage")
     if agent.miner_id is not None:
         miner = asyncio.run(ask(settings.data_dir, "status"))
         parts["miner"] = "stopping" if miner["stopping"] else f"ok, {miner['connection']}"
@@ -32,5 +32,5 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
         print_json(parts)
     else:
         typer.echo("; ".join(f"{part}: {state}" for part, state in parts.items()))
-    if not works:
+    if not healthy:
         raise typer.Exit(1)

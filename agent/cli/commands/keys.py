@@ -1,4 +1,4 @@
-"""`aitbc-agent keys`: API keys of clients, miners' owners and administrators."""
+"""`aitbc-agent keys`: manage the API keys of clients, miners' owners and administrators."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.table import Table
 
 from agent.cli import local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 
-app = typer.Typer(help="API keys.", no_args_is_help=True)
+app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """All keys, without their secrets."""
+    """List all keys, without their secrets."""
     keys = local_api.call(settings_from(data_dir), "GET", "admin/keys")["keys"]
     if as_json:
         print_json(keys)
@@ -33,16 +33,16 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="What the key is for, in your words.")],
-    role: Annotated[Role, typer.Option(help="What it allows.")] = Role.CLIENT,
+    name: Annotated[str, typer.Argument(help="A name for the key, such as its purpose.")],
+    role: Annotated[Role, typer.Option(help="What the key permits.")] = Role.CLIENT,
     account: Annotated[
-        str | None, typer.Option(help="Account of a client's key; a new one by default.")
+        str | None, typer.Option(help="Account of a client's key; by default a new one.")
     ] = None,
     miner: Annotated[str | None, typer.Option(help="Miner of an owner's key.")] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key. Its secret is shown this once. A new account has no money until `accounts credit` gives it some."""
+    """Create a key. Its secret is shown only once. A new account has no money until `accounts credit` adds some."""
     settings = settings_from(data_dir)
     if role is Role.CLIENT and account is None:
         account = local_api.call(settings, "POST", "admin/accounts", {"name": name})["account_id"]
@@ -52,16 +52,16 @@ def create(
         print_json(answer)
         return
     typer.echo(answer["key"])
-    typer.echo(f"{answer['key_id']} was made; keep the key, it is not shown again.", err=True)
+    typer.echo(f"Created {answer['key_id']}. Save the key now; it is not shown again.", err=True)
 
 
 @app.command("revoke")
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")],
+    key_id: Annotated[str, typer.Argument(help="The key's id, from `keys list`.")],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key useless from now on."""
+    """Revoke a key with immediate effect."""
     local_api.call(settings_from(data_dir), "DELETE", f"admin/keys/{key_id}")
     if as_json:
         print_json({"key_id": key_id, "revoked": True})

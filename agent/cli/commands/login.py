@@ -1,4 +1,4 @@
-"""`aitbc-agent login`: a link that logs a browser in to the dashboard."""
+"""`aitbc-agent login`: create a link that signs a browser in to the dashboard."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from aitbc import AITBCClient
 
 
 def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Make a link to the dashboard that logs in: once, within minutes, as client, owner and administrator."""
+    """Create a link that signs in to the dashboard once, within minutes, as client, owner and administrator."""
     settings = settings_from(data_dir)
     agent = agent_file.read(settings)
     if agent.admin_key is None:
         raise ConfigurationError(
-            f"This agent has joined {agent.url}, whose operator makes login links. Open {agent.url}{DASHBOARD} and sign in with "
-            f"the owner's key: it is `miner_key` in {settings.agent_file}."
+            f"This agent has joined {agent.url}, and only that coordinator creates login links. Open {agent.url}{DASHBOARD} and "
+            f"sign in with the owner's key, `miner_key` in {settings.agent_file}."
         )
     if not settings.coordinator.dashboard:
-        raise ConfigurationError("The dashboard is switched off: set coordinator.dashboard to true.")
-    wanted = {"admin": True, "account_id": _account(agent), "miner_id": agent.miner_id}
-    body = {name: value for name, value in wanted.items() if value is not None}
+        raise ConfigurationError("The dashboard is disabled. Set coordinator.dashboard to true.")
+    roles = {"admin": True, "account_id": _account(agent), "miner_id": agent.miner_id}
+    body = {name: value for name, value in roles.items() if value is not None}
     answer = local_api.call(settings, "POST", "admin/logins", body)
     url = f"{agent.url}{answer['path']}"
     if as_json:
         print_json({"url": url, "expires_at": answer["expires_at"]})
         return
     typer.echo(url)
-    typer.echo(f"Good once, until {answer['expires_at']}.", err=True)
+    typer.echo(f"Valid once, until {answer['expires_at']}.", err=True)
 
 
 def _account(agent: agent_file.AgentFile) -> str | None:
-    """The account of the agent's own client."""
+    """Return the account of the agent's own client."""
     if agent.client_key is None:
         return None
     with AITBCClient(agent.client_key, agent.url) as client:

@@ -1,4 +1,4 @@
-"""`aitbc-agent miners`: who works for this coordinator, and who may not."""
+"""`aitbc-agent miners`: list, exclude and include the miners of this coordinator."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.table import Table
 from agent.cli import local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 
-app = typer.Typer(help="The miners of this coordinator.", no_args_is_help=True)
+app = typer.Typer(help="Manage the miners of this coordinator.", no_args_is_help=True)
 
-MinerId = Annotated[str, typer.Argument(help="The miner's id, as `miners list` shows it.")]
+MinerId = Annotated[str, typer.Argument(help="The miner's id, from `miners list`.")]
 
 
 @app.command("list")
 def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """All miners, those seen last first, with those that are excluded and why."""
+    """List all miners, most recently seen first, and why any of them is excluded."""
     miners = local_api.call(settings_from(data_dir), "GET", "admin/overview")["miners"]
     if as_json:
         print_json(miners)
@@ -43,26 +43,26 @@ def _state(miner: dict[str, Any]) -> tuple[str, str]:
 @app.command("exclude")
 def exclude(
     miner_id: MinerId,
-    reason: Annotated[str, typer.Option(help="Why; the miner's owner is told.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason; the miner's owner can see it.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a miner's session at once, give its running jobs to others, and refuse it from now on."""
+    """End a miner's session, return its running jobs to the queue, and refuse it until `include`."""
     path = f"admin/miners/{quote(miner_id, safe='')}/exclude"
     answer = local_api.call(settings_from(data_dir), "POST", path, {"reason": reason})
     if as_json:
         print_json(answer)
         return
     jobs = answer["requeued_jobs"]
-    typer.echo(f"{miner_id} is excluded; {jobs} running job{'s' * (jobs != 1)} went back into the queue.")
+    typer.echo(f"{miner_id} is excluded. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")
 
 
 @app.command("include")
 def include(miner_id: MinerId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Let an excluded miner take part again; its agent joins by itself within five minutes."""
+    """Readmit an excluded miner. Its agent joins again within five minutes."""
     path = f"admin/miners/{quote(miner_id, safe='')}/include"
     answer = local_api.call(settings_from(data_dir), "POST", path)
     if as_json:
         print_json(answer)
         return
-    typer.echo(f"{miner_id} may take part again.")
+    typer.echo(f"{miner_id} is included again.")

@@ -1,4 +1,4 @@
-"""`aitbc-agent models`: what this machine can run, and what of it lies on its disk."""
+"""`aitbc-agent models`: list, download, add and remove models."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from agent.miner.models.store import ModelStore
 from agent.miner.status.inventory import Inventory, ListedModel, loaded_models
 from agent.settings import Settings
 
-app = typer.Typer(help="Models.", no_args_is_help=True)
+app = typer.Typer(help="Manage models.", no_args_is_help=True)
 
 
 _SHORT_DIGEST = 12
 
-Name = Annotated[str, typer.Argument(help="The model's name, as `models list` shows it.")]
+Name = Annotated[str, typer.Argument(help="The model's name, from `models list`.")]
 
 
 @app.command("list")
 def list_models(
     service: Annotated[str | None, typer.Option(help="Only the models of this service.")] = None,
-    on_disk: Annotated[bool, typer.Option("--on-disk", help="Only what is on this machine.")] = False,
+    on_disk: Annotated[bool, typer.Option("--on-disk", help="Only models on this machine.")] = False,
     data_dir: DataDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """The models that jobs may name, and which of them are here."""
+    """List the models that jobs may use, and show which of them are on this machine."""
     settings = settings_from(data_dir, config)
     store, model_directory = _open(settings)
     models = [
@@ -50,30 +50,30 @@ def list_models(
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("Model", no_wrap=True, min_width=max((len(model.name) for model in models), default=0))
-    table.add_column("Here", no_wrap=True, min_width=len("loaded"))
+    table.add_column("On disk", no_wrap=True, min_width=len("On disk"))
     for name in ("Size", "VRAM"):
         table.add_column(name, no_wrap=True, min_width=len("256.0 MiB"), justify="right")
     table.add_column("Weights", no_wrap=True, min_width=_SHORT_DIGEST)
-    for name in ("Service", "Licence", "Last used"):  # a narrow terminal takes its room from these
+    for name in ("Service", "Licence", "Last used"):  # shortened on a narrow terminal
         table.add_column(name, overflow="ellipsis", no_wrap=True)
     for model in models:
         used = (model.last_used or "")[: len("2026-01-31")] if model.on_disk else ""
         service = model.service if model.kind == "model" else f"{model.service} ({model.kind})"
         licence = model.licence.removeprefix("LicenseRef-")
         digest = (model.digest or "")[:_SHORT_DIGEST]
-        sizes = (_size(model), _for_people(model.vram))
+        sizes = (_size(model), _as_text(model.vram))
         table.add_row(model.name, _state(model), *sizes, digest, service, licence, used)
     Console().print(table)
 
 
 @app.command("pull")
 def pull(
-    names: Annotated[list[str], typer.Argument(help="Names of models, as `models list` shows them.")],
+    names: Annotated[list[str], typer.Argument(help="Names of models, from `models list`.")],
     data_dir: DataDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch models. What Ctrl-C or a fault interrupts goes on with the next pull where it ended."""
+    """Download models. The next pull resumes an interrupted download."""
     settings = settings_from(data_dir, config)
     store, model_directory = _open(settings)
     fetched = fetch_all(settings, store, model_directory, names)
@@ -81,35 +81,39 @@ def pull(
         print_json(fetched)
         return
     for model in fetched:
-        what = "was fetched into" if model["fetched"] else "was there already, in"
-        typer.echo(f"{model['name']} {what} {model['path']} ({_for_people(model['size'])}).")
+        action = "was downloaded to" if model["fetched"] else "is already in"
+        typer.echo(f"{model['name']} {action} {model['path']} ({_as_text(model['size'])}).")
 
 
 @app.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="How jobs shall name it.")],
-    service: Annotated[str, typer.Option(help="The service that it belongs to, e.g. llm_inference.")],
+    name: Annotated[str, typer.Argument(help="Name for jobs to use.")],
+    service: Annotated[str, typer.Option(help="The model's service, e.g. llm_inference.")],
     repository: Annotated[str | None, typer.Option(help="Hugging Face repository, e.g. owner/name.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of the repository.")] = None,
     pattern: Annotated[
-        list[str] | None, typer.Option(help="Files of the repository to take, e.g. '*.gguf'; repeatable.")
+        list[str] | None, typer.Option(help="Files of the repository to download, e.g. '*.gguf'; repeatable.")
     ] = None,
-    path: Annotated[str | None, typer.Option(help="Directory of this machine where it lies.")] = None,
+    path: Annotated[
+        str | None, typer.Option(help="Directory of this machine that contains the model.")
+    ] = None,
     url: Annotated[
-        list[str] | None, typer.Option(help="Address of a file; repeatable, each with --sha256.")
+        list[str] | None, typer.Option(help="URL of a file; repeatable, each with --sha256.")
     ] = None,
     sha256: Annotated[list[str] | None, typer.Option(help="Hex SHA-256 of the file at --url.")] = None,
     file: Annotated[
-        list[str] | None, typer.Option(help="Name of the file of --url; by default that of its address.")
+        list[str] | None, typer.Option(help="File name for --url; by default the one in the URL.")
     ] = None,
     engine: Annotated[
-        list[str] | None, typer.Option(help="Program that runs it; by default those of the service.")
+        list[str] | None, typer.Option(help="Engine that runs it; by default those of the service.")
     ] = None,
-    vram: Annotated[str, typer.Option(help="GPU memory that it needs, e.g. 6Gi.")] = "0",
-    memory: Annotated[str, typer.Option(help="Memory that it needs without a GPU.")] = "0",
+    vram: Annotated[str, typer.Option(help="GPU memory that the model needs, e.g. 6Gi.")] = "0",
+    memory: Annotated[str, typer.Option(help="Memory that the model needs without a GPU.")] = "0",
     licence: Annotated[str, typer.Option(help="SPDX identifier of its licence.")] = "unknown",
-    description: Annotated[str, typer.Option(help="One line for lists.")] = "",
-    adapter: Annotated[bool, typer.Option("--adapter", help="It changes another model (LoRA).")] = False,
+    description: Annotated[str, typer.Option(help="One-line description.")] = "",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="The model is an adapter for another model (LoRA).")
+    ] = False,
     option: Annotated[
         list[str] | None, typer.Option(help="Setting for its runner, NAME=JSON; repeatable.")
     ] = None,
@@ -117,7 +121,7 @@ def add(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a model of your own to DATA_DIR/models.toml. It takes the place of a shipped one of the same name."""
+    """Add a model of your own to DATA_DIR/models.toml. It replaces a shipped one of the same name."""
     settings = settings_from(data_dir, config)
     entry: dict[str, Any] = {
         "name": name,
@@ -142,22 +146,22 @@ def add(
         print_json(written)
     else:
         typer.echo(
-            f"{name} was added to {owners_catalogue_file(settings.data_dir)}. A running agent knows it after a restart."
+            f"{name} was added to {owners_catalogue_file(settings.data_dir)}. Restart a running agent to use it."
         )
 
 
 @app.command("remove")
 def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Remove a model from the disk, whoever put it there. It stays in the catalogue."""
+    """Delete a model from the disk, even if another program put it there. It stays in the catalogue."""
     settings = settings_from(data_dir, config)
     store, model_directory = _open(settings)
     entry = store.catalogue.get(name)
     if entry is None:
-        raise AgentError(f"There is no model {name!r}; `aitbc-agent models list` shows all.")
+        raise AgentError(f"There is no model {name!r}. `aitbc-agent models list` shows all models.")
     if entry.path is not None:
         raise AgentError(
-            f"{name} lies in {entry.path}, which is no directory of this program: remove it by hand, and its entry from "
-            f"{owners_catalogue_file(settings.data_dir)}."
+            f"{name} is in {entry.path}, which the agent does not manage. Delete that directory yourself, and remove the entry "
+            f"from {owners_catalogue_file(settings.data_dir)}."
         )
     if not store.has(name) and not model_directory.partial(name).exists():
         raise AgentError(f"{name} is not on this machine.")
@@ -165,12 +169,12 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
         one for one in model_directory.stored() if one.name in (name, model_directory.partial(name).name)
     ]
     if name in _loaded(settings) or not all(model_directory.remove(one.name) for one in stored):
-        raise AgentError(f"{name} is being used; wait until it is idle, or stop the agent.")
+        raise AgentError(f"{name} is in use. Wait until it is idle, or stop the agent.")
     freed = sum(one.size for one in stored)
     if as_json:
         print_json({"name": name, "removed": True, "freed": freed})
         return
-    typer.echo(f"{name} was removed ({_for_people(freed)}).")
+    typer.echo(f"{name} was removed ({_as_text(freed)}).")
     if name in load_owners_catalogue(settings.data_dir):
         typer.echo(f"Its entry stays in {owners_catalogue_file(settings.data_dir)}.")
 
@@ -182,7 +186,7 @@ def _open(settings: Settings) -> tuple[ModelStore, ModelDirectory]:
 
 
 def _loaded(settings: Settings) -> set[str]:
-    """The models in the memory of this data directory's agent; none if it does not run."""
+    """Return the models in the memory of this data directory's agent; none if it is not running."""
     try:
         return loaded_models(asyncio.run(ask(settings.data_dir, "status"))["children"])
     except ControlUnavailable:
@@ -193,15 +197,15 @@ def _state(model: ListedModel) -> str:
     if model.on_disk:
         return "in use" if model.in_use else "loaded" if model.loaded else "yes"
     if model.arrived:
-        return "on its way" if model.in_use else "in part"
-    return "no" if model.fetchable else "no, not to be fetched"
+        return "downloading" if model.in_use else "partial"
+    return "no" if model.fetchable else "no (no source)"
 
 
 def _size(model: ListedModel) -> str:
     if model.size is not None:
-        return _for_people(model.size)
-    return _for_people(model.size_to_fetch) if model.size_to_fetch is not None else "?"
+        return _as_text(model.size)
+    return _as_text(model.size_to_fetch) if model.size_to_fetch is not None else "?"
 
 
-def _for_people(size: int) -> str:
+def _as_text(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.1f} MiB"

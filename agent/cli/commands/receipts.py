@@ -1,4 +1,4 @@
-"""`aitbc-agent receipts`: verification without a coordinator, as the SDK does it."""
+"""`aitbc-agent receipts`: verify receipts offline, as the SDK does."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 from aitbc.cli.commands import receipts as sdk
 
-app = typer.Typer(help="Receipts.", no_args_is_help=True)
+app = typer.Typer(help="Verify receipts.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Receipts."""
+    """Verify receipts."""
 
 
 @app.command("verify")
 def verify(
     file: Annotated[Path, typer.Argument(help="A receipt or an exported bundle.")],
     log_key: Annotated[
-        str | None, typer.Option(help="The coordinator's public log key.", show_default="this agent's own")
+        str | None, typer.Option(help="Public key of the coordinator's log.", show_default="this agent's own")
     ] = None,
     policy: Annotated[
         Path | None,
-        typer.Option(help="Logs, witnesses and how many must have cosigned, instead of a log key."),
+        typer.Option(help="Policy file with logs, witnesses and a quorum, instead of a log key."),
     ] = None,
     artifact: Annotated[
-        list[Path] | None, typer.Option(help="Also check this output file; may be repeated.")
+        list[Path] | None, typer.Option(help="Also check this output file; repeatable.")
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -43,8 +43,10 @@ def verify(
 
 
 def own_log_key(settings: Settings) -> str:
-    """The public key of this agent's own log. Raises `ConfigurationError` where there is none."""
+    """Return the public key of this agent's own log. Raises `ConfigurationError` if it has none."""
     path = settings.data_dir / "coordinator" / "log.key"
     if not path.exists():
-        raise ConfigurationError("This agent has no log; give the coordinator's public key with --log-key.")
+        raise ConfigurationError(
+            "This agent has no log. Give the public key of the coordinator's log with --log-key."
+        )
     return load_signer(path, settings.coordinator.origin).vkey

@@ -1,4 +1,4 @@
-"""`aitbc-agent start` and `aitbc-agent coordinator`: compose the parts, run until told to stop."""
+"""`aitbc-agent start` and `aitbc-agent coordinator`: compose the parts and run them until a signal stops them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
 START_SECONDS: Final = 30.0
 ENROLMENT_SECONDS: Final = 600.0
 PATIENCE_SECONDS: Final = 20.0
-"""How long a supervisor waits for the coordinator to be reached. Then the start counts as over, since a machine must boot while the
-network's other end is away."""
+"""How long readiness is delayed until the coordinator responds. After that the service counts as started, since a machine must boot
+even while its coordinator is unreachable."""
 STOP_MARGIN_SECONDS: Final = 60.0
-"""How long an end may take beside the drain: cancelling, sending results, closing."""
+"""How long a stop may take in addition to the drain: to cancel runs, send results and close."""
 GARBAGE_THRESHOLD: Final = 50_000
-"""Objects that may be part of a cycle, made and not freed, before they are looked through."""
+"""Number of objects allocated and not freed that triggers a garbage collection of the youngest generation."""
 
 log = structlog.get_logger()
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[
-    int | None, typer.Option("--port", help="Port to listen on; 0 picks one.", show_default="8420")
+    int | None, typer.Option("--port", help="Port to listen on; 0 picks a free one.", show_default="8420")
 ]
 
 
@@ -66,36 +66,40 @@ def start(
     enroll: Annotated[
         str | None, typer.Option("--enroll", help="Enrolment token, needed the first time.")
     ] = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Lines instead of the live panel on a terminal.")
-    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of the live panel.")] = False,
 ) -> None:
-    """Run a worker; without --coordinator also the coordinator that it works for."""
+    """Run a miner and, without --coordinator, a coordinator for it."""
     settings = settings_from(
         data_dir,
         config,
         coordinator={"host": host, "port": port},
         miner={"coordinator": coordinator, "enrolment_token": enroll},
     )
-    shows = live.wanted(plain=plain)
-    pane = live.LogPane() if shows and sys.stderr.isatty() else None
+    with_panel = live.can_show(plain=plain)
+    pane = live.LogPane() if with_panel and sys.stderr.isatty() else None
     logs.configure(settings.log, pane)
-    faulthandler.enable()  # a watchdog's SIGABRT shows where each thread is
+    faulthandler.enable()  # a watchdog's SIGABRT prints the stack of each thread
     with agent_file.exclusive(settings):
-        uvloop.run(_start(settings, pane or live.LogPane() if shows else None))
-    if shows:  # the panel leaves nothing on the screen
+        _run(_start(settings, pane or live.LogPane() if with_panel else None))
+    if with_panel:  # the panel leaves nothing on the screen
         typer.echo("The agent has stopped.")
 
 
 def coordinator(
     data_dir: DataDir = None, config: ConfigFile = None, host: Host = None, port: Port = None
 ) -> None:
-    """Run only the coordinator; miners join it over the network."""
+    """Run a coordinator without a miner; miners join it over the network."""
     settings = settings_from(data_dir, config, coordinator={"host": host, "port": port})
     logs.configure(settings.log)
     faulthandler.enable()
     with agent_file.exclusive(settings):
-        uvloop.run(_coordinate(settings))
+        _run(_coordinate(settings))
+
+
+def _run(agent: Coroutine[None, None, None]) -> None:
+    """Run the agent. Ctrl-C before it handles signals is a normal stop too, not an error that `make start` would report."""
+    with suppress(KeyboardInterrupt):
+        uvloop.run(agent)
 
 
 async def _start(settings: Settings, pane: live.LogPane | None) -> None:
@@ -122,7 +126,7 @@ async def _coordinate(settings: Settings) -> None:
         watchdog.ready(await describe())
         async with watchdog.running():
             if sys.stdout.isatty():
-                await activity.keep_saying(describe, stopped)
+                await activity.print_changes(describe, stopped)
             await stopped.wait()
         watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
         agent_file.remove(settings)
@@ -135,8 +139,8 @@ async def _mine(
     local: tuple[Context, LocalKeys] | None,
     pane: live.LogPane | None,
 ) -> None:
-    """Run miners, one after the other: a new one when the machine has changed, until told to stop."""
-    from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts sooner without it
+    """Run a miner until a signal stops it. When the machine's hardware has changed, replace it by a new one."""
+    from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts faster without it
 
     liveness = local[0].liveness if local else Liveness()
     daemon = Daemon(settings, url, token, liveness=liveness)
@@ -176,7 +180,7 @@ async def _mine(
 
 
 async def _start_miner(daemon: Daemon, watchdog: Watchdog) -> None:
-    """Start it; a supervisor is not kept waiting until a coordinator that is away has come back."""
+    """Start the miner. If the coordinator stays unreachable, report readiness to the supervisor anyway."""
     waiting = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, watchdog.ready, activity.JOINING)
     try:
         await daemon.start()
@@ -191,15 +195,15 @@ async def _announce(
     local: tuple[Context, LocalKeys] | None,
     panel: live.LivePanel | None,
 ) -> None:
-    """Say that the miner is ready, and where the dashboard is."""
+    """Announce that the miner is ready, and the URL of the dashboard."""
     _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key), quiet=panel is not None)
     if local is None:
         return
-    where = await _dashboard(url, *local, miner_id=daemon.miner_id)
+    dashboard = await _dashboard(url, *local, miner_id=daemon.miner_id)
     if panel is None:
-        typer.echo(where)
+        typer.echo(dashboard)
     else:
-        panel.say(where)
+        panel.announce(dashboard)
 
 
 def _content(
@@ -225,13 +229,13 @@ def _ready(settings: Settings, content: AgentFile, *, quiet: bool = False) -> No
 
 
 async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> str:
-    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal or a container's log."""
+    """Return a line with a login link to the dashboard, or with its plain URL if the line would remain in a log."""
     if not context.settings.dashboard:
-        return "Dashboard: switched off (coordinator.dashboard)"
+        return "Dashboard: disabled (coordinator.dashboard)"
     if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
-        return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)"
+        return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` creates a login link)"
     link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
-    return f"Dashboard: {url}{link['path']}"
+    return f"Dashboard: {url}{link.path}"
 
 
 def on_signals(callback: Callable[[], None]) -> None:
@@ -259,9 +263,9 @@ async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Context, Loca
 
 
 def _collect_rarely() -> None:
-    """Leave what lives as long as the process out of garbage collections, and make these less often.
+    """Exempt the objects that live as long as the process from garbage collection, and collect less often.
 
-    References free nearly everything here; the collections took a fifteenth of a busy coordinator's time.
+    Reference counts free nearly all objects; the collections took a fifteenth of a busy coordinator's time.
     """
     gc.collect()
     gc.freeze()
@@ -273,7 +277,7 @@ async def _started(server: Server, serving: asyncio.Task[None]) -> None:
         while not server.started:
             if serving.done():
                 serving.result()
-                raise ConfigurationError("The HTTP server did not start; its log says why.")
+                raise ConfigurationError("The HTTP server did not start. See its log.")
             await asyncio.sleep(0.005)
 
 

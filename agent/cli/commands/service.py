@@ -1,4 +1,4 @@
-"""`aitbc-agent service`: have systemd start the agent, keep it running, and say how it is."""
+"""`aitbc-agent service`: install, remove and inspect the agent as a systemd service."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from agent.cli.systemd.systemctl import SystemdUnavailable
 from agent.cli.systemd.unit_files import DATA_DIR, Role, ServiceFiles
 from agent.settings import load_settings
 
-app = typer.Typer(help="The agent as a service of systemd.", no_args_is_help=True)
+app = typer.Typer(help="Manage the agent as a systemd service.", no_args_is_help=True)
 
 START_SECONDS: Final = 330.0
-"""As long as the unit lets a start take, and some more."""
+"""Slightly longer than the unit's own limit for a start."""
 STOP_SECONDS: Final = 86_400.0
-"""A stop takes as long as the drain that the owner has set."""
+"""A stop takes as long as the owner's drain time."""
 SHOWN_ERRORS: Final = 5
 NOT_RUNNING: Final = 3
 NOT_INSTALLED: Final = 4
-"""As `systemctl status` answers."""
+"""The exit codes of `systemctl status`."""
 _WARNING: Final = 4
 _PROPERTIES: Final = (
     "LoadState", "ActiveState", "SubState", "UnitFileState", "StatusText", "MainPID", "NRestarts", "Result",
@@ -32,9 +32,13 @@ _PROPERTIES: Final = (
 )  # fmt: skip
 
 Which = Annotated[
-    Role, typer.Argument(help="`agent`: works here, `coordinator`: gives work to others.", show_default=True)
+    Role,
+    typer.Argument(
+        help="`agent` runs jobs on this machine; `coordinator` only assigns jobs to miners.",
+        show_default=True,
+    ),
 ]
-User = Annotated[bool, typer.Option("--user", help="A service of this user, with this user's data.")]
+User = Annotated[bool, typer.Option("--user", help="Use a service of this user, with this user's data.")]
 
 
 @app.command("install")
@@ -53,12 +57,12 @@ def install(
     port: Annotated[int | None, typer.Option("--port", help="Port that the coordinator listens on.")] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", help="Where the data is kept; the service then runs as its owner."),
+        typer.Option("--data-dir", help="Data directory; the service then runs as its owner."),
     ] = None,
     no_start: Annotated[bool, typer.Option("--no-start", help="Only write the files.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Install the service and start it, now and whenever the machine starts. Again: with what has changed."""
+    """Install or update the service, and start it now and at every boot."""
     manager = systemctl.find(user=user)
     systemctl.require_root(manager)
     files = ServiceFiles(manager, role)
@@ -76,8 +80,8 @@ def install(
         return
     for path, new in written.items():
         typer.echo(f"{'written' if new else 'unchanged':<10} {path}")
-    _say(state)
-    _advise(files, started=not no_start)
+    _print_state(state)
+    _print_next_steps(files, started=not no_start)
 
 
 def _settings(
@@ -88,9 +92,9 @@ def _settings(
     port: int | None,
     data_dir: Path | None,
 ) -> dict[str, str]:
-    """What was given, as variables of the environment. Raises `ConfigurationError` if a value does not fit."""
+    """Return the options as environment variables. Raises `ConfigurationError` if a value is not allowed."""
     if role is Role.COORDINATOR and (coordinator or enroll):
-        raise typer.BadParameter("A coordinator joins no other: leave out --coordinator and --enroll.")
+        raise typer.BadParameter("A coordinator cannot join another one. Omit --coordinator and --enroll.")
     given: dict[str, tuple[str, str, Any]] = {
         "AITBC_MINER__COORDINATOR": ("miner", "coordinator", coordinator),
         "AITBC_MINER__ENROLMENT_TOKEN": ("miner", "enrolment_token", enroll),
@@ -111,12 +115,12 @@ def _start(files: ServiceFiles, *, changed: bool) -> None:
         files.manager.call("restart" if changed else "start", files.unit, seconds=START_SECONDS)
     except SystemdUnavailable as error:
         errors = "".join(f"\n  {line}" for line in _errors(files))
-        raise SystemdUnavailable(f"{error}{errors}\nIt is tried again in growing pauses.") from None
+        raise SystemdUnavailable(f"{error}{errors}\nsystemd retries at growing intervals.") from None
 
 
 @app.command("uninstall")
 def uninstall(role: Which = Role.AGENT, user: User = False, as_json: AsJson = False) -> None:
-    """Stop the service and remove its files. Running jobs may end first. The data stays."""
+    """Stop the service and remove its files. Running jobs may finish first; the data is not deleted."""
     manager = systemctl.find(user=user)
     systemctl.require_root(manager)
     files = ServiceFiles(manager, role)
@@ -125,31 +129,31 @@ def uninstall(role: Which = Role.AGENT, user: User = False, as_json: AsJson = Fa
     manager.call("disable", "--now", files.unit, seconds=STOP_SECONDS)
     if not user:
         manager.call("clean", "--what=runtime", "--what=logs", files.unit)
-    data = _places(files)
+    data = _data_directories(files)
     removed = files.remove()
     manager.call("daemon-reload")
     if as_json:
-        print_json({"unit": files.unit, "removed": removed, "left": data})
+        print_json({"unit": files.unit, "removed": removed, "not_removed": data})
         return
     for path in removed:
-        typer.echo(f"{'removed':<10} {path}")
+        typer.echo(f"{'removed':<12} {path}")
     for path in data:
-        typer.echo(f"{'left':<10} {path}")
+        typer.echo(f"{'not removed':<12} {path}")
     if files.account is not None:
         typer.echo(
-            f"{'left':<10} the user {files.account}, to whom these belong (userdel {files.account} removes it)"
+            f"{'not removed':<12} the user {files.account}, who owns them (remove it with userdel {files.account})"
         )
 
 
 @app.command("status")
 def status(role: Which = Role.AGENT, user: User = False, as_json: AsJson = False) -> None:
-    """Whether the service runs and is ready, since when, and its last errors. Exit code 3: not ready, 4: not installed."""
+    """Show the state of the service and its latest errors. Exit code 3: not ready, 4: not installed."""
     files = ServiceFiles(systemctl.find(user=user), role)
     state = _state(files)
     if as_json:
         print_json(state)
     else:
-        _say(state)
+        _print_state(state)
     if not state["installed"]:
         raise typer.Exit(NOT_INSTALLED)
     if not state["ready"]:
@@ -165,7 +169,7 @@ def _is_installed(found: dict[str, str]) -> bool:
 
 
 def _state(files: ServiceFiles) -> dict[str, Any]:
-    """The service, as `--json` shows it."""
+    """Return the state of the service for `--json`."""
     found = _properties(files)
     installed = _is_installed(found)
     since = found["StateChangeTimestamp"].removeprefix("@")
@@ -182,13 +186,13 @@ def _state(files: ServiceFiles) -> dict[str, Any]:
         "pid": int(found["MainPID"]) or None,
         "restarts": int(found["NRestarts"]),
         "result": found["Result"],
-        "data": [str(path) for path in _places(files)] if installed else [],
+        "data": [str(path) for path in _data_directories(files)] if installed else [],
         "errors": _errors(files) if installed else [],
     }
 
 
-def _places(files: ServiceFiles) -> list[Path]:
-    """Where the service has data and models."""
+def _data_directories(files: ServiceFiles) -> list[Path]:
+    """Return the directories with the service's data and models."""
     settings = load_settings()
     if files.manager.user:
         return [files.data_dir() or settings.data_dir, settings.models_dir]
@@ -197,14 +201,14 @@ def _places(files: ServiceFiles) -> list[Path]:
 
 
 def _errors(files: ServiceFiles) -> list[str]:
-    """The last lines of the log that tell of something wrong: the agent's own, and systemd's about it."""
-    found = [line for entry in files.manager.journal(files.unit) if (line := _error(entry)) is not None]
-    return found[-SHOWN_ERRORS:]
+    """Return the latest errors in the journal: the agent's own, and systemd's about the unit."""
+    errors = [line for entry in files.manager.journal(files.unit) if (line := _error(entry)) is not None]
+    return errors[-SHOWN_ERRORS:]
 
 
 def _error(entry: dict[str, Any]) -> str | None:
     message = entry.get("MESSAGE")
-    if not isinstance(message, str):  # bytes that are no text
+    if not isinstance(message, str):  # bytes that are not text
         return None
     moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) // 1_000_000, UTC)
     shown: str | None = None
@@ -223,17 +227,17 @@ def _error(entry: dict[str, Any]) -> str | None:
     return None if shown is None else f"{moment:%Y-%m-%d %H:%M:%S} {shown}"
 
 
-def _say(state: dict[str, Any]) -> None:
+def _print_state(state: dict[str, Any]) -> None:
     if not state["installed"]:
-        typer.echo(f"{state['unit']} is not installed; `aitbc-agent service install` does it.")
+        typer.echo(f"{state['unit']} is not installed. Install it with `aitbc-agent service install`.")
         return
     ready = "ready" if state["ready"] else "not ready"
-    enabled = "starts with the machine" if state["enabled"] else "is not started by itself"
+    enabled = "starts at boot" if state["enabled"] else "does not start at boot"
     process = f", process {state['pid']}" if state["pid"] else ""
     since = f" since {state['since']}" if state["since"] else ""
     typer.echo(f"{state['unit']} is {ready}: {state['state']}{since}{process}; it {enabled}.")
     if state["status"]:
-        typer.echo(f"{'does':<10} {state['status']}")
+        typer.echo(f"{'activity':<10} {state['status']}")
     if state["restarts"]:
         typer.echo(f"{'restarts':<10} {state['restarts']}")
     for path in state["data"]:
@@ -242,17 +246,17 @@ def _say(state: dict[str, Any]) -> None:
         typer.echo(f"{'error':<10} {line}")
 
 
-def _advise(files: ServiceFiles, *, started: bool) -> None:
+def _print_next_steps(files: ServiceFiles, *, started: bool) -> None:
     scope, user = ("--user ", " --user") if files.manager.user else ("", "")
     unit = files.unit.removesuffix(".service")
-    typer.echo("Next:")
+    typer.echo("Next steps:")
     if not started:
         typer.echo(f"  systemctl {scope}enable --now {unit}")
     typer.echo(f"  aitbc-agent service status{'' if files.role is Role.AGENT else ' coordinator'}{user}")
     typer.echo(f"  journalctl {scope}-u {unit} -f")
     if files.manager.user:
-        typer.echo("  loginctl enable-linger     (to have it run while you are not logged in)")
+        typer.echo("  loginctl enable-linger     (keeps it running while you are logged out)")
     else:
         typer.echo(
-            f"  aitbc-agent status --data-dir {_places(files)[0]}     (as root, like all other commands)"
+            f"  aitbc-agent status --data-dir {_data_directories(files)[0]}     (as root, like all other commands)"
         )

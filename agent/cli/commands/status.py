@@ -1,4 +1,4 @@
-"""`aitbc-agent status`: what the agent does now, and why it does not do more."""
+"""`aitbc-agent status`: the state of the running agent, and why it has free capacity."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from agent.miner.control import ask
 
 GIGABYTE = 2**30
 LEAST_SHARE = 0.005
-"""Shares of the last hour below this are not shown."""
+"""Smaller shares of the last hour are not shown."""
 SHOWN_EVENTS = 5
-"""How many of the latest decisions about models are shown; `--json` has them all."""
+"""Number of recent model scheduling decisions to show; `--json` shows all of them."""
 
 
 def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Show the running agent: connection, GPUs, jobs, and services that it cannot offer with the reasons."""
+    """Show the running agent's connection, GPUs and jobs, and why services are unavailable."""
     settings = settings_from(data_dir, config)
     agent = agent_file.read(settings)
     shown: dict[str, Any] = {"url": agent.url, "pid": agent.pid}
@@ -55,19 +55,19 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
     if miner["paused"]:
         console.print(f"  [yellow]paused:[/] {miner['paused']}")
     if (earned := miner["earned_today"]) is not None:
-        console.print(f"  earned today (UTC): {earned['amount']} with {earned['jobs']} jobs")
+        console.print(f"  earned today (UTC): {earned['amount']} from {earned['jobs']} jobs")
     slots = miner["slots"]
-    console.print(f"  slots: {slots['free']} of {slots['total']} free; results to send: {miner['outbox']}")
+    console.print(f"  slots: {slots['free']} of {slots['total']} free; unsent results: {miner['outbox']}")
     for gpu in miner["gpus"]:
         console.print(f"  GPU {gpu['index']}: {gpu['name']}, {', '.join(_figures(gpu))}")
         if gpu["paused"]:
             console.print(f"    [yellow]paused:[/] {gpu['paused']}")
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")
-    console.print(f"  sandbox: {miner['sandbox'] or 'none works; see aitbc-agent doctor'}")
-    console.print(f"  offers: {', '.join(miner['services']) or 'nothing'}")
+    console.print(f"  sandbox: {miner['sandbox'] or 'none works; see `aitbc-agent doctor`'}")
+    console.print(f"  services: {', '.join(miner['services']) or 'none'}")
     for service, reasons in miner["unavailable"].items():
-        console.print(f"  [yellow]does not offer {service}:[/] {' '.join(reasons)}")
+        console.print(f"  [yellow]{service} is unavailable:[/] {' '.join(reasons)}")
     _print_models(console, miner)
     for lease in miner["leases"]:
         where = f" on {lease['device']}" if lease["device"] else ""
@@ -76,7 +76,7 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
         )
     for download in miner["downloads"]:
         total = "" if download["total"] is None else f" of {download['total'] / GIGABYTE:.2f}"
-        console.print(f"  fetches {download['model']}: {download['done'] / GIGABYTE:.2f}{total} GiB")
+        console.print(f"  downloading {download['model']}: {download['done'] / GIGABYTE:.2f}{total} GiB")
     shares = ", ".join(
         f"{use['reason']} {use['share']:.0%}" for use in miner["idle"] if use["share"] >= LEAST_SHARE
     )
@@ -94,32 +94,32 @@ def _figures(gpu: dict[str, Any]) -> Iterator[str]:
 
 
 def _print_models(console: Console, miner: dict[str, Any]) -> None:
-    """Which models are loaded and which are not to be had, what waits for room, and what was decided lately."""
+    """Print the loaded and the unavailable models, the jobs that wait for memory, and recent scheduling decisions."""
     too_large = []
     for service, reasons in miner["unavailable_models"].items():
         for model, reason in reasons.items():
             if TOO_LARGE in reason:
                 too_large.append(model)
             else:
-                console.print(f"  [yellow]holds back {model}[/] ({service}): {reason}")
+                console.print(f"  [yellow]{model} is unavailable[/] ({service}): {reason}")
     if too_large:
         console.print(f"  too large for this machine: {', '.join(too_large)}")
     for child in miner["children"]:
         if child["model"] is not None:
-            held = f", holds {child['held'] / GIGABYTE:.1f} GiB" if child["held"] else ""
-            saving = ", saves memory" if child["limited"] else ""
+            held = f", uses {child['held'] / GIGABYTE:.1f} GiB" if child["held"] else ""
+            saving = ", in memory-saving mode" if child["limited"] else ""
             console.print(f"  {child['state']}: {child['model']} on {child['device']}{held}{saving}")
     for job in miner["placement"]["waiting"]:
-        console.print(f"  [yellow]waits for room[/] ({job['service']}): {job['reason']}")
+        console.print(f"  [yellow]waiting for memory[/] ({job['service']}): {job['reason']}")
     for entry in miner["placement"]["recent"][-SHOWN_EVENTS:]:
         moment = time.strftime("%H:%M:%S", time.localtime(entry["at"]))
-        what = entry["model"] or entry["service"]
-        console.print(f"  {moment} {entry['event']} {what}: {entry['reason']}")
+        model = entry["model"] or entry["service"]
+        console.print(f"  {moment} {entry['event']} {model}: {entry['reason']}")
 
 
 def _print_coordinator(console: Console, overview: dict[str, Any]) -> None:
     jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
-    console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none yet'}")
+    console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none'}")
     table = Table("Miner", "Name", "", "Services", box=None, pad_edge=False)
     for miner in overview["miners"]:
         state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"

@@ -1,7 +1,9 @@
-"""`aitbc-agent stop`: end the running agent and wait until it has."""
+"""`aitbc-agent stop`: stop the running agent and wait until its process has ended."""
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import Annotated, Final
 
 import psutil
@@ -12,30 +14,38 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_
 from agent.core.errors import AgentError
 
 MARGIN_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 0.5
 
 
 def stop(
     data_dir: DataDir = None,
     config: ConfigFile = None,
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for running jobs; hand them back.")] = False,
+    now: Annotated[
+        bool,
+        typer.Option("--now", help="Return running jobs to the coordinator instead of waiting for them."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the agent: running jobs may end first, what is left is handed back."""
+    """Stop the agent. Running jobs may finish within the drain time; the rest are returned to the coordinator."""
     settings = settings_from(data_dir, config)
     agent = agent_file.read(settings)
-    try:
+    with suppress(psutil.NoSuchProcess):  # it has ended in the meantime
         process = psutil.Process(agent.pid)
         process.terminate()
         if now:
             process.terminate()
-        process.wait(settings.miner.drain_seconds + MARGIN_SECONDS)
-    except psutil.NoSuchProcess:  # it ended by itself meanwhile
-        pass
-    except psutil.TimeoutExpired:
-        raise AgentError(
-            f"The agent (process {agent.pid}) still runs; its log says what it waits for."
-        ) from None
+        _wait(process, settings.miner.drain_seconds + MARGIN_SECONDS)
     if as_json:
         print_json({"pid": agent.pid, "stopped": True})
     else:
         typer.echo("The agent has stopped.")
+
+
+def _wait(process: psutil.Process, seconds: float) -> None:
+    """Wait until the process has ended, even if its parent has not reaped it. Raises `AgentError`."""
+    end = time.monotonic() + seconds
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > end:
+            raise AgentError(f"The agent (process {process.pid}) is still running. See its log.")
+        with suppress(psutil.TimeoutExpired):
+            process.wait(POLL_SECONDS)

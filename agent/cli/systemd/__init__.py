@@ -1,1 +1,1 @@
-"""What the agent and systemd say to each other."""
+"""Communication with systemd."""

@@ -1,4 +1,4 @@
-"""What systemd is told, if it started this process: sd_notify(3), without its library."""
+"""Notifies systemd if it started this process: sd_notify(3), without its library."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MICROSECONDS: Final = 1_000_000
 
 
 class Notifier:
-    """Sends messages to whoever supervises this process; nothing happens where nobody does.
+    """Sends messages to the supervisor of this process; does nothing without a supervisor.
 
-    `present` says whether somebody does, `watchdog_seconds` after how long without `alive` this process is killed, None if it is
-    not watched.
+    `present` is whether there is a supervisor. `watchdog_seconds` is the time without `alive` after which it kills this process;
+    None without a watchdog.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -25,23 +25,23 @@ class Notifier:
         self._status = ""
 
     def ready(self, status: str) -> None:
-        """The start is over."""
+        """Report that the start is complete."""
         self._send("READY=1", *self._changed(status))
 
     def status(self, text: str) -> None:
-        """What the process does, in a line for people."""
+        """Describe the current activity in one line."""
         self._send(*self._changed(text))
 
     def stopping(self, status: str) -> None:
-        """The end has begun."""
+        """Report that the process has begun to stop."""
         self._send("STOPPING=1", *self._changed(status))
 
     def alive(self) -> None:
-        """The process makes progress."""
+        """Report that the process makes progress."""
         self._send("WATCHDOG=1")
 
     def extend(self, seconds: float) -> None:
-        """The start or the end, whichever is under way, may take so much longer from now."""
+        """Extend the time limit of the start or stop in progress to so many seconds from now."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * MICROSECONDS)}")
 
     def _changed(self, status: str) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class Notifier:
     def _send(self, *lines: str) -> None:
         if self._address is None or not lines:
             return
-        # A supervisor that is too busy to listen must not stop the event loop: what it misses is said again.
+        # A supervisor that is too busy must not block the event loop. A lost message is repeated.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
             notifier.setblocking(False)
             notifier.sendto("\n".join(lines).encode(), self._address)
@@ -67,7 +67,7 @@ def _address(path: str) -> str | None:
 
 
 def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
-    """From WATCHDOG_USEC, unless it is meant for another process (a parent's variables are inherited)."""
+    """Read WATCHDOG_USEC, unless it is meant for another process: a parent's variables are inherited."""
     meant_for = environment.get("WATCHDOG_PID", "")
     microseconds = environment.get("WATCHDOG_USEC", "")
     if not microseconds.isdecimal() or (meant_for and meant_for != str(os.getpid())):

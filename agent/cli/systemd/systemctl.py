@@ -1,4 +1,4 @@
-"""The door to systemd: its programs, run with time limits, and where it looks for units.
+"""The interface to systemd: its programs, run with time limits, and its unit directories.
 
 Only this module of the commands starts processes, and only systemctl, journalctl and systemd-sysusers.
 """
@@ -20,19 +20,19 @@ from agent.core.errors import AgentError
 
 CALL_SECONDS: Final = 30.0
 RUNNING: Final = Path("/run/systemd/system")
-"""There if and only if systemd is what started this system (sd_booted(3))."""
+"""Exists if and only if systemd started this system (sd_booted(3))."""
 _JOURNAL_LINES: Final = 200
 
 
 class SystemdUnavailable(AgentError):
-    """systemd does not run here, or does not do what it was asked to. The message says why."""
+    """systemd is not running, or a call of it failed. The message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Systemd:
     """The manager of the system, or of this user (`user`), and its directories.
 
-    `units` is where an administrator's units are, `settings` where services' settings are.
+    `units` is the directory of an administrator's units, `settings` that of the services' settings.
     """
 
     user: bool
@@ -40,16 +40,16 @@ class Systemd:
     settings: Path
 
     def call(self, *arguments: str, seconds: float = CALL_SECONDS) -> str:
-        """What `systemctl` prints. Raises `SystemdUnavailable` with its own words if it fails."""
+        """Return the output of `systemctl`. Raises `SystemdUnavailable` with its error message if it fails."""
         return self._run("systemctl", self._scope("--user"), arguments, seconds)
 
     def properties(self, unit: str, *names: str) -> dict[str, str]:
-        """What the manager says about a unit; units that do not exist have properties too."""
+        """Return properties of a unit; units that do not exist have properties too."""
         shown = self.call("show", unit, f"--property={','.join(names)}", "--timestamp=unix")
         return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
 
     def journal(self, unit: str) -> list[dict[str, Any]]:
-        """The newest entries about a unit, oldest first; none if this user may not read them."""
+        """Return the newest journal entries of a unit, oldest first; none if this user may not read them."""
         scope = ("--user-unit", unit) if self.user else ("--unit", unit)
         options = ("--no-pager", "--quiet", "--output=json", f"--lines={_JOURNAL_LINES}")
         try:
@@ -58,7 +58,7 @@ class Systemd:
             return []
 
     def add_user(self, name: str, home: Path) -> None:
-        """Make a user without a password or shell, if there is none of that name."""
+        """Create a user without a password or shell, unless it exists."""
         self._run("systemd-sysusers", (), ("--inline", f'u {name} - "AITBC agent" {home}'))
 
     def _scope(self, option: str) -> tuple[str, ...]:
@@ -68,11 +68,13 @@ class Systemd:
         self, program: str, scope: Sequence[str], arguments: Sequence[str], seconds: float = CALL_SECONDS
     ) -> str:
         try:
-            done = subprocess.run(  # noqa: S603 - the caller's words are arguments, and no shell reads them
+            done = subprocess.run(  # noqa: S603 - the values are arguments; no shell interprets them
                 [program, *scope, *arguments], capture_output=True, text=True, timeout=seconds, check=False
             )
         except FileNotFoundError:
-            raise SystemdUnavailable(f"The program {program} was not found; this needs systemd.") from None
+            raise SystemdUnavailable(
+                f"The program {program} was not found. This command needs systemd."
+            ) from None
         except subprocess.TimeoutExpired:
             raise SystemdUnavailable(
                 f"`{program} {arguments[0]}` did not end within {seconds:g} s."
@@ -85,18 +87,18 @@ class Systemd:
 
 
 def find(*, user: bool) -> Systemd:
-    """The manager that services are installed with. Raises `SystemdUnavailable` where there is none that can be used."""
+    """Return the manager to install services with. Raises `SystemdUnavailable` if there is none."""
     if not RUNNING.is_dir() or shutil.which("systemctl") is None:
         raise SystemdUnavailable(
-            "This machine is not run by systemd, so there is no service to install. In a container, let the container's own "
-            "manager restart the agent; elsewhere, have `aitbc-agent start` started by what starts other programs here."
+            "This machine does not run systemd, so a service cannot be installed. In a container, let the container's own manager "
+            "restart the agent. Otherwise, run `aitbc-agent start` with this machine's own service manager."
         )
     if not user:
         return Systemd(user=False, units=Path("/etc/systemd/system"), settings=Path("/etc/aitbc-agent"))
     if not (Path(os.environ.get("XDG_RUNTIME_DIR", "")) / "systemd" / "private").exists():
         raise SystemdUnavailable(
-            "No systemd of this user runs (XDG_RUNTIME_DIR names none). Log in on a terminal or with ssh, not with su or sudo, or "
-            "install a service of the system: as root, without --user."
+            "This user has no running systemd instance (XDG_RUNTIME_DIR has none). Log in on a terminal or with ssh, not with su or "
+            "sudo, or install a system service: as root, without --user."
         )
     configuration = platformdirs.user_config_path()
     return Systemd(user=True, units=configuration / "systemd/user", settings=configuration / "aitbc-agent")
@@ -106,5 +108,5 @@ def require_root(manager: Systemd) -> None:
     """Raise `SystemdUnavailable` unless this user may change the manager's units."""
     if not manager.user and os.geteuid() != 0:
         raise SystemdUnavailable(
-            "A service of the system is root's: try again with sudo, or with --user for a service of your own."
+            "A system service requires root. Run the command with sudo, or with --user for a service of your own."
         )

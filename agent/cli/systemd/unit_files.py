@@ -1,7 +1,7 @@
-"""The files of a service: the shipped unit, a drop-in about this installation, and a private file with settings.
+"""Writes the files of a service: the shipped unit, a drop-in for this installation, and a private file with settings.
 
-The unit is copied as it is, so that an upgrade can replace it. What depends on this machine is in the drop-in; what may be
-secret is in the settings' file (mode 0600), since everybody can read units.
+The unit is copied unchanged, so that an upgrade can replace it. The drop-in contains what depends on this machine. Settings that may
+be secret are in a file with mode 0600, since every user can read units.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from agent.core.errors import ConfigurationError
 DATA_DIR: Final = "AITBC_DATA_DIR"
 _DROP_IN: Final = "10-installation.conf"
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
-"""What ProtectHome= hides."""
+"""The directories that ProtectHome= hides."""
 
 
 class Role(StrEnum):
-    """Which service."""
+    """The kind of service."""
 
     AGENT = "agent"
     COORDINATOR = "coordinator"
@@ -41,32 +41,32 @@ class ServiceFiles:
 
     @property
     def unit(self) -> str:
-        """The unit's name."""
+        """The name of the unit."""
         return f"aitbc-{self.role}.service"
 
     @property
     def account(self) -> str | None:
-        """The user that a service of the system runs as, unless systemd makes one at each start."""
+        """The user that a system service runs as; None if systemd creates one at each start."""
         return None if self.manager.user or self.role is Role.COORDINATOR else "aitbc-agent"
 
     @property
     def home(self) -> Path:
-        """Where a service of the system keeps its data."""
+        """The data directory of a system service."""
         return Path("/var/lib") / f"aitbc-{self.role}"
 
     @property
     def settings(self) -> Path:
-        """The file with settings and secrets."""
+        """The file with the settings and secrets."""
         return self.manager.settings / f"{self.role}.env"
 
     @property
     def paths(self) -> tuple[Path, Path, Path]:
-        """Unit, drop-in, settings."""
+        """The unit, the drop-in and the settings."""
         unit = self.manager.units / self.unit
         return unit, unit.with_name(f"{unit.name}.d") / _DROP_IN, self.settings
 
     def write(self, changes: Mapping[str, str]) -> dict[Path, bool]:
-        """Write all files with these settings added; says of each whether it is another than before.
+        """Write all files with these settings added. Returns for each file whether it has changed.
 
         Raises `ConfigurationError` for a data directory that the service could not use.
         """
@@ -84,7 +84,7 @@ class ServiceFiles:
         return written
 
     def remove(self) -> list[Path]:
-        """Remove all files, and their directories if nothing else is in them; the files that there were."""
+        """Remove all files, and their directories if these are then empty. Returns the removed files."""
         found = [path for path in self.paths if path.exists()]
         for path in found:
             path.unlink()
@@ -94,14 +94,14 @@ class ServiceFiles:
         return found
 
     def data_dir(self) -> Path | None:
-        """Where the service has its data, if not at its usual place."""
+        """Return the configured data directory of the service, or None for the default."""
         value = _value(_lines(self.settings), DATA_DIR)
         return None if value is None else Path(value)
 
     def _drop_in(self, data_dir: str | None) -> str:
         command = "start" if self.role is Role.AGENT else "coordinator"
         lines = [
-            "# Made by `aitbc-agent service install`.",
+            "# Created by `aitbc-agent service install`.",
             "[Service]",
             "ExecStart=",
             f"ExecStart={_quoted(program())} {command}",
@@ -114,17 +114,17 @@ class ServiceFiles:
 
 
 def program() -> Path:
-    """The installed command. Raises `ConfigurationError` if there is none beside this Python."""
+    """Return the installed command. Raises `ConfigurationError` if it is not beside this Python."""
     path = Path(sys.executable).with_name("aitbc-agent")
     if not path.is_file():
         raise ConfigurationError(
-            f"There is no {path}; install the package aitbc-agent with this Python's pip."
+            f"There is no {path}. Install the package aitbc-agent with this Python's pip."
         )
     return path
 
 
 def _installation() -> Iterable[Path]:
-    """What this program is made of: the environment, the Python below it, and where packages are imported from."""
+    """Yield the directories of this program: its environment, the base Python, and the import path."""
     for name in (sys.prefix, sys.base_prefix, *sys.path):
         if name and Path(name).exists():
             yield Path(name).absolute()
@@ -132,7 +132,7 @@ def _installation() -> Iterable[Path]:
 
 
 def _hidden(paths: Iterable[Path]) -> list[Path]:
-    """Those that lie in home directories, without those inside others."""
+    """Return the paths in home directories, without those inside another one."""
     hidden: list[Path] = []
     for path in sorted({path for path in paths if any(path.is_relative_to(home) for home in _HOMES)}):
         if not any(path.is_relative_to(other) for other in hidden):
@@ -141,7 +141,10 @@ def _hidden(paths: Iterable[Path]) -> list[Path]:
 
 
 def _visible(paths: list[Path]) -> list[str]:
-    """What puts these back where ProtectHome= has emptied the homes; a home's own mode, often 0700, would keep them closed."""
+    """Return directives that make the paths visible again under ProtectHome=.
+
+    The home directories are replaced, since their own mode, often 0700, would deny access.
+    """
     homes = [home for home in _HOMES if any(path.is_relative_to(home) for path in paths)]
     return [
         *(f"TemporaryFileSystem={home}:ro,mode=0755" for home in homes),
@@ -150,20 +153,20 @@ def _visible(paths: list[Path]) -> list[str]:
 
 
 def _owned(directory: Path) -> list[str]:
-    """What lets the service keep its data in a directory of somebody's: it runs as its owner."""
+    """Return directives for a service that stores its data in a user's directory: it runs as that user."""
     try:
         owner = directory.owner()
     except (FileNotFoundError, KeyError):
         raise ConfigurationError(
-            f"{directory} must be there and belong to a user: that user's rights are the service's. Make it first, for example: "
+            f"{directory} must exist and belong to the user that the service is to run as. Create it first, for example with: "
             f"install -d -m 700 -o USER {directory}"
         ) from None
     if owner == "root":
         raise ConfigurationError(
-            f"{directory} belongs to root, and the service must not run as root. Give it to another user: chown -R USER {directory}"
+            f"{directory} belongs to root, and the service must not run as root. Change its owner: chown -R USER {directory}"
         )
     return [
-        "DynamicUser=no",  # as the coordinator's unit has it: a user that is there already
+        "DynamicUser=no",  # overrides the coordinator's unit: the user exists already
         f"User={owner}",
         f"BindPaths={_quoted(directory)}",
         f"ReadWritePaths={_quoted(directory)}",
@@ -171,7 +174,7 @@ def _owned(directory: Path) -> list[str]:
 
 
 def _quoted(path: Path) -> str:
-    """A path as units have it."""
+    """Quote a path for a unit file."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{text}"' if any(character in text for character in " \\\"':;") else text
 
@@ -187,14 +190,14 @@ def _lines(path: Path) -> list[str]:
 
 
 def _merged(lines: list[str], changes: Mapping[str, str]) -> list[str]:
-    """The owner's own lines stay as they are."""
-    kept = [line for line in lines if line.partition("=")[0].strip() not in changes]
-    return [*kept, *(f"{name}={_as_value(value)}" for name, value in changes.items())]
+    """Return the lines with the changed settings at the end; the owner's other lines stay as they are."""
+    unchanged = [line for line in lines if line.partition("=")[0].strip() not in changes]
+    return [*unchanged, *(f"{name}={_as_value(value)}" for name, value in changes.items())]
 
 
 def _as_value(value: str) -> str:
     if any(ord(character) < ord(" ") for character in value):
-        raise ConfigurationError("A setting of a service cannot hold line breaks or control characters.")
+        raise ConfigurationError("A service's setting cannot contain line breaks or control characters.")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -208,7 +211,7 @@ def _value(lines: list[str], name: str) -> str | None:
 
 
 def _write(path: Path, text: str, mode: int) -> bool:
-    """Write a file in one step, if it is not so already. Whether it was another."""
+    """Write a file atomically unless it has this content and mode. Returns whether it was written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == mode:
         return False
@@ -216,7 +219,7 @@ def _write(path: Path, text: str, mode: int) -> bool:
     temporary.unlink(missing_ok=True)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), mode)  # whatever the umask says
+        os.fchmod(file.fileno(), mode)  # regardless of the umask
         file.write(text)
     temporary.replace(path)
     return True

@@ -1,7 +1,7 @@
-"""Tells systemd that this agent makes progress, and what it does; lets it be killed when it makes none.
+"""Reports the agent's progress and activity to systemd, which kills the agent when progress stops.
 
-The message that keeps the agent alive is sent from its event loop, and only while no part is overdue (`agent.core.liveness`).
-A loop that hangs sends nothing, nor does one whose database or miner hangs.
+The agent sends the keep-alive message from its event loop, and only while no part is overdue (`agent.core.liveness`). A loop that
+hangs sends nothing, nor does one whose database or miner hangs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from agent.cli.systemd.notify import Notifier
 from agent.core.liveness import Liveness
 
 ROUND_SECONDS: Final = 5.0
-"""How often it is told what the agent does; more often where the watchdog wants it."""
+"""Interval of the activity reports; shorter if the watchdog requires it."""
 BEATS: Final = 3
-"""How many times within the watchdog's time the agent says that it lives, so that one message may come late."""
+"""Number of keep-alive messages within the watchdog's time, so that one message may be late."""
 DESCRIBE_SECONDS: Final = 2.0
 EXTENSION_SECONDS: Final = 30.0
-"""How much more time is asked for in each round of a long end: enough for the next round to ask again."""
+"""Extension that each round of a long stop requests: enough until the next round requests another."""
 
 Describe = Callable[[], Awaitable[str]]
 
@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 
 
 class Watchdog:
-    """`describe` says in a line what the agent does. `ready` and `stopping` tell of its start and end."""
+    """The watchdog of one agent. `describe` returns the agent's activity in one line."""
 
     def __init__(self, notifier: Notifier, liveness: Liveness, describe: Describe) -> None:
         self._notifier = notifier
@@ -43,20 +43,20 @@ class Watchdog:
         self._seconds = ROUND_SECONDS if watched is None else min(ROUND_SECONDS, watched / BEATS)
 
     def ready(self, status: str) -> None:
-        """The start is over, as far as others have to wait for it. Only the first call tells so."""
+        """Report that dependent services need not wait any longer. Only the first call has an effect."""
         if not self._is_ready:
             self._is_ready = True
             self._notifier.ready(status)
 
     def stopping(self, status: str, seconds: float) -> None:
-        """The end has begun. It may take so many seconds from now; what makes progress gets them."""
+        """Report that the agent has begun to stop, which may take so many seconds as long as it makes progress."""
         self._stop_by = asyncio.get_running_loop().time() + seconds
         self._notifier.stopping(status)
         self._extend()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch while the body runs, if anybody listens."""
+        """Watch while the body runs, if there is a supervisor."""
         if not self._notifier.present:
             yield
             return
@@ -80,20 +80,20 @@ class Watchdog:
             else:
                 self._notifier.alive()
                 self._extend()
-                await self._tell()
+                await self._report()
             await asyncio.sleep(self._seconds)
 
     def _extend(self) -> None:
         if self._stop_by is not None and asyncio.get_running_loop().time() < self._stop_by:
             self._notifier.extend(EXTENSION_SECONDS)
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         if self._stop_by is not None or not self._is_ready:
             return
         try:
             async with asyncio.timeout(DESCRIBE_SECONDS):
                 status = await self._describe()
-        except Exception as error:  # noqa: BLE001 - a line for people must not end what keeps the agent alive
+        except Exception as error:  # noqa: BLE001 - a status line must not end the keep-alive messages
             _log.warning("not_described", error=type(error).__name__)
         else:
             self._notifier.status(status)

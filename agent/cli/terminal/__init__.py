@@ -1,1 +1,1 @@
-"""What a terminal shows while the agent runs."""
+"""Terminal output of the running agent."""

@@ -1,4 +1,4 @@
-"""What the agent does in one line, which `systemctl status` shows, and a coordinator on a terminal prints."""
+"""Describes the agent's activity in one line, for `systemctl status` and for a coordinator on a terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Final
 
 import typer
 
-JOINING: Final = "The coordinator has not answered yet; it is tried again and again"
+JOINING: Final = "Waiting for the coordinator to respond; retrying"
 READY: Final = "Ready: waiting for the first job"
-LOOK_SECONDS: Final = 10.0
-STOPPING: Final = "Stopping: running jobs may end, what is left is handed back"
+POLL_SECONDS: Final = 10.0
+STOPPING: Final = "Stopping: waiting for running jobs, then handing back the rest"
 
 
 def coordinator_line(jobs: Mapping[str, int], miners: int) -> str:
-    """Of a coordinator: its unfinished jobs by state, and how many miners are connected."""
+    """Describe a coordinator by its unfinished jobs and its connected miners."""
     return (
         f"{_count(jobs.get('running', 0), 'job')} running, {jobs.get('submitted', 0)} waiting, "
         f"{_count(miners, 'miner')} connected"
@@ -25,13 +25,13 @@ def coordinator_line(jobs: Mapping[str, int], miners: int) -> str:
 
 
 def miner_line(status: Mapping[str, Any]) -> str:
-    """Of a miner, from its own status: jobs, whether it is paused, or why it has nothing to do."""
-    unsent = f"; {_count(status['outbox'], 'result')} to send" if status["outbox"] else ""
+    """Describe a miner from its status: its jobs, whether it is paused, or why it is idle."""
+    unsent = f"; {_count(status['outbox'], 'unsent result')}" if status["outbox"] else ""
     return f"{_work(status)}{unsent}"
 
 
-async def keep_saying(describe: Callable[[], Awaitable[str]], stopped: asyncio.Event) -> None:
-    """Print the line each time that it reads otherwise than before, until `stopped`."""
+async def print_changes(describe: Callable[[], Awaitable[str]], stopped: asyncio.Event) -> None:
+    """Print the line whenever it changes, until `stopped`."""
     before = ""
     while not stopped.is_set():
         line = await describe()
@@ -39,7 +39,7 @@ async def keep_saying(describe: Callable[[], Awaitable[str]], stopped: asyncio.E
             typer.echo(f"{time.strftime('%H:%M:%S')}  {line}")
             before = line
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(POLL_SECONDS):
                 await stopped.wait()
 
 
@@ -51,11 +51,11 @@ def _work(status: Mapping[str, Any]) -> str:
     if status["connection"] == "offline":
         return f"{f'{working}; ' if running else ''}the coordinator {status['coordinator']} cannot be reached"
     if running:
-        return f"{working}, room for {status['slots']['free']} more"
+        return f"{working}, {_count(status['slots']['free'], 'free slot')}"
     if not status["services"]:
-        return "idle: this machine offers no service; `aitbc-agent doctor` says why"
-    where = _count(len(status["gpus"]), "GPU") if status["gpus"] else "the processor"
-    return f"idle, on {where}: {', '.join(status['now'])}"
+        return "idle: this machine offers no service; see `aitbc-agent doctor`"
+    devices = _count(len(status["gpus"]), "GPU") if status["gpus"] else "the processor"
+    return f"idle, on {devices}: {', '.join(status['now'])}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Fetching models from the command line: a bar on a terminal, plain lines elsewhere."""
+"""Downloads models from the command line, with a progress bar on a terminal and plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from agent.settings import Settings
 from runners.api import RunnerError
 
 _INTERRUPTED: Final = 130
-"""What a shell answers for a program that Ctrl-C ended."""
+"""The exit code of a program that Ctrl-C ended, by the shell's convention."""
 _LINE_EVERY: Final = 10
-"""Percent between two plain lines."""
+"""Percentage points between two plain lines."""
 
 
 def fetch_all(
     settings: Settings, store: ModelStore, model_directory: ModelDirectory, names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Fetch models one after the other. Raises `AgentError`; ends the program on Ctrl-C."""
+    """Download models one after the other. Raises `AgentError`; exits on Ctrl-C."""
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     downloads = Downloads(store, model_directory, limits(settings))
     fetched = []
@@ -47,7 +47,7 @@ def fetch_all(
         except RunnerError as error:
             raise AgentError(str(error)) from None
         except KeyboardInterrupt:
-            typer.echo(f"\nStopped. `aitbc-agent models pull {name}` goes on where this ended.", err=True)
+            typer.echo(f"\nStopped. Run `aitbc-agent models pull {name}` to resume the download.", err=True)
             raise typer.Exit(_INTERRUPTED) from None
         path = store.location(store.entry(name))
         fetched.append({"name": name, "path": str(path), "size": size_of(path), "fetched": not was_there})
@@ -56,7 +56,7 @@ def fetch_all(
 
 @contextmanager
 def _shown(name: str) -> Iterator[OnProgress]:
-    """Shows progress on standard error, so that standard output is the answer alone."""
+    """Show progress on standard error, so that standard output has only the result."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(name)
@@ -70,14 +70,14 @@ def _shown(name: str) -> Iterator[OnProgress]:
 
 
 def _lines(name: str) -> Callable[[int, int | None], None]:
-    said = -_LINE_EVERY
+    printed = -_LINE_EVERY
 
-    def say(done: int, total: int | None) -> None:
-        nonlocal said
+    def on_progress(done: int, total: int | None) -> None:
+        nonlocal printed
         percent = 100 * done // total if total else 0
-        if percent >= said + _LINE_EVERY or done == total:
-            said = percent
+        if percent >= printed + _LINE_EVERY or done == total:
+            printed = percent
             of = f" of {total / 2**20:.1f} MiB, {percent} %" if total else " MiB"
             typer.echo(f"{name}: {done / 2**20:.1f}{of}", err=True)
 
-    return say
+    return on_progress

@@ -1,7 +1,7 @@
-"""The live panel of `aitbc-agent start` on a terminal: the screen, the keys, and the log lines that would disturb it.
+"""Runs the live panel of `aitbc-agent start` on a terminal: the screen, the keys and the log lines.
 
-A terminal may stop taking output at any moment (a stalled connection, a paused session). Nothing of the agent waits for
-it: drawing has a thread of its own, which is left behind if it hangs.
+A terminal can block output at any time (a stalled connection, a paused session). The agent never waits for it: drawing has a thread
+of its own, which is abandoned if it hangs.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from agent.miner.daemon import Daemon
 
 REFRESH_SECONDS: Final = 1.0
-SAID_SECONDS: Final = 600.0
-"""How long what was said is shown: a link that logs in is good no longer."""
+ANNOUNCEMENT_SECONDS: Final = 600.0
+"""How long announcements are shown: a login link is valid no longer."""
 KEY_SECONDS: Final = 0.25
-"""How often whoever waits for keys looks whether the panel has ended."""
+"""How often the thread that reads keys checks whether the panel has ended."""
 _END_SECONDS: Final = 2.0
 _MAX_LOG: Final = 200
 SHOWN_AFTER_A_FAULT: Final = 20
-"""How many of the last log lines are written to standard error when the agent ended because something went wrong."""
+"""Number of log lines written to standard error after the agent has ended with an error."""
 _MAX_LINE: Final = 2000
 _LOCAL_FLAGS: Final = 3
 _CONTROL_CHARACTERS: Final = 6
@@ -45,8 +45,8 @@ _CONTROL_CHARACTERS: Final = 6
 _log = structlog.get_logger(__name__)
 
 
-def wanted(*, plain: bool) -> bool:
-    """Whether there is a terminal that can show it, in front of and behind the agent."""
+def can_show(*, plain: bool) -> bool:
+    """Return whether standard input and output are a terminal that can show the panel."""
     return (
         not plain
         and sys.stdin.isatty()
@@ -56,14 +56,14 @@ def wanted(*, plain: bool) -> bool:
 
 
 class LogPane:
-    """A stream for log lines: keeps the newest for the panel, and writes to standard error while there is none."""
+    """A stream for log lines: retains the newest for the panel, and writes to standard error when no panel is shown."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=_MAX_LOG)
         self.shown = False
 
     def write(self, text: str) -> int:
-        """Take whole lines; from any thread."""
+        """Write whole lines; from any thread."""
         if self.shown:
             self.lines.extend(line[:_MAX_LINE] for line in text.splitlines() if line)
         else:
@@ -71,39 +71,42 @@ class LogPane:
         return len(text)
 
     def flush(self) -> None:
-        """Have written what was written past the panel."""
+        """Flush standard error when no panel is shown."""
         if not self.shown:
             sys.stderr.flush()
 
 
 class LivePanel:
-    """`shown` around the life of a miner that works for the coordinator at `url`. `on_stop` is called by a key."""
+    """The panel of a miner that works for the coordinator at `url`. Use `shown` around the miner's life.
+
+    The stop key calls `on_stop`.
+    """
 
     def __init__(self, url: str, daemon: Daemon, log: LogPane, *, on_stop: Callable[[], None]) -> None:
         self._url = url
         self._daemon = daemon
         self._log = log
         self._on_stop = on_stop
-        self._said: tuple[str, ...] = ()
-        self._said_until = 0.0
+        self._announcements: tuple[str, ...] = ()
+        self._announced_until = 0.0
         self._view: View | None = None
         self._draw = threading.Event()
         self._ended = threading.Event()
         self._wake = asyncio.Event()
 
-    def say(self, line: str) -> None:
-        """Show a line at the top for a while; the newest two stay."""
-        self._said = (*self._said, line)[-2:]
-        self._said_until = time.monotonic() + SAID_SECONDS
+    def announce(self, line: str) -> None:
+        """Show a line at the top for a limited time; of several lines, only the newest two."""
+        self._announcements = (*self._announcements, line)[-2:]
+        self._announced_until = time.monotonic() + ANNOUNCEMENT_SECONDS
         self.refresh()
 
     def refresh(self) -> None:
-        """Draw soon, e.g. because something was asked for or the window's size has changed."""
+        """Redraw soon, for example after a key press or a change of the window's size."""
         self._wake.set()
 
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
-        """Have the terminal, and give it back as it was however the block ends."""
+        """Take over the terminal, and restore it however the block ends."""
         lost: tuple[str, ...] = ()
         loop = asyncio.get_running_loop()
         descriptor = sys.stdin.fileno()
@@ -135,18 +138,19 @@ class LivePanel:
                 if thread.ident is not None:
                     await asyncio.to_thread(thread.join, _END_SECONDS)
             self._log.shown = False
-            with suppress(termios.error):  # the terminal is gone
+            with suppress(termios.error):  # the terminal is closed
                 termios.tcsetattr(descriptor, termios.TCSANOW, before)
             for line in lost:
                 self._log.write(f"{line}\n")
 
     async def _keep_current(self) -> None:
-        """Give the drawing thread a new view each second, until cancelled."""
+        """Pass the drawing thread a new view each second, until cancelled."""
         while True:
             self._wake.clear()
             status = self._daemon.status() if self._daemon.prepared else None
-            said = self._said if time.monotonic() < self._said_until else ()
-            self._view = View(self._url, status, tuple(self._log.lines), time.time(), said, _keys(status))
+            announcements = self._announcements if time.monotonic() < self._announced_until else ()
+            log = tuple(self._log.lines)
+            self._view = View(self._url, status, log, time.time(), announcements, _keys(status))
             self._draw.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_SECONDS):
@@ -155,7 +159,7 @@ class LivePanel:
     def _keep_drawing(self) -> None:
         try:
             self._draw_views()
-        except OSError:  # the terminal is gone
+        except OSError:  # the terminal is closed
             _log.info("panel_ended")
         finally:
             self._log.shown = False
@@ -169,14 +173,14 @@ class LivePanel:
                 self._draw.wait()
                 self._draw.clear()
                 if (view := self._view) is not None:
-                    # Not the console's own: exported LINES and COLUMNS say how large the terminal once was.
+                    # The console's own size would follow the exported LINES and COLUMNS, which are outdated after a resize.
                     width, height = os.get_terminal_size(sys.stdout.fileno())
                     console.size = ConsoleDimensions(width, height)
                     live.update(Group(*draw(view, width, height)), refresh=True)
 
     def _keep_reading(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
-        # Not by the event loop: it would make the terminal's descriptor non-blocking, for other programs on it as well.
-        with suppress(OSError, RuntimeError):  # the terminal, or the loop, is gone
+        # The event loop would make the terminal's descriptor non-blocking, for other programs on it as well.
+        with suppress(OSError, RuntimeError):  # the terminal or the loop is closed
             while not self._ended.is_set():
                 if select.select([descriptor], [], [], KEY_SECONDS)[0]:
                     if not (keys := os.read(descriptor, 64)):
@@ -192,7 +196,7 @@ class LivePanel:
 
 
 def _take_keys(descriptor: int) -> None:
-    """Keys one by one and unseen. Ctrl-C stays a signal; what would stop the output or the agent itself is switched off."""
+    """Read keys one by one, without echo. Ctrl-C remains a signal; keys that suspend the output or the agent are disabled."""
     attributes = termios.tcgetattr(descriptor)
     attributes[0] &= ~termios.IXON
     attributes[_LOCAL_FLAGS] &= ~(termios.ICANON | termios.ECHO)
@@ -204,6 +208,6 @@ def _keys(status: Mapping[str, Any] | None) -> str:
     if status is None:
         return "q stop"
     if status["stopping"]:
-        return "q stop at once"
+        return "q stop now"
     pause = status["pauses"]["miner"]
     return f"q stop   p {'resume' if pause is not None and pause['resumable'] else 'pause'}"

@@ -1,4 +1,4 @@
-"""Where log lines go: standard error, as text for people and as JSON for programs."""
+"""Configures logging to standard error, as text for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from agent.settings import LogSettings
 
-# Libraries whose everyday remarks are not ours to print.
+# Libraries whose routine messages are not printed.
 _QUIET = ("uvicorn", "uvicorn.error", "websockets", "httpx", "httpcore", "alembic")
 
 
 class _Unfailing:
-    """A stream whose reader may be gone: what the agent does must not fail because nobody reads its log any more."""
+    """A stream that drops what it cannot write: the agent must not fail because its log has no reader."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -36,19 +36,19 @@ class _Unfailing:
 
 
 class Sink(Protocol):
-    """Where lines go instead of standard error."""
+    """A stream that log lines go to instead of standard error."""
 
     def write(self, text: str, /) -> int:
-        """Take whole lines."""
+        """Write whole lines."""
 
     def flush(self) -> None:
-        """Have them written."""
+        """Flush the written lines."""
 
 
 def configure(settings: LogSettings, pane: Sink | None = None) -> None:
-    """Set up logging for the process. With a `pane`, lines go there, as short text with the local time.
+    """Configure logging for the process. With a `pane`, lines go there as short text with the local time.
 
-    Tracebacks carry no local variables: these hold keys, prompts and results.
+    Tracebacks contain no local variables, since these hold keys, prompts and results.
     """
     on_terminal = pane is not None or sys.stderr.isatty()
     as_json = settings.format == "json" or (settings.format == "auto" and not on_terminal)

@@ -1,7 +1,7 @@
-"""What the live panel of `aitbc-agent start` shows, drawn line by line for a terminal of any size.
+"""Draws the live panel of `aitbc-agent start` line by line, for a terminal of any size.
 
-Drawing knows no terminal: what is to be seen comes in as a `View`, lines go out, none longer than the width and no more
-than the height. When there is little room, the log goes first, then what has ended.
+Drawing needs no terminal: it turns a `View` into lines that are no longer than the width and no more than the height. When there is
+little space, the log is shortened first, then the list of finished jobs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from agent.core.values.durations import format_duration
 
 GIBIBYTE: Final = 2**30
 WIDE: Final = 110
-"""From this width on, ids and sentences are shown in full."""
+"""Smallest width at which ids and sentences are shown in full."""
 BAR: Final = 14
 NEARLY_FULL: Final = 0.95
-"""From this share of a GPU's memory on, its bar is red."""
+"""Share of a GPU's memory above which its bar is red."""
 _MAX_JOBS: Final = 8
 _MAX_DOWNLOADS: Final = 2
 _LEAST_SHARE: Final = 0.005
@@ -32,29 +32,29 @@ Line = Text
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that is shown. `status` is the daemon's, None while it starts; `now` is seconds since the epoch.
+    """The content of the panel. `status` is the daemon's, or None while it starts; `now` is in seconds since the epoch.
 
-    What was `said` stands at the top, whole, however many lines it takes: links are copied.
+    `announcements` are shown at the top in full, over as many lines as needed, so that links can be copied.
     """
 
     url: str
     status: Mapping[str, Any] | None
     log: Sequence[str]
     now: float
-    said: Sequence[str] = ()
+    announcements: Sequence[str] = ()
     keys: str = "q stop   p pause"
 
 
 def draw(view: View, width: int, height: int) -> list[Line]:
-    """At most `height` lines of at most `width` cells."""
+    """Return at most `height` lines of at most `width` cells."""
     painter = _Painter(view, width)
     top, footer = list(painter.top()), painter.footer()
-    room = height - len(top) - 1
+    left = height - len(top) - 1
     finished = painter.finished()
-    shown = min(len(finished), max(0, room - 1 - _LEAST_LOG), max(3, room // 3))
+    shown = min(len(finished), max(0, left - 1 - _LEAST_LOG), max(3, left // 3))
     ended = [painter.rule("Finished"), *finished[len(finished) - shown :]] if shown else []
-    room -= len(ended)
-    log = [painter.rule("Log"), *painter.log(room - 1)] if room > 1 else []
+    left -= len(ended)
+    log = [painter.rule("Log"), *painter.log(left - 1)] if left > 1 else []
     body = [*top, *ended, *log][: max(0, height - 1)]
     body += [Text()] * (height - 1 - len(body))
     return [_fit(line, width) for line in [*body, footer]]
@@ -70,13 +70,11 @@ class _Painter:
         return self.width >= WIDE
 
     def top(self) -> Iterator[Line]:
-        """All but what has ended and the log."""
+        """Yield all lines above the finished jobs and the log."""
         status = self.view.status
         yield from self.header()
         if status is None:
-            yield Text(
-                "Starting: looking what this machine can do, and joining the coordinator.", style="bold"
-            )
+            yield Text("Starting: checking this machine and joining the coordinator.", style="bold")
             return
         yield self.state(status)
         yield self.rule("GPUs")
@@ -90,7 +88,7 @@ class _Painter:
         yield self.hour(status)
 
     def header(self) -> Iterator[Line]:
-        """Who, where, since when, and how it pays."""
+        """Yield the URL, the uptime, the connection, today's earnings and the announcements."""
         status, view = self.view.status, self.view
         left = Text.assemble(("AITBC agent", "bold"), "  ", view.url)
         if status is None:
@@ -98,39 +96,39 @@ class _Painter:
             return
         yield self.apart(left, Text(f"up {format_duration(view.now - status['started_at'])}"))
         connection, style = _CONNECTIONS[status["connection"]]
-        who = Text.assemble((connection, style))
+        state = Text.assemble((connection, style))
         if self.wide:
-            who.append(f"  {status['miner_id']}", style="dim")
+            state.append(f"  {status['miner_id']}", style="dim")
         earned = status["earned_today"]
         money = Text("")
         if earned is not None:
             money = Text.assemble(
-                "earned today ", (earned["amount"], "bold green"), f" with {earned['jobs']} jobs"
+                "earned today ", (earned["amount"], "bold green"), f" from {earned['jobs']} jobs"
             )
-        yield self.apart(who, money)
-        for line in view.said:
+        yield self.apart(state, money)
+        for line in view.announcements:
             yield from (Text(line[start : start + self.width]) for start in range(0, len(line), self.width))
 
     def state(self, status: Mapping[str, Any]) -> Line:
-        """What it does, or why it does nothing, in one line."""
+        """Return one line about the current work, or the reason for being idle."""
         jobs = len(status["leases"])
         work = f"{jobs} {'job' if jobs == 1 else 'jobs'}"
         if status["stopping"]:
             return Text(_stopping(status, work), style="bold yellow")
         if status["paused"]:
-            going_on = f"; {work} still running" if jobs else ""
-            return Text(f"Paused {_uncapitalised(status['paused'])}{going_on}", style="bold yellow")
+            still = f"; {work} still running" if jobs else ""
+            return Text(f"Paused {_in_parentheses(status['paused'])}{still}", style="bold yellow")
         if jobs:
             return Text(f"Working on {work}.", style="bold green")
         if status["placement"]["waiting"]:
             return Text(f"Waiting: {status['placement']['waiting'][0]['reason']}", style="bold yellow")
         reasons = [reason for reason in status["now"] if reason != "working"]
         if not status["services"]:
-            reasons = ["nothing can be offered here, and `aitbc-agent doctor` says why"]
+            reasons = ["this machine offers no service; see `aitbc-agent doctor`"]
         return Text(f"Idle: {reasons[0] if reasons else 'waiting'}.", style="bold")
 
     def gpus(self, status: Mapping[str, Any]) -> Iterator[Line]:
-        """One line a card, and one more where it is paused."""
+        """Yield one line per GPU, and a second one if it is paused."""
         for gpu in status["gpus"]:
             used = gpu["memory_total"] - gpu["memory_free"]
             share = used / max(1, gpu["memory_total"])
@@ -153,7 +151,7 @@ class _Painter:
                 yield Text(f" {status['gpu_reason']}", style="dim")
 
     def jobs(self, status: Mapping[str, Any]) -> Iterator[Line]:
-        """Those under way."""
+        """Yield the jobs in progress."""
         cards = {gpu["uuid"]: f"GPU {gpu['index']}" for gpu in status["gpus"]}
         leases = status["leases"]
         for lease in leases[:_MAX_JOBS]:
@@ -176,7 +174,7 @@ class _Painter:
             yield Text(" none", style="dim")
 
     def finished(self) -> list[Line]:
-        """Those that have ended, the newest last."""
+        """Return the finished jobs, the newest last."""
         lines = []
         for job in self.view.status["finished"] if self.view.status else ():
             moment = time.strftime("%H:%M:%S", time.localtime(job["ended_at"]))
@@ -192,29 +190,29 @@ class _Painter:
         return lines
 
     def hour(self, status: Mapping[str, Any]) -> Line:
-        """Where the capacity went."""
+        """Return how the capacity of the last hour was used."""
         shares = [use for use in status["idle"] if use["share"] >= _LEAST_SHARE]
         return Text(" " + "  ".join(f"{100 * use['share']:.0f} % {use['reason']}" for use in shares))
 
-    def log(self, room: int) -> list[Line]:
-        """The newest lines, in the order in which they came."""
-        lines = [Text.from_ansi(line) for line in list(self.view.log)[-room:]]
+    def log(self, count: int) -> list[Line]:
+        """Return the newest lines, the oldest first."""
+        lines = [Text.from_ansi(line) for line in list(self.view.log)[-count:]]
         for line in lines:
             line.stylize_before("dim")
         return lines
 
     def footer(self) -> Line:
-        """Which keys do what."""
+        """Return the line that explains the keys."""
         return Text(set_cell_size(f" {self.view.keys}", self.width), style="reverse")
 
     def rule(self, title: str) -> Line:
-        """A line that begins a section."""
+        """Return the heading of a section."""
         return Text.assemble(
             ("─ ", "dim"), (title, "bold"), (f" {'─' * max(0, self.width - 3 - len(title))}", "dim")
         )
 
     def apart(self, left: Line, right: Line) -> Line:
-        """One at each end; the left one gives way."""
+        """Align one text left and the other right; the left one is shortened if necessary."""
         space = self.width - right.cell_len - 1
         left.truncate(max(0, space), overflow="ellipsis")
         return Text.assemble(left, " " * (self.width - left.cell_len - right.cell_len), right)
@@ -225,18 +223,23 @@ _CONNECTIONS: Final = {
     "poll": ("connected (polling)", "green"),
     "offline": ("not connected to the coordinator", "bold red"),
 }
-_STAGES: Final = {"fetching": "fetching files", "waiting": "waits for room", "loading": "loads its model"}
+_STAGES: Final = {
+    "fetching": "fetching files",
+    "waiting": "waiting for memory",
+    "loading": "loading model",
+}
 
 
 def _stopping(status: Mapping[str, Any], work: str) -> str:
     if not status["leases"]:
-        return "Stopping: sending what is left."
+        return "Stopping: sending the last results."
     left = status["drain_seconds_left"] or 0
-    return f"Stopping: {work} may end within {left:.0f} s, then handed back. Again: at once."
+    them = "it" if len(status["leases"]) == 1 else "them"
+    return f"Waiting up to {left:.0f} s for {work}, then handing {them} back. Press again to stop now."
 
 
 def _fit(line: Line, width: int) -> Line:
-    if not line.plain.isprintable():  # a coordinator's names must not steer the terminal
+    if not line.plain.isprintable():  # names from a coordinator must not control the terminal
         line.plain = "".join(letter if letter.isprintable() else "?" for letter in line.plain)
     line.truncate(width, overflow="ellipsis")
     return line
@@ -248,7 +251,7 @@ def _bar(share: float, width: int, style: str) -> Text:
 
 
 def _cut(text: str, width: int) -> str:
-    """Exactly `width` cells: the last is a space, and what is too long ends in an ellipsis."""
+    """Fit text into `width` cells: the last is a space, and text that is too long ends in an ellipsis."""
     if cell_len(text) >= width:
         text = f"{set_cell_size(text, width - 2)}…"
     return set_cell_size(text, width)
@@ -259,7 +262,7 @@ def _named(job: Mapping[str, Any]) -> str:
 
 
 def _short(service: str) -> str:
-    """A service beside its model: "whisper" says as much as "whisper_transcription"."""
+    """Return the first word of a service: "whisper" is as clear as "whisper_transcription" beside the model."""
     return service.partition("_")[0]
 
 
@@ -275,7 +278,7 @@ def _download(item: Mapping[str, Any]) -> Line:
 
 
 def _clock(seconds: float) -> str:
-    if seconds < 10:  # noqa: PLR2004 - of what is over so soon, tenths are told
+    if seconds < 10:  # noqa: PLR2004 - tenths matter only in short durations
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -286,5 +289,6 @@ def _unit(value: float | None, unit: str) -> str:
     return "" if value is None else f"{value:.0f} {unit}"
 
 
-def _uncapitalised(reason: str) -> str:
+def _in_parentheses(reason: str) -> str:
+    """Put a sentence into parentheses; leave other text as it is."""
     return f"({reason.rstrip('.')})" if reason[:1].isupper() else reason

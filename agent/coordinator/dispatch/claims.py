@@ -21,17 +21,10 @@ from agent.core.market.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, match
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
+from agent.settings import CoordinatorSettings
 
 UNSUBMITTED_LEASES: Final = 16
 """Leases that a miner may hold beyond twice its capacity: finished jobs hold one until their results arrive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerated:
-    """How many failures an account may cause before it gets only `slowed_jobs` jobs at the same time."""
-
-    client_failures: float = 30.0
-    slowed_jobs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +41,7 @@ def claim(
     connection: Connection,
     candidates: Sequence[Candidate],
     now: float,
-    lease_seconds: float,
-    tolerated: Tolerated = Tolerated(),
+    settings: CoordinatorSettings,
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left."""
     waiting = queue.waiting(connection, candidates)
@@ -60,7 +52,7 @@ def claim(
         [candidate for candidate in candidates if candidate.miner_id not in pausing],
         job_store.running_by_miner(connection),
     )
-    slowed = _slowed(connection, tolerated, now)
+    slowed = _slowed(connection, settings, now)
     pairs = match(waiting, limited, job_store.running_by_account(connection), now, slowed)
     if not pairs:
         return [], True
@@ -71,7 +63,7 @@ def claim(
     claims = []
     for job_id, candidate in pairs:
         record = records[job_id]
-        event = Claim(candidate.miner_id, candidate.session, now, lease_seconds)
+        event = Claim(candidate.miner_id, candidate.session, now, settings.lease_seconds)
         claims.append((record, event, _unit_price(record, candidate)))
     assignments = [
         Assignment(
@@ -87,14 +79,14 @@ def claim(
     return assignments, len(waiting) > len(pairs)
 
 
-def _slowed(connection: Connection, tolerated: Tolerated, now: float) -> dict[str, int]:
+def _slowed(connection: Connection, settings: CoordinatorSettings, now: float) -> dict[str, int]:
     """Return how many jobs may run at a time for each account whose jobs fail too often by their own fault."""
-    many = habit_store.many_failures(connection, tolerated.client_failures)
+    many = habit_store.many_failures(connection, settings.client_failures_tolerated)
     half_life = CLIENT_FAILURES_HALF_LIFE_SECONDS
     return {
-        account_id: tolerated.slowed_jobs
+        account_id: settings.slowed_jobs
         for account_id, tally in many.items()
-        if tally.now(now, half_life) > tolerated.client_failures
+        if tally.now(now, half_life) > settings.client_failures_tolerated
     }
 
 

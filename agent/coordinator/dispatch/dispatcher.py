@@ -12,12 +12,13 @@ from typing import Final
 
 import structlog
 
-from agent.coordinator.dispatch.claims import Assignment, Tolerated, claim, release_undelivered
+from agent.coordinator.dispatch.claims import Assignment, claim, release_undelivered
 from agent.coordinator.dispatch.port import Port
 from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store.database import Database
 from agent.core.errors import ApiError, StaleSession
 from agent.metrics import Meter
+from agent.settings import CoordinatorSettings
 
 log = structlog.get_logger()
 
@@ -32,18 +33,15 @@ class Dispatcher:
 
     def __init__(
         self,
+        settings: CoordinatorSettings,
         database: Database,
         clock: Callable[[], float],
-        *,
-        lease_seconds: float,
         meter: Meter,
-        tolerated: Tolerated,
     ) -> None:
+        self._settings = settings
         self._database = database
-        self._meter = meter
         self._clock = clock
-        self._lease_seconds = lease_seconds
-        self._tolerated = tolerated
+        self._meter = meter
         self._ports: dict[str, Port] = {}
         # Older connections of the same session, e.g. a WebSocket beside a long poll. One serves again when the newer one ends.
         self._superseded: dict[str, list[Port]] = {}
@@ -162,9 +160,7 @@ class Dispatcher:
         candidates = [port.candidate() for port in ports.values()]
         # Cleared before the claim, so that a job which arrives meanwhile starts another round.
         self._pending = self._capacity_changed = False
-        assignments, left = await self._database.write(
-            claim, candidates, self._clock(), self._lease_seconds, self._tolerated
-        )
+        assignments, left = await self._database.write(claim, candidates, self._clock(), self._settings)
         self._pending = self._pending or left
         if self._pending and self._capacity_changed:  # capacity became free while the claim was under way
             self._wake.set()

@@ -1,1 +1,1 @@
-"""The HTTP server, and what stands between it and the routes."""
+"""The HTTP server, and the middleware between it and the routes."""

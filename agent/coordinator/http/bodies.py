@@ -1,4 +1,4 @@
-"""What is decided of a request before its body is read: whether its caller may send one, and how large it may be."""
+"""Checks before a request's body is read: whether the caller may send one, and its maximum size."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator.http.middleware import answer_error
 from agent.coordinator.metrics import REFUSED
+from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners.sessions import Session
 from agent.core.errors import ApiError, PayloadTooLarge
 
 _ROOT: Final = "(/api)?/v1"
 _STREAMED: Final = re.compile(
     rf"{_ROOT}/(artifacts|jobs/[^/]+/files/[^/]+|uploads(/[^/]+)?|audio/(transcriptions|translations))"
 )
-"""These go to disk as they arrive, and keep the larger limit of artifacts themselves."""
+"""Calls whose bodies are stored as they arrive, and which apply the larger limit of artifacts themselves."""
 _RESULTS: Final = re.compile(rf"{_ROOT}/miners/jobs/[^/]+/result")
 _VERIFIED: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature)")
-"""Anybody may have these verified, so a key allows no larger ones."""
+"""Calls that need no key; with a key, their bodies may not be larger either."""
 _PREFIX: Final = re.compile(_ROOT)
 
 
 class Guarded(NamedTuple):
-    """A call that needs a key. `check` raises the error that refuses a request without it."""
+    """A call that needs a key. `check` raises the error that refuses a request without one."""
 
     path: re.Pattern[str]
     methods: frozenset[str]
@@ -35,9 +35,9 @@ class Guarded(NamedTuple):
 
 
 class Bodies:
-    """ASGI middleware: answers 401 to a body without the key that its path needs, and 413 to one over its limit.
+    """ASGI middleware that answers 401 to a body without the key that its path needs, and 413 to one over its limit.
 
-    `RateLimits` stands before it and has found out who calls.
+    It runs after `RateLimits`, which identifies the caller.
     """
 
     def __init__(self, app: ASGIApp, context: Context, guarded: Sequence[Guarded]) -> None:
@@ -62,7 +62,7 @@ class Bodies:
         await self._app(scope, receive if limit is None else self._counted(receive, limit), send)
 
     async def _limit(self, scope: Scope) -> int | None:
-        """How many bytes the body may have; None where the call itself counts them. Raises what the call's guard does."""
+        """Return the maximum bytes of the body; None if the call itself counts them. Raises what the call's guard raises."""
         path, settings = scope["path"], self._context.settings
         caller = scope.get("caller")
         if caller is None:
@@ -105,7 +105,7 @@ class Bodies:
 
 
 def _declared(scope: Scope) -> int | None:
-    """How long the body is: 0 if there is none, None if its length is not known before its end."""
+    """Return the length of the body: 0 without a body, None for a chunked body."""
     declared: int | None = 0
     for name, value in scope["headers"]:
         if name == b"transfer-encoding":
@@ -116,4 +116,4 @@ def _declared(scope: Scope) -> int | None:
 
 
 def _message(limit: int) -> str:
-    return f"The body may have at most {limit} bytes; upload files with POST /v1/artifacts."
+    return f"The body may have at most {limit} bytes. Upload files with POST /v1/artifacts."

@@ -1,8 +1,8 @@
-"""The cookie of a browser's session, and the checks that keep other sites from using it.
+"""The cookie of a browser's session, and the checks that prevent other sites from using it.
 
-A request acts with the cookie only if it names the role to act in (`X-Session-Role`, or `role` of a WebSocket's address), which
-no link, form or image of another site can do. It must come from a page of this origin, and one that changes something must
-carry the session's token (`X-CSRF-Token`), which only that page can read. Requests with an API key need none of this.
+A request uses the cookie only if it names a role (`X-Session-Role`, or `role` in a WebSocket's address), which no link, form or
+image of another site can do. It must come from a page of this origin, and if it changes something, it must carry the session's
+token (`X-CSRF-Token`), which only that page can read. Requests with an API key need none of this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import Scope
 
-from agent.coordinator.operations.accounts.access import BrowserCredential, Role
+from agent.coordinator.operations.callers import BrowserCredential, Role
 from agent.core.errors import Forbidden
 
 ROLE_HEADER: Final = "X-Session-Role"
@@ -31,34 +31,34 @@ _MAX_FIELDS: Final = 20
 
 
 def credential_of(scope: Scope) -> BrowserCredential | None:
-    """The session's secret and the role in which the request acts; None without both."""
+    """Return the session's secret and the request's role; None without both."""
     secret = secret_of(scope)
     role = _ROLES.get(_role(scope))
     return BrowserCredential(secret, role) if secret and role else None
 
 
 def check(scope: Scope, credential: BrowserCredential) -> None:
-    """Raise `Forbidden` for a request that another site caused."""
+    """Raise `Forbidden` for a request from another site."""
     check_origin(scope)
     check_token(scope, credential.secret)
 
 
 def secret_of(scope: Scope) -> str | None:
-    """What the cookie holds."""
+    """Return the content of the cookie; None without one."""
     headers = Headers(scope=scope)
     return cookie_parser("; ".join(headers.getlist("cookie"))).get(_name(scope)) or None
 
 
 def csrf_token(secret: str) -> str:
-    """The token that belongs to a session. It follows from the cookie's secret and does not give it away."""
+    """Return the token of a session. It is derived from the cookie's secret, and does not reveal it."""
     return hashlib.blake2b(secret.encode(), person=b"csrf-token", digest_size=32).hexdigest()
 
 
 def check_origin(scope: Scope) -> None:
-    """Raise `Forbidden` for a request that a page of another origin made; a WebSocket's must say which page made it."""
+    """Raise `Forbidden` for a request from a page of another origin. A WebSocket's handshake must name its origin."""
     headers = Headers(scope=scope)
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site == "same-origin":  # the browser says so itself, and knows better where a proxy has rewritten Host
+    if site == "same-origin":  # the browser's own statement is correct even if a proxy rewrote Host
         return
     if origin is None:
         from_elsewhere = scope["type"] == "websocket"
@@ -67,7 +67,7 @@ def check_origin(scope: Scope) -> None:
     if from_elsewhere or site not in (None, "none"):
         raise Forbidden(
             "This request comes from a page of another site, which may not use the dashboard's session. "
-            "Programs send an API key instead."
+            "Programs must send an API key instead."
         )
 
 
@@ -77,24 +77,24 @@ def check_token(scope: Scope, secret: str) -> None:
         return
     if not has_token(scope, secret):
         raise Forbidden(
-            f"Requests that change something with a session need its token in the header {TOKEN_HEADER}; "
-            "`GET /v1/session` has it."
+            f"A request with a session that changes something needs the session's token in the header {TOKEN_HEADER}. "
+            "`GET /v1/session` returns it."
         )
 
 
 def has_token(scope: Scope, secret: str) -> bool:
-    """Whether the request carries the session's token."""
+    """Return whether the request carries the session's token."""
     given = Headers(scope=scope).get(TOKEN_HEADER, "")
     return hmac.compare_digest(given.encode(), csrf_token(secret).encode())
 
 
 def set_cookie(response: Response, scope: Scope, secret: str, max_age: int) -> None:
-    """Give the browser the session's secret, out of reach of scripts and of other sites."""
+    """Set the cookie with the session's secret, inaccessible to scripts and other sites."""
     response.set_cookie(_name(scope), secret, max_age=max_age, **_attributes(scope))
 
 
 def clear_cookie(response: Response, scope: Scope) -> None:
-    """Have the browser forget the session."""
+    """Delete the cookie."""
     response.delete_cookie(_name(scope), **_attributes(scope))
 
 
@@ -103,7 +103,7 @@ def _attributes(scope: Scope) -> dict[str, Any]:
 
 
 def _name(scope: Scope) -> str:
-    """Cookies do not know ports, and one machine may serve several dashboards: the name has the port."""
+    """Return the cookie's name, which contains the port: cookies ignore ports, and one machine may serve several dashboards."""
     try:
         port = urlsplit(f"//{Headers(scope=scope).get('host', '')}").port
     except ValueError:
@@ -113,7 +113,7 @@ def _name(scope: Scope) -> str:
 
 
 def query_field(scope: Scope, name: str) -> str:
-    """A field of a WebSocket's address; empty without one."""
+    """Return a query parameter of a WebSocket's address; empty without one."""
     with suppress(ValueError):  # too many fields
         fields: dict[str, list[str]] = parse_qs(
             scope["query_string"].decode("latin-1"), max_num_fields=_MAX_FIELDS

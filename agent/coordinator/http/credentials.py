@@ -1,4 +1,4 @@
-"""Where a request carries its key, token or cookie."""
+"""Finds the key, token or cookie of a request."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 from starlette.types import Scope
 
 from agent.coordinator.http import cookies
-from agent.coordinator.operations.accounts.access import BrowserCredential, Credential
+from agent.coordinator.operations.callers import BrowserCredential, Credential
 
 _BEARER: Final = b"bearer "
 
 
 def of_request(scope: Scope) -> Credential | None:
-    """The key, token or cookie of a request; for a WebSocket also that of `?token=`."""
+    """Return the key, token or cookie of a request; for a WebSocket also `?token=`."""
     key = None
     for name, value in scope["headers"]:
         if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
@@ -27,7 +27,7 @@ def of_request(scope: Scope) -> Credential | None:
 
 
 def checked(scope: Scope) -> Credential | None:
-    """As `of_request`. Raises `Forbidden` for a cookie in a request that another site caused."""
+    """Return the same as `of_request`. Raises `Forbidden` for a cookie in a request from another site."""
     credential = of_request(scope)
     if isinstance(credential, BrowserCredential):
         cookies.check(scope, credential)

@@ -1,7 +1,7 @@
-"""Serves the dashboard: the files that its build has left below `web/dist`, and nothing else.
+"""Serves the dashboard's built files below `web/dist`, and nothing else.
 
-It is a program that runs in the browser and speaks the public API like any other client. So its pages need no key, and
-every path below `/dashboard/` that is no file is the same page, which looks at the path itself.
+The dashboard runs in the browser and uses the public API like any other client. So its pages need no key, and every path below
+`/dashboard/` that is not a file is the same page, which reads the path itself.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from starlette.types import Scope
 BUILT: Final = Path(__file__).parents[1] / "web" / "dist"
 PAGE: Final = "index.html"
 HASHED: Final = "assets/"
-"""Files below it have the digest of their content in their names."""
+"""Files below this path have the digest of their content in their names."""
 SMALLEST_COMPRESSED: Final = 512
-"""Bytes; below, compressing saves no packet."""
+"""Bytes. Compressing smaller files saves no packet."""
 _COMPRESSIBLE: Final = ("text/", "application/json", "application/manifest", "image/svg")
 _TYPES: Final = {
     ".js": "text/javascript",
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-"""What not every system's list of media types has right."""
-_TAKES_GZIP: Final = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
+"""Media types that some systems' lists lack or have wrong."""
+_ACCEPTS_GZIP: Final = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _NOT_FOUND: Final = 404
 
 HEADERS: Final[Mapping[str, str]] = {
-    # No script, style or connection but this origin's own. Results are shown from blobs, or from signed links of the same origin.
+    # Scripts, styles and connections only from this origin. Results are shown from blobs, or from signed links of this origin.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
         "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -52,7 +52,7 @@ HEADERS: Final[Mapping[str, str]] = {
 _NOT_BUILT: Final = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>AITBC</title>
 <h1>The dashboard is not built</h1>
-<p>This copy of the program has the dashboard's sources only. Run <code>make setup</code> (or
+<p>This copy of the program has only the dashboard's sources. Run <code>make setup</code> (or
 <code>npm ci &amp;&amp; npm run build</code>) in the project's directory, then load this page again.</p>
 <p>The API works without it: <a href="/v1/health">/v1/health</a>, <a href="/v1/openapi.json">/v1/openapi.json</a>.</p>
 </html>
@@ -61,9 +61,9 @@ _NOT_BUILT: Final = """<!doctype html>
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file in memory, as it is and compressed (None where that saves nothing). `read_at` tells when it was another."""
+    """A file in memory, plain and compressed (None if that saves nothing). `version` is its modification time and size."""
 
-    read_at: tuple[int, int]
+    version: tuple[int, int]
     body: bytes
     compressed: bytes | None
     media_type: str
@@ -71,7 +71,7 @@ class _File:
 
 
 class Dashboard(StaticFiles):
-    """The ASGI application below `/dashboard`. It keeps the files in memory, of which a build makes a few hundred kB."""
+    """The ASGI application below `/dashboard`. It caches the files in memory; a build has a few hundred kB."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory=directory, check_dir=False)
@@ -79,10 +79,10 @@ class Dashboard(StaticFiles):
         self._files: dict[str, _File] = {}
 
     async def check_config(self) -> None:
-        """A directory that is missing is explained by a page instead of an error."""
+        """Accept a missing directory, which a page explains."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, or the page. Raises `HTTPException` for other methods than reading, and for hashed files that there are not."""
+        """Return a file, or the page. Raises `HTTPException` for methods that do not read, and for missing hashed files."""
         try:
             return await super().get_response(path, scope)
         except HTTPException as error:
@@ -101,11 +101,11 @@ class Dashboard(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """The file, compressed if the browser takes it; 304 if it has it already."""
+        """Return the file, compressed if the browser accepts that; 304 if the browser has it."""
         file = self._read(str(full_path), stat_result)
-        asked = Headers(scope=scope)
-        takes = _TAKES_GZIP.search(asked.get("accept-encoding", "")) is not None
-        compressed = file.compressed if takes else None
+        request = Headers(scope=scope)
+        accepts = _ACCEPTS_GZIP.search(request.get("accept-encoding", "")) is not None
+        compressed = file.compressed if accepts else None
         immutable = f"/{HASHED}" in scope["path"]
         headers = {
             **HEADERS,
@@ -117,28 +117,28 @@ class Dashboard(StaticFiles):
             headers["Content-Encoding"] = "gzip"
         body = file.body if compressed is None else compressed
         response = Response(body, status_code, headers, media_type=file.media_type)
-        if self.is_not_modified(response.headers, asked):
+        if self.is_not_modified(response.headers, request):
             return NotModifiedResponse(response.headers)
         return response
 
     def _read(self, path: str, stat: os.stat_result) -> _File:
         known = self._files.get(path)
-        read_at = (stat.st_mtime_ns, stat.st_size)
-        if known is None or known.read_at != read_at:
-            known = self._files[path] = _file(Path(path), read_at)
+        version = (stat.st_mtime_ns, stat.st_size)
+        if known is None or known.version != version:
+            known = self._files[path] = _file(Path(path), version)
         return known
 
 
-def _file(path: Path, read_at: tuple[int, int]) -> _File:
+def _file(path: Path, version: tuple[int, int]) -> _File:
     body = path.read_bytes()
     media_type = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     compressed = None
     if media_type.startswith(_COMPRESSIBLE) and len(body) >= SMALLEST_COMPRESSED:
         compressed = gzip.compress(body, mtime=0)
     digest = hashlib.sha256(body).hexdigest()[:32]
-    return _File(read_at, body, compressed, media_type, digest)
+    return _File(version, body, compressed, media_type, digest)
 
 
 async def to_dashboard(_: Request) -> Response:
-    """From the server's root to the dashboard."""
+    """Redirect from the server's root to the dashboard."""
     return RedirectResponse("/dashboard/", headers=dict(HEADERS))

@@ -1,8 +1,8 @@
-"""Whether a request names this coordinator: the defence against DNS rebinding.
+"""Checks that a request names this coordinator, as a defence against DNS rebinding.
 
-A page in a browser can have its own name resolve to this machine's address. The browser then takes the coordinator for
-a part of the page's site, and lets its scripts read answers that need no key, from networks that the page's owner cannot reach.
-What gives it away is the name in the request: `Host` is the page's. An IP address there is never a page's name.
+The owner of a web page can make its name resolve to this machine's address. The browser then treats the coordinator as part of the
+page's site, and lets the page's scripts read answers that need no key, from networks that the owner cannot reach. Such a request has
+the page's name in `Host`. An IP address in `Host` cannot be a page's name.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _LOCAL: Final = "localhost"
 
 
 class Hosts:
-    """ASGI middleware: answers 421 to a request for an unknown name, and 403 to a WebSocket of a foreign page.
+    """ASGI middleware that answers 421 to a request for an unknown name, and 403 to a WebSocket of another site's page.
 
-    `scope["known_host"]` says of the others whether their name is a known one.
+    For other requests, `scope["known_host"]` is whether their name is known.
     """
 
     def __init__(self, app: ASGIApp, settings: CoordinatorSettings, meter: Meter) -> None:
@@ -58,7 +58,7 @@ class Hosts:
             self._check(scope)
         except ApiError as error:
             if scope["type"] == "websocket":
-                await receive()  # the connection's beginning
+                await receive()  # the handshake
             await answer_error(scope, send, error)
             return
         await self._app(scope, receive, send)
@@ -73,16 +73,16 @@ class Hosts:
             shown = host[:100] if len(hosts) == 1 else "more than one name"
             raise UnknownHost(
                 f"This coordinator is not known as {shown!r}. Use its address, or add the name to the setting "
-                "coordinator.hosts; for a reverse proxy set coordinator.trusted_proxies."
+                "coordinator.hosts; for a reverse proxy, set coordinator.trusted_proxies."
             )
         if scope["type"] == "websocket":
             self._check_origin(scope, host)
 
     def _is_local(self, scope: Scope) -> bool:
-        """Whether the request can come from a page in a browser of this machine only, and from no proxy of the settings.
+        """Return whether only this machine can send the request, and not one of the trusted proxies.
 
-        A proxy decides itself for which names it passes requests on. And where others reach the coordinator, it may have any name in
-        their networks, while a page learns nothing that its owner could not ask for.
+        A proxy decides itself for which names it forwards requests. If other machines can reach the coordinator, it may have any name
+        in their networks, and a page learns nothing that its owner could not request directly.
         """
         client = scope.get("client")
         return self._loopback and not lies_in(client[0] if client else None, self._settings.trusted_proxies)
@@ -93,7 +93,7 @@ class Hosts:
         return not name or _address(name) is not None
 
     def _check_origin(self, scope: Scope, host: str) -> None:
-        """Browsers name the page that opens a WebSocket, and let any page open one. Raises `Forbidden`."""
+        """Raise `Forbidden` for a WebSocket of another site's page: browsers allow any page to open one, and name its origin."""
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         allowed: Sequence[str] = self._settings.origins
         for origin in origins:
@@ -101,18 +101,18 @@ class Hosts:
                 continue
             self._meter.count(REFUSED, "origin")
             raise Forbidden(
-                f"Pages of {origin[:100]!r} may not open WebSockets here; the operator can add it to the setting coordinator.origins."
+                f"Pages of {origin[:100]!r} may not open WebSockets here. The operator can add it to the setting coordinator.origins."
             )
 
 
 def _same(origin: str, host: str) -> bool:
-    """Whether an origin is that of the requested host. Some proxies leave out the port of the host."""
+    """Return whether an origin is that of the requested host. Some proxies omit the host's port."""
     page = urlsplit(origin)
     return host.lower() in (page.netloc.lower(), page.hostname)
 
 
 def _name(host: str) -> str:
-    """The name in a `Host` header, without its port and the dot at its end."""
+    """Return the name in a `Host` header, without port and trailing dot."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].rstrip(".").lower()

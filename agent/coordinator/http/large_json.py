@@ -1,8 +1,8 @@
-"""Decodes large JSON bodies without holding up everybody else.
+"""Decodes large JSON bodies without blocking other requests.
 
-A decoder in C keeps the interpreter's lock from the first byte to the last, so that no thread helps against a body of many
-megabytes: the event loop stands still as if it decoded the body itself. Python's own decoder, in Python, lets go of the lock every
-few milliseconds. It takes ten times as long, in a thread of its own, one body after the other.
+A decoder in C holds the interpreter's lock from the first byte to the last, so for a body of many megabytes a thread does not help:
+the event loop is blocked all the same. The standard library's pure Python decoder releases the lock every few milliseconds. It takes
+ten times as long, in its own thread, one body at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from agent.core.errors import PayloadTooLarge
 
 LARGE: Final = 256 * 1024
-"""Bytes from which a body is decoded in the thread; smaller ones take a few milliseconds at most."""
+"""Bytes from which a body is decoded in the thread. Smaller ones take a few milliseconds at most."""
 
 _thread: Final = ThreadPoolExecutor(1, thread_name_prefix="large-json")
 
@@ -33,16 +33,16 @@ class _Decoder(json.JSONDecoder):
 
 
 async def decode_large(content: str | bytes, max_values: int) -> Any:
-    """Return what JSON says. Raises `ValueError`, `RecursionError`, and `PayloadTooLarge` for too many values."""
+    """Return decoded JSON. Raises `ValueError`, `RecursionError`, and `PayloadTooLarge` for too many values."""
     return await asyncio.get_running_loop().run_in_executor(_thread, _decode, content, max_values)
 
 
 def _decode(content: str | bytes, max_values: int) -> Any:
     text = content if isinstance(content, str) else content.decode(json.detect_encoding(content))
-    # As many commas and openings as values, or more where texts have them.
+    # There is a comma or an opening bracket for each value; strings may contain more.
     if sum(text.count(sign) for sign in ",[{") > max_values:
         raise PayloadTooLarge(
-            f"The JSON has more than {max_values} values; send data as a file.", {"limit": max_values}
+            f"The JSON has more than {max_values} values. Send the data as a file.", {"limit": max_values}
         )
     return _Decoder().decode(text)
 
@@ -54,7 +54,7 @@ class _LargeRequest(Request):
             return await super().json()
         try:
             return await decode_large(body, self.app.state.context.settings.max_json_values)
-        except PayloadTooLarge as error:  # the framework lets only its own errors pass
+        except PayloadTooLarge as error:  # the framework passes on only its own errors
             raise HTTPException(error.status, error.message) from None
 
 
@@ -62,7 +62,7 @@ class LargeJsonRoute(APIRoute):
     """A route whose JSON body may be large."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The framework's, with a request that decodes large bodies elsewhere."""
+        """Return the framework's handler, with a request that decodes large bodies in the thread."""
         handler = super().get_route_handler()
         if self.body_field is None:
             return handler

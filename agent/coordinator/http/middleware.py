@@ -1,4 +1,4 @@
-"""ASGI middleware around the application: an id for every request, errors that nobody expected, the headers of tus."""
+"""ASGI middleware: request ids, unexpected errors, tus headers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from agent.metrics import Meter
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 _VERSIONED: Final = ("/v1", "/api/v1")
 _FILES: Final = "/dashboard"
-"""What is served as files has one name for all."""
+"""The common route name of all static files."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = structlog.get_logger()
 
 
 class Tus:
-    """What the tus protocol wants of every request and answer about uploads (see agent/core/tus.py)."""
+    """Handles what the tus protocol requires of every request and answer about uploads (see agent/core/tus.py)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class Tus:
             await self._app(scope, receive, send)
             return
         method = dict(scope["headers"]).get(b"x-http-method-override")
-        if method is not None and scope["method"] == "POST":  # from clients that cannot send the others
+        if method is not None and scope["method"] == "POST":  # from clients that cannot send other methods
             scope["method"] = method.decode("latin-1").upper()
 
         async def marked(message: Message) -> None:
@@ -54,7 +54,7 @@ class Tus:
 
 
 class Failures:
-    """Answers 500 for what nobody expected, so that the connection lives on, and logs it with the request's id."""
+    """Answers 500 to unexpected errors, so that the connection stays open, and logs them with the request's id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -85,11 +85,15 @@ class Failures:
             )
             if started:
                 raise
-            await answer_error(scope, send, InternalError("The server failed; its log has the request id."))
+            await answer_error(
+                scope,
+                send,
+                InternalError("The server failed. Its log has the details under this request's id."),
+            )
 
 
 class RequestIds:
-    """Gives every request an id, answered as `X-Request-ID` and named in errors, and counts and times the answers."""
+    """Gives every request an id, which `X-Request-ID`, errors and the log contain, and records the metrics of answers."""
 
     def __init__(self, app: ASGIApp, meter: Meter) -> None:
         self._app = app
@@ -129,7 +133,7 @@ def _client_trace(scope: Scope) -> str | None:
 
 
 def _template(scope: Scope) -> str:
-    """The path of the route that answered, with the names of its parameters: there are only so many."""
+    """Return the path of the route with its parameters' names, which limits the number of metrics."""
     route = scope.get("route")
     if route is None:
         return _FILES if scope["path"].startswith(_FILES) else "none"
@@ -138,7 +142,7 @@ def _template(scope: Scope) -> str:
 
 
 async def answer_error(scope: Scope, send: Send, error: ApiError) -> None:
-    """Answer an error in the one shape, before the application has seen the request."""
+    """Answer an error in the API's form, before the application sees the request."""
     shown = error_body(error.code, error.message, error.details, scope.get("request_id", ""))
     body = json.dumps(shown).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

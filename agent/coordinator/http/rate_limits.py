@@ -1,11 +1,11 @@
 """Counts calls per key and per address, and answers 429 to those over their budget.
 
 Each budget is a fixed window that begins with the first call, so `Retry-After` is exact: when it has passed, the whole
-budget is there again. At worst a caller has two budgets in quick succession, one at the end of a window and one after.
-The answers say what is left, after draft-ietf-httpapi-ratelimit-headers-11 (`RateLimit`, `RateLimit-Policy`).
+budget is available again. At worst a caller uses two budgets in quick succession, one at the end of a window and one after it.
+Answers state the remaining budget by draft-ietf-httpapi-ratelimit-headers-11 (`RateLimit`, `RateLimit-Policy`).
 
-A key counts only once it is known to be valid. Until then its caller is an address, or made-up keys would bring a new
-budget each. Whether it is valid is looked up here as the routes do; they find it in the cache.
+A key has a budget only if it is valid. Otherwise the call counts for its address, or each invented key would have a new budget. The
+key is authenticated here; the routes then find it in the cache.
 """
 
 from __future__ import annotations
@@ -30,35 +30,40 @@ from agent.coordinator.http import credentials
 from agent.coordinator.http.middleware import answer_error
 from agent.coordinator.metrics import RATE_LIMITED
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import BrowserCredential, Caller, Credential
+from agent.coordinator.operations.callers import (
+    SESSION_PREFIX,
+    BrowserCredential,
+    Caller,
+    Credential,
+    Session,
+)
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import sessions
-from agent.coordinator.operations.miners.sessions import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, RateLimitExceeded, ServiceUnavailable, Unauthorized
 from agent.core.rates import Rate, caller_address, lies_in
 from agent.settings import RateLimitSettings
 
 _ROOT: Final = "(/api)?/v1"
 _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
-"""What costs next to nothing: health, and the dashboard's files, a dozen of which make one page."""
+"""Calls with negligible cost: health, and the dashboard's files, a dozen of which make one page."""
 _LOGINS: Final = re.compile(rf"{_ROOT}/(login|session)")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
-"""What miners say over their WebSocket as well, where nothing is counted: a miner that has only HTTP loses neither
-leases nor results to a limit, and its watchers no tokens."""
+"""Calls that miners also make over their WebSocket, where they are not counted. So a miner without a WebSocket loses neither leases
+nor results to a limit, and its jobs' subscribers lose no tokens."""
 _FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
 _ADVICE: Final[Mapping[str, str]] = {
-    "client": "Ask less often: a job's events (`GET /v1/jobs/{id}/events`) and its `webhook_url` tell of changes.",
+    "client": "Poll less often: a job's events (`GET /v1/jobs/{id}/events`) and its `webhook_url` report changes.",
     "uploads": "Send fewer and larger files.",
     "miner": "Use the WebSocket `/v1/miners/session` instead of polls.",
     "address": "Calls with an API key have a budget of their own.",
-    "failures": "Too many wrong API keys came from your address; check the key that you send.",
-    "logins": "Too many sign-ins were tried from your address; make a login link with `aitbc-agent login`.",
+    "failures": "Too many invalid API keys came from your address. Check the key that you send.",
+    "logins": "There were too many sign-in attempts from your address. Make a login link with `aitbc-agent login`.",
     "joining": "Start the miners of a site one after the other.",
-    "checking": "Receipts can be verified offline (`aitbc receipts verify`); calls with an API key have a budget of their own.",
+    "checking": "Verify receipts offline (`aitbc receipts verify`), or send an API key, which has a budget of its own.",
     "connections": "Keep one WebSocket open, and send the key with its handshake.",
 }
 
@@ -68,9 +73,9 @@ log = structlog.get_logger()
 
 
 class WindowStorage(Storage):
-    """Counters of fixed windows in memory, of at most `limit` callers.
+    """Counters of fixed windows in memory, for at most `limit` callers.
 
-    The library's own storage looks through all its counters on every call (5 ms for 50,000), and keeps as many as there are.
+    The library's own storage scans all its counters on every call (5 ms for 50,000), and has no limit.
     """
 
     STORAGE_SCHEME = None
@@ -79,7 +84,7 @@ class WindowStorage(Storage):
         super().__init__()
         self._limit = limit
         self._clock = clock
-        # In the order in which their windows began, so that room is made at the front.
+        # In the order in which their windows began, so that the oldest are first.
         self._windows: OrderedDict[str, _Window] = OrderedDict()
 
     def __len__(self) -> int:
@@ -87,49 +92,49 @@ class WindowStorage(Storage):
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """Memory does not fail."""
+        """No exceptions, since memory does not fail."""
         return ()
 
     async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count, in a new window if the last one has ended."""
+        """Count a call, in a new window if the last one has ended."""
         window = self._current(key)
         if window is None:
-            self._make_room()
+            self._evict()
             self._windows.pop(key, None)
             window = self._windows[key] = _Window(self._clock() + expiry)
         window.count += amount
         return window.count
 
     async def get(self, key: str) -> int:
-        """What has been counted in the current window."""
+        """Return the count of the current window."""
         window = self._current(key)
         return 0 if window is None else window.count
 
     async def get_expiry(self, key: str) -> float:
-        """When the current window ends, on this storage's clock."""
+        """Return the end of the current window by this storage's clock."""
         window = self._current(key)
         return self._clock() if window is None else window.ends_at
 
     async def check(self) -> bool:
-        """Memory is always there."""
+        """Return that the storage is available."""
         return True
 
     async def reset(self) -> int:
-        """Forget everything."""
+        """Delete all counters."""
         count = len(self._windows)
         self._windows.clear()
         return count
 
     async def clear(self, key: str) -> None:
-        """Forget one counter."""
+        """Delete one counter."""
         self._windows.pop(key, None)
 
     def _current(self, key: str) -> _Window | None:
         window = self._windows.get(key)
         return window if window is not None and window.ends_at > self._clock() else None
 
-    def _make_room(self) -> None:
-        """Each new window clears away up to two old ones, so that the ended ones vanish without ever looking at all."""
+    def _evict(self) -> None:
+        """Delete up to two old windows for each new one, so that ended windows are removed without scanning them all."""
         for _ in range(2):
             oldest = next(iter(self._windows), None)
             if oldest is None or (len(self) < self._limit and self._current(oldest) is not None):
@@ -147,7 +152,7 @@ class _Window:
 
 @dataclass(frozen=True, slots=True)
 class _Budget:
-    """A policy: its name in headers and messages, and how much it allows."""
+    """A policy: its name in headers and messages, and its rate."""
 
     name: str
     rate: Rate
@@ -160,7 +165,7 @@ class _Budget:
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """A budget after a call: what is left of it, and in how many seconds all of it is there again."""
+    """A budget after a call: what is left of it, and the seconds until all of it is available again."""
 
     budget: _Budget
     left: int
@@ -169,7 +174,7 @@ class _Use:
 
 
 class RateLimits:
-    """The ASGI middleware; `clock` counts seconds from any beginning."""
+    """ASGI middleware that enforces the limits; `clock` returns seconds from any starting point."""
 
     def __init__(self, app: ASGIApp, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
@@ -192,81 +197,81 @@ class RateLimits:
         await self._app(scope, receive, _with_headers(send, uses) if uses else send)
 
     async def _count(self, scope: Scope) -> list[_Use]:
-        """Find out who calls, and count the call against the budgets that it belongs to; the last one may refuse it."""
+        """Identify the caller, and count the call against its budgets; the last budget may refuse it."""
         address = caller_address(_host(scope))
         secret = credentials.of_request(scope)
         try:
-            who = None if secret is None else await self._who(secret, address)
+            caller = None if secret is None else await self._caller(secret, address)
         except Unauthorized:
             return [await self._use("failures", address)] if self._settings.enabled else []
         except RateLimitExceeded:
             return [await self._state("failures", address, refused=True)]
-        if who is not None:
-            _identify(scope, who)
-        return await self._count_for(scope, who, secret or "", address) if self._settings.enabled else []
+        if caller is not None:
+            _identify(scope, caller)
+        return await self._count_for(scope, caller, secret or "", address) if self._settings.enabled else []
 
     async def _count_for(
-        self, scope: Scope, who: Caller | Session | None, secret: Credential, address: str
+        self, scope: Scope, caller: Caller | Session | None, secret: Credential, address: str
     ) -> list[_Use]:
-        if who is None:
+        if caller is None:
             return [await self._use(_policy_without_key(scope), address)]
-        free = isinstance(who, Session) and _SOCKET_CALLS.fullmatch(scope["path"])
+        free = isinstance(caller, Session) and _SOCKET_CALLS.fullmatch(scope["path"])
         if free or self._is_unlimited(scope):
             return []
-        if isinstance(who, Session):
-            return [await self._use("miner", who.miner_id)]
+        if isinstance(caller, Session):
+            return [await self._use("miner", caller.miner_id)]
         key = access.fingerprint(secret)
         uses = [await self._use("client", key)]
         if not uses[0].refused and _begins_upload(scope):
             uses.append(await self._use("uploads", key))
         return uses
 
-    async def _who(self, secret: Credential, address: str) -> Caller | Session | None:
-        """Who has this secret, None if it tells nobody. Raises as `_caller`."""
+    async def _caller(self, secret: Credential, address: str) -> Caller | Session | None:
+        """Return the holder of a credential; None if there is none. Raises as `_key_holder` does."""
         if isinstance(secret, BrowserCredential):
-            # A browser keeps the cookie of a session that has ended, which is no attempt at guessing.
+            # A browser retains the cookie of a session that has ended, so this is not a guess.
             with suppress(ApiError):
                 return await access.authenticate(self._context, secret)
             return None
         if not secret.startswith(SESSION_PREFIX):
-            with suppress(ServiceUnavailable):  # the coordinator stops; the route says it
-                return await self._caller(secret, address)
+            with suppress(ServiceUnavailable):  # the coordinator stops; the route reports it
+                return await self._key_holder(secret, address)
             return None
-        # A wrong session token counts like no key: a miner has one after a restart of either side, and the other miners of
-        # its site must not suffer for it.
+        # An invalid session token counts like no key: a miner has one after a restart of either side, and that must not affect
+        # the other miners of its site.
         with suppress(ApiError):
             return await sessions.session_of(self._context, secret)
         return None
 
-    async def _caller(self, secret: str, address: str) -> Caller:
-        """Who has this key. Raises `Unauthorized`, or `RateLimitExceeded` where too many wrong ones came from."""
+    async def _key_holder(self, secret: str, address: str) -> Caller:
+        """Return the holder of a key. Raises `Unauthorized`, or `RateLimitExceeded` for an address that sent too many invalid keys."""
         if self._settings.enabled and not access.seen_lately(self._context, secret):
             failures = self._budgets["failures"]
             if not await self._limiter.test(failures.item, address):
-                raise RateLimitExceeded("too many wrong keys")
+                raise RateLimitExceeded("too many invalid keys")
         return await access.authenticate(self._context, secret)
 
-    async def _use(self, name: str, who: str) -> _Use:
+    async def _use(self, name: str, owner: str) -> _Use:
         budget = self._budgets[name]
-        if await self._limiter.hit(budget.item, who):
-            return await self._state(name, who)
-        if await self._limiter.storage.get(budget.item.key_for(who)) == budget.rate.amount + 1:
-            # Once in a window: a flood of calls makes no flood of lines.
-            log.warning("rate_limited", policy=name, address=who if name not in _PER_KEY else None)
-        return await self._state(name, who, refused=True)
+        if await self._limiter.hit(budget.item, owner):
+            return await self._state(name, owner)
+        if await self._limiter.storage.get(budget.item.key_for(owner)) == budget.rate.amount + 1:
+            # Only once in a window, so that a flood of calls does not flood the log.
+            log.warning("rate_limited", policy=name, address=owner if name not in _PER_KEY else None)
+        return await self._state(name, owner, refused=True)
 
-    async def _state(self, name: str, who: str, *, refused: bool = False) -> _Use:
+    async def _state(self, name: str, owner: str, *, refused: bool = False) -> _Use:
         if refused:
             self._context.meter.count(RATE_LIMITED, name)
         budget = self._budgets[name]
-        stats = await self._limiter.get_window_stats(budget.item, who)
+        stats = await self._limiter.get_window_stats(budget.item, owner)
         seconds = max(1, math.ceil(stats.reset_time - self._clock()))
         return _Use(budget, stats.remaining, seconds, refused=refused)
 
     def _is_unlimited(self, scope: Scope) -> bool:
         if not lies_in(_host(scope), self._settings.unlimited):
             return False
-        # What a proxy has forwarded comes from somebody else, even where nobody told us that the proxy is one.
+        # A forwarded request is not from the proxy's address, even if the settings do not name the proxy.
         return all(name not in _FORWARDED for name, _ in scope["headers"])
 
 
@@ -275,12 +280,12 @@ def _host(scope: Scope) -> str | None:
     return client[0] if client else None
 
 
-def _identify(scope: Scope, who: Caller | Session) -> None:
-    """Note whose request and connection this is, for those who come after."""
-    scope["caller"] = who
+def _identify(scope: Scope, caller: Caller | Session) -> None:
+    """Record the caller of this request and connection, for later middleware and the routes."""
+    scope["caller"] = caller
     connection = connection_of(scope)
     if connection is not None and connection.owner is None:
-        owner, miner = (who.miner_id, True) if isinstance(who, Session) else (who.owner, False)
+        owner, miner = (caller.miner_id, True) if isinstance(caller, Session) else (caller.owner, False)
         connection.identify(owner, miner=miner)
 
 
@@ -300,28 +305,28 @@ def _begins_upload(scope: Scope) -> bool:
 
 
 def _with_headers(send: Send, uses: Sequence[_Use]) -> Send:
-    """Tell what the policies are and what is left, with whatever is answered."""
+    """Return a `send` that adds the policies and the remaining budgets to the answer."""
     policies = ", ".join(
         f'"{use.budget.name}";q={use.budget.rate.amount};w={use.budget.rate.seconds}' for use in uses
     )
     states = ", ".join(f'"{use.budget.name}";r={use.left};t={use.seconds}' for use in uses)
     headers = [(b"ratelimit-policy", policies.encode()), (b"ratelimit", states.encode())]
 
-    async def told(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             message["headers"] = [*message["headers"], *headers]
         await send(message)
 
-    return told
+    return send_with_headers
 
 
 async def _refuse(use: _Use, scope: Scope, receive: Receive, send: Send) -> None:
     name, rate = use.budget.name, use.budget.rate
     error = RateLimitExceeded(
-        f"The limit of {rate} is reached; come back in {use.seconds} s. {_ADVICE[name]}",
+        f"The limit of {rate} is reached. Try again in {use.seconds} s. {_ADVICE[name]}",
         {"policy": name, "limit": rate.amount, "window_seconds": rate.seconds, "retry_after": use.seconds},
         retry_after=use.seconds,
     )
     if scope["type"] == "websocket":
-        await receive()  # the connection's beginning
+        await receive()  # the handshake
     await answer_error(scope, send, error)

@@ -1,8 +1,7 @@
-"""The HTTP server: uvicorn with deadlines for whoever sends or reads too slowly, and limits on connections.
+"""The HTTP server: uvicorn with deadlines for slow clients and limits on connections.
 
-uvicorn waits without end for a request's head, for its body, and for a client that does not take its answer. What is
-missing there is added here to its protocols, by timers that exist only while a connection waits: a request that arrives in one
-piece sets none.
+uvicorn waits indefinitely for a request's head, for its body, and for a client that does not read its answer. This module adds
+deadlines to its protocols, with timers that exist only while a connection waits: a request that arrives in one piece sets none.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ CLOSE_SECONDS: Final = 5
 """How long open requests may take to end after the miner has stopped."""
 LINGER_SECONDS: Final = 10.0
 LINGER_BYTES: Final = 64 * 2**20
-"""How long and how much is read and thrown away of a body after its answer: who still sends when a connection ends does not
-see the answer. Without a key it is `max_body_without_key`."""
+"""How long and how many bytes of a body are read and discarded after its answer, since a client that still sends when the connection
+closes does not see the answer. Without a key, the size is `max_body_without_key`."""
 ANSWER_SECONDS: Final = 2.0
-"""How long a last answer may take to leave before the connection is cut."""
+"""How long a last answer may take to be sent before the connection is aborted."""
 UNSENT_BYTES: Final = 128 * 1024
-"""What the kernel holds for a connection beyond what is on its way. What a slow reader has not taken stays with its sender."""
+"""Limit of unsent bytes that the kernel buffers for a connection, so that a slow reader blocks its sender."""
 PING_SECONDS: Final = 20
 LARGER_MESSAGE: Final = 4
-"""A message up to so many times the limit of `/ws` is still read, and answered with an error that names the limit."""
+"""A message of up to this many times the limit of `/ws` is still read, and answered with an error that states the limit."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the agent decides in which order its parts stop."""
+    """uvicorn without its own signal handlers, since the agent stops its parts in its own order."""
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket, whose connections hold little that a slow reader has not taken. Raises `OSError`."""
+    """Return a listening socket whose connections buffer few unsent bytes. Raises `OSError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=2048)
     listener.setsockopt(
@@ -84,7 +83,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _SlowReader:
-    """Cuts a connection whose other end has taken nothing for a while of what waits for it."""
+    """Aborts a connection whose client has read nothing of the pending data for a while."""
 
     def __init__(
         self, transport: asyncio.Transport, seconds: float, connections: Connections, address: str
@@ -97,13 +96,13 @@ class _SlowReader:
         self._waiting = 0
 
     def wait(self) -> None:
-        """What waits is too much to add to it."""
+        """Start the timer, because the write buffer is full."""
         self.stop()
         self._waiting = self._transport.get_write_buffer_size()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._check)
 
     def stop(self) -> None:
-        """It was taken, or the connection has ended."""
+        """Stop the timer, because the client has read the data or the connection has ended."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -128,7 +127,7 @@ class _Http(HttpToolsProtocol):
         self._limits = settings.connections
         self._connection: Connection = None  # type: ignore[assignment] # set when the connection is made, as uvicorn's own
         self._reader: _SlowReader = None  # type: ignore[assignment] # as above
-        # The head of a request that is arriving, its body, and what still comes of a body that was answered already.
+        # Timers for the head of a request, for its body, and for the rest of a body after its answer.
         self._head_timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_size = 0
@@ -143,7 +142,7 @@ class _Http(HttpToolsProtocol):
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        """Let it in, or answer that there are too many."""
+        """Admit the connection, or answer that there are too many."""
         super().connection_made(transport)
         host = self.client[0] if self.client else None
         proxied = lies_in(host, self._settings.trusted_proxies)
@@ -156,27 +155,27 @@ class _Http(HttpToolsProtocol):
         if self._connections.enter(self._connection, self.loop.time()):
             self._head_timer = self.loop.call_later(self._limits.head_seconds, self._head_is_late)
         else:
-            self._answer_and_close(ServiceUnavailable("Too many connections are open; come back later."))
+            self._answer_and_close(ServiceUnavailable("Too many connections are open. Try again later."))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Remove the connection from the list."""
         self._stop_timers()
         self._reader.stop()
         self._connections.leave(self._connection)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Wait for a slow reader, not for ever."""
+        """Wait for a slow reader, with a time limit."""
         super().pause_writing()
         self._reader.wait()
 
     def resume_writing(self) -> None:
-        """The reader has taken what waited for it."""
+        """Stop waiting for a slow reader."""
         super().resume_writing()
         self._reader.stop()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over to the protocol of WebSockets."""
+        """Hand the connection over to the WebSocket protocol."""
         self._stop_timers()
         self._reader.stop()
         self.ws_protocol_class = cast(
@@ -187,15 +186,13 @@ class _Http(HttpToolsProtocol):
         )
         super().handle_websocket_upgrade()
         protocol = self.transport.get_protocol()
-        if (
-            isinstance(protocol, _WebSocket) and not protocol.handshake_initiated
-        ):  # a head that its parser refuses
-            self.transport.abort()
+        if isinstance(protocol, _WebSocket) and not protocol.handshake_initiated:
+            self.transport.abort()  # its parser refuses the head
 
-    # What arrives
+    # Requests
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, and set a deadline for what is not complete with it."""
+        """Parse the data, and set a deadline for the rest of the request."""
         if self._refused:
             return
         super().data_received(data)
@@ -213,17 +210,17 @@ class _Http(HttpToolsProtocol):
             elif self._head_timer is None:
                 self._head_timer = self.loop.call_later(self._limits.head_seconds, self._head_is_late)
         elif self._head_timer is None and not self._answering:
-            # Something that begins no request, such as empty lines.
+            # Data that does not begin a request, such as empty lines.
             self._head_timer = self.loop.call_later(self._limits.head_seconds, self._head_is_late)
 
     def on_message_begin(self) -> None:
-        """Expect a head."""
+        """Begin a head."""
         self._in_head = True
         self._head_size = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Expect a body."""
+        """Begin a body."""
         self._in_head = False
         self._in_body = True
         self._body_size = 0
@@ -233,11 +230,11 @@ class _Http(HttpToolsProtocol):
             self._head_timer = None
         self._connections.begin(self._connection)
         super().on_headers_complete()
-        # The application's task, which was made just now, begins after this.
+        # The application's task has been created, but starts after this.
         self.scope["connection"] = self._connection  # type: ignore[typeddict-unknown-key] # an extension of ours
 
     def on_message_complete(self) -> None:
-        """The request is there in full."""
+        """End the request."""
         self._in_body = False
         for timer in (self._body_timer, self._linger_timer):
             if timer is not None:
@@ -246,7 +243,7 @@ class _Http(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request; a body that still arrives is thrown away, up to a limit."""
+        """Wait for the next request. The rest of a body is discarded, up to a limit."""
         super().on_response_complete()
         self._connections.end(self._connection)
         if self._in_body and not self.transport.is_closing():
@@ -265,7 +262,7 @@ class _Http(HttpToolsProtocol):
 
     @property
     def _answering(self) -> bool:
-        """Whether a request is being answered."""
+        """Whether the application is answering a request."""
         return getattr(self.cycle, "response_complete", True) is False
 
     @property
@@ -273,7 +270,7 @@ class _Http(HttpToolsProtocol):
         return self._limits.body_seconds / 4
 
     def _check_body(self) -> None:
-        """End a request whose body comes too slowly. Time in which the application does not ask for it does not count."""
+        """End a request whose body arrives too slowly. Time in which the application does not read it does not count."""
         self._body_timer = None
         if not self._in_body or self.transport.is_closing() or self._linger_timer is not None:
             return
@@ -281,24 +278,24 @@ class _Http(HttpToolsProtocol):
             self._body_waited += self._body_tick
         if self._body_waited > self._limits.body_seconds + self._body_size / self._limits.body_rate:
             rate, seconds = self._limits.body_rate, self._limits.body_seconds
-            message = f"The body came too slowly: fewer than {rate} bytes per second for more than {seconds:g} seconds."
+            message = f"The body arrived too slowly: fewer than {rate} bytes per second for more than {seconds:g} seconds."
             self._give_up("body", RequestTimeout(message))
             return
         self._body_timer = self.loop.call_later(self._body_tick, self._check_body)
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        message = f"The request's head did not come within {self._limits.head_seconds:g} seconds."
+        message = f"The request's head did not arrive within {self._limits.head_seconds:g} seconds."
         self._give_up("head", RequestTimeout(message))
 
-    # Ends
+    # Closing
 
     def _give_up(self, reason: str, error: ApiError) -> None:
         self._connections.closed(reason, self.loop.time(), self._connection.address)
         self._answer_and_close(error)
 
     def _answer_and_close(self, error: ApiError) -> None:
-        """Answer an error, unless there is an answer already, and end the connection."""
+        """Answer an error, unless an answer has begun, and close the connection."""
         self._refused = True
         self._stop_timers()
         if self.transport.is_closing():
@@ -343,26 +340,26 @@ class _WebSocket(WebSocketsSansIOProtocol):
         self.conn.max_message_size = size
 
     def handle_connect(self, event: Any) -> None:
-        """Let the application know its connection."""
+        """Pass the connection to the application."""
         super().handle_connect(event)
         if not self.close_sent:
-            # The application's task, which was made just now, begins after this.
+            # The application's task has been created, but starts after this.
             self.scope["connection"] = self._connection  # type: ignore[typeddict-unknown-key] # an extension of ours
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Remove the connection from the list."""
         self._reader.stop()
         self._connections.leave(self._connection)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Wait for a slow reader, not for ever; meanwhile read nothing that would be answered, such as pings."""
+        """Wait for a slow reader, with a time limit, and meanwhile do not read frames that need an answer, such as pings."""
         super().pause_writing()
         self._reader.wait()
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The reader has taken what waited for it."""
+        """Stop waiting for a slow reader."""
         super().resume_writing()
         self._reader.stop()
         if not self.read_paused:

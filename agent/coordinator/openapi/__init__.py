@@ -1,1 +1,1 @@
-"""The API's OpenAPI document: `declare` is what routes say for it, `document` puts it together."""
+"""The API's OpenAPI document: routes use `declare` for their parts, and `document` assembles it."""

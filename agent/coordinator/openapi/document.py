@@ -1,7 +1,7 @@
-"""Puts the document together: what the routes say of themselves, and what holds for all of them.
+"""Assembles the OpenAPI document from the routes' declarations and the parts that all routes share.
 
-A route declares its models, and with `errors(...)` the error answers of its own. Everything else follows from it here: who
-may call it and the errors for everybody else, the errors that any call can have, headers, examples, operation ids.
+A route declares its models, and with `errors(...)` its own error answers. This module derives the rest: who may call it and the errors
+for other callers, the errors of all calls, headers, examples and operation ids.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ SERVERS: Final = [
 ]
 HEADERS: Final[Json] = {
     "X-Request-ID": {
-        "description": "The request's id, which stands in errors and in the server's log",
+        "description": "The request's id, which errors and the server's log contain",
         "required": True,
         "schema": {"type": "string"},
         "example": "5f0c2f3a9d1e4b77",
     },
     "Retry-After": {
-        "description": "Seconds after which to try again",
+        "description": "Seconds after which to retry",
         "required": True,
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
         "example": "1",
     },
     "RateLimit-Policy": {
-        "description": "The budget that the call counted towards (docs/reference/limits.md)",
+        "description": "The budget to which the call counted (docs/reference/limits.md)",
         "schema": {"type": "string"},
         "example": '"client";q=1000;w=10',
     },
     "RateLimit": {
-        "description": "What is left of it",
+        "description": "The rest of the budget",
         "schema": {"type": "string"},
         "example": '"client";r=998;t=9',
     },
@@ -89,13 +89,13 @@ _HEADERS_OF: Final = {
     RateLimitExceeded.status: "Retry-After",
     ServiceUnavailable.status: "Retry-After",
 }
-"""The headers that answers of a status have beside those of all answers."""
+"""The headers that answers with a status have in addition to those of all answers."""
 ALWAYS: Final = (RateLimitExceeded, InternalError, ServiceUnavailable)
-"""What any call can be answered."""
+"""The errors of all calls."""
 
 
 def routes() -> Iterator[tuple[str, APIRoute]]:
-    """Every HTTP call with its path."""
+    """Yield every HTTP route with its path."""
     for router in ROUTERS:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:
@@ -103,20 +103,20 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
 
 
 def allowed(path: str) -> str:
-    """The methods that there are at a path of either prefix, as the header `Allow` names them."""
+    """Return the methods of a path with either prefix, as in the header `Allow`."""
     _, _, rest = path.partition(PREFIX_OF_PATHS)
     found: dict[str, set[str]] = {}
     for template, route in routes():
         if route.path_regex.match(rest):
             found.setdefault(template, set()).update(route.methods or ())
-    # A path that is written out comes before one with a parameter in its place.
+    # A literal path takes precedence over one with a parameter.
     literal = min(found, key=lambda template: template.count("{"), default="")
     return ", ".join(sorted(found.get(literal, ())))
 
 
 @cache
 def document() -> Json:
-    """The document, made once."""
+    """Return the document, which is assembled once."""
     everything = APIRouter()
     for router in ROUTERS:
         everything.include_router(router, prefix=PREFIX_OF_PATHS)
@@ -154,11 +154,11 @@ def _add_shared(components: Json) -> None:
 
 
 def _complete(operation: Json, route: APIRoute, method: str, components: Json) -> None:
-    """Add what follows from how the route was declared."""
+    """Add the parts that follow from the route's declaration."""
     guard = guard_of(route)
     module = route.endpoint.__module__.rpartition(".")[2]
     operation["operationId"] = f"{module}_{route.name}"
-    operation.setdefault(AUDIENCE, EVERYBODY if guard is None else guard.words)
+    operation.setdefault(AUDIENCE, EVERYBODY if guard is None else guard.audience)
     operation["security"] = [] if guard is None else [{scheme: []} for scheme in guard.schemes]
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _never_null(parameter["schema"])
@@ -171,32 +171,32 @@ def _complete(operation: Json, route: APIRoute, method: str, components: Json) -
 
 
 def guard_of(route: APIRoute) -> Guard | None:
-    """What lets a route's callers in; None for a route that is open to everybody."""
+    """Return the guard of a route; None for a route that is open to everybody."""
     found = [call for call in _calls(route.dependant) if isinstance(call, Guard)]
     return found[0] if found else None
 
 
 def _calls(dependant: Dependant) -> Iterator[Any]:
-    """Everything that a route depends on."""
+    """Yield the callables of all dependencies."""
     for dependency in dependant.dependencies:
         yield dependency.call
         yield from _calls(dependency)
 
 
 def _never_null(schema: Json) -> Json:
-    """A parameter that is not given is left out; it is never null."""
+    """Return a parameter's schema without null: an optional parameter is omitted instead."""
     options = schema.get("anyOf", [])
     rest = [option for option in options if option != {"type": "null"}]
     if len(rest) == len(options):
         return schema
-    kept = {name: value for name, value in schema.items() if name != "anyOf"}
-    return {**kept, **rest[0]} if len(rest) == 1 else {**kept, "anyOf": rest}
+    others = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**others, **rest[0]} if len(rest) == 1 else {**others, "anyOf": rest}
 
 
 def _complete_body(operation: Json, route: APIRoute, components: Json) -> None:
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         schema = content["schema"]
-        if schema.get("type") == "object":  # a service's input, which no other route has
+        if schema.get("type") == "object":  # a service's input, which only one route has
             name = "".join(word.capitalize() for word in route.name.split("_")) + "Call"
             components["schemas"][name] = schema
             content["schema"] = {"$ref": f"{SCHEMAS}{name}"}
@@ -207,7 +207,7 @@ def _complete_answers(operation: Json, components: Json) -> None:
     for status, response in operation["responses"].items():
         if not status.startswith("2"):
             continue
-        if response["description"] == "Successful Response":  # the framework's words
+        if response["description"] == "Successful Response":  # the framework's default
             response["description"] = HTTPStatus(int(status)).phrase
         response.setdefault("headers", {}).update({name: _header(name) for name in _ON_EVERY_ANSWER})
         for media_type, content in response.get("content", {}).items():
@@ -216,7 +216,7 @@ def _complete_answers(operation: Json, components: Json) -> None:
 
 def _add_example(media_type: str, content: Json, components: Json) -> None:
     if media_type == "application/json" and not content.keys() & {"example", "examples"}:
-        # A runner that somebody else wrote may say too little; ours are tested.
+        # The schema of a third-party runner may lack examples; ours are tested.
         with suppress(NoExampleError):
             content["example"] = example_of(content["schema"], components["schemas"])
 
@@ -224,14 +224,14 @@ def _add_example(media_type: str, content: Json, components: Json) -> None:
 def _add_error_answers(operation: Json, route: APIRoute, guard: Guard | None) -> None:
     kinds: set[type[ApiError]] = {*ALWAYS, *(guard.errors if guard else ())}
     if "{" in route.path_format:
-        kinds.add(NotFound)  # a value that makes another path
+        kinds.add(NotFound)  # a value with a slash makes another path
     if "requestBody" in operation:
         kinds |= {PayloadTooLarge, ValidationFailed}
     if operation.get("parameters"):
         kinds.add(ValidationFailed)
     known = answerable()
     responses = operation["responses"]
-    if ERROR_CODES not in responses.get("422", {}):  # then it is the framework's own
+    if ERROR_CODES not in responses.get("422", {}):  # the framework's own
         responses.pop("422", None)
     kinds |= {known[code] for response in responses.values() for code in response.get(ERROR_CODES, ())}
     by_status: dict[int, list[type[ApiError]]] = {}
@@ -244,11 +244,11 @@ def _add_error_answers(operation: Json, route: APIRoute, guard: Guard | None) ->
 
 
 def _error_answer(kinds: list[type[ApiError]]) -> Json:
-    """The answer of these errors, which have one status."""
+    """Return the answer for these errors, which have the same status."""
     codes = [kind.code for kind in kinds]
     meanings = {kind.code: _meaning(kind) for kind in kinds}
     headers = [*_ON_EVERY_ANSWER, *filter(None, [_HEADERS_OF.get(kinds[0].status)])]
-    # A job that failed on its miner has the code that its runner gave it.
+    # A job that failed on its miner has its runner's code.
     code: Json = {} if any(issubclass(kind, AnswerFailed) for kind in kinds) else {"enum": codes}
     only = {"properties": {"error": {"properties": {"code": code}}}}
     return {
@@ -279,7 +279,7 @@ def _header(name: str) -> Json:
 
 
 def _without_titles(schemas: Any) -> None:
-    """Drop the titles that say no more than the names of the fields."""
+    """Remove the titles, which only repeat the fields' names."""
     if isinstance(schemas, list):
         for item in schemas:
             _without_titles(item)

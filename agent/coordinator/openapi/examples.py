@@ -1,7 +1,7 @@
-"""Whole examples of requests and answers, put together from those of their fields.
+"""Examples of whole requests and answers, assembled from the examples of their fields.
 
-What a model or a field says itself comes first. An optional field appears only if it says an example; a required one of
-which nothing can be known is an error that names it, so that no route goes without.
+The own example of a model or field takes precedence. An optional field appears only if it has an example. A required field from which
+no example follows is an error that names it, so that every route has examples.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ Schema = Mapping[str, Any]
 
 
 class NoExampleError(Exception):
-    """A field says nothing from which an example could be made. The message names it."""
+    """A field has no example, and none follows from its schema. The message names the field."""
 
 
-def example_of(schema: Schema, components: Mapping[str, Schema], place: str = "body") -> Any:
-    """An example of a schema whose references are `components`. Raises `NoExampleError`."""
+def example_of(schema: Schema, components: Mapping[str, Schema], path: str = "body") -> Any:
+    """Return an example of a schema whose references are in `components`. Raises `NoExampleError`."""
     if "examples" in schema:
         return _ordered(schema["examples"][0], schema, components)
     for word in ("const", "default"):
@@ -32,35 +32,35 @@ def example_of(schema: Schema, components: Mapping[str, Schema], place: str = "b
         return example_of(components[name], components, name)
     for word in ("anyOf", "oneOf"):
         if word in schema:
-            return example_of(schema[word][0], components, place)
-    return _of_type(schema, components, place)
+            return example_of(schema[word][0], components, path)
+    return _of_type(schema, components, path)
 
 
-def _of_type(schema: Schema, components: Mapping[str, Schema], place: str) -> Any:
+def _of_type(schema: Schema, components: Mapping[str, Schema], path: str) -> Any:
     kind = schema.get("type")
     if kind == "object":
-        return _of_object(schema, components, place)
+        return _of_object(schema, components, path)
     if kind == "array":
-        return [example_of(schema["items"], components, f"{place}[]")]
+        return [example_of(schema["items"], components, f"{path}[]")]
     if kind == "boolean":
         return True
     if kind == "null":
         return None
-    raise NoExampleError(f"{place} has no example: give its field one, `Field(examples=[...])`.")
+    raise NoExampleError(f"{path} has no example. Add one to its field: `Field(examples=[...])`.")
 
 
-def _of_object(schema: Schema, components: Mapping[str, Schema], place: str) -> dict[str, Any]:
+def _of_object(schema: Schema, components: Mapping[str, Schema], path: str) -> dict[str, Any]:
     required = schema.get("required", ())
     fields = schema.get("properties", {})
     return {
-        name: example_of(field, components, f"{place}.{name}")
+        name: example_of(field, components, f"{path}.{name}")
         for name, field in fields.items()
         if name in required or "examples" in field
     }
 
 
 def _ordered(value: Any, schema: Schema, components: Mapping[str, Schema]) -> Any:
-    """The value with its fields in the order in which the schema declares them."""
+    """Return the value with its fields in the schema's order."""
     if "$ref" in schema:
         return _ordered(value, components[schema["$ref"].removeprefix(SCHEMAS)], components)
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def _ordered(value: Any, schema: Schema, components: Mapping[str, Schema]) -> An
     if not isinstance(value, dict):
         return value
     fields = schema.get("properties", {})
-    # The framework drops nulls from examples; where one is required it is put back.
+    # The framework drops nulls from examples; those of required fields are restored.
     present = [name for name in fields if name in value or name in schema.get("required", ())]
     names = [*present, *(name for name in value if name not in fields)]
     return {name: _ordered(value.get(name), fields.get(name, {}), components) for name in names}

@@ -1,4 +1,4 @@
-"""What the document says in words: of the API as a whole, and of each group of calls."""
+"""The descriptions in the OpenAPI document: of the API as a whole, and of each group of calls."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ SUMMARY: Final = (
 )
 
 DESCRIPTION: Final = """\
-Every path answers under `/v1/...` and `/api/v1/...`. Bodies are JSON unless a call says otherwise.
+Every path is available under `/v1/...` and `/api/v1/...`. Bodies are JSON unless stated otherwise.
 
 ## Keys
 
-`Authorization: Bearer KEY` or `X-API-Key: KEY`. A key has a role: `client` (has an account, which owns jobs, files and
-money), `miner` (for the owner of one miner) or `admin`. Miners themselves speak with session tokens. Each call says who may
-make it; without a key all others answer 401 `UNAUTHORIZED`, and with a key of another role 403 `FORBIDDEN`. What belongs to
-somebody else is 404, as if it did not exist.
+Send `Authorization: Bearer KEY` or `X-API-Key: KEY`. A key has a role: `client` (with an account, which owns jobs, files and
+money), `miner` (for the owner of one miner) or `admin`. Miners themselves use session tokens. The description of each call states who
+may make it. A call that needs a key answers 401 `UNAUTHORIZED` without one, and 403 `FORBIDDEN` with a key of another role. Resources
+of other owners are 404, as if they did not exist.
 
 ## Errors
 
-One shape everywhere, also for unknown paths and for bodies that are no JSON:
+All errors have the same form, including those for unknown paths and for bodies that are not JSON:
 
 ```json
 {"error": {"code": "JOB_NOT_FOUND", "message": "The job job_1 does not exist.", "details": {"job_id": "job_1"}, "request_id": "5f0c2f3a9d1e4b77"}}
 ```
 
-`code` is for programs, `message` is a sentence that says what to do, `request_id` stands in the header `X-Request-ID` and
-in the server's log too. `details.fields` of a `VALIDATION_ERROR` has a sentence for each wrong field, by its dotted path.
-429 and 503 carry `Retry-After`, in seconds. Every call can be answered 429, 500 and 503; these are not repeated below.
+`code` is for programs. `message` states what went wrong and what to do. `request_id` is also in the header `X-Request-ID` and
+in the server's log. `details.fields` of a `VALIDATION_ERROR` has a sentence for each invalid field, by its dotted path.
+429 and 503 have `Retry-After`, in seconds. Every call can answer 429, 500 and 503; these are not repeated below.
 
-Calls are counted per key, and per address where there is no valid key; `RateLimit-Policy` and `RateLimit` say what is left, and a 429 has
+Calls are counted per key, or per address without a valid key. `RateLimit-Policy` and `RateLimit` state the remaining budget, and a 429 has
 `details: {policy, limit, window_seconds, retry_after}` (docs/reference/limits.md).
 
 ## Values
@@ -38,32 +38,33 @@ Calls are counted per key, and per address where there is no valid key; `RateLim
 * Times are UTC, RFC 3339 with `Z`.
 * Money is a decimal string with at most 8 decimals, never a number.
 * `cpu`, `memory` and `gpu` are Kubernetes quantities: `"1000m"`, `"2Gi"`, `"1"`.
-* Ids begin with what they name (`job_`, `offer_`, `tx_`, `receipt_`, `miner_`) and sort by time; a miner's follows from its public key.
-* Numbers, booleans and strings are not taken for each other: `"5"` is no number. Unknown fields are refused.
-* What does not apply is left out of an answer.
+* Ids begin with their kind (`job_`, `offer_`, `tx_`, `receipt_`, `miner_`) and sort by time; a miner's id is derived from its public key.
+* Numbers, booleans and strings are not converted into each other: `"5"` is not a number. Unknown fields are refused.
+* Fields that do not apply are omitted from an answer.
 
 ## The life of a job
 
-A job is `submitted`, `running`, and in the end `completed`, `failed` or `cancelled`. A lease that ends without a result makes it
-`submitted` again. Its `max_cost` is held in escrow when it is submitted (402 `INSUFFICIENT_BALANCE` without the money, and
-nothing is queued); when it ends, what was metered is paid and the rest comes back. `estimated_completion` is the work ahead of it plus
-the typical time of such jobs; five minutes while nothing has been measured. A job that failed carries `error`: why.
+A job is `submitted`, then `running`, and finally `completed`, `failed` or `cancelled`. If its lease ends without a result, it is
+`submitted` again. On submission its `max_cost` is held in escrow; without enough money, the answer is 402 `INSUFFICIENT_BALANCE` and
+nothing is queued. When the job ends, the metered amount is paid and the rest is refunded. `estimated_completion` is based on the work
+ahead of the job and the typical duration of such jobs, or five minutes while none has been measured. A failed job has an `error` with
+the reason.
 
-**Type.** `type` is the id of a service; hyphens and underscores are the same. Services are listed by
-`GET /v1/registry/services`; the service calls make jobs of their kind without it.
+**Type.** `type` is the id of a service; hyphens and underscores are equivalent. `GET /v1/registry/services` lists the services; the
+service calls create jobs of their kind without it.
 
-**Files.** A field for a file takes an https address, the id of an artifact (`artifact:sha256:...`), or where its schema says so
-`{"inline": "text"}`. Where it may be left out, the file can come later: the new job names it under `missing_files`,
-`PUT /v1/jobs/{job_id}/files/{name}` uploads it, and no miner gets the job before. After an hour without it the job fails with `INPUT_MISSING`.
-Addresses inside private networks are refused.
+**Files.** A file field accepts an https address, the id of an artifact (`artifact:sha256:...`), or `{"inline": "text"}` if its schema
+allows that. If the field is optional, the file can be uploaded later: the new job names it under `missing_files`,
+`PUT /v1/jobs/{job_id}/files/{name}` uploads it, and no miner gets the job before that. After an hour without the file, the job fails
+with `INPUT_MISSING`. Addresses in private networks are refused.
 
 **Python models** (`ai_inference`). The entrypoint defines `predict(input, **parameters)`. `input` is the path of the input file, or
-None. What it returns, which JSON must be able to hold, is the result; files that it writes to the current directory become artifacts.
+None. Its return value, which must be valid JSON, is the result; files that it writes to the current directory become artifacts.
 
-**Models.** A request names a model of the catalogue, or one that a miner has; adapters (LoRA and the like) are names of the
-catalogue too. An unknown name is a `VALIDATION_ERROR` with the nearest one.
+**Models.** A request names a model in the catalogue or one that a miner has. Adapters (LoRA and the like) are names in the
+catalogue too. An unknown name is a `VALIDATION_ERROR`, which suggests the nearest name.
 
-**Results.** All have `processing_time` in seconds and `units`, what was metered. A file is `{artifact_id, url, media_type, size, name}`.
+**Results.** All results have `processing_time` in seconds and the metered `units`. A file is `{artifact_id, url, media_type, size, name}`.
 
 | service | results |
 |---|---|
@@ -72,57 +73,56 @@ catalogue too. An unknown name is a `VALIDATION_ERROR` with the nearest one.
 | `llm_inference` | `{text, finish_reason, usage: {prompt_tokens, completion_tokens, total_tokens}}` |
 | `video_transcoding` | `{file, duration, width, height, codec}` |
 | `blender_rendering` | `{frames: [file + {frame}], video?}` |
-| `ai_inference` | what `predict` returned (under `value` unless it is an object), and `files` if there are any |
+| `ai_inference` | the return value of `predict` (under `value` unless it is an object), and `files` if there are any |
 
-**Waiting.** `Prefer: wait=N` on a new job holds the answer until the job ends, N seconds at most (60), and then has its `results` or `error`.
-`GET /v1/jobs/{job_id}/events` follows a job as it happens, the WebSocket `/ws` everything that concerns you (docs/reference/streams.md), and a `webhook_url` among the job's options gets a signed message when it has ended
-(docs/how-to/webhooks.md).
+**Waiting.** With `Prefer: wait=N`, the answer to a new job is delayed until the job ends, for at most N (up to 60) seconds, and has its
+`results` or `error`. `GET /v1/jobs/{job_id}/events` streams the events of a job, and the WebSocket `/ws` those of your whole account
+(docs/reference/streams.md). The job option `webhook_url` gets a signed message when the job has ended (docs/how-to/webhooks.md).
 
-**Repeating.** A POST with an `Idempotency-Key` that was used before gets the first answer again for a day; the same key with another
-request is a 409 `CONFLICT`.
+**Repeating.** For a day, a repeated POST with the same `Idempotency-Key` gets the first answer. The same key with a different request
+is a 409 `CONFLICT`.
 
 ## This document
 
-`GET /v1/openapi.json` is this API as OpenAPI 3.1, without a key. Beside the standard's fields, `x-audience` says who may make a call,
-and `x-error-codes` which codes an error answer can have. Fields of a JSON Schema that are marked `x-aitbc-file` take the address of a file.
+`GET /v1/openapi.json` returns this document as OpenAPI 3.1, and needs no key. In addition to the standard's fields, `x-audience` states
+who may make a call, and `x-error-codes` the codes of an error answer. In a JSON Schema, `x-aitbc-file` marks fields for the address of a file.
 """
 
 _GROUPS: Final = {
     "Jobs": "A job is one request for a service.",
     "Services": (
-        "One call per service; each makes a job of its kind. The body is the service's input, with the options of any "
-        "job beside it."
+        "One call per service, which creates a job of its kind. The body consists of the service's input and the job options."
     ),
     "Service registry": (
-        "Which services there are, what they take, what they need, and who offers them now. Hyphens and underscores in "
-        "a service's id are the same."
+        "The services, their input, their requirements and their current supply. Hyphens and underscores in a service's "
+        "id are equivalent."
     ),
     "Artifacts": (
-        "Input and output files, addressed by their SHA-256. A file can be read by the account that owns it, or that owns "
-        "a job which used or made it, and by the miner that holds the lease. Outputs belong to the account of their job."
+        "Input and output files, addressed by their SHA-256. A file can be read by the account that owns it or a job that "
+        "used or produced it, and by the miner that holds the lease. Outputs belong to the account of their job."
     ),
-    "Uploads": "Large files in pieces that survive a broken connection: tus 1.0 (docs/how-to/uploads.md).",
-    "Marketplace": "Offers of miners, and what the network has done (docs/explanation/marketplace.md, docs/explanation/reputation.md).",
-    "Receipts": "What a miner signs about what it ran, with the coordinator's attestations.",
+    "Uploads": "Resumable uploads of large files with tus 1.0 (docs/how-to/uploads.md).",
+    "Marketplace": "Miners' offers, and statistics of the network (docs/explanation/marketplace.md, docs/explanation/reputation.md).",
+    "Receipts": "Miners' signed statements about their runs, with the coordinator's attestations.",
     "Log": "The append-only Merkle log of receipts and settlements, open to everybody (docs/reference/transparency-log.md).",
-    "Wallet": "What an account can spend, what a miner has earned, and every payment behind it.",
-    "Streams": "What happens, as it happens (docs/reference/streams.md).",
-    "Webhooks": "A job's end, told to an address of the client's, after Standard Webhooks (docs/how-to/webhooks.md).",
+    "Wallet": "Balances of accounts, earnings of miners, and all payments.",
+    "Streams": "Messages about events as they happen (docs/reference/streams.md).",
+    "Webhooks": "Messages to a client's address when a job ends, by Standard Webhooks (docs/how-to/webhooks.md).",
     "OpenAI-compatible": (
-        "The paths that OpenAI's clients call, so that they work unchanged. Each holds or streams the answer of a job of "
-        "the caller, which `X-Job-ID` names. What is sent and not supported is refused. A job that fails answers with its "
-        "own code (docs/reference/openai.md)."
+        "The paths of OpenAI's API, for its clients unchanged. Each call submits a job of the caller, which `X-Job-ID` "
+        "names, and answers with its results or streams them. Unsupported parameters are refused. The error of a failed "
+        "job has the job's own code (docs/reference/openai.md)."
     ),
-    "Miners": "Machines as their owners and the operator see them, and what their owners command them to do.",
-    "Keys and logins": "The key with which you ask, further ones for your account, and the login links of the dashboard (docs/how-to/dashboard.md).",
-    "Sessions": "How a browser signs in to the dashboard and out again: a cookie, and no key in the page (docs/how-to/dashboard.md).",
-    "Health": "Whether the coordinator works.",
+    "Miners": "Machines for their owners and the operator, and their owners' commands for them.",
+    "Keys and logins": "The key of the request, other keys of your account, and login links for the dashboard (docs/how-to/dashboard.md).",
+    "Sessions": "Browsers' sessions for the dashboard, with a cookie instead of a key in the page (docs/how-to/dashboard.md).",
+    "Health": "The health of the coordinator.",
     "Administration": "Accounts, keys, enrolment tokens and login links.",
-    "Miner protocol": "What miners call. docs/reference/miner-protocol.md explains it as a whole, with the WebSocket.",
+    "Miner protocol": "The calls of miners. docs/reference/miner-protocol.md describes the whole protocol, including the WebSocket.",
 }
 
 
 def tags(used: set[str]) -> list[dict[str, str]]:
-    """The groups of the calls that there are, in the order in which people read them."""
+    """Return the groups of calls in use, in reading order."""
     known = [name for name in _GROUPS if name in used]
     return [{"name": name, "description": _GROUPS[name]} for name in known]

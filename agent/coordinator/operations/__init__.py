@@ -1,1 +1,1 @@
-"""Use cases: read, decide in the core, write in one transaction, publish."""
+"""Use cases: each reads, decides in the core, writes in one transaction, and publishes."""

@@ -21,13 +21,13 @@ async def outputs_so_far(context: Context, record: JobRecord) -> list[dict[str, 
 
 
 def declared_by(context: Context, record: JobRecord) -> Checkpoints | None:
-    """Return what the job's service declares of its checkpoints."""
+    """Return the checkpoints that the job's service declares."""
     definition = context.services.get(record.service)
     return None if definition is None else definition.checkpoints
 
 
 def published(job_id: str, checkpoint: Checkpoint, *, visible: bool) -> dict[str, Any]:
-    """Return what a client sees: a finished output, or only that another miner could go on from here."""
+    """Return the event data for a client: a finished output, or only that another miner can resume from here."""
     if not visible:
         return {"name": checkpoint.name, "size": checkpoint.size, "job_id": job_id, "kind": "checkpoint"}
     url = f"/v1/artifacts/{checkpoint.artifact_id}"

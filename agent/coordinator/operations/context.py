@@ -1,11 +1,11 @@
-"""What the use cases share: one object, made when the coordinator starts."""
+"""The context that all use cases share, which is created when the coordinator starts."""
 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
@@ -14,6 +14,7 @@ from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
+from agent.coordinator.operations.caches import Caches
 from agent.coordinator.sequencer import LogSigner, Sequencer
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
@@ -32,7 +33,7 @@ class Context:
     """The coordinator's parts.
 
     `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys.
-    `liveness` hears of what makes progress, in the event loop's time.
+    `liveness` receives reports of progress, in the event loop's time; `open_streams` counts streams by their owner.
     """
 
     settings: CoordinatorSettings
@@ -53,15 +54,16 @@ class Context:
     clock: Callable[[], float]
     meter: Meter
     connections: Connections
-    caches: dict[str, Any] = field(default_factory=dict)
+    caches: Caches = field(default_factory=Caches)
+    open_streams: Counter[str] = field(default_factory=Counter)
     liveness: Liveness = field(default_factory=Liveness)
 
     def new_id(self, prefix: str) -> str:
-        """A time-ordered unguessable id."""
+        """Return a new time-ordered, unguessable id."""
         return make_id(prefix, self.clock(), secrets.token_bytes(10))
 
     def progress_of(self, job_id: str, account_id: str, miner_id: str, progress: int) -> NewEvent:
-        """What the feed tells of a running job between its changes of state: how far it is."""
+        """Return the event that reports a running job's progress."""
         now = format_time(self.clock())
         data = {"job_id": job_id, "status": JobState.RUNNING.value, "progress": progress, "timestamp": now}
         return NewEvent("job_progress", data, account_id, miner_id, job_id)

@@ -1,4 +1,4 @@
-"""Whether the coordinator's parts work, found out by using them."""
+"""Health checks of the coordinator's parts, which use them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from agent.core.values.quantities import format_time
 
 CHECK_SECONDS: Final = 5.0
 PULSE_SECONDS: Final = 5.0
-"""How often the database is asked for a sign of life."""
+"""How often the database's writer is checked."""
 SILENCE_SECONDS: Final = 60.0
-"""How long its writer may take for one: longer than a slow disk or a large migration of work in one commit."""
+"""How long the writer may take to answer, longer than a slow disk or a large transaction needs."""
 State = Literal["healthy", "unhealthy"]
 
 
 async def check(context: Context) -> dict[str, State]:
-    """The state of the database, the log and the dispatcher; of the disk, `storage`, only while it is nearly full."""
+    """Return the state of the database, the log and the dispatcher, and `storage` while the disk is nearly full."""
     states: dict[str, State] = {
         "database": _state(await _database_answers(context)),
         "blockchain": _state(await _log_continues(context)),
@@ -43,7 +43,7 @@ async def _database_answers(context: Context) -> bool:
 
 
 async def _log_continues(context: Context) -> bool:
-    """Whether leaves get their numbers, and the newest checkpoint is ours and that of the tree in the database."""
+    """Return whether the sequencer runs, and the newest checkpoint has our signature and matches the tree in the database."""
     if not context.log.alive or context.log.fault is not None:
         return False
     try:
@@ -54,7 +54,7 @@ async def _log_continues(context: Context) -> bool:
 
 
 async def pulse(context: Context) -> None:
-    """Until cancelled: see that the writer of the database answers. A refusal (a full disk) is an answer too."""
+    """Check until cancelled that the database's writer answers. An error, such as a full disk, counts as an answer."""
     loop = asyncio.get_running_loop()
     while True:
         context.liveness.report("database", loop.time(), SILENCE_SECONDS)
@@ -64,7 +64,7 @@ async def pulse(context: Context) -> None:
 
 
 async def summary(context: Context) -> tuple[dict[str, int], int]:
-    """How many jobs are in each state, and how many miners are connected."""
+    """Return the number of jobs in each state, and the number of connected miners."""
     return await context.database.read(by_state), context.dispatcher.miners
 
 
@@ -73,5 +73,5 @@ def _state(works: bool) -> State:
 
 
 def now(context: Context) -> str:
-    """The time as it travels."""
+    """Return the current time as a string."""
     return format_time(context.clock())

@@ -1,4 +1,4 @@
-"""What is measured of the coordinator, put together when somebody asks."""
+"""The coordinator's metrics, which are collected when they are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FINAL: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 
 async def exposition(context: Context) -> bytes:
-    """All of it in Prometheus' text format. Raises `ServiceUnavailable` while the coordinator stops."""
+    """Return all metrics in Prometheus' text format. Raises `ServiceUnavailable` while the coordinator stops."""
     now = context.clock()
     found = await context.database.read(numbers, now, offline_before(context))
     disk = shutil.disk_usage(context.database.directory)
@@ -49,7 +49,9 @@ def _jobs(found: Numbers) -> Mapping[Metric, Values]:
     submitted: Counter[Labels] = Counter()
     for (service, _), count in found.jobs.items():
         submitted[service,] += count
-    finished: dict[Labels, int] = {place: count for place, count in found.jobs.items() if place[1] in FINAL}
+    finished: dict[Labels, int] = {
+        labels: count for labels, count in found.jobs.items() if labels[1] in FINAL
+    }
     states: dict[Labels, int] = {
         ("online",): found.online - found.paused,
         ("paused",): found.paused,

@@ -1,4 +1,4 @@
-"""What the registry says of the services: their runners' own definitions, and what there is for them now."""
+"""The service registry: the definitions by the services' runners, and the current supply."""
 
 from __future__ import annotations
 
@@ -10,11 +10,24 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agent.coordinator.operations.answers.registry import (
+    Hardware,
+    ModelNeeds,
+    Price,
+    ServiceDetails,
+    ServiceNeeds,
+    ServiceSummary,
+    Speed,
+    TypicalDuration,
+    Validation,
+    ValidationProblem,
+)
+from agent.coordinator.operations.caches import Estimates, Supply
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs.estimates import Estimates, estimates
+from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.validation import adapter_names, check_service_call, model_names
 from agent.coordinator.operations.market import offers
-from agent.coordinator.operations.supply import Supply, supply
+from agent.coordinator.operations.supply import supply
 from agent.core.errors import NotFound, ValidationFailed
 from agent.core.values.near_names import hint, nearest
 from agent.core.values.quantities import format_money, parse_money
@@ -24,8 +37,8 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_ID: Final = "https://aitbc.bubuit.net/api/v1/registry/services/{}/schema"
 
 
-async def services(context: Context, *, category: str | None, search: str | None) -> list[dict[str, Any]]:
-    """All services, or those of a category, or with a text in name, description or tags, whatever its case."""
+async def services(context: Context, *, category: str | None, search: str | None) -> list[ServiceSummary]:
+    """Return all services, or those of a category, or those with a text in name, description or tags. Case is ignored."""
     found = [
         definition
         for definition in context.services.values()
@@ -36,157 +49,161 @@ async def services(context: Context, *, category: str | None, search: str | None
 
 
 def _mentions(definition: ServiceDefinition, text: str) -> bool:
-    places = (definition.name, definition.description, *definition.tags)
-    return any(text in place.casefold() for place in places)
+    searched = (definition.name, definition.description, *definition.tags)
+    return any(text in words.casefold() for words in searched)
 
 
-async def service(context: Context, service_id: str) -> dict[str, Any]:
-    """One service in full. Raises `NotFound`."""
+async def service(context: Context, service_id: str) -> ServiceDetails:
+    """Return one service in full. Raises `NotFound`."""
     definition = _find(context, service_id)
-    there = await supply(context, definition.service_id)
-    models = model_names(context, definition, there.models) if definition.model_field else []
+    offered = await supply(context, definition.service_id)
+    models = model_names(context, definition, offered.models) if definition.model_field else []
     adapters = adapter_names(context, definition)
-    return {
-        **await _summary(context, definition),
-        "models": models,
-        "adapters": adapters,
-        "ready": sorted(there.ready & {*models, *adapters}),
-        "output_schema": {"$schema": DIALECT, **_json_schema(definition.output_model, "serialization")},
-    }
+    return ServiceDetails(
+        **vars(await _summary(context, definition)),
+        models=models,
+        adapters=adapters,
+        ready=sorted(offered.ready & {*models, *adapters}),
+        output_schema={"$schema": DIALECT, **_json_schema(definition.output_model, "serialization")},
+    )
 
 
 def schema(context: Context, service_id: str) -> dict[str, Any]:
-    """The JSON Schema of a service's input. Raises `NotFound`."""
+    """Return the JSON Schema of a service's input. Raises `NotFound`."""
     definition = _find(context, service_id)
     identity = {"$schema": DIALECT, "$id": SCHEMA_ID.format(definition.service_id)}
     return {**identity, **_json_schema(definition.input_model, "validation")}
 
 
-def requirements(context: Context, service_id: str) -> dict[str, Any]:
-    """What a machine needs for a service, and for each of its models. Raises `NotFound`."""
+def requirements(context: Context, service_id: str) -> ServiceNeeds:
+    """Return what a machine needs for a service and for each of its models. Raises `NotFound`."""
     definition = _find(context, service_id)
     models = [
-        {
-            "name": entry.name,
-            "kind": entry.kind,
-            "vram": entry.vram,
-            "vram_min": entry.vram_min,
-            "memory": entry.memory,
-        }
+        ModelNeeds(
+            name=entry.name,
+            kind=entry.kind,
+            vram=entry.vram,
+            vram_min=entry.vram_min,
+            memory=entry.memory,
+        )
         for entry in context.catalogue.values()
         if entry.service == definition.service_id
     ]
-    return {"service_id": definition.service_id, **asdict(definition.requirements), "models": models}
+    return ServiceNeeds(service_id=definition.service_id, **asdict(definition.requirements), models=models)
 
 
 def _find(context: Context, service_id: str) -> ServiceDefinition:
-    wanted = service_id.replace("-", "_")
-    definition = context.services.get(wanted)
+    name = service_id.replace("-", "_")
+    definition = context.services.get(name)
     if definition is None:
         known = sorted(context.services)
         raise NotFound(
-            f"There is no service {service_id!r}.{hint(wanted, known)}.",
+            f"There is no service {service_id!r}.{hint(name, known)}.",
             {"service_id": service_id, "known": known},
         )
     return definition
 
 
-async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether a service call with this body would be taken, and what its client should know before. Raises `NotFound`.
+async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -> Validation:
+    """Return whether a service call with this body would be accepted, with warnings. Raises `NotFound`.
 
-    It is checked by what checks real ones. An artifact that the caller does not own shows only then.
+    The checks are those of real calls, except whether the caller owns the artifacts.
     """
     definition = _find(context, service_id)
-    there = await supply(context, definition.service_id)
+    offered = await supply(context, definition.service_id)
     cheapest = await offers.listed(context, job_type=definition.service_id, max_price=None, limit=1)
-    lowest = parse_money(cheapest[0]["price"]) if cheapest else None
-    faults: Mapping[str, str] = {}
+    lowest = parse_money(cheapest[0].price) if cheapest else None
+    errors: Mapping[str, str] = {}
     try:
-        check_service_call(context, definition, data, there.models).specification("")
+        check_service_call(context, definition, data, offered.models).specification("")
     except ValidationFailed as error:
-        faults = error.details["fields"]
+        errors = error.details["fields"]
     warnings = [
-        *_model_warnings(context, definition, data, there, faults),
-        *_price_warnings(definition, data, lowest, faults),
+        *_model_warnings(context, definition, data, offered, errors),
+        *_price_warnings(definition, data, lowest, errors),
     ]
-    return {"valid": not faults, "errors": _listed(faults), "warnings": _listed(dict(warnings))}
+    return Validation(valid=not errors, errors=_problems(errors), warnings=_problems(dict(warnings)))
 
 
-def _listed(faults: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"field": place, "message": message} for place, message in faults.items()]
+def _problems(by_field: Mapping[str, str]) -> list[ValidationProblem]:
+    return [ValidationProblem(field=field, message=message) for field, message in by_field.items()]
 
 
 def _model_warnings(
     context: Context,
     definition: ServiceDefinition,
     data: Mapping[str, Any],
-    there: Supply,
-    faults: Mapping[str, str],
+    offered: Supply,
+    errors: Mapping[str, str],
 ) -> Iterator[tuple[str, str]]:
-    if not there.online:
-        yield "service_id", "no miner that is online offers this service; a job would wait for one"
-    place = definition.model_field
-    if place is None:
+    if not offered.online:
+        yield "service_id", "no online miner offers this service; a job would wait for one"
+    field = definition.model_field
+    if field is None:
         return
-    model = data.get(place, definition.input_model.model_fields[place].get_default())
+    model = data.get(field, definition.input_model.model_fields[field].get_default())
     if not isinstance(model, str):
         return
-    if place in faults:
-        near = nearest(model, model_names(context, definition, there.models))
+    if field in errors:
+        near = nearest(model, model_names(context, definition, offered.models))
         if near is not None:
-            yield place, f"did you mean {near}?"
-    elif there.online and model not in there.ready:
+            yield field, f"did you mean {near}?"
+    elif offered.online and model not in offered.ready:
         entry = context.catalogue.get(model)
-        fetched = there.downloads and entry is not None and entry.fetchable
-        what = "one will fetch it first" if fetched else "a job would wait for one that has"
-        yield place, f"no miner that is online has the model {model}; {what}"
+        fetched = offered.downloads and entry is not None and entry.fetchable
+        effect = "a miner would fetch it first" if fetched else "a job would wait for a miner that has it"
+        yield field, f"no online miner has the model {model}; {effect}"
 
 
 def _price_warnings(
-    definition: ServiceDefinition, data: Mapping[str, Any], lowest: Decimal | None, faults: Mapping[str, str]
+    definition: ServiceDefinition, data: Mapping[str, Any], lowest: Decimal | None, errors: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    place = "pricing.max_cost"
     pricing = data.get("pricing")
     limit = pricing.get("max_cost") if isinstance(pricing, Mapping) else None
-    if limit is None or lowest is None or any(fault.startswith("pricing") for fault in faults):
+    if limit is None or lowest is None or any(field.startswith("pricing") for field in errors):
         return
     if parse_money(limit) < lowest:
-        yield place, f"below every offer: one {definition.unit} costs at least {format_money(lowest)}"
+        message = f"below every offer: one {definition.unit} costs at least {format_money(lowest)}"
+        yield "pricing.max_cost", message
 
 
-async def _summary(context: Context, definition: ServiceDefinition) -> dict[str, Any]:
-    there = await supply(context, definition.service_id)
-    return {
-        "service_id": definition.service_id,
-        "name": definition.name,
-        "category": definition.category,
-        "description": definition.description,
-        "tags": list(definition.tags),
-        "unit": definition.unit,
-        "cpu_unit": definition.cpu_unit or definition.unit,
-        "determinism": definition.determinism,
-        "resumes": definition.checkpoints.resumes if definition.checkpoints else None,
-        "route": f"/v1/services/{definition.route}" if definition.route else None,
-        "requirements": asdict(definition.requirements),
-        "miners_online": there.online,
-        **_offer(there),
-        "durations": _durations(await estimates(context), definition.service_id),
-    }
+async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSummary:
+    offered = await supply(context, definition.service_id)
+    return ServiceSummary(
+        service_id=definition.service_id,
+        name=definition.name,
+        category=definition.category,
+        description=definition.description,
+        tags=list(definition.tags),
+        unit=definition.unit,
+        cpu_unit=definition.cpu_unit or definition.unit,
+        determinism=definition.determinism,
+        resumes=definition.checkpoints.resumes if definition.checkpoints else None,
+        route=f"/v1/services/{definition.route}" if definition.route else None,
+        requirements=Hardware(**asdict(definition.requirements)),
+        miners_online=offered.online,
+        price=_price(offered),
+        speed=_speed(offered),
+        durations=_durations(await estimates(context), definition.service_id),
+    )
 
 
-def _offer(there: Supply) -> dict[str, Any]:
-    price = speed = None
-    if there.lowest_price is not None and there.typical_price is not None:
-        price = {"lowest": format_money(there.lowest_price), "typical": format_money(there.typical_price)}
-    if there.speed is not None:
-        metric, best, typical = there.speed
-        speed = {"metric": metric, "best": best, "typical": typical}
-    return {"price": price, "speed": speed}
+def _price(offered: Supply) -> Price | None:
+    if offered.lowest_price is None or offered.typical_price is None:
+        return None
+    return Price(lowest=format_money(offered.lowest_price), typical=format_money(offered.typical_price))
 
 
-def _durations(measured: Estimates, service_id: str) -> list[dict[str, Any]]:
+def _speed(offered: Supply) -> Speed | None:
+    if offered.speed is None:
+        return None
+    metric, best, typical = offered.speed
+    return Speed(metric=metric, best=best, typical=typical)
+
+
+def _durations(measured: Estimates, service_id: str) -> list[TypicalDuration]:
     return [
-        {"model": model or None, "seconds": round(seconds, 3)}
+        TypicalDuration(model=model or None, seconds=round(seconds, 3))
         for (service, model), seconds in sorted(measured.typical.items())
         if service == service_id
     ]

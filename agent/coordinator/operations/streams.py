@@ -1,14 +1,14 @@
-"""Streams: what one caller hears, in order, each message once, also across broken connections. See docs/reference/streams.md.
+"""Streams deliver one caller's messages in order, each once, also across broken connections. See docs/reference/streams.md.
 
-A stream is read from its number on: from the database and from what is kept in memory as far as the feed had told when it
-began, then live. Pages bound what a stream holds, whatever it has missed and however slowly it is read. A stream whose queue
-runs over says `resync` and goes back to the database, so that changes are late for a slow reader, but never lost.
+A stream starts at a number. Messages that were published before the stream began come from the database and from the history in
+memory, later ones live. Pages limit a stream's memory, however much it has missed and however slowly it is read. A stream whose
+queue overflows sends `resync` and returns to the database, so a slow reader gets changes late, but never loses them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.feed.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, message_of, miner_topic
 from agent.coordinator.feed.hub import RESYNC, Message, Subscription
-from agent.coordinator.operations.accounts.access import Caller, Credential, Role, authenticate
+from agent.coordinator.operations.accounts.access import authenticate
+from agent.coordinator.operations.callers import Caller, Credential, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as store
 from agent.coordinator.store.events import StoredEvent
@@ -26,17 +27,17 @@ from agent.core.errors import RateLimitExceeded, ServiceUnavailable, ValidationF
 
 StreamType = Literal["job_update", "marketplace_update", "receipt_created", "job_progress", "job_event"]
 CHANGES: Final[frozenset[StreamType]] = frozenset({"job_update", "marketplace_update", "receipt_created"})
-"""What is stored, and told without being asked for."""
+"""Types that are stored, and delivered by default."""
 PASSING: Final[frozenset[StreamType]] = frozenset({"job_progress", "job_event"})
-"""What is kept in memory for a while only."""
+"""Types that are only retained in memory for a while."""
 PAGE: Final = 200
 MAX_SEQ: Final = 2**53
 
 Reason = Literal["slow", "events", "pruned", "unknown"]
 
 
-class Wanted(BaseModel):
-    """What a client wants to hear: types, only of some jobs, after which number (None: from now on)."""
+class Filter(BaseModel):
+    """A client's subscription: message types, jobs (None: all), and the number to start after (None: from now on)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +46,7 @@ class Wanted(BaseModel):
     after: Annotated[int, Field(ge=0, lt=MAX_SEQ)] | None = None
 
     def accepts(self, message: Message) -> bool:
-        """Whether the client wants this message."""
+        """Return whether the subscription includes this message."""
         return message["type"] in self.types and (
             self.job_ids is None or message["data"].get("job_id") in self.job_ids
         )
@@ -53,7 +54,7 @@ class Wanted(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """What somebody may hear: live under the topics, from the database by the rest (nothing set: everything)."""
+    """The messages that a caller may receive: live by the topics, from the database by the other fields (none set: all)."""
 
     topics: tuple[str, ...]
     account_id: str | None = None
@@ -62,7 +63,7 @@ class Audience:
 
 
 def audience_of(caller: Caller) -> Audience:
-    """A client hears of what is its own, a miner's owner of what concerns the miner, both of offers; administrators of all."""
+    """Return the audience of a caller: its own account or miner, and offers; everything for administrators."""
     if caller.role is Role.ADMIN:
         return Audience((ALL,))
     if caller.miner_id is not None:
@@ -72,48 +73,48 @@ def audience_of(caller: Caller) -> Audience:
 
 
 async def begin(context: Context) -> None:
-    """At the start: numbers go on beyond those of an earlier process."""
+    """Continue the numbers of an earlier process, on startup."""
     await context.database.write(store.mark, context.clock())
     await context.feed.begin()
 
 
 async def keep_numbers(context: Context) -> None:
-    """See that there are numbers left for what is told between two changes."""
+    """Reserve more numbers if those between two stored changes are nearly used up."""
     if context.feed.crowded:
         await context.database.write(store.mark, context.clock())
 
 
 @asynccontextmanager
 async def open_stream(
-    context: Context, secret: Credential | None, wanted: Wanted, audience: Audience | None = None
+    context: Context, secret: Credential | None, chosen: Filter, audience: Audience | None = None
 ) -> AsyncIterator[Stream]:
-    """A stream for whoever has this key; `audience` narrows what its caller may hear.
+    """Open a stream for the holder of a key; `audience` restricts its messages further.
 
-    Raises `Unauthorized`, `RateLimitExceeded` if its owner has too many streams, `ServiceUnavailable` if there are too many
-    in all, `ValidationFailed` for too many jobs.
+    Raises `Unauthorized`, `RateLimitExceeded` if the owner has too many streams, `ServiceUnavailable` if there are too many
+    in total, `ValidationFailed` for too many jobs.
     """
     caller = await authenticate(context, secret)
     with _counted(context, caller.owner):
-        heard = audience or audience_of(caller)
-        async with context.feed.subscribe(*heard.topics) as subscription:
-            stream = Stream(context, secret, heard, subscription)
+        allowed = audience or audience_of(caller)
+        async with context.feed.subscribe(*allowed.topics) as subscription:
+            stream = Stream(context, secret, allowed, subscription)
             stream.owner = caller.owner
-            stream.want(wanted)
+            stream.choose(chosen)
             yield stream
 
 
 @contextmanager
 def _counted(context: Context, owner: str) -> Iterator[None]:
-    """Count a stream of an owner, all keys of which count together, or it would have as many streams as it makes keys."""
-    streams: Counter[str] = context.caches.setdefault("streams", Counter())
+    """Count a stream of an owner. All keys of an owner count together, so that more keys do not allow more streams."""
+    streams = context.open_streams
     settings = context.settings.streams
-    # Connections may be fewer than the setting has in mind, and streams must leave some for calls.
+    # The process may have fewer connections than the setting allows, and streams must leave some for calls.
     most = max(1, min(settings.connections, context.connections.limit // 2))
     limit = min(settings.connections_per_account, most)
     if streams[owner] >= limit:
-        raise RateLimitExceeded(f"Your account has {limit} streams open, which is the limit; close some.")
+        raise RateLimitExceeded(f"Your account has {limit} open streams, which is the limit. Close some.")
     if streams.total() >= most:
-        raise ServiceUnavailable(f"All {most} streams of this coordinator are in use; come back later.")
+        raise ServiceUnavailable(f"All {most} streams of this coordinator are in use. Try again later.")
     streams[owner] += 1
     try:
         yield
@@ -124,9 +125,9 @@ def _counted(context: Context, owner: str) -> Iterator[None]:
 
 
 class Stream:
-    """Messages for one caller, each with a `seq` higher than the one before. Use `open_stream`.
+    """Messages for one caller, each with a higher `seq` than the one before. Use `open_stream`.
 
-    `owner` is the account, miner or key that it counts towards.
+    `owner` is the account, miner or key to which the stream is counted.
     """
 
     def __init__(
@@ -138,10 +139,10 @@ class Stream:
         self._secret = secret
         self._audience = audience
         self._subscription = subscription
-        self._wanted = Wanted()
+        self._filter = Filter()
         self._page: deque[Message] = deque()
         self._position = context.feed.seq
-        # Up to here messages come from pages, beyond it from the subscription.
+        # Messages up to this number come from pages, later ones from the subscription.
         self._until = self._position
         self._page_end = self._position
         self._paging = False
@@ -151,42 +152,42 @@ class Stream:
 
     @property
     def position(self) -> int:
-        """What the caller may go on after: everything up to here that it wants has been given."""
+        """The number after which the caller can resume: all of its messages up to here have been returned."""
         live = not self._page and self._position >= self._until and not self._paging
         if live and self._subscription.empty:
             return max(self._position, self._context.feed.seq)
         return self._position
 
-    def want(self, wanted: Wanted) -> None:
-        """Hear something else from now on, or after `wanted.after`. Raises `ValidationFailed`; nothing has changed then."""
+    def choose(self, chosen: Filter) -> None:
+        """Change the filter from now on, or from `chosen.after` on. Raises `ValidationFailed` without a change."""
         limit = self._settings.max_job_ids
-        if wanted.job_ids is not None and len(wanted.job_ids) > limit:
+        if chosen.job_ids is not None and len(chosen.job_ids) > limit:
             raise ValidationFailed("The filter is too long.", {"job_ids": f"at most {limit} jobs"})
         position = self.position
-        self._wanted = wanted
-        self._subscription.accepts = wanted.accepts
-        self.go_on_after(position if wanted.after is None else wanted.after)
+        self._filter = chosen
+        self._subscription.accepts = chosen.accepts
+        self.resume_after(position if chosen.after is None else chosen.after)
 
-    def go_on_after(self, seq: int, *, quietly: bool = False) -> None:
-        """Go on after this number. `quietly`: what is not kept any more was not promised, so it is not called a gap."""
-        told = self._context.feed.seq
+    def resume_after(self, seq: int, *, quietly: bool = False) -> None:
+        """Continue after this number. `quietly`: do not report messages as a gap that are no longer retained."""
+        published = self._context.feed.seq
         self._page.clear()
         self._subscription.clear()
         self._position = self._page_end = seq
-        self._until = told
+        self._until = published
         self._gap = quietly
         self._paging = True
-        if seq > told and not quietly:  # a number of another database
-            self._position = self._page_end = told
-            self._page.append(self._resync("unknown", told))
+        if seq > published and not quietly:  # a number of another database
+            self._position = self._page_end = published
+            self._page.append(self._resync("unknown", published))
 
     def wake(self) -> None:
-        """Have `next` return soon, even with nothing."""
+        """Make `next` return soon, even without a message."""
         self._woken = True
         self._subscription.wake()
 
     async def next(self, seconds: float) -> Message | None:
-        """The next message, or None if there is none for some seconds (or `wake` was called).
+        """Return the next message, or None if there is none for some seconds or `wake` was called.
 
         Raises `Unauthorized` once the key has been revoked.
         """
@@ -200,7 +201,7 @@ class Stream:
             left = max(0.0, deadline - loop.time())
             message = await self._subscription.next(min(left, self._settings.key_check_seconds))
             if message is RESYNC:
-                self.go_on_after(self._position)
+                self.resume_after(self._position)
                 return self._resync("slow", self._position)
             if message is not None and message["seq"] > self._position:
                 self._position = message["seq"]
@@ -215,16 +216,15 @@ class Stream:
             self._checked_at = now
 
     async def _from_page(self) -> Message | None:
-        """The next message out of what was told before; None once there is none left."""
+        """Return the next message from the pages; None if there are no more."""
         while self._paging:
             if self._page:
                 message = self._page.popleft()
                 self._position = max(self._position, message["seq"])
                 return message
             self._position = max(self._position, self._page_end)
-            if (
-                self._subscription.lagged
-            ):  # what came meanwhile was too much for the queue, so it is history by now
+            if self._subscription.lagged:
+                # The queue overflowed meanwhile; its messages are read from the database instead.
                 self._subscription.clear()
                 self._until = self._context.feed.seq
             if self._position < self._until:
@@ -234,22 +234,22 @@ class Stream:
         return None
 
     async def _read_page(self) -> None:
-        recent, wanted = self._context.feed.recent, self._wanted
+        recent, chosen = self._context.feed.recent, self._filter
         changes, oldest = await self._context.database.read(
-            _page, self._audience, wanted, self._position >> NUMBER_BITS, self._until >> NUMBER_BITS
+            _page, self._audience, chosen, self._position >> NUMBER_BITS, self._until >> NUMBER_BITS
         )
-        kept_after = ((oldest or (self._until >> NUMBER_BITS) + 1) - 1) << NUMBER_BITS
-        if self._position < kept_after:
-            self._page.append(self._resync("pruned", kept_after))
+        retained_after = ((oldest or (self._until >> NUMBER_BITS) + 1) - 1) << NUMBER_BITS
+        if self._position < retained_after:
+            self._page.append(self._resync("pruned", retained_after))
             return
         found = [message_of(change) for change in changes]
         end = found[-1]["seq"] if len(found) == PAGE else self._until
-        if wanted.types & PASSING:
+        if chosen.types & PASSING:
             if self._position < recent.lost_up_to and not self._gap:
                 self._page.append(self._resync("events", self._position))
                 return
             self._gap = self._position < recent.lost_up_to
-            passing, end = recent.between(self._position, end, self._audience.topics, wanted.accepts)
+            passing, end = recent.between(self._position, end, self._audience.topics, chosen.accepts)
             found = sorted([*found, *passing], key=lambda message: int(message["seq"]))
         self._page.extend(message for message in found if message["seq"] <= end)
         self._page_end = end
@@ -261,9 +261,9 @@ class Stream:
 
 
 def _page(
-    connection: Connection, audience: Audience, wanted: Wanted, after: int, up_to: int
+    connection: Connection, audience: Audience, chosen: Filter, after: int, up_to: int
 ) -> tuple[list[StoredEvent], int]:
-    types = wanted.types & CHANGES
+    types = chosen.types & CHANGES
     changes = (
         store.after(
             connection,
@@ -273,7 +273,7 @@ def _page(
             miner_id=audience.miner_id,
             job_id=audience.job_id,
             types=types,
-            job_ids=wanted.job_ids,
+            job_ids=chosen.job_ids,
             limit=PAGE,
         )
         if types

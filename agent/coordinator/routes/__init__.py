@@ -1,4 +1,4 @@
-"""The HTTP interface: one file per resource, each exports `router`."""
+"""The HTTP interface: one module per resource, each with a `router`."""
 
 from agent.coordinator.routes import (
     admin,
@@ -24,7 +24,7 @@ from agent.coordinator.routes import (
     webhooks,
 )
 
-# They are tried in this order, so those that are called most often come first.
+# Routers are tried in this order, so the most used come first.
 ROUTERS = (
     jobs.router,
     receipts.router,
@@ -48,7 +48,7 @@ ROUTERS = (
 )
 
 ROOT_ROUTERS = (streams.router,)
-"""What answers without a version too: `/ws` is what the reference calls it."""
+"""Routers that also answer without a version prefix: the reference names `/ws`."""
 
 OPERATORS_ROUTERS = (metrics.router,)
-"""What answers without a version only, and is not part of the API."""
+"""Routers that answer only without a version prefix and are not part of the API."""

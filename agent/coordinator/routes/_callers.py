@@ -1,7 +1,7 @@
-"""Who is asking, as parameters of routes, and whether they are still there.
+"""Parameters that routes share: the caller, the context, paging, and waiting for the client's disconnection.
 
-None of the dependencies is a plain function: the framework would call it in a thread, at every request. None has dependencies of
-its own: the framework takes longer to resolve one than all of them need for their work.
+No dependency is a plain function, since the framework would call it in a thread on every request. No dependency has dependencies
+of its own, since the framework needs longer to resolve one than the dependencies need to run.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Header, Query, Request
+from pydantic import Field
 from starlette.types import Scope
 
 from agent.coordinator.http import credentials
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import Caller, Credential, Role
+from agent.coordinator.operations.answers.accounts import Key
+from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import sessions
-from agent.coordinator.operations.miners.sessions import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
 
 MAX_WAIT_SECONDS: Final = 60
@@ -29,19 +30,19 @@ _SESSION_SCHEME: Final = "session"
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Lets a route's callers in: a dependency that returns who calls. A route without one is open to everybody.
+    """A dependency that authorizes and returns the caller. A route without one is open to everybody.
 
-    `check` raises the error that refuses a request. `words`, `errors` and `schemes` say in the API's document who may call,
-    what everybody else is answered, and how to send a key.
+    `check` raises the error that refuses a request. `audience`, `errors` and `schemes` document who may call, the errors for other
+    callers, and how to send a key.
     """
 
     check: Callable[[Context, Scope], Awaitable[Caller | Session | None]]
-    words: str
+    audience: str
     errors: tuple[type[ApiError], ...]
     schemes: tuple[str, ...] = _KEY_SCHEMES
 
     async def __call__(self, request: Request) -> Caller | Session | None:
-        """Return who calls."""
+        """Return the caller."""
         return await self.check(request.app.state.context, request.scope)
 
 
@@ -56,7 +57,7 @@ async def _credential(request: Request) -> Credential | None:
 
 async def _caller_of(context: Context, scope: Scope) -> Caller:
     credential = credentials.checked(scope)
-    known = scope.get("caller")  # by the middleware that counts calls
+    known = scope.get("caller")  # set by the rate limits' middleware
     return known if isinstance(known, Caller) else await access.authenticate(context, credential)
 
 
@@ -75,11 +76,11 @@ async def _client_or_session_of(context: Context, scope: Scope) -> Caller | Sess
     return access.require(await _caller_of(context, scope), Role.CLIENT, Role.ADMIN)
 
 
-def _with_role(words: str, *roles: Role) -> Guard:
+def _with_role(audience: str, *roles: Role) -> Guard:
     async def check(context: Context, scope: Scope) -> Caller:
         return access.require(await _caller_of(context, scope), *roles)
 
-    return Guard(check, words, (Unauthorized, Forbidden))
+    return Guard(check, audience, (Unauthorized, Forbidden))
 
 
 CLIENT_OR_SESSION: Final = Guard(
@@ -95,12 +96,12 @@ async def _preferred_wait(
         str | None,
         Header(
             alias="Prefer",
-            description="`wait=N`: hold the answer up to N seconds (60 at most) for the job's end",
+            description="`wait=N`: wait up to N seconds (at most 60) for the job to end before answering",
             examples=["wait=30"],
         ),
     ] = None,
 ) -> int:
-    """The seconds of `Prefer: wait=N` (RFC 7240), at most a minute; 0 without."""
+    """Return the seconds of `Prefer: wait=N` (RFC 7240), at most a minute; 0 without the header."""
     for preference in (prefer or "").split(","):
         name, _, value = preference.strip().partition("=")
         if name.lower() == "wait" and value.isdecimal():
@@ -112,13 +113,13 @@ PreferredWait = Annotated[int, Depends(_preferred_wait)]
 
 
 def announced_size(request: Request) -> int | None:
-    """The bytes of the body that its header announces; None where it comes in chunks."""
+    """Return the `Content-Length` of the body; None for a chunked body."""
     length = request.headers.get("content-length")
-    return int(length) if length is not None else None  # the server has refused what is no number
+    return int(length) if length is not None else None  # the server refuses values that are not numbers
 
 
 async def disconnected(request: Request) -> None:
-    """Returns when the client has left. Only after the body was read, since it takes what comes."""
+    """Return when the client has disconnected. Call it after the body was read, since it discards what it receives."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -128,10 +129,11 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         max_length=255,
-        description="Makes a repetition get the first answer, for a day",
+        description="A repeated request with the same key gets the first answer, for a day",
     ),
 ]
-Limit = Annotated[int, Query(ge=1, le=500, description="How many at most")]
+KeyName = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm"])]
+Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of results")]
 ContextOf = Annotated[Context, Depends(_context)]
 MaybeCredential = Annotated[Credential | None, Depends(_credential)]
 AnyCaller = Annotated[Caller, Depends(Guard(_caller_of, "any key", (Unauthorized,)))]
@@ -149,3 +151,9 @@ MinerSession = Annotated[
     Depends(Guard(_session_of, "a miner's session token", (Unauthorized, StaleSession), (_SESSION_SCHEME,))),
 ]
 ClientOrSession = Annotated[Caller | Session, Depends(CLIENT_OR_SESSION)]
+
+
+class NewKey(Key):
+    """A new key, with its secret."""
+
+    key: str = Field(description="The secret", examples=["aitbc_client_secret"])

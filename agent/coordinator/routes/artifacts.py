@@ -14,13 +14,12 @@ from starlette.types import Scope
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.answers.files import Artifact, ArtifactLink
+from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts as operations
 from agent.coordinator.operations.files import links
 from agent.coordinator.operations.files.artifacts import ArtifactRecord
-from agent.coordinator.operations.miners.sessions import Session
-from agent.coordinator.routes._answers import Artifact, ArtifactLink
 from agent.coordinator.routes._callers import (
     CLIENT_OR_SESSION,
     Client,
@@ -43,14 +42,14 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/artifacts", tags=["Artif
 _ANY_BYTES: Final = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _FILE: Final = {"description": "The file, with its own media type", "content": _ANY_BYTES}
 _PART: Final = {
-    "description": "The range that was asked for",
+    "description": "The requested range",
     "content": _ANY_BYTES,
     "headers": {
         "Content-Range": {"required": True, "schema": {"type": "string"}, "example": "bytes 0-1023/1048576"}
     },
 }
 _READING: Final = {200: _FILE, 206: _PART, **errors(NotFound, RangeNotSatisfiable)}
-_WITH_LINK: Final = {AUDIENCE: "everybody who may read the file, and whoever has a signed link to it"}
+_WITH_LINK: Final = {AUDIENCE: "callers who may read the file, and everybody with a signed link to it"}
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -66,22 +65,22 @@ async def create(
     who: ClientOrSession,
     request: Request,
     job_id: Annotated[
-        fields.JobId | None, Query(description="For miners: the job that the file is of")
+        fields.JobId | None, Query(description="For miners: the job to which the file belongs")
     ] = None,
     fence: Annotated[
         int | None, Query(ge=1, le=2**53 - 1, description="For miners: the fence of the job's lease")
     ] = None,
 ) -> Artifact:
-    """The body is the file, streamed; its id is its SHA-256. Its `Content-Length` is reserved before the first byte.
+    """The body is the file, streamed; the artifact's id is its SHA-256. The space of a `Content-Length` is reserved before the first byte.
 
-    A miner stores files only for a job whose lease it holds, and names it: `?job_id=...&fence=...`.
+    A miner can store files only for a job whose lease it holds, which it names: `?job_id=...&fence=...`.
     """
     media_type = clean_media_type(request.headers.get("content-type"))
     size = announced_size(request)
     if isinstance(who, Caller):
-        return Artifact(**await operations.save(context, who, media_type, request.stream(), size))
+        return await operations.save(context, who, media_type, request.stream(), size)
     lease = None if job_id is None or fence is None else (job_id, fence)
-    return Artifact(**await operations.save_output(context, who, lease, media_type, request.stream(), size))
+    return await operations.save_output(context, who, lease, media_type, request.stream(), size)
 
 
 @router.delete(
@@ -91,16 +90,16 @@ async def create(
     summary="Delete a file",
 )
 async def delete(context: ContextOf, caller: Client, artifact_id: fields.ArtifactId) -> None:
-    """Deletes a file of your account: one that you have stored, or an output of your jobs. It no longer counts to your quota.
+    """Deletes a file of your account: one that you stored, or an output of your jobs. It no longer counts towards your quota.
 
-    409 while an unfinished job needs it. Results and receipts that name it stay valid: they hold its digest. Signed links
-    to it stop working, and the bytes go once no other account has the same file.
+    Answers 409 while an unfinished job needs the file. Results and receipts that name it remain valid, since they contain its digest.
+    Signed links to it stop working. The bytes are removed once no other account has the same file.
     """
     await operations.delete(context, caller, artifact_id)
 
 
 class LinkRequest(BaseModel):
-    """How long a link is to be valid; without it, as long as the coordinator's setting says."""
+    """How long the link is valid; by default, as long as the coordinator's setting allows."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -111,18 +110,18 @@ class LinkRequest(BaseModel):
     "/{artifact_id}/links",
     status_code=status.HTTP_201_CREATED,
     responses=errors(NotFound),
-    summary="Make a signed link",
+    summary="Create a signed link",
 )
 async def create_link(
     context: ContextOf, caller: Client, artifact_id: fields.ArtifactId, request: LinkRequest | None = None
 ) -> ArtifactLink:
-    """Whoever has the link reads the file without a key until it expires."""
+    """Anybody with the link can read the file, without a key, until the link expires."""
     seconds = request.seconds if request is not None else None
-    return ArtifactLink(**await links.create(context, caller, artifact_id, seconds))
+    return await links.create(context, caller, artifact_id, seconds)
 
 
 async def _reader_of(context: Context, scope: Scope) -> Caller | Session | None:
-    """Who reads; None for a request that shows a link in place of a key."""
+    """Return the reader; None for a request with a link instead of a key."""
     if "signature" in QueryParams(scope["query_string"]):
         return None
     return await CLIENT_OR_SESSION.check(context, scope)
@@ -132,11 +131,15 @@ async def _readable(
     context: ContextOf,
     reader: Annotated[Caller | Session | None, Depends(replace(CLIENT_OR_SESSION, check=_reader_of))],
     artifact_id: fields.ArtifactId,
-    expires: Annotated[int, Query(description="Of a signed link: when it ends")] = 0,
-    signature: Annotated[str | None, Query(description="Of a signed link, in place of a key")] = None,
-    media_type: Annotated[str | None, Query(alias="type", description="Of a signed link")] = None,
+    expires: Annotated[int, Query(description="Part of a signed link: its expiry")] = 0,
+    signature: Annotated[
+        str | None, Query(description="Part of a signed link: its signature, instead of a key")
+    ] = None,
+    media_type: Annotated[
+        str | None, Query(alias="type", description="Part of a signed link: the media type of the answer")
+    ] = None,
 ) -> ArtifactRecord:
-    """The artifact, if the caller may read it or has a link to it."""
+    """Return the artifact if the caller may read it or has a link to it."""
     if reader is None:
         return await links.follow(context, links.Link(artifact_id, expires, media_type), signature or "")
     return await operations.find(context, reader, artifact_id)
@@ -148,7 +151,7 @@ async def _readable(
     responses=_READING,
     openapi_extra=_WITH_LINK,
     name="head",
-    summary="Look at a file",
+    summary="Read a file's headers",
 )
 @router.get(
     "/{artifact_id}",
@@ -161,19 +164,20 @@ async def read(
     context: ContextOf,
     record: Annotated[ArtifactRecord, Depends(_readable)],
     request: Request,
-    wanted: Annotated[
+    requested: Annotated[
         str | None, Header(alias="Range", description="One byte range", examples=["bytes=0-1023"])
     ] = None,
 ) -> Response:
     """The bytes as they were stored, or one range of them."""
     artifact_id = record.artifact_id
-    start, length = parse_range(wanted, record.size) or (0, record.size)
-    partial = wanted is not None and parse_range(wanted, record.size) is not None
+    found = parse_range(requested, record.size)
+    partial = found is not None
+    start, length = found or (0, record.size)
     headers = {
         "Content-Length": str(length),
         "Accept-Ranges": "bytes",
         "ETag": f'"{artifact_id}"',
-        # Strangers' files must not act as pages of this origin.
+        # Uploaded files must not act as pages of this origin.
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, max-age=31536000, immutable",
@@ -188,7 +192,7 @@ async def read(
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Start and length of the one byte range asked for; None for no range or one to be ignored (RFC 9110, 14.2).
+    """Return the start and length of the one requested byte range; None for no range or one to be ignored (RFC 9110, 14.2).
 
     Raises `RangeNotSatisfiable` for a range outside the file.
     """

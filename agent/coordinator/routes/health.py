@@ -8,17 +8,40 @@ from fastapi import APIRouter
 
 from agent import __version__
 from agent.coordinator.operations import health as operations
-from agent.coordinator.routes._answers import Health
 from agent.coordinator.routes._callers import ContextOf
+from agent.core.values import fields
+from agent.core.values.fields import Answer, example
 
 router = APIRouter(tags=["Health"])
 
 
-@router.get("/health", summary="Whether the coordinator works")
-async def health(context: ContextOf) -> Health:
-    """Open without a key. `database`, `blockchain` (the log), `marketplace` (the dispatcher) and `storage` (free disk space) are checked anew.
+class Health(Answer):
+    """The health of the coordinator. `log_key` is the key that verifies receipts."""
 
-    `storage` is unhealthy while the disk has less free space than `coordinator.storage_reserve`: uploads get 507, jobs go on.
+    model_config = example(
+        {
+            "status": "ok",
+            "version": "1.0.0",
+            "environment": "production",
+            "timestamp": "2024-01-01T12:00:00Z",
+            "services": {"database": "healthy", "blockchain": "healthy", "marketplace": "healthy"},
+            "log_key": "log.example.org+3f1c9a02+AQ==",
+        }
+    )
+
+    status: Literal["ok", "degraded"]
+    version: str
+    environment: str
+    timestamp: fields.Time
+    services: dict[str, Literal["healthy", "unhealthy"]]
+    log_key: str
+
+
+@router.get("/health", summary="Health of the coordinator")
+async def health(context: ContextOf) -> Health:
+    """Needs no key. Each call checks `database`, `blockchain` (the log), `marketplace` (the dispatcher) and `storage` (free disk space).
+
+    `storage` is present and unhealthy while the disk has less free space than `coordinator.storage_reserve`: uploads get 507, jobs continue.
     """
     services = await operations.check(context)
     status: Literal["ok", "degraded"] = "ok" if set(services.values()) == {"healthy"} else "degraded"

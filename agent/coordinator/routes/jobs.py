@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
-from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
 
 from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
+from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
-from agent.coordinator.operations.jobs.following import Told, follow
+from agent.coordinator.operations.jobs.following import Update, follow
 from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.streams import MAX_SEQ
-from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
 from agent.coordinator.routes._callers import (
     Client,
     ContextOf,
@@ -63,8 +63,8 @@ log = structlog.get_logger()
     responses={
         201: {
             "headers": headers(
-                Preference_Applied="`wait=N`, where `Prefer` asked for it",
-                X_Trace_ID="The id of the job in all logs: that of your `traceparent`, or one of its own",
+                Preference_Applied="`wait=N`, if `Prefer` requested it",
+                X_Trace_ID="The job's id in all logs: the trace id of your `traceparent`, or a new one",
             )
         },
         **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
@@ -79,12 +79,12 @@ async def create(
     response: Response,
     key: IdempotencyKey = None,
 ) -> JobCreated:
-    """The job waits for a miner at once, or for the files listed under `missing_files` first."""
+    """The job is queued at once, or once the files listed under `missing_files` are uploaded."""
     created = await operations.submit(context, caller, request, key)
     if wait:
         created = await operations.wait_for_end(context, caller, created, wait)
         response.headers["Preference-Applied"] = f"wait={wait}"
-    return JobCreated(**created)
+    return created
 
 
 @router.get(
@@ -98,27 +98,26 @@ async def list_jobs(
         str | None, Query(alias="type", description="Only jobs of this service", examples=["ai-inference"])
     ] = None,
     limit: Limit = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31, description="How many to leave out")] = 0,
+    offset: Annotated[int, Query(ge=0, le=2**31, description="Number of jobs to skip")] = 0,
 ) -> JobPage:
     """Your jobs, newest first."""
-    page = await operations.list_page(
+    return await operations.list_page(
         context, caller, status=state, job_type=job_type, limit=limit, offset=offset
     )
-    return JobPage(**page)
 
 
 @router.get(
     "/{job_id}", response_model_exclude_none=True, responses=errors(JobNotFound), summary="Status of a job"
 )
 async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobStatus:
-    """`progress` is 0 to 100; a failed job carries `error`."""
-    return JobStatus(**await operations.get(context, caller, job_id))
+    """`progress` is 0 to 100; a failed job has an `error`."""
+    return await operations.get(context, caller, job_id)
 
 
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")
 async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
-    """A running job is ended on its miner."""
-    return JobCancelled(**await operations.cancel(context, caller, job_id))
+    """The run of a running job is stopped."""
+    return await operations.cancel(context, caller, job_id)
 
 
 @router.get(
@@ -127,8 +126,8 @@ async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> Jo
     summary="Results of a completed job",
 )
 async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobResults:
-    """409 `JOB_NOT_COMPLETED` with the state and the cause until there are any."""
-    return JobResults(**await operations.results(context, caller, job_id))
+    """Answers 409 `JOB_NOT_COMPLETED` with the state and the cause unless the job is completed."""
+    return await operations.results(context, caller, job_id)
 
 
 @router.put(
@@ -145,17 +144,16 @@ async def upload_file(
     name: Annotated[str, Path(description="The file's name", examples=["model.py"])],
     request: Request,
 ) -> JobStatus:
-    """The body is the file. The job is given to a miner once its last file is there."""
+    """The body is the file. The job is queued once its last file is uploaded."""
     media_type = clean_media_type(request.headers.get("content-type"))
-    job = await job_files.upload_file(
+    return await job_files.upload_file(
         context, caller, job_id, name, media_type, request.stream(), announced_size(request)
     )
-    return JobStatus(**job)
 
 
 @router.get(
     "/{job_id}/events",
-    response_class=StreamingResponse,
+    response_class=Response,
     responses={
         200: event_stream("Events until the job ends", _EVENTS_EXAMPLE),
         **errors(JobNotFound),
@@ -167,30 +165,26 @@ async def events(
     caller: Client,
     secret: MaybeCredential,
     job_id: fields.JobId,
-    after: Annotated[int | None, Query(ge=0, lt=MAX_SEQ, description="Go on after this `id`")] = None,
+    after: Annotated[int | None, Query(ge=0, lt=MAX_SEQ, description="Resume after this `id`")] = None,
     last_event_id: Annotated[
         str | None,
         Header(
             alias="Last-Event-ID",
             max_length=40,
-            description="As `after`, which wins; browsers send it by themselves",
+            description="Same as `after`, which takes precedence; browsers send it when they reconnect",
         ),
     ] = None,
-) -> StreamingResponse:
-    """`job_update` on every change of state or progress, `job_event` for segments, tokens, previews and outputs.
+) -> EventStream:
+    """Sends `job_update` on every change of state or progress, and `job_event` for segments, tokens, previews and outputs.
 
-    It begins with the state and the outputs so far, or goes on after an `id` without them. `resync` where something is lost. Ends with the job.
-    docs/reference/streams.md says it precisely.
+    The stream begins with the state and the outputs so far, or resumes after an `id`. `resync` reports lost events. The stream ends with the job.
+    docs/reference/streams.md is the full reference.
     """
     if after is None and last_event_id:
         after = _number(last_event_id)
-    told = follow(context, caller, secret, job_id, after=after, silence=KEEP_ALIVE_SECONDS)
-    await anext(told)  # what is wrong is answered as an error, before the stream begins
-    return StreamingResponse(
-        _formatted(told),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    updates = follow(context, caller, secret, job_id, after=after, silence=KEEP_ALIVE_SECONDS)
+    await anext(updates)  # raises errors before the stream begins, so that they are ordinary error answers
+    return EventStream(_formatted(updates))
 
 
 def _number(last_event_id: str) -> int:
@@ -199,16 +193,11 @@ def _number(last_event_id: str) -> int:
     return int(last_event_id)
 
 
-async def _formatted(messages: AsyncGenerator[Told | None]) -> AsyncIterator[str]:
-    async with aclosing(messages):
-        yield ": following\n\n"
+async def _formatted(updates: AsyncGenerator[Update | None]) -> AsyncIterator[bytes]:
+    async with aclosing(updates):
+        yield format_sse_event(comment="following")
         try:
-            async for told in messages:
-                yield ": still here\n\n" if told is None else _event(told)
-        except ApiError as error:  # the status has been sent; who asks again gets the error as an answer
+            async for update in updates:
+                yield KEEP_ALIVE if update is None else event(update.data, update.name, update.seq)
+        except ApiError as error:  # the status has been sent; the next request gets the error as its answer
             log.info("stream_ended", code=error.code)
-
-
-def _event(told: Told) -> str:
-    number = "" if told.seq is None else f"id: {told.seq}\n"
-    return f"event: {told.name}\n{number}data: {json.dumps(told.data, separators=(',', ':'))}\n\n"

@@ -1,4 +1,4 @@
-"""`/v1/key`, `/v1/keys` and `/v1/login`: the caller's own key, further ones for its account, and how a dashboard gets its keys."""
+"""`/v1/key`, `/v1/keys` and `/v1/login`: the caller's key, other keys of its account, and login links."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins
-from agent.coordinator.operations.accounts.access import Role
-from agent.coordinator.routes._answers import Key, KeyName, NewKey
-from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf
+from agent.coordinator.operations.answers.accounts import Key
+from agent.coordinator.operations.callers import Role
+from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, KeyName, NewKey
 from agent.core.errors import Conflict, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.fields import Answer
@@ -25,13 +25,13 @@ class _Request(BaseModel):
 
 
 class OwnKeyRequest(_Request):
-    """Another key for the caller's account. `name` says what it is for, in your words."""
+    """Another key for the caller's account. `name` describes its purpose."""
 
     name: KeyName
 
 
 class OwnKeyList(Answer):
-    """The valid keys of the caller's account, oldest first, and how many it may have."""
+    """The valid keys of the caller's account, oldest first, and their maximum number."""
 
     keys: list[Key]
     limit: int = Field(examples=[50])
@@ -44,7 +44,7 @@ class LoginTokenRequest(_Request):
 
 
 class GivenKey(Answer):
-    """A key of a dashboard's own, with its secret."""
+    """A new key for the dashboard, with its secret."""
 
     role: Role
     key: str = Field(description="The secret", examples=["aitbc_client_secret"])
@@ -52,7 +52,7 @@ class GivenKey(Answer):
 
 
 class LoggedIn(Answer):
-    """What the login link gives: keys by their roles."""
+    """The keys that a login link yields, one for each role."""
 
     keys: list[GivenKey]
 
@@ -61,18 +61,18 @@ class LoggedIn(Answer):
     "/key", response_model_exclude_none=True, responses=errors(NotFound), summary="Whose key is this?"
 )
 async def whoami(context: ContextOf, caller: AnyCaller) -> Key:
-    """The key with which you ask: its role, and the account or the miner that it is for."""
-    return Key(**access.view(await access.own_key(context, caller)))
+    """Returns the key of this request: its role, and its account or miner."""
+    return access.view(await access.own_key(context, caller))
 
 
 @router.delete(
     "/key",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=errors(NotFound),
-    summary="Revoke the key with which you ask",
+    summary="Revoke this key",
 )
 async def log_out(context: ContextOf, caller: AnyCaller) -> None:
-    """So a dashboard logs out: the key is useless from now on."""
+    """The key of this request is invalid from now on. The dashboard logs out this way."""
     await access.revoke_key(context, caller.key_id)
 
 
@@ -80,10 +80,10 @@ async def log_out(context: ContextOf, caller: AnyCaller) -> None:
     "/keys", response_model_exclude_none=True, responses=errors(Conflict), summary="List your account's keys"
 )
 async def list_own(context: ContextOf, caller: Client) -> OwnKeyList:
-    """Without their secrets, which are not kept."""
+    """The valid keys, without their secrets, which are not stored."""
     records = await access.own_keys(context, caller)
     return OwnKeyList(
-        keys=[Key(**access.view(record)) for record in records], limit=context.settings.max_keys_per_account
+        keys=[access.view(record) for record in records], limit=context.settings.max_keys_per_account
     )
 
 
@@ -92,12 +92,12 @@ async def list_own(context: ContextOf, caller: Client) -> OwnKeyList:
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
     responses=errors(Conflict),
-    summary="Make another key for your account",
+    summary="Create another key for your account",
 )
 async def create_own(context: ContextOf, caller: Client, request: OwnKeyRequest) -> NewKey:
-    """The answer holds the secret, this once. It may do what every key of the account may."""
+    """The answer contains the secret, which cannot be retrieved later. The key has the same rights as the account's other keys."""
     new = await access.create_own_key(context, caller, request.name)
-    return NewKey(**access.view(new.record), key=new.secret)
+    return NewKey(**vars(access.view(new.record)), key=new.secret)
 
 
 @router.delete(
@@ -107,13 +107,13 @@ async def create_own(context: ContextOf, caller: Client, request: OwnKeyRequest)
     summary="Revoke another key of your account",
 )
 async def revoke_own(context: ContextOf, caller: Client, key_id: fields.KeyId) -> None:
-    """The key is useless from now on. The one with which you ask is revoked by `DELETE /v1/key`."""
+    """The key is invalid from now on. To revoke the key of the request itself, use `DELETE /v1/key`."""
     await access.revoke_own_key(context, caller, key_id)
 
 
 @router.post("/login", responses=errors(Unauthorized), summary="Use a login link")
 async def login(context: ContextOf, request: LoginTokenRequest) -> LoggedIn:
-    """A link's token is good once, and for a few minutes: the answer holds new keys, this once."""
+    """A login link's token can be used once, within minutes. The answer contains new keys, which cannot be retrieved later."""
     return LoggedIn(
         keys=[
             GivenKey(role=Role(new.record.role), key=new.secret, key_id=new.record.key_id)

@@ -1,4 +1,4 @@
-"""`/v1/log`: the log after https://c2sp.org/tlog-tiles, whose prefix is this path; open without a key."""
+"""`/v1/log`: the log in the format of https://c2sp.org/tlog-tiles, with this path as its prefix; open without a key."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fastapi.responses import PlainTextResponse, Response
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.answers.log import CheckpointCosigned
 from agent.coordinator.operations.log import log as operations
-from agent.coordinator.routes._answers import CheckpointCosigned
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.errors import Conflict, Forbidden, NotFound
 
@@ -53,10 +53,10 @@ class _Bytes(Response):
 async def checkpoint(
     context: ContextOf,
     cosigned: Annotated[
-        int, Query(ge=0, le=100, description="Only one that so many witnesses have cosigned")
+        int, Query(ge=0, le=100, description="Minimum number of witnesses that have cosigned it")
     ] = 0,
 ) -> PlainTextResponse:
-    """A signed note with the log's size and root, and the cosignatures of witnesses (c2sp.org/tlog-checkpoint)."""
+    """Returns a signed note with the log's size and root, and the cosignatures of witnesses (c2sp.org/tlog-checkpoint)."""
     return PlainTextResponse(await operations.checkpoint(context, cosigned), headers=_FRESH)
 
 
@@ -77,7 +77,7 @@ async def tile(
     ],
     request: Request,
 ) -> Response:
-    """Files that never change (c2sp.org/tlog-tiles): 256 hashes of a level, or 256 leaves with their lengths; fewer at the edge."""
+    """Returns an immutable tile (c2sp.org/tlog-tiles): 256 hashes of a level, or 256 leaves with their lengths; fewer at the right edge."""
     content = await operations.tile(context, f"tile/{path}")
     headers = dict(_IMMUTABLE)
     if path.startswith("entries/"):
@@ -92,7 +92,7 @@ async def tile(
     "/proof/{reference}",
     response_class=PlainTextResponse,
     responses={**_text("The proof", _PROOF), **errors(NotFound, Conflict)},
-    summary="That the log has a receipt",
+    summary="Proof that the log contains a receipt",
 )
 async def proof(
     context: ContextOf,
@@ -103,7 +103,7 @@ async def proof(
         ),
     ],
 ) -> PlainTextResponse:
-    """A proof that verifies offline (c2sp.org/tlog-proof). For a new receipt it waits for the next checkpoint."""
+    """Returns a proof that can be verified offline (c2sp.org/tlog-proof). For a new receipt, the call waits for the next checkpoint."""
     return PlainTextResponse(await operations.proof(context, reference), headers=_FRESH)
 
 
@@ -111,5 +111,5 @@ async def proof(
     "/cosignature", responses=errors(Forbidden, Conflict), openapi_extra=_NOTE, summary="Cosign a checkpoint"
 )
 async def cosign(context: ContextOf, request: Request) -> CheckpointCosigned:
-    """For witnesses: the checkpoint as it was read, with cosignature lines (c2sp.org/tlog-cosignature, Ed25519) below."""
-    return CheckpointCosigned(**await operations.cosign(context, await request.body()))
+    """For witnesses. The body is an unchanged checkpoint, followed by cosignature lines (c2sp.org/tlog-cosignature, Ed25519)."""
+    return await operations.cosign(context, await request.body())

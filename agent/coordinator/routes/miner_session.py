@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from agent.coordinator.connections import connection_of
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.http.large_json import LARGE, decode_large
+from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import leases, protocol, sessions
-from agent.coordinator.operations.miners.sessions import Session
 from agent.core.errors import ApiError, MinerExcluded, PayloadTooLarge, StaleSession, Unauthorized
 from agent.protocol.messages import MAX_SLOTS, SlotsMessage
 
@@ -29,14 +29,14 @@ CLOSING_CODES: Final[dict[type[ApiError], int]] = {
     MinerExcluded: 4403,
     StaleSession: 4409,
 }
-"""Why a session is not valid, as the code with which its connection is closed."""
+"""The closing codes of connections, by the error that makes their session invalid."""
 BAD_MESSAGE: Final = 1007
 TOO_LARGE: Final = 1009
 MAX_CALLS: Final = 64
-"""Calls of one miner that are worked on at the same time; further ones wait in the socket."""
+"""Calls of one miner that are processed concurrently; further calls wait in the socket."""
 MAX_UNSENT: Final = 10_000
 MAX_REASON: Final = 123
-"""Bytes of the reason with which a WebSocket is closed, by RFC 6455."""
+"""Limit of the closing reason in bytes, by RFC 6455."""
 
 log = structlog.get_logger()
 
@@ -48,22 +48,22 @@ async def session(websocket: WebSocket) -> None:
     scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
     await websocket.accept()
     try:
-        who = await sessions.session_of(context, token if scheme.lower() == "bearer" else None)
+        miner = await sessions.session_of(context, token if scheme.lower() == "bearer" else None)
     except (Unauthorized, MinerExcluded, StaleSession) as error:
         await _close(websocket, error)
     else:
         if (connection := connection_of(websocket.scope)) is not None:
             connection.grow(context.settings.max_result)
-        await _Connection(context, websocket, who).serve()
+        await _Connection(context, websocket, miner).serve()
 
 
 class _Connection:
     """One miner's socket: a reader, a writer, and a task per call."""
 
-    def __init__(self, context: Context, websocket: WebSocket, who: Session) -> None:
+    def __init__(self, context: Context, websocket: WebSocket, miner: Session) -> None:
         self._context = context
         self._websocket = websocket
-        self._who = who
+        self._miner = miner
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_UNSENT)
         self._unsent: dict[bytes, LeaseMessage] = {}
         self._closed_for: ApiError = StaleSession("A newer session of this miner has begun.")
@@ -71,20 +71,20 @@ class _Connection:
         self._call_slots = asyncio.Semaphore(MAX_CALLS)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._port = Port(
-            who.miner_id,
-            who.number,
+            miner.miner_id,
+            miner.number,
             deliver=self._deliver,
             cancelled=self._cancelled,
             heartbeat=self._heartbeat,
             close=self._close,
-            capabilities=who.capabilities,
+            capabilities=miner.capabilities,
         )
 
     async def serve(self) -> None:
-        """Until either side ends the connection."""
-        writer = asyncio.create_task(self._write(), name=f"miner-socket-writer-{self._who.miner_id}")
+        """Serve until either side ends the connection."""
+        writer = asyncio.create_task(self._write(), name=f"miner-socket-writer-{self._miner.miner_id}")
         self._context.dispatcher.attach(self._port)
-        log.info("miner_connected", miner_id=self._who.miner_id, session=self._who.number)
+        log.info("miner_connected", miner_id=self._miner.miner_id, session=self._miner.number)
         try:
             await self._read()
         except WebSocketDisconnect:
@@ -92,12 +92,12 @@ class _Connection:
         finally:
             self._context.dispatcher.detach(self._port)
             writer.cancel()
-            # Nobody sends what waits any more, and calls that still end need the room.
+            # The queue is no longer sent, and calls in progress need space in it to end.
             while not self._outgoing.empty():
                 self._outgoing.get_nowait()
             await asyncio.gather(writer, *self._calls, return_exceptions=True)
-            await self._take_back()
-            log.info("miner_disconnected", miner_id=self._who.miner_id, session=self._who.number)
+            await self._revoke_unsent()
+            log.info("miner_disconnected", miner_id=self._miner.miner_id, session=self._miner.number)
 
     async def _read(self) -> None:
         while True:
@@ -130,24 +130,24 @@ class _Connection:
 
     def _set_slots(self, message: Mapping[str, Any]) -> None:
         try:
-            said = SlotsMessage.model_validate(message)
+            slots = SlotsMessage.model_validate(message)
         except ValidationError as error:
-            log.warning("slots_invalid", miner_id=self._who.miner_id, faults=error.error_count())
+            log.warning("slots_invalid", miner_id=self._miner.miner_id, faults=error.error_count())
             return
-        self._port.set_free(min(said.slots, MAX_SLOTS), said.free_by_batch(), said.received)
+        self._port.set_free(min(slots.slots, MAX_SLOTS), slots.free_by_batch(), slots.received)
         if self._port.free:
             self._context.dispatcher.capacity_freed()
 
     async def _answer(self, message: Mapping[str, Any]) -> None:
         try:
             async with self._turn(message.get("job_id")):
-                status, body = await protocol.answer(self._context, self._who, message)
+                status, body = await protocol.answer(self._context, self._miner, message)
             await self._outgoing.put(orjson.dumps({"id": message.get("id"), "status": status, "body": body}))
         finally:
             self._call_slots.release()
 
     def _turn(self, job_id: Any) -> AbstractAsyncContextManager[None]:
-        """Calls about one job are carried out in the order in which they came: its tokens, and then its result."""
+        """Return a lock that processes the calls about one job in order: its tokens, then its result."""
         if not isinstance(job_id, str):
             return nullcontext()
         return self._turns.setdefault(job_id, asyncio.Lock())
@@ -172,14 +172,14 @@ class _Connection:
             return False
         return True
 
-    async def _take_back(self) -> None:
-        """Release the leases that were not sent: the miner has not heard of them, so it will not work on them."""
+    async def _revoke_unsent(self) -> None:
+        """Release the leases that were not sent, on which the miner does not work."""
         for lease in self._unsent.values():
             with suppress(ApiError):  # cancelled meanwhile, or the coordinator stops
-                await leases.take_back(self._context, self._who, lease["job_id"], lease["fence"])
+                await leases.revoke(self._context, self._miner, lease["job_id"], lease["fence"])
 
-    def _close(self, why: ApiError) -> None:
-        self._closed_for = why
+    def _close(self, reason: ApiError) -> None:
+        self._closed_for = reason
         with suppress(asyncio.QueueFull):
             self._outgoing.put_nowait(None)
 
@@ -187,11 +187,11 @@ class _Connection:
         while (frame := await self._outgoing.get()) is not None:
             self._unsent.pop(frame, None)
             await self._websocket.send_text(frame.decode())
-            # The transport counts what it holds when the loop turns; only then does a slow reader hold back the next frame.
+            # The transport pauses writing only when the loop runs, so give it a turn: otherwise a slow reader holds nothing back.
             await asyncio.sleep(0)
         await _close(self._websocket, self._closed_for)
 
 
-async def _close(websocket: WebSocket, why: ApiError) -> None:
-    reason = why.message.encode()[:MAX_REASON].decode(errors="ignore")
-    await websocket.close(CLOSING_CODES[type(why)], reason)
+async def _close(websocket: WebSocket, error: ApiError) -> None:
+    reason = error.message.encode()[:MAX_REASON].decode(errors="ignore")
+    await websocket.close(CLOSING_CODES[type(error)], reason)

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response, status
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
 from agent.coordinator.operations.miners import events as run_events
-from agent.coordinator.operations.miners import leases, sessions
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
 from agent.core.errors import ApiError, Forbidden, MinerExcluded, ReceiptInvalid, StaleLease, Unauthorized
 from agent.core.values import fields
@@ -39,36 +39,36 @@ from agent.protocol.messages import (
 router = APIRouter(route_class=LargeJsonRoute, prefix="/miners", tags=["Miner protocol"])
 
 MATCHING_SECONDS: Final = 0.25
-"""A poll waits at least so long, since bringing it together with a job takes a round of matching."""
+"""A poll waits at least this long, since matching it with a job takes one dispatch round."""
 
 
 @router.post("/challenge", summary="A nonce to sign")
 async def challenge(context: ContextOf) -> Challenge:
-    """Good once, for a minute."""
-    return Challenge(**await sessions.challenge(context))
+    """The nonce can be used once, within a minute."""
+    return await sessions.challenge(context)
 
 
-@router.post("/admission", responses=errors(Unauthorized), summary="Whether a registration would be taken")
+@router.post("/admission", responses=errors(Unauthorized), summary="Whether a registration would be accepted")
 async def admission(context: ContextOf, body: AdmissionRequest) -> Admission:
-    """Asked before joining: no session is opened, and the enrolment token is not spent."""
-    return Admission(**await sessions.admission(context, body))
+    """A check before registration. It opens no session and does not spend the enrolment token."""
+    return await sessions.admission(context, body)
 
 
 @router.post("/register", responses=errors(Unauthorized, Forbidden, MinerExcluded), summary="Open a session")
 async def register(context: ContextOf, request: Registration) -> Registered:
-    """Signed by the miner's key. A key that is new here needs an enrolment token."""
-    return Registered(**await sessions.register(context, request))
+    """The request is signed with the miner's key. An unknown key needs an enrolment token."""
+    return await sessions.register(context, request)
 
 
 @router.post(
     "/poll",
     response_model=Polled,
     response_model_exclude_unset=True,
-    responses={status.HTTP_204_NO_CONTENT: {"description": "There was nothing for the miner."}},
+    responses={status.HTTP_204_NO_CONTENT: {"description": "There is nothing for the miner."}},
     summary="Wait for work",
 )
 async def poll(context: ContextOf, session: MinerSession, body: Poll, request: Request) -> Any:
-    """Answers as soon as there is a lease, a cancellation or a command, 204 after `wait` seconds without."""
+    """Answers as soon as there is a lease, a cancellation or a command, and 204 after `wait` seconds without any."""
     wait = min(max(body.wait, MATCHING_SECONDS), context.settings.poll_seconds)
     poller = _Poller()
     port = Port(
@@ -83,35 +83,35 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
     port.set_free(body.slots, body.free_by_batch(), 0)
     context.dispatcher.attach(port)
     answering = asyncio.create_task(poller.done.wait(), name=f"poll-{session.miner_id}")
-    leaving = asyncio.create_task(disconnected(request), name=f"poll-gone-{session.miner_id}")
+    leaving = asyncio.create_task(disconnected(request), name=f"poll-disconnect-{session.miner_id}")
     try:
         await asyncio.wait([answering, leaving], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        # What was claimed in one round arrives together.
+        # Leases of one dispatch round are answered together.
         await asyncio.sleep(0)
     finally:
         context.dispatcher.detach(port)
         poller.closed = True
-        gone = leaving.done()
+        left = leaving.done()
         for task in (answering, leaving):
             task.cancel()
         await asyncio.gather(answering, leaving, return_exceptions=True)
-    if gone:
-        await _take_back(context, session, poller.leases)
+    if left:
+        await _revoke(context, session, poller.leases)
     if poller.refusal is not None and not poller.leases and not poller.cancellations:
         raise poller.refusal
-    if not poller.leases and not poller.cancellations and not poller.wanted:
+    if not poller.leases and not poller.cancellations and not poller.needs_heartbeat:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     answer = {"leases": poller.leases, "cancelled": poller.cancellations}
-    return Polled.model_validate(answer | ({"heartbeat": True} if poller.wanted else {}))
+    return Polled.model_validate(answer | ({"heartbeat": True} if poller.needs_heartbeat else {}))
 
 
 class _Poller:
-    """Collects what a waiting poll is to answer."""
+    """Collects the answer to a waiting poll."""
 
     def __init__(self) -> None:
         self.leases: list[LeaseMessage] = []
         self.cancellations: list[dict[str, Any]] = []
-        self.wanted = False
+        self.needs_heartbeat = False
         self.refusal: ApiError | None = None
         self.done = asyncio.Event()
         self.closed = False
@@ -123,12 +123,12 @@ class _Poller:
         self.done.set()
         return True
 
-    def refuse(self, why: ApiError) -> None:
-        self.refusal = why
+    def refuse(self, reason: ApiError) -> None:
+        self.refusal = reason
         self.done.set()
 
     def heartbeat(self) -> None:
-        self.wanted = True
+        self.needs_heartbeat = True
         self.done.set()
 
     def cancelled(self, job_id: fields.JobId, fence: int) -> None:
@@ -136,16 +136,16 @@ class _Poller:
         self.done.set()
 
 
-async def _take_back(context: ContextOf, session: MinerSession, undelivered: list[LeaseMessage]) -> None:
+async def _revoke(context: ContextOf, session: MinerSession, undelivered: list[LeaseMessage]) -> None:
     for lease in undelivered:
-        with suppress(StaleLease):  # cancelled meanwhile; the others are still to be taken back
-            await leases.take_back(context, session, lease["job_id"], lease["fence"])
+        with suppress(StaleLease):  # this one was cancelled meanwhile; continue with the others
+            await leases.revoke(context, session, lease["job_id"], lease["fence"])
 
 
 @router.post("/heartbeat", response_model_exclude_none=True, summary="Renew leases")
 async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) -> HeartbeatAnswer:
-    """One for all leases."""
-    return HeartbeatAnswer(**await sessions.heartbeat(context, session, body))
+    """Renews all of the miner's leases in one call."""
+    return await heartbeats.heartbeat(context, session, body)
 
 
 @router.post(
@@ -154,24 +154,24 @@ async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) 
 async def result(
     context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunResult
 ) -> Delivered:
-    """The same again gets the same answer."""
-    return Delivered(**await leases.complete(context, session, job_id, body))
+    """A repeated delivery gets the same answer."""
+    return await completion.complete(context, session, job_id, body)
 
 
 @router.post("/jobs/{job_id}/fail", responses=errors(StaleLease), summary="Report a failure")
 async def fail(
     context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunFailure
 ) -> RunEndedAnswer:
-    """`fail` for the input's fault, `retry` for the machine's."""
-    return RunEndedAnswer(**await leases.fail(context, session, job_id, body))
+    """`fail` if the input is at fault, `retry` if the machine is."""
+    return await leases.fail(context, session, job_id, body)
 
 
 @router.post("/jobs/{job_id}/release", responses=errors(StaleLease), summary="Hand a lease back")
 async def release(
     context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunRelease
 ) -> RunEndedAnswer:
-    """The attempt is not counted."""
-    return RunEndedAnswer(**await leases.release(context, session, job_id, body))
+    """The attempt does not count."""
+    return await leases.release(context, session, job_id, body)
 
 
 @router.post(
@@ -181,5 +181,5 @@ async def release(
     summary="Progress, outputs, tokens",
 )
 async def events(context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunEvents) -> None:
-    """Progress and outputs are stored; everything is passed on to whoever watches the job."""
+    """Progress and outputs are stored, and all events are published to the job's subscribers."""
     await run_events.pass_on(context, session, job_id, body)

@@ -1,19 +1,20 @@
-"""The paths of OpenAI's API, for clients that speak it already (docs/reference/openai.md)."""
+"""The paths of OpenAI's API, for its existing clients (docs/reference/openai.md)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 import anyio
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import DataEvent, errors, event_stream, headers
+from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
+from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.coordinator.operations.openai import audio, chat, completions, images, models
 from agent.coordinator.operations.openai.form import form_schema
 from agent.coordinator.operations.openai.serving import Asked, result
@@ -38,12 +39,12 @@ from runners.whisper.request import TranscribeResult
 router = APIRouter(route_class=LargeJsonRoute, tags=["OpenAI-compatible"])
 
 CLOSE_SECONDS: Final = 5.0
-"""How long a stream that was left may take to cancel its job."""
+"""How long a stream may take to cancel its job after the client has left."""
 
 
 @router.get("/models", summary="List models")
 async def list_models(context: ContextOf, _: AnyCaller) -> models.ModelList:
-    """Those for text, speech and pictures; `service_id` says which."""
+    """Returns the models for text, speech and images; `service_id` is the kind of a model."""
     return await models.find_all(context)
 
 
@@ -51,11 +52,10 @@ async def list_models(context: ContextOf, _: AnyCaller) -> models.ModelList:
 async def get_model(
     context: ContextOf, _: AnyCaller, model: Annotated[str, Path(examples=["smollm2-135m-instruct"])]
 ) -> models.Model:
-    """404 names the nearest."""
+    """The message of a 404 names the nearest model."""
     return await models.find(context, model)
 
 
-_STREAMED: Final = "text/event-stream"
 _CHUNKS: Final = 'data: {"id":"job_1234567890","object":"...","choices":[...]}\n\ndata: [DONE]\n\n'
 _ERRORS: Final = errors(
     NotFound,
@@ -71,27 +71,27 @@ _ERRORS: Final = errors(
 
 
 def _answers(description: str, *more: str) -> dict[int | str, dict[str, Any]]:
-    """How an answer is documented; `more` are the media types that it may have beside JSON."""
-    made = headers(X_Job_ID="The job that made the answer")
+    """Return the documentation of an answer; `more` are its media types besides JSON."""
+    made = headers(X_Job_ID="The id of the answer's job")
     content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in more}
-    if _STREAMED in more:
+    if EVENT_STREAM in more:
         content |= event_stream("", _CHUNKS, DataEvent)["content"]
     return {200: {"description": description, "headers": made, "content": content}, **_ERRORS}
 
 
-_STREAM: Final = "The answer; with `stream` server-sent events with a chunk each, and `[DONE]` at the end"
+_STREAM: Final = "The answer; with `stream`, one server-sent event for each chunk, and `[DONE]` at the end"
 
 
 @router.post(
     "/chat/completions",
     summary="Answer a conversation",
     response_model=chat.ChatCompletion,
-    responses=_answers(_STREAM, _STREAMED),
+    responses=_answers(_STREAM, EVENT_STREAM),
 )
 async def chat_completions(
     context: ContextOf, caller: Client, body: chat.ChatRequest, request: Request, key: IdempotencyKey = None
 ) -> Response:
-    """Held until the answer is complete, or streamed. Leaving before that cancels the job, unless it has an `Idempotency-Key`."""
+    """Answers when the text is complete, or streams it. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
     asked = await chat.create(context, caller, body, key)
     if body.stream:
         return await _stream(request, asked, chat.ChatChunks(asked, usage=body.includes_usage))
@@ -103,7 +103,7 @@ async def chat_completions(
     "/completions",
     summary="Continue a text",
     response_model=completions.Completion,
-    responses=_answers(_STREAM, _STREAMED),
+    responses=_answers(_STREAM, EVENT_STREAM),
 )
 async def text_completions(
     context: ContextOf,
@@ -112,7 +112,7 @@ async def text_completions(
     request: Request,
     key: IdempotencyKey = None,
 ) -> Response:
-    """As conversations, but the text is continued as it stands."""
+    """Same as a chat completion, but continues the text without a chat template."""
     asked = await completions.create(context, caller, body, key)
     if body.stream:
         return await _stream(request, asked, completions.CompletionChunks(asked, usage=body.includes_usage))
@@ -128,7 +128,7 @@ def _form(model: type[BaseModel]) -> dict[str, Any]:
 
 @router.post(
     "/audio/transcriptions",
-    summary="Write speech down",
+    summary="Transcribe speech",
     response_model=audio.Transcription | audio.VerboseTranscription,
     responses=_answers("The text", "text/plain"),
     openapi_extra=_form(audio.TranscriptionRequest),
@@ -136,13 +136,13 @@ def _form(model: type[BaseModel]) -> dict[str, Any]:
 async def transcriptions(
     context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
 ) -> Response:
-    """The file becomes an artifact of the caller's. `text`, `srt` and `vtt` are answered as plain text."""
+    """The file becomes an artifact of the caller. `text`, `srt` and `vtt` answers are plain text."""
     return await _speech(context, caller, request, key, "transcribe")
 
 
 @router.post(
     "/audio/translations",
-    summary="Write speech down in English",
+    summary="Translate speech to English text",
     response_model=audio.Transcription | audio.VerboseTranscription,
     responses=_answers("The text", "text/plain"),
     openapi_extra=_form(audio.TranslationRequest),
@@ -150,7 +150,7 @@ async def transcriptions(
 async def translations(
     context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
 ) -> Response:
-    """As transcriptions. Needs a model that knows more than English."""
+    """Same as a transcription. Needs a multilingual model."""
     return await _speech(context, caller, request, key, "translate")
 
 
@@ -158,21 +158,21 @@ async def _speech(
     context: ContextOf, caller: Client, request: Request, key: IdempotencyKey, task: audio.Task
 ) -> Response:
     content_type = request.headers.get("content-type")
-    asked, wanted = await audio.create(context, caller, task, content_type, request.stream(), key)
+    asked, form = await audio.create(context, caller, task, content_type, request.stream(), key)
     made = await result(asked, TranscribeResult, disconnected(request))
-    if wanted.response_format == "text":
+    if form.response_format == "text":
         return PlainTextResponse(f"{made.text}\n", headers=_names(asked))
-    if wanted.response_format in audio.SUBTITLES:
-        content = await audio.subtitles(asked, wanted, made)
+    if form.response_format in audio.SUBTITLES:
+        content = await audio.subtitles(asked, form, made)
         return StreamingResponse(content, headers=_names(asked), media_type="text/plain")
-    return _json(asked, audio.transcription(task, wanted, made))
+    return _json(asked, audio.transcription(task, form, made))
 
 
 @router.post(
     "/images/generations",
-    summary="Make pictures",
+    summary="Generate images",
     response_model=images.Images,
-    responses=_answers("The pictures"),
+    responses=_answers("The images"),
 )
 async def image_generations(
     context: ContextOf,
@@ -181,9 +181,9 @@ async def image_generations(
     request: Request,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Held until all pictures are made."""
+    """Answers when all images are generated."""
     asked = await images.create(context, caller, body, key)
-    made = await result(asked, images.MadePictures, disconnected(request))
+    made = await result(asked, images.GeneratedImages, disconnected(request))
     if body.response_format == "url":
         return _json(asked, await images.linked(asked, body, made, _base(request)))
     content = await images.encoded(asked, body, made)
@@ -191,13 +191,13 @@ async def image_generations(
 
 
 def _base(request: Request) -> str:
-    """This server's address as the client wrote it, which it can reach: a proxy may pass on nothing but `/api`."""
+    """Return this server's address as the client wrote it, including `/api`: a proxy may forward no other path."""
     prefix = "/api" if request.url.path.startswith("/api/") else ""
     return f"{request.base_url}".rstrip("/") + prefix
 
 
 def _names(asked: Asked) -> dict[str, str]:
-    """The header that names the job, whose receipt can be fetched."""
+    """Return the header that names the job, for its receipt."""
     return {"X-Job-ID": asked.job_id}
 
 
@@ -210,37 +210,28 @@ async def _stream(request: Request, asked: Asked, form: Chunks) -> Response:
     return _TextStream(writing, _frames(writing, form, request.scope["request_id"]), _names(asked))
 
 
-async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncIterator[str]:
-    """The answer as server-sent events; an error ends it."""
+async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncIterator[bytes]:
+    """Yield the answer as server-sent events; an error is the last of them."""
     try:
         async for chunk in writing.chunks(form):
-            yield ": still here\n\n" if chunk is None else _event(chunk.model_dump(exclude_unset=True))
+            yield KEEP_ALIVE if chunk is None else event(chunk.model_dump(exclude_unset=True))
     except ApiError as error:
-        yield _event(error_body(error.code, error.message, error.details, request_id))
+        yield event(error_body(error.code, error.message, error.details, request_id))
     else:
-        yield "data: [DONE]\n\n"
+        yield format_sse_event(data_str="[DONE]")
 
 
-def _event(data: dict[str, Any]) -> str:
-    # With escapes, since a miner's word may hold what UTF-8 cannot.
-    return f"data: {json.dumps(data, separators=(',', ':'), default=str)}\n\n"
-
-
-class _TextStream(StreamingResponse):
+class _TextStream(EventStream):
     """A streamed answer that cancels its job when the client leaves, however early."""
 
-    def __init__(self, writing: Writing, frames: AsyncIterator[str], headers: dict[str, str]) -> None:
-        super().__init__(
-            frames,
-            headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-            media_type=_STREAMED,
-        )
+    def __init__(self, writing: Writing, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        super().__init__(frames, headers)
         self._writing = writing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # What the client's leaving has cancelled must not cancel this as well.
+            # The cancellation that the client's leaving causes must not reach this.
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await self._writing.close()

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.answers.log import Receipt, ReceiptVerification
 from agent.coordinator.operations.log import receipts as operations
-from agent.coordinator.routes._answers import Receipt, ReceiptVerification
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core.errors import JobNotCompleted, JobNotFound
 from agent.core.values import fields
@@ -36,11 +36,11 @@ class VerifyRequest(BaseModel):
 
 @router.get("/{job_id}", responses=errors(JobNotFound, JobNotCompleted), summary="The receipt of a job")
 async def get(context: ContextOf, caller: AnyCaller, job_id: fields.JobId) -> Receipt:
-    """For the job's client, the miner's owner and administrators."""
-    return Receipt(**await operations.of_job(context, caller, job_id))
+    """Returns the receipt to the job's client, the miner's owner, and administrators."""
+    return await operations.of_job(context, caller, job_id)
 
 
 @router.post("/verify", summary="Verify a receipt")
 async def verify(context: ContextOf, request: VerifyRequest) -> ReceiptVerification:
-    """Open without a key. What is no receipt at all is answered as one that does not hold, with the reasons."""
-    return ReceiptVerification(**await operations.verify(context, request.receipt))
+    """Needs no key. A malformed receipt is answered as not valid, with the reasons."""
+    return await operations.verify(context, request.receipt)

@@ -1,7 +1,7 @@
-"""`/v1/services/...`: one call per service, each creates a job of its kind.
+"""`/v1/services/...`: one call per service, which creates a job of its kind.
 
-A call takes a plain object and checks it against the service's own input model together with everything else, so that
-all faults are named at once; the API's document shows that model, and the options of any job beside it.
+A call accepts a plain object and validates it against the service's input model together with all other checks, so that all errors
+are reported together. The OpenAPI document shows that model with the job options.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pydantic_core import CoreSchema
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors, headers
+from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs.validation import JobOptions
-from agent.coordinator.routes._answers import JobCreated
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotAvailable
 from runners.api import ServiceDefinition
@@ -27,7 +27,7 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/services", tags=["Servic
 
 
 class _ShownAs:
-    """Makes the JSON Schema of an annotated type that of a model."""
+    """Gives an annotated type the JSON Schema of a model."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self._model = model
@@ -40,7 +40,7 @@ class _ShownAs:
 
 
 def body_model(definition: ServiceDefinition) -> type[BaseModel]:
-    """The body of a service call: the service's input, and the options of any job beside it."""
+    """Return the model of a service call's body: the service's input with the job options."""
     inputs = definition.input_model
     options = {
         name: (option.annotation, option)
@@ -64,23 +64,23 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
         if wait:
             created = await operations.wait_for_end(context, caller, created, wait)
             response.headers["Preference-Applied"] = f"wait={wait}"
-        return JobCreated(**created)
+        return created
 
-    # An annotation is read by its name, and this type has none.
+    # Set at run time, since FastAPI evaluates written annotations by name and this type has none.
     call.__annotations__["body"] = Annotated[dict[str, Any], Body(), _ShownAs(body_model(definition))]
     call.__doc__ = definition.description
     return call
 
 
 def _created(definition: ServiceDefinition) -> dict[str, Any]:
-    """The answer to a service call as the document shows it: that of a new job, with the service."""
+    """Return the documentation of a service call's answer: that of a new job, with the service."""
     (shown,) = JobCreated.model_json_schema()["examples"]
     example = {**shown, "service_id": definition.service_id}
     return {
         "content": {"application/json": {"example": example}},
         "headers": headers(
-            Preference_Applied="`wait=N`, where `Prefer` asked for it",
-            X_Trace_ID="The id of the job in all logs: that of your `traceparent`, or one of its own",
+            Preference_Applied="`wait=N`, if `Prefer` requested it",
+            X_Trace_ID="The job's id in all logs: the trace id of your `traceparent`, or a new one",
         ),
     }
 

@@ -1,4 +1,4 @@
-"""`/v1/session` and `/v1/sessions`: how browsers sign in and out. Programs use API keys and need none of this."""
+"""`/v1/session` and `/v1/sessions`: browsers sign in and out. Programs use API keys instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.coordinator.http import cookies
 from agent.coordinator.openapi.declare import AUDIENCE, errors
 from agent.coordinator.operations.accounts import browser_sessions as operations
 from agent.coordinator.operations.accounts.browser_sessions import SessionRecord
-from agent.coordinator.routes._answers import Key
+from agent.coordinator.operations.answers.accounts import BrowserSession
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core.errors import Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
@@ -24,7 +24,7 @@ _BROWSER: Final = {AUDIENCE: "a browser with the session's cookie"}
 
 
 class SignIn(BaseModel):
-    """What to sign in with: the token of a login link, or an API key."""
+    """The credential: the token of a login link, or an API key."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -34,21 +34,12 @@ class SignIn(BaseModel):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.token is None) == (self.key is None):
-            raise ValueError("send either a login link's token or a key")
+            raise ValueError("send either the token of a login link or a key")
         return self
 
 
-class BrowserSession(Answer):
-    """A session: the keys that it acts with, without their secrets, and when it ends."""
-
-    session_id: fields.SessionId
-    created_at: fields.Time
-    expires_at: fields.Time
-    keys: list[Key]
-
-
 class OwnBrowserSession(BrowserSession):
-    """The caller's session, and the token that its changing requests send as `X-CSRF-Token`."""
+    """The caller's session, and the token that its requests must send as `X-CSRF-Token` to change something."""
 
     csrf_token: Annotated[str, Field(examples=["5f0c2f3a9d1e4b77"])]
 
@@ -60,7 +51,7 @@ class BrowserSessionList(Answer):
 
 
 def _shown(record: SessionRecord, secret: str) -> OwnBrowserSession:
-    return OwnBrowserSession(**operations.view(record), csrf_token=cookies.csrf_token(secret))
+    return OwnBrowserSession(**vars(operations.view(record)), csrf_token=cookies.csrf_token(secret))
 
 
 @router.post(
@@ -73,10 +64,10 @@ def _shown(record: SessionRecord, secret: str) -> OwnBrowserSession:
 async def sign_in(
     context: ContextOf, body: SignIn, request: Request, response: Response
 ) -> OwnBrowserSession:
-    """Sets a cookie that scripts cannot read and other sites cannot use; the key itself is not kept in the browser.
+    """Sets a cookie that scripts cannot read and other sites cannot use. The browser does not store the key itself.
 
-    With the cookie and the token of a session that there is, its other roles go on in the new one. Requests act with the
-    cookie when they name a role: `X-Session-Role: client`, `miner` or `admin`, or `?role=` on `/ws`.
+    If the request has the cookie and the token of a session, the new session keeps its other roles. Requests use the cookie when they
+    name a role: `X-Session-Role: client`, `miner` or `admin`, or `?role=` for `/ws`.
     """
     scope = request.scope
     cookies.check_origin(scope)
@@ -100,8 +91,8 @@ async def sign_in(
     openapi_extra=_BROWSER,
     summary="Whose session is this?",
 )
-async def look(context: ContextOf, request: Request, response: Response) -> OwnBrowserSession | Response:
-    """The browser's session with its token, for a page that was loaded again; 204 where there is none."""
+async def get(context: ContextOf, request: Request, response: Response) -> OwnBrowserSession | Response:
+    """Returns the browser's session with its token, for a page that was reloaded; 204 without a session."""
     cookies.check_origin(request.scope)
     secret = cookies.secret_of(request.scope)
     record = None if secret is None else await operations.find(context, secret)
@@ -119,7 +110,7 @@ async def look(context: ContextOf, request: Request, response: Response) -> OwnB
     summary="Sign the browser out",
 )
 async def sign_out(context: ContextOf, request: Request) -> Response:
-    """The session ends at once, with the keys that a login link made for it."""
+    """The session ends at once, and the keys that a login link created for it are revoked."""
     cookies.check_origin(request.scope)
     secret = cookies.secret_of(request.scope)
     if secret is not None:
@@ -130,11 +121,11 @@ async def sign_out(context: ContextOf, request: Request) -> Response:
     return response
 
 
-@router.get("/sessions", response_model_exclude_none=True, summary="List browsers that are signed in")
+@router.get("/sessions", response_model_exclude_none=True, summary="List signed-in browsers")
 async def list_sessions(context: ContextOf, caller: AnyCaller) -> BrowserSessionList:
-    """Those with a key of your account or miner; an administrator sees all."""
+    """Returns the sessions with a key of your account or miner, or all sessions to administrators."""
     records = await operations.list_sessions(context, caller)
-    return BrowserSessionList(sessions=[BrowserSession(**operations.view(record)) for record in records])
+    return BrowserSessionList(sessions=[operations.view(record) for record in records])
 
 
 @router.delete(

@@ -1,4 +1,4 @@
-"""`/ws`: what happens, as it happens. docs/reference/streams.md is its reference."""
+"""`/ws`: messages about events as they happen. docs/reference/streams.md is the reference."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agent.coordinator.connections import connection_of
 from agent.coordinator.http import credentials
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.streams import Stream, Wanted, open_stream
+from agent.coordinator.operations.streams import Filter, Stream, open_stream
 from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized, ValidationFailed, error_body
 from agent.protocol.validation_errors import field_errors
 
 router = APIRouter(tags=["Streams"])
 
 CLOSE_BASE: Final = 4000
-"""A connection that is refused is closed with the HTTP status of its error added to this."""
+"""The closing code of a refused connection is this plus the HTTP status of its error."""
 CLOSE_SECONDS: Final = 5.0
 
 log = structlog.get_logger()
 
 
 class AuthMessage(BaseModel):
-    """The first message of a client that has sent its key in no other way."""
+    """The first message of a client that has not sent its key with the handshake."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,8 +39,8 @@ class AuthMessage(BaseModel):
     token: Annotated[str, Field(min_length=1, max_length=512)]
 
 
-class SubscribeMessage(Wanted):
-    """Changes what the client hears."""
+class SubscribeMessage(Filter):
+    """Changes the client's subscription."""
 
     type: Literal["subscribe"]
 
@@ -52,18 +52,18 @@ async def ws(websocket: WebSocket) -> None:
 
 
 class _Connection:
-    """One client's socket: a reader, and a writer that alone decides what is said and when."""
+    """One client's socket, with a reader and a writer; only the writer sends."""
 
     def __init__(self, context: Context, websocket: WebSocket) -> None:
         self._context = context
         self._settings = context.settings.streams
         self._websocket = websocket
         self._accepted = False
-        # What the client asked for, or what was wrong with it. The next message is read when this one has been answered.
-        self._asked: asyncio.Queue[Wanted | ApiError] = asyncio.Queue(1)
+        # The requested filter, or the error of an invalid message. The next message is read when this one has been answered.
+        self._requests: asyncio.Queue[Filter | ApiError] = asyncio.Queue(1)
 
     async def serve(self) -> None:
-        """Until either side ends the connection."""
+        """Serve until either side ends the connection."""
         try:
             await self._serve()
         except ValidationError as error:
@@ -76,18 +76,18 @@ class _Connection:
             pass
 
     async def _serve(self) -> None:
-        secret, wanted = credentials.checked(self._websocket.scope), self._query()
-        announced = secret is None
+        secret, chosen = credentials.checked(self._websocket.scope), self._query()
+        sends_key = secret is None
         if secret is None:
             await self._accept()
             secret = await self._first_message()
-        async with open_stream(self._context, secret, wanted) as stream:
+        async with open_stream(self._context, secret, chosen) as stream:
             if (connection := connection_of(self._websocket.scope)) is not None:
                 connection.identify(stream.owner)
-            # Accepted only now, so that whoever is connected misses nothing.
+            # Accepted only now, so that a connected client misses nothing.
             await self._accept()
-            if announced:
-                await self._confirm(wanted, stream)
+            if sends_key:
+                await self._confirm(chosen, stream)
             tasks = [
                 asyncio.create_task(self._read(stream), name="stream-reader"),
                 asyncio.create_task(self._write(stream), name="stream-writer"),
@@ -106,7 +106,7 @@ class _Connection:
             self._accepted = True
             await self._websocket.accept()
 
-    def _query(self) -> Wanted:
+    def _query(self) -> Filter:
         parameters = self._websocket.query_params
         values: dict[str, Any] = {}
         for name in parameters:
@@ -114,7 +114,7 @@ class _Connection:
                 values[name] = [part for value in parameters.getlist(name) for part in value.split(",")]
             elif name not in ("token", "role"):
                 values[name] = parameters[name]
-        return Wanted.model_validate(values)
+        return Filter.model_validate(values)
 
     async def _first_message(self) -> str:
         try:
@@ -122,8 +122,8 @@ class _Connection:
                 message = await self._receive()
         except TimeoutError:
             raise Unauthorized(
-                f"No key came within {self._settings.auth_seconds:g} seconds. Send it as `Authorization: Bearer KEY`, as "
-                '`?token=KEY`, or first of all as {"type":"auth","token":"KEY"}.'
+                f"No key arrived within {self._settings.auth_seconds:g} seconds. Send it as `Authorization: Bearer KEY`, as "
+                '`?token=KEY`, or as the first message, {"type":"auth","token":"KEY"}.'
             ) from None
         return AuthMessage.model_validate(message).token
 
@@ -144,63 +144,63 @@ class _Connection:
 
     async def _read(self, stream: Stream) -> None:
         while True:
-            asked: Wanted | ApiError
+            request: Filter | ApiError
             try:
-                asked = SubscribeMessage.model_validate(await self._receive())
+                request = SubscribeMessage.model_validate(await self._receive())
             except ValidationError as error:
-                asked = ValidationFailed("The message is not valid.", field_errors(error))
+                request = ValidationFailed("The message is not valid.", field_errors(error))
             except ValidationFailed as error:
-                asked = error
-            await self._asked.put(asked)
+                request = error
+            await self._requests.put(request)
             stream.wake()
 
     async def _write(self, stream: Stream) -> None:
         while True:
-            while not self._asked.empty():
-                await self._answer(self._asked.get_nowait(), stream)
+            while not self._requests.empty():
+                await self._answer(self._requests.get_nowait(), stream)
             message = await stream.next(self._settings.heartbeat_seconds)
             if message is not None:
                 await self._send(message)
-            elif self._asked.empty():
+            elif self._requests.empty():
                 await self._send({"type": "heartbeat", "data": {"after": stream.position}})
 
-    async def _answer(self, asked: Wanted | ApiError, stream: Stream) -> None:
+    async def _answer(self, request: Filter | ApiError, stream: Stream) -> None:
         try:
-            if isinstance(asked, ApiError):
-                raise asked
-            stream.want(asked)
+            if isinstance(request, ApiError):
+                raise request
+            stream.choose(request)
         except ApiError as error:
-            await self._send(_told(error))
+            await self._send(_error_message(error))
         else:
-            await self._confirm(asked, stream)
+            await self._confirm(request, stream)
 
-    async def _confirm(self, wanted: Wanted, stream: Stream) -> None:
-        job_ids = None if wanted.job_ids is None else sorted(wanted.job_ids)
-        data = {"types": sorted(wanted.types), "job_ids": job_ids, "after": stream.position}
+    async def _confirm(self, chosen: Filter, stream: Stream) -> None:
+        job_ids = None if chosen.job_ids is None else sorted(chosen.job_ids)
+        data = {"types": sorted(chosen.types), "job_ids": job_ids, "after": stream.position}
         await self._send({"type": "subscribed", "data": data})
 
     async def _send(self, message: Mapping[str, Any]) -> None:
-        """Raises `TimeoutError` for a client that takes nothing."""
+        """Send a message. Raises `TimeoutError` if the client does not read."""
         async with asyncio.timeout(self._settings.send_seconds):
             await self._websocket.send_text(_frame(message))
-        # The transport counts what it holds when the loop turns; only then does a slow reader hold back the next message.
+        # The transport pauses writing only when the loop runs, so give it a turn: otherwise a slow reader holds nothing back.
         await asyncio.sleep(0)
 
     async def _refuse(self, error: ApiError) -> None:
-        told = _told(error)
-        log.info("stream_refused", code=error.code, request_id=told["error"]["request_id"])
+        message = _error_message(error)
+        log.info("stream_refused", code=error.code, request_id=message["error"]["request_id"])
         with suppress(TimeoutError, WebSocketDisconnect):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._accept()
-                await self._websocket.send_text(_frame(told))
+                await self._websocket.send_text(_frame(message))
                 await self._websocket.close(CLOSE_BASE + error.status, error.code)
 
 
 def _frame(message: Mapping[str, Any]) -> str:
-    # What a runner tells may hold half a character: the standard library escapes that, others refuse it.
+    # A runner's text may contain a lone surrogate, which the standard library escapes and other encoders refuse.
     return json.dumps(message, separators=(",", ":"))
 
 
-def _told(error: ApiError) -> dict[str, Any]:
+def _error_message(error: ApiError) -> dict[str, Any]:
     body = error_body(error.code, error.message, error.details, secrets.token_hex(8))
     return {"type": "error", "status": error.status, **body}

@@ -1,4 +1,4 @@
-"""`/v1/uploads`: resumable uploads, after the tus protocol 1.0.0."""
+"""`/v1/uploads`: resumable uploads by the tus protocol 1.0.0."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import body, errors, headers
+from agent.coordinator.operations.answers.files import Upload
 from agent.coordinator.operations.files import uploads as operations
 from agent.coordinator.operations.files.uploads import Interrupted, Part, UploadRecord
-from agent.coordinator.routes._answers import Upload
 from agent.coordinator.routes._callers import Client, ContextOf
 from agent.core import tus
 from agent.core.errors import (
@@ -40,28 +40,28 @@ _PART_ERRORS: Final = (
     Conflict, ChecksumMismatch, UnsupportedChecksum, UnsupportedMediaType, Locked, InsufficientStorage,
 )  # fmt: skip
 _STATE: Final = headers(
-    Upload_Offset="Bytes that have arrived",
-    Upload_Length="Bytes in all, where that is known",
-    Upload_Defer_Length="1 where it is not",
-    Upload_Expires="When an unfinished upload is dropped",
-    Upload_Artifact_Id="Of a finished one: the artifact",
+    Upload_Offset="Bytes received",
+    Upload_Length="Size of the file in bytes, if known",
+    Upload_Defer_Length="1 while the size is unknown",
+    Upload_Expires="When the unfinished upload is deleted",
+    Upload_Artifact_Id="The artifact of a finished upload",
 )
-_ABILITIES: Final = headers(
-    Tus_Version="Versions of tus",
-    Tus_Extension="Its extensions that there are",
-    Tus_Max_Size="Bytes of the largest file",
-    Tus_Checksum_Algorithm="For Upload-Checksum",
+_CAPABILITIES: Final = headers(
+    Tus_Version="Supported versions of tus",
+    Tus_Extension="Supported extensions of tus",
+    Tus_Max_Size="Maximum size of a file in bytes",
+    Tus_Checksum_Algorithm="Algorithms supported in Upload-Checksum",
 )
 
 
-async def _speaks_tus(
+async def _require_tus(
     version: Annotated[
         str | None, Header(alias="Tus-Resumable", description="The version of tus, 1.0.0", examples=["1.0.0"])
     ] = None,
 ) -> None:
     if version != tus.VERSION:
         raise UnsupportedVersion(
-            f"Send the header Tus-Resumable: {tus.VERSION}, the version of tus spoken here."
+            f"Send the header Tus-Resumable: {tus.VERSION}, the supported version of tus."
         )
 
 
@@ -71,19 +71,19 @@ async def _part(
         str | None,
         Header(
             alias="Upload-Checksum",
-            description="Of the body",
+            description="Checksum of the body",
             examples=["sha256 n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="],
         ),
     ] = None,
 ) -> Part | None:
-    """The part of a file that is the body, None where there is none. Raises `UnsupportedMediaType`, `UnsupportedChecksum`."""
+    """Return the part in the body; None without a body. Raises `UnsupportedMediaType`, `UnsupportedChecksum`."""
     sent = request.headers
     length = sent.get("content-length")
     if sent.get("content-type") != tus.MEDIA_TYPE:
         if length in (None, "0") and "transfer-encoding" not in sent:
             return None
         raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
-    size = None if length is None else int(length)  # the server has refused what is no number
+    size = None if length is None else int(length)  # the server refuses values that are not numbers
     return Part(_body(request), size, None if checksum is None else tus.parse_checksum(checksum))
 
 
@@ -96,29 +96,29 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
 
 
 PartOf = Annotated[Part | None, Depends(_part)]
-SpeaksTus = Depends(_speaks_tus)
+RequiresTus = Depends(_require_tus)
 
 
 @router.options(
-    "", status_code=204, responses={204: {"headers": _ABILITIES}}, summary="What this server can do"
+    "", status_code=204, responses={204: {"headers": _CAPABILITIES}}, summary="Capabilities of this server"
 )
 async def options(context: ContextOf, _: Client) -> Response:
-    """Version, extensions, checksums and largest size, in the headers that tus gives them."""
-    return _abilities(context)
+    """Returns the version, extensions, checksums and maximum size in the headers of tus."""
+    return _capabilities(context)
 
 
 @router.options(
     "/{upload_id}",
     status_code=204,
-    responses={204: {"headers": _ABILITIES}},
-    summary="What this server can do with an upload",
+    responses={204: {"headers": _CAPABILITIES}},
+    summary="Capabilities of this server for an upload",
 )
 async def options_of_upload(context: ContextOf, _: Client, upload_id: fields.UploadId) -> Response:  # noqa: ARG001 - any
-    """The same for every upload, and for what is none."""
-    return _abilities(context)
+    """Returns the same headers for any upload id."""
+    return _capabilities(context)
 
 
-def _abilities(context: ContextOf) -> Response:
+def _capabilities(context: ContextOf) -> Response:
     return Response(
         status_code=status.HTTP_204_NO_CONTENT,
         headers={
@@ -133,9 +133,9 @@ def _abilities(context: ContextOf) -> Response:
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    dependencies=[SpeaksTus],
+    dependencies=[RequiresTus],
     responses={
-        201: {"headers": {**_STATE, **headers(Location="Where to send the parts")}},
+        201: {"headers": {**_STATE, **headers(Location="The path for the upload's parts")}},
         **errors(UnsupportedVersion, *_PART_ERRORS),
     },
     openapi_extra=body(tus.MEDIA_TYPE, required=False),
@@ -147,18 +147,22 @@ async def create(
     request: Request,
     response: Response,
     part: PartOf,
-    length: Annotated[Digits | None, Header(alias="Upload-Length", description="The file's bytes")] = None,
+    length: Annotated[
+        Digits | None, Header(alias="Upload-Length", description="Size of the file in bytes")
+    ] = None,
     defer: Annotated[
         str | None,
         Header(
-            alias="Upload-Defer-Length", pattern="^1$", description="Instead of it: the length is told later"
+            alias="Upload-Defer-Length",
+            pattern="^1$",
+            description="Instead of `Upload-Length`: the size is stated later",
         ),
     ] = None,
     metadata: Annotated[
         str, Header(alias="Upload-Metadata", description="`filename` and `filetype`, values in base64")
     ] = "",
 ) -> Upload:
-    """`Location` says where to send the parts. The body may be the first part, or the whole file."""
+    """`Location` is the path for the parts. The body may be the first part, or the whole file."""
     if (length is None) == (defer is None):
         raise ValidationFailed(
             "The upload's length is missing.",
@@ -168,18 +172,18 @@ async def create(
     upload = await operations.create(context, caller, length=size, metadata=metadata, part=part)
     response.headers.update(_headers(upload))
     response.headers["Location"] = f"{request.url.path}/{upload.upload_id}"
-    return Upload(**operations.view(upload))
+    return operations.view(upload)
 
 
 @router.head(
     "/{upload_id}",
     response_class=Response,
-    dependencies=[SpeaksTus],
+    dependencies=[RequiresTus],
     responses={200: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion)},
-    summary="Where to go on",
+    summary="Resume an upload",
 )
 async def resume(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Response:
-    """`Upload-Offset` is how much has arrived. A request that still sends to this upload is ended, so that this stays true."""
+    """`Upload-Offset` is the number of bytes received. A request that still sends to this upload is ended, so the offset does not change."""
     upload = await operations.resume(context, caller, upload_id)
     headers = _headers(upload)
     if upload.metadata:
@@ -187,16 +191,16 @@ async def resume(context: ContextOf, caller: Client, upload_id: fields.UploadId)
     return Response(headers=headers)
 
 
-@router.get("/{upload_id}", responses=errors(NotFound), summary="Look at an upload")
-async def look(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Upload:
-    """How far it is, and the artifact's id when it is finished. It disturbs nobody."""
-    return Upload(**operations.view(await operations.look(context, caller, upload_id)))
+@router.get("/{upload_id}", responses=errors(NotFound), summary="Status of an upload")
+async def get(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Upload:
+    """Returns the offset, and the artifact's id once the upload is finished. Does not end a request in progress."""
+    return operations.view(await operations.find(context, caller, upload_id))
 
 
 @router.patch(
     "/{upload_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    dependencies=[SpeaksTus],
+    dependencies=[RequiresTus],
     responses={204: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion, *_PART_ERRORS)},
     openapi_extra=body(tus.MEDIA_TYPE, required=True),
     summary="Send a part",
@@ -207,13 +211,14 @@ async def append(
     upload_id: fields.UploadId,
     part: PartOf,
     offset: Annotated[
-        Digits, Header(alias="Upload-Offset", description="Where the part begins: what has arrived")
+        Digits, Header(alias="Upload-Offset", description="Where the part begins: the bytes received so far")
     ],
     length: Annotated[
-        Digits | None, Header(alias="Upload-Length", description="The file's bytes, where that was deferred")
+        Digits | None,
+        Header(alias="Upload-Length", description="Size of the file in bytes, if it was deferred"),
     ] = None,
 ) -> Response:
-    """The last part's answer has `Upload-Artifact-Id`. What arrived before a connection broke counts, unless it has a checksum."""
+    """The answer to the last part has `Upload-Artifact-Id`. Bytes received before a connection broke count, unless the part has a checksum."""
     if part is None:
         raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
     size = None if length is None else int(length)
@@ -224,12 +229,12 @@ async def append(
 @router.delete(
     "/{upload_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    dependencies=[SpeaksTus],
+    dependencies=[RequiresTus],
     responses=errors(NotFound, UnsupportedVersion, Locked),
-    summary="Give an upload up",
+    summary="Terminate an upload",
 )
 async def terminate(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Response:
-    """What arrived of it is dropped; the artifact of a finished one stays."""
+    """The received bytes are deleted. The artifact of a finished upload remains."""
     await operations.terminate(context, caller, upload_id)
     return Response(status_code=status.HTTP_204_NO_CONTENT)
 

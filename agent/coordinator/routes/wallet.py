@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from agent.coordinator.operations.accounts import wallet as operations
-from agent.coordinator.routes._answers import TransactionPage, Wallet
+from agent.coordinator.operations.answers.accounts import TransactionPage, Wallet
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, Limit
 
 router = APIRouter(prefix="/wallet", tags=["Wallet"])
@@ -15,8 +15,8 @@ router = APIRouter(prefix="/wallet", tags=["Wallet"])
 
 @router.get("", response_model_exclude_none=True, summary="Balance and escrow")
 async def wallet(context: ContextOf, caller: AnyCaller) -> Wallet:
-    """A client's: what it can spend, and what is held for unfinished jobs. A miner's owner sees what it has earned."""
-    return Wallet(**await operations.wallet(context, caller))
+    """Returns a client's balance and the amount held for unfinished jobs, or to a miner's owner the miner's earnings."""
+    return await operations.wallet(context, caller)
 
 
 @router.get("/transactions", response_model_exclude_none=True, summary="Credits and payments")
@@ -25,8 +25,9 @@ async def transactions(
     caller: AnyCaller,
     limit: Limit = 50,
     before: Annotated[
-        str | None, Query(max_length=64, description="Go on before this transaction: `next` of the last page")
+        str | None,
+        Query(max_length=64, description="Continue before this transaction: `next` of the previous page"),
     ] = None,
 ) -> TransactionPage:
-    """Yours, newest first."""
-    return TransactionPage(**await operations.transactions(context, caller, limit=limit, before=before))
+    """Your transactions, newest first."""
+    return await operations.transactions(context, caller, limit=limit, before=before)

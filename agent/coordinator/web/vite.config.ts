@@ -1,24 +1,24 @@
 import { defineConfig } from "vite";
 
-/** A coordinator to work against while writing the dashboard: AITBC_DASHBOARD_API=http://127.0.0.1:8420 npx vite */
+/** The coordinator that the development server uses: AITBC_DASHBOARD_API=http://127.0.0.1:8420 npx vite */
 const coordinator = process.env.AITBC_DASHBOARD_API ?? "http://127.0.0.1:8420";
 
 export default defineConfig({
   base: "/dashboard/",
   build: {
     target: "es2022",
-    // light-dark() and nesting are left as they are: these browsers know them.
+    // These browsers support light-dark() and nesting, which therefore stay as written.
     cssTarget: ["chrome123", "firefox128", "safari17.5"],
     outDir: "dist",
     emptyOutDir: true,
-    // There is one sheet of styles and one file that all pages share, so nothing has to be looked up before a page is loaded.
+    // All pages share one style sheet and one script, so preloading modules gains nothing.
     modulePreload: false,
     cssCodeSplit: false,
-    // Nothing is put into the page as a data: address: the policy of the page allows none.
+    // The Content Security Policy does not allow data: URLs, so no assets are inlined.
     assetsInlineLimit: 0,
     rolldownOptions: {
       output: {
-        // Left alone, each component that two pages share becomes a file of its own, with the imports that this takes.
+        // Without these groups, each component that two pages share becomes a separate file.
         codeSplitting: {
           groups: [
             {

@@ -1,4 +1,4 @@
-/** The client: one coordinator, one key, and the groups of calls. */
+/** The client of one coordinator, with its groups of calls. */
 
 import { Admin, Keys } from "./calls/admin.js";
 import { Artifacts } from "./calls/artifacts.js";
@@ -20,62 +20,61 @@ import {
   fetchJson,
   type Session,
 } from "./http/transport.js";
-import type { Health, StreamEvent } from "./models.js";
-import type { Login } from "./models_operations.js";
+import type { Health, Login, StreamEvent } from "./models.js";
 
 const TIMEOUT_MS = 30_000;
-/** With their pauses they bridge a restart of the coordinator of some seconds. */
+/** With their delays, enough to bridge a restart of the coordinator that takes a few seconds. */
 const RETRIES = 4;
 
-/** How a client is made. All of it may be left out. */
+/** Options of a client. */
 export interface ClientOptions {
-  /** Without it `AITBC_API_KEY`, or the local agent's. */
+  /** Defaults to `AITBC_API_KEY` or the local agent's key. */
   apiKey?: string | undefined;
-  /** In a page of the coordinator: act with the session of the browser (`client.sessions`) and not with a key. */
+  /** In a page of the coordinator: use the browser's session (`client.sessions`) instead of a key. */
   browser?: BrowserAccess | undefined;
-  /** Without it `AITBC_BASE_URL` or the local agent; in a browser the server that the page came from. */
+  /** Defaults to `AITBC_BASE_URL` or the local agent; in a browser, to the page's origin. */
   baseUrl?: string | undefined;
-  /** In place of the global `fetch`. */
+  /** Replaces the global `fetch`. */
   fetch?: Fetch | undefined;
-  /** In place of the global `WebSocket`, or in Node without one of the package `ws`. */
+  /** Replaces the global `WebSocket`, or in older Node versions that of the package `ws`. */
   WebSocket?: typeof WebSocket | undefined;
-  /** Milliseconds that the coordinator may be silent (30,000). It bounds each step, not the whole. */
+  /** Maximum milliseconds without data from the coordinator (30,000). It limits each step, not the whole call. */
   timeoutMs?: number | undefined;
-  /** The most repetitions of a request that is safe to repeat (4). */
+  /** Maximum retries of a request that is safe to retry (4). */
   retries?: number | undefined;
 }
 
 /**
  * A client of one coordinator.
  *
- * Throws `ConfigurationError` when no coordinator is known or its address is malformed.
+ * Throws `ConfigurationError` if no coordinator is configured or its address is malformed.
  */
 export class AITBCClient {
   /** The coordinator's address, without `/v1`. */
   readonly baseUrl: string;
-  /** Create, watch, cancel, fetch results. */
+  /** Create, follow and cancel jobs, and get their results. */
   readonly jobs: Jobs;
-  /** Each call creates a job of its kind. */
+  /** Run a service. Each call creates a job. */
   readonly services: Services;
-  /** Files: upload, download, read, link, delete. */
+  /** Upload, download, link and delete files. */
   readonly artifacts: Artifacts;
-  /** Fetch, export, ask the coordinator to verify. */
+  /** Get and export receipts, or have the coordinator verify them. */
   readonly receipts: Receipts;
-  /** Which services there are, what they take, what they need. */
+  /** The services, their schemas and requirements. */
   readonly registry: Registry;
-  /** The coordinator's log: its checkpoint, proofs, tiles. */
+  /** The coordinator's log: its checkpoint, proofs and tiles. */
   readonly log: Log;
-  /** Offers of miners, jobs given to them, statistics. */
+  /** Offers, and market statistics. */
   readonly marketplace: Marketplace;
   /** Balance and transactions. */
   readonly wallet: Wallet;
-  /** What miners do and have done, and what their owners want of them. */
+  /** The state and statistics of miners, and commands to them. */
   readonly miners: Miners;
-  /** The key that the client uses. */
+  /** The client's own key, and further keys of its account. */
   readonly keys: Keys;
-  /** How pages of the coordinator sign in and out. Programs use keys. */
+  /** Browser sessions, for pages of the coordinator. Programs use keys. */
   readonly sessions: Sessions;
-  /** What administrators do. */
+  /** Calls for administrators. */
   readonly admin: Admin;
   readonly #session: Session;
 
@@ -85,7 +84,7 @@ export class AITBCClient {
       baseUrl,
       apiKey: options.browser === undefined ? apiKey : undefined,
       browser: options.browser,
-      // Browsers want their `fetch` called as the window's own.
+      // Browsers require `fetch` to be called on the global object.
       fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
       WebSocket: options.WebSocket,
       timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
@@ -108,21 +107,20 @@ export class AITBCClient {
   }
 
   /**
-   * Everything that happens, as it happens, each event once and in order, until the loop is left or the signal aborted.
+   * Receive all events live, each once and in order, until you leave the loop or abort the signal.
    *
-   * Where the connection breaks a new one is made, which goes on after the last event; an event `resync` says where
-   * something is lost.
+   * After a lost connection, it reconnects and resumes after the last event. An event `resync` marks lost events.
    */
   events(options: ListenOptions = {}): AsyncGenerator<StreamEvent, void, undefined> {
     return listen(this.#session, options);
   }
 
-  /** The coordinator's state. */
+  /** Return the state of the coordinator. */
   health(options: CallOptions = {}): Promise<Health> {
     return fetchJson(this.#session, { path: "/v1/health", ...options });
   }
 
-  /** Exchange a one-time token, as `aitbc-agent login` prints it, for keys. No key is needed. */
+  /** Exchange a one-time token, which `aitbc-agent login` prints, for keys. Needs no key. */
   login(token: string, options: CallOptions = {}): Promise<Login> {
     return fetchJson(this.#session, { method: "POST", path: "/v1/login", json: { token }, ...options });
   }

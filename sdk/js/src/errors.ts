@@ -3,13 +3,13 @@
  *
  * ```text
  * AITBCError
- * +-- ConfigurationError           no coordinator or key to use, or a malformed address
- * +-- TransportError               no answer from the coordinator, or none that can be understood
- * +-- TimeoutError                 something took longer than the caller allowed
- * +-- JobFailed                    a job that was waited for ended without a result
- * +-- VerificationError            something signed, or a digest, does not agree
- * |   +-- FormatError              bytes or text are not in the exact form that the protocol demands
- * +-- APIError                     the coordinator answered with an error; one class for each code below
+ * +-- ConfigurationError           no coordinator or key is configured, or the address is malformed
+ * +-- TransportError               no response from the coordinator, or an invalid one
+ * +-- TimeoutError                 an operation took longer than the caller allowed
+ * +-- JobFailed                    a job ended without a result
+ * +-- VerificationError            a signature, digest or proof does not verify
+ * |   +-- FormatError              data is not in the exact form that the protocol requires
+ * +-- APIError                     the coordinator returned an error; one class for each code below
  *     +-- InvalidJobType           INVALID_JOB_TYPE, 400
  *     +-- Unauthorized             UNAUTHORIZED, 401
  *     +-- InsufficientBalance      INSUFFICIENT_BALANCE, 402
@@ -28,20 +28,20 @@
  *     +-- ServiceUnavailable       SERVICE_UNAVAILABLE, 503
  * ```
  *
- * A call that its caller aborts is rejected with the signal's reason, as `fetch` does it, not with one of these.
+ * An aborted call is rejected with the signal's reason, like `fetch`, not with one of these errors.
  */
 
-/** Base of every error that this package raises on purpose. */
+/** Base of all errors of this package. */
 export class AITBCError extends Error {
   override name = "AITBCError";
 }
 
-/** There is no coordinator or key to use, or its address is malformed. The message says what to set. */
+/** No coordinator or key is configured, or the address is malformed. The message names the setting. */
 export class ConfigurationError extends AITBCError {
   override name = "ConfigurationError";
 }
 
-/** The coordinator gave no answer, or none that can be understood. `sent` is false when it never got the request. */
+/** The coordinator sent no response, or an invalid one. `sent` is false if the request was never sent. */
 export class TransportError extends AITBCError {
   override name = "TransportError";
   readonly sent: boolean;
@@ -52,12 +52,12 @@ export class TransportError extends AITBCError {
   }
 }
 
-/** Something took longer than the caller allowed. A job that was waited for goes on. */
+/** An operation took longer than the caller allowed. A job continues to run. */
 export class TimeoutError extends AITBCError {
   override name = "TimeoutError";
 }
 
-/** A job ended without a result. `status` is `failed` or `cancelled`, `code` and `reason` are the cause's. */
+/** A job ended without a result. `status` is `failed` or `cancelled`; `code` and `reason` give the cause. */
 export class JobFailed extends AITBCError {
   override name = "JobFailed";
 
@@ -71,34 +71,29 @@ export class JobFailed extends AITBCError {
   }
 }
 
-/** A signature, a digest or a proof does not agree with what it stands for. */
+/** A signature, a digest or a proof does not verify. */
 export class VerificationError extends AITBCError {
   override name = "VerificationError";
 }
 
-/** Bytes or text are not in the exact form that the protocol demands. */
+/** Data is not in the exact form that the protocol requires. */
 export class FormatError extends VerificationError {
   override name = "FormatError";
 }
 
-/** What an error answer says, beside its code and message. */
-export interface APIErrorMore {
-  /** What the coordinator adds, with the names of the API: fields of a validation, the state of a job. */
-  details?: Record<string, unknown> | undefined;
-  /** What to quote to the coordinator's operator. */
-  requestId?: string | undefined;
-  /** Seconds after which the coordinator says to come back. */
-  retryAfter?: number | undefined;
-}
+/** The optional parts of an error response. */
+export type APIErrorMore = {
+  [Field in "details" | "requestId" | "retryAfter"]?: APIError[Field] | undefined;
+};
 
-/** The coordinator answered with an error. */
+/** The coordinator returned an error. */
 export class APIError extends AITBCError {
   override name = "APIError";
-  /** What the coordinator adds, with the names of the API: fields of a validation, the state of a job. */
+  /** Further information, with the API's names, such as validation errors by field or the status of a job. */
   readonly details: Record<string, unknown>;
-  /** What to quote to the coordinator's operator. */
+  /** The id of the request, which the operator can look up in the log. */
   readonly requestId: string | undefined;
-  /** Seconds after which the coordinator says to come back, where it says so. */
+  /** Seconds to wait before a retry, if the coordinator requests that. */
   readonly retryAfter: number | undefined;
 
   /**
@@ -128,27 +123,27 @@ export class Unauthorized extends APIError {
   override name = "Unauthorized";
 }
 
-/** The wallet does not hold the job's maximum cost. */
+/** The balance is less than the job's maximum cost. */
 export class InsufficientBalance extends APIError {
   override name = "InsufficientBalance";
 }
 
-/** The key's role does not allow this. */
+/** The key's role does not permit the operation. */
 export class Forbidden extends APIError {
   override name = "Forbidden";
 }
 
-/** Nothing stands at this address. */
+/** The resource does not exist. */
 export class NotFound extends APIError {
   override name = "NotFound";
 }
 
-/** The job does not exist, or is somebody else's. */
+/** The job does not exist or belongs to another account. */
 export class JobNotFound extends APIError {
   override name = "JobNotFound";
 }
 
-/** The request contradicts the present state. */
+/** The request conflicts with the current state. */
 export class Conflict extends APIError {
   override name = "Conflict";
 }
@@ -158,31 +153,31 @@ export class JobAlreadyCompleted extends APIError {
   override name = "JobAlreadyCompleted";
 }
 
-/** The job has no results: it is not done yet, or it failed. `details` say the state and the cause. */
+/** The job has no results, because it has not ended or did not complete. `details` contain the status and the cause. */
 export class JobNotCompleted extends APIError {
   override name = "JobNotCompleted";
 }
 
-/** The lease has ended or was given to another miner. */
+/** The lease has ended or belongs to another miner. */
 export class StaleLease extends APIError {
   override name = "StaleLease";
 }
 
-/** The offer is gone. */
+/** The offer is no longer available. */
 export class OfferNotAvailable extends APIError {
   override name = "OfferNotAvailable";
 }
 
-/** The body or file is larger than the coordinator takes. */
+/** The body or file exceeds the coordinator's size limit. */
 export class PayloadTooLarge extends APIError {
   override name = "PayloadTooLarge";
 }
 
-/** The request does not fit the schema. `fields` says for each wrong field what is wrong with it. */
+/** The request is not valid. `fields` contains the validation errors. */
 export class ValidationFailed extends APIError {
   override name = "ValidationFailed";
 
-  /** What is wrong, by the field's dotted path, with the names of the API. */
+  /** The validation errors by the dotted path of their field, with the API's names. */
   get fields(): Record<string, string> {
     const fields = this.details.fields;
     if (typeof fields !== "object" || fields === null) return {};
@@ -190,22 +185,22 @@ export class ValidationFailed extends APIError {
   }
 }
 
-/** Too many requests; the retries were used up. */
+/** Too many requests, and the retries are used up. */
 export class RateLimitExceeded extends APIError {
   override name = "RateLimitExceeded";
 }
 
-/** The coordinator has a fault. Quote `requestId` to its operator. */
+/** The coordinator failed. Report `requestId` to its operator. */
 export class InternalError extends APIError {
   override name = "InternalError";
 }
 
-/** The coordinator cannot answer at the moment; the retries were used up. */
+/** The coordinator is temporarily unavailable, and the retries are used up. */
 export class ServiceUnavailable extends APIError {
   override name = "ServiceUnavailable";
 }
 
-/** The class for each code on the wire. */
+/** The error class for each code on the wire. */
 export const API_ERRORS: Readonly<Record<string, typeof APIError>> = {
   INVALID_JOB_TYPE: InvalidJobType,
   UNAUTHORIZED: Unauthorized,
@@ -226,14 +221,14 @@ export const API_ERRORS: Readonly<Record<string, typeof APIError>> = {
 };
 
 /**
- * The error of an answer, of the class for its code. An answer in another shape becomes code `HTTP_<status>`.
+ * Return the error of a response, of the class for its code. A response in another form gets the code `HTTP_<status>`.
  *
- * @param body - The text of the answer.
+ * @param body - The text of the response.
  */
 export function apiError(status: number, body: string, retryAfter?: number): APIError {
   const error = errorOf(body);
   if (error === undefined) {
-    const text = `The server answered with HTTP status ${status} and not in a coordinator's form.`;
+    const text = `The server returned HTTP status ${status} without a coordinator's error. Is the address right?`;
     return new APIError(status, `HTTP_${status}`, text, { retryAfter });
   }
   const { details, request_id: requestId } = error;

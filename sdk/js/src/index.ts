@@ -1,5 +1,5 @@
 /**
- * Client of the AITBC network: jobs, artifacts, events, and receipts that verify offline.
+ * Client of the AITBC network: jobs, services, artifacts, events, and receipts that verify offline.
  *
  * ```js
  * import { AITBCClient } from "@aitbc/client";
@@ -40,7 +40,6 @@ export type { OnProgress, Uploadable } from "./http/files.js";
 export type { ListenOptions, StreamType } from "./http/stream.js";
 export type { BrowserAccess, CallOptions, Fetch } from "./http/transport.js";
 export type * from "./models.js";
-export type * from "./models_operations.js";
 export { TextStream } from "./text.js";
 export { type Attestation, verifyAttestation } from "./verification/attestation.js";
 export { canonicalJson, parseJson } from "./verification/canonical.js";

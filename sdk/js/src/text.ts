@@ -1,4 +1,4 @@
-/** The text of a language model as it is written. */
+/** Streams the text of a language model. */
 
 import { getResults, jobFailure } from "./calls/jobs.js";
 import { TransportError } from "./errors.js";
@@ -7,17 +7,17 @@ import type { Session } from "./http/transport.js";
 import type { CreatedJob, Job, JobEvent, JobResults } from "./models.js";
 
 /**
- * The text of a language model, piece by piece: iterate over it. Joined, the pieces are the whole text.
+ * An iterable of the pieces of a language model's text. Joined, they are the whole text.
  *
- * When pieces may have been lost (the reader was slow, a connection was broken for long), or the job begins anew on
- * another miner, the text rests until the job ends and the last piece brings what is missing. `TransportError` is
- * thrown at the end when that cannot be, because what was shown is not how the final text begins; `results` are there
- * all the same. `JobFailed` is thrown when the job ends without results.
+ * If pieces may have been lost (the reader was slow, the connection was lost for long) or the job restarts on another
+ * miner, the iteration pauses until the job ends, and the last piece contains the rest. If the pieces so far are not the
+ * beginning of the final text, it throws `TransportError` at the end, with `results` set. It throws `JobFailed` if the job
+ * ends without results.
  *
- * Leave the loop, or abort the signal, to stop before the end; the job goes on, unless it is cancelled.
+ * To stop early, leave the loop or abort the signal. The job continues unless you cancel it.
  */
 export class TextStream implements AsyncIterable<string> {
-  /** What the job made, once the iteration has come to its end; undefined before. */
+  /** The job's results; undefined until the iteration has finished. */
   results: JobResults | undefined;
   readonly #session: Session;
   readonly #signal: AbortSignal | undefined;
@@ -37,13 +37,13 @@ export class TextStream implements AsyncIterable<string> {
     const shown = new Shown();
     const signal = this.#signal;
     let opened = false;
-    const onOpen = (goesOn: boolean) => {
-      // A connection that goes on after an event misses nothing, or says so.
-      if (opened && !goesOn) shown.complete = false;
+    const onOpen = (resumes: boolean) => {
+      // A connection that resumes after an event misses none, or reports the loss.
+      if (opened && !resumes) shown.complete = false;
       opened = true;
     };
     for await (const event of follow(this.#session, jobId, { signal }, onOpen)) {
-      const piece = shown.take(event);
+      const piece = shown.add(event);
       if (piece) yield piece;
     }
     this.results = await getResults(this.#session, jobId, signal);
@@ -51,13 +51,12 @@ export class TextStream implements AsyncIterable<string> {
     if (rest) yield rest;
     if (rest === undefined) {
       throw new TransportError(
-        `Pieces of the text of job ${jobId} were lost, or it was written anew after some had been shown; ` +
-          "its results hold the whole.",
+        `Pieces of the text of job ${jobId} were lost, or the job restarted. Read the whole text from the results.`,
       );
     }
   }
 
-  /** The whole text, once it is written. */
+  /** Return the whole text when it is complete. */
   async text(): Promise<string> {
     let text = "";
     for await (const piece of this) text += piece;
@@ -65,37 +64,36 @@ export class TextStream implements AsyncIterable<string> {
   }
 }
 
-/** The text that was passed on so far. */
+/** The text that was yielded so far. */
 class Shown {
-  /** False once pieces may be missing: no more are passed on then. */
+  /** False once pieces may be missing; then no more are yielded. */
   complete = true;
   #text = "";
   #run: string | undefined;
 
-  /** What to pass on of an event. Throws `JobFailed` for the end of a job without results. */
-  take({ kind, job, data }: JobEvent): string {
+  /** Return the piece of text to yield for an event. Throws `JobFailed` if the job ended without results. */
+  add({ kind, job, data }: JobEvent): string {
     if (job !== undefined) {
       this.#state(job);
       return "";
     }
     if (kind === "resync") this.complete = false;
     if (kind !== "token" || typeof data.text !== "string") return "";
-    // Where the runner says how much text stands before a piece, one that was missed is noticed at the next. It counts
-    // characters as Python does.
+    // The runner's offset, which counts code points as Python does, reveals missing pieces.
     if (data.offset !== undefined && data.offset !== [...this.#text].length) this.complete = false;
     if (!this.complete) return "";
     this.#text += data.text;
     return data.text;
   }
 
-  /** What of the final text has not been passed on; undefined when what was passed on is not how it begins. */
+  /** Return the rest of the final text, or undefined if the text so far is not its beginning. */
   rest(text: string): string | undefined {
     return text.startsWith(this.#text) ? text.slice(this.#text.length) : undefined;
   }
 
   #state(job: Job): void {
     if (isFinal(job.status) && job.status !== "completed") throw jobFailure(job);
-    // Another run, perhaps on another machine: it writes the text from its beginning.
+    // Another run writes the text from the beginning.
     if (this.#text && job.startedAt !== this.#run) this.complete = false;
     this.#run = job.startedAt;
   }

@@ -1,4 +1,4 @@
-/** What a page gets of this package when Vite bundles it. */
+/** The size and content of this package when Vite bundles it for a page. */
 
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 
 const INDEX = JSON.stringify(new URL("../src/index.ts", import.meta.url).pathname);
 
-/** The chunks that Vite makes of a program, and what it warned of. */
+/** Bundle a program with Vite, and return its chunks and warnings. */
 async function bundled(source: string) {
   const root = mkdtempSync(join(tmpdir(), "aitbc-"));
   writeFileSync(join(root, "main.ts"), source);
@@ -33,19 +33,19 @@ async function bundled(source: string) {
   return { chunks, main, warnings, size: gzipSync(main.code).length };
 }
 
-test("a page that uses the client gets little, and nothing of Node", async () => {
+test("a page with the client is small and contains nothing of Node", async () => {
   const { chunks, main, warnings, size } = await bundled(
     `import { AITBCClient } from ${INDEX}; export const client = new AITBCClient();`,
   );
   expect(warnings).toEqual([]);
   expect(size).toBeLessThan(20_000);
   for (const { code } of chunks) expect(code).not.toMatch(/(?:from|import)\s*\(?["']node:/);
-  // Uploads in parts, and sockets for Node, are loaded where they are needed.
+  // Resumable uploads and sockets for Node are loaded on demand.
   expect(main.code).not.toContain("Tus-Resumable");
   expect(main.dynamicImports.length).toBe(2);
 });
 
-test("a page that only verifies receipts gets no client", async () => {
+test("a page that only verifies receipts contains no client", async () => {
   const { chunks, main, warnings, size } = await bundled(
     `import { verifyReceipt } from ${INDEX}; export { verifyReceipt };`,
   );
@@ -55,7 +55,7 @@ test("a page that only verifies receipts gets no client", async () => {
   expect(size).toBeLessThan(28_000);
 });
 
-test("a page that uses neither gets nothing", async () => {
+test("a page that uses neither contains nothing of the package", async () => {
   const { main } = await bundled(`import * as aitbc from ${INDEX}; export const version = aitbc.VERSION;`);
   expect(main.code.length).toBeLessThan(300);
 });

@@ -1,4 +1,4 @@
-/** What the client sends, and what it makes of the answers, over real HTTP. */
+/** The client's requests, and its handling of responses, over real HTTP. */
 
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,11 +13,11 @@ let baseUrl: string;
 let client: AITBCClient;
 
 beforeEach(async () => {
-  // One for each test: a request that one gave up may still be on its way.
+  // One server for each test, because a request that a test abandoned may still arrive.
   server = new StandIn();
   baseUrl = await server.start();
   client = new AITBCClient({ apiKey: "key_1", baseUrl });
-  // Pauses are not waited for.
+  // No delays between retries.
   vi.spyOn(Math, "random").mockReturnValue(-0.5);
 });
 afterEach(() => {
@@ -30,26 +30,26 @@ const CREATED = { job_id: "job_1", status: "submitted", created_at: "now", estim
 const JOB = { type: "ai-inference" };
 
 describe("sessions of browsers", () => {
-  test("a page acts with the cookie, its role and its token, and with no key", async () => {
-    const asked = vi.fn((input: string, init: RequestInit) => fetch(input, init));
+  test("a page sends the cookie, its role and its token, and no key", async () => {
+    const spy = vi.fn((input: string, init: RequestInit) => fetch(input, init));
     const page = new AITBCClient({
       apiKey: "key_1",
       baseUrl,
       browser: { role: "admin", csrfToken: "token_1" },
-      fetch: asked,
+      fetch: spy,
     });
     server.replies = [{ json: { jobs: [], total: 0, limit: 50, offset: 0 } }];
     await page.jobs.list();
-    expect(asked.mock.calls[0]?.[1].credentials).toBe("same-origin");
+    expect(spy.mock.calls[0]?.[1].credentials).toBe("same-origin");
     expect(server.seen[0]?.headers).toMatchObject({ "x-session-role": "admin", "x-csrf-token": "token_1" });
     expect(server.seen[0]?.headers.authorization).toBeUndefined();
   });
 
-  test("cookies are left alone where there is a key", async () => {
-    const asked = vi.fn((input: string, init: RequestInit) => fetch(input, init));
+  test("a client with a key sends no cookies", async () => {
+    const spy = vi.fn((input: string, init: RequestInit) => fetch(input, init));
     server.replies = [{ json: { jobs: [], total: 0, limit: 50, offset: 0 } }];
-    await new AITBCClient({ apiKey: "key_1", baseUrl, fetch: asked }).jobs.list();
-    expect(asked.mock.calls[0]?.[1].credentials).toBe("omit");
+    await new AITBCClient({ apiKey: "key_1", baseUrl, fetch: spy }).jobs.list();
+    expect(spy.mock.calls[0]?.[1].credentials).toBe("omit");
   });
 
   test("a browser that is not signed in has no session", async () => {
@@ -68,7 +68,7 @@ describe("sessions of browsers", () => {
   });
 });
 
-test("a file is deleted", async () => {
+test("deletes a file", async () => {
   server.replies = [(response) => response.writeHead(204).end()];
   const artifactId = `sha256:${"1".repeat(64)}`;
   await client.artifacts.delete(`artifact:${artifactId}`);
@@ -76,7 +76,7 @@ test("a file is deleted", async () => {
 });
 
 describe("names", () => {
-  test("a body's own names become the API's, and nothing below them", async () => {
+  test("of a body are converted to the API's, but not those in its values", async () => {
     server.replies = [{ status: 201, json: CREATED }];
     const job = await client.jobs.create({
       ...JOB,
@@ -107,7 +107,7 @@ describe("names", () => {
     });
   });
 
-  test("results keep the names that the service gave them", async () => {
+  test("in results are the service's", async () => {
     const file = {
       artifact_id: `sha256:${"0".repeat(64)}`,
       url: "/x",
@@ -122,7 +122,7 @@ describe("names", () => {
     expect(outputFiles(found.results).map(({ name }) => name)).toEqual(["a.mp4", "a.mp4"]);
   });
 
-  test("maps whose keys are data and schemas stay as they are", async () => {
+  test("in schemas and in maps whose keys are data are not converted", async () => {
     const unavailable = { video_transcoding: ["no ffmpeg"] };
     server.replies = [
       { json: { miner_id: "miner_1", unavailable, gpus: [{ power_limit: 1 }] } },
@@ -155,7 +155,7 @@ describe("errors", () => {
     ]);
   });
 
-  test("a validation says what is wrong with each field", async () => {
+  test("a validation error contains the message of each field", async () => {
     const details = { fields: { "pricing.max_cost": "is no money" } };
     const error = { code: "VALIDATION_ERROR", message: "No.", details, request_id: "r" };
     server.replies = [{ status: 422, json: { error } }];
@@ -166,20 +166,20 @@ describe("errors", () => {
   test.each([
     ["an unknown code", errorReply(418, "TEAPOT"), "APIError", "TEAPOT"],
     ["another server's page", { status: 404, json: "<html>" } as Reply, "APIError", "HTTP_404"],
-    ["a name of JavaScript's", errorReply(400, "constructor"), "APIError", "constructor"],
+    ["a name of Object.prototype", errorReply(400, "constructor"), "APIError", "constructor"],
   ])("%s is an error too", async (_, reply, name, code) => {
     server.replies = [reply];
     await expect(client.jobs.get("job_1")).rejects.toMatchObject({ name, code });
   });
 
-  test("an answer that is no JSON is not a coordinator's", async () => {
+  test("a response that is not JSON is a transport error", async () => {
     server.replies = [(response) => response.end("<html>")];
     await expect(client.jobs.get("job_1")).rejects.toMatchObject({ name: "TransportError", sent: true });
   });
 
-  test("a coordinator that is away never got the request", async () => {
-    const nobody = new AITBCClient({ baseUrl: "http://127.0.0.1:1", retries: 0, fetch: unreachable });
-    await expect(nobody.jobs.create(JOB)).rejects.toMatchObject({ name: "TransportError", sent: false });
+  test("a refused connection is an error of an unsent request", async () => {
+    const offline = new AITBCClient({ baseUrl: "http://127.0.0.1:1", retries: 0, fetch: unreachable });
+    await expect(offline.jobs.create(JOB)).rejects.toMatchObject({ name: "TransportError", sent: false });
   });
 
   async function unreachable(): Promise<Response> {
@@ -189,8 +189,8 @@ describe("errors", () => {
   }
 });
 
-describe("repetitions", () => {
-  test("a broken connection is tried again where that is safe", async () => {
+describe("retries", () => {
+  test("a lost connection is retried if that is safe", async () => {
     server.replies = [broken, broken, { json: { job_id: "job_1" } }];
     expect((await client.jobs.get("job_1")).jobId).toBe("job_1");
     expect(server.seen.length).toBe(3);
@@ -202,13 +202,13 @@ describe("repetitions", () => {
     expect(server.seen.length).toBe(1);
   });
 
-  test("a job with an idempotency key is sent again", async () => {
+  test("creating a job with an idempotency key is retried", async () => {
     server.replies = [broken, { status: 201, json: CREATED }];
     await client.jobs.create(JOB, { idempotencyKey: "once" });
     expect(server.seen.map(({ headers }) => headers["idempotency-key"])).toEqual(["once", "once"]);
   });
 
-  test("a job that was refused is sent again, when the coordinator says", async () => {
+  test("creating a job is retried when the coordinator is busy", async () => {
     server.replies = [
       errorReply(429, "RATE_LIMIT_EXCEEDED", { "Retry-After": "0" }),
       errorReply(503, "SERVICE_UNAVAILABLE"),
@@ -218,24 +218,24 @@ describe("repetitions", () => {
     expect(server.seen.length).toBe(3);
   });
 
-  test("too long a wait is not waited", async () => {
+  test("a requested delay of more than a minute is an error", async () => {
     server.replies = [errorReply(503, "SERVICE_UNAVAILABLE", { "Retry-After": "61" })];
     await expect(client.jobs.get("job_1")).rejects.toMatchObject({ retryAfter: 61 });
   });
 
-  test("repetitions are bounded", async () => {
+  test("the number of retries is limited", async () => {
     server.replies = Array.from({ length: 9 }, () => errorReply(502, "MACHINE_FAULT"));
     await expect(client.jobs.get("job_1")).rejects.toMatchObject({ status: 502 });
     expect(server.seen.length).toBe(5);
   });
 
-  test("a coordinator that is silent is a timeout", async () => {
+  test("no response is a timeout", async () => {
     server.replies = [() => undefined];
     const hasty = new AITBCClient({ baseUrl, timeoutMs: 20, retries: 0 });
     await expect(hasty.health()).rejects.toMatchObject({ name: "TimeoutError" });
   });
 
-  test("a coordinator that falls silent in the middle is a timeout", async () => {
+  test("an interrupted response is a timeout", async () => {
     server.replies = [(response) => response.write("{")];
     const hasty = new AITBCClient({ baseUrl, timeoutMs: 50, retries: 0 });
     await expect(hasty.health()).rejects.toMatchObject({ name: "TimeoutError" });
@@ -249,14 +249,14 @@ describe("aborting", () => {
     await expect(client.jobs.get("job_1", { signal: controller.signal })).rejects.toBe("enough");
   });
 
-  test("ends a call that waits to be repeated", async () => {
+  test("ends a call that waits for a retry", async () => {
     const signal = AbortSignal.timeout(50);
     server.replies = [errorReply(503, "SERVICE_UNAVAILABLE", { "Retry-After": "30" })];
     await expect(client.jobs.get("job_1", { signal })).rejects.toMatchObject({ name: "TimeoutError" });
     expect(server.seen.length).toBe(1);
   });
 
-  test("before a call means that nothing is sent", async () => {
+  test("before a call sends nothing", async () => {
     await expect(client.jobs.get("job_1", { signal: AbortSignal.abort() })).rejects.toMatchObject({
       name: "AbortError",
     });
@@ -265,7 +265,7 @@ describe("aborting", () => {
 });
 
 describe("waiting", () => {
-  test("reports every state", async () => {
+  test("reports every status", async () => {
     const states = ["submitted", "running", "completed"];
     server.replies = states.map((status) => ({ json: { job_id: "job_1", status } }));
     const seen: string[] = [];
@@ -273,7 +273,7 @@ describe("waiting", () => {
     expect(seen).toEqual(states);
   });
 
-  test("for a job that fails says why", async () => {
+  test("for a job that fails throws the reason", async () => {
     const error = { code: "MODEL_FAILED", message: "It broke." };
     server.replies = [{ json: { job_id: "job_1", status: "failed", error } }];
     await expect(client.jobs.wait("job_1")).rejects.toMatchObject({
@@ -283,7 +283,7 @@ describe("waiting", () => {
     });
   });
 
-  test("ends when the time is over", async () => {
+  test("ends at the time limit", async () => {
     server.replies = [{ json: { job_id: "job_1", status: "running" } }];
     await expect(client.jobs.wait("job_1", { timeoutMs: 1 })).rejects.toMatchObject({
       name: "TimeoutError",
@@ -292,7 +292,7 @@ describe("waiting", () => {
 });
 
 describe("files", () => {
-  test("of a job are uploaded to it, under their names", async () => {
+  test("of a job are uploaded by name", async () => {
     server.replies = [
       { status: 201, json: CREATED },
       { json: { job_id: "job_1" } },
@@ -306,7 +306,7 @@ describe("files", () => {
     ]);
   });
 
-  test("that cannot be uploaded cancel their job", async () => {
+  test("that fail to upload cancel their job", async () => {
     server.replies = [
       { status: 201, json: CREATED },
       errorReply(413, "PAYLOAD_TOO_LARGE"),
@@ -317,33 +317,33 @@ describe("files", () => {
     expect(server.seen.at(-1)).toMatchObject({ method: "DELETE", path: "/v1/jobs/job_1" });
   });
 
-  test("that are not there create no job", async () => {
+  test("that do not exist create no job", async () => {
     await expect(client.jobs.create(JOB, { files: { a: "/nowhere/at/all" } })).rejects.toThrow();
     expect(server.seen).toEqual([]);
   });
 
-  test("stored as other bytes than were sent are noticed", async () => {
+  test("stored with another digest throw an error", async () => {
     server.replies = [{ status: 201, json: { artifact_id: "sha256:0", size: 1, media_type: "text/plain" } }];
     await expect(client.artifacts.upload(new Blob(["1"]))).rejects.toMatchObject({
       name: "VerificationError",
     });
   });
 
-  test("in parts are given up where the coordinator takes nothing of them", async () => {
+  test("in parts fail if the coordinator accepts no bytes", async () => {
     const begun: Reply = { status: 201, json: { upload_id: "upload_1" } };
     const stuck: Reply = { headers: { "Upload-Offset": "0" }, json: {} };
     server.replies = [begun, ...Array.from({ length: 10 }, () => stuck)];
     await expect(client.artifacts.upload(new Blob(["some words"]).stream())).rejects.toThrow(
-      "The coordinator takes no more than 0 bytes of this file.",
+      "The coordinator accepts no more than 0 bytes of this file.",
     );
     expect(server.seen.filter(({ method }) => method === "PATCH").length).toBe(5);
     server.replies = [begun, ...Array.from({ length: 10 }, () => ({ json: {} }))];
     await expect(client.artifacts.upload(new Blob(["some words"]).stream())).rejects.toThrow(
-      "The answer to a part of an upload is not a coordinator's.",
+      "The response to a part of the upload has no valid Upload-Offset.",
     );
   });
 
-  test("with another digest than their name are refused", async () => {
+  test("received with another digest throw an error", async () => {
     const reply: Reply = (response) => response.end("something else");
     server.replies = [reply, reply];
     const artifactId = `sha256:${"0".repeat(64)}`;
@@ -371,7 +371,7 @@ describe("the coordinator's address", () => {
     expect(() => new AITBCClient({ baseUrl: url })).toThrow(aitbc.ConfigurationError);
   });
 
-  test("comes from the environment, else from the agent of this machine, with its key", async () => {
+  test("comes from the environment, else from the local agent, with its key", async () => {
     const directory = mkdtempSync(join(tmpdir(), "aitbc-"));
     for (const name of ["AITBC_BASE_URL", "AITBC_API_KEY"]) vi.stubEnv(name, undefined);
     vi.stubEnv("AITBC_DATA_DIR", join(directory, "data"));
@@ -387,12 +387,12 @@ describe("the coordinator's address", () => {
     await new AITBCClient().wallet.get();
     expect(server.seen.map(({ path, headers }) => [path, headers.authorization])).toEqual([
       ["/v1/wallet", "Bearer key_2"],
-      // The agent's key is for the agent only.
+      // The local agent's key is not sent to another coordinator.
       ["/api/v1/wallet", undefined],
     ]);
   });
 
-  test("of an agent whose file is broken is an error that names the file", () => {
+  test("of an agent with a malformed file throws an error that names the file", () => {
     const directory = mkdtempSync(join(tmpdir(), "aitbc-"));
     vi.stubEnv("AITBC_BASE_URL", undefined);
     vi.stubEnv("AITBC_DATA_DIR", directory);
@@ -413,7 +413,7 @@ describe("events of a job", () => {
   const update = (id: number, status: string) =>
     `event: job_update\nid: ${id}\ndata: {"job_id":"job_1","status":"${status}"}\n\n`;
 
-  test("go on after the last one when the connection breaks", async () => {
+  test("resume after the last one when the connection is lost", async () => {
     const token = 'event: job_event\r\nid: 8\r\ndata: {"kind":"token",\r\ndata: "text":"é"}\r\n\r\n';
     const unknown = 'event: other\nid: 9\ndata: {}\n\n: a comment\n\nevent: job_update\nid: 10\ndata: {"';
     server.replies = [
@@ -434,15 +434,15 @@ describe("events of a job", () => {
     expect(server.seen.map(({ headers }) => headers["last-event-id"])).toEqual([undefined, "9", "9"]);
   });
 
-  test("are no page of somebody else's", async () => {
+  test("require an event stream", async () => {
     server.replies = Array.from(
       { length: 5 },
       () => (response: { end(text: string): void }) => response.end("hi"),
     );
-    await expect(client.jobs.events("job_1").next()).rejects.toThrow("no stream of events");
+    await expect(client.jobs.events("job_1").next()).rejects.toThrow("not an event stream");
   });
 
-  test("end when the time is over", async () => {
+  test("end at the time limit", async () => {
     server.replies = [sse(update(7, "running"))];
     const events = client.jobs.events("job_1", { timeoutMs: 1 });
     await expect(
@@ -453,8 +453,8 @@ describe("events of a job", () => {
   });
 
   test.each([
-    ["a piece that was missed", 5, "cd", "cdef", ["ab", "cdef"], undefined],
-    ["another text than was shown", 2, "cd", "xyz", ["ab", "cd"], "TransportError"],
+    ["a missing piece", 5, "cd", "cdef", ["ab", "cdef"], undefined],
+    ["a final text that differs", 2, "cd", "xyz", ["ab", "cd"], "TransportError"],
   ])("of a text with %s", async (_, offset, piece, rest, pieces, name) => {
     const token = (text: string, at: number) =>
       `event: job_event\ndata: {"kind":"token","text":"${text}","offset":${at}}\n\n`;

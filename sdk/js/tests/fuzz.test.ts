@@ -1,8 +1,8 @@
 /**
- * Parsers that read what strangers send accept an input or refuse it by their own error, and agree with the Python SDK
- * about which: its fuzzer's corpus, with a verdict for each input, is replayed here.
+ * Parsers of untrusted data accept an input or throw this package's errors, and agree with the Python SDK: the tests replay
+ * its fuzzer's corpus, which contains the verdict for each input.
  *
- * `FUZZ_SECONDS=600 npx vitest run fuzz` looks for new inputs for ten minutes a parser.
+ * `FUZZ_SECONDS=600 npx vitest run fuzz` searches for new inputs, ten minutes for each parser.
  */
 
 import { readFileSync } from "node:fs";
@@ -31,14 +31,14 @@ const SECONDS = Number(process.env.FUZZ_SECONDS ?? "0");
 const RUNS = 2000;
 
 const { bundle, log_key } = vectors<{
-  // biome-ignore lint/suspicious/noExplicitAny: the vectors are what they are
+  // biome-ignore lint/suspicious/noExplicitAny: the vectors have no type
   bundle: any;
   log_key: string;
 }>("receipts");
 const minerKey = decodeBase64(bundle.receipt.signature.public_key);
 const logKey = parseVkey(log_key).publicKey;
 
-/** The parsers by the names that their corpora have. */
+/** The parsers by the names of their corpora. */
 const TARGETS: Record<string, (data: Uint8Array<ArrayBuffer>) => unknown> = {
   attestation: (data) => verifyAttestation(parseJson(data), logKey),
   base64: (data) => {
@@ -79,19 +79,19 @@ function accepts(name: string, data: Uint8Array<ArrayBuffer>): boolean {
   return true;
 }
 
-/** An input of the corpus in which up to four pieces were replaced. */
+/** Generate inputs of the corpus with up to four pieces replaced. */
 function changed(entries: Entry[]): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
   const change = fc.record({
     at: fc.double({ min: 0, max: 1, noNaN: true }),
-    gone: fc.nat(12),
-    put: fc.uint8Array({ maxLength: 6 }),
+    removed: fc.nat(12),
+    inserted: fc.uint8Array({ maxLength: 6 }),
   });
   return fc
     .tuple(fc.constantFrom(...entries), fc.array(change, { minLength: 1, maxLength: 4 }))
     .map(([entry, changes]) =>
-      changes.reduce((data, { at, gone, put }) => {
+      changes.reduce((data, { at, removed, inserted }) => {
         const start = Math.floor(at * data.length);
-        return Uint8Array.from([...data.slice(0, start), ...put, ...data.slice(start + gone)]);
+        return Uint8Array.from([...data.slice(0, start), ...inserted, ...data.slice(start + removed)]);
       }, entry.data),
     );
 }
@@ -99,14 +99,14 @@ function changed(entries: Entry[]): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
 describe.each(Object.keys(TARGETS))("%s", (name) => {
   const entries = corpus(name);
 
-  test("what the Python SDK accepts is accepted, and nothing else", () => {
+  test("accepts exactly the inputs that the Python SDK accepts", () => {
     expect(entries.length).toBeGreaterThan(0);
     const wrong = entries.filter((entry) => accepts(name, entry.data) !== entry.accepted);
     expect(wrong.map((entry) => `${entry.accepted} ${encodeBase64(entry.data)}`)).toEqual([]);
   });
 
   test(
-    "a changed input is accepted or refused",
+    "accepts or refuses changed inputs",
     () => {
       const limits =
         SECONDS > 0

@@ -1,4 +1,4 @@
-/** The SDK against a real agent: coordinator, miner, FFmpeg and a language model. */
+/** The SDK with a real agent: coordinator, miner, FFmpeg and a language model. */
 
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
@@ -17,33 +17,33 @@ import {
 import { clientOf, inlineProgram, isLive, minerId } from "./live.js";
 import { FailingProxy } from "./stand_in.js";
 
-const place = mkdtempSync(join(tmpdir(), "aitbc-"));
+const folder = mkdtempSync(join(tmpdir(), "aitbc-"));
 const proxies: FailingProxy[] = [];
 
 afterEach(() => {
   for (const proxy of proxies.splice(0)) proxy.close();
 });
 
-/** A client whose connections break once they have brought so many bytes. */
-async function failing(way: "up" | "down", ...breaks: number[]) {
+/** Return a client whose connections break after the given numbers of bytes. */
+async function failing(direction: "up" | "down", ...breaks: number[]) {
   const { baseUrl } = clientOf();
-  const proxy = new FailingProxy(baseUrl, way, ...breaks);
+  const proxy = new FailingProxy(baseUrl, direction, ...breaks);
   proxies.push(proxy);
   return { proxy, client: clientOf("client", await proxy.start()) };
 }
 
-/** A job that waits for its file, so that nothing happens to it by itself. */
+/** A job that waits for its file, and therefore does not start. */
 const WAITING = {
   type: "ai-inference",
   model: { type: "python", entrypoint: "model.py" },
   pricing: { maxCost: "0.01" },
 };
 
-describe.skipIf(!isLive)("a job of transcoding", () => {
+describe.skipIf(!isLive)("a transcoding job", () => {
   const client = clientOf();
 
-  test("is done, and its receipt verified here", async () => {
-    const film = join(place, "in.mp4");
+  test("completes, and its receipt verifies", async () => {
+    const film = join(folder, "in.mp4");
     execFileSync("ffmpeg", ["-v", "error", "-f", "lavfi", "-i", "testsrc=d=1:s=160x120:r=10", film]);
     const job = await client.services.transcode(film, {
       codec: "h264",
@@ -60,7 +60,7 @@ describe.skipIf(!isLive)("a job of transcoding", () => {
     const [file] = outputFiles(results);
     if (file === undefined) throw new Error("there is no file");
 
-    const path = join(place, "out.mp4");
+    const path = join(folder, "out.mp4");
     await client.artifacts.download(file.artifactId, path);
     expect(readFileSync(path).length).toBe(file.size);
     const blob = await client.artifacts.blob(file.artifactId);
@@ -85,17 +85,17 @@ describe.skipIf(!isLive)("a job of transcoding", () => {
     expect((await client.receipts.verify({ receiptId, signature })).valid).toBe(true);
   });
 
-  test("the whole log is verified, and what it was before is its beginning", async () => {
+  test("verifies the whole log, and that it extends an earlier checkpoint", async () => {
     const { logKey } = await client.health();
     const source = coordinatorLog(client.log);
     const before = await verifyLog(source, Policy.ofLog(logKey));
     expect([before.failures, before.valid, before.receipts > 0]).toEqual([[], true, true]);
     const { checkpoint } = before;
     if (checkpoint === undefined) throw new Error("there is no checkpoint");
-    const after = await verifyLog(source, Policy.ofLog(logKey), { remembered: { yesterday: checkpoint } });
+    const after = await verifyLog(source, Policy.ofLog(logKey), { previous: { yesterday: checkpoint } });
     expect(after.failures).toEqual([]);
     const forked = { ...checkpoint, root: new Uint8Array(32) };
-    const { failures } = await verifyLog(source, Policy.ofLog(logKey), { remembered: { yesterday: forked } });
+    const { failures } = await verifyLog(source, Policy.ofLog(logKey), { previous: { yesterday: forked } });
     expect(failures).toEqual([expect.stringContaining("yesterday: the log was forked")]);
   });
 });
@@ -107,10 +107,10 @@ describe.skipIf(!isLive)("uploads", () => {
   test.each([
     ["a path", async (path: string) => path],
     ["a blob", async (path: string) => openAsBlob(path)],
-    ["a stream of Node's", async (path: string) => createReadStream(path)],
+    ["a Node stream", async (path: string) => createReadStream(path)],
     ["a web stream", async (path: string) => (await openAsBlob(path)).stream()],
-  ])("of %s go on after a broken connection", async (_, open) => {
-    const path = join(place, "film.mp4");
+  ])("of %s resume after a lost connection", async (_, open) => {
+    const path = join(folder, "film.mp4");
     if (!existsSync(path)) writeFileSync(path, data);
     const { proxy, client } = await failing("up", 5_000_000, 18_000_000);
     const sent: number[] = [];
@@ -121,14 +121,14 @@ describe.skipIf(!isLive)("uploads", () => {
     expect(artifact).toEqual({ artifactId, size: data.length, mediaType: "video/mp4" });
     expect(proxy.broken).toBeGreaterThan(0);
     expect(sent.at(-1)).toBe(data.length);
-    // What had arrived was not sent again.
+    // Bytes that had arrived are not sent again.
     const restarts = sent.filter((position, index) => index > 0 && position < (sent[index - 1] ?? 0));
     expect(Math.min(...restarts, data.length)).toBeGreaterThan(1_000_000);
   });
 
-  test("and downloads go on after a broken connection", async () => {
+  test("and downloads resume after a lost connection", async () => {
     const { proxy, client } = await failing("down", 3_000_000, 9_000_000);
-    const path = join(place, "copy.mp4");
+    const path = join(folder, "copy.mp4");
     await client.artifacts.download(artifactId, path);
     expect([proxy.broken, readFileSync(path).equals(data), existsSync(`${path}.part`)]).toEqual([
       2,
@@ -142,11 +142,11 @@ describe.skipIf(!isLive)("uploads", () => {
   });
 
   test.each([
-    ["begun before", 0.4, undefined],
+    ["of the same file", 0.4, undefined],
     ["of another file", 0.4, 7],
-    ["that is longer", 1.5, undefined],
-  ])("downloads go on with what is left of one %s", async (_, share, other) => {
-    const path = join(place, "rest.mp4");
+    ["that is too long", 1.5, undefined],
+  ])("downloads complete a partial file %s", async (_, share, other) => {
+    const path = join(folder, "rest.mp4");
     const left = Buffer.alloc(Math.floor(data.length * share), other ?? 0);
     if (other === undefined) data.copy(left);
     writeFileSync(`${path}.part`, left);
@@ -154,7 +154,7 @@ describe.skipIf(!isLive)("uploads", () => {
     expect(readFileSync(path).equals(data)).toBe(true);
   });
 
-  test("can be aborted, and so can downloads", async () => {
+  test("and downloads can be aborted", async () => {
     const controller = new AbortController();
     const options = {
       signal: controller.signal,
@@ -173,48 +173,49 @@ describe.skipIf(!isLive)("uploads", () => {
 describe.skipIf(!isLive)("events", () => {
   const client = clientOf();
 
-  test("are heard once each and in order, also over broken connections", async () => {
+  test("arrive once each and in order, also across lost connections", async () => {
     const { proxy, client: listener } = await failing("down");
     const controller = new AbortController();
-    const heard: { jobId: string; status: string; seq: number }[] = [];
-    let told = () => {};
-    const something = () =>
+    const received: { jobId: string; status: string; seq: number }[] = [];
+    let wake = () => {};
+    const activity = () =>
       new Promise<void>((resolve) => {
-        told = resolve;
+        wake = resolve;
       });
-    const opened = something();
+    const opened = activity();
     const listening = (async () => {
-      const options = { types: ["job_update"] as const, signal: controller.signal, onOpen: () => told() };
+      const options = { types: ["job_update"] as const, signal: controller.signal, onOpen: () => wake() };
       for await (const { type, data, seq } of listener.events(options)) {
-        if (type === "job_update") heard.push({ jobId: data.jobId, status: data.status, seq });
-        told();
+        if (type === "job_update") received.push({ jobId: data.jobId, status: data.status, seq });
+        wake();
       }
     })();
     await opened;
     const jobIds: string[] = [];
     for (let number = 0; number < 4; number++) {
-      // Of every second job something is told while there is no connection.
+      // The events of every second job happen while there is no connection.
       if (number % 2 === 1) proxy.breakAll();
       const { jobId } = await client.jobs.create(WAITING);
       jobIds.push(jobId);
       await client.jobs.cancel(jobId);
-      while (!heard.some((event) => event.jobId === jobId && event.status === "cancelled")) await something();
+      while (!received.some((event) => event.jobId === jobId && event.status === "cancelled"))
+        await activity();
     }
     controller.abort("enough");
     await expect(listening).rejects.toBe("enough");
-    const own = heard.filter(({ jobId }) => jobIds.includes(jobId));
+    const own = received.filter(({ jobId }) => jobIds.includes(jobId));
     expect(own.map(({ jobId, status }) => [jobId, status])).toEqual(
       jobIds.flatMap((jobId) => [
         [jobId, "submitted"],
         [jobId, "cancelled"],
       ]),
     );
-    const seqs = heard.map(({ seq }) => seq);
+    const seqs = received.map(({ seq }) => seq);
     expect(seqs).toEqual([...new Set(seqs)].sort((one, other) => one - other));
     expect(proxy.connections).toBe(3);
   });
 
-  test("of the past are told to who names the last one that is known", async () => {
+  test("after a given position are replayed", async () => {
     const { jobId } = await client.jobs.create(WAITING);
     await client.jobs.cancel(jobId);
     const events: StreamEvent[] = [];
@@ -226,7 +227,7 @@ describe.skipIf(!isLive)("events", () => {
     expect(states.filter(Boolean)).toEqual(["submitted", "cancelled"]);
   });
 
-  test("end with the signal's reason, also where nothing happens", async () => {
+  test("end with the signal's reason, also while idle", async () => {
     const controller = new AbortController();
     const events = client.events({
       jobIds: ["job_0"],
@@ -236,7 +237,7 @@ describe.skipIf(!isLive)("events", () => {
     await expect(events.next()).rejects.toBe("enough");
   });
 
-  test("are not told to strangers", async () => {
+  test("are refused for an unknown key", async () => {
     const { AITBCClient } = await import("../src/index.js");
     const stranger = new AITBCClient({
       baseUrl: client.baseUrl,
@@ -246,7 +247,7 @@ describe.skipIf(!isLive)("events", () => {
     await expect(stranger.events().next()).rejects.toMatchObject({ name: "Unauthorized" });
   });
 
-  test("of one job go on after a broken connection", async () => {
+  test("of one job resume after a lost connection", async () => {
     const { proxy, client: listener } = await failing("down");
     const { jobId } = await client.jobs.create(WAITING);
     const states: string[] = [];
@@ -264,7 +265,7 @@ describe.skipIf(!isLive)("events", () => {
 describe.skipIf(!isLive)("services", () => {
   const client = clientOf();
 
-  test("a text is read while it is written", async () => {
+  test("streams a text while it is written", async () => {
     const options = { model: "smollm2-135m-instruct", maxTokens: 12, temperature: 0 };
     const stream = await client.services.stream("What is the capital of France?", options);
     const pieces: string[] = [];
@@ -278,7 +279,7 @@ describe.skipIf(!isLive)("services", () => {
     expect(again.results?.usage).toMatchObject({ total_tokens: expect.any(Number) });
   });
 
-  test("a program runs on its input, with parameters", async () => {
+  test("runs a program on its input, with parameters", async () => {
     const source =
       "def predict(input, **parameters):\n    return {'size': len(open(input).read()), **parameters}\n";
     const job = await client.services.run(new File([source], "count.py"), {
@@ -293,7 +294,7 @@ describe.skipIf(!isLive)("services", () => {
     expect(jobs.map(({ name }) => name)).toContain("counting");
   });
 
-  test("the registry tells what there is, and what is wrong with a request", async () => {
+  test("lists services, and validates a request", async () => {
     const { services } = await client.registry.services({ search: "video" });
     expect(services.map(({ serviceId }) => serviceId)).toContain("video_transcoding");
     const service = await client.registry.service("video_transcoding");
@@ -361,7 +362,7 @@ describe.skipIf(!isLive)("errors have a class for each code", () => {
 });
 
 describe.skipIf(!isLive)("money, miners and administration", () => {
-  test("an offer is accepted, and paid", async () => {
+  test("pays for a job with an offer", async () => {
     const [client, miner] = [clientOf(), clientOf("miner")];
     const offer = await miner.marketplace.createOffer({
       jobType: "ai-inference",
@@ -385,7 +386,7 @@ describe.skipIf(!isLive)("money, miners and administration", () => {
     expect(own.offers[0]).toMatchObject({ offerId: offer.offerId, status: "withdrawn" });
   });
 
-  test("owners see their miner", async () => {
+  test("shows owners their miner", async () => {
     const miner = clientOf("miner");
     const { miners, total } = await miner.miners.list();
     expect([miners.map((one) => one.minerId), total]).toEqual([[minerId], 1]);
@@ -396,7 +397,7 @@ describe.skipIf(!isLive)("money, miners and administration", () => {
     expect(await miner.keys.me()).toMatchObject({ role: "miner", minerId });
   });
 
-  test("administrators make accounts, keys and logins, and keys revoke themselves", async () => {
+  test("lets administrators create accounts, keys and logins, and keys revoke themselves", async () => {
     const admin = clientOf("admin");
     const { accountId } = await admin.admin.createAccount("a farm");
     expect(await admin.admin.credit(accountId, { amount: "1.5", note: "a gift" })).toMatchObject({

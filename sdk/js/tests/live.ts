@@ -1,11 +1,11 @@
-/** The running agent that some tests speak to; tests/acceptance starts it. Without one these tests are skipped. */
+/** The running agent for some of the tests, which tests/acceptance starts. Without one, these tests are skipped. */
 
 import { AITBCClient } from "../src/index.js";
 
 const { AITBC_BASE_URL, AITBC_API_KEY, AITBC_TEST_MINER_KEY, AITBC_TEST_ADMIN_KEY, AITBC_TEST_MINER_ID } =
   process.env;
 
-/** Whether there is one. */
+/** Whether an agent is running. */
 export const isLive = AITBC_TEST_MINER_ID !== undefined;
 
 /** Its address. */
@@ -14,13 +14,13 @@ export const baseUrl = AITBC_BASE_URL ?? "http://127.0.0.1:1";
 /** Its miner. */
 export const minerId = AITBC_TEST_MINER_ID ?? "";
 
-/** A client of it with the key of a role, perhaps through a proxy. */
+/** Return a client of the agent with the key of a role, optionally through a proxy. */
 export function clientOf(role: "client" | "miner" | "admin" = "client", url = baseUrl): AITBCClient {
   const apiKey = { client: AITBC_API_KEY, miner: AITBC_TEST_MINER_KEY, admin: AITBC_TEST_ADMIN_KEY }[role];
   return new AITBCClient({ baseUrl: url, apiKey });
 }
 
-/** A Python program whose source stands in the job itself. */
+/** Return a job with the source of its Python program inline. */
 export function inlineProgram(source: string) {
   return {
     type: "ai-inference",

@@ -1,4 +1,4 @@
-/** A receipt is valid exactly when everything it says is signed or follows from what is signed. */
+/** A receipt is valid exactly if everything in it is signed or follows from signed data. */
 
 import { describe, expect, test } from "vitest";
 import { type Json, type JsonObject, parseJson, verifyReceipt } from "../src/index.js";
@@ -70,7 +70,7 @@ test.each(Object.entries(right_times))("times are within the allowed skew: %s", 
   expect([found.valid, found.failures]).toEqual([true, []]);
 });
 
-test("files that are not the signed ones are named", async () => {
+test("reports files that differ from the signed ones", async () => {
   const artifacts = { [name]: new Blob(["another film"]), "other.mp4": film };
   const found = await verifyReceipt(bundle, { logKey: log_key, artifacts });
   expect(found.failures).toEqual([
@@ -80,7 +80,7 @@ test("files that are not the signed ones are named", async () => {
   expect(() => found.throwForFailure()).toThrow("The receipt is not valid: artifact");
 });
 
-describe("changed bundles say what does not hold", () => {
+describe("changed bundles report the failed checks", () => {
   test.each(cases)("$name", async (changed) => {
     const found = await verifyReceipt(changed.bundle as object, { logKey: log_key });
     if (typeof changed.bundle === "object" && changed.bundle !== null && "format" in changed.bundle) {
@@ -96,7 +96,7 @@ describe("changed bundles say what does not hold", () => {
     expect(found.valid).toBe(false);
   });
 
-  test("in any of many bytes", async () => {
+  test("for a change of any byte", async () => {
     const data = new TextEncoder().encode(text);
     for (const [index, failures] of bytes.failures.entries()) {
       const changed = data.slice();
@@ -109,30 +109,30 @@ describe("changed bundles say what does not hold", () => {
   });
 });
 
-test("the statement of an older agent that names no sandbox is valid", async () => {
+test("a statement of an older agent without a sandbox is valid", async () => {
   const found = await verifyReceipt(bundle_without_sandbox, { logKey: log_key });
   expect([found.valid, found.statement?.sandbox]).toEqual([true, null]);
   expect((await verifyReceipt(bundle, { logKey: log_key })).statement?.sandbox).toBe("bubblewrap");
 });
 
-test("another log's key is refused with the reason", async () => {
+test("reports the key of another log", async () => {
   const found = await verifyReceipt(bundle, { logKey: other_log_key });
   expect(found.failures).toEqual(failures_under_other_log);
 });
 
-test.each([null, 1, "x", "", [], {}, { envelope: {} }])("%j is reported, not thrown", async (junk) => {
+test.each([null, 1, "x", "", [], {}, { envelope: {} }])("reports %j instead of throwing", async (junk) => {
   const found = await verifyReceipt(junk as object, { logKey: log_key });
   expect([found.valid, found.failures.length > 0]).toEqual([false, true]);
 });
 
-test("a malformed log key is an error of the caller", async () => {
+test("throws for a malformed log key", async () => {
   await expect(verifyReceipt(bundle, { logKey: "nonsense" })).rejects.toThrow("name+keyid+base64");
 });
 
 describe("policies", () => {
   const { witness_key } = vectors<{ witness_key: string }>("notes");
 
-  test("ask for witnesses, which the proof of a bundle may lack", async () => {
+  test("require witnesses, whose cosignatures a bundle may lack", async () => {
     const policy = Policy.parse(
       `# mine\nlog ${log_key}\nwitness w ${witness_key}\ngroup g any w\nquorum g\n`,
     );

@@ -1,10 +1,10 @@
-/** Servers for the tests: one that answers as it is told, and a network that fails. */
+/** Servers for the tests: one with scripted replies, and a proxy that breaks connections. */
 
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
 
-/** A request that came. */
+/** A received request. */
 export interface Seen {
   method: string;
   path: string;
@@ -12,11 +12,11 @@ export interface Seen {
   body: string;
 }
 
-/** How a request is answered: with JSON, or by a function. */
+/** A reply to a request: JSON, or a function. */
 export type Reply = { status?: number; headers?: Record<string, string>; json: unknown } | Handler;
 type Handler = (response: ServerResponse, request: Seen) => void;
 
-/** A server that gives the replies in `replies` one after the other, and notes what was asked. */
+/** A server that sends the `replies` in turn, and records the requests. */
 export class StandIn {
   readonly seen: Seen[] = [];
   replies: Reply[] = [];
@@ -26,7 +26,7 @@ export class StandIn {
     const { method = "", url: path = "", headers } = request;
     const seen = { method, path, headers, body: Buffer.concat(pieces).toString() };
     this.seen.push(seen);
-    const reply = this.replies.shift() ?? { status: 500, json: "nothing more is to be said" };
+    const reply = this.replies.shift() ?? { status: 500, json: "no reply is left" };
     if (typeof reply === "function") return reply(response, seen);
     response.writeHead(reply.status ?? 200, { "Content-Type": "application/json", ...reply.headers });
     response.end(JSON.stringify(reply.json));
@@ -44,7 +44,7 @@ export class StandIn {
   }
 }
 
-/** The error that a coordinator answers with. */
+/** Return an error reply of a coordinator. */
 export function errorReply(status: number, code: string, headers: Record<string, string> = {}): Reply {
   const error = { code, message: "No.", details: { job_id: "job_1" }, request_id: "req_1" };
   return { status, headers, json: { error } };
@@ -54,16 +54,16 @@ export function errorReply(status: number, code: string, headers: Record<string,
 export const broken: Reply = (response) => response.destroy();
 
 /**
- * A proxy that breaks a connection once it has brought so many bytes one way. `breaks` says how many, one for each
- * connection that is to break; the ones after it work.
+ * A proxy that breaks connections after a number of bytes in one direction. `breaks` has one number for each connection to
+ * break; later connections work.
  */
 export class FailingProxy {
   readonly #target: URL;
-  readonly #way: "up" | "down";
+  readonly #direction: "up" | "down";
   readonly #breaks: number[];
   readonly #open = new Set<Socket>();
   connections = 0;
-  /** How many connections were broken. */
+  /** Number of broken connections. */
   broken = 0;
   readonly #server = createTcpServer((client) => {
     this.connections += 1;
@@ -81,7 +81,7 @@ export class FailingProxy {
       this.broken += 1;
       end();
     };
-    (this.#way === "up" ? client : server).on("data", count);
+    (this.#direction === "up" ? client : server).on("data", count);
     for (const socket of [client, server]) {
       this.#open.add(socket);
       socket.on("error", end).on("close", () => {
@@ -93,9 +93,9 @@ export class FailingProxy {
     server.pipe(client);
   });
 
-  constructor(target: string, way: "up" | "down" = "up", ...breaks: number[]) {
+  constructor(target: string, direction: "up" | "down" = "up", ...breaks: number[]) {
     this.#target = new URL(target);
-    this.#way = way;
+    this.#direction = direction;
     this.#breaks = breaks;
   }
 
@@ -105,7 +105,7 @@ export class FailingProxy {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Break every connection there is. */
+  /** Break all open connections. */
   breakAll(): void {
     this.broken += 1;
     for (const socket of this.#open) socket.destroy();

@@ -1,4 +1,4 @@
-/** Both SDKs accept the same bytes, refuse the same bytes, and say the same about why. */
+/** Both SDKs accept and refuse the same bytes, with the same messages. */
 
 import Big from "big.js";
 import { describe, expect, test } from "vitest";
@@ -45,19 +45,19 @@ describe("canonical JSON", () => {
   });
 
   test.each([undefined, () => 1, 1n, new Date(), Number.NaN, [undefined], { a: undefined }, new Map()])(
-    "%s is no JSON",
+    "%s is not JSON",
     (value) => {
       expect(refused(() => canonicalJson(value))).toBe(true);
     },
   );
 
-  test("what is nested too deeply is refused and not a crash", () => {
+  test("refuses deep nesting instead of crashing", () => {
     let value: unknown = [];
     for (let depth = 0; depth < 100_000; depth++) value = [value];
     expect(refused(() => canonicalJson(value))).toBe(true);
   });
 
-  test.each(bad_base64)("%j is no base64 in its one spelling", (source) => {
+  test.each(bad_base64)("%j is not canonical base64", (source) => {
     expect(refused(() => decodeBase64(source))).toBe(true);
   });
 });
@@ -94,7 +94,7 @@ describe("money", () => {
   });
 });
 
-test("settlements are read exactly where they are written so", () => {
+test("accepts exactly the valid settlements", () => {
   for (const { leaf, valid } of vectors<{ leaf: string; valid: boolean }[]>("settlements")) {
     expect([leaf, refused(() => parseSettlement(utf8(leaf)))]).toEqual([leaf, !valid]);
   }
@@ -170,7 +170,7 @@ describe("signed notes", () => {
     bad_proofs: string[];
   }>("notes");
 
-  test("are read and verified alike", () => {
+  test("are parsed and verified as in the Python SDK", () => {
     for (const { note, error, ...expected } of notes) {
       if (error !== undefined) {
         expect(() => openCheckpoint(note, log_key)).toThrow(expect.objectContaining({ name: error }));
@@ -184,13 +184,13 @@ describe("signed notes", () => {
     }
   });
 
-  test("proofs in another form are refused", () => {
+  test("malformed proofs are refused", () => {
     expect(parseProof(proof).index).toBe(3);
     for (const bad of bad_proofs) expect([bad, refused(() => parseProof(bad))]).toEqual([bad, true]);
   });
 });
 
-describe("what independent packages made", () => {
+describe("data made by independent packages", () => {
   const { jcs, dsse, log } = vectors<{
     jcs: { value: unknown; canonical: string }[];
     dsse: {

@@ -1,8 +1,8 @@
-/** The vectors that both SDKs are tested with. */
+/** The test vectors of both SDKs. */
 
 import { readFileSync } from "node:fs";
 
-/** What one file in tests/vectors holds. */
+/** Return the content of a file in tests/vectors. */
 export function vectors<T>(name: string): T {
   const path = new URL(`../../../tests/vectors/${name}.json`, import.meta.url);
   return JSON.parse(readFileSync(path, "utf8")) as T;
@@ -18,7 +18,7 @@ export function fromHex(text: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.from(text, "hex"));
 }
 
-/** `data` with some of its bytes changed in turn: one flipped bit, and neighbours that text tolerates most easily. */
+/** Yield `data` with one byte changed at a time: a flipped bit, a changed case, and characters that parsers may tolerate. */
 export function* changed(data: Uint8Array, step = 1): Generator<Uint8Array<ArrayBuffer>> {
   for (let position = 0; position < data.length; position += step) {
     const byte = data[position] ?? 0;

@@ -1,4 +1,4 @@
-"""The image, built on an empty Debian: what is in it, and a container of it that does a job and ends in order.
+"""The image, built on a minimal Debian: its content, and a container that runs a job and stops properly.
 
 The container has what docs/how-to/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
 written, no capabilities, and no network at all.
@@ -33,7 +33,7 @@ READY_SECONDS = 60
 STOP_SECONDS = 120
 WORKPLACE = "/tmp"  # noqa: S108 - the container's own
 OPTIONS = (
-    "--env=AITBC_MINER__DRAIN_SECONDS=90",  # enough for the long job on a busy machine
+    "--env=AITBC_MINER__DRAIN_SECONDS=90",  # long enough for the long job on a busy machine
     "--read-only", "--network=none", "--cap-drop=ALL",
     "--security-opt=no-new-privileges", f"--security-opt=seccomp={containers.ROOT / 'configs' / 'seccomp.json'}",
 )  # fmt: skip
@@ -87,14 +87,14 @@ sys.exit((orphan / "status").read_text())
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image with FFmpeg; its layers are kept from run to run."""
+    """Build the image with FFmpeg; its layers are reused between runs."""
     containers.build_image(IMAGE, tmp_path_factory.mktemp("secrets"), EXTRAS="ffmpeg")
     return IMAGE
 
 
 @pytest.fixture(scope="module")
 def container(image: str) -> Iterator[str]:
-    """A running agent in a container; ready."""
+    """Run a ready agent in a container."""
     containers.run("podman", "rm", "--force", "--volumes", "--ignore", NAME)
     containers.run("podman", "create", "--name", NAME, *OPTIONS, image)
     try:
@@ -105,7 +105,7 @@ def container(image: str) -> Iterator[str]:
 
 
 def start() -> None:
-    """Start the container, and wait for the line that says that the agent is ready."""
+    """Start the container, and wait for the line that reports the agent's readiness."""
     began = datetime.now(UTC).isoformat()
     containers.run("podman", "start", NAME)
     with subprocess.Popen(
@@ -135,17 +135,17 @@ def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
 
 
 def inside(*command: str) -> str:
-    """What a command says inside the container."""
+    """Run a command in the container and return its output."""
     return containers.run("podman", "exec", "--workdir", WORKPLACE, NAME, *command)
 
 
 def as_root(*command: str) -> subprocess.CompletedProcess[str]:
-    """The same as the container's root, whatever comes of it."""
+    """Run a command as the container's root, with any exit code."""
     return containers.start("podman", "exec", "--user", "0", NAME, *command)
 
 
-def test_the_image_says_what_it_is_and_how_it_is_looked_after(image: str) -> None:
-    """Not root, a health check of the agent's own, the signal that drains, and no secret in what everybody can read."""
+def test_the_image_has_its_metadata(image: str) -> None:
+    """Not root, the agent's own health check, the signal that drains, and no secret in readable data."""
     described: dict[str, Any] = json.loads(containers.run("podman", "image", "inspect", image))[0]
     config = described["Config"]
     assert config["User"] == "10001:10001"
@@ -159,8 +159,8 @@ def test_the_image_says_what_it_is_and_how_it_is_looked_after(image: str) -> Non
     assert "Acquire::" not in history
 
 
-def test_it_becomes_healthy_and_has_nothing_that_it_does_not_need(container: str) -> None:
-    """The health check passes; there is no compiler, no Node and no pip, no cache, and nothing of it can be written."""
+def test_a_container_becomes_healthy_and_has_nothing_unnecessary(container: str) -> None:
+    """The health check passes. There is no compiler, no Node, no pip and no cache, and the file system is read-only."""
     assert containers.start("podman", "healthcheck", "run", container).returncode == 0
     assert inside("aitbc-agent", "health") == "coordinator: ok; miner: ok, websocket"
     assert "#login=" not in containers.run("podman", "logs", container)
@@ -175,8 +175,8 @@ def test_it_becomes_healthy_and_has_nothing_that_it_does_not_need(container: str
     inside("test", "-f", "/opt/agent/agent/configs/models.toml")
 
 
-def test_it_does_a_job_whose_receipt_verifies(container: str) -> None:
-    """A client transcodes a video; ffmpeg runs in its sandbox, as a user without any privilege."""
+def test_a_container_runs_a_job_whose_receipt_verifies(container: str) -> None:
+    """A client transcodes a video; ffmpeg runs in its sandbox as a user without privileges."""
     assert container
     inside(
         *("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:duration=2:rate=25"),
@@ -190,14 +190,14 @@ def test_it_does_a_job_whose_receipt_verifies(container: str) -> None:
     assert verified.splitlines()[-1].startswith("valid: miner_")
 
 
-def test_process_one_takes_in_what_an_engine_leaves(container: str) -> None:
-    """A process whose parents have ended does not stay as a zombie."""
+def test_process_one_reaps_orphans_of_engines(container: str) -> None:
+    """A process whose parents have ended does not remain as a zombie."""
     assert container
     inside("/opt/aitbc/bin/python", "-c", ORPHAN)
 
 
-def test_a_stop_lets_a_running_job_end_and_a_start_goes_on_with_the_same_data(container: str) -> None:
-    """SIGTERM drains: the job is completed before the container has ended, with exit code 0."""
+def test_a_stop_waits_for_a_running_job_and_a_start_continues_with_the_same_data(container: str) -> None:
+    """SIGTERM drains: the job completes before the container ends with exit code 0."""
     job_id, status = inside("/opt/aitbc/bin/python", "-c", LONG_JOB).split()
     assert status == "running"
     containers.run("podman", "stop", "--time", str(STOP_SECONDS), container)

@@ -1,4 +1,4 @@
-"""In a container that its runtime gives everybody: parts of /proc are covered, a filter of system calls holds, nothing is added.
+"""A container with its runtime's defaults: parts of /proc are covered, a system call filter is active, nothing is added.
 
 Such are rented machines with a GPU, Kubernetes' pods and `docker run` without options. No new /proc can be mounted there, so
 bubblewrap does not work; the agent's second sandbox has to.
@@ -30,7 +30,7 @@ DEMO_SECONDS = 600
 ESCAPE_SECONDS = 120
 BASE = "/tmp/escapes"  # noqa: S108 - the container's own
 CARD = "--device=/dev/null:/dev/nvidia0"
-"""A device with a card's name, which a job of the processor must not have."""
+"""A device with a card's name, which a job on the processor must not have."""
 
 PATH = f"{plain_container.PROJECT}/.venv/bin:/usr/bin:/bin:/usr/sbin"
 PACKAGES = ("numpy", "pillow")
@@ -47,7 +47,7 @@ SERVICES = (
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all containers of these tests share."""
+    """The resources that all containers of these tests share."""
 
     directory: Path
     project: Callable[[int], Path]
@@ -55,7 +55,7 @@ class Surroundings:
     wheels: Path
 
     def filter(self, name: str) -> list[str]:
-        """The container's options: podman's defaults, a stricter filter of system calls as others have, or ours for bubblewrap."""
+        """Return the container's options: podman's defaults, the stricter filter of other runtimes, or ours for bubblewrap."""
         if name == "strict":
             return [
                 f"--security-opt=seccomp={plain_container.strict_profile(self.directory / 'strict.json')}"
@@ -70,7 +70,7 @@ class Surroundings:
 
 @pytest.fixture(scope="module")
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
-    """The image, a package index and a copy of the project for each user."""
+    """Create the image, a package index and a copy of the project for each user."""
     directory = tmp_path_factory.mktemp("plain")
     plain_container.build(directory)
     copies: dict[int, Path] = {}
@@ -85,8 +85,8 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
 
 
 @pytest.mark.parametrize(("uid", "filtered"), [(0, "podman's"), (USER, "strict")])
-def test_the_demo_ends_well(surroundings: Surroundings, uid: int, filtered: str) -> None:
-    """`make demo` as on any machine: six services, and six receipts that verify."""
+def test_the_demo_succeeds(surroundings: Surroundings, uid: int, filtered: str) -> None:
+    """`make demo` runs six services and verifies six receipts, as on any machine."""
     options = [
         f"--volume={surroundings.wheels}:{WHEELS}:ro",
         f"--volume={surroundings.models}:{plain_container.MODELS}:ro",
@@ -108,10 +108,10 @@ def test_the_demo_ends_well(surroundings: Surroundings, uid: int, filtered: str)
         (USER, "shipped", ("bubblewrap", "landlock")),
     ],
 )
-def test_nothing_gets_out_of_a_job(
+def test_a_job_cannot_escape_its_sandbox(
     surroundings: Surroundings, uid: int, filtered: str, sandboxes: tuple[str, ...]
 ) -> None:
-    """A stranger's model makes all its attempts: with the defaults, and with what docs/how-to/containers.md gives bubblewrap."""
+    """A model makes all escape attempts, with the defaults, and with the configuration for bubblewrap in docs/how-to/containers.md."""
     chosen = {name: SANDBOXES[name] for name in sandboxes}
     configuration = json.dumps({"base": BASE, "sandboxes": chosen, "control": False})
     attack = f'mkdir {BASE} && exec python -m support.escapes.agent_process "$0"'

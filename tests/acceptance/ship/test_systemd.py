@@ -1,4 +1,4 @@
-"""The shipped units in a systemd that really booted: installed, started, hung, stopped, uninstalled, with a real job in between."""
+"""The shipped units in a really booted systemd: installed, started, hung, stopped and uninstalled, with a real job."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TESTS = Path(__file__).parents[2]
 AITBC = COMMAND.with_name("aitbc")
 DATA = "/var/lib/aitbc-agent"
 UNIT = "aitbc-agent.service"
-# A hung agent is found soon, and a stop gets so little time that it must ask for more.
+# A hung agent is detected quickly, and the time limit of a stop is so short that it must be extended.
 HURRIED = """[Service]
 WatchdogSec=4
 TimeoutStopSec=2
 """
-# A job of the client's own code that takes a while on any machine; prints its id once it runs.
+# A job with the client's own code that takes some time on any machine; it prints its id once it runs.
 SLOW_JOB = """
 from aitbc import AITBCClient
 client = AITBCClient()
@@ -46,7 +46,7 @@ print(job.job_id)
 
 
 class Box:
-    """The machine, and a directory that both sides see."""
+    """The machine, and a directory that it shares with the test."""
 
     def __init__(self, machine: Machine, shared: Path) -> None:
         self.machine = machine
@@ -58,17 +58,17 @@ class Box:
         return self.machine.run(str(COMMAND), *words, check=check, **options)
 
     def service(self, *words: str, **options: str) -> dict[str, Any]:
-        """`aitbc-agent service ... --json`."""
+        """Run `aitbc-agent service ... --json`."""
         answer: dict[str, Any] = json.loads(self.agent("service", *words, "--json", **options).stdout)
         return answer
 
     def agents_client(self) -> dict[str, str]:
-        """The environment of a client of the agent inside."""
+        """Return the environment of a client of the agent in the machine."""
         file = json.loads(self.machine.run("cat", f"{DATA}/agent.json").stdout)
         return {"AITBC_BASE_URL": file["url"], "AITBC_API_KEY": file["client_key"]}
 
     def left_over(self) -> set[str]:
-        """Every path with the program's name where services leave things."""
+        """Return every path with the program's name in the directories of services."""
         places = ("/etc", "/var", "/run", "/opt", "/srv", "/home")
         found = self.machine.run("find", *places, "-name", "*aitbc*", "-print", "-prune", check=False)
         return set(found.stdout.split())
@@ -76,7 +76,7 @@ class Box:
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """One machine for all of it."""
+    """Boot one machine for all tests."""
     if (reason := missing()) is not None:
         pytest.skip(reason)
     shared = tmp_path_factory.mktemp("shared")
@@ -87,7 +87,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 @pytest.fixture(scope="module")
 def installed(box: Box) -> Iterator[Box]:
-    """The agent's service, installed and ready."""
+    """Install the agent's service and wait until it is ready."""
     box.machine.run("mkdir", "-p", f"/run/systemd/system/{UNIT}.d")
     box.machine.run("sh", "-c", f'printf "%s" "$0" >/run/systemd/system/{UNIT}.d/hurried.conf', HURRIED)
     box.journal = Journal(box.machine, UNIT)
@@ -104,10 +104,10 @@ def installed(box: Box) -> Iterator[Box]:
         (f"user/{UNIT}", ("--user",), None),
     ],
 )
-def test_the_units_are_correct_and_let_their_processes_do_little(
+def test_the_units_are_valid_and_hardened(
     tmp_path: Path, unit: str, options: tuple[str, ...], exposure: int | None
 ) -> None:
-    """Nothing to complain of is found, and how much a service could do stays below what was promised."""
+    """systemd-analyze reports no problem, and the exposure is below the documented limit."""
     text = (UNITS / unit).read_text().replace("/usr/local/bin/aitbc-agent", "/usr/bin/true")
     path = tmp_path / Path(unit).name
     path.write_text(text)
@@ -125,7 +125,7 @@ def test_the_units_are_correct_and_let_their_processes_do_little(
 
 
 def test_installing_starts_the_agent_and_waits_until_it_is_ready(installed: Box) -> None:
-    """All six services are offered: the unit's walls leave bubblewrap room for its own."""
+    """All six services are offered: the unit's hardening permits bubblewrap to isolate programs."""
     state = installed.state
     assert state["ready"]
     assert state["enabled"]
@@ -136,8 +136,10 @@ def test_installing_starts_the_agent_and_waits_until_it_is_ready(installed: Box)
     assert uid == "aitbc-agent"
 
 
-def test_a_secret_is_only_in_the_private_file_and_a_second_time_changes_nothing(installed: Box) -> None:
-    """Units can be read by everybody. The running agent is not disturbed."""
+def test_a_secret_is_only_in_the_private_file_and_a_second_installation_changes_nothing(
+    installed: Box,
+) -> None:
+    """All users can read units. The running agent is not restarted."""
     again = installed.service("install")
     assert not any(file["changed"] for file in again["files"])
     assert again["pid"] == installed.state["pid"]
@@ -146,8 +148,8 @@ def test_a_secret_is_only_in_the_private_file_and_a_second_time_changes_nothing(
     assert installed.machine.run("stat", "--format=%a %U", found[0]).stdout == "600 root\n"
 
 
-def test_a_real_job_is_done_inside_the_walls(installed: Box) -> None:
-    """A transcode in bubblewrap in the hardened unit; meanwhile the unit's status says what it does."""
+def test_a_real_job_runs_in_the_hardened_unit(installed: Box) -> None:
+    """A video is transcoded in bubblewrap, and the unit's status shows the activity."""
     make_video(installed.shared / "in.mp4")
     installed.machine.run(
         str(AITBC), "transcode", f"{installed.shared}/in.mp4", f"{installed.shared}/out.mp4",
@@ -156,8 +158,8 @@ def test_a_real_job_is_done_inside_the_walls(installed: Box) -> None:
     assert probe(installed.shared / "out.mp4")["streams"][0]["width"] == 320
 
 
-def test_nothing_gets_out_of_a_job_inside_the_walls(installed: Box) -> None:
-    """A stranger's model makes all its attempts in a service that has every wall of the agent's, as the same user."""
+def test_a_job_in_the_hardened_unit_cannot_escape_its_sandbox(installed: Box) -> None:
+    """A model makes all escape attempts in a service with the agent's hardening, as the same user."""
     walls = installed.machine.run("systemctl", "cat", UNIT).stdout
     base, answers = f"{DATA}/escapes", installed.shared / "escapes.json"
     configuration = json.dumps({"base": base, "sandboxes": SANDBOXES, "control": False})
@@ -190,12 +192,12 @@ StandardOutput=file:{answers}
         assert got_out(came["attempts"], sandbox) == {}
 
 
-def test_a_hung_agent_is_killed_and_started_again(installed: Box) -> None:
-    """The process is stopped, as a hang looks from outside. The new one is ready again, and status tells of it."""
+def test_a_hung_agent_is_killed_and_restarted(installed: Box) -> None:
+    """A stopped process looks like a hanging one. The new process becomes ready, and the status shows the restart."""
     before = installed.service("status")["pid"]
     installed.machine.run("kill", "-STOP", str(before))
     installed.journal.until("Watchdog timeout")
-    installed.journal.until("Fatal Python error: Aborted")  # where it hung
+    installed.journal.until("Fatal Python error: Aborted")  # the stack of the hanging process
     installed.journal.until(r"^Started aitbc-agent\.service")
     state = installed.service("status")
     assert state["ready"]
@@ -204,8 +206,8 @@ def test_a_hung_agent_is_killed_and_started_again(installed: Box) -> None:
     assert any("Watchdog timeout" in line for line in state["errors"])
 
 
-def test_a_stop_lets_the_running_job_end_though_it_takes_longer_than_the_unit_says(installed: Box) -> None:
-    """Two seconds are in the unit, the job needs more, and the agent asks for them; nothing is killed or done twice."""
+def test_a_stop_waits_for_the_running_job_beyond_the_units_time_limit(installed: Box) -> None:
+    """The unit's limit is two seconds, the job needs more, and the agent extends the limit; no process is killed and no job repeated."""
     python = (sys.executable, "-c", SLOW_JOB)
     job = installed.machine.run(*python, **installed.agents_client()).stdout.strip()
     began = time.monotonic()
@@ -220,17 +222,17 @@ def test_a_stop_lets_the_running_job_end_though_it_takes_longer_than_the_unit_sa
 
 
 def test_uninstalling_leaves_only_data(installed: Box) -> None:
-    """The data, the models' cache, and their user, all of which it names."""
+    """The output lists the data, the models' cache and their user."""
     answer = installed.service("uninstall")
-    assert answer["left"] == [DATA, "/var/cache/aitbc-agent/models"]
+    assert answer["not_removed"] == [DATA, "/var/cache/aitbc-agent/models"]
     assert installed.left_over() == {DATA, "/var/cache/aitbc-agent", f"/run/systemd/system/{UNIT}.d"}
     assert installed.agent("service", "status", check=False).returncode == 4
     again = installed.agent("service", "uninstall", check=False)
     assert (again.returncode, again.stderr) == (1, f"aitbc-agent: There is no {UNIT} to remove.\n")
 
 
-def test_the_coordinator_alone_runs_behind_higher_walls(box: Box) -> None:
-    """It answers; its data belongs to a user that systemd made for it."""
+def test_a_coordinators_unit_is_hardened_further(box: Box) -> None:
+    """It responds, and its data belongs to a user that systemd creates for it."""
     state = box.service("install", "coordinator", "--port", "8431")
     assert state["ready"]
     assert state["status"] == "0 jobs running, 0 waiting, 0 miners connected"
@@ -242,7 +244,7 @@ def test_the_coordinator_alone_runs_behind_higher_walls(box: Box) -> None:
 
 
 def test_a_users_own_service_uses_the_users_own_data(box: Box) -> None:
-    """Without root, in the user's own systemd, with what `aitbc-agent start` would use."""
+    """Without root, in the user's own systemd, with the directories of `aitbc-agent start`."""
     box.machine.run("systemd-sysusers", "--inline", "u alice - - /home/alice /bin/sh")
     box.machine.run("install", "-d", "-o", "alice", "-g", "alice", "/home/alice")
     box.machine.run("chmod", "711", "/root")

@@ -1,4 +1,4 @@
-"""Both distributions as wheels: what is in them, and that they work where nothing else of the project is."""
+"""Both distributions as wheels: their content, and their use without the rest of the project."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START_SECONDS = 60
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The wheels by the name of their distribution, built as anybody builds them."""
+    """Build the wheels in the standard way. Returns them by the name of their distribution."""
     directory = tmp_path_factory.mktemp("wheels")
     subprocess.run(
         [
@@ -49,7 +49,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment that has the two wheels, and of this one what they depend on."""
+    """Return the programs of an environment with the two wheels and this environment's dependencies."""
     environment = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=60)
     python = environment / "bin" / "python"
@@ -69,7 +69,7 @@ def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         check=True,
         timeout=BUILD_SECONDS,
     )
-    # Behind the wheels on the path, and without this environment's editable installation of the project.
+    # After the wheels on the path, and without this environment's editable installation of the project.
     packages = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True,
@@ -82,7 +82,7 @@ def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 def run(program: Path, *arguments: str | Path) -> str:
-    """What a program says that is started outside the project."""
+    """Run a program outside the project and return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     done = subprocess.run(
         [program, *arguments],
@@ -97,8 +97,8 @@ def run(program: Path, *arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_what_is_in_the_wheels(wheels: dict[str, Path]) -> None:
-    """The dashboard as it was built and the shipped settings; neither sources of the dashboard nor tests."""
+def test_the_content_of_the_wheels(wheels: dict[str, Path]) -> None:
+    """They contain the built dashboard and the shipped settings, but neither the dashboard's sources nor tests."""
     names = zipfile.ZipFile(wheels["aitbc_agent"]).namelist()
     web = [name for name in names if name.startswith("agent/coordinator/web/")]
     assert "agent/coordinator/web/dist/index.html" in web
@@ -118,7 +118,7 @@ def test_what_is_in_the_wheels(wheels: dict[str, Path]) -> None:
 
 
 def test_the_installed_commands_work(installed: Path, tmp_path: Path) -> None:
-    """From the wheels and not from the checkout."""
+    """They run from the wheels and not from the checkout."""
     where = run(
         installed / "python",
         "-c",
@@ -133,7 +133,7 @@ def test_the_installed_commands_work(installed: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def coordinator(installed: Path, tmp_path: Path) -> Iterator[str]:
-    """The URL of a coordinator that runs from the wheels."""
+    """Run a coordinator from the wheels. Yields its URL."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     with subprocess.Popen(
         [installed / "aitbc-agent", "coordinator", "--port", "0", "--data-dir", tmp_path / "data"],
@@ -154,7 +154,7 @@ def coordinator(installed: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def test_an_installed_coordinator_serves_the_dashboard(coordinator: str) -> None:
-    """The page, and the script that it names."""
+    """It serves the page and the script in it."""
     page = httpx.get(f"{coordinator}/dashboard/", timeout=20)
     assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html")
     script = re.search(r'src="([^"]+\.js)"', page.text)

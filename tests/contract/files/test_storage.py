@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import quota, uploads
 from agent.coordinator.operations.files.uploads import Interrupted, Part, UploadRecord

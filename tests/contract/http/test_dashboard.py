@@ -1,4 +1,4 @@
-"""How the dashboard's files are served."""
+"""Serving the dashboard's files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPT = "console.log('a script that is long enough to compress');\n" * 30
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a build of the dashboard leaves."""
+    """The files of a build of the dashboard."""
     directory = tmp_path / "dist"
     (directory / "assets").mkdir(parents=True)
     (directory / "index.html").write_text(PAGE)
@@ -36,7 +36,7 @@ def http(built: Path, served: Served) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_the_root_leads_to_the_page(http: httpx.Client) -> None:
+def test_the_root_redirects_to_the_page(http: httpx.Client) -> None:
     for path in ("/", "/dashboard"):
         answer = http.get(path)
         assert (answer.status_code, answer.headers["location"]) == (307, "/dashboard/")
@@ -44,15 +44,15 @@ def test_the_root_leads_to_the_page(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "index.html", "jobs", "jobs/job_1", "miners/miner_1.2"])
-def test_every_path_that_is_no_file_is_the_page(http: httpx.Client, path: str) -> None:
-    """Which looks at the path itself. It is asked for each time, so that a new version shows."""
+def test_every_path_that_is_not_a_file_is_the_page(http: httpx.Client, path: str) -> None:
+    """The page reads the path itself. It is always revalidated, so that a new version appears at once."""
     answer = http.get(f"/dashboard/{path}")
     assert (answer.status_code, answer.text) == (200, PAGE)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["cache-control"] == "no-cache"
 
 
-def test_the_page_may_load_and_ask_nothing_elsewhere(http: httpx.Client) -> None:
+def test_the_page_may_not_load_from_or_connect_to_other_origins(http: httpx.Client) -> None:
     headers = http.get("/dashboard/").headers
     policy = headers["content-security-policy"].split("; ")
     assert {"default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"} <= {
@@ -63,7 +63,7 @@ def test_the_page_may_load_and_ask_nothing_elsewhere(http: httpx.Client) -> None
     assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_hashed_files_are_kept_by_browsers_and_compressed_for_those_that_take_it(http: httpx.Client) -> None:
+def test_hashed_files_are_cached_by_browsers_and_compressed_on_request(http: httpx.Client) -> None:
     path = "/dashboard/assets/index-abc123.js"
     plain = http.get(path, headers={"Accept-Encoding": "identity"})
     refusing = http.get(path, headers={"Accept-Encoding": "gzip;q=0"})
@@ -81,12 +81,14 @@ def test_hashed_files_are_kept_by_browsers_and_compressed_for_those_that_take_it
         assert each.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert plain.headers["content-type"].startswith("text/javascript")
     assert (
-        http.get("/dashboard/assets/index-gone.js").status_code == 404
-    )  # and not a page in a script's place
+        http.get("/dashboard/assets/index-missing.js").status_code == 404
+    )  # not the page, which is no script
 
 
-def test_what_a_browser_has_is_not_sent_again_until_it_changes(http: httpx.Client, built: Path) -> None:
-    """Decided by content: packages give all files one time, and pages of two versions may have one size."""
+def test_a_file_that_the_browser_has_is_sent_again_only_after_a_change(
+    http: httpx.Client, built: Path
+) -> None:
+    """The content decides: packages give all files the same time, and pages of two versions may have the same size."""
     first = http.get("/dashboard/")
     known = {"If-None-Match": first.headers["etag"]}
     again = http.get("/dashboard/", headers=known)
@@ -97,7 +99,7 @@ def test_what_a_browser_has_is_not_sent_again_until_it_changes(http: httpx.Clien
     assert (answer.status_code, answer.text) == (200, changed)
 
 
-def test_only_reading_is_possible(http: httpx.Client) -> None:
+def test_only_reading_methods_are_allowed(http: httpx.Client) -> None:
     head = http.head("/dashboard/", headers={"Accept-Encoding": "identity"})
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) == len(PAGE)
@@ -109,20 +111,22 @@ def test_only_reading_is_possible(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "path", ["../secret.txt", "..%2fsecret.txt", "%2e%2e/secret.txt", "assets/..%5c..%5csecret.txt"]
 )
-def test_nothing_outside_of_its_directory_is_served(http: httpx.Client, path: str) -> None:
+def test_files_outside_the_directory_are_not_served(http: httpx.Client, path: str) -> None:
     answer = http.get(httpx.URL(http.base_url, raw_path=f"/dashboard/{path}".encode()))
     assert "not below" not in answer.text
 
 
-def test_it_is_not_counted(built: Path, tmp_path: Path) -> None:
-    """A page is a dozen files: whoever reloads it must not be refused, nor use up the address's other calls."""
+def test_files_do_not_count_towards_rate_limits(built: Path, tmp_path: Path) -> None:
+    """A page is a dozen files: reloading it must not be refused, or use up the address's budget."""
     with serve(tmp_path / "data", rate_limits={"address": "2 per minute", "unlimited": []}) as served:
         for _ in range(5):
             assert httpx.get(f"{served.url}/dashboard/assets/index-abc123.js").status_code == 200
         assert httpx.get(f"{served.url}/v1/registry/services").status_code == 200
 
 
-def test_sources_without_a_build_say_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_build_a_page_explains_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(app, "BUILT", tmp_path / "missing")
     with serve(tmp_path / "data") as served:
         answer = httpx.get(f"{served.url}/dashboard/jobs")
@@ -131,7 +135,7 @@ def test_sources_without_a_build_say_how_to_make_one(tmp_path: Path, monkeypatch
         assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
-def test_it_can_be_switched_off(built: Path, tmp_path: Path) -> None:
+def test_the_dashboard_can_be_disabled(built: Path, tmp_path: Path) -> None:
     with serve(tmp_path / "data", dashboard=False) as served:
         for path in ("/", "/dashboard", "/dashboard/"):
             answer = httpx.get(f"{served.url}{path}")

@@ -1,4 +1,4 @@
-"""Who is let in, before anything is read of what they send: keys, hosts, pages, sizes, deadlines, and how many they are."""
+"""Checks before a request is read: keys, hosts, origins, sizes, deadlines, and limits on connections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def metric(served: Served, name: str, **labels: str) -> float:
     return float(found[0].removeprefix(line)) if found else 0
 
 
-# The key comes first
+# Keys
 
 
 GUARDED = (
@@ -63,17 +63,17 @@ def test_a_large_body_without_a_valid_key_is_refused_before_it_is_sent(tmp_path:
         assert metric(served, "aitbc_coordinator_refused_requests_total", reason="key") == len(GUARDED) * 3
 
 
-def test_no_more_than_a_little_is_read_after_the_refusal(served: Served) -> None:
+def test_little_is_read_after_the_refusal(served: Served) -> None:
     with RawConnection(served.url) as connection:
         connection.begin("POST", "/v1/jobs", Content_Type="application/json", Content_Length=LARGE)
         assert connection.answer()[0] == 401
         sent = connection.send_until_cut([b"x" * 2**16] * (int(LARGE) // 2**16))
         assert connection.ended()
-    # Beside the limit of 256 KiB it is what the two kernels hold.
+    # The limit of 256 KiB, plus the buffers of the two kernels.
     assert sent < 16 * 2**20
 
 
-def test_a_small_body_without_a_key_costs_nobody_the_connection(served: Served) -> None:
+def test_a_small_body_without_a_key_does_not_close_the_connection(served: Served) -> None:
     with httpx.Client(base_url=served.url) as client:
         for _ in range(3):
             answer = client.post("/v1/jobs", json={"type": "x" * 1000})
@@ -82,7 +82,7 @@ def test_a_small_body_without_a_key_costs_nobody_the_connection(served: Served) 
         assert metric(served, "aitbc_coordinator_connections", kind="without_key") <= 2
 
 
-def test_where_no_key_is_needed_bodies_are_small(served: Served) -> None:
+def test_calls_without_a_key_accept_only_small_bodies(served: Served) -> None:
     for path in ("/v1/miners/register", "/v1/receipts/verify", "/v1/registry/services/validate", "/v1/login"):
         with RawConnection(served.url) as connection:
             connection.begin("POST", path, Content_Type="application/json", Content_Length="300000")
@@ -94,7 +94,7 @@ def test_where_no_key_is_needed_bodies_are_small(served: Served) -> None:
             )
 
 
-def test_only_a_miners_result_may_be_as_large_as_one(
+def test_only_a_miners_result_may_exceed_the_body_limit(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     size = str(5 * 2**20)
@@ -115,7 +115,7 @@ def test_only_a_miners_result_may_be_as_large_as_one(
     assert miner.complete(lease, results).status_code == 200
 
 
-def test_a_large_body_of_many_values_is_refused_and_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_large_body_of_many_values_is_refused_without_blocking_other_requests(tmp_path: Path) -> None:
     with serve(tmp_path / "data", max_json_values=100_000) as served:
         client = httpx.Client(
             base_url=served.url, headers={"Authorization": f"Bearer {served.client_key}"}, timeout=60
@@ -123,7 +123,7 @@ def test_a_large_body_of_many_values_is_refused_and_holds_nobody_up(tmp_path: Pa
         many = b'{"type": [' + b"[]," * 150_000 + b"[]]}"
         answer = client.post("/v1/jobs", content=many, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
-        # As many as may be, and with all that JSON has: decoded as ever, said so by the error about its type.
+        # The maximum number of values, with every JSON construct: it is decoded, as the error about its type shows.
         few = json.dumps(
             {"type": "x", "name": "\ud83d\ude00 \u00e9" * 60_000, "parameters": {"a": [1, 2.5, None, True]}}
         )
@@ -136,7 +136,7 @@ def test_a_large_body_of_many_values_is_refused_and_holds_nobody_up(tmp_path: Pa
 # Sizes of WebSocket messages
 
 
-def test_a_client_of_a_stream_cannot_send_a_large_message(served: Served) -> None:
+def test_a_stream_refuses_large_messages(served: Served) -> None:
     for key in (served.client_key, None):
         with StreamSocket(served.url, key) as stream:
             stream.connection.send("x" * (2**20))
@@ -146,7 +146,9 @@ def test_a_client_of_a_stream_cannot_send_a_large_message(served: Served) -> Non
             assert closed.value.rcvd.code == 1009
 
 
-def test_a_stranger_cannot_send_a_large_message_to_miners_path(served: Served, miner: ScriptedMiner) -> None:
+def test_the_miners_path_refuses_large_messages_without_a_session(
+    served: Served, miner: ScriptedMiner
+) -> None:
     miner.http.headers["Authorization"] = "Bearer session.wrong.1.x"
     with Socket(miner) as socket:
         assert socket.closed() in (4401, 1009)
@@ -165,7 +167,7 @@ def test_a_miner_may_send_a_result_as_large_as_the_limit(
         assert socket.closed() == 1009
 
 
-# Names
+# Host names
 
 
 def test_on_loopback_only_known_names_are_answered(served: Served) -> None:
@@ -189,7 +191,7 @@ def test_on_loopback_only_known_names_are_answered(served: Served) -> None:
         assert connection.answer()[0] == 421
 
 
-def test_names_can_be_added(tmp_path: Path) -> None:
+def test_host_names_can_be_added(tmp_path: Path) -> None:
     with serve(tmp_path / "data", hosts=("jobs.example.org", "*.farm.example")) as served:
         for name, status in (
             ("jobs.example.org", 200),
@@ -201,8 +203,8 @@ def test_names_can_be_added(tmp_path: Path) -> None:
             assert httpx.get(f"{served.url}/v1/health", headers={"Host": name}).status_code == status, name
 
 
-def test_beyond_loopback_any_name_is_answered_but_only_known_ones_read_metrics(tmp_path: Path) -> None:
-    """As behind a container's published port: the coordinator cannot know its names there."""
+def test_beyond_loopback_any_name_is_answered_but_only_known_names_may_read_metrics(tmp_path: Path) -> None:
+    """For example behind a container's published port, where the coordinator cannot know its names."""
     with serve(tmp_path / "data", host="192.0.2.1") as served:
         headers = {"Host": "gpu-box.lan:8420"}
         assert httpx.get(f"{served.url}/v1/health", headers=headers).status_code == 200
@@ -210,14 +212,14 @@ def test_beyond_loopback_any_name_is_answered_but_only_known_ones_read_metrics(t
         assert httpx.get(f"{served.url}/metrics").status_code == 200
 
 
-def test_a_trusted_proxy_passes_on_any_name(tmp_path: Path) -> None:
+def test_a_trusted_proxy_may_forward_any_name(tmp_path: Path) -> None:
     with serve(tmp_path / "data", trusted_proxies=("127.0.0.1",)) as served:
         headers = {"Host": "jobs.example.org", "X-Forwarded-For": "203.0.113.9"}
         assert httpx.get(f"{served.url}/v1/health", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
-def test_a_foreign_page_opens_no_websocket(served: Served, origin: str) -> None:
+def test_a_page_of_another_site_cannot_open_a_websocket(served: Served, origin: str) -> None:
     for path in ("/ws", "/v1/ws", "/v1/miners/session"):
         headers = {"Origin": origin, "Authorization": f"Bearer {served.client_key}"}
         with pytest.raises(InvalidStatus) as refused, StreamSocket(served.url, path=path, headers=headers):
@@ -225,7 +227,7 @@ def test_a_foreign_page_opens_no_websocket(served: Served, origin: str) -> None:
         assert refused.value.response.status_code == 403
 
 
-def test_the_coordinators_own_page_and_those_of_the_setting_open_websockets(tmp_path: Path) -> None:
+def test_the_coordinators_own_pages_and_configured_origins_can_open_websockets(tmp_path: Path) -> None:
     with serve(tmp_path / "data", origins=("https://app.example.org",)) as served:
         for origin in (served.url, "https://app.example.org"):
             headers = {"Origin": origin, "Authorization": f"Bearer {served.client_key}"}
@@ -233,14 +235,14 @@ def test_the_coordinators_own_page_and_those_of_the_setting_open_websockets(tmp_
                 stream.subscribe()
 
 
-# Time
+# Deadlines
 
 
 def limited(**limits: Any) -> dict[str, Any]:
     return {"connections": limits}
 
 
-def test_a_head_that_does_not_come_ends_the_connection(tmp_path: Path) -> None:
+def test_a_missing_head_ends_the_connection(tmp_path: Path) -> None:
     with serve(tmp_path / "data", **limited(head_seconds=0.3)) as served:
         for beginning in ("", "GET /v1/hea", "\r\n", "GET /v1/health HTTP/1.1\r\nHost: localhost\r\nX-A: "):
             with RawConnection(served.url) as connection:
@@ -261,7 +263,7 @@ def _slowly(text: str) -> Iterator[str]:
         time.sleep(0.02)  # the attack's pace, not a synchronisation
 
 
-def test_a_head_that_comes_byte_by_byte_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_head_that_arrives_byte_by_byte_times_out(tmp_path: Path) -> None:
     with (
         serve(tmp_path / "data", **limited(head_seconds=0.5)) as served,
         RawConnection(served.url) as connection,
@@ -273,7 +275,7 @@ def test_a_head_that_comes_byte_by_byte_is_not_waited_for(tmp_path: Path) -> Non
         assert time.monotonic() - begun < 20
 
 
-def test_a_head_that_never_ends_is_refused(served: Served) -> None:
+def test_an_endless_head_is_refused(served: Served) -> None:
     with RawConnection(served.url) as connection:
         connection.send("GET /v1/health HTTP/1.1\r\n")
         connection.send_until_cut(f"X-{number}: {'a' * 1000}\r\n" for number in range(100_000))
@@ -281,7 +283,7 @@ def test_a_head_that_never_ends_is_refused(served: Served) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/artifacts"])
-def test_a_body_that_does_not_come_ends_the_request(tmp_path: Path, path: str) -> None:
+def test_a_missing_body_ends_the_request(tmp_path: Path, path: str) -> None:
     with (
         serve(tmp_path / "data", **limited(body_seconds=0.4)) as served,
         RawConnection(served.url) as connection,
@@ -297,7 +299,7 @@ def test_a_body_that_does_not_come_ends_the_request(tmp_path: Path, path: str) -
         assert metric(served, "aitbc_coordinator_connections_closed_total", reason="body") == 1
 
 
-def test_a_slow_body_that_keeps_up_the_rate_is_taken(tmp_path: Path) -> None:
+def test_a_slow_body_above_the_minimum_rate_is_accepted(tmp_path: Path) -> None:
     with (
         serve(tmp_path / "data", **limited(body_seconds=0.4, body_rate=1000)) as served,
         RawConnection(served.url) as connection,
@@ -310,7 +312,7 @@ def test_a_slow_body_that_keeps_up_the_rate_is_taken(tmp_path: Path) -> None:
         assert connection.answer()[0] in (200, 201)
 
 
-def test_a_reader_that_takes_nothing_is_disconnected(tmp_path: Path) -> None:
+def test_a_client_that_does_not_read_is_disconnected(tmp_path: Path) -> None:
     with serve(tmp_path / "data", **limited(send_seconds=1)) as served:
         headers = {"Authorization": f"Bearer {served.client_key}"}
         with httpx.Client(base_url=served.url, headers=headers) as client:
@@ -342,10 +344,10 @@ def test_a_websocket_client_that_sends_pings_and_reads_no_pongs_is_disconnected(
         connection.send_until_cut(ping * 100 for _ in range(100_000))
 
 
-# How many
+# Limits on connections
 
 
-def test_a_stranger_over_the_limit_of_its_address_loses_its_oldest_connection(tmp_path: Path) -> None:
+def test_an_address_over_its_limit_loses_its_oldest_connection(tmp_path: Path) -> None:
     with serve(tmp_path / "data", **limited(per_address=5)) as served:
         neighbour = RawConnection(served.url, source="127.0.0.9")
         first, *others = [RawConnection(served.url, source="127.0.0.7") for _ in range(5)]
@@ -361,8 +363,8 @@ def test_a_stranger_over_the_limit_of_its_address_loses_its_oldest_connection(tm
                 connection.socket.close()
 
 
-def test_a_full_coordinator_lets_newcomers_in_and_keeps_those_with_a_key(tmp_path: Path) -> None:
-    """127.0.0.1 is the client; each other connection has an address of its own."""
+def test_a_full_coordinator_admits_new_connections_and_retains_those_with_a_key(tmp_path: Path) -> None:
+    """127.0.0.1 is the client; every other connection has its own address."""
     with serve(tmp_path / "data", **limited(maximum=20)) as served:
         headers = {"Authorization": f"Bearer {served.client_key}"}
         with (
@@ -381,7 +383,7 @@ def test_a_full_coordinator_lets_newcomers_in_and_keeps_those_with_a_key(tmp_pat
         assert metric(served, "aitbc_coordinator_connections_closed_total", reason="full") >= 35
 
 
-def test_many_keys_of_one_account_have_the_streams_of_one(tmp_path: Path) -> None:
+def test_the_keys_of_an_account_share_its_limit_of_streams(tmp_path: Path) -> None:
     with serve(tmp_path / "data", streams={"connections_per_account": 3}) as served:
         headers = {"Authorization": f"Bearer {served.client_key}"}
         with httpx.Client(base_url=served.url, headers=headers) as client:
@@ -400,7 +402,7 @@ def test_many_keys_of_one_account_have_the_streams_of_one(tmp_path: Path) -> Non
             stream.__exit__(None, None, None)
 
 
-def test_streams_of_all_accounts_have_a_limit_too(tmp_path: Path) -> None:
+def test_the_streams_of_all_accounts_have_a_limit(tmp_path: Path) -> None:
     with (
         serve(tmp_path / "data", streams={"connections": 1}) as served,
         StreamSocket(served.url, served.client_key) as stream,
@@ -411,8 +413,8 @@ def test_streams_of_all_accounts_have_a_limit_too(tmp_path: Path) -> None:
         assert (code, error["code"]) == (4503, "SERVICE_UNAVAILABLE")
 
 
-def test_a_websocket_is_no_request_whose_head_is_late(tmp_path: Path) -> None:
-    """A miner's session stays open however long it is silent; what was sent with the handshake begins no new request."""
+def test_an_idle_websocket_is_not_closed_as_a_late_head(tmp_path: Path) -> None:
+    """A miner's session stays open however long it is idle; data sent with the handshake does not begin a new request."""
     with serve(tmp_path / "data", open_enrolment=True, **limited(head_seconds=0.3)) as served:
         miner = ScriptedMiner(served.url)
         assert miner.register().status_code == 200

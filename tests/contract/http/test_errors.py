@@ -1,4 +1,4 @@
-"""Bad input: each a clear error with its code, in the one shape, and nothing left behind."""
+"""Invalid input: each has a clear error with its code, in the API's form, and no side effects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}
 
 
 def error_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The error, after checking that it has the one shape."""
+    """The error, after checking its form."""
     assert answer.status_code == status, answer.text
     body = answer.json()
     assert list(body) == ["error"]
@@ -23,12 +23,12 @@ def error_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body["error"]
 
 
-def test_an_unknown_type_names_those_that_there_are(client: httpx.Client) -> None:
+def test_the_error_of_an_unknown_type_lists_the_known_types(client: httpx.Client) -> None:
     error = error_of(client.post("/v1/jobs", json={"type": "whisper-transcriptoin"}), 400, "INVALID_JOB_TYPE")
     assert "Did you mean whisper_transcription?" in error["message"]
 
 
-def test_an_unknown_model_names_a_near_one(client: httpx.Client) -> None:
+def test_the_error_of_an_unknown_model_suggests_a_similar_one(client: httpx.Client) -> None:
     answer = client.post("/v1/services/whisper/transcribe", json={**WHISPER, "model": "tiny.em"})
     assert "Did you mean tiny.en?" in error_of(answer, 422, "VALIDATION_ERROR")["details"]["fields"]["model"]
 
@@ -54,7 +54,7 @@ def test_an_unknown_model_names_a_near_one(client: httpx.Client) -> None:
         ({"parameters": {}}, "type"),
     ],
 )
-def test_each_bad_field_is_named(client: httpx.Client, body: dict[str, Any], field: str) -> None:
+def test_each_invalid_field_is_named(client: httpx.Client, body: dict[str, Any], field: str) -> None:
     error = error_of(client.post("/v1/jobs", json=body), 422, "VALIDATION_ERROR")
     assert field in error["details"]["fields"], error
     assert client.get("/v1/jobs").json()["total"] == 0
@@ -84,8 +84,8 @@ def test_an_address_that_no_miner_would_fetch_is_refused_at_once(client: httpx.C
     assert "audio_url" in error_of(answer, 422, "VALIDATION_ERROR")["details"]["fields"]
 
 
-def test_an_artifact_that_is_not_there_is_refused(client: httpx.Client, served: Served) -> None:
-    """Also one that is somebody else's."""
+def test_a_missing_artifact_is_refused(client: httpx.Client, served: Served) -> None:
+    """And so is an artifact of another account."""
     address = f"artifact:sha256:{'0' * 64}"
     answer = client.post("/v1/services/whisper/transcribe", json={**WHISPER, "audio_url": address})
     error_of(answer, 422, "VALIDATION_ERROR")
@@ -97,14 +97,14 @@ def test_an_artifact_that_is_not_there_is_refused(client: httpx.Client, served: 
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"[]", b"\xff\xfe", b'"text"', b"null"])
-def test_malformed_bodies(client: httpx.Client, content: bytes) -> None:
+def test_malformed_bodies_are_refused(client: httpx.Client, content: bytes) -> None:
     for path in ("/v1/jobs", "/v1/services/whisper/transcribe", "/v1/receipts/verify"):
         answer = client.post(path, content=content, headers={"Content-Type": "application/json"})
         error_of(answer, 422, "VALIDATION_ERROR")
 
 
-def test_a_body_over_the_limit(client: httpx.Client) -> None:
-    """By its declared length, and when it declares none."""
+def test_a_body_over_the_limit_is_refused(client: httpx.Client) -> None:
+    """With and without a declared length."""
     content = b" " * (5 * 2**20)
     error_of(client.post("/v1/jobs", content=content), 413, "PAYLOAD_TOO_LARGE")
     answer = client.post("/v1/jobs", content=(content[i : i + 65536] for i in range(0, len(content), 65536)))
@@ -114,7 +114,7 @@ def test_a_body_over_the_limit(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/jobs", "/v1/jobs/job_1", "/v1/artifacts/x", "/v1/admin/keys", "/v1/receipts/job_1"]
 )
-def test_no_key_and_a_wrong_key(served: Served, path: str) -> None:
+def test_a_missing_and_an_invalid_key_are_refused(served: Served, path: str) -> None:
     for headers in (
         {},
         {"Authorization": "Bearer wrong"},
@@ -126,12 +126,12 @@ def test_no_key_and_a_wrong_key(served: Served, path: str) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_both_headers_take_a_key(served: Served) -> None:
+def test_both_headers_accept_a_key(served: Served) -> None:
     for headers in ({"Authorization": f"Bearer {served.client_key}"}, {"X-API-Key": served.client_key}):
         assert httpx.get(f"{served.url}/v1/jobs", headers=headers).status_code == 200
 
 
-def test_a_revoked_key_is_useless_at_once(served: Served) -> None:
+def test_a_revoked_key_is_invalid_at_once(served: Served) -> None:
     admin = httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key})
     account = admin.post("/v1/admin/accounts", json={"name": "brief"}).json()["account_id"]
     new = admin.post("/v1/admin/keys", json={"role": "client", "name": "brief", "account_id": account}).json()
@@ -142,11 +142,11 @@ def test_a_revoked_key_is_useless_at_once(served: Served) -> None:
     assert new["key"] not in admin.get("/v1/admin/keys").text
 
 
-def test_a_client_is_no_administrator(client: httpx.Client) -> None:
+def test_a_clients_key_cannot_administer(client: httpx.Client) -> None:
     error_of(client.get("/v1/admin/overview"), 403, "FORBIDDEN")
 
 
-def test_somebody_elses_job_is_not_found(client: httpx.Client, served: Served) -> None:
+def test_another_accounts_job_is_not_found(client: httpx.Client, served: Served) -> None:
     """404 and not 403, for every call on a job."""
     job_id = client.post("/v1/services/whisper/transcribe", json=WHISPER).json()["job_id"]
     other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
@@ -163,14 +163,14 @@ def test_somebody_elses_job_is_not_found(client: httpx.Client, served: Served) -
     assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "submitted"
 
 
-def test_results_asked_too_early_say_the_state(client: httpx.Client) -> None:
+def test_the_error_of_early_results_has_the_state(client: httpx.Client) -> None:
     job_id = client.post("/v1/services/whisper/transcribe", json=WHISPER).json()["job_id"]
     for path in (f"/v1/jobs/{job_id}/results", f"/v1/receipts/{job_id}"):
         error = error_of(client.get(path), 409, "JOB_NOT_COMPLETED")
         assert error["details"]["status"] == "submitted"
 
 
-def test_unknown_paths_and_methods_have_the_same_shape(client: httpx.Client) -> None:
+def test_unknown_paths_and_methods_have_the_same_form(client: httpx.Client) -> None:
     error_of(client.get("/v1/nothing"), 404, "NOT_FOUND")
     error_of(client.get("/nothing"), 404, "NOT_FOUND")
     answer = client.patch("/v1/jobs")

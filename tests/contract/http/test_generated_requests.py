@@ -1,8 +1,7 @@
-"""Thousands of requests made up from the API's own document, by schemathesis, with every kind of key and with none.
+"""Thousands of requests that schemathesis generates from the OpenAPI document, with every kind of key and without one.
 
-All of its checks: no 5xx, no answer that the document does not promise (status, type, schema, headers), nothing accepted
-that the document forbids, nobody let in without a key; and ours, that nobody sees a word of another account. A miner
-runs the jobs meanwhile.
+All of its checks apply: no 5xx, no undocumented answer (status, type, schema, headers), no invalid request accepted, no call
+without a key. Our own check is that no answer contains data of another account. Meanwhile, a miner runs the jobs.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ KINDS: dict[str, tuple[int, list[str]]] = {
     "a miner's session": (500, ["--include-tag=Miner protocol", "--include-tag=Artifacts"]),
     "no key": (100, ["--phases=examples,fuzzing"]),
 }
-"""For each kind of key the least number of requests, about two thirds of what there are, and what is tried with it."""
+"""For each kind of key the minimum number of requests, about two thirds of the usual number, and further arguments."""
 
 CONFIGURATION = """
 max-stream-events = 1
 
 [parameters]
-# Nobody waits for an answer here; what waiting does is tested elsewhere.
+# Waiting is disabled here and tested elsewhere.
 "header.Prefer" = "respond-async"
 
 [checks.positive_data_acceptance]
-# What a schema cannot say: names that must be known, fields that exclude each other, money that must be there, tus.
+# Conditions that a schema cannot express: known names, exclusive fields, sufficient balance, tus.
 expected-statuses = ["2xx", "400", "401", "402", "403", "404", "409", "410", "412", "415", "416", "422", "423", "460"]
 
 [checks.negative_data_rejection]
-# tus asks for its version before anything else.
+# tus checks its version first.
 expected-statuses = ["400", "401", "403", "404", "405", "409", "410", "412", "413", "415", "422"]
 """
 
 
 @contextmanager
 def working(served: Served, miner: ScriptedMiner) -> Iterator[None]:
-    """The miner completes whatever it gets, until the end; what nobody can run is cancelled after a second or two."""
+    """Complete every job until the end, and cancel jobs that the miner cannot run after a second or two."""
     stop = threading.Event()
 
     def work() -> None:
@@ -87,7 +86,7 @@ def working(served: Served, miner: ScriptedMiner) -> Iterator[None]:
 
 
 def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
-    """What the lease's service answers."""
+    """Results of the lease's service."""
     asked = lease["spec"]["parameters"]
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     images = [
@@ -107,8 +106,8 @@ def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
     return {**by_service.get(lease["service"], {}), "processing_time": 0.1, "units": 1}
 
 
-def somebody_elses(served: Served, miner: ScriptedMiner) -> list[str]:
-    """Fills an account with a job of each state, files, results and receipts. Returns words that tell of them."""
+def other_accounts_data(served: Served, miner: ScriptedMiner) -> list[str]:
+    """Fill another account with a job of each state, files, results and receipts. Return words that occur in them."""
     other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=30)
     word = "xyzzy-plugh"
     artifact = other.post("/v1/artifacts", content=f"{word} file".encode()).json()["artifact_id"]
@@ -135,7 +134,7 @@ def somebody_elses(served: Served, miner: ScriptedMiner) -> list[str]:
 def generate(
     served: Served, words: list[str], directory: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs schemathesis, which makes the same requests every time."""
+    """Run schemathesis, which generates the same requests every time."""
     configuration = directory / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     tests = Path(__file__).parents[2]
@@ -147,7 +146,7 @@ def generate(
     }
     program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "run"]
     options = [
-        # It would make the key useless with which all the others ask; tests/contract/http/test_keys.py has it.
+        # It would revoke the key of all other requests; tests/contract/http/test_keys.py covers it.
         "--exclude-operation-id=keys_log_out",
         "--checks=all",
         "--generation-deterministic",
@@ -163,7 +162,7 @@ def generate(
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[tuple[Served, ScriptedMiner, list[str]]]:
-    """A coordinator with somebody else's things, and a miner of its own for the one who asks."""
+    """A coordinator with another account's data, and a miner of the caller."""
     settings: dict[str, Any] = {"poll_seconds": 0.2, "rate_limits": {"enabled": False}}
     with serve(tmp_path / "data", open_enrolment=True, **settings) as served:
         theirs, ours = ScriptedMiner(served.url), ScriptedMiner(served.url)
@@ -171,7 +170,7 @@ def world(tmp_path: Path) -> Iterator[tuple[Served, ScriptedMiner, list[str]]]:
         for service in offered["services"].values():
             service["downloadable"] = True
         theirs.register(capabilities=offered)
-        words = somebody_elses(served, theirs)
+        words = other_accounts_data(served, theirs)
         ours.register()
         with working(served, theirs):
             yield served, ours, words
@@ -179,7 +178,7 @@ def world(tmp_path: Path) -> Iterator[tuple[Served, ScriptedMiner, list[str]]]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_generated_request_is_answered_otherwise_than_documented(
+def test_every_generated_request_is_answered_as_documented(
     world: tuple[Served, ScriptedMiner, list[str]], tmp_path: Path, kind: str
 ) -> None:
     served, miner, words = world
@@ -197,10 +196,10 @@ def test_no_generated_request_is_answered_otherwise_than_documented(
     assert int(found[1]) >= least
 
 
-def test_a_word_of_somebody_elses_would_be_found(
+def test_the_check_finds_another_accounts_data(
     world: tuple[Served, ScriptedMiner, list[str]], tmp_path: Path
 ) -> None:
-    """An administrator sees everybody's jobs: there the check fails."""
+    """An administrator sees the jobs of all accounts, so the check must fail."""
     served, _, words = world
     only = ["--include-path=/v1/jobs", "--include-method=GET", "--phases=coverage"]
     done = generate(served, words, tmp_path, *only, f"--header=X-API-Key: {served.admin_key}")

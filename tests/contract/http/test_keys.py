@@ -1,4 +1,4 @@
-"""A caller's own key, further ones for its account, and links that log a dashboard in."""
+"""The caller's key, other keys of its account, and login links."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def log_in(served: Served, token: str) -> httpx.Response:
     return httpx.post(f"{served.url}/v1/login", json={"token": token}, timeout=30)
 
 
-def test_every_key_can_ask_whose_it_is(
+def test_every_key_can_query_its_owner(
     served: Served, client: httpx.Client, admin: httpx.Client, miner: ScriptedMiner
 ) -> None:
     own = client.get("/v1/key").json()
@@ -50,7 +50,7 @@ def test_every_key_can_ask_whose_it_is(
     assert owner.get("/v1/key").json()["miner_id"] == miner.miner_id
 
 
-def test_a_key_that_revokes_itself_is_useless_from_then_on(served: Served, client: httpx.Client) -> None:
+def test_a_key_that_revokes_itself_is_invalid_at_once(served: Served, client: httpx.Client) -> None:
     new = client.post("/v1/keys", json={"name": "dashboard"}).json()
     dashboard = asking(served, new["key"])
     assert dashboard.delete("/v1/key").status_code == 204
@@ -58,7 +58,7 @@ def test_a_key_that_revokes_itself_is_useless_from_then_on(served: Served, clien
     assert client.get("/v1/key").status_code == 200
 
 
-def test_a_client_makes_lists_and_revokes_keys_of_its_own_account_only(
+def test_a_client_creates_lists_and_revokes_keys_of_its_own_account_only(
     served: Served, client: httpx.Client
 ) -> None:
     new = client.post("/v1/keys", json={"name": "laptop"})
@@ -80,15 +80,13 @@ def test_a_client_makes_lists_and_revokes_keys_of_its_own_account_only(
     assert [key["name"] for key in client.get("/v1/keys").json()["keys"]] == ["tester"]
 
 
-def test_only_an_account_has_keys_of_its_own(
-    served: Served, admin: httpx.Client, miner: ScriptedMiner
-) -> None:
+def test_only_accounts_have_further_keys(served: Served, admin: httpx.Client, miner: ScriptedMiner) -> None:
     assert code(admin.post("/v1/keys", json={"name": "a"})) == (409, "CONFLICT")
     owner = asking(served, miner.registration["api_key"])
     assert code(owner.post("/v1/keys", json={"name": "a"})) == (403, "FORBIDDEN")
 
 
-def test_an_account_has_not_more_keys_than_it_may(tmp_path: Path) -> None:
+def test_an_account_has_a_limit_of_keys(tmp_path: Path) -> None:
     with (
         serve(tmp_path / "data", max_keys_per_account=2) as served,
         asking(served, served.client_key) as client,
@@ -100,7 +98,7 @@ def test_an_account_has_not_more_keys_than_it_may(tmp_path: Path) -> None:
         assert client.post("/v1/keys", json={"name": "second"}).status_code == 201
 
 
-def test_a_login_link_gives_new_keys_once(served: Served, admin: httpx.Client, miner: ScriptedMiner) -> None:
+def test_a_login_link_yields_new_keys_once(served: Served, admin: httpx.Client, miner: ScriptedMiner) -> None:
     account = asking(served, served.client_key).get("/v1/key").json()["account_id"]
     token = link(admin, account_id=account, miner_id=miner.miner_id, admin=True)
     answer = log_in(served, token)
@@ -114,10 +112,10 @@ def test_a_login_link_gives_new_keys_once(served: Served, admin: httpx.Client, m
     assert code(log_in(served, token)) == (401, "UNAUTHORIZED")
 
 
-def test_a_link_gives_no_more_than_it_names(
+def test_a_login_link_yields_only_the_named_keys(
     served: Served, admin: httpx.Client, miner: ScriptedMiner
 ) -> None:
-    """An administrator's key only where it is asked for, or nothing else is."""
+    """It yields an administrator's key only on request, or if no other key is named."""
     roles = [
         [key["role"] for key in log_in(served, link(admin, **gives)).json()["keys"]]
         for gives in ({"miner_id": miner.miner_id}, {})
@@ -126,14 +124,14 @@ def test_a_link_gives_no_more_than_it_names(
     assert code(admin.post("/v1/admin/logins", json={"account_id": "account_none"})) == (404, "NOT_FOUND")
 
 
-def test_of_many_who_use_a_link_at_once_one_gets_in(served: Served, admin: httpx.Client) -> None:
+def test_a_login_link_used_many_times_at_once_works_once(served: Served, admin: httpx.Client) -> None:
     token = link(admin)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: log_in(served, token).status_code, range(8)))
     assert sorted(answers) == [200] + [401] * 7
 
 
-def test_a_link_that_is_too_old_is_refused(served: Served, admin: httpx.Client) -> None:
+def test_an_expired_login_link_is_refused(served: Served, admin: httpx.Client) -> None:
     token = link(admin)
     later = time.time() + served.context.settings.login_seconds + 1
 
@@ -144,8 +142,8 @@ def test_a_link_that_is_too_old_is_refused(served: Served, admin: httpx.Client) 
     served.do(refused)
 
 
-def test_made_up_tokens_lock_out_nobody_who_has_a_key(tmp_path: Path) -> None:
-    """They have a budget of their own, so those who try them are refused and everybody else is not."""
+def test_guessed_tokens_do_not_lock_out_callers_with_a_key(tmp_path: Path) -> None:
+    """Logins have their own budget, so only further guesses are refused."""
     limits = {"logins": "5 per minute", "unlimited": []}
     with serve(tmp_path / "data", rate_limits=limits) as served, asking(served, served.admin_key) as admin:
         token = link(admin)

@@ -1,4 +1,4 @@
-"""`/metrics`: what Prometheus reads of a coordinator, and who may read it."""
+"""`/metrics`: the coordinator's metrics for Prometheus, and access to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A coordinator of its own, since numbers are compared."""
+    """A separate coordinator, since the tests compare numbers."""
     with serve(tmp_path_factory.mktemp("metrics"), open_enrolment=True) as running:
         yield running
 
@@ -36,7 +36,7 @@ def scraped(served: Served) -> Iterator[Scrape]:
 
 
 class Scrape:
-    """Reads the numbers as Prometheus does."""
+    """Reads metrics as Prometheus does."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
@@ -59,7 +59,7 @@ class Scrape:
         return self.samples.get((name, frozenset(labels.items())), 0.0)
 
 
-def test_a_jobs_way_shows_in_the_numbers(
+def test_metrics_follow_a_job_to_its_end(
     served: Served, scraped: Scrape, miner: ScriptedMiner, client: httpx.Client
 ) -> None:
     name = "aitbc_coordinator_{}".format
@@ -89,12 +89,12 @@ def test_a_jobs_way_shows_in_the_numbers(
     assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "completed"
 
 
-def test_every_measure_is_told_with_its_meaning_and_no_other(scraped: Scrape) -> None:
-    """Names of families are without `_total`, as the format has it."""
-    told = {family.name: family for family in scraped.families if not family.name.startswith("process_")}
-    assert told.keys() == {metric.name.removesuffix("_total") for metric in METRICS}
+def test_exactly_the_declared_metrics_are_exposed_with_their_meanings(scraped: Scrape) -> None:
+    """In this format, the names of families have no `_total`."""
+    exposed = {family.name: family for family in scraped.families if not family.name.startswith("process_")}
+    assert exposed.keys() == {metric.name.removesuffix("_total") for metric in METRICS}
     for metric in METRICS:
-        family = told[metric.name.removesuffix("_total")]
+        family = exposed[metric.name.removesuffix("_total")]
         assert (family.type, family.documentation) == (metric.kind, metric.meaning)
 
 
@@ -105,8 +105,10 @@ def test_names_follow_the_conventions() -> None:
         assert bool(metric.buckets) == (metric.kind == "histogram"), metric.name
 
 
-def test_what_callers_choose_makes_no_series(served: Served, scraped: Scrape, client: httpx.Client) -> None:
-    """Ids are parts of a route, unknown paths and methods have one name."""
+def test_values_chosen_by_callers_add_no_series(
+    served: Served, scraped: Scrape, client: httpx.Client
+) -> None:
+    """Ids are parts of a route; all unknown paths and methods share a name."""
     before = len(scraped.again().samples)
     for number in range(20):
         client.get(f"/v1/jobs/job_{number}")
@@ -132,7 +134,7 @@ def test_refusals_are_counted_by_their_policy(tmp_path: Path) -> None:
     assert 'aitbc_coordinator_rate_limited_requests_total{policy="failures"} 3.0' in text
 
 
-def test_it_is_read_from_listed_addresses_or_with_an_administrators_key(tmp_path: Path) -> None:
+def test_metrics_are_readable_from_configured_addresses_or_with_an_administrators_key(tmp_path: Path) -> None:
     with (
         serve(tmp_path, metrics_readers=["192.0.2.0/24"]) as served,
         httpx.Client(base_url=served.url) as http,
@@ -146,14 +148,14 @@ def test_it_is_read_from_listed_addresses_or_with_an_administrators_key(tmp_path
         assert status(Authorization=f"Bearer {served.admin_key}") == 200
 
 
-def test_what_a_proxy_of_this_machine_forwards_is_not_this_machine(served: Served) -> None:
+def test_a_request_forwarded_by_a_local_proxy_is_not_from_this_machine(served: Served) -> None:
     forwarded = {"X-Forwarded-For": "198.51.100.7"}
     assert httpx.get(f"{served.url}/metrics", headers=forwarded).status_code == 401
     assert httpx.get(f"{served.url}/metrics").status_code == 200
     assert httpx.get(f"{served.url}/v1/metrics").status_code == 404
 
 
-def test_counting_from_many_threads_loses_nothing(served: Served, scraped: Scrape) -> None:
+def test_counting_in_many_threads_loses_no_call(served: Served, scraped: Scrape) -> None:
     name = "aitbc_coordinator_http_requests_total"
     labels = {"route": "/v1/health", "method": "GET", "status": "200"}
     before = scraped.again().value(name, **labels)

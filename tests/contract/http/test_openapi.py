@@ -1,4 +1,4 @@
-"""The API's own document: complete for every route, true to the reference, and served as it is."""
+"""The OpenAPI document is complete for every route, matches the reference, and is served."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from referencing.jsonschema import DRAFT202012
 from agent.coordinator.openapi.declare import AUDIENCE
 from agent.coordinator.openapi.document import document
 from agent.coordinator.openapi.examples import NoExampleError, example_of
+from agent.coordinator.operations.answers.jobs import JobCancelled
 from agent.coordinator.routes import ROUTERS
-from agent.coordinator.routes._answers import JobCancelled
 from agent.core.errors import answerable
 from agent.core.values.fields import MalformedAnswerError
 from runners import registry
@@ -42,14 +42,14 @@ def operations() -> Iterator[tuple[str, Operation]]:
 
 
 def answers(operation: Operation) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each answer by its status, shared ones looked up."""
+    """Each answer with its status; references are resolved."""
     shared = document()["components"]["responses"]
     for status, answer in operation["responses"].items():
         yield status, shared[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
 
 
 def json_contents() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every JSON body of the document, with where it stands."""
+    """Every JSON body of the document, with its position."""
     for call, operation in operations():
         bodies = [("request", operation.get("requestBody", {})), *answers(operation)]
         for part, body in bodies:
@@ -58,7 +58,7 @@ def json_contents() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
-    """Of a schema whose references point into the document."""
+    """A validator for a schema with references into the document."""
     resource = Resource(contents=document(), specification=DRAFT202012)
     registry = Registry().with_resource("urn:openapi", resource)
     absolute = json.loads(json.dumps(schema).replace('"#/components/', '"urn:openapi#/components/'))
@@ -69,14 +69,14 @@ CALLS = [pytest.param(operation, id=call) for call, operation in operations()]
 
 
 def named(schema: dict[str, Any]) -> set[str]:
-    """The models that a schema consists of."""
+    """The models that a schema references."""
     options = schema.get("anyOf", [schema])
     return {one["$ref"].rpartition("/")[2] for one in options if "$ref" in one}
 
 
 @pytest.mark.parametrize("operation", CALLS)
-def test_every_call_says_what_it_is(operation: Operation) -> None:
-    """A summary, a description, a group that is described, who may make it, and what every answer and parameter means."""
+def test_every_call_is_described(operation: Operation) -> None:
+    """With a summary, a description, a described group, its audience, and the meaning of every answer and parameter."""
     described = {tag["name"]: tag["description"] for tag in document()["tags"]}
     assert operation["summary"]
     assert operation["description"]
@@ -93,7 +93,7 @@ def test_every_call_says_what_it_is(operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", CALLS)
 def test_every_body_has_a_model_and_an_example(operation: Operation, request: pytest.FixtureRequest) -> None:
-    """Of its own name, not just any object; an answer without a body says so with its status."""
+    """The model has a name and is not an arbitrary object; an answer without a body has a matching status."""
     schemas = document()["components"]["schemas"]
     bodies = [("request", operation.get("requestBody")), *answers(operation)]
     for part, body in bodies:
@@ -115,8 +115,8 @@ def test_every_body_has_a_model_and_an_example(operation: Operation, request: py
 
 
 @pytest.mark.parametrize("operation", CALLS)
-def test_every_call_names_its_errors(operation: Operation) -> None:
-    """Those that follow from its key, its path and its body are there; each has the one shape and known codes."""
+def test_every_call_lists_its_errors(operation: Operation) -> None:
+    """Including those that follow from its key, path and body; each has the API's form and known codes."""
     known = answerable()
     found = set()
     for status, answer in answers(operation):
@@ -132,14 +132,14 @@ def test_every_call_names_its_errors(operation: Operation) -> None:
     assert not operation.get("parameters") or "VALIDATION_ERROR" in found
 
 
-def test_calls_have_names_of_their_own() -> None:
+def test_operation_ids_are_unique() -> None:
     names = [operation["operationId"] for _, operation in operations()]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z_]+", name) for name in names)
 
 
 def test_every_route_is_in_the_document() -> None:
-    """Also those that a router has left out of it by mistake."""
+    """Even if its router excludes it by mistake."""
     listed = {call for call, _ in operations()}
     for router in ROUTERS:
         for route in router.routes:
@@ -147,8 +147,8 @@ def test_every_route_is_in_the_document() -> None:
                 assert f"{method} /v1{route.path_format}" in listed  # type: ignore[attr-defined] # it has methods
 
 
-def test_open_calls_are_those_of_the_reference() -> None:
-    """Everything else needs a key."""
+def test_calls_without_a_key_are_those_of_the_reference() -> None:
+    """All other calls need a key."""
     open_calls = {call for call, operation in operations() if operation["security"] == []}
     for call in open_calls - {
         "GET /v1/health",
@@ -167,8 +167,8 @@ def test_open_calls_are_those_of_the_reference() -> None:
         assert path.startswith(open_paths), call
 
 
-def test_every_schema_is_one() -> None:
-    """JSON Schema, draft 2020-12, with references that lead somewhere."""
+def test_every_schema_is_valid() -> None:
+    """JSON Schema, draft 2020-12, without dangling references."""
     for name, schema in document()["components"]["schemas"].items():
         Draft202012Validator.check_schema(schema)
         validator(schema).is_valid({})
@@ -177,16 +177,16 @@ def test_every_schema_is_one() -> None:
 
 
 def test_every_example_is_valid() -> None:
-    for place, content in json_contents():
+    for position, content in json_contents():
         examples = [content["example"]] if "example" in content else []
         examples += [one["value"] for one in content.get("examples", {}).values()]
         for example in examples:
             problems = [error.message for error in validator(content["schema"]).iter_errors(example)]
-            assert problems == [], place
+            assert problems == [], position
 
 
-def test_the_references_examples_are_the_documents() -> None:
-    """Every example of the reference stands in the document; ours may say more, since answers do."""
+def test_the_document_has_the_references_examples() -> None:
+    """The document's examples may have more fields than the reference's."""
     document_of = dict(operations())
     for call, values in reference_examples():
         if call not in document_of:
@@ -199,7 +199,7 @@ def test_the_references_examples_are_the_documents() -> None:
         shown.append(success["content"]["application/json"]["example"])
         assert len(shown) == len(values), call
         for ours, theirs in zip(shown, values, strict=True):
-            assert says(ours, theirs), f"{call}: {ours} does not say {theirs}"
+            assert contains(ours, theirs), f"{call}: {ours} does not say {theirs}"
 
 
 def reference_examples() -> Iterator[tuple[str, list[Any]]]:
@@ -222,18 +222,18 @@ def json_values(text: str) -> list[Any]:
     return values
 
 
-def says(ours: Any, theirs: Any) -> bool:
+def contains(ours: Any, theirs: Any) -> bool:
     if isinstance(theirs, dict):
         return isinstance(ours, dict) and all(
-            name in ours and says(ours[name], value) for name, value in theirs.items()
+            name in ours and contains(ours[name], value) for name, value in theirs.items()
         )
     if isinstance(theirs, list):
-        return all(any(says(one, value) for one in ours) for value in theirs)
+        return all(any(contains(one, value) for one in ours) for value in theirs)
     return bool(ours == theirs)
 
 
 def test_every_error_of_the_reference_can_be_answered() -> None:
-    """With its code and status."""
+    """With the same code and status."""
     text = REFERENCE.read_text(encoding="utf-8")
     known = {code: kind.status for code, kind in answerable().items()}
     rows = re.findall(r"^\| `([A-Z_]+)` \| .*? \| (\d{3}) \|$", text, flags=re.MULTILINE)
@@ -244,8 +244,8 @@ def test_every_error_of_the_reference_can_be_answered() -> None:
         assert code in codes
 
 
-def test_a_service_call_shows_what_it_takes() -> None:
-    """The runner's own input and, beside it, the options of any job."""
+def test_a_service_call_documents_its_input() -> None:
+    """The runner's input and the job options."""
     schemas = document()["components"]["schemas"]
     for runner in registry.installed().values():
         definition = runner.definition
@@ -264,16 +264,17 @@ def test_a_service_call_shows_what_it_takes() -> None:
         assert schemas[name]["additionalProperties"] is False
 
 
-def test_the_page_is_generated_from_the_code() -> None:
-    """docs/reference/api.md is written by a script; what it says when it is not up to date names the command."""
+@pytest.mark.parametrize("script", ["api_docs.py", "types_docs.py"])
+def test_generated_files_are_up_to_date(script: str) -> None:
+    """docs/reference/api.md and the SDK's types are generated; the script's message names the command that does it."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / "pages" / script), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_pages_links_lead_somewhere() -> None:
+def test_the_generated_pages_links_are_valid() -> None:
     text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -285,14 +286,14 @@ def test_the_pages_links_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
 def test_the_document_is_served(served: Served, prefix: str) -> None:
-    """Without a key, under both prefixes."""
+    """Without a key, with both prefixes."""
     answer = httpx.get(f"{served.url}{prefix}/openapi.json")
     assert answer.status_code == 200
     assert answer.json() == document()
     assert answer.json()["openapi"].startswith("3.1")
 
 
-def test_an_answer_that_is_not_as_declared_is_the_servers_fault() -> None:
-    """It must not look like a bad request."""
+def test_an_answer_that_differs_from_its_declaration_is_a_server_error() -> None:
+    """It must not look like an invalid request."""
     with pytest.raises(MalformedAnswerError):
         JobCancelled(job_id="job_1", status="running", cancelled_at="now")  # type: ignore[arg-type] # the point

@@ -1,4 +1,4 @@
-"""Budgets per key and per address: what is refused, what is told, and whom it does not touch."""
+"""Budgets per key and per address: refusals, headers, and callers who are not affected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMIT_SECONDS = 10
 
 @contextmanager
 def limited(tmp_path: Path, proxies: tuple[str, ...] = (), **rates: Any) -> Iterator[Served]:
-    """A coordinator that counts this machine's calls like anybody's."""
+    """A coordinator that counts calls from this machine like any others."""
     limits = {"unlimited": [], **rates}
     with serve(tmp_path / "data", open_enrolment=True, rate_limits=limits, trusted_proxies=proxies) as served:
         yield served
@@ -36,7 +36,7 @@ def keyed(served: Served, key: str) -> httpx.Client:
 
 
 def refusal(answer: httpx.Response, policy: str) -> dict[str, Any]:
-    """The error of a refused call, after checking that headers and body agree on it."""
+    """The error of a refused call, after checking that headers and body agree."""
     assert answer.status_code == 429, answer.text
     error = answer.json()["error"]
     assert error["code"] == "RATE_LIMIT_EXCEEDED"
@@ -49,12 +49,12 @@ def refusal(answer: httpx.Response, policy: str) -> dict[str, Any]:
     )
     assert answer.headers["ratelimit"].endswith(f'"{policy}";r=0;t={details["retry_after"]}')
     assert 1 <= details["retry_after"] <= details["window_seconds"]
-    assert f"come back in {details['retry_after']} s" in error["message"]
+    assert f"Try again in {details['retry_after']} s" in error["message"]
     return error
 
 
 def exhaust(miner: ScriptedMiner) -> None:
-    """Let the miner call until it may no more."""
+    """Make calls until the miner's budget is used up."""
     while upload(miner).status_code != 429:
         pass
 
@@ -69,14 +69,14 @@ def heartbeat(miner: ScriptedMiner, lease: dict[str, Any]) -> httpx.Response:
 
 
 def eventually(call: Callable[[], httpx.Response]) -> httpx.Response:
-    """The first answer that is not 429."""
+    """The first answer other than 429."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while (answer := call()).status_code == 429:
         assert time.monotonic() < deadline, "the limit never ended"
     return answer
 
 
-def test_each_key_has_a_budget_and_is_told_what_is_left(tmp_path: Path) -> None:
+def test_each_key_has_a_budget_and_answers_state_the_rest(tmp_path: Path) -> None:
     with limited(tmp_path, client="3 per hour") as served:
         client, other = keyed(served, served.client_key), keyed(served, served.other_key)
         for left in (2, 1, 0):
@@ -91,7 +91,7 @@ def test_each_key_has_a_budget_and_is_told_what_is_left(tmp_path: Path) -> None:
         assert "ratelimit" not in client.get("/v1/health").headers
 
 
-def test_the_budget_is_there_again_after_retry_after(tmp_path: Path) -> None:
+def test_the_budget_is_available_again_after_retry_after(tmp_path: Path) -> None:
     with limited(tmp_path, client="2 per second") as served:
         client = keyed(served, served.client_key)
         began = time.monotonic()
@@ -101,7 +101,7 @@ def test_the_budget_is_there_again_after_retry_after(tmp_path: Path) -> None:
         assert eventually(lambda: client.get("/v1/jobs")).headers["ratelimit"] == '"client";r=1;t=1'
 
 
-def test_calls_without_a_key_count_per_address_and_kinds_of_calls_apart(tmp_path: Path) -> None:
+def test_calls_without_a_key_count_per_address_and_per_kind(tmp_path: Path) -> None:
     rates = {"address": "2 per hour", "joining": "1 per hour", "checking": "1 per hour"}
     with limited(tmp_path, **rates) as served:
         anonymous = httpx.Client(base_url=served.url)
@@ -116,8 +116,8 @@ def test_calls_without_a_key_count_per_address_and_kinds_of_calls_apart(tmp_path
         assert keyed(served, served.client_key).get("/v1/jobs").status_code == 200
 
 
-def test_made_up_keys_bring_no_new_budgets_and_soon_end(tmp_path: Path) -> None:
-    """Keys that were valid lately are listened to all the same, so nobody locks a neighbour out."""
+def test_invalid_keys_have_no_budget_of_their_own_and_are_soon_refused(tmp_path: Path) -> None:
+    """Recently valid keys are still accepted, so no caller can lock out another at the same address."""
     with limited(tmp_path, failures="3 per hour") as served:
         client = keyed(served, served.client_key)
         assert client.get("/v1/jobs").status_code == 200
@@ -133,7 +133,7 @@ def test_made_up_keys_bring_no_new_budgets_and_soon_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("proxies", [(), ("192.0.2.0/24",)], ids=["no proxy", "another proxy"])
-def test_a_forwarded_address_is_not_believed_from_just_anybody(
+def test_a_forwarded_address_is_trusted_only_from_configured_proxies(
     tmp_path: Path, proxies: tuple[str, ...]
 ) -> None:
     with limited(tmp_path, proxies, address="2 per hour") as served:
@@ -143,8 +143,8 @@ def test_a_forwarded_address_is_not_believed_from_just_anybody(
         refusal(answer, "address")
 
 
-def test_behind_a_trusted_proxy_the_address_is_the_one_that_it_saw(tmp_path: Path) -> None:
-    """Not the one that its caller put before it."""
+def test_behind_a_trusted_proxy_the_address_is_that_of_the_proxys_client(tmp_path: Path) -> None:
+    """Not an address that the client itself added to the header."""
 
     def get(forwarded: str) -> httpx.Response:
         return httpx.get(f"{served.url}/v1/registry/services", headers={"X-Forwarded-For": forwarded})
@@ -156,7 +156,7 @@ def test_behind_a_trusted_proxy_the_address_is_the_one_that_it_saw(tmp_path: Pat
         assert get("198.51.100.2").status_code == 200
 
 
-def test_this_machines_own_calls_are_not_counted_unless_they_were_forwarded(tmp_path: Path) -> None:
+def test_calls_from_this_machine_are_not_counted_unless_forwarded(tmp_path: Path) -> None:
     with serve(tmp_path / "data", rate_limits={"client": "1 per hour", "address": "3 per hour"}) as served:
         client = keyed(served, served.client_key)
         for _ in range(5):
@@ -171,7 +171,7 @@ def test_this_machines_own_calls_are_not_counted_unless_they_were_forwarded(tmp_
         refusal(httpx.get(f"{served.url}/v1/registry/services"), "address")
 
 
-def test_uploads_have_a_budget_beside_that_of_calls(tmp_path: Path) -> None:
+def test_uploads_have_a_second_budget(tmp_path: Path) -> None:
     with limited(tmp_path, uploads="1 per hour") as served:
         client = keyed(served, served.client_key)
         answer = client.post("/v1/artifacts", content=b"one")
@@ -185,7 +185,7 @@ def test_uploads_have_a_budget_beside_that_of_calls(tmp_path: Path) -> None:
         assert client.get("/v1/jobs").status_code == 200
 
 
-def test_a_miner_is_touched_neither_by_its_sites_budget_nor_by_its_clients(tmp_path: Path) -> None:
+def test_a_miner_is_affected_neither_by_its_addresss_budget_nor_by_its_clients(tmp_path: Path) -> None:
     rates = {
         "address": "1 per hour",
         "joining": "2 per hour",
@@ -209,8 +209,8 @@ def test_a_miner_is_touched_neither_by_its_sites_budget_nor_by_its_clients(tmp_p
         assert miner.complete(lease, RESULTS).status_code == 200
 
 
-def test_a_miner_over_its_own_budget_loses_nothing(tmp_path: Path) -> None:
-    """What keeps and delivers work is never refused; an output is taken when the span has passed."""
+def test_a_miner_over_its_budget_loses_no_work(tmp_path: Path) -> None:
+    """Renewing leases and delivering results is never refused; an output is accepted once the window has passed."""
     with limited(tmp_path, miner="8 per 2 seconds") as served:
         miner = ScriptedMiner(served.url)
         miner.register()
@@ -249,7 +249,7 @@ def test_a_websocket_over_the_limit_is_refused_before_it_opens(tmp_path: Path) -
         assert b"RATE_LIMIT_EXCEEDED" in (answer.body or b"")
 
 
-def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
+def test_the_error_of_a_full_queue_has_a_retry_after(tmp_path: Path) -> None:
     with serve(tmp_path / "data", max_jobs_per_account=1) as served:
         client = keyed(served, served.client_key)
         submit(client)
@@ -259,7 +259,7 @@ def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "10")
 
 
-def test_limits_can_be_switched_off(tmp_path: Path) -> None:
+def test_limits_can_be_disabled(tmp_path: Path) -> None:
     with limited(tmp_path, enabled=False, address="1 per hour") as served:
         for _ in range(3):
             answer = httpx.get(f"{served.url}/v1/registry/services")

@@ -1,4 +1,4 @@
-"""A browser's session: a cookie that scripts cannot read and that other sites cannot use."""
+"""Browser sessions: a cookie that scripts cannot read and other sites cannot use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cookie_of(answer: httpx.Response) -> Morsel[str]:
 
 
 def browser(served: Served, answer: httpx.Response, role: str = "client") -> httpx.Client:
-    """A page of the dashboard that has signed in."""
+    """A signed-in page of the dashboard."""
     morsel = cookie_of(answer)
     headers = {
         "Cookie": f"{morsel.key}={morsel.value}", "X-Session-Role": role, "Origin": served.url,
@@ -69,10 +69,10 @@ def link(operator: httpx.Client, **gives: Any) -> str:
     return token
 
 
-def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
+def test_the_cookie_is_inaccessible_to_scripts_and_other_sites(
     served: Served, signed_in: httpx.Response
 ) -> None:
-    """It is the browser's only secret: the answer has neither it nor a key."""
+    """It is the browser's only secret; the answer's body contains neither it nor a key."""
     morsel = cookie_of(signed_in)
     assert (morsel["httponly"], morsel["samesite"].lower(), morsel["path"]) == (True, "strict", "/")
     assert int(morsel["max-age"]) == served.context.settings.session_seconds
@@ -81,7 +81,7 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
     assert signed_in.headers["cache-control"] == "no-store"
 
 
-def test_behind_tls_the_cookie_travels_over_tls_only(tmp_path: Path) -> None:
+def test_behind_tls_the_cookie_is_secure(tmp_path: Path) -> None:
     with serve(tmp_path / "data", trusted_proxies=["127.0.0.1"]) as served:
         answer = sign_in(served, {"key": served.client_key}, **{"X-Forwarded-Proto": "https"})
         morsel = cookie_of(answer)
@@ -89,7 +89,7 @@ def test_behind_tls_the_cookie_travels_over_tls_only(tmp_path: Path) -> None:
         assert morsel.key.startswith("__Host-")
 
 
-def test_a_session_does_what_its_key_may(page: httpx.Client, client: httpx.Client) -> None:
+def test_a_session_has_the_rights_of_its_key(page: httpx.Client, client: httpx.Client) -> None:
     own = page.get("/v1/key")
     assert own.json() == client.get("/v1/key").json()
     job_id = page.post("/v1/services/whisper/transcribe", json=JOB).raise_for_status().json()["job_id"]
@@ -110,10 +110,10 @@ def test_a_session_does_what_its_key_may(page: httpx.Client, client: httpx.Clien
         ((), {"X-CSRF-Token": "guess"}),
     ],
 )
-def test_another_site_cannot_make_the_browser_act(
+def test_another_site_cannot_use_the_session(
     page: httpx.Client, dropped: tuple[str, ...], added: dict[str, str]
 ) -> None:
-    """A form, a script of another origin or of another port of this machine: nothing is done."""
+    """Neither with a form, nor with a script of another origin or another port of this machine."""
     with without(page, *dropped, **added) as foreign:
         assert code(foreign.post("/v1/services/whisper/transcribe", json=JOB)) == (403, "FORBIDDEN")
         assert code(foreign.post("/v1/artifacts", content=b"theirs")) == (403, "FORBIDDEN")
@@ -123,8 +123,8 @@ def test_another_site_cannot_make_the_browser_act(
     assert page.get("/v1/session").status_code == 200
 
 
-def test_the_cookie_alone_opens_nothing(served: Served, page: httpx.Client) -> None:
-    """A link or an image sends the cookie but cannot name a role."""
+def test_the_cookie_alone_authenticates_no_request(served: Served, page: httpx.Client) -> None:
+    """A link or an image sends the cookie, but cannot name a role."""
     with without(page, "x-session-role") as plain:
         assert code(plain.get("/v1/jobs")) == (401, "UNAUTHORIZED")
         assert code(plain.post("/v1/artifacts", content=b"theirs")) == (401, "UNAUTHORIZED")
@@ -133,14 +133,16 @@ def test_the_cookie_alone_opens_nothing(served: Served, page: httpx.Client) -> N
 
 
 def test_signing_in_from_another_site_is_refused(served: Served) -> None:
-    """Else a page could have the browser act for the account of somebody else."""
+    """Otherwise a page could sign the browser in to another account."""
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
         answer = sign_in(served, {"key": served.client_key}, **headers)
         assert code(answer) == (403, "FORBIDDEN")
         assert "set-cookie" not in answer.headers
 
 
-def test_keys_in_headers_need_no_token_and_win_over_the_cookie(served: Served, page: httpx.Client) -> None:
+def test_keys_in_headers_need_no_token_and_take_precedence_over_the_cookie(
+    served: Served, page: httpx.Client
+) -> None:
     with without(page, "x-csrf-token", Authorization=f"Bearer {served.other_key}") as both:
         assert both.post("/v1/services/whisper/transcribe", json=JOB).status_code == 201
     assert page.get("/v1/jobs").json()["total"] == 0
@@ -151,7 +153,7 @@ def test_keys_in_headers_need_no_token_and_win_over_the_cookie(served: Served, p
 def test_signing_out_ends_the_session_at_once(
     served: Served, page: httpx.Client, client: httpx.Client
 ) -> None:
-    """The key that was typed in stays valid."""
+    """The key that began the session stays valid."""
     assert page.get("/v1/jobs").status_code == 200
     answer = page.delete("/v1/session")
     assert answer.status_code == 204
@@ -161,7 +163,7 @@ def test_signing_out_ends_the_session_at_once(
     assert client.get("/v1/key").status_code == 200
 
 
-def test_a_link_makes_keys_that_nobody_sees_and_that_end_with_the_session(
+def test_a_login_links_keys_are_never_shown_and_end_with_the_session(
     served: Served, admin: httpx.Client, client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     account = client.get("/v1/key").json()["account_id"]
@@ -179,8 +181,8 @@ def test_a_link_makes_keys_that_nobody_sees_and_that_end_with_the_session(
     assert [key["name"] for key in client.get("/v1/keys").json()["keys"]] == ["tester"]
 
 
-def test_revoking_its_key_ends_what_a_session_may_do(served: Served, client: httpx.Client) -> None:
-    """Also by itself, with `DELETE /v1/key`."""
+def test_revoking_its_key_ends_the_rights_of_a_session(served: Served, client: httpx.Client) -> None:
+    """Also if the session itself revokes it, with `DELETE /v1/key`."""
     new = client.post("/v1/keys", json={"name": "laptop"}).json()
     with browser(served, sign_in(served, {"key": new["key"]})) as laptop:
         assert laptop.get("/v1/key").json()["key_id"] == new["key_id"]
@@ -205,7 +207,7 @@ def test_sessions_are_listed_and_ended_by_their_owner_only(
     assert code(page.get("/v1/jobs")) == (401, "UNAUTHORIZED")
 
 
-def test_a_session_outlives_a_restart_and_only_its_digest_is_stored(tmp_path: Path) -> None:
+def test_a_session_survives_a_restart_and_only_its_digest_is_stored(tmp_path: Path) -> None:
     with serve(tmp_path / "data") as served:
         answer = sign_in(served, {"key": served.client_key})
         secret = cookie_of(answer).value
@@ -221,10 +223,10 @@ def test_a_session_outlives_a_restart_and_only_its_digest_is_stored(tmp_path: Pa
         assert httpx.get(f"{served.url}/v1/jobs", headers=headers).status_code == 200
 
 
-def test_a_session_ends_by_itself(
+def test_a_session_expires(
     served: Served, page: httpx.Client, admin: httpx.Client, client: httpx.Client
 ) -> None:
-    """And the keys that were made for it with it."""
+    """And so do the keys that were created for it."""
     account = client.get("/v1/key").json()["account_id"]
     sign_in(served, {"token": link(admin, account_id=account)}).raise_for_status()
     assert len(client.get("/v1/keys").json()["keys"]) == 2
@@ -241,10 +243,10 @@ def test_a_session_ends_by_itself(
     assert code(page.get("/v1/jobs")) == (401, "UNAUTHORIZED")
 
 
-def test_signing_in_with_a_further_role_keeps_the_others(
+def test_signing_in_with_another_role_retains_the_previous_roles(
     served: Served, signed_in: httpx.Response, page: httpx.Client
 ) -> None:
-    """With the session's token; the old cookie is of no use then."""
+    """With the session's token. The old cookie becomes invalid."""
     answer = page.post("/v1/session", json={"key": served.admin_key})
     assert {key["role"] for key in answer.json()["keys"]} == {"client", "admin"}
     assert cookie_of(answer).value != cookie_of(signed_in).value
@@ -268,7 +270,7 @@ def socket_address(served: Served, role: str = "client") -> str:
     return f"{served.url.replace('http', 'ws')}/ws?role={role}"
 
 
-def test_the_websocket_takes_the_cookie_from_a_page_of_this_origin(
+def test_the_websocket_accepts_the_cookie_from_a_page_of_this_origin(
     served: Served, page: httpx.Client, client: httpx.Client
 ) -> None:
     cookie = {"Cookie": page.headers["cookie"]}
@@ -281,22 +283,20 @@ def test_the_websocket_takes_the_cookie_from_a_page_of_this_origin(
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1"])
 def test_the_websocket_refuses_pages_of_other_sites(served: Served, page: httpx.Client, origin: Any) -> None:
-    """Before it opens."""
+    """Before the connection opens."""
     cookie = {"Cookie": page.headers["cookie"]}
     with pytest.raises(InvalidStatus, match="HTTP 403"):
         connect(socket_address(served), additional_headers=cookie, origin=origin).__enter__()
 
 
-def test_the_websocket_does_not_take_a_cookie_from_what_is_no_page(
-    served: Served, page: httpx.Client
-) -> None:
-    """Browsers always say which page opens a WebSocket."""
+def test_the_websocket_does_not_accept_a_cookie_without_an_origin(served: Served, page: httpx.Client) -> None:
+    """Browsers always name the origin that opens a WebSocket."""
     cookie = {"Cookie": page.headers["cookie"]}
     with connect(socket_address(served), additional_headers=cookie) as socket:
         assert last_error(socket) == ("FORBIDDEN", 4403)
 
 
-def test_events_of_a_job_are_followed_with_the_cookie(
+def test_the_cookie_authenticates_a_jobs_events(
     page: httpx.Client, client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client)
@@ -308,8 +308,8 @@ def test_events_of_a_job_are_followed_with_the_cookie(
         assert code(foreign.get(f"/v1/jobs/{job_id}/events")) == (403, "FORBIDDEN")
 
 
-def test_made_up_cookies_lock_out_nobody(tmp_path: Path) -> None:
-    """A browser keeps the cookie of a session that has ended."""
+def test_invalid_cookies_do_not_lock_out_other_callers(tmp_path: Path) -> None:
+    """A browser retains the cookie of a session that has ended."""
     limits = {"failures": "2 per minute", "unlimited": []}
     with serve(tmp_path / "data", rate_limits=limits) as served:
         answer = sign_in(served, {"key": served.client_key})

@@ -233,7 +233,7 @@ def test_a_model_that_no_miner_has_is_warned_of(validate: Callable[..., Any], se
     assert "would wait" in fields(validate("llm_inference", LLM)["warnings"])["model"]
     miner.http.close()
     offer(served, models=[], downloadable=True)
-    assert "will fetch it first" in fields(validate("llm_inference", LLM)["warnings"])["model"]
+    assert "would fetch it first" in fields(validate("llm_inference", LLM)["warnings"])["model"]
 
 
 def test_a_limit_below_every_price_is_warned_of(validate: Callable[..., Any], served: Served) -> None:

@@ -25,7 +25,7 @@ SECOND = ROOT / ".venv" / "tlog" / "bin" / "python"
 
 
 def interpreter() -> str:
-    """The Python that has the package: this one, or the one that scripts/setup made an environment with."""
+    """The Python that has the package: this one, or that of the environment made by scripts/setup."""
     if importlib.util.find_spec("aics_tlog") is not None:
         return sys.executable
     if SECOND.exists():
@@ -44,7 +44,7 @@ def independent(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_another_implementation_accepts_the_log_and_its_proofs(tmp_path: Path) -> None:
-    """Checkpoint, cosignature, every tile and bundle, inclusion and consistency, across a restart; and we accept its witness."""
+    """It accepts checkpoint, cosignature, every tile and bundle, inclusion and consistency, across a restart; we accept its witness."""
     interpreter()
     settings: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.1, "witnesses": [WITNESS]}
     with serve(tmp_path / "data", **settings) as served:

@@ -1,4 +1,4 @@
-"""The log over HTTP, with receipts of real miners: checkpoint, tiles, entries, proofs, and the cosignatures of witnesses."""
+"""The log over HTTP, with real receipts: checkpoint, tiles, entries, proofs, and witnesses' cosignatures."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.
 
 @pytest.fixture(scope="module")
 def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A coordinator that knows a witness."""
+    """A coordinator with a configured witness."""
     with serve(tmp_path_factory.mktemp("log") / "data", **SETTINGS) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def receipts(coordinator: Served) -> list[str]:
-    """Receipts that stand in the log; more than one tile of leaves with the settlements beside them."""
+    """Receipts in the log; with the settlements, there is more than one tile of leaves."""
     receipts = complete(coordinator, 130)
     logged(coordinator, receipts[-1:])
     return receipts
@@ -58,19 +58,17 @@ def get(served: Served, path: str, **headers: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("prefix", ["v1", "api/v1"])
-def test_the_log_is_read_without_a_key_and_every_part_fits(
+def test_the_log_is_readable_without_a_key_and_consistent(
     coordinator: Served, receipts: list[str], prefix: str
 ) -> None:
-    """All leaves are there once: each receipt, each settlement; and the whole verifies from outside."""
+    """Each receipt and settlement is a leaf exactly once, and the whole log verifies from outside."""
     with LogAddress(f"{coordinator.url}/{prefix}/log") as source:
         report = verify_log(source, Policy.of_log(coordinator.context.signer.vkey))
     assert report.failures == ()
     assert (report.receipts, report.settlements, report.others) == (len(receipts), len(receipts), 0)
 
 
-def test_checkpoints_and_tiles_are_served_as_the_specification_says(
-    coordinator: Served, receipts: list[str]
-) -> None:
+def test_checkpoints_and_tiles_follow_the_specification(coordinator: Served, receipts: list[str]) -> None:
     assert receipts
     checkpoint = get(coordinator, "checkpoint")
     assert checkpoint.headers["content-type"] == "text/plain; charset=utf-8"
@@ -106,14 +104,14 @@ def test_checkpoints_and_tiles_are_served_as_the_specification_says(
         "proof/%F0%9F%98%80", "nothing",
     ],
 )  # fmt: skip
-def test_what_the_log_does_not_have_is_not_found(coordinator: Served, receipts: list[str], path: str) -> None:
+def test_missing_parts_of_the_log_are_not_found(coordinator: Served, receipts: list[str], path: str) -> None:
     assert receipts
     answer = get(coordinator, path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
 
 
-def test_each_receipt_and_each_settlement_has_its_proof(coordinator: Served, receipts: list[str]) -> None:
-    """The settlement says what the receipt says, and where the held money went."""
+def test_each_receipt_and_settlement_has_a_proof(coordinator: Served, receipts: list[str]) -> None:
+    """The settlement agrees with the receipt, and states where the held money went."""
     headers = {"Authorization": f"Bearer {coordinator.client_key}"}
     for receipt_id in (receipts[0], receipts[70], receipts[-1]):
         job_id = receipt_id.replace("receipt_", "job_")
@@ -135,7 +133,7 @@ def test_each_receipt_and_each_settlement_has_its_proof(coordinator: Served, rec
         assert settlement.paid + settlement.refunded == settlement.held == 1
 
 
-def test_refunds_of_cancelled_jobs_are_logged_too(coordinator: Served, receipts: list[str]) -> None:
+def test_refunds_of_cancelled_jobs_are_logged(coordinator: Served, receipts: list[str]) -> None:
     assert receipts
     with httpx.Client(base_url=coordinator.url, headers={"X-API-Key": coordinator.client_key}) as client:
         job_id = client.post(
@@ -153,7 +151,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-def test_a_witness_is_taken_and_served_with_the_checkpoint_and_in_proofs(served: Served) -> None:
+def test_a_cosignature_is_accepted_and_served_with_the_checkpoint_and_in_proofs(served: Served) -> None:
     old = complete(served, 1)
     logged(served, old)
     note = get(served, "checkpoint").text
@@ -166,7 +164,7 @@ def test_a_witness_is_taken_and_served_with_the_checkpoint_and_in_proofs(served:
     assert find_cosignature(parse_note(get(served, "checkpoint").text), WITNESS) is None
     assert size_of(get(served, "checkpoint?cosigned=1").text) == 2
     assert get(served, "checkpoint?cosigned=2").status_code == 404
-    # Older leaves are shown under the checkpoint that a witness vouches for, newer ones under the newest.
+    # Proofs of older leaves use the cosigned checkpoint, those of newer leaves the newest.
     policy = Policy.parse(f"log {served.context.signer.vkey}\nwitness w {WITNESS}\nquorum w\n")
     with AITBCClient(served.client_key, served.url) as client:
         bundles = {
@@ -184,7 +182,7 @@ def test_a_witness_is_taken_and_served_with_the_checkpoint_and_in_proofs(served:
         assert verify_bundle(late, policy).failures == ()
 
 
-def test_the_newest_cosignature_of_a_witness_stays(served: Served) -> None:
+def test_the_newest_cosignature_of_a_witness_is_retained(served: Served) -> None:
     logged(served, complete(served, 1))
     note = get(served, "checkpoint").text
     for moment in (20, 30, 10):
@@ -194,8 +192,8 @@ def test_the_newest_cosignature_of_a_witness_stays(served: Served) -> None:
     assert found[1] == 30
 
 
-def test_other_cosignatures_are_refused(served: Served) -> None:
-    """Each with its reason, and nothing of them is served."""
+def test_invalid_cosignatures_are_refused(served: Served) -> None:
+    """Each with its reason, and none of them is served."""
     logged(served, complete(served, 1))
     note = get(served, "checkpoint").text
     stranger = SigningKey(b"s" * 32)
@@ -217,7 +215,7 @@ def test_other_cosignatures_are_refused(served: Served) -> None:
 
 
 def test_the_log_continues_after_a_restart(tmp_path: Path) -> None:
-    """With the same key, kept to its owner; the checkpoint from before is a beginning of the one after, for a stranger too."""
+    """With the same key, which only its owner can read. The log after the restart extends the one before, also for an outside verifier."""
     data = tmp_path / "data"
     with serve(data, **SETTINGS) as served:
         first = complete(served, 3)
@@ -237,8 +235,8 @@ def test_the_log_continues_after_a_restart(tmp_path: Path) -> None:
         assert get(served, f"proof/{first[0]}").status_code == 200
 
 
-def test_health_tells_of_a_log_that_does_not_continue(served: Served) -> None:
-    """A damaged tile: nothing is signed on top of it, jobs go on, and the proof says that it takes long."""
+def test_health_reports_a_log_that_cannot_continue(served: Served) -> None:
+    """On top of a damaged tile nothing is signed. Jobs continue, and proofs of new receipts time out."""
     logged(served, complete(served, 2))
     health = httpx.get(f"{served.url}/v1/health").json()
     assert (health["status"], health["services"]["blockchain"]) == ("ok", "healthy")
@@ -256,7 +254,7 @@ def test_health_tells_of_a_log_that_does_not_continue(served: Served) -> None:
 
 
 def test_a_database_from_before_the_published_checkpoint_is_not_continued(tmp_path: Path) -> None:
-    """Restored from an old backup, it would sign another log than the one that others have seen."""
+    """Restored from an old backup, it would sign a different log than the published one."""
     data = tmp_path / "data"
     with serve(data, **SETTINGS) as served:
         logged(served, complete(served, 1))
@@ -276,7 +274,7 @@ def test_a_database_from_before_the_published_checkpoint_is_not_continued(tmp_pa
         pass
 
 
-def test_a_log_keeps_its_name(tmp_path: Path) -> None:
+def test_a_logs_origin_cannot_change(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serve(data, **SETTINGS) as served:
         logged(served, complete(served, 1))
@@ -287,12 +285,12 @@ def test_a_log_keeps_its_name(tmp_path: Path) -> None:
         pass
 
 
-def test_witnesses_in_the_settings_are_checked_at_the_start(tmp_path: Path) -> None:
+def test_configured_witnesses_are_validated_on_startup(tmp_path: Path) -> None:
     log_key = format_vkey("w", bytes(WITNESS_KEY.verify_key))
     other = format_vkey("w2", bytes(WITNESS_KEY.verify_key), COSIGNATURE_TYPE)
     for witnesses, fault in (
         ([log_key], "not the key of a witness"),
-        ([WITNESS, other], "named twice"),
+        ([WITNESS, other], "given twice"),
         (["x"], "name[+]keyid"),
     ):
         with pytest.raises(ConfigurationError, match=fault), serve(tmp_path / "data", witnesses=witnesses):

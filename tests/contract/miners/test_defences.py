@@ -152,7 +152,7 @@ def test_a_lease_that_got_lost_on_its_way_costs_no_attempt(
     client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The miner's heartbeat does not name it, so it waits again."""
-    monkeypatch.setattr("agent.coordinator.operations.miners.sessions.ARRIVAL_SECONDS", 0.0)
+    monkeypatch.setattr("agent.coordinator.operations.miners.heartbeats.ARRIVAL_SECONDS", 0.0)
     job_id = submit(client, max_attempts=1)
     miner.poll()
     assert miner.http.post("/heartbeat", json={"leases": []}).status_code == 200

@@ -1,4 +1,4 @@
-"""OpenAI's own Python client speaks to the coordinator: conversations, completions, and what is refused."""
+"""OpenAI's own Python client with the coordinator: conversations, completions and errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_models_are_listed_and_found(ai: OpenAI) -> None:
     assert models[SPEECH].to_dict()["service_id"] == "whisper_transcription"
 
 
-def test_an_unknown_model_is_not_found_and_a_near_one_named(ai: OpenAI) -> None:
+def test_an_unknown_model_is_not_found_and_a_similar_one_suggested(ai: OpenAI) -> None:
     for ask in (
         lambda: ai.models.retrieve("smollm2-135m-instrukt"),
         lambda: ai.chat.completions.create(model="smollm2-135m-instrukt", messages=QUESTION),
@@ -51,7 +51,7 @@ def test_an_unknown_model_is_not_found_and_a_near_one_named(ai: OpenAI) -> None:
 
 
 def test_a_conversation_is_answered(ai: OpenAI, miner: ScriptedMiner, client: httpx.Client) -> None:
-    """The answer names the job, whose receipt can be had."""
+    """The answer names the job, which has a receipt."""
     raw, parameters = answered(
         miner,
         TEXT,
@@ -70,7 +70,7 @@ def test_a_conversation_is_answered(ai: OpenAI, miner: ScriptedMiner, client: ht
 
 
 def test_parameters_reach_the_runner(ai: OpenAI, miner: ScriptedMiner) -> None:
-    """Parts of text are joined, a developer speaks as the system, what is neutral is let pass, our own options too."""
+    """Text parts are joined, `developer` becomes `system`, and neutral values and job options are accepted."""
     wanted = {
         "temperature": 0.1, "top_p": 0.5, "seed": 7, "stop": ["END"], "presence_penalty": 0.5, "frequency_penalty": -0.5,
     }  # fmt: skip
@@ -104,7 +104,7 @@ def test_parameters_reach_the_runner(ai: OpenAI, miner: ScriptedMiner) -> None:
     assert expected.items() <= parameters.items()
 
 
-def test_an_answer_can_be_sent_back_as_it_came(ai: OpenAI, miner: ScriptedMiner) -> None:
+def test_an_answer_can_be_sent_back_unchanged(ai: OpenAI, miner: ScriptedMiner) -> None:
     answer, _ = answered(miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=QUESTION))
     conversation: list[Any] = [
         *QUESTION,
@@ -118,13 +118,13 @@ def test_an_answer_can_be_sent_back_as_it_came(ai: OpenAI, miner: ScriptedMiner)
 
 
 class Capital(BaseModel):
-    """A form for an answer."""
+    """The form of an answer."""
 
     city: str
     inhabitants: int | None
 
 
-def test_a_pydantic_model_is_the_form_of_the_answer(ai: OpenAI, miner: ScriptedMiner) -> None:
+def test_a_pydantic_model_defines_the_form_of_the_answer(ai: OpenAI, miner: ScriptedMiner) -> None:
     """The client's own `parse` sends the model's JSON Schema, and the runner gets it."""
     text = {**TEXT, "text": '{"city": "Paris", "inhabitants": null}'}
     answer, parameters = answered(
@@ -146,7 +146,7 @@ def test_a_pydantic_model_is_the_form_of_the_answer(ai: OpenAI, miner: ScriptedM
 
 @pytest.mark.parametrize("prompt", ["Once upon", ["Once upon"]])
 def test_a_text_is_continued(ai: OpenAI, miner: ScriptedMiner, prompt: Any) -> None:
-    """The prompt is put to the model as it stands; a list of one is one prompt."""
+    """The model gets the unchanged prompt; a list of one is one prompt."""
     answer, parameters = answered(
         miner,
         TEXT,
@@ -161,7 +161,7 @@ def test_a_text_is_continued(ai: OpenAI, miner: ScriptedMiner, prompt: Any) -> N
     assert parameters["stop"] == "\n"
 
 
-def test_keys_and_money_have_errors_of_the_clients_own(served: Served, ai: OpenAI) -> None:
+def test_errors_of_keys_and_balance_are_the_clients_own_classes(served: Served, ai: OpenAI) -> None:
     with pytest.raises(openai.AuthenticationError, match="not valid"):
         ai.with_options(api_key="wrong").models.list()
     admin = {"X-API-Key": served.admin_key}
@@ -185,10 +185,10 @@ def test_too_many_unfinished_jobs_are_a_rate_limit(tmp_path: Any) -> None:
             ai.chat.completions.create(model=LLM, messages=QUESTION)
 
 
-def test_the_inputs_fault_is_the_clients_error(
+def test_a_fault_of_the_input_is_a_client_error(
     ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
 ) -> None:
-    """With the job's own code; and the request is not repeated, though this client would."""
+    """With the job's own code. The request is not repeated, although this client retries."""
     patient = ai.with_options(max_retries=2)
     with asking(lambda: patient.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
         (lease,) = miner.poll()
@@ -200,18 +200,18 @@ def test_the_inputs_fault_is_the_clients_error(
     assert client.get("/v1/jobs").json()["total"] == 1
 
 
-def test_the_machines_fault_is_the_servers_error(
+def test_a_fault_of_the_machine_is_a_server_error(
     ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
 ) -> None:
-    """The network has tried already, so the client does not: a second job would be asked for again and again."""
+    """The network has retried, so the client must not: it would submit a second job again and again."""
     patient = ai.with_options(max_retries=2)
     once = {"max_attempts": 1}
     with asking(
         lambda: patient.chat.completions.create(model=LLM, messages=QUESTION, extra_body=once)
     ) as asked:
         (lease,) = miner.poll()
-        miner.job(lease, "fail", kind="retry", code="OUT_OF_MEMORY", message="No room.")
-        with pytest.raises(openai.InternalServerError, match="No room") as caught:
+        miner.job(lease, "fail", kind="retry", code="OUT_OF_MEMORY", message="Out of memory.")
+        with pytest.raises(openai.InternalServerError, match="Out of memory") as caught:
             asked.result(LIMIT_SECONDS)
     assert (caught.value.status_code, caught.value.code) == (502, "OUT_OF_MEMORY")
     assert client.get("/v1/jobs").json()["total"] == 1
@@ -226,7 +226,7 @@ def test_a_cancelled_job_is_a_conflict(ai: OpenAI, miner: ScriptedMiner, client:
     assert caught.value.code == "JOB_CANCELLED"
 
 
-def test_a_miner_that_answers_nonsense_is_the_servers_error(ai: OpenAI, miner: ScriptedMiner) -> None:
+def test_invalid_results_are_a_server_error(ai: OpenAI, miner: ScriptedMiner) -> None:
     with asking(lambda: ai.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
         (lease,) = miner.poll()
         miner.complete(lease, {"text": 5, "units": 1, "processing_time": 1})
@@ -235,11 +235,13 @@ def test_a_miner_that_answers_nonsense_is_the_servers_error(ai: OpenAI, miner: S
     assert (caught.value.status_code, caught.value.code) == (502, "RESULT_INVALID")
 
 
-def test_an_answer_that_takes_too_long_says_so_and_costs_nothing_more(tmp_path: Any) -> None:
-    """The job is cancelled, and whoever waited learns that nobody offers the service."""
+def test_an_answer_that_takes_too_long_times_out_and_cancels_its_job(tmp_path: Any) -> None:
+    """The error also states that no miner offers the service."""
     with serve(tmp_path / "data", answer_seconds=0.2) as served:
         ai = OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=2)
-        with pytest.raises(openai.InternalServerError, match="No miner offers llm_inference") as caught:
+        with pytest.raises(
+            openai.InternalServerError, match="No online miner offers llm_inference"
+        ) as caught:
             ai.chat.completions.create(model=LLM, messages=QUESTION)
         assert (caught.value.status_code, caught.value.code) == (504, "ANSWER_TIMEOUT")
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
@@ -247,10 +249,10 @@ def test_an_answer_that_takes_too_long_says_so_and_costs_nothing_more(tmp_path: 
         assert only["status"] == "cancelled"
 
 
-def test_leaving_a_held_answer_cancels_its_job(
+def test_disconnecting_while_waiting_cancels_the_job(
     ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
 ) -> None:
-    """The miner hears of it: its next word about the job is refused."""
+    """The miner's next call about the job is refused."""
     hasty = ai.with_options(timeout=0.5)
     with asking(lambda: hasty.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
         (lease,) = miner.poll()
@@ -260,10 +262,10 @@ def test_leaving_a_held_answer_cancels_its_job(
     assert miner.complete(lease, TEXT).status_code == 409
 
 
-def test_with_an_idempotency_key_the_answer_can_be_had_later(
+def test_with_an_idempotency_key_the_answer_can_be_fetched_later(
     ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
 ) -> None:
-    """Then leaving cancels nothing, and the repeated request gets the answer of the first job."""
+    """Disconnecting does not cancel the job, and the repeated request gets its answer."""
     key = {"Idempotency-Key": "question-1"}
     hasty = ai.with_options(timeout=0.5)
     with asking(

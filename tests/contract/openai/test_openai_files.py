@@ -1,4 +1,4 @@
-"""OpenAI's own client sends speech and gets pictures."""
+"""OpenAI's own client sends speech and gets images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
 SOUND = b"RIFF" + bytes(range(256)) * 8192
-HEARD: dict[str, Any] = {
+TRANSCRIPT: dict[str, Any] = {
     "text": "Hello there. Bye.",
     "language": "de",
     "duration": 2.5,
@@ -51,17 +51,17 @@ def miner(served: Served) -> ScriptedMiner:
 def with_file(
     miner: ScriptedMiner, content: bytes, name: str, media_type: str, **extra: Any
 ) -> dict[str, Any]:
-    """A file of results, uploaded."""
+    """Upload a file and return its entry in the results."""
     stored = miner.upload(content, media_type)
     url = f"/v1/artifacts/{stored['artifact_id']}"
     return {**stored, "media_type": media_type, "name": name, "url": url, **extra}
 
 
-def test_speech_is_written_down(ai: OpenAI, miner: ScriptedMiner, client: httpx.Client) -> None:
-    """The file is an artifact of the caller's, byte for byte; parameters reach the runner."""
+def test_speech_is_transcribed(ai: OpenAI, miner: ScriptedMiner, client: httpx.Client) -> None:
+    """The file becomes an artifact of the caller, byte for byte, and parameters reach the runner."""
     answer, parameters = answered(
         miner,
-        HEARD,
+        TRANSCRIPT,
         lambda: ai.audio.transcriptions.create(
             file=("speech.wav", SOUND, "audio/wav"),
             model=SPEECH,
@@ -71,7 +71,7 @@ def test_speech_is_written_down(ai: OpenAI, miner: ScriptedMiner, client: httpx.
             extra_body={"priority": 4, "pricing": {"max_cost": "0.25"}},
         ),
     )
-    assert answer.text == HEARD["text"]
+    assert answer.text == TRANSCRIPT["text"]
     assert answer.usage is not None
     assert answer.usage.to_dict() == {"type": "duration", "seconds": 2.5}
     reference = parameters["audio_url"]
@@ -85,16 +85,16 @@ def test_speech_is_written_down(ai: OpenAI, miner: ScriptedMiner, client: httpx.
 
 
 @pytest.mark.parametrize("granularities", [None, ["segment"], ["word"], ["word", "segment"]])
-def test_times_are_told_as_finely_as_asked(ai: OpenAI, miner: ScriptedMiner, granularities: Any) -> None:
+def test_times_have_the_requested_granularity(ai: OpenAI, miner: ScriptedMiner, granularities: Any) -> None:
     more = {} if granularities is None else {"timestamp_granularities": granularities}
     answer, parameters = answered(
         miner,
-        HEARD,
+        TRANSCRIPT,
         lambda: ai.audio.transcriptions.create(
             file=("speech.wav", SOUND), model=SPEECH, response_format="verbose_json", **more
         ),
     )
-    assert (answer.language, answer.duration, answer.text) == ("de", 2.5, HEARD["text"])
+    assert (answer.language, answer.duration, answer.text) == ("de", 2.5, TRANSCRIPT["text"])
     wanted = granularities or ["segment"]
     assert parameters["word_timestamps"] is ("word" in wanted)
     segments = [(segment.id, segment.start, segment.end, segment.text) for segment in answer.segments or []]
@@ -103,13 +103,13 @@ def test_times_are_told_as_finely_as_asked(ai: OpenAI, miner: ScriptedMiner, gra
     assert words == ([(" Hello", 0.0, 0.5), (" there.", 0.5, 1.5)] if "word" in wanted else [])
 
 
-def test_plain_text(ai: OpenAI, miner: ScriptedMiner) -> None:
+def test_speech_is_transcribed_as_plain_text(ai: OpenAI, miner: ScriptedMiner) -> None:
     answer, _ = answered(
         miner,
-        HEARD,
+        TRANSCRIPT,
         lambda: ai.audio.transcriptions.create(file=("a.wav", SOUND), model=SPEECH, response_format="text"),
     )
-    assert answer == f"{HEARD['text']}\n"
+    assert answer == f"{TRANSCRIPT['text']}\n"
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])
@@ -117,19 +117,19 @@ def test_subtitles_are_those_that_the_miner_wrote(ai: OpenAI, miner: ScriptedMin
     file = with_file(miner, SUBTITLES.encode(), f"transcript.{form}", "text/plain")
     answer, parameters = answered(
         miner,
-        {**HEARD, "files": [file]},
+        {**TRANSCRIPT, "files": [file]},
         lambda: ai.audio.transcriptions.create(file=("a.wav", SOUND), model=SPEECH, response_format=form),
     )
     assert answer == SUBTITLES
     assert parameters["output_formats"] == [form]
 
 
-def test_subtitles_that_are_not_there_are_the_servers_error(ai: OpenAI, miner: ScriptedMiner) -> None:
+def test_missing_subtitles_are_a_server_error(ai: OpenAI, miner: ScriptedMiner) -> None:
     with asking(
         lambda: ai.audio.transcriptions.create(file=b"RIFF", model=SPEECH, response_format="srt")
     ) as asked:
         (lease,) = miner.poll()
-        miner.complete(lease, HEARD)
+        miner.complete(lease, TRANSCRIPT)
         with pytest.raises(openai.InternalServerError) as caught:
             asked.result(LIMIT_SECONDS)
     assert (caught.value.status_code, caught.value.code) == (502, "RESULT_INVALID")
@@ -139,17 +139,17 @@ def test_subtitles_that_are_not_there_are_the_servers_error(ai: OpenAI, miner: S
 def test_speech_is_translated(ai: OpenAI, miner: ScriptedMiner) -> None:
     answer, parameters = answered(
         miner,
-        HEARD,
+        TRANSCRIPT,
         lambda: ai.audio.translations.create(
             file=("a.wav", SOUND), model=SPEECH, response_format="verbose_json"
         ),
     )
-    assert (answer.text, answer.language) == (HEARD["text"], "en")
+    assert (answer.text, answer.language) == (TRANSCRIPT["text"], "en")
     assert parameters["task"] == "translate"
 
 
-def test_a_file_over_the_limit_of_artifacts_is_too_large(tmp_path: Any) -> None:
-    """The limit of bodies does not count, since the file goes to the disk: only the one of artifacts does."""
+def test_a_file_over_the_artifact_limit_is_refused(tmp_path: Any) -> None:
+    """The limit of bodies does not apply, since the file goes to disk."""
     with serve(tmp_path / "data", max_body=2**16, max_artifact=2**20) as served:
         ai = OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0)
         with pytest.raises(openai.APIStatusError) as caught:
@@ -159,9 +159,7 @@ def test_a_file_over_the_limit_of_artifacts_is_too_large(tmp_path: Any) -> None:
             ai.audio.transcriptions.create(file=("a.wav", bytes(2**20)), model="none")
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_file_leaves_nothing(
-    served: Served, client: httpx.Client
-) -> None:
+def test_disconnecting_during_the_upload_leaves_nothing_behind(served: Served, client: httpx.Client) -> None:
     """No job, no file, and no failure in the log."""
     where = urlsplit(served.url)
     beginning = (
@@ -182,8 +180,8 @@ def test_a_client_that_leaves_in_the_middle_of_its_file_leaves_nothing(
     assert client.get(f"/v1/artifacts/sha256:{digest}").status_code == 404
 
 
-def pictures(miner: ScriptedMiner, *contents: bytes, media_type: str = "image/png") -> dict[str, Any]:
-    """Results with these pictures."""
+def image_results(miner: ScriptedMiner, *contents: bytes, media_type: str = "image/png") -> dict[str, Any]:
+    """Results with these images."""
     images = [
         with_file(miner, content, f"image-{number}.png", media_type, seed=7 + number, width=64, height=32)
         for number, content in enumerate(contents)
@@ -191,12 +189,12 @@ def pictures(miner: ScriptedMiner, *contents: bytes, media_type: str = "image/pn
     return {"images": images, "units": 1, "processing_time": 1}
 
 
-def test_pictures_come_as_base64(ai: OpenAI, miner: ScriptedMiner) -> None:
-    """Whatever their length is, and with the seeds with which they can be made again."""
+def test_images_are_returned_as_base64(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """For any length, and with the seeds that generate them again."""
     contents = [b"\x89PNG" + bytes(range(256)) * 9000, b"\x89PNG1", b"\x89PNG22", b""]
     raw, parameters = answered(
         miner,
-        pictures(miner, *contents),
+        image_results(miner, *contents),
         lambda: ai.images.with_raw_response.generate(
             prompt="a lighthouse",
             model=PICTURES,
@@ -220,14 +218,14 @@ def test_pictures_come_as_base64(ai: OpenAI, miner: ScriptedMiner) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
-def test_pictures_come_as_links_that_need_no_key(
+def test_images_are_returned_as_links_that_need_no_key(
     ai: OpenAI, served: Served, miner: ScriptedMiner, prefix: str
 ) -> None:
-    """Below the prefix that the client uses, since a proxy may pass on no other."""
+    """With the client's prefix, since a proxy may forward no other path."""
     there = ai.with_options(base_url=f"{served.url}{prefix}")
     answer, _ = answered(
         miner,
-        pictures(miner, b"\x89PNG1", b"\x89PNG2"),
+        image_results(miner, b"\x89PNG1", b"\x89PNG2"),
         lambda: there.images.generate(prompt="a lighthouse", model=PICTURES, n=2, response_format="url"),
     )
     urls = [image.url or "" for image in answer.data or []]
@@ -238,10 +236,10 @@ def test_pictures_come_as_links_that_need_no_key(
     assert all(image.b64_json is None for image in answer.data or [])
 
 
-def test_a_picture_in_another_format(ai: OpenAI, miner: ScriptedMiner) -> None:
+def test_images_can_have_another_format(ai: OpenAI, miner: ScriptedMiner) -> None:
     answer, parameters = answered(
         miner,
-        pictures(miner, b"RIFF", media_type="image/webp"),
+        image_results(miner, b"RIFF", media_type="image/webp"),
         lambda: ai.images.generate(
             prompt="a lighthouse", model=PICTURES, size="auto", output_format="webp", output_compression=50
         ),
@@ -250,13 +248,11 @@ def test_a_picture_in_another_format(ai: OpenAI, miner: ScriptedMiner) -> None:
     assert (parameters["output_format"], parameters["quality"], parameters["size"]) == ("webp", 50, None)
 
 
-def test_a_picture_that_is_somebody_elses_is_not_shown(
-    ai: OpenAI, served: Served, miner: ScriptedMiner
-) -> None:
-    """A miner names it where only this path looks for a picture; only what the caller may read is answered."""
+def test_another_accounts_image_is_not_returned(ai: OpenAI, served: Served, miner: ScriptedMiner) -> None:
+    """Even if the miner names it in the results: the answer has only files that the caller may read."""
     headers = {"X-API-Key": served.other_key}
     theirs = httpx.post(f"{served.url}/v1/artifacts", content=b"secret", headers=headers).json()
-    results = pictures(miner, b"\x89PNG")
+    results = image_results(miner, b"\x89PNG")
     results["images"].append({**results["images"][0], "artifact_id": theirs["artifact_id"], "size": "6"})
     with asking(lambda: ai.images.generate(prompt="a lighthouse", model=PICTURES)) as asked:
         (lease,) = miner.poll()

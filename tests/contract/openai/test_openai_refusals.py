@@ -1,4 +1,4 @@
-"""What OpenAI's client can say and nobody here could do: refused by name, never ignored."""
+"""Unsupported parameters of OpenAI's client are refused by name, never ignored."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ GUIDE = (Path(__file__).parents[3] / "docs" / "reference" / "openai.md").read_te
 
 @pytest.fixture(scope="module")
 def deserted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A coordinator without miners: a request that was accepted would wait for one until it is too late."""
+    """A coordinator without miners, where an accepted request would wait until its timeout."""
     with serve(tmp_path_factory.mktemp("deserted") / "data", answer_seconds=0.1) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def nobody(deserted: Served) -> Iterator[OpenAI]:
-    """OpenAI's client of it."""
+    """OpenAI's client for the coordinator without miners."""
     with OpenAI(api_key=deserted.client_key, base_url=f"{deserted.url}/v1", max_retries=0) as nobody:
         yield nobody
 
 
 @pytest.fixture(scope="module")
 def bare(deserted: Served) -> Iterator[httpx.Client]:
-    """A client that sends what it is told."""
+    """A client that sends requests without validation."""
     with httpx.Client(base_url=deserted.url, headers={"X-API-Key": deserted.client_key}) as bare:
         yield bare
 
@@ -47,8 +47,8 @@ def bare(deserted: Served) -> Iterator[httpx.Client]:
     "request_model",
     [ChatRequest, CompletionRequest, TranscriptionRequest, TranslationRequest, ImageRequest],
 )
-def test_the_guide_speaks_of_every_parameter(request_model: type[BaseModel]) -> None:
-    """`docs/reference/openai.md` says of each whether it is supported, and with which values."""
+def test_the_guide_documents_every_parameter(request_model: type[BaseModel]) -> None:
+    """`docs/reference/openai.md` states for each whether it is supported, and with which values."""
     unnamed = [
         name for name in request_model.model_fields if f"`{name}`" not in GUIDE and f"`{name}[]`" not in GUIDE
     ]
@@ -56,7 +56,7 @@ def test_the_guide_speaks_of_every_parameter(request_model: type[BaseModel]) -> 
 
 
 def fields_of(error: openai.APIStatusError) -> dict[str, str]:
-    """The fields that a refusal names."""
+    """The fields that an error names."""
     assert error.code == "VALIDATION_ERROR"
     assert isinstance(error.body, dict)
     fields: dict[str, str] = error.body["details"]["fields"]
@@ -94,8 +94,8 @@ def fields_of(error: openai.APIStatusError) -> dict[str, str]:
         ("stop", ["a"] * 9),
     ],
 )
-def test_what_is_not_supported_is_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
-    """Nothing that a client sends is silently ignored."""
+def test_unsupported_chat_parameters_are_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+    """No parameter is silently ignored."""
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.chat.completions.create(model=LLM, messages=QUESTION, extra_body={field: value})
     assert any(name.split(".")[0] == field for name in fields_of(caught.value)), fields_of(caught.value)
@@ -118,16 +118,14 @@ def test_what_is_not_supported_is_refused_by_name(nobody: OpenAI, field: str, va
         ({"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]}, "messages.0.tool_calls"),
     ],
 )
-def test_messages_that_no_model_here_reads_are_refused(
-    nobody: OpenAI, message: dict[str, Any], field: str
-) -> None:
+def test_unsupported_messages_are_refused(nobody: OpenAI, message: dict[str, Any], field: str) -> None:
     messages: Any = [message]
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.chat.completions.create(model=LLM, messages=messages)
     assert field in fields_of(caught.value)
 
 
-def test_a_schema_that_cannot_be_promised_is_refused_under_the_clients_name(nobody: OpenAI) -> None:
+def test_an_unsupported_schema_is_refused_under_the_clients_name_of_the_field(nobody: OpenAI) -> None:
     schema = {"type": "string", "pattern": "^a+$"}
     form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     with pytest.raises(openai.UnprocessableEntityError) as caught:
@@ -143,7 +141,7 @@ def test_a_schema_that_cannot_be_promised_is_refused_under_the_clients_name(nobo
         {"stream_options": {"include_usage": True}},
     ],
 )
-def test_parameters_that_exclude_each_other_are_refused(nobody: OpenAI, more: dict[str, Any]) -> None:
+def test_exclusive_parameters_are_refused(nobody: OpenAI, more: dict[str, Any]) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.chat.completions.create(model=LLM, messages=QUESTION, extra_body=more)
     assert fields_of(caught.value)
@@ -161,7 +159,9 @@ def test_parameters_that_exclude_each_other_are_refused(nobody: OpenAI, more: di
         ("logprobs", 0),
     ],
 )
-def test_what_completions_do_not_support_is_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+def test_unsupported_completion_parameters_are_refused_by_name(
+    nobody: OpenAI, field: str, value: Any
+) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.completions.create(**{"model": LLM, "prompt": "Once", field: value})
     assert field in fields_of(caught.value)
@@ -185,13 +185,13 @@ def test_what_completions_do_not_support_is_refused_by_name(nobody: OpenAI, fiel
         ("colour", "red"),
     ],
 )
-def test_what_pictures_do_not_support_is_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+def test_unsupported_image_parameters_are_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.images.generate(prompt="a lighthouse", model=PICTURES, extra_body={field: value})
     assert "100x100" in str(caught.value) if value == "100x100" else field in fields_of(caught.value)
 
 
-def test_compression_without_a_format_that_has_it_is_refused(nobody: OpenAI) -> None:
+def test_compression_without_a_compressed_format_is_refused(nobody: OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError, match="no effect on png"):
         nobody.images.generate(prompt="a lighthouse", model=PICTURES, output_compression=50)
 
@@ -214,7 +214,7 @@ def test_compression_without_a_format_that_has_it_is_refused(nobody: OpenAI) -> 
         ("pricing", {"max_cost": "much"}),
     ],
 )
-def test_what_transcriptions_do_not_support_is_refused_by_name(
+def test_unsupported_transcription_parameters_are_refused_by_name(
     nobody: OpenAI, field: str, value: Any
 ) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
@@ -223,13 +223,13 @@ def test_what_transcriptions_do_not_support_is_refused_by_name(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_model_that_knows_only_english_does_not_translate(nobody: OpenAI) -> None:
+def test_an_english_model_does_not_translate(nobody: OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError, match="knows only English"):
         nobody.audio.translations.create(file=b"RIFF", model="tiny.en")
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "xyz", end: bool = True) -> dict[str, Any]:
-    """A form by hand: what follows the name of each field, and its content."""
+    """A handmade form: the disposition after the name of each field, and its content."""
     lines = [
         b"--%s\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n"
         % (boundary.encode(), rest.encode(), content)
@@ -266,7 +266,7 @@ MODEL = ('"model"', b"base")
         ({}, "body"),
     ],
 )  # fmt: skip
-def test_forms_that_are_none_are_refused(bare: httpx.Client, sent: dict[str, Any], field: str) -> None:
+def test_malformed_forms_are_refused(bare: httpx.Client, sent: dict[str, Any], field: str) -> None:
     answer = bare.post("/v1/audio/transcriptions", **sent)
     assert answer.status_code == 422, answer.text
     assert field in answer.json()["error"]["details"]["fields"]
@@ -274,7 +274,7 @@ def test_forms_that_are_none_are_refused(bare: httpx.Client, sent: dict[str, Any
 
 @pytest.mark.parametrize("fields", [[('"prompt"', b"x" * 70_000)], [('"a"', b"")] * 70])
 def test_long_fields_are_too_large(bare: httpx.Client, fields: list[tuple[str, bytes]]) -> None:
-    """Fields are held in memory, so their size has a limit of its own."""
+    """Fields are held in memory, so their size has its own limit."""
     named = [(rest.replace('a"', f'a{number}"'), content) for number, (rest, content) in enumerate(fields)]
     answer = bare.post("/v1/audio/transcriptions", **form(*named, FILE, MODEL))
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")

@@ -1,4 +1,4 @@
-"""OpenAI's own client reads text while it is written, through whatever happens to the job."""
+"""OpenAI's own client streams text, also when the job is cancelled, retried or fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai import writing
-from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, USAGE, register, tell
+from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, USAGE, register, send_tokens
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import ended, job
 from support.server import Served, serve
@@ -27,7 +27,7 @@ def miner(served: Served) -> ScriptedMiner:
 
 @pytest.fixture
 def chat(ai: OpenAI) -> Iterator[Stream[ChatCompletionChunk]]:
-    """A conversation whose answer is streamed; nothing was read of it yet."""
+    """A conversation whose answer is streamed, before any chunk is read."""
     options: Any = {"include_usage": True}
     stream = ai.chat.completions.create(model=LLM, messages=QUESTION, stream=True, stream_options=options)
     with closing(stream):
@@ -38,10 +38,10 @@ def text_of(chunk: ChatCompletionChunk) -> str:
     return chunk.choices[0].delta.content or ""
 
 
-def test_a_conversation_is_streamed_as_it_is_written(
+def test_a_conversation_is_streamed_as_it_is_generated(
     chat: Stream[ChatCompletionChunk], miner: ScriptedMiner
 ) -> None:
-    """Role first, each piece at once, then the reason of the end, then the usage."""
+    """The role first, each piece at once, then the finish reason, then the usage."""
     assert chat.response.headers["content-type"].startswith("text/event-stream")
     first = next(chat)
     assert (first.choices[0].delta.role, text_of(first), first.object) == (
@@ -53,7 +53,7 @@ def test_a_conversation_is_streamed_as_it_is_written(
     assert lease["job_id"] == first.id == chat.response.headers["x-job-id"]
     offset = 0
     for piece in ("The capital", " of France", " is Paris"):
-        tell(miner, lease, piece, offset=offset)
+        send_tokens(miner, lease, piece, offset=offset)
         offset += len(piece)
         assert text_of(next(chat)) == piece
     assert miner.complete(lease, TEXT).status_code == 200
@@ -66,7 +66,7 @@ def test_a_conversation_is_streamed_as_it_is_written(
     assert {chunk.id for chunk in (first, rest, last, usage)} == {lease["job_id"]}
 
 
-def test_usage_comes_only_if_asked_for(ai: OpenAI, miner: ScriptedMiner) -> None:
+def test_usage_is_sent_only_on_request(ai: OpenAI, miner: ScriptedMiner) -> None:
     with ai.chat.completions.create(model=LLM, messages=QUESTION, stream=True) as stream:
         (lease,) = miner.poll()
         miner.complete(lease, TEXT)
@@ -76,10 +76,10 @@ def test_usage_comes_only_if_asked_for(ai: OpenAI, miner: ScriptedMiner) -> None
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-def test_the_clients_own_helper_puts_the_stream_together(ai: OpenAI, miner: ScriptedMiner) -> None:
+def test_the_clients_own_helper_assembles_the_stream(ai: OpenAI, miner: ScriptedMiner) -> None:
     with ai.chat.completions.stream(model=LLM, messages=QUESTION) as stream:
         (lease,) = miner.poll()
-        tell(miner, lease, "The capital", " of France")
+        send_tokens(miner, lease, "The capital", " of France")
         miner.complete(lease, TEXT)
         assert stream.get_final_completion().choices[0].message.content == ANSWER
 
@@ -88,7 +88,7 @@ def test_a_continued_text_is_streamed(ai: OpenAI, miner: ScriptedMiner) -> None:
     options: Any = {"include_usage": True}
     with ai.completions.create(model=LLM, prompt="x", stream=True, stream_options=options) as stream:
         (lease,) = miner.poll()
-        tell(miner, lease, "The capital", " of France")
+        send_tokens(miner, lease, "The capital", " of France")
         miner.complete(lease, TEXT)
         *pieces, last, usage = list(stream)
     assert [chunk.choices[0].text for chunk in pieces] == ["The capital", " of France", " is Paris."]
@@ -98,7 +98,7 @@ def test_a_continued_text_is_streamed(ai: OpenAI, miner: ScriptedMiner) -> None:
 
 
 def test_the_stream_on_the_wire_ends_with_done(client: httpx.Client, miner: ScriptedMiner) -> None:
-    """What clients in other languages look for."""
+    """As clients in other languages require."""
     body = {"model": LLM, "messages": QUESTION, "stream": True}
     with client.stream("POST", "/api/v1/chat/completions", json=body) as answer:
         (lease,) = miner.poll()
@@ -123,18 +123,18 @@ def test_a_job_that_fails_ends_the_stream_with_its_error(
     assert caught.value.body["request_id"] == chat.response.headers["x-request-id"]
 
 
-def test_leaving_a_stream_cancels_its_job(
+def test_disconnecting_from_a_stream_cancels_its_job(
     chat: Stream[ChatCompletionChunk], miner: ScriptedMiner, client: httpx.Client
 ) -> None:
     (lease,) = miner.poll()
-    tell(miner, lease, "The")
+    send_tokens(miner, lease, "The")
     assert [text_of(next(chat)) for _ in range(2)] == ["", "The"]
     chat.close()
     ended(client, lease["job_id"], "cancelled")
     assert miner.complete(lease, TEXT).status_code == 409
 
 
-def test_leaving_a_stream_whose_job_still_waits_cancels_it(
+def test_disconnecting_from_a_stream_cancels_a_queued_job(
     chat: Stream[ChatCompletionChunk], client: httpx.Client
 ) -> None:
     job_id = next(chat).id
@@ -142,31 +142,31 @@ def test_leaving_a_stream_whose_job_still_waits_cancels_it(
     ended(client, job_id, "cancelled")
 
 
-def test_what_another_miner_writes_anew_is_shown_once(
+def test_text_that_another_miner_writes_again_is_sent_once(
     chat: Stream[ChatCompletionChunk], served: Served, miner: ScriptedMiner
 ) -> None:
-    """The first miner hands the job back in the middle of a sentence; the second one's text begins alike."""
+    """The first miner releases the job in the middle of a sentence; the second miner's text has the same beginning."""
     next(chat)
     (lease,) = miner.poll()
-    tell(miner, lease, "The capital")
+    send_tokens(miner, lease, "The capital")
     assert text_of(next(chat)) == "The capital"
     miner.job(lease, "release", reason="stopping")
     second = register(ScriptedMiner(served.url))
     (again,) = second.poll()
-    tell(second, again, "The", " capital", " of")
+    send_tokens(second, again, "The", " capital", " of")
     second.complete(again, TEXT)
     rest, last, _ = list(chat)
     assert text_of(rest) == " of France is Paris."
     assert last.choices[0].finish_reason == "stop"
 
 
-def test_a_text_that_comes_out_otherwise_is_an_error(
+def test_a_different_text_of_another_miner_is_an_error(
     chat: Stream[ChatCompletionChunk], miner: ScriptedMiner, client: httpx.Client
 ) -> None:
-    """What was shown cannot be taken back, so nothing is added that does not fit."""
+    """Sent text cannot be withdrawn, so no text is added that does not continue it."""
     next(chat)
     (lease,) = miner.poll()
-    tell(miner, lease, "Perhaps")
+    send_tokens(miner, lease, "Perhaps")
     assert text_of(next(chat)) == "Perhaps"
     miner.complete(lease, TEXT)
     with pytest.raises(openai.APIError) as caught:
@@ -175,10 +175,10 @@ def test_a_text_that_comes_out_otherwise_is_an_error(
     assert client.get(f"/v1/jobs/{lease['job_id']}/results").json()["results"]["text"] == ANSWER
 
 
-def test_a_client_that_is_too_slow_gets_the_whole_text_all_the_same(
+def test_a_slow_client_gets_the_whole_text(
     ai: OpenAI, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pieces are lost while the coordinator does something else; the end brings what is missing."""
+    """Pieces are lost while the coordinator is busy; the last piece has the missing text."""
     monkeypatch.setattr(served.context.hub, "_limits", (4, 2**20))
     letters = list(ANSWER)
     with ai.chat.completions.create(model=LLM, messages=QUESTION, stream=True) as stream:
@@ -197,7 +197,7 @@ def test_a_client_that_is_too_slow_gets_the_whole_text_all_the_same(
     assert len(chunks) < len(letters)
 
 
-def test_a_piece_that_is_no_unicode_does_not_break_the_stream(
+def test_a_piece_with_a_lone_surrogate_does_not_break_the_stream(
     chat: Stream[ChatCompletionChunk], miner: ScriptedMiner
 ) -> None:
     next(chat)
@@ -213,7 +213,7 @@ def test_a_piece_that_is_no_unicode_does_not_break_the_stream(
     assert caught.value.code == "TEXT_CHANGED"
 
 
-def test_a_silent_stream_says_that_it_is_still_there(
+def test_an_idle_stream_sends_keep_alive_comments(
     client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "KEEP_ALIVE_SECONDS", 0.01)
@@ -226,12 +226,12 @@ def test_a_silent_stream_says_that_it_is_still_there(
         assert "data: [DONE]" in list(lines)
 
 
-def test_a_stream_without_a_miner_ends_when_its_time_is_over(tmp_path: Any) -> None:
+def test_a_stream_without_a_miner_times_out(tmp_path: Any) -> None:
     with serve(tmp_path / "data", answer_seconds=0.2) as served:
         ai = OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0)
         stream = ai.chat.completions.create(model=LLM, messages=QUESTION, stream=True)
         job_id = next(stream).id
-        with pytest.raises(openai.APIError, match="No miner offers llm_inference") as caught:
+        with pytest.raises(openai.APIError, match="No online miner offers llm_inference") as caught:
             list(stream)
         assert caught.value.code == "ANSWER_TIMEOUT"
         with httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}) as client:

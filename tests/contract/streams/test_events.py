@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.store.events import NewEvent
@@ -26,7 +26,7 @@ def socket(miner: ScriptedMiner) -> Iterator[Socket]:
         yield socket
 
 
-def test_a_followed_job_tells_what_happens_in_order_and_ends(
+def test_following_a_job_yields_its_events_in_order_and_ends(
     client: httpx.Client, miner: ScriptedMiner, socket: Socket
 ) -> None:
     job_id = submit(client)
@@ -40,9 +40,9 @@ def test_a_followed_job_tells_what_happens_in_order_and_ends(
         segments = [{"kind": "segment", "data": {"text": word}} for word in ("Please", "transcribe")]
         body = {"fence": lease["fence"], "events": segments}
         assert socket.call("events", job_id, body) == (204, {})
-        said = [next(events), next(events)]
-        assert [kind for kind, _ in said] == ["job_event"] * 2
-        assert [data for _, data in said] == [
+        published = [next(events), next(events)]
+        assert [kind for kind, _ in published] == ["job_event"] * 2
+        assert [data for _, data in published] == [
             {"job_id": job_id, "kind": "segment", "text": "Please"},
             {"job_id": job_id, "kind": "segment", "text": "transcribe"},
         ]
@@ -56,7 +56,7 @@ def test_a_followed_job_tells_what_happens_in_order_and_ends(
         assert list(events) == []
 
 
-def test_a_runs_events_cannot_pass_for_another_jobs(client: httpx.Client, socket: Socket) -> None:
+def test_a_run_cannot_forge_events_of_another_job(client: httpx.Client, socket: Socket) -> None:
     job_id = submit(client)
     socket.slots(1)
     lease = socket.lease()
@@ -68,7 +68,9 @@ def test_a_runs_events_cannot_pass_for_another_jobs(client: httpx.Client, socket
 
 
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
-def test_a_job_that_has_ended_is_answered_once(client: httpx.Client, miner: ScriptedMiner, end: str) -> None:
+def test_following_an_ended_job_yields_its_state_once(
+    client: httpx.Client, miner: ScriptedMiner, end: str
+) -> None:
     job_id = submit(client)
     (lease,) = miner.poll()
     if end == "completed":
@@ -83,10 +85,12 @@ def test_a_job_that_has_ended_is_answered_once(client: httpx.Client, miner: Scri
     assert data["status"] == end
 
 
-@pytest.mark.parametrize("kept", [64, 2000])
-def test_a_slow_reader_loses_segments_that_are_not_kept_but_never_the_end(tmp_path: Path, kept: int) -> None:
-    """More comes at once than waits for it, and the job ends in the middle of that; it is told where the gap is."""
-    with serve(tmp_path / "data", open_enrolment=True, streams={"queue": 64, "kept": kept}) as served:
+@pytest.mark.parametrize("history", [64, 2000])
+def test_a_slow_reader_loses_segments_beyond_the_history_but_never_the_end(
+    tmp_path: Path, history: int
+) -> None:
+    """More events arrive at once than the queue holds, the job ends meanwhile, and a resync marks the gap."""
+    with serve(tmp_path / "data", open_enrolment=True, streams={"queue": 64, "history": history}) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         miner = ScriptedMiner(served.url)
         miner.register()
@@ -97,24 +101,24 @@ def test_a_slow_reader_loses_segments_that_are_not_kept_but_never_the_end(tmp_pa
             next(events)
             segments = [{"kind": "segment", "data": {"number": number}} for number in range(1000)]
             socket.send("events", job_id, {"fence": lease["fence"], "events": segments})
-            # On the same connection, since calls about one job are carried out in the order in which they come there.
+            # On the same connection, which processes the calls about one job in order.
             result = socket.send("result", job_id, miner.result_body(lease, RESULTS))
             assert socket.answer(result)[0] == 200
-            told = list(events)
-    assert told[-1][0] == "job_update"
-    assert told[-1][1]["status"] == "completed"
-    numbers = [data["number"] for kind, data in told if kind == "job_event"]
+            received = list(events)
+    assert received[-1][0] == "job_update"
+    assert received[-1][1]["status"] == "completed"
+    numbers = [data["number"] for kind, data in received if kind == "job_event"]
     assert numbers == sorted(set(numbers))
-    assert (len(numbers) == 1000) == (kept > 1000)
-    place = next(place for place, (kind, _) in enumerate(told) if kind == "resync")
-    before = [data["number"] for kind, data in told[:place] if kind == "job_event"]
+    assert (len(numbers) == 1000) == (history > 1000)
+    gap = next(index for index, (kind, _) in enumerate(received) if kind == "resync")
+    before = [data["number"] for kind, data in received[:gap] if kind == "job_event"]
     assert before == list(range(len(before)))
 
 
-def test_all_tokens_are_told_in_order_and_before_the_end(
+def test_all_tokens_arrive_in_order_and_before_the_end(
     client: httpx.Client, served: Served, miner: ScriptedMiner, socket: Socket
 ) -> None:
-    """As fast as they come: the miner waits for no answer, and progress and the result come right among them."""
+    """The miner sends without waiting for answers, with progress and the result among the tokens."""
     job_id = submit(client)
     socket.slots(1)
     lease = socket.lease()
@@ -123,38 +127,38 @@ def test_all_tokens_are_told_in_order_and_before_the_end(
         next(events)
         calls = []
         for first in range(0, count, 10):
-            told = [{"kind": "token", "data": {"number": first + place}} for place in range(10)]
+            batch = [{"kind": "token", "data": {"number": first + index}} for index in range(10)]
             if first % 100 == 0:
-                told.append({"kind": "progress", "data": {"progress": first // 10}})
-            calls.append(socket.send("events", job_id, {"fence": lease["fence"], "events": told}))
+                batch.append({"kind": "progress", "data": {"progress": first // 10}})
+            calls.append(socket.send("events", job_id, {"fence": lease["fence"], "events": batch}))
         calls.append(socket.send("result", job_id, miner.result_body(lease, RESULTS)))
-        told = list(events)
+        received = list(events)
     assert [socket.answer(call)[0] for call in calls] == [204] * (count // 10) + [200]
-    assert [data["number"] for kind, data in told if kind == "job_event"] == list(range(count))
-    assert {kind for kind, _ in told} == {"job_event", "job_update"}
-    assert told[-1][1]["status"] == "completed"
+    assert [data["number"] for kind, data in received if kind == "job_event"] == list(range(count))
+    assert {kind for kind, _ in received} == {"job_event", "job_update"}
+    assert received[-1][1]["status"] == "completed"
 
 
-def test_what_was_said_before_the_end_is_told_before_it(
+def test_events_published_before_the_end_arrive_before_it(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """Also to a reader that has had no time for it when the database knows of the end already."""
+    """Even if the database has the end before the reader has read the events."""
     job_id = submit(client)
     miner.poll()
 
     async def end_while_the_reader_waits(context: Context) -> None:
-        said = [{"job_id": job_id, "kind": "token", "number": number} for number in range(20)]
-        await context.feed.publish([NewEvent("job_event", data, job_id=job_id) for data in said])
+        published = [{"job_id": job_id, "kind": "token", "number": number} for number in range(20)]
+        await context.feed.publish([NewEvent("job_event", data, job_id=job_id) for data in published])
         await context.database.write(jobs._cancel, Caller(Role.ADMIN), job_id, context.clock())
 
     with followed(client, job_id) as events:
         next(events)
         served.do(end_while_the_reader_waits)
-        told = list(events)
-    assert [data.get("number", data.get("status")) for _, data in told] == [*range(20), "cancelled"]
+        received = list(events)
+    assert [data.get("number", data.get("status")) for _, data in received] == [*range(20), "cancelled"]
 
 
-def test_tokens_cost_no_write(client: httpx.Client, served: Served, miner: ScriptedMiner) -> None:
+def test_tokens_cause_no_write(client: httpx.Client, served: Served, miner: ScriptedMiner) -> None:
     """Only progress and outputs are stored."""
     submit(client)
     (lease,) = miner.poll()
@@ -172,7 +176,7 @@ def test_tokens_cost_no_write(client: httpx.Client, served: Served, miner: Scrip
         assert served.context.database.writes - before == writes
 
 
-def test_a_job_that_a_restart_of_its_miner_fails_says_so_to_its_followers(
+def test_followers_see_that_a_restart_of_the_miner_failed_the_job(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client, max_attempts=1)
@@ -180,6 +184,6 @@ def test_a_job_that_a_restart_of_its_miner_fails_says_so_to_its_followers(
     with followed(client, job_id) as events:
         next(events)
         miner.register()
-        told = list(events)
-    assert [data["status"] for _, data in told] == ["failed"]
-    assert told[0][1]["error"]["code"] == "LEASE_EXPIRED"
+        received = list(events)
+    assert [data["status"] for _, data in received] == ["failed"]
+    assert received[0][1]["error"]["code"] == "LEASE_EXPIRED"

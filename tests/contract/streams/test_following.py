@@ -17,7 +17,7 @@ LIMIT_SECONDS = 20
 
 
 def test_a_job_is_followed_to_its_end(client: httpx.Client, served: Served, miner: ScriptedMiner) -> None:
-    """What the miner says arrives while the job runs."""
+    """Events of the miner arrive while the job runs."""
     job_id = submit(client)
     with AITBCClient(served.client_key, served.url) as sdk:
         events = sdk.jobs.events(job_id, timeout=LIMIT_SECONDS)
@@ -31,19 +31,21 @@ def test_a_job_is_followed_to_its_end(client: httpx.Client, served: Served, mine
         assert [_status(event) for event in events] == ["completed"]
 
 
-def test_who_listens_hears_of_every_job(client: httpx.Client, served: Served, miner: ScriptedMiner) -> None:
-    """Changes by themselves, tokens when asked for, and what came between two loops."""
+def test_a_subscriber_receives_the_events_of_every_job(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    """Changes by default, tokens on request, and messages between two loops."""
     with AITBCClient(served.client_key, served.url) as sdk:
         events = sdk.events(types=["job_update", "job_event"], after=0, timeout=LIMIT_SECONDS)
         job_id = submit(client)
-        told = [next(events)]
-        while told[-1].data.get("job_id") != job_id:
-            told.append(next(events))
+        received = [next(events)]
+        while received[-1].data.get("job_id") != job_id:
+            received.append(next(events))
         events.close()
         (lease,) = miner.poll()
         miner.job(lease, "events", events=[{"kind": "token", "data": {"text": "hel"}}])
         miner.complete(lease, RESULTS)
-        events = sdk.events(types=["job_update", "job_event"], after=told[-1].seq, timeout=LIMIT_SECONDS)
+        events = sdk.events(types=["job_update", "job_event"], after=received[-1].seq, timeout=LIMIT_SECONDS)
         rest = [next(events) for _ in range(3)]
         events.close()
     assert [event.data.get("status", event.data.get("text")) for event in rest] == [
@@ -53,7 +55,7 @@ def test_who_listens_hears_of_every_job(client: httpx.Client, served: Served, mi
     ]
 
 
-def test_on_asyncio_too(client: httpx.Client, served: Served) -> None:
+def test_the_asyncio_client_receives_events(client: httpx.Client, served: Served) -> None:
     async def listen() -> StreamEvent:
         async with (
             AsyncAITBCClient(served.client_key, served.url) as sdk,
@@ -61,7 +63,7 @@ def test_on_asyncio_too(client: httpx.Client, served: Served) -> None:
         ):
             async for event in events:
                 return event
-        raise AssertionError("nothing came")
+        raise AssertionError("no event arrived")
 
     job_id = submit(client)
     event = asyncio.run(listen())

@@ -1,4 +1,4 @@
-"""Streams go on where they ended: after drops, restarts, for slow readers, and where history does not reach back."""
+"""Streams resume where they ended: after drops and restarts, for slow readers, and beyond the retained history."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ SUBMITTERS = 8
 LIMIT_SECONDS = 120
 
 
-def say(served: Served, count: int = 1, size: int = 0, account_id: str | None = None) -> None:
-    """Changes that happen for no reason, numbered."""
+def publish_changes(served: Served, count: int = 1, size: int = 0, account_id: str | None = None) -> None:
+    """Store numbered changes."""
 
     async def write(context: Context) -> None:
         changes = [
@@ -51,14 +51,14 @@ def say(served: Served, count: int = 1, size: int = 0, account_id: str | None = 
     served.do(write)
 
 
-def mumble(served: Served, job_id: str, *numbers: int, account_id: str | None = None) -> None:
-    """Tokens that nobody has written."""
+def publish_tokens(served: Served, job_id: str, *numbers: int, account_id: str | None = None) -> None:
+    """Publish numbered tokens."""
 
-    async def tell(context: Context) -> None:
+    async def publish(context: Context) -> None:
         data = [{"job_id": job_id, "kind": "token", "number": number} for number in numbers]
         await context.feed.publish([NewEvent("job_event", item, account_id, job_id=job_id) for item in data])
 
-    served.do(tell)
+    served.do(publish)
 
 
 def number(value: int) -> Any:
@@ -70,7 +70,7 @@ def numbers(messages: list[dict[str, Any]]) -> list[int]:
 
 
 def history(served: Served, key: str) -> list[StoredEvent]:
-    """All changes that a client may see, as they stand in the database."""
+    """All changes in the database that a client may see."""
 
     async def read(context: Context) -> list[StoredEvent]:
         caller = await access.authenticate(context, key)
@@ -80,10 +80,10 @@ def history(served: Served, key: str) -> list[StoredEvent]:
 
 
 class Listener:
-    """A client that loses its connection again and again and goes on after the last message that it has seen."""
+    """A client that repeatedly loses its connection and resumes after its last message."""
 
     def __init__(self, served: Served) -> None:
-        self.heard: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         self.drops = 0
         self._url = f"{served.url.replace('http', 'ws', 1)}/ws"
         self._headers = {"Authorization": f"Bearer {served.client_key}"}
@@ -91,13 +91,13 @@ class Listener:
         self._last = 0
 
     async def listen(self) -> None:
-        """Until the marker."""
-        while not self.heard or self.heard[-1]["data"].get("marker") != "end":
+        """Read until the marker."""
+        while not self.received or self.received[-1]["data"].get("marker") != "end":
             address = f"{self._url}?after={self._last}"
             async with connect(address, additional_headers=self._headers, max_size=None) as connection:
-                await self._hear(connection)
+                await self._receive(connection)
 
-    async def _hear(self, connection: Any) -> None:
+    async def _receive(self, connection: Any) -> None:
         patience = self._random.randrange(80) if self.drops < DROPS else 10**9
         while patience:
             message = json.loads(await connection.recv())
@@ -107,7 +107,7 @@ class Listener:
             if message["type"] == "resync":  # a busy machine: nothing is lost by that
                 assert message["data"] == {"reason": "slow"}
                 continue
-            self.heard.append(message)
+            self.received.append(message)
             if message["data"].get("marker") == "end":
                 return
             patience -= 1
@@ -116,7 +116,7 @@ class Listener:
 
 
 def work(miner: ScriptedMiner, jobs: int) -> None:
-    """Do jobs; now and then one fails, and a few are handed back: after many the miner would wait for long to get them again."""
+    """Run jobs. Some fail and a few are released; after many releases, the miner would wait long to get them again."""
     releases = 0
     chance = random.Random(SEED)  # noqa: S311 - chance that can be repeated
     ended, calls = 0, []
@@ -124,11 +124,11 @@ def work(miner: ScriptedMiner, jobs: int) -> None:
         socket.slots(SLOTS)
         while ended < jobs:
             lease = socket.lease()
-            what = chance.random()
-            if what < 0.05:
+            draw = chance.random()
+            if draw < 0.05:
                 body = {"fence": lease["fence"], "kind": "fail", "code": "INPUT_INVALID", "message": "No."}
                 calls.append(socket.send("fail", lease["job_id"], body))
-            elif what < 0.1 and releases < 4:
+            elif draw < 0.1 and releases < 4:
                 releases += 1
                 body = {"fence": lease["fence"], "reason": "shutdown"}
                 calls.append(socket.send("release", lease["job_id"], body))
@@ -141,13 +141,13 @@ def work(miner: ScriptedMiner, jobs: int) -> None:
 
 
 async def submit_all(served: Served) -> None:
-    """Jobs of the client, and every now and then one of somebody else."""
+    """Submit the client's jobs, and now and then one of another account."""
     waiting = iter(range(JOBS))
     async with aiohttp.ClientSession(served.url) as session:
 
         async def submit_some() -> None:
-            for place in waiting:
-                keys = [served.client_key, *([served.other_key] if place % 40 == 0 else [])]
+            for number in waiting:
+                keys = [served.client_key, *([served.other_key] if number % 40 == 0 else [])]
                 for key in keys:
                     headers = {"Authorization": f"Bearer {key}"}
                     call = session.post("/v1/services/whisper/transcribe", json=WHISPER, headers=headers)
@@ -161,17 +161,17 @@ async def submit_all(served: Served) -> None:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    """A coordinator that takes no offence at failures and released jobs, of which there are many here."""
+    """A coordinator that tolerates many failures and released jobs."""
     tolerated = {"releases_tolerated": 10_000, "client_failures_tolerated": 10_000}
     with serve(tmp_path / "data", open_enrolment=True, **tolerated) as served:
         yield served
 
 
 @pytest.mark.timeout(LIMIT_SECONDS + 30)
-def test_a_client_that_drops_200_times_during_2000_jobs_sees_every_change_once_and_in_order(
+def test_a_client_that_drops_200_times_during_2000_jobs_receives_every_change_once_and_in_order(
     served: Served, miner: ScriptedMiner
 ) -> None:
-    """At moments that a seed decides, mostly amid live messages, and exactly what the database holds, no more, no less."""
+    """It drops at moments that a seed decides, mostly amid live messages, and receives exactly the changes in the database."""
     listener = Listener(served)
     worker = threading.Thread(target=work, args=(miner, JOBS + JOBS // 40), name="miner", daemon=True)
     worker.start()
@@ -188,23 +188,23 @@ def test_a_client_that_drops_200_times_during_2000_jobs_sees_every_change_once_a
 
     asyncio.run(follow())
     assert listener.drops == DROPS
-    kept = history(served, served.client_key)
-    assert [(message["seq"], message["type"], message["data"]) for message in listener.heard] == [
-        (change.seq << NUMBER_BITS, change.type, change.data) for change in kept
+    stored = history(served, served.client_key)
+    assert [(message["seq"], message["type"], message["data"]) for message in listener.received] == [
+        (change.seq << NUMBER_BITS, change.type, change.data) for change in stored
     ]
     states = defaultdict(list)
-    for message in listener.heard:
+    for message in listener.received:
         if message["type"] == "job_update":
             states[message["data"]["job_id"]].append(message["data"]["status"])
     assert len(states) == JOBS
-    assert {(told[0], told[1]) for told in states.values()} == {("submitted", "running")}
-    ends = Counter(told[-1] for told in states.values())
+    assert {(changes[0], changes[1]) for changes in states.values()} == {("submitted", "running")}
+    ends = Counter(changes[-1] for changes in states.values())
     assert set(ends) == {"completed", "failed"}
-    assert Counter(message["type"] for message in listener.heard)["receipt_created"] == ends["completed"]
+    assert Counter(message["type"] for message in listener.received)["receipt_created"] == ends["completed"]
 
 
-def test_a_slow_client_hears_where_it_was_too_slow_and_then_every_change(tmp_path: Path) -> None:
-    """It takes no more memory than its queue, holds up nobody, and goes on in the same connection."""
+def test_a_slow_client_gets_a_resync_and_then_every_change(tmp_path: Path) -> None:
+    """It uses no more memory than its queue, delays no other client, and continues on the same connection."""
     count = 600
     with serve(tmp_path / "data", streams={"queue": 16}) as served:
         with (
@@ -213,7 +213,7 @@ def test_a_slow_client_hears_where_it_was_too_slow_and_then_every_change(tmp_pat
         ):
             slow.subscribe()
             for _ in range(count // 100):
-                say(served, 100, size=20_000)
+                publish_changes(served, 100, size=20_000)
                 assert numbers(quick.until(number(99)))[-1] == 99
             (waiting,) = {
                 len(subscription._waiting)
@@ -221,16 +221,16 @@ def test_a_slow_client_hears_where_it_was_too_slow_and_then_every_change(tmp_pat
                 if subscription.lagged
             }
             assert waiting <= 16
-            told = [slow.next() for _ in range(count)]
-            while len([message for message in told if message["type"] != "resync"]) < count:
-                told.append(slow.next())
-        assert {"reason": "slow"} in [message["data"] for message in told if message["type"] == "resync"]
-        assert numbers(told) == [*range(100)] * (count // 100)
+            received = [slow.next() for _ in range(count)]
+            while len([message for message in received if message["type"] != "resync"]) < count:
+                received.append(slow.next())
+        assert {"reason": "slow"} in [message["data"] for message in received if message["type"] == "resync"]
+        assert numbers(received) == [*range(100)] * (count // 100)
 
 
-@pytest.mark.parametrize("anything", [True, False])
-def test_a_stream_resumes_over_a_restart_of_the_coordinator(tmp_path: Path, anything: bool) -> None:
-    """What happened between, if anything, and tokens of the new process under higher numbers than those of the old one."""
+@pytest.mark.parametrize("missed_changes", [True, False])
+def test_a_stream_resumes_after_a_restart_of_the_coordinator(tmp_path: Path, missed_changes: bool) -> None:
+    """With or without missed changes; tokens of the new process have higher numbers than those of the old one."""
     types = "job_update,job_event"
     with serve(tmp_path / "data", open_enrolment=True) as served:
         key = served.client_key
@@ -238,53 +238,55 @@ def test_a_stream_resumes_over_a_restart_of_the_coordinator(tmp_path: Path, anyt
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": key})
         with StreamSocket(served.url, key, types=types) as stream:
             first = submit(client)
-            mumble(served, first, 1, 2, 3, account_id=account)
+            publish_tokens(served, first, 1, 2, 3, account_id=account)
             assert numbers(stream.until(number(2))) == [1, 2]
             last = stream.last
-        missed = [submit(client)] if anything else []
+        missed = [submit(client)] if missed_changes else []
     with (
         serve(tmp_path / "data", open_enrolment=True) as served,
         StreamSocket(served.url, key, types=types, after=last) as stream,
     ):
         stream.last = last
-        mumble(served, first, 4, account_id=account)
-        told = stream.until(number(4))
-        assert [message["data"].get("reason") for message in told if message["type"] == "resync"] == [
+        publish_tokens(served, first, 4, account_id=account)
+        received = stream.until(number(4))
+        assert [message["data"].get("reason") for message in received if message["type"] == "resync"] == [
             "events"
         ]
-        assert [message["data"]["job_id"] for message in told if message["type"] == "job_update"] == missed
-        assert numbers(told) == [4]
+        assert [
+            message["data"]["job_id"] for message in received if message["type"] == "job_update"
+        ] == missed
+        assert numbers(received) == [4]
 
 
-def test_tokens_of_a_short_absence_are_told_once(client: httpx.Client, served: Served) -> None:
+def test_tokens_of_a_short_absence_arrive_once(client: httpx.Client, served: Served) -> None:
     account = history(served, served.client_key)[-1].account_id
     query = {"types": "job_event,job_update"}
     with StreamSocket(served.url, served.client_key, **query) as stream:
         job_id = submit(client)
-        mumble(served, job_id, 1, 2, account_id=account)
+        publish_tokens(served, job_id, 1, 2, account_id=account)
         stream.until(number(1))
         last = stream.last
         stream.abort()
-    mumble(served, job_id, 3, account_id=account)
+    publish_tokens(served, job_id, 3, account_id=account)
     client.delete(f"/v1/jobs/{job_id}")
-    mumble(served, job_id, 4, account_id=account)
+    publish_tokens(served, job_id, 4, account_id=account)
     with StreamSocket(served.url, served.client_key, **query, after=last) as stream:
-        mumble(served, job_id, 5, account_id=account)
-        told = stream.until(number(5))
-    assert [message["data"].get("number", message["data"].get("status")) for message in told] == [
+        publish_tokens(served, job_id, 5, account_id=account)
+        received = stream.until(number(5))
+    assert [message["data"].get("number", message["data"].get("status")) for message in received] == [
         2, 3, "cancelled", 4, 5,
     ]  # fmt: skip
 
 
-def test_tokens_that_are_not_kept_any_more_are_a_gap(tmp_path: Path) -> None:
-    """Which is said once, and only to those who wanted them."""
-    with serve(tmp_path / "data", streams={"kept": 3}) as served:
+def test_tokens_beyond_the_history_are_a_gap(tmp_path: Path) -> None:
+    """The gap is reported once, and only to subscribers of tokens."""
+    with serve(tmp_path / "data", streams={"history": 3}) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         account = history(served, served.client_key)[-1].account_id
         job_id = submit(client)
         with StreamSocket(served.url, served.client_key) as stream:
             begun = stream.subscribe()["data"]["after"]
-        mumble(served, job_id, *range(10), account_id=account)
+        publish_tokens(served, job_id, *range(10), account_id=account)
         submit(client)
         with StreamSocket(served.url, served.client_key, after=begun) as stream:
             assert stream.next()["type"] == "job_update"
@@ -292,19 +294,19 @@ def test_tokens_that_are_not_kept_any_more_are_a_gap(tmp_path: Path) -> None:
             gap = stream.next()
             assert (gap["type"], gap["data"], gap["seq"]) == ("resync", {"reason": "events"}, begun)
             assert numbers([stream.next() for _ in range(3)]) == [7, 8, 9]
-        with followed(client, job_id) as events_of_job:  # who begins now was promised nothing of before
+        with followed(client, job_id) as events_of_job:  # a new follower has no gap before its beginning
             assert [next(events_of_job)[1].get("number") for _ in range(4)] == [None, 7, 8, 9]
 
 
-def test_history_that_is_not_kept_any_more_is_a_gap(served: Served) -> None:
-    """The number to go on from is that of the oldest change that is kept."""
-    say(served, 5)
+def test_pruned_changes_are_a_gap(served: Served) -> None:
+    """The stream resumes at the oldest stored change."""
+    publish_changes(served, 5)
 
     async def prune(context: Context) -> None:
         await context.database.write(events.prune, context.clock() + 1)
 
     served.do(prune)
-    say(served, 3)
+    publish_changes(served, 3)
     with StreamSocket(served.url, served.client_key, after=0) as stream:
         gap = stream.next()
         assert (gap["type"], gap["data"]) == ("resync", {"reason": "pruned"})
@@ -313,40 +315,40 @@ def test_history_that_is_not_kept_any_more_is_a_gap(served: Served) -> None:
         assert numbers([stream.next() for _ in range(3)]) == [0, 1, 2]
 
 
-def test_old_changes_are_forgotten_in_the_end(tmp_path: Path) -> None:
+def test_old_changes_are_pruned(tmp_path: Path) -> None:
     with serve(tmp_path / "data", event_retention_seconds=0.1) as served:
-        say(served, 5)
+        publish_changes(served, 5)
 
-        async def forget(context: Context) -> int:
+        async def prune(context: Context) -> int:
             while await context.database.read(events.oldest):
-                await run_events.forget_old(context)
+                await run_events.prune_old(context)
                 await asyncio.sleep(0.02)
             return await context.database.read(events.newest)
 
-        assert served.do(forget) == 0
+        assert served.do(prune) == 0
         with StreamSocket(served.url, served.client_key, after=1) as stream:
             assert stream.next()["data"] == {"reason": "pruned"}
-            say(served, 1)
+            publish_changes(served, 1)
             assert numbers([stream.next()]) == [0]
 
 
 def test_a_number_of_another_database_is_a_gap(served: Served) -> None:
-    """As after a backup was restored: the stream goes on from now."""
+    """For example after the restore of a backup. The stream continues from now on."""
     with StreamSocket(served.url, served.client_key, after=2**50) as stream:
         gap = stream.next()
         assert (gap["type"], gap["data"]) == ("resync", {"reason": "unknown"})
-        say(served)
+        publish_changes(served)
         assert numbers([stream.next()]) == [0]
 
 
-def test_more_is_told_between_two_changes_than_there_are_numbers_for(
+def test_numbers_rise_even_if_one_change_has_more_messages_than_numbers(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The upkeep takes a new number in time, so they rise all the same."""
+    """Maintenance reserves more numbers in time."""
     monkeypatch.setattr("agent.coordinator.feed.feed.NUMBER_BITS", 8)
     with StreamSocket(served.url, served.client_key, types="job_event") as stream:
         for start in range(0, 1000, 100):
-            mumble(served, "job_1", *range(start, start + 100))
+            publish_tokens(served, "job_1", *range(start, start + 100))
             served.do(streams.keep_numbers)
         assert numbers(stream.until(number(999))) == [*range(1000)]
 
@@ -354,10 +356,10 @@ def test_more_is_told_between_two_changes_than_there_are_numbers_for(
 def test_the_events_of_one_job_resume_after_their_last_id(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """By parameter or header, without the state at the beginning; nothing more once the end has been told."""
+    """By parameter or header, without the state at the beginning; after the end, no more events."""
     job_id = submit(client)
     (lease,) = miner.poll()
-    tokens = [{"kind": "token", "data": {"number": place}} for place in range(4)]
+    tokens = [{"kind": "token", "data": {"number": number}} for number in range(4)]
     miner.job(lease, "events", events=tokens[:2])
     first = sse(client, job_id, 3)
     assert [(name, data.get("status"), data.get("number")) for name, data, _ in first] == [
@@ -379,29 +381,29 @@ def test_the_events_of_one_job_resume_after_their_last_id(
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "٣", str(2**53)])
-def test_an_id_that_is_none_is_refused(client: httpx.Client, wrong: str) -> None:
+def test_an_invalid_id_is_refused(client: httpx.Client, wrong: str) -> None:
     job_id = submit(client)
     for how in ({"params": {"after": wrong}}, {"headers": {"Last-Event-ID": wrong.encode()}}):
         answer = client.get(f"/v1/jobs/{job_id}/events", **how)
         if wrong == "٣" and "params" in how:
-            continue  # a number to the framework
+            continue  # the framework accepts it as a number
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
 
 
-def test_who_begins_late_hears_what_the_run_has_said_but_nothing_of_an_earlier_run(
+def test_a_late_follower_gets_the_events_of_the_current_run_only(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client)
     for words in (["a", "b"], ["c", "d"]):
         (lease,) = miner.poll()
-        said = [{"kind": "token", "data": {"text": word}} for word in words]
-        miner.job(lease, "events", events=said)
+        events_of_run = [{"kind": "token", "data": {"text": word}} for word in words]
+        miner.job(lease, "events", events=events_of_run)
         if words[0] == "a":
             miner.job(lease, "release", reason="shutdown")
-    with followed(client, job_id) as told:
-        assert [next(told)[1].get("text") for _ in range(3)] == [None, "c", "d"]
+    with followed(client, job_id) as received:
+        assert [next(received)[1].get("text") for _ in range(3)] == [None, "c", "d"]
         miner.complete(lease, RESULTS)
-        assert [data["status"] for _, data in told] == ["completed"]
+        assert [data["status"] for _, data in received] == ["completed"]
 
 
 def sse(client: httpx.Client, job_id: str, most: int = 10**6, **how: Any) -> list[tuple[str, Any, int]]:

@@ -1,4 +1,4 @@
-"""Following what happens over `/ws`: who may, what they hear, what they can choose."""
+"""The WebSocket `/ws`: authentication, audiences and filters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
@@ -27,7 +27,7 @@ PATHS = ["/ws", "/v1/ws", "/api/ws", "/api/v1/ws"]
 
 
 def run(client: httpx.Client, miner: ScriptedMiner, **options: Any) -> str:
-    """A job from its submission to its result."""
+    """Run a job from its submission to its result."""
     job_id = submit(client, **options)
     (lease,) = miner.poll()
     assert miner.complete(lease, RESULTS).status_code == 200
@@ -35,7 +35,7 @@ def run(client: httpx.Client, miner: ScriptedMiner, **options: Any) -> str:
 
 
 def story(job_id: str, messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What was told of a job: types, and states where there are any."""
+    """The messages about a job: types, and states if there are any."""
     return [
         (message["type"], message["data"].get("status", ""))
         for message in messages
@@ -56,8 +56,8 @@ def receipt(message: dict[str, Any]) -> bool:
     return message["type"] == "receipt_created"
 
 
-def say(served: Served, *changes: NewEvent) -> None:
-    """Changes that happen for no reason."""
+def publish(served: Served, *changes: NewEvent) -> None:
+    """Store changes."""
 
     async def write(context: Context) -> None:
         await context.database.write(events.add, changes, context.clock())
@@ -66,24 +66,24 @@ def say(served: Served, *changes: NewEvent) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_job_is_told_from_its_submission_to_its_receipt(
+def test_a_stream_has_a_jobs_changes_from_its_submission_to_its_receipt(
     client: httpx.Client, served: Served, miner: ScriptedMiner, path: str
 ) -> None:
-    """In the shape of the reference, and nothing else beside."""
+    """In the form of the reference, and without any other message."""
     with StreamSocket(served.url, served.client_key, path) as stream:
         job_id = run(client, miner)
-        told = stream.until(receipt)
-    assert story(job_id, told) == WHOLE
-    assert len(told) == len(WHOLE)
-    for message in told:
+        received = stream.until(receipt)
+    assert story(job_id, received) == WHOLE
+    assert len(received) == len(WHOLE)
+    for message in received:
         assert set(message) == {"type", "data", "seq"}
-    update = told[2]["data"]
+    update = received[2]["data"]
     assert update["timestamp"].endswith("Z")
     assert (update["job_id"], update["status"], update["miner_id"]) == (job_id, "completed", miner.miner_id)
 
 
 @pytest.mark.parametrize("way", ["header", "api key", "query", "message"])
-def test_the_key_can_come_in_four_ways(client: httpx.Client, served: Served, way: str) -> None:
+def test_the_key_can_be_sent_in_four_ways(client: httpx.Client, served: Served, way: str) -> None:
     key = served.client_key
     ways = {
         "header": {"headers": {"Authorization": f"Bearer {key}"}},
@@ -102,7 +102,7 @@ def test_the_key_can_come_in_four_ways(client: httpx.Client, served: Served, way
 
 
 @pytest.mark.parametrize("way", ["header", "query", "message"])
-def test_a_wrong_key_is_refused_with_an_error_and_a_code(served: Served, way: str) -> None:
+def test_an_invalid_key_is_refused_with_an_error_and_a_closing_code(served: Served, way: str) -> None:
     wrong = "aitbc_client_wrong"
     with StreamSocket(
         served.url, wrong if way == "header" else None, **({"token": wrong} if way == "query" else {})
@@ -113,7 +113,7 @@ def test_a_wrong_key_is_refused_with_an_error_and_a_code(served: Served, way: st
     assert (code, error["code"]) == (4401, "UNAUTHORIZED")
 
 
-def test_a_client_that_sends_no_key_is_refused_after_a_while(tmp_path: Path) -> None:
+def test_a_client_without_a_key_is_refused_after_a_timeout(tmp_path: Path) -> None:
     with (
         serve(tmp_path / "data", streams={"auth_seconds": 0.2}) as served,
         StreamSocket(served.url) as stream,
@@ -126,7 +126,7 @@ def test_a_client_that_sends_no_key_is_refused_after_a_while(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "message", ["{", "5", '{"type": "auth"}', '{"type": "subscribe"}', '{"type": "auth", "token": 5}']
 )
-def test_a_first_message_that_is_no_key_is_refused(served: Served, message: str) -> None:
+def test_a_first_message_without_a_key_is_refused(served: Served, message: str) -> None:
     with StreamSocket(served.url) as stream:
         stream.send(message)
         code, error = stream.refusal()
@@ -146,7 +146,7 @@ def test_a_first_message_that_is_no_key_is_refused(served: Served, message: str)
         ({"job_id": "job_1"}, "job_id"),
     ],
 )
-def test_a_filter_that_makes_no_sense_is_refused_by_name(
+def test_an_invalid_filter_is_refused_with_the_name_of_its_field(
     served: Served, query: dict[str, str], field: str
 ) -> None:
     with StreamSocket(served.url, served.client_key, **query) as stream:
@@ -161,15 +161,15 @@ def test_a_query_chooses_types_and_jobs(client: httpx.Client, served: Served, mi
     with StreamSocket(served.url, served.client_key, **query) as stream:
         for lease in miner.poll(slots=2):
             miner.complete(lease, RESULTS)
-        told = stream.until(receipt)
-    assert story(second, told) == [item for item in WHOLE if item[0] != "marketplace_update"]
-    assert story(first, told) == []
+        received = stream.until(receipt)
+    assert story(second, received) == [item for item in WHOLE if item[0] != "marketplace_update"]
+    assert story(first, received) == []
 
 
 def test_a_message_changes_the_filter_without_a_gap(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """It holds from where the stream was, or from a number; what is wrong leaves all as it was."""
+    """The filter applies from the stream's position or from a number; an invalid one changes nothing."""
     with StreamSocket(served.url, served.client_key, types="receipt_created") as stream:
         first = run(client, miner)
         assert story(first, [stream.next()]) == WHOLE[-1:]
@@ -191,7 +191,7 @@ def test_a_message_changes_the_filter_without_a_gap(
 
 
 @pytest.mark.parametrize("message", ["{", "[]", '{"type": "weather"}', '{"type": "auth", "token": "x"}'])
-def test_a_message_that_makes_no_sense_is_answered_and_the_stream_goes_on(
+def test_an_invalid_message_is_answered_and_the_stream_continues(
     client: httpx.Client, served: Served, message: str
 ) -> None:
     with StreamSocket(served.url, served.client_key) as stream:
@@ -225,13 +225,13 @@ def test_limits_on_messages_filters_and_connections(tmp_path: Path) -> None:
             with StreamSocket(served.url, served.other_key) as another:
                 another.subscribe()
         end = time.monotonic() + 20
-        while served.context.caches["streams"]:  # what was closed makes room
+        while served.context.open_streams:  # closed streams are no longer counted
             assert time.monotonic() < end
             time.sleep(0.02)
 
 
-def test_nobody_hears_of_what_is_somebody_elses(served: Served, miner: ScriptedMiner) -> None:
-    """A client its own, a miner's owner what concerns the miner, both offers, an administrator all."""
+def test_callers_receive_messages_of_their_own_only(served: Served, miner: ScriptedMiner) -> None:
+    """A client those of its account, a miner's owner those of the miner, both offers, an administrator all."""
     other_miner = ScriptedMiner(served.url)
     other_miner.register()
     keys = {
@@ -255,31 +255,31 @@ def test_nobody_hears_of_what_is_somebody_elses(served: Served, miner: ScriptedM
             token = {"kind": "token", "data": {"text": f"words-of-{who}"}}
             miner.job(lease, "events", events=[token, {"kind": "progress", "data": {"progress": 50}}])
             miner.complete(lease, RESULTS)
-        say(served, NewEvent("marketplace_update", {"kind": "offer", "marker": "offer"}))
-        heard = {
+        publish(served, NewEvent("marketplace_update", {"kind": "offer", "marker": "offer"}))
+        received = {
             who: stream.until(lambda message: message["data"].get("marker") == "offer")
             for who, stream in streams.items()
         }
     everything = [*WHOLE[:2], ("job_progress", "running"), ("job_event", ""), *WHOLE[2:]]
     for who, other in (("client", "other"), ("other", "client")):
-        assert story(jobs[who], heard[who]) == everything
-        assert story(jobs[other], heard[who]) == []
-        assert f"words-of-{who}" in json.dumps(heard[who])
-        assert f"words-of-{other}" not in json.dumps(heard[who])
-        assert story(jobs[who], heard["admin"]) == everything
-        assert story(jobs[who], heard["miner"]) == [
+        assert story(jobs[who], received[who]) == everything
+        assert story(jobs[other], received[who]) == []
+        assert f"words-of-{who}" in json.dumps(received[who])
+        assert f"words-of-{other}" not in json.dumps(received[who])
+        assert story(jobs[who], received["admin"]) == everything
+        assert story(jobs[who], received["miner"]) == [
             item for item in everything if item != WHOLE[0] and item[0] != "job_event"
         ]
-    assert "words-of" not in json.dumps(heard["miner"])
-    assert [message["data"].get("marker") for message in heard["other miner"]] == ["offer"]
-    # The same once more, out of the database and out of memory.
+    assert "words-of" not in json.dumps(received["miner"])
+    assert [message["data"].get("marker") for message in received["other miner"]] == ["offer"]
+    # The same messages again, from the database and the history.
     for who, key in keys.items():
         with StreamSocket(served.url, key, types=EVERY_TYPE, after=begun) as stream:
             again = stream.until(lambda message: message["data"].get("marker") == "offer")
-        assert again == heard[who]
+        assert again == received[who]
 
 
-def test_half_a_character_does_not_break_a_stream(
+def test_a_lone_surrogate_does_not_break_a_stream(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client)
@@ -292,7 +292,7 @@ def test_half_a_character_does_not_break_a_stream(
     assert miner.complete(lease, RESULTS).status_code == 200
 
 
-def test_a_miners_owner_hears_that_its_miner_has_lost_a_job(
+def test_a_miners_owner_receives_that_its_miner_has_lost_a_job(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     with StreamSocket(served.url, miner.registration["api_key"]) as stream:
@@ -302,8 +302,8 @@ def test_a_miners_owner_hears_that_its_miner_has_lost_a_job(
         assert story(job_id, [stream.next(), stream.next()]) == [WHOLE[1], WHOLE[0]]
 
 
-def test_a_silent_stream_says_that_it_is_there_and_where_to_go_on(tmp_path: Path) -> None:
-    """The number in a heartbeat counts what the stream does not tell."""
+def test_an_idle_stream_sends_heartbeats_with_its_position(tmp_path: Path) -> None:
+    """The number in a heartbeat includes messages that the stream filters out."""
     with serve(tmp_path / "data", streams={"heartbeat_seconds": 0.1}) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
         with StreamSocket(served.url, served.client_key) as stream:

@@ -1,1 +1,1 @@
-"""Clients and miners that do as a test says, and some that misbehave."""
+"""Scripted clients and miners, some of them misbehaving."""

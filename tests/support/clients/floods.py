@@ -1,4 +1,4 @@
-"""Clients that want to use a coordinator up: `python -m support.clients.floods URL`, with what they need as JSON on standard input.
+"""Attacks that exhaust a coordinator: `python -m support.clients.floods URL`, with options as JSON on standard input.
 
 Each attack is many tasks that hold one connection each, and open another a moment after it was closed. The line `ready` says that
 every task has tried once. Ends when standard input does.
@@ -22,13 +22,13 @@ UPLOADS = 100
 PAUSE_SECONDS = 20.0
 DRIP_SECONDS = 2.0
 OPEN_SECONDS = 0.004
-"""Time between two connections: the attack is to use up what a coordinator has, not the test's machine."""
+"""Time between two connections, so that the attack exhausts the coordinator and not the test's machine."""
 
 Attack = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Flood:
-    """All attacks on one coordinator. `many`: each connection comes from another address."""
+    """All attacks on one coordinator. With `many`, each connection comes from a different address."""
 
     def __init__(self, url: str, keys: list[str], *, many: bool) -> None:
         server = urlsplit(url)

@@ -1,4 +1,4 @@
-"""A miner's WebSocket that does as the test says."""
+"""A miner's WebSocket under the test's control."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMIT_SECONDS = 20
 
 
 class Socket:
-    """A miner's WebSocket; pushes and answers are read in whatever order they come."""
+    """A miner's WebSocket; pushes and responses may arrive in any order."""
 
     def __init__(self, miner: ScriptedMiner, **options: Any) -> None:
         self._opening = connect(
@@ -58,7 +58,7 @@ class Socket:
         return self._calls
 
     def call(self, call: Any, job_id: str | None = None, body: Any = None) -> tuple[int, Any]:
-        """Status and body of the answer."""
+        """Return the status and body of the response."""
         return self.answer(self.send(call, job_id, body))
 
     def answer(self, number: int) -> tuple[int, Any]:
@@ -68,7 +68,7 @@ class Socket:
         return answer["status"], answer["body"]
 
     def push(self, kind: str) -> dict[str, Any]:
-        """The next push, which is of this kind."""
+        """Return the next push, which must be of this kind."""
         while not self._pushes:
             self._read()
         message = self._pushes.popleft()
@@ -81,13 +81,13 @@ class Socket:
         return lease
 
     def nothing_comes(self) -> bool:
-        """Whether a round of matching and of talking later nothing has been pushed."""
+        """Return whether nothing was pushed after a round of matching and of communication."""
         for _ in range(3):
             assert self.call("heartbeat", body={"leases": [], "gpus": []})[0] == 200
         return not self._pushes
 
     def closed(self) -> int:
-        """The code with which the other side ends the connection."""
+        """Return the code with which the other side closes the connection."""
         try:
             while True:
                 self._read()

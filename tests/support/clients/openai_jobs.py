@@ -1,4 +1,4 @@
-"""What the tests of the OpenAI paths ask, and what a miner answers."""
+"""Requests of the tests of the OpenAI paths, and a miner that serves them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(miner: ScriptedMiner) -> ScriptedMiner:
 
 @contextmanager
 def asking(question: Callable[[], T]) -> Iterator[Future[T]]:
-    """Ask in another thread, since the answer is held until a miner has made it."""
+    """Send a request in another thread, since its response waits for a miner."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(question)
 
@@ -42,15 +42,15 @@ def asking(question: Callable[[], T]) -> Iterator[Future[T]]:
 def answered(
     miner: ScriptedMiner, results: dict[str, Any], question: Callable[[], T]
 ) -> tuple[T, dict[str, Any]]:
-    """The answer to a question whose job the miner completes, and the parameters of that job."""
+    """Return the response to a request whose job the miner completes, and the parameters of that job."""
     with asking(question) as asked:
         (lease,) = miner.poll()
         assert miner.complete(lease, results).status_code == 200
         return asked.result(LIMIT_SECONDS), lease["spec"]["parameters"]
 
 
-def tell(miner: ScriptedMiner, lease: dict[str, Any], *pieces: str, offset: int = 0) -> None:
-    """Tell the next pieces of a text, of which `offset` letters were told before."""
+def send_tokens(miner: ScriptedMiner, lease: dict[str, Any], *pieces: str, offset: int = 0) -> None:
+    """Publish the next chunks of a text of which `offset` characters are published."""
     events = []
     for piece in pieces:
         events.append({"kind": "token", "data": {"text": piece, "offset": offset}})

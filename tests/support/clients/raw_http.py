@@ -1,4 +1,4 @@
-"""A connection whose bytes the test writes itself."""
+"""A connection on which the test writes raw bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIMIT_SECONDS = 20
 
 
 class RawConnection:
-    """A TCP connection to a server. `source` is the address that it comes from, `buffer` what the kernel takes for it."""
+    """A TCP connection to a server. `source` is its source address, `buffer` the kernel's receive buffer."""
 
     def __init__(self, url: str, source: str | None = None, buffer: int | None = None) -> None:
         server = urlsplit(url)
@@ -43,7 +43,7 @@ class RawConnection:
         self.send("\r\n".join([*lines, "", ""]))
 
     def answer(self) -> tuple[int, dict[str, str], Any]:
-        """Status, headers in small letters, and the JSON body of the next answer."""
+        """Return the status, the headers in lower case, and the JSON body of the next response."""
         with self.socket.makefile("rb", buffering=0) as file:
             status = int(_line(file).split()[1])
             headers: dict[str, str] = {}
@@ -57,7 +57,7 @@ class RawConnection:
         return status, headers, json.loads(body) if body else None
 
     def send_until_cut(self, parts: Iterable[str | bytes]) -> int:
-        """Send parts until the other side has ended the connection. Returns how many bytes were sent by then."""
+        """Send chunks until the other side closes the connection. Returns the number of bytes sent."""
         sent = 0
         try:
             for part in parts:
@@ -68,7 +68,7 @@ class RawConnection:
         raise AssertionError("all of it was taken")
 
     def ended(self) -> bool:
-        """Wait for the other side to end the connection. Raises `TimeoutError`."""
+        """Wait for the other side to close the connection. Raises `TimeoutError`."""
         try:
             while self.socket.recv(2**16):
                 pass

@@ -1,4 +1,4 @@
-"""A miner that speaks the protocol over HTTP and does what the test says instead of running anything."""
+"""A scripted miner that uses the protocol over HTTP and runs nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GPU = {
 
 
 def capabilities(**changes: Any) -> dict[str, Any]:
-    """A strong miner that offers every service."""
+    """Capabilities of a powerful miner that offers every service."""
     services = {
         service_id: {
             "runner": "scripted",
@@ -60,7 +60,7 @@ def capabilities(**changes: Any) -> dict[str, Any]:
 
 @dataclass
 class ScriptedMiner:
-    """One miner identity; `register` opens a session."""
+    """One miner's key; `register` opens a session."""
 
     url: str
     key: SigningKey = field(default_factory=SigningKey.generate)
@@ -119,7 +119,7 @@ class ScriptedMiner:
         media_type: str = "application/octet-stream",
         lease: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Store an output for a lease, the newest where none is named; before the first lease, when a result names it."""
+        """Store an output for a lease, by default the newest; before the first lease, when a result contains it."""
         if lease is None and not self.leases:
             artifact_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
             self.prepared[artifact_id] = (data, media_type)

@@ -1,4 +1,4 @@
-"""A client of `/ws` that does as the test says."""
+"""A client of `/ws` under the test's control."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMIT_SECONDS = 20
 
 
 class StreamSocket:
-    """One connection. `key` goes as bearer header, `buffer` bounds what the kernel takes for a client that does not read.
+    """One connection. `key` is sent as bearer header; `buffer` is the kernel's receive buffer, for clients that do not read.
 
     Other keyword arguments are the query's parameters.
     """
@@ -60,7 +60,7 @@ class StreamSocket:
         self.connection.send(message if isinstance(message, str) else json.dumps(message))
 
     def next(self, limit: float = LIMIT_SECONDS) -> dict[str, Any]:
-        """The next message of any kind; numbers never go back."""
+        """Return the next message of any kind; sequence numbers never decrease."""
         message: dict[str, Any] = json.loads(self.connection.recv(timeout=limit))
         if "seq" in message:
             assert message["seq"] >= self.last if message["type"] == "resync" else message["seq"] > self.last
@@ -68,7 +68,7 @@ class StreamSocket:
         return message
 
     def until(self, last: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-        """Messages up to one that fits; heartbeats are left out."""
+        """Return messages up to one that matches, without heartbeats."""
         found: list[dict[str, Any]] = []
         while not found or not last(found[-1]):
             message = self.next()
@@ -77,12 +77,12 @@ class StreamSocket:
         return found
 
     def subscribe(self, **wanted: Any) -> dict[str, Any]:
-        """Ask for something else. Returns the answer, `subscribed` or `error`; what was told before it is dropped."""
+        """Change the subscription. Returns the response, `subscribed` or `error`; earlier messages are dropped."""
         self.send({"type": "subscribe", **wanted})
         return self.until(lambda message: message["type"] in ("subscribed", "error"))[-1]
 
     def refusal(self) -> tuple[int, dict[str, Any]]:
-        """The close code of a connection that was refused, and the error that was said before."""
+        """Return the close code of a refused connection, and the error message before it."""
         message = self.next()
         assert message["type"] == "error", message
         error: dict[str, Any] = message["error"]
@@ -94,6 +94,6 @@ class StreamSocket:
         raise AssertionError("the connection was not closed")
 
     def abort(self) -> None:
-        """End the connection as a cut cable does: nothing is said, what was on its way is lost."""
+        """End the connection like a cut cable: without a close, and with data in transit lost."""
         self.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.socket.close()

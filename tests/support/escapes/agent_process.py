@@ -1,12 +1,12 @@
-"""Acts as an agent in whose sandbox a hostile model tries to escape.
+"""Simulates an agent in whose sandbox a client's model attempts to escape.
 
 Started as `python -m support.escapes.agent_process CONFIGURATION`, a JSON file or text:
 
-    base        an empty directory of this user's, below directories that every user may enter
-    sandboxes   settings (`runners.api.Tools`) of the model's runs, by name
-    control     whether the model also runs without any sandbox, as a program that this user started
+    base        an empty directory of this user, in directories that all users may enter
+    sandboxes   by name: the settings (`runners.api.Tools`) of each run of the model
+    control     whether the model also runs without a sandbox, as an ordinary program of this user
 
-The secret comes in the environment as AITBC_SECRET. Prints the outcome of each run as JSON, under the sandbox's name or "control".
+AITBC_SECRET in the environment is the secret. Prints the result of each run as JSON, by the sandbox's name or "control".
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ ENTRYPOINT = str(MODEL.relative_to(TESTS))
 DIRECTLY = """
 import json, sys
 from support.escapes.model.model import predict
-with open(sys.argv[1]) as instructions, open(sys.argv[2], "w") as answer:
-    json.dump(predict(None, **json.load(instructions)), answer)
+with open(sys.argv[1]) as orders, open(sys.argv[2], "w") as answer:
+    json.dump(predict(None, **json.load(orders)), answer)
 """
 SECONDS = 60
 SURVIVOR = f"aitbc-survivor-{os.getpid()}"
@@ -52,11 +52,11 @@ ALONE = ("fork_without_end", "fork_orphans_without_end")
 """Attempts that may end the whole run."""
 
 WATCHED_SECONDS = 3
-"""How long too many processes run: where the kernel does not count them, a watch does, about every 50 ms."""
+"""How long too many processes run: if the kernel does not count them, a watcher does, about every 50 ms."""
 
 
 class Run:
-    """The context of one run (`runners.api.Context`)."""
+    """A runner's context for one job (`runners.api.Context`)."""
 
     def __init__(self, directory: Path, source: Path) -> None:
         self.files: Mapping[str, Path] = {"model.source": source, "input.source": source}
@@ -64,15 +64,15 @@ class Run:
         self.timeout_seconds = float(SECONDS)
         self.output, self.work = directory / "output", directory / "work"
         self.adapters: dict[str, Any] = {}
-        self.checkpoints: dict[str, Path] = {}
+        self.kept: dict[str, Path] = {}
         self.cancel: Callable[[], None] = lambda: None
         for path in (directory, self.output, self.work):
             path.mkdir(mode=0o700)
 
     def progress(self, *_: Any) -> None:
-        """Ignore the report."""
+        """Ignore progress."""
 
-    event = checkpoint = check = progress
+    event = keep = check = progress
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """See `Context.on_cancel`."""
@@ -80,7 +80,7 @@ class Run:
 
 
 class Agent:
-    """The agent's process and its data."""
+    """The agent's process and its resources."""
 
     def __init__(self, base: Path, facts: dict[str, Any], victim: Victim) -> None:
         self.base, self.victim = base, victim
@@ -97,7 +97,7 @@ class Agent:
                 archive.write(path, path.relative_to(TESTS))
 
     def attacked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the model in a sandbox, after a job that left files and objects behind, and beside another job."""
+        """Run the model in a sandbox, after a run that left files behind, and beside another job."""
         with self._neighbour(settings) as neighbour:
             facts = {**self.facts, **neighbour}
             littered, _ = self._run(settings, act="litter", facts=facts)
@@ -117,13 +117,13 @@ class Agent:
         facts = {
             **self.facts, "neighbour": str(public), "neighbour_process": self.victim.pid, "watched_seconds": 0,
         }  # fmt: skip
-        join_keyring()  # which each run in a sandbox leaves
+        join_keyring()  # each sandboxed run has left it
         left = self._directly(public, act="litter", facts=facts)["left"]
         attempts = self._directly(public, act="attack", facts=facts)["attempts"]
         return {"attempts": self._judged(attempts, output, [output / "stolen"]), "litter": left}
 
     def _start(self, settings: Mapping[str, Any], **parameters: Any) -> tuple[Callable[[], Any], Run]:
-        from runners.api import Device, Tools  # noqa: PLC0415 - once this process has its number
+        from runners.api import Device, Tools  # noqa: PLC0415 - after this process has its number
         from runners.python_model import PythonModelRunner  # noqa: PLC0415
         from runners.python_model.request import InferenceRequest  # noqa: PLC0415
 
@@ -174,7 +174,7 @@ class Agent:
             thread.join(SECONDS)
 
     def _newest_python(self) -> int:
-        """Return the process id of the other job, outside its sandbox."""
+        """Return the id of the other job's process in this namespace."""
         import psutil  # noqa: PLC0415
 
         found = [
@@ -185,20 +185,20 @@ class Agent:
         return found[-1]
 
     def _directly(self, directory: Path, **parameters: Any) -> Any:
-        """Run the model without a sandbox, with the environment and the descriptors of this process."""
-        instructions, answer = directory / "instructions.json", directory / "answer.json"
-        instructions.write_text(json.dumps(parameters))
+        """Run the model without a sandbox, with this process's environment and descriptors."""
+        orders, answer = directory / "orders.json", directory / "answer.json"
+        orders.write_text(json.dumps(parameters))
         packages = directory / "packages"
         packages.mkdir(exist_ok=True)
         subprocess.run(
-            [sys.executable, "-B", "-c", DIRECTLY, instructions, answer],
+            [sys.executable, "-B", "-c", DIRECTLY, orders, answer],
             cwd=directory / "output", timeout=SECONDS, check=True, close_fds=False,
             env={**os.environ, "HOME": str(directory), "PYTHONPATH": f"{TESTS}:{packages}"},
         )  # fmt: skip
         return json.loads(answer.read_text())
 
     def _judged(self, attempts: dict[str, Any], output: Path, delivered: list[Path]) -> dict[str, Any]:
-        """Return the attempts with the outcomes that are visible only from outside."""
+        """Return the attempts, completed by what is only visible from outside."""
         self.victim.catch_up()
 
         def judge(name: str, out: bool, how: str) -> None:
@@ -206,7 +206,7 @@ class Agent:
                 attempts[name] = {**attempts[name], "out": out, "how": f"{attempts[name]['how']}; {how}"}
 
         survivors = _named(SURVIVOR)
-        judge("outlive_the_run", bool(survivors), f"{len(survivors)} processes survived")
+        judge("outlive_the_run", bool(survivors), f"{len(survivors)} processes live on")
         for pid in survivors:
             os.kill(pid, signal.SIGKILL)
         program = output / "program"
@@ -216,8 +216,8 @@ class Agent:
             bool(gained),
             "others could run it" if gained else "nobody can run it",
         )
-        received = signal.SIGUSR2 in self.victim.signals()
-        judge("signal_as_the_owner_of_a_file", received, "received" if received else "not received")
+        asked = signal.SIGUSR2 in self.victim.signals()
+        judge("signal_as_the_owner_of_a_file", asked, "it came" if asked else "it did not come")
         written = self.base / "data" / MARK
         judge("add_a_file_to_the_data_directory", written.exists(), "looked for it")
         written.unlink(missing_ok=True)
@@ -261,7 +261,7 @@ def main() -> None:
     keys = plant_key(secret)
     victim = start_victim(base / "signals")
     facts = plant(base, secret, victim, keys)
-    os.chdir(base / "data")  # as a service's is
+    os.chdir(base / "data")  # like a service's
     agent = Agent(base, facts, victim)
     answers: dict[str, Any] = {}
     try:
@@ -277,7 +277,7 @@ def main() -> None:
         remove_litter()
         remove_segment(facts["segment"])
         victim.end()
-    print(json.dumps(answers))  # noqa: T201 - the answer
+    print(json.dumps(answers))  # noqa: T201 - the result
 
 
 if __name__ == "__main__":

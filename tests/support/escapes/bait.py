@@ -1,4 +1,4 @@
-"""The possessions of an agent that a hostile program must not reach: a home, keys, sockets, a terminal, memory."""
+"""The resources of an agent that a client's program must not reach: a home, keys, sockets, a terminal, a memory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from support.escapes.model.attempts import call
-from support.escapes.model.left_overs import DIRECTORIES, KEY, NAME
+from support.escapes.model.left_overs import KEY, NAME, PLACES
 
 GREETING = "hello from outside"
 HIGHEST_SMALL_NUMBER = 300
-"""Process numbers up to here are in use inside a namespace, where they mean other processes than outside."""
+"""Process ids up to this one are used inside a namespace, where they belong to other processes than outside."""
 
 SECONDS = 60
 
 CATCH_UP = signal.SIGTERM
-"""Comes after the others: pending signals are handled in the order of their numbers."""
+"""Handled after the others: pending signals are handled in the order of their numbers."""
 
 _SESSION_KEYRING = -3
 _JOIN_SESSION, _SET_PERMISSIONS = 1, 5
@@ -36,7 +36,7 @@ _ALL_OF_THE_USERS = 0x3F3F0000
 
 
 def leave_small_numbers() -> None:
-    """Go on in a process whose number no process of a namespace has; a container begins to count at 1."""
+    """Continue in a process whose id no process in a namespace has; a container's ids start at 1."""
     if os.getpid() > HIGHEST_SMALL_NUMBER:
         return
     child = 0
@@ -51,17 +51,17 @@ def leave_small_numbers() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """A process of the agent's that notes in a file that it got a signal."""
+    """A process of the agent that records received signals in a file."""
 
     pid: int
     notes: Path
 
     def signals(self) -> list[int]:
-        """The numbers of those that came, without those that `catch_up` sends."""
+        """Return the numbers of the received signals, without those that `catch_up` sends."""
         return [number for number in self.notes.read_bytes() if number != CATCH_UP]
 
     def catch_up(self) -> None:
-        """Wait until it has noted all signals that were sent. If it was stopped, that is noted as SIGSTOP, and it goes on."""
+        """Wait until the process has recorded all sent signals. If it was stopped, SIGSTOP is recorded, and it continues."""
         if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt":
             with self.notes.open("ab") as notes:
                 notes.write(bytes([signal.SIGSTOP]))
@@ -75,7 +75,7 @@ class Victim:
             time.sleep(0.005)
 
     def changed(self) -> list[str]:
-        """What about it is not as it was."""
+        """Return what has changed about the process."""
         now = {
             "priority": os.getpriority(os.PRIO_PROCESS, self.pid) != os.getpriority(os.PRIO_PROCESS, 0),
             "scheduling": os.sched_getscheduler(self.pid) != os.sched_getscheduler(0),
@@ -89,13 +89,15 @@ class Victim:
 
 
 def start_victim(notes: Path) -> Victim:
-    """Fork it. To be called before any thread is started."""
+    """Fork the process. Call this before any thread is started."""
     notes.touch()
     pid = os.fork()
     if pid:
         return Victim(pid, notes)
 
-    written = os.open(notes, os.O_WRONLY | os.O_APPEND)  # now: the number of open files is attacked too
+    written = os.open(
+        notes, os.O_WRONLY | os.O_APPEND
+    )  # opened now, since the limit of open files is attacked too
 
     def note(number: int, _: Any) -> None:
         os.write(written, bytes([number]))
@@ -107,7 +109,7 @@ def start_victim(notes: Path) -> Victim:
 
 
 def plant(base: Path, secret: str, victim: Victim, keys: dict[str, Any]) -> dict[str, Any]:
-    """Make all of it below `base`. Returns the facts that an attacker may know, with what `plant_key` returned."""
+    """Create the resources in `base`. Returns the facts that an attacker may know, including the result of `plant_key`."""
     home, data = base / "home", base / "data"
     for directory in (home, data):
         directory.mkdir(mode=0o700)
@@ -163,7 +165,7 @@ def remove_segment(segment: int) -> None:
 
 
 def _handle(path: Path) -> str:
-    """The file's handle, as bytes in hexadecimal; without one where the file system has none."""
+    """Return the file's handle in hexadecimal, or nothing if the file system has no handles."""
     buffer = ctypes.create_string_buffer((128).to_bytes(4, "little"), 136)
     mount = ctypes.c_int()
     try:
@@ -174,7 +176,7 @@ def _handle(path: Path) -> str:
 
 
 def _terminal() -> str:
-    """A terminal that controls this session, as the one in which an owner starts an agent."""
+    """Open a controlling terminal for this session, like the one in which an owner starts an agent."""
     master, slave = pty.openpty()
     _kept.extend((master, slave))
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
@@ -182,32 +184,30 @@ def _terminal() -> str:
 
 
 def plant_key(secret: str) -> dict[str, Any]:
-    """Give this session a keyring with a key; where the surroundings allow none, a key that nobody has.
+    """Give this session a keyring with a key, or a nonexistent key where keyrings are not allowed.
 
     The processes that are started later keep it.
     """
     name = f"aitbc:{os.getpid()}"
     number = 1
     if join_keyring():
-        with suppress(OSError):  # a container's filter can allow the one and not the other
+        with suppress(OSError):  # a container's filter may allow only one of the two
             number = call("add_key", b"user", name.encode(), secret.encode(), len(secret), _SESSION_KEYRING)
     return {"key": name, "key_number": number}
 
 
 def join_keyring() -> bool:
-    """Make the agent's own keyring that of this session. Returns whether that can be done here."""
+    """Make the agent's own keyring the session's. Returns whether this is possible here."""
     try:
         keyring = call("keyctl", _JOIN_SESSION, f"aitbc:{os.getpid()}".encode())
-        call(
-            "keyctl", _SET_PERMISSIONS, keyring, _ALL_OF_THE_USERS
-        )  # without them it could not be joined again
+        call("keyctl", _SET_PERMISSIONS, keyring, _ALL_OF_THE_USERS)  # required to join it again
     except OSError:
         return False
     return True
 
 
 def _disk() -> tuple[tuple[int, int], str]:
-    """A disk of this machine, one that this user may read if there is any: its numbers and its file."""
+    """Return the numbers and the device file of a disk of this machine, readable by this user if possible."""
     known = [Path("/dev", path.name) for path in sorted(Path("/sys/block").glob("*"))]
     disks = [path for path in known if path.is_block_device()]
     for path in sorted(disks, key=lambda path: not os.access(path, os.R_OK)):
@@ -225,7 +225,7 @@ def _numbers(path: Path) -> tuple[int, int]:
 
 
 def _serve(control: Path, public: Path, abstract: str) -> dict[str, Any]:
-    """Greet every connection and datagram, in threads, and repeatedly try to connect to one free port."""
+    """Greet clients that connect or send data, in threads, and repeatedly try to connect to one free port."""
     streams = [socket.create_server(("127.0.0.1", 0))]
     for address in (str(control), str(public), f"\0{abstract}"):
         streams.append(socket.socket(socket.AF_UNIX))
@@ -279,13 +279,13 @@ def _knock(port: int) -> None:
             with socket.create_connection(("127.0.0.1", port), 1) as connection:
                 connection.sendall(GREETING.encode())
         except OSError:
-            time.sleep(0.05)  # nobody serves there yet
+            time.sleep(0.05)  # no server listens there yet
 
 
 def remove_litter() -> None:
-    """Remove what the model leaves on this machine where it is not in a sandbox, so far as this user may."""
-    for directory in DIRECTORIES:
+    """Delete the remains of the model without a sandbox, as far as this user may."""
+    for place in PLACES:
         with suppress(OSError):
-            Path(directory, NAME).unlink()
+            Path(place, NAME).unlink()
     for kind in ("M", "S", "Q"):
         subprocess.run(["ipcrm", f"-{kind}", str(KEY)], capture_output=True, timeout=10, check=False)

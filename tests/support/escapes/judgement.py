@@ -1,4 +1,4 @@
-"""The attempts, and those of them that are known to escape and are named in the documentation."""
+"""The list of attempts, and those that are known to succeed and documented."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMED: Mapping[tuple[str, str], str] = {
         "`stat`, `readlink` and `access` are not checked: whether a path exists, its size, owner, times"
     ),
 }
-"""By sandbox and attempt: the sentence of docs/explanation/sandbox.md that says so."""
+"""By sandbox and attempt: the sentence of docs/explanation/sandbox.md that documents it."""
 
 ABSENT: Mapping[str, str] = {
     "load_a_kernel": "this kernel starts no other",
@@ -33,16 +33,16 @@ ABSENT: Mapping[str, str] = {
     "reach_the_machines_ports": "this kernel gives no ports away",
     "use_a_card_that_was_not_granted": "this machine has no card",
 }
-"""Attempts that are impossible on some kernels and machines, and the reason."""
+"""Attempts that are impossible on some kernels and machines, and what those lack."""
 
 INSIDE_ONLY: Mapping[str, str] = {
     "see_a_path_of_the_machine_in_mountinfo": "without a sandbox none of the machine's directories is mounted anywhere else",
 }
-"""Attempts without a meaning outside a sandbox, and the reason."""
+"""Attempts that have no meaning without a sandbox, and why."""
 
 
 def got_out(attempts: Mapping[str, Mapping[str, Any]], sandbox: str) -> dict[str, str]:
-    """Return the successful attempts that are not named, with their evidence."""
+    """Return undocumented successful attempts with their evidence."""
     return {
         name: attempt["how"]
         for name, attempt in attempts.items()

@@ -1,4 +1,4 @@
-"""A machine that plays histories of clients, miners, clocks and restarts against the real operations on SQLite.
+"""A state machine that runs histories of clients, miners, clocks and restarts against the real operations on SQLite.
 
 Nothing is played but time and the network: what is submitted, claimed, renewed, delivered and expired goes through the
 same functions and transactions as in a running coordinator, and after each step the tables must tell one consistent story.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from agent.measures import Meter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
@@ -28,20 +29,19 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
-from agent.coordinator.dispatch.claims import Tolerated, claim, release_undelivered
+from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.metrics import METRICS
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.log.fsck import examine
-from agent.coordinator.operations.miners import events, leases, sessions
-from agent.coordinator.operations.miners.sessions import Session
+from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
 from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
 from agent.coordinator.store import counts, run_outputs
 from agent.coordinator.store import events as event_store
@@ -57,7 +57,7 @@ from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.market.ledger import available, escrow
 from agent.core.values.quantities import to_units
-from agent.metrics import Meter
+from agent.protocol.answers import Registered
 from agent.protocol.messages import (
     Heartbeat,
     Registration,
@@ -84,14 +84,14 @@ RESULTS = {"text": "hello", "units": 1.5}
 MINERS = 3
 CREDIT = Decimal(1_000)
 PAID = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
-"""What a run's miner is paid for: its result, and what the client ended or made fail."""
+"""Outcomes for which a run's miner is paid: a result, and failures or cancellations by the client."""
 
 Lease = dict[str, Any]
 
 
 @dataclass
 class PlayedMiner:
-    """A miner: what it works on, and what lies finished in its outbox."""
+    """A miner with its running jobs and the results in its outbox."""
 
     identity: ScriptedMiner
     session: Session | None = None
@@ -109,7 +109,7 @@ class PlayedMiner:
 
 
 class Clock:
-    """Time passes when a rule says so."""
+    """A clock that advances only by rules."""
 
     def __init__(self) -> None:
         self.now = START
@@ -118,7 +118,7 @@ class Clock:
         return self.now
 
 
-# Always the same keys, since a tie between miners is decided by their ids and a history must run alike each time.
+# Fixed keys, since ids decide ties between miners and a history must be reproducible.
 IDENTITIES = [
     ScriptedMiner("http://127.0.0.1:9", SigningKey(bytes([number]) * 32)) for number in range(MINERS)
 ]
@@ -127,7 +127,7 @@ pick = st.integers(0, 50)
 
 
 def store_output(connection: Connection, output: RunOutput, size: int, now: float) -> None:
-    """What an upload of a miner does."""
+    """Store an output like a miner's upload."""
     if run_outputs.has_lease(connection, output.job_id, output.miner_id, output.fence):
         run_outputs.add(connection, output, size, now)
 
@@ -157,15 +157,14 @@ class Histories(RuleBasedStateMachine):
         hub = Hub()
         meter = Meter(METRICS)
         signer = LogSigner("histories.test", LOG_KEY)
+        settings = CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS)
         return Context(
-            settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
+            settings=settings,
             database=database,
             hub=hub,
             feed=Feed(database, hub),
             webhooks=WebhookSender(database, WebhookSettings(), self.clock),
-            dispatcher=Dispatcher(
-                database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter, tolerated=Tolerated()
-            ),
+            dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
@@ -195,7 +194,7 @@ class Histories(RuleBasedStateMachine):
             self.clean_up()
 
     def the_log_has_all_of_it(self) -> None:
-        """Receipts and settlements are leaves, once each, and nothing that is stored contradicts them."""
+        """Check that receipts and settlements are leaves, once each, and consistent with the database."""
         database, signer = self.context.database, self.context.signer
         self.do(database.write(integrate, signer, self.clock()))
         examination = self.do(database.read(examine, signer.vkey, {}))
@@ -209,7 +208,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(max_attempts=st.lists(st.integers(1, 3), min_size=1, max_size=3))
     def begin(self, max_attempts: list[int]) -> None:
-        """Most histories need a client, miners and jobs before anything can happen."""
+        """Start with a client, miners and jobs, which most histories need."""
         account_id = self.do(access.create_account(self.context, "client"))
         self.do(wallet.add_credit(self.context, account_id, CREDIT))
         self.client = Caller(Role.CLIENT, account_id)
@@ -223,14 +222,14 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: len(self.job_ids) < 6)
     @rule(max_attempts=st.integers(1, 3))
     def submit(self, max_attempts: int) -> None:
-        self.clock.now += 0.001  # ids begin with the time, and jobs are claimed in the order of their ids
+        self.clock.now += 0.001  # ids start with the time, and jobs are claimed in the order of their ids
         request = JobRequest(
             type="whisper-transcription",
             parameters={"audio_url": "https://example.com/a.mp3", "model": "base"},
             timeout_seconds=TIMEOUT_SECONDS,
             max_attempts=max_attempts,
         )
-        self.job_ids.append(self.do(jobs.submit(self.context, self.client, request))["job_id"])
+        self.job_ids.append(self.do(jobs.submit(self.context, self.client, request)).job_id)
 
     @precondition(lambda self: self.job_ids)
     @rule(pick=pick)
@@ -242,42 +241,42 @@ class Histories(RuleBasedStateMachine):
         except JobAlreadyCompleted:
             assert before in (JobState.COMPLETED, JobState.FAILED)
         else:
-            assert answer["status"] == "cancelled"
+            assert answer.status == "cancelled"
 
     # Miners -------------------------------------------------------------------------------------------------------
 
     @rule(which=which)
     def start_miner(self, which: int) -> None:
-        """First, and again after a crash: what was only being worked on is gone, what is in the outbox is named."""
+        """Register, also again after a crash: running jobs are lost, and results in the outbox are reported."""
         miner = self.miners[which]
         older = miner.session
         miner.working = []
         answer = self.do(self.register(miner))
-        kept = {(held["job_id"], held["fence"]) for held in answer["keep"]}
+        kept = {(held.job_id, held.fence) for held in answer.keep}
         for lease in list(miner.finished):
             if (lease["job_id"], lease["fence"]) not in kept:
                 miner.drop(lease)
         for job_id, fence in kept:
             life = self.job(job_id).life
-            # A lease that is kept is live: nobody else is given the work that lies finished in the outbox. After its last
-            # moment the result is still welcome, but others may get the job.
+            # A resumed lease is live: no other miner gets a job whose result is in the outbox. After the lease's last
+            # moment the result is still accepted, but other miners may get the job.
             assert life.fence == fence
             assert life.lease is not None
-            assert life.lease.session == answer["session"]
+            assert life.lease.session == answer.session
             assert life.state is JobState.RUNNING or life.lease.last_moment <= self.clock()
             assert life.lease.expires_at <= max(self.kept_until.get(job_id, 0.0), life.lease.last_moment)
-        miner.session = self.do(sessions.session_of(self.context, answer["session_token"]))
+        miner.session = self.do(sessions.session_of(self.context, answer.session_token))
         miner.online = True
         if older is not None:
             with pytest.raises(StaleSession):
-                self.do(sessions.heartbeat(self.context, older, Heartbeat()))
+                self.do(heartbeats.heartbeat(self.context, older, Heartbeat()))
 
-    async def register(self, miner: PlayedMiner) -> dict[str, Any]:
+    async def register(self, miner: PlayedMiner) -> Registered:
         challenge = await sessions.challenge(self.context)
         public_key = bytes(miner.identity.key.verify_key)
-        payload = registration_payload(challenge["nonce"], challenge["origin"], public_key)
+        payload = registration_payload(challenge.nonce, challenge.origin, public_key)
         body = {
-            "nonce": challenge["nonce"],
+            "nonce": challenge.nonce,
             "public_key": b64encode(public_key),
             "signature": sign_detached(REGISTRATION_TYPE, payload, miner.identity.key),
             "name": "played",
@@ -287,20 +286,19 @@ class Histories(RuleBasedStateMachine):
                 {"job_id": lease["job_id"], "fence": lease["fence"]} for lease in miner.finished
             ],
         }  # fmt: skip
-        miner.identity.registration = await sessions.register(
-            self.context, Registration.model_validate(body)
-        )  # fmt: skip
-        return miner.identity.registration
+        registered = await sessions.register(self.context, Registration.model_validate(body))
+        miner.identity.registration = registered.model_dump()
+        return registered
 
     @rule(which=which)
     def change_reach(self, which: int) -> None:
-        """The network between a miner and the coordinator goes, or comes back; the miner works on."""
+        """Disconnect or reconnect a miner, which continues to work."""
         self.miners[which].online = not self.miners[which].online
 
     @precondition(lambda self: any(miner.online for miner in self.miners))
     @rule(slots=st.integers(1, 3), lost=st.booleans())
     def claim(self, slots: int, lost: bool) -> None:
-        """One round of dispatching; `lost` leases find no connection any more."""
+        """Run one round of dispatching; `lost` leases reach no connection."""
         online = [miner for miner in self.miners if miner.online]
         candidates = [
             candidate_of(miner.session.miner_id, miner.session.number, slots, miner.session.capabilities)
@@ -308,7 +306,7 @@ class Histories(RuleBasedStateMachine):
             if miner.session
         ]
         given, _ = self.do(
-            self.context.database.write(claim, candidates, self.clock(), LEASE_SECONDS)
+            self.context.database.write(claim, candidates, self.clock(), self.context.settings)
         )  # fmt: skip
         by_id = {miner.identity.miner_id: miner for miner in online}
         for assignment in given:
@@ -324,7 +322,7 @@ class Histories(RuleBasedStateMachine):
                 by_id[assignment.candidate.miner_id].working.append(dict(assignment.message))
 
     def leases_of(self, kind: str) -> list[tuple[PlayedMiner, Lease]]:
-        """Leases that miners within reach are working on, or that lie finished in their outboxes."""
+        """Return the leases of connected miners that are running or whose results are in the outbox."""
         return [(miner, lease) for miner in self.miners if miner.online for lease in getattr(miner, kind)]
 
     def one(self, pick: int, kind: str = "working") -> tuple[PlayedMiner, Session, Lease]:
@@ -336,7 +334,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick)
     def finish(self, pick: int) -> None:
-        """The run is done; its result lies in the outbox."""
+        """Finish a run and put its result into the outbox."""
         miner, _, lease = self.one(pick)
         miner.drop(lease)
         miner.finished.append(lease)
@@ -352,14 +350,14 @@ class Histories(RuleBasedStateMachine):
                 {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40} for lease in miner.leases
             ]
         }
-        answer = self.do(sessions.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
-        for lease, said in zip(miner.leases, answer["leases"], strict=True):
+        answer = self.do(heartbeats.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
+        for lease, outcome in zip(miner.leases, answer.leases, strict=True):
             life = self.job(lease["job_id"]).life
             newest = self.is_newest(miner, lease)
-            if said["status"] == "renewed":
+            if outcome.status == "renewed":
                 assert newest
                 assert life.state is JobState.RUNNING
-            elif said["status"] == "cancelled":
+            elif outcome.status == "cancelled":
                 assert life.state is JobState.CANCELLED
                 miner.drop(lease)
             elif newest and life.state is JobState.SUBMITTED and life.lease is not None:
@@ -385,7 +383,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick, frame=st.integers(0, 2))
     def hand_over(self, pick: int, frame: int) -> None:
-        """A checkpoint before the end: whoever runs the job later is given it, whatever becomes of this run."""
+        """Store a checkpoint, which later runs of the job receive, regardless of this run's outcome."""
         miner, session, lease = self.one(pick)
         stored = RunOutput(
             lease["job_id"], f"sha256:{frame:064}", session.miner_id, lease["fence"], "application/json"
@@ -406,20 +404,20 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("finished"))
     @rule(pick=pick, repeated=st.booleans())
     def deliver(self, pick: int, repeated: bool) -> None:
-        """A finished result is sent; perhaps twice, since an answer got lost."""
+        """Send a result, possibly twice because a response was lost."""
         miner, session, lease = self.one(pick, "finished")
         before = self.job(lease["job_id"]).life
         body = RunResult.model_validate(miner.identity.result_body(lease, RESULTS))
         newest = self.is_newest(miner, lease)
         try:
-            answer = self.do(leases.complete(self.context, session, lease["job_id"], body))
+            answer = self.do(completion.complete(self.context, session, lease["job_id"], body))
         except StaleLease:
-            # Finished work is refused only if it is not wanted any more.
+            # A result is refused only if its job does not need one any more.
             assert not newest or before.state in FINAL or before.lease is None
         else:
             assert newest
             if repeated:
-                again = self.do(leases.complete(self.context, session, lease["job_id"], body))
+                again = self.do(completion.complete(self.context, session, lease["job_id"], body))
                 assert again == answer
         miner.drop(lease)
 
@@ -431,7 +429,7 @@ class Histories(RuleBasedStateMachine):
         repeated=st.booleans(),
     )
     def fail(self, pick: int, kind: str, units: str | None, repeated: bool) -> None:
-        """By the machine's fault, or by the client's, who then pays the units."""
+        """Fail a run because of the machine, or because of the client, who then pays the units."""
         miner, session, lease = self.one(pick)
         request = RunFailure.model_validate(
             {"fence": lease["fence"], "kind": kind, "code": "BROKEN", "message": "It broke.", "units": units}
@@ -461,17 +459,17 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick, other=which)
     def meddle(self, pick: int, other: int) -> None:
-        """A miner speaks about a lease that is another's: it changes nothing."""
+        """Send a message about another miner's lease, which must change nothing."""
         miner, _, lease = self.one(pick)
         stranger = self.miners[other]
         if miner is stranger or stranger.session is None or self.is_newest(stranger, lease):
             return
         before = self.job(lease["job_id"])
-        # Its own leases stand in the heartbeat too, or they would be taken for lost on their way to it.
+        # The heartbeat also contains the miner's own leases, or they would count as undelivered.
         named = [{"job_id": item["job_id"], "fence": item["fence"]} for item in (lease, *stranger.leases)]
         body = {"leases": named}
-        answer = self.do(sessions.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
-        assert answer["leases"][0]["status"] in ("lost", "cancelled")
+        answer = self.do(heartbeats.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
+        assert answer.leases[0].status in ("lost", "cancelled")
         told = RunEvents.model_validate(
             {"fence": lease["fence"], "events": [{"kind": "segment", "data": {}}]}
         )
@@ -496,7 +494,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(away=st.sampled_from([0.0, 3600.0]))
     def restart_coordinator(self, away: float) -> None:
-        """Its absence costs no miner its lease."""
+        """Restart the coordinator; no miner loses its lease."""
         running = {
             record.job_id: record.life for record in self.jobs() if record.life.state is JobState.RUNNING
         }
@@ -504,7 +502,7 @@ class Histories(RuleBasedStateMachine):
         self.clock.now += away
         self.context = self.open()
         self.do(leases.start_over(self.context))
-        for job_id in running:  # a restart extends leases, whatever their deadline
+        for job_id in running:  # a restart extends leases with any deadline
             self.kept_until[job_id] = self.clock() + LEASE_SECONDS
         self.do(leases.expire_due(self.context))
         for job_id, life in running.items():
@@ -513,7 +511,7 @@ class Histories(RuleBasedStateMachine):
             assert after.lease.expires_at >= self.clock() + LEASE_SECONDS
             assert (after.state, after.fence, after.attempts) == (life.state, life.fence, life.attempts)
 
-    # What must always hold ----------------------------------------------------------------------------------------
+    # Invariants ------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[job_store.JobRecord]:
         return list(self.do(self.context.database.read(job_store.find_many, self.job_ids)).values())
@@ -547,7 +545,7 @@ class Histories(RuleBasedStateMachine):
             assert (life.lease is not None) or not live
             assert not (live and life.fence in ended)
             assert not (life.state in FINAL and life.lease)
-            # The fence counts the claims, the attempts those that were not handed back.
+            # The fence counts the claims; the attempts do not include leases that were handed back.
             assert life.fence == sum(job_id == record.job_id for job_id, _ in self.owners)
             spent = sum(outcome != Outcome.RELEASED for outcome in ended.values())
             assert life.attempts == spent + live <= life.max_attempts
@@ -568,7 +566,7 @@ class Histories(RuleBasedStateMachine):
         self.seen[record.job_id] = record
 
     def money_follows_the_jobs(self, story: Story) -> None:
-        """What unfinished jobs may cost is held, what completed ones cost was paid once, and nothing else has moved."""
+        """Check that the maximum cost of unfinished jobs is held, completed ones are paid once, and no other money has moved."""
         assert story.ledger_faults == []
         paid = 0
         for record in story.jobs:
@@ -591,7 +589,7 @@ class Histories(RuleBasedStateMachine):
         return str(outcomes[record.life.fence])
 
     def the_feed_has_told_it(self, story: Story) -> None:
-        """Every change of state once, in order: the last one told is the one that holds."""
+        """Check that every state change is published once, in order, and that the last one is the current state."""
         told: dict[str, list[str]] = {}
         for change in story.changes:
             if change.type == "job_update" and change.job_id is not None:
@@ -604,7 +602,7 @@ class Histories(RuleBasedStateMachine):
 
 @dataclass
 class Story:
-    """All that the tables say, read at one moment."""
+    """Return a snapshot of all tables."""
 
     jobs: list[job_store.JobRecord]
     runs: list[dict[str, Any]]

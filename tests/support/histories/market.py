@@ -1,4 +1,4 @@
-"""The histories of `support.histories.jobs` on a market: offers are made, accepted, withdrawn, and expire, while all else goes on."""
+"""The histories of `support.histories.jobs` with a marketplace: offers are created, accepted, withdrawn, and expire."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.market import marketplace, offers
 from agent.coordinator.operations.market.marketplace import AcceptRequest
 from agent.coordinator.operations.market.offers import OfferRequest
@@ -40,14 +40,14 @@ class MarketHistories(Histories):
 
     @rule(which=which, places=st.integers(1, 2))
     def offer(self, which: int, places: int) -> None:
-        """A miner's price for jobs like those of these histories, below its configured one."""
+        """Create an offer for these histories' jobs, below the miner's configured price."""
         if len(self.offer_ids) == MAX_OFFERS:
             return
         request = OfferRequest(
             job_type="whisper-transcription", price=PRICE, max_jobs=places, duration=int(2 * LEASE_SECONDS)
         )
         owner = Caller(Role.MINER, miner_id=self.miners[which].identity.miner_id)
-        self.offer_ids.append(self.do(offers.create(self.context, owner, request))["offer_id"])
+        self.offer_ids.append(self.do(offers.create(self.context, owner, request)).offer_id)
 
     def one_offer(self, pick: int) -> str:
         if not self.offer_ids:
@@ -56,7 +56,7 @@ class MarketHistories(Histories):
 
     @rule(job=pick, offer=pick)
     def accept(self, job: int, offer: int) -> None:
-        """A job is given to an offer; asking for the same again changes nothing."""
+        """Accept an offer for a job; repeating the request changes nothing."""
         offer_id = self.one_offer(offer)
         request = AcceptRequest(job_id=self.job_ids[job % len(self.job_ids)], bid_price=PRICE)
         before, places = self.job(request.job_id), self.offer_of(offer_id).jobs_left or 0
@@ -81,12 +81,12 @@ class MarketHistories(Histories):
         offer = self.offer_of(self.one_offer(pick))
         owner = Caller(Role.MINER, miner_id=offer.miner_id)
         answer = self.do(offers.withdraw(self.context, owner, offer.offer_id))
-        assert answer["status"] in ("withdrawn", "expired")
+        assert answer.status in ("withdrawn", "expired")
         assert answer == self.do(offers.withdraw(self.context, owner, offer.offer_id))
 
     @rule()
     def tidy(self) -> None:
-        """Offers expire, and jobs leave those whose miner stays away."""
+        """Let offers expire, and release jobs from the offers of absent miners."""
         self.do(marketplace.tidy(self.context))
         waits = self.context.settings.offer_wait_seconds
         for record in self.jobs():
@@ -100,7 +100,7 @@ class MarketHistories(Histories):
 
     @invariant()
     def every_place_of_an_offer_is_accounted_for(self) -> None:
-        """Those that are left, and the jobs that wait, run or have completed under the offer, are all that there are.
+        """Check that the remaining jobs of an offer and its queued, running and completed jobs add up to its total.
 
         What runs under an offer, runs on its miner at its price.
         """

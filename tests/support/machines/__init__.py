@@ -1,1 +1,1 @@
-"""Machines to try things on: an empty Debian, containers, other users, terminals, cards."""
+"""Machines for tests: a minimal Debian, containers, other users, terminals, cards."""

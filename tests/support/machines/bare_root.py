@@ -1,4 +1,4 @@
-"""The root of a system of its own, whose /usr is this system's: the few files that a Debian begins with."""
+"""Creates the root directory of a separate system that shares this system's /usr: the few files of a new Debian."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ACCOUNTS = Path("/usr/share/base-passwd")
 
 
 def make_root(root: Path) -> None:
-    """Make it, with an empty /usr."""
+    """Create the directory with an empty /usr."""
     for name in ("etc", "usr", "proc", "sys", "dev", "run", "tmp", "var", "home"):
         (root / name).mkdir(parents=True)
     (root / "root").mkdir(mode=0o700)

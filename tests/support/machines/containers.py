@@ -1,4 +1,4 @@
-"""Images and containers of the tests: buildah and podman with a storage of their own in build/containers, kept between runs."""
+"""Images and containers for tests: buildah and podman with their own storage in build/containers, reused between runs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PROGRAMS = ("buildah", "podman", "runc", "debootstrap")
 BUILD_SECONDS = 500
 COMMAND_SECONDS = 120
 UNUSED_HOURS = 72
-"""How long layers that no image uses any more are kept: those are what the next build takes from."""
+"""How long layers without an image are retained, since the next build reuses them."""
 
 _PIP_SETTINGS = ("index-url", "extra-index-url", "proxy", "trusted-host", "default-timeout")
 
 
 def missing() -> str | None:
-    """Why no container can be run here, or None."""
+    """Return the reason why containers cannot run on this machine, or None."""
     lacking = [name for name in PROGRAMS if shutil.which(name) is None]
     if lacking:
         return f"missing: {', '.join(lacking)}"
@@ -43,7 +43,7 @@ def run(program: str, *arguments: str | Path, check: bool = True, timeout: float
 def start(
     program: str, *arguments: str | Path, timeout: float = COMMAND_SECONDS
 ) -> subprocess.CompletedProcess[str]:
-    """The same, whatever its exit code."""
+    """Run buildah or podman with any exit code."""
     return subprocess.run(
         [*command(program), *map(str, arguments)],
         capture_output=True,
@@ -55,22 +55,22 @@ def start(
 
 
 def command(program: str) -> list[str]:
-    """How buildah or podman is called on the tests' storage."""
+    """Return the command line of buildah or podman with the tests' storage."""
     storage = BUILD / "containers"
     storage.mkdir(parents=True, exist_ok=True)
-    # Not below the storage: podman's sockets need a short path.
+    # Not in the storage: podman's sockets need a short path.
     running = f"/run/aitbc-tests-{hashlib.sha256(str(storage).encode()).hexdigest()[:8]}"
     words = [program, "--root", str(storage), "--runroot", running]
     return [*words, "--runtime", "runc", "--cgroup-manager", "cgroupfs"] if program == "podman" else words
 
 
 def environment() -> Mapping[str, str]:
-    """This process's environment, in which podman does not remark on old control groups."""
+    """Return this process's environment without podman's warning about old control groups."""
     return {**os.environ, "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
 
 
 def build_image(name: str, secrets: Path, **arguments: str) -> None:
-    """Build Dockerfile.cuda on an empty Debian. `secrets` is an empty directory; `arguments` are the build's."""
+    """Build Dockerfile.cuda on a minimal Debian. `secrets` is an empty directory; `arguments` are build arguments."""
     if start("podman", "image", "exists", BASE).returncode != 0:
         run("podman", "import", empty_debian(), BASE)
     run("podman", "image", "prune", "--force", "--filter", f"until={UNUSED_HOURS}h")
@@ -86,13 +86,13 @@ def build_image(name: str, secrets: Path, **arguments: str) -> None:
         *("--tag", name, "--file", ROOT / "Dockerfile.cuda", ROOT),
         timeout=BUILD_SECONDS,
     )
-    if built.returncode != 0:  # what a broken build leaves stays mounted
+    if built.returncode != 0:  # a failed build leaves mounts behind
         start("buildah", "rm", "--all")
     assert built.returncode == 0, built.stderr[-3000:]
 
 
 def _secrets(directory: Path) -> list[str]:
-    """This machine's own ways to the package indexes, for the build alone."""
+    """Return this machine's configuration of package indexes as build secrets."""
     listed = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True, timeout=30)
     apt = [line for line in listed.stdout.splitlines() if line.startswith("Acquire::")]
     (directory / "apt.conf").write_text("\n".join(apt) + "\n")

@@ -1,4 +1,4 @@
-"""An empty Debian, made once by debootstrap and kept in build/debian, on which tests build images."""
+"""A minimal Debian for the tests' images, created once with debootstrap in build/debian."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAKE_SECONDS = 300
 
 
 def empty_debian() -> Path:
-    """The tar archive of a minimal Debian with apt; made if it is not there yet, which takes about half a minute."""
+    """Return the tar archive of a minimal Debian with apt. Creating it takes about half a minute."""
     directory = BUILD / "debian"
     archive = directory / f"{SUITE}-minbase.tar"
     if archive.exists():
@@ -28,7 +28,7 @@ def empty_debian() -> Path:
             stderr=subprocess.STDOUT,
             timeout=MAKE_SECONDS,
         )
-    # What is installed on top is thrown away sooner than a disk fails.
+    # Without syncing: additional packages are discarded long before a disk fails.
     (root / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
     unfinished = archive.with_suffix(".new")
     lists = ["--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*"]

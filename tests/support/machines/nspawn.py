@@ -1,4 +1,4 @@
-"""A machine of its own, with a systemd that really booted: this system's programs, and nothing else of it.
+"""A separate machine with a really booted systemd: it shares only this system's programs.
 
 The root is made of the few files that a Debian begins with; /usr is this system's, read-only, and systemd makes the rest as on
 the first start of any machine. There is no network but loopback.
@@ -28,7 +28,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 
 def missing() -> str | None:
-    """Why no machine can be booted here, None if one can."""
+    """Return the reason why no machine can boot here, or None."""
     if os.geteuid() != 0:
         return "booting a machine with systemd-nspawn takes root"
     if shutil.which("systemd-nspawn") is None:
@@ -39,14 +39,14 @@ def missing() -> str | None:
 
 
 class Machine:
-    """A booted machine. `run` runs a command in it as root, `user` as somebody else."""
+    """A booted machine. `run` runs a command in it as root, `user` as another user."""
 
     def __init__(self, process: subprocess.Popen[bytes], leader: int) -> None:
         self._process = process
         self._leader = leader
 
     def command(self, *words: str, user: str = "root", **environment: str) -> list[str]:
-        """What runs `words` in the machine."""
+        """Return the command line that runs `words` in the machine."""
         variables = {"PATH": _PATH, "LANG": "C.UTF-8", **environment}
         clean = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
         whose = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
@@ -66,7 +66,7 @@ class Machine:
         return done
 
     def off(self) -> None:
-        """Switch it off at once, as a power cut does: nothing in it is needed any more."""
+        """Switch the machine off at once, like a power failure: its data is not needed any more."""
         subprocess.run(
             self.command("systemctl", "poweroff", "--force", "--force"),
             capture_output=True, timeout=CALL_SECONDS, check=False,
@@ -98,7 +98,7 @@ class Journal:
             self._lines.put(line.rstrip("\n"))
 
     def until(self, pattern: str, seconds: float = BOOT_SECONDS) -> str:
-        """The next line in which `pattern` is found."""
+        """Return the next line that matches `pattern`."""
         while True:
             try:
                 line = self._lines.get(timeout=seconds)
@@ -109,13 +109,13 @@ class Journal:
                 return line
 
     def close(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)  # nsenter, and what it started
+        os.killpg(self._process.pid, signal.SIGKILL)  # nsenter and its children
         self._process.wait()
 
 
 @contextmanager
 def booted(directory: Path, *, writable: Sequence[Path] = ()) -> Iterator[Machine]:
-    """A machine whose root is below `directory`, with this project and its Python, and with `writable` directories."""
+    """Boot a machine with its root in `directory`, this project and its Python, and `writable` directories."""
     root = _make_root(directory / "root")
     binds = [f"--bind-ro={path}" for path in ("/usr", "/etc/alternatives", "/etc/ld.so.cache", *_program())]
     binds += [f"--bind={path}" for path in writable]
@@ -152,14 +152,14 @@ def _make_root(root: Path) -> Path:
     shutil.copytree("/etc/pam.d", root / "etc/pam.d")
     shutil.copy("/usr/lib/os-release", root / "etc/os-release")
     (root / "etc/machine-id").touch()
-    # The loader's cache is this system's, and cannot be written.
+    # The loader's cache is this system's and read-only.
     (root / "etc/systemd/system").mkdir(parents=True)
     (root / "etc/systemd/system/ldconfig.service").symlink_to("/dev/null")
     return root
 
 
 def _program() -> list[Path]:
-    """The project, the Python that runs it, and where its packages are; without what lies in one of the others."""
+    """Return the directories of the project, its Python and its packages, without those inside another one."""
     wanted = {_PROJECT, *(Path(name) for name in (sys.prefix, sys.base_prefix, *sys.path) if name)}
     found: list[Path] = []
     there = [path for path in wanted if path.is_dir()]
@@ -170,7 +170,7 @@ def _program() -> list[Path]:
 
 
 def _leader(notices: socket.socket) -> int:
-    """The machine's first process, once the machine has booted: nspawn tells of both."""
+    """Wait until the machine has booted, and return its first process; nspawn reports both."""
     leader = 0
     while True:
         notice = notices.recv(4096).decode()
@@ -181,11 +181,11 @@ def _leader(notices: socket.socket) -> int:
 
 
 def _bare_proc(machine: Machine) -> None:
-    """Make /proc what it is on a real machine: nspawn covers parts of it, and bubblewrap would be refused one of its own."""
+    """Mount /proc as on a real machine: nspawn covers parts of it, and bubblewrap could not create one of its own."""
     mounts = [line.split()[4] for line in machine.run("cat", "/proc/self/mountinfo").stdout.splitlines()]
     for place in sorted({mount for mount in mounts if mount.startswith("/proc/")}, reverse=True):
         machine.run("umount", "--lazy", place, check=False)
     left = machine.run("grep", "-c", " /proc/", "/proc/self/mountinfo", check=False).stdout.strip()
     assert left == "0", "parts of /proc are still covered"
-    # The name of this boot was covered too; the journal must be written under the one that its readers see.
+    # The boot id was covered too; the journal must be written under the id that its readers see.
     machine.run("systemctl", "restart", "systemd-journald")

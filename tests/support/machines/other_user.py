@@ -1,4 +1,4 @@
-"""Runs this project's programs as an ordinary user of this machine, also where only root can reach them."""
+"""Runs this project's programs as an ordinary user of this machine, even if only root can access them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def as_user(uid: int, command: list[str]) -> list[str]:
-    """The command line that runs `command`, a command of this project's Python, as this user. Only root may run it.
+    """Return the command line that runs `command`, a command of this project's Python, as this user. Only root may run it.
 
     It needs a directory TMPDIR. In a namespace of mounts of its own, each directory that others may not enter is covered by
     one that holds nothing but the way to the program.
@@ -32,7 +32,7 @@ def as_user(uid: int, command: list[str]) -> list[str]:
 
 
 def _closed(path: Path) -> Path | None:
-    """The outermost directory above `path` that other users may not enter."""
+    """Return the outermost directory above `path` that other users cannot enter."""
     for parent in reversed(path.parents):
         if not parent.stat().st_mode & 0o001:
             return parent

@@ -1,4 +1,4 @@
-"""A container with nothing but its runtime's defaults, in which this system's programs and this project can be run.
+"""A container with its runtime's defaults, in which this system's programs and this project can run.
 
 The root is made of the few files that a Debian begins with; /usr, the project's environment and the models are this system's,
 read-only, and the project is a copy that belongs to the container's user. There is no network but loopback.
@@ -51,7 +51,7 @@ _NAMESPACE_FLAGS = 0x7E020000
 
 
 def build(directory: Path) -> None:
-    """Make the image."""
+    """Create the image."""
     root = directory / "root"
     make_root(root)
     (root / HOME.lstrip("/")).mkdir(parents=True)
@@ -59,7 +59,7 @@ def build(directory: Path) -> None:
     for name in ("tmp", "var/tmp"):
         (root / name).mkdir(exist_ok=True)
         (root / name).chmod(0o1777)
-    (root / "root").chmod(0o711)  # the way to a Python that is installed there
+    (root / "root").chmod(0o711)  # access to a Python that is installed there
     archive = directory / "root.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(root, ".")
@@ -67,14 +67,14 @@ def build(directory: Path) -> None:
 
 
 def copy_models(directory: Path) -> Path:
-    """A copy of this user's models that everybody can read."""
+    """Copy this user's models, readable by all users."""
     shutil.copytree(user_cache_path("aitbc") / "models", directory)
     subprocess.run(["chmod", "-R", "a+rX", directory], check=True, timeout=60)
     return directory
 
 
 def copy_project(directory: Path, uid: int) -> Path:
-    """A copy of the project that belongs to this user, without what was built and installed."""
+    """Copy the project for this user, without build results and installed packages."""
     shutil.copytree(PROJECT, directory, ignore=shutil.ignore_patterns(*_NOT_COPIED), symlinks=True)
     for mounted in (".venv", "node_modules"):
         (directory / mounted).mkdir()
@@ -83,7 +83,7 @@ def copy_project(directory: Path, uid: int) -> Path:
 
 
 def index(directory: Path, *packages: str) -> Path:
-    """A package index of these packages' wheels, to be served as files; with this machine's own index as its source."""
+    """Create a package index with these packages' wheels as files, downloaded from this machine's own index."""
     for package in packages:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         where = directory / "simple" / package
@@ -110,7 +110,7 @@ def run(
 
 
 def strict_profile(path: Path) -> Path:
-    """Write podman's own filter of system calls as other runtimes have it: without any new namespace or mount.
+    """Write podman's system call filter in the form of other runtimes: without new namespaces and mounts.
 
     The defaults of Docker and Kubernetes refuse them to everybody who has no privilege.
     """

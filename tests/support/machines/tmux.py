@@ -1,4 +1,4 @@
-"""A real terminal of a known size, which a test can read and type into."""
+"""A real terminal of a given size, which a test can read and type into."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 class Tmux:
@@ -19,12 +19,12 @@ class Tmux:
         self._socket = socket
 
     def __call__(self, *words: str) -> str:
-        """A command of tmux."""
+        """Run a command of tmux."""
         command = ["tmux", "-S", str(self._socket), "-f", "/dev/null", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
 
     def screen(self) -> list[str]:
-        """The lines that are to be seen, without the spaces at their ends."""
+        """Return the visible lines without trailing spaces."""
         return self("capture-pane", "-p", "-t", "test").split("\n")[:-1]
 
     def press(self, *keys: str) -> None:
@@ -34,13 +34,13 @@ class Tmux:
         self("resize-window", "-t", "test", "-x", str(width), "-y", str(height))
 
     def until(self, condition: Callable[[list[str]], object], limit: float = 30) -> list[str]:
-        """What is to be seen once the condition holds."""
+        """Wait until the condition holds, and return the visible lines."""
         end = time.monotonic() + limit
         while not condition(lines := self.screen()):
             assert time.monotonic() < end, "\n".join(
                 [f"{len(lines)} lines, and it did not come to be seen:", *lines]
             )
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         return lines
 
 
@@ -48,7 +48,7 @@ class Tmux:
 def terminal(
     directory: Path, script: str, width: int, height: int, environment: Mapping[str, str]
 ) -> Iterator[Tmux]:
-    """Run a shell script in a terminal; ends with the block."""
+    """Run a shell script in a terminal while the block runs."""
     tmux = Tmux(directory / "tmux")
     settings = [f"{name}={value}" for name, value in environment.items()]
     command = shlex.join(

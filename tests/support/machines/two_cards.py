@@ -1,4 +1,4 @@
-"""A whole agent on a machine with two cards of 24 GiB, as NVML tells it, with models that claim their memory."""
+"""A complete agent on a machine with two simulated cards of 24 GiB, with models that claim their memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.agents import Agent, running
 
 SIZES = {"small": 6, "other": 9, "middle": 10, "large": 16, "huge": 40}
 WAIT_SECONDS = 30
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 class Rig:
@@ -34,7 +34,7 @@ class Rig:
         return self.agent.client()
 
     def submit(self, model: str, gate: str = "", **body: Any) -> str:
-        """A job that ends at once, or when its gate is opened."""
+        """Submit a job that ends at once, or when its gate is opened."""
         request = {
             "mode": "wait" if gate else "echo",
             "model": model,
@@ -49,18 +49,18 @@ class Rig:
         return self.ask("status")
 
     def ask(self, call: str, **fields: Any) -> dict[str, Any]:
-        """A call of the miner's control socket."""
+        """Call the miner's control socket."""
         return asyncio.run(ask(self.agent.data_dir, call, **fields))
 
     def until(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """The miner's status once the condition holds."""
+        """Wait until the condition holds, and return the miner's status."""
         end = time.monotonic() + WAIT_SECONDS
         while True:
             miner = self.miner()
             if condition(miner):
                 return miner
             assert time.monotonic() < end, f"it did not come true; the miner says {miner}"
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def events(self) -> list[tuple[str, str | None]]:
         return [(entry["event"], entry["model"]) for entry in self.miner()["placement"]["recent"]]
@@ -68,7 +68,7 @@ class Rig:
 
 @contextmanager
 def machine(directory: Path, **environment: str) -> Iterator[Rig]:
-    """The machine, with an agent that is not started yet; in its environment so much more."""
+    """Return the machine with an agent that is not started; `environment` is added to its environment."""
     shim = NvmlShim(build(directory / "nvml"), directory / "cards", TWO_CARDS)
     for name in ("claims", "gates"):
         (directory / name).mkdir()
@@ -91,6 +91,6 @@ def machine(directory: Path, **environment: str) -> Iterator[Rig]:
 
 @contextmanager
 def working(directory: Path, **environment: str) -> Iterator[Rig]:
-    """The machine with its agent at work."""
+    """Run the machine with its agent."""
     with machine(directory, **environment) as rig, running(rig.agent):
         yield rig

@@ -1,4 +1,4 @@
-"""What the tests of the command share: the command itself, run in this process."""
+"""Fixtures that run the command in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.cli import main
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -27,7 +27,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of the machine that runs the tests; wide lines, so that words stay together."""
+    """Remove the settings of the machine that runs the tests, and use wide lines, so that messages are not wrapped."""
     for name in os.environ:
         if name.upper().startswith("AITBC_"):
             monkeypatch.delenv(name)
@@ -37,7 +37,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `aitbc-agent` as its entry point does, errors and exit codes included."""
+    """Return a function that runs `aitbc-agent` as its entry point does, with its error handling and exit codes."""
 
     def run(*arguments: str | Path) -> Done:
         monkeypatch.setattr(sys, "argv", ["aitbc-agent", *map(str, arguments)])

@@ -1,4 +1,4 @@
-"""`aitbc-agent backup` and `restore`: whole while the coordinator writes, and worth what fsck says of it."""
+"""`aitbc-agent backup` and `restore`: consistent while the coordinator writes, and checked like `fsck` does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A running coordinator with receipts in its log and a file."""
+    """Run a coordinator with a file, and with receipts in its log."""
     with serve(tmp_path_factory.mktemp("backup") / "data", **SETTINGS) as served:
         (data_of(served) / "agent.toml").write_text('[miner]\nname = "rig"\n')
         logged(served, complete(served, 2))
@@ -42,7 +42,7 @@ def store(served: Served, content: bytes) -> None:
 def test_a_backup_of_a_running_coordinator_is_restored_and_verified(
     run: Any, served: Served, tmp_path: Path
 ) -> None:
-    """Everything that cannot be made again comes back, files of jobs too, and nobody else can read any of it."""
+    """All data that cannot be created again is restored, including files of jobs, and is readable by its owner only."""
     done = run("backup", tmp_path / "backup", "--artifacts", "--data-dir", data_of(served), "--json")
     assert done.code == 0, done.err
     summary = json.loads(done.out)
@@ -52,7 +52,7 @@ def test_a_backup_of_a_running_coordinator_is_restored_and_verified(
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
     back = run("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
     assert back.code == 0, back.err
-    assert "nothing is wrong" in back.out
+    assert "no problems" in back.out
     before, after = data_of(served), tmp_path / "new"
     for name in ("agent.toml", "coordinator/log.key", "coordinator/links.key"):
         assert (after / name).read_bytes() == (before / name).read_bytes()
@@ -60,13 +60,15 @@ def test_a_backup_of_a_running_coordinator_is_restored_and_verified(
     for blob in blobs:
         assert (after / blob.relative_to(before)).read_bytes() == blob.read_bytes()
     assert run("fsck", "--data-dir", after).code == 0
-    with serve(after, **SETTINGS) as again:  # it goes on where it was
+    with serve(after, **SETTINGS) as again:  # the coordinator continues from the same state
         assert again.context.signer.vkey == served.context.signer.vkey
         logged(again, complete(again, 1))
 
 
-def test_a_backup_is_whole_while_jobs_are_being_completed(run: Any, served: Served, tmp_path: Path) -> None:
-    """Receipts, money and log of one moment: fsck finds nothing, however much is written meanwhile."""
+def test_a_backup_is_consistent_while_jobs_are_being_completed(
+    run: Any, served: Served, tmp_path: Path
+) -> None:
+    """Receipts, money and log are those of one moment: fsck finds no problem, however much is written meanwhile."""
     ended = threading.Event()
 
     def work() -> None:
@@ -88,16 +90,16 @@ def test_a_backup_is_whole_while_jobs_are_being_completed(run: Any, served: Serv
     assert leaves[0] < leaves[-1]
 
 
-def test_a_damaged_backup_is_refused_with_the_file_that_is_wrong(
+def test_a_damaged_backup_is_refused_with_the_name_of_the_file(
     run: Any, served: Served, tmp_path: Path
 ) -> None:
-    """Before anything is restored."""
+    """The check precedes the restoration."""
     run("backup", tmp_path / "backup", "--data-dir", data_of(served))
     with (tmp_path / "backup/coordinator/links.key").open("ab") as file:
         file.write(b"x")
     done = run("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
     assert done.code == 1
-    assert "is not what was backed up; use another backup." in done.err
+    assert "has changed since the backup. Use another backup." in done.err
     assert not (tmp_path / "new").exists()
 
 
@@ -107,8 +109,8 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_one_changed_bit_in_a_file_of_a_job_is_found(run: Any, served: Served, tmp_path: Path) -> None:
-    """Restoring says which file it is and what to do, and restores nothing."""
+def test_one_changed_bit_in_a_file_of_a_job_is_detected(run: Any, served: Served, tmp_path: Path) -> None:
+    """`restore` names the file and the remedy, and restores nothing."""
     assert run("backup", tmp_path / "backup", "--artifacts", "--data-dir", data_of(served)).code == 0
     blob = next((tmp_path / "backup/coordinator/artifacts").glob("[0-9a-f][0-9a-f]/*"))
     flip_a_bit(blob)
@@ -125,7 +127,7 @@ def test_one_changed_bit_in_a_file_of_a_job_is_found(run: Any, served: Served, t
 
 
 def test_a_damaged_file_of_a_job_is_left_out_of_a_backup(run: Any, served: Served, tmp_path: Path) -> None:
-    """And named: the rest of the backup is good, and can be restored."""
+    """It is reported by name. The rest of the backup is valid and can be restored."""
     store(served, b"a file that the disk will damage")
     blob = max(
         (data_of(served) / "coordinator/artifacts").glob("[0-9a-f][0-9a-f]/*"),
@@ -142,8 +144,8 @@ def test_a_damaged_file_of_a_job_is_left_out_of_a_backup(run: Any, served: Serve
         flip_a_bit(blob)
 
 
-def test_a_database_that_contradicts_itself_is_no_backup(run: Any, served: Served, tmp_path: Path) -> None:
-    """A backup that fsck would refuse is not kept, since somebody would rely on it."""
+def test_an_inconsistent_database_is_not_backed_up(run: Any, served: Served, tmp_path: Path) -> None:
+    """A backup with problems is deleted, since its owner would rely on it."""
     run("backup", tmp_path / "good", "--data-dir", data_of(served))
     run("restore", tmp_path / "good", "--data-dir", tmp_path / "data")
     with sqlite3.connect(tmp_path / "data/coordinator/coordinator.db") as connection:
@@ -157,12 +159,12 @@ def test_a_database_that_contradicts_itself_is_no_backup(run: Any, served: Serve
 
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
-def test_nothing_is_overwritten(run: Any, served: Served, tmp_path: Path, command: str) -> None:
-    """Neither an older backup nor a data directory."""
+def test_existing_files_are_not_overwritten(run: Any, served: Served, tmp_path: Path, command: str) -> None:
+    """Neither those of an older backup nor those of a data directory."""
     run("backup", tmp_path / "backup", "--data-dir", data_of(served))
     where = data_of(served) if command == "backup" else tmp_path / "used"
     if command == "restore":
         assert run("restore", tmp_path / "backup", "--data-dir", where).code == 0
     done = run(command, tmp_path / "backup", "--data-dir", where)
     assert done.code == 1
-    assert "is there already" in done.err
+    assert "already exists" in done.err

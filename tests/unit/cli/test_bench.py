@@ -16,13 +16,13 @@ from runners.ffmpeg import runner as ffmpeg
 
 @pytest.fixture
 def bench(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The command on an empty data directory, with a clip of one second, measured once."""
+    """Run the command on an empty data directory, with a clip of one second, measured once."""
     monkeypatch.setattr(ffmpeg, "BENCHMARK_SECONDS", 1)
     return lambda *words: run("bench", "--data-dir", tmp_path, "--seconds", "0", *words)
 
 
 def test_transcoding_is_measured_and_priced(bench: Any, tmp_path: Path) -> None:
-    """The price earns what was asked for at the measured speed; the settings that it prints are valid."""
+    """The price yields the requested earnings at the measured speed, and the printed settings are valid."""
     done = bench("--service", "video_transcoding", "--per-hour", "3.6", "--json")
     assert done.code == 0, done.err
     assert "Measuring video_transcoding on" in done.err
@@ -37,17 +37,17 @@ def test_transcoding_is_measured_and_priced(bench: Any, tmp_path: Path) -> None:
     assert load_settings(flags={"data_dir": tmp_path}).miner.prices == {"video_transcoding": price}
 
 
-def test_people_get_lines_and_what_to_paste(bench: Any) -> None:
+def test_the_text_output_has_the_scores_and_the_settings(bench: Any) -> None:
     done = bench("--service", "video_transcoding")
     assert done.code == 0, done.err
     first, *_ = done.out.splitlines()
     assert first.startswith("video_transcoding on ")
-    assert " fps, 1 at once, " in first
+    assert " fps, concurrency 1, " in first
     assert "To earn 0.25 in a busy hour" in done.out
     assert "[miner.prices]\nvideo_transcoding = " in done.out
 
 
-def test_nothing_measured_is_a_failure_with_its_reason(
+def test_a_run_without_measurements_fails_with_the_reason(
     bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AITBC_RUNNERS__FFMPEG", "/nowhere/ffmpeg")
@@ -60,14 +60,16 @@ def test_nothing_measured_is_a_failure_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("--per-hour", "much"), 2, "decimal string"),
         (("--per-hour", "0"), 2, "more than zero"),
         (("--service", "video"), 1, "No runner is installed for 'video'; installed are:"),
     ],
 )
-def test_a_misuse_says_what_fits(bench: Any, words: tuple[str, ...], code: int, said: str) -> None:
+def test_invalid_options_are_refused_with_the_allowed_values(
+    bench: Any, words: tuple[str, ...], code: int, message: str
+) -> None:
     done = bench(*words)
     assert (done.code, done.out) == (code, "")
-    assert said in done.err
+    assert message in done.err

@@ -1,4 +1,4 @@
-"""`aitbc-agent config`: what it says of settings that are right, and of those that are not."""
+"""`aitbc-agent config`: reports errors with their location and correction, and shows settings with their origin."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 
 from agent.settings import known_keys, load_settings
 
-# What somebody wrote; the line and the key that are named for it; words of the suggestion; and, where the suggestion is a line
-# that could stand there instead, the value that it then has.
+# The text of a file, the line and the key that must be reported, and a part of the suggestion.
 PLANTED = {
     "a misspelt key": ("[coordinator]\nprot = 1", 2, "coordinator.prot", "Did you mean coordinator.port?"),
     "a misspelt section": ("[mienr]\nslots = 1", 1, "mienr", "Did you mean [miner]?"),
@@ -19,7 +18,7 @@ PLANTED = {
         "[miner.input]\nallow_http = true", 1, "miner.input", "Did you mean [miner.inputs]?"),
     "a key in the wrong section": (
         "[miner]\nmax_redirects = 3", 2, "miner.max_redirects", "It belongs in [miner.inputs]: miner.inputs.max_redirects."),
-    "a key below a section that stands above all": (
+    "a key of the top level in a section": (
         "[log]\ndata_dir = '/x'", 2, "log.data_dir", "It belongs above all sections: data_dir."),
     "the wrong type": ('[miner]\nslots = "many"', 2, "miner.slots", "Allowed: whole number, 1 to 256."),
     "a number out of range": ("[coordinator]\n\nport = 65536", 3, "coordinator.port", "0 to 65535"),
@@ -39,15 +38,15 @@ PLANTED = {
     "text instead of a list": (
         '[miner]\nmodels_pinned = "tiny.en, base"', 2, "miner.models_pinned", 'Write models_pinned = ["tiny.en", "base"]'),
     "a wrong entry of a list over several lines": (
-        '[miner]\nmodels_pinned = [\n  "tiny.en",\n  5,\n]', 2, "miner.models_pinned", 'Write "5" in its place.'),
-    "a value instead of a section": ("log = 5", 1, "log", "Write [log] in a line of its own"),
-    "a key that is there twice": (
+        '[miner]\nmodels_pinned = [\n  "tiny.en",\n  5,\n]', 2, "miner.models_pinned", 'Write "5" instead.'),
+    "a value instead of a section": ("log = 5", 1, "log", "Write [log] on a line of its own"),
+    "a key that is set twice": (
         '[log]\nlevel = "info"\nlevel = "debug"', 3, "level", "Keep one of the two lines."),
-    "a section that is there twice": ("[log]\n[miner]\n[log]", 3, "", "below the first of the two"),
+    "a section that is defined twice": ("[log]\n[miner]\n[log]", 3, "", "below the first definition"),
     "a colon instead of =": ('[log]\nlevel: "info"', 2, "level", 'name and value: level = "info"'),
     "a word of another language": ("[runners]\npython_models = False", 2, "python_models", "Write python_models = false"),
     "nothing as a value": ("[miner]\nslots = null", 2, "slots", "Remove the line"),
-    "no TOML at all": ("[log\n", 1, "", None),
+    "text that is not TOML": ("[log\n", 1, "", None),
 }  # fmt: skip
 
 
@@ -57,30 +56,30 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED)
-def test_a_fault_is_told_with_its_line_its_key_and_what_to_write(
+def test_an_error_is_reported_with_its_line_its_key_and_a_correction(
     run: Any, config: Path, planted: tuple[str, int, str, str | None]
 ) -> None:
     text, line, key, suggestion = planted
     config.write_text(text)
     done = run("config", "check", config, "--json")
-    told = json.loads(done.out)
-    assert (done.code, done.err, told["valid"], len(told["faults"])) == (1, "", False, 1)
-    fault = told["faults"][0]
-    assert (fault["source"], fault["place"], fault["line"]) == ("file", str(config), line)
-    assert fault["key"] == key
-    assert fault["message"].endswith(".")
-    assert (suggestion or "") in (fault["suggestion"] or "")
-    people = run("config", "check", config).out
-    assert people.startswith(f"{config}, line {line}: ")
-    assert fault["message"] in people
-    assert people.endswith("\n1 fault.\n")
+    report = json.loads(done.out)
+    assert (done.code, done.err, report["valid"], len(report["errors"])) == (1, "", False, 1)
+    error = report["errors"][0]
+    assert (error["source"], error["location"], error["line"]) == ("file", str(config), line)
+    assert error["key"] == key
+    assert error["message"].endswith(".")
+    assert (suggestion or "") in (error["suggestion"] or "")
+    text = run("config", "check", config).out
+    assert text.startswith(f"{config}, line {line}: ")
+    assert error["message"] in text
+    assert text.endswith("\n1 error.\n")
 
 
 @pytest.mark.parametrize(
     "planted", [it for it in PLANTED.values() if "Write " in (it[3] or "") and " = " in (it[3] or "")]
 )
-def test_what_is_suggested_is_taken(run: Any, config: Path, planted: tuple[str, int, str, str]) -> None:
-    """The suggested line, put in the place of the wrong one, leaves no fault."""
+def test_the_suggested_line_is_valid(run: Any, config: Path, planted: tuple[str, int, str, str]) -> None:
+    """The file has no error after the suggested line has replaced the invalid one."""
     text, line, _, suggestion = planted
     lines = text.splitlines()
     lines[line - 1] = suggestion.partition("Write ")[2].rpartition(": ")[2]
@@ -103,41 +102,41 @@ def test_what_is_suggested_is_taken(run: Any, config: Path, planted: tuple[str, 
         ("AITBC_LOG__LEVEL", "warn", "log.level", 'Write AITBC_LOG__LEVEL="warning"'),
     ],
 )
-def test_a_fault_of_the_environment_names_its_variable(
+def test_an_error_in_the_environment_names_its_variable(
     run: Any, config: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, key: str, suggestion: str
 ) -> None:
     config.write_text("")
     monkeypatch.setenv(name, value)
     done = run("config", "check", config, "--json")
-    fault = json.loads(done.out)["faults"][0]
-    assert (done.code, fault["key"], fault["source"], fault["place"]) == (1, key, "environment", name)
-    assert suggestion in fault["suggestion"]
+    error = json.loads(done.out)["errors"][0]
+    assert (done.code, error["key"], error["source"], error["location"]) == (1, key, "environment", name)
+    assert suggestion in error["suggestion"]
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_file(
+def test_all_errors_are_reported_in_the_order_of_the_file(
     run: Any, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the environment come after them."""
+    """Errors in the environment follow those in the file."""
     config.write_text('[log]\nlevel = "loud"\n[coordinator]\nprot = 1\nport = -1\n')
     monkeypatch.setenv("AITBC_MINER__SLOTZ", "1")
     done = run("config", "check", config)
     starts = [line.partition(": ")[0] for line in done.out.splitlines() if not line.startswith("  ")]
     assert starts == [f"{config}, line {line}" for line in (2, 4, 5)] + [
         "environment variable AITBC_MINER__SLOTZ",
-        "4 faults.",
+        "4 errors.",
     ]
 
 
-def test_a_secret_that_is_wrong_is_not_repeated(run: Any, config: Path) -> None:
+def test_an_invalid_secret_is_not_shown(run: Any, config: Path) -> None:
     config.write_text("[miner]\nenrolment_token = 8765309\n")
     done = run("config", "check", config)
     assert (done.code, "miner.enrolment_token" in done.out) == (1, True)
     assert "8765309" not in done.out + run("status", "--config", config).err
 
 
-def test_a_file_that_is_no_text_or_may_not_be_read_is_explained(run: Any, config: Path) -> None:
+def test_a_file_that_is_not_text_or_does_not_exist_is_explained(run: Any, config: Path) -> None:
     config.write_bytes(b"[log]\n\xff\xfe\n")
-    assert run("config", "check", config).out.startswith(f"{config}, line 2: this is not text in UTF-8.")
+    assert run("config", "check", config).out.startswith(f"{config}, line 2: this is not UTF-8 text.")
     done = run("config", "check", config.with_name("none.toml"))
     assert (done.code, done.err) == (
         1,
@@ -145,17 +144,17 @@ def test_a_file_that_is_no_text_or_may_not_be_read_is_explained(run: Any, config
     )
 
 
-def test_settings_without_fault_are_called_right(run: Any, config: Path, tmp_path: Path) -> None:
+def test_valid_settings_are_reported_as_valid(run: Any, config: Path, tmp_path: Path) -> None:
     config.write_text('[miner]\nslots = 2\nname = "rig"\n')
     done = run("config", "check", config)
-    assert (done.code, done.out.startswith(f"{config} is right; 2 settings given")) == (0, True)
+    assert (done.code, done.out) == (0, f"{config} is valid (2 settings).\n")
     assert json.loads(run("config", "check", config, "--json").out) == {
-        "valid": True, "file": str(config), "faults": []}  # fmt: skip
+        "valid": True, "file": str(config), "errors": []}  # fmt: skip
     done = run("config", "check", "--data-dir", tmp_path)
     assert (done.code, done.out.startswith(f"There is no {tmp_path / 'agent.toml'}")) == (0, True)
 
 
-def test_show_tells_every_setting_and_where_it_comes_from(
+def test_show_lists_every_setting_with_its_origin(
     run: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.write_text('[coordinator]\nport = 1\n\nmax_body = "1Mi"\n[log]\nlevel = "error"\n')
@@ -164,9 +163,9 @@ def test_show_tells_every_setting_and_where_it_comes_from(
     shown = {row["key"]: row for row in json.loads(run(*words, "--json").out)["settings"]}
     assert list(shown) == known_keys()
     assert shown["coordinator.max_body"] == {
-        "key": "coordinator.max_body", "value": 2**20, "unit": "bytes", "source": "file", "place": str(config), "line": 4,
+        "key": "coordinator.max_body", "value": 2**20, "unit": "bytes", "source": "file", "location": str(config), "line": 4,
     }  # fmt: skip
-    assert [shown["log.level"][name] for name in ("value", "source", "place", "line")] == [
+    assert [shown["log.level"][name] for name in ("value", "source", "location", "line")] == [
         "debug", "environment", "AITBC_LOG__LEVEL", None]  # fmt: skip
     assert (shown["data_dir"]["value"], shown["data_dir"]["source"]) == (str(tmp_path), "flag")
     assert (shown["miner.slots"]["value"], shown["miner.slots"]["source"]) == (None, "default")
@@ -182,8 +181,14 @@ def test_show_tells_every_setting_and_where_it_comes_from(
     ]
 
 
+def test_show_says_when_nothing_is_changed(run: Any, config: Path) -> None:
+    config.write_text("")
+    done = run("config", "show", "--changed", "--config", config)
+    assert (done.code, done.out, done.err) == (0, "", "All settings have their default values.\n")
+
+
 def test_show_masks_secrets(run: Any, config: Path) -> None:
-    """Of a database's address only what is secret; without a value there is nothing to mask."""
+    """Of a database URL, only the password and the query are masked. A missing value is not masked."""
     config.write_text(
         '[miner]\nenrolment_token = "enrol_word"\n[database]\nurl = "postgresql://me:word@host/name?password=word"\n'
     )
@@ -195,6 +200,6 @@ def test_show_masks_secrets(run: Any, config: Path) -> None:
     assert "enrolment_token = (not set)" in run("config", "show", "--data-dir", config.parent / "none").out
 
 
-def test_a_path_may_begin_with_the_users_home(config: Path) -> None:
+def test_a_path_may_begin_with_a_tilde(config: Path) -> None:
     config.write_text('data_dir = "~/agent"\n')
     assert load_settings(config).data_dir == Path.home() / "agent"

@@ -1,4 +1,4 @@
-"""`aitbc-agent fsck`: an honest log passes, and whatever was changed behind the coordinator's back is found and named."""
+"""`aitbc-agent fsck`: accepts a correct log, and reports every change that the coordinator did not make."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data of a coordinator that ended: twelve leaves, some checkpoints, a cosignature."""
+    """The data of a stopped coordinator: twelve leaves, some checkpoints, a cosignature."""
     data = tmp_path_factory.mktemp("fsck") / "data"
     with serve(data, **SETTINGS) as served:
         for _ in range(3):
@@ -45,13 +45,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(made: Path, tmp_path: Path) -> Path:
-    """A copy to be damaged."""
+    """A copy to damage."""
     return shutil.copytree(made, tmp_path / "data")
 
 
 @pytest.fixture
 def change(data: Path) -> Callable[..., int]:
-    """Change the database; returns how many rows did."""
+    """Return a function that changes the database and returns the number of changed rows."""
 
     def change(*statements: str) -> int:
         with sqlite3.connect(data / "coordinator" / "coordinator.db") as connection:
@@ -64,7 +64,7 @@ def change(data: Path) -> Callable[..., int]:
 
 @pytest.fixture
 def fsck(run: Any, data: Path) -> Callable[..., list[dict[str, str]]]:
-    """The problems."""
+    """Return a function that returns the problems."""
 
     def fsck(*words: Any) -> list[dict[str, str]]:
         done = run("fsck", "--data-dir", data, "--json", *words)
@@ -76,11 +76,11 @@ def fsck(run: Any, data: Path) -> Callable[..., list[dict[str, str]]]:
     return fsck
 
 
-def told(problems: list[dict[str, str]]) -> set[tuple[str, str]]:
+def kinds_and_locations(problems: list[dict[str, str]]) -> set[tuple[str, str]]:
     return {(problem["kind"], problem["where"]) for problem in problems}
 
 
-def test_an_honest_log_passes_on_a_copy_and_nothing_is_written(run: Any, data: Path) -> None:
+def test_a_correct_log_passes_on_a_copy_and_is_not_changed(run: Any, data: Path) -> None:
     before = (data / "coordinator" / "coordinator.db").read_bytes()
     done = run("fsck", "--data-dir", data)
     assert (done.code, done.out.splitlines()[-1]) == (0, "ok")
@@ -90,14 +90,14 @@ def test_an_honest_log_passes_on_a_copy_and_nothing_is_written(run: Any, data: P
     assert (data / "coordinator" / "coordinator.db").read_bytes() == before
 
 
-def test_it_may_run_beside_the_agent(run: Any, data: Path) -> None:
+def test_it_runs_while_the_agent_is_running(run: Any, data: Path) -> None:
     with serve(data, **SETTINGS) as served:
         complete(served, 1)
         answer = json.loads(run("fsck", "--data-dir", data, "--json").out)
         assert (answer["ok"], answer["leaves"] + answer["waiting"]) == (True, 14)
 
 
-def test_without_the_key_its_public_part_will_do(run: Any, fsck: Any, data: Path) -> None:
+def test_the_public_key_suffices(run: Any, fsck: Any, data: Path) -> None:
     vkey = load_signer(data / "coordinator" / "log.key", None).vkey
     (data / "coordinator" / "log.key").unlink()
     assert run("fsck", "--data-dir", data).code == 1
@@ -112,8 +112,8 @@ def test_a_changed_settlement_is_a_changed_leaf(fsck: Any, change: Any) -> None:
         == 1
     )
     problems = fsck()
-    assert ("leaf", "leaf 4") in told(problems)
-    assert {kind for kind, _ in told(problems)} == {"leaf", "settlement"}
+    assert ("leaf", "leaf 4") in kinds_and_locations(problems)
+    assert {kind for kind, _ in kinds_and_locations(problems)} == {"leaf", "settlement"}
 
 
 def test_a_changed_receipt_is_a_changed_leaf_and_an_invalid_receipt(fsck: Any, change: Any) -> None:
@@ -122,8 +122,8 @@ def test_a_changed_receipt_is_a_changed_leaf_and_an_invalid_receipt(fsck: Any, c
         == 1
     )
     problems = fsck()
-    assert {kind for kind, _ in told(problems)} == {"leaf", "receipt"}
-    assert any("does not have the hash that was signed" in problem["message"] for problem in problems)
+    assert {kind for kind, _ in kinds_and_locations(problems)} == {"leaf", "receipt"}
+    assert any("its hash is not the one that was signed" in problem["message"] for problem in problems)
 
 
 def test_changed_results_and_attestations_are_found(fsck: Any, change: Any) -> None:
@@ -133,23 +133,23 @@ def test_changed_results_and_attestations_are_found(fsck: Any, change: Any) -> N
     assert "results: SHA-256 differs" in problem["message"]
 
 
-def test_a_receipt_without_leaf_is_named(fsck: Any, change: Any) -> None:
-    """Somebody wanted it forgotten: the last leaf is gone, and the tree shortened."""
+def test_a_receipt_without_a_leaf_is_reported(fsck: Any, change: Any) -> None:
+    """The last leaf is deleted, and the tree shortened."""
     assert change("DELETE FROM log_leaves WHERE leaf_index = 11") == 1
-    problems = told(fsck())
+    problems = kinds_and_locations(fsck())
     assert {kind for kind, _ in problems} == {"truncated", "unlogged"}
     assert any(where.startswith("receipt_") for _, where in problems)
 
 
-def test_a_leaf_missing_in_the_middle_is_named(fsck: Any, change: Any) -> None:
+def test_a_leaf_missing_in_the_middle_is_reported(fsck: Any, change: Any) -> None:
     assert change("DELETE FROM log_leaves WHERE leaf_index = 5") == 1
-    assert ("leaf", "leaf 5") in told(fsck())
+    assert ("leaf", "leaf 5") in kinds_and_locations(fsck())
 
 
-def test_a_deleted_receipt_is_named_by_its_leaf(fsck: Any, change: Any) -> None:
+def test_a_deleted_receipt_is_reported_by_its_leaf(fsck: Any, change: Any) -> None:
     assert change("DELETE FROM receipts WHERE rowid = 1") == 1
     problems = fsck()
-    assert {kind for kind, _ in told(problems)} == {"leaf", "receipt"}
+    assert {kind for kind, _ in kinds_and_locations(problems)} == {"leaf", "receipt"}
     assert any("is missing" in problem["message"] for problem in problems)
     assert any("is completed, but has no receipt" in problem["message"] for problem in problems)
 
@@ -173,15 +173,15 @@ def test_a_deleted_receipt_is_named_by_its_leaf(fsck: Any, change: Any) -> None:
         ("UPDATE postings SET amount = amount + 1 WHERE rowid = 3", {"ledger"}),
     ],
 )
-def test_every_other_part_is_compared(fsck: Any, change: Any, statement: str, kinds: set[str]) -> None:
+def test_every_other_part_is_checked(fsck: Any, change: Any, statement: str, kinds: set[str]) -> None:
     if "fees" in statement:
         change("INSERT OR IGNORE INTO balances VALUES ('fees', 0)")
     assert change(statement) > 0
-    assert {kind for kind, _ in told(fsck())} == kinds
+    assert {kind for kind, _ in kinds_and_locations(fsck())} == kinds
 
 
 def _rewritten(connection: Connection, signer: LogSigner, keep: int) -> None:
-    """What an operator could do who has the key: another log from leaf `keep` on, consistent in itself."""
+    """Replace the log from leaf `keep` on by another consistent one, as an operator with the key could."""
     rows = store.leaves(connection, 0, 100)
     for table in (log_leaves, log_tiles, log_cosignatures, log_checkpoints):
         connection.execute(delete(table))
@@ -203,8 +203,8 @@ def _with_database(data: Path, work: Callable[[Connection, LogSigner], None]) ->
     made.dispose()
 
 
-def test_a_forked_log_is_found_by_its_own_checkpoints(fsck: Any, data: Path) -> None:
-    """Two checkpoints, both signed with the log's key, of which the second does not continue the first."""
+def test_a_forked_log_is_detected_by_its_own_checkpoints(fsck: Any, data: Path) -> None:
+    """Two checkpoints are signed with the log's key, and the second does not extend the first."""
 
     def fork(connection: Connection, signer: LogSigner) -> None:
         note = str(sign_note(Checkpoint(signer.origin, 5, b"f" * 32).text, signer.origin, signer.key))
@@ -215,20 +215,20 @@ def test_a_forked_log_is_found_by_its_own_checkpoints(fsck: Any, data: Path) -> 
     assert (problem["kind"], problem["where"]) == ("forked", "checkpoint of 5 leaves")
 
 
-def test_a_log_rewritten_with_its_key_is_found_by_what_was_given_away(
+def test_a_log_rewritten_with_its_key_contradicts_its_published_checkpoints(
     fsck: Any, data: Path, tmp_path: Path
 ) -> None:
-    """The database agrees with itself; the published checkpoint does not, nor does one that somebody kept."""
+    """The database is consistent, but the published checkpoint and one that a third party has stored contradict it."""
     kept = tmp_path / "kept"
     shutil.copy(data / "coordinator" / PUBLISHED, kept)
     _with_database(data, lambda connection, signer: _rewritten(connection, signer, 3))
-    assert told(fsck()) == {("forked", PUBLISHED)}
+    assert kinds_and_locations(fsck()) == {("forked", PUBLISHED)}
     (data / "coordinator" / PUBLISHED).unlink()
     assert fsck() == []
-    assert told(fsck("--checkpoint", kept)) == {("forked", str(kept))}
+    assert kinds_and_locations(fsck("--checkpoint", kept)) == {("forked", str(kept))}
 
 
-def test_a_log_cut_short_with_its_key_is_found_by_what_was_given_away(fsck: Any, data: Path) -> None:
+def test_a_log_truncated_with_its_key_contradicts_its_published_checkpoints(fsck: Any, data: Path) -> None:
     def cut(connection: Connection, signer: LogSigner) -> None:
         _rewritten(connection, signer, 12)
         for statement in (
@@ -243,23 +243,21 @@ def test_a_log_cut_short_with_its_key_is_found_by_what_was_given_away(fsck: Any,
 
     _with_database(data, cut)
     problems = fsck()
-    assert ("truncated", PUBLISHED) in told(problems)
-    assert {kind for kind, _ in told(problems)} == {"truncated", "unlogged"}
+    assert ("truncated", PUBLISHED) in kinds_and_locations(problems)
+    assert {kind for kind, _ in kinds_and_locations(problems)} == {"truncated", "unlogged"}
 
 
-def test_a_checkpoint_of_another_log_is_told(run: Any, fsck: Any, data: Path) -> None:
+def test_a_checkpoint_of_another_log_is_reported(run: Any, fsck: Any, data: Path) -> None:
     stranger = LogSigner("stranger.test", SigningKey(b"s" * 32))
     note = str(sign_note(Checkpoint(stranger.origin, 3, b"r" * 32).text, stranger.origin, stranger.key))
     (data / "coordinator" / PUBLISHED).write_text(note)
-    assert told(fsck()) == {("checkpoint", PUBLISHED)}
+    assert kinds_and_locations(fsck()) == {("checkpoint", PUBLISHED)}
     (data / "coordinator" / PUBLISHED).write_text("nonsense")
-    assert told(fsck()) == {("checkpoint", PUBLISHED)}
+    assert kinds_and_locations(fsck()) == {("checkpoint", PUBLISHED)}
     assert run("fsck", "--data-dir", data, "--checkpoint", data / "agent.toml").code == 1
 
 
-def test_what_is_no_database_of_this_program_is_said(
-    run: Any, data: Path, change: Any, tmp_path: Path
-) -> None:
+def test_another_kind_of_database_is_refused(run: Any, data: Path, change: Any, tmp_path: Path) -> None:
     assert run("fsck", "--data-dir", tmp_path / "none").code == 1
     change("UPDATE alembic_version SET version_num = '9999'")
     done = run("fsck", "--data-dir", data)

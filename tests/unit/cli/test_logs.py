@@ -1,11 +1,11 @@
-"""The agent's log: what happens to it must not happen to the agent."""
+"""The agent's log: its failures must not affect the agent."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-LOGS_TO_NOBODY = """
+LOGS_WITHOUT_A_READER = """
 import os, sys
 reading, writing = os.pipe()
 os.close(reading)
@@ -20,11 +20,11 @@ print("went on")
 """
 
 
-def test_a_reader_of_the_log_that_is_gone_ends_nothing() -> None:
-    """Its pipe is closed; the program goes on without being told."""
+def test_the_program_continues_when_the_reader_of_its_log_has_ended() -> None:
+    """The pipe is closed, and writing to it raises no error in the program."""
     for form in ("text", "json"):
         done = subprocess.run(
-            [sys.executable, "-c", LOGS_TO_NOBODY, form],
+            [sys.executable, "-c", LOGS_WITHOUT_A_READER, form],
             capture_output=True,
             text=True,
             timeout=60,

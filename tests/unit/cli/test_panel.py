@@ -1,4 +1,4 @@
-"""The live panel's lines: what stands where at any size, and that nothing is longer or higher than the terminal."""
+"""The live panel's lines: their content and order at any size, and that they fit the terminal."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def lines(width: int, height: int, shown: dict[str, Any] | None, **view: Any) ->
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_everything_has_its_place(width: int, height: int) -> None:
-    """Header, state, GPUs, jobs, downloads, the hour, what ended, the log, keys: in this order, each whole."""
+def test_the_sections_have_a_fixed_order(width: int, height: int) -> None:
+    """The header, the state, GPUs, jobs, downloads, the last hour, finished jobs, the log and the keys, each complete."""
     shown = lines(
         width,
         height,
@@ -70,7 +70,7 @@ def test_everything_has_its_place(width: int, height: int) -> None:
     assert shown[0].startswith("AITBC agent  http://127.0.0.1:8420 ")
     assert shown[0].endswith(" up 1 h 5 min")
     assert shown[1].startswith("connected")
-    assert shown[1].endswith(" earned today 1.25 with 12 jobs")
+    assert shown[1].endswith(" earned today 1.25 from 12 jobs")
     assert shown[2] == "Working on 2 jobs."
     titles = [line.split()[1] for line in shown if line.startswith("─ ")]
     assert titles == ["GPUs", "Jobs", "Downloads", "Last", "Finished", "Log"]
@@ -78,7 +78,7 @@ def test_everything_has_its_place(width: int, height: int) -> None:
     assert shown[4].split("░")[-1].split() == ["12.0/24.0", "GiB", "61", "°C", "250/450", "W", "97", "%"]
     assert shown[6] == "        paused by hand until 14:30"
     assert ("50 %" in shown[8], "1:15" in shown[8]) == (True, True)
-    assert "GPU 1 loads its model" in shown[9]
+    assert "GPU 1 loading model" in shown[9]
     assert (" tiny " in shown[11], "1.00 of 2.00 GiB" in shown[11]) == (True, True)
     assert shown[13] == " 62 % working  38 % no job that fits is waiting"
     assert "out of memory" in shown[15]
@@ -96,24 +96,25 @@ def test_everything_has_its_place(width: int, height: int) -> None:
         ({"paused": "by hand", "leases": [job(1)]}, "Paused by hand; 1 job still running"),
         ({"paused": "Several jobs failed on this machine. It pauses for 60 s."}, "Paused (Several jobs failed on this machine. It pauses for 60 s)"),
         ({"placement": {"waiting": [{"reason": "It needs 4 GiB."}]}}, "Waiting: It needs 4 GiB."),
-        ({"services": []}, "Idle: nothing can be offered here, and `aitbc-agent doctor` says why."),
-        ({"stopping": True, "drain_seconds_left": 27.4, "leases": [job(1)]}, "Stopping: 1 job may end within 27 s, then handed back. Again: at once."),
-        ({"stopping": True, "drain_seconds_left": 9.0}, "Stopping: sending what is left."),
+        ({"services": []}, "Idle: this machine offers no service; see `aitbc-agent doctor`."),
+        ({"stopping": True, "drain_seconds_left": 27.4, "leases": [job(1)]}, "Waiting up to 27 s for 1 job, then handing it back. Press again to stop now."),
+        ({"stopping": True, "drain_seconds_left": 27.4, "leases": [job(1), job(2)]}, "Waiting up to 27 s for 2 jobs, then handing them back. Press again to stop now."),
+        ({"stopping": True, "drain_seconds_left": 9.0}, "Stopping: sending the last results."),
     ],
 )  # fmt: skip
-def test_one_line_says_what_it_does_or_why_it_does_nothing(changes: dict[str, Any], state: str) -> None:
+def test_one_line_states_the_activity_or_the_reason_for_none(changes: dict[str, Any], state: str) -> None:
     assert lines(80, 24, status(**changes))[2] == state
 
 
-def test_a_machine_without_gpus_and_one_that_starts_are_shown_too() -> None:
+def test_a_machine_without_gpus_and_a_starting_one_are_shown() -> None:
     assert " none: jobs run on the processor" in lines(80, 24, status(gpus=[]))
     assert " No driver." in lines(200, 50, status(gpus=[]))
     assert lines(80, 24, None)[1].startswith("Starting:")
 
 
-def test_a_link_is_shown_whole_so_that_it_can_be_copied() -> None:
+def test_a_link_is_shown_in_full() -> None:
     link = f"Dashboard: http://127.0.0.1:8420/dashboard/#login={'x' * 60}"
-    shown = lines(80, 24, status(), said=(link,))
+    shown = lines(80, 24, status(), announcements=(link,))
     assert shown[2] + shown[3] == link
 
 
@@ -125,17 +126,17 @@ def test_a_link_is_shown_whole_so_that_it_can_be_copied() -> None:
     st.integers(0, 30),
     st.text(max_size=300) | st.just("\x1b[2J\x1b]0;title\x07\r\n"),
 )
-def test_no_line_is_longer_than_the_terminal_and_none_is_too_many(
+def test_the_lines_never_exceed_the_terminal(
     width: int, height: int, gpus: int, jobs: int, finished: int, words: str
 ) -> None:
-    """Whatever names and sentences there are, wide characters among them, and nothing that would steer the terminal."""
+    """With any names and sentences, wide characters and control sequences among them."""
     shown = status(
         gpus=[gpu(number, name=words or "card", paused=words or None) for number in range(gpus)],
         leases=[job(number, model=words or None) for number in range(jobs)],
         finished=[job(number) | {"outcome": "completed", "ended_at": NOW} for number in range(finished)],
         downloads=[{"model": words, "done": 5, "total": None}],
     )
-    lines(width, height, shown, log=[words] * 50, said=(words,))
+    lines(width, height, shown, log=[words] * 50, announcements=(words,))
 
 
 @pytest.mark.parametrize(
@@ -148,10 +149,10 @@ def test_no_line_is_longer_than_the_terminal_and_none_is_too_many(
         (False, True, "", False),
     ],
 )
-def test_only_a_terminal_that_can_show_it_gets_the_panel(
+def test_the_panel_is_shown_only_on_a_capable_terminal(
     monkeypatch: pytest.MonkeyPatch, plain: bool, terminal: bool, term: str, expected: bool
 ) -> None:
     monkeypatch.setenv("TERM", term)
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: terminal)
-    assert live.wanted(plain=plain) is expected
+    assert live.can_show(plain=plain) is expected

@@ -1,4 +1,4 @@
-"""The files of a service, written below a directory of the test; tests/acceptance/ship/test_systemd.py has a real systemd read them."""
+"""The files of a service, written to a temporary directory. In tests/acceptance/ship/test_systemd.py a real systemd reads them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def files(tmp_path: Path) -> ServiceFiles:
 
 
 def test_the_unit_is_the_shipped_one_and_secrets_are_private(files: ServiceFiles) -> None:
-    """Whatever the umask."""
+    """Under any umask."""
     unit, drop_in, settings = files.paths
     before = os.umask(0)
     try:
@@ -38,7 +38,7 @@ def test_the_unit_is_the_shipped_one_and_secrets_are_private(files: ServiceFiles
     assert f"ExecStart={unit_files.program()} start" in drop_in.read_text()
 
 
-def test_writing_again_changes_what_is_named_and_keeps_the_owners_lines(files: ServiceFiles) -> None:
+def test_writing_again_changes_the_given_settings_and_keeps_the_owners_lines(files: ServiceFiles) -> None:
     """An owner may add settings by hand."""
     files.write({TOKEN: "old"})
     with files.settings.open("a") as file:
@@ -48,10 +48,10 @@ def test_writing_again_changes_what_is_named_and_keeps_the_owners_lines(files: S
     assert files.settings.read_text() == f'# mine\nAITBC_MINER__NAME=rig\n{TOKEN}="new"\n'
 
 
-def test_what_lies_in_a_home_is_put_back_where_homes_are_hidden(
+def test_an_installation_in_a_home_directory_stays_visible(
     files: ServiceFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Only the outermost directories, and the home opened for the service's user."""
+    """Only the outermost directories are bound, and the home directory is accessible to the service's user."""
     home = tmp_path / "home"
     for name in ("me/venv/lib", "me/python 3"):
         (home / name).mkdir(parents=True)
@@ -68,10 +68,8 @@ def test_what_lies_in_a_home_is_put_back_where_homes_are_hidden(
     ]
 
 
-def test_a_data_directory_of_somebodys_makes_the_service_run_as_its_owner(
-    files: ServiceFiles, tmp_path: Path
-) -> None:
-    """Root's and missing ones are refused, with what to do."""
+def test_a_service_runs_as_the_owner_of_its_data_directory(files: ServiceFiles, tmp_path: Path) -> None:
+    """A directory of root, or a missing one, is refused with a remedy."""
     directory = tmp_path / "data"
     with pytest.raises(ConfigurationError, match="install -d -m 700 -o USER"):
         files.write({DATA_DIR: str(directory)})
@@ -84,13 +82,13 @@ def test_a_data_directory_of_somebodys_makes_the_service_run_as_its_owner(
     files.write({DATA_DIR: str(directory)})
     assert f"User=nobody\nBindPaths={directory}\nReadWritePaths={directory}\n" in files.paths[1].read_text()
     assert files.data_dir() == directory
-    files.write({})  # the next time without the option: it stays
+    files.write({})  # the setting stays without the option
     assert files.data_dir() == directory
     assert "User=nobody" in files.paths[1].read_text()
 
 
-def test_removing_leaves_the_owners_own_drop_ins(files: ServiceFiles) -> None:
-    """And nothing of what was written."""
+def test_removal_keeps_the_owners_own_drop_ins(files: ServiceFiles) -> None:
+    """All written files are removed."""
     files.write({TOKEN: "x"})
     own = files.paths[1].with_name("override.conf")
     own.touch()
@@ -99,18 +97,18 @@ def test_removing_leaves_the_owners_own_drop_ins(files: ServiceFiles) -> None:
     assert not files.settings.parent.exists()
 
 
-def test_where_no_systemd_runs_that_is_said_and_what_to_do_instead(
+def test_a_machine_without_systemd_gets_an_alternative(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In containers, for example."""
+    """For example in containers."""
     monkeypatch.setattr(systemctl, "RUNNING", tmp_path / "none")
     done = run("service", "install")
     assert done.code == 1
-    assert done.err.startswith("aitbc-agent: This machine is not run by systemd")
+    assert done.err.startswith("aitbc-agent: This machine does not run systemd")
     with pytest.raises(SystemdUnavailable):
         systemctl.find(user=True)
 
 
-def test_line_breaks_cannot_smuggle_in_a_setting(files: ServiceFiles) -> None:
+def test_line_breaks_cannot_inject_a_setting(files: ServiceFiles) -> None:
     with pytest.raises(ConfigurationError, match="line breaks"):
         files.write({TOKEN: "x\nLD_PRELOAD=/tmp/evil.so"})

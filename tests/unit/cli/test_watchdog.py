@@ -1,4 +1,4 @@
-"""What systemd hears of an agent: a real socket of notifications, and the coordinator's real parts behind it."""
+"""The agent's notifications to systemd, through a real notification socket and with a coordinator's real parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BEAT_SECONDS = 0.3
 
 
 class Supervisor:
-    """What a supervisor receives."""
+    """Receives notifications."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,29 +38,29 @@ class Supervisor:
         watched = {} if watchdog_seconds is None else {"WATCHDOG_USEC": str(int(watchdog_seconds * 1e6))}
         return Notifier({"NOTIFY_SOCKET": str(self.path), **watched, **environment})
 
-    def hear(self) -> list[str]:
-        """The next message's lines."""
+    def receive(self) -> list[str]:
+        """Return the lines of the next message."""
         return self._socket.recv(4096).decode().split("\n")
 
-    async def until(self, line: str) -> list[str]:
-        """All lines up to the one that begins so."""
-        heard: list[str] = []
-        while not any(said.startswith(line) for said in heard):
-            heard += await asyncio.to_thread(self.hear)
-        return heard
+    async def until(self, start: str) -> list[str]:
+        """Receive lines until one begins with `start`, and return all of them."""
+        received: list[str] = []
+        while not any(line.startswith(start) for line in received):
+            received += await asyncio.to_thread(self.receive)
+        return received
 
     async def silence(self, line: str, seconds: float) -> list[str]:
-        """All lines of so many seconds; none of them is `line`."""
-        heard: list[str] = []
+        """Return all lines of so many seconds, and check that none of them is `line`."""
+        received: list[str] = []
         end = asyncio.get_running_loop().time() + seconds
         while (left := end - asyncio.get_running_loop().time()) > 0:
             self._socket.settimeout(left)
             try:
-                heard += await asyncio.to_thread(self.hear)
+                received += await asyncio.to_thread(self.receive)
             except TimeoutError:
                 break
-        assert line not in heard
-        return heard
+        assert line not in received
+        return received
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 @asynccontextmanager
 async def coordinator(directory: Path) -> AsyncIterator[Context]:
-    """The coordinator's parts and the tasks beside them, without its server."""
+    """Run the coordinator's parts and background tasks without its server."""
     context = build_context(Settings(data_dir=directory))
     app = build_app(context)
     async with app.router.lifespan_context(app):
@@ -83,38 +83,38 @@ async def _line() -> str:
     return "idle"
 
 
-def test_each_message_is_sent_once_and_a_status_only_when_it_changed(supervisor: Supervisor) -> None:
-    """READY with what the agent does; line breaks in it would be other messages, so there are none."""
+def test_a_status_is_sent_only_when_it_has_changed(supervisor: Supervisor) -> None:
+    """A line break in a status would start another message, so it is replaced."""
     notifier = supervisor.notifier()
     notifier.ready("idle:\nWATCHDOG=1")
-    assert supervisor.hear() == ["READY=1", "STATUS=idle: WATCHDOG=1"]
+    assert supervisor.receive() == ["READY=1", "STATUS=idle: WATCHDOG=1"]
     notifier.status("idle: WATCHDOG=1")
     notifier.extend(1.5)
-    assert supervisor.hear() == ["EXTEND_TIMEOUT_USEC=1500000"]
-    notifier.stopping("ends")
-    assert supervisor.hear() == ["STOPPING=1", "STATUS=ends"]
+    assert supervisor.receive() == ["EXTEND_TIMEOUT_USEC=1500000"]
+    notifier.stopping("stopping")
+    assert supervisor.receive() == ["STOPPING=1", "STATUS=stopping"]
 
 
-def test_the_watchdogs_time_counts_only_if_it_is_meant_for_this_process(supervisor: Supervisor) -> None:
-    """A child inherits its parent's variables, and must not speak for it."""
+def test_a_watchdog_of_another_process_is_ignored(supervisor: Supervisor) -> None:
+    """A child inherits its parent's variables, and must not report for it."""
     assert supervisor.notifier(60).watchdog_seconds == 60
     assert supervisor.notifier(60, WATCHDOG_PID=str(os.getpid())).watchdog_seconds == 60
     assert supervisor.notifier(60, WATCHDOG_PID="1").watchdog_seconds is None
     assert supervisor.notifier().watchdog_seconds is None
 
 
-def test_without_a_supervisor_nothing_is_said_and_nothing_fails(tmp_path: Path) -> None:
-    """On a terminal, and where the supervisor has gone."""
+def test_a_missing_supervisor_causes_no_error(tmp_path: Path) -> None:
+    """On a terminal, and when the supervisor has closed its socket."""
     Notifier({}).ready("idle")
-    gone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")})
-    gone.ready("idle")
+    closed = Notifier({"NOTIFY_SOCKET": str(tmp_path / "closed")})
+    closed.ready("idle")
     assert not Notifier({}).present
 
 
-def test_a_coordinator_whose_writer_hangs_is_not_kept_alive(
+def test_a_coordinator_with_a_hanging_writer_sends_no_keep_alive(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop goes on, so a mere timer would beat; the agent says which part hangs, and falls silent until it goes on."""
+    """The event loop still runs, so a mere timer would send it. The status names the hanging part until that recovers."""
     monkeypatch.setattr(health, "PULSE_SECONDS", 0.02)
     monkeypatch.setattr(health, "SILENCE_SECONDS", 0.5)
     go_on = threading.Event()
@@ -126,8 +126,8 @@ def test_a_coordinator_whose_writer_hangs_is_not_kept_alive(
             async with watchdog.running():
                 await supervisor.until("WATCHDOG=1")
                 hanging = asyncio.create_task(context.database.write(lambda _: go_on.wait(LIMIT_SECONDS)))
-                said = await supervisor.until("STATUS=Hangs")
-                assert any("database: no progress" in line for line in said)
+                received = await supervisor.until("STATUS=Hangs")
+                assert any("database: no progress" in line for line in received)
                 await supervisor.silence("WATCHDOG=1", 3 * BEAT_SECONDS)
                 go_on.set()
                 await hanging
@@ -136,10 +136,10 @@ def test_a_coordinator_whose_writer_hangs_is_not_kept_alive(
     asyncio.run(watch())
 
 
-def test_a_coordinator_that_has_lost_a_task_is_not_kept_alive(
+def test_a_coordinator_with_a_failed_task_sends_no_keep_alive(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The webhooks' task ends with an error; nobody would send any more."""
+    """The task that sends webhooks ends with an error."""
 
     async def broken(self: object) -> None:
         raise KeyError("lost")
@@ -150,26 +150,26 @@ def test_a_coordinator_that_has_lost_a_task_is_not_kept_alive(
         async with coordinator(tmp_path / "data") as context:
             await asyncio.sleep(0)
             async with Watchdog(supervisor.notifier(BEAT_SECONDS), context.liveness, _line).running():
-                said = await supervisor.until("STATUS=Hangs")
-        assert "STATUS=Hangs (webhooks: it ended (KeyError))" in said
-        assert "WATCHDOG=1" not in said
+                received = await supervisor.until("STATUS=Hangs")
+        assert "STATUS=Hangs (webhooks: it ended (KeyError))" in received
+        assert "WATCHDOG=1" not in received
 
     asyncio.run(watch())
 
 
-def test_a_long_end_asks_for_more_time_as_long_as_it_may_take(supervisor: Supervisor) -> None:
-    """Again and again, so that an end that hangs gets no more of it; and not beyond the time that was named."""
+def test_a_long_stop_extends_its_time_limit_repeatedly(supervisor: Supervisor) -> None:
+    """In small steps, so that a stop that hangs gets no further extension, and never beyond the announced time."""
 
     async def end() -> None:
         watchdog = Watchdog(supervisor.notifier(BEAT_SECONDS), Liveness(), _line)
         watchdog.ready("idle")
         async with watchdog.running():
             await supervisor.until("READY=1")
-            watchdog.stopping("ends", 3 * BEAT_SECONDS)
-            said = await supervisor.silence("STATUS=idle", 3 * BEAT_SECONDS)
-            assert said.count("EXTEND_TIMEOUT_USEC=30000000") >= 2
-            assert "STOPPING=1" in said
-            assert "WATCHDOG=1" in said
+            watchdog.stopping("stopping", 3 * BEAT_SECONDS)
+            received = await supervisor.silence("STATUS=idle", 3 * BEAT_SECONDS)
+            assert received.count("EXTEND_TIMEOUT_USEC=30000000") >= 2
+            assert "STOPPING=1" in received
+            assert "WATCHDOG=1" in received
             await supervisor.silence("EXTEND_TIMEOUT_USEC=30000000", 2 * BEAT_SECONDS)
 
     asyncio.run(end())
@@ -180,14 +180,15 @@ def test_a_long_end_asks_for_more_time_as_long_as_it_may_take(supervisor: Superv
     [
         ({}, "idle, on the processor: no job that fits is waiting"),
         ({"gpus": [{}, {}]}, "idle, on 2 GPUs: no job that fits is waiting"),
-        ({"leases": [{}]}, "1 job running, room for 1 more"),
+        ({"leases": [{}]}, "1 job running, 1 free slot"),
         ({"paused": "by its owner", "leases": [{}, {}]}, "2 jobs running; paused: by its owner"),
-        ({"connection": "offline", "outbox": 3}, "the coordinator http://c cannot be reached; 3 results to send"),
-        ({"services": []}, "idle: this machine offers no service; `aitbc-agent doctor` says why"),
+        ({"connection": "offline", "outbox": 3}, "the coordinator http://c cannot be reached; 3 unsent results"),
+        ({"services": []}, "idle: this machine offers no service; see `aitbc-agent doctor`"),
     ],
 )  # fmt: skip
-def test_the_line_says_what_runs_or_why_nothing_does(changes: dict[str, object], line: str) -> None:
-    """From the miner's own status."""
+def test_the_status_line_states_the_activity_or_the_reason_for_none(
+    changes: dict[str, object], line: str
+) -> None:
     status = {
         "leases": [], "outbox": 0, "paused": None, "connection": "websocket", "coordinator": "http://c",
         "services": ["video_transcoding"], "gpus": [], "slots": {"total": 2, "free": 1},

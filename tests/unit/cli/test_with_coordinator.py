@@ -1,4 +1,4 @@
-"""The commands that speak to a running agent, with one real coordinator."""
+"""The commands that need a running agent, with one real coordinator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORIGIN = "log.example.org/test"
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """`aitbc-agent coordinator` as its own process."""
+    """Run `aitbc-agent coordinator` in a process of its own."""
     data_dir = tmp_path_factory.mktemp("agent") / "data"
     agent = Agent(data_dir, "coordinator", "--port", "0", AITBC_COORDINATOR__ORIGIN=ORIGIN)
     with running(agent):
@@ -28,27 +28,27 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture
 def command(run: Any, agent: Agent) -> Any:
-    """Run a command on the agent's data directory."""
+    """Return a function that runs a command on the agent's data directory."""
     return lambda *words: run(*words, "--data-dir", agent.data_dir)
 
 
-def works(agent: Agent, key: str) -> int:
-    """The status of a call with this key."""
+def status_with(agent: Agent, key: str) -> int:
+    """Return the status of a request with this key."""
     return httpx.get(f"{agent.url}/v1/jobs", headers={"X-API-Key": key}).status_code
 
 
-def test_the_agent_says_where_it_is_to_its_owner_only(agent: Agent) -> None:
+def test_only_the_owner_can_read_the_agents_file(agent: Agent) -> None:
     for path in (agent.data_dir / "agent.json", agent.data_dir / "coordinator" / "keys.json"):
         assert path.stat().st_mode & 0o777 == 0o600
     assert agent.data_dir.stat().st_mode & 0o077 == 0
     assert agent.process is not None
     assert (agent.file["url"], agent.file["pid"]) == (agent.url, agent.process.pid)
     assert agent.file["miner_id"] is agent.file["miner_key"] is None
-    assert works(agent, agent.file["client_key"]) == 200
+    assert status_with(agent, agent.file["client_key"]) == 200
 
 
-def test_links_log_a_browser_in_once(agent: Agent, command: Any) -> None:
-    """The one that is printed at the start, and those of `login`."""
+def test_a_login_link_works_once(agent: Agent, command: Any) -> None:
+    """The link that is printed at the start, and those of `login`."""
     printed = agent.lines.get(timeout=20).removeprefix("Dashboard: ").strip()
     made = json.loads(command("login", "--json").out)["url"]
     for url in (printed, made):
@@ -56,25 +56,25 @@ def test_links_log_a_browser_in_once(agent: Agent, command: Any) -> None:
         assert page == f"{agent.url}/dashboard/"
         answer = httpx.post(f"{agent.url}/v1/login", json={"token": token})
         assert [key["role"] for key in answer.json()["keys"]] == ["client", "admin"]
-        assert works(agent, answer.json()["keys"][0]["key"]) == 200
+        assert status_with(agent, answer.json()["keys"][0]["key"]) == 200
         assert httpx.post(f"{agent.url}/v1/login", json={"token": token}).status_code == 401
-    said = command("login")
-    assert said.out.startswith(f"{page}#login=")
-    assert "once" in said.err
+    done = command("login")
+    assert done.out.startswith(f"{page}#login=")
+    assert "once" in done.err
 
 
-def test_the_origin_of_the_settings_stands_in_the_logs_key(agent: Agent) -> None:
+def test_the_configured_origin_is_part_of_the_logs_key(agent: Agent) -> None:
     assert agent.file["log_key"].startswith(f"{ORIGIN}+")
     assert httpx.get(f"{agent.url}/v1/health").json()["log_key"] == agent.file["log_key"]
     challenge = httpx.post(f"{agent.url}/v1/miners/challenge", json={}).json()
     assert challenge["origin"] == ORIGIN
 
 
-def test_an_account_is_made_credited_and_listed(command: Any) -> None:
+def test_an_account_is_created_credited_and_listed(command: Any) -> None:
     account_id = json.loads(command("accounts", "create", "a customer", "--json").out)["account_id"]
     assert json.loads(command("accounts", "credit", account_id, "12.50", "--json").out)["balance"] == "12.5"
-    said = command("accounts", "credit", account_id, "1", "--note", "a present")
-    assert (said.code, said.out) == (0, f"{account_id} has 13.5 now.\n")
+    done = command("accounts", "credit", account_id, "1", "--note", "a present")
+    assert (done.code, done.out) == (0, f"The balance of {account_id} is now 13.5.\n")
     listed = json.loads(command("accounts", "list", "--json").out)
     assert [(item["name"], item["balance"], item["held"]) for item in listed] == [
         ("local", "1000", "0"),
@@ -85,7 +85,7 @@ def test_an_account_is_made_credited_and_listed(command: Any) -> None:
     assert refused.code != 0
 
 
-def test_money_that_is_no_money_is_refused_with_what_fits(command: Any) -> None:
+def test_an_invalid_amount_is_refused_with_the_allowed_format(command: Any) -> None:
     account_id = json.loads(command("accounts", "list", "--json").out)[0]["account_id"]
     refused = command("accounts", "credit", account_id, "lots")
     assert refused.code == 1
@@ -93,12 +93,12 @@ def test_money_that_is_no_money_is_refused_with_what_fits(command: Any) -> None:
     assert "There is no account account_x" in command("accounts", "credit", "account_x", "1").err
 
 
-def test_a_key_is_made_listed_and_revoked(command: Any, agent: Agent) -> None:
+def test_a_key_is_created_listed_and_revoked(command: Any, agent: Agent) -> None:
     made = command("keys", "create", "for the web shop", "--json")
     assert made.code == 0
     key = json.loads(made.out)
     assert (key["role"], key["name"]) == ("client", "for the web shop")
-    assert works(agent, key["key"]) == 200
+    assert status_with(agent, key["key"]) == 200
     listed = command("keys", "list", "--json")
     assert key["key"] not in listed.out
     (row,) = (row for row in json.loads(listed.out) if row["key_id"] == key["key_id"])
@@ -109,7 +109,7 @@ def test_a_key_is_made_listed_and_revoked(command: Any, agent: Agent) -> None:
         "key_id": key["key_id"],
         "revoked": True,
     }
-    assert works(agent, key["key"]) == 401
+    assert status_with(agent, key["key"]) == 401
     again = command("keys", "revoke", key["key_id"])
     assert (again.code, again.out) == (1, "")
     assert again.err == f"aitbc-agent: There is no valid key {key['key_id']}.\n"
@@ -126,23 +126,23 @@ def test_a_miner_is_excluded_listed_and_included(command: Any, agent: Agent) -> 
         return next(row for row in rows if row["miner_id"] == miner.miner_id)
 
     excluded = command("miners", "exclude", miner.miner_id, "--reason", "It lies.")
-    said = f"{miner.miner_id} is excluded; 0 running jobs went back into the queue.\n"
-    assert (excluded.code, excluded.out) == (0, said)
+    message = f"{miner.miner_id} is excluded. 0 running jobs returned to the queue.\n"
+    assert (excluded.code, excluded.out) == (0, message)
     assert listed()["excluded_reason"] == "It lies."
     assert "excluded" in command("miners", "list").out
     assert miner.register().status_code == 403
-    assert command("miners", "include", miner.miner_id).out == f"{miner.miner_id} may take part again.\n"
+    assert command("miners", "include", miner.miner_id).out == f"{miner.miner_id} is included again.\n"
     assert listed()["excluded_at"] is None
     assert miner.register().status_code == 200
     unknown = f"miner_{'a' * 26}"
     assert f"There is no miner {unknown}" in command("miners", "exclude", unknown).err
 
 
-def test_a_keys_secret_alone_is_on_standard_output(command: Any, agent: Agent) -> None:
-    """So that it can go into a file or a variable."""
+def test_only_the_keys_secret_is_on_standard_output(command: Any, agent: Agent) -> None:
+    """It can be redirected to a file or stored in a variable."""
     made = command("keys", "create", "script")
     assert re.fullmatch(r"aitbc_client_\S+\n", made.out)
-    assert works(agent, made.out.strip()) == 200
+    assert status_with(agent, made.out.strip()) == 200
     assert "not shown again" in made.err
 
 
@@ -154,19 +154,19 @@ def test_two_keys_can_share_an_account(command: Any, agent: Agent) -> None:
     assert (unknown.code, unknown.err) == (1, "aitbc-agent: There is no account account_unknown.\n")
 
 
-def test_a_key_for_a_role(command: Any, agent: Agent) -> None:
+def test_a_key_has_a_role(command: Any, agent: Agent) -> None:
     admin = json.loads(command("keys", "create", "second administrator", "--role", "admin", "--json").out)
     answer = httpx.get(f"{agent.url}/v1/admin/overview", headers={"X-API-Key": admin["key"]})
     assert answer.status_code == 200
     without = command("keys", "create", "x", "--role", "miner")
     assert without.code == 1
-    assert "miner_id: needed for the role miner" in without.err
+    assert "miner_id: required for the role miner, and only for it" in without.err
     unknown = command("keys", "create", "x", "--role", "king")
     assert unknown.code == 2
     assert "'client', 'miner', 'admin'" in unknown.err
 
 
-def test_an_enrolment_token_admits_as_many_miners_as_it_says(command: Any, agent: Agent) -> None:
+def test_an_enrolment_token_admits_the_requested_number_of_miners(command: Any, agent: Agent) -> None:
     answer = json.loads(command("enroll", "--uses", "2", "--json").out)
     assert answer["uses"] == 2
     miners = [ScriptedMiner(agent.url) for _ in range(3)]
@@ -176,7 +176,7 @@ def test_an_enrolment_token_admits_as_many_miners_as_it_says(command: Any, agent
     assert {miner.miner_id for miner in miners[:2]} <= {miner["miner_id"] for miner in shown}
 
 
-def test_enroll_says_what_to_do_on_the_other_machine(command: Any, agent: Agent) -> None:
+def test_enroll_prints_the_command_for_the_other_machine(command: Any, agent: Agent) -> None:
     done = command("enroll", "--hours", "1")
     token = done.out.strip()
     assert re.fullmatch(r"enrol_\S+", token)
@@ -187,7 +187,7 @@ def test_enroll_says_what_to_do_on_the_other_machine(command: Any, agent: Agent)
     ("options", "code", "words"),
     [(("--hours", "0"), 2, "hours"), (("--hours", "1000"), 1, "valid_seconds: ")],
 )
-def test_a_token_cannot_be_valid_for_ever(
+def test_the_validity_of_a_token_is_limited(
     command: Any, options: tuple[str, ...], code: int, words: str
 ) -> None:
     done = command("enroll", *options)
@@ -195,7 +195,7 @@ def test_a_token_cannot_be_valid_for_ever(
     assert words in done.err
 
 
-def test_status_of_a_coordinator_alone(command: Any, agent: Agent) -> None:
+def test_status_shows_a_coordinator_without_a_miner(command: Any, agent: Agent) -> None:
     shown = json.loads(command("status", "--json").out)
     assert (shown["url"], shown["pid"]) == (agent.url, agent.file["pid"])
     assert "miner" not in shown
@@ -203,18 +203,18 @@ def test_status_of_a_coordinator_alone(command: Any, agent: Agent) -> None:
     done = command("status")
     assert done.code == 0
     assert agent.url in done.out
-    assert "none yet" in done.out
+    assert "jobs: none" in done.out
 
 
-def test_a_second_agent_on_the_same_data_is_refused(agent: Agent, command: Any) -> None:
+def test_a_second_agent_with_the_same_data_directory_is_refused(agent: Agent, command: Any) -> None:
     done = agent.cli("coordinator", "--port", "0", check=False)
     assert done.returncode == 1
-    assert "Another agent runs with the data directory" in done.stderr
+    assert "Another agent is running with the data directory" in done.stderr
     assert command("status").code == 0
 
 
-def test_stop_ends_the_agent_and_a_start_continues(run: Any, tmp_path: Path) -> None:
-    """The keys and the log stay the same, also after a `kill -9`."""
+def test_an_agent_continues_with_its_data_after_a_stop(run: Any, tmp_path: Path) -> None:
+    """The keys and the log are the same, also after a `kill -9`."""
     agent = Agent(tmp_path / "data", "coordinator", "--port", "0")
     with running(agent):
         before = agent.file
@@ -231,11 +231,11 @@ def test_stop_ends_the_agent_and_a_start_continues(run: Any, tmp_path: Path) -> 
         assert not (agent.data_dir / "agent.json").exists()
         done = run("stop", "--data-dir", agent.data_dir)
         assert done.code == 1
-        assert "No agent runs" in done.err
+        assert "No agent is running" in done.err
 
 
 def test_earnings_are_those_of_the_agents_own_miner(command: Any, agent: Agent) -> None:
-    """An agent without a miner says so; with one, its numbers and its payments are shown."""
+    """Without a miner, the command fails; with one, it shows its statistics and payments."""
     none = command("earnings")
     assert (none.code, none.out) == (1, "")
     assert "no miner" in none.err

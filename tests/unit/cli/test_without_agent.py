@@ -1,4 +1,4 @@
-"""What `aitbc-agent` says while no agent runs."""
+"""`aitbc-agent` without a running agent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.agents import COMMAND
 
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command with its words."""
+    """Yield every command with its path."""
     yield path, command
     for name, below in getattr(command, "commands", {}).items():
         yield from commands(below, *path, name)
@@ -33,7 +33,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself_and_its_options(run: Any, words: tuple[str, ...]) -> None:
+def test_every_command_has_help_for_itself_and_its_options(run: Any, words: tuple[str, ...]) -> None:
     command = COMMANDS[words]
     done = run(*words, "--help")
     assert (done.code, done.err) == (0, "")
@@ -47,7 +47,7 @@ def test_the_version(run: Any) -> None:
     assert run("--version").out == f"aitbc-agent {__version__}\n"
 
 
-def test_an_unknown_command_is_a_misuse(run: Any) -> None:
+def test_an_unknown_command_is_a_usage_error(run: Any) -> None:
     done = run("strat")
     assert (done.code, done.out) == (2, "")
     assert "strat" in done.err
@@ -60,10 +60,10 @@ def test_an_unknown_command_is_a_misuse(run: Any) -> None:
         ("status", "--json"),
     ],
 )  # fmt: skip
-def test_commands_that_need_an_agent_say_how_to_start_one(
+def test_commands_that_need_an_agent_explain_how_to_start_one(
     run: Any, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    """Also where an agent has been once."""
+    """Also if the data directory was used before."""
     for directory in (tmp_path / "never", tmp_path / "once"):
         if directory.name == "once":
             with agent_file.exclusive(Settings(data_dir=directory)):
@@ -71,13 +71,13 @@ def test_commands_that_need_an_agent_say_how_to_start_one(
             (directory / "agent.json").write_text('{"url": "http://127.0.0.1:9", "pid": 1}')
         done = run(*words, "--data-dir", directory)
         assert (done.code, done.out) == (1, "")
-        assert done.err.startswith(f"aitbc-agent: No agent runs with the data directory {directory}.")
+        assert done.err.startswith(f"aitbc-agent: No agent is running with the data directory {directory}.")
         assert "aitbc-agent start" in done.err
         assert "Traceback" not in done.err
 
 
-def test_an_agent_that_starts_is_not_taken_for_the_one_before(run: Any, tmp_path: Path) -> None:
-    """A killed agent leaves its file, which names a process that may be somebody else's by now."""
+def test_a_starting_agent_is_not_mistaken_for_a_killed_one(run: Any, tmp_path: Path) -> None:
+    """A killed agent leaves its file, whose process id may belong to another program now."""
     settings = Settings(data_dir=tmp_path)
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     left = agent_file.AgentFile("http://127.0.0.1:9", stranger.pid, None, "", None, None, "key")
@@ -86,7 +86,7 @@ def test_an_agent_that_starts_is_not_taken_for_the_one_before(run: Any, tmp_path
         for command in ("stop", "status"):
             done = run(command, "--data-dir", tmp_path)
             assert done.code == 1
-            assert "is starting" in done.err
+            assert "is still starting" in done.err
     assert stranger.poll() is None
     stranger.communicate()
 
@@ -94,7 +94,9 @@ def test_an_agent_that_starts_is_not_taken_for_the_one_before(run: Any, tmp_path
 def test_a_data_directory_has_one_agent(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     with agent_file.exclusive(settings):
-        refused = pytest.raises(ConfigurationError, match=r"Another agent runs.*aitbc-agent stop.*--data-dir")
+        refused = pytest.raises(
+            ConfigurationError, match=r"Another agent is running.*aitbc-agent stop.*--data-dir"
+        )
         with refused, agent_file.exclusive(settings):
             pass
         assert agent_file.is_running(settings)
@@ -102,16 +104,16 @@ def test_a_data_directory_has_one_agent(tmp_path: Path) -> None:
     assert settings.data_dir.stat().st_mode & 0o077 == 0
 
 
-def test_a_configuration_that_is_wrong_ends_every_command(run: Any, tmp_path: Path) -> None:
+def test_an_invalid_configuration_fails_every_command(run: Any, tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text("[coordinator]\nprot = 1\n")
     for words in (("config", "show"), ("status",), ("start",), ("coordinator",), ("enroll",)):
         done = run(*words, "--data-dir", tmp_path)
         assert (done.code, done.out) == (1, "")
-        told = "coordinator.prot: there is no such setting. Did you mean coordinator.port?"
-        assert done.err == f"aitbc-agent: {told} ({tmp_path / 'agent.toml'}, line 2)\n"
+        message = "coordinator.prot: there is no such setting. Did you mean coordinator.port?"
+        assert done.err == f"aitbc-agent: {message} ({tmp_path / 'agent.toml'}, line 2)\n"
 
 
-def test_receipts_are_verified_with_the_key_of_ones_own_log_or_a_given_one(run: Any, tmp_path: Path) -> None:
+def test_receipts_are_verified_with_the_own_logs_key_or_a_given_one(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "receipt.json"
     file.write_text("{}")
     done = run("receipts", "verify", file, "--data-dir", tmp_path)
@@ -119,11 +121,11 @@ def test_receipts_are_verified_with_the_key_of_ones_own_log_or_a_given_one(run: 
     assert "--log-key" in done.err
 
 
-# A coordinator that cannot start ends its process -----------------------------------------------------------------------
+# A coordinator that cannot start exits -----------------------------------------------------------------------
 
 
 def start(data_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`aitbc-agent coordinator`, which is expected to end by itself."""
+    """Run `aitbc-agent coordinator` and expect it to exit."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     command = [str(COMMAND), "coordinator", "--data-dir", str(data_dir), "--port", "0", *options]
     return subprocess.run(
@@ -131,7 +133,7 @@ def start(data_dir: Path, *options: str, **environment: str) -> subprocess.Compl
     )
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = start(tmp_path / "data", "--port", port)
@@ -149,7 +151,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         (b"k" * 31, 0o600, "is not a key of 32 bytes; restore it from your backup"),
     ],
 )
-def test_a_log_key_that_is_open_to_others_or_broken_is_refused(
+def test_a_readable_or_damaged_log_key_is_refused(
     tmp_path: Path, content: bytes, mode: int, words: str
 ) -> None:
     key = tmp_path / "data" / "coordinator" / "log.key"
@@ -163,7 +165,7 @@ def test_a_log_key_that_is_open_to_others_or_broken_is_refused(
     assert key.read_bytes() == content
 
 
-def test_an_origin_that_cannot_stand_in_a_key_is_refused(tmp_path: Path) -> None:
+def test_an_origin_that_is_invalid_in_a_key_is_refused(tmp_path: Path) -> None:
     done = start(tmp_path / "data", AITBC_COORDINATOR__ORIGIN="my log+1")
     assert done.returncode == 1
     assert "coordinator.origin: use a name without spaces and without +" in done.stderr

@@ -1,1 +1,1 @@
-"""Who is asking, and what their accounts hold."""
+"""Authentication, and the contents of accounts."""

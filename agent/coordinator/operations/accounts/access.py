@@ -1,13 +1,14 @@
-"""Who is asking: API keys, their roles, and tokens with which miners join."""
+"""API keys, authentication by key or browser session, and enrolment tokens for miners."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
+from agent.coordinator.operations.answers.accounts import Key
+from agent.coordinator.operations.callers import BrowserCredential, Caller, Credential, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import browser_sessions as session_store
@@ -18,17 +19,13 @@ from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, Valid
 from agent.core.values.quantities import format_time
 
 CACHE_SECONDS: Final = 5.0
-"""How long a key is believed without asking the database: another replica may have revoked it meanwhile."""
+"""How long a key is accepted without a look-up in the database: another process may have revoked it."""
 CACHE_LIMIT: Final = 10_000
 MAX_ENROLMENT_SECONDS: Final = 30 * 86_400
 
 __all__ = [
-    "BrowserCredential",
-    "Caller",
-    "Credential",
     "KeyRecord",
     "NewKey",
-    "Role",
     "authenticate",
     "create_account",
     "create_enrolment",
@@ -50,79 +47,50 @@ __all__ = [
 ]
 
 
-class Role(StrEnum):
-    """What a key is for."""
-
-    CLIENT = "client"
-    MINER = "miner"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Somebody with a valid key. A client has an account, a miner's owner a miner."""
-
-    role: Role
-    account_id: str | None = None
-    miner_id: str | None = None
-    name: str = ""
-    key_id: str = ""
-
-    @property
-    def owner(self) -> str:
-        """Whose connections and streams count together: those of an account, of a miner, or of an administrator's key."""
-        return self.account_id or self.miner_id or self.key_id
-
-
-@dataclass(frozen=True, slots=True)
-class BrowserCredential:
-    """What a browser's cookie holds, and the role in which the request acts."""
-
-    secret: str
-    role: Role
-
-
-Credential = str | BrowserCredential
-"""How a caller shows who it is: an API key, or a browser's session."""
-
-
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made: the only time that its secret is seen."""
+    """A new key, with its secret, which is not stored."""
 
     record: KeyRecord
     secret: str
 
 
-def view(record: KeyRecord) -> dict[str, Any]:
-    """A key as answers show it, without its secret."""
-    revoked_at = None if record.revoked_at is None else format_time(record.revoked_at)
-    return {**asdict(record), "created_at": format_time(record.created_at), "revoked_at": revoked_at}
+def view(record: KeyRecord) -> Key:
+    """Return the answer that describes a key."""
+    return Key(
+        key_id=record.key_id,
+        role=Role(record.role),
+        name=record.name,
+        account_id=record.account_id,
+        miner_id=record.miner_id,
+        created_at=format_time(record.created_at),
+        revoked_at=None if record.revoked_at is None else format_time(record.revoked_at),
+    )
 
 
 def digest(secret: str) -> str:
-    """How a secret is stored: SHA-256 in hex. Secrets are random, so no slow hash is needed."""
+    """Return the form in which a secret is stored: SHA-256 in hex. Secrets are random, so no slow hash is needed."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def make_secret(prefix: str) -> str:
-    """A new secret of 256 random bits that says what it is for."""
+    """Return a new secret of 256 random bits, whose prefix states its purpose."""
     return f"aitbc_{prefix}_{secrets.token_urlsafe(32)}"
 
 
 def fingerprint(credential: Credential) -> str:
-    """A name for a credential that does not give it away."""
+    """Return a name for a credential from which the credential cannot be derived."""
     if isinstance(credential, BrowserCredential):
         return f"{digest(credential.secret)}/{credential.role}"
     return digest(credential)
 
 
 async def authenticate(context: Context, credential: Credential | None) -> Caller:
-    """The caller with this key or session. Raises `Unauthorized`."""
+    """Return the caller with this key or session. Raises `Unauthorized`."""
     if not credential:
         raise Unauthorized("Send your API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
     name = fingerprint(credential)
-    known: dict[str, tuple[float, Caller]] = context.caches.setdefault("keys", {})
+    known = context.caches.callers
     cached = known.get(name)
     if cached is not None and context.clock() - cached[0] < CACHE_SECONDS:
         return cached[1]
@@ -130,7 +98,7 @@ async def authenticate(context: Context, credential: Credential | None) -> Calle
     if record is None:
         known.pop(name, None)
         if isinstance(credential, BrowserCredential):
-            raise Unauthorized("This session has ended, or does not have this role. Sign in again.")
+            raise Unauthorized("This session has ended or does not have this role. Sign in again.")
         raise Unauthorized("This API key is not valid; it may have been revoked.")
     caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name, record.key_id)
     if len(known) >= CACHE_LIMIT:
@@ -147,20 +115,20 @@ async def _key(context: Context, credential: Credential) -> KeyRecord | None:
 
 
 def seen_lately(context: Context, credential: Credential) -> bool:
-    """Whether this was valid when it was last looked up, and has not been revoked here since."""
-    return fingerprint(credential) in context.caches.get("keys", {})
+    """Whether this credential was valid at its last look-up, and has not been revoked by this process since."""
+    return fingerprint(credential) in context.caches.callers
 
 
 def require(caller: Caller, *roles: Role) -> Caller:
-    """The caller, if it has one of the roles. Raises `Forbidden`."""
+    """Return the caller if it has one of the roles. Raises `Forbidden`."""
     if caller.role not in roles:
         needed = " or ".join(f"a key of role {role}" for role in roles)
-        raise Forbidden(f"This needs {needed}; yours has the role {caller.role}.")
+        raise Forbidden(f"This call needs {needed}; yours has the role {caller.role}.")
     return caller
 
 
 async def create_account(context: Context, name: str) -> str:
-    """A new account. Returns its id."""
+    """Create an account. Return its id."""
     account_id = context.new_id("account")
     await context.database.write(store.add_account, account_id, name, context.clock())
     return account_id
@@ -169,7 +137,7 @@ async def create_account(context: Context, name: str) -> str:
 async def create_key(
     context: Context, role: Role, *, name: str, account_id: str | None = None, miner_id: str | None = None
 ) -> NewKey:
-    """A new key. A client's needs an account, a miner's a miner. Raises `ValidationFailed`."""
+    """Create a key. A client's key needs an account, a miner's key a miner. Raises `ValidationFailed`, `NotFound`."""
     key = new_key(context, role, name=name, account_id=account_id, miner_id=miner_id)
     await context.database.write(_add_key, key)
     return key
@@ -178,13 +146,16 @@ async def create_key(
 def new_key(
     context: Context, role: Role, *, name: str, account_id: str | None = None, miner_id: str | None = None
 ) -> NewKey:
-    """A key that is not stored yet."""
+    """Return a new key without storing it. Raises `ValidationFailed`."""
     if (role is Role.CLIENT) != (account_id is not None):
         raise ValidationFailed(
-            "A client's key belongs to an account.", {"account_id": "needed for the role client"}
+            "A client's key belongs to an account.",
+            {"account_id": "required for the role client, and only for it"},
         )
     if (role is Role.MINER) != (miner_id is not None):
-        raise ValidationFailed("A miner's key belongs to a miner.", {"miner_id": "needed for the role miner"})
+        raise ValidationFailed(
+            "A miner's key belongs to a miner.", {"miner_id": "required for the role miner, and only for it"}
+        )
     record = KeyRecord(context.new_id("key"), role.value, account_id, miner_id, name, context.clock())
     return NewKey(record, make_secret(role.value))
 
@@ -204,15 +175,15 @@ def _add_key(connection: Connection, key: NewKey) -> None:
 
 
 async def list_keys(context: Context) -> list[KeyRecord]:
-    """All keys without their secrets."""
+    """Return all keys, revoked ones included."""
     return await context.database.read(store.keys)
 
 
 async def revoke_key(context: Context, key_id: str) -> KeyRecord:
-    """Make a key useless. Returns what it was. Raises `NotFound`."""
+    """Revoke a key and return its record. Raises `NotFound`."""
     if not await context.database.write(store.revoke_key, key_id, context.clock()):
         raise NotFound(f"There is no valid key {key_id}.")
-    context.caches.pop("keys", None)
+    context.caches.callers = {}
     record = await context.database.read(store.key, key_id)
     if record is None:
         raise NotFound(f"There is no key {key_id}.")
@@ -220,7 +191,7 @@ async def revoke_key(context: Context, key_id: str) -> KeyRecord:
 
 
 async def own_key(context: Context, caller: Caller) -> KeyRecord:
-    """The key with which the caller asks."""
+    """Return the caller's key. Raises `NotFound`."""
     record = await context.database.read(store.key, caller.key_id)
     if record is None:
         raise NotFound(f"There is no key {caller.key_id}.")
@@ -228,12 +199,12 @@ async def own_key(context: Context, caller: Caller) -> KeyRecord:
 
 
 async def own_keys(context: Context, caller: Caller) -> list[KeyRecord]:
-    """The valid keys of the caller's account, oldest first. Raises `Conflict` for a key without an account."""
+    """Return the valid keys of the caller's account, oldest first. Raises `Conflict` if the caller has no account."""
     return await context.database.read(store.keys_of, _account(caller))
 
 
 async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
-    """Another client's key for the caller's account. Raises `Conflict` where it has as many as it may."""
+    """Create another client's key for the caller's account. Raises `Conflict` if the account is at its limit."""
     key = new_key(context, Role.CLIENT, name=name, account_id=_account(caller))
     await context.database.write(_add_own_key, key, context.settings.max_keys_per_account)
     return key
@@ -242,30 +213,30 @@ async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
 def _add_own_key(connection: Connection, key: NewKey, most: int) -> None:
     if len(store.keys_of(connection, key.record.account_id or "")) >= most:
         raise Conflict(
-            f"This account has {most} keys, as many as it may. Revoke one that is not used any more.",
+            f"This account has {most} keys, which is the limit. Revoke one that is no longer used.",
             {"limit": most},
         )
     store_key(connection, key)
 
 
 async def revoke_own_key(context: Context, caller: Caller, key_id: str) -> None:
-    """Make another key of the caller's account useless. Raises `NotFound`, `Conflict` for the one that asks."""
+    """Revoke another key of the caller's account. Raises `NotFound`, and `Conflict` for the key of the request itself."""
     if key_id == caller.key_id:
-        raise Conflict("This is the key with which you ask; `DELETE /v1/key` revokes it.", {"key_id": key_id})
+        raise Conflict("This request uses that key; `DELETE /v1/key` revokes it.", {"key_id": key_id})
     if key_id not in {record.key_id for record in await own_keys(context, caller)}:
         raise NotFound(f"There is no valid key {key_id}.")
     await revoke_key(context, key_id)
 
 
 def _account(caller: Caller) -> str:
-    """The caller's account. Raises `Conflict` if its key has none."""
+    """Return the caller's account. Raises `Conflict` if its key has none."""
     if caller.account_id is None:
-        raise Conflict("Keys of one's own belong to an account; use a client's key.")
+        raise Conflict("This call needs a key that belongs to an account; use a client's key.")
     return caller.account_id
 
 
 async def create_enrolment(context: Context, *, uses: int, valid_seconds: float) -> tuple[str, float]:
-    """A token with which `uses` miners may join. Returns it and the time it expires."""
+    """Create a token with which `uses` miners may join. Return it and its expiry."""
     token = f"enrol_{secrets.token_urlsafe(24)}"
     now = context.clock()
     expires_at = now + min(valid_seconds, MAX_ENROLMENT_SECONDS)

@@ -1,18 +1,20 @@
-"""Sessions of browsers: begun with a login link or a key, ended by signing out, by their owner, or by time.
+"""Browser sessions. A login link or a key begins one; signing out, the account's owner or the expiry ends it.
 
-The browser holds a cookie and no key, so a script in the page can use the session while the page is open, but cannot take
-it away. The session outlives a restart of the coordinator.
+The browser holds a cookie and no key, so a script in the page can use the session while the page is open, but cannot steal it.
+Sessions survive a restart of the coordinator.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from agent.coordinator.operations.accounts import access, logins
-from agent.coordinator.operations.accounts.access import Caller, Role, digest
+from agent.coordinator.operations.accounts.access import digest
+from agent.coordinator.operations.answers.accounts import BrowserSession
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as key_store
 from agent.coordinator.store import browser_sessions as store
@@ -33,15 +35,16 @@ __all__ = [
 ]
 
 EXPIRED_AT_ONCE: Final = 100
-"""Sessions that one round of the upkeep ends."""
+"""Sessions that one maintenance round ends."""
 
 log = structlog.get_logger()
 
 
 async def begin_with_link(context: Context, token: str, current: str | None) -> tuple[str, SessionRecord]:
-    """Use a login link's token: its keys are made for the session, and nobody sees them. Raises `Unauthorized`.
+    """Begin a session with a login link's token. Its keys are created for the session and never shown. Raises `Unauthorized`.
 
-    `current` is the cookie of a session that this one takes the place of, with its other roles. Returns the new cookie.
+    `current` is the cookie of a session that this one replaces; the new session keeps its other roles. Return the new cookie and the
+    session.
     """
     await logins.check(context, token)
     secret = _new_secret()
@@ -58,7 +61,7 @@ def _begin_with_link(
 
 
 async def begin_with_key(context: Context, key: str, current: str | None) -> tuple[str, SessionRecord]:
-    """Use a key that somebody has; it stays valid when the session ends. Raises `Unauthorized`. Else as `begin_with_link`."""
+    """Begin a session with a key, which stays valid when the session ends. See `begin_with_link`. Raises `Unauthorized`."""
     caller = await access.authenticate(context, key)
     secret = _new_secret()
     record = await context.database.write(_begin_with_key, context, caller.key_id, secret, current)
@@ -94,7 +97,7 @@ def _add(
 
 
 def _begun(context: Context, secret: str, record: SessionRecord) -> tuple[str, SessionRecord]:
-    context.caches.pop("keys", None)
+    context.caches.callers = {}
     log.info(
         "browser_signed_in", session_id=record.session_id, keys=[held.key.key_id for held in record.keys]
     )
@@ -102,19 +105,19 @@ def _begun(context: Context, secret: str, record: SessionRecord) -> tuple[str, S
 
 
 async def find(context: Context, secret: str) -> SessionRecord | None:
-    """The session with this cookie; None if it has ended."""
+    """Return the session with this cookie; None if it has ended."""
     return await context.database.read(store.find, digest(secret), context.clock())
 
 
 async def end(context: Context, secret: str) -> None:
-    """End the session with this cookie at once. Ending it again is fine."""
+    """End the session with this cookie, if it has not ended."""
     record = await find(context, secret)
     if record is not None:
         await _end(context, record.session_id)
 
 
 async def list_sessions(context: Context, caller: Caller) -> list[SessionRecord]:
-    """The sessions of the caller's account or miner; all for an administrator."""
+    """Return the sessions of the caller's account or miner, or all sessions for an administrator."""
     owner = {"account_id": caller.account_id, "miner_id": caller.miner_id}
     if caller.role is Role.ADMIN:
         owner = {}
@@ -122,7 +125,7 @@ async def list_sessions(context: Context, caller: Caller) -> list[SessionRecord]
 
 
 async def end_other(context: Context, caller: Caller, session_id: str) -> None:
-    """End a session of the caller's account or miner at once. Raises `NotFound`, also for somebody else's."""
+    """End a session of the caller's account or miner. Raises `NotFound`, also for another owner's session."""
     if session_id not in {record.session_id for record in await list_sessions(context, caller)}:
         raise NotFound(f"There is no session {session_id}.", {"session_id": session_id})
     await _end(context, session_id)
@@ -130,23 +133,23 @@ async def end_other(context: Context, caller: Caller, session_id: str) -> None:
 
 async def _end(context: Context, session_id: str) -> None:
     await context.database.write(store.end, [session_id], context.clock())
-    context.caches.pop("keys", None)
+    context.caches.callers = {}
     log.info("browser_signed_out", session_id=session_id)
 
 
 async def expire_due(context: Context) -> None:
-    """End sessions whose time is over, with the keys that were made for them."""
+    """End expired sessions, and revoke the keys that were created for them."""
     now = context.clock()
     if over := await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
         await context.database.write(store.end, over, now)
-        context.caches.pop("keys", None)
+        context.caches.callers = {}
 
 
-def view(record: SessionRecord) -> dict[str, Any]:
-    """A session as answers show it."""
-    return {
-        "session_id": record.session_id,
-        "created_at": format_time(record.created_at),
-        "expires_at": format_time(record.expires_at),
-        "keys": [access.view(held.key) for held in record.keys],
-    }
+def view(record: SessionRecord) -> BrowserSession:
+    """Return the answer that describes a session."""
+    return BrowserSession(
+        session_id=record.session_id,
+        created_at=format_time(record.created_at),
+        expires_at=format_time(record.expires_at),
+        keys=[access.view(held.key) for held in record.keys],
+    )

@@ -1,14 +1,16 @@
-"""Links that log a dashboard in: each is good once, for a few minutes, and gives keys of the dashboard's own."""
+"""Login links for the dashboard. Each can be used once, within minutes, and yields new keys."""
 
 from __future__ import annotations
 
 import secrets
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import NewKey, Role, digest
+from agent.coordinator.operations.accounts.access import NewKey, digest
+from agent.coordinator.operations.answers.accounts import LoginLink
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import miners as miner_store
@@ -23,17 +25,13 @@ log = structlog.get_logger()
 
 async def create_login(
     context: Context, *, account_id: str | None = None, miner_id: str | None = None, admin: bool = False
-) -> dict[str, Any]:
-    """A link that gives a key of each of these; an administrator's where nothing is named. Raises `NotFound`."""
+) -> LoginLink:
+    """Create a link that yields a key for each of the arguments, or an administrator's key without any. Raises `NotFound`."""
     token = secrets.token_urlsafe(32)
     expires_at = context.clock() + context.settings.login_seconds
     record = LoginRecord(account_id, miner_id, admin or (account_id is None and miner_id is None))
     await context.database.write(_add, context, digest(token), record, expires_at)
-    return {
-        "token": token,
-        "path": f"{DASHBOARD}#login={token}",
-        "expires_at": format_time(expires_at),
-    }
+    return LoginLink(token=token, path=f"{DASHBOARD}#login={token}", expires_at=format_time(expires_at))
 
 
 def _add(
@@ -48,7 +46,7 @@ def _add(
 
 
 async def login(context: Context, token: str) -> list[NewKey]:
-    """Use a link's token: new keys, which it gives once. Raises `Unauthorized`."""
+    """Use a link's token. Return the new keys. Raises `Unauthorized`."""
     await check(context, token)
     made = await context.database.write(redeem, context, digest(token))
     log.info("dashboard_logged_in", keys=[key.record.key_id for key in made])
@@ -56,13 +54,13 @@ async def login(context: Context, token: str) -> list[NewKey]:
 
 
 async def check(context: Context, token: str) -> None:
-    """Refuse a made-up token without troubling the database's writer. Raises `Unauthorized`."""
+    """Raise `Unauthorized` for an invalid token. A read suffices, so that guesses do not load the database's writer."""
     if await context.database.read(store.find_login, digest(token), context.clock()) is None:
         raise _no_such_link()
 
 
 def redeem(connection: Connection, context: Context, sha256: str) -> list[NewKey]:
-    """Use a link and make its keys, within a transaction. Raises `Unauthorized`."""
+    """Use a link and create its keys, inside a transaction of another use case. Raises `Unauthorized`."""
     now = context.clock()
     found = store.find_login(connection, sha256, now)
     if found is None or not store.use_login(connection, sha256):
@@ -82,5 +80,5 @@ def redeem(connection: Connection, context: Context, sha256: str) -> list[NewKey
 
 def _no_such_link() -> Unauthorized:
     return Unauthorized(
-        "This login link was used already, or is too old. Make a new one with `aitbc-agent login`, or log in with an API key."
+        "This login link has been used or has expired. Make a new one with `aitbc-agent login`, or log in with an API key."
     )

@@ -1,11 +1,18 @@
-"""Wallets: what an account can spend and has in escrow, what a miner has earned, and every transaction behind it."""
+"""Wallets: balances and escrow of accounts, earnings of miners, and all transactions."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers.accounts import (
+    Account,
+    AccountPage,
+    Credited,
+    Transaction,
+    TransactionPage,
+    Wallet,
+)
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store
@@ -16,31 +23,31 @@ from agent.core.errors import NotFound, ValidationFailed
 from agent.core.market.ledger import FEES, ISSUED, TooMuchMoney, available, credit, earned, escrow
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 
-View = dict[str, Any]
 
-
-async def wallet(context: Context, caller: Caller) -> View:
-    """A client's balance and escrow; a miner's earnings; for administrators what the network has issued and kept."""
+async def wallet(context: Context, caller: Caller) -> Wallet:
+    """Return a client's balance and escrow, a miner's earnings, or for administrators the operator's fees and all credits."""
     return await context.database.peek(_wallet, caller)
 
 
-def _wallet(connection: Connection, caller: Caller) -> View:
+def _wallet(connection: Connection, caller: Caller) -> Wallet:
     def amount(ledger_account: str) -> str:
         return _money(store.balance(connection, ledger_account))
 
     if caller.role is Role.CLIENT and caller.account_id is not None:
-        return {
-            "account_id": caller.account_id,
-            "balance": amount(available(caller.account_id)),
-            "held": amount(escrow(caller.account_id)),
-        }
+        return Wallet(
+            account_id=caller.account_id,
+            balance=amount(available(caller.account_id)),
+            held=amount(escrow(caller.account_id)),
+        )
     if caller.role is Role.MINER and caller.miner_id is not None:
-        return {"miner_id": caller.miner_id, "balance": amount(earned(caller.miner_id)), "held": "0"}
-    return {"balance": amount(FEES), "held": "0", "issued": _money(-store.balance(connection, ISSUED))}
+        return Wallet(miner_id=caller.miner_id, balance=amount(earned(caller.miner_id)), held="0")
+    return Wallet(balance=amount(FEES), held="0", issued=_money(-store.balance(connection, ISSUED)))
 
 
-async def transactions(context: Context, caller: Caller, *, limit: int, before: str | None) -> View:
-    """The caller's transactions, newest first; all of them for administrators."""
+async def transactions(
+    context: Context, caller: Caller, *, limit: int, before: str | None
+) -> TransactionPage:
+    """Return the caller's transactions, or all transactions for administrators, newest first."""
     mine = {
         Role.CLIENT: {"account_id": caller.account_id},
         Role.MINER: {"miner_id": caller.miner_id},
@@ -48,66 +55,60 @@ async def transactions(context: Context, caller: Caller, *, limit: int, before: 
     }[caller.role]
     records = await context.database.read(store.page, **mine, limit=limit + 1, before=before)
     shown = records[:limit]
-    return {
-        "transactions": [view(record) for record in shown],
-        "next": shown[-1].tx_id if len(records) > limit else None,
-    }
+    return TransactionPage(
+        transactions=[_transaction(record) for record in shown],
+        next=shown[-1].tx_id if len(records) > limit else None,
+    )
 
 
-def view(record: TransactionRecord) -> View:
-    """A transaction as it travels; what does not apply is left out."""
-    shown: View = {
-        "transaction_id": record.tx_id,
-        "type": record.kind,
-        "status": record.status,
-        "amount": _money(record.paid),
-        "created_at": format_time(record.created_at),
-    }
-    if record.kind == store.Kind.PAYMENT:
-        refunded = 0 if record.status == store.Status.PENDING else record.held - record.paid
-        shown |= {
-            "job_id": record.job_id,
-            "held": _money(record.held),
-            "fee": _money(record.fee),
-            "refunded": _money(refunded),
-        }
-    optional = {
-        "miner_id": record.miner_id,
-        "settled_at": None if record.settled_at is None else format_time(record.settled_at),
-        "note": record.note or None,
-    }
-    return shown | {name: value for name, value in optional.items() if value is not None}
+def _transaction(record: TransactionRecord) -> Transaction:
+    is_payment = record.kind == store.Kind.PAYMENT
+    refunded = 0 if record.status == store.Status.PENDING else record.held - record.paid
+    return Transaction(
+        transaction_id=record.tx_id,
+        type=record.kind,
+        status=record.status,
+        amount=_money(record.paid),
+        created_at=format_time(record.created_at),
+        job_id=record.job_id if is_payment else None,
+        miner_id=record.miner_id,
+        held=_money(record.held) if is_payment else None,
+        fee=_money(record.fee) if is_payment else None,
+        refunded=_money(refunded) if is_payment else None,
+        settled_at=None if record.settled_at is None else format_time(record.settled_at),
+        note=record.note or None,
+    )
 
 
-async def accounts(context: Context, *, limit: int, after: str | None) -> View:
-    """All accounts with what they have, oldest first; for administrators."""
+async def accounts(context: Context, *, limit: int, after: str | None) -> AccountPage:
+    """Return all accounts with their balances, oldest first."""
     return await context.database.read(_accounts, limit, after)
 
 
-def _accounts(connection: Connection, limit: int, after: str | None) -> View:
+def _accounts(connection: Connection, limit: int, after: str | None) -> AccountPage:
     records = access_store.accounts_page(connection, limit=limit + 1, after=after)
     shown = records[:limit]
-    wanted = [kind(record.account_id) for record in shown for kind in (available, escrow)]
-    amounts = store.balances_of(connection, wanted)
-    return {
-        "accounts": [
-            {
-                "account_id": record.account_id,
-                "name": record.name,
-                "balance": _money(amounts.get(available(record.account_id), 0)),
-                "held": _money(amounts.get(escrow(record.account_id), 0)),
-                "created_at": format_time(record.created_at),
-            }
+    ledger_accounts = [kind(record.account_id) for record in shown for kind in (available, escrow)]
+    amounts = store.balances_of(connection, ledger_accounts)
+    return AccountPage(
+        accounts=[
+            Account(
+                account_id=record.account_id,
+                name=record.name,
+                balance=_money(amounts.get(available(record.account_id), 0)),
+                held=_money(amounts.get(escrow(record.account_id), 0)),
+                created_at=format_time(record.created_at),
+            )
             for record in shown
         ],
-        "next": shown[-1].account_id if len(records) > limit else None,
-    }
+        next=shown[-1].account_id if len(records) > limit else None,
+    )
 
 
-async def add_credit(context: Context, account_id: str, amount: Decimal, note: str = "") -> View:
-    """Give an account money. Raises `NotFound`, and `ValidationFailed` for nothing and for more than can be counted."""
+async def add_credit(context: Context, account_id: str, amount: Decimal, note: str = "") -> Credited:
+    """Credit an account. Raises `NotFound`, and `ValidationFailed` for an amount that is not positive or exceeds the ledger's range."""
     if amount <= 0:
-        raise ValidationFailed("The request is not valid.", {"amount": "a credit must be positive"})
+        raise ValidationFailed("The request is not valid.", {"amount": "must be more than 0"})
     tx_id = context.new_id("tx")
     return await context.database.write(
         _add_credit, tx_id, account_id, to_units(amount), note, context.clock(), once=False
@@ -115,7 +116,7 @@ async def add_credit(context: Context, account_id: str, amount: Decimal, note: s
 
 
 async def credit_once(context: Context, account_id: str, amount: Decimal, note: str) -> None:
-    """Give an account its first money, unless it was given some before."""
+    """Credit an account unless it has been credited before."""
     if amount > 0:
         await context.database.write(
             _add_credit, context.new_id("tx"), account_id, to_units(amount), note, context.clock(), once=True
@@ -124,7 +125,7 @@ async def credit_once(context: Context, account_id: str, amount: Decimal, note: 
 
 def _add_credit(
     connection: Connection, tx_id: str, account_id: str, amount: int, note: str, now: float, *, once: bool
-) -> View:
+) -> Credited:
     if not access_store.account_exists(connection, account_id):
         raise NotFound(f"There is no account {account_id}.", {"account_id": account_id})
     if not (once and store.has_credit(connection, account_id)):
@@ -135,13 +136,13 @@ def _add_credit(
             raise ValidationFailed("The request is not valid.", {"amount": most}) from None
         record = store.add_credit(connection, tx_id, account_id, amount, entry, note, now)
         event_store.add(connection, [_credited(record)], now)
-    return {
-        "transaction_id": tx_id,
-        "account_id": account_id,
-        "amount": _money(amount),
-        "balance": _money(store.balance(connection, available(account_id))),
-        "created_at": format_time(now),
-    }
+    return Credited(
+        transaction_id=tx_id,
+        account_id=account_id,
+        amount=_money(amount),
+        balance=_money(store.balance(connection, available(account_id))),
+        created_at=format_time(now),
+    )
 
 
 def _credited(record: TransactionRecord) -> NewEvent:

@@ -1,1 +1,1 @@
-"""Artifacts, uploads and links, within the quotas of their owners."""
+"""Artifacts, uploads, signed links and storage quotas."""

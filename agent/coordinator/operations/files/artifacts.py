@@ -1,14 +1,14 @@
-"""Storing, reading and deleting artifacts: for clients, and for miners with a lease."""
+"""Storing, reading and deleting artifacts, for clients and for miners with a lease."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from typing import Any, Final
+from typing import Final
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers.files import Artifact
+from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
-from agent.coordinator.operations.miners.sessions import Session
 from agent.coordinator.store import artifacts as store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord
@@ -18,24 +18,24 @@ from agent.core.errors import Conflict, NotFound, PayloadTooLarge, StaleLease, V
 __all__ = ["ArtifactRecord", "delete", "find", "save", "save_output"]
 
 MAX_OUTPUTS: Final = 20_000
-"""Files that the runs of one job may store."""
+"""Limit of files that the runs of one job may store."""
 NAMED_JOBS: Final = 20
-"""Jobs that a refusal names."""
+"""Limit of jobs that an error message names."""
 
 
 async def save(
     context: Context, caller: Caller, media_type: str, chunks: AsyncIterable[bytes], size: int | None = None
-) -> dict[str, Any]:
-    """Store a client's stream; `size` is its length where it is announced. Returns `{artifact_id, size, media_type}`.
+) -> Artifact:
+    """Store a client's stream; `size` is its announced length, if any.
 
-    Raises `PayloadTooLarge` beyond what the account may store, `InsufficientStorage`.
+    Raises `PayloadTooLarge` beyond the account's quota, `InsufficientStorage`.
     """
     account_id = account_of(caller)
     budgets = [quota.account_budget(context, account_id)]
     async with quota.receiving(context, budgets, chunks, size) as stored:
         record = ArtifactRecord(stored.artifact_id, stored.size, media_type)
         await context.database.write(store.add, record, account_id, context.clock())
-    return {"artifact_id": stored.artifact_id, "size": stored.size, "media_type": media_type}
+    return Artifact(artifact_id=stored.artifact_id, size=stored.size, media_type=media_type)
 
 
 async def save_output(
@@ -45,12 +45,12 @@ async def save_output(
     media_type: str,
     chunks: AsyncIterable[bytes],
     size: int | None = None,
-) -> dict[str, Any]:
-    """Store an output of a run; `lease` is its job's id and its fence. Returns `{artifact_id, size, media_type}`.
+) -> Artifact:
+    """Store an output of a run; `lease` is its job's id and its fence, `size` the announced length, if any.
 
     Miners before version 0.2 name no lease: the file may then be an output of each job that the miner runs. Raises
-    `StaleLease` if the miner does not hold the lease, `ValidationFailed` if it holds none; `PayloadTooLarge` beyond what a job may store,
-    `InsufficientStorage` beyond what the miner or the disk may hold.
+    `StaleLease` if the miner does not hold the lease, `ValidationFailed` if it holds none; `PayloadTooLarge` beyond the job's quota,
+    `InsufficientStorage` beyond the miner's quota or the disk's free space.
     """
     leases = await context.database.read(_leases, session, lease)
     budgets = quota.run_budgets(context, leases[0][0], session.miner_id)
@@ -60,17 +60,17 @@ async def save_output(
             for job_id, fence in leases
         ]
         await context.database.write(_add_outputs, session, lease, outputs, stored.size, context.clock())
-    return {"artifact_id": stored.artifact_id, "size": stored.size, "media_type": media_type}
+    return Artifact(artifact_id=stored.artifact_id, size=stored.size, media_type=media_type)
 
 
 def _leases(connection: Connection, session: Session, lease: tuple[str, int] | None) -> list[tuple[str, int]]:
-    """The leases that an output may be of. Raises `StaleLease` if there is none, `ValidationFailed` if none is named."""
+    """Return the leases whose output a file may be. Raises `StaleLease`, and `ValidationFailed` if the miner has no lease."""
     if lease is None:
         leases = run_outputs.leases_of(connection, session.miner_id)
         if not leases:
             raise ValidationFailed(
-                "A miner stores files only for a job that it runs.",
-                {"job_id": "name the job, and its lease's fence"},
+                "A miner can store files only for a job that it runs.",
+                {"job_id": "name the job and the fence of its lease"},
             )
         return leases
     if not run_outputs.has_lease(connection, lease[0], session.miner_id, lease[1]):
@@ -95,7 +95,7 @@ def _add_outputs(
 
 
 async def delete(context: Context, caller: Caller, artifact_id: str) -> None:
-    """Delete a file of the caller's account. Its bytes go once no other account or job refers to them.
+    """Delete a file of the caller's account. Its bytes are removed once no other account or job refers to them.
 
     Raises `NotFound`, and `Conflict` while an unfinished job needs it.
     """
@@ -109,14 +109,14 @@ def _disown(connection: Connection, account_id: str, artifact_id: str) -> None:
     needing = store.needed_by(connection, artifact_id, account_id, NAMED_JOBS)
     if needing:
         raise Conflict(
-            f"Job {needing[0]} has not ended and needs this file. Wait for its end, or cancel it; then delete the file.",
+            f"Job {needing[0]} has not ended and needs this file. Wait until it ends or cancel it, then delete the file.",
             {"job_ids": needing},
         )
     store.disown(connection, artifact_id, account_id)
 
 
 async def find(context: Context, who: Caller | Session, artifact_id: str) -> ArtifactRecord:
-    """The artifact, if the caller may read it. Raises `NotFound`."""
+    """Return the artifact if the caller may read it. Raises `NotFound`."""
     record = await _readable(context, who, artifact_id)
     if record is None:
         raise _not_found(artifact_id)
@@ -126,13 +126,13 @@ async def find(context: Context, who: Caller | Session, artifact_id: str) -> Art
 
 def _not_found(artifact_id: str) -> NotFound:
     return NotFound(
-        f"There is no artifact {artifact_id}: it was deleted, was never stored here, or is not yours.",
+        f"There is no artifact {artifact_id}: it was deleted, was never stored here, or belongs to another account.",
         {"artifact_id": artifact_id},
     )
 
 
 def account_of(caller: Caller) -> str:
-    """The account that the caller's files belong to. Raises `Conflict` if it has none."""
+    """Return the account that owns the caller's files. Raises `Conflict` if it has none."""
     if caller.account_id is None:
         raise Conflict("Artifacts belong to an account; use a client's key.")
     return caller.account_id

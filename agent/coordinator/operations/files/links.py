@@ -1,4 +1,4 @@
-"""Signed links: whoever has one reads the artifact without a key until it expires, so that pages can show it."""
+"""Signed links, with which pages show an artifact without a key until the link expires."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.answers.files import ArtifactLink
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
 from agent.coordinator.store import artifacts as store
@@ -21,7 +22,7 @@ _PURPOSE: Final = b"artifact-link"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a link says. `expires` is seconds since the epoch; `media_type` how the artifact is served, None as it was stored."""
+    """The content of a link. `expires` is in seconds since the epoch; without a `media_type`, the stored one is served."""
 
     artifact_id: str
     expires: int
@@ -31,28 +32,29 @@ class Link:
 def link_to(
     context: Context, artifact_id: str, seconds: float | None = None, *, media_type: str | None = None
 ) -> str:
-    """The path and query of a link that is valid for `seconds` (None: the setting). It does not look whether the artifact exists.
+    """Return the path and query of a link that is valid for `seconds` (None: the setting), even if the artifact does not exist.
 
     Raises `ValidationFailed` for a longer time than the setting allows.
     """
     return _url(context, _new(context, artifact_id, seconds, media_type))
 
 
-async def create(context: Context, caller: Caller, artifact_id: str, seconds: float | None) -> dict[str, str]:
-    """A link to an artifact that the caller may read, as `{url, expires_at}`. Raises `NotFound`, `ValidationFailed`."""
+async def create(context: Context, caller: Caller, artifact_id: str, seconds: float | None) -> ArtifactLink:
+    """Create a link to an artifact that the caller may read. Raises `NotFound`, `ValidationFailed`."""
     record = await artifacts.find(context, caller, artifact_id)
     link = _new(context, artifact_id, seconds, record.media_type)
-    return {"url": _url(context, link), "expires_at": format_time(link.expires)}
+    return ArtifactLink(url=_url(context, link), expires_at=format_time(link.expires))
 
 
 async def follow(context: Context, link: Link, signature: str) -> ArtifactRecord:
-    """The artifact that a link leads to. Raises `Forbidden` for a forged or expired link, `NotFound`."""
+    """Return the artifact of a link. Raises `Forbidden` for a forged or expired link, `NotFound`."""
     if not hmac.compare_digest(_sign(context, link).encode(), signature.encode()):
-        raise Forbidden("This link is not valid: it was changed on its way, or another coordinator made it.")
+        raise Forbidden("This link is not valid: it was altered, or another coordinator made it.")
     if context.clock() >= link.expires:
         expired_at = format_time(link.expires)
         raise Forbidden(
-            f"This link expired at {expired_at}; ask its owner for a new one.", {"expired_at": expired_at}
+            f"This link expired at {expired_at}. Ask the file's owner for a new one.",
+            {"expired_at": expired_at},
         )
     record = await context.database.read(store.find, link.artifact_id)
     if record is None:
@@ -66,7 +68,8 @@ def _new(context: Context, artifact_id: str, seconds: float | None, media_type: 
         seconds = min(context.settings.link_seconds, longest)
     elif seconds > longest:
         raise ValidationFailed(
-            "The link would live too long.", {"seconds": f"at most {longest:g} seconds; ask again later"}
+            "The link would be valid for too long.",
+            {"seconds": f"at most {longest:g} seconds; make a new link when it has expired"},
         )
     return Link(artifact_id, int(context.clock() + seconds), media_type)
 
@@ -79,6 +82,6 @@ def _url(context: Context, link: Link) -> str:
 
 
 def _sign(context: Context, link: Link) -> str:
-    """Keyed BLAKE2b (RFC 7693) over the link. Neither ids nor media types hold line breaks."""
+    """Return a keyed BLAKE2b (RFC 7693) of the link. Neither ids nor media types contain line breaks."""
     message = f"{link.artifact_id}\n{link.expires}\n{link.media_type or ''}".encode()
     return hashlib.blake2b(message, key=context.link_key, person=_PURPOSE, digest_size=32).hexdigest()

@@ -1,4 +1,4 @@
-"""How much accounts, jobs and miners may store, what is reserved before bytes arrive, and the removal of unneeded files."""
+"""Storage quotas of accounts, jobs and miners, reservations for files in transfer, and removal of files no longer needed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from agent.coordinator.store import uploads as upload_store
 from agent.core.errors import InsufficientStorage, PayloadTooLarge
 
 BATCH: Final = 500
-"""Files that the database is asked about at a time."""
+"""Files that one query looks up."""
 RESERVED_AHEAD: Final = 4 * 2**20
-"""Bytes that are reserved at a time for a body of unknown length, where the quota has as many left."""
+"""Bytes reserved at a time for a body of unknown length, if the quota has that many left."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A quota of `limit` bytes. `owner` is the id that it is kept for, `whose` that in words, `used` what the database counts."""
+    """A quota of `limit` bytes. `owner` is the id of its account, job or miner, `whose` names it in messages; `used` counts stored bytes."""
 
     owner: str
     whose: str
@@ -45,13 +45,13 @@ class Budget:
         used = self.used(connection)
         if used + more > self.limit:
             raise self.error(
-                f"{self.whose} may store {self.limit} bytes, and this would make it {used + more}. {self.advice}",
+                f"{self.whose} may store {self.limit} bytes; this would bring it to {used + more}. {self.advice}",
                 {"limit": self.limit, "used": used},
             )
 
 
 def account_budget(context: Context, account_id: str) -> Budget:
-    """What an account may store."""
+    """Return the quota of an account."""
     return Budget(
         owner=account_id,
         whose="Your account",
@@ -62,7 +62,7 @@ def account_budget(context: Context, account_id: str) -> Budget:
 
 
 def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, ...]:
-    """What a run may store: within its job's quota, and within its miner's."""
+    """Return the quotas that apply to a run: its job's and its miner's."""
     settings = context.settings
     of_job = partial(run_outputs.bytes_of_job, job_id=job_id)
     of_miner = partial(run_outputs.bytes_of_miner, miner_id=miner_id)
@@ -70,7 +70,7 @@ def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, .
         Budget(
             job_id, f"Job {job_id}", settings.max_job_outputs, of_job, "Ask for fewer or smaller outputs."
         ),
-        # Finished work waits at the miner until its other jobs have ended.
+        # A miner without space retries a result, which succeeds once its other jobs have ended.
         Budget(
             miner_id,
             f"Miner {miner_id}",
@@ -83,15 +83,15 @@ def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, .
 
 
 def used_by(connection: Connection, account_id: str) -> int:
-    """Bytes of the account's artifacts, and those that its unfinished uploads are to have."""
+    """Return the bytes of the account's artifacts and the full lengths of its unfinished uploads."""
     _, reserved = upload_store.unfinished(connection, account_id)
     return artifact_store.bytes_of(connection, account_id) + reserved
 
 
 class Reservation:
-    """Space for one body, promised before its bytes arrive. Use `reserving`.
+    """Space reserved for one body before its bytes arrive. Use `reserving`.
 
-    A body whose length is known is promised all of it at once, another one some megabytes ahead of what has arrived.
+    A body of known length is reserved whole at once, one of unknown length some megabytes ahead of the received bytes.
     """
 
     def __init__(self, context: Context, budgets: Sequence[Budget]) -> None:
@@ -106,7 +106,7 @@ class Reservation:
         self._released = False
 
     async def cover(self, size: int) -> None:
-        """Make sure that the body may have `size` bytes. Raises `PayloadTooLarge`, `InsufficientStorage`."""
+        """Reserve enough for a body of `size` bytes. Raises `PayloadTooLarge`, `InsufficientStorage`."""
         self._context.space.check_disk(size - self._arrived)
         self._arrived = size
         if size > self._reserved:
@@ -116,13 +116,13 @@ class Reservation:
                 await self._grow(size)
 
     async def reserve(self, size: int) -> None:
-        """Reserve the whole body, whose length is known. Raises as `cover`."""
+        """Reserve a whole body of known length. Raises as `cover` does."""
         self._context.space.check_disk(size)
         await self._grow(size)
 
     async def _grow(self, size: int) -> None:
         if self._budgets:
-            # In the writer's thread, one after the other, so that no two of them count on the same bytes.
+            # In the writer's thread, one at a time, so that two reservations never count on the same bytes.
             await self._context.database.write(self._hold, size - self._reserved)
         self._reserved = size
 
@@ -130,12 +130,12 @@ class Reservation:
         for budget in self._budgets:
             budget.check(connection, self._context.space.held(budget.owner) + more)
         with self._lock:
-            if not self._released:  # else the request has ended while this waited
+            if not self._released:  # the request may have ended while this waited
                 self._context.space.hold(self._owners, more)
                 self._held += more
 
     def recorded(self, size: int) -> None:
-        """Note that the database counts the first `size` bytes of the body from now on."""
+        """Release the reservation of the first `size` bytes, which the database counts from now on."""
         with self._lock:
             fewer = min(self._held, size - self._recorded)
             self._context.space.hold(self._owners, -fewer)
@@ -143,7 +143,7 @@ class Reservation:
         self._recorded = size
 
     def release(self) -> None:
-        """Take back what was promised."""
+        """Release the rest of the reservation."""
         with self._lock:
             self._released = True
             self._context.space.hold(self._owners, -self._held)
@@ -154,7 +154,7 @@ class Reservation:
 async def reserving(
     context: Context, budgets: Sequence[Budget], size: int | None
 ) -> AsyncIterator[Reservation]:
-    """Space for a body of `size` bytes (None: not known yet). Raises `PayloadTooLarge`, `InsufficientStorage`."""
+    """Reserve space for a body of `size` bytes (None: unknown). Raises `PayloadTooLarge`, `InsufficientStorage`."""
     reservation = Reservation(context, budgets)
     try:
         if size is not None:
@@ -168,9 +168,9 @@ async def reserving(
 async def receiving(
     context: Context, budgets: Sequence[Budget], chunks: AsyncIterable[bytes], size: int | None
 ) -> AsyncIterator[Stored]:
-    """Store a body, for a block that writes down whose it is. If the block fails, the bytes are removed again.
+    """Store a body, and run a block that records its owner. If the block fails, the bytes are removed.
 
-    Raises `PayloadTooLarge`, also before anything is read when the announced `size` does not fit, `InsufficientStorage`,
+    Raises `PayloadTooLarge`, before reading anything if the announced `size` does not fit, `InsufficientStorage`,
     `ServiceUnavailable`.
     """
     limit = context.settings.max_artifact
@@ -188,20 +188,20 @@ async def receiving(
 
 
 async def discard(context: Context, artifact_ids: Sequence[str]) -> None:
-    """Remove the bytes of those of these artifacts that the database does not know. Call it after their rows were dropped for good."""
+    """Remove the bytes of those artifacts that have no row. Call this after the transaction that deletes the rows."""
     for path in await context.database.write(_set_aside, context, artifact_ids):
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 def _set_aside(connection: Connection, context: Context, artifact_ids: Sequence[str]) -> list[Path]:
-    # In the writer's thread, so that no row appears between the question and the renaming.
+    # In the writer's thread, so that no row appears between the query and the renaming.
     known = artifact_store.known(connection, artifact_ids)
     aside = (context.artifacts.set_aside(artifact_id) for artifact_id in set(artifact_ids) - known)
     return [path for path in aside if path is not None]
 
 
 async def settle_run_outputs(context: Context) -> None:
-    """Remove what ended runs have stored and nobody needs, and count their jobs' checkpoints to the accounts."""
+    """Remove files of ended runs that are no longer needed, and charge their jobs' visible checkpoints to the accounts."""
     visible = {
         service_id
         for service_id, definition in context.services.items()
@@ -214,10 +214,10 @@ async def settle_run_outputs(context: Context) -> None:
 
 
 async def remove_orphans(context: Context) -> int:
-    """Remove blobs and parts of uploads that are old and that the database does not know. Returns how many.
+    """Remove old blobs and upload parts that have no row in the database. Return their number.
 
-    A crash between a file and its row leaves them. What is stored again meanwhile is young, and stays. A database that
-    knows no file at all is taken for one that waits for its backup: then nothing is removed.
+    A crash between writing a file and its row leaves them. A file that is stored again meanwhile is young, and is retained. If
+    the database has no files at all, nothing is removed: it may be waiting for a restore.
     """
     if not await context.database.read(artifact_store.any_artifact):
         return 0

@@ -1,4 +1,4 @@
-"""Resumable uploads: begun, continued after whatever broke, and made artifacts when all bytes are there."""
+"""Resumable uploads, which continue after an interruption and become artifacts once complete."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from agent.coordinator.blobs.resumable import GrowingFile, Interrupted
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers.files import Upload
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
 from agent.coordinator.store import artifacts as artifact_store
@@ -35,19 +36,19 @@ __all__ = [
     "append",
     "create",
     "expire_due",
-    "look",
+    "find",
     "resume",
     "terminate",
     "view",
 ]
 
 EXPIRED_AT_ONCE: Final = 100
-"""Uploads that one round of the upkeep removes."""
+"""Uploads that one maintenance round removes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The body of one request. `size` is in bytes, None when the client does not tell it before."""
+    """The body of one request. `size` is its announced length in bytes, if any."""
 
     chunks: AsyncGenerator[bytes, None]
     size: int | None
@@ -57,9 +58,9 @@ class Part:
 async def create(
     context: Context, caller: Caller, *, length: int | None, metadata: str, part: Part | None
 ) -> UploadRecord:
-    """Begin an upload of `length` bytes (None: told later), with its first part if there is one.
+    """Begin an upload of `length` bytes (None: stated later), with its first part if there is one.
 
-    Raises `PayloadTooLarge`, `RateLimitExceeded` for too many unfinished ones, `ValidationFailed`, and what `append` does.
+    Raises `PayloadTooLarge`, `RateLimitExceeded` for too many unfinished uploads, `ValidationFailed`, and as `append` does.
     """
     if caller.account_id is None:
         raise Conflict("Uploads belong to an account; use a client's key.")
@@ -101,7 +102,7 @@ def _create(connection: Connection, context: Context, upload: UploadRecord) -> N
     count, _ = store.unfinished(connection, upload.account_id)
     if count >= limit:
         raise RateLimitExceeded(
-            f"You have {limit} unfinished uploads, which is the limit; finish or delete some."
+            f"You have {limit} unfinished uploads, which is the limit. Finish or delete some."
         )
     context.space.check_disk(upload.length or 0)
     _check_quota(connection, context, upload.account_id, upload.length or 0)
@@ -109,12 +110,12 @@ def _create(connection: Connection, context: Context, upload: UploadRecord) -> N
 
 
 def _check_quota(connection: Connection, context: Context, account_id: str, more: int) -> None:
-    """An upload of a known length is counted whole from its beginning, so that its parts need no further room."""
+    """Check the quota for `more` bytes. An upload of known length is counted whole at once, so that its parts always fit."""
     quota.account_budget(context, account_id).check(connection, context.space.held(account_id) + more)
 
 
-async def look(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
-    """The upload as it was last recorded; it disturbs nobody. Raises `NotFound`, also for somebody else's."""
+async def find(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
+    """Return the upload as last recorded, without ending a request in progress. Raises `NotFound`, also for another owner's."""
     upload = await context.database.read(store.find, upload_id)
     mine = upload is not None and (caller.role is Role.ADMIN or upload.account_id == caller.account_id)
     if upload is None or not mine or upload.expires_at <= context.clock():
@@ -123,29 +124,29 @@ async def look(context: Context, caller: Caller, upload_id: str) -> UploadRecord
 
 
 async def resume(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
-    """The upload for a client that goes on with it: a request that still adds to it is ended, and counted in.
+    """Return the upload for a client that continues it. A request that still sends to it is ended, and its bytes count.
 
     Raises `NotFound`, `Locked`.
     """
-    await look(context, caller, upload_id)  # nobody else may disturb the one who writes
+    await find(context, caller, upload_id)  # only the owner may end a request in progress
     async with context.uploads.turn(upload_id) as file:
-        return await _settled(context, await look(context, caller, upload_id), file)
+        return await _settled(context, await find(context, caller, upload_id), file)
 
 
 async def append(
     context: Context, caller: Caller, upload_id: str, offset: int, part: Part, length: int | None = None
 ) -> UploadRecord:
-    """Add a part that begins at `offset`; `length` tells the length if it was not told before.
+    """Append a part that begins at `offset`; `length` states the upload's length if it was deferred.
 
-    Raises `Conflict` when the upload is elsewhere, `PayloadTooLarge`, `ChecksumMismatch`, `NotFound`, `Locked`, and
+    Raises `Conflict` if the upload is at another offset, `PayloadTooLarge`, `ChecksumMismatch`, `NotFound`, `Locked`, and
     `Interrupted` for a part that did not arrive whole.
     """
-    await look(context, caller, upload_id)
+    await find(context, caller, upload_id)
     async with context.uploads.turn(upload_id) as file:
-        upload = await _settled(context, await look(context, caller, upload_id), file)
+        upload = await _settled(context, await find(context, caller, upload_id), file)
         if offset != upload.received:
             raise Conflict(
-                f"The upload is at {upload.received}, not at {offset}; ask with HEAD and go on from there.",
+                f"The upload is at {upload.received}, not at {offset}. Send HEAD for the offset and continue from there.",
                 {"offset": upload.received},
             )
         if length is not None:
@@ -156,14 +157,14 @@ async def append(
         if upload.finished_at is not None:
             return upload
         await _receive(context, upload, file, part, limit - offset)
-        return await _settled(context, await look(context, caller, upload_id), file)
+        return await _settled(context, await find(context, caller, upload_id), file)
 
 
 async def _with_length(context: Context, upload: UploadRecord, length: int) -> UploadRecord:
     if length < upload.received or upload.length not in (None, length):
         raise ValidationFailed(
-            "The upload's length cannot become this.",
-            {"Upload-Length": "not below what has arrived, and told only once"},
+            "The upload's length is not valid.",
+            {"Upload-Length": "must be at least the bytes received, and cannot change once stated"},
         )
     _check_size(context, length)
     return await context.database.write(_set_length, context, upload, length)
@@ -183,7 +184,8 @@ def _existing(connection: Connection, upload_id: str) -> UploadRecord:
     return upload
 
 
-async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, part: Part, room: int) -> None:
+async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, part: Part, most: int) -> None:
+    """Append a part of at most `most` bytes, and record the received bytes."""
     budgets = [] if upload.length is not None else [quota.account_budget(context, upload.account_id)]
 
     async with quota.reserving(context, budgets, part.size) as reservation:
@@ -199,17 +201,17 @@ async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, pa
                 part.chunks,
                 save,
                 start=upload.received,
-                limit=room,
+                limit=most,
                 cover=reservation.cover,
                 checksum=part.checksum,
             )
-        except NotFound:  # its file is lost: what is left of it helps nobody
+        except NotFound:  # the file is lost, so the upload cannot be completed
             await context.database.write(store.remove, upload.upload_id)
             raise
 
 
 async def _settled(context: Context, upload: UploadRecord, file: GrowingFile) -> UploadRecord:
-    """The upload; if all its bytes are there, as an artifact. A crash may have come between the one and the other."""
+    """Return the upload, and make it an artifact if it is complete. A crash may have come between the two."""
     if upload.artifact_id is None or upload.length is None or upload.finished_at is not None:
         return upload
     try:
@@ -232,14 +234,14 @@ def _finish(
 ) -> UploadRecord:
     now = context.clock()
     store.finish(connection, upload.upload_id, now)
-    # Its length has been counted since it was told, so there is no quota to check.
+    # The quota has counted its length since it was stated.
     artifact_store.add(connection, record, upload.account_id, now)
     return _existing(connection, upload.upload_id)
 
 
 async def terminate(context: Context, caller: Caller, upload_id: str) -> None:
-    """Forget an upload, and what has arrived of an unfinished one. A finished one's artifact stays. Raises `NotFound`, `Locked`."""
-    await look(context, caller, upload_id)
+    """Delete an upload and its received bytes. The artifact of a finished upload remains. Raises `NotFound`, `Locked`."""
+    await find(context, caller, upload_id)
     async with context.uploads.turn(upload_id):
         await context.database.write(store.remove, upload_id)
         await asyncio.to_thread(context.uploads.remove, upload_id)
@@ -247,24 +249,24 @@ async def terminate(context: Context, caller: Caller, upload_id: str) -> None:
 
 
 async def expire_due(context: Context) -> None:
-    """Forget uploads whose time is over."""
+    """Delete expired uploads."""
     now = context.clock()
     for upload_id in await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
-        with suppress(Locked):  # the next round comes
+        with suppress(Locked):  # the next round tries again
             async with context.uploads.turn(upload_id):
                 if await context.database.write(store.remove_expired, upload_id, now):
                     await asyncio.to_thread(context.uploads.remove, upload_id)
                     context.uploads.forget(upload_id)
 
 
-def view(upload: UploadRecord) -> dict[str, Any]:
-    """An upload as `GET /v1/uploads/{id}` shows it."""
-    return {
-        "upload_id": upload.upload_id,
-        "offset": upload.received,
-        "length": upload.length,
-        "filename": parse_metadata(upload.metadata).get("filename"),
-        "artifact_id": upload.artifact_id if upload.finished_at is not None else None,
-        "created_at": format_time(upload.created_at),
-        "expires_at": format_time(upload.expires_at),
-    }
+def view(upload: UploadRecord) -> Upload:
+    """Return the answer that describes an upload."""
+    return Upload(
+        upload_id=upload.upload_id,
+        offset=upload.received,
+        length=upload.length,
+        filename=parse_metadata(upload.metadata).get("filename"),
+        artifact_id=upload.artifact_id if upload.finished_at is not None else None,
+        created_at=format_time(upload.created_at),
+        expires_at=format_time(upload.expires_at),
+    )

@@ -1,1 +1,1 @@
-"""Clients' jobs: their submission, their files, their progress."""
+"""Clients' jobs: submission, input files and progress."""

@@ -1,4 +1,4 @@
-"""Addresses in requests: refused at once where nobody would connect to them later."""
+"""Addresses in requests, which are refused at once if no connection to them would be made later."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from agent.core.values.addresses import AddressRefusal, is_host, refusal_of
 from agent.settings import CoordinatorSettings, WebhookSettings
 
 _WORDS: Final = {
-    AddressRefusal.NOT_A_URL: "this is no URL",
-    AddressRefusal.LOGIN: "an address must not carry a name or a password",
+    AddressRefusal.NOT_A_URL: "this is not a URL",
+    AddressRefusal.LOGIN: "an address must not contain a user name or a password",
     AddressRefusal.PORT: "use port 443, 80, or one from 1024 to 65535",
 }
 _PRIVATE_INPUT: Final = (
     "private, loopback and link-local addresses are not fetched; upload the file as an artifact"
 )
-_PRIVATE_WEBHOOK: Final = "private, loopback and link-local addresses are not sent to"
+_PRIVATE_WEBHOOK: Final = "webhooks are not sent to private, loopback or link-local addresses"
 
 
 def input_problem(settings: CoordinatorSettings, address: str) -> str | None:
-    """Why no miner would fetch an input from this address, None if one would try."""
+    """Return why miners refuse to fetch an input from this address; None if they do not."""
     url = _parsed(address, allow_http=settings.allow_http_inputs, allow_private=settings.allow_private_inputs)
     if not isinstance(url, AddressRefusal):
         return None
@@ -33,7 +33,7 @@ def input_problem(settings: CoordinatorSettings, address: str) -> str | None:
 
 
 def webhook_url(settings: WebhookSettings, address: str | None) -> str | None:
-    """The address as messages will be sent to it, None for none. Raises `ValidationFailed` where none would be sent to."""
+    """Return the address to which webhooks are sent; None for None. Raises `ValidationFailed` for a forbidden address."""
     if address is None:
         return None
     url = _parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
@@ -47,7 +47,7 @@ def webhook_url(settings: WebhookSettings, address: str | None) -> str | None:
 
 
 def _parsed(address: str, *, allow_http: bool, allow_private: bool) -> httpx.URL | AddressRefusal:
-    """The address as the HTTP client reads it, or what is wrong with it."""
+    """Return the address as the HTTP client parses it, or the reason for which it is refused."""
     fault = refusal_of(address, allow_http=allow_http, allow_private=allow_private)
     if fault is not None:
         return fault

@@ -1,4 +1,4 @@
-"""Files that a job waits for: its client uploads them after the job was submitted."""
+"""Files that a client uploads after it has submitted their job, which waits for them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from collections.abc import AsyncIterable
 
 from agent.coordinator.blobs.store import Stored
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.answers.jobs import JobStatus
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.jobs import JobView
 from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
@@ -30,11 +30,11 @@ async def upload_file(
     media_type: str,
     chunks: AsyncIterable[bytes],
     size: int | None = None,
-) -> JobView:
-    """Store a file that a job waits for, and release the job once its last file is there.
+) -> JobStatus:
+    """Store a file that a job waits for, and queue the job once its last file is stored.
 
-    `size` is the file's length where it is announced. Raises `Conflict` if the job waits for no such file,
-    `PayloadTooLarge` beyond what the account may store, `InsufficientStorage`.
+    `size` is the announced length of the file, if any. Raises `Conflict` if the job does not wait for this file,
+    `PayloadTooLarge` beyond the account's quota, `InsufficientStorage`.
     """
     _awaited_field(context, await jobs.find(context, caller, job_id), name)
     budgets = [quota.account_budget(context, jobs.account_of(caller))]
@@ -46,7 +46,7 @@ async def upload_file(
 
 
 def _awaited_field(context: Context, record: JobRecord, name: str) -> tuple[str, list[str]]:
-    """The field that a file of this name fills, and all fields that still wait. Raises `Conflict`."""
+    """Return the field for a file of this name, and all fields whose files are missing. Raises `Conflict`."""
     if record.life.state is not JobState.SUBMITTED or record.missing_files is None:
         raise Conflict(f"Job {record.job_id} does not wait for a file.", {"status": record.life.state.value})
     missing: list[str] = json.loads(record.missing_files)

@@ -1,20 +1,20 @@
-"""Following one job: its state first, then every change and everything that its runner tells, until it ends."""
+"""Following one job: its state, then every change and every event of its runner, until it ends."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from agent.coordinator.feed.feed import NUMBER_BITS
 from agent.coordinator.feed.hub import Message
-from agent.coordinator.operations.accounts.access import Caller, Credential
+from agent.coordinator.operations.answers.jobs import JobStatus
+from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.checkpoints import outputs_so_far
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.estimates import NO_ESTIMATES, estimates
-from agent.coordinator.operations.jobs.jobs import JobView
-from agent.coordinator.operations.streams import Audience, Stream, StreamType, Wanted, open_stream
+from agent.coordinator.operations.streams import Audience, Filter, Stream, StreamType, open_stream
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
@@ -26,11 +26,14 @@ _CONSTANT: Final = ("job_id", "type", "service_id", "name", "created_at")
 _RUN: Final = ("attempts", "started_at", "miner_id")
 
 
-class Told(NamedTuple):
-    """Something to tell. `seq` is what to go on after; None: the same as before."""
+Data = dict[str, Any]
+
+
+class Update(NamedTuple):
+    """An update for the follower. `seq` is the number after which the follower can resume; None: as before."""
 
     name: str
-    data: JobView
+    data: Data
     seq: int | None = None
 
 
@@ -42,119 +45,119 @@ async def follow(
     *,
     after: int | None,
     silence: float,
-) -> AsyncGenerator[Told | None]:
-    """What happens to a job: everything after a number, or first its state and outputs, and what its run has told so far.
+) -> AsyncGenerator[Update | None]:
+    """Yield the updates of a job after a number; without a number, its state and outputs, then its run's events so far.
 
-    None comes once at the beginning, when all is well, and after every `silence` seconds without anything. Raises
-    `JobNotFound`, what `open_stream` raises, and `Unauthorized` later when the key is revoked.
+    Yield None first, if there is no error, and after every `silence` seconds without an update. Raises
+    `JobNotFound`, what `open_stream` raises, and `Unauthorized` later if the key is revoked.
     """
-    wanted = Wanted(types=_TYPES)
-    async with open_stream(context, secret, wanted, Audience((job_id,), job_id=job_id)) as stream:
-        job = _Followed(context, stream, await context.database.read(_look, caller, job_id))
+    audience = Audience((job_id,), job_id=job_id)
+    async with open_stream(context, secret, Filter(types=_TYPES), audience) as stream:
+        job = _Followed(context, stream, await context.database.read(_snapshot, caller, job_id))
         yield None
         if after is None:
-            async for told in job.from_now():
-                yield told
+            async for update in job.from_now():
+                yield update
         elif job.ended and after >= job.seq:
             return
         else:
-            stream.go_on_after(after)
-        while not job.ended_here:
+            stream.resume_after(after)
+        while not job.end_sent:
             message = await stream.next(silence)
             if message is None:
                 yield None
             elif message["type"] == "resync":
-                async for told in job.resync(message, caller):
-                    yield told
-            elif (news := await job.take(message)) is not None:
+                async for update in job.resync(message, caller):
+                    yield update
+            elif (news := await job.update_of(message)) is not None:
                 yield news
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Snapshot:
     """A job, and the number of its newest change of state."""
 
     record: JobRecord
     seq: int
 
 
-def _look(connection: Connection, caller: Caller, job_id: str) -> _Seen:
+def _snapshot(connection: Connection, caller: Caller, job_id: str) -> _Snapshot:
     record = jobs.own(store.find(connection, job_id), caller, job_id)
-    return _Seen(record, event_store.newest_of_job(connection, job_id, "job_update") << NUMBER_BITS)
+    return _Snapshot(record, event_store.newest_of_job(connection, job_id, "job_update") << NUMBER_BITS)
 
 
 class _Followed:
-    """A job as its follower knows it. `ended_here`: the follower has been told of its end."""
+    """A job as its follower knows it. `end_sent`: the follower has received its end."""
 
-    def __init__(self, context: Context, stream: Stream, seen: _Seen) -> None:
-        self.ended_here = False
+    def __init__(self, context: Context, stream: Stream, snapshot: _Snapshot) -> None:
+        self.end_sent = False
         self._context = context
         self._stream = stream
         self._progress = -1
-        # Outputs with lower numbers were stored, and so told, before.
+        # Outputs with lower numbers were stored before the outputs were read, and so have been sent.
         self._outputs_from = 0
-        self._see(seen)
+        self._refresh(snapshot)
 
-    def _see(self, seen: _Seen) -> None:
-        self._record = seen.record
-        # A job from before there were numbers, or whose changes are kept no more, is followed from now on.
-        self.seq = seen.seq or self._stream.position
-        known = jobs.view(seen.record, NO_ESTIMATES, 0)
+    def _refresh(self, snapshot: _Snapshot) -> None:
+        self._record = snapshot.record
+        # A job that is older than these numbers, or whose changes have been deleted, is followed from now on.
+        self.seq = snapshot.seq or self._stream.position
+        known = _data(jobs.view(snapshot.record, NO_ESTIMATES, 0))
         self._constant = {name: known[name] for name in _CONSTANT}
-        self._run: JobView = {name: known[name] for name in _RUN if name in known}
+        self._run: Data = {name: known[name] for name in _RUN if name in known}
 
     @property
     def ended(self) -> bool:
-        """Whether the job had ended when it was last looked at."""
+        """Whether the job had ended when it was last read."""
         return self._record.life.state in FINAL
 
-    async def from_now(self) -> AsyncIterator[Told]:
-        """Its state and outputs; the stream goes on after them, with what its run had told already."""
-        view = jobs.view(self._record, await estimates(self._context), self._context.clock())
-        self._progress = view["progress"]
-        yield Told("job_update", view, self.seq)
-        self._stream.go_on_after(self.seq, quietly=True)
-        async for told in self._outputs():
-            yield told
-        self.ended_here = self.ended
+    async def from_now(self) -> AsyncIterator[Update]:
+        """Yield its state and outputs. The stream then continues with its run's events, recent ones included."""
+        status = jobs.view(self._record, await estimates(self._context), self._context.clock())
+        self._progress = status.progress
+        yield Update("job_update", _data(status), self.seq)
+        self._stream.resume_after(self.seq, quietly=True)
+        async for update in self._outputs():
+            yield update
+        self.end_sent = self.ended
 
-    async def _outputs(self) -> AsyncIterator[Told]:
+    async def _outputs(self) -> AsyncIterator[Update]:
         self._outputs_from = self._context.feed.seq
         for output in await outputs_so_far(self._context, self._record):
-            yield Told("job_event", output)
+            yield Update("job_event", output)
 
-    async def resync(self, message: Message, caller: Caller) -> AsyncIterator[Told]:
-        """What was lost: outputs can be told again, and the state where changes of it are gone."""
+    async def resync(self, message: Message, caller: Caller) -> AsyncIterator[Update]:
+        """Yield the gap and the data that can be sent again: the outputs, and the state if changes of it were lost."""
         job_id = self._record.job_id
-        yield Told("resync", {"job_id": job_id, **message["data"]}, message["seq"])
+        yield Update("resync", {"job_id": job_id, **message["data"]}, message["seq"])
         if message["data"]["reason"] in ("pruned", "unknown"):
-            self._see(await self._context.database.read(_look, caller, job_id))
-            async for told in self.from_now():
-                yield told
+            self._refresh(await self._context.database.read(_snapshot, caller, job_id))
+            async for update in self.from_now():
+                yield update
         else:
-            async for told in self._outputs():
-                yield told
+            async for update in self._outputs():
+                yield update
 
-    async def take(self, message: Message) -> Told | None:
-        """What a message tells; None for what is known already."""
+    async def update_of(self, message: Message) -> Update | None:
+        """Return the update for a message; None if the follower knows it."""
         data, seq = message["data"], message["seq"]
         if message["type"] == "job_update":
             self._progress = data["progress"]
             self._run = {name: data[name] for name in _RUN if name in data}
-            self.ended_here = data["status"] in FINAL
-            return Told("job_update", await self._state(data), seq)
+            self.end_sent = data["status"] in FINAL
+            return Update("job_update", await self._state(data), seq)
         if message["type"] == "job_progress":
             if data["progress"] <= self._progress:
                 return None
             self._progress = data["progress"]
-            return Told("job_update", await self._state(data), seq)
+            return Update("job_update", await self._state(data), seq)
         if data["kind"] == "output" and seq <= self._outputs_from:
             return None
-        return Told("job_event", data, seq)
+        return Update("job_event", data, seq)
 
-    async def _state(self, data: JobView) -> JobView:
-        """The job's state as a message tells of it, in the form of `GET /v1/jobs/{job_id}`."""
-        state: JobView = {**self._constant, **self._run, **data}
+    async def _state(self, data: Data) -> Data:
+        """Return the job's state from a message's data, in the form of `GET /v1/jobs/{job_id}`."""
+        state: Data = {**self._constant, **self._run, **data}
         expected, now = await estimates(self._context), self._context.clock()
         service, model = self._record.service, self._record.model
         if state["status"] == JobState.SUBMITTED:
@@ -165,3 +168,7 @@ class _Followed:
         else:
             state[f"{state['status']}_at"] = state["timestamp"]
         return state
+
+
+def _data(status: JobStatus) -> Data:
+    return status.model_dump(exclude_none=True)

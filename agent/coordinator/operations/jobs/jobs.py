@@ -1,4 +1,4 @@
-"""What clients do with jobs: submit, watch, list, cancel, fetch results."""
+"""Clients' operations on jobs: submit, wait, list, cancel, fetch results."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator import lifecycle, tracing
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers.jobs import (
+    JobCancelled,
+    JobCreated,
+    JobError,
+    JobPage,
+    JobResults,
+    JobStatus,
+)
+from agent.coordinator.operations.caches import Estimates
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation as submissions
-from agent.coordinator.operations.jobs.estimates import Estimates, estimates
+from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import supply
@@ -37,22 +46,20 @@ from agent.core.values.quantities import format_money, format_time, from_units, 
 from aitbc.canonical import canonical_json, sha256_hex
 from runners.api import ServiceDefinition
 
-JobView = dict[str, Any]
-
 log = structlog.get_logger()
 
 OPEN: Final = (JobState.SUBMITTED.value, JobState.RUNNING.value)
 
 QUEUE_RETRY_SECONDS: Final = 10
-"""When to come back with a job that found its account's queue full: by then some of its many jobs have ended, or none will soon."""
-LOOK_AGAIN_SECONDS: Final = 5.0
-"""How often a waiting answer looks by itself, should a message have been lost."""
+"""When a client whose queue is full should retry: by then some of its many jobs have ended, or none will soon."""
+POLL_SECONDS: Final = 5.0
+"""How often a waiting answer reads the job's state, in case a message was lost."""
 
 
-async def submit(context: Context, caller: Caller, request: JobRequest, key: str | None = None) -> JobView:
-    """Create a job. Returns what `POST /v1/jobs` answers.
+async def submit(context: Context, caller: Caller, request: JobRequest, key: str | None = None) -> JobCreated:
+    """Create a job.
 
-    With an idempotency `key`, the same request again gets the first answer, and another one `Conflict`.
+    With an idempotency `key`, a repeated request gets the first answer, and a different one raises `Conflict`.
     """
     service = submissions.service_of(context, request.type)
     models = (await supply(context, service.service_id)).models
@@ -66,12 +73,13 @@ async def submit_service_call(
     definition: ServiceDefinition,
     body: Mapping[str, Any],
     key: str | None = None,
-) -> JobView:
+) -> JobCreated:
     """Create a job from the body of a service call; `key` as for `submit`."""
     models = (await supply(context, definition.service_id)).models
     submission = submissions.check_service_call(context, definition, body, models)
     repeatable = _repeatable(key, {"service": definition.service_id, "body": body})
-    return {**await _add(context, caller, submission, repeatable), "service_id": definition.service_id}
+    created = await _add(context, caller, submission, repeatable)
+    return created.model_copy(update={"service_id": definition.service_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +96,31 @@ def _repeatable(key: str | None, request: Mapping[str, Any]) -> Repeatable | Non
 
 async def _add(
     context: Context, caller: Caller, submission: Submission, repeatable: Repeatable | None
-) -> JobView:
+) -> JobCreated:
     record = _new_record(context, account_of(caller), submission)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
     done = expected.waiting_job(record.service, record.model, record.created_at)
-    answer = {
-        "job_id": record.job_id,
-        "status": record.life.state.value,
-        "created_at": format_time(record.created_at),
-        "estimated_completion": format_time(done),
-        **({"missing_files": json.loads(record.missing_files)} if record.missing_files else {}),
-    }
+    created = JobCreated(
+        job_id=record.job_id,
+        status="submitted",
+        created_at=format_time(record.created_at),
+        estimated_completion=format_time(done),
+        missing_files=json.loads(record.missing_files) if record.missing_files else None,
+    )
     offer_id = submission.options.offer_id
     if record.missing_files is None:
         # Before the write, so that the claim usually shares its commit: the job starts one wait for the disk earlier.
         context.dispatcher.job_waiting()
-    answer = await context.database.write(_insert, context, record, inputs, offer_id, answer, repeatable)
-    if answer["job_id"] == record.job_id:  # else the request is one that was answered before
+    created = await context.database.write(_insert, context, record, inputs, offer_id, created, repeatable)
+    if created.job_id == record.job_id:  # a repeated request gets its first answer
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
-    return answer
+    return created
 
 
 def account_of(caller: Caller) -> str:
-    """The account that the caller's jobs belong to. Raises `Conflict` if it has none."""
+    """Return the account that owns the caller's jobs. Raises `Conflict` if it has none."""
     if caller.account_id is None:
         raise Conflict("Jobs belong to an account; use a client's key.")
     return caller.account_id
@@ -157,9 +165,9 @@ def _insert(
     record: JobRecord,
     inputs: list[JobArtifact],
     offer_id: str | None,
-    answer: JobView,
+    created: JobCreated,
     repeatable: Repeatable | None,
-) -> JobView:
+) -> JobCreated:
     if repeatable is not None:
         first = _first_answer(connection, record.account_id, repeatable)
         if first is not None:
@@ -167,7 +175,7 @@ def _insert(
     limit = context.settings.max_jobs_per_account
     if counts.total(connection, account_id=record.account_id, states=OPEN) >= limit:
         raise RateLimitExceeded(
-            f"You have {limit} unfinished jobs, which is the limit; wait for some to end.",
+            f"You have {limit} unfinished jobs, which is the limit. Wait for some to end.",
             retry_after=QUEUE_RETRY_SECONDS,
         )
     _check_inputs(connection, record.account_id, inputs)
@@ -181,21 +189,20 @@ def _insert(
             record.account_id,
             repeatable.key,
             request_sha256=repeatable.request_sha256,
-            answer=json.dumps(answer),
+            answer=created.model_dump_json(exclude_none=True),
             now=record.created_at,
         )
-    return answer
+    return created
 
 
-def _first_answer(connection: Connection, account_id: str, repeatable: Repeatable) -> JobView | None:
+def _first_answer(connection: Connection, account_id: str, repeatable: Repeatable) -> JobCreated | None:
     found = idempotency_store.find(connection, account_id, repeatable.key)
     if found is None:
         return None
     request_sha256, answer = found
     if request_sha256 != repeatable.request_sha256:
         raise Conflict("This Idempotency-Key was used for another request; use a new one.")
-    first: JobView = json.loads(answer)
-    return first
+    return JobCreated.model_validate_json(answer)
 
 
 def _check_inputs(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> None:
@@ -208,79 +215,82 @@ def _check_inputs(connection: Connection, account_id: str, inputs: list[JobArtif
         raise ValidationFailed("An input file is missing.", unknown)
 
 
-async def get(context: Context, caller: Caller, job_id: str) -> JobView:
-    """The status of a job. Raises `JobNotFound`, also for somebody else's."""
+async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:
+    """Return the status of a job. Raises `JobNotFound`, also for another account's job."""
     record = await find(context, caller, job_id)
     return view(record, await estimates(context), context.clock())
 
 
 async def find(context: Context, caller: Caller, job_id: str) -> JobRecord:
-    """The caller's job. Raises `JobNotFound`."""
+    """Return the caller's job. Raises `JobNotFound`."""
     return own(await context.database.peek(store.find, job_id), caller, job_id)
 
 
-async def wait_until_final(context: Context, caller: Caller, job_id: str, seconds: float) -> JobView:
-    """The job's status once it is final, or after `seconds`; with `results` if it has completed."""
+async def wait_until_final(
+    context: Context, caller: Caller, job_id: str, seconds: float
+) -> tuple[JobStatus, dict[str, Any] | None]:
+    """Wait until a job ends, or for `seconds`. Return its status, and its results if it has completed."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     async with context.feed.subscribe(job_id) as subscription:
         job = await get(context, caller, job_id)
-        while job["status"] not in FINAL and (left := deadline - loop.time()) > 0:
-            message = await subscription.next(min(left, LOOK_AGAIN_SECONDS))
-            if message is None or message["type"] != "job_event":  # tokens change nothing
+        while job.status not in FINAL and (left := deadline - loop.time()) > 0:
+            message = await subscription.next(min(left, POLL_SECONDS))
+            if message is None or message["type"] != "job_event":  # events do not change the state
                 job = await get(context, caller, job_id)
-    if job["status"] == JobState.COMPLETED:
-        job["results"] = (await results(context, caller, job_id))["results"]
-    return job
+    if job.status != "completed":
+        return job, None
+    return job, (await results(context, caller, job_id)).results
 
 
-async def wait_for_end(context: Context, caller: Caller, created: JobView, seconds: float) -> JobView:
-    """The answer about a new job with what it has come to, at the latest after `seconds`."""
-    done = await wait_until_final(context, caller, created["job_id"], seconds)
-    return {**created, **{name: done[name] for name in ("status", "results", "error") if name in done}}
+async def wait_for_end(context: Context, caller: Caller, created: JobCreated, seconds: float) -> JobCreated:
+    """Return the answer about a new job with its state and results once it ends, or after `seconds`."""
+    job, found = await wait_until_final(context, caller, created.job_id, seconds)
+    return created.model_copy(update={"status": job.status, "results": found, "error": job.error})
 
 
 def own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
-    """The job, if it is the caller's (or the caller an administrator). Raises `JobNotFound`."""
+    """Return the job if it belongs to the caller or the caller is an administrator. Raises `JobNotFound`."""
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(job_id)
     return record
 
 
-def view(record: JobRecord, expected: Estimates, now: float) -> JobView:
-    """A job as its client sees it; what does not apply is left out."""
-    life = record.life
-    answer: JobView = {
-        "job_id": record.job_id,
-        "status": life.state.value,
-        "progress": 100 if life.state is JobState.COMPLETED else int(record.progress),
-        "type": record.type,
-        "service_id": record.service,
-        "name": record.name,
-        "created_at": format_time(record.created_at),
-        "attempts": life.attempts,
-    }
-    if life.started_at is not None:
-        answer["started_at"] = format_time(life.started_at)
-    if life.state is JobState.SUBMITTED:
+def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
+    """Return the answer that describes a job."""
+    life, state = record.life, record.life.state
+    done = None
+    if state is JobState.SUBMITTED:
         done = expected.waiting_job(record.service, record.model, now)
-        answer["estimated_completion"] = format_time(done)
-    elif life.state is JobState.RUNNING:
+    elif state is JobState.RUNNING:
         done = expected.running_job(record.service, record.model, life.started_at or now, now)
-        answer["estimated_completion"] = format_time(done)
-    if record.miner_id is not None:
-        answer["miner_id"] = record.miner_id
-    if record.offer_id is not None:
-        answer["offer_id"] = record.offer_id
-    if life.finished_at is not None:
-        answer[f"{life.state.value}_at"] = format_time(life.finished_at)
-    if record.cost is not None:
-        answer["cost"] = format_money(from_units(record.cost))
-    if life.state is JobState.FAILED and life.failure is not None:
-        answer["error"] = {"code": life.failure.code, "message": life.failure.message}
-    if record.missing_files and life.state is JobState.SUBMITTED:
-        answer["missing_files"] = json.loads(record.missing_files)
-    return answer
+    failure = life.failure if state is JobState.FAILED else None
+    missing = record.missing_files if state is JobState.SUBMITTED else None
+    finished_at = _time(life.finished_at)
+    return JobStatus(
+        job_id=record.job_id,
+        status=state.value,
+        progress=100 if state is JobState.COMPLETED else int(record.progress),
+        type=record.type,
+        service_id=record.service,
+        name=record.name,
+        created_at=format_time(record.created_at),
+        attempts=life.attempts,
+        started_at=_time(life.started_at),
+        estimated_completion=_time(done),
+        completed_at=finished_at if state is JobState.COMPLETED else None,
+        failed_at=finished_at if state is JobState.FAILED else None,
+        cancelled_at=finished_at if state is JobState.CANCELLED else None,
+        miner_id=record.miner_id,
+        offer_id=record.offer_id,
+        cost=None if record.cost is None else format_money(from_units(record.cost)),
+        error=None if failure is None else JobError(code=failure.code, message=failure.message),
+        missing_files=json.loads(missing) if missing else None,
+    )
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else format_time(moment)
 
 
 async def list_page(
@@ -291,8 +301,8 @@ async def list_page(
     job_type: str | None,
     limit: int,
     offset: int,
-) -> dict[str, Any]:
-    """A page of the caller's jobs (of all jobs for an administrator), newest first."""
+) -> JobPage:
+    """Return a page of the caller's jobs (of all jobs for an administrator), newest first."""
     service = submissions.service_of(context, job_type).service_id if job_type else None
     account = None if caller.role is Role.ADMIN else account_of(caller)
     records, total = await context.database.read(
@@ -306,16 +316,16 @@ async def list_page(
     expected = await estimates(context)
     now = context.clock()
     jobs = [view(record, expected, now) for record in records]
-    return {"jobs": jobs, "total": total, "limit": limit, "offset": offset}
+    return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)
 
 
-async def cancel(context: Context, caller: Caller, job_id: str) -> JobView:
-    """Cancel a job. Cancelling again gives the same answer; an ended job raises `JobAlreadyCompleted`."""
+async def cancel(context: Context, caller: Caller, job_id: str) -> JobCancelled:
+    """Cancel a job. Repeating it gets the same answer. Raises `JobNotFound`, and `JobAlreadyCompleted` for an ended job."""
     life, ended = await context.database.write(_cancel, caller, job_id, context.clock())
     if ended is not None:
         context.dispatcher.cancel(ended.lease.miner_id, job_id, ended.lease.fence)
     finished_at = life.finished_at if life.finished_at is not None else context.clock()
-    return {"job_id": job_id, "status": life.state.value, "cancelled_at": format_time(finished_at)}
+    return JobCancelled(job_id=job_id, status="cancelled", cancelled_at=format_time(finished_at))
 
 
 def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[Job, RunEnded | None]:
@@ -324,18 +334,18 @@ def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> 
         return record.life, None
     if record.life.state in FINAL:
         raise JobAlreadyCompleted(
-            f"Job {job_id} is {record.life.state} already.", {"status": record.life.state}
+            f"Job {job_id} is already {record.life.state}.", {"status": record.life.state}
         )
     life, effects = lifecycle.change(connection, record, Cancel(now), now)
     return life, next((effect for effect in effects if isinstance(effect, RunEnded)), None)
 
 
-async def results(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
-    """The results of a completed job. Raises `JobNotCompleted` saying the state and the cause."""
+async def results(context: Context, caller: Caller, job_id: str) -> JobResults:
+    """Return the results of a completed job. Raises `JobNotFound`, and `JobNotCompleted` with the state and the cause."""
     return await context.database.read(_results, caller, job_id)
 
 
-def _results(connection: Connection, caller: Caller, job_id: str) -> dict[str, Any]:
+def _results(connection: Connection, caller: Caller, job_id: str) -> JobResults:
     record = own(store.find(connection, job_id), caller, job_id)
     life = record.life
     text = store.results_of(connection, job_id)
@@ -343,17 +353,17 @@ def _results(connection: Connection, caller: Caller, job_id: str) -> dict[str, A
         details: dict[str, Any] = {"status": life.state.value}
         if life.failure is not None:
             details["cause"] = {"code": life.failure.code, "message": life.failure.message}
-        raise JobNotCompleted(f"Job {job_id} has no results: it is {life.state}.", details)
-    return {
-        "job_id": job_id,
-        "status": life.state.value,
-        "results": json.loads(text),
-        "completed_at": format_time(life.finished_at),
-    }
+        raise JobNotCompleted(f"Job {job_id} has no results because it is {life.state}.", details)
+    return JobResults(
+        job_id=job_id,
+        status="completed",
+        results=json.loads(text),
+        completed_at=format_time(life.finished_at),
+    )
 
 
 async def failed_by_machines(context: Context, job_id: str) -> bool:
-    """Whether a failed job was given up after too many runs that were not its input's fault."""
+    """Return whether a job failed after its last allowed run, without any fault of its input."""
     return await context.database.read(_failed_by_machines, job_id)
 
 

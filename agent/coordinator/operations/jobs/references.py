@@ -1,4 +1,4 @@
-"""What a file field of a request may name: an artifact, an address that miners fetch, or a text inside the request."""
+"""References in a request's file fields: an artifact, an address that miners fetch, or an inline text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ARTIFACT_SCHEME: Final = "artifact:"
 
 
 def artifact_of(reference: Any) -> str | None:
-    """The artifact id that a file field names, or None if it names something else."""
+    """Return the artifact id in a file field; None for other references."""
     if isinstance(reference, str) and reference.startswith(ARTIFACT_SCHEME):
         return reference.removeprefix(ARTIFACT_SCHEME)
     return None
 
 
 def reference_problem(context: Context, reference: str | Mapping[str, Any]) -> str | None:
-    """What every miner would say of it later is said at once."""
+    """Return why every miner would refuse this reference; None if miners would not."""
     if isinstance(reference, Mapping):
         return None
     artifact = artifact_of(reference)

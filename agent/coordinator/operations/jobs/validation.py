@@ -1,4 +1,4 @@
-"""From what a client writes to the specification that a miner gets: every field checked, every default filled in."""
+"""Validation of job requests: turns a request into the specification that a miner gets, with every default filled in."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from runners.plain_json import check_json
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 MAX_SHOWN = 100
-"""How much of a wrong name an error repeats, in characters."""
+"""Characters of a wrong name that an error repeats."""
 
 
 class _Body(BaseModel):
-    # Strict: what the published schema refuses is refused, "5" for a number too.
+    # Strict, so that values which the published schema refuses are refused, such as "5" for a number.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Resources(_Body):
-    """What the run may use, as Kubernetes quantities. `gpu` is a whole number of GPUs."""
+    """The resources that the run may use, as Kubernetes quantities."""
 
     cpu: str | None = Field(default=None, description="Cores", examples=["1000m"])
     memory: str | None = Field(default=None, description="Main memory, bytes", examples=["2Gi"])
@@ -56,54 +56,54 @@ class Resources(_Body):
 
 
 class Pricing(_Body):
-    """What the client is ready to pay at most, a decimal string."""
+    """The maximum that the client pays, a decimal string."""
 
     max_cost: Money | None = Field(
         default=None,
-        description="Held in escrow until the job ends. Null: the coordinator's default (1.00)",
+        description="Maximum cost, held in escrow until the job ends. Null: the coordinator's default (1.00)",
         examples=["0.10"],
     )
 
 
 class JobOptions(_Body):
-    """What every job may say, whatever its service."""
+    """The options of any job, independent of its service."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="How lists call it. Null: the service"
+        default=None, description="The job's name in lists. Null: the name of its service"
     )
     resources: Resources = Resources()
     pricing: Pricing = Pricing()
     priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="9 is the most urgent")
     timeout_seconds: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Longest time of one run. Null: the coordinator's default (3600)"
+        default=None, description="Maximum duration of one run. Null: the coordinator's default (3600)"
     )
     max_attempts: Annotated[int, Field(ge=1, le=10)] | None = Field(
-        default=None, description="Runs that machines' faults may cost. Null: the coordinator's default (3)"
+        default=None,
+        description="Maximum number of runs, if runs fail through machine faults. Null: the coordinator's default (3)",
     )
     miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
         default=None, description="The only miner that may run it"
     )
     webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
         default=None,
-        description="Where a signed message goes when the job has ended",
+        description="The address that gets a signed message when the job has ended",
         examples=["https://example.com/hooks"],
     )
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
-        default=None, description="The offer that it is given to at once"
+        default=None, description="The offer to which the job is given at once"
     )
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
         if self.miner_id is not None and self.offer_id is not None:
-            raise ValueError("name a miner or an offer, not both: an offer has its miner")
+            raise ValueError("give a miner or an offer, not both: an offer determines the miner")
         return self
 
 
 class JobRequest(JobOptions):
     """A new job. `type` is a service id; hyphens and underscores are the same.
 
-    Most services take their input from `parameters`; a service that says so (Python models) from `model`, `input` and
-    `output` as well.
+    Services take their input from `parameters`; Python models take it from `model`, `input` and `output` as well.
     """
 
     model_config = ConfigDict(
@@ -126,14 +126,16 @@ class JobRequest(JobOptions):
     parameters: dict[str, Any] = Field(
         default={}, description="The service's input; its schema is in the registry"
     )
-    model: dict[str, Any] | None = Field(default=None, description="Of a Python model: its program")
-    input: dict[str, Any] | None = Field(default=None, description="Of a Python model: its input file")
-    output: dict[str, Any] | None = Field(default=None, description="Of a Python model: how it answers")
+    model: dict[str, Any] | None = Field(default=None, description="For a Python model: its program")
+    input: dict[str, Any] | None = Field(default=None, description="For a Python model: its input file")
+    output: dict[str, Any] | None = Field(
+        default=None, description="For a Python model: the form of its results"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A checked request. `missing` are the file fields whose files are still to come."""
+    """A valid request. `missing` are the file fields whose files are still to be uploaded."""
 
     definition: ServiceDefinition
     type: str
@@ -149,13 +151,13 @@ class Submission:
     missing: tuple[str, ...] = ()
 
     def artifact_ids(self) -> dict[str, str]:
-        """The artifacts that the job reads, by file field."""
+        """Return the artifacts that the job reads, by file field."""
         return {
             path: artifact for path, reference in self.files.items() if (artifact := artifact_of(reference))
         }
 
     def specification(self, job_id: str) -> tuple[str, str]:
-        """The job's specification as canonical JSON, and its SHA-256 in hex."""
+        """Return the job's specification as canonical JSON, and its SHA-256 in hex."""
         return specify(
             {
                 "job_id": job_id,
@@ -171,7 +173,7 @@ class Submission:
 
 
 def specify(spec: Mapping[str, Any]) -> tuple[str, str]:
-    """Canonical JSON of a specification and its SHA-256 in hex. Raises `ValidationFailed` for what JSON cannot carry."""
+    """Return canonical JSON of a specification, and its SHA-256 in hex. Raises `ValidationFailed` for a value outside JSON."""
     try:
         payload = canonical_json(spec)
     except VerificationError as error:
@@ -182,25 +184,25 @@ def specify(spec: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def service_of(context: Context, job_type: str) -> ServiceDefinition:
-    """The service of a job type. Raises `InvalidJobType` naming those that there are."""
+    """Return the service of a job type. Raises `InvalidJobType`, which lists the known types."""
     definition = context.services.get(job_type.replace("-", "_"))
     if definition is None:
         known = sorted(context.services)
         raise InvalidJobType(
-            f"{job_type!r} is no job type of this network.{hint(job_type.replace('-', '_'), known)}.",
+            f"{job_type!r} is not a job type of this network.{hint(job_type.replace('-', '_'), known)}.",
             {"type": job_type, "known": known},
         )
     return definition
 
 
 def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> Submission:
-    """Check a job request. `models` are the models that miners have. Raises `ValidationFailed`, `InvalidJobType`."""
+    """Validate a job request. `models` are the models that miners have. Raises `ValidationFailed`, `InvalidJobType`."""
     definition = service_of(context, request.type)
     blocks = {"model": request.model, "input": request.input, "output": request.output}
     if definition.body_fields:
         given = {**blocks, "parameters": request.parameters}
         data = {name: given[name] for name in definition.body_fields if given[name] is not None}
-        return _check(context, definition, request.type, data, request, models, prefix="", faults={})
+        return _check(context, definition, request.type, data, request, models, prefix="", errors={})
     misplaced = {
         name: f"{definition.service_id} takes its input from `parameters`"
         for name, block in blocks.items()
@@ -216,24 +218,24 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
         request,
         models,
         prefix="parameters.",
-        faults={},
+        errors={},
     )
 
 
 def check_service_call(
     context: Context, definition: ServiceDefinition, body: Mapping[str, Any], models: frozenset[str]
 ) -> Submission:
-    """Check the body of a service call: the service's input, and job options beside it."""
+    """Validate the body of a service call: the service's input and job options. Raises `ValidationFailed`."""
     option_names = set(JobOptions.model_fields) - set(definition.input_model.model_fields)
     given = {name: value for name, value in body.items() if name in option_names}
     data = {name: value for name, value in body.items() if name not in option_names}
-    faults: Faults = {}
-    options = _read(JobOptions, given, faults, prefix="")
-    return _check(context, definition, definition.service_id, data, options, models, prefix="", faults=faults)
+    errors: Errors = {}
+    options = _read(JobOptions, given, errors, prefix="")
+    return _check(context, definition, definition.service_id, data, options, models, prefix="", errors=errors)
 
 
-Faults = dict[str, str]
-"""What is wrong, one sentence by dotted field. Checks add to it and go on, so that all faults are told at once."""
+Errors = dict[str, str]
+"""Validation errors, one sentence by dotted field. Checks add to it and continue, so that all errors are reported together."""
 
 
 def _check(
@@ -244,19 +246,19 @@ def _check(
     options: JobOptions | None,
     models: frozenset[str],
     prefix: str,
-    faults: Faults,
+    errors: Errors,
 ) -> Submission:
-    request = _read(definition.input_model, data, faults, prefix)
-    # Where a field is wrong, the others are still looked at as they were sent.
+    request = _read(definition.input_model, data, errors, prefix)
+    # If a field is invalid, the others are still checked as they were sent.
     parameters = data if request is None else request.model_dump(mode="json")
-    model = _model(context, definition, parameters, models, prefix, faults)
+    model = _model(context, definition, parameters, models, prefix, errors)
     if request is not None:
-        _check_adapters(context, definition, parameters, prefix, faults)
-    files, missing = _files(context, definition, parameters, prefix, faults)
-    timeout = _timeout(context, options, faults)
-    webhook = _webhook(context, options, faults)
-    if options is None or faults:
-        raise ValidationFailed("The request is not valid.", faults)
+        _check_adapters(context, definition, parameters, prefix, errors)
+    files, missing = _files(context, definition, parameters, prefix, errors)
+    timeout = _timeout(context, options, errors)
+    webhook = _webhook(context, options, errors)
+    if options is None or errors:
+        raise ValidationFailed("The request is not valid.", errors)
     max_cost = options.pricing.max_cost
     return Submission(
         definition=definition,
@@ -274,31 +276,31 @@ def _check(
     )
 
 
-def _read(model: type[_ModelT], data: Mapping[str, Any], faults: Faults, prefix: str) -> _ModelT | None:
+def _read(model: type[_ModelT], data: Mapping[str, Any], errors: Errors, prefix: str) -> _ModelT | None:
     try:
         check_json(data)
-        # As JSON, since only there a list is a tuple and a string a number where the model says so, and nothing else is.
+        # As JSON: in strict mode, pydantic converts lists to tuples and strings to decimals only for JSON input.
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        faults |= field_errors(error, prefix)
+        errors |= field_errors(error, prefix)
     except ValueError as error:
-        faults[prefix.rstrip(".") or "body"] = str(error)
+        errors[prefix.rstrip(".") or "body"] = str(error)
     return None
 
 
-def _timeout(context: Context, options: JobOptions | None, faults: Faults) -> int:
+def _timeout(context: Context, options: JobOptions | None, errors: Errors) -> int:
     asked = options.timeout_seconds if options is not None else None
     timeout = asked or context.settings.default_timeout_seconds
     if timeout > context.settings.max_timeout_seconds:
-        faults["timeout_seconds"] = f"at most {context.settings.max_timeout_seconds} seconds here"
+        errors["timeout_seconds"] = f"at most {context.settings.max_timeout_seconds} seconds here"
     return timeout
 
 
-def _webhook(context: Context, options: JobOptions | None, faults: Faults) -> str | None:
+def _webhook(context: Context, options: JobOptions | None, errors: Errors) -> str | None:
     try:
         return webhook_url(context.settings.webhooks, options.webhook_url if options is not None else None)
     except ValidationFailed as error:
-        faults |= error.details["fields"]
+        errors |= error.details["fields"]
         return None
 
 
@@ -308,22 +310,22 @@ def _model(
     parameters: Mapping[str, Any],
     models: frozenset[str],
     prefix: str,
-    faults: Faults,
+    errors: Errors,
 ) -> str | None:
     if definition.model_field is None:
         return None
-    place = f"{prefix}{definition.model_field}"
+    field_path = f"{prefix}{definition.model_field}"
     model = parameters.get(definition.model_field)
-    if not isinstance(model, str) or place in faults:
+    if not isinstance(model, str) or field_path in errors:
         return None
     known = model_names(context, definition, models)
     if model not in known:
-        faults[place] = _unknown("model", model, known)
+        errors[field_path] = _unknown("model", model, known)
     return model
 
 
 def model_names(context: Context, definition: ServiceDefinition, models: frozenset[str]) -> list[str]:
-    """The models that a job of this service may name: the catalogue's and, in `models`, those that miners have."""
+    """Return the models that a job of this service may name: the catalogue's and `models`, which miners have."""
     service_id = definition.service_id
     return sorted(
         (_of_service(context, service_id, "model") | models) - _of_service(context, service_id, "adapter")
@@ -331,7 +333,7 @@ def model_names(context: Context, definition: ServiceDefinition, models: frozens
 
 
 def adapter_names(context: Context, definition: ServiceDefinition) -> list[str]:
-    """The adapters that a job of this service may use beside its model."""
+    """Return the adapters that a job of this service may use."""
     return sorted(_of_service(context, definition.service_id, "adapter"))
 
 
@@ -346,7 +348,7 @@ def _check_adapters(
     definition: ServiceDefinition,
     parameters: Mapping[str, Any],
     prefix: str,
-    faults: Faults,
+    errors: Errors,
 ) -> None:
     if definition.adapters is None:
         return
@@ -355,7 +357,7 @@ def _check_adapters(
         _unknown("adapter", name, known) for name in definition.adapters(parameters) if name not in known
     ]
     if unknown:
-        faults[f"{prefix}adapters"] = unknown[0]
+        errors[f"{prefix}adapters"] = unknown[0]
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
@@ -367,7 +369,7 @@ def _files(
     definition: ServiceDefinition,
     parameters: Mapping[str, Any],
     prefix: str,
-    faults: Faults,
+    errors: Errors,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     files: dict[str, Any] = {}
     missing: list[str] = []
@@ -379,7 +381,7 @@ def _files(
         if isinstance(reference, str | Mapping):
             problem = reference_problem(context, reference)
             if problem is not None:
-                faults.setdefault(f"{prefix}{path}", problem)
+                errors.setdefault(f"{prefix}{path}", problem)
             files[path] = reference
         elif reference is None and mark.upload:
             missing.append(path)
@@ -396,7 +398,7 @@ def _parent(parameters: Mapping[str, Any], path: str) -> Mapping[str, Any] | Non
 
 
 def with_file(spec: str, path: str, reference: str) -> Mapping[str, Any]:
-    """A stored specification in which a file field has got its file."""
+    """Return a stored specification with a file added to a file field."""
     loaded: dict[str, Any] = json.loads(spec)
     value = loaded["parameters"]
     *parents, name = path.split(".")

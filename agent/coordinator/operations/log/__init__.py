@@ -1,1 +1,1 @@
-"""Receipts, the log in which they stand, and checks of both."""
+"""Receipts, the log that contains them, and consistency checks of both."""

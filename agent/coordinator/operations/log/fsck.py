@@ -1,7 +1,7 @@
-"""Examines a coordinator's data: derives the log anew from receipts and settlements, and says where they disagree.
+"""Checks a coordinator's data: derives the log again from receipts and settlements, and reports where they disagree.
 
-Nothing is taken on trust that can be computed: leaves from what they are about, tiles and roots from leaves, signatures from
-keys. It only reads, in one snapshot of the database, so that it may run beside an agent or on a copy.
+Everything that can be computed is computed: leaves from their receipts and settlements, tiles and roots from leaves, signatures
+from keys. The check only reads, in one snapshot of the database, so it can run beside an agent or on a copy.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from aitbc.settlement import parse_settlement
 from aitbc.tiles import TILE_WIDTH, Tile, grow, split_hashes
 
 NAMED: Final = 20
-"""Problems of one kind that are told one by one; of more, only their number."""
+"""Problems of one kind that are listed; of further ones, only the number is reported."""
 UNKNOWN: Final = b"\x00" * HASH_SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong: of which kind, where, and what."""
+    """A problem: its kind, its position, and a description."""
 
     kind: str
     where: str
@@ -44,7 +44,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Examination:
-    """What was looked at, and what is wrong with it. `root` is that of all numbered leaves, lower-case hex."""
+    """The numbers of checked records, and the problems. `root` is the root of all numbered leaves in lower-case hex."""
 
     leaves: int = 0
     waiting: int = 0
@@ -57,13 +57,13 @@ class Examination:
     _counts: Counter[str] = field(default_factory=Counter)
 
     def find(self, kind: str, where: str, message: str) -> None:
-        """Note a fault."""
+        """Add a problem."""
         self._counts[kind] += 1
         if self._counts[kind] <= NAMED:
             self.problems.append(Problem(kind, where, message))
 
     def summarise(self) -> None:
-        """Note how many there are of kinds that have too many faults to tell each."""
+        """Add the total number of problems of each kind that has too many to list."""
         for kind, count in self._counts.items():
             if count > NAMED:
                 self.problems.append(
@@ -71,10 +71,10 @@ class Examination:
                 )
 
 
-def examine(connection: Connection, log_key: str, remembered: Mapping[str, Checkpoint]) -> Examination:
-    """Examine everything. `log_key` is the log's vkey; `remembered` are checkpoints kept elsewhere, by name."""
+def examine(connection: Connection, log_key: str, known: Mapping[str, Checkpoint]) -> Examination:
+    """Examine everything. `log_key` is the log's vkey; `known` are checkpoints that are stored elsewhere, by name."""
     result = Examination()
-    promises = _promises(connection, log_key, remembered, result)
+    promises = _promises(connection, log_key, known, result)
     _Tree(connection, result, promises).examine()
     _examine_cosignatures(connection, result)
     _examine_receipts(connection, log_key, result)
@@ -86,9 +86,9 @@ def examine(connection: Connection, log_key: str, remembered: Mapping[str, Check
 
 
 def _promises(
-    connection: Connection, log_key: str, remembered: Mapping[str, Checkpoint], result: Examination
+    connection: Connection, log_key: str, known: Mapping[str, Checkpoint], result: Examination
 ) -> list[tuple[str, Checkpoint]]:
-    """Every checkpoint that the log must keep to, with where it is from, the smallest first."""
+    """Return every checkpoint that the log must be consistent with, with its source, smallest first."""
     origin = parse_vkey(log_key)[0]
     promises = []
     for record in store.all_checkpoints(connection):
@@ -97,16 +97,16 @@ def _promises(
         checkpoint = Checkpoint(origin, record.size, record.root)
         try:
             if open_checkpoint(record.note, log_key) != checkpoint:
-                result.find("checkpoint", where, "the signed note says something else than the row")
+                result.find("checkpoint", where, "the signed note differs from the row")
         except VerificationError as error:
             result.find("checkpoint", where, str(error))
         promises.append((where, checkpoint))
-    promises += [(name, checkpoint) for name, checkpoint in remembered.items()]
+    promises += [(name, checkpoint) for name, checkpoint in known.items()]
     return sorted(promises, key=lambda item: item[1].size)
 
 
 class _Tree:
-    """Walks all leaves once, from the left, and compares them with tiles and checkpoints on the way."""
+    """Walks all leaves once, from the left, and compares them with tiles and checkpoints."""
 
     def __init__(
         self, connection: Connection, result: Examination, promises: list[tuple[str, Checkpoint]]
@@ -121,7 +121,7 @@ class _Tree:
         self._why = ""
 
     def examine(self) -> None:
-        """Add what is wrong with leaves, tiles and checkpoints."""
+        """Add the problems of leaves, tiles and checkpoints."""
         result = self._result
         self._keep_promises()
         while page := store.leaves(self._connection, result.leaves, TILE_WIDTH):
@@ -133,31 +133,33 @@ class _Tree:
             result.find(
                 "truncated",
                 where,
-                f"it is signed for {checkpoint.size} leaves, but only {result.leaves} are there",
+                f"it is signed for {checkpoint.size} leaves, but the log has only {result.leaves}",
             )
         there = store.count_leaves(self._connection)
         if there > result.leaves:
             result.find(
                 "leaf",
                 f"leaf {result.leaves}",
-                f"it is missing, but {there - result.leaves} with higher numbers are there",
+                f"it is missing, but there are {there - result.leaves} with higher numbers",
             )
         newest = store.newest_checkpoint(self._connection)
         if result.leaves > (newest.size if newest else 0):
             result.find(
                 "checkpoint",
                 "newest checkpoint",
-                f"{result.leaves} leaves have numbers, but it is signed for fewer",
+                f"it is signed for fewer leaves than the {result.leaves} that have numbers",
             )
-        self._tell_differing(newest)
+        self._report_differing(newest)
         result.root = self._stored.root().hex()
         for leaf in store.queued(self._connection):
             result.waiting += 1
             if leaf.content is not None and leaf_hash(leaf.content.encode()) != leaf.leaf_hash:
-                result.find("leaf", leaf.reference, "it waits for its number, and does not have its hash")
+                result.find(
+                    "leaf", leaf.reference, "its content does not match its hash; it has no number yet"
+                )
 
     def _page(self, page: list[LeafRecord]) -> None:
-        """One tile's leaves; those after a gap are not looked at."""
+        """Check one tile's leaves, up to the first gap."""
         first = self._result.leaves
         content = store.tile(self._connection, 0, first // TILE_WIDTH) or b""
         known = split_hashes(content)
@@ -179,7 +181,7 @@ class _Tree:
             self._result.find(
                 "truncated",
                 where,
-                f"it has the hashes of {len(known)} leaves, but only {len(stored)} are there",
+                f"it has the hashes of {len(known)} leaves, but the log has only {len(stored)} of them",
             )
         changed = grow(lambda tile: self._tiles[tile.level or 0, tile.index], first, stored)
         self._tiles.update({(tile.level or 0, tile.index): hashes for tile, hashes in changed.items()})
@@ -193,7 +195,7 @@ class _Tree:
             return None
 
     def _keep_promises(self) -> None:
-        """Compare the checkpoints of this very size; a tree that was derived or stored wrongly is told apart later."""
+        """Compare the checkpoints of this size. Whether the derived or the stored tree is wrong is decided later."""
         while self._promises and self._promises[0][1].size == self._derived.size:
             where, checkpoint = self._promises.pop(0)
             if checkpoint.root not in (self._derived.root(), self._stored.root()):
@@ -207,12 +209,12 @@ class _Tree:
                 path = Tile(level, index, min(len(hashes) // HASH_SIZE, TILE_WIDTH)).path
                 self._result.find("tile", path, "it does not follow from the leaves' hashes")
             elif expected is None:
-                self._result.find("truncated", Tile(level, index).path, "its leaves are gone")
+                self._result.find("truncated", Tile(level, index).path, "its leaves are missing")
         for level, index in sorted(self._tiles):
             self._result.find("tile", Tile(level, index).path, "it is missing")
 
-    def _tell_differing(self, newest: CheckpointRecord | None) -> None:
-        """A leaf or its hash in the tile was changed; the newest checkpoint tells which."""
+    def _report_differing(self, newest: CheckpointRecord | None) -> None:
+        """Report leaves whose hash in the tile differs. The newest checkpoint shows which of the two was changed."""
         damaged = newest is not None and newest.root == self._derived.root()
         for number, reference, why in self._differing:
             if why:
@@ -225,7 +227,7 @@ class _Tree:
                 self._result.find(
                     "leaf",
                     f"leaf {number}",
-                    f"{reference} was changed: it does not have the hash that was signed",
+                    f"{reference} was changed: its hash is not the one that was signed",
                 )
 
 
@@ -243,7 +245,7 @@ def _examine_cosignatures(connection: Connection, result: Examination) -> None:
             result.find("cosignature", where, str(error))
             continue
         if found is None or found[1] != cosignature.timestamp:
-            result.find("cosignature", where, "the line is not that witness's at that time")
+            result.find("cosignature", where, "the line has another witness or time than the row")
 
 
 def _examine_receipts(connection: Connection, log_key: str, result: Examination) -> None:
@@ -270,7 +272,7 @@ def _receipt_faults(record: receipt_store.ReceiptRecord, results: str | None, lo
     if results is None:
         yield "its job has no results"
     if outcome.statement is not None and record.job_id != outcome.statement.job_id:
-        yield f"it is stored for {record.job_id}, but is about {outcome.statement.job_id}"
+        yield f"it is stored for {record.job_id}, but names {outcome.statement.job_id}"
 
 
 def _examine_settlements(connection: Connection, result: Examination) -> None:
@@ -292,10 +294,10 @@ def _examine_settlements(connection: Connection, result: Examination) -> None:
             "fee": (logged.fee, from_units(transaction.fee)),
             "settled_at": (logged.settled_at, format_time(transaction.settled_at or 0)),
         }
-        differing = [name for name, (said, kept) in expected.items() if said != kept]
+        differing = [name for name, (logged_value, stored) in expected.items() if logged_value != stored]
         if differing:
             result.find(
                 "settlement", transaction.tx_id, f"the log and the ledger differ in {', '.join(differing)}"
             )
     for reference in store.settlements_without_payment(connection):
-        result.find("settlement", reference, "the log has a settlement that the ledger does not have")
+        result.find("settlement", reference, "the log has a settlement that the ledger lacks")

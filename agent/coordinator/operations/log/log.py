@@ -1,17 +1,18 @@
-"""The log as everybody may read it, and the cosignatures that witnesses bring.
+"""Public read access to the log, and cosignatures by witnesses.
 
-A witness comes to the coordinator, and not the other way round as in https://c2sp.org/tlog-witness: it reads the checkpoint and
-the tiles, convinces itself that the log only grew, and brings its signature line. So it needs no address that the
-coordinator can reach, and the coordinator makes no calls to the outside. What is signed, and what is served, is the same.
+Witnesses call the coordinator, not the other way round as in https://c2sp.org/tlog-witness: a witness reads the checkpoint and
+the tiles, verifies that the log only grew, and submits its signature line. So it needs no address that the coordinator can
+reach, and the coordinator makes no outgoing calls. The signed and the served data are the same.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
+from agent.coordinator.operations.answers.log import CheckpointCosigned
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.sequencer import leaf_bytes, tree_of
 from agent.coordinator.store import log as store
@@ -26,27 +27,27 @@ from aitbc.notes import Note, find_cosignature, parse_note, parse_signatures
 from aitbc.tiles import TILE_WIDTH, Tile, encode_entries, parse_tile_path
 
 PROOF_SECONDS: Final = 5.0
-"""How long a proof waits for the checkpoint that has its leaf; they are signed at least every second."""
+"""How long a proof waits for a checkpoint that includes its leaf; checkpoints are signed at least every second."""
 MAX_INDEX: Final = 2**48
 AHEAD_SECONDS: Final = 60
-"""How far a witness's clock may be ahead of this one's."""
+"""How far a witness's clock may be ahead of this clock."""
 
 log = structlog.get_logger()
 
 
 async def checkpoint(context: Context, cosigned: int) -> str:
-    """The newest checkpoint that at least `cosigned` witnesses have cosigned, with all its cosignatures.
+    """Return the newest checkpoint that at least `cosigned` witnesses have cosigned, with all its cosignatures.
 
-    Raises `NotFound` when there is none.
+    Raises `NotFound` if there is none.
     """
     note = await context.database.read(_checkpoint, cosigned)
     if note is None and cosigned:
         raise NotFound(
-            f"No checkpoint has been cosigned by {cosigned} witnesses yet.",
+            f"No checkpoint has {cosigned} cosignatures yet.",
             {"witnesses": len(context.witnesses)},
         )
     if note is None:
-        raise ServiceUnavailable("The log has not begun yet; try again in a moment.")
+        raise ServiceUnavailable("The log has no checkpoint yet. Try again in a moment.")
     return str(note)
 
 
@@ -64,10 +65,10 @@ def _cosigned_note(connection: Connection, record: CheckpointRecord) -> Note:
 
 
 async def tile(context: Context, path: str) -> bytes:
-    """A tile of hashes or a bundle of entries by its path (`tile/0/x001/234.p/5`). Raises `NotFound` beyond the tree."""
+    """Return a tile of hashes or a bundle of entries by its path (`tile/0/x001/234.p/5`). Raises `NotFound` beyond the tree."""
     try:
         wanted = parse_tile_path(path)
-        # No tree reaches higher, and the database holds no larger numbers.
+        # No tree grows that large, and the database cannot hold larger numbers.
         found = await context.database.read(_tile, wanted) if wanted.index < MAX_INDEX else None
     except FormatError:
         found = None
@@ -86,10 +87,10 @@ def _tile(connection: Connection, wanted: Tile) -> bytes | None:
 
 
 async def proof(context: Context, reference: str) -> str:
-    """The `tlog-proof@v1` of a receipt (by its id) or a settlement (by its transaction's id).
+    """Return the `tlog-proof@v1` of a receipt (by its id) or a settlement (by its transaction's id).
 
-    Waits a moment for the checkpoint that has a new leaf. Raises `NotFound`, `Conflict` for a receipt that belongs into the log
-    and is not there, and `ServiceUnavailable` when the checkpoint takes too long.
+    For a new leaf, waits for the next checkpoint. Raises `NotFound`, `Conflict` for a receipt that is missing from the log, and
+    `ServiceUnavailable` if the checkpoint takes too long.
     """
     deadline = time.monotonic() + PROOF_SECONDS
     while True:
@@ -98,7 +99,7 @@ async def proof(context: Context, reference: str) -> str:
             return str(found)
         rest = deadline - time.monotonic()
         if rest <= 0:
-            raise ServiceUnavailable(f"{reference} has no place in a checkpoint yet; try again in a moment.")
+            raise ServiceUnavailable(f"No checkpoint includes {reference} yet. Try again in a moment.")
         await context.log.next_checkpoint(min(rest, context.settings.log_checkpoint_seconds))
 
 
@@ -108,46 +109,48 @@ def _proof(connection: Connection, reference: str, witnesses: int) -> Proof | No
         if store.is_queued(connection, reference):
             return None
         if receipt_store.find(connection, reference) is not None:
-            raise Conflict(f"{reference} is missing in the log. The operator's `aitbc-agent fsck` says more.")
+            raise Conflict(
+                f"{reference} is missing from the log. The operator can run `aitbc-agent fsck` for details."
+            )
         raise NotFound(f"The log has no {reference}.", {"reference": reference})
-    # The one with the most cosignatures, so that as many policies as possible accept the proof.
+    # Use the checkpoint with the most cosignatures, so that as many policies as possible accept the proof.
     for cosigned in range(witnesses, -1, -1):
         record = store.newest_checkpoint(connection, cosigned)
         if record is not None and record.size > index:
             hashes = inclusion_proof(tree_of(connection, record.size), index, record.size)
             return Proof(index, tuple(hashes), _cosigned_note(connection, record))
     raise Conflict(
-        f"{reference} stands behind the newest checkpoint. The operator's `aitbc-agent fsck` says more."
+        f"No checkpoint includes {reference}, although it is in the log. The operator can run `aitbc-agent fsck` for details."
     )
 
 
-async def cosign(context: Context, body: bytes) -> dict[str, Any]:
-    """Take the cosignatures of witnesses: a checkpoint of this log with their signature lines below it.
+async def cosign(context: Context, body: bytes) -> CheckpointCosigned:
+    """Store the cosignatures of witnesses. `body` is a checkpoint of this log followed by their signature lines.
 
-    Raises `ValidationFailed` for what is no signed checkpoint, or a cosignature that does not verify or is from the future;
-    `Forbidden` when no line is of a witness that this coordinator knows; `Conflict` for a checkpoint that it never signed.
+    Raises `ValidationFailed` if it is not a signed checkpoint, or a cosignature is invalid or from the future; `Forbidden` if no line
+    is from a configured witness; `Conflict` for a checkpoint that this coordinator never signed.
     """
     try:
         note = parse_note(body)
         size = parse_checkpoint(note.text).size
         found = {witness: find_cosignature(note, witness) for witness in context.witnesses}
     except FormatError as error:
-        raise ValidationFailed("This is no signed checkpoint.", {"body": str(error)}) from None
+        raise ValidationFailed("The body is not a signed checkpoint.", {"body": str(error)}) from None
     except VerificationError as error:
-        raise ValidationFailed("A cosignature is wrong.", {"body": str(error)}) from None
+        raise ValidationFailed("A cosignature is not valid.", {"body": str(error)}) from None
     records = [
         CosignatureRecord(size=size, witness=witness, timestamp=cosignature[1], line=cosignature[0].line)
         for witness, cosignature in found.items()
         if cosignature is not None
     ]
     if not records:
-        raise Forbidden("No line is signed by a witness of this log (`coordinator.witnesses` names them).")
+        raise Forbidden("No line is signed by a witness of this log (setting coordinator.witnesses).")
     if any(record.timestamp > context.clock() + AHEAD_SECONDS for record in records):
-        raise ValidationFailed("A cosignature is wrong.", {"body": "Its time is in the future."})
+        raise ValidationFailed("A cosignature is not valid.", {"body": "Its time is in the future."})
     await context.database.write(_cosign, note, records)
     names = sorted(parse_vkey(record.witness, COSIGNATURE_TYPE)[0] for record in records)
     log.info("checkpoint_cosigned", size=size, witnesses=names)
-    return {"size": size, "cosigned_by": names}
+    return CheckpointCosigned(size=size, cosigned_by=names)
 
 
 def _cosign(connection: Connection, note: Note, records: list[CosignatureRecord]) -> None:
@@ -155,6 +158,6 @@ def _cosign(connection: Connection, note: Note, records: list[CosignatureRecord]
     known = store.checkpoint_of(connection, size)
     if known is None or parse_note(known.note).text != note.text:
         raise Conflict(
-            f"This log has not signed such a checkpoint of {size} leaves. Cosign the one at /v1/log/checkpoint, as it is."
+            f"This log has not signed this checkpoint of {size} leaves. Cosign the one at /v1/log/checkpoint, unchanged."
         )
     store.put_cosignatures(connection, size, records)

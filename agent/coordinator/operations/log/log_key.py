@@ -1,4 +1,4 @@
-"""The log's signing key: made once, kept at mode 0600, named by its origin."""
+"""The log's signing key, which is created once, stored with mode 0600, and named by its origin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ORIGIN: Final = re.compile(r"[^\s+]{1,200}")
 
 
 def load_signer(path: Path, origin: str | None) -> LogSigner:
-    """The key at `path`, made if there is none. Raises `ConfigurationError` if others can read it, or for a bad origin."""
+    """Return the key at `path`, creating it if needed. Raises `ConfigurationError` if others can read it, or for a bad origin."""
     key = SigningKey(load_secret(path))
     if origin is None:
         origin = f"aitbc.local/{sha256_hex(bytes(key.verify_key))[:16]}"
@@ -32,7 +32,7 @@ def load_signer(path: Path, origin: str | None) -> LogSigner:
 
 
 def load_witnesses(vkeys: Sequence[str]) -> tuple[str, ...]:
-    """The witnesses' public keys. Raises `ConfigurationError` for one that is malformed or named twice."""
+    """Return the witnesses' public keys. Raises `ConfigurationError` for a malformed or repeated key."""
     seen = set()
     for vkey in vkeys:
         try:
@@ -40,6 +40,6 @@ def load_witnesses(vkeys: Sequence[str]) -> tuple[str, ...]:
         except FormatError as error:
             raise ConfigurationError(f"coordinator.witnesses: {error}") from None
         if public_key in seen:
-            raise ConfigurationError(f"coordinator.witnesses: the key of {vkey} is named twice.")
+            raise ConfigurationError(f"coordinator.witnesses: the key of {vkey} is given twice.")
         seen.add(public_key)
     return tuple(vkeys)

@@ -1,4 +1,4 @@
-"""Receipts: fetch and verify."""
+"""Fetching and verifying receipts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers.log import Receipt, ReceiptVerification
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import receipts as store
@@ -19,12 +20,15 @@ from aitbc.receipts import Verification, verify_receipt
 SHORT_FORM = frozenset({"receipt_id", "signature"})
 
 
-async def of_job(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
-    """The receipt of a job: for its client, the miner that ran it, and administrators."""
-    return await context.database.peek(_of_job, caller, job_id)
+async def of_job(context: Context, caller: Caller, job_id: str) -> Receipt:
+    """Return the receipt of a job to its client, the owner of its miner, or an administrator.
+
+    Raises `JobNotFound`, also for other callers, and `JobNotCompleted`.
+    """
+    return Receipt.model_validate_json(await context.database.peek(_of_job, caller, job_id))
 
 
-def _of_job(connection: Connection, caller: Caller, job_id: str) -> dict[str, Any]:
+def _of_job(connection: Connection, caller: Caller, job_id: str) -> str:
     record = job_store.find(connection, job_id)
     receipt = store.of_job(connection, job_id)
     if record is None or not (
@@ -35,13 +39,12 @@ def _of_job(connection: Connection, caller: Caller, job_id: str) -> dict[str, An
         raise JobNotFound(job_id)
     if receipt is None:
         state = record.life.state.value
-        raise JobNotCompleted(f"Job {job_id} has no receipt: it is {state}.", {"status": state})
-    loaded: dict[str, Any] = orjson.loads(receipt.receipt)
-    return loaded
+        raise JobNotCompleted(f"Job {job_id} has no receipt because it is {state}.", {"status": state})
+    return receipt.receipt
 
 
-async def verify(context: Context, receipt: dict[str, Any]) -> dict[str, Any]:
-    """Verify a whole receipt, or the short form (`receipt_id` and `signature`) against the receipt that is kept here."""
+async def verify(context: Context, receipt: dict[str, Any]) -> ReceiptVerification:
+    """Verify a whole receipt, or the short form (`receipt_id` and `signature`) against the stored receipt."""
     receipt_id = receipt.get("receipt_id")
     known = None
     if isinstance(receipt_id, str) and receipt_id.isascii():
@@ -57,18 +60,18 @@ async def verify(context: Context, receipt: dict[str, Any]) -> dict[str, Any]:
 
 def _expand(receipt: dict[str, Any], known: ReceiptRecord | None) -> tuple[dict[str, Any], list[str]]:
     if known is None:
-        return receipt, ["receipt_id: there is no such receipt here."]
+        return receipt, ["receipt_id: this coordinator has no such receipt."]
     whole: dict[str, Any] = orjson.loads(known.receipt)
     if receipt.get("signature") != whole["signature"]:
         return {**whole, "signature": receipt.get("signature")}, []
     return whole, []
 
 
-def _answer(context: Context, verification: Verification, failures: list[str]) -> dict[str, Any]:
-    return {
-        "valid": verification.valid and not failures,
-        "miner_signature_valid": verification.miner_signature_valid,
-        "coordinator_attestations": verification.coordinator_attestations,
-        "verified_at": format_time(context.clock()),
-        "failures": failures,
-    }
+def _answer(context: Context, verification: Verification, failures: list[str]) -> ReceiptVerification:
+    return ReceiptVerification(
+        valid=verification.valid and not failures,
+        miner_signature_valid=verification.miner_signature_valid,
+        coordinator_attestations=verification.coordinator_attestations,
+        verified_at=format_time(context.clock()),
+        failures=failures,
+    )

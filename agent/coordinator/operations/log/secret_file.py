@@ -1,4 +1,4 @@
-"""Secrets that the coordinator makes once and keeps in files of mode 0600."""
+"""Secrets that the coordinator creates once and stores in files of mode 0600."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECRET_BYTES: Final = 32
 
 
 def load_secret(path: Path) -> bytes:
-    """The 32 random bytes at `path`, made if there are none.
+    """Return the 32 random bytes at `path`, creating them if needed.
 
     Raises `ConfigurationError` if others can read them or the file is damaged.
     """
@@ -26,14 +26,14 @@ def _read(path: Path) -> bytes:
         raise ConfigurationError(f"{path} can be read by others. Run: chmod 600 {path}")
     secret = path.read_bytes()
     if len(secret) != SECRET_BYTES:
-        raise ConfigurationError(f"{path} is not a key of {SECRET_BYTES} bytes; restore it from your backup.")
+        raise ConfigurationError(f"{path} is not a key of {SECRET_BYTES} bytes. Restore it from your backup.")
     return secret
 
 
 def _make(path: Path) -> bytes:
     secret = secrets.token_bytes(SECRET_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Written aside and renamed: a crash leaves either no key or a whole one.
+    # Written to a temporary file and renamed, so that a crash leaves either no key or a whole one.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "wb") as file:
         file.write(secret)

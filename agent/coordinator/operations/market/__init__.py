@@ -1,1 +1,1 @@
-"""Offers, their prices, and the statistics of the market."""
+"""Offers and their prices, and statistics of the market."""

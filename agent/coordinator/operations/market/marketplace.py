@@ -1,16 +1,17 @@
-"""Jobs given to offers: bound, paid as agreed, and let go when the offer's miner does not come (docs/explanation/marketplace.md)."""
+"""Jobs given to offers: bound to the miner and price, and released if the offer's miner stays away (docs/explanation/marketplace.md)."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.port import candidate_of
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers.market import OfferAccepted
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import offline_before
@@ -30,14 +31,13 @@ from agent.core.market.offers import EXHAUSTED, Offer, OfferState, misfit
 from agent.core.matching import Waiting
 from agent.core.values.quantities import Money, format_time, to_units
 
-View = dict[str, Any]
 Reason = Literal["withdrawn", "expired", "exhausted", "offline", "paused", "not_fitting"]
 
 log = structlog.get_logger()
 
 
 class AcceptRequest(BaseModel):
-    """Which job is given to the offer. `bid_price` is the most that a unit may cost; the offer's own price is what it costs."""
+    """The job to give to the offer. `bid_price` is the maximum price of a unit; the offer's own price is charged."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -50,10 +50,10 @@ class AcceptRequest(BaseModel):
     bid_price: Money
 
 
-async def accept(context: Context, caller: Caller, offer_id: str, request: AcceptRequest) -> View:
-    """Give a job to an offer's miner, at the offer's price. The same again gets the same transaction.
+async def accept(context: Context, caller: Caller, offer_id: str, request: AcceptRequest) -> OfferAccepted:
+    """Give a job to an offer's miner, at the offer's price. A repeated request gets the same transaction.
 
-    Raises `OfferNotAvailable` with the reason, `Conflict` for a job that is bound, runs or has ended, `ValidationFailed` for
+    Raises `OfferNotAvailable` with the reason, `Conflict` for a job that is bound, running or ended, `ValidationFailed` for
     a bid below the price.
     """
     answer = await context.database.write(_accept, context, caller, offer_id, request)
@@ -64,7 +64,7 @@ async def accept(context: Context, caller: Caller, offer_id: str, request: Accep
 
 def _accept(
     connection: Connection, context: Context, caller: Caller, offer_id: str, request: AcceptRequest
-) -> View:
+) -> OfferAccepted:
     record = job_store.find(connection, request.job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(request.job_id)
@@ -74,25 +74,24 @@ def _accept(
         bind(connection, context, record, offer_id, to_units(request.bid_price))
     payment = ledger.find(connection, ledger.payment_id(record.job_id))
     if payment is None:
-        raise Conflict(f"Job {record.job_id} has no payment; it is from before jobs had one.")
-    return {
-        "transaction_id": payment.tx_id,
-        "status": payment.status,
-        "created_at": format_time(payment.created_at),
-        "job_id": record.job_id,
-        "offer_id": offer_id,
-        "miner_id": offer.miner_id,
-        "price": offers.money(offer.price if record.agreed_price is None else record.agreed_price),
-    }
+        raise Conflict(f"Job {record.job_id} has no payment: it was submitted before jobs had payments.")
+    return OfferAccepted(
+        transaction_id=payment.tx_id,
+        status=payment.status,
+        created_at=format_time(payment.created_at),
+        job_id=record.job_id,
+        offer_id=offer_id,
+        miner_id=offer.miner_id,
+        price=offers.money(offer.price if record.agreed_price is None else record.agreed_price),
+    )
 
 
 def bind(
     connection: Connection, context: Context, record: JobRecord, offer_id: str, bid: int | None = None
 ) -> None:
-    """Give a job that waits to an offer, inside a transaction of another use case.
+    """Give a submitted job to an offer, inside a transaction of another use case.
 
-    Raises `NotFound`, `OfferNotAvailable`, and `ValidationFailed` for a bid below the price; without a bid, the offer's price
-    is taken as it is.
+    Raises `NotFound`, `OfferNotAvailable`, and `ValidationFailed` for a bid below the price; without a bid, any price is accepted.
     """
     offer = offers.find(connection, offer_id)
     now = context.clock()
@@ -107,12 +106,12 @@ def bind(
 def _check_job(record: JobRecord) -> None:
     state = record.life.state
     if state in FINAL:
-        raise JobAlreadyCompleted(f"Job {record.job_id} is {state} already.", {"status": state.value})
+        raise JobAlreadyCompleted(f"Job {record.job_id} is already {state}.", {"status": state.value})
     if state is not JobState.SUBMITTED:
-        raise Conflict(f"Job {record.job_id} is {state} already: a miner has it.", {"status": state.value})
+        raise Conflict(f"Job {record.job_id} is already {state}: a miner has it.", {"status": state.value})
     if record.requested_miner_id is not None:
         raise Conflict(
-            f"Job {record.job_id} is bound to the miner {record.requested_miner_id} already.",
+            f"Job {record.job_id} is already bound to the miner {record.requested_miner_id}.",
             {"miner_id": record.requested_miner_id, "offer_id": record.offer_id},
         )
 
@@ -161,9 +160,9 @@ def _waiting(record: JobRecord) -> Waiting:
 
 _SENTENCES: dict[Reason, str] = {
     "withdrawn": "It was withdrawn.",
-    "expired": "Its time is over.",
-    "exhausted": "It has no place left for another job.",
-    "offline": "Its miner has not been heard of lately.",
+    "expired": "It has expired.",
+    "exhausted": "It has reached its maximum number of jobs.",
+    "offline": "Its miner is offline.",
     "paused": "Its miner is paused.",
 }
 
@@ -177,7 +176,7 @@ def _unavailable(offer: Offer, reason: Reason, why: str = "") -> OfferNotAvailab
 
 
 async def tidy(context: Context) -> None:
-    """Mark offers whose time is over, and give jobs to the open market whose offer's miner does not come for them."""
+    """End expired offers, and return jobs to the open market whose offer's miner stays away."""
     now = context.clock()
     seen_before = now - context.settings.offer_wait_seconds
     if not await context.database.read(_anything_due, now, seen_before):

@@ -1,15 +1,16 @@
-"""Offers: miners make them and withdraw them, clients look for them (docs/explanation/marketplace.md)."""
+"""Offers, which miners make and withdraw, and clients list (docs/explanation/marketplace.md)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers import market as answers
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import events as event_store
@@ -36,13 +37,11 @@ from agent.core.values.quantities import (
 )
 from agent.protocol.messages import Capabilities
 
-View = dict[str, Any]
-
 log = structlog.get_logger()
 
 
 class Requirements(BaseModel):
-    """What the offer's machine has at least, as Kubernetes quantities: memory of its largest GPU, and CPU."""
+    """The minimum that the offer's machine has, as Kubernetes quantities: memory of its largest GPU, and CPU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,7 +57,7 @@ class Requirements(BaseModel):
 
 
 class OfferRequest(BaseModel):
-    """A new offer. `job_type` is a service id or the name of jobs, `price` is for each metered unit, `duration` in seconds."""
+    """A new offer. `job_type` is a service id or the name of jobs; `price` is for each metered unit; `duration` is in seconds."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -84,8 +83,8 @@ class OfferRequest(BaseModel):
     duration: Annotated[int, Field(ge=1)]
 
 
-async def create(context: Context, caller: Caller, request: OfferRequest) -> View:
-    """Put an offer on the market. Raises `ValidationFailed` if it promises what its miner does not have."""
+async def create(context: Context, caller: Caller, request: OfferRequest) -> answers.Offer:
+    """Put an offer on the market. Raises `ValidationFailed` if it promises more than its miner has."""
     if caller.miner_id is None:
         raise Forbidden("Offers are made by miners; use the key of a miner's owner.")
     longest = context.settings.max_offer_seconds
@@ -114,22 +113,22 @@ async def create(context: Context, caller: Caller, request: OfferRequest) -> Vie
 
 def _create(connection: Connection, context: Context, offer: Offer) -> None:
     capabilities = capabilities_of(miner_of(connection, offer.miner_id))
-    faults = broken(offer, capabilities)
+    errors = broken(offer, capabilities)
     kind = kind_of(offer.job_type)
     if (kind in context.services and kind not in capabilities.services) or not capabilities.services:
         offered = ", ".join(sorted(capabilities.services)) or "nothing"
-        faults["job_type"] = f"this miner does not offer the service; at present it offers {offered}"
-    if faults:
-        raise ValidationFailed("The offer promises more than its miner has.", faults)
+        errors["job_type"] = f"this miner does not offer the service; it currently offers {offered}"
+    if errors:
+        raise ValidationFailed("The offer promises more than its miner has.", errors)
     limit = context.settings.max_offers_per_miner
     if store.count_open(connection, offer.miner_id) >= limit:
-        raise RateLimitExceeded(f"You have {limit} open offers, which is the limit; withdraw some first.")
+        raise RateLimitExceeded(f"You have {limit} open offers, which is the limit. Withdraw some first.")
     store.add(connection, offer)
     event_store.add(connection, [store.event_of(offer, offer.created_at)], offer.created_at)
 
 
 def miner_of(connection: Connection, miner_id: str) -> MinerRecord:
-    """The miner. Raises `NotFound`."""
+    """Return the miner. Raises `NotFound`."""
     miner = miner_store.find(connection, miner_id)
     if miner is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
@@ -137,20 +136,20 @@ def miner_of(connection: Connection, miner_id: str) -> MinerRecord:
 
 
 def capabilities_of(miner: MinerRecord) -> Capabilities:
-    """What a miner has registered, read again as a message: an older program may have stored it."""
+    """Return a miner's capabilities, validated again because an older version may have stored them."""
     return Capabilities.model_validate_json(miner.capabilities)
 
 
 def broken(offer: Offer, capabilities: Capabilities) -> dict[str, str]:
-    """Where an offer promises more than its miner has, by field."""
+    """Return the promises that exceed what the offer's miner has, with their reasons, by field."""
     memories = [gpu.memory_total for gpu in capabilities.gpus]
     return broken_promises(offer.promise, capabilities.cpu_cores, memories)
 
 
 async def listed(
     context: Context, *, job_type: str | None, max_price: Decimal | None, limit: int
-) -> list[View]:
-    """Offers that can be accepted now, the cheapest first."""
+) -> list[answers.Offer]:
+    """Return the offers that can be accepted now, cheapest first."""
     now = context.clock()
     found = await context.database.read(
         store.available,
@@ -160,50 +159,47 @@ async def listed(
         now=now,
         seen_after=offline_before(context),
     )
-    return [{**view(item.offer, now), "reputation": shown(item.evidence, now)} for item in found]
+    return [view(item.offer, now, shown(item.evidence, now)) for item in found]
 
 
-async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> View:
-    """The caller's own offers in any state, newest first."""
+async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> answers.OfferPage:
+    """Return the caller's own offers in any state, newest first."""
     if caller.miner_id is None:
-        raise Forbidden("Only miners have offers of their own; use the key of a miner's owner.")
+        raise Forbidden("Only miners have offers; use the key of a miner's owner.")
     found = await context.database.read(store.of_miner, caller.miner_id, limit=limit + 1, before=before)
     page, now = found[:limit], context.clock()
-    return {
-        "offers": [view(offer, now) for offer in page],
-        "next": page[-1].offer_id if len(found) > limit else None,
-    }
+    return answers.OfferPage(
+        offers=[view(offer, now) for offer in page],
+        next=page[-1].offer_id if len(found) > limit else None,
+    )
 
 
-def view(offer: Offer, now: float) -> View:
-    """An offer as it travels; what does not apply is left out."""
+def view(offer: Offer, now: float, reputation: float | None = None) -> answers.Offer:
+    """Return the answer that describes an offer."""
     promise = offer.promise
-    requirements = {
-        "min_gpu_memory": str(promise.gpu_memory) if promise.gpu_memory else None,
-        "min_cpu": f"{promise.cpu_millis}m" if promise.cpu_millis else None,
-    }
-    answer: View = {
-        "offer_id": offer.offer_id,
-        "miner_id": offer.miner_id,
-        "job_type": offer.job_type,
-        "price": money(offer.price),
-        "status": offer.status(now),
-        "standing": offer.standing,
-        "requirements": {name: value for name, value in requirements.items() if value is not None},
-        "created_at": format_time(offer.created_at),
-    }
-    optional = {
-        "max_jobs": offer.max_jobs,
-        "jobs_left": offer.jobs_left,
-        "expires_at": None if offer.expires_at is None else format_time(offer.expires_at),
-    }
-    return answer | {name: value for name, value in optional.items() if value is not None}
+    return answers.Offer(
+        offer_id=offer.offer_id,
+        miner_id=offer.miner_id,
+        job_type=offer.job_type,
+        price=money(offer.price),
+        status=offer.status(now),
+        standing=offer.standing,
+        requirements=answers.OfferRequirements(
+            min_gpu_memory=str(promise.gpu_memory) if promise.gpu_memory else None,
+            min_cpu=f"{promise.cpu_millis}m" if promise.cpu_millis else None,
+        ),
+        created_at=format_time(offer.created_at),
+        max_jobs=offer.max_jobs,
+        jobs_left=offer.jobs_left,
+        expires_at=None if offer.expires_at is None else format_time(offer.expires_at),
+        reputation=reputation,
+    )
 
 
-async def withdraw(context: Context, caller: Caller, offer_id: str) -> View:
-    """Take an offer from the market; jobs that accepted it still run. Withdrawing again gives the same answer."""
+async def withdraw(context: Context, caller: Caller, offer_id: str) -> answers.OfferEnded:
+    """Take an offer from the market; jobs that accepted it still run. Repeating it gets the same answer."""
     offer = await context.database.write(_withdraw, caller, offer_id, context.clock())
-    return {"offer_id": offer_id, "status": offer.status(context.clock())}
+    return answers.OfferEnded(offer_id=offer_id, status=offer.status(context.clock()))
 
 
 def _withdraw(connection: Connection, caller: Caller, offer_id: str, now: float) -> Offer:
@@ -212,7 +208,7 @@ def _withdraw(connection: Connection, caller: Caller, offer_id: str, now: float)
         raise _unknown(offer_id)
     if offer.standing:
         raise Conflict(
-            "A standing offer follows from the price that the miner has configured; change miner.prices, or pause the miner.",
+            "A standing offer follows from the miner's configured price. Change the setting miner.prices, or pause the miner.",
             {"offer_id": offer_id},
         )
     if offer.status(now) not in (OfferState.ACTIVE, EXHAUSTED):
@@ -221,7 +217,7 @@ def _withdraw(connection: Connection, caller: Caller, offer_id: str, now: float)
 
 
 def end(connection: Connection, offer: Offer, state: OfferState, now: float) -> Offer:
-    """Take an offer from the market, and tell everybody."""
+    """Take an offer from the market, and publish that."""
     ended = replace(offer, state=state)
     store.save(connection, offer.offer_id, price=offer.price, state=state)
     event_store.add(connection, [store.event_of(ended, now)], now)
@@ -229,7 +225,7 @@ def end(connection: Connection, offer: Offer, state: OfferState, now: float) -> 
 
 
 def find(connection: Connection, offer_id: str) -> Offer:
-    """The offer. Raises `NotFound`."""
+    """Return the offer. Raises `NotFound`."""
     offer = store.find(connection, offer_id)
     if offer is None:
         raise _unknown(offer_id)
@@ -241,5 +237,5 @@ def _unknown(offer_id: str) -> NotFound:
 
 
 def money(units: int) -> str:
-    """Units of 1e-8 as a decimal string."""
+    """Return units of 1e-8 as a decimal string."""
     return format_money(from_units(units))

@@ -1,8 +1,8 @@
-"""Standing offers: the prices that miners have configured, on the market of their own accord.
+"""Standing offers, which the coordinator makes from miners' configured prices.
 
 They are rows like other offers, so that they are listed, accepted and withdrawn alike. They are written when a miner
-registers or its capabilities change, and only if a price did; whether the miner is there is asked when they are listed. So a
-heartbeat that says nothing new costs nothing.
+registers or its capabilities change, and only if a price changed; whether the miner is online is determined when they are listed.
+So a heartbeat without news costs nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 def refresh(connection: Connection, context: Context, miner_id: str, capabilities: Capabilities) -> None:
-    """Have a miner's standing offers say what its capabilities say."""
+    """Update a miner's standing offers to match its capabilities."""
     prices = {
         service: to_units(offered.unit_price)
         for service, offered in capabilities.services.items()
@@ -73,9 +73,9 @@ def _priced(
     return changed
 
 
-def _withdrawn(connection: Connection, gone: list[Offer]) -> list[Offer]:
+def _withdrawn(connection: Connection, offers: list[Offer]) -> list[Offer]:
     changed = [
-        replace(offer, state=OfferState.WITHDRAWN) for offer in gone if offer.state is OfferState.ACTIVE
+        replace(offer, state=OfferState.WITHDRAWN) for offer in offers if offer.state is OfferState.ACTIVE
     ]
     for offer in changed:
         store.save(connection, offer.offer_id, price=offer.price, state=offer.state)
@@ -83,7 +83,7 @@ def _withdrawn(connection: Connection, gone: list[Offer]) -> list[Offer]:
 
 
 async def refresh_all(context: Context) -> None:
-    """At a start: for miners that registered with an older program, or before a service was installed here."""
+    """Update all standing offers on startup: an older version, or one without a now installed service, may have written them."""
     await context.database.write(_refresh_all, context)
 
 
@@ -91,7 +91,7 @@ def _refresh_all(connection: Connection, context: Context) -> None:
     for miner in miner_store.all_miners(connection):
         try:
             capabilities = Capabilities.model_validate_json(miner.capabilities)
-        except ValidationError:  # an older program took what this one would not; the miner will say it anew
+        except ValidationError:  # accepted by an older version; the miner sends them again when it registers
             log.warning("capabilities_unreadable", miner_id=miner.miner_id)
             continue
         refresh(connection, context, miner.miner_id, capabilities)

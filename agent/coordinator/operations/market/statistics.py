@@ -1,9 +1,10 @@
-"""Numbers of the marketplace and of single miners. They are kept with every change, so that reading them counts no jobs."""
+"""Statistics of the marketplace and of miners. Every change updates them, so reading them does not count jobs."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from agent.coordinator.operations.answers.market import MarketStats, MinerStats
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import counts, miner_stats
@@ -17,49 +18,49 @@ SECONDS_DECIMALS: Final = 3
 SHARE_DECIMALS: Final = 4
 
 
-async def market(context: Context) -> dict[str, Any]:
-    """Jobs by state, how long a run takes, what was paid, and how many miners are there now."""
+async def market(context: Context) -> MarketStats:
+    """Return the numbers of jobs by state, the average duration, the amount paid, and the number of miners online."""
     return await context.database.read(_market, offline_before(context))
 
 
-def _market(connection: Connection, seen_after: float) -> dict[str, Any]:
+def _market(connection: Connection, seen_after: float) -> MarketStats:
     jobs = counts.by_state(connection)
     done = miner_stats.totals(connection)
-    return {
-        "total_jobs": sum(jobs.values()),
-        "active_jobs": jobs.get(JobState.SUBMITTED, 0) + jobs.get(JobState.RUNNING, 0),
-        "completed_jobs": jobs.get(JobState.COMPLETED, 0),
-        "failed_jobs": jobs.get(JobState.FAILED, 0),
-        "average_completion_time": _average(done.seconds, done.completed),
-        "total_volume": format_money(from_units(done.paid)),
-        "active_miners": miner_store.count_active(connection, seen_after),
-    }
+    return MarketStats(
+        total_jobs=sum(jobs.values()),
+        active_jobs=jobs.get(JobState.SUBMITTED, 0) + jobs.get(JobState.RUNNING, 0),
+        completed_jobs=jobs.get(JobState.COMPLETED, 0),
+        failed_jobs=jobs.get(JobState.FAILED, 0),
+        average_completion_time=_average(done.seconds, done.completed),
+        total_volume=format_money(from_units(done.paid)),
+        active_miners=miner_store.count_active(connection, seen_after),
+    )
 
 
-async def miner(context: Context, miner_id: str) -> dict[str, Any]:
-    """What a miner has done so far, and its reputation. Raises `NotFound`."""
+async def miner(context: Context, miner_id: str) -> MinerStats:
+    """Return a miner's record and reputation. Raises `NotFound`."""
     return await context.database.read(_miner, miner_id, context.clock())
 
 
-def _miner(connection: Connection, miner_id: str, now: float) -> dict[str, Any]:
+def _miner(connection: Connection, miner_id: str, now: float) -> MinerStats:
     record = miner_store.find(connection, miner_id)
     if record is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
     known = miner_stats.find(connection, miner_id)
     total = known.completed + known.failed
-    return {
-        "miner_id": miner_id,
-        "reputation": shown(known.evidence, now),
-        "total_jobs": total,
-        # A miner that has done nothing yet has failed at nothing.
-        "success_rate": round(known.completed / total, SHARE_DECIMALS) if total else 1.0,
-        "average_completion_time": _average(known.seconds, known.completed),
-        "total_earned": format_money(from_units(known.earned)),
-        "active_since": format_time(record.registered_at),
-        "failed_runs": known.failed,
-        "client_failures": known.client_failed,
-        "refused_results": known.refused,
-    }
+    return MinerStats(
+        miner_id=miner_id,
+        reputation=shown(known.evidence, now),
+        total_jobs=total,
+        # A miner without jobs has not failed any.
+        success_rate=round(known.completed / total, SHARE_DECIMALS) if total else 1.0,
+        average_completion_time=_average(known.seconds, known.completed),
+        total_earned=format_money(from_units(known.earned)),
+        active_since=format_time(record.registered_at),
+        failed_runs=known.failed,
+        client_failures=known.client_failed,
+        refused_results=known.refused,
+    )
 
 
 def _average(seconds: float, count: int) -> float:

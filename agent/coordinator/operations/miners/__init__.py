@@ -1,1 +1,1 @@
-"""Miners: their sessions, leases and results, and what their owners ask of them."""
+"""Miners: sessions, leases and results, and their owners' views and commands."""

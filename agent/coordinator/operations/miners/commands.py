@@ -1,4 +1,4 @@
-"""What miners are ordered to do: by their owners, and to fetch meanwhile the model of a job that waits."""
+"""Commands for miners: by their owners, and to fetch the model of a queued job in advance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers.miners import QueuedCommand
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import commands as store
 from agent.coordinator.store import miners as miner_store
@@ -17,34 +18,31 @@ from agent.coordinator.store.miners import MinerRecord
 from agent.core.commands import Command
 from agent.core.errors import Conflict, NotFound, ValidationFailed
 from agent.core.values.quantities import format_time
+from agent.protocol import answers
 
 WAITED_FOR_CACHE_SECONDS: Final = 1.0
 MAX_MODELS: Final = 100
-"""How many of the models that are waited for are looked at, those with the most jobs first."""
+"""Number of awaited models that are considered, those with the most jobs first."""
 log = structlog.get_logger()
 
 
-async def give(context: Context, caller: Caller, miner_id: str, command: Command) -> dict[str, Any]:
-    """Command a miner of the caller's to do something; it waits until the miner has executed.
+async def give(context: Context, caller: Caller, miner_id: str, command: Command) -> QueuedCommand:
+    """Queue a command for one of the caller's miners. It stays queued until the miner has executed it.
 
-    Raises `NotFound` for somebody else's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` where too
-    much waits already.
+    Raises `NotFound` for another owner's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` if too many
+    commands are queued.
     """
     record = CommandRecord(context.new_id("command"), miner_id, command, context.clock())
     await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
     context.dispatcher.ask_for_heartbeat(miner_id)
     log.info(
-        "miner_command_given",
-        miner_id=miner_id,
-        command=command.kind,
-        command_id=record.command_id,
-        by=caller.role,
+        "miner_ordered", miner_id=miner_id, command=command.kind, command_id=record.command_id, by=caller.role
     )
-    return {
-        "command_id": record.command_id,
-        "command": command.kind.value,
-        "created_at": format_time(record.created_at),
-    }
+    return QueuedCommand(
+        command_id=record.command_id,
+        command=command.kind.value,
+        created_at=format_time(record.created_at),
+    )
 
 
 def _give(connection: Connection, caller: Caller, record: CommandRecord, most: int) -> None:
@@ -60,7 +58,7 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
     replaced = {former.command_id for former in waiting if command.replaces(former.command)}
     if len(waiting) - len(replaced) >= most:
         raise Conflict(
-            f"{most} commands wait for this miner, as many as may. It has not been there to execute them.",
+            f"{most} commands are queued for this miner, which is the limit. It has not connected to execute them.",
             {"limit": most},
         )
     store.remove(connection, record.miner_id, replaced)
@@ -68,7 +66,7 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
 
 
 def of_caller(connection: Connection, caller: Caller, miner_id: str) -> MinerRecord:
-    """The miner, if it is the caller's own or the caller an administrator. Raises `NotFound`."""
+    """Return the miner if the caller owns it or is an administrator. Raises `NotFound`."""
     mine = caller.role is Role.ADMIN or caller.miner_id == miner_id
     record = miner_store.find(connection, miner_id) if mine else None
     if record is None:
@@ -76,26 +74,27 @@ def of_caller(connection: Connection, caller: Caller, miner_id: str) -> MinerRec
     return record
 
 
-def on_the_wire(record: CommandRecord) -> dict[str, Any]:
-    """A command as a heartbeat's answer has it; what does not apply is left out."""
+def on_the_wire(record: CommandRecord) -> answers.Command:
+    """Return a command as it is in the answer to a heartbeat."""
     command = record.command
-    optional = {"gpu": command.gpu, "seconds": command.seconds, "model": command.model}
-    return {
-        "command_id": record.command_id,
-        "command": command.kind.value,
-        **{name: value for name, value in optional.items() if value is not None},
-    }
+    return answers.Command(
+        command_id=record.command_id,
+        command=command.kind.value,
+        gpu=command.gpu,
+        seconds=command.seconds,
+        model=command.model,
+    )
 
 
-async def commands_for(context: Context, miner_id: str) -> list[dict[str, Any]]:
-    """At most one command for a miner that is busy: one with a free slot simply gets the job, and fetches the model for it."""
+async def commands_for(context: Context, miner_id: str) -> list[answers.Command]:
+    """Return at most one command, for a busy miner. A miner with a free slot gets the job itself, and fetches the model for it."""
     port = context.dispatcher.connected(miner_id)
     if port is None or port.free.slots > 0:
         return []
     for service, model in await _waited_for(context):
         offer = port.capabilities["services"].get(service)
         if offer is not None and _could_fetch(context, offer, model):
-            return [{"command": "fetch_model", "model": model}]
+            return [answers.Command(command="fetch_model", model=model)]
     return []
 
 
@@ -111,9 +110,9 @@ def _could_fetch(context: Context, offer: dict[str, Any], model: str) -> bool:
 
 
 async def _waited_for(context: Context) -> list[tuple[str, str]]:
-    cached: tuple[float, list[tuple[str, str]]] | None = context.caches.get("waited_for")
+    cached = context.caches.awaited_models
     now = context.clock()
     if cached is None or now - cached[0] >= WAITED_FOR_CACHE_SECONDS:
         cached = (now, await context.database.read(queue.models_waited_for, MAX_MODELS))
-        context.caches["waited_for"] = cached
+        context.caches.awaited_models = cached
     return cached[1]

@@ -1,13 +1,13 @@
-"""What a run reports before it ends: its progress, its checkpoints, and events for those who watch the job."""
+"""Reports of a run before it ends: progress, checkpoints, and events for the job's subscribers."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
 
+from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.checkpoints import declared_by, published
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners.sessions import Session
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
@@ -22,11 +22,11 @@ from runners.api import Checkpoints
 
 
 async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
-    """Store the newest progress and the checkpoints of a run, and publish its events to those who watch the job.
+    """Store the newest progress and the checkpoints of a run, and publish its events to the job's subscribers.
 
-    Raises `StaleLease`, also if there is nothing to store: a miner reports on its own runs only. Raises
-    `ValidationFailed` for a checkpoint that the service does not declare, that was not stored before, or that passes a
-    limit; nothing is published then.
+    Raises `StaleLease`, also if there is nothing to store, since a miner may report only on its own runs. Raises
+    `ValidationFailed`, without publishing anything, for a checkpoint that the service does not declare, that is not stored, or
+    that exceeds a limit.
     """
     newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
     progress = None if newest is None else RunProgress.model_validate(newest.data)
@@ -46,7 +46,7 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
         if event.kind != "progress":
             plain = {**event.data, "job_id": job_id, "kind": event.kind}
             data = plain if checkpoint is None else published(job_id, checkpoint, visible=visible)
-            # What a client's job reports is for the client alone, not for the owner of the miner.
+            # A job's events are for its client only, not for the miner's owner.
             passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
     await context.feed.publish(passing)
 
@@ -62,8 +62,8 @@ def _checkpoint(event: RunEvent) -> Checkpoint:
     )
 
 
-async def forget_old(context: Context) -> None:
-    """Forget changes that nobody will ask for any more, a portion at a time."""
+async def prune_old(context: Context) -> None:
+    """Delete changes that are older than the retention period, a batch at a time."""
     before = context.clock() - context.settings.event_retention_seconds
     if await context.database.read(event_store.any_before, before):
         await context.database.write(event_store.prune, before)
@@ -79,7 +79,7 @@ def _store(
     checkpoints: Collection[Checkpoint],
     now: float,
 ) -> tuple[str, bool]:
-    """Store progress and checkpoints. Return the job's account and whether the checkpoints are outputs too."""
+    """Store progress and checkpoints. Return the job's account, and whether its checkpoints are also outputs."""
     account_id = _account(connection, session, job_id, fence)
     if progress is not None:
         units = None if progress.units is None else str(progress.units)
@@ -112,21 +112,21 @@ def _check(
     if declared is None:
         raise ValidationFailed(
             "This service has no checkpoints.",
-            {"events": "send no output before the result: a run of this service starts from the beginning"},
+            {"events": "send no output before the result; runs of this service cannot be resumed"},
         )
     stored = run_outputs.sizes_of(connection, job_id, {item.artifact_id for item in checkpoints})
-    faults = {
-        item.name: f"store {item.artifact_id} with POST /v1/artifacts first, and name its size"
+    errors = {
+        item.name: f"store {item.artifact_id} with POST /v1/artifacts first, and give its size"
         for item in checkpoints
         if stored.get(item.artifact_id) != item.size
     }
-    faults |= {
+    errors |= {
         item.name: f"no checkpoint of this service has this name and the media type {item.media_type}"
         for item in checkpoints
         if not declared.accepts(item.name, item.media_type)
     }
-    if faults:
-        raise ValidationFailed("A checkpoint was refused.", faults)
+    if errors:
+        raise ValidationFailed("A checkpoint was refused.", errors)
 
 
 def _check_totals(connection: Connection, settings: CoordinatorSettings, job_id: str) -> None:
@@ -138,5 +138,7 @@ def _check_totals(connection: Connection, settings: CoordinatorSettings, job_id:
     if size > settings.max_checkpoint_bytes:
         raise ValidationFailed(
             "The checkpoints are too large.",
-            {"events": f"those of one job may have {int(settings.max_checkpoint_bytes)} bytes together"},
+            {
+                "events": f"the checkpoints of a job may have {int(settings.max_checkpoint_bytes)} bytes in total"
+            },
         )

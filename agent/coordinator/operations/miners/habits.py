@@ -1,4 +1,4 @@
-"""Slows down miners that keep handing leases back, and clients whose jobs keep failing by their own fault."""
+"""Slows down miners that repeatedly release leases, and clients whose jobs repeatedly fail through their own fault."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from agent.core.market.habits import (
 )
 
 FREE_RELEASES_OF_A_JOB: Final = 1
-"""After so many releases a miner has to wait before it gets the job that it has released again."""
+"""After this many releases of a job, a miner must wait before it gets that job again."""
 
 
 def avoidance(connection: Connection, miner_id: str, now: float) -> float:
-    """For how many seconds a miner does not get a job again that it hands back now."""
+    """Return for how many seconds a miner does not get a job again that it releases now."""
     before = store.releases_of(connection, miner_id).tally.now(now, RELEASES_HALF_LIFE_SECONDS)
     times = round(before) + 1
     return growing_pause(times, FREE_RELEASES_OF_A_JOB, RETRY_SECONDS / 2, LONGEST_RELEASE_PAUSE_SECONDS)
@@ -34,10 +34,10 @@ def avoidance(connection: Connection, miner_id: str, now: float) -> float:
 def handed_back(
     connection: Connection, context: Context, record: JobRecord, lease: Lease, now: float
 ) -> None:
-    """Count a lease that its miner handed back, or could not work on.
+    """Count a lease that its miner released or could not work on.
 
-    Leases that go back together count once: what counts is to take work again after having handed some back. Beyond what is
-    tolerated each one speaks against the miner and makes it pause, each time twice as long.
+    Leases released together count once: only a lease that was accepted after the last counted release counts again. Beyond the
+    tolerated number, each one lowers the miner's reputation and pauses it, each time for twice as long.
     """
     known = store.releases_of(connection, lease.miner_id)
     if lease.assigned_at < known.tally.at:
@@ -56,7 +56,7 @@ def handed_back(
 
 
 def client_failed(connection: Connection, context: Context, record: JobRecord, now: float) -> None:
-    """Count a failure that a client caused."""
+    """Count a failure that the client caused."""
     tally = store.failures_of(connection, record.account_id).with_one(now, CLIENT_FAILURES_HALF_LIFE_SECONDS)
     most = MOST_CLIENT_FAILURES * context.settings.client_failures_tolerated
     store.save_failures(connection, record.account_id, Tally(min(tally.count, most), tally.at))

@@ -1,161 +1,219 @@
-"""Miners as their owners and the operator see them: the machine, what it does, why it does nothing, what it earned."""
+"""Miners for their owners and the operator: the machine, its work, the reasons for idle time, and its earnings."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.answers.miners import (
+    DatabaseNumbers,
+    DayEarnings,
+    Earnings,
+    MachineGpu,
+    MachineJob,
+    MachineService,
+    MinerDetails,
+    MinerPage,
+    MinerSummary,
+    Overview,
+    WaitingCommand,
+)
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import commands as command_store
+from agent.coordinator.store import counts, miner_stats
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import miner_stats
 from agent.coordinator.store import miners as store
+from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.jobs import RunningJob
-from agent.coordinator.store.miner_stats import DAY_SECONDS, DayEarnings
+from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import MinerRecord
+from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
 
-View = dict[str, Any]
+Json = dict[str, Any]
 
 
-async def all_of(context: Context, caller: Caller, *, limit: int, offset: int) -> View:
-    """The caller's miner; for administrators all, the newest first."""
+async def all_of(context: Context, caller: Caller, *, limit: int, offset: int) -> MinerPage:
+    """Return the caller's miner, or all miners for administrators, newest first."""
     return await context.database.read(_all_of, context, caller, limit, offset)
 
 
-def _all_of(connection: Connection, context: Context, caller: Caller, limit: int, offset: int) -> View:
+def _all_of(connection: Connection, context: Context, caller: Caller, limit: int, offset: int) -> MinerPage:
     if caller.role is Role.ADMIN:
         records, total = store.page(connection, limit=limit, offset=offset)
     else:
         own = store.find(connection, caller.miner_id or "")
-        everything = [] if own is None else [own]
-        records, total = everything[offset : offset + limit], len(everything)
-    return {"miners": _views(connection, context, records), "total": total, "limit": limit, "offset": offset}
+        owned = [] if own is None else [own]
+        records, total = owned[offset : offset + limit], len(owned)
+    return MinerPage(miners=_views(connection, context, records), total=total, limit=limit, offset=offset)
 
 
-async def one(context: Context, caller: Caller, miner_id: str) -> View:
-    """A miner of the caller's. Raises `NotFound`."""
+async def one(context: Context, caller: Caller, miner_id: str) -> MinerDetails:
+    """Return one of the caller's miners. Raises `NotFound`."""
     return await context.database.read(_one, context, caller, miner_id)
 
 
-def _one(connection: Connection, context: Context, caller: Caller, miner_id: str) -> View:
+def _one(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerDetails:
     return _views(connection, context, [commands.of_caller(connection, caller, miner_id)])[0]
 
 
-def _views(connection: Connection, context: Context, records: list[MinerRecord]) -> list[View]:
+def _views(connection: Connection, context: Context, records: list[MinerRecord]) -> list[MinerDetails]:
     miner_ids = [record.miner_id for record in records]
     running: defaultdict[str, list[RunningJob]] = defaultdict(list)
     for job in job_store.running_of(connection, miner_ids):
         running[job.miner_id].append(job)
-    ordered = command_store.waiting_for(connection, miner_ids)
-    now, seen_after = context.clock(), offline_before(context)
-    views = []
-    for record in records:
-        standing = miner_stats.find(connection, record.miner_id)
-        view = _machine(context, record, seen_after)
-        view["jobs"] = [_job(job) for job in running[record.miner_id]]
-        view["commands"] = [
-            {**commands.on_the_wire(command), "created_at": format_time(command.created_at)}
-            for command in ordered.get(record.miner_id, ())
-        ]
-        view["reputation"] = shown(standing.evidence, now)
-        view["total_earned"] = format_money(from_units(standing.earned))
-        views.append(view)
-    return views
+    waiting = command_store.waiting_for(connection, miner_ids)
+    seen_after = offline_before(context)
+    return [
+        _details(
+            connection,
+            context,
+            record,
+            seen_after,
+            running[record.miner_id],
+            waiting.get(record.miner_id, ()),
+        )
+        for record in records
+    ]
 
 
-def _machine(context: Context, record: MinerRecord, seen_after: float) -> View:
+def _details(
+    connection: Connection,
+    context: Context,
+    record: MinerRecord,
+    seen_after: float,
+    running: Sequence[RunningJob],
+    waiting: Sequence[CommandRecord],
+) -> MinerDetails:
     capabilities = json.loads(record.capabilities)
     activity = json.loads(record.activity or "{}")
-    return {
-        "miner_id": record.miner_id,
-        "name": record.name,
-        "online": record.seen_at >= seen_after,
-        "seen_at": format_time(record.seen_at),
-        "registered_at": format_time(record.registered_at),
-        "session": record.session,
-        "agent_version": record.agent_version,
-        "paused": record.paused,
-        "slots": capabilities["slots"],
-        "cpu_cores": capabilities["cpu_cores"],
-        "memory": capabilities["memory"],
-        "disk_free": capabilities["disk_free"],
-        "sandbox": capabilities.get("sandbox"),
-        "gpus": _gpus(record, capabilities),
-        "services": [
-            {**_service(service_id, offer), "unit": _unit(context, service_id, capabilities)}
+    standing = miner_stats.find(connection, record.miner_id)
+    return MinerDetails(
+        miner_id=record.miner_id,
+        name=record.name,
+        online=record.seen_at >= seen_after,
+        seen_at=format_time(record.seen_at),
+        registered_at=format_time(record.registered_at),
+        session=record.session,
+        agent_version=record.agent_version,
+        paused=record.paused,
+        slots=capabilities["slots"],
+        cpu_cores=capabilities["cpu_cores"],
+        memory=capabilities["memory"],
+        disk_free=capabilities["disk_free"],
+        sandbox=capabilities.get("sandbox"),
+        gpus=_gpus(record, capabilities),
+        services=[
+            _service(service_id, offer, _unit(context, service_id, capabilities))
             for service_id, offer in capabilities["services"].items()
         ],
-        "unavailable": capabilities["unavailable"],
-        "idle": activity.get("idle", []),
-        "downloads": activity.get("downloads", []),
-    }
+        unavailable=capabilities["unavailable"],
+        idle=activity.get("idle", []),
+        downloads=activity.get("downloads", []),
+        jobs=[_job(job) for job in running],
+        commands=[_waiting(command) for command in waiting],
+        reputation=shown(standing.evidence, context.clock()),
+        total_earned=format_money(from_units(standing.earned)),
+    )
 
 
-def _gpus(record: MinerRecord, capabilities: View) -> list[View]:
-    """What was registered of each card, with what was measured of it last."""
+def _waiting(command: CommandRecord) -> WaitingCommand:
+    sent = commands.on_the_wire(command)
+    return WaitingCommand(**vars(sent), created_at=format_time(command.created_at))
+
+
+def _gpus(record: MinerRecord, capabilities: Json) -> list[MachineGpu]:
+    """Return each GPU as registered, with its latest telemetry."""
     measured = {gpu.get("uuid"): gpu for gpu in json.loads(record.telemetry)}
-    fixed = ("uuid", "index", "name", "driver", "compute_capability")
-    changing = ("memory_total", "memory_free", "utilization", "temperature", "power", "power_limit", "paused")
     cards = []
     for gpu in capabilities["gpus"]:
-        said = measured.get(gpu["uuid"], {})
-        card = {name: gpu.get(name) for name in fixed}
-        for name in changing:
-            value = said.get(name)
-            card[name] = gpu.get(name) if value is None else value
-        cards.append(card)
+        latest = {name: value for name, value in measured.get(gpu["uuid"], {}).items() if value is not None}
+        values = {**gpu, **latest}
+        cards.append(MachineGpu(**{name: values.get(name) for name in MachineGpu.model_fields}))
     return cards
 
 
-def _service(service_id: str, offer: View) -> View:
-    """What the miner says of a service. What it does not say, an older agent may not know of."""
-    names = ("models", "loaded", "unavailable_models", "unit_price", "concurrency", "downloadable", "score")
-    return {"service_id": service_id, **{name: offer.get(name) for name in names}}
+def _service(service_id: str, offer: Json, unit: str | None) -> MachineService:
+    """Return a service as the miner describes it. Older agents do not send all fields."""
+    reported = {name: offer.get(name) for name in MachineService.model_fields}
+    return MachineService(**{**reported, "service_id": service_id, "unit": unit})
 
 
-def _unit(context: Context, service_id: str, capabilities: View) -> str | None:
-    """What the service is metered in on this machine; None for a service that only the miner knows."""
+def _unit(context: Context, service_id: str, capabilities: Json) -> str | None:
+    """Return the unit in which the service is metered on this machine; None for a service that only the miner knows."""
     definition = context.services.get(service_id)
     return None if definition is None else definition.unit_on("cuda" if capabilities["gpus"] else "cpu")
 
 
-def _job(job: RunningJob) -> View:
-    started_at = None if job.started_at is None else format_time(job.started_at)
-    return {
-        "job_id": job.job_id,
-        "service_id": job.service,
-        "progress": int(job.progress),
-        "started_at": started_at,
-    }
+def _job(job: RunningJob) -> MachineJob:
+    return MachineJob(
+        job_id=job.job_id,
+        service_id=job.service,
+        progress=int(job.progress),
+        started_at=None if job.started_at is None else format_time(job.started_at),
+    )
 
 
-async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -> View:
-    """What a miner of the caller's earned on each of the last days, today included. Raises `NotFound`."""
+async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -> Earnings:
+    """Return what one of the caller's miners earned on each of the last days, including today. Raises `NotFound`."""
     return await context.database.read(_earnings, caller, miner_id, days, context.clock())
 
 
-def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, now: float) -> View:
+def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, now: float) -> Earnings:
     commands.of_caller(connection, caller, miner_id)
     today = int(now // DAY_SECONDS)
     first = today - days + 1
     found = miner_stats.earnings(connection, miner_id, first)
-    shown_days = [(day, found.get(day, DayEarnings())) for day in range(first, today + 1)]
-    return {
-        "miner_id": miner_id,
-        "days": [
-            {"date": _date(day), "amount": format_money(from_units(of_day.earned)), "jobs": of_day.jobs}
+    shown_days = [(day, found.get(day, miner_stats.DayEarnings())) for day in range(first, today + 1)]
+    return Earnings(
+        miner_id=miner_id,
+        days=[
+            DayEarnings(date=_date(day), amount=format_money(from_units(of_day.earned)), jobs=of_day.jobs)
             for day, of_day in shown_days
         ],
-        "total": format_money(from_units(sum(of_day.earned for _, of_day in shown_days))),
-    }
+        total=format_money(from_units(sum(of_day.earned for _, of_day in shown_days))),
+    )
 
 
 def _date(day: int) -> str:
     return datetime.fromtimestamp(day * DAY_SECONDS, UTC).date().isoformat()
+
+
+async def overview(context: Context) -> Overview:
+    """Return all miners, the jobs by state, and the database's commits and writes since the start, for operators."""
+    return await context.database.read(_overview, context)
+
+
+def _overview(connection: Connection, context: Context) -> Overview:
+    seen_after = offline_before(context)
+    database = context.database
+    return Overview(
+        jobs={JobState(state): count for state, count in counts.by_state(connection).items()},
+        miners=[_summary(record, seen_after) for record in store.all_miners(connection)],
+        database=DatabaseNumbers(commits=database.commits, writes=database.writes),
+    )
+
+
+def _summary(record: MinerRecord, seen_after: float) -> MinerSummary:
+    capabilities = json.loads(record.capabilities)
+    return MinerSummary(
+        miner_id=record.miner_id,
+        name=record.name,
+        online=record.seen_at >= seen_after,
+        seen_at=format_time(record.seen_at),
+        session=record.session,
+        paused=record.paused,
+        excluded_at=None if record.excluded_at is None else format_time(record.excluded_at),
+        excluded_reason=record.excluded_reason,
+        services=sorted(capabilities["services"]),
+        unavailable=capabilities["unavailable"],
+        gpus=[gpu["name"] for gpu in capabilities["gpus"]],
+        slots=capabilities["slots"],
+    )

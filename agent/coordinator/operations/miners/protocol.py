@@ -1,4 +1,4 @@
-"""The calls of the miner protocol that come over HTTP and over the WebSocket alike."""
+"""The miner protocol's calls over the WebSocket, which are those of its HTTP routes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import events, leases, sessions
-from agent.coordinator.operations.miners.sessions import Session
+from agent.coordinator.operations.miners import completion, events, heartbeats, leases
 from agent.core.errors import ApiError, InternalError, NotFound, ValidationFailed, error_body
+from agent.core.values.fields import Answer
 from agent.protocol.messages import (
     Heartbeat,
     RunEvents,
@@ -24,10 +25,10 @@ from agent.protocol.validation_errors import field_errors
 log = structlog.get_logger()
 
 Body = Mapping[str, Any]
-_JobCall = Callable[[Context, Session, str, Any], Awaitable[Any]]
+_JobCall = Callable[[Context, Session, str, Any], Awaitable[Answer | None]]
 
 _JOB_CALLS: Final[dict[str, tuple[type[BaseModel], _JobCall]]] = {
-    "result": (RunResult, leases.complete),
+    "result": (RunResult, completion.complete),
     "fail": (RunFailure, leases.fail),
     "release": (RunRelease, leases.release),
     "events": (RunEvents, events.pass_on),
@@ -35,7 +36,7 @@ _JOB_CALLS: Final[dict[str, tuple[type[BaseModel], _JobCall]]] = {
 
 
 async def answer(context: Context, session: Session, message: Body) -> tuple[int, Body]:
-    """Carry out one call. Returns the status and body that the HTTP call would answer; never raises `ApiError`."""
+    """Carry out one call. Return the status and body of the HTTP answer; errors are answers too."""
     try:
         result = await _perform(context, session, message)
     except ValidationError as error:
@@ -44,21 +45,18 @@ async def answer(context: Context, session: Session, message: Body) -> tuple[int
         failure = error
     except Exception:
         log.exception("miner_call_failed", call=str(message.get("call"))[:40], miner_id=session.miner_id)
-        failure = InternalError("The server failed; its log has more.")
+        failure = InternalError("The server failed; its log has the details.")
     else:
-        return (200, result) if result is not None else (204, {})
+        return (204, {}) if result is None else (200, result.model_dump(exclude_none=True))
     return failure.status, error_body(failure.code, failure.message, failure.details, "")
 
 
-async def _perform(context: Context, session: Session, message: Body) -> Body | None:
+async def _perform(context: Context, session: Session, message: Body) -> Answer | None:
     call = message.get("call")
     body = message.get("body", {})
     if call == "heartbeat":
-        return await sessions.heartbeat(context, session, Heartbeat.model_validate(body))
+        return await heartbeats.heartbeat(context, session, Heartbeat.model_validate(body))
     if not isinstance(call, str) or call not in _JOB_CALLS:
-        raise NotFound(f"There is no call {call!r}; there are: heartbeat, {', '.join(_JOB_CALLS)}.")
+        raise NotFound(f"There is no call {call!r}. The calls are heartbeat, {', '.join(_JOB_CALLS)}.")
     model, perform = _JOB_CALLS[call]
-    result: Body | None = await perform(
-        context, session, str(message.get("job_id", "")), model.model_validate(body)
-    )
-    return result
+    return await perform(context, session, str(message.get("job_id", "")), model.model_validate(body))

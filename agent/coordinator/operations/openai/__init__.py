@@ -1,4 +1,4 @@
-"""What clients of OpenAI's API ask for, as jobs of ours, and what these make in the answers that those clients read.
+"""OpenAI's API: turns its requests into jobs, and their results into its answers.
 
-`serving` turns a request into a job and holds its answer; `chat`, `completions`, `audio`, `images` and `models` know one path each.
+`serving` submits the job and waits for its end; `chat`, `completions`, `audio`, `images` and `models` implement one path each.
 """

@@ -7,14 +7,15 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.answers.files import Artifact
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
 from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
-from agent.coordinator.operations.openai.serving import Asked, ask, made_file, nonsense, service
+from agent.coordinator.operations.openai.serving import Asked, ask, invalid_results, made_file, service
 from agent.core.errors import ValidationFailed
 from agent.core.values.fields import example
 from runners.whisper.request import Segment, TranscribeResult
@@ -27,7 +28,7 @@ SUBTITLES: Final = frozenset(("srt", "vtt"))
 
 
 class SpeechRequest(JobOptions):
-    """The fields beside the file, which may have any format that FFmpeg reads. Options of a job are additions of ours."""
+    """The fields beside the file, which may have any format that FFmpeg reads. Job options are an extension."""
 
     model_config = ConfigDict(strict=False)  # the fields of a form are text
 
@@ -38,16 +39,16 @@ class SpeechRequest(JobOptions):
 
     @property
     def granularities(self) -> frozenset[str]:
-        """What is told with its times."""
+        """The units for which the answer gives times."""
         return frozenset(("segment",))
 
 
 class TranslationRequest(SpeechRequest):
-    """Speech in any language, to be written down in English."""
+    """Speech in any language, to be transcribed in English."""
 
 
 class TranscriptionRequest(SpeechRequest):
-    """Speech to write down. Of what has no effect here only the neutral value is accepted."""
+    """Speech to transcribe. A parameter without effect accepts only its neutral value."""
 
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$", examples=["en"])] | None = None
     timestamp_granularities: (
@@ -64,7 +65,7 @@ class TranscriptionRequest(SpeechRequest):
     @model_validator(mode="after")
     def _granular(self) -> Self:
         if self.timestamp_granularities is not None and self.response_format != "verbose_json":
-            raise ValueError("timestamp_granularities goes with the response_format verbose_json only")
+            raise ValueError("timestamp_granularities requires the response_format verbose_json")
         return self
 
     @property
@@ -87,19 +88,19 @@ async def create(
     chunks: AsyncIterable[bytes],
     key: str | None,
 ) -> tuple[Asked, SpeechRequest]:
-    """Store the file of a form as the caller's artifact, and make the request a job; see `serving.ask`."""
+    """Store the file of a form as the caller's artifact and submit the job. See `serving.ask`."""
 
-    async def store(media_type: str, content: AsyncIterable[bytes]) -> Mapping[str, Any]:
+    async def store(media_type: str, content: AsyncIterable[bytes]) -> Artifact:
         return await artifacts.save(context, caller, media_type, content)
 
     fields, stored = await read_form(chunks, content_type, store)
     request = REQUESTS[task].model_validate(fields)
     if stored is None:
-        raise ValidationFailed("The request is not valid.", {FILE: "the audio is missing; send it as a file"})
+        raise ValidationFailed("The request is not valid.", {FILE: "send the audio as a file in this field"})
     given = request.model_dump(include={"model", "language", "temperature"}, exclude_none=True)
     parameters = {
         **given,
-        "audio_url": f"{ARTIFACT_SCHEME}{stored['artifact_id']}",
+        "audio_url": f"{ARTIFACT_SCHEME}{stored.artifact_id}",
         "task": task,
         "initial_prompt": request.prompt,
         "word_timestamps": "word" in request.granularities,
@@ -111,7 +112,7 @@ async def create(
 
 
 class Duration(BaseModel):
-    """What the audio is metered in."""
+    """The metered duration of the audio."""
 
     type: Literal["duration"]
     seconds: float
@@ -127,7 +128,7 @@ class Transcription(BaseModel):
 
 
 class TimedSegment(BaseModel):
-    """A passage, in seconds from the beginning."""
+    """A segment. Times are in seconds from the beginning."""
 
     id: int
     start: float
@@ -136,7 +137,7 @@ class TimedSegment(BaseModel):
 
 
 class TimedWord(BaseModel):
-    """A word, in seconds from the beginning."""
+    """A word. Times are in seconds from the beginning."""
 
     word: str
     start: float
@@ -144,7 +145,7 @@ class TimedWord(BaseModel):
 
 
 class VerboseTranscription(BaseModel):
-    """The text with times. `language` is an ISO 639 code: what was spoken, or "en" for a translation."""
+    """The text with times. `language` is an ISO 639 code: the spoken language, or "en" for a translation."""
 
     task: Task
     language: str
@@ -158,7 +159,7 @@ class VerboseTranscription(BaseModel):
 def transcription(
     task: Task, request: SpeechRequest, result: TranscribeResult
 ) -> Transcription | VerboseTranscription:
-    """The answer as JSON."""
+    """Return the answer as JSON."""
     usage = Duration(type="duration", seconds=result.duration)
     if request.response_format == "json":
         return Transcription(text=result.text, usage=usage)
@@ -174,10 +175,10 @@ def transcription(
 
 
 async def subtitles(asked: Asked, request: SpeechRequest, result: TranscribeResult) -> AsyncIterator[bytes]:
-    """The file that the miner wrote, in pieces. Raises `AnswerFailed` if it wrote none."""
+    """Yield the subtitle file of the job's results. Raises `AnswerInvalid` if there is none."""
     written = [file for file in result.files if file.name.endswith(f".{request.response_format}")]
     if not written:
-        raise nonsense(asked)
+        raise invalid_results(asked)
     record = await made_file(asked, written[0].artifact_id)
     return asked.context.artifacts.read(record.artifact_id, 0, record.size)
 

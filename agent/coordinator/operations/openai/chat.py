@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
@@ -23,7 +23,7 @@ from runners.llm.request import (
 
 SERVICE: Final = "llm_inference"
 
-# The service's own limits, said again so that they stand in the document of this path.
+# The service's own limits, repeated so that the OpenAPI document shows them for this path.
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -33,7 +33,7 @@ class _Part(BaseModel):
 
 
 class TextPart(_Part):
-    """A part of a message. There are no models here that see or hear, so a part is text."""
+    """A part of a message. Models accept text only."""
 
     type: Literal["text"]
     text: Annotated[str, Field(max_length=MAX_TEXT)]
@@ -51,11 +51,11 @@ Content = Annotated[
 
 
 class ChatMessage(_Part):
-    """One turn. Parts of text are joined by line breaks; `developer` is another word for `system`."""
+    """One turn. Text parts are joined by line breaks; `developer` is a synonym of `system`."""
 
     role: Literal["developer", "system", "user", "assistant"]
     content: Content
-    # A client sends an answer back as it got it.
+    # Clients send answers back unchanged, with these fields.
     refusal: Annotated[Any, Only()] = None
     annotations: Annotated[Any, Only([])] = None
     audio: Annotated[Any, Only()] = None
@@ -63,7 +63,7 @@ class ChatMessage(_Part):
     tool_calls: Annotated[Any, Only([])] = None
 
     def turn(self) -> dict[str, str]:
-        """The message as our service reads it."""
+        """Return the message in the service's form."""
         text = (
             self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
         )
@@ -77,13 +77,13 @@ class PlainText(_Part):
 
 
 class JsonObject(_Part):
-    """A JSON object of any form."""
+    """Any JSON object."""
 
     type: Literal["json_object"]
 
 
 class NamedSchema(_Part):
-    """A JSON Schema. The answer always follows it, `strict` or not; `name` and `description` are the client's own."""
+    """A JSON Schema. The answer always follows it, with or without `strict`; `name` and `description` have no effect."""
 
     name: Annotated[str, Field(max_length=64)]
     description: Annotated[str, Field(max_length=10_000)] | None = None
@@ -102,14 +102,14 @@ ResponseFormat = Annotated[PlainText | JsonObject | JsonSchema, Field(discrimina
 
 
 class StreamOptions(_Part):
-    """With `include_usage` a last chunk tells how many tokens were read and written."""
+    """With `include_usage`, a last chunk has the numbers of prompt and completion tokens."""
 
     include_usage: bool | None = None
     include_obfuscation: Annotated[Any, Only(False)] = None
 
 
 class TextRequest(JobOptions):
-    """What both calls for text take. `top_k` and `repetition_penalty` are additions of ours, as are the options of a job."""
+    """The fields of both text calls. `top_k`, `repetition_penalty` and job options are extensions."""
 
     model: Annotated[str, Field(max_length=200, examples=["smollm2-135m-instruct"])]
     max_tokens: MaxTokens | None = None
@@ -130,7 +130,7 @@ class TextRequest(JobOptions):
     @model_validator(mode="after")
     def _streamed(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options goes with stream only")
+            raise ValueError("stream_options requires stream")
         return self
 
     @property
@@ -139,7 +139,7 @@ class TextRequest(JobOptions):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def sampling(self) -> dict[str, Any]:
-        """The parameters that the service has under the same names, as far as they are given."""
+        """Return the given parameters that have the same names in the service."""
         return self.model_dump(
             mode="json",
             include={
@@ -151,7 +151,7 @@ class TextRequest(JobOptions):
 
 
 class ChatRequest(TextRequest):
-    """A conversation to go on with. Of what has no effect here only the neutral value is accepted."""
+    """A conversation to continue. A parameter without effect accepts only its neutral value."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -194,18 +194,18 @@ class ChatRequest(TextRequest):
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
         if None not in {self.max_tokens, self.max_completion_tokens}:
-            raise ValueError("max_tokens is the old name of max_completion_tokens; give one of them")
+            raise ValueError("max_tokens is the old name of max_completion_tokens; give only one of them")
         return self
 
     @model_validator(mode="after")
     def _whole_json(self) -> Self:
         if self.stop and self.response_format is not None and self.response_format.type != "text":
-            raise ValueError("stop could cut the JSON short; leave it out with response_format")
+            raise ValueError("stop could truncate the JSON; remove it or response_format")
         return self
 
 
 async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> Asked:
-    """Make the request a job; see `serving.ask`."""
+    """Submit the job of a request. See `serving.ask`."""
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     form = request.response_format
     parameters = {
@@ -227,7 +227,7 @@ class AnswerMessage(BaseModel):
 
 
 class ChatChoice(BaseModel):
-    """The answer. `finish_reason` is `length` where the limit of tokens ended it."""
+    """The answer. `finish_reason` is `length` if the token limit ended it."""
 
     index: Literal[0]
     message: AnswerMessage
@@ -235,7 +235,7 @@ class ChatChoice(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """An answer to a conversation. `id` is the job's."""
+    """An answer to a conversation. `id` is the job's id."""
 
     model_config = example(
         {
@@ -263,7 +263,7 @@ class ChatCompletion(BaseModel):
 
 
 def completion(asked: Asked, result: InferenceResult) -> ChatCompletion:
-    """The answer when it is complete."""
+    """Return the complete answer."""
     message = AnswerMessage(role="assistant", content=result.text)
     return ChatCompletion(
         id=asked.job_id,
@@ -276,7 +276,7 @@ def completion(asked: Asked, result: InferenceResult) -> ChatCompletion:
 
 
 class Delta(BaseModel):
-    """What a chunk adds to the message."""
+    """The part of the message that a chunk adds."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
@@ -291,7 +291,7 @@ class ChunkChoice(BaseModel):
 
 
 class ChatCompletionChunk(BaseModel):
-    """A chunk of a streamed answer. The one with `usage` has no choices."""
+    """A chunk of a streamed answer. The chunk with `usage` has no choices."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -309,15 +309,15 @@ class ChatChunks:
         self._usage = usage
 
     def begin(self) -> list[BaseModel]:
-        """The role."""
+        """Return the chunk with the role."""
         return [self._chunk(Delta(role="assistant", content=""))]
 
     def piece(self, text: str) -> BaseModel:
-        """A piece of the content."""
+        """Return the chunk for a piece of the content."""
         return self._chunk(Delta(content=text))
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
-        """Why it ended, and the usage if it was asked for."""
+        """Return the chunk with the finish reason, and the one with the usage if it was requested."""
         last = self._chunk(Delta(), result.finish_reason)
         return [last, self._of([], usage=result.usage)] if self._usage else [last]
 

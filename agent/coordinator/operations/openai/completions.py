@@ -1,4 +1,4 @@
-"""`POST /v1/completions`: a text that goes on."""
+"""`POST /v1/completions`: the continuation of a text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.chat import SERVICE, TextRequest
 from agent.coordinator.operations.openai.neutral import Only
@@ -15,20 +15,20 @@ from agent.core.values.fields import example
 from runners.llm.request import MAX_TEXT, InferenceResult, Usage
 
 DEFAULT_MAX_TOKENS: Final = 16
-"""What this call of OpenAI's has always had as its default."""
+"""The default of OpenAI's call."""
 
 
 def _only_one(prompt: Any) -> Any:
-    """Clients write one prompt as a list of one."""
+    """Unpack a list of one prompt, as some clients send it."""
     if isinstance(prompt, list) and len(prompt) == 1:
         return prompt[0]
     if isinstance(prompt, list):
-        raise ValueError("one prompt a request, as text; send several requests for several")  # noqa: TRY004 - pydantic's
+        raise ValueError("send one prompt in each request, as text")  # noqa: TRY004 - pydantic's
     return prompt
 
 
 class CompletionRequest(TextRequest):
-    """A text to go on with, as it stands: no chat template is put around it."""
+    """A text to continue, without a chat template."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -57,14 +57,14 @@ class CompletionRequest(TextRequest):
 
 
 async def create(context: Context, caller: Caller, request: CompletionRequest, key: str | None) -> Asked:
-    """Make the request a job; see `serving.ask`."""
+    """Submit the job of a request. See `serving.ask`."""
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     parameters = {**request.sampling(), "prompt": request.prompt, "raw": True, "max_tokens": limit}
     return await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
 
 
 class CompletionChoice(BaseModel):
-    """The text, or a piece of it. `finish_reason` is `length` where the limit of tokens ended it, null before the end."""
+    """The text, or a piece of it. `finish_reason` is `length` if the token limit ended it, and null before the end."""
 
     index: Literal[0]
     text: str
@@ -73,7 +73,7 @@ class CompletionChoice(BaseModel):
 
 
 class Completion(BaseModel):
-    """The text that follows, or a chunk of it. `id` is the job's. The chunk with `usage` has no choices."""
+    """The continuation, or a chunk of it. `id` is the job's id. The chunk with `usage` has no choices."""
 
     model_config = example(
         {
@@ -97,7 +97,7 @@ class Completion(BaseModel):
 
 
 def completion(asked: Asked, result: InferenceResult) -> Completion:
-    """The answer when it is complete."""
+    """Return the complete answer."""
     return _of(asked, result.text, result.finish_reason, usage=result.usage)
 
 
@@ -109,15 +109,15 @@ class CompletionChunks:
         self._usage = usage
 
     def begin(self) -> list[BaseModel]:
-        """Nothing."""
+        """Return no chunk."""
         return []
 
     def piece(self, text: str) -> BaseModel:
-        """A piece of the text."""
+        """Return the chunk for a piece of the text."""
         return _of(self._asked, text)
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
-        """Why it ended, and the usage if it was asked for."""
+        """Return the chunk with the finish reason, and the one with the usage if it was requested."""
         last = _of(self._asked, "", result.finish_reason)
         return [last, _of(self._asked, None, usage=result.usage)] if self._usage else [last]
 

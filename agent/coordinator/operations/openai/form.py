@@ -1,4 +1,4 @@
-"""Reads a form with a file (multipart/form-data) as it arrives: the file is passed on piece by piece, the fields are small."""
+"""Reads a form (multipart/form-data) as it arrives: the file is stored piece by piece, the fields are small."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from agent.coordinator.operations.answers.files import Artifact
 from agent.core.errors import PayloadTooLarge, ValidationFailed
 from agent.core.values.media_types import clean_media_type
 
@@ -20,29 +21,29 @@ MAX_FIELDS: Final = 64 * 1024
 
 _NAME: Final = re.compile(r"(\w+)\[(\w*)\]", re.ASCII)
 
-Store = Callable[[str, AsyncIterable[bytes]], Awaitable[Mapping[str, Any]]]
+Store = Callable[[str, AsyncIterable[bytes]], Awaitable[Artifact]]
 """Stores a file, given its media type and its bytes in pieces."""
 
 _Headers = dict[bytes, bytes]
 _Event = _Headers | bytes | None
-"""What a form is made of: the headers of a part, pieces of its content, None at its end."""
+"""An element of a form: the headers of a part, a piece of its content, or None at its end."""
 
 
 async def read_form(
     chunks: AsyncIterable[bytes], content_type: str | None, store: Store
-) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
-    """The fields of a form, and what `store` said of the file in the field `file`; None if there was no file.
+) -> tuple[dict[str, Any], Artifact | None]:
+    """Return the fields of a form, and the artifact of the file in the field `file`; None without a file.
 
-    `a[]` is an element of the list `a`, and `a[b]` the value `b` of the object `a`. Raises `ValidationFailed` for what is no
-    form, for a field given twice and for a second file; `PayloadTooLarge` for fields that are too long or too many.
+    `a[]` is an element of the list `a`, and `a[b]` the value `b` of the object `a`. Raises `ValidationFailed` for a malformed
+    form, a field given twice or a second file; `PayloadTooLarge` for fields that are too long or too many.
     """
     fields: dict[str, Any] = {}
-    stored: Mapping[str, Any] | None = None
+    stored: Artifact | None = None
     parts = size = 0
     events = _events(chunks, _boundary(content_type))
     async for headers in events:
         if not isinstance(headers, dict):
-            continue  # what a store has not read
+            continue  # content that `store` did not read
         parts += 1
         if parts > MAX_PARTS:
             raise PayloadTooLarge(f"A form may have at most {MAX_PARTS} fields.", {"limit": MAX_PARTS})
@@ -61,21 +62,19 @@ async def read_form(
             media_type = _latin(headers.get(b"content-type", b""))
             stored = await store(clean_media_type(media_type), _content(events))
         else:
-            raise ValidationFailed(
-                "The form is not valid.", {name: f"one file is taken, in the field {FILE}"}
-            )
+            raise ValidationFailed("The form is not valid.", {name: f"send one file, in the field {FILE}"})
     return fields, stored
 
 
 def form_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of a form with a file and the fields of `model`, named as `read_form` takes them."""
+    """Return the JSON Schema of a form with a file and the fields of `model`, named as `read_form` reads them."""
     schema = model.model_json_schema()
     properties: dict[str, Any] = {FILE: {"type": "string", "format": "binary"}}
     for name, field in schema["properties"].items():
         if "$ref" in field:
             parts = schema["$defs"][field["$ref"].rpartition("/")[2]]["properties"]
             properties |= {f"{name}[{part}]": _in_a_form(inner) for part, inner in parts.items()}
-        elif field.get("enum") != [None]:  # else it stands there only to be refused by name
+        elif field.get("enum") != [None]:  # such a field exists only to be refused by name
             plain = _in_a_form(field)
             properties[f"{name}[]" if plain.get("type") == "array" else name] = plain
     required = [FILE, *schema["required"]]
@@ -83,7 +82,7 @@ def form_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _in_a_form(field: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a field without null, which a form cannot say."""
+    """Return the schema of a field without null, which a form cannot express."""
     plain = {name: value for name, value in field.items() if name not in {"anyOf", "enum", "default"}}
     for option in field.get("anyOf", ()):
         if option != {"type": "null"}:
@@ -112,13 +111,13 @@ async def _events(chunks: AsyncIterable[bytes], boundary: bytes) -> AsyncIterato
                 yield event
             collected.events.clear()
     except FormParserError as error:
-        raise ValidationFailed("The form is not valid.", {"body": f"this is no form: {error}"}) from None
+        raise ValidationFailed("The form is not valid.", {"body": f"cannot be parsed: {error}"}) from None
     if not collected.complete:
         raise ValidationFailed("The form is not valid.", {"body": "the form ends before its last boundary"})
 
 
 async def _content(events: AsyncIterator[_Event]) -> AsyncIterator[bytes]:
-    """The rest of the part that was begun."""
+    """Yield the rest of the current part."""
     async for event in events:
         if not isinstance(event, bytes):
             return
@@ -126,7 +125,7 @@ async def _content(events: AsyncIterator[_Event]) -> AsyncIterator[bytes]:
 
 
 class _Collected:
-    """What the parser found since it was looked at last."""
+    """The elements that the parser has found since they were last read."""
 
     def __init__(self) -> None:
         self.events: list[_Event] = []
@@ -135,7 +134,7 @@ class _Collected:
         self._name = self._value = b""
 
     def callbacks(self) -> Any:
-        """By the parser's names for what it finds."""
+        """Return the callbacks by the parser's names for them."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._header_name,
@@ -165,7 +164,7 @@ class _Collected:
 
 
 def _disposition(headers: _Headers) -> tuple[str, bool]:
-    """The field's name, and whether it is a file."""
+    """Return the field's name, and whether it is a file."""
     _, options = parse_options_header(headers.get(b"content-disposition", b""))
     name = _latin(options.get(b"name", b""))
     if not name:

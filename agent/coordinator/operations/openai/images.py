@@ -1,4 +1,4 @@
-"""`POST /v1/images/generations`: pictures from words."""
+"""`POST /v1/images/generations`: images from text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files.links import link_to
 from agent.coordinator.operations.jobs.validation import JobOptions
@@ -37,9 +37,9 @@ DEFAULT_MODEL: Final[str] = GenerateRequest.model_fields["model"].default
 
 
 class ImageRequest(JobOptions):
-    """Words to make pictures of. Of what has no effect here only the neutral value is accepted.
+    """A description of images to generate. A parameter without effect accepts only its neutral value.
 
-    `negative_prompt`, `steps`, `guidance`, `seed`, `scheduler` and `loras` are additions of ours, as are the options of a job.
+    `negative_prompt`, `steps`, `guidance`, `seed`, `scheduler`, `loras` and job options are extensions.
     """
 
     model_config = ConfigDict(
@@ -81,12 +81,12 @@ class ImageRequest(JobOptions):
     @model_validator(mode="after")
     def _compressible(self) -> Self:
         if self.output_compression is not None and self.output_format in {None, "png"}:
-            raise ValueError("output_compression has no effect on png; choose jpeg or webp, or leave it out")
+            raise ValueError("output_compression has no effect on png; choose jpeg or webp, or remove it")
         return self
 
 
 async def create(context: Context, caller: Caller, request: ImageRequest, key: str | None) -> Asked:
-    """Make the request a job; see `serving.ask`."""
+    """Submit the job of a request. See `serving.ask`."""
     given = request.model_dump(
         mode="json",
         include={
@@ -105,14 +105,14 @@ async def create(context: Context, caller: Caller, request: ImageRequest, key: s
     return await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
 
 
-class MadePictures(GenerateResult):
-    """What the job has made: one picture at least."""
+class GeneratedImages(GenerateResult):
+    """The job's results, with at least one image."""
 
     images: Annotated[list[GeneratedImage], Field(min_length=1)]
 
 
 class Image(BaseModel):
-    """A picture, as base64 or at a link. With its `seed` it can be made again."""
+    """An image, as base64 or a link. The same `seed` generates it again."""
 
     seed: int
     b64_json: str | None = None
@@ -120,14 +120,14 @@ class Image(BaseModel):
 
 
 class Images(BaseModel):
-    """The pictures of a request; `size` is theirs, "WIDTHxHEIGHT"."""
+    """The images of a request; `size` is "WIDTHxHEIGHT" of each."""
 
     model_config = example(
         {
             "created": 1704110400,
             "output_format": "png",
             "size": "512x512",
-            "data": [{"seed": 7, "b64_json": "base64_picture"}],
+            "data": [{"seed": 7, "b64_json": "base64_image"}],
         }
     )
 
@@ -137,15 +137,15 @@ class Images(BaseModel):
     data: list[Image]
 
 
-def _images(asked: Asked, request: ImageRequest, made: MadePictures, data: list[Image]) -> Images:
+def _images(asked: Asked, request: ImageRequest, made: GeneratedImages, data: list[Image]) -> Images:
     size = f"{made.images[0].width}x{made.images[0].height}"
     return Images(created=asked.created, output_format=request.output_format or "png", size=size, data=data)
 
 
-async def linked(asked: Asked, request: ImageRequest, made: MadePictures, base: str) -> Images:
-    """The answer with links to the pictures, which need no key until they expire. `base` is this server's address.
+async def linked(asked: Asked, request: ImageRequest, made: GeneratedImages, base: str) -> Images:
+    """Return the answer with signed links to the images. `base` is this server's address.
 
-    Raises `AnswerFailed` for a picture that is not there.
+    Raises `AnswerInvalid` for a missing image.
     """
     data = []
     for image in made.images:
@@ -155,26 +155,26 @@ async def linked(asked: Asked, request: ImageRequest, made: MadePictures, base: 
     return _images(asked, request, made, data)
 
 
-async def encoded(asked: Asked, request: ImageRequest, made: MadePictures) -> AsyncIterator[bytes]:
-    """The answer with the pictures in it, as pieces of JSON: held in memory, it could be as large as a miner likes.
+async def encoded(asked: Asked, request: ImageRequest, made: GeneratedImages) -> AsyncIterator[bytes]:
+    """Yield the answer, images included, as pieces of JSON. Its size depends on the miner, so it is never whole in memory.
 
-    Raises `AnswerFailed` before the first piece for a picture that is not there.
+    Raises `AnswerInvalid` before the first piece for a missing image.
     """
     files = [await made_file(asked, image.artifact_id) for image in made.images]
-    pictures = list(zip(made.images, files, strict=True))
-    return _encode(asked.context, _images(asked, request, made, []), pictures)
+    images = list(zip(made.images, files, strict=True))
+    return _encode(asked.context, _images(asked, request, made, []), images)
 
 
 async def _encode(
-    context: Context, answer: Images, pictures: Sequence[tuple[GeneratedImage, ArtifactRecord]]
+    context: Context, answer: Images, images: Sequence[tuple[GeneratedImage, ArtifactRecord]]
 ) -> AsyncIterator[bytes]:
     yield answer.model_dump_json().encode().removesuffix(b"]}")
-    for number, (image, file) in enumerate(pictures):
+    for number, (image, file) in enumerate(images):
         yield (b"," if number else b"") + b'{"seed":%d,"b64_json":"' % image.seed
         rest = b""
         async for piece in context.artifacts.read(file.artifact_id, 0, file.size):
             data = rest + piece
-            whole = len(data) - len(data) % 3  # base64 takes three bytes at a time
+            whole = len(data) - len(data) % 3  # base64 encodes three bytes at a time
             rest = data[whole:]
             yield base64.b64encode(data[:whole])
         yield base64.b64encode(rest) + b'"}'

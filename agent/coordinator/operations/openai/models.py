@@ -1,4 +1,4 @@
-"""`GET /v1/models`: what requests on these paths may name."""
+"""`GET /v1/models`: the models that requests on these paths may name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SERVICES: Final = (chat.SERVICE, audio.SERVICE, images.SERVICE)
 
 
 class Model(BaseModel):
-    """A model. `service_id` says what it is for; when it was made is not known here, so `created` is 0."""
+    """A model. `service_id` is the service that it is for; `created` is always 0, since the date is unknown."""
 
     id: str = Field(examples=["smollm2-135m-instruct"])
     object: Literal["model"]
@@ -32,7 +32,7 @@ class ModelList(BaseModel):
 
 
 async def find_all(context: Context) -> ModelList:
-    """The models for text, speech and pictures, in this order."""
+    """Return the models for text, speech and images, in this order."""
     found: dict[str, Model] = {}
     for service_id in SERVICES:
         definition = context.services.get(service_id)
@@ -42,7 +42,7 @@ async def find_all(context: Context) -> ModelList:
 
 
 async def find(context: Context, name: str) -> Model:
-    """One model. Raises `NotFound` with the nearest."""
+    """Return one model. Raises `NotFound`, which names the nearest."""
     models = {model.id: model for model in (await find_all(context)).data}
     if name not in models:
         raise unknown_model(name, sorted(models))

@@ -1,4 +1,4 @@
-"""Parameters of OpenAI's API that change nothing here: only the values that ask for nothing are accepted."""
+"""Parameters of OpenAI's API that have no effect here: only their neutral values are accepted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class Only:
-    """Marks a field that may be left out, null, or one of `values`; anything else would be ignored, so it is refused."""
+    """Marks a field that may be omitted, null, or one of `values`. Other values would be ignored, so they are refused."""
 
     def __init__(self, *values: Any) -> None:
         self.values = values
@@ -22,11 +22,11 @@ class Only:
         return {"enum": [*self.values, None]}
 
     def _check(self, value: Any) -> Any:
-        # True equals 1, but nobody who sends it means it.
+        # True equals 1 in Python, but not in JSON.
         alike = [known for known in self.values if isinstance(known, bool) == isinstance(value, bool)]
         if value is None or value in alike:
             return value
         shown = " or ".join(json.dumps(known) for known in self.values)
         raise ValueError(
-            f"only {shown} is supported here" if shown else "this is not supported here; leave it out"
+            f"only {shown} is supported" if shown else "this parameter is not supported; remove it"
         )

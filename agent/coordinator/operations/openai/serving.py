@@ -1,4 +1,4 @@
-"""A request of an OpenAI client as a job of the caller, and its answer as far as the job gets."""
+"""Submits an OpenAI client's request as a job, and waits for its results."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.answers.jobs import JobStatus
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
 from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.jobs.jobs import JobView
 from agent.coordinator.operations.jobs.validation import MAX_SHOWN, JobOptions, model_names
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store.artifacts import ArtifactRecord
@@ -28,7 +28,7 @@ from agent.core.errors import (
     NotFound,
     ValidationFailed,
 )
-from agent.core.jobs import FINAL, JobState
+from agent.core.jobs import FINAL
 from agent.core.values.near_names import hint
 from agent.core.values.quantities import parse_time
 from runners.api import ServiceDefinition
@@ -40,7 +40,7 @@ ResultT = TypeVar("ResultT", bound=BaseModel)
 class Asked:
     """A request that became a job. `created` is seconds since the epoch.
 
-    `kept` says that the client can come back for the answer with its idempotency key, so that its leaving cancels nothing.
+    `resumable`: the client can fetch the answer later with its idempotency key, so its leaving does not cancel the job.
     """
 
     context: Context
@@ -49,11 +49,11 @@ class Asked:
     service_id: str
     model: str
     created: int
-    kept: bool
+    resumable: bool
 
 
 def service(context: Context, service_id: str) -> ServiceDefinition:
-    """The definition of a service. Raises `NotFound` where its runner is not installed."""
+    """Return the definition of a service. Raises `NotFound` if its runner is not installed."""
     definition = context.services.get(service_id)
     if definition is None:
         raise NotFound(f"This coordinator has no service {service_id}.", {"service_id": service_id})
@@ -61,16 +61,14 @@ def service(context: Context, service_id: str) -> ServiceDefinition:
 
 
 async def known_models(context: Context, definition: ServiceDefinition) -> list[str]:
-    """The models that a request to this service may name."""
+    """Return the models that a request to this service may name."""
     return model_names(context, definition, (await supply(context, definition.service_id)).models)
 
 
 def unknown_model(name: str, known: list[str]) -> NotFound:
-    """The error for a model that there is not."""
+    """Return the error for an unknown model."""
     shown = name[:MAX_SHOWN]
-    return NotFound(
-        f"There is no model {shown!r} here.{hint(name, known)}.", {"model": shown, "known": known}
-    )
+    return NotFound(f"There is no model {shown!r}.{hint(name, known)}.", {"model": shown, "known": known})
 
 
 async def ask(
@@ -83,10 +81,10 @@ async def ask(
     key: str | None,
     names: Mapping[str, str],
 ) -> Asked:
-    """Make the request a job.
+    """Submit the request as a job.
 
-    `parameters` are the service's input, `options` whatever else the client says of a job, `names` what the client calls
-    the fields that have another name with us. Raises `NotFound` for an unknown model, and what submitting raises.
+    `parameters` are the service's input, `options` the job options; `names` maps fields of the service to the client's names.
+    Raises `NotFound` for an unknown model, and what submitting raises.
     """
     model = str(parameters["model"])
     known = await known_models(context, definition)
@@ -97,91 +95,92 @@ async def ask(
         job = await jobs.submit_service_call(context, caller, definition, {**given, **parameters}, key)
     except ValidationFailed as error:
         raise ValidationFailed(error.message, _renamed(error.details["fields"], names)) from None
-    created = int(parse_time(job["created_at"]))
-    return Asked(context, caller, job["job_id"], definition.service_id, model, created, key is not None)
+    created = int(parse_time(job.created_at))
+    return Asked(context, caller, job.job_id, definition.service_id, model, created, key is not None)
 
 
-def _renamed(fields: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    """Errors by the names of fields that the client knows."""
+def _renamed(errors: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return validation errors by the client's names of the fields."""
     renamed = {}
-    for place, fault in fields.items():
-        name, dot, rest = place.partition(".")
-        renamed[f"{names.get(name, name)}{dot}{rest}"] = fault
+    for field, error in errors.items():
+        name, dot, rest = field.partition(".")
+        renamed[f"{names.get(name, name)}{dot}{rest}"] = error
     return renamed
 
 
 async def drop(asked: Asked) -> None:
-    """Cancel the job of somebody who does not wait any more."""
-    if not asked.kept:
+    """Cancel the job of a client that no longer waits, unless the client can resume."""
+    if not asked.resumable:
         with suppress(JobAlreadyCompleted):
             await jobs.cancel(asked.context, asked.caller, asked.job_id)
 
 
-async def result(asked: Asked, output: type[ResultT], gone: Coroutine[Any, Any, None]) -> ResultT:
-    """What the job has made, once it has ended. Raises `AnswerFailed`.
+async def result(asked: Asked, output: type[ResultT], disconnected: Coroutine[Any, Any, None]) -> ResultT:
+    """Wait for the job's end and return its results. Raises `AnswerFailed`.
 
-    The job is cancelled when `gone` returns first (the client has left), or when it takes too long.
+    The job is cancelled if `disconnected` returns first (the client has left), or if it takes too long.
     """
     limit = asked.context.settings.answer_seconds
     ending = asyncio.create_task(
         jobs.wait_until_final(asked.context, asked.caller, asked.job_id, limit), name=f"answer-{asked.job_id}"
     )
-    leaving = asyncio.create_task(gone, name=f"answer-gone-{asked.job_id}")
+    leaving = asyncio.create_task(disconnected, name=f"answer-disconnect-{asked.job_id}")
     try:
         await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
             await drop(asked)
             raise AnswerCancelled(asked.job_id, "The client has left.")
-        return await made(asked, await ending, output)
+        return await made(asked, *(await ending), output)
     finally:
         for task in (ending, leaving):
             task.cancel()
         await asyncio.gather(ending, leaving, return_exceptions=True)
 
 
-async def made(asked: Asked, job: JobView, output: type[ResultT]) -> ResultT:
-    """What a job has made that has ended, or been waited for long enough. Raises `AnswerFailed`."""
-    if job["status"] != JobState.COMPLETED:
+async def made(
+    asked: Asked, job: JobStatus, results: dict[str, Any] | None, output: type[ResultT]
+) -> ResultT:
+    """Return the results of a job that has ended or timed out. Raises `AnswerFailed`."""
+    if results is None:
         await _not_made(asked, job)
     try:
-        return output.model_validate(job["results"])
+        return output.model_validate(results)
     except ValidationError:
-        raise nonsense(asked) from None
+        raise invalid_results(asked) from None
 
 
 async def made_file(asked: Asked, artifact_id: str) -> ArtifactRecord:
-    """A file that the results name. Raises `AnswerFailed` for one that the caller may not read: miners can name what they like."""
+    """Return a file that the results name. Raises `AnswerInvalid` if the caller may not read it, since a miner can name any file."""
     try:
         return await artifacts.find(asked.context, asked.caller, artifact_id)
     except NotFound:
-        raise nonsense(asked) from None
+        raise invalid_results(asked) from None
 
 
-def nonsense(asked: Asked) -> AnswerInvalid:
-    """The error for results that are not what the service defines."""
-    message = f"The miner of job {asked.job_id} answered what {asked.service_id} does not."
+def invalid_results(asked: Asked) -> AnswerInvalid:
+    """Return the error for results that do not follow the service's definition."""
+    message = f"The miner's results of job {asked.job_id} are not valid for {asked.service_id}."
     return AnswerInvalid(asked.job_id, message)
 
 
-async def _not_made(asked: Asked, job: JobView) -> NoReturn:
-    if job["status"] not in FINAL:
+async def _not_made(asked: Asked, job: JobStatus) -> NoReturn:
+    if job.status not in FINAL:
         await _too_late(asked)
-    if job["status"] == JobState.CANCELLED:
+    if job.error is None:
         raise AnswerCancelled(asked.job_id, f"Job {asked.job_id} was cancelled.")
-    error = job["error"]
     by_machines = await jobs.failed_by_machines(asked.context, asked.job_id)
     kind = AnswerFailed if by_machines else AnswerRefused
-    raise kind(asked.job_id, error["message"], error["code"])
+    raise kind(asked.job_id, job.error.message, job.error.code)
 
 
 async def _too_late(asked: Asked) -> NoReturn:
     await drop(asked)
     limit = asked.context.settings.answer_seconds
-    if asked.kept:
-        then = "it goes on: repeat the request with the same Idempotency-Key to wait for it"
+    if asked.resumable:
+        then = "It continues: repeat the request with the same Idempotency-Key to wait for it."
     else:
-        then = "it was cancelled"
-    message = f"Job {asked.job_id} gave no answer within {limit:g} seconds; {then}."
+        then = "It was cancelled."
+    message = f"Job {asked.job_id} did not end within {limit:g} seconds. {then}"
     if (await supply(asked.context, asked.service_id)).online == 0:
-        message += f" No miner offers {asked.service_id} now."
+        message += f" No online miner offers {asked.service_id}."
     raise AnswerTimeout(asked.job_id, message)

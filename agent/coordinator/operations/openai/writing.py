@@ -1,4 +1,4 @@
-"""The text of a language model while it is written, as chunks of a streamed answer."""
+"""Streams the text of a language model as chunks of an answer while it is generated."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ from agent.core.jobs import FINAL
 from runners.llm.request import InferenceResult
 
 KEEP_ALIVE_SECONDS: Final = 15.0
-"""A stream says so often that it is still there, which keeps proxies from closing it."""
+"""Interval of keep-alive comments, which prevent proxies from closing an idle stream."""
 
 
 class Chunks(Protocol):
-    """How one kind of answer is cut into chunks."""
+    """Forms the chunks of one kind of answer."""
 
     def begin(self) -> list[BaseModel]:
-        """What comes before the text."""
+        """Return the chunks before the text."""
 
     def piece(self, text: str) -> BaseModel:
-        """A piece of the text."""
+        """Return the chunk for a piece of the text."""
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
-        """What comes after the text."""
+        """Return the chunks after the text."""
 
 
 class Writing:
-    """A job whose text is passed on while it is written. `begin` it as soon as the job is there, and `close` it in any case."""
+    """A job whose text is streamed. Call `begin` as soon as the job is submitted, and always `close`."""
 
     def __init__(self, asked: Asked, watch: AsyncExitStack, news: Subscription) -> None:
         self._asked = asked
         self._watch = watch
         self._news = news
-        self._shown = _Shown()
+        self._sent = _Sent()
         self._ended = False
 
     @classmethod
     async def begin(cls, asked: Asked) -> Self:
-        """Listen from now on."""
+        """Subscribe to the job's events."""
         watch = AsyncExitStack()
         news = await watch.enter_async_context(asked.context.feed.subscribe(asked.job_id))
         return cls(asked, watch, news)
 
     async def close(self) -> None:
-        """Listen no more; the job of a client that has left before its end is cancelled."""
+        """Unsubscribe, and cancel the job if it has not ended, because the client has left."""
         await self._watch.aclose()
         if not self._ended:
             with suppress(ApiError):
                 await drop(self._asked)
 
     async def chunks(self, form: Chunks) -> AsyncIterator[BaseModel | None]:
-        """The answer, chunk by chunk; None where there was silence for a while. Raises `AnswerFailed`.
+        """Yield the answer, chunk by chunk, and None after an interval without a chunk. Raises `AnswerFailed`.
 
-        Where pieces were lost, or another miner began anew, the text rests until the job ends, and the last piece brings
-        what is missing.
+        If pieces were lost, or another miner began again, the text pauses until the job ends, and the last piece has the missing
+        text.
         """
         for chunk in form.begin():
             yield chunk
@@ -84,41 +84,46 @@ class Writing:
                 status = await self._status()
             if message is None:
                 yield None
-            elif piece := self._shown.take(message):
+            elif piece := self._sent.piece_of(message):
                 deadline = loop.time() + limit
                 yield piece
 
     async def _status(self) -> str:
         job = await jobs.get(self._asked.context, self._asked.caller, self._asked.job_id)
-        return str(job["status"])
+        return job.status
 
     async def _result(self) -> InferenceResult:
-        job = await jobs.wait_until_final(self._asked.context, self._asked.caller, self._asked.job_id, 0)
-        self._ended = job["status"] in FINAL
-        return await made(self._asked, job, InferenceResult)
+        job, results = await jobs.wait_until_final(
+            self._asked.context, self._asked.caller, self._asked.job_id, 0
+        )
+        self._ended = job.status in FINAL
+        return await made(self._asked, job, results, InferenceResult)
 
     def _rest(self, text: str) -> str:
-        rest = self._shown.rest(text)
+        rest = self._sent.rest(text)
         if rest is None:
             job_id = self._asked.job_id
-            message = f"Another miner wrote the text anew after a part had been shown; GET /v1/jobs/{job_id}/results has the whole."
+            message = (
+                "Another miner wrote a different text after a part had been sent. "
+                f"GET /v1/jobs/{job_id}/results has the whole text."
+            )
             raise AnswerChanged(job_id, message)
         return rest
 
 
-class _Shown:
-    """The text that was passed on so far. Once pieces may be missing, no more are passed on."""
+class _Sent:
+    """The text that has been sent. Once pieces may be missing, no more are sent."""
 
     def __init__(self) -> None:
         self._text = ""
         self._complete = True
 
-    def take(self, message: Message) -> str:
-        """What to pass on of a message."""
+    def piece_of(self, message: Message) -> str:
+        """Return the text of a message to send; empty if there is none."""
         data = message.get("data", {})
         if message["type"] != "job_event" or data["kind"] != "token" or not isinstance(data.get("text"), str):
             return ""
-        # The runner says how much text stands before a piece: after a gap, and in a new run, it is not what was shown.
+        # `offset` is the length of the text before this piece. After a gap, and in a new run, it differs from the sent text's.
         if data.get("offset") != len(self._text):
             self._complete = False
         if not self._complete:
@@ -128,5 +133,5 @@ class _Shown:
         return piece
 
     def rest(self, text: str) -> str | None:
-        """What of the final text has not been passed on; None when what was passed on is not how it begins."""
+        """Return the unsent rest of the final text; None if the final text does not begin with the sent text."""
         return text[len(self._text) :] if text.startswith(self._text) else None

@@ -1,4 +1,4 @@
-/** The dashboard: one page at a time, in the shell; the login page where a key is missing. */
+/** The dashboard: one page at a time inside the shell, or the login page if the browser lacks a key for the page. */
 
 import { useEffect, useState } from "preact/hooks";
 import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
@@ -38,7 +38,7 @@ function Pages() {
 
 const guards = new Map<PageEntry, () => preact.JSX.Element>();
 
-/** A page, or what stands in its place while there is no key for it. One component a page, so that pages keep their state. */
+/** A page, or the login page while there is no key for it. Each page has one component, so that pages keep their state. */
 function guarded(page: PageEntry) {
   const known = guards.get(page);
   if (known) return known;
@@ -49,11 +49,11 @@ function guarded(page: PageEntry) {
   return Guarded;
 }
 
-/** Without any key the login page; with another role's, the first page of that role instead of the overview. */
+/** The login page if there is no key; with a key of another role, that role's first page instead of the overview. */
 function NoKey({ role }: { role: Role }) {
   const { path, route } = useLocation();
   const home = PAGES.find((page) => page.nav && page.role && roles.value.includes(page.role));
-  // The router leaves out slashes at the end of a path.
+  // The router drops trailing slashes.
   const elsewhere = home && path === BASE ? BASE + home.path : undefined;
   useEffect(() => {
     if (elsewhere) route(elsewhere, true);
@@ -64,15 +64,19 @@ function NoKey({ role }: { role: Role }) {
 
 function Missing() {
   return (
-    <Page title="There is no such page">
-      <Empty icon="info" title="Nothing is here" action={<Button href={`${BASE}/`}>To the overview</Button>}>
-        The address may be mistyped, or from another version of the dashboard.
+    <Page title="Page not found">
+      <Empty
+        icon="info"
+        title="This page does not exist"
+        action={<Button href={`${BASE}/`}>Go to the overview</Button>}
+      >
+        The address may be mistyped or belong to another version of the dashboard.
       </Empty>
     </Page>
   );
 }
 
-/** Takes a token out of the address (`#login=TOKEN`) and signs in with it. Returns whether that is under way. */
+/** Removes a token from the address (`#login=TOKEN`) and signs in with it. Returns whether sign-in is in progress. */
 function useLoginLink(): boolean {
   const [token, setToken] = useState(tokenInAddress);
   useEffect(() => {
@@ -82,7 +86,7 @@ function useLoginLink(): boolean {
   }, []);
   useEffect(() => {
     if (token === null) return;
-    // First of all it leaves the address, and with it the history and whatever reads that.
+    // Removed first, so that the token does not stay in the browser's history.
     history.replaceState(null, "", location.pathname + location.search);
     signInWithLink(token)
       .catch(complain)

@@ -1,24 +1,24 @@
-/** What went wrong, in words that say what to do. */
+/** Error messages for people. */
 
-/** A sentence for people. The API's messages are such sentences already. */
+/** Return a message that says what happened and what to do. The API's own messages already do. */
 export function explain(error: unknown): string {
-  if (!(error instanceof Error)) return "Something went wrong. Load the page again.";
+  if (!(error instanceof Error)) return "Something went wrong. Reload the page.";
   if (error.name === "TransportError" || error.name === "TypeError") {
-    return "The coordinator does not answer. Check that it runs and that this device has a network, then try again.";
+    return "The coordinator does not respond. Check that it is running and that this device is online, then try again.";
   }
   if (error.name === "TimeoutError")
-    return "The coordinator takes too long to answer. Try again in a moment.";
+    return "The coordinator took too long to respond. Try again in a moment.";
   const requestId =
     "requestId" in error && error.name === "InternalError" ? ` (request ${error.requestId})` : "";
   return `${error.message}${requestId}`;
 }
 
-/** The code of an error that the API answered, or undefined. */
+/** Return the code of an API error, or undefined. */
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
 
-/** What is wrong with which field, by the dotted path of the field; empty for other errors. */
+/** Return the validation errors by the dotted path of their field; empty for other errors. */
 export function fieldErrors(error: unknown): Record<string, string> {
   if (codeOf(error) !== "VALIDATION_ERROR") return {};
   const details = (error as { details?: { fields?: unknown } }).details;

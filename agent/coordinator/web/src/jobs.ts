@@ -1,4 +1,4 @@
-/** Jobs as pages show them: read once, and kept up to date by the stream. */
+/** Jobs as pages show them: fetched once, then updated from the event stream. */
 import type { Job, JobList, JobState, StreamEvent } from "@aitbc/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useLive } from "./live.ts";
@@ -7,7 +7,7 @@ import { api } from "./session.ts";
 
 export const STATES: JobState[] = ["submitted", "running", "completed", "failed", "cancelled"];
 
-/** The longest that news may wait for a new reading: many changes in a row are one. */
+/** Changes within this time cause one reload. */
 const GATHER_MS = 600;
 
 export interface JobFilter {
@@ -17,7 +17,7 @@ export interface JobFilter {
   offset: number;
 }
 
-/** A page of the list of jobs. Progress is drawn as it comes; a change of what is in the list reads it again. */
+/** One page of the job list. Progress is shown as it arrives; a change of status reloads the list. */
 export function useJobList(filter: JobFilter): Loading<JobList> {
   const list = useLoad(
     (signal) => api("client").jobs.list({ ...filter, signal }),
@@ -37,7 +37,7 @@ export function useJobList(filter: JobFilter): Loading<JobList> {
   return { ...list, data: { ...list.data, jobs } };
 }
 
-/** How many jobs there are in each state. */
+/** The number of jobs in each state. */
 export function useCounts(): Loading<Record<JobState, number>> {
   const counts = useLoad(async (signal) => {
     const totals = await Promise.all(
@@ -55,7 +55,7 @@ export function useCounts(): Loading<Record<JobState, number>> {
   return counts;
 }
 
-/** What a message says about a job. */
+/** Return the job's changed fields from an event, or undefined if the event is not about a job. */
 export function changeOf(event: StreamEvent): (Partial<Job> & { jobId: string }) | undefined {
   if (event.type === "job_progress") return { jobId: event.data.jobId, progress: event.data.progress };
   if (event.type !== "job_update") return undefined;
@@ -63,7 +63,7 @@ export function changeOf(event: StreamEvent): (Partial<Job> & { jobId: string })
   return change;
 }
 
-/** Calls `act` a while after the first of some calls, once for all that come until then. */
+/** Return a function that calls `act` once, GATHER_MS after the first of any number of calls. */
 export function useGathered(act: () => void): () => void {
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const latest = useRef(act);

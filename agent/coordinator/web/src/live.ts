@@ -1,4 +1,4 @@
-/** What happens, as it happens: one stream of the API for each role that something listens with. */
+/** Live events: one event stream of the API for each role that has a listener. */
 import type { StreamEvent, StreamType } from "@aitbc/client";
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -7,16 +7,16 @@ import { api, type Role } from "./session.ts";
 type Listener = (event: StreamEvent) => void;
 
 const TYPES: StreamType[] = ["job_update", "job_progress", "marketplace_update", "receipt_created"];
-/** Between two attempts when the client has given up: a coordinator that is away for longer than a restart. */
+/** Pause before reconnecting after the client has used up its own retries. */
 const PAUSE_MS = 5000;
 
-/** Whether the page hears of changes by itself. */
+/** Whether the page receives events. */
 export const connection = signal<"off" | "open" | "waiting">("off");
 
 const streams = new Map<Role, Stream>();
 
 /**
- * Hear of every change while the component is there. After a connection was lost, what was missed is told as well.
+ * Call `listener` for every event while the component is mounted. After a lost connection, missed events are delivered too.
  *
  *   useLive("client", (event) => event.type === "job_update" && patch(event.data));
  */
@@ -30,7 +30,7 @@ export function useLive(role: Role, listener: Listener): void {
     stream.listeners.add(listen);
     return () => {
       stream.listeners.delete(listen);
-      // The next page usually listens as well, and begins to within the same turn.
+      // The next page usually listens too, and subscribes before this timer fires.
       setTimeout(() => {
         if (stream.listeners.size > 0) return;
         stream.abort.abort();
@@ -64,7 +64,7 @@ class Stream {
           for (const listener of this.listeners) listener(event);
         }
       } catch {
-        // Told in the corner of the page; what the page shows is read again when the stream is back.
+        // The corner of the page shows the lost connection. Pages reload their data when the stream is back.
         if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     }

@@ -1,18 +1,18 @@
-/** Reading from the API within a component. */
+/** Loads data from the API in a component. */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
 export interface Loading<T> {
-  /** The newest answer; stays while it is read again. */
+  /** The latest response; stays during a reload. */
   data: T | undefined;
-  /** Why the newest reading failed. */
+  /** Why the latest request failed. */
   error: unknown;
   loading: boolean;
   reload: () => void;
 }
 
 /**
- * Reads when the component appears, when one of `keys` changes (the old answer is gone then), and on `reload`.
- * A reading that is no longer wanted is aborted.
+ * Loads when the component mounts, when one of `keys` changes (which discards the old data), and on `reload`.
+ * A request that is no longer needed is aborted.
  */
 export function useLoad<T>(read: (signal: AbortSignal) => Promise<T>, keys: unknown[] = []): Loading<T> {
   const [state, setState] = useState<{ data: T | undefined; error: unknown; loading: boolean }>({

@@ -1,7 +1,7 @@
 /**
- * All pages: where they are, who sees them, and where they stand in the navigation. A page's script is loaded when it is visited.
+ * All pages: path, required role and navigation entry. A page's script is loaded on the first visit.
  *
- * A new page is a file in views/ whose default export is its component (which begins with <Page title=...>), and a line here.
+ * To add a page, add a file in views/ whose default export is its component (starting with <Page title=...>), and an entry here.
  */
 import { lazy } from "preact-iso";
 import { KEY_PAGES, MACHINE_PAGES, NETWORK_PAGES } from "./pages_machines.ts";

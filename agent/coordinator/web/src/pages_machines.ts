@@ -1,4 +1,4 @@
-/** The pages for owners of machines, for the operator, and for keys; `pages.ts` has the others. */
+/** The pages for machine owners, for operators, and for keys; `pages.ts` has the others. */
 import { lazy } from "preact-iso";
 import type { PageEntry } from "./routes.ts";
 

@@ -1,10 +1,10 @@
-/** Reading again and again while somebody looks, for what the stream does not tell. */
+/** Polls data that the event stream does not cover, while the window is visible. */
 import { useEffect, useRef } from "preact/hooks";
 import { type Loading, useLoad } from "./load.ts";
 
 /**
- * As `useLoad`, and again after some seconds, which may depend on what was read. Not while the window is hidden; at once when it
- * is shown again. An error stays until a reading succeeds.
+ * Like `useLoad`, but reloads after `every(data)` seconds. Pauses while the window is hidden and reloads at once when it is
+ * shown again. An error stays until a request succeeds.
  *
  *   const miners = usePolled((signal) => api("admin").miners.list({ signal }), () => 5);
  */

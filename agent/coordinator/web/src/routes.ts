@@ -1,4 +1,4 @@
-/** Where pages are, and how they stand in the navigation. */
+/** The entries of the page list and of the navigation. */
 import type { ComponentType } from "preact";
 import type { IconName } from "./components/icon.tsx";
 import type { Role } from "./session.ts";
@@ -7,29 +7,29 @@ import type { Role } from "./session.ts";
 export const BASE = "/dashboard";
 
 export interface PageEntry {
-  /** Below BASE; `:name` is a parameter. */
+  /** Relative to BASE; `:name` is a parameter. */
   path: string;
   view: ComponentType;
-  /** Whose key it needs; pages without one are open to everybody. */
+  /** The role it requires; without one, the page needs no key. */
   role?: Role;
-  /** Its place in the navigation; pages without one are reached from others. */
-  nav?: NavPlace;
+  /** Its navigation entry; pages without one are linked from other pages. */
+  nav?: NavEntry;
 }
 
-export interface NavPlace {
+export interface NavEntry {
   group: NavGroup;
   name: string;
   icon: IconName;
-  /** Also in the bar of phones, which has room for four. */
+  /** Also shown in the bottom bar on phones, which fits four entries. */
   bar?: boolean;
 }
 
 export type NavGroup = "work" | "market" | "owner" | "operator";
 
-/** Headings of the navigation, in its order. */
+/** Headings of the navigation, in display order. */
 export const GROUPS: Record<NavGroup, string> = {
   work: "Jobs",
-  market: "Money and proof",
+  market: "Money and receipts",
   owner: "Your machine",
   operator: "Network",
 };

@@ -1,4 +1,4 @@
-/** Who is using the dashboard: the session of this browser, and the clients that work with it. */
+/** The session of this browser, and the API clients that use it. */
 import { AITBCClient, type OwnBrowserSession } from "@aitbc/client";
 import { computed, signal } from "@preact/signals";
 
@@ -6,15 +6,15 @@ export type Role = "client" | "miner" | "admin";
 
 const ROLES: Role[] = ["client", "miner", "admin"];
 
-/** The session: `null` where the browser is not signed in, `undefined` until that is known. */
+/** The session: `null` if the browser is not signed in, `undefined` until that is known. */
 const session = signal<OwnBrowserSession | null | undefined>(undefined);
 const clients = new Map<Role, AITBCClient>();
 const open = new AITBCClient({ baseUrl: location.origin });
 
-/** Why the last session ended by itself, for the login page. */
+/** Why the last session ended without a sign-out, for the login page. */
 export const ended = signal<string | undefined>(undefined);
 
-/** Whether it is known if the browser is signed in. */
+/** Whether the sign-in state is known. */
 export const ready = computed(() => session.value !== undefined);
 
 /** The roles in which this browser may act. */
@@ -26,7 +26,7 @@ export const roles = computed(() => {
 /** The id of this browser's session. */
 export const ownSession = computed(() => session.value?.sessionId);
 
-/** The API in a role. Only pages of roles that the browser has are shown, so there is a session. */
+/** Return the API client of a role. Throws if the session lacks the role, which the routing prevents. */
 export function api(role: Role): AITBCClient {
   const csrfToken = session.value?.csrfToken;
   if (!csrfToken || !roles.value.includes(role)) {
@@ -39,31 +39,31 @@ export function api(role: Role): AITBCClient {
   return client;
 }
 
-/** The API without a key: the registry, health, the log. */
+/** Return the API client without a key, for the registry, health and the log. */
 export function publicApi(): AITBCClient {
   return open;
 }
 
 /** Find out whether the browser is signed in. */
 export async function resume(): Promise<void> {
-  // Earlier versions kept keys here, where every script of the page could read them.
+  // Earlier versions stored keys here, where every script of the page could read them.
   localStorage.removeItem("aitbc.keys");
   const found = await open.sessions.current().catch(() => undefined);
   // A login link may have been followed meanwhile.
   if (session.value === undefined) session.value = found ?? null;
 }
 
-/** Use a one-time link: its keys end with the session. */
+/** Sign in with a one-time link. Its keys are revoked when the session ends. */
 export async function signInWithLink(token: string): Promise<void> {
   begin(await signingIn().sessions.begin({ token }));
 }
 
-/** Use a key that somebody has; it stays valid when the session ends. */
+/** Sign in with an existing key. It stays valid when the session ends. */
 export async function signInWithKey(key: string): Promise<void> {
   begin(await signingIn().sessions.begin({ key }));
 }
 
-/** End the session. One that cannot be ended now, without a connection, is forgotten by the page all the same. */
+/** End the session. The page discards it even if the request fails. */
 export async function signOut(): Promise<void> {
   await signingIn()
     .sessions.end()
@@ -71,7 +71,7 @@ export async function signOut(): Promise<void> {
   forget();
 }
 
-/** With the session there is, so that its other roles go on. */
+/** Return a client that uses the existing session, so that the new session keeps its other roles. */
 function signingIn(): AITBCClient {
   const role = roles.value[0];
   return role ? api(role) : open;
@@ -89,7 +89,7 @@ function forget(reason?: string): void {
   session.value = null;
 }
 
-/** Requests that notice when the session has ended. A wrong key to sign in with does not end it. */
+/** `fetch` that notices when the session has ended. A failed sign-in does not end it. */
 async function watched(input: string, init: RequestInit): Promise<Response> {
   const response = await fetch(input, init);
   if (response.status === 401 && session.value && !new URL(input).pathname.endsWith("/v1/session")) {

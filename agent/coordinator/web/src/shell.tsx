@@ -1,4 +1,4 @@
-/** The frame around every page: navigation, who is signed in, the theme. */
+/** The frame around every page: navigation, connection state, theme and sign-out. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
@@ -13,7 +13,7 @@ import { type Role, roles, signOut } from "./session.ts";
 import { nextTheme, type Theme, theme } from "./theme.ts";
 
 const THEMES: Record<Theme, { icon: IconName; name: string }> = {
-  auto: { icon: "auto", name: "Colours: as the system" },
+  auto: { icon: "auto", name: "Colours: system" },
   light: { icon: "sun", name: "Colours: light" },
   dark: { icon: "moon", name: "Colours: dark" },
 };
@@ -27,7 +27,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
   return (
     <>
       <a class="skip-link" href="#main">
-        Skip to the content
+        Skip to content
       </a>
       <div class="shell">
         <div class="shell-side">
@@ -67,7 +67,7 @@ export function Brand() {
   );
 }
 
-/** Pages that the keys of this browser open. */
+/** Return the navigation pages that this session may open. */
 function visible(): PageEntry[] {
   return PAGES.filter((page) => page.nav && (page.role === undefined || roles.value.includes(page.role)));
 }
@@ -76,7 +76,7 @@ function href(page: PageEntry): string {
   return BASE + page.path;
 }
 
-/** The page of the navigation that an address belongs to: the one with the longest path that it begins with. */
+/** Return the navigation page that an address belongs to: the one with the longest matching path prefix. */
 export function currentPage(path: string, pages: PageEntry[]): PageEntry | undefined {
   const here = path.replace(/\/$/, "");
   const inside = (page: PageEntry) =>
@@ -169,7 +169,7 @@ function Drawer({ open, onClose }: { open: boolean; onClose: () => void }) {
     <dialog class="drawer" ref={dialog} aria-label="Menu" onClose={onClose}>
       {open && (
         <div class="drawer-body">
-          <Button kind="plain" icon="close" label="Close the menu" onClick={onClose} />
+          <Button kind="plain" icon="close" label="Close menu" onClick={onClose} />
           <Navigation id="all-pages" />
           <Foot />
         </div>

@@ -1,4 +1,4 @@
-/** Light or dark: as the system has it, or as was chosen here. */
+/** The colour theme: the system's, light or dark. */
 import { effect, signal } from "@preact/signals";
 
 export type Theme = "auto" | "light" | "dark";
@@ -13,7 +13,7 @@ function stored(): Theme {
 
 export const theme = signal<Theme>(stored());
 
-/** Follow the choice for as long as the page lives. */
+/** Apply and store the theme whenever it changes. */
 export function followTheme(): void {
   effect(() => {
     localStorage.setItem(KEY, theme.value);
@@ -22,7 +22,7 @@ export function followTheme(): void {
   });
 }
 
-/** From system to light to dark and back. */
+/** Switch from system to light to dark and back. */
 export function nextTheme(): void {
   theme.value = NEXT[theme.value];
 }

@@ -1,11 +1,11 @@
-/** How many things happened when: counts for a chart. */
+/** Counts of events over time, for a chart. */
 import type { Point } from "./components/figures/chart.tsx";
 
 export type Span = "hour" | "day";
 
 const MINUTE = 60_000;
 
-/** How far back a chart looks, and how long each of its bars is, in milliseconds. */
+/** The bars of a chart: length of each in milliseconds, and their number. */
 export const SPANS: Record<Span, { label: string; step: number; steps: number }> = {
   hour: { label: "Hour", step: 2 * MINUTE, steps: 30 },
   day: { label: "Day", step: 60 * MINUTE, steps: 24 },
@@ -13,7 +13,7 @@ export const SPANS: Record<Span, { label: string; step: number; steps: number }>
 
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
-/** Counts of `times` by steps that begin at whole minutes or hours; the last one is the present. All in milliseconds. */
+/** Return the counts of `times` by steps aligned to whole minutes or hours, the last one containing `now`. All in milliseconds. */
 export function bucketed(times: number[], span: Span, now: number): Point[] {
   const { step, steps } = SPANS[span];
   const last = Math.floor(now / step);

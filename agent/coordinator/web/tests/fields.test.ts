@@ -1,6 +1,6 @@
-/** From schemas to forms: what is asked, what is sent. */
+/** Forms from schemas, requests from forms, and estimates. */
 import { describe, expect, test } from "vitest";
-import { estimated, frameCount } from "../src/schema/estimate.ts";
+import { estimated, estimateHint, frameCount } from "../src/schema/estimate.ts";
 import {
   fieldsOf,
   initialValues,
@@ -44,7 +44,7 @@ const FIELDS = fieldsOf(SCHEMA);
 const field = (name: string) => FIELDS.find((field) => field.name === name);
 
 describe("fields", () => {
-  test("files come first, objects are taken apart, and what has one value is not asked", () => {
+  test("lists files first, flattens objects, and leaves out constants", () => {
     expect(FIELDS.map(({ name }) => name)).toEqual([
       "image_url",
       "model.source",
@@ -56,7 +56,7 @@ describe("fields", () => {
     ]);
   });
 
-  test("what the example does without is folded away", () => {
+  test("collapses fields that the example leaves out", () => {
     expect(FIELDS.filter(({ advanced }) => advanced).map(({ name }) => name)).toEqual([
       "image_url",
       "count",
@@ -64,15 +64,15 @@ describe("fields", () => {
     ]);
   });
 
-  test("the kind follows from the type, and null only says that it may stay empty", () => {
+  test("derives the kind from the type, and treats null as optional", () => {
     expect(field("size")).toMatchObject({ kind: "text", required: false, default: undefined });
-    expect(field("count")).toMatchObject({ kind: "number", whole: true, least: 1, most: 8, default: 1 });
-    expect(field("depth")).toMatchObject({ kind: "choice", whole: true, options: ["8", "16"] });
+    expect(field("count")).toMatchObject({ kind: "number", integer: true, min: 1, max: 8, default: 1 });
+    expect(field("depth")).toMatchObject({ kind: "choice", integer: true, options: ["8", "16"] });
     expect(field("image_url")).toMatchObject({ kind: "file", inline: false });
     expect(field("model.source")).toMatchObject({ kind: "file", inline: true });
   });
 
-  test("the sentences that name a field are its help, in the words of the form", () => {
+  test("uses the sentences that name a field as its help, with labels for names", () => {
     expect(field("size")?.help).toBe('"WIDTHxHEIGHT"; empty is the model\'s own.');
     expect(field("image_url")?.help).toBe("With \u201cImage\u201d the picture begins there.");
     expect(field("prompt")?.help).toBeUndefined();
@@ -80,7 +80,7 @@ describe("fields", () => {
 });
 
 describe("requests", () => {
-  test("hold what must be there and what differs from its default", () => {
+  test("contain required fields and fields that differ from their default", () => {
     const values = {
       ...initialValues(FIELDS),
       prompt: "a house",
@@ -95,13 +95,13 @@ describe("requests", () => {
     });
   });
 
-  test("name their files, or something in their place while they are only checked", () => {
+  test("contain the addresses of their files, or placeholders for validation", () => {
     const values = { image_url: new File(["x"], "x.png") };
     expect(withFiles(values, (name) => `address of ${name}`)).toEqual({ image_url: "address of image_url" });
     expect(withFiles(values).image_url).toMatch(/^artifact:sha256:0{64}$/);
   });
 
-  test("a program's file suggests its entry point, which is not overwritten", () => {
+  test("suggest the entry point from a program's file name, without overwriting it", () => {
     const file = new File([""], "cat.py");
     expect(suggested(FIELDS, {}, "model.source", file)).toEqual({ "model.entrypoint": "cat.py" });
     expect(suggested(FIELDS, { "model.entrypoint": "my.py" }, "model.source", file)).toEqual({});
@@ -113,7 +113,7 @@ describe("estimates", () => {
   const service = (serviceId: string) =>
     ({ serviceId, price: { lowest: "0.001", typical: "0.002" } }) as Parameters<typeof estimated>[0];
 
-  test("are units at the usual price", () => {
+  test("multiply the units by the typical price", () => {
     const pictures = { size: "1000x500", steps: 20, num_images: 2 };
     expect(estimated(service("image_generation"), pictures)).toEqual({ units: 20, cost: 0.04 });
     const media = { duration: 10, width: 1000, height: 1000 };
@@ -122,12 +122,15 @@ describe("estimates", () => {
     expect(estimated(service("whisper_transcription"), {}, media)?.units).toBe(10);
   });
 
-  test("are not made where the form does not say enough", () => {
+  test("are undefined, with a hint, if the form does not determine the units", () => {
     expect(estimated(service("image_generation"), { steps: 20 })).toBeUndefined();
     expect(estimated(service("ai_inference"), {})).toBeUndefined();
+    expect(estimateHint("whisper_transcription", undefined)).toBe("Add a file to see an estimate");
+    expect(estimateHint("image_generation", undefined)).toBe("Fill in the form to see an estimate");
+    expect(estimateHint("ai_inference", undefined)).toBe("Known when the job ends");
   });
 
-  test("frames are counted as they are written", () => {
+  test("count the frames of lists and ranges", () => {
     expect(["1-48", "1,5,9-12", "7"].map((frames) => frameCount({ frames }))).toEqual([48, 6, 1]);
     expect(frameCount({})).toBe(1);
     expect(frameCount({ frames: "all" })).toBeUndefined();

@@ -1,4 +1,4 @@
-/** How amounts, times and sizes read, and what a text or a stream of events is made into. */
+/** Formatting of amounts, times and sizes, and the views of answers and of a running job. */
 import type { JobEvent } from "@aitbc/client";
 import { describe, expect, test } from "vitest";
 import { niceCeiling } from "../src/components/figures/chart.tsx";
@@ -8,9 +8,9 @@ import { plural, size } from "../src/format/size.ts";
 import { ago, duration, position } from "../src/format/time.ts";
 import { partsOf } from "../src/results/answer.tsx";
 import { bucketed } from "../src/throughput.ts";
-import { after, NOTHING } from "../src/views/job/told.ts";
+import { INITIAL, reduce } from "../src/views/job/progress.ts";
 
-test("money keeps its decimals, and is grouped", () => {
+test("formats money with all decimals and thousands separators", () => {
   expect(["1000", "0.00012", "-1234567.5", "0"].map((amount) => money(amount))).toEqual([
     "1,000.00",
     "0.00012",
@@ -30,7 +30,7 @@ test("money keeps its decimals, and is grouped", () => {
   ]);
 });
 
-test("times read as people say them", () => {
+test("formats times and durations", () => {
   const now = Date.parse("2026-11-25T12:00:00Z");
   expect(ago("2026-11-25T11:59:55Z", now)).toBe("now");
   expect(ago("2026-11-25T11:57:00Z", now)).toBe("3 min. ago");
@@ -45,7 +45,7 @@ test("times read as people say them", () => {
   expect([0, 63.42, 3723.4].map(position)).toEqual(["0:00.0", "1:03.4", "1:02:03.4"]);
 });
 
-test("numbers go with their words", () => {
+test("formats numbers with their units, and ids", () => {
   expect([units(1, "token"), units("97", "gpu second (cpu second without a GPU)")]).toEqual([
     "1 token",
     "97 gpu seconds",
@@ -56,11 +56,11 @@ test("numbers go with their words", () => {
   expect(shortId("job_06h17560p9fcdfi9s78j9rant0")).toBe("job_06h1\u2026rant0");
 });
 
-test("a chart's scale ends at a round number", () => {
+test("ends a chart's scale at a round number", () => {
   expect([0, 1, 3, 4.2, 11, 99].map(niceCeiling)).toEqual([1, 1, 4, 5, 20, 100]);
 });
 
-test("things are counted in the step in which they happened", () => {
+test("counts events by the time step in which they happened", () => {
   const now = Date.parse("2026-11-25T12:01:00Z");
   const minutes = (count: number) => now - count * 60_000;
   const points = bucketed([minutes(0), minutes(1), minutes(3), minutes(90)], "hour", now);
@@ -68,7 +68,7 @@ test("things are counted in the step in which they happened", () => {
   expect(points.slice(-2).map(({ value }) => value)).toEqual([1, 2]);
 });
 
-test("an answer's program text is told from its words, also while it is written", () => {
+test("separates code from text in an answer, also while it is written", () => {
   expect(partsOf("Look:\n```python\nprint(1)\n```\nDone.")).toEqual([
     { code: false, text: "Look:" },
     { code: true, text: "print(1)" },
@@ -77,15 +77,15 @@ test("an answer's program text is told from its words, also while it is written"
   expect(partsOf("Look:\n```python\npri").at(-1)).toEqual({ code: true, text: "pri" });
 });
 
-describe("a job that is followed", () => {
+describe("the progress of a job", () => {
   const token = (text: string, offset: number): JobEvent => ({ kind: "token", data: { text, offset } });
 
-  test("has each piece of a text once, wherever characters are of more than one unit", () => {
-    const told = [token("\u{1f600} a", 0), token(" b", 3), token(" b", 3)].reduce(after, NOTHING);
-    expect(told.text).toBe("\u{1f600} a b");
+  test("contains each piece of text once, with offsets in code points", () => {
+    const progress = [token("\u{1f600} a", 0), token(" b", 3), token(" b", 3)].reduce(reduce, INITIAL);
+    expect(progress.text).toBe("\u{1f600} a b");
   });
 
-  test("keeps the newest output of each name, with what the runner says of it", () => {
+  test("contains the latest output of each name, with the runner's extra fields", () => {
     const output = (size: number): JobEvent => ({
       kind: "output",
       data: {
@@ -96,13 +96,13 @@ describe("a job that is followed", () => {
         extra: { frame: 1 },
       },
     });
-    const told = [output(1), output(2)].reduce(after, NOTHING);
-    expect(told.outputs).toMatchObject([{ name: "frame_1.png", size: 2, frame: 1 }]);
+    const progress = [output(1), output(2)].reduce(reduce, INITIAL);
+    expect(progress.outputs).toMatchObject([{ name: "frame_1.png", size: 2, frame: 1 }]);
   });
 
-  test("begins anew where its run does", () => {
+  test("starts over with a new run", () => {
     const job = { status: "submitted" } as JobEvent["job"];
-    const told = [token("half", 0), { kind: "job_update", job, data: {} }].reduce(after, NOTHING);
-    expect(told).toEqual({ ...NOTHING, job });
+    const progress = [token("half", 0), { kind: "job_update", job, data: {} }].reduce(reduce, INITIAL);
+    expect(progress).toEqual({ ...INITIAL, job });
   });
 });

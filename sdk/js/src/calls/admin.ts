@@ -1,4 +1,4 @@
-/** `client.admin` and `client.keys`: accounts, keys, tokens, and the state of everything. */
+/** `client.admin` and `client.keys`: accounts, keys, tokens and miners. */
 
 import { type CallOptions, fetchBytes, fetchJson, part, type Session } from "../http/transport.js";
 import type {
@@ -14,10 +14,10 @@ import type {
   NewLogin,
   Overview,
   OwnKeyList,
-} from "../models_operations.js";
+} from "../models.js";
 import { snakeCased } from "../verification/shape.js";
 
-/** The key that the client uses, and further ones of its account. */
+/** The client's own key, and further keys of its account. */
 export class Keys {
   readonly #session: Session;
 
@@ -25,33 +25,33 @@ export class Keys {
     this.#session = session;
   }
 
-  /** What the client's key is for. */
+  /** Return the client's key, without its secret. */
   me(options: CallOptions = {}): Promise<Key> {
     return fetchJson(this.#session, { path: "/v1/key", ...options });
   }
 
-  /** The valid keys of the client's account without their secrets, and how many it may have. */
+  /** Return the valid keys of the client's account, without their secrets, and their maximum number. */
   list(options: CallOptions = {}): Promise<OwnKeyList> {
     return fetchJson(this.#session, { path: "/v1/keys", ...options });
   }
 
-  /** Make another key for the client's account. The answer has the secret, this once. */
+  /** Create another key for the client's account. Only this response contains the secret. */
   create(name: string, options: CallOptions = {}): Promise<NewKey> {
     return fetchJson(this.#session, { method: "POST", path: "/v1/keys", json: { name }, ...options });
   }
 
-  /** Make another key of the client's account useless from now on. */
+  /** Revoke another key of the client's account. */
   async revoke(keyId: string, options: CallOptions = {}): Promise<void> {
     await fetchBytes(this.#session, { method: "DELETE", path: `/v1/keys/${part(keyId)}`, ...options });
   }
 
-  /** Revoke the client's own key: nothing can be done with it any more. */
+  /** Revoke the client's own key. Its next call throws `Unauthorized`. */
   async revokeSelf(options: CallOptions = {}): Promise<void> {
     await fetchBytes(this.#session, { method: "DELETE", path: "/v1/key", ...options });
   }
 }
 
-/** What administrators do; everything here needs an administrator's key. */
+/** Calls for administrators, which require an administrator key. */
 export class Admin {
   readonly #session: Session;
 
@@ -59,7 +59,7 @@ export class Admin {
     this.#session = session;
   }
 
-  /** Accounts, oldest first; `after` goes on after a page (its `next`). */
+  /** Return a page of accounts, oldest first. Pass the `next` of a page as `after` for the following one. */
   accounts(
     options: { limit?: number | undefined; after?: string | undefined } & CallOptions = {},
   ): Promise<AccountList> {
@@ -67,12 +67,12 @@ export class Admin {
     return fetchJson(this.#session, { path: "/v1/admin/accounts", query, signal });
   }
 
-  /** Make an account, which owns jobs, files and money. */
+  /** Create an account, which owns jobs, files and money. */
   createAccount(name: string, options: CallOptions = {}): Promise<NewAccount> {
     return this.#post("/v1/admin/accounts", { name }, options);
   }
 
-  /** Give an account money, a decimal string. */
+  /** Credit an account with an amount (a decimal string). */
   credit(
     accountId: string,
     credit: { amount: string; note?: string | undefined },
@@ -81,12 +81,12 @@ export class Admin {
     return this.#post(`/v1/admin/accounts/${part(accountId)}/credit`, credit, options);
   }
 
-  /** All keys without their secrets, revoked ones too. */
+  /** Return all keys, including revoked ones, without their secrets. */
   keys(options: CallOptions = {}): Promise<KeyList> {
     return fetchJson(this.#session, { path: "/v1/admin/keys", ...options });
   }
 
-  /** Make a key: for a client with its account, for a miner's owner with the miner. The answer has the secret, this once. */
+  /** Create a key: a client's with its account, a miner owner's with its miner. Only this response contains the secret. */
   createKey(
     key: {
       role: KeyRole;
@@ -99,12 +99,12 @@ export class Admin {
     return this.#post("/v1/admin/keys", key, options);
   }
 
-  /** Make a key useless from now on. */
+  /** Revoke a key. */
   async revokeKey(keyId: string, options: CallOptions = {}): Promise<void> {
     await fetchBytes(this.#session, { method: "DELETE", path: `/v1/admin/keys/${part(keyId)}`, ...options });
   }
 
-  /** Make a token with which miners may join. */
+  /** Create a token with which miners can join. */
   createEnrolment(
     enrolment: { uses?: number | undefined; validSeconds?: number | undefined } = {},
     options: CallOptions = {},
@@ -113,17 +113,21 @@ export class Admin {
   }
 
   /**
-   * Make a one-time link to the dashboard. It gives a client's key of the account, an owner's of the miner, an administrator's:
-   * those that are named, an administrator's where none is.
+   * Create a one-time login link to the dashboard. It grants a client key of the account, an owner key of the miner, or an
+   * administrator key: those that you name, or an administrator key by default.
    */
   createLogin(
-    gives: { accountId?: string | undefined; minerId?: string | undefined; admin?: boolean | undefined } = {},
+    grants: {
+      accountId?: string | undefined;
+      minerId?: string | undefined;
+      admin?: boolean | undefined;
+    } = {},
     options: CallOptions = {},
   ): Promise<NewLogin> {
-    return this.#post("/v1/admin/logins", gives, options);
+    return this.#post("/v1/admin/logins", grants, options);
   }
 
-  /** Exclude a miner: its session ends at once, its running jobs go to others, and it cannot register any more. */
+  /** Exclude a miner: its session ends at once, its running jobs are queued again, and it can no longer register. */
   excludeMiner(
     minerId: string,
     exclusion: { reason?: string | undefined } = {},
@@ -132,12 +136,12 @@ export class Admin {
     return this.#post(`/v1/admin/miners/${part(minerId)}/exclude`, exclusion, options);
   }
 
-  /** Let an excluded miner take part again. */
+  /** Readmit an excluded miner. */
   async includeMiner(minerId: string, options: CallOptions = {}): Promise<void> {
     await this.#post(`/v1/admin/miners/${part(minerId)}/include`, {}, options);
   }
 
-  /** All miners with what they offer and what they do not, and how many jobs are in each state. */
+  /** Return all miners with their services, and the number of jobs in each state. */
   overview(options: CallOptions = {}): Promise<Overview> {
     return fetchJson(this.#session, { path: "/v1/admin/overview", ...options });
   }

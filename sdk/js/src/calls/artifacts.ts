@@ -1,4 +1,4 @@
-/** `client.artifacts`: files, addressed by the SHA-256 of their content. */
+/** `client.artifacts`: files, identified by the SHA-256 of their content. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
@@ -8,13 +8,13 @@ import { type OnProgress, type Source, sourceOf, type Uploadable } from "../http
 import { type CallOptions, fetchBytes, fetchJson, type Session } from "../http/transport.js";
 import type { Artifact, ArtifactLink } from "../models.js";
 
-/** Files of more bytes than this are uploaded so that they can go on; smaller ones are sent again as quickly. */
+/** Larger files use resumable uploads. Sending a smaller file again is as fast as resuming it. */
 const RESUMABLE = 8 * 2 ** 20;
 const ARTIFACT_ID = /^(?:artifact:)?(sha256:[0-9a-f]{64})$/;
 
-/** What uploads take. */
+/** Options of uploads. */
 export interface UploadOptions extends CallOptions {
-  /** Without it, the file's own or the one that its name suggests. */
+  /** Defaults to the file's own media type, or one derived from its name. */
   mediaType?: string | undefined;
   onProgress?: OnProgress | undefined;
 }
@@ -28,46 +28,46 @@ export class Artifacts {
   }
 
   /**
-   * Store a file: a `File` or `Blob`, bytes, a stream, or in Node a path. It is never held in memory as a whole.
+   * Store a file: a `File` or `Blob`, bytes, a stream, or in Node a path. It is never loaded into memory as a whole.
    *
-   * A file of more than 8 MiB, and a stream, goes on where it was when the connection breaks. Throws
-   * `VerificationError` when the coordinator stored other bytes, what reading throws, and what every call throws.
+   * The upload of a stream or a file of more than 8 MiB resumes after a lost connection. Throws `VerificationError` if the
+   * coordinator stored other bytes, errors of reading the file, and the errors of every call.
    */
   async upload(content: Uploadable, options: UploadOptions = {}): Promise<Artifact> {
     return storeSource(this.#session, await sourceOf(content, options.mediaType), options);
   }
 
   /**
-   * Fetch an artifact into a file (in Node) or a stream, checked against its digest.
+   * Download an artifact into a file (in Node) or a stream, and check its digest.
    *
-   * A broken connection goes on where it broke. Into a file, an earlier download that was interrupted does too: while
-   * it runs the bytes are in `<to>.part`. Throws `VerificationError` (and leaves no file) when the digest differs.
+   * The download resumes after a lost connection. One into a file writes `<to>.part` first, and resumes such a file of an
+   * interrupted download. Throws `VerificationError`, and leaves no file, if the digest differs.
    */
   async download(artifactId: string, to: Target, options: DownloadOptions = {}): Promise<void> {
     return downloadTo(this.#session, identifier(artifactId), to, options);
   }
 
-  /** An artifact as a `Blob` of its media type, checked against its digest. A broken connection goes on where it broke. */
+  /** Return an artifact as a `Blob` of its media type, and check its digest. Resumes after a lost connection. */
   async blob(artifactId: string, options: DownloadOptions = {}): Promise<Blob> {
     return downloadBlob(this.#session, identifier(artifactId), options);
   }
 
-  /** The bytes of a small artifact, checked against its digest. */
+  /** Return the bytes of a small artifact, and check its digest. */
   async get(artifactId: string, options: DownloadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
     return new Uint8Array(await (await this.blob(artifactId, options)).arrayBuffer());
   }
 
   /**
-   * Delete a file of the account: one that was uploaded, or an output of its jobs. Results and receipts stay valid.
+   * Delete a file of the account: an upload or an output of its jobs. Results and receipts stay valid.
    *
-   * Throws `Conflict` while a job that has not ended needs it.
+   * Throws `Conflict` while an unfinished job needs it.
    */
   async delete(artifactId: string, options: CallOptions = {}): Promise<void> {
     const path = `/v1/artifacts/${identifier(artifactId)}`;
     await fetchBytes(this.#session, { method: "DELETE", path, ...options });
   }
 
-  /** A link that reads this artifact without a key, for an hour or so many `seconds`. Its `url` is a whole one. */
+  /** Create a link that reads this artifact without a key, valid for an hour or for `seconds`. Its `url` is absolute. */
   async link(
     artifactId: string,
     options: { seconds?: number | undefined } & CallOptions = {},
@@ -85,7 +85,7 @@ export class Artifacts {
   }
 }
 
-/** What to write into a job's input to use an artifact. */
+/** Return the address of an artifact for use in a job's input. */
 export function artifactAddress(artifact: { artifactId: string }): string {
   return `artifact:${artifact.artifactId}`;
 }
@@ -99,7 +99,7 @@ export async function storeSource(
   if (source.content instanceof Blob && source.content.size <= RESUMABLE) {
     return storeAtOnce(session, source, source.content, options);
   }
-  // Few programs upload large files; pages load what does it when they do.
+  // Loaded on demand, because few pages upload large files.
   const { uploadResumably } = await import("../http/resumable.js");
   const { artifactId, size, sha256 } = await uploadResumably(session, source, options);
   requireSame(artifactId, sha256);

@@ -1,4 +1,4 @@
-/** `client.jobs`: create, watch, cancel, fetch results. */
+/** `client.jobs`: create, follow and cancel jobs, and get their results. */
 
 import { AITBCError, JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
 import { type FollowOptions, follow, isFinal } from "../http/events.js";
@@ -7,57 +7,57 @@ import { type Call, type CallOptions, fetchJson, part, pause, type Session } fro
 import type { CancelledJob, CreatedJob, Job, JobEvent, JobList, JobResults, JobState } from "../models.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
 
-/** Milliseconds between two looks at a job: soon at first, so that a short job is not slowed down, then rarely. */
+/** Milliseconds between polls of a job: short at first, so that a short job is not delayed, then longer. */
 const FIRST_POLL_MS = 100;
 const SLOWEST_POLL_MS = 2000;
 const POLL_GROWTH = 1.5;
-/** The longest that the coordinator holds the answer to a new job, in seconds. */
+/** Maximum seconds that the coordinator holds the response to a new job. */
 const LONGEST_WAIT_SECONDS = 60;
 
-/** What any job may say beside its input. */
+/** Options of any job. */
 export interface JobOptions {
-  /** How lists call it. */
+  /** The name that lists show. */
   name?: string | undefined;
   /** Kubernetes quantities: `"1000m"`, `"2Gi"`, `"1"`. */
   resources?: { cpu?: string | undefined; memory?: string | undefined; gpu?: string | undefined } | undefined;
-  /** What is held in escrow until the job ends: a decimal string. */
+  /** `maxCost` is held in escrow until the job ends: a decimal string. */
   pricing?: { maxCost?: string | undefined } | undefined;
-  /** 0 to 9, the most urgent. */
+  /** 0 to 9; 9 is the most urgent. */
   priority?: number | undefined;
-  /** Longest time of one run. */
+  /** Time limit of one run. */
   timeoutSeconds?: number | undefined;
-  /** Runs that machines' faults may cost. */
+  /** Maximum number of runs, if machines fail. */
   maxAttempts?: number | undefined;
   /** The only miner that may run it. */
   minerId?: string | undefined;
-  /** Where a signed message goes when the job has ended. */
+  /** Receives a signed message when the job ends. */
   webhookUrl?: string | undefined;
-  /** The offer that it is given to at once. */
+  /** The offer to accept with this job. */
   offerId?: string | undefined;
 }
 
-/** A new job. Its own names may also be written as the API has them (`timeout_seconds`). */
+/** A new job. The API's names (`timeout_seconds`) are accepted too. */
 export interface NewJob extends JobOptions {
-  /** A service's id; hyphens and underscores are the same. */
+  /** A service's id; hyphens and underscores are equivalent. */
   type: string;
   /** The service's input, with the names of its schema in the registry. */
   parameters?: JsonObject | undefined;
-  /** Of a Python model: its program. */
+  /** The program of a Python model. */
   model?: JsonObject | undefined;
-  /** Of a Python model: its input file. */
+  /** The input file of a Python model. */
   input?: JsonObject | undefined;
-  /** Of a Python model: how it answers. */
+  /** The output format of a Python model. */
   output?: JsonObject | undefined;
   [name: string]: unknown;
 }
 
-/** What new jobs take. */
+/** Options of creating a job. */
 export interface CreateOptions extends CallOptions {
-  /** Calls with the same key create one job; without it the call is not repeated once the coordinator may have got it. */
+  /** Calls with the same key create one job. Without a key, the call is not retried if the coordinator may have received it. */
   idempotencyKey?: string | undefined;
 }
 
-/** Jobs: create, watch, cancel, fetch results. */
+/** Create, follow and cancel jobs, and get their results. */
 export class Jobs {
   readonly #session: Session;
 
@@ -66,9 +66,9 @@ export class Jobs {
   }
 
   /**
-   * Create a job; upload `files` (by the names that the body uses) to it.
+   * Create a job, and upload `files`, by the names in the body.
    *
-   * A job waits for its files. When one cannot be uploaded, the job is cancelled and the error thrown.
+   * The job waits for its files. If an upload fails, the job is cancelled and the error thrown.
    */
   async create(
     body: NewJob,
@@ -77,7 +77,7 @@ export class Jobs {
     return createJob(this.#session, body, options);
   }
 
-  /** Upload a file that a job waits for. A stream is read into memory first. */
+  /** Upload a file that a job is waiting for. A stream is read into memory first. */
   async upload(
     jobId: string,
     name: string,
@@ -87,12 +87,12 @@ export class Jobs {
     return uploadFile(this.#session, jobId, name, await sourceOf(content, options.mediaType), options.signal);
   }
 
-  /** The state of a job. */
+  /** Return a job. */
   get(jobId: string, options: CallOptions = {}): Promise<Job> {
     return getJob(this.#session, jobId, options.signal);
   }
 
-  /** One page of the account's jobs, newest first; only those of a `status` or `type` where given. */
+  /** Return a page of the account's jobs, newest first, optionally of one `status` or `type`. */
   list(
     options: {
       status?: JobState | undefined;
@@ -105,15 +105,15 @@ export class Jobs {
     return fetchJson(this.#session, { path: "/v1/jobs", query, signal });
   }
 
-  /** Cancel a submitted or running job. Throws `JobAlreadyCompleted` for one that has ended. */
+  /** Cancel a submitted or running job. Throws `JobAlreadyCompleted` if it has ended. */
   cancel(jobId: string, options: CallOptions = {}): Promise<CancelledJob> {
     return cancelJob(this.#session, jobId, options.signal);
   }
 
   /**
-   * The results of a completed job. One that is under way is waited for, as long as it takes, unless `wait` is false.
+   * Return the results of a job. Unless `wait` is false, wait for an unfinished job, however long it takes.
    *
-   * Throws `JobNotCompleted` for a job that failed or was cancelled, and without `wait` for one that is not done.
+   * Throws `JobNotCompleted` if the job failed or was cancelled or, without `wait`, has not ended.
    */
   async getResults(
     jobId: string,
@@ -129,16 +129,16 @@ export class Jobs {
     try {
       await this.wait(jobId, { signal });
     } catch (error) {
-      if (!(error instanceof JobFailed)) throw error; // else the next answer says so, with its cause
+      if (!(error instanceof JobFailed)) throw error; // the next call throws the cause
     }
     return getResults(this.#session, jobId, signal);
   }
 
   /**
-   * Wait until a job has completed; its last state.
+   * Wait until a job has completed, and return it.
    *
-   * `onProgress` is called with every state that was seen. Throws `JobFailed` when the job failed or was cancelled,
-   * `TimeoutError` when `timeoutMs` is over (the job goes on).
+   * Calls `onProgress` with every polled state. Throws `JobFailed` if the job failed or was cancelled, and `TimeoutError`
+   * after `timeoutMs` (the job continues).
    */
   async wait(
     jobId: string,
@@ -161,10 +161,10 @@ export class Jobs {
   }
 
   /**
-   * Follow a job until it ends: its state first, then every change and everything that its runner tells.
+   * Follow a job until it ends: its current state, then all changes and all events of its runner.
    *
-   * With `after`, the `seq` of an event, only what came later. Where the connection breaks a new one is made, which goes
-   * on after the last event. To stop before the job ends, leave the loop or abort the signal; the job goes on.
+   * With `after`, the `seq` of an event, only later events. After a lost connection, it reconnects and resumes after the
+   * last event. To stop early, leave the loop or abort the signal; the job continues.
    */
   events(jobId: string, options: FollowOptions = {}): AsyncGenerator<JobEvent, void, undefined> {
     return follow(this.#session, jobId, options);
@@ -178,7 +178,7 @@ export async function createJob(
   options: { files?: Record<string, Uploadable> | undefined } & CreateOptions,
 ): Promise<CreatedJob> {
   const { files = {}, signal } = options;
-  // First, so that a file that is not there costs no job.
+  // Open the files first, so that a missing file creates no job.
   const sources = await Promise.all(
     Object.entries(files).map(async ([name, content]) => [name, await sourceOf(content)] as const),
   );
@@ -192,7 +192,7 @@ export async function createJob(
   return job;
 }
 
-/** The request that creates a job. */
+/** Return the request that creates a job. */
 export function creation(
   path: string,
   json: unknown,
@@ -213,12 +213,12 @@ export function creation(
   };
 }
 
-/** The state of a job. */
+/** Return a job. */
 export function getJob(session: Session, jobId: string, signal: AbortSignal | undefined): Promise<Job> {
   return fetchJson(session, { path: `/v1/jobs/${part(jobId)}`, signal });
 }
 
-/** The results of a completed job. */
+/** Return the results of a completed job. */
 export function getResults(
   session: Session,
   jobId: string,
@@ -227,7 +227,7 @@ export function getResults(
   return fetchJson(session, { path: `/v1/jobs/${part(jobId)}/results`, signal });
 }
 
-/** The error for a job that ended without a result. */
+/** Return the error of a job that ended without a result. */
 export function jobFailure(job: Job): JobFailed {
   const reason = (job.error?.message || "no reason was given").replace(/\.$/, "");
   return new JobFailed(job.jobId, job.status, job.error?.code || job.status.toUpperCase(), reason);
@@ -258,7 +258,7 @@ async function abandon(session: Session, jobId: string): Promise<void> {
   try {
     await cancelJob(session, jobId, undefined);
   } catch (error) {
-    // The error that led here is the one to throw; the job ends by itself when its files do not come.
+    // The caller throws the original error. A job whose files are missing ends after a time limit.
     if (!(error instanceof AITBCError)) throw error;
   }
 }

@@ -1,44 +1,37 @@
-/** `client.marketplace`: offers of miners, jobs given to them, statistics. */
+/** `client.marketplace`: offers and market statistics. */
 
 import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
-import type {
-  MarketStats,
-  Offer,
-  OfferAccepted,
-  OfferEnded,
-  OfferList,
-  OfferRequirements,
-} from "../models.js";
+import type { MarketStats, Offer, OfferAccepted, OfferEnded, OfferList } from "../models.js";
 import { snakeCased } from "../verification/shape.js";
 
 const OFFERS = "/v1/marketplace/offers";
 
 /** A new offer. */
 export interface NewOffer {
-  /** A service's id, or the name of jobs. */
+  /** A service's id or a job name. */
   jobType: string;
-  /** For each metered unit: a decimal string. */
+  /** Price of a metered unit: a decimal string. */
   price: string;
   maxJobs: number;
   /** Seconds. */
   duration: number;
-  /** What the miner has at least. */
-  requirements?: OfferRequirements | undefined;
+  /** Minimum resources of the miner, as quantities (`"4Gi"`, `"2000m"`). */
+  requirements?: { minGpuMemory?: string | undefined; minCpu?: string | undefined } | undefined;
 }
 
 /** Which offers to list. */
 export interface OfferQuery extends CallOptions {
   jobType?: string | undefined;
-  /** Only those that cost at most so much a unit. */
+  /** Only offers up to this price per unit. */
   maxPrice?: string | undefined;
   limit?: number | undefined;
-  /** A miner's own ones in any state, the newest first. */
+  /** The miner's own offers in any state, newest first. */
   mine?: boolean | undefined;
-  /** Go on after a page of one's own: its `next`. */
+  /** The `next` of a page of own offers, for the following page. */
   before?: string | undefined;
 }
 
-/** The marketplace: offers of miners, jobs given to them, statistics. */
+/** The marketplace: offers and market statistics. */
 export class Marketplace {
   readonly #session: Session;
 
@@ -47,14 +40,14 @@ export class Marketplace {
   }
 
   /**
-   * Offer to run jobs of a type or name, with the key of a miner's owner. The call is not repeated once the coordinator
-   * may have got it.
+   * Create an offer for jobs of a type or name, with the key of a miner's owner. The call is not retried if the coordinator
+   * may have received it.
    */
   createOffer(offer: NewOffer, options: CallOptions = {}): Promise<Offer> {
     return fetchJson(this.#session, { method: "POST", path: OFFERS, json: snakeCased(offer), ...options });
   }
 
-  /** Offers that can be accepted now, the cheapest first. */
+  /** Return the active offers, cheapest first. */
   offers(options: OfferQuery = {}): Promise<OfferList> {
     const { jobType, maxPrice, limit, mine, before, signal } = options;
     const query = { job_type: jobType, max_price: maxPrice, limit, mine: mine || undefined, before };
@@ -62,10 +55,10 @@ export class Marketplace {
   }
 
   /**
-   * Give a submitted job to an offer; `bidPrice` is the most that a unit may cost.
+   * Accept an offer with a submitted job; `bidPrice` is the maximum price of a unit.
    *
-   * Returns the job's payment, which is pending until the job ends. The same again gets the same payment, so the call
-   * is repeated when its answer is lost. Throws `OfferNotAvailable`, whose details say why.
+   * Returns the job's payment, which is pending until the job ends. The call is idempotent and therefore retried. Throws
+   * `OfferNotAvailable`, with the reason in its details.
    */
   accept(
     offerId: string,
@@ -77,13 +70,13 @@ export class Marketplace {
     return fetchJson(this.#session, { method: "POST", path, json, repeatable: true, ...options });
   }
 
-  /** Take one's own offer from the market; jobs that have accepted it still run. */
+  /** Withdraw an own offer. Jobs that have accepted it still run. */
   withdraw(offerId: string, options: CallOptions = {}): Promise<OfferEnded> {
     const path = `${OFFERS}/${part(offerId)}`;
     return fetchJson(this.#session, { method: "DELETE", path, repeatable: true, ...options });
   }
 
-  /** Statistics of the whole market. */
+  /** Return statistics of the whole market. */
   stats(options: CallOptions = {}): Promise<MarketStats> {
     return fetchJson(this.#session, { path: "/v1/marketplace/stats", ...options });
   }

@@ -1,15 +1,9 @@
-/** `client.miners`: what miners do and have done, and what their owners want of them. */
+/** `client.miners`: the state and statistics of miners, and commands to them. */
 
 import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
-import type {
-  MinerDetails,
-  MinerEarnings,
-  MinerList,
-  MinerStats,
-  QueuedCommand,
-} from "../models_operations.js";
+import type { MinerDetails, MinerEarnings, MinerList, MinerStats, QueuedCommand } from "../models.js";
 
-/** Miners. All but `stats` is for their owners and for administrators. */
+/** Miners. All calls but `stats` are for their owners and for administrators. */
 export class Miners {
   readonly #session: Session;
 
@@ -17,12 +11,12 @@ export class Miners {
     this.#session = session;
   }
 
-  /** What a miner has done, and its reputation from 0 to 5. */
+  /** Return a miner's statistics, and its reputation from 0 to 5. */
   stats(minerId: string, options: CallOptions = {}): Promise<MinerStats> {
     return fetchJson(this.#session, { path: `${pathOf(minerId)}/stats`, ...options });
   }
 
-  /** One's own miner; for an administrator all of them, the newest first. */
+  /** Return the owner's miner or, for an administrator, all miners, newest first. */
   list(
     options: { limit?: number | undefined; offset?: number | undefined } & CallOptions = {},
   ): Promise<MinerList> {
@@ -30,12 +24,12 @@ export class Miners {
     return fetchJson(this.#session, { path: "/v1/miners", query, signal });
   }
 
-  /** A miner with its GPUs, services, jobs and commands. */
+  /** Return a miner with its GPUs, services, jobs and commands. */
   get(minerId: string, options: CallOptions = {}): Promise<MinerDetails> {
     return fetchJson(this.#session, { path: pathOf(minerId), ...options });
   }
 
-  /** Have a miner, or one of its GPUs, take no more jobs: until it is resumed, or for some `seconds`. */
+  /** Pause a miner or one of its GPUs, until it is resumed or for `seconds`. It accepts no jobs meanwhile. */
   pause(
     minerId: string,
     options: { gpu?: string | undefined; seconds?: number | undefined } & CallOptions = {},
@@ -44,23 +38,23 @@ export class Miners {
     return this.#command("POST", `${pathOf(minerId)}/pause`, json, signal);
   }
 
-  /** Have a miner, or one of its GPUs, take jobs again. */
+  /** Resume a miner or one of its GPUs. */
   resume(minerId: string, options: { gpu?: string | undefined } & CallOptions = {}): Promise<QueuedCommand> {
     const { signal, ...json } = options;
     return this.#command("POST", `${pathOf(minerId)}/resume`, json, signal);
   }
 
-  /** Have a miner fetch a model. */
+  /** Have a miner download a model. */
   fetchModel(minerId: string, model: string, options: CallOptions = {}): Promise<QueuedCommand> {
     return this.#command("POST", `${pathOf(minerId)}/models`, { model }, options.signal);
   }
 
-  /** Have a miner remove a model from its disk. */
+  /** Have a miner delete a model from its disk. */
   removeModel(minerId: string, model: string, options: CallOptions = {}): Promise<QueuedCommand> {
     return this.#command("DELETE", `${pathOf(minerId)}/models/${part(model)}`, undefined, options.signal);
   }
 
-  /** What a miner earned on each of the last `days` (30). */
+  /** Return a miner's earnings on each of the last `days` (30). */
   earnings(
     minerId: string,
     options: { days?: number | undefined } & CallOptions = {},

@@ -1,4 +1,4 @@
-/** `client.receipts`: fetch and export receipts, or ask the coordinator about one. What verifies offline is `verifyReceipt`. */
+/** `client.receipts`: get and export receipts, or have the coordinator verify one. `verifyReceipt` verifies offline. */
 
 import { TimeoutError } from "../errors.js";
 import { type CallOptions, fetchJson, fetchRaw, part, pause, type Session } from "../http/transport.js";
@@ -10,11 +10,11 @@ import type { JsonObject } from "../verification/shape.js";
 import { getResults } from "./jobs.js";
 import { getProof } from "./log.js";
 
-/** Milliseconds between two looks for cosignatures. */
+/** Milliseconds between polls for cosignatures. */
 const WITNESS_PAUSE_MS = 1000;
 const WITNESS_TIMEOUT_MS = 60_000;
 
-/** Receipts: fetch, export, ask the coordinator to verify. */
+/** Get and export receipts, or have the coordinator verify one. */
 export class Receipts {
   readonly #session: Session;
 
@@ -22,15 +22,15 @@ export class Receipts {
     this.#session = session;
   }
 
-  /** The receipt of a completed job. */
+  /** Return the receipt of a completed job. */
   get(jobId: string, options: CallOptions = {}): Promise<Receipt> {
     return fetchJson(this.#session, { path: `/v1/receipts/${part(jobId)}`, ...options });
   }
 
   /**
-   * Ask the coordinator whether a receipt is valid: a whole one, or its id and signature.
+   * Have the coordinator verify a receipt, given whole or as its id and signature.
    *
-   * This trusts the coordinator; `verifyReceipt` does not need to.
+   * This trusts the coordinator, unlike `verifyReceipt`.
    */
   verify(
     receipt: Receipt | Pick<Receipt, "receiptId" | "signature"> | JsonObject,
@@ -42,11 +42,10 @@ export class Receipts {
   }
 
   /**
-   * The bundle of a completed job (receipt, results, proof), as it is kept in a file. `verifyReceipt` checks it offline.
+   * Return the bundle of a completed job (receipt, results, proof) to save as a file. `verifyReceipt` verifies it offline.
    *
-   * With a `policy`, waits until the witnesses that it asks for have cosigned a checkpoint that has the receipt. Throws
-   * `TimeoutError` when they have not within `timeoutMs` (60 s), `VerificationError` when the log is none of the
-   * policy's.
+   * With a `policy`, wait until the required witnesses have cosigned a checkpoint that includes the receipt. Throws
+   * `TimeoutError` if they have not within `timeoutMs` (60 s), and `VerificationError` if the policy does not name the log.
    */
   async export(
     jobId: string,
@@ -64,7 +63,7 @@ export class Receipts {
       }
       if (performance.now() >= deadline) {
         throw new TimeoutError(
-          `No checkpoint with the receipt of ${jobId} is cosigned as the policy asks; its witnesses may come later.`,
+          `No checkpoint with the receipt of ${jobId} has the cosignatures that the policy requires. Try again later.`,
         );
       }
       await pause(WITNESS_PAUSE_MS, signal);

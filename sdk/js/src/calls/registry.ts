@@ -1,4 +1,4 @@
-/** `client.registry`: which services there are, what they take, what they need. No key is needed. */
+/** `client.registry`: the services, their schemas and requirements. Needs no key. */
 
 import { type CallOptions, fetchJson, fetchRaw, part, type Session } from "../http/transport.js";
 import type { ServiceDetails, ServiceList, ServiceRequirements, Validation } from "../models.js";
@@ -6,7 +6,7 @@ import type { JsonObject } from "../verification/shape.js";
 
 const SERVICES = "/v1/registry/services";
 
-/** The registry: which services there are, what they take, what they need. */
+/** The services, their schemas and requirements. */
 export class Registry {
   readonly #session: Session;
 
@@ -14,7 +14,7 @@ export class Registry {
     this.#session = session;
   }
 
-  /** All services; only those of a `category`, or with `search` in name, description or tags, where given. */
+  /** Return the services, optionally of a `category`, or with `search` in their name, description or tags. */
   services(
     options: { category?: string | undefined; search?: string | undefined } & CallOptions = {},
   ): Promise<ServiceList> {
@@ -22,24 +22,24 @@ export class Registry {
     return fetchJson(this.#session, { path: SERVICES, query, signal });
   }
 
-  /** A service in full. */
+  /** Return a service with its models and output schema. */
   service(serviceId: string, options: CallOptions = {}): Promise<ServiceDetails> {
     return fetchJson(this.#session, { path: `${SERVICES}/${part(serviceId)}`, ...options });
   }
 
-  /** The JSON Schema of a service's input, with the API's names, which `parameters` of a job have too. */
+  /** Return the JSON Schema of a service's input, with the API's names, as in the `parameters` of a job. */
   async schema(serviceId: string, options: CallOptions = {}): Promise<JsonObject> {
     const path = `${SERVICES}/${part(serviceId)}/schema`;
     return (await fetchRaw(this.#session, { path, ...options })) as JsonObject;
   }
 
-  /** What a machine needs to perform a service. */
+  /** Return the hardware that a service and its models need. */
   requirements(serviceId: string, options: CallOptions = {}): Promise<ServiceRequirements> {
     return fetchJson(this.#session, { path: `${SERVICES}/${part(serviceId)}/requirements`, ...options });
   }
 
   /**
-   * Whether a request would be taken, without making a job: every fault at once, and warnings.
+   * Validate a request without creating a job. Returns all validation errors, and warnings.
    *
    * @param requestData - The body of a service call, with the API's names.
    */

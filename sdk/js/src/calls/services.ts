@@ -1,4 +1,4 @@
-/** `client.services`: each call creates a job of its kind. */
+/** `client.services`: run a service. Each call creates a job. */
 
 import { sourceOf, type Uploadable } from "../http/files.js";
 import { type CallOptions, fetchJson, type Session } from "../http/transport.js";
@@ -9,38 +9,38 @@ import { artifactAddress, storeSource } from "./artifacts.js";
 import { type CreateOptions, createJob, creation, type JobOptions } from "./jobs.js";
 
 /**
- * A file for a service: its address (`https://...`, `artifact:sha256:...`), or the file itself, which is uploaded
- * first. In Node any other string is a path.
+ * A file for a service: an address (`https://...`, `artifact:sha256:...`), or the file itself, which is uploaded first. In
+ * Node, any other string is a path.
  */
 export type ServiceFile = Uploadable;
 
-/** What service calls take. */
+/** Options of service calls. */
 export interface WaitOptions extends CreateOptions {
-  /** Seconds, at most 60: the answer is held until the job ends and then has `results`. */
+  /** Seconds, at most 60, to hold the response until the job ends. It then contains `results`. */
   waitSeconds?: number | undefined;
 }
 
-/** What every service takes: options of the job and of the call. Further fields of the service may stand beside. */
+/** Options of every service: those of the job and of the call, and any other field of the service. */
 export interface ServiceOptions extends JobOptions, WaitOptions {
   model?: string | undefined;
   [name: string]: unknown;
 }
 
-/** What transcriptions take; `task` is `transcribe` or `translate`. */
+/** Options of a transcription. */
 export interface TranscribeOptions extends ServiceOptions {
   language?: string | undefined;
   task?: "transcribe" | "translate" | undefined;
   wordTimestamps?: boolean | undefined;
 }
 
-/** What transcoding takes; `resolution` is `WIDTHxHEIGHT`. */
+/** Options of transcoding; `resolution` is `WIDTHxHEIGHT`. */
 export interface TranscodeOptions extends ServiceOptions {
   outputFormat?: string | undefined;
   codec?: string | undefined;
   resolution?: string | undefined;
 }
 
-/** What making pictures takes; `size` is `WIDTHxHEIGHT`, `image` a picture to begin from, `mask` what of it may change. */
+/** Options of image generation; `size` is `WIDTHxHEIGHT`, `image` the initial image, `mask` its part that may change. */
 export interface GenerateOptions extends ServiceOptions {
   size?: string | undefined;
   numImages?: number | undefined;
@@ -57,7 +57,7 @@ export interface Message {
   content: string;
 }
 
-/** What writing takes; `maxTokens` bounds the length of what is written. */
+/** Options of a language model; `maxTokens` limits the length of the text. */
 export interface InferOptions extends ServiceOptions {
   messages?: readonly Message[] | undefined;
   maxTokens?: number | undefined;
@@ -65,7 +65,7 @@ export interface InferOptions extends ServiceOptions {
   stop?: string | readonly string[] | undefined;
 }
 
-/** What rendering takes; the resolution is in pixels, `frames` such as `"1-48"`. */
+/** Options of rendering; the resolution is in pixels, `frames` is a range such as `"1-48"`. */
 export interface RenderOptions extends ServiceOptions {
   engine?: "cycles" | "eevee" | undefined;
   resolutionX?: number | undefined;
@@ -75,15 +75,15 @@ export interface RenderOptions extends ServiceOptions {
   frames?: string | readonly number[] | undefined;
 }
 
-/** What running a Python model takes. */
+/** Options of running a Python model. */
 export interface RunOptions extends JobOptions, CreateOptions {
-  /** The file that `predict` gets the path of. */
+  /** The input file, whose path is passed to `predict`. */
   input?: Uploadable | undefined;
-  /** The file that defines `predict`; without it the program's own name, or `model.py`. */
+  /** The file that defines `predict`. Defaults to the program's file name or `model.py`. */
   entrypoint?: string | undefined;
   /** Packages that the program needs. */
   requirements?: readonly string[] | undefined;
-  /** What `predict` gets beside its input. */
+  /** Further arguments of `predict`. */
   parameters?: JsonObject | undefined;
 }
 
@@ -91,7 +91,7 @@ const PROGRAM = /^[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py$/;
 const ARCHIVE = /\.(?:zip|tar|tar\.gz|tgz)$/i;
 const ADDRESS = /^(?:https?:\/\/|artifact:)/;
 
-/** Services: each call creates a job of its kind. */
+/** Run a service. Each call creates a job. */
 export class Services {
   readonly #session: Session;
 
@@ -100,9 +100,9 @@ export class Services {
   }
 
   /**
-   * Create a job through the service at `route` (below `/v1/services/`, such as `whisper/transcribe`).
+   * Create a job with the service at `route` (relative to `/v1/services/`, such as `whisper/transcribe`).
    *
-   * @param body - Options of the job with JavaScript's names or the API's, and the service's own fields.
+   * @param body - Options of the job, with JavaScript's or the API's names, and the service's own fields.
    */
   call(route: string, body: object, options: WaitOptions = {}): Promise<CreatedJob> {
     const path = `/v1/services/${route.replace(/^\/+|\/+$/g, "")}`;
@@ -119,33 +119,33 @@ export class Services {
     return this.#call("ffmpeg/transcode", { inputUrl: video }, options);
   }
 
-  /** Make pictures from words. */
+  /** Generate images from a prompt. */
   generate(prompt: string, options: GenerateOptions = {}): Promise<CreatedJob> {
     const { image, mask, ...more } = options;
     return this.#call("stable-diffusion/generate", { imageUrl: image, maskUrl: mask }, { prompt, ...more });
   }
 
-  /** Have a language model write: about a prompt, or (without one) what comes next in a conversation, the `messages`. */
+  /** Have a language model answer a prompt or, without one, continue a conversation (`messages`). */
   infer(prompt: string | InferOptions, options: InferOptions = {}): Promise<CreatedJob> {
     const body = typeof prompt === "string" ? { prompt, ...options } : prompt;
     return this.#call("llm/inference", {}, body);
   }
 
-  /** As `infer`, but the text can be read while it is written: iterate over what this returns. The job exists then. */
+  /** Like `infer`, but return an iterable of the text as it is written, once the job is created. */
   async stream(prompt: string | InferOptions, options: InferOptions = {}): Promise<TextStream> {
     const job = await this.infer(prompt, options);
     const { signal } = typeof prompt === "string" ? options : prompt;
     return new TextStream(this.#session, job, signal);
   }
 
-  /** Render a scene, a .blend file. */
+  /** Render a scene from a .blend file. */
   render(blend: ServiceFile, options: RenderOptions = {}): Promise<CreatedJob> {
     return this.#call("blender/render", { blendFileUrl: blend }, options);
   }
 
   /**
-   * Run a Python program, whose `predict(input, **parameters)` makes the result. Program and input are uploaded to the
-   * job. The program is one file, or an archive that holds `entrypoint`.
+   * Run a Python program, whose `predict(input, **parameters)` returns the result. Program and input are uploaded. The
+   * program is one file, or an archive that contains `entrypoint`.
    */
   async run(program: Uploadable, options: RunOptions = {}): Promise<CreatedJob> {
     const { input, requirements = [], entrypoint, idempotencyKey, signal, ...body } = options;

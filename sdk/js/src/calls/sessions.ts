@@ -1,10 +1,10 @@
-/** `client.sessions`: how a page of the coordinator signs in, and which browsers are signed in. */
+/** `client.sessions`: signing in from a page of the coordinator, and the signed-in browsers. */
 
 import { type CallOptions, fetchBytes, fetchJson, fetchText, part, type Session } from "../http/transport.js";
-import type { BrowserSession, OwnBrowserSession } from "../models_operations.js";
+import type { BrowserSession, BrowserSessionList, OwnBrowserSession } from "../models.js";
 import { camelCased } from "../verification/shape.js";
 
-/** Sessions of browsers. The browser keeps a cookie that scripts cannot read, and no key. */
+/** Browser sessions. The browser stores a cookie that scripts cannot read, and no key. */
 export class Sessions {
   readonly #session: Session;
 
@@ -13,9 +13,9 @@ export class Sessions {
   }
 
   /**
-   * Sign this browser in with the token of a login link, or with a key. Make a client with `browser` of the answer then.
+   * Sign this browser in with the token of a login link, or with a key. Then create a client with the option `browser`.
    *
-   * With a client that acts with a session already, the other roles of that one go on in the new one.
+   * If this client uses a session already, the new session keeps its other roles.
    */
   begin(
     credential: { token: string } | { key: string },
@@ -30,7 +30,7 @@ export class Sessions {
     });
   }
 
-  /** The session of this browser; undefined where it is not signed in. */
+  /** Return the session of this browser, or undefined if it is not signed in. */
   async current(options: CallOptions = {}): Promise<OwnBrowserSession | undefined> {
     const text = await fetchText(this.#session, { path: "/v1/session", withCookie: true, ...options });
     return text === "" ? undefined : (camelCased(JSON.parse(text)) as OwnBrowserSession);
@@ -41,9 +41,9 @@ export class Sessions {
     await fetchBytes(this.#session, { method: "DELETE", path: "/v1/session", withCookie: true, ...options });
   }
 
-  /** The browsers that are signed in with a key of the same account or miner; all for an administrator. */
+  /** Return the browsers signed in with a key of the same account or miner; for an administrator, all. */
   async list(options: CallOptions = {}): Promise<BrowserSession[]> {
-    const { sessions } = await fetchJson<{ sessions: BrowserSession[] }>(this.#session, {
+    const { sessions } = await fetchJson<BrowserSessionList>(this.#session, {
       path: "/v1/sessions",
       ...options,
     });

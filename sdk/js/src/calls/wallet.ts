@@ -1,9 +1,9 @@
-/** `client.wallet`: what can be spent or was earned, and every transaction behind it. */
+/** `client.wallet`: the balance and the transactions. */
 
 import { type CallOptions, fetchJson, type Session } from "../http/transport.js";
 import type { TransactionList, Wallet as WalletState } from "../models.js";
 
-/** The wallet: balance and transactions. */
+/** The balance and the transactions. */
 export class Wallet {
   readonly #session: Session;
 
@@ -11,12 +11,12 @@ export class Wallet {
     this.#session = session;
   }
 
-  /** The balance, and what is held for unfinished jobs. A miner's owner sees what the miner has earned. */
+  /** Return the balance, and the amount held for unfinished jobs. A miner owner's balance is the miner's earnings. */
   get(options: CallOptions = {}): Promise<WalletState> {
     return fetchJson(this.#session, { path: "/v1/wallet", ...options });
   }
 
-  /** Credits and payments, the newest first; `before` goes on after a page (its `next`). */
+  /** Return a page of transactions, newest first. Pass the `next` of a page as `before` for the following one. */
   transactions(
     options: { limit?: number | undefined; before?: string | undefined } & CallOptions = {},
   ): Promise<TransactionList> {

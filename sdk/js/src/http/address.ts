@@ -1,20 +1,20 @@
-/** Finds the coordinator and the key: arguments, then the environment, then the agent of this machine or the page's own server. */
+/** Finds the coordinator and the key: from arguments, the environment, the agent on this machine, or the page's origin. */
 
 import { ConfigurationError } from "../errors.js";
 import { nodeModuleNow, nodeProcess } from "./platform.js";
 
-/** A coordinator and the key to use there. */
+/** A coordinator's URL and the key for it. */
 export interface Address {
   baseUrl: string;
   apiKey: string | undefined;
 }
 
 /**
- * The coordinator and key to use.
+ * Return the coordinator and key to use.
  *
- * In Node: the arguments, else `AITBC_BASE_URL` and `AITBC_API_KEY`, else the agent that runs on this machine; its key
- * goes to it only. In a browser: the arguments, else the server that the page came from. Throws `ConfigurationError`
- * when no coordinator is known.
+ * In Node: the arguments, else `AITBC_BASE_URL` and `AITBC_API_KEY`, else the agent on this machine, whose key is used for
+ * that agent only. In a browser: the arguments, else the page's origin. Throws `ConfigurationError` if there is no
+ * coordinator.
  */
 export function findAddress(baseUrl: string | undefined, apiKey: string | undefined): Address {
   const environment = nodeProcess()?.env ?? {};
@@ -24,7 +24,7 @@ export function findAddress(baseUrl: string | undefined, apiKey: string | undefi
   const agent = localAgent();
   if (agent === undefined) {
     throw new ConfigurationError(
-      "No coordinator is known. Set AITBC_BASE_URL and AITBC_API_KEY, pass baseUrl and apiKey, " +
+      "No coordinator is configured. Set AITBC_BASE_URL and AITBC_API_KEY, pass baseUrl and apiKey, " +
         `or start an agent on this machine (aitbc-agent start): ${noAgent()}.`,
     );
   }
@@ -39,7 +39,7 @@ function pageOrigin(): string | undefined {
 function normal(url: string): string {
   if (!/^https?:\/\/[^/]/.test(url) || !URL.canParse(url)) {
     throw new ConfigurationError(
-      `The coordinator's address ${JSON.stringify(url)} is malformed: it begins with https:// or http:// and names a host.`,
+      `The coordinator's address ${JSON.stringify(url)} is malformed: it must start with https:// or http:// and name a host.`,
     );
   }
   return url.replace(/\/+$/, "").replace(/\/v1$/, "");
@@ -47,10 +47,10 @@ function normal(url: string): string {
 
 function noAgent(): string {
   const file = agentFile();
-  return file === undefined ? "this Node is too old to look for one, 20.16 can" : `there is no ${file}`;
+  return file === undefined ? "detecting a local agent needs Node 20.16 or newer" : `${file} does not exist`;
 }
 
-/** Where the agent of this user says how to reach it; undefined where there are no files. */
+/** Return the path of the file with the local agent's address; undefined without file system access. */
 function agentFile(): string | undefined {
   const process = nodeProcess();
   const path = nodeModuleNow<typeof import("node:path")>("node:path");
@@ -78,7 +78,7 @@ function dataDirectory(
   }
 }
 
-/** The agent of this user; undefined where none has started. Throws `ConfigurationError` when its file is unreadable. */
+/** Return the local agent, or undefined if its file does not exist. Throws `ConfigurationError` if the file is unreadable. */
 function localAgent(): { url: string; clientKey: string | undefined } | undefined {
   const file = agentFile();
   const fs = nodeModuleNow<typeof import("node:fs")>("node:fs");
@@ -90,7 +90,7 @@ function localAgent(): { url: string; clientKey: string | undefined } | undefine
     if ((error as { code?: string }).code === "ENOENT") return undefined;
     throw new ConfigurationError(`${file} cannot be read: ${(error as Error).message}`, { cause: error });
   }
-  if (typeof content?.url !== "string") throw new ConfigurationError(`${file} does not say the agent's url.`);
+  if (typeof content?.url !== "string") throw new ConfigurationError(`${file} has no field "url".`);
   return {
     url: content.url,
     clientKey: typeof content.client_key === "string" ? content.client_key : undefined,

@@ -1,15 +1,15 @@
-/** Downloads that go on where they were when a connection breaks, and are checked against their digest. */
+/** Downloads that resume after a lost connection and are checked against their digest. */
 
 import { APIError, TransportError, VerificationError } from "../errors.js";
 import { newDigest } from "../verification/digest.js";
 import type { OnProgress } from "./files.js";
 import { nodeModule } from "./platform.js";
-import { type Call, type CallOptions, open, pause, retryDelay, type Session } from "./transport.js";
+import { type Call, type CallOptions, open, type Session, waitToRetry } from "./transport.js";
 
-/** Where to write a download to: in Node the path of a file, or a stream. */
+/** The target of a download: a file path (in Node) or a stream. */
 export type Target = string | WritableStream<Uint8Array>;
 
-/** What downloads take. */
+/** Options of downloads. */
 export interface DownloadOptions extends CallOptions {
   onProgress?: OnProgress | undefined;
 }
@@ -18,16 +18,16 @@ const PARTIAL = 206;
 const RANGE_NOT_SATISFIABLE = 416;
 const CHUNK = 256 * 1024;
 
-/** Takes the bytes of a download in order. `size` is how many it has. */
+/** Receives the bytes of a download in order. `size` is the number of bytes so far. */
 interface Sink {
   readonly size: number;
   readonly digest: string;
   write(chunk: Uint8Array<ArrayBuffer>): Promise<void>;
-  /** Drop what was received. */
+  /** Discard all received bytes. */
   restart(): Promise<void>;
 }
 
-/** Receive an artifact into memory. */
+/** Download an artifact into memory. */
 export async function downloadBlob(
   session: Session,
   artifactId: string,
@@ -39,7 +39,7 @@ export async function downloadBlob(
   return new Blob(sink.pieces, { type: mediaType });
 }
 
-/** Receive an artifact into a file or a stream. */
+/** Download an artifact into a file or a stream. */
 export async function downloadTo(
   session: Session,
   artifactId: string,
@@ -69,7 +69,7 @@ async function downloadFile(
     const resumed = sink.size > 0;
     await receive(session, artifactId, sink, options);
     if (resumed && sink.digest !== digestOf(artifactId)) {
-      // What an earlier download left was not the beginning of this file.
+      // The partial file of an earlier download was not the beginning of this file.
       await sink.restart();
       await receive(session, artifactId, sink, options);
     }
@@ -81,40 +81,36 @@ async function downloadFile(
   }
 }
 
-/** Receive the content, from where the sink is; its media type. */
+/** Receive the content from the sink's position on. Returns its media type. */
 async function receive(
   session: Session,
   artifactId: string,
   sink: Sink,
   options: DownloadOptions,
 ): Promise<string> {
-  let mediaType = "";
-  let attempt = 0;
-  while (sink.size === 0 || sink.digest !== digestOf(artifactId)) {
+  for (let attempt = 0; ; attempt++) {
+    if (sink.size > 0 && sink.digest === digestOf(artifactId)) return "";
     const start = sink.size;
-    const call: Call = {
-      path: `/v1/artifacts/${artifactId}`,
-      // A digest is of the file itself, and a range counts its bytes.
-      headers: { "Accept-Encoding": "identity", ...(start > 0 ? { Range: `bytes=${start}-` } : {}) },
-      signal: options.signal,
-    };
+    const call = callOf(artifactId, start, options.signal);
     try {
-      mediaType = await receiveOnce(session, call, sink, options);
-      return mediaType;
+      return await receiveOnce(session, call, sink, options);
     } catch (error) {
-      if (error instanceof APIError && error.status === RANGE_NOT_SATISFIABLE && start > 0) {
-        // What lies here from an earlier time is no beginning of this file.
-        await sink.restart();
-        continue;
-      }
+      const isBeyondEnd = error instanceof APIError && error.status === RANGE_NOT_SATISFIABLE && start > 0;
       if (sink.size > start) attempt = 0;
-      const delay = retryDelay(call, error, attempt);
-      if (delay === undefined || attempt >= session.retries) throw error;
-      await pause(delay, options.signal);
-      attempt += 1;
+      // A partial file that is too long is not the beginning of this file.
+      if (isBeyondEnd) await sink.restart();
+      else await waitToRetry(session, call, error, attempt);
     }
   }
-  return mediaType;
+}
+
+function callOf(artifactId: string, start: number, signal: AbortSignal | undefined): Call {
+  return {
+    path: `/v1/artifacts/${artifactId}`,
+    // The digest and byte ranges are of the uncompressed file.
+    headers: { "Accept-Encoding": "identity", ...(start > 0 ? { Range: `bytes=${start}-` } : {}) },
+    signal,
+  };
 }
 
 async function receiveOnce(
@@ -128,7 +124,7 @@ async function receiveOnce(
   const begin = answer.status === PARTIAL ? beginOf(answer.headers.get("content-range")) : 0;
   if (begin !== start && begin !== 0) {
     answer.close();
-    throw new TransportError("The coordinator answered with another part of the file than was asked for.");
+    throw new TransportError("The coordinator sent a different part of the file than requested.");
   }
   if (begin === 0 && start > 0) await sink.restart();
   const length = answer.headers.get("content-length");
@@ -138,7 +134,7 @@ async function receiveOnce(
     options.onProgress?.(sink.size, total);
   }
   if (total !== undefined && sink.size < total) {
-    throw new TransportError("The connection to the coordinator ended before the file did.");
+    throw new TransportError("The connection to the coordinator ended before the end of the file.");
   }
   return answer.headers.get("content-type") ?? "";
 }
@@ -153,11 +149,11 @@ function digestOf(artifactId: string): string {
 
 function requireDigest(sink: Sink, artifactId: string): void {
   if (sink.digest !== digestOf(artifactId)) {
-    throw new VerificationError(`The SHA-256 of what was received is not ${digestOf(artifactId)}.`);
+    throw new VerificationError(`The SHA-256 of the received file is not ${digestOf(artifactId)}.`);
   }
 }
 
-/** Counts and hashes what passes. */
+/** Counts and hashes the bytes that it stores. */
 abstract class HashingSink implements Sink {
   size = 0;
   #hash = newDigest();
@@ -167,12 +163,12 @@ abstract class HashingSink implements Sink {
   }
 
   async write(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
-    await this.keep(chunk);
+    await this.store(chunk);
     this.count(chunk);
   }
 
   async restart(): Promise<void> {
-    await this.drop();
+    await this.discard();
     this.#hash = newDigest();
     this.size = 0;
   }
@@ -182,18 +178,18 @@ abstract class HashingSink implements Sink {
     this.size += chunk.length;
   }
 
-  protected abstract keep(chunk: Uint8Array<ArrayBuffer>): Promise<void>;
-  protected abstract drop(): Promise<void>;
+  protected abstract store(chunk: Uint8Array<ArrayBuffer>): Promise<void>;
+  protected abstract discard(): Promise<void>;
 }
 
 class MemorySink extends HashingSink {
   pieces: Uint8Array<ArrayBuffer>[] = [];
 
-  protected async keep(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
+  protected async store(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
     this.pieces.push(chunk);
   }
 
-  protected async drop(): Promise<void> {
+  protected async discard(): Promise<void> {
     this.pieces = [];
   }
 }
@@ -211,17 +207,17 @@ class StreamSink extends HashingSink {
   }
 
   async abort(reason: unknown): Promise<void> {
-    // The reason is thrown anyway; a stream that has failed itself cannot be aborted.
+    // The caller throws the reason; aborting a stream that has failed is an error of its own.
     await this.#writer.abort(reason).catch(() => undefined);
   }
 
-  protected async keep(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
+  protected async store(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
     await this.#writer.write(chunk);
   }
 
-  protected async drop(): Promise<void> {
+  protected async discard(): Promise<void> {
     throw new TransportError(
-      "The download cannot go on where it was, and what was written cannot be taken back.",
+      "The download cannot resume, and the bytes already written to the stream cannot be undone.",
     );
   }
 }
@@ -229,7 +225,7 @@ class StreamSink extends HashingSink {
 type FileSystem = typeof import("node:fs/promises");
 type FileHandle = Awaited<ReturnType<FileSystem["open"]>>;
 
-/** Writes to `<path>.part`, goes on where an earlier download stopped, and gives the file its name at last. */
+/** Writes to `<path>.part`, resumes an earlier download, and renames the complete file. */
 class FileSink extends HashingSink {
   private constructor(
     private readonly fs: FileSystem,
@@ -254,17 +250,17 @@ class FileSink extends HashingSink {
     await this.fs.rename(`${this.path}.part`, this.path);
   }
 
-  /** The partial file stays for a later download to go on with, unless it is empty. */
+  /** Leave the partial file for a later download to resume, unless it is empty. */
   async close(): Promise<void> {
     await this.file.close();
     if (this.size === 0) await this.fs.rm(`${this.path}.part`, { force: true });
   }
 
-  protected async keep(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
+  protected async store(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
     await this.file.write(chunk);
   }
 
-  protected async drop(): Promise<void> {
+  protected async discard(): Promise<void> {
     await this.file.truncate(0);
   }
 }

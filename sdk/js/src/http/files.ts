@@ -1,11 +1,11 @@
-/** Files to upload, whatever they come as: a path in Node, a File or Blob, bytes, or a stream. */
+/** Files to upload: a path in Node, a File or Blob, bytes, or a stream. */
 
 import { FormatError } from "../errors.js";
 import { nodeModule } from "./platform.js";
 
 /**
- * What can be uploaded: a `File` or `Blob`, bytes, a stream of bytes (a `ReadableStream`, or any async iterable such as
- * a stream of Node's), or in Node the path of a file.
+ * A file to upload: a `File` or `Blob`, bytes, a stream of bytes (a `ReadableStream` or any async iterable, such as a Node
+ * stream), or in Node the path of a file.
  */
 export type Uploadable =
   | Blob
@@ -15,10 +15,10 @@ export type Uploadable =
   | AsyncIterable<Uint8Array>
   | string;
 
-/** Is called with the bytes sent or received so far, and the bytes in all, undefined when that is not known before. */
+/** Called with the bytes transferred so far, and the total bytes if known. */
 export type OnProgress = (done: number, total: number | undefined) => void;
 
-/** A file to upload: its name and media type, and either a `blob`, which can be read again, or `pieces`, which cannot. */
+/** A file's name, media type and content. A blob can be read again, an iterator cannot. */
 export interface Source {
   readonly name: string;
   readonly mediaType: string;
@@ -27,7 +27,7 @@ export interface Source {
 
 const ANY = "application/octet-stream";
 
-/** The media types of the files that services take and make; other names are `application/octet-stream`. */
+/** Media types of the services' input and output files; other files are `application/octet-stream`. */
 const MEDIA_TYPES: Readonly<Record<string, string>> = {
   avi: "video/x-msvideo",
   blend: "application/x-blender",
@@ -55,7 +55,7 @@ const MEDIA_TYPES: Readonly<Record<string, string>> = {
   zip: "application/zip",
 };
 
-/** What to upload. Throws what reading the file throws, and `TypeError` for a path in a browser. */
+/** Return the source of an upload. Throws errors of reading the file, and `TypeError` for a path in a browser. */
 export async function sourceOf(content: Uploadable, mediaType?: string): Promise<Source> {
   if (typeof content === "string") {
     const { openAsBlob } = await nodeModule<typeof import("node:fs")>("node:fs");
@@ -73,10 +73,10 @@ export async function sourceOf(content: Uploadable, mediaType?: string): Promise
   }
   if (content instanceof ReadableStream) return { ...named, content: readerOf(content) };
   if (Symbol.asyncIterator in content) return { ...named, content: content[Symbol.asyncIterator]() };
-  throw new FormatError("What is to be uploaded is no path, File, Blob, bytes or stream.");
+  throw new FormatError("Cannot upload this: it is not a path, File, Blob, bytes or a stream.");
 }
 
-/** The whole content as a blob: that of a stream is read into memory. */
+/** Return the content as a blob. Reads a stream into memory. */
 export async function blobOf(source: Source): Promise<Blob> {
   if (source.content instanceof Blob) return source.content;
   const pieces: Uint8Array[] = [];

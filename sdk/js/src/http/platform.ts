@@ -1,4 +1,4 @@
-/** What Node has and browsers lack, reached without naming it to bundlers: a page's bundle holds nothing of it. */
+/** Access to Node's own modules that bundlers do not see, so that a page's bundle contains none of them. */
 
 interface NodeProcess {
   env: Record<string, string | undefined>;
@@ -7,21 +7,21 @@ interface NodeProcess {
   getBuiltinModule?: (name: string) => unknown;
 }
 
-/** Node's process; undefined in browsers. */
+/** Return Node's process; undefined in browsers. */
 export function nodeProcess(): NodeProcess | undefined {
   const process = (globalThis as { process?: NodeProcess }).process;
   return process?.versions?.node === undefined ? undefined : process;
 }
 
-/** A module of Node's, imported when it is needed. It throws `TypeError` in browsers. */
+/** Import a Node module. Throws `TypeError` in browsers. */
 export async function nodeModule<T>(name: `node:${string}`): Promise<T> {
   if (nodeProcess() === undefined) {
-    throw new TypeError("Paths of files are for Node; in a browser, pass a File or a Blob.");
+    throw new TypeError("File paths work only in Node; in a browser, pass a File or a Blob.");
   }
   return (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as T;
 }
 
-/** A module of Node's at once; undefined in browsers and in a Node older than 20.16. */
+/** Return a Node module synchronously; undefined in browsers and in Node before 20.16. */
 export function nodeModuleNow<T>(name: `node:${string}`): T | undefined {
   return nodeProcess()?.getBuiltinModule?.(name) as T | undefined;
 }

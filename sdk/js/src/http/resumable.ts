@@ -1,4 +1,4 @@
-/** Uploads that go on where they were when a connection breaks: tus 1.0, over the requests that all calls are made of. */
+/** Uploads that resume after a lost connection, with the tus 1.0 protocol. */
 
 import { APIError, TimeoutError, TransportError } from "../errors.js";
 import { newDigest } from "../verification/digest.js";
@@ -6,43 +6,51 @@ import type { OnProgress, Source } from "./files.js";
 import { backoffDelay, joined, open, part, pause, request, type Session } from "./transport.js";
 
 /**
- * Bytes of one request, which is in memory as a whole: small enough at first that a slow connection takes one in time
- * and progress is seen, then as many as go through in about a second.
+ * Bytes of one request, which is held in memory. It starts small, so that a slow connection sends it in time and shows
+ * progress, and grows to the amount that takes about a second.
  */
 const SMALLEST_PART = 2 ** 20;
 const LARGEST_PART = 16 * 2 ** 20;
 const QUICK_MS = 1000;
 const SLOW_MS = 4000;
-/** Another request is busy with the upload, or the coordinator cannot take it now. */
-const PASSING: ReadonlySet<number> = new Set([409, 423, 429]);
+/** Statuses of temporary conditions: another request holds the upload, or the coordinator is busy. */
+const TRANSIENT: ReadonlySet<number> = new Set([409, 423, 429]);
 const SERVER_ERROR = 500;
 const VERSION = { "Tus-Resumable": "1.0.0" };
 
-/** What became of an upload: the artifact that the coordinator stored, and the SHA-256, in hex, of what was sent. */
+/** A completed upload: the stored artifact, and the SHA-256 (hex) of the bytes sent. */
 export interface Uploaded {
   artifactId: string;
   size: number;
   sha256: string;
 }
 
-/** What an upload takes beside its source. */
+/** Options of an upload. */
 interface ResumableOptions {
   onProgress?: OnProgress | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** How far an upload is; `artifactId` is there once it has ended. */
+/** An upload in progress. */
+interface Upload {
+  session: Session;
+  path: string;
+  parts: Parts;
+  signal: AbortSignal | undefined;
+}
+
+/** The state of an upload; `artifactId` is null until it is complete. */
 interface State {
   offset: number;
   artifactId: string | null;
 }
 
 /**
- * Upload a file in parts. Throws `APIError`, `TransportError`, `TimeoutError`, what reading throws, and the reason of
+ * Upload a file in parts. Throws `APIError`, `TransportError`, `TimeoutError`, errors of reading the file, and the reason of
  * the signal.
  *
- * This speaks the protocol itself. The library for it (tus-js-client) is two thirds of the rest of this package in size,
- * and what it brings beside the protocol (its own requests, fingerprints, parallel uploads) is not used here.
+ * This implements the protocol itself. The library for it (tus-js-client) is two thirds the size of the rest of this
+ * package, and its further features (its own requests, fingerprints, parallel uploads) are not needed.
  */
 export async function uploadResumably(
   session: Session,
@@ -51,40 +59,33 @@ export async function uploadResumably(
 ): Promise<Uploaded> {
   options.signal?.throwIfAborted();
   const parts = new Parts(source);
-  const upload = await begin(session, source, parts.size, options.signal);
+  const path = await begin(session, source, parts.size, options.signal);
+  const upload: Upload = { session, path, parts, signal: options.signal };
   let state: State = { offset: 0, artifactId: null };
   let partSize = SMALLEST_PART;
-  for (let attempt = 0, unknown = false; state.artifactId === null; ) {
-    const begun = performance.now();
+  for (let attempt = 0, isKnown = true; state.artifactId === null; ) {
+    const started = performance.now();
+    const { offset } = state;
     try {
-      if (unknown) {
-        const { offset } = state;
-        state = await stateOf(session, upload, options.signal);
-        // What a broken connection brought counts, and shows that the network is of use.
-        if (state.offset > offset) attempt = 0;
-        unknown = false;
+      state = isKnown ? await sendPart(upload, offset, partSize) : await stateOf(upload);
+      // Bytes that arrived before the connection broke count as progress.
+      if (isKnown || state.offset > offset) attempt = 0;
+      if (!isKnown) {
+        isKnown = true;
         continue;
       }
-      unknown = true;
-      const { offset } = state;
-      const { value, done } = await parts.slice(offset, offset + partSize);
-      state = await send(session, upload, { value, offset, last: done, signal: options.signal });
-      if (state.artifactId === null && state.offset <= offset) {
-        throw new TransportError(`The coordinator takes no more than ${offset} bytes of this file.`);
-      }
-      unknown = false;
-      attempt = 0;
     } catch (error) {
-      if (!isPassing(error) || attempt >= session.retries) throw error;
+      if (!isTransient(error) || attempt >= session.retries) throw error;
+      isKnown = false;
       await pause(backoffDelay(attempt++), options.signal);
     }
-    partSize = nextSize(partSize, performance.now() - begun);
+    partSize = nextSize(partSize, performance.now() - started);
     options.onProgress?.(state.offset, parts.size ?? undefined);
   }
   return { artifactId: state.artifactId, size: parts.position, sha256: parts.digest() };
 }
 
-/** Begin an upload; its path. One whose answer got lost is begun again, and the first is dropped by the coordinator. */
+/** Create an upload, and return its path. If the response is lost, another one is created and the first expires. */
 async function begin(
   session: Session,
   source: Source,
@@ -104,30 +105,35 @@ async function begin(
   return `/v1/uploads/${part(String(uploadId))}`;
 }
 
-/** Send a part. With the last one the coordinator is told the length, which a stream does not say before. */
-async function send(
-  session: Session,
-  path: string,
-  sent: { value: Uint8Array<ArrayBuffer>; offset: number; last: boolean; signal: AbortSignal | undefined },
+/** Send the part at `offset`. With the last part, it declares the length, which is unknown for a stream before. */
+async function sendPart(
+  { session, path, parts, signal }: Upload,
+  offset: number,
+  size: number,
 ): Promise<State> {
+  const { value, done } = await parts.slice(offset, offset + size);
   const answer = await open(session, {
     method: "PATCH",
     path,
     headers: {
       ...VERSION,
       "Content-Type": "application/offset+octet-stream",
-      "Upload-Offset": String(sent.offset),
-      ...(sent.last ? { "Upload-Length": String(sent.offset + sent.value.length) } : {}),
+      "Upload-Offset": String(offset),
+      ...(done ? { "Upload-Length": String(offset + value.length) } : {}),
     },
-    body: sent.value,
-    signal: sent.signal,
+    body: value,
+    signal,
   });
   answer.close();
-  return read(answer.headers);
+  const state = read(answer.headers);
+  if (state.artifactId === null && state.offset <= offset) {
+    throw new TransportError(`The coordinator accepts no more than ${offset} bytes of this file.`);
+  }
+  return state;
 }
 
-/** How far the coordinator has an upload. */
-async function stateOf(session: Session, path: string, signal: AbortSignal | undefined): Promise<State> {
+/** Ask the coordinator for the state of an upload. */
+async function stateOf({ session, path, signal }: Upload): Promise<State> {
   const answer = await request(session, { method: "HEAD", path, headers: VERSION, repeatable: true, signal });
   answer.close();
   return read(answer.headers);
@@ -136,13 +142,15 @@ async function stateOf(session: Session, path: string, signal: AbortSignal | und
 function read(headers: Headers): State {
   const offset = headers.get("upload-offset") ?? "";
   if (!/^[0-9]+$/.test(offset)) {
-    throw new TransportError("The answer to a part of an upload is not a coordinator's.");
+    throw new TransportError(
+      "The response to a part of the upload has no valid Upload-Offset. Is this a coordinator's address?",
+    );
   }
   return { offset: Number(offset), artifactId: headers.get("upload-artifact-id") };
 }
 
-function isPassing(error: unknown): boolean {
-  if (error instanceof APIError) return PASSING.has(error.status) || error.status >= SERVER_ERROR;
+function isTransient(error: unknown): boolean {
+  if (error instanceof APIError) return TRANSIENT.has(error.status) || error.status >= SERVER_ERROR;
   return error instanceof TransportError || error instanceof TimeoutError;
 }
 
@@ -151,19 +159,20 @@ function nextSize(size: number, took: number): number {
   return took > SLOW_MS ? Math.max(SMALLEST_PART, size / 2) : size;
 }
 
-/** A text in UTF-8 and base64. */
+/** Encode a text as UTF-8 and base64. */
 function base64(text: string): string {
   return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 }
 
-/** The file in parts. It hashes what it reads, so that the answer can be checked. */
+/** Reads a file in parts, and hashes it to check the stored artifact. */
 class Parts {
   readonly size: number | null;
-  /** How far the file was read. */
+  /** Number of bytes read. */
   position = 0;
   readonly #content: Source["content"];
   readonly #hash = newDigest();
-  #kept: Uint8Array<ArrayBuffer> = new Uint8Array();
+  /** The last part, in case it must be sent again. */
+  #part: Uint8Array<ArrayBuffer> = new Uint8Array();
   #rest: Uint8Array = new Uint8Array();
   #ended = false;
 
@@ -176,29 +185,30 @@ class Parts {
     return this.#hash.hex();
   }
 
-  /** The bytes from `start` on, at most to before `end`; `done` where nothing follows. What is before `start` was read already. */
+  /** Return the bytes from `start` up to `end`, exclusive; `done` if they are the last. Bytes before `start` were read already. */
   async slice(start: number, end: number): Promise<{ value: Uint8Array<ArrayBuffer>; done: boolean }> {
     const value = await this.#read(start, end);
     return { value, done: this.#ended && start + value.length === this.position };
   }
 
   async #read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    const kept = this.position - this.#kept.length;
-    if (start < this.position && start >= kept) return this.#kept.slice(start - kept, end - kept);
-    this.#kept =
+    const partStart = this.position - this.#part.length;
+    if (start < this.position && start >= partStart)
+      return this.#part.slice(start - partStart, end - partStart);
+    this.#part =
       this.#content instanceof Blob
         ? new Uint8Array(await this.#content.slice(start, end).arrayBuffer())
         : await this.#pull(this.#content, end - start);
-    this.#hash.update(this.#kept);
-    this.position += this.#kept.length;
+    this.#hash.update(this.#part);
+    this.position += this.#part.length;
     this.#ended ||= this.position === this.size;
-    return this.#kept;
+    return this.#part;
   }
 
-  async #pull(pieces: AsyncIterator<Uint8Array>, wanted: number): Promise<Uint8Array<ArrayBuffer>> {
+  async #pull(pieces: AsyncIterator<Uint8Array>, length: number): Promise<Uint8Array<ArrayBuffer>> {
     const found = [this.#rest];
     let size = this.#rest.length;
-    while (size < wanted && !this.#ended) {
+    while (size < length && !this.#ended) {
       const next = await pieces.next();
       if (next.done) this.#ended = true;
       else {
@@ -207,7 +217,7 @@ class Parts {
       }
     }
     const all = joined(found);
-    this.#rest = all.subarray(wanted);
-    return all.slice(0, wanted);
+    this.#rest = all.subarray(length);
+    return all.slice(0, length);
   }
 }

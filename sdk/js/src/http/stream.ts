@@ -1,16 +1,16 @@
-/** Listens to everything that happens: reads the coordinator's WebSocket, and goes on where a connection breaks. */
+/** Receives live events over the coordinator's WebSocket, and resumes after a lost connection. */
 
 import { type AITBCError, apiError, TimeoutError, TransportError } from "../errors.js";
 import type { StreamEvent } from "../models.js";
 import { camelCased, camelName } from "../verification/shape.js";
-import { type CallOptions, pause, retryDelay, type Session } from "./transport.js";
+import { type CallOptions, type Session, waitToRetry } from "./transport.js";
 
-/** After so long the coordinator says that it is still there, when there is nothing else to say. */
+/** The coordinator sends something at least this often. */
 const HEARTBEAT_MS = 15_000;
-/** Messages that may wait for a slow caller; then the connection is made anew once the caller has taken them. */
-const WAITING = 10_000;
+/** Maximum queued messages. If the caller is too slow, the connection ends and is opened again when the queue is empty. */
+const QUEUE_LIMIT = 10_000;
 
-/** The types of messages that can be asked for. */
+/** The types of events to subscribe to. */
 export type StreamType =
   | "job_update"
   | "marketplace_update"
@@ -18,67 +18,70 @@ export type StreamType =
   | "job_progress"
   | "job_event";
 
-/** What to hear of. */
+/** Which events to receive. */
 export interface ListenOptions extends CallOptions {
-  /** Without them `job_update`, `marketplace_update` and `receipt_created`. */
+  /** By default `job_update`, `marketplace_update` and `receipt_created`. */
   types?: readonly StreamType[] | undefined;
-  /** The only jobs to hear of. */
+  /** Only events of these jobs. */
   jobIds?: readonly string[] | undefined;
-  /** The `seq` of the last event that is known; without it, from now on. */
+  /** Resume after the event with this `seq`; by default, start with the next event. */
   after?: number | undefined;
-  /** Is called when the coordinator has confirmed a connection: from now on nothing is missed. */
+  /** Called when the coordinator has confirmed a subscription: no later event is missed. */
   onOpen?: (() => void) | undefined;
 }
 
 /**
- * Everything that the key may hear of, as it happens, each event once and in order, until the loop is left or the
- * signal aborted.
+ * Yield all events that the key may receive, each once and in order, until the caller leaves the loop or aborts the signal.
  *
- * Throws `APIError` (a revoked key, a filter that makes no sense), and `TransportError` when no connection can be made
- * again.
+ * Throws `APIError` (a revoked key, an invalid filter), and `TransportError` when it cannot reconnect.
  */
 export async function* listen(
   session: Session,
   options: ListenOptions,
 ): AsyncGenerator<StreamEvent, void, undefined> {
   const Socket = session.WebSocket ?? globalThis.WebSocket ?? (await import("ws")).WebSocket;
-  let after = options.after;
+  const position = { after: options.after };
   for (let attempt = 0; ; attempt++) {
     options.signal?.throwIfAborted();
-    const connection = new Connection(session, Socket, options, after);
-    let failure: unknown;
-    try {
-      for (;;) {
-        const told = await connection.next();
-        if (told.after !== after) attempt = 0;
-        after = told.after;
-        if (told.event !== undefined) yield told.event;
-      }
-    } catch (error) {
-      failure = error;
-    } finally {
-      connection.close();
-    }
-    const delay = retryDelay({ path: "/v1/ws" }, failure, attempt);
-    if (delay === undefined || attempt >= session.retries) throw failure;
-    await pause(delay, options.signal);
+    const start = position.after;
+    const failure = yield* read(new Connection(session, Socket, options, start), position);
+    if (position.after !== start) attempt = 0;
+    await waitToRetry(session, { path: "/v1/ws", signal: options.signal }, failure, attempt);
   }
 }
 
-/** A message: how far the caller has heard with it, and what it tells, if anything. */
-interface Told {
+/** Yield the events of one connection, and record the position. Returns the error that ended the connection. */
+async function* read(
+  connection: Connection,
+  position: { after: number | undefined },
+): AsyncGenerator<StreamEvent, unknown, undefined> {
+  try {
+    for (;;) {
+      const { after, event } = await connection.next();
+      position.after = after;
+      if (event !== undefined) yield event;
+    }
+  } catch (error) {
+    return error;
+  } finally {
+    connection.close();
+  }
+}
+
+/** A message: the position after it, and its event, if any. */
+interface Message {
   after: number;
   event?: StreamEvent;
 }
 
-/** One connection, from its subscription on. */
+/** One subscribed connection. */
 class Connection {
   readonly #socket: WebSocket;
   readonly #options: ListenOptions;
   readonly #silenceMs: number;
-  /** Answers `subscribed` that are still to come; messages before the last of them are not for this caller. */
+  /** Outstanding `subscribed` messages; messages before the last of them are ignored. */
   #unconfirmed: number;
-  #queue: Told[] = [];
+  #queue: Message[] = [];
   #ended: unknown;
   #wake: () => void = () => undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -92,28 +95,30 @@ class Connection {
     this.#options = options;
     this.#silenceMs = session.timeoutMs + HEARTBEAT_MS;
     this.#unconfirmed = session.apiKey === undefined ? 1 : 2;
-    // The two classes of sockets differ in more than is used here.
+    // The two socket classes differ only in parts that are not used here.
     const role = session.browser === undefined ? "" : `?role=${session.browser.role}`;
     this.#socket = new Socket(`${session.baseUrl.replace(/^http/, "ws")}/v1/ws${role}`) as WebSocket;
     this.#socket.onopen = () => {
-      // Browsers cannot send headers here, and an address may end up in a log.
+      // Browsers cannot send headers with a WebSocket, and a URL may end up in a log.
       if (session.apiKey !== undefined) this.#send({ type: "auth", token: session.apiKey });
       this.#send({ type: "subscribe", types: options.types, job_ids: options.jobIds, after });
     };
-    this.#socket.onmessage = ({ data }) => this.#take(String(data));
-    this.#socket.onerror = () => this.#end(new TransportError("The coordinator cannot be reached."));
+    this.#socket.onmessage = ({ data }) => this.#receive(String(data));
+    this.#socket.onerror = () => this.#end(new TransportError("Cannot connect to the coordinator."));
     this.#socket.onclose = ({ code, reason }) =>
-      this.#end(new TransportError(`The coordinator ended the stream (${code}${reason && `: ${reason}`}).`));
+      this.#end(
+        new TransportError(`The coordinator closed the event stream (${code}${reason && `: ${reason}`}).`),
+      );
     options.signal?.addEventListener("abort", this.#abort);
     this.#touch();
   }
 
-  /** The next message. Throws what ended the connection, once all messages before it were taken. */
-  async next(): Promise<Told> {
+  /** Return the next message. When the queue is empty, throws the error that ended the connection. */
+  async next(): Promise<Message> {
     for (;;) {
       if (this.#options.signal?.aborted) throw this.#options.signal.reason;
-      const told = this.#queue.shift();
-      if (told !== undefined) return told;
+      const message = this.#queue.shift();
+      if (message !== undefined) return message;
       if (this.#ended !== undefined) throw this.#ended;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
@@ -124,8 +129,8 @@ class Connection {
   close(): void {
     clearTimeout(this.#timer);
     this.#options.signal?.removeEventListener("abort", this.#abort);
-    this.#ended ??= new TransportError("The stream was closed.");
-    // One that is not open yet cannot be closed without an error, which is of no interest here.
+    this.#ended ??= new TransportError("The event stream was closed.");
+    // Closing a socket that is still connecting reports an error, which is ignored.
     this.#socket.onerror = () => undefined;
     this.#socket.close();
   }
@@ -134,9 +139,9 @@ class Connection {
     this.#socket.send(JSON.stringify(message));
   }
 
-  #take(text: string): void {
+  #receive(text: string): void {
     this.#touch();
-    // What comes after the end is told again to the next connection.
+    // The next connection receives later messages again.
     if (this.#ended !== undefined) return;
     try {
       const { type, status, seq, data } = JSON.parse(text);
@@ -146,7 +151,7 @@ class Connection {
       else if (type === "heartbeat") this.#push({ after: Number(data.after) });
       else if (typeof seq === "number") this.#push({ after: seq, event: eventOf(type, data, seq) });
     } catch (error) {
-      this.#end(new TransportError("A message is not a coordinator's.", { cause: error }));
+      this.#end(new TransportError("The coordinator sent an invalid message.", { cause: error }));
     }
   }
 
@@ -157,10 +162,10 @@ class Connection {
     this.#options.onOpen?.();
   }
 
-  #push(told: Told): void {
-    this.#queue.push(told);
-    if (this.#queue.length > WAITING) {
-      this.#end(new TransportError("The reader is too slow; it goes on where it is."));
+  #push(message: Message): void {
+    this.#queue.push(message);
+    if (this.#queue.length > QUEUE_LIMIT) {
+      this.#end(new TransportError("Events arrived faster than they were read."));
       this.#socket.close();
     }
     this.#wake();
@@ -174,7 +179,7 @@ class Connection {
   #touch(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(
-      () => this.#end(new TimeoutError("The coordinator was silent for too long.")),
+      () => this.#end(new TimeoutError("The coordinator sent nothing for too long.")),
       this.#silenceMs,
     );
   }
@@ -182,13 +187,13 @@ class Connection {
   readonly #abort = () => this.#wake();
 }
 
-/** A message with JavaScript's names; what a runner told keeps its own. */
+/** Convert a message to JavaScript's names, except for the runner's data. */
 function eventOf(type: string, data: object, seq: number): StreamEvent {
-  const told =
+  const converted =
     type === "job_event"
       ? Object.fromEntries(
           Object.entries(data).map(([name, value]) => [name === "job_id" ? camelName(name) : name, value]),
         )
       : camelCased(data);
-  return { type, data: told, seq } as StreamEvent;
+  return { type, data: converted, seq } as StreamEvent;
 }

@@ -1,41 +1,41 @@
-/** Requests to the coordinator: one attempt, or repeated where that is safe; time limits, and errors of one tree. */
+/** Requests to the coordinator, with time limits, retries where these are safe, and the package's errors. */
 
 import { AITBCError, APIError, apiError, TimeoutError, TransportError } from "../errors.js";
 import { camelCased } from "../verification/shape.js";
 import { VERSION } from "../version.js";
 import { nodeProcess } from "./platform.js";
 
-/** Takes a request as the global `fetch` does. */
+/** A function like the global `fetch`. */
 export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
 
-/** The role in which a page acts with the browser's session, and the token that shows that it is the coordinator's page. */
+/** The role in which a page uses the browser's session, and the token that proves that it is the coordinator's page. */
 export interface BrowserAccess {
   role: "client" | "miner" | "admin";
   csrfToken: string;
 }
 
-/** What every call knows of its client. */
+/** The client's settings, which every call uses. */
 export interface Session {
   readonly baseUrl: string;
   readonly apiKey: string | undefined;
-  /** How a page of the coordinator acts with the browser's session; undefined where it does not. */
+  /** Set in pages of the coordinator that use the browser's session. */
   readonly browser: BrowserAccess | undefined;
   readonly fetch: Fetch;
-  /** The class of sockets to use; undefined where it has yet to be imported. */
+  /** Replaces the default `WebSocket` class. */
   readonly WebSocket: typeof WebSocket | undefined;
-  /** Milliseconds that the coordinator may be silent. */
+  /** Maximum milliseconds without data from the coordinator. */
   readonly timeoutMs: number;
-  /** Repetitions of one request. */
+  /** Maximum retries of one request. */
   readonly retries: number;
 }
 
-/** What every call of the client takes beside its own options. */
+/** Options of every call. */
 export interface CallOptions {
-  /** Ends the call: it is rejected with the signal's reason. What the coordinator has begun goes on. */
+  /** Aborts the call, which is rejected with the signal's reason. Work that the coordinator has started continues. */
   signal?: AbortSignal | undefined;
 }
 
-/** One HTTP request. `path` begins with `/v1/`. */
+/** One HTTP request. `path` starts with `/v1/`. */
 export interface Call extends CallOptions {
   method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | undefined;
   path: string;
@@ -44,25 +44,25 @@ export interface Call extends CallOptions {
   /** A value to send as JSON. */
   json?: unknown;
   body?: Blob | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | undefined;
-  /** Whether sending it twice does no more than sending it once. */
+  /** Whether the request is idempotent. By default, GET requests are. */
   repeatable?: boolean | undefined;
-  /** Whether the browser's cookie goes with it also where the client does not act with a session. */
+  /** Send the browser's cookie even if the client uses no session. */
   withCookie?: boolean | undefined;
-  /** Milliseconds that the coordinator may be silent beyond the usual, because it holds the answer. */
+  /** Milliseconds to wait in addition to the session's timeout, because the coordinator holds the response. */
   patienceMs?: number | undefined;
-  /** Milliseconds that the silence may not exceed all the same. */
+  /** Upper bound of the timeout, in milliseconds. */
   limitMs?: number | undefined;
 }
 
-/** Before the first repetition; doubled for each further one. */
+/** Delay before the first retry; doubled for each further one. */
 const BACKOFF_MS = 250;
 const LONGEST_BACKOFF_MS = 10_000;
-/** A coordinator that asks for more patience than this gets its error shown instead. */
+/** If the coordinator asks for a longer delay, the error is thrown instead. */
 const LONGEST_RETRY_AFTER_SECONDS = 60;
-/** Statuses that promise that nothing was done. */
+/** Statuses that guarantee that the request had no effect. */
 const REFUSED: ReadonlySet<number> = new Set([429, 503]);
 const GATEWAY: ReadonlySet<number> = new Set([502, 504]);
-/** What Node says when no connection was made. */
+/** Node's error codes for a connection that was not established. */
 const NEVER_CONNECTED: ReadonlySet<string> = new Set([
   "ECONNREFUSED",
   "ENOTFOUND",
@@ -72,7 +72,7 @@ const NEVER_CONNECTED: ReadonlySet<string> = new Set([
   "UND_ERR_CONNECT_TIMEOUT",
 ]);
 
-/** Aborts a request when its caller wants that, or when nothing has come for too long. */
+/** Aborts a request when its caller aborts it, or when no data arrives for too long. */
 class Watch {
   readonly #controller = new AbortController();
   readonly #caller: AbortSignal | undefined;
@@ -92,7 +92,7 @@ class Watch {
     return this.#controller.signal;
   }
 
-  /** Something came: the time begins anew. */
+  /** Restart the timer, because data has arrived. */
   touch(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
@@ -109,7 +109,7 @@ class Watch {
   readonly #abort = () => this.#controller.abort(this.#caller?.reason);
 }
 
-/** A successful answer whose content is still to be read. `close` it, or read it to its end. */
+/** A successful response whose content has not been read. Read it to its end, or `close` it. */
 export class Answer {
   readonly #watch: Watch;
   readonly #call: Call;
@@ -131,7 +131,7 @@ export class Answer {
     return this.response.headers;
   }
 
-  /** The content, piece by piece. Throws what `open` throws. */
+  /** Read the content in chunks. Throws the errors of `open`. */
   async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     const reader = this.response.body?.getReader();
     try {
@@ -145,31 +145,31 @@ export class Answer {
       throw failure(error, this.#watch, this.#call);
     } finally {
       this.#watch.close();
-      // Not waited for, and what it says does not matter: the connection is given up.
+      // The connection is abandoned, so the outcome does not matter.
       reader?.cancel().catch(() => undefined);
     }
   }
 
-  /** All of the content. */
+  /** Read all of the content. */
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
     const pieces: Uint8Array<ArrayBuffer>[] = [];
     for await (const piece of this.chunks()) pieces.push(piece);
     return joined(pieces);
   }
 
-  /** All of the content, as text. */
+  /** Read all of the content as text. */
   async text(): Promise<string> {
     return new TextDecoder().decode(await this.bytes());
   }
 
-  /** Give the connection up. */
+  /** Abandon the connection. */
   close(): void {
     this.#watch.close();
     this.response.body?.cancel().catch(() => undefined);
   }
 }
 
-/** Pieces as one. */
+/** Concatenate byte arrays. */
 export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const result = new Uint8Array(pieces.reduce((size, piece) => size + piece.length, 0));
   let position = 0;
@@ -181,9 +181,9 @@ export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Perform one request once; its successful answer.
+ * Send one request once, and return its successful response.
  *
- * Throws `APIError` for an error answer, `TransportError` or `TimeoutError` when there is none, and the reason of the
+ * Throws `APIError` for an error response, `TransportError` or `TimeoutError` without a response, and the reason of the
  * caller's signal.
  */
 export async function open(session: Session, call: Call): Promise<Answer> {
@@ -204,7 +204,7 @@ export async function open(session: Session, call: Call): Promise<Answer> {
     throw failure(error, watch, call);
   }
   if (answer.response.ok) {
-    // There is nothing to read, so nothing to watch over.
+    // Nothing to read, so stop the timer.
     if (answer.response.body === null) answer.close();
     return answer;
   }
@@ -217,46 +217,49 @@ function contentOf(session: Session, call: Call): RequestInit & { duplex?: "half
     headers["X-Session-Role"] = session.browser.role;
     headers["X-CSRF-Token"] = session.browser.csrfToken;
   } else if (session.apiKey !== undefined) headers.Authorization = `Bearer ${session.apiKey}`;
-  // Browsers name themselves.
+  // Browsers set their own User-Agent.
   if (nodeProcess() !== undefined) headers["User-Agent"] = `aitbc-javascript/${VERSION}`;
   if (call.json !== undefined) {
     headers["Content-Type"] = "application/json";
     return { headers, body: JSON.stringify(call.json) };
   }
   if (call.body === undefined) return { headers };
-  // A stream is sent to its end before the answer is read, and `fetch` wants that said.
+  // `fetch` requires `duplex` for a stream.
   if (call.body instanceof ReadableStream) return { headers, body: call.body, duplex: "half" };
   return { headers, body: call.body };
 }
 
-/** As `open`, with repetitions. */
+/** Send one request with retries, and return its successful response. */
 export async function request(session: Session, call: Call): Promise<Answer> {
   return repeated(session, call, () => open(session, call));
 }
 
-/** Perform one request with repetitions, and read its answer as JSON with JavaScript's names. */
+/** Send one request with retries, and read its response as JSON with JavaScript's names. */
 export async function fetchJson<T>(session: Session, call: Call): Promise<T> {
   return camelCased(await fetchRaw(session, call)) as T;
 }
 
-/** Perform one request with repetitions, and read its answer as JSON with the API's names. */
+/** Send one request with retries, and read its response as JSON with the API's names. */
 export async function fetchRaw(session: Session, call: Call): Promise<unknown> {
   const text = await fetchText(session, call);
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new TransportError(`The answer to ${nameOf(call)} is not a coordinator's: it is no JSON.`, {
-      cause: error,
-    });
+    throw new TransportError(
+      `The response to ${nameOf(call)} is not JSON. Is this a coordinator's address?`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
-/** Perform one request with repetitions, and read its answer as text. */
+/** Send one request with retries, and read its response as text. */
 export async function fetchText(session: Session, call: Call): Promise<string> {
   return repeated(session, call, async () => (await open(session, call)).text());
 }
 
-/** Perform one request with repetitions, and read its answer as bytes. */
+/** Send one request with retries, and read its response as bytes. */
 export async function fetchBytes(session: Session, call: Call): Promise<Uint8Array<ArrayBuffer>> {
   return repeated(session, call, async () => (await open(session, call)).bytes());
 }
@@ -266,34 +269,51 @@ async function repeated<T>(session: Session, call: Call, once: () => Promise<T>)
     try {
       return await once();
     } catch (error) {
-      const delay = retryDelay(call, error, attempt);
-      if (delay === undefined || attempt >= session.retries) throw error;
-      await pause(delay, call.signal);
+      await waitToRetry(session, call, error, attempt);
     }
   }
 }
 
-/** Milliseconds to wait before the request is sent again, undefined when it must not be. */
-export function retryDelay(call: Call, error: unknown, attempt: number): number | undefined {
-  if (!(error instanceof AITBCError) || call.body instanceof ReadableStream) return undefined;
-  const repeatable = call.repeatable ?? (call.method ?? "GET") === "GET";
-  const backoff = backoffDelay(attempt);
-  if (error instanceof TransportError) return repeatable || !error.sent ? backoff : undefined;
-  if (error instanceof TimeoutError) return repeatable ? backoff : undefined;
-  if (!(error instanceof APIError)) return undefined;
-  if (REFUSED.has(error.status)) {
-    if (error.retryAfter === undefined) return backoff;
-    return error.retryAfter <= LONGEST_RETRY_AFTER_SECONDS ? error.retryAfter * 1000 : undefined;
-  }
-  return GATEWAY.has(error.status) && repeatable ? backoff : undefined;
+/** Wait before a retry. Throws `error` if the request must not be retried. */
+export async function waitToRetry(
+  session: Session,
+  call: Call,
+  error: unknown,
+  attempt: number,
+): Promise<void> {
+  const delay = retryDelay(call, error, attempt);
+  if (delay === undefined || attempt >= session.retries) throw error;
+  await pause(delay, call.signal);
 }
 
-/** Milliseconds before the next attempt: doubled each time up to a limit, and never the same for two clients. */
+/** Return the delay before a retry in milliseconds, or undefined if the request must not be retried. */
+export function retryDelay(call: Call, error: unknown, attempt: number): number | undefined {
+  if (!(error instanceof AITBCError) || call.body instanceof ReadableStream) return undefined;
+  const backoff = backoffDelay(attempt);
+  if (error instanceof APIError) {
+    if (REFUSED.has(error.status)) return requestedDelay(error.retryAfter, backoff);
+    return GATEWAY.has(error.status) && isRepeatable(call) ? backoff : undefined;
+  }
+  const isUnsent = error instanceof TransportError && !error.sent;
+  const isLost = error instanceof TransportError || error instanceof TimeoutError;
+  return isUnsent || (isLost && isRepeatable(call)) ? backoff : undefined;
+}
+
+function isRepeatable(call: Call): boolean {
+  return call.repeatable ?? (call.method ?? "GET") === "GET";
+}
+
+function requestedDelay(retryAfter: number | undefined, backoff: number): number | undefined {
+  if (retryAfter === undefined) return backoff;
+  return retryAfter <= LONGEST_RETRY_AFTER_SECONDS ? retryAfter * 1000 : undefined;
+}
+
+/** Return an exponential backoff with jitter, in milliseconds. */
 export function backoffDelay(attempt: number): number {
   return Math.min(LONGEST_BACKOFF_MS, BACKOFF_MS * 2 ** attempt) * (0.5 + Math.random());
 }
 
-/** Wait. Throws the signal's reason when it is aborted before. */
+/** Wait. Throws the signal's reason if it is aborted. */
 export function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
@@ -309,14 +329,14 @@ export function pause(milliseconds: number, signal: AbortSignal | undefined): Pr
   });
 }
 
-/** A path of the API with its parameters. */
+/** Return the URL of a call, with its query. */
 export function addressOf(session: Session, call: Call): string {
   const given = Object.entries(call.query ?? {}).filter(([, value]) => value !== undefined);
   const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
   return session.baseUrl + call.path + (query && `?${query}`);
 }
 
-/** One part of a path. */
+/** Encode one segment of a path. */
 export function part(value: string): string {
   return encodeURIComponent(value);
 }
@@ -330,18 +350,18 @@ function nameOf(call: Call): string {
   return `${call.method ?? "GET"} ${call.path}`;
 }
 
-/** The error to throw for what `fetch` threw. */
+/** Translate an error of `fetch` into one of this package. */
 function failure(error: unknown, watch: Watch, call: Call): unknown {
-  if (watch.timedOut) return new TimeoutError(`The coordinator did not answer ${nameOf(call)} in time.`);
+  if (watch.timedOut) return new TimeoutError(`The coordinator did not respond to ${nameOf(call)} in time.`);
   if (call.signal?.aborted) return call.signal.reason;
   if (error instanceof AITBCError) return error;
   const cause = (error as { cause?: { code?: string; message?: string } }).cause;
   if (cause?.code !== undefined && NEVER_CONNECTED.has(cause.code)) {
-    const text = `The coordinator cannot be reached: ${cause.message || cause.code}.`;
+    const text = `Cannot connect to the coordinator: ${cause.message || cause.code}.`;
     return new TransportError(text, { sent: false, cause: error });
   }
   const reason = cause?.message || (error instanceof Error ? error.message : String(error));
-  return new TransportError(`The connection to the coordinator broke during ${nameOf(call)}: ${reason}.`, {
+  return new TransportError(`The connection to the coordinator was lost during ${nameOf(call)}: ${reason}.`, {
     cause: error,
   });
 }

@@ -1,4 +1,4 @@
-/** The coordinator's part of a receipt: that it gave the job to this key at this fence, and that it took the result. */
+/** The coordinator's attestations in a receipt: that it assigned the job to this key at this fence, and accepted the result. */
 
 import { FormatError, VerificationError } from "../errors.js";
 import { canonicalJson } from "./canonical.js";
@@ -6,12 +6,12 @@ import { verifyDetached } from "./dsse.js";
 import { ATTESTATION_TYPE } from "./statement.js";
 import { exact, FENCE, HEX_SHA256, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
 
-/** The attestations of a receipt, in their order. */
+/** The kinds of a receipt's attestations, in order. */
 export const ATTESTATION_KINDS = ["assignment", "completion"] as const;
 
 const SIGNED_FIELDS = ["type", "timestamp", "statement_sha256", "job_id", "miner_id", "fence"] as const;
 
-/** One attestation whose signature was verified. */
+/** An attestation with a valid signature. */
 export interface Attestation {
   kind: string;
   timestamp: string;
@@ -22,9 +22,9 @@ export interface Attestation {
 }
 
 /**
- * Check an attestation's shape and signature.
+ * Verify an attestation's form and signature.
  *
- * Throws `FormatError` for a wrong shape, `VerificationError` when `logPublicKey` (32 bytes) did not sign it.
+ * Throws `FormatError` for a wrong form, and `VerificationError` unless `logPublicKey` (32 bytes) signed it.
  */
 export function verifyAttestation(attestation: unknown, logPublicKey: Uint8Array): Attestation {
   const { signature, ...fields } = exact(attestation, [...SIGNED_FIELDS, "signature"], "The attestation");

@@ -1,7 +1,7 @@
 /**
  * The exact bytes behind every digest and signature: canonical JSON, SHA-256, strict base64.
  *
- * Two programs agree on a signature only when they agree on bytes, so each value has exactly one accepted spelling here.
+ * Programs must agree on bytes to agree on a signature, so each value has exactly one accepted encoding.
  */
 
 import { sha256 } from "@noble/hashes/sha2.js";
@@ -10,23 +10,23 @@ import canonicalizeModule from "canonicalize";
 import { FormatError } from "../errors.js";
 import type { Json } from "./shape.js";
 
-/** The package is this function; its types say that it has one as `default`. */
+/** The module itself is the function, although its types declare it as `default`. */
 const canonicalize = canonicalizeModule as unknown as (value: unknown) => string | undefined;
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const ENCODER = new TextEncoder();
-/** How `JSON.stringify` writes a lone surrogate; a backslash of the text itself is doubled. */
+/** A lone surrogate as `JSON.stringify` escapes it; a backslash in the text is doubled. */
 const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
-/** What a JSON text is made of, as far as it matters for repeated keys and for numbers that are too large. */
+/** The JSON tokens that matter for repeated keys and for numbers that are too large. */
 const TOKENS = /"(?:[^"\\]|\\.)*"|[{}[\],:]|-?[0-9][0-9.eE+-]*/g;
-/** Bytes that are turned into text at a time: a call takes only so many arguments. */
+/** Bytes that are converted to text at a time, because the number of arguments of a call is limited. */
 const SLICE = 0x8000;
 
 /**
- * The RFC 8785 (JCS) bytes of a JSON value.
+ * Return the RFC 8785 (JCS) bytes of a JSON value.
  *
- * Throws `FormatError` for what JSON cannot hold exactly: NaN and infinities, lone surrogates, and types other than
- * JSON's own.
+ * Throws `FormatError` for values that JSON cannot represent exactly: NaN, infinities, lone surrogates, and types other
+ * than JSON's own.
  */
 export function canonicalJson(value: unknown): Uint8Array<ArrayBuffer> {
   let text: string | undefined;
@@ -35,7 +35,7 @@ export function canonicalJson(value: unknown): Uint8Array<ArrayBuffer> {
     text = canonicalize(value);
   } catch (error) {
     if (error instanceof FormatError) throw error;
-    // Too many levels end the stack.
+    // Deep nesting overflows the stack.
     throw new FormatError("The value is nested too deeply for canonical JSON.", { cause: error });
   }
   if (text === undefined || LONE_SURROGATE.test(text)) {
@@ -68,9 +68,9 @@ function isPlain(value: object): boolean {
 }
 
 /**
- * Read JSON strictly: UTF-8, no repeated keys, no numbers that are infinite.
+ * Parse JSON strictly: UTF-8, no repeated keys, no infinite numbers.
  *
- * Integers beyond 2^53 - 1 become the nearest number, as everywhere in JavaScript. Throws `FormatError`.
+ * Integers beyond 2^53 - 1 become the nearest representable number, as always in JavaScript. Throws `FormatError`.
  */
 export function parseJson(text: string | Uint8Array): Json {
   const source = typeof text === "string" ? text : decodeUtf8(text);
@@ -84,28 +84,44 @@ export function parseJson(text: string | Uint8Array): Json {
   return value;
 }
 
-/** Throw `FormatError` for an object that repeats a key. `source` is valid JSON. */
+/** Throw `FormatError` if an object repeats a key or a number is too large. `source` is valid JSON. */
 function requireSingleKeys(source: string): void {
   const open: (Set<string> | undefined)[] = [];
-  let key = "";
+  let text = "";
   for (const [token] of source.matchAll(TOKENS)) {
-    if (token === "{") open.push(new Set());
-    else if (token === "[") open.push(undefined);
-    else if (token === "}" || token === "]") open.pop();
-    else if (token[0] === '"') key = token;
-    else if (token === ":") {
-      // Two spellings of a key are one key.
-      const name: string = JSON.parse(key);
-      const keys = open.at(-1);
-      if (keys?.has(name)) throw new FormatError("A JSON object repeats a key.");
-      keys?.add(name);
-    } else if (token !== "," && !Number.isFinite(Number(token))) {
-      throw new FormatError("A JSON number is too large.");
+    switch (token[0]) {
+      case "{":
+        open.push(new Set());
+        break;
+      case "[":
+        open.push(undefined);
+        break;
+      case "}":
+      case "]":
+        open.pop();
+        break;
+      case '"':
+        text = token;
+        break;
+      case ":":
+        addKey(open.at(-1), text);
+        break;
+      case ",":
+        break;
+      default:
+        if (!Number.isFinite(Number(token))) throw new FormatError("A JSON number is too large.");
     }
   }
 }
 
-/** The text of UTF-8 bytes. Throws `FormatError`. */
+function addKey(keys: Set<string> | undefined, text: string): void {
+  // Different escapes can spell the same key.
+  const key: string = JSON.parse(text);
+  if (keys?.has(key)) throw new FormatError("A JSON object repeats a key.");
+  keys?.add(key);
+}
+
+/** Decode UTF-8. Throws `FormatError`. */
 export function decodeUtf8(data: Uint8Array): string {
   try {
     return UTF8.decode(data);
@@ -114,17 +130,17 @@ export function decodeUtf8(data: Uint8Array): string {
   }
 }
 
-/** The UTF-8 bytes of a text. */
+/** Encode a text as UTF-8. */
 export function utf8(text: string): Uint8Array<ArrayBuffer> {
   return ENCODER.encode(text);
 }
 
-/** The SHA-256 of `data` in lower-case hex. */
+/** Return the SHA-256 of `data` in lower-case hex. */
 export function sha256Hex(data: Uint8Array): string {
   return bytesToHex(sha256(data));
 }
 
-/** Standard base64 with padding (RFC 4648, section 4). */
+/** Encode as standard base64 with padding (RFC 4648, section 4). */
 export function encodeBase64(data: Uint8Array): string {
   let text = "";
   for (let start = 0; start < data.length; start += SLICE) {
@@ -134,10 +150,10 @@ export function encodeBase64(data: Uint8Array): string {
 }
 
 /**
- * The bytes of canonical standard base64.
+ * Decode canonical standard base64.
  *
- * Throws `FormatError` for every other spelling: white space, missing padding, other alphabets, and trailing bits that
- * are not zero.
+ * Throws `FormatError` for every other encoding: white space, missing padding, other alphabets, and non-zero trailing
+ * bits.
  */
 export function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
   if (!BASE64.test(text)) throw new FormatError("This is not standard base64.");
@@ -146,7 +162,7 @@ export function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
   return data;
 }
 
-/** Whether two byte strings are the same. */
+/** Return whether two byte strings are equal. */
 export function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
   return one.length === other.length && one.every((byte, index) => byte === other[index]);
 }

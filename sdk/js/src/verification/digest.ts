@@ -1,17 +1,17 @@
-/** The SHA-256 of what passes, piece by piece. */
+/** Incremental SHA-256. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { nodeModuleNow } from "../http/platform.js";
 
-/** Takes bytes, and says at any time the digest of those so far. */
+/** A digest of the bytes so far. */
 export interface Digest {
   update(bytes: Uint8Array): void;
-  /** In lower-case hex. */
+  /** Return the digest in lower-case hex. */
   hex(): string;
 }
 
-/** A digest of nothing yet. Node's own is ten times as fast as one in JavaScript, which matters for films. */
+/** Return a new digest. Uses Node's implementation where available, which is ten times as fast as JavaScript. */
 export function newDigest(): Digest {
   const crypto = nodeModuleNow<typeof import("node:crypto")>("node:crypto");
   if (crypto !== undefined) {

@@ -1,5 +1,5 @@
 /**
- * Signatures that bind a type to a payload: DSSE 1.0.2 envelopes with one Ed25519 signature.
+ * DSSE 1.0.2 envelopes with one Ed25519 signature, which covers the payload and its type.
  *
  * Source: https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md
  */
@@ -13,15 +13,15 @@ import { exact, items } from "./strict.js";
 export const PUBLIC_KEY_SIZE = 32;
 export const SIGNATURE_SIZE = 64;
 
-/** The pre-authentication encoding: the bytes that a DSSE signature covers. */
+/** Return the pre-authentication encoding: the bytes that a DSSE signature covers. */
 export function pae(payloadType: string, payload: Uint8Array): Uint8Array<ArrayBuffer> {
   const size = utf8(payloadType).length;
   return joined([utf8(`DSSEv1 ${size} ${payloadType} ${payload.length} `), payload]);
 }
 
 /**
- * Whether `signature` (base64) is the Ed25519 signature of `publicKey` (32 bytes) over the PAE of `payload`. A malformed
- * signature or key is simply not valid.
+ * Return whether `signature` (base64) is the Ed25519 signature of `publicKey` (32 bytes) over the PAE of `payload`. A
+ * malformed signature or key is not valid.
  */
 export function verifyDetached(
   payloadType: string,
@@ -38,11 +38,11 @@ export function verifyDetached(
   return verifyBytes(pae(payloadType, payload), bytes, publicKey);
 }
 
-/** Whether `signature` (64 bytes) is the Ed25519 signature of `publicKey` (32 bytes) over `message` itself. */
+/** Return whether `signature` (64 bytes) is the Ed25519 signature of `publicKey` (32 bytes) over `message` itself. */
 export function verifyBytes(message: Uint8Array, signature: Uint8Array, publicKey: Uint8Array): boolean {
   if (signature.length !== SIGNATURE_SIZE || publicKey.length !== PUBLIC_KEY_SIZE) return false;
   try {
-    // Strict as RFC 8032: no second spelling of a signature or key, no keys of small order.
+    // Strict as RFC 8032: no alternative encodings of a signature or key, no keys of small order.
     return ed25519.verify(signature, message, publicKey, { zip215: false });
   } catch {
     return false;
@@ -50,10 +50,10 @@ export function verifyBytes(message: Uint8Array, signature: Uint8Array, publicKe
 }
 
 /**
- * The payload and the base64 signature of an envelope of exactly this shape, NOT yet verified.
+ * Return the payload and the base64 signature of an envelope in its exact form, NOT yet verified.
  *
- * Throws `FormatError` for every other shape: fields that are missing or do not belong, another payload type, more or
- * fewer signatures than one, a `keyid` other than "".
+ * Throws `FormatError` for any other form: missing or unknown fields, another payload type, not exactly one signature, or a
+ * `keyid` other than "".
  */
 export function readEnvelope(
   envelope: unknown,
@@ -77,9 +77,9 @@ export function readEnvelope(
 }
 
 /**
- * The payload of an envelope that `publicKey` (32 bytes) signed.
+ * Return the payload of an envelope that `publicKey` (32 bytes) signed.
  *
- * Throws `FormatError` for a wrong shape or type (see `readEnvelope`), `VerificationError` for a wrong signature.
+ * Throws `FormatError` for a wrong form or type (see `readEnvelope`), and `VerificationError` for a wrong signature.
  */
 export function openEnvelope(
   envelope: unknown,

@@ -1,4 +1,4 @@
-/** How public keys are named and written: a miner's id, and a log's or a witness's vkey. */
+/** The encodings of public keys: a miner's id, and the vkey of a log or a witness. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
@@ -12,10 +12,10 @@ export const ED25519_TYPE = 1;
 /** The signature type of a witness's Ed25519 key: timestamped cosignatures (https://c2sp.org/tlog-cosignature). */
 export const COSIGNATURE_TYPE = 4;
 
-/** Whose key it is: that of a log, or of a witness. */
+/** The key of a log or of a witness. */
 export type KeyType = typeof ED25519_TYPE | typeof COSIGNATURE_TYPE;
 
-/** White space as Unicode has it, which is more than JavaScript's and without its byte order mark. */
+/** Unicode's white space, which has more characters than JavaScript's `\s` and lacks the byte order mark. */
 export const WHITE_SPACE =
   "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 
@@ -29,7 +29,7 @@ const KINDS: Readonly<Record<KeyType, string>> = {
   [COSIGNATURE_TYPE]: "it cosigns checkpoints, as witnesses do (type 4)",
 };
 
-/** `miner_` and the first 26 characters of the lower-case base32 of the key's SHA-256. */
+/** Return a miner's id: `miner_` and the first 26 characters of the lower-case base32 of the key's SHA-256. */
 export function minerId(publicKey: Uint8Array): string {
   requireSize(publicKey);
   const bits = [...sha256(publicKey)].map((byte) => byte.toString(2).padStart(8, "0")).join("");
@@ -40,14 +40,14 @@ export function minerId(publicKey: Uint8Array): string {
   return `miner_${id}`;
 }
 
-/** The four bytes, in hex, that identify an Ed25519 key called `name` in a signed note. */
+/** Return the key id (four bytes in hex) of an Ed25519 key called `name` in a signed note. */
 export function keyId(name: string, publicKey: Uint8Array, type: KeyType = ED25519_TYPE): string {
   const named = joined([utf8(`${name}\n`), Uint8Array.of(type), publicKey]);
   return bytesToHex(sha256(named).subarray(0, 4));
 }
 
 /**
- * A public key as C2SP vkey: `origin+<8 hex of key id>+<base64 of type || public key>`.
+ * Encode a public key as a C2SP vkey: `origin+<8 hex of key id>+<base64 of type || public key>`.
  *
  * Source: https://c2sp.org/signed-note. Throws `FormatError` for an origin with white space or a plus sign.
  */
@@ -61,9 +61,9 @@ export function formatVkey(origin: string, publicKey: Uint8Array, type: KeyType 
 }
 
 /**
- * The name (a log's origin) and the public key (32 bytes) of a vkey.
+ * Return the name (a log's origin) and the public key (32 bytes) of a vkey.
  *
- * Throws `FormatError`, also when the key id does not agree, or for a key of another `type`.
+ * Throws `FormatError` for a malformed vkey, a wrong key id, or a key of another `type`.
  */
 export function parseVkey(
   vkey: string,

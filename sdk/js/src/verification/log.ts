@@ -1,5 +1,5 @@
 /**
- * Checkpoints of an append-only log, and proofs that a leaf stands in it, checked against nothing but its public key.
+ * Checkpoints of an append-only log and inclusion proofs of its leaves, verified with only the log's public key.
  *
  * Sources: https://c2sp.org/tlog-checkpoint and https://c2sp.org/tlog-proof.
  */
@@ -16,14 +16,14 @@ const MAX_PROOF_HASHES = 63;
 const NUMBER = /^(?:0|[1-9][0-9]{0,18})$/;
 const BODY_LINES = 3;
 
-/** A log's state: `size` leaves under the Merkle root `root` (32 bytes). */
+/** The state of a log: `size` leaves under the Merkle root `root` (32 bytes). */
 export interface Checkpoint {
   origin: string;
   size: number;
   root: Uint8Array;
 }
 
-/** A proof as it is written down, not yet verified: leaf number `index` and its path to the root of `note`. */
+/** A parsed proof, NOT yet verified: leaf number `index` and its path to the root of `note`. */
 export interface Proof {
   index: number;
   hashes: readonly Uint8Array[];
@@ -31,10 +31,10 @@ export interface Proof {
 }
 
 /**
- * The leaf of a receipt: the canonical JSON of the miner's envelope.
+ * Return the leaf of a receipt: the canonical JSON of the miner's envelope.
  *
- * An entry of a log has at most 65,535 bytes. In the leaf of a larger envelope (thousands of output files), the
- * payload's place is taken by `payloadSHA256`, the lower-case hex digest of its bytes.
+ * A log entry has at most 65,535 bytes. In the leaf of a larger envelope (thousands of output files), `payloadSHA256`, the
+ * lower-case hex digest of the payload's bytes, replaces the payload.
  */
 export function receiptLeaf(envelope: object): Uint8Array<ArrayBuffer> {
   const leaf = canonicalJson({ ...envelope });
@@ -43,7 +43,7 @@ export function receiptLeaf(envelope: object): Uint8Array<ArrayBuffer> {
   return canonicalJson({ ...rest, payloadSHA256: sha256Hex(decodeBase64(payload)) });
 }
 
-/** The checkpoint that a note's text holds, NOT verified. Throws `FormatError`. */
+/** Parse the checkpoint in a note's text, NOT verified. Throws `FormatError`. */
 export function parseCheckpoint(text: string): Checkpoint {
   const lines = text.replace(/\n$/, "").split("\n");
   const [origin = "", size = "", root = ""] = lines;
@@ -57,7 +57,7 @@ export function parseCheckpoint(text: string): Checkpoint {
   };
 }
 
-/** A checkpoint that `logKey` (a vkey) signed. Throws `FormatError` or `VerificationError`. */
+/** Return a checkpoint that `logKey` (a vkey) signed. Throws `FormatError` or `VerificationError`. */
 export function openCheckpoint(checkpoint: string | Uint8Array | Note, logKey: string): Checkpoint {
   const isText = typeof checkpoint === "string" || checkpoint instanceof Uint8Array;
   const note = isText ? parseNote(checkpoint) : checkpoint;
@@ -69,7 +69,7 @@ export function openCheckpoint(checkpoint: string | Uint8Array | Note, logKey: s
   return opened;
 }
 
-/** Read a `tlog-proof@v1`, NOT verified. Throws `FormatError`. */
+/** Parse a `tlog-proof@v1`, NOT verified. Throws `FormatError`. */
 export function parseProof(proof: string | Uint8Array): Proof {
   const content = unicode(proof);
   const end = content.indexOf("\n\n");
@@ -86,7 +86,7 @@ export function parseProof(proof: string | Uint8Array): Proof {
   return { index, hashes, note: parseNote(content.slice(end + 2)) };
 }
 
-/** Check that `proof` leads from `leaf` to the root of `checkpoint`. Throws `VerificationError`. */
+/** Verify that `proof` leads from `leaf` to the root of `checkpoint`. Throws `VerificationError`. */
 export function requireInclusion(leaf: Uint8Array, proof: Proof, checkpoint: Checkpoint): void {
   if (!verifyInclusion(leafHash(leaf), proof.index, checkpoint.size, proof.hashes, checkpoint.root)) {
     throw new VerificationError("The proof does not lead from the leaf to the checkpoint's root.");
@@ -94,7 +94,7 @@ export function requireInclusion(leaf: Uint8Array, proof: Proof, checkpoint: Che
 }
 
 /**
- * Check a `tlog-proof@v1` that `leaf` stands in the log of `logKey` (a vkey); the leaf's index and the checkpoint.
+ * Verify a `tlog-proof@v1` that the log of `logKey` (a vkey) contains `leaf`. Returns the leaf's index and the checkpoint.
  *
  * Throws `FormatError` or `VerificationError`.
  */
@@ -109,7 +109,7 @@ export function verifyProof(
   return { index: parsed.index, checkpoint };
 }
 
-/** A number of leaves; beyond 2^53 - 1, which no log has, JavaScript does not count exactly. */
+/** Parse a number of leaves, which is at most 2^53 - 1: larger integers are not exact in JavaScript. */
 function number(value: string, where: string): number {
   if (!NUMBER.test(value) || !Number.isSafeInteger(Number(value))) {
     throw new FormatError(`${where} is not a number.`);

@@ -1,10 +1,9 @@
 /**
- * Verifies a whole log: that it continues what was seen of it before, and that its leaves are the ones it signs for.
+ * Verifies a whole log: that it extends the checkpoints seen before, and that its leaves match its checkpoint.
  *
- * A log can cheat in three ways. It can change a leaf: then the leaf no longer has the hash that the tiles show. It can
- * show different leaves to different people (fork): then a remembered checkpoint is no beginning of the newest one. It
- * can take leaves back (truncate): then the newest checkpoint is smaller than a remembered one. Each of these is found
- * here and named.
+ * A log can cheat in three ways. It can change a leaf, whose hash then differs from the one in the tiles. It can show
+ * different leaves to different people (fork); then an earlier checkpoint is not a prefix of the latest one. It can drop
+ * leaves (truncate); then the latest checkpoint is smaller than an earlier one. The report names each of these.
  */
 
 import Big from "big.js";
@@ -29,14 +28,14 @@ import {
   tileWidth,
 } from "./tiles.js";
 
-/** Changed leaves that are named one by one; of more, only their number is told. */
-const NAMED_FAULTS = 20;
+/** Changed leaves that are reported one by one; of more, only their number is reported. */
+const NAMED_LEAVES = 20;
 const MISSING: ReadonlySet<number> = new Set([404, 410]);
 
-/** The files of a log after c2sp.org/tlog-tiles: reads `checkpoint` or `tile/...`; undefined when there is none. */
+/** Reads a file of a log (c2sp.org/tlog-tiles): `checkpoint` or `tile/...`; undefined if it does not exist. */
 export type LogSource = (path: string) => Promise<Uint8Array | undefined>;
 
-/** The log of a coordinator, by the client's `log`. */
+/** Return the log of a coordinator, read with `client.log`. */
 export function coordinatorLog(log: Log, options: { signal?: AbortSignal | undefined } = {}): LogSource {
   return async (path) => {
     try {
@@ -48,7 +47,7 @@ export function coordinatorLog(log: Log, options: { signal?: AbortSignal | undef
   };
 }
 
-/** What was found. `checkpoint` and its `note` stand when a log of the policy signed it. */
+/** The outcome of verifying a log. `checkpoint` and `note` are set if a log of the policy signed them. */
 export class LogReport {
   checks: readonly Check[] = [];
   checkpoint: Checkpoint | undefined;
@@ -57,32 +56,32 @@ export class LogReport {
   settlements = 0;
   others = 0;
 
-  /** Whether every check holds. */
+  /** Whether all checks passed. */
   get valid(): boolean {
     return this.checkpoint !== undefined && this.checks.every(({ ok }) => ok);
   }
 
-  /** One line for every check that does not hold. */
+  /** One line for each failed check. */
   get failures(): string[] {
     return failuresOf(this.checks);
   }
 }
 
-/** What to compare a log with. */
+/** Options of verifying a log. */
 export interface VerifyLogOptions {
-  /** Checkpoints seen before, each with a name to call it by. */
-  remembered?: Record<string, Checkpoint> | undefined;
-  /** The first leaf to look at. */
+  /** Checkpoints seen before, by a name for the report. */
+  previous?: Record<string, Checkpoint> | undefined;
+  /** The first leaf to verify. */
   first?: number | undefined;
 }
 
 /**
- * Verify the log in `source` against the policy. What is wrong is reported; what reading throws is thrown.
+ * Verify the log in `source` against the policy. Problems are reported; errors of reading the source are thrown.
  */
 export async function verifyLog(
   source: LogSource,
   policy: Policy,
-  { remembered = {}, first = 0 }: VerifyLogOptions = {},
+  { previous = {}, first = 0 }: VerifyLogOptions = {},
 ): Promise<LogReport> {
   const report = new Report();
   const outcome = new LogReport();
@@ -101,7 +100,7 @@ export async function verifyLog(
     report.expect("tree", true, "the tiles have the root of the checkpoint", "");
     await new Leaves(files, checkpoint.size, report, outcome).verify(first);
   }
-  for (const [name, old] of Object.entries(remembered)) await compare(report, files, checkpoint, name, old);
+  for (const [name, old] of Object.entries(previous)) await compare(report, files, checkpoint, name, old);
   return outcome;
 }
 
@@ -127,14 +126,14 @@ function requireWitnesses(report: Report, policy: Policy, note: Note): void {
 }
 
 /**
- * A source that gives the same answer twice: what was checked once is what other checks see.
+ * A source that returns the same content each time, so that all checks see the same log.
  *
- * Tiles above level 0 and the right edge are kept, a 256th of the log; full tiles and bundles below are read once
- * anyway.
+ * It caches the tiles above level 0 and the right edge, a 256th of the log. Full tiles and bundles of level 0 are read only
+ * once anyway.
  */
 class Files {
   readonly #source: LogSource;
-  readonly #kept = new Map<string, Uint8Array | undefined>();
+  readonly #cache = new Map<string, Uint8Array | undefined>();
 
   constructor(source: LogSource) {
     this.#source = source;
@@ -143,11 +142,11 @@ class Files {
   async read(path: string): Promise<Uint8Array | undefined> {
     const isFull = path.startsWith("tile/0/") && !path.includes(".p/");
     if (path.startsWith("tile/entries/") || isFull) return this.#source(path);
-    if (!this.#kept.has(path)) this.#kept.set(path, await this.#source(path));
-    return this.#kept.get(path);
+    if (!this.#cache.has(path)) this.#cache.set(path, await this.#source(path));
+    return this.#cache.get(path);
   }
 
-  /** A tile or bundle; where its part is gone because it is full by now, the part of the full one. */
+  /** Return a tile or bundle. A partial one that was replaced by the full one is read from that. */
   async tile(tile: Tile): Promise<Uint8Array> {
     const path = tilePath(tile);
     const content =
@@ -169,7 +168,7 @@ async function requireTree(files: Files, { size, root }: Checkpoint): Promise<tr
   return true;
 }
 
-/** Whether the log continues a checkpoint that was seen before. */
+/** Report whether the log extends a checkpoint seen before. */
 async function compare(
   report: Report,
   files: Files,
@@ -197,7 +196,7 @@ async function compare(
   }
 }
 
-/** Compares all leaves and tiles with each other, from the left to the right. */
+/** Compares all leaves and tiles, from left to right. */
 class Leaves {
   readonly #files: Files;
   readonly #size: number;
@@ -214,7 +213,7 @@ class Leaves {
     this.#outcome = outcome;
   }
 
-  /** Add the checks for the leaves from `first` on, and for all tiles above them. */
+  /** Verify the leaves from `first` on, and all tiles above them. */
   async verify(first: number): Promise<void> {
     const folds: Uint8Array[] = [];
     for (const bundle of tilesOf(this.#size, null)) {
@@ -223,7 +222,7 @@ class Leaves {
       if (hashes === undefined) return;
       if (bundle.width === TILE_WIDTH) folds.push(fold(hashes));
     }
-    if (this.#changed > NAMED_FAULTS) {
+    if (this.#changed > NAMED_LEAVES) {
       this.#report.expect("leaves", false, "", `${this.#changed} leaves were changed in all`);
     }
     if (this.#changed === 0) {
@@ -243,7 +242,7 @@ class Leaves {
     this.#report.expect("content", true, counted, "");
   }
 
-  /** Check one bundle against its tile; the tile's hashes. */
+  /** Verify one bundle against its tile, and return the tile's hashes. */
   async #bundle(bundle: Tile): Promise<Uint8Array[]> {
     const entries = decodeEntries(await this.#files.tile(bundle)).slice(0, bundle.width);
     if (entries.length !== bundle.width) {
@@ -261,7 +260,7 @@ class Leaves {
         continue;
       }
       this.#changed += 1;
-      if (this.#changed <= NAMED_FAULTS) {
+      if (this.#changed <= NAMED_LEAVES) {
         const bad = "was changed: it does not have its hash in the tile";
         this.#report.expect(`leaf ${index}`, false, "", bad);
       }
@@ -269,7 +268,7 @@ class Leaves {
     return hashes;
   }
 
-  /** Check every tile above level 0 against the hashes over the tiles below it, from tile `start` of level 0 on. */
+  /** Verify every tile above level 0 against the tiles below it, from tile `start` of level 0 on. */
   async #upperTiles(start: number, folds: Uint8Array[]): Promise<true> {
     let [below, begin] = [folds, start];
     for (let level = 1; tileWidth(this.#size, level, 0) > 0; level++) {
@@ -294,7 +293,7 @@ class Leaves {
     return true;
   }
 
-  /** Count a leaf; check that a settlement pays what the receipt of its job says. */
+  /** Count a leaf, and verify that a settlement pays the price in the receipt of its job. */
   #content(index: number, entry: Uint8Array): void {
     try {
       const fields = parseJson(entry);

@@ -1,5 +1,5 @@
 /**
- * Signed notes: text with the signatures of named keys below it, and the cosignatures of witnesses among them.
+ * Signed notes: text followed by the signatures of named keys, including the cosignatures of witnesses.
  *
  * Sources: https://c2sp.org/signed-note and https://c2sp.org/tlog-cosignature (its Ed25519 form).
  */
@@ -10,32 +10,32 @@ import { decodeBase64, decodeUtf8, utf8 } from "./canonical.js";
 import { SIGNATURE_SIZE, verifyBytes } from "./dsse.js";
 import { COSIGNATURE_TYPE, keyId, parseVkey, WHITE_SPACE } from "./keys.js";
 
-/** Characters of the longest note that is read: a hundred signatures of the largest kinds. */
+/** Maximum characters of a note: enough for a hundred signatures of the largest kinds. */
 export const MAX_NOTE: number = 2 ** 18;
 
 const KEY_ID_SIZE = 4;
 const TIMESTAMP_SIZE = 8;
 const MAX_TIMESTAMP = 2n ** 63n - 1n;
 const MAX_SIGNATURES = 100;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: a note has none but line ends
+// biome-ignore lint/suspicious/noControlCharactersInRegex: matches control characters, which are not allowed in a note
 const CONTROL = /[\x00-\x09\x0b-\x1f\x7f]/;
 const SIGNATURE_LINE = new RegExp(`^\\u2014 ([^${WHITE_SPACE}+]+) ([^${WHITE_SPACE}]+)$`, "u");
 const SURROGATE = /\p{Surrogate}/u;
 
-/** A signature line: who is said to have signed, with which key (4 bytes in hex), and the signature's bytes. */
+/** A signature line: the claimed signer, its key id (4 bytes in hex), and the signature's bytes. */
 export interface NoteSignature {
   name: string;
   keyId: string;
   signature: Uint8Array;
 }
 
-/** A note that is well-formed; none of its signatures has been verified. `text` ends with a line end. */
+/** A well-formed note. Its signatures are NOT verified. `text` ends with a line break. */
 export interface Note {
   text: string;
   signatures: readonly NoteSignature[];
 }
 
-/** Read a signed note. Throws `FormatError` unless it has the exact form. */
+/** Parse a signed note. Throws `FormatError` unless it has the exact form. */
 export function parseNote(note: string | Uint8Array): Note {
   const content = unicode(note);
   if (content.length > MAX_NOTE) throw new FormatError("The signed note is too long.");
@@ -64,9 +64,9 @@ function parseSignature(line: string): NoteSignature {
 }
 
 /**
- * Check that the log with this vkey signed the note.
+ * Verify that the log with this vkey signed the note.
  *
- * Throws `VerificationError` when its signature is missing or wrong. Signatures of other keys are not looked at.
+ * Throws `VerificationError` if its signature is missing or wrong. Signatures of other keys are ignored.
  */
 export function requireSignature(note: Note, logKey: string): void {
   const { name, publicKey } = parseVkey(logKey);
@@ -79,9 +79,9 @@ export function requireSignature(note: Note, logKey: string): void {
 }
 
 /**
- * When a witness (a vkey of type 4) cosigned the note, in seconds since the epoch; undefined when it did not.
+ * Return when a witness (a vkey of type 4) cosigned the note, in seconds since the epoch; undefined if it did not.
  *
- * Throws `VerificationError` when a line claims to be that witness's and does not verify.
+ * Throws `VerificationError` if a signature line of that witness does not verify.
  */
 export function findCosignature(note: Note, witness: string): number | undefined {
   const { name, publicKey } = parseVkey(witness, COSIGNATURE_TYPE);
@@ -101,7 +101,7 @@ export function findCosignature(note: Note, witness: string): number | undefined
   return newest === undefined ? undefined : Number(newest);
 }
 
-/** Text that UTF-8 can hold. Throws `FormatError`. */
+/** Return a text that UTF-8 can encode. Throws `FormatError` for any other. */
 export function unicode(value: string | Uint8Array): string {
   if (typeof value !== "string") return decodeUtf8(value);
   if (SURROGATE.test(value)) throw new FormatError("The text is not UTF-8.");

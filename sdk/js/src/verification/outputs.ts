@@ -1,10 +1,10 @@
-/** Finds the output files in a job's results, in the one order that a statement lists them in. */
+/** Finds the output files in a job's results, in the order of the signed statement. */
 
 import type { Json } from "./shape.js";
 
 const ARTIFACT_ID = /^sha256:[0-9a-f]{64}$/;
 
-/** A file that a job made. `artifactId` is `sha256:<hex>`, `size` is in bytes. */
+/** An output file of a job. `artifactId` is `sha256:<hex>`, `size` is in bytes. */
 export interface OutputFile {
   artifactId: string;
   url: string;
@@ -14,17 +14,17 @@ export interface OutputFile {
 }
 
 /**
- * The output files in `results`, in the order in which they stand in its canonical JSON.
+ * Return the output files in `results`, in the order of its canonical JSON.
  *
- * An output file is an object that holds at least `artifact_id` (`sha256:<hex>`), `url`, `media_type`, `size` and
- * `name`. The order of the canonical form survives databases and languages that do not keep the order of keys.
+ * An output file is an object with at least `artifact_id` (`sha256:<hex>`), `url`, `media_type`, `size` and `name`. The
+ * canonical order does not depend on databases and languages that do not preserve the order of keys.
  */
 export function outputFiles(results: Json): OutputFile[] {
   if (Array.isArray(results)) return results.flatMap(outputFiles);
   if (typeof results !== "object" || results === null) return [];
   const file = outputFile(results);
   if (file !== undefined) return [file];
-  // Strings are sorted by their UTF-16 code units, as canonical JSON wants it.
+  // `sort` compares UTF-16 code units, as canonical JSON does.
   return Object.keys(results)
     .sort()
     .flatMap((name) => outputFiles(results[name] ?? null));

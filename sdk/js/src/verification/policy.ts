@@ -1,15 +1,14 @@
 /**
- * Whom to trust: which logs, and how many of which witnesses must have cosigned a checkpoint.
+ * Trust policies: the trusted logs, and the witnesses that must have cosigned a checkpoint.
  *
- * Source: https://c2sp.org/tlog-policy. The smallest policy names a log and asks for no witness:
+ * Source: https://c2sp.org/tlog-policy. The smallest policy names a log and requires no witness:
  *
  * ```text
  * log example.org/log+d6ee6a7c+ATBv...
  * quorum none
  * ```
  *
- * Beyond that format: a policy names a log (what is verified here is always some log's), and each origin once, so that
- * an origin has one key.
+ * In addition to that format, a policy must name at least one log, and each origin only once, so that an origin has one key.
  */
 
 import { bytesToHex } from "@noble/hashes/utils.js";
@@ -21,19 +20,19 @@ import { findCosignature, type Note } from "./notes.js";
 
 const MAX_LINES = 1000;
 const MAX_NAMES = 200;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: a policy has none but tabs and line ends
+// biome-ignore lint/suspicious/noControlCharactersInRegex: matches control characters, which are not allowed in a policy
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f]/;
 const BLANK = /[ \t]+/;
 const THRESHOLD = /^[1-9][0-9]{0,5}$/;
 const NONE = "none";
 
-/** Witnessed when at least `threshold` of `members` (witnesses or groups) are. */
+/** A group of witnesses. At least `threshold` of its `members` (witnesses or groups) must have cosigned. */
 export interface Group {
   threshold: number;
   members: readonly string[];
 }
 
-/** Trusted logs by origin and witnesses by name, both as vkeys, and the `quorum`: a witness, a group, or `none`. */
+/** Trusted logs by origin, witnesses by name (both as vkeys), and the `quorum`: a witness, a group, or `none`. */
 export class Policy {
   private constructor(
     readonly logs: ReadonlyMap<string, string>,
@@ -47,37 +46,37 @@ export class Policy {
     return new Policy(new Map([[parseVkey(logKey).name, logKey]]), new Map(), new Map(), NONE);
   }
 
-  /** Read a policy. Throws `FormatError` that names the line. */
+  /** Parse a policy. Throws `FormatError`, which names the line. */
   static parse(content: string | Uint8Array): Policy {
     const data = typeof content === "string" ? utf8(content) : content;
-    // Octets above 0x7F are opaque, as the format wants it.
+    // In this format, bytes above 0x7F are opaque.
     const lines = Array.from(data, (byte) => String.fromCharCode(byte))
       .join("")
       .split("\n");
     if (lines.length > MAX_LINES) throw new FormatError(`The policy has more than ${MAX_LINES} lines.`);
-    const reading = new Reading();
+    const parser = new Parser();
     for (const [index, line] of lines.entries()) {
       try {
-        reading.take(line);
+        parser.add(line);
       } catch (error) {
         if (!(error instanceof FormatError)) throw error;
         throw new FormatError(`Line ${index + 1} of the policy: ${error.message}`, { cause: error });
       }
     }
-    if (reading.logs.size === 0) throw new FormatError("The policy names no log.");
-    if (reading.quorum === undefined) {
+    if (parser.logs.size === 0) throw new FormatError("The policy names no log.");
+    if (parser.quorum === undefined) {
       throw new FormatError("The policy has no quorum line; `quorum none` asks for no witness.");
     }
-    return new Policy(reading.logs, reading.witnesses, reading.groups, reading.quorum);
+    return new Policy(parser.logs, parser.witnesses, parser.groups, parser.quorum);
   }
 
-  /** The vkey of the log with this origin; for a policy of one log always that log's. */
+  /** Return the vkey of the log with this origin. A policy of one log returns its vkey for any origin. */
   logKey(origin: string): string | undefined {
     const [only] = this.logs.values();
     return this.logs.size === 1 ? only : this.logs.get(origin);
   }
 
-  /** The checkpoint of a note that one of the logs signed. Throws `FormatError` or `VerificationError`. */
+  /** Return the checkpoint of a note that one of the logs signed. Throws `FormatError` or `VerificationError`. */
   open(note: Note): Checkpoint {
     const { origin } = parseCheckpoint(note.text);
     const key = this.logKey(origin);
@@ -86,9 +85,9 @@ export class Policy {
   }
 
   /**
-   * Which witnesses cosigned a checkpoint, by name, and when (seconds since the epoch).
+   * Return the times (seconds since the epoch) at which witnesses cosigned a checkpoint, by the witness's name.
    *
-   * Throws `VerificationError` for a cosignature of a witness that does not verify.
+   * Throws `VerificationError` if a witness's cosignature does not verify.
    */
   cosignedBy(note: Note): Map<string, number> {
     const found = new Map<string, number>();
@@ -99,7 +98,7 @@ export class Policy {
     return found;
   }
 
-  /** Whether these witnesses are a quorum. */
+  /** Return whether these witnesses meet the quorum. */
   isMetBy(witnesses: ReadonlyMap<string, number>): boolean {
     return this.quorum === NONE || this.#witnessed(this.quorum, witnesses);
   }
@@ -111,8 +110,8 @@ export class Policy {
   }
 }
 
-/** The definitions of the lines so far. */
-class Reading {
+/** Collects the definitions of a policy's lines. */
+class Parser {
   readonly logs = new Map<string, string>();
   readonly witnesses = new Map<string, string>();
   readonly groups = new Map<string, Group>();
@@ -120,11 +119,11 @@ class Reading {
   readonly #keys = new Set<string>();
   readonly #members = new Set<string>();
 
-  take(line: string): void {
+  add(line: string): void {
     if (CONTROL.test(line)) throw new FormatError("it has a control character.");
     const [kind, first, second, ...rest] = line.split(BLANK).filter((word) => word !== "");
     if (kind === undefined || kind.startsWith("#")) return;
-    // A log may say where it is in its second word, a witness in its third.
+    // The last word of a log or witness is an optional URL.
     if (kind === "log" && first !== undefined && rest.length === 0) {
       this.#log(utf8Word(first));
     } else if (kind === "witness" && first !== undefined && second !== undefined && rest.length <= 1) {
@@ -164,12 +163,12 @@ class Reading {
       }
       this.#members.add(member);
     }
-    const least =
+    const required =
       { any: 1, all: members.length }[threshold] ?? (THRESHOLD.test(threshold) ? Number(threshold) : 0);
-    if (!(1 <= least && least <= members.length)) {
+    if (!(1 <= required && required <= members.length)) {
       throw new FormatError(`the threshold is \`all\`, \`any\`, or from 1 to ${members.length}.`);
     }
-    this.groups.set(name, { threshold: least, members });
+    this.groups.set(name, { threshold: required, members });
   }
 
   #quorum(name: string): void {

@@ -1,4 +1,4 @@
-/** Kubernetes quantities, in which jobs and offers say how much processor, memory and GPU they mean. */
+/** Kubernetes quantities, in which jobs and offers specify CPU, memory and GPU. */
 
 import { FormatError } from "../errors.js";
 
@@ -17,12 +17,12 @@ const SUFFIXES: Readonly<Record<string, number>> = {
 };
 const QUANTITY = /^([0-9]{1,18}(?:\.[0-9]{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$/;
 
-/** A Kubernetes quantity (`"1000m"`, `"2Gi"`, `"1.5"`) as a number. Throws `FormatError` that says what fits. */
+/** Parse a Kubernetes quantity (`"1000m"`, `"2Gi"`, `"1.5"`) as a number. Throws `FormatError`, which gives examples. */
 export function parseQuantity(text: string): number {
   const [, digits, suffix = ""] = QUANTITY.exec(text) ?? [];
   if (digits === undefined) {
     throw new FormatError(`${JSON.stringify(text)} is not a quantity; write it like "2", "500m" or "2Gi".`);
   }
-  // Dividing rounds once, multiplying by a thousandth twice.
+  // Dividing by 1000 rounds once; multiplying by 0.001 would round twice.
   return suffix === "m" ? Number(digits) / 1000 : Number(digits) * (SUFFIXES[suffix] ?? 1);
 }

@@ -1,8 +1,7 @@
 /**
- * Receipts: verified by anybody, offline, with nothing but the log's public key.
+ * Verifies receipts offline with only the log's public key.
  *
- * Everything that a receipt says must follow from what is signed; the verification checks that it does, and says for
- * each part whether it holds.
+ * Everything in a receipt must follow from signed data. The verification reports for each part whether it does.
  */
 
 import Big from "big.js";
@@ -21,10 +20,10 @@ import { type Json, snakeName } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement, type Statement, uncappedPrice } from "./statement.js";
 import { exact, items, text } from "./strict.js";
 
-/** What an exported bundle says that it is. */
+/** The `format` of an exported bundle. */
 export const BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v2";
 
-/** How far the times in a statement may lie outside its attestations: the miner's clock and the coordinator's may differ. */
+/** How far the times in a statement may lie outside its attestations, since the miner's and the coordinator's clocks differ. */
 export const CLOCK_SKEW_SECONDS = 300;
 
 const RECEIPT_FIELDS = [
@@ -32,32 +31,31 @@ const RECEIPT_FIELDS = [
 ] as const;
 const BUNDLE_FIELDS = ["format", "receipt", "results", "proof"] as const;
 
-/** What a verifier trusts: a log's public key (a vkey), or a policy with logs and witnesses. */
+/** The trust anchor: a log's public key (a vkey), or a policy with logs and witnesses. */
 export type Trust = string | Policy;
 
-/** An artifact to check: its content, or its SHA-256 in hex (also as `sha256:<hex>`). */
+/** An artifact to verify: its content, or its SHA-256 in hex (also as `sha256:<hex>`). */
 export type CheckedArtifact = Blob | Uint8Array | ArrayBuffer | string;
 
-/** What a verification checks beside the receipt itself. */
+/** Options of verifying a receipt. */
 export interface VerifyOptions {
   /** The coordinator's public log key, or a policy. */
   logKey: Trust;
-  /** The `results` of the job: their digest, units and output files are checked too. A bundle brings its own. */
+  /** The `results` of the job, to verify their digest, units and output files. A bundle contains them. */
   results?: Json | undefined;
-  /** A `tlog-proof@v1`: that the log has the receipt. A bundle brings its own. */
+  /** A `tlog-proof@v1` that the log contains the receipt. A bundle contains it. */
   proof?: string | undefined;
-  /** Files, by artifact id or file name: their digests are checked. */
+  /** Files by artifact id or file name, to verify their digests. */
   artifacts?: Record<string, CheckedArtifact> | undefined;
 }
 
 type WireReceipt = Record<(typeof RECEIPT_FIELDS)[number], unknown>;
 
 /**
- * Check that everything a receipt says is signed, or follows from what is signed.
+ * Verify that everything in a receipt is signed or follows from signed data.
  *
- * @param receipt - An exported bundle (also its text), a receipt of `client.receipts.get`, or one with the API's names.
- * It may be anything: what is wrong with it is reported, never thrown. Throws `FormatError` only for a malformed
- * `logKey`.
+ * @param receipt - An exported bundle (also its text), a receipt of `client.receipts.get`, or one with the API's names. Any
+ * value is accepted: problems are reported, never thrown. Throws `FormatError` only for a malformed `logKey`.
  */
 export async function verifyReceipt(
   receipt: ReceiptBundle | Receipt | object | string | Uint8Array,
@@ -88,7 +86,7 @@ function isBundle(value: unknown): boolean {
   return typeof value === "object" && value !== null && ("format" in value || "receipt" in value);
 }
 
-/** Whether it is a bundle at all. */
+/** Verify a bundle. Returns whether it is one. */
 function verifyBundle(report: Report, bundle: unknown, policy: Policy): boolean {
   const fields = report.attempt("bundle", () => exact(bundle, BUNDLE_FIELDS, "The bundle"));
   if (fields === undefined) return false;
@@ -183,7 +181,7 @@ function verifyFields(
   );
 }
 
-/** The attestations that are signed and agree with the statement. */
+/** Return the attestations that are signed and agree with the statement. */
 function verifyAttestations(
   report: Report,
   fields: WireReceipt,
@@ -218,7 +216,7 @@ function verifyAttestations(
   return valid;
 }
 
-/** A run starts after its assignment and ends before its completion, and it does not end before it starts. */
+/** Verify that a run starts after its assignment, ends before its completion, and does not end before it starts. */
 function verifyTimes(
   report: Report,
   { startedAt, finishedAt }: Statement,
@@ -227,16 +225,16 @@ function verifyTimes(
 ): void {
   const [started, finished] = [Date.parse(startedAt), Date.parse(finishedAt)];
   const skew = 1000 * CLOCK_SKEW_SECONDS;
-  const faults: string[] = [];
+  const problems: string[] = [];
   if (started - Date.parse(assignment.timestamp) < -skew) {
-    faults.push(`started_at ${startedAt} is before the assignment at ${assignment.timestamp}`);
+    problems.push(`started_at ${startedAt} is before the assignment at ${assignment.timestamp}`);
   }
   if (finished < started) {
-    faults.push(`finished_at ${finishedAt} is before started_at`);
+    problems.push(`finished_at ${finishedAt} is before started_at`);
   } else if (finished - Date.parse(completion.timestamp) > skew) {
-    faults.push(`finished_at ${finishedAt} is after the completion at ${completion.timestamp}`);
+    problems.push(`finished_at ${finishedAt} is after the completion at ${completion.timestamp}`);
   }
-  report.expect("times", faults.length === 0, "lie between assignment and completion", faults.join("; "));
+  report.expect("times", problems.length === 0, "lie between assignment and completion", problems.join("; "));
 }
 
 function verifyPrice(report: Report, { units, unitPrice, price }: Statement): void {
@@ -249,7 +247,7 @@ function verifyPrice(report: Report, { units, unitPrice, price }: Statement): vo
   );
 }
 
-/** Whether the receipt's leaf stands under a checkpoint that the policy accepts. */
+/** Verify that a checkpoint that the policy accepts includes the receipt's leaf. */
 function verifyProofOf(report: Report, receipt: unknown, textOfProof: unknown, policy: Policy): void {
   const { statement } = report;
   if (statement === undefined) return;
@@ -306,7 +304,9 @@ function verifyResults(report: Report, results: unknown): void {
       files.every(
         ({ name, sha256 }, index) => name === signed[index]?.name && sha256 === signed[index].sha256,
       ),
-    `the ${files.length} output files of the results are the signed ones`,
+    files.length === 1
+      ? "1 output file matches its signature"
+      : `${files.length} output files match their signatures`,
     "the output files of the results are not those of the signed statement",
   );
 }
@@ -357,7 +357,7 @@ async function digestOf(artifact: CheckedArtifact): Promise<string> {
   return hash.hex();
 }
 
-/** A receipt with the API's names, which are those that are signed; anything else stays as it is. */
+/** Convert a receipt to the API's names, which are the signed ones. Any other value is returned unchanged. */
 export function wireReceipt(receipt: unknown): Json {
   const isOurs = typeof receipt === "object" && receipt !== null && "receiptId" in receipt;
   return (isOurs ? wire(receipt) : receipt) as Json;
@@ -368,7 +368,7 @@ function wire(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([name, item]) =>
-      // The envelope's names are DSSE's own.
+      // The envelope has DSSE's names.
       name === "envelope" ? [name, item] : [snakeName(name), wire(item)],
     ),
   );

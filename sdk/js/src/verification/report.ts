@@ -1,9 +1,9 @@
-/** What a verification looked at, and what it found. */
+/** The checks of a verification and their outcome. */
 
 import { VerificationError } from "../errors.js";
 import type { Statement } from "./statement.js";
 
-/** One thing that a verification looked at. `name` says what, `message` what was found. */
+/** One check of a verification: the `name` of the checked part, and a `message` about the outcome. */
 export interface Check {
   name: string;
   ok: boolean;
@@ -13,9 +13,9 @@ export interface Check {
 /** The outcome of verifying a receipt. */
 export class Verification {
   /**
-   * @param valid - Every check holds.
-   * @param coordinatorAttestations - How many attestations are signed by the log's key and agree with the statement.
-   * @param statement - What the miner signed, when its signature is good and its form right.
+   * @param valid - Whether all checks passed.
+   * @param coordinatorAttestations - The number of attestations that the log's key signed and that agree with the statement.
+   * @param statement - The miner's statement, if its signature and form are valid.
    */
   constructor(
     readonly valid: boolean,
@@ -25,7 +25,7 @@ export class Verification {
     readonly statement: Statement | undefined,
   ) {}
 
-  /** One line for every check that does not hold: what was checked, and what is wrong. */
+  /** One line for each failed check: the checked part, and the problem. */
   get failures(): string[] {
     return failuresOf(this.checks);
   }
@@ -36,25 +36,25 @@ export class Verification {
   }
 }
 
-/** One line for every check that does not hold. */
+/** Return one line for each failed check. */
 export function failuresOf(checks: readonly Check[]): string[] {
   return checks.filter(({ ok }) => !ok).map(({ name, message }) => `${name}: ${message}`);
 }
 
-/** Collects checks. `statement` stands once the miner's signature is known to be good. */
+/** Collects checks. `statement` is set once the miner's signature is verified. */
 export class Report {
   readonly checks: Check[] = [];
   signed = false;
   attested = 0;
   statement: Statement | undefined;
 
-  /** Note a check; returns `ok`. */
+  /** Record a check, and return `ok`. */
   expect(name: string, ok: boolean, good: string, bad: string): boolean {
     this.checks.push({ name, ok, message: ok ? good : `${bad}.` });
     return ok;
   }
 
-  /** Run `read`; a `VerificationError` becomes a failed check, and undefined. */
+  /** Run `read`. Record a `VerificationError` as a failed check, and return undefined. */
   attempt<T>(name: string, read: () => T): T | undefined {
     try {
       return read();
@@ -64,7 +64,7 @@ export class Report {
     }
   }
 
-  /** As `attempt`, for what takes its time. */
+  /** Like `attempt`, for an asynchronous function. */
   async attemptLater<T>(name: string, read: () => Promise<T>): Promise<T | undefined> {
     try {
       return await read();
@@ -74,7 +74,7 @@ export class Report {
     }
   }
 
-  /** The outcome of all checks. */
+  /** Return the outcome of all checks. */
   verification(): Verification {
     const valid = this.signed && this.checks.every(({ ok }) => ok);
     return new Verification(valid, this.signed, this.attested, this.checks, this.statement);

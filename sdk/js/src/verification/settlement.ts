@@ -1,4 +1,4 @@
-/** What the log says about a job's money: one leaf for each job whose escrow was opened. */
+/** Settlements: the leaf of the log for each job whose escrow has been settled. */
 
 import Big from "big.js";
 import { FormatError } from "../errors.js";
@@ -9,11 +9,11 @@ import { exact, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
 export const SETTLEMENT_TYPE = "https://aitbc.bubuit.net/settlement/v1";
 
 /**
- * Where the money went that was held for a job: `held` is `paid` + `refunded`, exactly. Amounts are decimal strings.
+ * The settlement of a job's escrow: `held` is exactly `paid` + `refunded`. Amounts are decimal strings.
  *
- * `paid` is the job's price: of it the coordinator kept `fee`, the rest went to the owner of `minerId`. `refunded` went
- * back to the client, who is not named. `receiptId` is that of a completed job, null else; `minerId` is null where
- * nothing was paid.
+ * `paid` is the job's price, of which the coordinator receives `fee` and the owner of `minerId` the rest. `refunded` is
+ * returned to the client, who is not named. `receiptId` is null unless the job completed; `minerId` is null if nothing was
+ * paid.
  */
 export interface Settlement {
   transactionId: string;
@@ -33,7 +33,7 @@ const FIELDS = [
   ...(["held", "paid", "fee", "refunded", "settled_at"] as const),
 ] as const;
 
-/** Read a settlement's leaf. Throws `FormatError` unless it is canonical and its values agree with each other. */
+/** Parse a settlement's leaf. Throws `FormatError` unless it is canonical and its values are consistent. */
 export function parseSettlement(leaf: Uint8Array): Settlement {
   const parsed = parseJson(leaf);
   const fields = exact(parsed, FIELDS, "The settlement");

@@ -1,15 +1,12 @@
-/** The names of the API (`job_id`) and those of JavaScript (`jobId`): turned into each other where they are the API's own. */
+/** Converts between the API's names (`job_id`) and JavaScript's names (`jobId`). */
 
-/** What JSON can hold. */
+/** A JSON value. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 /** A JSON object. */
 export type JsonObject = { [key: string]: Json };
 
-/**
- * Below these names stand other people's words: what a service made or takes, JSON Schemas, and maps whose keys are
- * data. They stay as they are.
- */
+/** Fields whose content is not converted: services' inputs and outputs, JSON Schemas, and maps whose keys are data. */
 const OPAQUE: ReadonlySet<string> = new Set([
   "results",
   "parameters",
@@ -22,17 +19,17 @@ const OPAQUE: ReadonlySet<string> = new Set([
 const SNAKE = /_([a-z0-9])/g;
 const CAMEL = /[A-Z]/g;
 
-/** `job_id` as `jobId`. */
+/** Convert `job_id` to `jobId`. */
 export function camelName(name: string): string {
   return name.replace(SNAKE, (_, letter: string) => letter.toUpperCase());
 }
 
-/** `jobId` as `job_id`. */
+/** Convert `jobId` to `job_id`. */
 export function snakeName(name: string): string {
   return name.replace(CAMEL, (letter) => `_${letter.toLowerCase()}`);
 }
 
-/** An answer with JavaScript's names. */
+/** Convert a response to JavaScript's names. */
 export function camelCased(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(camelCased);
   if (typeof value !== "object" || value === null) return value;
@@ -44,12 +41,12 @@ export function camelCased(value: unknown): unknown {
   );
 }
 
-/** The groups of job options whose fields are the API's own too. */
+/** The nested objects of a request whose names are converted too. */
 const GROUPS: ReadonlySet<string> = new Set(["pricing", "resources", "requirements"]);
 
 /**
- * A request's body with the API's names: those of the body itself, and of the groups `pricing`, `resources` and
- * `requirements`. What is undefined is left out; everything below other names stays as it is.
+ * Convert a request's body to the API's names, including those in `pricing`, `resources` and `requirements`. Drops undefined
+ * fields, and leaves the content of other fields unchanged.
  */
 export function snakeCased(body: object): Record<string, unknown> {
   const result: [string, unknown][] = [];

@@ -1,5 +1,5 @@
 /**
- * What a miner signs about a job: an in-toto Statement v1 with this network's predicate, and the price that follows.
+ * The statement that a miner signs about a job: an in-toto Statement v1 with this network's predicate, and its price.
  *
  * Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/reference/miner-protocol.md.
  */
@@ -20,16 +20,16 @@ const MONEY_DECIMALS = 8;
 const UNIT_DECIMALS = 30;
 const DECIMAL = /^(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{0,29}[1-9])?$/;
 
-/** A name and the SHA-256 (lower-case hex) of what it names: an output, an input, or a model's weights. */
+/** The name and the SHA-256 (lower-case hex) of an output, an input, or a model's weights. */
 export interface NamedDigest {
   name: string;
   sha256: string;
 }
 
 /**
- * One job as its miner performed it. Times are RFC 3339 UTC strings, amounts decimal strings.
+ * A miner's statement about one job. Times are RFC 3339 UTC strings, amounts decimal strings.
  *
- * `subject` begins with `result.json` (the canonical results); the output files follow in the order of `outputFiles`.
+ * `subject` starts with `result.json` (the canonical results), followed by the output files in the order of `outputFiles`.
  * `inputs` are sorted by name.
  */
 export interface Statement {
@@ -53,7 +53,7 @@ export interface Statement {
   unit: string;
   unitPrice: string;
   price: string;
-  /** What isolated the programs that read the client's files: "bubblewrap", "landlock" or "none"; null where the agent did not say. */
+  /** The sandbox of the programs that read the client's files: "bubblewrap", "landlock" or "none"; null if not stated. */
   sandbox: string | null;
 }
 
@@ -65,22 +65,22 @@ const PREDICATE_FIELDS = [
 type PredicateField = (typeof PREDICATE_FIELDS)[number] | "sandbox";
 
 /**
- * Read a signed payload. Throws `FormatError` unless it is the canonical JSON of a statement of this network, with
- * every value in its one spelling.
+ * Parse a signed payload. Throws `FormatError` unless it is the canonical JSON of a statement of this network, with every
+ * value in its canonical form.
  */
 export function parseStatement(payload: Uint8Array): Statement {
   const parsed = parseJson(payload);
   const top = exact(parsed, ["_type", "subject", "predicateType", "predicate"], "The statement");
-  const said = top.predicate;
-  const saysSandbox = typeof said === "object" && said !== null && Object.hasOwn(said, "sandbox");
-  const fields: readonly PredicateField[] = saysSandbox ? [...PREDICATE_FIELDS, "sandbox"] : PREDICATE_FIELDS;
-  const predicate = exact(said, fields, "The statement's predicate");
+  const hasSandbox =
+    typeof top.predicate === "object" && top.predicate !== null && Object.hasOwn(top.predicate, "sandbox");
+  const fields: readonly PredicateField[] = hasSandbox ? [...PREDICATE_FIELDS, "sandbox"] : PREDICATE_FIELDS;
+  const predicate = exact(top.predicate, fields, "The statement's predicate");
   const statement = {
     subject: digests(top.subject, "subject"),
     inputs: digests(predicate.inputs, "inputs"),
     model: predicate.model === null ? null : digest(predicate.model, "The statement's model"),
     ...readPredicate(predicate),
-    sandbox: saysSandbox ? text(predicate.sandbox, "The statement's sandbox", SANDBOX) : null,
+    sandbox: hasSandbox ? text(predicate.sandbox, "The statement's sandbox", SANDBOX) : null,
   };
   if (statement.subject[0]?.name !== RESULT_NAME) {
     throw new FormatError(`The statement's first subject is not ${RESULT_NAME}.`);
@@ -137,7 +137,7 @@ function digest(value: unknown, where: string): NamedDigest {
   };
 }
 
-/** Whether `one` comes after `other` in the order of code points, which is not that of JavaScript's strings. */
+/** Return whether `one` sorts after `other` by code points, unlike JavaScript's own comparison. */
 function isAfter(one: string, other: string): boolean {
   const [left, right] = [[...one], [...other]];
   for (const [index, character] of left.entries()) {
@@ -147,19 +147,19 @@ function isAfter(one: string, other: string): boolean {
   return false;
 }
 
-/** What a job costs: units x unit price, rounded up to 8 decimals, but never more than `maxCost`. Decimal strings. */
+/** Return a job's price: units x unit price, rounded up to 8 decimals, at most `maxCost`. Decimal strings. */
 export function jobPrice(units: string, unitPrice: string, maxCost: string): string {
   const full = uncappedPrice(units, unitPrice);
   return Big(full).gt(maxCost) ? Big(maxCost).toFixed() : full;
 }
 
-/** Units x unit price, rounded up to 8 decimals. Decimal strings. Throws `FormatError` for a negative one. */
+/** Return units x unit price, rounded up to 8 decimals. Decimal strings. Throws `FormatError` for negative numbers. */
 export function uncappedPrice(units: string, unitPrice: string): string {
   if (Big(units).lt(0) || Big(unitPrice).lt(0)) throw new FormatError("Units and prices are not negative.");
   return Big(units).times(unitPrice).round(MONEY_DECIMALS, Big.roundUp).toFixed();
 }
 
-/** A decimal that is not negative, in its one spelling. Throws `FormatError` that names `where`. */
+/** Return a non-negative decimal in its canonical form. Throws `FormatError`, which names `where`. */
 export function parseDecimal(value: unknown, where: string, decimals: number = MONEY_DECIMALS): string {
   const result = text(value, where, DECIMAL);
   if ((result.split(".")[1]?.length ?? 0) > decimals) {

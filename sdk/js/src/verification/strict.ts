@@ -1,4 +1,4 @@
-/** Reads values of unknown shape strictly: what is signed has exactly the named fields, and nothing else is let in. */
+/** Validates values strictly: signed data has exactly the named fields. */
 
 import { FormatError } from "../errors.js";
 
@@ -8,7 +8,7 @@ export const MINER_ID = /^miner_[a-z2-7]{26}$/;
 export const FENCE = /^[1-9][0-9]{0,15}$/;
 const TIME = /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]{1,6})?Z$/;
 
-/** `value` as an object with exactly these keys. Throws `FormatError` that names `where`. */
+/** Return `value` as an object with exactly these keys. Throws `FormatError`, which names `where`. */
 export function exact<Key extends string>(
   value: unknown,
   keys: readonly Key[],
@@ -28,20 +28,20 @@ export function exact<Key extends string>(
   return value as Record<Key, unknown>;
 }
 
-/** `value` as a list. Throws `FormatError` that names `where`. */
+/** Return `value` as a list. Throws `FormatError`, which names `where`. */
 export function items(value: unknown, where: string): readonly unknown[] {
   if (!Array.isArray(value)) throw new FormatError(`${where} is not a list.`);
   return value;
 }
 
-/** `value` as a non-empty string that matches `pattern`. Throws `FormatError` that names `where`. */
+/** Return `value` as a non-empty string that matches `pattern`. Throws `FormatError`, which names `where`. */
 export function text(value: unknown, where: string, pattern?: RegExp): string {
   if (typeof value !== "string" || value === "") throw new FormatError(`${where} is not a non-empty string.`);
   if (pattern !== undefined && !pattern.test(value)) throw new FormatError(`${where} is malformed.`);
   return value;
 }
 
-/** `value` as an RFC 3339 time in UTC with `Z`. Throws `FormatError` that names `where`. */
+/** Return `value` as an RFC 3339 time in UTC with `Z`. Throws `FormatError`, which names `where`. */
 export function utcTime(value: unknown, where: string): string {
   const result = text(value, where, TIME);
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = (TIME.exec(result) ?? [])
@@ -54,6 +54,6 @@ export function utcTime(value: unknown, where: string): string {
 }
 
 function daysOf(year: number, month: number): number {
-  // Day 0 of the next month. 400 years on, the calendar repeats; years below 100 mean others to `Date`.
+  // Day 0 of the next month. The calendar repeats after 400 years; `Date` misinterprets years below 100.
   return new Date(Date.UTC(year + 400, month, 0)).getUTCDate();
 }

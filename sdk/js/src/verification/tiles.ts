@@ -1,8 +1,8 @@
 /**
- * The log as files that never change: tiles of 256 hashes, and bundles of the 256 entries below them.
+ * The log as immutable files: tiles of 256 hashes, and bundles of the 256 entries below them.
  *
- * Source: https://c2sp.org/tlog-tiles. A tile's path says all about it: `tile/0/x001/234` is the full tile 1234 of
- * level 0, `tile/1/000.p/7` the first 7 hashes of tile 0 of level 1, `tile/entries/000.p/7` the first 7 entries.
+ * Source: https://c2sp.org/tlog-tiles. A path identifies a tile: `tile/0/x001/234` is the full tile 1234 of level 0,
+ * `tile/1/000.p/7` the first 7 hashes of tile 0 of level 1, `tile/entries/000.p/7` the first 7 entries.
  */
 
 import { FormatError } from "../errors.js";
@@ -10,33 +10,33 @@ import { fold, HASH_SIZE } from "./merkle.js";
 
 const TILE_HEIGHT = 8;
 export const TILE_WIDTH: number = 2 ** TILE_HEIGHT;
-/** Bytes of the longest entry that a bundle can hold. */
+/** Maximum bytes of an entry in a bundle. */
 export const MAX_ENTRY: number = 2 ** 16 - 1;
 const PATH = /^tile\/(entries|[0-9]{1,2})((?:\/x[0-9]{3}){0,6}\/[0-9]{3})(?:\.p\/([1-9][0-9]{0,2}))?$/;
 const MAX_LEVEL = 63;
 const LENGTH_BYTES = 2;
 
-/** `width` hashes from the left of tile `index` at `level`; for a level of null, entries instead of hashes. */
+/** The first `width` hashes of tile `index` at `level`; for level null, entries instead of hashes. */
 export interface Tile {
   level: number | null;
   index: number;
   width: number;
 }
 
-/** Where a tile is served, below the log's prefix. */
+/** Return the path of a tile, relative to the log's prefix. */
 export function tilePath({ level, index, width }: Tile): string {
   const digits = String(index);
   const parts = digits.padStart(Math.ceil(digits.length / 3) * 3, "0").match(/.{3}/g) ?? [];
-  const place = parts.map((part, position) => (position < parts.length - 1 ? `x${part}` : part)).join("/");
-  return `tile/${level ?? "entries"}/${place}${width < TILE_WIDTH ? `.p/${width}` : ""}`;
+  const encoded = parts.map((part, position) => (position < parts.length - 1 ? `x${part}` : part)).join("/");
+  return `tile/${level ?? "entries"}/${encoded}${width < TILE_WIDTH ? `.p/${width}` : ""}`;
 }
 
-/** What a path like `tile/0/x001/234.p/5` names. Throws `FormatError` for every other spelling. */
+/** Parse a path like `tile/0/x001/234.p/5`. Throws `FormatError` for every other form. */
 export function parseTilePath(path: string): Tile {
-  const [, level, place = "", width] = PATH.exec(path) ?? [];
+  const [, level, encoded = "", width] = PATH.exec(path) ?? [];
   const tile = {
     level: level === "entries" ? null : Number(level),
-    index: Number(place.replace(/\/x?/g, "")),
+    index: Number(encoded.replace(/\/x?/g, "")),
     width: Number(width ?? TILE_WIDTH),
   };
   if (level === undefined || tilePath(tile) !== path || (tile.level ?? 0) > MAX_LEVEL) {
@@ -45,13 +45,13 @@ export function parseTilePath(path: string): Tile {
   return tile;
 }
 
-/** How many hashes tile `index` of `level` has in a tree of `size` leaves: 0 when there is no such tile. */
+/** Return the number of hashes of tile `index` of `level` in a tree of `size` leaves; 0 if there is no such tile. */
 export function tileWidth(size: number, level: number, index: number): number {
   const hashes = Math.floor(size / TILE_WIDTH ** level);
   return Math.max(0, Math.min(hashes - index * TILE_WIDTH, TILE_WIDTH));
 }
 
-/** The tiles of one level of a tree of `size` leaves from the left; for a level of null, its bundles of entries. */
+/** Yield the tiles of one level of a tree of `size` leaves from left to right; for level null, the bundles of entries. */
 export function* tilesOf(size: number, level: number | null): Generator<Tile, void, undefined> {
   for (let index = 0; ; index++) {
     const width = tileWidth(size, level ?? 0, index);
@@ -60,18 +60,18 @@ export function* tilesOf(size: number, level: number | null): Generator<Tile, vo
   }
 }
 
-/** The hashes of a tile's bytes. */
+/** Split a tile into hashes. */
 export function splitHashes(tile: Uint8Array): Uint8Array[] {
   return Array.from({ length: Math.ceil(tile.length / HASH_SIZE) }, (_, index) =>
     tile.subarray(index * HASH_SIZE, (index + 1) * HASH_SIZE),
   );
 }
 
-/** Returns the bytes of a tile of hashes, at least as wide as asked for. */
+/** Returns the bytes of a tile of hashes, at least as wide as requested. */
 export type TileReader = (tile: Tile) => Promise<Uint8Array>;
 
 /**
- * The nodes of a tree of `size` leaves, computed from its tiles; each tile is read once. Give `node` to `rootHash` and
+ * The nodes of a tree of `size` leaves, computed from its tiles, each of which is read once. Pass `node` to `rootHash` and
  * `consistencyProof`.
  */
 export class TiledTree {
@@ -85,7 +85,7 @@ export class TiledTree {
     this.#read = read;
   }
 
-  /** The hash over the 2**level leaves from leaf index * 2**level on. Throws `FormatError` for a tile that is too short. */
+  /** Return the hash of the 2**level leaves from leaf index * 2**level on. Throws `FormatError` if a tile is too short. */
   readonly node = async (level: number, index: number): Promise<Uint8Array> => {
     const count = 2 ** (level % TILE_HEIGHT);
     const start = index * count;
@@ -107,7 +107,7 @@ export class TiledTree {
   }
 }
 
-/** The entries of a bundle. Throws `FormatError` for one that ends in the middle of an entry. */
+/** Return the entries of a bundle. Throws `FormatError` if it ends in the middle of an entry. */
 export function decodeEntries(bundle: Uint8Array): Uint8Array[] {
   const entries: Uint8Array[] = [];
   let position = 0;

@@ -1,6 +1,6 @@
-"""Performs attempts to escape from the sandbox, each in its own child process, and reports their outcomes.
+"""Performs attempts to escape from the sandbox, each in a child process of its own, and returns their results.
 
-An attempt is a function of the world (what the test planted outside, and where) that returns evidence of its success. One that
+An attempt is a function of the world (the facts about resources outside) that returns evidence of its success. An attempt that
 returns None, raises `OSError` or is killed was refused.
 """
 
@@ -17,14 +17,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 SECONDS = 10
-"""For one attempt."""
+"""Time limit of one attempt."""
 
 Attempt = Callable[[SimpleNamespace], "str | None"]
 ATTEMPTS: dict[str, Attempt] = {}
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-# System calls that Python has no function for; from 424 on the numbers are the same everywhere.
+# System calls without a Python function; from 424 on, the numbers are the same on all architectures.
 _X86_64 = {
     "acct": 163, "add_key": 248, "bpf": 321, "fsopen": 430, "init_module": 175, "ioperm": 173, "io_uring_setup": 425,
     "kexec_load": 246, "keyctl": 250, "mount": 165, "mq_open": 240, "msgget": 68, "msgrcv": 70, "msgsnd": 69,
@@ -47,7 +47,7 @@ NUMBERS = _AARCH64 if platform.machine() == "aarch64" else _X86_64
 
 
 def attempt(function: Attempt) -> Attempt:
-    """Register an attempt under the function's name."""
+    """Register the decorated function as an attempt under its name."""
     ATTEMPTS[function.__name__] = function
     return function
 
@@ -66,7 +66,7 @@ def call(name: str, *arguments: object) -> int:
 
 
 def passes_the_check(name: str, *arguments: object) -> str | None:
-    """Return evidence that the kernel checked the arguments, all of which are wrong, instead of refusing the caller."""
+    """Return evidence that the kernel checked the arguments, all of them invalid, instead of refusing the call."""
     try:
         call(name, *arguments)
     except OSError as error:
@@ -83,7 +83,7 @@ def holds_secret(text: bytes | str, world: SimpleNamespace) -> str | None:
 
 
 def perform(names: list[str], facts: dict[str, object]) -> dict[str, dict[str, object]]:
-    """Make these attempts. Each answer has `out`, whether it got out, and `how`, the evidence or the refusal."""
+    """Perform these attempts. Each result has `out`, whether it succeeded, and `how`, the evidence or the refusal."""
     world = SimpleNamespace(**facts)
     return {name: _in_a_child(ATTEMPTS[name], world) for name in names}
 
@@ -123,9 +123,9 @@ def _outcome(function: Attempt, world: SimpleNamespace) -> dict[str, object]:
             "how": str(error),
             "absent": error.errno in (2, 19, 38, 97),
         }
-    except Exception as error:  # noqa: BLE001 - a broken attempt must be noticed
+    except Exception as error:  # noqa: BLE001 - a broken attempt must be visible
         return {
             "out": True,
             "how": f"broken attempt: {type(error).__name__}: {error} {sys.exc_info()[2].tb_next}",
         }
-    return {"out": evidence is not None, "how": evidence or "nothing was found", "absent": False}
+    return {"out": evidence is not None, "how": evidence or "nothing was there", "absent": False}

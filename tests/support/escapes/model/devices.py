@@ -60,13 +60,13 @@ def ask_the_hypervisor_for_a_number(_: SimpleNamespace) -> str | None:
 
 @attempt
 def use_a_card_that_was_not_granted(world: SimpleNamespace) -> str | None:
-    """A file that has a card's name; this run has only the processor."""
+    """Open a device file with a card's name, although this run has only the processor."""
     return _opened(world.card)
 
 
 @attempt
 def type_into_the_agents_terminal(world: SimpleNamespace) -> str | None:
-    """Text inserted into a terminal becomes a command of its user."""
+    """Insert input into the terminal, which acts as a command of its user."""
     refusal: OSError | None = None
     for path in ("/dev/tty", world.terminal):
         try:

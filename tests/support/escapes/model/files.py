@@ -1,4 +1,4 @@
-"""Reading and writing what was not granted."""
+"""Attempts to read and write files that were not granted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARK = ".aitbc-escape"
 
 
 def _write(path: str) -> str:
-    """Make a file, and remove it again."""
+    """Create a file and delete it again."""
     made = Path(path, MARK)
     made.write_text("written")
     made.unlink()
@@ -25,7 +25,7 @@ def _write(path: str) -> str:
 
 
 def packages() -> str:
-    """The directory of the packages that a model named, or of the environment that has none; later jobs share it."""
+    """Return the directory of the model's packages, or of the empty environment; later jobs share it."""
     (path,) = (Path(path) for path in sys.path if Path(path).name == "packages")
     return str(path if path.is_dir() else path.parent)
 
@@ -58,7 +58,7 @@ def overwrite_the_agents_key(world: SimpleNamespace) -> str | None:
 
 @attempt
 def add_a_file_to_the_data_directory(world: SimpleNamespace) -> str | None:
-    """The test checks it, because a directory with this name can be the sandbox's own."""
+    """The test checks for the file: a directory of this name may belong to the sandbox."""
     Path(world.data, MARK).write_text("written")
     return f"wrote to {world.data}"
 
@@ -72,7 +72,7 @@ def truncate_by_path(world: SimpleNamespace) -> str | None:
 @attempt
 def change_the_mode_of_a_file_outside(world: SimpleNamespace) -> str | None:
     path = Path(world.data, "agent.json")
-    path.chmod(0o644)  # which a sandbox may only pretend to do
+    path.chmod(0o644)  # a sandbox may only simulate this
     return "made agent.json readable for everybody" if path.stat().st_mode & 0o004 else None
 
 
@@ -113,7 +113,7 @@ def hard_link_to_a_secret(world: SimpleNamespace) -> str | None:
 
 @attempt
 def symbolic_link_as_a_result(world: SimpleNamespace) -> str | None:
-    """The link can be made; the test checks whether a program outside follows it (`stolen` among the results)."""
+    """The link can be created; the test checks whether a process outside follows it (`stolen` in the results)."""
     Path("stolen").unlink(missing_ok=True)
     Path("stolen").symlink_to(Path(world.data, "identity.key"))
     return holds_secret(Path("stolen").read_bytes(), world)
@@ -126,7 +126,7 @@ def read_the_passwords(_: SimpleNamespace) -> str | None:
 
 @attempt
 def list_roots_home(_: SimpleNamespace) -> str | None:
-    """More of it than the way to a Python that is installed there."""
+    """Read more of the home than the path to a Python that is installed there."""
     others = [path for path in Path("/root").iterdir() if path.name not in Path(sys.base_prefix).parts]
     return f"saw {len(others)} names" if others else None
 
@@ -143,7 +143,7 @@ def write_among_another_jobs_files(world: SimpleNamespace) -> str | None:
 
 @attempt
 def change_the_jobs_own_orders(world: SimpleNamespace) -> str | None:
-    """What the agent wrote for the sandbox to read, or the client's input."""
+    """Change a file that the agent wrote for the sandbox, or the client's input."""
     for path in (sys.argv[1], world.source):
         try:
             with Path(path).open("r+b"):
@@ -186,7 +186,7 @@ def make_a_device_node(world: SimpleNamespace) -> str | None:
 
 @attempt
 def leave_a_set_user_id_program(_: SimpleNamespace) -> str | None:
-    """The test checks the program's owner, and which users can reach it."""
+    """The test checks the program's owner and who can reach it."""
     shutil.copyfile("/usr/bin/true", "program")
     Path("program").chmod(0o4755)
     return "left a set-user-ID program" if Path("program").stat().st_mode & stat.S_ISUID else None
@@ -200,7 +200,7 @@ def give_a_file_to_root(_: SimpleNamespace) -> str | None:
 
 
 def _others() -> Iterator[Path]:
-    """The directories in /proc of processes that are not of this run."""
+    """Yield the directories in /proc of processes outside this run."""
     own = os.getpid()
     for path in Path("/proc").iterdir():
         if path.name.isdecimal() and int(path.name) != own:
@@ -228,11 +228,11 @@ def read_a_descriptor_in_proc(world: SimpleNamespace) -> str | None:
 
 
 def _first(world: SimpleNamespace, name: str) -> str | None:
-    """Evidence from the first process whose file `name` in /proc holds the secret."""
+    """Return evidence from the first process whose file `name` in /proc contains the secret."""
     refusal: OSError | None = None
     for path in _others():
         try:
-            opened = os.open(path / name, os.O_RDONLY | os.O_NONBLOCK)  # a descriptor can be a pipe's
+            opened = os.open(path / name, os.O_RDONLY | os.O_NONBLOCK)  # a descriptor may belong to a pipe
             if found := holds_secret(os.read(opened, 1 << 16), world):
                 return f"{found} in {path / name}"
         except OSError as error:
@@ -254,7 +254,7 @@ def see_a_path_of_the_machine_in_a_command_line(world: SimpleNamespace) -> str |
     for path in _others():
         try:
             if world.base.encode() in (path / "cmdline").read_bytes():
-                return f"a path of the machine is in {path}/cmdline"
+                return f"a path of the machine stands in {path}/cmdline"
         except OSError:
             continue
     return None
@@ -270,7 +270,7 @@ def see_a_path_of_the_machine_in_mountinfo(world: SimpleNamespace) -> str | None
 
 @attempt
 def write_core_pattern(_: SimpleNamespace) -> str | None:
-    """Names a program that the kernel runs as root. The present content is written again."""
+    """The file names a program that the kernel runs as root. Its current content is written again."""
     path = Path("/proc/sys/kernel/core_pattern")
     before = path.read_text()
     path.write_text(before)
@@ -285,7 +285,7 @@ def open_sysrq_trigger(_: SimpleNamespace) -> str | None:
 
 @attempt
 def open_a_file_by_its_handle(world: SimpleNamespace) -> str | None:
-    """Needs no path that can be reached; a handle can be guessed, here it is given."""
+    """Needs no reachable path. A handle can be guessed; here it is given."""
     raw = bytes.fromhex(world.secret_handle)
     buffer = ctypes.create_string_buffer(raw, len(raw))
     start = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
@@ -295,7 +295,7 @@ def open_a_file_by_its_handle(world: SimpleNamespace) -> str | None:
 
 @attempt
 def change_the_root(_: SimpleNamespace) -> str | None:
-    """The classic way out of a chroot begins with making another."""
+    """The classic escape from a chroot starts with creating another one."""
     Path("deeper").mkdir(exist_ok=True)
     os.chroot("deeper")
     return "called chroot"
@@ -319,7 +319,7 @@ def make_a_control_group(_: SimpleNamespace) -> str | None:
 
 @attempt
 def open_a_release_agent(_: SimpleNamespace) -> str | None:
-    """Names a program that the kernel runs as root when a group becomes empty. Nothing is written."""
+    """The file names a program that the kernel runs as root when a group becomes empty. Nothing is written."""
     refusal: OSError | None = None
     for path in sorted(Path("/sys/fs/cgroup").glob("**/release_agent")):
         try:

@@ -1,4 +1,4 @@
-"""The kernel's own interfaces: those for its administrator, and those that no engine needs and that have had holes."""
+"""Attempts on the kernel's interfaces: those for administrators, and those that no engine needs and that had vulnerabilities."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def start_a_ring(_: SimpleNamespace) -> str | None:
 
 @attempt
 def start_a_ring_by_a_32_bit_call(_: SimpleNamespace) -> str | None:
-    """A filter that knows only one table of numbers lets another table's pass."""
+    """A filter that knows only one system call table lets calls of another table pass."""
     if platform.machine() != "x86_64":
         raise OSError(38, "only x86-64 has two tables")
     memory = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    # push rbx; mov eax, 425; mov ebx, 4; xor ecx, ecx; int 0x80; pop rbx; ret: with a bad address, so that nothing starts
+    # push rbx; mov eax, 425; mov ebx, 4; xor ecx, ecx; int 0x80; pop rbx; ret: with an invalid address, so that nothing starts
     code = b"\x53\xb8\xa9\x01\x00\x00\xbb\x04\x00\x00\x00\x31\xc9\xcd\x80\x5b\xc3"
     memory[: len(code)] = code
     answer = ctypes.CFUNCTYPE(ctypes.c_int)(address)()
-    if answer == -14:  # EFAULT: the kernel looked at the arguments
+    if answer == -14:  # EFAULT: the kernel checked the arguments
         return "the 32-bit io_uring_setup is allowed"
     raise OSError(-answer, os.strerror(-answer))
 
 
 @attempt
 def handle_page_faults(_: SimpleNamespace) -> str | None:
-    """Lets a program stop the kernel in the middle of a copy, which many exploits need."""
+    """Lets a program pause the kernel during a copy, which many exploits need."""
     return f"userfaultfd gave descriptor {call('userfaultfd', os.O_CLOEXEC | UFFD_USER_MODE_ONLY)}"
 
 
@@ -57,13 +57,13 @@ def load_a_program_into_the_kernel(_: SimpleNamespace) -> str | None:
 @attempt
 def count_the_processors_events(_: SimpleNamespace) -> str | None:
     what = (ctypes.c_uint32 * 32)(1, 128)  # a software event, the processor's clock
-    what[10] = 1 << 5  # not the kernel's
+    what[10] = 1 << 5  # without the kernel
     return f"perf_event_open gave descriptor {call('perf_event_open', ctypes.byref(what), 0, -1, -1, 0)}"
 
 
 @attempt
 def find_a_key_of_the_agent(world: SimpleNamespace) -> str | None:
-    """In the keyring of the session in which the agent was started."""
+    """Read the keyring of the session in which the agent was started."""
     key = call("keyctl", KEYCTL_SEARCH, SESSION_KEYRING, b"user", world.key.encode(), 0)
     buffer = ctypes.create_string_buffer(200)
     call("keyctl", KEYCTL_READ, key, buffer, len(buffer))
@@ -123,14 +123,14 @@ def exchange_the_root(_: SimpleNamespace) -> str | None:
 
 @attempt
 def become_root_of_a_namespace(_: SimpleNamespace) -> str | None:
-    """With all capabilities in it, and so with much more of the kernel within reach."""
+    """A user namespace grants all capabilities inside it, and so exposes much more of the kernel."""
     call("unshare", CLONE_NEWUSER)
     return "made a namespace of users"
 
 
 @attempt
 def become_root_of_a_namespace_by_clone(_: SimpleNamespace) -> str | None:
-    """By the newer call, whose arguments a filter cannot read."""
+    """Use the newer call, whose arguments a filter cannot read."""
     arguments = (ctypes.c_uint64 * 11)(CLONE_NEWUSER, 0, 0, 0, 17)
     child = call("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments))
     if child == 0:
@@ -171,19 +171,19 @@ def swap_to_a_file(_: SimpleNamespace) -> str | None:
 
 @attempt
 def restart_the_machine(_: SimpleNamespace) -> str | None:
-    """With numbers that are not the right ones."""
+    """Use invalid magic numbers."""
     return passes_the_check("reboot", 1, 2, 3, 0)
 
 
 @attempt
 def set_the_clock(_: SimpleNamespace) -> str | None:
-    """To nothing, which changes nothing."""
+    """Set it to nothing, which has no effect."""
     return passes_the_check("settimeofday", 0, 0)
 
 
 @attempt
 def rename_the_machine(_: SimpleNamespace) -> str | None:
-    """To the name that it has."""
+    """Set it to its current name."""
     name = os.uname().nodename.encode()
     return passes_the_check("sethostname", name, len(name))
 
@@ -206,21 +206,21 @@ def read_the_kernels_log(_: SimpleNamespace) -> str | None:
 
 @attempt
 def reach_the_machines_ports(_: SimpleNamespace) -> str | None:
-    """Input and output of the hardware itself; nothing is sent."""
+    """Request access to hardware I/O ports; nothing is sent."""
     call("ioperm", 0x80, 1, 1)
     return "may use port 0x80"
 
 
 @attempt
 def turn_off_the_shuffling_of_addresses(_: SimpleNamespace) -> str | None:
-    """ADDR_NO_RANDOMIZE for the programs that are started from here."""
+    """Set ADDR_NO_RANDOMIZE for programs that this process starts."""
     call("personality", 0x0040000)
     return "switched address randomization off"
 
 
 @attempt
 def write_a_setting_of_the_kernel(_: SimpleNamespace) -> str | None:
-    """The value that it has, to the first that can be written."""
+    """Write the current value to the first writable one."""
     refusal: OSError | None = None
     for path in ("kernel/hostname", "kernel/modprobe", "fs/suid_dumpable", "vm/overcommit_memory"):
         full = Path("/proc/sys", path)

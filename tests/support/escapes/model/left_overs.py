@@ -1,4 +1,4 @@
-"""Objects that a job can leave for the next one, and that the agent leaves for its children."""
+"""Remains of a job for the next one, and of the agent for its children."""
 
 from __future__ import annotations
 
@@ -21,12 +21,9 @@ NAME = "aitbc-litter"
 
 
 def litter(facts: dict[str, object]) -> list[str]:
-    """Leave files and objects in every way; return the successful ways."""
+    """Create files in all directories. Returns the directories in which this succeeded."""
     ways: dict[str, Callable[[], object]] = {
-        **{
-            directory: lambda directory=directory: Path(directory, NAME).write_text(LITTER)
-            for directory in DIRECTORIES
-        },
+        **{place: lambda place=place: Path(place, NAME).write_text(LITTER) for place in DIRECTORIES},
         "home": lambda: Path(os.environ["HOME"], NAME).write_text(LITTER),
         "environment": lambda: Path(packages(), NAME).write_text(LITTER),
         "memory": lambda: call("shmget", KEY, 64, IPC_CREAT | 0o666),
@@ -101,7 +98,7 @@ def find_a_key_of_the_job_before(_: SimpleNamespace) -> str | None:
 
 @attempt
 def attach_the_agents_memory(world: SimpleNamespace) -> str | None:
-    """A System V segment of the agent, by its number."""
+    """Attach a System V segment of the agent by its number."""
     address = call("shmat", world.segment, 0, 0)
     return holds_secret(ctypes.string_at(address, len(world.secret)), world)
 
@@ -124,5 +121,5 @@ def find_the_agents_environment(world: SimpleNamespace) -> str | None:
 
 @attempt
 def find_the_agents_environment_on_the_stack(world: SimpleNamespace) -> str | None:
-    """A program's initial environment remains in its memory even if it changes its variables."""
+    """The environment at the start of a program stays in its memory, even if its variables change."""
     return holds_secret(Path("/proc/self/environ").read_bytes(), world)

@@ -1,4 +1,4 @@
-"""The model that tries to escape. `parameters["act"]` selects its action: attack, litter, or wait beside an attacker."""
+"""The model that attempts to escape. `parameters["act"]` is its action: attack, litter, or wait beside an attacker."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from support.escapes.model import devices, files, kernel, left_overs, network, p
 from support.escapes.model.attempts import ATTEMPTS, perform
 
 KINDS = (devices, files, kernel, left_overs, network, processes)
-"""Importing them registers their attempts."""
+"""The imported modules register their attempts."""
 
 
 def predict(input: str | None, **parameters: Any) -> Any:  # noqa: A002 - the service's signature
-    """Perform the requested action and return its outcome."""
+    """Perform the requested action and return its results."""
     facts = parameters.get("facts", {})
     if parameters["act"] == "litter":
         return {"left": left_overs.litter(facts)}

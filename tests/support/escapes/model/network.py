@@ -1,4 +1,4 @@
-"""Reaching a network, or a program of this machine through a socket."""
+"""Attempts to reach a network, or a program of this machine through a socket."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SECONDS = 1.0
 
 
 def _greeted(connection: socket.socket, world: SimpleNamespace) -> str | None:
-    """Evidence that a program outside answered."""
+    """Return evidence that a program outside responded."""
     connection.settimeout(SECONDS)
     return "was greeted" if connection.recv(100).decode(errors="replace") == world.greeting else None
 
 
 @attempt
 def connect_to_loopback(world: SimpleNamespace) -> str | None:
-    """The coordinator and other listeners on this machine."""
+    """Connect to the coordinator and other listeners on this machine."""
     with socket.create_connection(("127.0.0.1", world.tcp_port), SECONDS) as connection:
         return _greeted(connection, world)
 
@@ -37,7 +37,7 @@ def connect_to_loopback_by_ipv6(world: SimpleNamespace) -> str | None:
 
 @attempt
 def connect_by_multipath_tcp(world: SimpleNamespace) -> str | None:
-    """Rules for TCP need not hold for what becomes TCP."""
+    """Rules for TCP may not apply to protocols that become TCP."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP) as connection:
         connection.settimeout(SECONDS)
         connection.connect(("127.0.0.1", world.tcp_port))
@@ -46,7 +46,7 @@ def connect_by_multipath_tcp(world: SimpleNamespace) -> str | None:
 
 @attempt
 def connect_by_the_first_packet(world: SimpleNamespace) -> str | None:
-    """TCP Fast Open connects without the call connect."""
+    """TCP Fast Open connects without a call of connect."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
         connection.sendto(b"hello", MSG_FASTOPEN, ("127.0.0.1", world.tcp_port))
         return _greeted(connection, world)
@@ -61,7 +61,7 @@ def send_a_datagram(world: SimpleNamespace) -> str | None:
 
 @attempt
 def serve_on_a_port(world: SimpleNamespace) -> str | None:
-    """Somebody outside tries to connect all the time, and says who it is."""
+    """A program outside tries to connect repeatedly and identifies itself."""
     with socket.create_server(("127.0.0.1", world.open_port)) as server:
         if not select.select([server], [], [], SECONDS)[0]:
             return None
@@ -126,7 +126,7 @@ def connect_to_the_agents_control_socket(world: SimpleNamespace) -> str | None:
 
 @attempt
 def connect_to_a_socket_of_the_machine(world: SimpleNamespace) -> str | None:
-    """As D-Bus's is: for everybody, in a directory that everybody may enter."""
+    """A socket like D-Bus's: for all users, in a directory that all users may enter."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(world.public_socket)
         return _greeted(connection, world)
@@ -141,7 +141,7 @@ def connect_to_an_abstract_socket(world: SimpleNamespace) -> str | None:
 
 @attempt
 def send_to_an_abstract_socket(world: SimpleNamespace) -> str | None:
-    """A datagram with a name to answer to."""
+    """Send a datagram with a reply address."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.bind("")
         sender.sendto(b"hello", f"\0{world.abstract}-datagram")

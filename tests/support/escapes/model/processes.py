@@ -1,4 +1,4 @@
-"""Reaching other processes: the agent's, and those of other jobs."""
+"""Attempts to reach other processes: the agent's, and those of other jobs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ORPHANS_SECONDS = 30
 
 
 def _victim(pid: int) -> None:
-    """Raise if the process is hidden, since its number may belong to another process here."""
+    """Raise an error if the process is hidden, since the id may belong to another process here."""
     if pid == os.getpid():
         raise ProcessLookupError(3, "the number is this process's own")
 
 
-# A signal's effect is visible only outside, so these report "sent" and the test checks it.
+# The effect of a signal is visible only outside, so these return "sent" and the test checks.
 @attempt
 def signal_the_agent(world: SimpleNamespace) -> str | None:
     _victim(world.victim)
@@ -59,16 +59,14 @@ def signal_by_descriptor(world: SimpleNamespace) -> str | None:
 
 @attempt
 def signal_as_the_owner_of_a_file(world: SimpleNamespace) -> str | None:
-    """The kernel sends the signal when data arrives; it must check the process that requested it."""
+    """The kernel sends the signal when data arrives; the permissions of the requester must apply."""
     _victim(world.victim)
     reading, writing = os.pipe()
     fcntl.fcntl(reading, fcntl.F_SETOWN, world.victim)
-    fcntl.fcntl(
-        reading, F_SETSIG, int(signal.SIGUSR2)
-    )  # another one than all others send, so that it is known
+    fcntl.fcntl(reading, F_SETSIG, int(signal.SIGUSR2))  # different from all other signals, to recognise it
     fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     os.write(writing, b"x")
-    return "requested SIGUSR2 from the kernel"
+    return "asked the kernel for SIGUSR2"
 
 
 @attempt
@@ -92,10 +90,10 @@ def read_memory_by_call(world: SimpleNamespace) -> str | None:
 
 
 @attempt
-def copy_a_descriptor(world: SimpleNamespace) -> str | None:
+def take_a_descriptor(world: SimpleNamespace) -> str | None:
     _victim(world.agent)
-    copied = call("pidfd_getfd", os.pidfd_open(world.agent), world.secret_fd, 0)
-    return holds_secret(os.pread(copied, 200, 0), world)
+    taken = call("pidfd_getfd", os.pidfd_open(world.agent), world.secret_fd, 0)
+    return holds_secret(os.pread(taken, 200, 0), world)
 
 
 @attempt
@@ -135,7 +133,7 @@ def limit_the_agent(world: SimpleNamespace) -> str | None:
 
 @attempt
 def choose_the_agent_for_the_killer(world: SimpleNamespace) -> str | None:
-    """The kernel ends the process with the highest score when memory is short."""
+    """The kernel kills the process with the highest score when memory is short."""
     _victim(world.victim)
     Path(f"/proc/{world.victim}/oom_score_adj").write_text("1000")
     return "made the agent the first that dies for want of memory"
@@ -143,7 +141,7 @@ def choose_the_agent_for_the_killer(world: SimpleNamespace) -> str | None:
 
 @attempt
 def see_the_agents_process(world: SimpleNamespace) -> str | None:
-    """Another process's name and command line; nothing can be done to it with them."""
+    """Read another process's name and command line, which gives no control over it."""
     words = Path(f"/proc/{world.agent}/cmdline").read_bytes()
     return "read the agent's command line" if world.base.encode() in words else None
 
@@ -168,7 +166,7 @@ def fork_without_end(world: SimpleNamespace) -> str | None:
 
 @attempt
 def fork_orphans_without_end(world: SimpleNamespace) -> str | None:
-    """With processes whose parents have ended, which a search of descendants does not find."""
+    """Start processes whose parents have ended, which a search for descendants does not find."""
     reading, writing = os.pipe()
     for _ in range(CHILDREN):
         if (child := os.fork()) == 0:
@@ -188,14 +186,14 @@ def fork_orphans_without_end(world: SimpleNamespace) -> str | None:
 
 @attempt
 def outlive_the_run(world: SimpleNamespace) -> str | None:
-    """A grandchild in its own session, without a parent; the test searches for its name after the run."""
+    """Start an orphaned grandchild in its own session; the test searches for it by name after the run."""
     if os.fork() == 0:
-        with suppress(OSError):  # without it the grandchild stays in the session
+        with suppress(OSError):  # otherwise the grandchild stays in the session
             os.setsid()
         try:
             if os.fork() == 0:
                 os.closerange(0, 3)
-                os.execv("/usr/bin/sleep", [world.survivor, "300"])  # noqa: S606 - that is the attempt
+                os.execv("/usr/bin/sleep", [world.survivor, "300"])  # noqa: S606 - this is the attempt
         finally:
             os._exit(0)
     time.sleep(0.05)

@@ -1,5 +1,5 @@
 /**
- * Part of a page with a heading of its own.
+ * A section of a page with its own heading.
  *
  *   <Card title="Queue" note="live" action={<Button size="small">All jobs</Button>}>...</Card>
  */

@@ -1,5 +1,5 @@
 /**
- * What stands where there is nothing yet: why, and what to do.
+ * Placeholder for missing content: why there is none, and what to do.
  *
  *   <Empty icon="jobs" title="No jobs yet" action={<Button href="/dashboard/new" kind="main">New job</Button>}>
  *     Jobs that you submit appear here.

@@ -1,5 +1,5 @@
 /**
- * Icons: strokes in the colour of the text around them. They say nothing to screen readers; the text beside them does.
+ * Icons, drawn in the colour of the surrounding text. Screen readers ignore them and read the text beside them.
  *
  *   <Icon name="jobs" />
  */
@@ -72,7 +72,7 @@ export function Icon({ name, class: className }: { name: IconName; class?: strin
   );
 }
 
-/** The product's mark: a receipt that was checked. */
+/** The product's logo: a verified receipt. */
 export function Mark() {
   return (
     <svg viewBox="0 0 32 32" aria-hidden="true">

@@ -1,6 +1,5 @@
 /**
- * Shows what `useLoad` brings: a skeleton at first, then the data, an error where it fails. Data that was there before stays while it
- * is loaded again.
+ * Shows the result of `useLoad`: a skeleton at first, then the data, or an error. Existing data stays visible during a reload.
  *
  *   const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
  *   <Loaded from={wallet} skeleton={<Skeleton height="5rem" />}>{(wallet) => <Money amount={wallet.balance} />}</Loaded>

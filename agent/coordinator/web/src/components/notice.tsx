@@ -2,7 +2,7 @@
  * A message within a page.
  *
  *   <Notice tone="wait" title="No miner is online">Jobs wait until one is.</Notice>
- *   <Failure error={loading.error} retry={loading.reload} />     says what went wrong and what to do
+ *   <Failure error={loading.error} retry={loading.reload} />     what went wrong and what to do
  */
 import type { ComponentChildren } from "preact";
 import { explain } from "../errors.ts";

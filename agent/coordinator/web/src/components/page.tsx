@@ -1,7 +1,7 @@
 /**
- * The frame of every page: its title (also the window's), a sentence, its buttons.
+ * The frame of every page: its title (also the window's), an introduction, its buttons.
  *
- *   <Page title="Jobs" lead="What you asked for." actions={<Button href="/dashboard/new" kind="main">New job</Button>}>
+ *   <Page title="Jobs" lead="Your jobs, newest first." actions={<Button href="/dashboard/new" kind="main">New job</Button>}>
  *     ...
  *   </Page>
  *
@@ -20,7 +20,7 @@ export interface PageProps {
   children: ComponentChildren;
 }
 
-// The first page keeps the focus where the browser has it; on later ones it goes to the heading, as if the page had been loaded.
+// The first page leaves the focus where the browser put it. Later pages move it to their heading, as a page load would.
 let visited = false;
 
 export function Page({ title, lead, actions, back, narrow = false, children }: PageProps) {

@@ -1,5 +1,5 @@
 /**
- * What stands in the place of something that is still loading, as large as that will be.
+ * Placeholder for content that is still loading, of the same size.
  *
  *   <Skeleton lines={6} />        <Skeleton height="9rem" />
  */

@@ -2,7 +2,7 @@
  * Short messages at the edge of the window; a screen reader reads them out.
  *
  *   notify("The key was copied.");
- *   await client.jobs.cancel(id).catch(complain);      what went wrong, and what to do
+ *   await client.jobs.cancel(id).catch(complain);      shows what went wrong and what to do
  */
 import { signal } from "@preact/signals";
 import { explain } from "../errors.ts";
@@ -20,14 +20,14 @@ const MOST = 4;
 const toasts = signal<Toast[]>([]);
 let count = 0;
 
-/** Say something that needs no answer. */
+/** Show a message. */
 export function notify(text: string, tone: Toast["tone"] = "good"): void {
   const toast = { id: ++count, text, tone };
   toasts.value = [...toasts.value, toast].slice(-MOST);
   setTimeout(() => dismiss(toast.id), SECONDS[tone] * 1000);
 }
 
-/** Say what went wrong. Something that was given up on purpose is no fault. */
+/** Show an error, unless it is an abort. */
 export function complain(error: unknown): void {
   if (error instanceof DOMException && error.name === "AbortError") return;
   notify(explain(error), "bad");

@@ -1,8 +1,8 @@
-/** Numbers of bytes and of things. */
+/** Formats byte sizes and counts. */
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/** Bytes as "812 B", "3.4 MiB". */
+/** Format bytes as "812 B", "3.4 MiB". */
 export function size(bytes: number): string {
   let value = bytes;
   let unit = 0;
@@ -13,12 +13,12 @@ export function size(bytes: number): string {
   return `${unit === 0 || value >= 100 ? Math.round(value) : Number(value.toFixed(1))} ${UNITS[unit]}`;
 }
 
-/** A whole number with separators. */
+/** Format a whole number with thousands separators. */
 export function count(value: number): string {
   return value.toLocaleString("en");
 }
 
-/** "1 job", "3 jobs". */
+/** Format a count with its noun: "1 job", "3 jobs". */
 export function plural(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }

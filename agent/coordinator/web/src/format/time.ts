@@ -1,4 +1,4 @@
-/** Times and durations in words. Times come as RFC 3339 strings; `now` is in milliseconds. */
+/** Formats times and durations. Times are RFC 3339 strings; `now` is in milliseconds. */
 
 const STEPS: [limit: number, seconds: number, unit: Intl.RelativeTimeFormatUnit][] = [
   [60, 1, "second"],
@@ -13,7 +13,7 @@ const relative = new Intl.RelativeTimeFormat("en", { style: "short", numeric: "a
 const absolute = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 
-/** "3 min. ago", "in 2 hr.", "now" within ten seconds. */
+/** Format a time relative to `now`: "3 min. ago", "in 2 hr.", or "now" within ten seconds. */
 export function ago(at: string, now: number): string {
   const seconds = (Date.parse(at) - now) / 1000;
   const distance = Math.abs(seconds);
@@ -22,17 +22,17 @@ export function ago(at: string, now: number): string {
   return relative.format(Math.trunc(seconds / size), unit);
 }
 
-/** The full local time. */
+/** Format the full local time. */
 export function clock(at: string): string {
   return absolute.format(new Date(at));
 }
 
-/** "25 Nov" of a date like 2026-11-25, or of a time. */
+/** Format a date like 2026-11-25, or a time, as "25 Nov". */
 export function shortDay(at: string): string {
   return day.format(new Date(at));
 }
 
-/** Seconds as "850 ms", "12.4 s", "3 min 5 s", "2 h 10 min". */
+/** Format seconds as "850 ms", "12.4 s", "3 min 5 s", "2 h 10 min". */
 export function duration(seconds: number): string {
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 59.95) return `${Number(seconds.toFixed(seconds < 10 ? 2 : 1))} s`;
@@ -41,7 +41,7 @@ export function duration(seconds: number): string {
   return join(Math.floor(whole / 3600), "h", Math.floor((whole % 3600) / 60), "min");
 }
 
-/** The time within a recording: "1:02:03.4", "2:03.4". */
+/** Format a position in a recording: "1:02:03.4", "2:03.4". */
 export function position(seconds: number): string {
   const tenths = Math.floor(seconds * 10);
   const clockSeconds = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");

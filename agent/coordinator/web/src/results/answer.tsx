@@ -1,6 +1,6 @@
-/** What a language model wrote: paragraphs, and program text where it is fenced. */
+/** A language model's answer: paragraphs and fenced code blocks. */
 
-/** The parts of an answer: text, and what stands between ``` fences. An open fence reaches to the end. */
+/** Split an answer into text and the code between ``` fences. An unclosed fence extends to the end. */
 export function partsOf(text: string): { code: boolean; text: string }[] {
   return text
     .split(/^```[^\n]*\n?/m)
@@ -13,7 +13,7 @@ export function Answer({ text }: { text: string }) {
     <div class="answer">
       {partsOf(text).map((part) =>
         part.code ? (
-          // biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, and is scrolled with the keyboard
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it
           <pre key={part.text} tabIndex={0}>
             {part.text}
           </pre>

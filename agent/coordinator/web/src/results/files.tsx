@@ -1,4 +1,4 @@
-/** Files that a job made: links to them, and the list of all. */
+/** A job's output files, and links to them. */
 import type { JsonObject } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
 import { Button } from "../components/controls/button.tsx";
@@ -14,12 +14,12 @@ export interface OutputFile {
   size: number;
 }
 
-/** Half of how long the links hold by default. */
+/** Half of a link's default lifetime. */
 const LINK_MS = 30 * 60 * 1000;
 
 const links = new Map<string, { url: Promise<string>; until: number }>();
 
-/** An address of this coordinator that reads a file without a key, for elements that load what they show by themselves. */
+/** Return a URL that reads a file without a key, for elements such as <img> that load their source themselves. */
 export function linkTo(artifactId: string): Promise<string> {
   const known = links.get(artifactId);
   if (known && known.until > Date.now()) return known.url;
@@ -31,15 +31,15 @@ export function linkTo(artifactId: string): Promise<string> {
   return url;
 }
 
-/** The link to a file, once there is one. */
+/** The link to a file, or undefined until it is known. */
 export function useLink(artifactId: string | undefined): string | undefined {
   const [url, setUrl] = useState<string>();
   useEffect(() => {
-    let wanted = true;
+    let mounted = true;
     setUrl(undefined);
-    if (artifactId) linkTo(artifactId).then((url) => wanted && setUrl(url), complain);
+    if (artifactId) linkTo(artifactId).then((url) => mounted && setUrl(url), complain);
     return () => {
-      wanted = false;
+      mounted = false;
     };
   }, [artifactId]);
   return url;
@@ -49,7 +49,7 @@ export function isFile(value: unknown): value is OutputFile {
   return typeof value === "object" && value !== null && "artifact_id" in value && "media_type" in value;
 }
 
-/** All files anywhere in some results. */
+/** Return all files in some results, at any depth. */
 export function filesIn(value: unknown): OutputFile[] {
   if (isFile(value)) return [value];
   if (typeof value !== "object" || value === null) return [];

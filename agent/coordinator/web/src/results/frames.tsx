@@ -1,4 +1,4 @@
-/** Rendered frames: one large, all of them in a strip below, in the order of their numbers; also while they come. */
+/** Rendered frames: one enlarged, and a strip of all frames below, sorted by number. Also used while frames arrive. */
 import { useState } from "preact/hooks";
 import { Skeleton } from "../components/skeleton.tsx";
 import { Download, type OutputFile, useLink } from "./files.tsx";
@@ -8,7 +8,7 @@ export interface Frame extends OutputFile {
   frame: number;
 }
 
-/** What browsers show; an EXR can only be downloaded. */
+/** Formats that browsers display; others, such as EXR, can only be downloaded. */
 const SHOWN = new Set(["image/png", "image/jpeg", "image/webp"]);
 
 export function Frames({ frames, video }: { frames: Frame[]; video?: OutputFile | undefined }) {
@@ -50,6 +50,6 @@ export function Frames({ frames, video }: { frames: Frame[]; video?: OutputFile 
 function Shown({ frame, alt }: { frame: Frame; alt: string }) {
   const shown = SHOWN.has(frame.media_type);
   const url = useLink(shown ? frame.artifact_id : undefined);
-  if (!shown) return <p class="quiet">Browsers do not show this format. Download the frame.</p>;
+  if (!shown) return <p class="quiet">Browsers cannot display this format. Download the frame instead.</p>;
   return url ? <img src={url} alt={alt} loading="lazy" /> : <Skeleton height="4rem" />;
 }

@@ -1,4 +1,4 @@
-/** Pictures: a gallery, each with what it takes to make it again. */
+/** A gallery of generated images, each with its size and seed. */
 import { useState } from "preact/hooks";
 import { Dialog } from "../components/controls/dialog.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
@@ -15,7 +15,7 @@ export function Images({ images, subject }: { images: Picture[]; subject: string
     <ul class="gallery">
       {images.map((image, index) => (
         <li key={image.artifact_id + image.name}>
-          <Shown image={image} alt={`${subject}, picture ${index + 1} of ${images.length}`} />
+          <Shown image={image} alt={`${subject}, image ${index + 1} of ${images.length}`} />
         </li>
       ))}
     </ul>

@@ -1,4 +1,4 @@
-/** A converted file: played, where browsers can. */
+/** A converted file, with a player if browsers can play it. */
 import { Facts } from "../components/figures/figures.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
 import { size } from "../format/size.ts";
@@ -16,8 +16,8 @@ export interface Converted {
 export function Media({ result }: { result: Converted }) {
   const { file, width, height, codec } = result;
   const facts: [string, string | undefined][] = [
-    ["Length", duration(result.duration)],
-    ["Picture", width && height ? `${width} × ${height}` : undefined],
+    ["Duration", duration(result.duration)],
+    ["Resolution", width && height ? `${width} × ${height}` : undefined],
     ["Codec", codec ?? undefined],
     ["Size", size(file.size)],
   ];

@@ -1,4 +1,4 @@
-/** The results of a job as people want them, by its service; JSON for services that are not known here. */
+/** The results of a job in a view that fits its service, or as JSON for an unknown service. */
 import type { Job, JsonObject } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { count, plural } from "../format/size.ts";
@@ -12,13 +12,13 @@ import { type Segment, Transcript } from "./transcript.tsx";
 export interface ResultProps {
   job: Job;
   results: JsonObject;
-  /** The artifacts that the job was made from, by the field that named them. */
+  /** The job's input artifacts by the field that named them. */
   inputs: Record<string, string>;
 }
 
 type View = (props: ResultProps) => ComponentChildren;
 
-/** The results are as the service's output schema says; the coordinator has checked them against it. */
+/** Cast results to the type of the service's output schema, against which the coordinator has validated them. */
 function as<T>(results: JsonObject): T {
   return results as unknown as T;
 }
@@ -64,7 +64,7 @@ export function Result(props: ResultProps) {
   );
 }
 
-/** Where the files are shown already, the list of them is folded away. */
+/** A collapsed list of the files, for views that show the files themselves. */
 function FoldedFiles({ results }: { results: JsonObject }) {
   const files = filesIn(results);
   if (files.length === 0) return null;
@@ -78,7 +78,7 @@ function FoldedFiles({ results }: { results: JsonObject }) {
 
 function Json({ results }: { results: JsonObject }) {
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, and is scrolled with the keyboard
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it
     <pre class="json" tabIndex={0}>
       {JSON.stringify(results, null, 2)}
     </pre>

@@ -1,4 +1,4 @@
-/** A transcript beside its recording: what is being said is marked, and a press on a passage goes there. */
+/** A transcript with its recording: the current segment is highlighted, and clicking a segment plays it. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { position } from "../format/time.ts";
 import { useLink } from "./files.tsx";
@@ -11,7 +11,7 @@ export interface Segment {
 
 export interface TranscriptProps {
   segments: Segment[];
-  /** The recording, where this account can read it: one that was fetched from elsewhere is not kept. */
+  /** The recording's artifact. A recording that the miner fetched from a URL is not stored. */
   recording?: string | undefined;
 }
 

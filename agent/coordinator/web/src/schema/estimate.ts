@@ -1,4 +1,4 @@
-/** About what a job will cost: its units, as far as the form says them, at the price that is usual now. */
+/** Estimates a job's cost: its units, as far as the form determines them, at the current typical price. */
 import type { Service } from "@aitbc/client";
 
 export interface Media {
@@ -11,11 +11,11 @@ export interface Media {
 type Request = Record<string, unknown>;
 
 const MEGA = 1_000_000;
-/** What a video without pictures counts for each second. */
+/** Units for each second of audio without video. */
 const SOUND_ONLY = 0.1;
 const SOUND_FORMATS = new Set(["mp3", "m4a", "ogg", "flac", "wav"]);
 
-/** How many units a request will be metered, by service; undefined where the form does not say enough. */
+/** The metered units of a request, by service; undefined if the form does not determine them. */
 const UNITS: Record<string, (request: Request, media: Media | undefined) => number | undefined> = {
   whisper_transcription: (_, media) => media?.duration,
   image_generation: (request) => product(area(request.size), request.steps, request.num_images ?? 1),
@@ -36,15 +36,25 @@ const UNITS: Record<string, (request: Request, media: Media | undefined) => numb
 
 export interface Estimate {
   units: number;
-  /** Units times the usual price. */
+  /** Units times the typical price. */
   cost: number;
 }
 
-/** What a request will cost, or undefined while that cannot be said. */
+/** Return the estimated cost of a request, or undefined if the form does not determine it. */
 export function estimated(service: Service, request: Request, media?: Media): Estimate | undefined {
   const units = UNITS[service.serviceId]?.(request, media);
   if (units === undefined || !service.price) return undefined;
   return { units, cost: units * Number(service.price.typical) };
+}
+
+/** Services whose units depend on the length of a file. */
+const NEEDS_MEDIA = new Set(["whisper_transcription", "video_transcoding"]);
+
+/** Return why there is no estimate. */
+export function estimateHint(serviceId: string, media: Media | undefined): string {
+  if (!(serviceId in UNITS)) return "Known when the job ends";
+  const needsFile = NEEDS_MEDIA.has(serviceId) && media === undefined;
+  return needsFile ? "Add a file to see an estimate" : "Fill in the form to see an estimate";
 }
 
 function product(...factors: unknown[]): number | undefined {
@@ -53,7 +63,7 @@ function product(...factors: unknown[]): number | undefined {
     : undefined;
 }
 
-/** Megapixels of "WIDTHxHEIGHT". */
+/** Return the megapixels of "WIDTHxHEIGHT". */
 function area(size: unknown): number | undefined {
   const [width, height] = String(size ?? "")
     .split("x")
@@ -61,7 +71,7 @@ function area(size: unknown): number | undefined {
   return width && height ? (width * height) / MEGA : undefined;
 }
 
-/** How many frames "1-48" or "1,5,9-12" are; one without. */
+/** Return the number of frames in "1-48" or "1,5,9-12"; 1 without a list. */
 export function frameCount(request: Request): number | undefined {
   const { frames } = request;
   if (frames === undefined) return 1;
@@ -75,18 +85,18 @@ export function frameCount(request: Request): number | undefined {
   return total > 0 ? total : undefined;
 }
 
-/** The first file in a form's values. */
+/** Return the first file in a form's values. */
 export function firstFile(values: Request): File | undefined {
   return Object.values(values).find((value): value is File => value instanceof File);
 }
 
-/** Errors and warnings of a validation by field; those of a list's item stand at the list. */
+/** Return validation errors or warnings by form field. One about an item of a list belongs to the list. */
 export function byField(
-  findings: { field: string; message: string }[],
+  problems: { field: string; message: string }[],
   names: string[],
 ): Record<string, string> {
   const found: Record<string, string> = {};
-  for (const { field, message } of findings) {
+  for (const { field, message } of problems) {
     const name = names.find((name) => field === name || field.startsWith(`${name}.`)) ?? field;
     found[name] ??= capital(message);
   }

@@ -1,7 +1,7 @@
-/** From a service's JSON Schema to the fields of a form. Pure: no service is known here by its name. */
+/** Derives the fields of a form from a service's JSON Schema. Knows no service by name. */
 import { sentence } from "../format/names.ts";
 
-/** As much of JSON Schema as the registry's schemas use. */
+/** The part of JSON Schema that the registry's schemas use. */
 export interface JsonSchema {
   type?: string;
   title?: string;
@@ -43,20 +43,20 @@ export interface FormField {
   help: string | undefined;
   kind: FieldKind;
   required: boolean;
-  /** Folded away at first: what the schema's own example does without. */
+  /** Collapsed at first: fields that the schema's example leaves out. */
   advanced: boolean;
   default: unknown;
   options: string[];
-  whole: boolean;
-  least: number | undefined;
-  most: number | undefined;
+  integer: boolean;
+  min: number | undefined;
+  max: number | undefined;
   maxLength: number | undefined;
-  /** Of a file: it may also be written out in the form. */
+  /** Whether a file's content may be typed into the form. */
   inline: boolean;
   placeholder: string | undefined;
 }
 
-/** Names whose words alone would not do. */
+/** Labels of fields whose names do not make good labels. */
 const LABELS: Record<string, string> = {
   num_images: "Number of images",
   resolution_x: "Width",
@@ -65,56 +65,55 @@ const LABELS: Record<string, string> = {
   loras: "LoRAs",
   top_p: "Top p",
   top_k: "Top k",
-  max_tokens: "Most tokens",
+  max_tokens: "Maximum tokens",
   entrypoint: "Entry point",
   source: "Program",
   "model.entrypoint": "Entry point",
   "model.requirements": "Packages",
   "model.source": "Program",
   "input.source": "Input file",
-  "input.format": "Ending of the input file",
-  "input.type": "Kind of input",
+  "input.format": "File extension of the input",
+  "input.type": "Input type",
 };
 
-/** Longer texts than this get several lines. */
+/** Fields that allow more characters than this get several lines. */
 export const SHORT_TEXT = 300;
 
-/** The fields of a form for a service's input, files first, then in the schema's order; those of nested objects have dotted names. */
+/** Return the form fields of a service's input: files first, then in the schema's order. Nested fields have dotted names. */
 export function fieldsOf(schema: JsonSchema): FormField[] {
   const example = schema.examples?.[0];
   const shown = new Set([...(schema.required ?? []), ...Object.keys(isObject(example) ? example : {})]);
   const fields = inside(schema, schema, { prefix: "", advanced: (name) => !shown.has(name) });
-  // What a job is about comes first: its files are chosen before anything is set.
   return [
     ...fields.filter((field) => field.kind === "file"),
     ...fields.filter((field) => field.kind !== "file"),
   ];
 }
 
-interface Place {
-  /** The dotted name of the object that the fields are in, with a dot at its end. */
+interface Scope {
+  /** The dotted name of the enclosing object, with a trailing dot. */
   prefix: string;
   advanced: (name: string) => boolean;
 }
 
-function inside(schema: JsonSchema, root: JsonSchema, place: Place): FormField[] {
+function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[] {
   const sentences = explanations(schema.description ?? "");
   return Object.entries(schema.properties ?? {}).flatMap(([name, unresolved]) => {
     const property = resolved(unresolved, root);
-    // A field with one possible value asks nothing.
+    // A constant needs no field.
     if (property.const !== undefined) return [];
     if (property.properties) {
       const nested = {
-        prefix: `${place.prefix}${name}.`,
+        prefix: `${scope.prefix}${name}.`,
         advanced: (inner: string) => isMinor(property, inner),
       };
       return inside(property, root, nested);
     }
-    return [fieldOf(name, property, schema, sentences, place)];
+    return [fieldOf(name, property, schema, sentences, scope)];
   });
 }
 
-/** Of an object within the input only what must be there and its files are shown at first. */
+/** Whether a nested object's field is collapsed at first: one that is neither required nor a file. */
 function isMinor(schema: JsonSchema, name: string): boolean {
   return !schema.required?.includes(name) && !schema.properties?.[name]?.["x-aitbc-file"];
 }
@@ -124,31 +123,31 @@ function fieldOf(
   property: JsonSchema,
   parent: JsonSchema,
   sentences: string[],
-  place: Place,
+  scope: Scope,
 ): FormField {
   return {
-    name: place.prefix + name,
-    label: labelOf(place.prefix + name),
+    name: scope.prefix + name,
+    label: labelOf(scope.prefix + name),
     help: helpOf(name, property, sentences),
     kind: kindOf(name, property),
     required: parent.required?.includes(name) ?? false,
-    advanced: place.advanced(name),
+    advanced: scope.advanced(name),
     default: property.default ?? undefined,
     options: (property.enum ?? property.items?.enum ?? []).map(String),
-    whole: property.type === "integer",
-    least: property.minimum,
-    most: property.maximum,
+    integer: property.type === "integer",
+    min: property.minimum,
+    max: property.maximum,
     maxLength: property.maxLength,
-    inline: takesText(property),
+    inline: acceptsInline(property),
     placeholder: property.examples?.[0] === undefined ? undefined : `for example ${property.examples[0]}`,
   };
 }
 
-function takesText(property: JsonSchema): boolean {
+function acceptsInline(property: JsonSchema): boolean {
   return property.anyOf?.some((choice) => choice.$ref === "#/$defs/Inline") ?? false;
 }
 
-/** What a field holds, with references followed and "or null" left out: that only says that it may stay empty. */
+/** Resolve references, and drop "or null", which only means that the field may stay empty. */
 function resolved(property: JsonSchema, root: JsonSchema): JsonSchema {
   if (property.$ref) {
     const { $ref, ...rest } = property;
@@ -157,7 +156,7 @@ function resolved(property: JsonSchema, root: JsonSchema): JsonSchema {
   const choices = property.anyOf?.filter((choice) => choice.type !== "null");
   const [choice] = choices ?? [];
   if (!choice) return property;
-  // A field with several forms keeps them, and is filled in in the first.
+  // A field with several alternatives keeps them and takes its form from the first.
   const { anyOf: _, ...rest } = property;
   const form = resolved(choice, root);
   return choices && choices.length > 1 ? { ...form, ...rest, anyOf: choices } : { ...form, ...rest };
@@ -187,14 +186,14 @@ function kindOfList(items: JsonSchema): FieldKind {
   return items.type === "string" ? "names" : "json";
 }
 
-/** "audio_url" as "Audio", "num_images" as "Number of images". */
+/** Return the label of a field: "Audio" for "audio_url", "Number of images" for "num_images". */
 export function labelOf(name: string): string {
   return LABELS[name] ?? sentence(name.replace(/_url$/, "").replace(/_file$/, " file"));
 }
 
 /**
- * A description's sentences. Schemas describe their fields in prose, each field's name in backticks; so the sentences that name a
- * field are its help.
+ * Return the sentences of a description that name a field in backticks. Schemas describe their fields in prose, so these
+ * sentences become the help of the fields.
  */
 function explanations(description: string): string[] {
   return description
@@ -213,7 +212,7 @@ function has(mark: string): (text: string) => boolean {
   return (text) => text.includes(mark);
 }
 
-/** A sentence as it reads below its field: without the field's own name at its beginning, and None as what it is in a form. */
+/** Adapt a sentence for display below its field: drop the field's leading name, use labels for names and "empty" for None. */
 function forPeople(text: string, mark: string): string {
   const rest = text.startsWith(mark)
     ? text
@@ -232,27 +231,27 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** What is written in a form, by the names of its fields. A file to upload is a `File`. */
+/** A form's values by field name. A file to upload is a `File`. */
 export type FormValues = Record<string, unknown>;
 
-/** What a new form holds: the schema's defaults. */
+/** Return the values of a new form: the schema's defaults. */
 export function initialValues(fields: FormField[]): FormValues {
   return Object.fromEntries(fields.map((field) => [field.name, field.default]));
 }
 
-/** The request: what must be there, or differs from its default. Empty fields are left out. */
+/** Return the request: required fields, and fields that differ from their default. Empty fields are left out. */
 export function requestOf(fields: FormField[], values: FormValues): Record<string, unknown> {
   const request: Record<string, unknown> = {};
   for (const field of fields) {
     const value = values[field.name];
     const empty = value === undefined || value === "" || (Array.isArray(value) && value.length === 0);
     if (empty || (!field.required && JSON.stringify(value) === JSON.stringify(field.default))) continue;
-    place(request, field.name.split("."), value);
+    assign(request, field.name.split("."), value);
   }
   return request;
 }
 
-function place(target: Record<string, unknown>, [name = "", ...rest]: string[], value: unknown): void {
+function assign(target: Record<string, unknown>, [name = "", ...rest]: string[], value: unknown): void {
   if (rest.length === 0) {
     target[name] = value;
     return;
@@ -260,13 +259,13 @@ function place(target: Record<string, unknown>, [name = "", ...rest]: string[], 
   const nested = target[name];
   const object = isObject(nested) ? nested : {};
   target[name] = object;
-  place(object, rest, value);
+  assign(object, rest, value);
 }
 
-/** Stands for a file that is not uploaded yet, where a request is only checked. */
+/** Placeholder for a file that is not uploaded yet, for validating a request. */
 const ANY_FILE = `artifact:sha256:${"0".repeat(64)}`;
 
-/** A request with something else in the place of its files; `address` gives each one's. */
+/** Replace each file by its `address`, by default a placeholder. */
 export function withFiles(
   values: FormValues,
   address: (name: string) => string = () => ANY_FILE,
@@ -277,8 +276,8 @@ export function withFiles(
 }
 
 /**
- * What the choice of a file says about fields beside it: `model.source` that of its entry point, `input.source` how the input's name
- * ends. Fields that are filled in already are left alone.
+ * Return values that a chosen file suggests for empty fields beside it: an entry point for `model.source`, a format for
+ * `input.source`.
  */
 export function suggested(fields: FormField[], values: FormValues, name: string, value: unknown): FormValues {
   const beside = name.slice(0, name.lastIndexOf(".") + 1);

@@ -1,4 +1,4 @@
-/** A conversation with a language model, written while one reads. Each answer is a job. */
+/** A conversation with a language model, whose answers appear as they are written. Each answer is a job. */
 import { AITBCError, type Message, type ServiceDetails } from "@aitbc/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../components/controls/button.tsx";
@@ -15,7 +15,7 @@ import { api, publicApi } from "../session.ts";
 
 interface Turn extends Message {
   jobId?: string;
-  /** Under an answer: how much was written, or why it broke off. */
+  /** Shown below an answer: its length, or why it is incomplete. */
   note?: string;
 }
 
@@ -31,15 +31,16 @@ export default function Chat() {
   return (
     <Page
       title="Chat"
-      lead="Each answer is a job of its own, with a receipt. The conversation stays in this window."
+      lead="Each answer is a separate job with a receipt. The conversation exists only in this window."
     >
       <Loaded from={service}>
         {(service) =>
           service.ready.length > 0 ? (
             <Conversation service={service} />
           ) : (
-            <Empty icon="chat" title="No miner has a language model at the moment">
-              The owner of a machine can fetch one: aitbc-agent models pull NAME.
+            <Empty icon="chat" title="No language model is available">
+              No online miner has one. The owner of a machine can download one:{" "}
+              <code>aitbc-agent models pull NAME</code>
             </Empty>
           )
         }
@@ -83,7 +84,7 @@ function Conversation({ service }: { service: ServiceDetails }) {
       <div role="log" aria-label="Conversation" aria-busy={busy}>
         <ol class="chat-turns">
           {turns.length === 0 && (
-            <li class="chat-hint quiet">Ask something. The answer appears as it is written.</li>
+            <li class="chat-hint quiet">Ask a question. The answer appears as it is written.</li>
           )}
           {turns.map((turn, index) => (
             <ChatTurn key={index} turn={turn} writing={busy && index === turns.length - 1} />
@@ -103,7 +104,7 @@ function Conversation({ service }: { service: ServiceDetails }) {
           lines={3}
           value={text}
           onInput={setText}
-          help="Enter sends; Shift and Enter begins a new line."
+          help="Press Enter to send, Shift+Enter for a new line."
           onKeyDown={(event) => {
             if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
             event.preventDefault();
@@ -141,7 +142,7 @@ function Conversation({ service }: { service: ServiceDetails }) {
   );
 }
 
-/** Has the model answer, and tells what it writes; one that is stopped is also cancelled where it runs. */
+/** Ask the model and show its answer as it is written. Aborting also cancels the job. */
 async function answer(
   { model, system, maxTokens, temperature }: Settings,
   before: Turn[],
@@ -166,12 +167,12 @@ async function answer(
       usage: { completion_tokens: number };
       finish_reason: string;
     };
-    const cut = reason === "length" ? ", cut off at the most tokens that were allowed" : "";
+    const cut = reason === "length" ? ", cut off at the maximum number of tokens" : "";
     show({ content: String(results.text), note: `${count(usage.completion_tokens)} tokens${cut}` });
   } catch (error) {
     if (signal.aborted && jobId) {
       await client.jobs.cancel(jobId).catch((late) => {
-        // It may have ended just before.
+        // The job may have ended already.
         if (!(late instanceof AITBCError)) throw late;
       });
     }
@@ -183,8 +184,8 @@ function ChatTurn({ turn, writing }: { turn: Turn; writing: boolean }) {
   return (
     <li class="chat-turn" data-role={turn.role}>
       <p class="chat-who">{turn.role === "user" ? "You" : "Model"}</p>
-      {turn.role === "user" ? <p class="chat-said">{turn.content}</p> : <Answer text={turn.content} />}
-      {writing && turn.content === "" && <p class="quiet">Waiting for the first words</p>}
+      {turn.role === "user" ? <p class="chat-text">{turn.content}</p> : <Answer text={turn.content} />}
+      {writing && turn.content === "" && <p class="quiet">Waiting for the answer</p>}
       {(turn.note || turn.jobId) && !writing && (
         <p class="quiet small">
           {turn.note} {turn.jobId && <a href={`${BASE}/jobs/${turn.jobId}`}>Job and receipt</a>}
@@ -206,18 +207,18 @@ function More({ settings, onChange }: { settings: Settings; onChange: (settings:
           onInput={(system) => onChange({ ...settings, system })}
         />
         <NumberField
-          label="Most tokens of an answer"
-          whole
-          least={1}
-          most={32768}
+          label="Maximum tokens of an answer"
+          integer
+          min={1}
+          max={32768}
           value={settings.maxTokens}
           onInput={(maxTokens) => onChange({ ...settings, maxTokens })}
         />
         <NumberField
           label="Temperature"
-          help="0 always takes the likeliest word; higher is freer."
-          least={0}
-          most={2}
+          help="0 always picks the most likely word; higher values vary more."
+          min={0}
+          max={2}
           value={settings.temperature}
           onInput={(temperature) => onChange({ ...settings, temperature })}
         />

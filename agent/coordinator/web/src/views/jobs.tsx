@@ -1,4 +1,4 @@
-/** The list of jobs: filtered, live, a page at a time. */
+/** The list of jobs, with filters, live updates and pages. */
 import type { Job, JobState } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
@@ -57,7 +57,7 @@ export default function Jobs() {
   return (
     <Page
       title="Jobs"
-      lead={list.data ? `${plural(list.data.total, "job")}, the newest first.` : "The newest first."}
+      lead={list.data ? `${plural(list.data.total, "job")}, newest first.` : "Newest first."}
       actions={
         <Button href={`${BASE}/new`} kind="main" icon="add">
           New job
@@ -65,7 +65,7 @@ export default function Jobs() {
       }
     >
       <div class="filters">
-        <Segments label="State" value={status} onInput={setStatus} options={STATE_OPTIONS} />
+        <Segments label="Status" value={status} onInput={setStatus} options={STATE_OPTIONS} />
         <SelectField label="Service" quiet value={type} onInput={setType} options={options} />
       </div>
       <Loaded from={list} skeleton={<Skeleton lines={8} height="2.75rem" />}>
@@ -98,25 +98,25 @@ export function JobTable({ jobs }: { jobs: Job[] }) {
       columns={[
         { title: "Job", cell: (job) => (job.name === job.serviceId ? serviceName(job.serviceId) : job.name) },
         { title: "Service", cell: (job) => serviceName(job.serviceId), minor: true },
-        { title: "State", cell: (job) => <Status state={job.status} />, shrink: true },
-        { title: "Progress", cell: (job) => <HowFar job={job} /> },
+        { title: "Status", cell: (job) => <Status state={job.status} />, shrink: true },
+        { title: "Progress", cell: (job) => <JobProgress job={job} /> },
         { title: "Submitted", cell: (job) => <Ago at={job.createdAt} />, shrink: true, align: "end" },
       ]}
     />
   );
 }
 
-function HowFar({ job }: { job: Job }) {
+function JobProgress({ job }: { job: Job }) {
   if (job.status === "running") return <Progress label={`Progress of ${job.name}`} value={job.progress} />;
   const ended = job.completedAt ?? job.failedAt;
   if (ended && job.startedAt) {
     return <span class="quiet">took {duration((Date.parse(ended) - Date.parse(job.startedAt)) / 1000)}</span>;
   }
   if (job.status === "submitted" && job.missingFiles?.length)
-    return <span class="quiet">waits for files</span>;
+    return <span class="quiet">waiting for files</span>;
   if (job.status === "submitted" && job.estimatedCompletion) {
     const left = (Date.parse(job.estimatedCompletion) - now.value) / 1000;
-    return left > 0 ? <span class="quiet">about {duration(Math.ceil(left))} to go</span> : null;
+    return left > 0 ? <span class="quiet">about {duration(Math.ceil(left))} left</span> : null;
   }
   return null;
 }
@@ -124,8 +124,8 @@ function HowFar({ job }: { job: Job }) {
 function NoJobs({ filtered }: { filtered: boolean }) {
   if (filtered) {
     return (
-      <Empty icon="jobs" title="No such jobs">
-        No job is in this state at the moment. Choose another filter.
+      <Empty icon="jobs" title="No matching jobs">
+        No job matches the filters. Change them to see other jobs.
       </Empty>
     );
   }
@@ -139,8 +139,7 @@ function NoJobs({ filtered }: { filtered: boolean }) {
         </Button>
       }
     >
-      Have a recording transcribed, a picture made, a video converted, a scene rendered, or your own model
-      run.
+      Transcribe a recording, generate an image, convert a video, render a scene, or run your own model.
     </Empty>
   );
 }

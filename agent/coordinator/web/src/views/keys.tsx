@@ -1,4 +1,4 @@
-/** The keys of one's own account, and the browsers that are signed in to it. */
+/** The keys of the own account, and the browsers that are signed in to it. */
 import type { BrowserSession, Key } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
@@ -25,7 +25,7 @@ export default function Keys() {
   });
   const [secret, setSecret] = useState<Secret | null>(null);
   const revoke = async (key: Key) => {
-    const text = "Programs and browsers that use it stop working at once. It cannot be taken back.";
+    const text = "Programs and browsers that use it stop working at once. This cannot be undone.";
     if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke", danger: true }))) return;
     await api("client").keys.revoke(key.keyId);
     keys.reload();
@@ -34,16 +34,15 @@ export default function Keys() {
   return (
     <Page
       title="API keys"
-      lead="One for each machine and program, so that one can be revoked without the others."
+      lead="Create a separate key for each machine and program, so that you can revoke it without affecting the others."
     >
       <NewKey
         onMade={(key) => {
           setSecret({
-            title: "The new key",
+            title: "New key",
             text: key,
-            what: "key",
-            advice:
-              "Copy it now: it is not kept, and cannot be shown again. Whoever has it can spend your money.",
+            noun: "key",
+            advice: "Copy it now; it cannot be shown again. Anyone who has it can spend your money.",
           });
           keys.reload();
         }}
@@ -57,7 +56,7 @@ export default function Keys() {
               rowKey={(key) => key.keyId}
               columns={[
                 { title: "Name", cell: (key) => key.name },
-                { title: "Made", cell: (key) => <Ago at={key.createdAt} /> },
+                { title: "Created", cell: (key) => <Ago at={key.createdAt} /> },
                 {
                   title: "Revoke",
                   hideTitle: true,
@@ -104,7 +103,7 @@ function Browsers() {
                 cell: (session) =>
                   session.sessionId === ownSession.value ? (
                     <Badge tone="good" icon="check">
-                      This one
+                      This browser
                     </Badge>
                   ) : (
                     <Button size="small" kind="plain" onClick={() => end(session)}>
@@ -123,7 +122,7 @@ function Browsers() {
 function InUse() {
   return (
     <Badge tone="good" icon="check">
-      This browser's
+      In use by this browser
     </Badge>
   );
 }
@@ -142,7 +141,7 @@ function NewKey({ onMade }: { onMade: (key: string) => void }) {
   const [busy, setBusy] = useState(false);
   const submit = async (event: Event) => {
     event.preventDefault();
-    if (!name.trim()) return setError("Say what the key is for.");
+    if (!name.trim()) return setError("Enter a name, such as the machine or program that will use the key.");
     setBusy(true);
     setError(undefined);
     await api("client")
@@ -160,7 +159,7 @@ function NewKey({ onMade }: { onMade: (key: string) => void }) {
     <Card title="New key">
       <form class="form-grid" onSubmit={submit} noValidate>
         <TextField
-          label="What is it for?"
+          label="Name"
           required
           value={name}
           onInput={setName}
@@ -170,7 +169,7 @@ function NewKey({ onMade }: { onMade: (key: string) => void }) {
         />
         <div class="row">
           <Button type="submit" kind="main" icon="key" busy={busy}>
-            Make the key
+            Create key
           </Button>
         </div>
       </form>

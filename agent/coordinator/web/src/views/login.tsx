@@ -1,4 +1,4 @@
-/** Signing in: by the link that the agent prints, which needs no page, or with a key. */
+/** Explains how to sign in: with the link that the agent prints, or with a key. */
 import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
 import { Button } from "../components/controls/button.tsx";
@@ -10,19 +10,19 @@ import { codeOf, explain } from "../errors.ts";
 import { ended, type Role, signInWithKey } from "../session.ts";
 
 const MISSING: Record<Role, string> = {
-  client: "This page needs a client's key.",
-  miner: "This page needs the key of a miner's owner.",
-  admin: "This page needs an administrator's key.",
+  client: "This page requires a client key.",
+  miner: "This page requires the key of a miner's owner.",
+  admin: "This page requires an administrator key.",
 };
 
 export function Login({ missing }: { missing?: Role }) {
   return (
-    <Page title="Sign in" narrow lead="To submit jobs, see their results, and look after machines.">
+    <Page title="Sign in" narrow lead="Submit jobs, see their results, and manage machines.">
       {ended.value && <Notice tone="wait">{ended.value}</Notice>}
       {missing && <Notice tone="wait">{MISSING[missing]}</Notice>}
       <Card title="On the machine that runs the agent">
-        <p>This command prints a link. It signs this browser in, once and within ten minutes.</p>
-        <Copyable text="aitbc-agent login" what="command" />
+        <p>This command prints a link that signs this browser in. It works once, within ten minutes.</p>
+        <Copyable text="aitbc-agent login" noun="command" />
       </Card>
       <KeyForm />
     </Page>
@@ -35,7 +35,7 @@ function KeyForm() {
   const [busy, setBusy] = useState(false);
   const submit = async (event: Event) => {
     event.preventDefault();
-    if (!key.trim()) return setError("Paste a key. It begins with aitbc_.");
+    if (!key.trim()) return setError("Enter a key. Keys start with aitbc_.");
     setBusy(true);
     await signInWithKey(key.trim()).catch((error: unknown) => setError(refusal(error)));
     setBusy(false);
@@ -50,7 +50,7 @@ function KeyForm() {
           value={key}
           onInput={setKey}
           error={error}
-          help="The operator of the network gives you one. This browser keeps a session and not the key."
+          help="The operator of the network issues keys. This browser stores a session, not the key."
           required
         />
         <div class="row">
@@ -65,6 +65,6 @@ function KeyForm() {
 
 function refusal(error: unknown): string {
   return codeOf(error) === "UNAUTHORIZED"
-    ? "This key is not known here. Check that all of it was pasted, and that it is for this network."
+    ? "This key is not valid here. Check that you pasted all of it and that it belongs to this network."
     : explain(error);
 }

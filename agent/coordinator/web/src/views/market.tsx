@@ -1,4 +1,4 @@
-/** The marketplace for clients: what miners ask, giving a job to one of them, and how the whole market does. */
+/** The marketplace for clients: the miners' offers, accepting one of them, and market statistics. */
 import type { Offer } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
@@ -47,7 +47,7 @@ export default function Market() {
   return (
     <Page
       title="Marketplace"
-      lead="What miners ask for each unit of work. Without an offer a job goes to the cheapest miner that can run it."
+      lead="Prices that miners ask for each unit of work. A job without an offer goes to the cheapest miner that can run it."
     >
       <Statistics />
       <div class="filters">
@@ -59,8 +59,8 @@ export default function Market() {
           offers.length > 0 ? (
             <Offers offers={offers} units={units} onAccept={setOffer} />
           ) : (
-            <Empty icon="market" title="No offers at the moment">
-              No miner that is online offers this. The list is filled by itself when one does.
+            <Empty icon="market" title="No offers">
+              No online miner offers this. New offers appear here automatically.
             </Empty>
           )
         }
@@ -82,11 +82,11 @@ function Statistics() {
         <Figures
           items={[
             { name: "Miners online", value: count(stats.activeMiners) },
-            { name: "Jobs under way", value: count(stats.activeJobs) },
+            { name: "Active jobs", value: count(stats.activeJobs) },
             { name: "Completed", value: count(stats.completedJobs) },
             { name: "Failed", value: count(stats.failedJobs) },
-            { name: "Usual time", value: duration(stats.averageCompletionTime) },
-            { name: "Paid in all", value: <Money amount={stats.totalVolume} short /> },
+            { name: "Typical time", value: duration(stats.averageCompletionTime) },
+            { name: "Total paid", value: <Money amount={stats.totalVolume} short /> },
           ]}
         />
       )}
@@ -103,7 +103,7 @@ interface OffersProps {
 function Offers({ offers, units, onAccept }: OffersProps) {
   return (
     <Table
-      caption="Offers, the cheapest first"
+      caption="Offers, cheapest first"
       rows={offers}
       rowKey={(offer) => offer.offerId}
       columns={[
@@ -137,10 +137,10 @@ function Offers({ offers, units, onAccept }: OffersProps) {
               </Button>
               <Button
                 size="small"
-                label={`Give a waiting job to the offer of ${shortId(offer.minerId)}, ${serviceName(offer.jobType)}`}
+                label={`Assign a waiting job to the offer of ${shortId(offer.minerId)}, ${serviceName(offer.jobType)}`}
                 onClick={() => onAccept(offer)}
               >
-                Waiting job
+                Assign a waiting job
               </Button>
             </span>
           ),
@@ -155,7 +155,7 @@ function Reputation({ value }: { value: number | undefined }) {
   return <span title="From 0 to 5">{value.toFixed(1)}</span>;
 }
 
-/** Whose offer it is, and what the machine has at least. */
+/** The miner of an offer, and its machine's minimum resources. */
 function Miner({ offer: { minerId, requirements } }: { offer: Offer }) {
   const parts = [
     requirements.minGpuMemory && `${requirements.minGpuMemory} GPU memory`,
@@ -181,7 +181,7 @@ function Ends({ offer }: { offer: Offer }) {
 
 function Accept({ offer, onClose }: { offer: Offer | undefined; onClose: () => void }) {
   return (
-    <Dialog title="Give a waiting job to this offer" open={offer !== undefined} onClose={onClose}>
+    <Dialog title="Assign a waiting job to this offer" open={offer !== undefined} onClose={onClose}>
       {offer && <WaitingJobs offer={offer} onDone={onClose} />}
     </Dialog>
   );
@@ -192,7 +192,7 @@ function WaitingJobs({ offer, onDone }: { offer: Offer; onDone: () => void }) {
   const waiting = useLoad((signal) => api("client").jobs.list({ status: "submitted", signal }));
   const accept = async () => {
     await api("client").marketplace.accept(offer.offerId, { jobId, bidPrice: offer.price });
-    notify("The job was given to the offer.");
+    notify("The job was assigned to the offer.");
     onDone();
   };
   return (
@@ -202,10 +202,7 @@ function WaitingJobs({ offer, onDone }: { offer: Offer; onDone: () => void }) {
         if (fitting.length === 0) {
           return (
             <Notice tone="still">
-              <p>
-                No job of yours that fits is waiting; most are taken within moments. “New job” submits one for
-                this offer.
-              </p>
+              <p>None of your waiting jobs matches this offer. To submit one for it, choose “New job”.</p>
             </Notice>
           );
         }
@@ -217,12 +214,12 @@ function WaitingJobs({ offer, onDone }: { offer: Offer; onDone: () => void }) {
           <>
             <SelectField label="Job" required value={jobId} onInput={setJobId} options={options} />
             <p>
-              It will cost <Money amount={offer.price} /> a unit, and no more in all than it allows.
+              It costs <Money amount={offer.price} /> per unit, up to the job's maximum cost.
             </p>
             <div class="dialog-actions">
               <Button onClick={onDone}>Cancel</Button>
               <Button kind="main" disabled={!jobId} onClick={() => accept().catch(complain)}>
-                Give the job
+                Assign job
               </Button>
             </div>
           </>

@@ -1,4 +1,4 @@
-/** The first page of a client: what is going on, what it costs, and what can be asked for. */
+/** The first page of a client: job counts, balance, the newest jobs and the services. */
 import type { Job, Service } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
@@ -22,7 +22,7 @@ import { JobTable } from "./jobs.tsx";
 import { ServiceTiles } from "./new/tiles.tsx";
 
 const NEWEST = 8;
-/** Ended jobs that the chart counts at most. */
+/** The maximum number of completed jobs that the chart counts. */
 const COUNTED = 500;
 
 export default function Overview() {
@@ -74,7 +74,7 @@ function Numbers() {
 
 function Welcome({ services }: { services: Loading<{ services: Service[] }> }) {
   return (
-    <Card title="What would you like to have done?" note="A miner runs it, and signs what it made.">
+    <Card title="What would you like to run?" note="A miner runs the job and signs the result.">
       <Loaded from={services} skeleton={<Skeleton lines={3} height="5rem" />}>
         {({ services }) => <ServiceTiles services={services} />}
       </Loaded>

@@ -1,4 +1,4 @@
-/** Where anybody finds out whether a receipt holds; no key is needed. */
+/** Verifies a receipt. No key is needed. */
 import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
 import { Checks } from "../components/controls/checks.tsx";
@@ -33,21 +33,21 @@ export default function Verify() {
     <Page
       title="Verify a receipt"
       narrow
-      lead="A receipt says which machine did a job, what it made, and what it cost. Whether it holds is computed here, in this browser; the file leaves it for nowhere."
+      lead="A receipt proves which machine ran a job, what the result was, and what it cost. This browser verifies it; the file is not uploaded."
     >
       <Card>
         <FileDrop
           label="Receipt"
-          prompt="Drop a receipt here: the file that a job's page saves, or aitbc receipts export writes"
+          prompt="Drop a receipt here: a file saved from a job's page or written by aitbc receipts export"
           accept=".json,application/json"
           files={files}
           onFiles={(chosen) => void check(chosen, logKey)}
         />
         <details class="fold">
-          <summary>Receipts of another network</summary>
+          <summary>Receipt from another network</summary>
           <TextField
             label="Public key of the log"
-            help="Empty is the key of this coordinator. Receipts of another one verify with that one's key."
+            help="Leave empty for this coordinator's key. A receipt from another network needs that network's key."
             placeholder="name+hash+key"
             code
             value={logKey}
@@ -62,19 +62,19 @@ export default function Verify() {
       {outcome && (
         <>
           <Checks outcome={outcome} />
-          <Said outcome={outcome} />
+          <SignedStatement outcome={outcome} />
         </>
       )}
     </Page>
   );
 }
 
-/** What the receipt says, as far as its signature is good. */
-function Said({ outcome: { verification } }: { outcome: Outcome }) {
+/** The receipt's statement, if its signature is valid. */
+function SignedStatement({ outcome: { verification } }: { outcome: Outcome }) {
   const { statement } = verification;
   if (!statement) return null;
   return (
-    <Card title="What its miner signed">
+    <Card title="Signed by the miner">
       <Facts
         items={[
           ["Job", <Copyable key="job" text={statement.jobId} shown={shortId(statement.jobId)} />],

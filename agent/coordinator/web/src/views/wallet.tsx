@@ -1,4 +1,4 @@
-/** Money: what can be spent, what is held, and every credit and payment. */
+/** The balance, the amount held for jobs, and all transactions. */
 import type { Transaction } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
 import { Button } from "../components/controls/button.tsx";
@@ -33,13 +33,13 @@ export default function WalletPage() {
   return (
     <Page
       title="Wallet"
-      lead="A job's highest cost is held when it is submitted. What it did cost is paid when it is done; the rest comes back."
+      lead="Submitting a job holds its maximum cost. When the job is done, its actual cost is paid and the rest is refunded."
     >
       <Loaded from={wallet} skeleton={<Skeleton height="5rem" />}>
         {(wallet) => (
           <Figures
             items={[
-              { name: "Can be spent", value: <Money amount={wallet.balance} short /> },
+              { name: "Available", value: <Money amount={wallet.balance} short /> },
               { name: "Held for unfinished jobs", value: <Money amount={wallet.held} short /> },
             ]}
           />
@@ -57,7 +57,7 @@ export default function WalletPage() {
 
 function Transactions({ newest, next }: { newest: Transaction[]; next: string | undefined }) {
   const [older, setOlder] = useState<{ transactions: Transaction[]; next: string | undefined }>();
-  // The newest page moves on when something is paid, and the older ones would no longer follow it.
+  // A new transaction shifts the newest page, so that the older ones no longer adjoin it.
   useEffect(() => setOlder(undefined), [next]);
   const further = older ? older.next : next;
   const more = async () => {
@@ -66,8 +66,8 @@ function Transactions({ newest, next }: { newest: Transaction[]; next: string | 
   };
   if (newest.length === 0) {
     return (
-      <Empty icon="wallet" title="Nothing was paid yet">
-        Ask the operator of the network for a credit: jobs are paid from it.
+      <Empty icon="wallet" title="No transactions yet">
+        Jobs are paid from credit. Ask the operator of the network for some.
       </Empty>
     );
   }
@@ -76,7 +76,7 @@ function Transactions({ newest, next }: { newest: Transaction[]; next: string | 
       <TransactionTable transactions={[...newest, ...(older?.transactions ?? [])]} />
       {further && (
         <div class="row">
-          <Button onClick={more}>Older ones</Button>
+          <Button onClick={more}>Show older</Button>
         </div>
       )}
     </>
@@ -91,11 +91,11 @@ function TransactionTable({ transactions }: { transactions: Transaction[] }) {
       rowKey={(transaction) => transaction.transactionId}
       href={({ jobId }) => jobId && `${BASE}/jobs/${jobId}`}
       columns={[
-        { title: "What", cell: (transaction) => <What transaction={transaction} /> },
-        { title: "State", cell: (transaction) => <State transaction={transaction} />, shrink: true },
+        { title: "Transaction", cell: (transaction) => <Subject transaction={transaction} /> },
+        { title: "Status", cell: (transaction) => <State transaction={transaction} />, shrink: true },
         { title: "Held", cell: ({ held }) => held && <Money amount={held} />, align: "end", shrink: true },
         {
-          title: "Came back",
+          title: "Refunded",
           cell: ({ refunded }) => refunded && <Money amount={refunded} />,
           align: "end",
           shrink: true,
@@ -112,14 +112,14 @@ function TransactionTable({ transactions }: { transactions: Transaction[] }) {
   );
 }
 
-function What({ transaction }: { transaction: Transaction }) {
+function Subject({ transaction }: { transaction: Transaction }) {
   if (transaction.type === "credit") return <>Credit{transaction.note ? `: ${transaction.note}` : ""}</>;
   return <span class="mono">{shortId(transaction.jobId ?? "")}</span>;
 }
 
 function Amount({ transaction }: { transaction: Transaction }) {
   if (transaction.type === "credit") return <Money amount={transaction.amount} signed />;
-  if (transaction.status === "pending") return <span class="quiet">not yet known</span>;
+  if (transaction.status === "pending") return <span class="quiet">pending</span>;
   return <Money amount={transaction.amount === "0" ? "0" : `-${transaction.amount}`} />;
 }
 
@@ -137,7 +137,7 @@ function State({ transaction: { status } }: { transaction: Transaction }) {
     </Badge>
   ) : (
     <Badge tone="still" icon="dash">
-      Came back
+      Refunded
     </Badge>
   );
 }

@@ -5,7 +5,7 @@
  *   <Button href="/dashboard/jobs">All jobs</Button>
  *   <Button icon="close" label="Close" onClick={close} />          an icon alone needs a label
  *
- * `onClick` may return a promise: the button is busy until it ends, and what it throws is told in a toast.
+ * `onClick` may return a promise: the button is busy until it settles, and an error is shown in a toast.
  */
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
@@ -14,13 +14,13 @@ import { complain } from "../toast.tsx";
 
 export interface ButtonProps {
   children?: ComponentChildren;
-  /** main: what this page is for; plain: without a frame; danger: what cannot be taken back. */
+  /** main: the page's primary action; plain: without a frame; danger: an action that cannot be undone. */
   kind?: "main" | "normal" | "plain" | "danger";
   size?: "normal" | "small";
   icon?: IconName;
   label?: string;
   href?: string;
-  /** The name under which what `href` leads to is stored, instead of being opened. */
+  /** Download the target of `href` under this name instead of opening it. */
   download?: string;
   type?: "button" | "submit";
   disabled?: boolean;
@@ -39,10 +39,10 @@ export function Button({ children, kind = "normal", size = "normal", icon, label
     "aria-label": label,
     title: children === undefined ? label : undefined,
   };
-  const turning = busy || working;
+  const pending = busy || working;
   const inside = (
     <>
-      {turning ? <Icon name="spinner" class="spinner" /> : icon && <Icon name={icon} />}
+      {pending ? <Icon name="spinner" class="spinner" /> : icon && <Icon name={icon} />}
       {children}
     </>
   );
@@ -61,7 +61,7 @@ export function Button({ children, kind = "normal", size = "normal", icon, label
     setWorking(false);
   };
   return (
-    <button {...shared} type={type} disabled={disabled || turning} aria-busy={turning} onClick={press}>
+    <button {...shared} type={type} disabled={disabled || pending} aria-busy={pending} onClick={press}>
       {inside}
     </button>
   );

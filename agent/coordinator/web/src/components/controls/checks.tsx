@@ -13,8 +13,8 @@ export function Checks({ outcome: { verification, logKey } }: { outcome: Outcome
       <p class="verdict-line">
         <Icon name={verification.valid ? "verify" : "warn"} />
         {verification.valid
-          ? "This receipt holds."
-          : `This receipt does not hold: ${failed === 1 ? "one check fails" : `${failed} checks fail`}.`}
+          ? "This receipt is valid."
+          : `This receipt is not valid: ${failed === 1 ? "one check failed" : `${failed} checks failed`}.`}
       </p>
       <ul class="checks">
         {verification.checks.map((check) => (
@@ -27,7 +27,7 @@ export function Checks({ outcome: { verification, logKey } }: { outcome: Outcome
         ))}
       </ul>
       <p class="small quiet">
-        Checked in this browser with the log key <code>{logKey}</code>
+        Verified in this browser with the log key <code>{logKey}</code>
       </p>
     </div>
   );

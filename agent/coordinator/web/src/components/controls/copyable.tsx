@@ -1,8 +1,8 @@
 /**
- * An id, a key or an address that can be copied with one press.
+ * An id, a key or an address with a button to copy it.
  *
- *   <Copyable text={job.jobId} />                            shown in full, cut where there is no room
- *   <Copyable text={minerId} shown={shortId(minerId)} what="miner's id" />
+ *   <Copyable text={job.jobId} />                            shown in full, truncated if it does not fit
+ *   <Copyable text={minerId} shown={shortId(minerId)} noun="miner id" />
  */
 import { Icon } from "../icon.tsx";
 import { notify } from "../toast.tsx";
@@ -10,30 +10,30 @@ import { notify } from "../toast.tsx";
 export function Copyable({
   text,
   shown = text,
-  what = "id",
+  noun = "id",
 }: {
   text: string;
   shown?: string;
-  what?: string;
+  noun?: string;
 }) {
   const copy = async () => {
     notify(
       (await copied(text))
-        ? `The ${what} was copied.`
-        : `Copying is not allowed here. The ${what} is ${text}`,
+        ? `The ${noun} was copied.`
+        : `This browser does not allow copying. The ${noun} is ${text}`,
     );
   };
   return (
     <span class="copyable">
       <span title={text}>{shown}</span>
-      <button type="button" aria-label={`Copy the ${what}`} onClick={copy}>
+      <button type="button" aria-label={`Copy the ${noun}`} onClick={copy}>
         <Icon name="copy" />
       </button>
     </span>
   );
 }
 
-/** Puts a text where Paste finds it. Pages over plain http have no clipboard of their own; a selected field does it there. */
+/** Copy a text to the clipboard. Pages served over plain HTTP have no clipboard API and copy a selected field instead. */
 async function copied(text: string): Promise<boolean> {
   if (navigator.clipboard) {
     return navigator.clipboard.writeText(text).then(

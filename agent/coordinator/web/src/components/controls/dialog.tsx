@@ -1,5 +1,5 @@
 /**
- * Dialogs: the browser's own, so that Escape, the focus and what lies behind behave as they should.
+ * Dialogs, based on <dialog>, so that the browser handles Escape, the focus and the page behind.
  *
  *   <Dialog title="New key" open={open} onClose={() => setOpen(false)}>...</Dialog>
  *
@@ -15,7 +15,7 @@ export interface DialogProps {
   open: boolean;
   onClose: () => void;
   children: ComponentChildren;
-  /** Buttons at the end; <Button> of any kind. */
+  /** Buttons at the end. */
   actions?: ComponentChildren;
 }
 
@@ -46,25 +46,25 @@ interface Question {
   danger?: boolean;
 }
 
-const asked = signal<(Question & { answer: (yes: boolean) => void }) | null>(null);
+const pending = signal<(Question & { answer: (yes: boolean) => void }) | null>(null);
 
-/** Ask before something that cannot be taken back. */
+/** Ask for confirmation before an action that cannot be undone. */
 export function ask(question: Question): Promise<boolean> {
-  asked.value?.answer(false);
+  pending.value?.answer(false);
   return new Promise((resolve) => {
-    asked.value = {
+    pending.value = {
       ...question,
       answer: (yes) => {
-        asked.value = null;
+        pending.value = null;
         resolve(yes);
       },
     };
   });
 }
 
-/** Where `ask` asks; stands once in the page. */
+/** Shows the question of `ask`; the page contains it once. */
 export function Questions() {
-  const question = asked.value;
+  const question = pending.value;
   return (
     <Dialog
       title={question?.title ?? ""}

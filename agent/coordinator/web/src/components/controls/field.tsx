@@ -1,14 +1,14 @@
 /**
- * Fields of forms. Each has a label, and may have a help text and an error, which are read out with it.
+ * Form fields. Each has a label and optionally a help text and an error, which screen readers announce with it.
  *
- *   <TextField label="Name" value={name} onInput={setName} help="How lists call it." error={errors.name} />
+ *   <TextField label="Name" value={name} onInput={setName} help="Shown in lists." error={errors.name} />
  *   <TextField label="Prompt" lines={5} value={prompt} onInput={setPrompt} required />
- *   <NumberField label="Steps" value={steps} onInput={setSteps} least={1} most={150} whole />    undefined when empty
+ *   <NumberField label="Steps" value={steps} onInput={setSteps} min={1} max={150} whole />    undefined when empty
  *   <SelectField label="Engine" value={engine} onInput={setEngine} options={[{ value: "cycles", label: "Cycles" }]} />
  *   <CheckField label="Video" checked={video} onInput={setVideo} />
- *   <ChoicesField label="Formats" values={formats} onInput={setFormats} options={...} />          several of a few
+ *   <ChoicesField label="Formats" values={formats} onInput={setFormats} options={...} />          any number of options
  *
- * For a control of another kind: <Field label help error>{(control) => <input {...control} />}</Field>
+ * For another kind of control: <Field label help error>{(control) => <input {...control} />}</Field>
  */
 import type { ComponentChildren } from "preact";
 import { useId } from "preact/hooks";
@@ -17,7 +17,7 @@ export interface FieldProps {
   label: string;
   help?: ComponentChildren;
   error?: string | undefined;
-  /** Fields that must be filled in; the others say that they are optional, unless `quiet`. */
+  /** Other fields are marked as optional, unless `quiet`. */
   required?: boolean;
   quiet?: boolean;
 }
@@ -33,7 +33,7 @@ export interface Option {
   value: string;
   label: string;
   disabled?: boolean;
-  /** Options of the same group stand together under its name. */
+  /** Options of the same group are listed under its name. */
   group?: string;
 }
 
@@ -91,11 +91,11 @@ type TextProps = FieldProps & {
   value: string;
   onInput: (value: string) => void;
   placeholder?: string | undefined;
-  /** More than one makes a field of several lines. */
+  /** With more than one, a multi-line field. */
   lines?: number;
-  /** Program text: in a font of fixed width, not spell-checked. */
+  /** Program text: monospaced and not spell-checked. */
   code?: boolean;
-  /** What is typed is not shown. */
+  /** Hide the input. */
   secret?: boolean;
   autocomplete?: string;
   maxLength?: number | undefined;
@@ -134,18 +134,18 @@ type NumberProps = FieldProps & {
   value: number | undefined;
   onInput: (value: number | undefined) => void;
   placeholder?: string | undefined;
-  least?: number | undefined;
-  most?: number | undefined;
-  whole?: boolean;
+  min?: number | undefined;
+  max?: number | undefined;
+  integer?: boolean;
 };
 
 export function NumberField({
   value,
   onInput,
   placeholder,
-  least,
-  most,
-  whole = false,
+  min,
+  max,
+  integer = false,
   ...field
 }: NumberProps) {
   return (
@@ -155,12 +155,12 @@ export function NumberField({
           {...control}
           class="input"
           type="number"
-          inputMode={whole ? "numeric" : "decimal"}
+          inputMode={integer ? "numeric" : "decimal"}
           value={value ?? ""}
           placeholder={placeholder}
-          min={least}
-          max={most}
-          step={whole ? 1 : "any"}
+          min={min}
+          max={max}
+          step={integer ? 1 : "any"}
           onInput={(event) => {
             const number = event.currentTarget.valueAsNumber;
             onInput(Number.isNaN(number) ? undefined : number);

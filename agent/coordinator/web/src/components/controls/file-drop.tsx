@@ -1,10 +1,10 @@
 /**
- * Takes files: dropped, chosen, or pasted.
+ * Accepts files that are dropped, chosen or pasted.
  *
  *   <FileDrop label="Audio" accept="audio/*,video/*" files={files} onFiles={setFiles} error={errors.audio_url} />
  *   <FileDrop label="Receipt" prompt="Drop a receipt here" files={[]} onFiles={([file]) => check(file)} />
  *
- * `progress` (percent) shows how far an upload of these files is. With `several`, more than one is taken.
+ * `progress` is the upload progress of these files in percent. With `several`, it accepts more than one file.
  */
 import { useId, useRef, useState } from "preact/hooks";
 import { size } from "../../format/size.ts";
@@ -29,14 +29,14 @@ export function FileDrop({ label, files, onFiles, several = false, accept, ...re
   const input = useRef<HTMLInputElement>(null);
   const [over, setOver] = useState(false);
   const id = useId();
-  const take = (list: FileList | null | undefined) => {
-    const taken = [...(list ?? [])];
-    if (taken.length > 0) onFiles(several ? [...files, ...taken] : taken.slice(0, 1));
+  const addFiles = (list: FileList | null | undefined) => {
+    const added = [...(list ?? [])];
+    if (added.length > 0) onFiles(several ? [...files, ...added] : added.slice(0, 1));
   };
   const drop = (event: DragEvent) => {
     event.preventDefault();
     setOver(false);
-    take(event.dataTransfer?.files);
+    addFiles(event.dataTransfer?.files);
   };
   return (
     <div class="field" data-field={label}>
@@ -54,7 +54,7 @@ export function FileDrop({ label, files, onFiles, several = false, accept, ...re
         }}
         onDragLeave={() => setOver(false)}
         onDrop={drop}
-        onPaste={(event) => take(event.clipboardData?.files)}
+        onPaste={(event) => addFiles(event.clipboardData?.files)}
       >
         <Icon name={files.length > 0 ? "file" : "upload"} />
         <div class="drop-text">
@@ -77,7 +77,7 @@ export function FileDrop({ label, files, onFiles, several = false, accept, ...re
           accept={accept}
           multiple={several}
           onChange={(event) => {
-            take(event.currentTarget.files);
+            addFiles(event.currentTarget.files);
             event.currentTarget.value = "";
           }}
         />

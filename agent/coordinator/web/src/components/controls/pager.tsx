@@ -1,5 +1,5 @@
 /**
- * Turns the pages of a list; nothing where all of it is on one.
+ * Previous and next page of a list; empty if the list fits on one page.
  *
  *   <Pager size={25} offset={offset} total={total} onTurn={setOffset} />
  */
@@ -7,7 +7,7 @@ import { count } from "../../format/size.ts";
 import { Button } from "./button.tsx";
 
 export interface PagerProps {
-  /** How many stand on a page. */
+  /** Entries on a page. */
   size: number;
   offset: number;
   total: number;

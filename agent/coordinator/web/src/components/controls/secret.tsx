@@ -1,7 +1,7 @@
 /**
- * Shows something that is shown only once: a key, a token, a link.
+ * Shows a secret once: a key, a token, a link.
  *
- *   <SecretDialog secret={{ title: "The new key", text: key, what: "key", advice: "Keep it; it is not shown again." }} onClose={close} />
+ *   <SecretDialog secret={{ title: "New key", text: key, noun: "key", advice: "Save it; it is not shown again." }} onClose={close} />
  */
 import type { ComponentChildren } from "preact";
 import { Button } from "./button.tsx";
@@ -11,7 +11,7 @@ import { Dialog } from "./dialog.tsx";
 export interface Secret {
   title: string;
   text: string;
-  what: string;
+  noun: string;
   advice: ComponentChildren;
 }
 
@@ -28,7 +28,7 @@ export function SecretDialog({ secret, onClose }: { secret: Secret | null; onClo
       }
     >
       <div class="secret">
-        <Copyable text={secret?.text ?? ""} what={secret?.what ?? ""} />
+        <Copyable text={secret?.text ?? ""} noun={secret?.noun ?? ""} />
       </div>
       <p>{secret?.advice}</p>
     </Dialog>

@@ -1,5 +1,5 @@
 /**
- * A few alternatives of which one is chosen: filters, kinds of input.
+ * A choice between a few alternatives, such as filters or kinds of input.
  *
  *   <Segments label="Show" value={status} onInput={setStatus} options={[{ value: "", label: "All" }]} />
  */
@@ -14,7 +14,7 @@ export interface SegmentsProps {
 
 export function Segments({ label, value, onInput, options }: SegmentsProps) {
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a fieldset would bring a frame and a legend for a handful of buttons
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset would add a frame and a legend to a few buttons
     <div class="segments" role="group" aria-label={label}>
       {options.map((option) => (
         <button

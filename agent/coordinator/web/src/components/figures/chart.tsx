@@ -1,11 +1,11 @@
 /**
- * A chart of one series: bars for amounts by day, a line for what goes up and down.
+ * A chart of one series, as bars (amounts by day) or as a line (levels).
  *
  *   <Chart label="Earnings by day" kind="bars" points={days.map((day) => ({ name: shortDay(day.date), value: Number(day.amount) }))}
  *          format={(value) => value.toFixed(2)} />
  *
- * Drawn as SVG with the page's own colours, so that it follows the theme, and costs 2 kB of script where a chart library costs
- * 50. Screen readers get the values as a table. Pointing at it shows a value.
+ * It is SVG in the page's colours, so it follows the theme, and takes 2 kB of script where a chart library takes 50. Screen
+ * readers get the values as a table. Hovering shows a value.
  */
 import { useState } from "preact/hooks";
 
@@ -27,7 +27,7 @@ const GAP = 0.28;
 
 export function Chart({ label, points, kind = "bars", format = String }: ChartProps) {
   const [here, setHere] = useState<number | null>(null);
-  const most = niceCeiling(Math.max(0, ...points.map((point) => point.value)));
+  const max = niceCeiling(Math.max(0, ...points.map((point) => point.value)));
   const point = (event: PointerEvent & { currentTarget: Element }) => {
     const box = event.currentTarget.getBoundingClientRect();
     const index = Math.floor(((event.clientX - box.left) / box.width) * points.length);
@@ -38,14 +38,14 @@ export function Chart({ label, points, kind = "bars", format = String }: ChartPr
   return (
     <figure class="chart">
       <div class="chart-top" aria-hidden="true">
-        <span>{format(most)}</span>
+        <span>{format(max)}</span>
       </div>
       <div class="chart-plot" onPointerMove={point} onPointerLeave={() => setHere(null)}>
         <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
           {[0, 0.5, 1].map((share) => (
             <line key={share} class="chart-grid" x1="0" x2={WIDTH} y1={share * HEIGHT} y2={share * HEIGHT} />
           ))}
-          {kind === "bars" ? bars(points, most, here) : line(points, most)}
+          {kind === "bars" ? bars(points, max, here) : line(points, max)}
         </svg>
         {pointed && (
           <>
@@ -65,10 +65,10 @@ export function Chart({ label, points, kind = "bars", format = String }: ChartPr
   );
 }
 
-function bars(points: Point[], most: number, here: number | null) {
+function bars(points: Point[], max: number, here: number | null) {
   const step = WIDTH / points.length;
   return points.map((point, index) => {
-    const height = (point.value / most) * HEIGHT;
+    const height = (point.value / max) * HEIGHT;
     return (
       <rect
         key={point.name}
@@ -83,11 +83,10 @@ function bars(points: Point[], most: number, here: number | null) {
   });
 }
 
-function line(points: Point[], most: number) {
+function line(points: Point[], max: number) {
   const step = WIDTH / points.length;
   const path = points.map(
-    (point, index) =>
-      `${((index + 0.5) * step).toFixed(1)} ${((1 - point.value / most) * HEIGHT).toFixed(2)}`,
+    (point, index) => `${((index + 0.5) * step).toFixed(1)} ${((1 - point.value / max) * HEIGHT).toFixed(2)}`,
   );
   if (path.length === 0) return null;
   const edge = (index: number) => ((index + 0.5) * step).toFixed(1);
@@ -120,7 +119,7 @@ function Values({ label, points, format }: Required<Pick<ChartProps, "label" | "
   );
 }
 
-/** The next number of the form 1, 2, 4 or 5 times a power of ten: a scale that is easy to read. */
+/** Return the smallest 1, 2, 4 or 5 times a power of ten that is at least `value`: a readable top of the scale. */
 export function niceCeiling(value: number): number {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));

@@ -1,8 +1,8 @@
 /**
- * A few numbers in a row, and facts as a list of names and values.
+ * `Figures` shows a few numbers in a row, `Facts` a list of names and values.
  *
  *   <Figures items={[{ name: "Running", value: 3, note: "of 4 slots", href: "/dashboard/jobs?status=running" }]} />
- *   <Facts items={[["Miner", <Copyable text={id} />], ["Started", undefined]]} />      what is undefined is left out
+ *   <Facts items={[["Miner", <Copyable text={id} />], ["Started", undefined]]} />      undefined values are left out
  */
 import type { ComponentChildren } from "preact";
 

@@ -1,30 +1,30 @@
 /**
- * A measured value out of the most that it can be, with how it went lately.
+ * A measured value relative to its maximum, with its recent history.
  *
- *   <Meter name="Memory" value={used} most={total} shown="5.1 of 24 GiB" history={samples.map((sample) => sample.used)} />
+ *   <Meter name="Memory" value={used} max={total} shown="5.1 of 24 GiB" history={samples.map((sample) => sample.used)} />
  */
 import { Spark } from "./spark.tsx";
 
 export interface MeterProps {
   name: string;
   value: number | null;
-  most: number | null;
+  max: number | null;
   shown: string;
   history?: (number | null)[];
 }
 
-/** Above this share of its most, a value is shown as high. */
+/** From this share of its maximum on, a value is shown as high. */
 const HIGH = 0.9;
 
-export function Meter({ name, value, most, shown, history = [] }: MeterProps) {
-  const share = value === null || !most ? null : Math.max(0, Math.min(1, value / most));
+export function Meter({ name, value, max, shown, history = [] }: MeterProps) {
+  const share = value === null || !max ? null : Math.max(0, Math.min(1, value / max));
   return (
     <div class="meter" data-high={share !== null && share >= HIGH}>
       <span class="meter-name">{name}</span>
-      <span class="meter-value">{value === null ? "not known" : shown}</span>
+      <span class="meter-value">{value === null ? "unknown" : shown}</span>
       {share !== null && (
         <>
-          {/* biome-ignore lint/a11y/useSemanticElements: browsers draw <meter> each in their own way, and not all let it be styled */}
+          {/* biome-ignore lint/a11y/useSemanticElements: browsers render <meter> differently, and not all allow styling it */}
           <div
             class="meter-track"
             role="meter"
@@ -36,7 +36,7 @@ export function Meter({ name, value, most, shown, history = [] }: MeterProps) {
           >
             <div class="meter-fill" style={{ transform: `scaleX(${share})` }} />
           </div>
-          <Spark values={history} most={most ?? 1} />
+          <Spark values={history} max={max ?? 1} />
         </>
       )}
     </div>

@@ -1,9 +1,9 @@
 /**
- * Money, as the API tells it: a decimal string.
+ * An amount of money, given as the API's decimal string.
  *
  *   <Money amount="0.04" />
- *   <Money amount="1.5" signed />               with a plus
- *   <Money amount="999.97633719" short />       999.9763, the rest in the tooltip; for balances and sums
+ *   <Money amount="1.5" signed />               with a plus sign
+ *   <Money amount="999.97633719" short />       999.9763, with all decimals in the tooltip; for balances and totals
  */
 import { money, shortened } from "../../format/money.ts";
 

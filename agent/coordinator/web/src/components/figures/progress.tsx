@@ -1,8 +1,8 @@
 /**
- * How far something is.
+ * A progress bar.
  *
  *   <Progress label="Upload" value={40} />          percent
- *   <Progress label="Loading" value={null} />       nobody knows
+ *   <Progress label="Loading" value={null} />       unknown
  */
 import type { Tone } from "./status.tsx";
 

@@ -1,16 +1,14 @@
 /**
- * A line as small as a word: how a value went lately. The value itself stands beside it, so it says nothing to screen readers.
+ * A sparkline of a value's recent history. The value itself is shown beside it, so screen readers ignore the line.
  *
- *   <Spark values={samples.map((sample) => sample.utilization)} most={100} />      null: not known then
+ *   <Spark values={samples.map((sample) => sample.utilization)} max={100} />      null: unknown at that time
  */
 
 const WIDTH = 100;
 const HEIGHT = 28;
 
-export function Spark({ values, most }: { values: (number | null)[]; most: number }) {
-  const known = values.map((value) =>
-    value === null ? null : Math.max(0, Math.min(1, value / (most || 1))),
-  );
+export function Spark({ values, max }: { values: (number | null)[]; max: number }) {
+  const known = values.map((value) => (value === null ? null : Math.max(0, Math.min(1, value / (max || 1)))));
   const step = WIDTH / Math.max(1, known.length - 1);
   const points = known.flatMap((share, index) =>
     share === null ? [] : [`${(index * step).toFixed(1)},${((1 - share) * HEIGHT).toFixed(1)}`],

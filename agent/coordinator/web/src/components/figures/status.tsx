@@ -1,5 +1,5 @@
 /**
- * A state as a coloured badge with a sign of its own, so that it does not take colours to tell states apart.
+ * A status as a coloured badge with its own icon, so that statuses are distinguishable without colour.
  *
  *   <Status state={job.status} />
  *   <Badge tone="wait" icon="pause">Paused</Badge>

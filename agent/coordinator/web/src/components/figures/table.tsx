@@ -2,14 +2,14 @@
  * A table that becomes a list of cards on phones.
  *
  *   <Table
- *     caption="Jobs"                                   read out, not shown
+ *     caption="Jobs"                                   for screen readers only
  *     rows={jobs}
  *     rowKey={(job) => job.jobId}
- *     href={(job) => `/dashboard/jobs/${job.jobId}`}    the whole row leads there; the first column holds the link
+ *     href={(job) => `/dashboard/jobs/${job.jobId}`}    the whole row is a link; the first column contains it
  *     columns={[
  *       { title: "Job", cell: (job) => job.name },
  *       { title: "Cost", cell: (job) => <Money amount={job.amount} />, align: "end" },
- *       { title: "State", cell: (job) => <Status state={job.status} />, shrink: true },
+ *       { title: "Status", cell: (job) => <Status state={job.status} />, shrink: true },
  *     ]}
  *   />
  */
@@ -19,11 +19,11 @@ export interface Column<Row> {
   title: string;
   cell: (row: Row) => ComponentChildren;
   align?: "start" | "end";
-  /** Only as wide as what is in it. */
+  /** Only as wide as its content. */
   shrink?: boolean;
-  /** Left out on phones. */
+  /** Hidden on phones. */
   minor?: boolean;
-  /** Said to screen readers alone, for columns of buttons. */
+  /** Give the title to screen readers only, for columns of buttons. */
   hideTitle?: boolean;
 }
 
@@ -35,7 +35,7 @@ export interface TableProps<Row> {
   href?: (row: Row) => string | undefined;
 }
 
-/** Spelt out because cards (display: grid) are no table to a browser, and screen readers would lose the rows. */
+/** Explicit because browsers do not treat cards (display: grid) as a table, and screen readers would lose the rows. */
 const ROLES = {
   table: { role: "table" },
   rowgroup: { role: "rowgroup" },

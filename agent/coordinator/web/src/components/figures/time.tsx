@@ -1,13 +1,13 @@
 /**
  * Times.
  *
- *   <Ago at={job.createdAt} />       "3 min ago", by itself up to date; the full time in the tooltip
+ *   <Ago at={job.createdAt} />       "3 min ago", updated continuously, with the full time in the tooltip
  *   <Clock at={job.createdAt} />     the full time
  */
 import { signal } from "@preact/signals";
 import { ago, clock } from "../../format/time.ts";
 
-/** The time to the nearest few seconds; what reads it is drawn again when it changes. */
+/** The current time in milliseconds, updated every 5 seconds. Components that read it are rendered again. */
 export const now = signal(Date.now());
 setInterval(() => {
   now.value = Date.now();

@@ -1,26 +1,28 @@
-/** A job as it happens. */
+/** Follows a running job. */
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../../session.ts";
-import { after, NOTHING, type Told } from "./told.ts";
+import { INITIAL, type JobProgress, reduce } from "./progress.ts";
 
-/** Follow a job for as long as it runs and the page is there. */
-export function useJob(jobId: string): Told {
-  const [told, setTold] = useState(NOTHING);
+/** Follow a job until it ends or the component is unmounted. */
+export function useJob(jobId: string): JobProgress {
+  const [progress, setProgress] = useState(INITIAL);
   useEffect(() => {
     const abort = new AbortController();
-    setTold(NOTHING);
-    void listen(jobId, abort.signal, (change) => setTold(change));
+    setProgress(INITIAL);
+    void listen(jobId, abort.signal, setProgress);
     return () => abort.abort();
   }, [jobId]);
-  return told;
+  return progress;
 }
 
-async function listen(jobId: string, signal: AbortSignal, change: (next: (told: Told) => Told) => void) {
+type Update = (change: (progress: JobProgress) => JobProgress) => void;
+
+async function listen(jobId: string, signal: AbortSignal, update: Update) {
   try {
     for await (const event of api("client").jobs.events(jobId, { signal })) {
-      change((told) => after(told, event));
+      update((progress) => reduce(progress, event));
     }
   } catch (error) {
-    if (!signal.aborted) change((told) => ({ ...told, error }));
+    if (!signal.aborted) update((progress) => ({ ...progress, error }));
   }
 }

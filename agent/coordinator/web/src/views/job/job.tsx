@@ -1,5 +1,5 @@
-/** One job: as it runs, what it made, and the receipt of that. */
-import type { Job as JobState } from "@aitbc/client";
+/** One job: its progress, its results and its receipt. */
+import type { Job } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
@@ -22,20 +22,20 @@ import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 import { useJob } from "./follow.ts";
 import { Live } from "./live.tsx";
+import type { JobProgress } from "./progress.ts";
 import { ReceiptPanel } from "./receipt.tsx";
 import { inputsOf } from "./statement.ts";
-import type { Told } from "./told.ts";
 
 const BACK = { href: `${BASE}/jobs`, name: "Jobs" };
 
 export default function JobPage() {
   const jobId = useRoute().params.id ?? "";
-  const told = useJob(jobId);
-  const { job } = told;
+  const progress = useJob(jobId);
+  const { job } = progress;
   if (!job) {
     return (
       <Page title="Job" back={BACK}>
-        {told.error ? <Failure error={told.error} /> : <Skeleton lines={6} />}
+        {progress.error ? <Failure error={progress.error} /> : <Skeleton lines={6} />}
       </Page>
     );
   }
@@ -54,18 +54,18 @@ export default function JobPage() {
       }
       actions={<Actions job={job} />}
     >
-      {told.error !== undefined && <Failure error={told.error} />}
-      {job.status === "completed" ? <Completed job={job} /> : <Unfinished told={told} job={job} />}
+      {progress.error !== undefined && <Failure error={progress.error} />}
+      {job.status === "completed" ? <Completed job={job} /> : <Unfinished progress={progress} job={job} />}
     </Page>
   );
 }
 
-function Actions({ job }: { job: JobState }) {
+function Actions({ job }: { job: Job }) {
   if (job.status !== "submitted" && job.status !== "running") return null;
   const cancel = async () => {
     const sure = await ask({
       title: "Cancel this job?",
-      text: "What was computed so far is paid for; the rest of the money comes back.",
+      text: "You pay for what was computed so far. The rest is refunded.",
       action: "Cancel the job",
       danger: true,
     });
@@ -80,13 +80,13 @@ function Actions({ job }: { job: JobState }) {
   );
 }
 
-function Unfinished({ told, job }: { told: Told; job: JobState }) {
+function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
   return (
     <>
       {job.status === "running" && (
         <Card>
           <Progress label="Progress" value={job.progress} tone="busy" />
-          <Live told={told} job={job} />
+          <Live progress={progress} job={job} />
         </Card>
       )}
       {job.status === "submitted" && <Waiting job={job} />}
@@ -94,14 +94,14 @@ function Unfinished({ told, job }: { told: Told; job: JobState }) {
         <Notice tone="bad" title="The job failed">
           <p>{job.error?.message ?? "No reason was given."}</p>
           <p class="small quiet">
-            {job.error?.code}. What was held for it came back.{" "}
-            <a href={`${BASE}/new/${job.serviceId}`}>Submit another</a>
+            {job.error?.code}. The amount held for it was refunded.{" "}
+            <a href={`${BASE}/new/${job.serviceId}`}>Submit another job</a>
           </p>
         </Notice>
       )}
       {job.status === "cancelled" && (
         <Notice tone="still" title="The job was cancelled">
-          <p>What was not needed of the money that was held for it came back.</p>
+          <p>The unused part of the amount held for it was refunded.</p>
         </Notice>
       )}
       <Details job={job} />
@@ -109,12 +109,12 @@ function Unfinished({ told, job }: { told: Told; job: JobState }) {
   );
 }
 
-function Waiting({ job }: { job: JobState }) {
+function Waiting({ job }: { job: Job }) {
   const left = job.estimatedCompletion ? (Date.parse(job.estimatedCompletion) - now.value) / 1000 : 0;
   if (job.missingFiles?.length) {
     return (
       <Notice tone="wait" title="Waiting for files">
-        <p>Still to be uploaded: {job.missingFiles.join(", ")}. The job begins once they are here.</p>
+        <p>Not uploaded yet: {job.missingFiles.join(", ")}. The job starts when all files are uploaded.</p>
       </Notice>
     );
   }
@@ -122,15 +122,15 @@ function Waiting({ job }: { job: JobState }) {
     <Notice tone="wait" title="Waiting for a miner">
       <p>
         {left > 0
-          ? `Expected to be done in about ${duration(Math.ceil(left))}.`
-          : "It begins as soon as a miner that can run it is free."}
-        {job.attempts > 0 && " An earlier run did not finish; it is tried again."}
+          ? `Expected to finish in about ${duration(Math.ceil(left))}.`
+          : "It starts as soon as a suitable miner is free."}
+        {job.attempts > 0 && " An earlier run did not finish, so the job runs again."}
       </p>
     </Notice>
   );
 }
 
-function Completed({ job }: { job: JobState }) {
+function Completed({ job }: { job: Job }) {
   const results = useLoad((signal) => api("client").jobs.getResults(job.jobId, { signal }), [job.jobId]);
   const receipt = useLoad((signal) => api("client").receipts.get(job.jobId, { signal }), [job.jobId]);
   return (
@@ -150,7 +150,7 @@ function Completed({ job }: { job: JobState }) {
   );
 }
 
-function Details({ job }: { job: JobState }) {
+function Details({ job }: { job: Job }) {
   const ended = job.completedAt ?? job.failedAt ?? job.cancelledAt;
   const took = job.startedAt && ended ? (Date.parse(ended) - Date.parse(job.startedAt)) / 1000 : undefined;
   return (
@@ -159,8 +159,8 @@ function Details({ job }: { job: JobState }) {
         items={[
           ["Submitted", <Clock key="created" at={job.createdAt} />],
           ["Started", job.startedAt && <Ago key="started" at={job.startedAt} />],
-          ["Took", took === undefined ? undefined : duration(took)],
-          ["Runs", job.attempts > 1 ? `${job.attempts}, the earlier ones did not finish` : undefined],
+          ["Duration", took === undefined ? undefined : duration(took)],
+          ["Runs", job.attempts > 1 ? `${job.attempts}; the earlier ones did not finish` : undefined],
           ["Miner", job.minerId && <Copyable key="miner" text={job.minerId} shown={shortId(job.minerId)} />],
           ["Offer", job.offerId && <Copyable key="offer" text={job.offerId} shown={shortId(job.offerId)} />],
         ]}

@@ -1,12 +1,12 @@
-/** What a running job has made so far. */
+/** The output of a running job so far. */
 import type { Job } from "@aitbc/client";
 import { Answer } from "../../results/answer.tsx";
 import { Frames } from "../../results/frames.tsx";
 import { Transcript } from "../../results/transcript.tsx";
-import type { Told } from "./told.ts";
+import type { JobProgress } from "./progress.ts";
 
-export function Live({ told, job }: { told: Told; job: Job }) {
-  const previews = Object.entries(told.previews);
+export function Live({ progress, job }: { progress: JobProgress; job: Job }) {
+  const previews = Object.entries(progress.previews);
   return (
     <>
       {previews.length > 0 && (
@@ -14,16 +14,16 @@ export function Live({ told, job }: { told: Told; job: Job }) {
           {previews.map(([index, url]) => (
             <li key={index}>
               <figure class="picture">
-                <img src={url} alt={`Sketch ${Number(index) + 1} of ${job.name}`} />
-                <figcaption>Sketch</figcaption>
+                <img src={url} alt={`Preview ${Number(index) + 1} of ${job.name}`} />
+                <figcaption>Preview</figcaption>
               </figure>
             </li>
           ))}
         </ul>
       )}
-      {told.segments.length > 0 && <Transcript segments={told.segments} />}
-      {told.text && <Answer text={told.text} />}
-      {told.outputs.length > 0 && <Frames frames={told.outputs} />}
+      {progress.segments.length > 0 && <Transcript segments={progress.segments} />}
+      {progress.text && <Answer text={progress.text} />}
+      {progress.outputs.length > 0 && <Frames frames={progress.outputs} />}
     </>
   );
 }

@@ -1,4 +1,4 @@
-/** The receipt of a completed job: what its miner signed, to be verified here or kept as a file. */
+/** The receipt of a completed job: the miner's signed statement, to verify in the browser or save as a file. */
 import type { Receipt } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
@@ -40,7 +40,7 @@ export function ReceiptPanel({ receipt }: { receipt: Receipt }) {
           Verify in this browser
         </Button>
         <Button icon="download" onClick={() => save(receipt.jobId)}>
-          Save as a file
+          Save as file
         </Button>
       </div>
     </section>
@@ -68,7 +68,7 @@ function Lines({ predicate }: { predicate: Signed["predicate"] }) {
   );
 }
 
-/** The bundle in the form that `aitbc receipts verify` reads. */
+/** Save the bundle in the format that `aitbc receipts verify` reads. */
 async function save(jobId: string): Promise<void> {
   const bundle = await api("client").receipts.export(jobId);
   const url = URL.createObjectURL(new Blob([JSON.stringify(bundle, null, 2)], { type: "application/json" }));

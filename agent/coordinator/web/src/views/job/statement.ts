@@ -1,4 +1,4 @@
-/** Reads what a miner signed, to show it. Whether it holds is for the verification to say. */
+/** Reads a miner's signed statement to show it, without verifying it. */
 import type { Receipt } from "@aitbc/client";
 
 export interface Signed {
@@ -16,13 +16,13 @@ export interface Signed {
   };
 }
 
-/** The statement in a receipt's envelope. */
+/** Return the statement in a receipt's envelope. */
 export function statementOf(receipt: Receipt): Signed {
   const bytes = Uint8Array.from(atob(receipt.envelope.payload), (character) => character.charCodeAt(0));
   return JSON.parse(new TextDecoder().decode(bytes)) as Signed;
 }
 
-/** The artifacts that went into a job, by the field of the request that named them. */
+/** Return a job's input artifacts by the field of the request that named them. */
 export function inputsOf(receipt: Receipt | undefined): Record<string, string> {
   if (!receipt) return {};
   const { inputs } = statementOf(receipt).predicate;

@@ -1,4 +1,4 @@
-/** What kind of job. */
+/** Lists the services to choose from for a new job. */
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
@@ -11,7 +11,7 @@ export default function Choose() {
   return (
     <Page
       title="New job"
-      lead="A miner runs it, and signs what it made. You pay what was metered, never more than you allow."
+      lead="A miner runs the job and signs the result. You pay for the metered units, never more than your maximum cost."
     >
       <Loaded from={services} skeleton={<Skeleton lines={6} height="5rem" />}>
         {({ services }) => <ServiceTiles services={services} />}

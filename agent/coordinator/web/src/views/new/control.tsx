@@ -1,4 +1,5 @@
 /** The control for a field of a service's schema. */
+import type { JSX } from "preact";
 import {
   CheckField,
   ChoicesField,
@@ -8,7 +9,7 @@ import {
   TextField,
 } from "../../components/controls/field.tsx";
 import { sentence } from "../../format/names.ts";
-import { type FormField, SHORT_TEXT } from "../../schema/fields.ts";
+import { type FieldKind, type FormField, SHORT_TEXT } from "../../schema/fields.ts";
 import { FileControl } from "./file.tsx";
 
 export interface ControlProps {
@@ -18,113 +19,121 @@ export interface ControlProps {
   error: string | undefined;
   warning: string | undefined;
   models: Option[];
-  /** How far the upload of this field's file is, in percent. */
+  /** Progress of this field's upload, in percent. */
   progress: number | undefined;
 }
 
-export function Control({ field, value, onInput, error, warning, models, progress }: ControlProps) {
-  const help = [warning, field.help].filter(Boolean).join(" ") || undefined;
-  const shared = {
-    label: field.label,
-    help,
-    error,
-    required: field.required,
-    quiet: hasChoice(field),
-    onInput,
-  };
-  const { placeholder } = field;
-  switch (field.kind) {
-    case "flag":
-      return <CheckField {...shared} checked={value === true} />;
-    case "number":
-      return (
-        <NumberField
-          {...shared}
-          placeholder={placeholder}
-          value={value as number | undefined}
-          least={field.least}
-          most={field.most}
-          whole={field.whole}
-        />
-      );
-    case "choice":
-      return <Choice {...shared} field={field} value={value} />;
-    case "choices": {
-      const options = field.options.map((option) => ({ value: option, label: option }));
-      return <ChoicesField {...shared} values={(value as string[] | undefined) ?? []} options={options} />;
-    }
-    case "model":
-      return (
-        <SelectField {...shared} value={String(value ?? "")} options={withEmpty(models, field, value)} />
-      );
-    case "file":
-      return <FileControl {...shared} field={field} value={value} progress={progress} />;
-    case "names":
-      return <Names {...shared} value={value} />;
-    case "json":
-      return <JsonText {...shared} placeholder={placeholder} value={value} />;
-    default: {
-      const lines = (field.maxLength ?? 0) > SHORT_TEXT ? 4 : 1;
-      return <TextField {...shared} placeholder={placeholder} lines={lines} value={String(value ?? "")} />;
-    }
-  }
+/** What every kind of control gets. */
+interface Shared {
+  label: string;
+  help: string | undefined;
+  error: string | undefined;
+  required: boolean;
+  quiet: boolean;
+  onInput: (value: unknown) => void;
 }
 
-/** Whether leaving the field alone means something that it shows. */
-function hasChoice(field: FormField): boolean {
+type Input = Omit<ControlProps, "warning" | "error" | "onInput"> & { shared: Shared };
+
+export function Control({ field, error, warning, onInput, ...rest }: ControlProps) {
+  const help = [warning, field.help].filter(Boolean).join(" ") || undefined;
+  const { label, required } = field;
+  const shared = { label, help, error, required, quiet: isPreset(field), onInput };
+  return CONTROLS[field.kind]({ field, shared, ...rest });
+}
+
+/** Whether an untouched field shows its effective value, so that "optional" would add nothing. */
+function isPreset(field: FormField): boolean {
   return field.default !== undefined || field.kind === "choice" || field.kind === "model";
 }
 
-type Shared = Pick<FormField, "label" | "required"> & {
-  quiet: boolean;
-  help: string | undefined;
-  error: string | undefined;
-  onInput: (value: unknown) => void;
-  value: unknown;
+const CONTROLS: Record<FieldKind, (input: Input) => JSX.Element> = {
+  text,
+  number: ({ shared, field: { placeholder, min, max, integer }, value }) => (
+    <NumberField
+      {...shared}
+      placeholder={placeholder}
+      value={value as number | undefined}
+      min={min}
+      max={max}
+      integer={integer}
+    />
+  ),
+  flag: ({ shared, value }) => <CheckField {...shared} checked={value === true} />,
+  choice,
+  choices: ({ shared, field, value }) => (
+    <ChoicesField
+      {...shared}
+      values={(value as string[] | undefined) ?? []}
+      options={field.options.map((option) => ({ value: option, label: option }))}
+    />
+  ),
+  model: ({ shared, field, value, models }) => (
+    <SelectField {...shared} value={asText(value)} options={withEmpty(models, field, value)} />
+  ),
+  file: ({ shared, ...rest }) => <FileControl {...shared} {...rest} />,
+  names,
+  json,
 };
 
-/** Words of a few, in the way that choices of a few are read. */
-function Choice({ field, value, onInput, ...shared }: Shared & { field: FormField }) {
+function asText(value: unknown): string {
+  return String(value ?? "");
+}
+
+function text({ shared, field, value }: Input) {
+  const lines = (field.maxLength ?? 0) > SHORT_TEXT ? 4 : 1;
+  return <TextField {...shared} placeholder={field.placeholder} lines={lines} value={asText(value)} />;
+}
+
+/** One value of an enum. */
+function choice({ shared, field, value }: Input) {
   const options = field.options.map((option) => ({ value: option, label: sentence(option) }));
   const choose = (chosen: string) =>
-    onInput(chosen === "" ? undefined : field.whole ? Number(chosen) : chosen);
+    shared.onInput(chosen === "" ? undefined : field.integer ? Number(chosen) : chosen);
   return (
     <SelectField
       {...shared}
-      value={String(value ?? "")}
+      value={asText(value)}
       onInput={choose}
       options={withEmpty(options, field, value)}
     />
   );
 }
 
-/** Where nothing is chosen, that must be one of the choices. */
+/** Add an option for "nothing chosen" to the options of a field without a default. */
 function withEmpty(options: Option[], field: FormField, value: unknown): Option[] {
   if (field.default !== undefined) return options;
   if (field.required) return value ? options : [{ value: "", label: "Choose one" }, ...options];
   return [{ value: "", label: "Default" }, ...options];
 }
 
-/** A list of names, one a line or with commas between them. */
-function Names({ value, onInput, ...shared }: Shared) {
-  const names = (value as string[] | undefined) ?? [];
-  const read = (text: string) => onInput(text.split(/[\n,]+ */));
+/** A list of names, separated by commas or line breaks. */
+function names({ shared, value }: Input) {
+  const list = (value as string[] | undefined) ?? [];
+  const read = (text: string) => shared.onInput(text.split(/[\n,]+ */));
   return (
-    <TextField {...shared} value={names.join(", ")} onInput={read} placeholder="one or more, with commas" />
+    <TextField
+      {...shared}
+      value={list.join(", ")}
+      onInput={read}
+      placeholder="one or more, separated by commas"
+    />
   );
 }
 
-/** JSON as it is written; text that is none yet is sent as it stands, and refused with the reason. */
-function JsonText({ value, onInput, ...shared }: Shared & { placeholder: string | undefined }) {
-  const text = typeof value === "string" ? value : isEmpty(value) ? "" : JSON.stringify(value, null, 2);
+/** JSON as text. Text that is not JSON is sent as a string, which the API refuses with the reason. */
+function json({ shared, field, value }: Input) {
+  const shown = typeof value === "string" ? value : isEmpty(value) ? "" : JSON.stringify(value, null, 2);
   const read = (text: string) => {
     try {
-      onInput(text.trim() === "" ? undefined : JSON.parse(text));
+      shared.onInput(text.trim() === "" ? undefined : JSON.parse(text));
     } catch {
-      onInput(text);
+      shared.onInput(text);
     }
   };
-  return <TextField {...shared} lines={3} code value={text} onInput={read} />;
+  return (
+    <TextField {...shared} placeholder={field.placeholder} lines={3} code value={shown} onInput={read} />
+  );
 }
 
 function isEmpty(value: unknown): boolean {

@@ -1,4 +1,4 @@
-/** A request that is being written: what is in its fields, and what the coordinator says about it. */
+/** A request while its form is filled in: its values, and the coordinator's validation of them. */
 import { useEffect, useState } from "preact/hooks";
 import { fieldErrors } from "../../errors.ts";
 import { byField } from "../../schema/estimate.ts";
@@ -12,22 +12,22 @@ import {
 } from "../../schema/fields.ts";
 import { api } from "../../session.ts";
 
-/** How long nothing is typed before a request is checked. */
+/** The request is validated once nothing was typed for this long. */
 const QUIET_MS = 450;
 
 export interface Draft {
   values: FormValues;
   set: (name: string, value: unknown) => void;
-  /** By the names of fields; before the first attempt to submit only of fields that were filled in. */
+  /** By field name; before the first attempt to submit, only those of edited fields. */
   errors: Record<string, string>;
   warnings: Record<string, string>;
-  /** Check all of it; whether it would be taken. */
-  check: () => Promise<boolean>;
-  /** Show what an answer said about fields; whether it did. */
+  /** Validate the whole request. Returns whether it is valid. */
+  validate: () => Promise<boolean>;
+  /** Show the validation errors in an API error. Returns whether there are any. */
   refuse: (error: unknown) => boolean;
 }
 
-/** `fields` are the service's, with the job's own beside them. */
+/** Use a draft. `fields` are those of the service and of the job. */
 export function useDraft(serviceId: string, fields: FormField[], start: FormValues): Draft {
   const [values, setValues] = useState<FormValues>({ ...initialValues(fields), ...start });
   const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
@@ -37,15 +37,15 @@ export function useDraft(serviceId: string, fields: FormField[], start: FormValu
 
   const validated = async (signal?: AbortSignal) => {
     const request = requestOf(fields, withFiles(values));
-    const told = await api("client").registry.validate(serviceId, request, { signal });
-    setErrors(byField(told.errors, names));
-    setWarnings(byField(told.warnings, names));
-    return told.valid;
+    const validation = await api("client").registry.validate(serviceId, request, { signal });
+    setErrors(byField(validation.errors, names));
+    setWarnings(byField(validation.warnings, names));
+    return validation.valid;
   };
 
   useEffect(() => {
     const abort = new AbortController();
-    // A check that fails is no news: submitting asks again, and says why.
+    // A failed request is ignored: submitting validates again and reports the failure.
     const timer = setTimeout(() => void validated(abort.signal).catch(() => undefined), QUIET_MS);
     return () => {
       clearTimeout(timer);
@@ -61,14 +61,14 @@ export function useDraft(serviceId: string, fields: FormField[], start: FormValu
     },
     errors: Object.fromEntries(Object.entries(errors).filter(([name]) => touched.has(name))),
     warnings,
-    check: () => {
+    validate: () => {
       setTouched(new Set(names));
       return validated();
     },
     refuse: (error) => {
-      const faults = Object.entries(fieldErrors(error)).map(([field, message]) => ({ field, message }));
-      setErrors(byField(faults, names));
-      return faults.length > 0;
+      const problems = Object.entries(fieldErrors(error)).map(([field, message]) => ({ field, message }));
+      setErrors(byField(problems, names));
+      return problems.length > 0;
     },
   };
 }

@@ -1,11 +1,11 @@
-/** A field for a file: one of this device, an address, or where the service takes it a text written here. */
+/** A field for a file: from this device, from an address or, if the service allows it, typed into the form. */
 import { useState } from "preact/hooks";
 import { TextField } from "../../components/controls/field.tsx";
 import { FileDrop } from "../../components/controls/file-drop.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { type FormField, isObject } from "../../schema/fields.ts";
 
-type Way = "file" | "address" | "text";
+type Source = "file" | "address" | "text";
 
 export interface FileControlProps {
   field: FormField;
@@ -21,9 +21,9 @@ export interface FileControlProps {
 const PROGRAM = "def predict(input, **parameters):\n    return {}\n";
 
 export function FileControl({ field, value, onInput, progress, ...shared }: FileControlProps) {
-  const [way, setWay] = useState<Way>(wayOf(value));
-  const go = (next: string) => {
-    setWay(next as Way);
+  const [source, setSource] = useState<Source>(sourceOf(value));
+  const choose = (next: string) => {
+    setSource(next as Source);
     onInput(next === "text" ? { inline: PROGRAM } : undefined);
   };
   const options = [
@@ -33,8 +33,13 @@ export function FileControl({ field, value, onInput, progress, ...shared }: File
   ];
   return (
     <div class="file-field">
-      <Segments label={`Where ${field.label.toLowerCase()} is`} value={way} onInput={go} options={options} />
-      {way === "file" && (
+      <Segments
+        label={`Source of ${field.label.toLowerCase()}`}
+        value={source}
+        onInput={choose}
+        options={options}
+      />
+      {source === "file" && (
         <FileDrop
           {...shared}
           files={value instanceof File ? [value] : []}
@@ -42,7 +47,7 @@ export function FileControl({ field, value, onInput, progress, ...shared }: File
           progress={progress}
         />
       )}
-      {way === "address" && (
+      {source === "address" && (
         <TextField
           {...shared}
           value={typeof value === "string" ? value : ""}
@@ -50,7 +55,7 @@ export function FileControl({ field, value, onInput, progress, ...shared }: File
           placeholder="https://\u2026 or artifact:sha256:\u2026"
         />
       )}
-      {way === "text" && (
+      {source === "text" && (
         <TextField
           {...shared}
           lines={10}
@@ -63,7 +68,7 @@ export function FileControl({ field, value, onInput, progress, ...shared }: File
   );
 }
 
-function wayOf(value: unknown): Way {
+function sourceOf(value: unknown): Source {
   if (isObject(value) && "inline" in value) return "text";
   return typeof value === "string" ? "address" : "file";
 }

@@ -1,4 +1,4 @@
-/** The form of a service, made from its schema in the registry. */
+/** The form of a service, generated from its schema in the registry. */
 import type { ServiceDetails } from "@aitbc/client";
 import { useRef, useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
@@ -20,7 +20,7 @@ import { type Draft, useDraft } from "./draft.ts";
 import { useMedia } from "./media.ts";
 import { JOB_OPTIONS, MAX_COST } from "./options.ts";
 import { Price } from "./price.tsx";
-import { submitted } from "./submit.ts";
+import { submitForm } from "./submit.ts";
 import { availability } from "./tiles.tsx";
 
 export default function NewJob() {
@@ -74,13 +74,13 @@ function ServiceForm({ service, fields }: { service: ServiceDetails; fields: For
     if (busy) return;
     setBusy(true);
     try {
-      if (!(await draft.check())) return showFault(form.current);
+      if (!(await draft.validate())) return showError(form.current);
       const onProgress = (name: string, percent: number) =>
         setProgress((progress) => ({ ...progress, [name]: percent }));
-      const job = await submitted(service, all, draft.values, { offerId: query.offer, onProgress });
+      const job = await submitForm(service, all, draft.values, { offerId: query.offer, onProgress });
       route(`${BASE}/jobs/${job.jobId}`);
     } catch (error) {
-      if (draft.refuse(error)) showFault(form.current);
+      if (draft.refuse(error)) showError(form.current);
       else complain(error);
       setProgress({});
     } finally {
@@ -93,19 +93,19 @@ function ServiceForm({ service, fields }: { service: ServiceDetails; fields: For
       <div class="card">
         {draft.warnings.service_id && <Notice tone="wait">{draft.warnings.service_id}</Notice>}
         {query.offer && (
-          <Notice tone="busy" title="For an offer">
-            The job goes to the miner of the offer that you chose, at the offer's price.
+          <Notice tone="busy" title="Job for an offer">
+            The miner of the offer that you chose runs the job at the offer's price.
           </Notice>
         )}
         <Fields {...shared} fields={fields.filter((field) => !field.advanced)} />
         <Fold title="More settings" {...shared} fields={fields.filter((field) => field.advanced)} />
-        <Fold title="Options of the job" {...shared} fields={options.filter((field) => field !== MAX_COST)} />
+        <Fold title="Job options" {...shared} fields={options.filter((field) => field !== MAX_COST)} />
       </div>
       <aside class="card form-side" aria-label="Price">
         <Price service={service} request={request} media={media} />
         <Fields {...shared} fields={[MAX_COST]} />
         <Button type="submit" kind="main" busy={busy}>
-          Submit the job
+          Submit job
         </Button>
         <p class="small quiet">{availability(service)}</p>
       </aside>
@@ -139,32 +139,32 @@ function Fields({ fields, draft, models, progress }: FieldsProps) {
   );
 }
 
-/** Folded away, but open where something in it is wrong. */
+/** Collapsed fields, expanded if one of them has an error. */
 function Fold({ title, ...props }: FieldsProps & { title: string }) {
   if (props.fields.length === 0) return null;
-  const wrong = props.fields.some((field) => props.draft.errors[field.name]);
+  const invalid = props.fields.some((field) => props.draft.errors[field.name]);
   return (
-    <details class="fold" open={wrong || undefined}>
+    <details class="fold" open={invalid || undefined}>
       <summary>{title}</summary>
       <Fields {...props} />
     </details>
   );
 }
 
-/** The models that can be had at once first. */
+/** Return the models, those on an online miner first. */
 function modelOptions({ models, ready }: ServiceDetails): Option[] {
-  const there = new Set(ready);
+  const available = new Set(ready);
   return [
     ...models
-      .filter((model) => there.has(model))
-      .map((model) => ({ value: model, label: model, group: "On a miner now" })),
+      .filter((model) => available.has(model))
+      .map((model) => ({ value: model, label: model, group: "Available now" })),
     ...models
-      .filter((model) => !there.has(model))
-      .map((model) => ({ value: model, label: model, group: "On no miner at present" })),
+      .filter((model) => !available.has(model))
+      .map((model) => ({ value: model, label: model, group: "Not on any online miner" })),
   ];
 }
 
-/** A model that can be had at once, unless the service's own choice is one. */
+/** Preselect a model on an online miner, unless the service's default is one. */
 function startingValues({ ready, models }: ServiceDetails, fields: FormField[]): Record<string, unknown> {
   const field = fields.find((field) => field.kind === "model");
   if (!field || ready.includes(String(field.default))) return {};
@@ -172,11 +172,11 @@ function startingValues({ ready, models }: ServiceDetails, fields: FormField[]):
   return first ? { [field.name]: first } : {};
 }
 
-/** Brings the first field that is wrong into view, once it says so. */
-function showFault(form: HTMLFormElement | null): void {
+/** Scroll to the first invalid field and focus it, once the errors are rendered. */
+function showError(form: HTMLFormElement | null): void {
   requestAnimationFrame(() => {
-    const fault = form?.querySelector<HTMLElement>("[aria-invalid=true]");
-    fault?.scrollIntoView({ block: "center" });
-    fault?.focus();
+    const invalid = form?.querySelector<HTMLElement>("[aria-invalid=true]");
+    invalid?.scrollIntoView({ block: "center" });
+    invalid?.focus();
   });
 }

@@ -1,18 +1,18 @@
-/** What this browser can tell of a recording or a film before it is uploaded. */
+/** Reads the duration and size of an audio or video file in the browser, before its upload. */
 import { useEffect, useState } from "preact/hooks";
 import type { Media } from "../../schema/estimate.ts";
 
 const LIMIT_MS = 5000;
 
-/** Length and size of a file, once they are known; undefined for one that the browser does not read. */
+/** Duration and size of a media file, once known; undefined for a file that the browser cannot read. */
 export function useMedia(file: File | undefined): Media | undefined {
   const [media, setMedia] = useState<Media>();
   useEffect(() => {
-    let wanted = true;
+    let mounted = true;
     setMedia(undefined);
-    if (file) void read(file).then((media) => wanted && setMedia(media));
+    if (file) void read(file).then((media) => mounted && setMedia(media));
     return () => {
-      wanted = false;
+      mounted = false;
     };
   }, [file]);
   return media;

@@ -1,4 +1,4 @@
-/** What any job may say beside its input, as fields of its form. */
+/** The options of any job, as form fields. */
 import type { FormField } from "../../schema/fields.ts";
 
 const FIELD: Omit<FormField, "name" | "label" | "help"> = {
@@ -7,9 +7,9 @@ const FIELD: Omit<FormField, "name" | "label" | "help"> = {
   advanced: true,
   default: undefined,
   options: [],
-  whole: false,
-  least: undefined,
-  most: undefined,
+  integer: false,
+  min: undefined,
+  max: undefined,
   maxLength: undefined,
   inline: false,
   placeholder: undefined,
@@ -18,51 +18,51 @@ const FIELD: Omit<FormField, "name" | "label" | "help"> = {
 export const MAX_COST: FormField = {
   ...FIELD,
   name: "pricing.max_cost",
-  label: "Highest cost",
-  help: "Held until the job ends; what it does not need comes back.",
+  label: "Maximum cost",
+  help: "Held until the job ends; the unused part is refunded.",
   placeholder: "1.00",
 };
 
-/** A service's own field may be called the same, and stays the one that is shown. */
+/** A service's own field of the same name takes precedence. */
 export const JOB_OPTIONS: FormField[] = [
   MAX_COST,
   {
     ...FIELD,
     name: "name",
-    label: "Name of the job",
-    help: "How lists call it, and offers for jobs of this name find it.",
+    label: "Job name",
+    help: "Shown in lists. Offers for jobs of this name apply to it.",
   },
   {
     ...FIELD,
     name: "priority",
     label: "Priority",
-    help: "0 to 9; 9 is the most urgent of your jobs.",
+    help: "0 to 9; jobs of yours with a higher priority run first.",
     kind: "number",
-    whole: true,
-    least: 0,
-    most: 9,
+    integer: true,
+    min: 0,
+    max: 9,
     placeholder: "0",
   },
   {
     ...FIELD,
     name: "timeout_seconds",
-    label: "Longest run",
-    help: "In seconds; a run that takes longer is ended.",
+    label: "Time limit",
+    help: "In seconds; a run that takes longer is stopped.",
     kind: "number",
-    whole: true,
-    least: 1,
+    integer: true,
+    min: 1,
     placeholder: "3600",
   },
   {
     ...FIELD,
     name: "miner_id",
-    label: "Only this miner",
-    help: "The id of a miner. The job waits for it.",
+    label: "Miner",
+    help: "The id of the only miner that may run the job. The job waits for it.",
   },
   {
     ...FIELD,
     name: "webhook_url",
     label: "Webhook",
-    help: "An address that gets a signed message when the job has ended.",
+    help: "A URL that receives a signed message when the job ends.",
   },
 ];

@@ -1,9 +1,9 @@
-/** About what the job will cost and how long it will take. */
+/** The estimated cost and duration of a job. */
 import type { ServiceDetails } from "@aitbc/client";
 import { Money } from "../../components/figures/money.tsx";
 import { unitName, units } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
-import { estimated, type Media } from "../../schema/estimate.ts";
+import { estimated, estimateHint, type Media } from "../../schema/estimate.ts";
 
 export interface PriceProps {
   service: ServiceDetails;
@@ -16,18 +16,18 @@ export function Price({ service, request, media }: PriceProps) {
   const estimate = estimated(service, request, media);
   const model = typeof request.model === "string" ? request.model : null;
   const typical = service.durations.find((entry) => entry.model === model);
-  if (!service.price) return <p>No miner is online for this service, so there is no price at the moment.</p>;
+  if (!service.price) return <p>There is no price because no miner is online for this service.</p>;
   return (
     <dl class="receipt-lines">
       <div>
-        <dt>Usual price per {unit}</dt>
+        <dt>Typical price per {unit}</dt>
         <dd>
           <Money amount={service.price.typical} />
         </dd>
       </div>
       {typical && (
         <div>
-          <dt>Usual time</dt>
+          <dt>Typical time</dt>
           <dd>{duration(typical.seconds)}</dd>
         </div>
       )}
@@ -37,7 +37,7 @@ export function Price({ service, request, media }: PriceProps) {
           {estimate ? (
             <Money amount={amount(estimate.cost)} />
           ) : (
-            <span class="quiet">once it can be said</span>
+            <span class="quiet">{estimateHint(service.serviceId, media)}</span>
           )}
         </dd>
       </div>
@@ -49,7 +49,7 @@ function rounded(units: number): string {
   return units.toLocaleString("en", { maximumSignificantDigits: 3 });
 }
 
-/** An estimate with as many decimals as mean something. */
+/** Format an estimate with two significant digits. */
 function amount(cost: number): string {
   return Number(cost.toPrecision(2)).toFixed(8).replace(/0+$/, "").replace(/\.$/, "");
 }

@@ -1,18 +1,18 @@
-/** Submitting a form: its files first, then the job. */
+/** Submits a form: uploads its files, then creates the job. */
 import type { CreatedJob, ServiceDetails } from "@aitbc/client";
 import { type FormField, type FormValues, requestOf, withFiles } from "../../schema/fields.ts";
 import { api } from "../../session.ts";
 
 export interface SubmitOptions {
   offerId: string | undefined;
-  /** How far the upload of a field's file is, in percent. */
+  /** Called with the upload progress of a field's file, in percent. */
   onProgress: (name: string, percent: number) => void;
 }
 
 const WHOLE = 100;
 
-/** Uploads what are files, and creates the job: by the service's own call, or as a job of its type where there is none. */
-export async function submitted(
+/** Upload the files and create the job, through the service's own call if it has one. */
+export async function submitForm(
   service: ServiceDetails,
   fields: FormField[],
   values: FormValues,
@@ -34,7 +34,7 @@ export async function submitted(
     ),
     ...(offerId ? { offer_id: offerId } : {}),
   };
-  // With it the call is repeated where its answer gets lost, and one job comes of it.
+  // With a key, the client repeats the call if the response is lost, without creating a second job.
   const idempotencyKey = crypto.getRandomValues(new Uint32Array(4)).join("-");
   return service.route
     ? client.services.call(service.route.replace("/v1/services/", ""), request, { idempotencyKey })

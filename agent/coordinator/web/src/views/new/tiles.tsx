@@ -1,4 +1,4 @@
-/** The services, each a way to its form. */
+/** The services as links to their forms. */
 import type { Service } from "@aitbc/client";
 import { Icon, type IconName } from "../../components/icon.tsx";
 import { money } from "../../format/money.ts";
@@ -15,14 +15,14 @@ export const SERVICE_ICONS: Record<string, IconName> = {
   whisper_transcription: "sound",
 };
 
-/** What people come for, in their words; the registry's description says the rest on the service's page. */
-const OFFERS: Record<string, string> = {
-  ai_inference: "Run a Python function of your own, with the packages it needs.",
-  blender_rendering: "Render frames of a .blend file, or a film of them.",
-  image_generation: "Make pictures from words, or from words and a picture.",
+/** A summary of each service; the service's page shows the registry's description. */
+const SUMMARIES: Record<string, string> = {
+  ai_inference: "Run your own Python function with the packages it needs.",
+  blender_rendering: "Render frames of a .blend file, or an animation.",
+  image_generation: "Generate images from text, or from text and an image.",
   llm_inference: "Ask an open language model, or chat with it.",
   video_transcoding: "Convert, resize or trim video and audio.",
-  whisper_transcription: "Turn speech into text with times, or subtitles.",
+  whisper_transcription: "Turn speech into text with timestamps, or into subtitles.",
 };
 
 export function ServiceTiles({ services, brief = false }: { services: Service[]; brief?: boolean }) {
@@ -34,7 +34,7 @@ export function ServiceTiles({ services, brief = false }: { services: Service[];
             <Icon name={SERVICE_ICONS[service.serviceId] ?? "jobs"} />
             <span class="tile-text">
               <span class="tile-name">{serviceName(service.serviceId)}</span>
-              {!brief && <span>{OFFERS[service.serviceId] ?? service.description}</span>}
+              {!brief && <span>{SUMMARIES[service.serviceId] ?? service.description}</span>}
               <span class="quiet small">{availability(service)}</span>
             </span>
           </a>
@@ -45,7 +45,7 @@ export function ServiceTiles({ services, brief = false }: { services: Service[];
 }
 
 export function availability(service: Service): string {
-  if (service.minersOnline === 0) return "no miner is online for it; a job would wait";
+  if (service.minersOnline === 0) return "no miner online; jobs wait until one is";
   const price = service.price ? `, from ${money(service.price.lowest)} per ${unitName(service.unit)}` : "";
   return `${plural(service.minersOnline, "miner")}${price}`;
 }

@@ -1,4 +1,4 @@
-/** Accounts: who owns jobs and money, and giving them some. */
+/** Accounts, their balances, and crediting them. */
 import type { Account } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
@@ -31,7 +31,7 @@ export default function Accounts() {
   return (
     <Page
       title="Accounts"
-      lead="An account owns jobs, files and money. Its keys are made under Keys and tokens."
+      lead="An account owns jobs, files and money. Create keys for it under “Keys and tokens”."
     >
       <NewAccount onMade={accounts.reload} />
       <Loaded from={accounts} skeleton={<Skeleton lines={5} height="2.75rem" />}>
@@ -64,13 +64,11 @@ function List({ accounts, onCredit }: { accounts: Account[]; onCredit: (account:
         { title: "Name", cell: (account) => account.name },
         {
           title: "Id",
-          cell: ({ accountId }) => (
-            <Copyable text={accountId} shown={shortId(accountId)} what="account's id" />
-          ),
+          cell: ({ accountId }) => <Copyable text={accountId} shown={shortId(accountId)} noun="account id" />,
         },
-        { title: "Made", cell: (account) => <Ago at={account.createdAt} /> },
+        { title: "Created", cell: (account) => <Ago at={account.createdAt} /> },
         { title: "Held for jobs", cell: (account) => <Money amount={account.held} />, align: "end" },
-        { title: "Can spend", cell: (account) => <Money amount={account.balance} />, align: "end" },
+        { title: "Available", cell: (account) => <Money amount={account.balance} />, align: "end" },
         {
           title: "Credit",
           hideTitle: true,
@@ -93,7 +91,7 @@ function NewAccount({ onMade }: { onMade: () => void }) {
   const [busy, setBusy] = useState(false);
   const submit = async (event: Event) => {
     event.preventDefault();
-    if (!name.trim()) return setError("Give the account a name.");
+    if (!name.trim()) return setError("Enter a name for the account.");
     setBusy(true);
     setError(undefined);
     await api("admin")
@@ -102,7 +100,7 @@ function NewAccount({ onMade }: { onMade: () => void }) {
         () => {
           setName("");
           onMade();
-          notify("The account was made. It has no money until it is credited.");
+          notify("The account was created. Its balance is zero until you credit it.");
         },
         (error) => setError(explain(error)),
       );
@@ -114,7 +112,7 @@ function NewAccount({ onMade }: { onMade: () => void }) {
         <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={error} />
         <div class="row">
           <Button type="submit" kind="main" icon="add" busy={busy}>
-            Make the account
+            Create account
           </Button>
         </div>
       </form>
@@ -135,7 +133,7 @@ function CreditDialog({ account, onClose, onCredited }: CreditProps) {
   const credit = async () => {
     if (!account) return;
     if (!isMoney(amount) || Number(amount) === 0) {
-      return setError("A number like 10 or 2.50, with at most 8 decimals.");
+      return setError("Enter a number like 10 or 2.50, with at most 8 decimals.");
     }
     setError(undefined);
     await api("admin").admin.credit(account.accountId, { amount, note: note || undefined });
@@ -159,14 +157,14 @@ function CreditDialog({ account, onClose, onCredited }: CreditProps) {
         </>
       }
     >
-      <p class="quiet">The account can spend it at once. A credit cannot be taken back.</p>
+      <p class="quiet">The account can spend the amount at once. A credit cannot be undone.</p>
       <TextField label="Amount" required value={amount} onInput={setAmount} placeholder="10" error={error} />
       <TextField
         label="Note"
         value={note}
         onInput={setNote}
         maxLength={200}
-        help="Stands in the account's transactions."
+        help="Shown in the account's transactions."
       />
     </Dialog>
   );

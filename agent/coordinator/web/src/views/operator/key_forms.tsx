@@ -1,4 +1,4 @@
-/** The operator's forms for new keys and for tokens with which machines join. */
+/** The operator's forms for new keys and for enrolment tokens. */
 import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
 import { NumberField, SelectField, TextField } from "../../components/controls/field.tsx";
@@ -18,8 +18,8 @@ const SPANS = [
 ];
 const ROLES = [
   { value: "client", label: "Client: submits jobs" },
-  { value: "miner", label: "Owner: looks after a machine" },
-  { value: "admin", label: "Administrator: everything" },
+  { value: "miner", label: "Owner: manages a machine" },
+  { value: "admin", label: "Administrator: manages everything" },
 ];
 
 export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
@@ -32,17 +32,17 @@ export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
   const owners = useOwners(role);
   const submit = async (event: Event) => {
     event.preventDefault();
-    setWrong(name.trim() ? undefined : "Say what the key is for.");
+    setWrong(name.trim() ? undefined : "Enter a name, such as the program or person that will use the key.");
     if (!name.trim()) return;
     setBusy(true);
     setError(undefined);
     await make(role, name.trim(), owner || owners[0]?.value || "").then((key) => {
       setName("");
       onMade({
-        title: "The new key",
+        title: "New key",
         text: key,
-        what: "key",
-        advice: "Hand it over now: it is not kept, and cannot be shown again.",
+        noun: "key",
+        advice: "Copy it now; it cannot be shown again.",
       });
     }, setError);
     setBusy(false);
@@ -51,7 +51,7 @@ export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
     <form class="stack" onSubmit={submit} noValidate>
       {error !== undefined && <Failure error={error} />}
       <SelectField
-        label="What it allows"
+        label="Role"
         required
         value={role}
         onInput={(value) => {
@@ -67,7 +67,7 @@ export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
           value={owner}
           onInput={setOwner}
           options={owners}
-          help={role === "client" ? "A new account has no money until it is credited." : undefined}
+          help={role === "client" ? "A new account's balance is zero until you credit it." : undefined}
         />
       )}
       <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={wrong} />
@@ -79,14 +79,14 @@ export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
           busy={busy}
           disabled={role === "miner" && owners.length === 0}
         >
-          Make the key
+          Create key
         </Button>
       </div>
     </form>
   );
 }
 
-/** What a key of a role can be for. */
+/** The accounts or miners that a key of a role can belong to. */
 function useOwners(role: Role): { value: string; label: string }[] {
   const found = useLoad(
     async (signal) => {
@@ -102,7 +102,7 @@ function useOwners(role: Role): { value: string; label: string }[] {
     [role],
   );
   const options = found.data ?? [];
-  return role === "client" ? [{ value: NEW_ACCOUNT, label: "A new one" }, ...options] : options;
+  return role === "client" ? [{ value: NEW_ACCOUNT, label: "New account" }, ...options] : options;
 }
 
 async function make(role: Role, name: string, owner: string): Promise<string> {
@@ -126,10 +126,11 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
       .admin.createEnrolment({ uses: uses ?? 1, validSeconds: Number(span) })
       .then(({ enrolmentToken }) => {
         onMade({
-          title: "On the machine that joins",
+          title: "Run this on the new machine",
           text: `aitbc-agent start --coordinator ${location.origin} --enroll ${enrolmentToken}`,
-          what: "command",
-          advice: "The token is shown this once. Machines that have joined keep working when it has expired.",
+          noun: "command",
+          advice:
+            "Copy it now; it cannot be shown again. Machines that have joined stay when the token expires.",
         });
       }, setError);
     setBusy(false);
@@ -138,18 +139,18 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
     <form class="stack" onSubmit={submit} noValidate>
       {error !== undefined && <Failure error={error} />}
       <NumberField
-        label="How many machines"
+        label="Number of machines"
         required
-        whole
-        least={1}
-        most={10_000}
+        integer
+        min={1}
+        max={10_000}
         value={uses}
         onInput={setUses}
       />
       <SelectField label="Valid for" required value={span} onInput={setSpan} options={SPANS} />
       <div class="row">
         <Button type="submit" kind="main" icon="add" busy={busy}>
-          Make a token
+          Create token
         </Button>
       </div>
     </form>

@@ -1,4 +1,4 @@
-/** The operator's keys and tokens: who may use the API, who may join, who may sign in. */
+/** The operator's keys and enrolment tokens. */
 import type { Key } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
@@ -36,7 +36,10 @@ export default function OperatorKeys() {
   const [secret, setSecret] = useState<Secret | null>(null);
   const [revoked, setRevoked] = useState(false);
   return (
-    <Page title="Keys and tokens" lead="Keys are for programs and people; tokens let machines join.">
+    <Page
+      title="Keys and tokens"
+      lead="Keys give programs and people access; enrolment tokens let machines join."
+    >
       <div class="grid">
         <Card title="New key">
           <KeyForm
@@ -46,7 +49,7 @@ export default function OperatorKeys() {
             }}
           />
         </Card>
-        <Card title="Let a machine join">
+        <Card title="Add a miner">
           <EnrolmentForm onMade={setSecret} />
         </Card>
       </div>
@@ -54,8 +57,8 @@ export default function OperatorKeys() {
         {({ keys: all, own }) => {
           const shown = all.filter((key) => revoked || key.revokedAt === undefined);
           return (
-            <Card title="Keys" note={`${count(shown.length)}, the newest first`}>
-              <CheckField label="Show revoked keys too" checked={revoked} onInput={setRevoked} />
+            <Card title="Keys" note={`${count(shown.length)}, newest first`}>
+              <CheckField label="Include revoked keys" checked={revoked} onInput={setRevoked} />
               <KeyTable keys={shown} own={own} onChange={keys.reload} />
             </Card>
           );
@@ -68,7 +71,7 @@ export default function OperatorKeys() {
 
 function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange: () => void }) {
   const revoke = async (key: Key) => {
-    const text = "Whatever uses it stops working at once. It cannot be taken back.";
+    const text = "Programs and browsers that use it stop working at once. This cannot be undone.";
     if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke", danger: true }))) return;
     await api("admin").admin.revokeKey(key.keyId);
     onChange();
@@ -81,9 +84,12 @@ function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange:
       rowKey={(key) => key.keyId}
       columns={[
         { title: "Name", cell: (key) => key.name },
-        { title: "For", cell: (key) => <For who={key.role} />, shrink: true },
-        { title: "Of", cell: (key) => <span title={key.accountId ?? key.minerId}>{whose(key)}</span> },
-        { title: "Made", cell: (key) => <Ago at={key.createdAt} /> },
+        { title: "Role", cell: (key) => <RoleBadge role={key.role} />, shrink: true },
+        {
+          title: "Belongs to",
+          cell: (key) => <span title={key.accountId ?? key.minerId}>{owner(key)}</span>,
+        },
+        { title: "Created", cell: (key) => <Ago at={key.createdAt} /> },
         {
           title: "Revoke",
           hideTitle: true,
@@ -103,12 +109,12 @@ function Action({ record, own, onRevoke }: { record: Key; own: string; onRevoke:
         revoked <Ago at={record.revokedAt} />
       </span>
     );
-  if (record.keyId === own) return <span class="quiet">this browser's</span>;
+  if (record.keyId === own) return <span class="quiet">in use by this browser</span>;
   return <Revoke name={record.name} onClick={onRevoke} />;
 }
 
-function For({ who }: { who: Role }) {
-  const { tone, icon, word } = ROLES[who];
+function RoleBadge({ role }: { role: Role }) {
+  const { tone, icon, word } = ROLES[role];
   return (
     <Badge tone={tone} icon={icon}>
       {word}
@@ -116,7 +122,7 @@ function For({ who }: { who: Role }) {
   );
 }
 
-function whose(key: Key): string {
+function owner(key: Key): string {
   const id = key.accountId ?? key.minerId;
   return id === undefined ? "the network" : shortId(id);
 }

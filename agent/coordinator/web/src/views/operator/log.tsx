@@ -1,4 +1,4 @@
-/** The log of receipts and settlements: its newest checkpoint, its health, and how to check it. */
+/** The log of receipts and settlements: its latest checkpoint, its health, and how to verify it. */
 import type { Health } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -16,7 +16,7 @@ import { publicApi } from "../../session.ts";
 
 const SECONDS = 5;
 
-/** What a checkpoint says (C2SP tlog-checkpoint): origin, size, root hash, then signatures by name. */
+/** A checkpoint (C2SP tlog-checkpoint): origin, size, root hash and the names of its signers. */
 interface Checkpoint {
   origin: string;
   size: number;
@@ -24,7 +24,7 @@ interface Checkpoint {
   signers: string[];
 }
 
-interface Everything {
+interface LogState {
   health: Health;
   checkpoint: Checkpoint | null;
 }
@@ -32,16 +32,13 @@ interface Everything {
 export default function LogPage() {
   const log = usePolled(read, () => SECONDS);
   return (
-    <Page
-      title="Log"
-      lead="Every receipt and every settlement, in an order that can only grow. Anybody can check it."
-    >
+    <Page title="Log" lead="An append-only log of all receipts and settlements that anyone can verify.">
       <Loaded from={log} skeleton={<Skeleton lines={3} height="6rem" />}>
         {({ health, checkpoint }) => (
           <>
-            <Healthy health={health} />
-            {checkpoint ? <Newest checkpoint={checkpoint} logKey={health.logKey} /> : <Nothing />}
-            <Checking logKey={health.logKey} />
+            <Problem health={health} />
+            {checkpoint ? <Latest checkpoint={checkpoint} logKey={health.logKey} /> : <EmptyLog />}
+            <HowToVerify logKey={health.logKey} />
           </>
         )}
       </Loaded>
@@ -49,19 +46,19 @@ export default function LogPage() {
   );
 }
 
-async function read(signal: AbortSignal): Promise<Everything> {
+async function read(signal: AbortSignal): Promise<LogState> {
   const client = publicApi();
   const [health, text] = await Promise.all([
     client.health({ signal }),
     client.log.checkpoint({ signal }).catch((error: unknown) => {
-      if (codeOf(error) === "NOT_FOUND") return null; // a log without any leaf has none
+      if (codeOf(error) === "NOT_FOUND") return null; // an empty log has no checkpoint
       throw error;
     }),
   ]);
   return { health, checkpoint: text === null ? null : parse(text) };
 }
 
-/** The parts of a checkpoint as people read them; its signatures are checked by the commands below, not here. */
+/** Parse a checkpoint to show it. The command on this page verifies its signatures. */
 export function parse(text: string): Checkpoint {
   const [head = "", tail = ""] = text.split("\n\n");
   const [origin = "", size = "0", root = ""] = head.split("\n");
@@ -72,19 +69,19 @@ export function parse(text: string): Checkpoint {
   return { origin, size: Number(size), root, signers };
 }
 
-function Healthy({ health }: { health: Health }) {
+function Problem({ health }: { health: Health }) {
   if (health.services.blockchain === "healthy") return null;
   return (
-    <Notice tone="bad" title="The log does not go on">
+    <Notice tone="bad" title="The log has stopped">
       <p>
-        Jobs still run, but their receipts get no place in the log. The coordinator's own log says why;{" "}
-        <code>aitbc-agent fsck</code> derives everything anew.
+        Jobs still run, but their receipts are not added to the log. The coordinator's log messages give the
+        reason; <code>aitbc-agent fsck</code> rebuilds the log.
       </p>
     </Notice>
   );
 }
 
-function Newest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string }) {
+function Latest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string }) {
   const witnesses = checkpoint.signers.filter((name) => name !== checkpoint.origin);
   return (
     <>
@@ -94,12 +91,12 @@ function Newest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string
           {
             name: "Witnesses",
             value: count(witnesses.length),
-            note: witnesses.join(", ") || "none has cosigned",
+            note: witnesses.join(", ") || "no cosignatures",
           },
         ]}
       />
       <Card
-        title="Newest checkpoint"
+        title="Latest checkpoint"
         action={
           <Badge tone="good" icon="check">
             Signed
@@ -109,8 +106,8 @@ function Newest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string
         <Facts
           items={[
             ["Log", checkpoint.origin],
-            ["Root hash", <Copyable key="root" text={checkpoint.root} what="root hash" />],
-            ["Key", <Copyable key="key" text={logKey} what="log's key" />],
+            ["Root hash", <Copyable key="root" text={checkpoint.root} noun="root hash" />],
+            ["Key", <Copyable key="key" text={logKey} noun="log key" />],
             ["Signed by", plural(checkpoint.signers.length, "key")],
           ]}
         />
@@ -119,27 +116,27 @@ function Newest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string
   );
 }
 
-function Nothing() {
+function EmptyLog() {
   return (
     <Empty icon="log" title="The log is empty">
-      The first job that ends is its first leaf.
+      The first completed job adds the first entry.
     </Empty>
   );
 }
 
-function Checking({ logKey }: { logKey: string }) {
+function HowToVerify({ logKey }: { logKey: string }) {
   return (
-    <Card title="Check it yourself">
+    <Card title="Verify the log">
       <p>
-        This reads the whole log, recomputes its root and checks the signatures. Run again later, it also
-        checks that nothing was changed of what it saw.
+        This command reads the whole log, recomputes its root hash and checks the signatures. When you run it
+        again later, it also checks that no earlier entry has changed.
       </p>
       <Copyable
         text={`aitbc log verify ${location.origin}/v1/log --log-key '${logKey}' --remember seen.checkpoint`}
-        what="command"
+        noun="command"
       />
       <p class="quiet small">
-        <a href="/v1/log/checkpoint">The signed checkpoint</a> as it is served.
+        <a href="/v1/log/checkpoint">View the signed checkpoint</a>
       </p>
     </Card>
   );

@@ -1,4 +1,4 @@
-/** One miner of the network, for its operator. */
+/** One miner of the network, for the operator. */
 import { useRoute } from "preact-iso";
 import { BASE } from "../../routes.ts";
 import { MachinePage } from "../owner/machine.tsx";

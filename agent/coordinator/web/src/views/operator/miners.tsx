@@ -29,10 +29,10 @@ export default function Miners() {
   return (
     <Page
       title="Miners"
-      lead="The machines that do the work, the newest first."
+      lead="The machines that run jobs, newest first."
       actions={
         <Button href={`${BASE}/network/keys`} icon="add">
-          Let one join
+          Add a miner
         </Button>
       }
     >
@@ -51,11 +51,11 @@ function List({ list, onTurn }: { list: MinerList; onTurn: (offset: number) => v
         title="No miner has joined yet"
         action={
           <Button href={`${BASE}/network/keys`} kind="main" icon="add">
-            Make an enrolment token
+            Create an enrolment token
           </Button>
         }
       >
-        A machine joins with <code>aitbc-agent start --coordinator ADDRESS --enroll TOKEN</code>.
+        To join, run <code>aitbc-agent start --coordinator ADDRESS --enroll TOKEN</code> on a machine.
       </Empty>
     );
   }
@@ -68,13 +68,13 @@ function List({ list, onTurn }: { list: MinerList; onTurn: (offset: number) => v
         href={(miner) => `${BASE}/network/miners/${miner.minerId}`}
         columns={[
           { title: "Name", cell: (miner) => miner.name },
-          { title: "State", cell: (miner) => <MachineState machine={miner} />, shrink: true },
+          { title: "Status", cell: (miner) => <MachineState machine={miner} />, shrink: true },
           { title: "GPUs", cell: gpus },
           { title: "Running", cell: (miner) => `${miner.jobs.length} of ${miner.slots}`, align: "end" },
           { title: "Services", cell: (miner) => miner.services.length, align: "end" },
           { title: "Reputation", cell: (miner) => miner.reputation.toFixed(1), align: "end" },
           { title: "Earned", cell: (miner) => <Money amount={miner.totalEarned} />, align: "end" },
-          { title: "Heard of", cell: (miner) => <Ago at={miner.seenAt} />, shrink: true, align: "end" },
+          { title: "Last seen", cell: (miner) => <Ago at={miner.seenAt} />, shrink: true, align: "end" },
         ]}
       />
       <Pager size={PAGE} offset={list.offset} total={list.total} onTurn={onTurn} />
@@ -82,7 +82,7 @@ function List({ list, onTurn }: { list: MinerList; onTurn: (offset: number) => v
   );
 }
 
-/** "2 x NVIDIA RTX 4090", or that there is none. */
+/** Format the GPUs as "2 × NVIDIA RTX 4090", or the cores if there is none. */
 function gpus(miner: MinerDetails) {
   if (miner.gpus.length === 0) return <span class="quiet">{plural(miner.cpuCores, "core")}, no GPU</span>;
   const names = new Map<string, number>();

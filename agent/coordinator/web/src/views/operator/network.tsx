@@ -1,4 +1,4 @@
-/** The operator's first page: how the network is. */
+/** The operator's first page: the state of the network. */
 import type { Health, MarketStats, Overview, Wallet } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
 import { Facts, Figures } from "../../components/figures/figures.tsx";
@@ -18,7 +18,7 @@ import { api, publicApi } from "../../session.ts";
 
 const SECONDS = 5;
 
-interface Everything {
+interface NetworkState {
   overview: Overview;
   stats: MarketStats;
   wallet: Wallet;
@@ -34,13 +34,13 @@ export default function Network() {
   return (
     <Page title="Network" lead="Miners, jobs and money of this coordinator.">
       <Loaded from={all} skeleton={<Skeleton lines={3} height="7rem" />}>
-        {(everything) => <Numbers {...everything} />}
+        {(state) => <Numbers {...state} />}
       </Loaded>
     </Page>
   );
 }
 
-async function read(signal: AbortSignal): Promise<Everything> {
+async function read(signal: AbortSignal): Promise<NetworkState> {
   const client = api("admin");
   const [overview, stats, wallet, health] = await Promise.all([
     client.admin.overview({ signal }),
@@ -51,26 +51,27 @@ async function read(signal: AbortSignal): Promise<Everything> {
   return { overview, stats, wallet, health };
 }
 
-function Numbers({ overview, stats, wallet, health }: Everything) {
+function Numbers({ overview, stats, wallet, health }: NetworkState) {
   const online = overview.miners.filter((miner) => miner.online);
   const paused = online.filter((miner) => miner.paused !== null).length;
   const waiting = overview.jobs.submitted ?? 0;
-  const ill = Object.entries(health.services).filter(([, state]) => state !== "healthy");
+  const unhealthy = Object.entries(health.services).filter(([, state]) => state !== "healthy");
   return (
     <div class="stack">
-      {ill.length > 0 && (
-        <Notice tone="bad" title="Something does not work">
+      {unhealthy.length > 0 && (
+        <Notice tone="bad" title="The coordinator is degraded">
           <p>
-            {ill.map(([name]) => (name === "blockchain" ? "The log" : sentence(name))).join(", ")}: not
-            healthy. The coordinator's own log says why.
+            Not healthy:{" "}
+            {unhealthy.map(([name]) => (name === "blockchain" ? "the log" : sentence(name))).join(", ")}. The
+            coordinator's log messages give the reason.
           </p>
         </Notice>
       )}
       {online.length === 0 && (
         <Notice tone="wait" title="No miner is online">
           <p>
-            Jobs wait until one is. <a href={`${BASE}/network/keys`}>Make an enrolment token</a> and start an
-            agent with it on a machine with a GPU.
+            Jobs wait until one is. <a href={`${BASE}/network/keys`}>Create an enrolment token</a> and start
+            an agent with it, ideally on a machine with a GPU.
           </p>
         </Notice>
       )}
@@ -79,7 +80,7 @@ function Numbers({ overview, stats, wallet, health }: Everything) {
           {
             name: "Miners online",
             value: count(online.length),
-            note: paused > 0 ? `${paused} of them paused` : `of ${count(overview.miners.length)}`,
+            note: paused > 0 ? `${paused} paused` : `of ${count(overview.miners.length)}`,
             href: `${BASE}/network/miners`,
           },
           { name: "Jobs running", value: count(overview.jobs.running ?? 0) },
@@ -94,7 +95,7 @@ function Numbers({ overview, stats, wallet, health }: Everything) {
             items={[
               ["Issued", <Money key="issued" amount={wallet.issued ?? "0"} />],
               ["Paid for jobs", <Money key="volume" amount={stats.totalVolume} />],
-              ["Kept as fees", <Money key="fees" amount={wallet.balance} />],
+              ["Fees", <Money key="fees" amount={wallet.balance} />],
               [
                 "Prices",
                 <a key="offers" href={`${BASE}/network/offers`}>
@@ -107,16 +108,16 @@ function Numbers({ overview, stats, wallet, health }: Everything) {
         <Card title="Coordinator">
           <Facts
             items={[
-              ["State", health.status === "ok" ? "Works" : "Degraded"],
+              ["Status", health.status === "ok" ? "Healthy" : "Degraded"],
               ["Version", health.version],
               ["Environment", health.environment],
               [
-                "A job takes",
+                "Job duration",
                 stats.completedJobs > 0 ? `${duration(stats.averageCompletionTime)} on average` : undefined,
               ],
               [
                 "Database",
-                `${plural(overview.database.writes, "change")} in ${plural(overview.database.commits, "commit")} since the start`,
+                `${plural(overview.database.writes, "change")} in ${plural(overview.database.commits, "commit")} since start`,
               ],
             ]}
           />

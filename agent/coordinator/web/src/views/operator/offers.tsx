@@ -1,4 +1,4 @@
-/** All offers that can be accepted now. */
+/** All active offers. */
 import { useState } from "preact/hooks";
 import { SelectField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
@@ -40,7 +40,7 @@ export default function AllOffers() {
     <Page
       title="All offers"
       back={{ href: `${BASE}/network`, name: "Network" }}
-      lead={`What miners ask for now, the cheapest first, ${MOST} at most.`}
+      lead={`Prices that miners ask now, cheapest first, at most ${MOST}.`}
     >
       <div class="filters">
         <SelectField label="Service" quiet value={type} onInput={setType} options={options} />
@@ -60,17 +60,17 @@ export default function AllOffers() {
                   cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{shortId(minerId)}</a>,
                 },
                 { title: "Reputation", cell: (offer) => offer.reputation?.toFixed(1), align: "end" },
-                { title: "Jobs left", cell: (offer) => offer.jobsLeft ?? "any number", align: "end" },
+                { title: "Jobs left", cell: (offer) => offer.jobsLeft ?? "unlimited", align: "end" },
                 {
                   title: "Ends",
                   cell: (offer) => (offer.expiresAt ? <Ago at={offer.expiresAt} /> : "never"),
                 },
-                { title: "State", cell: (offer) => <OfferState offer={offer} />, shrink: true },
+                { title: "Status", cell: (offer) => <OfferState offer={offer} />, shrink: true },
               ]}
             />
           ) : (
             <Empty icon="market" title="No offers">
-              Offers follow from the prices of miners that are online, and owners make others.
+              Online miners offer their configured prices; owners can create further offers.
             </Empty>
           )
         }

@@ -1,4 +1,4 @@
-/** What a machine has earned: by day, in all, and the latest payments. */
+/** A machine's earnings by day and in total, and its latest payments. */
 import type { MinerEarnings, MinerStats, Transaction } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
@@ -30,7 +30,7 @@ const SPANS = [
 ];
 const PAYMENTS = 20;
 
-interface Everything {
+interface EarningsState {
   earnings: MinerEarnings;
   stats: MinerStats;
   payments: Transaction[];
@@ -51,7 +51,7 @@ export default function Earnings() {
             <Numbers stats={stats} />
             <Card
               title="By day"
-              action={<Segments label="Span" value={days} onInput={setDays} options={SPANS} />}
+              action={<Segments label="Time span" value={days} onInput={setDays} options={SPANS} />}
             >
               <ByDay earnings={earnings} />
             </Card>
@@ -65,7 +65,7 @@ export default function Earnings() {
   );
 }
 
-async function read(days: number, signal: AbortSignal): Promise<Everything> {
+async function read(days: number, signal: AbortSignal): Promise<EarningsState> {
   const client = api("miner");
   const minerId = (await client.keys.me({ signal })).minerId ?? "";
   const [earnings, stats, page] = await Promise.all([
@@ -81,14 +81,14 @@ function Numbers({ stats }: { stats: MinerStats }) {
     <Figures
       items={[
         {
-          name: "Earned in all",
+          name: "Total earned",
           value: <Money amount={stats.totalEarned} short />,
           note: <Since at={stats.activeSince} />,
         },
         { name: "Reputation", value: stats.reputation.toFixed(1), note: "of 5" },
-        { name: "Jobs", value: count(stats.totalJobs), note: `${percent(stats.successRate)} done well` },
+        { name: "Jobs", value: count(stats.totalJobs), note: `${percent(stats.successRate)} successful` },
         {
-          name: "A job takes",
+          name: "Job duration",
           value: stats.totalJobs > 0 ? duration(stats.averageCompletionTime) : "\u2013",
           note: "on average",
         },
@@ -118,7 +118,7 @@ function ByDay({ earnings }: { earnings: MinerEarnings }) {
           <Money amount={earnings.total} short />
         </strong>{" "}
         <span class="quiet">
-          with {plural(jobs, "job")} in {plural(earnings.days.length, "day")}
+          from {plural(jobs, "job")} in {plural(earnings.days.length, "day")}
         </span>
       </p>
       <Chart
@@ -133,9 +133,9 @@ function ByDay({ earnings }: { earnings: MinerEarnings }) {
 function Payments({ payments }: { payments: Transaction[] }) {
   if (payments.length === 0) {
     return (
-      <Empty icon="earnings" title="Nothing earned yet">
-        Jobs are paid the moment they are completed. <a href={`${BASE}/machine`}>The machine's page</a> says
-        why it has no work.
+      <Empty icon="earnings" title="No earnings yet">
+        Jobs are paid when they complete. <a href={`${BASE}/machine`}>The machine's page</a> shows why it has
+        no work.
       </Empty>
     );
   }
@@ -147,7 +147,7 @@ function Payments({ payments }: { payments: Transaction[] }) {
       columns={[
         {
           title: "Job",
-          cell: ({ jobId }) => jobId && <Copyable text={jobId} shown={shortId(jobId)} what="job's id" />,
+          cell: ({ jobId }) => jobId && <Copyable text={jobId} shown={shortId(jobId)} noun="job id" />,
         },
         { title: "Settled", cell: (payment) => <Ago at={payment.settledAt ?? payment.createdAt} /> },
         { title: "Fee", cell: (payment) => <Money amount={payment.fee ?? "0"} />, align: "end" },

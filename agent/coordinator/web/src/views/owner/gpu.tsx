@@ -1,4 +1,4 @@
-/** One GPU: how much of it is used, how hot it is, and whether it takes work. */
+/** One GPU: its usage and temperature, and whether it accepts jobs. */
 import type { MinerGpu } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
@@ -8,9 +8,9 @@ import { size } from "../../format/size.ts";
 import { history, used } from "./history.ts";
 import { endsByHand } from "./pause.tsx";
 
-/** Degrees Celsius at which current cards slow down. */
+/** Degrees Celsius at which current GPUs throttle. */
 const HOT = 90;
-/** Watts of a large card, for cards that do not tell their limit. */
+/** Watts of a large GPU, for GPUs that do not report their power limit. */
 const LARGE = 450;
 
 export interface GpuCardProps {
@@ -41,7 +41,7 @@ export function GpuCard({ gpu, onPause, onResume }: GpuCardProps) {
           </span>
         ) : (
           <Badge tone="good" icon="check">
-            Takes work
+            Accepts jobs
           </Badge>
         )}
         {action}
@@ -64,28 +64,28 @@ function Meters({ gpu }: { gpu: MinerGpu }) {
       <Meter
         name="Memory"
         value={memory}
-        most={gpu.memoryTotal}
+        max={gpu.memoryTotal}
         shown={`${size(memory ?? 0)} of ${size(gpu.memoryTotal ?? 0)}`}
         history={before.map((sample) => sample.used)}
       />
       <Meter
         name="Load"
         value={gpu.utilization}
-        most={100}
+        max={100}
         shown={`${Math.round(gpu.utilization ?? 0)} %`}
         history={before.map((sample) => sample.utilization)}
       />
       <Meter
         name="Temperature"
         value={gpu.temperature}
-        most={HOT}
+        max={HOT}
         shown={`${Math.round(gpu.temperature ?? 0)} °C`}
         history={before.map((sample) => sample.temperature)}
       />
       <Meter
         name="Power"
         value={gpu.power}
-        most={limit}
+        max={limit}
         shown={`${Math.round(gpu.power ?? 0)} W${gpu.powerLimit === null ? "" : ` of ${Math.round(limit)} W`}`}
         history={before.map((sample) => sample.power)}
       />

@@ -1,4 +1,4 @@
-/** What was measured of GPUs since this window was opened, for the small charts. */
+/** GPU measurements since this window was opened, for the sparklines. */
 import type { MinerDetails, MinerGpu } from "@aitbc/client";
 
 export interface Sample {
@@ -13,8 +13,8 @@ const MOST = 180;
 
 const samples = new Map<string, Sample[]>();
 
-/** Take what a machine said, unless it has said nothing new. */
-export function remember(machine: MinerDetails): void {
+/** Record a machine's measurements, unless they are recorded already. */
+export function record(machine: MinerDetails): void {
   for (const gpu of machine.gpus) {
     const known = samples.get(gpu.uuid) ?? [];
     if (known.at(-1)?.at === machine.seenAt) continue;
@@ -24,12 +24,12 @@ export function remember(machine: MinerDetails): void {
   }
 }
 
-/** What is known of a GPU, the newest last. */
+/** Return the measurements of a GPU, newest last. */
 export function history(uuid: string): Sample[] {
   return samples.get(uuid) ?? [];
 }
 
-/** Bytes of a GPU's memory that are taken, by anybody. */
+/** Return the used bytes of a GPU's memory, whichever program uses them. */
 export function used(gpu: MinerGpu): number | null {
   return gpu.memoryTotal === null || gpu.memoryFree === null ? null : gpu.memoryTotal - gpu.memoryFree;
 }

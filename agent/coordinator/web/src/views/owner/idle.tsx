@@ -1,14 +1,14 @@
-/** Where the last hour of a machine's capacity went. */
+/** How a machine's capacity was used over the last hour. */
 import type { IdleShare } from "@aitbc/client";
 import { sentence } from "../../format/names.ts";
 
 const WORKING = "working";
-/** Shares below it are left out of the bar, not of the list. */
+/** The bar, unlike the list, leaves out smaller shares. */
 const VISIBLE = 0.005;
 
 export function Idle({ shares }: { shares: IdleShare[] }) {
   if (shares.length === 0) {
-    return <p class="quiet">The machine has not told yet. It does so within a minute of its start.</p>;
+    return <p class="quiet">No report yet. A machine reports within a minute after its start.</p>;
   }
   const ordered = [...shares].sort((one, other) => rank(other) - rank(one));
   return (
@@ -33,7 +33,7 @@ export function Idle({ shares }: { shares: IdleShare[] }) {
   );
 }
 
-/** Work first, then what cost the most. */
+/** Sort work first, then by share. */
 function rank(part: IdleShare): number {
   return part.reason === WORKING ? 2 : part.share;
 }

@@ -1,4 +1,4 @@
-/** A machine as its owner sees it: what it does, why it does nothing, its GPUs, and how to pause them. */
+/** A machine's page: what it does, why it is idle, its GPUs, and how to pause it. */
 import type { MinerCommand, MinerDetails } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
@@ -32,9 +32,9 @@ export default function OwnMachine() {
 }
 
 export interface MachinePageProps {
-  /** Whose key asks. */
+  /** The role that the page acts in. */
   by: Role;
-  /** The owner's own machine without one. */
+  /** Without one, the owner's machine. */
   minerId?: string;
   back?: { href: string; name: string };
 }
@@ -44,7 +44,7 @@ export function MachinePage({ by, minerId, back }: MachinePageProps) {
   const [pausing, setPausing] = useState<PauseTarget | null>(null);
   const data = machine.data;
   const resume = (gpu?: string) =>
-    machine.command((id) => api(by).miners.resume(id, { gpu }), "The machine was told to go on.");
+    machine.send((id) => api(by).miners.resume(id, { gpu }), "Resume requested.");
   return (
     <Page
       title={data?.name ?? "Machine"}
@@ -79,17 +79,14 @@ export function MachinePage({ by, minerId, back }: MachinePageProps) {
 
 function pauser(machine: Watched, by: Role) {
   return (target: PauseTarget, seconds: number | undefined) =>
-    machine.command(
-      (id) => api(by).miners.pause(id, { gpu: target.gpu, seconds }),
-      "The machine was told to pause.",
-    );
+    machine.send((id) => api(by).miners.pause(id, { gpu: target.gpu, seconds }), "Pause requested.");
 }
 
 function Lead({ machine }: { machine: MinerDetails }) {
   if (!machine.online) {
     return (
       <>
-        Offline; last heard of <Ago at={machine.seenAt} />.
+        Offline; last seen <Ago at={machine.seenAt} />.
       </>
     );
   }
@@ -98,7 +95,7 @@ function Lead({ machine }: { machine: MinerDetails }) {
 
 interface MachineProps {
   machine: MinerDetails;
-  /** Whose key asks. */
+  /** The role that the page acts in. */
   by: Role;
   onPause: (target: PauseTarget) => void;
   onResume: (gpu?: string) => Promise<void>;
@@ -129,10 +126,10 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
             ))}
           </div>
         ) : (
-          <Notice tone="still" title="No NVIDIA GPU was found on this machine.">
+          <Notice tone="still" title="No NVIDIA GPU found">
             <p>
-              It works on its processor, which is slower. If it has a GPU, <code>aitbc-agent doctor</code>{" "}
-              says there what is missing.
+              The machine runs jobs on its processor, which is slower. If it has a GPU, run{" "}
+              <code>aitbc-agent doctor</code> there to see what is missing.
             </p>
           </Notice>
         )}
@@ -140,13 +137,13 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
       <Card title="The machine">
         <Facts
           items={[
-            ["Id", <Copyable key="id" text={machine.minerId} what="miner's id" />],
+            ["Id", <Copyable key="id" text={machine.minerId} noun="miner id" />],
             ["Processor", plural(machine.cpuCores, "core")],
             ["Memory", size(machine.memory)],
-            ["Free disk", size(machine.diskFree)],
-            ["Sandbox", machine.sandbox ?? "none works"],
+            ["Free disk space", size(machine.diskFree)],
+            ["Sandbox", machine.sandbox ?? "not available"],
             ["Joined", <Ago key="joined" at={machine.registeredAt} />],
-            ["Starts", `${machine.session} since then`],
+            ["Starts", machine.session],
           ]}
         />
       </Card>
@@ -160,25 +157,25 @@ function State({ machine }: { machine: MinerDetails }) {
       {!machine.online && (
         <Notice tone="bad" title="This machine is not connected">
           <p>
-            Check that it runs and that the agent is started (<code>aitbc-agent status</code>). What you
-            command now is done when it is back.
+            Check that the machine is on and that the agent is running (<code>aitbc-agent status</code>).
+            Commands that you send now are carried out when it is back.
           </p>
         </Notice>
       )}
       {machine.paused && (
-        <Notice tone="wait" title="Paused: it takes no new jobs">
+        <Notice tone="wait" title="Paused: accepts no new jobs">
           <p>
             {sentence(machine.paused)}
-            {!endsByHand(machine.paused) && "; it goes on by itself"}.
+            {!endsByHand(machine.paused) && "; resumes automatically"}.
           </p>
         </Notice>
       )}
       {machine.commands.length > 0 && (
-        <Notice tone="busy" title={`${plural(machine.commands.length, "command")} not confirmed yet`}>
+        <Notice tone="busy" title={`${plural(machine.commands.length, "command")} not executed yet`}>
           <ul class="plain-list">
             {machine.commands.map((command) => (
               <li key={command.commandId}>
-                {commandInWords(command, machine)}, <Ago at={command.createdAt} />
+                {describe(command, machine)}, <Ago at={command.createdAt} />
               </li>
             ))}
           </ul>
@@ -188,14 +185,14 @@ function State({ machine }: { machine: MinerDetails }) {
   );
 }
 
-/** "Pause NVIDIA RTX 4090", "Fetch tiny.en". */
-export function commandInWords(command: MinerCommand, machine: MinerDetails): string {
+/** Describe a command: "Pause NVIDIA RTX 4090 (0)", "Download tiny.en". */
+export function describe(command: MinerCommand, machine: MinerDetails): string {
   const gpu = machine.gpus.find((gpu) => gpu.uuid === command.gpu);
-  const what = command.gpu ? (gpu ? `${gpu.name} (${gpu.index})` : command.gpu) : "the whole machine";
+  const target = command.gpu ? (gpu ? `${gpu.name} (${gpu.index})` : command.gpu) : "the whole machine";
   const words = {
-    pause: `Pause ${what}`,
-    resume: `Resume ${what}`,
-    fetch_model: `Fetch ${command.model}`,
+    pause: `Pause ${target}`,
+    resume: `Resume ${target}`,
+    fetch_model: `Download ${command.model}`,
     remove_model: `Remove ${command.model}`,
   };
   return words[command.command];
@@ -216,7 +213,7 @@ function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
           value: today ? <Money amount={today.amount} short /> : "\u2026",
           note: today && plural(today.jobs, "job"),
         },
-        { name: "Earned in all", value: <Money amount={machine.totalEarned} short /> },
+        { name: "Total earned", value: <Money amount={machine.totalEarned} short /> },
         { name: "Reputation", value: machine.reputation.toFixed(1), note: "of 5" },
         { name: "Services offered", value: machine.services.length, note: missing(machine) },
       ]}
@@ -226,12 +223,12 @@ function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
 
 function missing(machine: MinerDetails): string | undefined {
   const count = Object.keys(machine.unavailable).length;
-  return count > 0 ? `${count} not` : undefined;
+  return count > 0 ? `${count} unavailable` : undefined;
 }
 
 function Running({ machine }: { machine: MinerDetails }) {
   if (machine.jobs.length === 0) {
-    return <p class="quiet">Nothing runs at the moment.</p>;
+    return <p class="quiet">No job is running.</p>;
   }
   return (
     <Table
@@ -242,7 +239,7 @@ function Running({ machine }: { machine: MinerDetails }) {
         { title: "Service", cell: (job) => serviceName(job.serviceId) },
         {
           title: "Job",
-          cell: (job) => <Copyable text={job.jobId} shown={shortId(job.jobId)} what="job's id" />,
+          cell: (job) => <Copyable text={job.jobId} shown={shortId(job.jobId)} noun="job id" />,
         },
         { title: "Progress", cell: (job) => <Progress label="Progress" value={job.progress} /> },
         {
@@ -259,12 +256,12 @@ function Running({ machine }: { machine: MinerDetails }) {
 function NoMachine() {
   return (
     <Empty icon="machine" title="No machine belongs to this key">
-      Start an agent with <code>aitbc-agent start</code>; its link signs you in as its owner.
+      Start an agent with <code>aitbc-agent start</code>. The link that it prints signs you in as its owner.
     </Empty>
   );
 }
 
-/** What a machine is doing, in one word. */
+/** A machine's status as a badge. */
 export function MachineState({ machine }: { machine: MinerDetails }) {
   if (!machine.online)
     return (

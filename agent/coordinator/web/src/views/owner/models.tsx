@@ -1,4 +1,4 @@
-/** What a machine offers and why not more, and the models on its disk. */
+/** A machine's services, why others are unavailable, and its models. */
 import type { MinerDetails, MinerService } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
@@ -24,14 +24,17 @@ import { useMachine, type Watched } from "./watch.ts";
 export default function Models() {
   const machine = useMachine("miner");
   return (
-    <Page title="Services and models" lead="What this machine offers, what it does not and why.">
+    <Page
+      title="Services and models"
+      lead="What this machine offers, and why other services are unavailable."
+    >
       <Loaded from={machine} skeleton={<Skeleton lines={4} height="8rem" />}>
         {(data) =>
           data ? (
             <>
               <Services machine={data} />
-              <ModelList machine={data} command={machine.command} />
-              <Fetch machine={data} command={machine.command} />
+              <ModelList machine={data} send={machine.send} />
+              <Fetch machine={data} send={machine.send} />
             </>
           ) : (
             <Empty icon="model" title="No machine belongs to this key" />
@@ -45,7 +48,7 @@ export default function Models() {
 function Services({ machine }: { machine: MinerDetails }) {
   const missing = Object.entries(machine.unavailable);
   return (
-    <Card title="Services" note={`${machine.services.length} offered, ${missing.length} not`}>
+    <Card title="Services" note={`${machine.services.length} offered, ${missing.length} unavailable`}>
       {machine.services.length > 0 && (
         <Table
           caption="Services that this machine offers"
@@ -55,21 +58,21 @@ function Services({ machine }: { machine: MinerDetails }) {
             { title: "Service", cell: (service) => serviceName(service.serviceId) },
             { title: "Price", cell: (service) => <Price service={service} />, align: "end" },
             { title: "Speed", cell: (service) => speed(service), align: "end" },
-            { title: "At once", cell: (service) => plural(service.concurrency, "job"), align: "end" },
+            { title: "Concurrency", cell: (service) => plural(service.concurrency, "job"), align: "end" },
             { title: "Models ready", cell: ready, align: "end" },
           ]}
         />
       )}
       {missing.map(([service, reasons]) => (
-        <Notice key={service} tone="wait" title={`${serviceName(service)} is not offered`}>
+        <Notice key={service} tone="wait" title={`${serviceName(service)} is unavailable`}>
           {reasons.map((reason) => (
             <p key={reason}>{reason}</p>
           ))}
         </Notice>
       ))}
       <p class="quiet small">
-        Prices are set on the machine (<code>miner.prices</code>); <code>aitbc-agent bench</code> measures the
-        speed and suggests prices.
+        Set prices on the machine (<code>miner.prices</code>). <code>aitbc-agent bench</code> benchmarks it
+        and suggests prices.
       </p>
     </Card>
   );
@@ -104,7 +107,7 @@ interface ModelRow {
   total?: number | null;
 }
 
-/** All models that the machine says anything of, by name. */
+/** Return all models that the machine reports, sorted by name. */
 function rowsOf(machine: MinerDetails): ModelRow[] {
   const rows = new Map<string, ModelRow>();
   const row = (name: string) => {
@@ -127,24 +130,21 @@ function rowsOf(machine: MinerDetails): ModelRow[] {
   return [...rows.values()].sort((one, other) => one.name.localeCompare(other.name));
 }
 
-type Commanding = Pick<Watched, "command">;
+type Sending = Pick<Watched, "send">;
 
-function ModelList({ machine, command }: { machine: MinerDetails } & Commanding) {
+function ModelList({ machine, send }: { machine: MinerDetails } & Sending) {
   const rows = rowsOf(machine);
   const remove = async (model: string) => {
-    const text = "It is deleted from the machine's disk as soon as no job uses it, and can be fetched again.";
+    const text = "The machine deletes it from its disk as soon as no job uses it. You can download it again.";
     if (!(await ask({ title: `Remove ${model}?`, text, action: "Remove", danger: true }))) return;
-    await command(
-      (id) => api("miner").miners.removeModel(id, model),
-      `The machine was told to remove ${model}.`,
-    );
+    await send((id) => api("miner").miners.removeModel(id, model), `Removal of ${model} requested.`);
   };
   return (
-    <Card title="Models" note={`${size(machine.diskFree)} of the disk are free`}>
+    <Card title="Models" note={`${size(machine.diskFree)} of disk space free`}>
       {rows.length === 0 ? (
         <Empty icon="model" title="No models on this machine">
-          Fetch one below. Language models, image generation and transcription need models; the other services
-          work without.
+          Download one below. Language models, image generation and transcription need models; the other
+          services do not.
         </Empty>
       ) : (
         <Table
@@ -153,8 +153,8 @@ function ModelList({ machine, command }: { machine: MinerDetails } & Commanding)
           rowKey={(model) => model.name}
           columns={[
             { title: "Model", cell: (model) => model.name },
-            { title: "For", cell: (model) => model.services.map(serviceName).join(", ") },
-            { title: "State", cell: (model) => <ModelState model={model} /> },
+            { title: "Services", cell: (model) => model.services.map(serviceName).join(", ") },
+            { title: "Status", cell: (model) => <ModelState model={model} /> },
             {
               title: "Remove",
               hideTitle: true,
@@ -194,7 +194,7 @@ function ModelState({ model }: { model: ModelRow }) {
   if (model.unavailable) {
     return (
       <Badge tone="wait" icon="wait">
-        UnavailableModels
+        Unavailable
       </Badge>
     );
   }
@@ -209,7 +209,7 @@ function ModelState({ model }: { model: ModelRow }) {
   );
 }
 
-function Fetch({ machine, command }: { machine: MinerDetails } & Commanding) {
+function Fetch({ machine, send }: { machine: MinerDetails } & Sending) {
   const [chosen, setChosen] = useState("");
   const services = machine.services.filter((service) => service.downloadable);
   const ids = services.map((service) => service.serviceId).join(" ");
@@ -225,26 +225,26 @@ function Fetch({ machine, command }: { machine: MinerDetails } & Commanding) {
       .map((name) => ({ value: name, label: `${name} (${serviceName(service.serviceId)})` })),
   );
   const value = options.some((option) => option.value === chosen) ? chosen : (options[0]?.value ?? "");
-  const fetchIt = () =>
-    command((id) => api("miner").miners.fetchModel(id, value), `The machine was told to fetch ${value}.`);
+  const requestDownload = () =>
+    send((id) => api("miner").miners.fetchModel(id, value), `Download of ${value} requested.`);
   if (services.length === 0) {
     return (
-      <Card title="Fetch a model">
+      <Card title="Download a model">
         <p class="quiet">
-          This machine fetches no models: its settings forbid it (<code>runners.model_download</code>), or it
-          offers no service that needs any.
+          This machine downloads no models, because its settings forbid it (
+          <code>runners.model_download</code>) or none of its services needs any.
         </p>
       </Card>
     );
   }
   return (
-    <Card title="Fetch a model">
+    <Card title="Download a model">
       <Loaded from={catalogue}>
         {() =>
           options.length === 0 ? (
             <p class="quiet">
-              All models of the catalogue are here. Others are added on the machine with{" "}
-              <code>aitbc-agent models add</code>.
+              The machine has all models of the catalogue. To add others, run{" "}
+              <code>aitbc-agent models add</code> on the machine.
             </p>
           ) : (
             <div class="form-grid">
@@ -254,11 +254,11 @@ function Fetch({ machine, command }: { machine: MinerDetails } & Commanding) {
                 value={value}
                 onInput={setChosen}
                 options={options}
-                help="Their sizes and licences: aitbc-agent models list"
+                help="aitbc-agent models list shows their sizes and licences."
               />
               <div class="row">
-                <Button icon="download" onClick={fetchIt}>
-                  Fetch
+                <Button icon="download" onClick={requestDownload}>
+                  Download
                 </Button>
               </div>
             </div>

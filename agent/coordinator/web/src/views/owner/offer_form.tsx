@@ -17,7 +17,7 @@ const SPANS = [
   { value: String(7 * 24 * HOUR), label: "1 week" },
   { value: String(30 * 24 * HOUR), label: "30 days" },
 ];
-/** Jobs of a name instead of a service. */
+/** Option for jobs with a given name instead of a service. */
 const NAMED = "";
 
 export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: () => void }) {
@@ -35,9 +35,9 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
   const jobType = service === NAMED ? name.trim() : service;
   const wrong: Record<string, string | undefined> = {
     ...fieldErrors(error),
-    ...(tried && !jobType && { job_type: "Say for which jobs the offer is." }),
-    ...(tried && !isMoney(price) && { price: "A number like 0.001, with at most 8 decimals." }),
-    ...(tried && !maxJobs && { max_jobs: "At least one." }),
+    ...(tried && !jobType && { job_type: "Enter the name of the jobs." }),
+    ...(tried && !isMoney(price) && { price: "Enter a number like 0.001, with at most 8 decimals." }),
+    ...(tried && !maxJobs && { max_jobs: "Enter at least 1." }),
   };
   const submit = async (event: Event) => {
     event.preventDefault();
@@ -55,7 +55,7 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
       value: serviceId,
       label: serviceName(serviceId),
     })),
-    { value: NAMED, label: "Jobs of a name\u2026" },
+    { value: NAMED, label: "Jobs with a certain name\u2026" },
   ];
   return (
     <form class="stack" onSubmit={submit} noValidate>
@@ -71,13 +71,13 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
         />
         {service === NAMED && (
           <TextField
-            label="Name of the jobs"
+            label="Job name"
             required
             value={name}
             onInput={setName}
             maxLength={64}
             error={wrong.job_type}
-            help="As clients name them, like image-classification."
+            help="The name that clients give their jobs, such as image-classification."
           />
         )}
         <TextField
@@ -92,9 +92,9 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
         <NumberField
           label="Number of jobs"
           required
-          whole
-          least={1}
-          most={1_000_000}
+          integer
+          min={1}
+          max={1_000_000}
           value={maxJobs}
           onInput={setMaxJobs}
           error={wrong.max_jobs}
@@ -110,7 +110,7 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
       </div>
       <div class="row">
         <Button type="submit" kind="main" busy={busy}>
-          Put it on the market
+          Create offer
         </Button>
         <Button kind="plain" onClick={onCancel}>
           Cancel

@@ -1,4 +1,4 @@
-/** The offers of one's own machine: what is on the market, and new ones. */
+/** The own machine's offers, and creating new ones. */
 import type { Offer, OfferList } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
@@ -25,8 +25,8 @@ import { OfferForm } from "./offer_form.tsx";
 const PAGE = 50;
 
 const STATES: Record<Offer["status"], { tone: Tone; icon: IconName; word: string }> = {
-  active: { tone: "good", icon: "check", word: "On the market" },
-  exhausted: { tone: "busy", icon: "dash", word: "All taken" },
+  active: { tone: "good", icon: "check", word: "Active" },
+  exhausted: { tone: "busy", icon: "dash", word: "Used up" },
   expired: { tone: "still", icon: "wait", word: "Expired" },
   withdrawn: { tone: "still", icon: "cross", word: "Withdrawn" },
 };
@@ -41,12 +41,12 @@ export default function OwnOffers() {
   const made = () => {
     setMaking(false);
     offers.reload();
-    notify("The offer is on the market.");
+    notify("The offer was created.");
   };
   return (
     <Page
       title="Own offers"
-      lead="A price for a kind of job, a number of jobs and an end. Clients give jobs to offers; what they agreed to is held for you."
+      lead="An offer has a price for one kind of job, a number of jobs and an end. Clients assign jobs to it; the agreed amount is held for you."
       actions={
         <Button kind="main" icon="add" onClick={() => setMaking(true)} disabled={making}>
           New offer
@@ -64,7 +64,7 @@ export default function OwnOffers() {
             <Offers offers={list} onChange={offers.reload} />
           ) : (
             <Empty icon="market" title="No offers yet">
-              Without one, jobs come to this machine at the prices of its settings.
+              Without an offer, this machine gets jobs at the prices in its settings.
             </Empty>
           )
         }
@@ -79,7 +79,7 @@ function read(signal: AbortSignal): Promise<OfferList> {
 
 function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void }) {
   const withdraw = async (offer: Offer) => {
-    const text = "No more jobs can be given to it. Jobs that have accepted it still run, at its price.";
+    const text = "It accepts no more jobs. Jobs already assigned to it still run at its price.";
     const title = `Withdraw the offer for ${jobType(offer)}?`;
     if (!(await ask({ title, text, action: "Withdraw", danger: true }))) return;
     await api("miner").marketplace.withdraw(offer.offerId);
@@ -96,7 +96,7 @@ function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void })
         { title: "Price per unit", cell: (offer) => <Money amount={offer.price} />, align: "end" },
         { title: "Jobs left", cell: (offer) => left(offer), align: "end" },
         { title: "Ends", cell: (offer) => (offer.expiresAt ? <Ago at={offer.expiresAt} /> : "never") },
-        { title: "State", cell: (offer) => <OfferState offer={offer} />, shrink: true },
+        { title: "Status", cell: (offer) => <OfferState offer={offer} />, shrink: true },
         {
           title: "Withdraw",
           hideTitle: true,
@@ -115,21 +115,21 @@ function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void })
   );
 }
 
-/** A service by its name; anything else is the name of jobs. */
+/** Return the display name of an offer's service, or its job name. */
 export function jobType(offer: Offer): string {
   const service = offer.jobType.replaceAll("-", "_");
   return offer.standing ? serviceName(service) : offer.jobType;
 }
 
 function left(offer: Offer): string {
-  return offer.jobsLeft === undefined ? "any number" : `${offer.jobsLeft} of ${offer.maxJobs}`;
+  return offer.jobsLeft === undefined ? "unlimited" : `${offer.jobsLeft} of ${offer.maxJobs}`;
 }
 
 export function OfferState({ offer }: { offer: Offer }) {
   const state = STATES[offer.status];
   return (
     <Badge tone={state.tone} icon={state.icon}>
-      {offer.standing && offer.status === "active" ? "From the settings" : state.word}
+      {offer.standing && offer.status === "active" ? "From settings" : state.word}
     </Badge>
   );
 }

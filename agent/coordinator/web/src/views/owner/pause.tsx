@@ -1,4 +1,4 @@
-/** Asks for how long a machine or a GPU is to pause. */
+/** Asks how long to pause a machine or a GPU. */
 import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
 import { Dialog } from "../../components/controls/dialog.tsx";
@@ -6,11 +6,11 @@ import { SelectField } from "../../components/controls/field.tsx";
 
 export interface PauseTarget {
   name: string;
-  /** The whole machine without one. */
+  /** Without one, the whole machine. */
   gpu?: string;
 }
 
-/** Whether its owner can end a pause; one for a temperature, a program or the power ends by itself. */
+/** Return whether the owner can end a pause. One for a temperature, a program or the power ends automatically. */
 export function endsByHand(reason: string | null): boolean {
   return reason !== null && !reason.startsWith("for ");
 }
@@ -54,10 +54,10 @@ export function PauseDialog({ target, onClose, onPause }: PauseDialogProps) {
       }
     >
       <p>
-        {target?.gpu ? "This GPU" : "The machine"} takes no new jobs and gives its memory back to you. Jobs
-        that run already end first.
+        {target?.gpu ? "This GPU" : "The machine"} accepts no new jobs and frees its memory. Running jobs
+        finish first.
       </p>
-      <SelectField label="For how long" quiet value={span} onInput={setSpan} options={SPANS} />
+      <SelectField label="Duration" quiet value={span} onInput={setSpan} options={SPANS} />
     </Dialog>
   );
 }

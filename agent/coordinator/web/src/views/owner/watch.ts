@@ -1,4 +1,4 @@
-/** A machine as it is now, and commands for it. */
+/** Polls a machine, and sends commands to it. */
 import type { MinerDetails } from "@aitbc/client";
 import { notify } from "../../components/toast.tsx";
 import { useGathered } from "../../jobs.ts";
@@ -6,18 +6,18 @@ import { useLive } from "../../live.ts";
 import type { Loading } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api, type Role } from "../../session.ts";
-import { remember } from "./history.ts";
+import { record } from "./history.ts";
 
-/** Seconds between readings: often while a command waits, which a connected machine executes within moments. */
+/** Seconds between polls; shorter while a command waits, which a connected machine acknowledges within moments. */
 const USUAL = 4;
 const HURRY = 1;
 
 export interface Watched extends Loading<MinerDetails | null> {
-  /** Give a command; `said` is told when the coordinator has taken it. */
-  command: (give: (minerId: string) => Promise<unknown>, said: string) => Promise<void>;
+  /** Send a command, and show `message` once the coordinator has accepted it. */
+  send: (request: (minerId: string) => Promise<unknown>, message: string) => Promise<void>;
 }
 
-/** The machine with this id; the owner's own without one. Null if there is none. */
+/** The machine with this id or, without one, the owner's machine. Null if there is none. */
 export function useMachine(role: Role, minerId?: string): Watched {
   const machine = usePolled(
     async (signal) => {
@@ -25,7 +25,7 @@ export function useMachine(role: Role, minerId?: string): Watched {
       const found = minerId
         ? await miners.get(minerId, { signal })
         : ((await miners.list({ limit: 1, signal })).miners[0] ?? null);
-      if (found) remember(found);
+      if (found) record(found);
       return found;
     },
     (data) => (data?.online && data.commands.length > 0 ? HURRY : USUAL),
@@ -35,11 +35,11 @@ export function useMachine(role: Role, minerId?: string): Watched {
   useLive(role, (event) => {
     if (event.type !== "marketplace_update" && event.type !== "receipt_created") reload();
   });
-  const command: Watched["command"] = async (give, said) => {
+  const send: Watched["send"] = async (request, message) => {
     if (!machine.data) return;
-    await give(machine.data.minerId);
-    notify(said);
+    await request(machine.data.minerId);
+    notify(message);
     machine.reload();
   };
-  return { ...machine, command };
+  return { ...machine, send };
 }

@@ -1,20 +1,20 @@
-/** What is known of a job that is followed: its state, and what its runner has told. */
+/** The progress of a job on its page: its status, and the output that its runner has reported so far. */
 import type { Job, JobEvent, JsonObject } from "@aitbc/client";
 import type { Frame } from "../../results/frames.tsx";
 import type { Segment } from "../../results/transcript.tsx";
 
-export interface Told {
+export interface JobProgress {
   job: Job | undefined;
-  /** What a language model has written so far. */
+  /** The text that a language model has written so far. */
   text: string;
   segments: Segment[];
-  /** The newest sketch of each picture, as an address of an image. */
+  /** The latest preview of each image, as a data URL by the image's index. */
   previews: Record<number, string>;
   outputs: Frame[];
   error: unknown;
 }
 
-export const NOTHING: Told = {
+export const INITIAL: JobProgress = {
   job: undefined,
   text: "",
   segments: [],
@@ -23,34 +23,34 @@ export const NOTHING: Told = {
   error: undefined,
 };
 
-/** What is known after an event. */
-export function after(told: Told, event: JobEvent): Told {
+/** Return the progress after an event. */
+export function reduce(progress: JobProgress, event: JobEvent): JobProgress {
   const { data } = event;
   switch (event.kind) {
     case "job_update":
-      // A run that begins anew writes everything anew.
-      return event.job?.status === "submitted" ? { ...NOTHING, job: event.job } : { ...told, job: event.job };
+      // A new run writes all of its output again.
+      return { ...(event.job?.status === "submitted" ? INITIAL : progress), job: event.job };
     case "token":
-      return { ...told, text: written(told.text, data) };
+      return { ...progress, text: withToken(progress.text, data) };
     case "segment":
-      return { ...told, segments: [...told.segments, data as unknown as Segment] };
+      return { ...progress, segments: [...progress.segments, data as unknown as Segment] };
     case "preview":
       return {
-        ...told,
+        ...progress,
         previews: {
-          ...told.previews,
+          ...progress.previews,
           [Number(data.image_index)]: `data:${data.media_type};base64,${data.image}`,
         },
       };
     case "output":
-      return { ...told, outputs: withOutput(told.outputs, data) };
+      return { ...progress, outputs: withOutput(progress.outputs, data) };
     default:
-      return told;
+      return progress;
   }
 }
 
-/** `offset`, in code points, says where a piece belongs, so that one that comes twice does not stand twice. */
-function written(text: string, data: JsonObject): string {
+/** Add a piece of text at its `offset` (in code points), so that a piece delivered twice is shown once. */
+function withToken(text: string, data: JsonObject): string {
   const before = typeof data.offset === "number" ? [...text].slice(0, data.offset).join("") : text;
   return before + String(data.text ?? "");
 }

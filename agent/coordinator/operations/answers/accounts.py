@@ -1,0 +1,122 @@
+"""Answers about accounts, their money, their keys, and browsers' sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agent.coordinator.operations.callers import Role
+from agent.core.values import fields
+from agent.core.values.fields import Answer, example
+
+
+class Wallet(Answer):
+    """Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.
+
+    For administrators, `balance` is the operator's fees and `issued` is the sum of all credits.
+    """
+
+    model_config = example({"account_id": "account_1234567890", "balance": "999.50", "held": "0.10"})
+
+    account_id: fields.AccountId | None = None
+    miner_id: fields.MinerId | None = None
+    balance: fields.Amount
+    held: fields.Amount
+    issued: fields.Amount | None = None
+
+
+class Transaction(Answer):
+    """A credit or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`."""
+
+    model_config = example(
+        {
+            "transaction_id": "tx_1234567890",
+            "type": "payment",
+            "status": "settled",
+            "amount": "0.04",
+            "created_at": "2024-01-01T12:00:00Z",
+            "job_id": "job_1234567890",
+            "held": "0.10",
+            "fee": "0",
+            "refunded": "0.06",
+            "miner_id": "miner_1234567890",
+            "settled_at": "2024-01-01T12:04:00Z",
+        }
+    )
+
+    transaction_id: fields.TransactionId
+    type: Literal["credit", "payment"]
+    status: Literal["pending", "settled", "refunded"]
+    amount: fields.Amount
+    created_at: fields.Time
+    job_id: fields.JobId | None = None
+    miner_id: fields.MinerId | None = None
+    held: fields.Amount | None = None
+    fee: fields.Amount | None = None
+    refunded: fields.Amount | None = None
+    settled_at: fields.Time | None = None
+    note: str | None = None
+
+
+class TransactionPage(Answer):
+    """Transactions, newest first. If there are more, `next` is the value of `before` for the next page."""
+
+    transactions: list[Transaction]
+    next: str | None = None
+
+
+class Credited(Answer):
+    """A credit, and the account's balance after it."""
+
+    transaction_id: fields.TransactionId
+    account_id: fields.AccountId
+    amount: fields.Amount
+    balance: fields.Amount
+    created_at: fields.Time
+
+
+class Account(Answer):
+    """An account, which owns jobs, artifacts and money."""
+
+    account_id: fields.AccountId
+    name: str = Field(examples=["render farm"])
+    balance: fields.Amount
+    held: fields.Amount
+    created_at: fields.Time
+
+
+class AccountPage(Answer):
+    """Accounts, oldest first. If there are more, `next` is the value of `after` for the next page."""
+
+    accounts: list[Account]
+    next: str | None = None
+
+
+class Key(Answer):
+    """A key without its secret. Fields that do not apply are omitted."""
+
+    key_id: fields.KeyId
+    role: Role
+    name: str = Field(examples=["render farm"])
+    account_id: fields.AccountId | None = None
+    miner_id: fields.MinerId | None = None
+    created_at: fields.Time
+    revoked_at: fields.Time | None = None
+
+
+class LoginLink(Answer):
+    """A new login link, which can be used once."""
+
+    token: str = Field(examples=["login_secret"])
+    path: str = Field(description="Path on this server", examples=["/dashboard/#login=login_secret"])
+    expires_at: fields.Time
+
+
+class BrowserSession(Answer):
+    """A session, its keys without their secrets, and its expiry."""
+
+    session_id: fields.SessionId
+    created_at: fields.Time
+    expires_at: fields.Time
+    keys: Annotated[list[Key], Field(description="The keys with which the session acts")]

@@ -1,0 +1,145 @@
+"""Answers about jobs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from agent.core.values import fields
+from agent.core.values.fields import Answer, example
+
+Status = Literal["submitted", "running", "completed", "failed", "cancelled"]
+
+
+class JobError(Answer):
+    """Why a job failed."""
+
+    code: str = Field(examples=["INPUT_INVALID"])
+    message: str = Field(examples=["The file is not a video."])
+
+
+class JobCreated(Answer):
+    """A new job. With `Prefer: wait=N` it may already have ended, and then has `results` or an `error`."""
+
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "submitted",
+            "created_at": "2024-01-01T12:00:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+        }
+    )
+
+    job_id: fields.JobId
+    status: Status
+    created_at: fields.Time
+    estimated_completion: fields.Time
+    service_id: fields.ServiceId | None = Field(default=None, description="Present for a service call")
+    missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
+    results: dict[str, Any] | None = None
+    error: JobError | None = None
+
+
+class JobStatus(Answer):
+    """A job. Fields that do not apply are omitted."""
+
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "running",
+            "progress": 75,
+            "type": "ai-inference",
+            "service_id": "ai_inference",
+            "name": "image-classification",
+            "created_at": "2024-01-01T12:00:00Z",
+            "attempts": 1,
+            "started_at": "2024-01-01T12:01:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+            "miner_id": "miner_1234567890",
+        }
+    )
+
+    job_id: fields.JobId
+    status: Status
+    progress: fields.Percentage
+    type: str = Field(description="The type as the request wrote it")
+    service_id: fields.ServiceId
+    name: str
+    created_at: fields.Time
+    attempts: int = Field(description="Number of runs that have begun")
+    started_at: fields.Time | None = None
+    estimated_completion: fields.Time | None = None
+    completed_at: fields.Time | None = None
+    failed_at: fields.Time | None = None
+    cancelled_at: fields.Time | None = None
+    miner_id: fields.MinerId | None = None
+    offer_id: fields.OfferId | None = None
+    cost: fields.Amount | None = Field(
+        default=None,
+        description="Amount paid for a job that has ended; the rest of its max_cost was refunded",
+    )
+    error: JobError | None = Field(default=None, description="Present for a failed job")
+    missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
+
+
+class JobPage(Answer):
+    """Jobs, newest first, and their total number."""
+
+    model_config = example(
+        {
+            "jobs": [
+                {
+                    "job_id": "job_1234567890",
+                    "status": "completed",
+                    "progress": 100,
+                    "type": "ai-inference",
+                    "service_id": "ai_inference",
+                    "name": "image-classification",
+                    "created_at": "2024-01-01T12:00:00Z",
+                    "attempts": 1,
+                    "started_at": "2024-01-01T12:01:00Z",
+                    "completed_at": "2024-01-01T12:04:00Z",
+                    "miner_id": "miner_1234567890",
+                }
+            ],
+            "total": 1,
+            "limit": 50,
+            "offset": 0,
+        }
+    )
+
+    jobs: list[JobStatus]
+    total: int
+    limit: int
+    offset: int
+
+
+class JobCancelled(Answer):
+    """A cancelled job."""
+
+    model_config = example(
+        {"job_id": "job_1234567890", "status": "cancelled", "cancelled_at": "2024-01-01T12:03:00Z"}
+    )
+
+    job_id: fields.JobId
+    status: Literal["cancelled"]
+    cancelled_at: fields.Time
+
+
+class JobResults(Answer):
+    """The results of a completed job. Their form is defined by the job's service."""
+
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "completed",
+            "results": {"prediction": "cat", "confidence": 0.95, "processing_time": 1.23, "units": 1.5},
+            "completed_at": "2024-01-01T12:04:00Z",
+        }
+    )
+
+    job_id: fields.JobId
+    status: Literal["completed"]
+    results: dict[str, Any]
+    completed_at: fields.Time

@@ -1,0 +1,213 @@
+"""Answers about miners, for their owners and for operators."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from agent.core.jobs import JobState
+from agent.core.values import fields
+from agent.core.values.fields import Answer
+
+CommandName = Literal["pause", "resume", "fetch_model", "remove_model"]
+
+
+def _require_all(schema: dict[str, Any]) -> None:
+    schema["required"] = list(schema["properties"])
+
+
+ALWAYS_PRESENT = ConfigDict(json_schema_extra=_require_all)
+"""Configuration of answers whose fields are null, rather than left out, if they do not apply."""
+
+
+class MachineGpu(Answer):
+    """A GPU. Memory is in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null if unknown.
+
+    `paused` is the reason for which it accepts no jobs.
+    """
+
+    uuid: str = Field(examples=["GPU-8a56a4bc"])
+    index: int = Field(examples=[0])
+    name: str = Field(examples=["NVIDIA GeForce RTX 4090"])
+    driver: str | None = Field(examples=["570.86"])
+    compute_capability: str | None = Field(examples=["8.9"])
+    memory_total: int | None = Field(examples=[25757220864])
+    memory_free: int | None = Field(examples=[25000000000])
+    utilization: float | None = Field(examples=[3])
+    temperature: float | None = Field(examples=[41])
+    power: float | None = Field(examples=[60.5])
+    power_limit: float | None = Field(examples=[450])
+    paused: str | None = Field(examples=[None])
+
+
+class ServiceScore(Answer):
+    """The miner's score in its own benchmark."""
+
+    model_config = ALWAYS_PRESENT
+
+    metric: str = Field(examples=["audio second/s"])
+    value: float = Field(examples=[41.7])
+    device: str | None = Field(default=None, examples=["NVIDIA GeForce RTX 4090"])
+
+
+class MachineService(Answer):
+    """A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable."""
+
+    service_id: fields.ServiceId
+    models: list[str] = Field(examples=[["tiny.en"]])
+    loaded: list[str] = Field(examples=[["tiny.en"]])
+    unavailable_models: list[str] = Field(examples=[[]])
+    unit_price: fields.Amount
+    unit: str | None = Field(examples=["token"])
+    concurrency: int = Field(examples=[1])
+    downloadable: bool
+    score: ServiceScore | None
+
+
+class IdleShare(Answer):
+    """A share of the last hour, and its reason: `working`, or why the miner was idle."""
+
+    reason: str = Field(examples=["no job that fits is waiting"])
+    share: float = Field(ge=0, le=1, examples=[0.62])
+
+
+class MachineDownload(Answer):
+    """The download of a model, in bytes; `total` is null while unknown."""
+
+    model: str = Field(examples=["tiny"])
+    done: int = Field(examples=[33554432])
+    total: int | None = Field(examples=[75572083])
+
+
+class MachineJob(Answer):
+    """A job that runs on the miner."""
+
+    job_id: fields.JobId
+    service_id: fields.ServiceId
+    progress: fields.Percentage
+    started_at: fields.Time | None
+
+
+class QueuedCommand(Answer):
+    """A command that is sent to the miner until it has executed it."""
+
+    command_id: fields.CommandId
+    command: CommandName
+    created_at: fields.Time
+
+
+class WaitingCommand(QueuedCommand):
+    """A command that the miner has not executed yet. Fields that do not apply are null."""
+
+    model_config = ALWAYS_PRESENT
+
+    gpu: str | None = Field(default=None, examples=[None])
+    seconds: float | None = Field(default=None, examples=[3600])
+    model: str | None = Field(default=None, examples=[None])
+
+
+class MinerDetails(Answer):
+    """A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
+
+    `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
+    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
+    """
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+    online: bool
+    seen_at: fields.Time
+    registered_at: fields.Time
+    session: int = Field(examples=[4])
+    agent_version: str | None = Field(examples=["0.1.0"])
+    paused: str | None = Field(examples=[None])
+    slots: int = Field(examples=[1])
+    cpu_cores: int = Field(examples=[16])
+    memory: int = Field(examples=[68719476736])
+    disk_free: int = Field(examples=[85899345920])
+    sandbox: str | None = Field(examples=["bubblewrap"])
+    gpus: list[MachineGpu]
+    services: list[MachineService]
+    unavailable: dict[str, list[str]] = Field(
+        examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
+    )
+    idle: list[IdleShare]
+    downloads: list[MachineDownload]
+    jobs: list[MachineJob]
+    commands: list[WaitingCommand]
+    reputation: float = Field(examples=[4.8])
+    total_earned: fields.Amount
+
+
+class MinerPage(Answer):
+    """Miners, newest first, and their total number."""
+
+    miners: list[MinerDetails]
+    total: int = Field(examples=[1])
+    limit: int = Field(examples=[50])
+    offset: int = Field(examples=[0])
+
+
+class DayEarnings(Answer):
+    """The earnings of one UTC day, and the number of jobs."""
+
+    date: str = Field(examples=["2024-01-01"], json_schema_extra={"format": "date"})
+    amount: fields.Amount
+    jobs: int = Field(examples=[12])
+
+
+class Earnings(Answer):
+    """Earnings by day, newest last, and their sum."""
+
+    miner_id: fields.MinerId
+    days: list[DayEarnings]
+    total: fields.Amount
+
+
+class Exclusion(Answer):
+    """An excluded miner, and the number of its jobs that were queued again."""
+
+    miner_id: fields.MinerId
+    excluded_at: fields.Time
+    requeued_jobs: int = Field(examples=[2])
+
+
+class Inclusion(Answer):
+    """A miner that may register again."""
+
+    miner_id: fields.MinerId
+
+
+class MinerSummary(Answer):
+    """A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered."""
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+    online: bool
+    seen_at: fields.Time
+    session: int = Field(examples=[4])
+    paused: str | None = Field(examples=[None])
+    excluded_at: fields.Time | None = Field(description="When an operator excluded it", examples=[None])
+    excluded_reason: str | None = Field(examples=[None])
+    services: list[str] = Field(examples=[["llm_inference"]])
+    unavailable: dict[str, list[str]] = Field(
+        examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
+    )
+    gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
+    slots: int = Field(examples=[1])
+
+
+class DatabaseNumbers(Answer):
+    """The number of commits since the coordinator's start, and the number of writes that shared them."""
+
+    commits: int = Field(examples=[120])
+    writes: int = Field(examples=[840])
+
+
+class Overview(Answer):
+    """The number of jobs in each state, all miners, and the database's writes."""
+
+    jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
+    miners: list[MinerSummary]
+    database: DatabaseNumbers

@@ -1,0 +1,83 @@
+"""Values that are read from the database often and change seldom, so they are held in memory for a few seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from statistics import median, median_low
+from typing import Final
+
+from agent.coordinator.operations.callers import Caller, Session
+
+UNMEASURED_SECONDS: Final = 300.0
+"""The reference's five minutes, used until a duration has been measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """What registered miners offer for a service. All fields but `models` count only miners that are online and not paused.
+
+    `ready` are the models on their disks for which they accept jobs; with `downloads`, at least one miner fetches others.
+    `prices` are per metered unit, lowest first; `speeds` are benchmark scores by metric, slowest first.
+    """
+
+    models: frozenset[str] = frozenset()
+    online: int = 0
+    ready: frozenset[str] = frozenset()
+    downloads: bool = False
+    prices: tuple[Decimal, ...] = ()
+    speeds: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def lowest_price(self) -> Decimal | None:
+        """The lowest price of a unit; None if no miner is online."""
+        return self.prices[0] if self.prices else None
+
+    @property
+    def typical_price(self) -> Decimal | None:
+        """The median price of a unit, rounded down to a price that a miner asks."""
+        return median_low(self.prices) if self.prices else None
+
+    @property
+    def speed(self) -> tuple[str, float, float] | None:
+        """The metric that most miners have measured, with the best and the median score."""
+        if not self.speeds:
+            return None
+        metric, scores = max(self.speeds.items(), key=lambda item: len(item[1]))
+        return metric, scores[-1], median(scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Typical seconds of a run by service and model, and the seconds of queued work by service."""
+
+    read_at: float
+    typical: dict[tuple[str, str], float]
+    ahead: dict[str, float]
+
+    def duration(self, service: str, model: str | None) -> float:
+        """Return the typical seconds of one run."""
+        return self.typical.get((service, model or ""), UNMEASURED_SECONDS)
+
+    def waiting_job(self, service: str, model: str | None, now: float) -> float:
+        """Return the expected end of a job that is submitted now."""
+        return now + self.ahead.get(service, 0.0) + self.duration(service, model)
+
+    def running_job(self, service: str, model: str | None, started_at: float, now: float) -> float:
+        """Return the expected end of a running job, which is never in the past."""
+        return max(started_at + self.duration(service, model), now)
+
+
+@dataclass(slots=True)
+class Caches:
+    """The cached values. `callers` are by the fingerprint of their credential, `sessions` by the SHA-256 of their token.
+
+    Times are those at which the values were read. To invalidate a dictionary, replace it: a lookup that began before then stores its
+    result in the old one.
+    """
+
+    callers: dict[str, tuple[float, Caller]] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    supply: tuple[float, dict[str, Supply]] | None = None
+    estimates: Estimates | None = None
+    awaited_models: tuple[float, list[tuple[str, str]]] | None = None

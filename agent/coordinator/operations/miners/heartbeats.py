@@ -1,0 +1,156 @@
+"""Miners' heartbeats: they renew leases, report telemetry and progress, and receive commands."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, Literal
+
+import structlog
+
+from agent.coordinator import lifecycle
+from agent.coordinator.operations.callers import Session
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.market import standing_offers
+from agent.coordinator.operations.miners import commands
+from agent.coordinator.operations.miners.sessions import metered, require_not_excluded, with_runners
+from agent.coordinator.store import commands as command_store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import miners as store
+from agent.coordinator.store.events import NewEvent
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import StaleSession
+from agent.core.jobs import IllegalEvent, JobState, Lease, Release, Renew
+from agent.core.values.quantities import format_time
+from agent.protocol.answers import (
+    Command,
+    HeartbeatAnswer,
+    LeaseAnswer,
+)
+from agent.protocol.messages import (
+    MAX_LEASES,
+    Capabilities,
+    Heartbeat,
+    LeaseProgress,
+)
+
+ARRIVAL_SECONDS: Final = 10.0
+"""A lease older than this is named in the miner's heartbeat, or never reached the miner."""
+
+log = structlog.get_logger()
+
+
+async def heartbeat(context: Context, session: Session, request: Heartbeat) -> HeartbeatAnswer:
+    """Renew the leases that the miner still holds. Return the state of each lease, and the commands for the miner.
+
+    Raises `StaleSession`, `MinerExcluded`.
+    """
+    leases, progress, released, ordered = await context.database.write(_heartbeat, context, session, request)
+    for job_id in released:
+        log.warning("lease_undelivered", job_id=job_id, miner_id=session.miner_id)
+        context.dispatcher.job_waiting()
+    if request.capabilities is not None:
+        _replace_capabilities(context, session, request.capabilities)
+    await context.feed.publish(progress)
+    if request.paused is None:
+        ordered += await commands.commands_for(context, session.miner_id)
+    return HeartbeatAnswer(leases=leases, commands=ordered)
+
+
+def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
+    wire = capabilities.model_dump(mode="json")
+    sessions = context.caches.sessions
+    for sha256, known in list(sessions.items()):
+        if known.miner_id == session.miner_id:
+            runners = json.loads(with_runners(json.dumps(known.runners), capabilities))
+            sessions[sha256] = Session(known.miner_id, known.number, known.public_key, wire, runners)
+    port = context.dispatcher.connected(session.miner_id)
+    if port is not None:
+        port.capabilities = wire
+        context.dispatcher.job_waiting()
+    context.caches.supply = None
+
+
+def _heartbeat(
+    connection: Connection, context: Context, session: Session, request: Heartbeat
+) -> tuple[list[LeaseAnswer], list[NewEvent], list[str], list[Command]]:
+    """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and the owner's commands."""
+    now = context.clock()
+    miner = store.find(connection, session.miner_id)
+    if miner is None or miner.session != session.number:
+        raise StaleSession("A newer session of this miner has begun; stop.")
+    require_not_excluded(miner)
+    store.touch(
+        connection,
+        session.miner_id,
+        now,
+        telemetry=json.dumps([gpu.model_dump(exclude_unset=True) for gpu in request.gpus]),
+        capabilities=request.capabilities.model_dump_json() if request.capabilities else None,
+        paused=request.paused,
+        activity=request.activity.model_dump_json() if request.activity else None,
+        runners=with_runners(miner.runners, request.capabilities) if request.capabilities else None,
+    )
+    command_store.remove(connection, session.miner_id, request.executed)
+    if request.capabilities is not None:
+        standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
+    records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
+    answers, events = [], []
+    for lease in request.leases:
+        record = records.get(lease.job_id)
+        renewed = None if record is None else _renew(connection, context, record, session, lease, now)
+        if record is None or renewed is None:
+            cancelled = (
+                record is not None
+                and record.life.state is JobState.CANCELLED
+                and record.life.fence == lease.fence
+            )
+            status: Literal["cancelled", "lost"] = "cancelled" if cancelled else "lost"
+            answers.append(LeaseAnswer(job_id=lease.job_id, fence=lease.fence, status=status))
+            continue
+        expires_at = format_time(renewed.expires_at)
+        answers.append(
+            LeaseAnswer(job_id=lease.job_id, fence=lease.fence, status="renewed", lease_expires_at=expires_at)
+        )
+        progress = int(max(record.progress, lease.progress))
+        events.append(context.progress_of(lease.job_id, record.account_id, session.miner_id, progress))
+    ordered = [
+        commands.on_the_wire(command) for command in command_store.waiting(connection, session.miner_id)
+    ]
+    return answers, events, _release_lost(connection, session, request, now), ordered
+
+
+def _release_lost(connection: Connection, session: Session, request: Heartbeat, now: float) -> list[str]:
+    """Release leases that the miner does not name: they never reached it, which is no fault of the miner or the job."""
+    if len(request.leases) == MAX_LEASES:  # it may hold more than it can name
+        return []
+    named = {(lease.job_id, lease.fence) for lease in request.leases}
+    released = []
+    for record in job_store.leased_by(connection, session.miner_id):
+        lease = record.life.lease
+        if lease is None or record.life.state is not JobState.RUNNING or lease.session != session.number:
+            continue
+        if (record.job_id, lease.fence) in named or now - lease.assigned_at < ARRIVAL_SECONDS:
+            continue
+        lifecycle.change(connection, record, Release(session.miner_id, lease.fence, now), now)
+        released.append(record.job_id)
+    return released
+
+
+def _renew(
+    connection: Connection,
+    context: Context,
+    record: JobRecord,
+    session: Session,
+    reported: LeaseProgress,
+    now: float,
+) -> Lease | None:
+    """Renew a lease and store its progress. Return None if the miner no longer has it."""
+    lease_seconds = context.settings.lease_seconds
+    event = Renew(session.miner_id, reported.fence, session.number, now, lease_seconds)
+    values: dict[str, Any] = {
+        "progress": max(record.progress, reported.progress),
+        "units": metered(record, reported.units, now),
+    }
+    try:
+        return lifecycle.change(connection, record, event, now, **values)[0].lease
+    except IllegalEvent:
+        return None

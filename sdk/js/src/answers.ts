@@ -1,0 +1,856 @@
+// Generated from the OpenAPI document by .venv/bin/python scripts/pages/types_docs.py; do not edit.
+
+import type { Json, JsonObject } from "./verification/shape.js";
+
+export interface components {
+    schemas: {
+        Account: {
+            accountId: string;
+            name: string;
+            /** @description Money, a decimal string */
+            balance: string;
+            /** @description Money, a decimal string */
+            held: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
+        AccountPage: {
+            accounts: components["schemas"]["Account"][];
+            next?: string;
+        };
+        Artifact: {
+            artifactId: string;
+            size: number;
+            mediaType: string;
+        };
+        ArtifactLink: {
+            url: string;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
+        };
+        Attestation: {
+            /** @enum {string} */
+            type: "assignment" | "completion";
+            /** @description UTC, RFC 3339 */
+            timestamp: string;
+            statementSha256: string;
+            jobId: string;
+            minerId: string;
+            fence: string;
+            signature: string;
+        };
+        BrowserSession: {
+            sessionId: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
+            /** @description The keys with which the session acts */
+            keys: components["schemas"]["Key"][];
+        };
+        BrowserSessionList: {
+            sessions: components["schemas"]["BrowserSession"][];
+        };
+        Credited: {
+            transactionId: string;
+            accountId: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            /** @description Money, a decimal string */
+            balance: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
+        DatabaseNumbers: {
+            commits: number;
+            writes: number;
+        };
+        DayEarnings: {
+            date: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            jobs: number;
+        };
+        Earnings: {
+            minerId: string;
+            days: components["schemas"]["DayEarnings"][];
+            /** @description Money, a decimal string */
+            total: string;
+        };
+        Enrolment: {
+            enrolmentToken: string;
+            uses: number;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
+        };
+        Envelope: {
+            payloadType: string;
+            payload: string;
+            signatures: components["schemas"]["EnvelopeSignature"][];
+        };
+        EnvelopeSignature: {
+            keyid: string;
+            sig: string;
+        };
+        Exclusion: {
+            minerId: string;
+            /** @description UTC, RFC 3339 */
+            excludedAt: string;
+            requeuedJobs: number;
+        };
+        GivenKey: {
+            role: components["schemas"]["Role"];
+            /** @description The secret */
+            key: string;
+            keyId: string;
+        };
+        Hardware: {
+            /** @enum {string} */
+            gpu: "required" | "optional" | "unused";
+            vram: number;
+            memory: number;
+            disk: number;
+        };
+        Health: {
+            /** @enum {string} */
+            status: "ok" | "degraded";
+            version: string;
+            environment: string;
+            /** @description UTC, RFC 3339 */
+            timestamp: string;
+            services: {
+                [key: string]: "healthy" | "unhealthy";
+            };
+            logKey: string;
+        };
+        IdleShare: {
+            reason: string;
+            share: number;
+        };
+        Inclusion: {
+            minerId: string;
+        };
+        InputSchema: {
+            [key: string]: components["schemas"]["JsonValue"];
+        };
+        JobCancelled: {
+            jobId: string;
+            /** @constant */
+            status: "cancelled";
+            /** @description UTC, RFC 3339 */
+            cancelledAt: string;
+        };
+        JobCreated: {
+            jobId: string;
+            /** @enum {string} */
+            status: "submitted" | "running" | "completed" | "failed" | "cancelled";
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            estimatedCompletion: string;
+            /** @description Present for a service call */
+            serviceId?: string;
+            /** @description Files that are still to be uploaded */
+            missingFiles?: string[];
+            results?: JsonObject;
+            error?: components["schemas"]["JobError"];
+        };
+        JobError: {
+            code: string;
+            message: string;
+        };
+        JobPage: {
+            jobs: components["schemas"]["JobStatus"][];
+            total: number;
+            limit: number;
+            offset: number;
+        };
+        JobResults: {
+            jobId: string;
+            /** @constant */
+            status: "completed";
+            results: JsonObject;
+            /** @description UTC, RFC 3339 */
+            completedAt: string;
+        };
+        /** @enum {string} */
+        JobState: "submitted" | "running" | "completed" | "failed" | "cancelled";
+        JobStatus: {
+            jobId: string;
+            /** @enum {string} */
+            status: "submitted" | "running" | "completed" | "failed" | "cancelled";
+            progress: number;
+            /** @description The type as the request wrote it */
+            type: string;
+            serviceId: string;
+            name: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description Number of runs that have begun */
+            attempts: number;
+            /** @description UTC, RFC 3339 */
+            startedAt?: string;
+            /** @description UTC, RFC 3339 */
+            estimatedCompletion?: string;
+            /** @description UTC, RFC 3339 */
+            completedAt?: string;
+            /** @description UTC, RFC 3339 */
+            failedAt?: string;
+            /** @description UTC, RFC 3339 */
+            cancelledAt?: string;
+            minerId?: string;
+            offerId?: string;
+            /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
+            cost?: string;
+            /** @description Present for a failed job */
+            error?: components["schemas"]["JobError"];
+            /** @description Files that are still to be uploaded */
+            missingFiles?: string[];
+        };
+        JsonValue: Json;
+        Key: {
+            keyId: string;
+            role: components["schemas"]["Role"];
+            name: string;
+            accountId?: string;
+            minerId?: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            revokedAt?: string;
+        };
+        KeyList: {
+            keys: components["schemas"]["Key"][];
+        };
+        LoggedIn: {
+            keys: components["schemas"]["GivenKey"][];
+        };
+        LoginLink: {
+            token: string;
+            /** @description Path on this server */
+            path: string;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
+        };
+        MachineDownload: {
+            model: string;
+            done: number;
+            total: number | null;
+        };
+        MachineGpu: {
+            uuid: string;
+            index: number;
+            name: string;
+            driver: string | null;
+            computeCapability: string | null;
+            memoryTotal: number | null;
+            memoryFree: number | null;
+            utilization: number | null;
+            temperature: number | null;
+            power: number | null;
+            powerLimit: number | null;
+            paused: string | null;
+        };
+        MachineJob: {
+            jobId: string;
+            serviceId: string;
+            progress: number;
+            startedAt: string | null;
+        };
+        MachineService: {
+            serviceId: string;
+            models: string[];
+            loaded: string[];
+            unavailableModels: string[];
+            /** @description Money, a decimal string */
+            unitPrice: string;
+            unit: string | null;
+            concurrency: number;
+            downloadable: boolean;
+            score: components["schemas"]["ServiceScore"] | null;
+        };
+        MarketStats: {
+            totalJobs: number;
+            activeJobs: number;
+            completedJobs: number;
+            failedJobs: number;
+            averageCompletionTime: number;
+            /** @description Money, a decimal string */
+            totalVolume: string;
+            activeMiners: number;
+        };
+        MinerDetails: {
+            minerId: string;
+            name: string;
+            online: boolean;
+            /** @description UTC, RFC 3339 */
+            seenAt: string;
+            /** @description UTC, RFC 3339 */
+            registeredAt: string;
+            session: number;
+            agentVersion: string | null;
+            paused: string | null;
+            slots: number;
+            cpuCores: number;
+            memory: number;
+            diskFree: number;
+            sandbox: string | null;
+            gpus: components["schemas"]["MachineGpu"][];
+            services: components["schemas"]["MachineService"][];
+            unavailable: {
+                [key: string]: string[];
+            };
+            idle: components["schemas"]["IdleShare"][];
+            downloads: components["schemas"]["MachineDownload"][];
+            jobs: components["schemas"]["MachineJob"][];
+            commands: components["schemas"]["WaitingCommand"][];
+            reputation: number;
+            /** @description Money, a decimal string */
+            totalEarned: string;
+        };
+        MinerPage: {
+            miners: components["schemas"]["MinerDetails"][];
+            total: number;
+            limit: number;
+            offset: number;
+        };
+        MinerStats: {
+            minerId: string;
+            reputation: number;
+            totalJobs: number;
+            successRate: number;
+            averageCompletionTime: number;
+            /** @description Money, a decimal string */
+            totalEarned: string;
+            /** @description UTC, RFC 3339 */
+            activeSince: string;
+            failedRuns: number;
+            clientFailures: number;
+            refusedResults: number;
+        };
+        MinerSummary: {
+            minerId: string;
+            name: string;
+            online: boolean;
+            /** @description UTC, RFC 3339 */
+            seenAt: string;
+            session: number;
+            paused: string | null;
+            /** @description When an operator excluded it */
+            excludedAt: string | null;
+            excludedReason: string | null;
+            services: string[];
+            unavailable: {
+                [key: string]: string[];
+            };
+            gpus: string[];
+            slots: number;
+        };
+        ModelNeeds: {
+            name: string;
+            /** @enum {string} */
+            kind: "model" | "adapter";
+            vram: number;
+            vramMin: number;
+            memory: number;
+        };
+        NewAccount: {
+            accountId: string;
+            name: string;
+        };
+        NewKey: {
+            keyId: string;
+            role: components["schemas"]["Role"];
+            name: string;
+            accountId?: string;
+            minerId?: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            revokedAt?: string;
+            /** @description The secret */
+            key: string;
+        };
+        Offer: {
+            offerId: string;
+            minerId: string;
+            jobType: string;
+            /** @description Money, a decimal string */
+            price: string;
+            /** @enum {string} */
+            status: "active" | "exhausted" | "expired" | "withdrawn";
+            standing: boolean;
+            requirements: components["schemas"]["OfferRequirements"];
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            maxJobs?: number;
+            jobsLeft?: number;
+            /** @description UTC, RFC 3339 */
+            expiresAt?: string;
+            reputation?: number;
+        };
+        OfferAccepted: {
+            transactionId: string;
+            /** @enum {string} */
+            status: "pending" | "settled" | "refunded";
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            jobId: string;
+            offerId: string;
+            minerId: string;
+            /** @description Money, a decimal string */
+            price: string;
+        };
+        OfferEnded: {
+            offerId: string;
+            /** @enum {string} */
+            status: "expired" | "withdrawn";
+        };
+        OfferPage: {
+            offers: components["schemas"]["Offer"][];
+            next?: string;
+        };
+        OfferRequirements: {
+            minGpuMemory?: string;
+            minCpu?: string;
+        };
+        Overview: {
+            jobs: {
+                [key: string]: number;
+            };
+            miners: components["schemas"]["MinerSummary"][];
+            database: components["schemas"]["DatabaseNumbers"];
+        };
+        OwnBrowserSession: {
+            sessionId: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
+            /** @description The keys with which the session acts */
+            keys: components["schemas"]["Key"][];
+            csrfToken: string;
+        };
+        OwnKeyList: {
+            keys: components["schemas"]["Key"][];
+            limit: number;
+        };
+        Price: {
+            /** @description Money, a decimal string */
+            lowest: string;
+            /** @description Money, a decimal string */
+            typical: string;
+        };
+        QueuedCommand: {
+            commandId: string;
+            /** @enum {string} */
+            command: "pause" | "resume" | "fetch_model" | "remove_model";
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
+        Receipt: {
+            receiptId: string;
+            jobId: string;
+            minerId: string;
+            signature: components["schemas"]["Signature"];
+            attestations: components["schemas"]["Attestation"][];
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            envelope: components["schemas"]["Envelope"];
+        };
+        ReceiptVerification: {
+            valid: boolean;
+            minerSignatureValid: boolean;
+            /** @description Number of valid attestations */
+            coordinatorAttestations: number;
+            /** @description UTC, RFC 3339 */
+            verifiedAt: string;
+            failures: string[];
+        };
+        /** @enum {string} */
+        Role: "client" | "miner" | "admin";
+        ServiceDetails: {
+            serviceId: string;
+            name: string;
+            category: string;
+            description: string;
+            tags: string[];
+            unit: string;
+            cpuUnit: string;
+            determinism: string;
+            /** @description The finished work that another miner does not repeat when it takes over a job; null: the job starts again */
+            resumes: string | null;
+            /** @description The path of its service call */
+            route: string | null;
+            requirements: components["schemas"]["Hardware"];
+            /** @description Miners that offer it now; at most a few seconds old */
+            minersOnline: number;
+            /** @description Null while no miner is online */
+            price: components["schemas"]["Price"] | null;
+            /** @description Null while no miner that is online has run the benchmark */
+            speed: components["schemas"]["Speed"] | null;
+            /** @description One for each model that has been measured */
+            durations: components["schemas"]["TypicalDuration"][];
+            models: string[];
+            ready: string[];
+            adapters: string[];
+            /** @description JSON Schema of the results */
+            outputSchema: JsonObject;
+        };
+        ServiceList: {
+            services: components["schemas"]["ServiceSummary"][];
+            total: number;
+        };
+        ServiceNeeds: {
+            /** @enum {string} */
+            gpu: "required" | "optional" | "unused";
+            vram: number;
+            memory: number;
+            disk: number;
+            serviceId: string;
+            models: components["schemas"]["ModelNeeds"][];
+        };
+        ServiceScore: {
+            metric: string;
+            value: number;
+            device: string | null;
+        };
+        ServiceSummary: {
+            serviceId: string;
+            name: string;
+            category: string;
+            description: string;
+            tags: string[];
+            unit: string;
+            cpuUnit: string;
+            determinism: string;
+            /** @description The finished work that another miner does not repeat when it takes over a job; null: the job starts again */
+            resumes: string | null;
+            /** @description The path of its service call */
+            route: string | null;
+            requirements: components["schemas"]["Hardware"];
+            /** @description Miners that offer it now; at most a few seconds old */
+            minersOnline: number;
+            /** @description Null while no miner is online */
+            price: components["schemas"]["Price"] | null;
+            /** @description Null while no miner that is online has run the benchmark */
+            speed: components["schemas"]["Speed"] | null;
+            /** @description One for each model that has been measured */
+            durations: components["schemas"]["TypicalDuration"][];
+        };
+        Signature: {
+            sig: string;
+            publicKey: string;
+        };
+        Speed: {
+            metric: string;
+            best: number;
+            typical: number;
+        };
+        Transaction: {
+            transactionId: string;
+            /** @enum {string} */
+            type: "credit" | "payment";
+            /** @enum {string} */
+            status: "pending" | "settled" | "refunded";
+            /** @description Money, a decimal string */
+            amount: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            jobId?: string;
+            minerId?: string;
+            /** @description Money, a decimal string */
+            held?: string;
+            /** @description Money, a decimal string */
+            fee?: string;
+            /** @description Money, a decimal string */
+            refunded?: string;
+            /** @description UTC, RFC 3339 */
+            settledAt?: string;
+            note?: string;
+        };
+        TransactionPage: {
+            transactions: components["schemas"]["Transaction"][];
+            next?: string;
+        };
+        TypicalDuration: {
+            model: string | null;
+            seconds: number;
+        };
+        Validation: {
+            valid: boolean;
+            errors: components["schemas"]["ValidationProblem"][];
+            warnings: components["schemas"]["ValidationProblem"][];
+        };
+        ValidationProblem: {
+            field: string;
+            message: string;
+        };
+        WaitingCommand: {
+            commandId: string;
+            /** @enum {string} */
+            command: "pause" | "resume" | "fetch_model" | "remove_model";
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            gpu: string | null;
+            seconds: number | null;
+            model: string | null;
+        };
+        Wallet: {
+            accountId?: string;
+            minerId?: string;
+            /** @description Money, a decimal string */
+            balance: string;
+            /** @description Money, a decimal string */
+            held: string;
+            /** @description Money, a decimal string */
+            issued?: string;
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+
+/** An account, which owns jobs, artifacts and money. */
+export type Account = components["schemas"]["Account"];
+
+/** Accounts, oldest first. If there are more, `next` is the value of `after` for the next page. */
+export type AccountPage = components["schemas"]["AccountPage"];
+
+/** A stored artifact; `size` is in bytes. */
+export type Artifact = components["schemas"]["Artifact"];
+
+/** A signed link, relative to the API's address, and its expiry. */
+export type ArtifactLink = components["schemas"]["ArtifactLink"];
+
+/** A statement about a run that the coordinator signs. */
+export type Attestation = components["schemas"]["Attestation"];
+
+/** A session, its keys without their secrets, and its expiry. */
+export type BrowserSession = components["schemas"]["BrowserSession"];
+
+/** Sessions, oldest first. */
+export type BrowserSessionList = components["schemas"]["BrowserSessionList"];
+
+/** A credit, and the account's balance after it. */
+export type Credited = components["schemas"]["Credited"];
+
+/** The number of commits since the coordinator's start, and the number of writes that shared them. */
+export type DatabaseNumbers = components["schemas"]["DatabaseNumbers"];
+
+/** The earnings of one UTC day, and the number of jobs. */
+export type DayEarnings = components["schemas"]["DayEarnings"];
+
+/** Earnings by day, newest last, and their sum. */
+export type Earnings = components["schemas"]["Earnings"];
+
+/** A new enrolment token. */
+export type Enrolment = components["schemas"]["Enrolment"];
+
+/** The miner's signed statement, a DSSE envelope. */
+export type Envelope = components["schemas"]["Envelope"];
+
+/** The only signature of an envelope; `keyid` is empty. */
+export type EnvelopeSignature = components["schemas"]["EnvelopeSignature"];
+
+/** An excluded miner, and the number of its jobs that were queued again. */
+export type Exclusion = components["schemas"]["Exclusion"];
+
+/** A new key for the dashboard, with its secret. */
+export type GivenKey = components["schemas"]["GivenKey"];
+
+/** What a machine needs to offer a service. Sizes are in bytes; `gpu` is whether a GPU is needed, used if present, or never used. */
+export type Hardware = components["schemas"]["Hardware"];
+
+/** The health of the coordinator. `logKey` is the key that verifies receipts. */
+export type Health = components["schemas"]["Health"];
+
+/** A share of the last hour, and its reason: `working`, or why the miner was idle. */
+export type IdleShare = components["schemas"]["IdleShare"];
+
+/** A miner that may register again. */
+export type Inclusion = components["schemas"]["Inclusion"];
+
+/** A JSON Schema, draft 2020-12. */
+export type InputSchema = components["schemas"]["InputSchema"];
+
+/** A cancelled job. */
+export type JobCancelled = components["schemas"]["JobCancelled"];
+
+/** A new job. With `Prefer: wait=N` it may already have ended, and then has `results` or an `error`. */
+export type JobCreated = components["schemas"]["JobCreated"];
+
+/** Why a job failed. */
+export type JobError = components["schemas"]["JobError"];
+
+/** Jobs, newest first, and their total number. */
+export type JobPage = components["schemas"]["JobPage"];
+
+/** The results of a completed job. Their form is defined by the job's service. */
+export type JobResults = components["schemas"]["JobResults"];
+
+/** The state of a job. The last three are final. */
+export type JobState = components["schemas"]["JobState"];
+
+/** A job. Fields that do not apply are omitted. */
+export type JobStatus = components["schemas"]["JobStatus"];
+
+export type JsonValue = components["schemas"]["JsonValue"];
+
+/** A key without its secret. Fields that do not apply are omitted. */
+export type Key = components["schemas"]["Key"];
+
+/** All keys, including revoked ones. */
+export type KeyList = components["schemas"]["KeyList"];
+
+/** The keys that a login link yields, one for each role. */
+export type LoggedIn = components["schemas"]["LoggedIn"];
+
+/** A new login link, which can be used once. */
+export type LoginLink = components["schemas"]["LoginLink"];
+
+/** The download of a model, in bytes; `total` is null while unknown. */
+export type MachineDownload = components["schemas"]["MachineDownload"];
+
+/**
+ * A GPU. Memory is in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null if unknown.
+ *
+ * `paused` is the reason for which it accepts no jobs.
+ */
+export type MachineGpu = components["schemas"]["MachineGpu"];
+
+/** A job that runs on the miner. */
+export type MachineJob = components["schemas"]["MachineJob"];
+
+/** A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable. */
+export type MachineService = components["schemas"]["MachineService"];
+
+/** Statistics of the whole market. `averageCompletionTime` is the seconds from a job's assignment to its result. */
+export type MarketStats = components["schemas"]["MarketStats"];
+
+/**
+ * A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
+ *
+ * `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
+ * report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
+ */
+export type MinerDetails = components["schemas"]["MinerDetails"];
+
+/** Miners, newest first, and their total number. */
+export type MinerPage = components["schemas"]["MinerPage"];
+
+/**
+ * A miner's record. `totalJobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
+ *
+ * `clientFailures` counts the runs that, according to the miner, failed through their clients' fault.
+ */
+export type MinerStats = components["schemas"]["MinerStats"];
+
+/** A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered. */
+export type MinerSummary = components["schemas"]["MinerSummary"];
+
+/** What a model needs, in bytes: VRAM for full speed and at least, and memory on a machine without a GPU. */
+export type ModelNeeds = components["schemas"]["ModelNeeds"];
+
+/** A new account. */
+export type NewAccount = components["schemas"]["NewAccount"];
+
+/** A new key, with its secret. */
+export type NewKey = components["schemas"]["NewKey"];
+
+/**
+ * A miner's price for each metered unit of jobs of a type or name.
+ *
+ * A `standing` offer follows from the miner's configured prices and has neither `maxJobs` nor an expiry.
+ */
+export type Offer = components["schemas"]["Offer"];
+
+/** The payment of a job that was given to an offer, pending until the job ends. `price` is the price of a unit. */
+export type OfferAccepted = components["schemas"]["OfferAccepted"];
+
+/** An offer that accepts no more jobs. */
+export type OfferEnded = components["schemas"]["OfferEnded"];
+
+/** Offers. If there are more of your own, `next` is the value of `before` for the next page. */
+export type OfferPage = components["schemas"]["OfferPage"];
+
+/** The minimum that the offer's machine has: memory of its largest GPU, and CPU. */
+export type OfferRequirements = components["schemas"]["OfferRequirements"];
+
+/** The number of jobs in each state, all miners, and the database's writes. */
+export type Overview = components["schemas"]["Overview"];
+
+/** The caller's session, and the token that its requests must send as `X-CSRF-Token` to change something. */
+export type OwnBrowserSession = components["schemas"]["OwnBrowserSession"];
+
+/** The valid keys of the caller's account, oldest first, and their maximum number. */
+export type OwnKeyList = components["schemas"]["OwnKeyList"];
+
+/** The lowest and the median price that miners ask for a unit. */
+export type Price = components["schemas"]["Price"];
+
+/** A command that is sent to the miner until it has executed it. */
+export type QueuedCommand = components["schemas"]["QueuedCommand"];
+
+/** The miner's signed statement with the coordinator's attestations. */
+export type Receipt = components["schemas"]["Receipt"];
+
+/** The result of a verification; `failures` names each part that is not valid. */
+export type ReceiptVerification = components["schemas"]["ReceiptVerification"];
+
+/** The role of a key. */
+export type Role = components["schemas"]["Role"];
+
+/**
+ * A service in full. `models` and `adapters` are the names that a request may use.
+ *
+ * `ready` are those that a miner which is online has on disk; it is at most a few seconds old. A job with another model waits until a
+ * miner has fetched it.
+ */
+export type ServiceDetails = components["schemas"]["ServiceDetails"];
+
+/** Services, and their number. */
+export type ServiceList = components["schemas"]["ServiceList"];
+
+/** What a service needs, and what each of its models in the catalogue needs. */
+export type ServiceNeeds = components["schemas"]["ServiceNeeds"];
+
+/** The miner's score in its own benchmark. */
+export type ServiceScore = components["schemas"]["ServiceScore"];
+
+/** A service. It is metered in `unit`, or in `cpuUnit` on machines without a GPU; `determinism` states how two results compare. */
+export type ServiceSummary = components["schemas"]["ServiceSummary"];
+
+/** The miner's signature and public key, in base64. */
+export type Signature = components["schemas"]["Signature"];
+
+/** The best and the median score of the miners' own benchmarks. */
+export type Speed = components["schemas"]["Speed"];
+
+/** A credit or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`. */
+export type Transaction = components["schemas"]["Transaction"];
+
+/** Transactions, newest first. If there are more, `next` is the value of `before` for the next page. */
+export type TransactionPage = components["schemas"]["TransactionPage"];
+
+/** Typical seconds of a run with a model; `model` is null for a service without models. */
+export type TypicalDuration = components["schemas"]["TypicalDuration"];
+
+/** `errors` are the reasons for which the request would be refused; `warnings` do not prevent it. */
+export type Validation = components["schemas"]["Validation"];
+
+/** An error or a warning about a field. `field` is a dotted path in `request_data`, or `serviceId`. */
+export type ValidationProblem = components["schemas"]["ValidationProblem"];
+
+/** A command that the miner has not executed yet. Fields that do not apply are null. */
+export type WaitingCommand = components["schemas"]["WaitingCommand"];
+
+/**
+ * Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.
+ *
+ * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits.
+ */
+export type Wallet = components["schemas"]["Wallet"];
