@@ -1,7 +1,7 @@
 """The contract between a runner and the program that hosts it.
 
-A runner is one class in one module. The coordinator reads only its `definition` (so the module must import without
-its engine: import torch and friends inside functions); a miner calls `probe` in the daemon and everything else in a
+A runner is one class in one module. The coordinator reads only its `definition`, so the module must import without
+its engine: import torch and similar packages inside functions. A miner calls `probe` in the daemon and all other methods in a
 child process that belongs to this runner alone.
 """
 
@@ -19,6 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
 from runners.checkpoints import Checkpoints as Checkpoints  # noqa: PLC0414 - exported as part of the contract
+from runners.errors import Cancelled as Cancelled  # noqa: PLC0414 - as above
+from runners.errors import Fail as Fail  # noqa: PLC0414 - as above
+from runners.errors import FailureCode as FailureCode  # noqa: PLC0414 - as above
+from runners.errors import Retry as Retry  # noqa: PLC0414 - as above
+from runners.errors import RunnerError as RunnerError  # noqa: PLC0414 - as above
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -31,10 +36,10 @@ FILE_MARK = "x-aitbc-file"
 class InputFile:
     """Marks an input field that names a file: `Annotated[str, InputFile()]`.
 
-    The client sends an https URL, `artifact:sha256:<hex>`, or where the field's type allows it an `Inline` text. The
-    miner brings it to disk before `run` and gives its path in `Context.files[path of the field]`; the field itself
-    keeps what the client sent. With `upload` the field may be None at first: the client then uploads the file to the
-    job, which waits for it. A field inside a nested model has a dotted path: "model.source".
+    The client sends an https URL, `artifact:sha256:<hex>` or, if the field's type allows it, an `Inline` text. The
+    miner fetches the file before `run` and puts its path into `Context.files[path of the field]`; the field itself
+    retains the client's value. With `upload` the field may be None at first: the job then waits until the client uploads the
+    file. A field inside a nested model has a dotted path: "model.source".
     """
 
     upload: bool = False
@@ -45,32 +50,6 @@ class InputFile:
         return {**handler(schema), FILE_MARK: True}
 
 
-class RunnerError(Exception):
-    """A run ended without a result. Raise one of its two subclasses."""
-
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code or self.default_code
-
-    default_code: ClassVar[str] = "RUNNER_ERROR"
-
-
-class Fail(RunnerError):
-    """The input's fault: the job fails for good, on every miner. The message tells the client what to change."""
-
-    default_code = "INPUT_INVALID"
-
-
-class Retry(RunnerError):
-    """The machine's fault: the job is given to another miner. The message tells this miner's owner what is wrong."""
-
-    default_code = "MACHINE_FAULT"
-
-
-class Cancelled(Exception):
-    """Raised by `Context.check` once the job has been cancelled. A runner lets it pass."""
-
-
 class Strict(BaseModel):
     """Base of all input models: unknown fields are errors, values do not change after validation."""
 
@@ -78,7 +57,7 @@ class Strict(BaseModel):
 
 
 def shown_as(example: Mapping[str, Any]) -> ConfigDict:
-    """The configuration of an input model that shows this example of a whole request in its JSON Schema."""
+    """Return the configuration of an input model whose JSON Schema contains this example of a whole request."""
     return ConfigDict(json_schema_extra={"examples": [dict(example)]})
 
 
@@ -89,9 +68,9 @@ class Inline(Strict):
 
 
 class File(BaseModel):
-    """An output file as the client sees it. Use it in output models where a run puts an `OutputFile`.
+    """An output file in the client's results. Use it in output models where a run returns an `OutputFile`.
 
-    `size` is in bytes. The fields of `OutputFile.extra` stand beside these.
+    `size` is in bytes. The object also has the fields of `OutputFile.extra`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -107,7 +86,7 @@ class File(BaseModel):
 class Requirements:
     """What a machine needs before it can offer a service.
 
-    Sizes are bytes. `gpu` says whether a GPU is needed, used when there is one, or never used.
+    Sizes are bytes. `gpu` states whether a GPU is required, used if present, or never used.
     """
 
     gpu: Literal["required", "optional", "unused"] = "optional"
@@ -118,17 +97,17 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True)
 class ServiceDefinition:
-    """What the registry says about a service.
+    """A service as the registry describes it.
 
-    `unit` is the metering unit in words ("audio second"). `determinism` says how two results for one request compare:
-    "exact", or in words what may differ. `route` is the path below `/v1/services/`. `model_field` names the input
+    `unit` is the metering unit in words ("audio second"). `determinism` states how two results for one request compare:
+    "exact", or a sentence about the differences. `route` is the path below `/v1/services/`. `model_field` names the input
     field that holds a catalogue name, None if the service has no models. `body_fields` are the fields of the job body
-    that make the service's input; when empty, the input is what stands under `parameters`. `upload_field(input, name)`
-    says which file field an uploaded file of that name fills. `cpu_unit` is the unit where there is no GPU, if another.
-    `unit_is_time` says that units are seconds of the run's own duration, of which no run can meter more than have passed.
-    `adapters(input)` names the catalogue's adapters (LoRA and the like) that a request uses beside its model;
-    `size(input)` says in few words what of a request decides how much GPU memory it takes ("1024x1024"). `checkpoints` says
-    how a run resumes the work of an earlier one; without it, a job whose miner is lost starts again.
+    that make the service's input; if empty, the input is the object `parameters`. `upload_field(input, name)`
+    returns the file field that an uploaded file of that name fills. `cpu_unit` is the unit on machines without a GPU, if it differs.
+    `unit_is_time` means that units are seconds of the run's own duration, so that no run can meter more than have passed.
+    `adapters(input)` returns the catalogue's adapters (such as LoRA) that a request uses beside its model.
+    `size(input)` describes the part of a request that determines its GPU memory ("1024x1024"). `checkpoints` describes
+    how a run resumes the work of an earlier one; without it, a job whose miner is lost starts from scratch.
     """
 
     service_id: str
@@ -152,27 +131,27 @@ class ServiceDefinition:
     checkpoints: Checkpoints | None = None
 
     def unit_on(self, device_kind: str) -> str:
-        """The metering unit of a run on a device of this kind ("cuda" or "cpu")."""
+        """Return the metering unit of a run on a device of this kind ("cuda" or "cpu")."""
         return self.cpu_unit if device_kind == "cpu" and self.cpu_unit else self.unit
 
     def file_fields(self) -> dict[str, InputFile]:
-        """The input fields that hold the address of a file, by dotted path."""
+        """Return the input fields that hold the address of a file, by dotted path."""
         return dict(_all_file_fields(self.input_model))
 
 
-_TRIALS: list[Callable[[], None]] = []
+_CACHED: list[Callable[[], None]] = []
 
 
-def remembered(trial: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorates a trial of this machine, say whether an encoder works: its outcome is kept until `forget_trials`."""
-    kept = cache(trial)
-    _TRIALS.append(kept.cache_clear)
-    return cast("Callable[_P, _T]", kept)
+def cached_probe(probe: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorate a probe of this machine, such as whether an encoder works. Its result is cached until `forget_probes`."""
+    cached = cache(probe)
+    _CACHED.append(cached.cache_clear)
+    return cast("Callable[_P, _T]", cached)
 
 
-def forget_trials() -> None:
-    """Have all trials made again: the machine has changed, a driver was loaded."""
-    for forget in _TRIALS:
+def forget_probes() -> None:
+    """Clear all cached probes, because the machine has changed: for example, a driver was loaded."""
+    for forget in _CACHED:
         forget()
 
 
@@ -197,8 +176,8 @@ def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
 class Tools:
     """Programs, folders and limits of this machine, from the settings `runners.*`. Sizes are bytes, times seconds.
 
-    `batch` is how many runs of one model may share it at the same time, in runners that can do so. `checkpoint_seconds` is
-    how long a run works between two checkpoints.
+    `batch` is the number of runs that may share one model at the same time, in runners that support it. `checkpoint_seconds` is
+    the time between two checkpoints of a run.
     """
 
     ffmpeg: str = "ffmpeg"
@@ -226,9 +205,9 @@ class Tools:
 class Probe:
     """Whether this machine can offer the service.
 
-    `reasons` are sentences for the owner: why not, and what to do about it; or, where `available`, what is missing for
-    more speed. `version` is the engine's ("7.1.3"). `features` is free-form, e.g. encoders that work. `concurrency` is
-    how many runs of one model the runner does at the same time in one child; above 1 only if it is `concurrent`.
+    `reasons` are sentences for the owner: why not, and the remedy; or, if `available`, what is missing for
+    more speed. `version` is the engine's ("7.1.3"). `features` is free-form, such as the encoders that work. `concurrency` is
+    the number of concurrent runs of one model in one child; above 1 only if the runner is `concurrent`.
     """
 
     available: bool
@@ -240,7 +219,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a child process runs: one GPU by UUID, or the CPU with a number of threads.
+    """The device of a child process: one GPU by UUID, or the CPU with a number of threads.
 
     `memory` is the card's VRAM in bytes, `compute_capability` NVIDIA's ("8.9"); 0 and None on a CPU.
     """
@@ -255,9 +234,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A catalogue entry as it lies on this machine. `path` is a directory; `source` is the entry's repository.
+    """A catalogue entry on this machine. `path` is a directory; `source` is the entry's repository.
 
-    `options` are the entry's own settings for its runner, such as the number of steps that the model was made for.
+    `options` are the entry's own settings for its runner, such as the number of steps that the model was trained for.
     """
 
     name: str
@@ -270,7 +249,7 @@ class Model:
 class OutputFile:
     """A file that the run wrote below `Context.output`. Put it into the results where the client should find it.
 
-    The client sees `{artifact_id, url, media_type, size, name}` and what `extra` holds.
+    The client sees `{artifact_id, url, media_type, size, name}` and the fields of `extra`.
     """
 
     path: Path
@@ -281,9 +260,9 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run answers: `results` as the output model says (with `OutputFile` where files are), and metered units.
+    """The outcome of a run: `results` that match the output model, with an `OutputFile` for each file, and metered units.
 
-    The host adds `processing_time` and `units` to what the client sees.
+    The host adds `processing_time` and `units` to the client's results.
     """
 
     results: Mapping[str, Any]
@@ -292,11 +271,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A typical request that measures a machine, and how its speed is told.
+    """A typical request that measures a machine, and the unit of its speed.
 
-    `parameters` are a request's, without the model (the program that measures fills it in); `files` the input files by
-    field. The speed is `scale` x units / seconds, in `metric` ("token/s"). Where the unit is time itself, units tell
-    nothing of speed: `counted` "runs" puts the number of runs in their place ("run/s").
+    `parameters` are those of a request without its model, which the measuring program fills in; `files` are the input files by
+    field. The speed is `scale` x units / seconds, in `metric` ("token/s"). If the unit is time itself, units do not
+    measure speed: `counted` "runs" uses the number of runs instead ("run/s").
     """
 
     parameters: Mapping[str, Any]
@@ -307,7 +286,7 @@ class Benchmark:
 
 
 class Context(Protocol):
-    """What a run may use. Every method is quick and may be called from any thread of the child."""
+    """The interface of a run to its host. Every method is quick and may be called from any thread of the child."""
 
     @property
     def files(self) -> Mapping[str, Path]:
@@ -329,8 +308,8 @@ class Context(Protocol):
     def checkpoints(self) -> Mapping[str, Path]:
         """Checkpoints of earlier runs of this job, by name, in a directory of their own; only read them.
 
-        Another miner made them, so they are a stranger's files. Copy what is reused to `output`, and let the results say
-        which parts were resumed: this miner signs them.
+        Another miner made them, so treat them as untrusted. Copy reused files to `output`, and state in the results
+        which parts were resumed, because this miner signs them.
         """
 
     @property
@@ -343,25 +322,25 @@ class Context(Protocol):
 
     @property
     def max_units(self) -> Decimal | None:
-        """The units that the client pays for at most; None without a limit. The run is ended when it reports more.
+        """The most units that the client pays for; None without a limit. The host ends a run that reports more.
 
-        A runner that can give a useful part of its result ends by itself before.
+        A runner that can return a useful part of its result ends by itself before.
         """
 
     def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
-        """Report progress, 0 to 100, and the units metered so far. Being alive means calling this.
+        """Report progress, 0 to 100, and the units metered so far. A run that does not call this is considered hung.
 
-        They are what the client pays for if the run ends by the client's choice or fault.
+        The client pays for these units if the run ends by the client's choice or fault.
         """
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Send something to whoever watches the job: a token, a preview, a finished segment."""
+        """Publish an event of the job to its subscribers: a token, a preview, a finished segment."""
 
     def checkpoint(self, file: OutputFile) -> None:
-        """Hand over a file below `output` before the run ends; it must not change any more.
+        """Hand over a file below `output` before the run ends. The file must not change afterwards.
 
-        It is stored while the run goes on. If another miner takes the job over, its run finds the file in `checkpoints`. A
-        checkpoint is not a result: name it in the results as well if it is one. Raises `ValueError` unless
+        It is stored while the run continues. If another miner takes over the job, its run finds the file in `checkpoints`. A
+        checkpoint is not a result: also return it in the results if it is one. Raises `ValueError` unless
         `ServiceDefinition.checkpoints` accepts the file.
         """
 
@@ -369,9 +348,9 @@ class Context(Protocol):
         """Raise `Cancelled` if the job was cancelled. Call it between steps."""
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Call `callback()` (from another thread) when the job is cancelled, e.g. to end a program that runs.
+        """Call `callback()` from another thread when the job is cancelled, for example to end a running program.
 
-        It is called at once, in this thread, if the job has been cancelled already.
+        It is called immediately, in this thread, if the job has already been cancelled.
         """
 
 
@@ -381,12 +360,12 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 class Runner(ABC, Generic[RequestT]):
     """Performs one service in a child process bound to one device.
 
-    One instance serves many jobs, one after the other; `load` is called when the model changes. Where `concurrent` is
-    true, `run` is called from several threads at once, as often as `Probe.concurrency` said, and `load` and `close` only
-    while no run is under way. `sandboxed` says that what reads the client's files are programs in `runners.sandbox`.
+    One instance serves many jobs, one after the other; `load` is called when the model changes. If `concurrent` is
+    true, up to `Probe.concurrency` threads call `run` at the same time, and `load` and `close` are called only
+    while no run is active. `sandboxed` means that only programs in `runners.sandbox` read the client's files.
 
-    `vram` is how many bytes of the GPU's memory the next `load`, and the runs after it, may take: None where nothing
-    limits it. A model that needs more at full speed saves memory at the cost of time, or raises `Retry`.
+    `vram` is the GPU memory in bytes that the next `load` and the runs after it may take; None without a
+    limit. A model that needs more at full speed saves memory at the cost of time, or raises `Retry`.
     """
 
     definition: ClassVar[ServiceDefinition]
@@ -403,30 +382,30 @@ class Runner(ABC, Generic[RequestT]):
     @classmethod
     @abstractmethod
     def probe(cls, tools: Tools) -> Probe:
-        """Say whether this machine can offer the service. Runs in the daemon: quick, and without heavy imports."""
+        """Report whether this machine can offer the service. Runs in the daemon: quickly, without heavy imports."""
 
     def load(self, model: Model | None) -> None:
-        """Load a model. Raises `Retry` if it cannot be loaded on this machine. The former model is dropped first."""
+        """Unload the current model and load another. Raises `Retry` if it cannot be loaded on this machine."""
 
     @abstractmethod
     def run(self, request: RequestT, context: Context) -> Result:
-        """Do the work. Raises `Fail` for a bad input, `Retry` for a fault of the machine."""
+        """Perform a job. Raises `Fail` for an unusable input and `Retry` for a fault of the machine."""
 
     def weights(self, model: Model) -> tuple[Path, ...]:  # noqa: ARG002 - the default for runners without models
-        """The files whose digests identify the weights of `model`, with those of the last run's adapters, in a fixed order."""
+        """Return the files whose digests identify the weights of `model` and of the last run's adapters, in a fixed order."""
         return ()
 
     def vram_peak(self) -> int:
-        """Most bytes of GPU memory that this process took since `load`, its runs included; 0 if it cannot say.
+        """Return the peak GPU memory of this process in bytes since `load`, runs included; 0 if unknown.
 
-        The placement learns from it how much room a model needs.
+        Placement learns the memory needs of a model from it.
         """
         return 0
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - the default
-        """A typical request, with its input files made in `directory`; None for a runner that cannot be measured."""
+        """Return a typical request, with input files in `directory`; None for a runner without a benchmark."""
         return None
 
     def close(self) -> None:
-        """Free what `load` took. Called when the model is unloaded and before the child ends; a `load` may follow."""
+        """Free the memory of the model. Called when it is unloaded and before the child ends; a `load` may follow."""

@@ -1,4 +1,4 @@
-"""What a run hands over so that a later run of the same job, on another miner, need not begin again."""
+"""Files that a run hands over so that a later run of the same job, on another miner, can resume."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class Checkpoints:
     """Declares that the runs of a service hand over checkpoints and resume from those of earlier runs.
 
-    `resumes` names the parts of the work that are not repeated ("frames"). `files` are the names that a checkpoint may
-    have, as regular expressions, with the media type of each; no other file of an earlier run reaches a runner. With
+    `resumes` names the parts of the work that are not repeated ("frames"). `files` are regular expressions of the names of
+    checkpoints, with the media type of each; no other file of an earlier run reaches a runner. With
     `outputs` each checkpoint is also a finished output, which the client can read while the job runs.
     """
 
@@ -21,7 +21,7 @@ class Checkpoints:
     outputs: bool = False
 
     def accepts(self, name: str, media_type: str) -> bool:
-        """Whether a file with this name and media type is a checkpoint of the service."""
+        """Return whether a file with this name and media type is a checkpoint of the service."""
         return any(
             media_type == expected and re.fullmatch(pattern, name) is not None
             for pattern, expected in self.files.items()

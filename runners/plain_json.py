@@ -1,4 +1,4 @@
-"""What runners may return: JSON that can be canonicalised, in which files are marked."""
+"""The JSON that runners may return: it can be canonicalised, and output files are marked in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_DEPTH = 64
 """Levels of nesting in results; far below Python's recursion limit on either side."""
 
 FILE_KEY = "$file"
-"""The key of the object that stands for an output file in the results of `Done`."""
+"""The key of the object that represents an output file in the results of `Done`."""
 
 
 def check_json(value: Any, depth: int = 0) -> None:
@@ -42,7 +42,7 @@ def _check_scalar(value: bool | float | str | None) -> None:
     elif isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise ValueError("it holds an integer beyond 2^53 - 1; send it as a string")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("it holds NaN or an infinity, which JSON has not")
+        raise ValueError("it holds NaN or an infinity, which JSON does not have")
 
 
 def _check_text(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Which runners are installed: ours and those of third parties, through the entry-point group `aitbc.runners`."""
+"""The installed runners, of this project and of third parties, from the entry-point group `aitbc.runners`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DuplicateRunner(Exception):
 
 
 def find(service_id: str) -> type[Runner[Any]]:
-    """The runner class of one service, importing the others only if no entry point bears the service's id.
+    """Return the runner class of a service; import other runners only if no entry point has the service's id.
 
     Raises `LookupError` if no installed package provides the service.
     """
@@ -30,28 +30,28 @@ def find(service_id: str) -> type[Runner[Any]]:
 
 
 def installed() -> dict[str, type[Runner[Any]]]:
-    """All runner classes by service id, in the order of their ids; those that cannot be imported are left out.
+    """Return all runner classes by service id, sorted by id, without those that cannot be imported.
 
-    Raises `DuplicateRunner` naming both packages if two provide the same service.
+    Raises `DuplicateRunner`, which names both packages, if two provide the same service.
     """
     return dict(_discover()[0])
 
 
 def broken() -> dict[str, str]:
-    """Runners that are installed but cannot be imported: the reason by the entry point's name."""
+    """Return why installed runners cannot be imported, by the name of their entry point."""
     return dict(_discover()[1])
 
 
 @cache
 def _discover() -> tuple[dict[str, type[Runner[Any]]], dict[str, str]]:
     found: dict[str, tuple[EntryPoint, type[Runner[Any]]]] = {}
-    faults: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for point in sorted(set(entry_points(group=GROUP)), key=lambda point: (point.name, point.value)):
         try:
             runner: type[Runner[Any]] = point.load()
-        except Exception as error:  # noqa: BLE001 - a stranger's package; one that is broken must not stop the others
-            faults[point.name] = (
-                f"The runner {point.value} cannot be imported ({error}); install it again or remove it."
+        except Exception as error:  # noqa: BLE001 - a broken third-party package must not stop the others
+            reasons[point.name] = (
+                f"The runner {point.value} cannot be imported ({error}); reinstall or uninstall its package."
             )
             continue
         service_id = runner.definition.service_id
@@ -61,4 +61,4 @@ def _discover() -> tuple[dict[str, type[Runner[Any]]], dict[str, str]]:
                 "uninstall one of them."
             )
         found[service_id] = (point, runner)
-    return {service_id: runner for service_id, (_, runner) in sorted(found.items())}, faults
+    return {service_id: runner for service_id, (_, runner) in sorted(found.items())}, reasons

@@ -1,6 +1,6 @@
-"""Memory of the GPU and of the machine: what a runner may take, what it took, and how engines say that it ran out.
+"""Memory of the GPU and of the machine: limits, peaks, and the engines' errors when it runs out.
 
-torch is imported only where a GPU is used, and only inside functions: the coordinator imports runners without it.
+torch is imported only if a GPU is used, and only inside functions: the coordinator imports runners without it.
 """
 
 from __future__ import annotations
@@ -9,35 +9,39 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from runners.api import Device, Retry
+from runners.api import Device, FailureCode, Retry
 
 CONTEXT_BYTES = 512 * 2**20
-"""GPU memory that CUDA's context and kernels take in each process beside what torch allocates; it differs by driver
-and card, between 300 and 500 MiB."""
+"""GPU memory that CUDA's context and kernels take in each process beside torch's allocations; between 300 and 500 MiB, depending
+on driver and card."""
 
 
 @contextmanager
 def memory_faults() -> Iterator[None]:
-    """Turns the engines' ways of saying that memory ran out into `Retry` with OUT_OF_MEMORY."""
+    """Turn the engines' out-of-memory errors into `Retry` with OUT_OF_MEMORY."""
     try:
         yield
     except MemoryError as error:
-        raise Retry("The model does not fit into memory.", code="OUT_OF_MEMORY") from error
+        raise Retry(
+            "The model does not fit into the machine's memory.", code=FailureCode.OUT_OF_MEMORY
+        ) from error
     except RuntimeError as error:  # torch.OutOfMemoryError and CTranslate2's are kinds of it
         if "out of memory" not in str(error).lower():
             raise
-        raise Retry("The model does not fit into the GPU's memory.", code="OUT_OF_MEMORY") from error
+        raise Retry(
+            "The model does not fit into the GPU's memory.", code=FailureCode.OUT_OF_MEMORY
+        ) from error
 
 
 def memory_fraction(vram: int | None, total: int) -> float:
-    """The share of a card's `total` bytes that torch may allocate in a process that may take `vram` bytes of it."""
+    """Return the share of a card's `total` bytes that torch may allocate in a process limited to `vram` bytes."""
     if vram is None or total <= 0:
         return 1.0
     return min(1.0, max(0.0, (vram - CONTEXT_BYTES) / total))
 
 
 def hold_budget(device: Device, vram: int | None) -> None:
-    """Make torch refuse to allocate more than `vram` bytes, and measure its peak from now on."""
+    """Limit torch to `vram` bytes and restart the measurement of its peak."""
     if device.kind != "cuda":
         return
     import torch  # noqa: PLC0415 - see the module's docstring
@@ -48,7 +52,7 @@ def hold_budget(device: Device, vram: int | None) -> None:
 
 
 def memory_peak(device: Device) -> int:
-    """Most bytes of the GPU's memory that this process took since `hold_budget`; 0 on a CPU."""
+    """Return the peak GPU memory of this process in bytes since `hold_budget`; 0 on a CPU."""
     if device.kind != "cuda":
         return 0
     import torch  # noqa: PLC0415 - see the module's docstring
@@ -57,7 +61,7 @@ def memory_peak(device: Device) -> int:
 
 
 def release_memory(device: Device) -> None:
-    """Give back the GPU's memory of what nothing refers to any more. Harmless where torch is missing."""
+    """Free the GPU memory of unreferenced objects. Does nothing without torch."""
     gc.collect()
     if device.kind == "cuda":
         with suppress(ImportError):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from runners.errors import FailureCode
+
 
 class JobState(StrEnum):
     """The state of a job. The last three are final."""
@@ -358,7 +360,7 @@ def _expire(job: Job, event: Expire) -> Transition:
     lease = job.lease
     if lease is None:
         raise IllegalEvent(job, event)
-    failure = Failure("LEASE_EXPIRED", event.reason)
+    failure = Failure(FailureCode.LEASE_EXPIRED, event.reason)
     ended, effects = _end_run(job, lease, Outcome.EXPIRED, failure, event.now)
     keep = None if event.forget or ended.state in FINAL else lease
     return replace(ended, lease=keep), effects

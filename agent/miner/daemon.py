@@ -17,7 +17,7 @@ from agent.miner.executor.local import HOST_COMMAND
 from agent.miner.link.errors import SessionSuperseded
 from agent.miner.status.watchdog import supervise
 from agent.settings import Settings
-from runners.api import Runner, forget_trials
+from runners.api import Runner, forget_probes
 from runners.registry import installed
 
 _FLUSH_SECONDS: Final = 10.0
@@ -163,7 +163,7 @@ class Daemon:
             await asyncio.sleep(self._settings.gpu_look_seconds)
         _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in parts.gpus.last], running=len(parts.workload))
         await parts.workload.finish()
-        forget_trials()
+        forget_probes()
         self.machine_changed = not self._stopping.is_set()
 
     async def _drain(self, parts: MinerParts) -> None:

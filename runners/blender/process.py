@@ -1,7 +1,7 @@
-"""Starts Blender in the sandbox, and explains how it ended.
+"""Starts Blender in the sandbox and explains its failures.
 
-A .blend file is a program of sorts: besides its scripts, which stay off, it names files to read and write, and Blender
-has more doors to Python than its own switch closes. So Blender never runs outside the sandbox.
+A .blend file acts like a program: besides its scripts, which are disabled, it names files to read and write, and Blender
+can run Python in more ways than --disable-autoexec prevents. So Blender never runs outside the sandbox.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import Device, Fail, Retry, RunnerError, Tools, remembered
+from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
 from runners.blender import script as blender_script
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Ended, Limits, Outcome
 
 OLDEST = (4, 2)
-"""The first version of Blender that has --offline-mode."""
+"""The first version of Blender with --offline-mode."""
 
-TRIAL_SECONDS = 15.0
-"""Seconds that finding out about Blender may take, and again a trial of EEVEE."""
+PROBE_SECONDS = 15.0
+"""Time limit of each probe of Blender, in seconds."""
 
-TRIAL_MEMORY = 8 * 2**30
-TRIAL_OUTPUT = 16 * 2**20
+PROBE_MEMORY = 8 * 2**30
+PROBE_OUTPUT = 16 * 2**20
 
 SCRIPT_FAULT = 3
-"""Exit status when our script inside Blender raised what it should not."""
+"""Exit status if the script inside Blender raised an unexpected exception."""
 
 SCENE = "/input/scene.blend"
 JOB = "/job.json"
@@ -41,7 +41,7 @@ OUTPUT = "/output"
 CHECKPOINTS = "/checkpoints"
 
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "software")
-"""Parts of the names under which OpenGL runs on the processor, where EEVEE takes minutes for a small picture."""
+"""Parts of the names of OpenGL renderers on the processor, where EEVEE takes minutes for a small picture."""
 
 _MAGIC = (b"BLENDER", b"\x28\xb5\x2f\xfd")
 _GZIP = b"\x1f\x8b"
@@ -52,9 +52,9 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What this machine's Blender can do. `backends` are the kinds of GPU devices that work for Cycles, best first.
+    """The abilities of this machine's Blender. `backends` are the kinds of GPU devices that work for Cycles, best first.
 
-    `hindrance` says why a GPU that is there is of no use for Cycles.
+    `hindrance` is the reason why Cycles cannot use a present GPU.
     """
 
     version: tuple[int, ...]
@@ -64,7 +64,7 @@ class Abilities:
 
 
 def check_magic(file: Path) -> None:
-    """Raise `Fail` unless a file begins as .blend files do, plain or compressed."""
+    """Raise `Fail` unless a file begins like a .blend file, plain or compressed."""
     with file.open("rb") as opened:
         start = opened.read(7)
     if start[:2] == _GZIP:
@@ -74,7 +74,7 @@ def check_magic(file: Path) -> None:
         except (OSError, EOFError):
             start = b""
     if not start.startswith(_MAGIC):
-        raise Fail("The input is no .blend file; save the scene in Blender and send that file.")
+        raise Fail("The input is not a .blend file; save the scene in Blender and send that file.")
 
 
 def run_blender(
@@ -92,13 +92,16 @@ def run_blender(
     on_tick: Callable[[float], None] | None = None,
     on_cancel: Callable[[Callable[[], None]], None] | None = None,
 ) -> Outcome:
-    """Run `blender_script` with a job, on the GPU with a Cycles `backend`, else on the processor.
+    """Run `blender_script` with a job, on the GPU with a Cycles `backend`, otherwise on the processor.
 
-    It sees `scene` at `SCENE`, `output` (which it may write) at `OUTPUT`, and `checkpoints` at `CHECKPOINTS`. `on_message` gets what
-    the script tells, JSON. Raises `Cancelled`, and `Retry` if Blender or the sandbox is not there.
+    It sees `scene` at `SCENE`, `output` (writable) at `OUTPUT`, and `checkpoints` at `CHECKPOINTS`. `on_message` gets the
+    script's messages, in JSON. Raises `Cancelled`, and `Retry` if Blender or the sandbox is missing.
     """
     if tools.sandbox == "off":
-        raise Retry("Blender runs only in the sandbox.", code="SANDBOX_UNAVAILABLE")
+        raise Retry(
+            "Blender runs only in the sandbox; set runners.sandbox to 'auto'.",
+            code=FailureCode.SANDBOX_UNAVAILABLE,
+        )
     mark = secrets.token_hex(16)
 
     def listen(line: str) -> None:
@@ -107,38 +110,38 @@ def run_blender(
         else:
             on_line(line)
 
-    # Pictures larger than a tile of Cycles are put together on the disk: the sandbox's /tmp would be too small.
+    # Cycles assembles pictures larger than a tile on the disk: the sandbox's /tmp would be too small.
     environment: dict[str, str] = {}
     sandbox = Sandbox(tools, limits, device, environment)
     command = [_program(sandbox), "-b", "--factory-startup", "--disable-autoexec", "--offline-mode"]
     command += ["-t", str(max(1, device.threads)), "--python-exit-code", str(SCRIPT_FAULT)]
     with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:
-        places = {}
+        paths = {}
         if output is not None:
-            places[OUTPUT] = environment["TMPDIR"] = sandbox.write(output, OUTPUT)
+            paths[OUTPUT] = environment["TMPDIR"] = sandbox.write(output, OUTPUT)
         if checkpoints is not None:
-            places[CHECKPOINTS] = sandbox.read(checkpoints, CHECKPOINTS)
+            paths[CHECKPOINTS] = sandbox.read(checkpoints, CHECKPOINTS)
         if scene is not None:
             command.append(sandbox.read(scene, SCENE))
         written = Path(directory, "job.json")
-        written.write_text(json.dumps({**_placed(job, places), "mark": mark}), encoding="utf-8")
+        written.write_text(json.dumps({**_relocated(job, paths), "mark": mark}), encoding="utf-8")
         script = sandbox.read(Path(blender_script.__file__), "/script.py")
         command += ["-P", script, "--", "--cycles-device", backend or "CPU", sandbox.read(written, JOB)]
         return sandbox.run(command, on_line=listen, on_tick=on_tick, on_cancel=on_cancel)
 
 
-def _placed(value: Any, places: Mapping[str, str]) -> Any:
-    """A job with the paths at which Blender really sees `OUTPUT` and `CHECKPOINTS`."""
+def _relocated(value: Any, paths: Mapping[str, str]) -> Any:
+    """Return a job with the paths at which Blender really sees `OUTPUT` and `CHECKPOINTS`."""
     if isinstance(value, Mapping):
-        return {key: _placed(item, places) for key, item in value.items()}
+        return {key: _relocated(item, paths) for key, item in value.items()}
     if isinstance(value, str):
         top, slash, rest = value[1:].partition("/")
-        return f"{places.get(f'/{top}', f'/{top}')}{slash}{rest}" if value.startswith("/") else value
+        return f"{paths.get(f'/{top}', f'/{top}')}{slash}{rest}" if value.startswith("/") else value
     return value
 
 
 def _program(sandbox: Sandbox) -> str:
-    """Grant running Blender. Its own archive puts the program beside the folders that it needs, and nothing else is granted."""
+    """Grant running Blender. Its own archive puts the program beside the folders that it needs; only these are granted."""
     program = sandbox.program(sandbox.tools.blender)
     home = Path(shutil.which(sandbox.tools.blender) or program).resolve().parent
     if home.is_relative_to("/usr"):
@@ -150,91 +153,98 @@ def _program(sandbox: Sandbox) -> str:
 
 
 def _version(tools: Tools) -> tuple[int, ...]:
-    """Blender's version, asked in a way that every version knows. Raises `Retry` if it does not run here."""
+    """Return Blender's version, with an option that every version has. Raises `Retry` if it does not run."""
     lines: list[str] = []
-    sandbox = Sandbox(tools, _trial_limits(tools))
+    sandbox = Sandbox(tools, _probe_limits(tools))
     outcome = sandbox.run([_program(sandbox), "--version"], on_line=lines.append)
     found = re.match(r"Blender (\d+)\.(\d+)(?:\.(\d+))?", lines[0] if lines else "")
     if found is None:
         raise Retry(
             f"{tools.blender!r} is not a Blender that runs in the sandbox: {last_line(outcome)}",
-            code="PROGRAM_MISSING",
+            code=FailureCode.PROGRAM_MISSING,
         )
     return tuple(int(number or 0) for number in found.groups())
 
 
-@remembered
+@cached_probe
 def abilities(tools: Tools, device: Device) -> Abilities:
-    """What this machine's Blender can do on a device. Raises `Retry` if it does not run here."""
-    told: dict[str, Any] = {}
+    """Return the abilities of this machine's Blender on a device. Raises `Retry` if it does not run."""
+    reported: dict[str, Any] = {}
     outcome = run_blender(
         tools,
         device,
         {"task": "describe"},
-        _trial_limits(tools),
-        on_message=lambda text: told.update(json.loads(text)),
+        _probe_limits(tools),
+        on_message=lambda text: reported.update(json.loads(text)),
     )
-    if "version" not in told:
+    if "version" not in reported:
         if (release := _version(tools)) < OLDEST:
             text = ".".join(map(str, release))
-            raise Retry(f"Blender {text} is too old; version 4.2 or newer is needed.", code="PROGRAM_MISSING")
-        raise Retry(f"Blender does not run on this machine: {last_line(outcome)}", code="PROGRAM_MISSING")
-    backends = tuple(told["backends"]) if device.kind == "cuda" else ()
+            raise Retry(
+                f"Blender {text} is too old; version 4.2 or newer is needed.",
+                code=FailureCode.PROGRAM_MISSING,
+            )
+        raise Retry(
+            f"Blender does not run on this machine: {last_line(outcome)}", code=FailureCode.PROGRAM_MISSING
+        )
+    backends = tuple(reported["backends"]) if device.kind == "cuda" else ()
     hindrance = None
     if device.kind == "cuda" and not backends:
         hindrance = (
-            "This build of Blender holds no code for NVIDIA's cards, so Cycles renders on the processor; install "
+            "This build of Blender has no code for NVIDIA cards, so Cycles renders on the processor; install "
             "Blender's own build and set runners.blender to its path."
-            if not told["kernels"]
-            else "Blender finds no card that it can use, so Cycles renders on the processor; check NVIDIA's driver."
+            if not reported["kernels"]
+            else "Blender finds no usable card, so Cycles renders on the processor; check NVIDIA's driver."
         )
-    return Abilities(tuple(told["version"]), told["denoiser"], backends, hindrance)
+    return Abilities(tuple(reported["version"]), reported["denoiser"], backends, hindrance)
 
 
-@remembered
+@cached_probe
 def eevee_works(tools: Tools, device: Device) -> bool:
-    """Whether EEVEE draws on this machine's GPU, found out by drawing one tiny picture."""
+    """Return whether EEVEE renders on this machine's GPU, by rendering one tiny picture."""
     if device.kind != "cuda":
         return False
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:
         try:
             run_blender(
-                tools, device, {"task": "try_eevee", "target": f"{OUTPUT}/trial.png"}, _trial_limits(tools),
-                output=Path(directory), on_message=lambda text: told.update(json.loads(text)),
+                tools, device, {"task": "try_eevee", "target": f"{OUTPUT}/probe.png"}, _probe_limits(tools),
+                output=Path(directory), on_message=lambda text: reported.update(json.loads(text)),
             )  # fmt: skip
         except RunnerError:
             return False
-    renderer = str(told.get("renderer", "")).lower()
+    renderer = str(reported.get("renderer", "")).lower()
     return bool(renderer) and not any(name in renderer for name in SOFTWARE_RENDERERS)
 
 
 def save_default_scene(tools: Tools, target: Path) -> None:
-    """Write the scene that Blender starts with into a file. Raises `Retry` if that does not work."""
+    """Save Blender's default scene to a file. Raises `Retry` if that fails."""
     job = {"task": "save", "target": f"{OUTPUT}/{target.name}"}
     outcome = run_blender(
         tools,
         Device("cpu", "any"),
         job,
-        _trial_limits(tools),
+        _probe_limits(tools),
         output=target.parent,
         on_message=lambda _: None,
     )
     if not target.is_file():
-        raise Retry(f"Blender saved no scene: {last_line(outcome)}", code="MACHINE_FAULT")
+        raise Retry(
+            f"Blender could not save its default scene: {last_line(outcome)}", code=FailureCode.MACHINE_FAULT
+        )
 
 
-def _trial_limits(tools: Tools) -> Limits:
+def _probe_limits(tools: Tools) -> Limits:
     return Limits(
-        memory=min(TRIAL_MEMORY, tools.max_memory),
-        output=TRIAL_OUTPUT,
-        seconds=TRIAL_SECONDS,
-        cpu_seconds=TRIAL_SECONDS * 16,
+        memory=min(PROBE_MEMORY, tools.max_memory),
+        output=PROBE_OUTPUT,
+        seconds=PROBE_SECONDS,
+        cpu_seconds=PROBE_SECONDS * 16,
     )
 
 
-def explain_refusal(message: str, fault: str, code: str | None, *, gpu: bool) -> Fail | Retry:
-    """What our script refused, as the error to raise. `fault` is the input's, the machine's or told by the engine."""
+def explain_refusal(message: str, fault: str, code: FailureCode | None, *, gpu: bool) -> Fail | Retry:
+    """Return the error for a refusal of the script. `fault` is "input", "machine" or "engine"."""
     message = message[:2000]
     if fault == "input":
         return Fail(message, code=code)
@@ -245,13 +255,14 @@ def explain_refusal(message: str, fault: str, code: str | None, *, gpu: bool) ->
         if sign in reason.lower():
             return error(reason)
     if gpu:
-        return Retry(f"Rendering on the GPU failed at {reason}", code="GPU_FAILED")
-    return Fail(f"Blender could not render {reason}", code="RENDER_FAILED")
+        return Retry(f"Rendering on the GPU failed at {reason}", code=FailureCode.GPU_FAILED)
+    return Fail(f"Blender could not render {reason}", code=FailureCode.RENDER_FAILED)
 
 
 def _memory_fault(reason: str) -> Retry:
     return Retry(
-        f"Not enough memory for this scene; raise runners.max_memory. {reason}", code="OUT_OF_MEMORY"
+        f"Not enough memory for this scene; raise runners.max_memory. {reason}",
+        code=FailureCode.OUT_OF_MEMORY,
     )
 
 
@@ -259,25 +270,36 @@ _ENGINE_FAULTS: Mapping[str, Callable[[str], Fail | Retry]] = {
     "no camera": lambda _: Fail("The scene has no camera; add one, or name one of its cameras in camera."),
     "out of memory": _memory_fault,
     "out of gpu memory": _memory_fault,
-    "cannot save": lambda reason: Retry(f"A picture could not be written: {reason}", code="DISK_FULL"),
+    "cannot save": lambda reason: Retry(
+        f"A picture could not be written: {reason}", code=FailureCode.DISK_FULL
+    ),
 }
-"""What a part of the engine's complaint means, in small letters."""
+"""The error for a part of the engine's message, in lower case."""
 
 _LIMITS: Mapping[Ended, Callable[[str], Fail | Retry]] = {
     Ended.MEMORY: _memory_fault,
-    Ended.OUTPUT: lambda _: Fail("The frames are larger than this miner allows.", code="OUTPUT_TOO_LARGE"),
-    Ended.DEADLINE: lambda _: Fail("The job took longer than its timeout_seconds.", code="TIMEOUT"),
-    Ended.CPU: lambda _: Fail("The job took longer than its timeout_seconds.", code="TIMEOUT"),
+    Ended.OUTPUT: lambda _: Fail(
+        "The frames are larger than this miner allows; render fewer or smaller frames.",
+        code=FailureCode.OUTPUT_TOO_LARGE,
+    ),
+    Ended.DEADLINE: lambda _: Fail(
+        "The job took longer than its timeout_seconds; raise timeout_seconds or render less.",
+        code=FailureCode.TIMEOUT,
+    ),
+    Ended.CPU: lambda _: Fail(
+        "The job took longer than its timeout_seconds; raise timeout_seconds or render less.",
+        code=FailureCode.TIMEOUT,
+    ),
     Ended.PROCESSES: lambda _: Fail(
-        "The scene made Blender start more processes than it may.", code="LIMIT_EXCEEDED"
+        "The scene made Blender start more processes than allowed.", code=FailureCode.LIMIT_EXCEEDED
     ),
 }
 
 
 def explain_end(outcome: Outcome, complaint: str | None, *, opened: bool, gpu: bool) -> Fail | Retry:
-    """Why Blender ended without a result, as the error to raise.
+    """Return the error for a Blender that ended without a result.
 
-    `complaint` is the last error that it printed, `opened` whether the scene had been read by then.
+    `complaint` is its last printed error; `opened` states whether it had read the scene by then.
     """
     reason = (complaint or last_line(outcome)).replace(SCENE, "input")[:300]
     if outcome.ended in _LIMITS:
@@ -285,16 +307,22 @@ def explain_end(outcome: Outcome, complaint: str | None, *, opened: bool, gpu: b
     if "bad_alloc" in outcome.stderr or outcome.exit_code == 128 + signal.SIGKILL:
         return _memory_fault(reason)
     if outcome.exit_code == SCRIPT_FAULT:
-        return Retry(f"Setting up the scene failed: {reason}", code="RUNNER_CRASHED")
+        return Retry(f"Setting up the scene failed: {reason}", code=FailureCode.RUNNER_CRASHED)
     if opened:
-        message = f"Blender gave up on this scene with status {outcome.exit_code}: {reason}"
-        return Retry(message, code="GPU_FAILED") if gpu else Fail(message, code="RENDER_FAILED")
+        message = f"Blender ended with status {outcome.exit_code} on this scene: {reason}"
+        return (
+            Retry(message, code=FailureCode.GPU_FAILED)
+            if gpu
+            else Fail(message, code=FailureCode.RENDER_FAILED)
+        )
     if "newer version" in reason:
-        return Retry(f"This machine's Blender is too old for the file: {reason}", code="ENGINE_OUTDATED")
+        return Retry(
+            f"This machine's Blender is too old for the file: {reason}", code=FailureCode.ENGINE_OUTDATED
+        )
     return Fail(f"Blender could not open the file: {reason}")
 
 
 def last_line(outcome: Outcome) -> str:
-    """The end of what Blender wrote to standard error."""
+    """Return the last line that Blender wrote to standard error."""
     lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]
-    return lines[-1] if lines else f"it ended with status {outcome.exit_code} and gave no reason"
+    return lines[-1] if lines else f"it ended with status {outcome.exit_code} without a reason"

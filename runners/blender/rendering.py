@@ -1,4 +1,4 @@
-"""Follows one rendering: what our script inside Blender tells, Blender's own lines, and the frames as they appear."""
+"""Follows one rendering: the messages of the script inside Blender, Blender's own output, and finished frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from runners.api import Context, Fail, OutputFile, Strict
+from runners.api import Context, Fail, FailureCode, OutputFile, Strict
 from runners.blender.request import (
     MAX_FRAMES,
     MAX_PIXELS,
@@ -22,14 +22,14 @@ from runners.blender.request import (
 )
 
 VIDEO_PERCENT = 97.0
-"""Progress at which the frames are done where a video is still to be made of them."""
+"""Progress when all frames are finished and only their video remains."""
 
 _CYCLES = re.compile(r"^Fra:.*\| (?:Rendered (\d+)/(\d+) Tiles, )?Sample (\d+)/(\d+)$")
 _EEVEE = re.compile(r"^Fra:.*\| Rendering (\d+) / (\d+) samples$")
 
 
 class Scene(Strict):
-    """What is going to be rendered. `layers` are view layers, rendered one after the other for each frame."""
+    """The frames to render. `layers` are view layers, rendered one after the other for each frame."""
 
     frames: tuple[Frame, ...] = Field(min_length=1, max_length=MAX_FRAMES)
     width: int = Field(ge=1, le=MAX_PIXELS)
@@ -41,15 +41,15 @@ class Scene(Strict):
 
 
 class Refusal(Strict):
-    """Why the job is not done: the input's fault, the machine's, or in the engine's own words."""
+    """Why the job is refused: a fault of the input or the machine, or the engine's own message."""
 
     message: str
     fault: Literal["input", "machine", "engine"]
-    code: str | None
+    code: FailureCode | None
 
 
-class Told(Strict):
-    """One message of our script. It comes out of a process that a stranger's file may have taken over."""
+class ScriptMessage(Strict):
+    """A message of the script. It is untrusted: the client's file may have taken over Blender."""
 
     scene: Scene | None = None
     saved: Frame | None = None
@@ -58,9 +58,9 @@ class Told(Strict):
 
 
 class Rendering:
-    """One run of Blender. Its frames come into `scratch`, which Blender may write, and go to the context's output.
+    """One run of Blender. Frames appear in `scratch`, which Blender may write, and are moved to the context's output.
 
-    Only there are they out of the reach of a scene that took over Blender, and can be handed over.
+    Only there are they out of reach of a scene that took over Blender, and can be handed over.
     """
 
     def __init__(self, request: RenderRequest, context: Context, max_output: int) -> None:
@@ -69,7 +69,7 @@ class Rendering:
         self.complaint: str | None = None
         self._request = request
         self._context = context
-        self._room = max_output
+        self._free = max_output
         self._scene: Scene | None = None
         self._done: dict[int, OutputFile] = {}
         self._resumed: list[int] = []
@@ -80,17 +80,17 @@ class Rendering:
 
     @property
     def opened(self) -> bool:
-        """Whether Blender has read the file and our script has prepared the scene."""
+        """Whether Blender has read the file and the script has prepared the scene."""
         return self._scene is not None
 
     @property
     def complete(self) -> bool:
-        """Whether all frames are there."""
+        """Whether all frames are finished."""
         return self._scene is not None and len(self._done) == len(self._scene.frames)
 
     @property
     def fps(self) -> float:
-        """The scene's own rate in frames a second, as far as a video can have it."""
+        """The scene's own rate in frames per second, within the limits of videos."""
         return min(max(self._scene.fps, 1.0), 240.0) if self._scene is not None else 24.0
 
     @property
@@ -113,35 +113,35 @@ class Rendering:
         return results
 
     def on_message(self, message: str) -> None:
-        """Take what our script told. Raises `Fail` for what our script would not tell."""
+        """Process a message of the script. Raises `Fail` for a message that the script cannot have sent."""
         try:
-            told = Told.model_validate_json(message)
+            received = ScriptMessage.model_validate_json(message)
         except ValidationError:
-            raise _untrue() from None
-        if told.scene is not None and self._scene is None:
-            if self._request.chosen_frames not in (None, told.scene.frames):
-                raise _untrue()
-            self._scene = told.scene
+            raise _forged() from None
+        if received.scene is not None and self._scene is None:
+            if self._request.chosen_frames not in (None, received.scene.frames):
+                raise _forged()
+            self._scene = received.scene
             self._report()
-        elif told.reused is not None:
-            name = self._name(told.reused)
+        elif received.reused is not None:
+            name = self._name(received.reused)
             if name not in self._context.checkpoints:
-                raise _untrue()
-            self._resumed.append(told.reused)
-            self._finish(told.reused, self._copy(self._context.checkpoints[name]))
-        elif told.saved is not None:
-            self._finish(told.saved, self._take(told.saved))
-            self._context.checkpoint(self._done[told.saved])
+                raise _forged()
+            self._resumed.append(received.reused)
+            self._finish(received.reused, self._copy(self._context.checkpoints[name]))
+        elif received.saved is not None:
+            self._finish(received.saved, self._collect(received.saved))
+            self._context.checkpoint(self._done[received.saved])
         else:
-            self.refusal = told.refused
+            self.refusal = received.refused
 
     def on_line(self, line: str) -> None:
-        """Take a line of Blender's own."""
+        """Process a line of Blender's own output."""
         self._moved = True
         if (found := _CYCLES.match(line)) is not None:
             tile, tiles, sample, samples = (int(number or 0) for number in found.groups())
             part = sample / max(1, samples)
-            if tiles:  # the last sample may belong to the tile before
+            if tiles:  # the last sample may belong to the previous tile
                 part = (tile + (part if sample < samples else 0)) / tiles
             self._reach(part, begins=tile == 0 and sample == 0)
         elif (found := _EEVEE.match(line)) is not None:
@@ -150,13 +150,13 @@ class Rendering:
             self.complaint = line.removeprefix("Error: ").strip()
 
     def on_tick(self, cpu_seconds: float) -> None:
-        """Report progress while Blender says nothing, as long as it does something."""
+        """Report progress while Blender prints nothing but uses the processor."""
         if self._moved or cpu_seconds > self._last_cpu:
             self._report()
         self._moved, self._last_cpu = False, cpu_seconds
 
     def _reach(self, part: float, *, begins: bool) -> None:
-        """`part` of a view layer is done, of the next one if it `begins`."""
+        """Record that `part` of a view layer is finished, of the next layer if it `begins`."""
         if begins and self._within_layer > 0 and self._layer < self._layers - 1:
             self._layer += 1
             self._within_layer = 0.0
@@ -170,21 +170,23 @@ class Rendering:
         self._report()
 
     def _name(self, frame: int) -> str:
-        """The name of a frame that is expected."""
+        """Return the file name of an expected frame."""
         if self._scene is None or frame not in self._scene.frames or frame in self._done:
-            raise _untrue()
+            raise _forged()
         return frame_name(frame, self._request)
 
-    def _take(self, frame: int) -> Path:
+    def _collect(self, frame: int) -> Path:
         """Move a finished frame to where Blender cannot reach it."""
         target = self._context.output / self._name(frame)
         made = self.scratch / str(frame)
         try:
             made.replace(target)
         except OSError:
-            raise _untrue() from None
-        if target.is_symlink() or not target.is_file():  # asked here, where it cannot be exchanged any more
-            raise _untrue()
+            raise _forged() from None
+        if (
+            target.is_symlink() or not target.is_file()
+        ):  # checked here, where Blender can no longer exchange it
+            raise _forged()
         return self._counted(target)
 
     def _copy(self, checkpoint: Path) -> Path:
@@ -192,9 +194,12 @@ class Rendering:
         return self._counted(Path(shutil.copyfile(checkpoint, self._context.output / checkpoint.name)))
 
     def _counted(self, frame: Path) -> Path:
-        self._room -= frame.stat().st_size
-        if self._room < 0:
-            raise Fail("The frames are larger than this miner allows.", code="OUTPUT_TOO_LARGE")
+        self._free -= frame.stat().st_size
+        if self._free < 0:
+            raise Fail(
+                "The frames are larger than this miner allows; render fewer or smaller frames.",
+                code=FailureCode.OUTPUT_TOO_LARGE,
+            )
         return frame
 
     @property
@@ -217,10 +222,12 @@ class Rendering:
         self._context.progress(all_frames * done / len(self._scene.frames), self._units(done))
 
 
-def _untrue() -> Fail:
-    return Fail("The scene made Blender say what it does not say by itself.", code="RENDER_FAILED")
+def _forged() -> Fail:
+    return Fail(
+        "The scene made Blender send a message that it cannot send by itself.", code=FailureCode.RENDER_FAILED
+    )
 
 
 def frame_name(frame: int, request: RenderRequest) -> str:
-    """The name of a frame's file."""
+    """Return the file name of a frame."""
     return f"frame_{frame:04d}.{SUFFIXES[request.output_format]}"

@@ -1,4 +1,4 @@
-"""What a rendering job may ask for."""
+"""The request and the result of a rendering job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from runners.api import File, InputFile, Strict, shown_as
 
 MAX_FRAMES = 1000
-"""Frames of one job; a longer animation is several jobs, which several miners can do at once."""
+"""Frames of one job; split a longer animation into several jobs, which several miners can render at once."""
 
 LAST_FRAME = 1_048_574
 """Blender's own limit."""
@@ -21,20 +21,20 @@ SIDE = (16, 16384)
 MAX_PIXELS = 8192 * 8192
 
 MAX_SAMPLES = 65_536
-"""Samples of one pixel, asked for or set in the file."""
+"""Samples of one pixel, requested or set in the file."""
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "exr": "image/x-exr"}
 SUFFIXES = {"png": "png", "jpeg": "jpg", "exr": "exr"}
 
 FRAME_FILES = {rf"frame_\d{{4,7}}\.{SUFFIXES[form]}": MEDIA_TYPES[form] for form in SUFFIXES}
-"""Names of frames' files as regular expressions, with the media type of each."""
+"""Regular expressions of the frames' file names, with the media type of each."""
 
 _RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7}))?")
 _TEXT_LIMIT = 10_000
 
 
 def _frames(value: Any) -> Any:
-    """The frames of "1,5,9-12" in order, each once; what is no text is left to pydantic."""
+    """Return the frames of "1,5,9-12" sorted and unique; pydantic validates values that are not text."""
     if isinstance(value, (list, tuple)):
         return tuple(sorted(set(value))) if all(type(item) is int for item in value) else value
     if not isinstance(value, str):
@@ -48,7 +48,7 @@ def _frames(value: Any) -> Any:
         if last < first:
             raise ValueError(f"the range {part!r} runs backwards")
         if last - first >= MAX_FRAMES:
-            raise ValueError(f"more than {MAX_FRAMES} frames; make several jobs of them")
+            raise ValueError(f"more than {MAX_FRAMES} frames; split them into several jobs")
         chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))
 
@@ -58,12 +58,12 @@ Side = Annotated[int, Field(ge=SIDE[0], le=SIDE[1])]
 
 
 class RenderRequest(Strict):
-    """Input of the service `blender_rendering`. What is left out stays as the file has it.
+    """Input of the service `blender_rendering`. Omitted settings keep the file's values.
 
-    `frame` is one frame, `frames` several: "1-48", "1,5,9-12", or a list; with neither it is the file's current one.
-    `samples` are Cycles' for each pixel, or EEVEE's. `camera` and `scene` are names in the file. `color_depth` is bits
-    for each channel: 8 or 16 in a PNG, 16 or 32 in an EXR. `video` adds an MP4 of the frames, at `fps` frames a second.
-    The whole picture is rendered, also where the file has a render region, and stereo scenes in one view.
+    `frame` is one frame, `frames` several: "1-48", "1,5,9-12", or a list; with neither, the file's current frame is rendered.
+    `samples` is the number of samples per pixel. `camera` and `scene` are names in the file. `color_depth` is bits
+    per channel: 8 or 16 in a PNG, 16 or 32 in an EXR. `video` adds an MP4 of the frames, at `fps` frames per second.
+    The whole picture is rendered even if the file has a render region; stereo scenes are rendered in one view.
     """
 
     model_config = shown_as(
@@ -87,7 +87,7 @@ class RenderRequest(Strict):
     samples: int | None = Field(default=None, ge=1, le=MAX_SAMPLES)
     output_format: Literal["png", "jpeg", "exr"] = "png"
     color_depth: Literal[8, 16, 32] | None = Field(default=None, description="Default: 8, in an EXR 16.")
-    quality: int = Field(default=90, ge=1, le=100, description="Of a JPEG.")
+    quality: int = Field(default=90, ge=1, le=100, description="For JPEG only.")
     camera: str | None = Field(default=None, min_length=1, max_length=255)
     scene: str | None = Field(default=None, min_length=1, max_length=255)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
@@ -99,22 +99,22 @@ class RenderRequest(Strict):
 
     @property
     def chosen_frames(self) -> tuple[int, ...] | None:
-        """The frames that the request names, in order."""
+        """The requested frames, in order."""
         return self.frames if self.frame is None else (self.frame,)
 
     @property
     def depth(self) -> int:
-        """Bits for each channel."""
+        """Bits per channel."""
         return self.color_depth or (16 if self.output_format == "exr" else 8)
 
     @model_validator(mode="after")
     def _frames_fit(self) -> Self:
         if self.frame is not None and self.frames is not None:
             raise ValueError("give frame or frames, not both")
-        if self.video and len(self.chosen_frames or ()) < 2:  # noqa: PLR2004 - one picture is no video
+        if self.video and len(self.chosen_frames or ()) < 2:  # noqa: PLR2004 - one picture is not a video
             raise ValueError("a video needs several frames; name them in frames")
         if self.fps is not None and not self.video:
-            raise ValueError("fps has no meaning without video")
+            raise ValueError("fps has no effect without video")
         return self
 
     @model_validator(mode="after")
@@ -122,7 +122,7 @@ class RenderRequest(Strict):
         if self.engine == "eevee" and self.device == "cpu":
             raise ValueError("EEVEE runs only on a GPU; choose engine cycles or another device")
         if self.engine == "eevee" and (self.seed is not None or self.denoise):
-            raise ValueError("seed and denoise have a meaning only for cycles")
+            raise ValueError("seed and denoise are supported only by cycles")
         return self
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class RenderRequest(Strict):
         fitting = {"png": (8, 16), "jpeg": (8,), "exr": (16, 32)}[self.output_format]
         if self.depth not in fitting:
             raise ValueError(
-                f"color_depth {self.depth} does not fit into {self.output_format}; {' or '.join(map(str, fitting))} does"
+                f"{self.output_format} does not support color_depth {self.depth}; use {' or '.join(map(str, fitting))}"
             )
         if self.transparent and self.output_format == "jpeg":
             raise ValueError("a JPEG cannot be transparent; choose png or exr")
@@ -142,7 +142,7 @@ class RenderRequest(Strict):
 
 
 class RenderedFrame(File):
-    """A picture and the number of its frame."""
+    """A picture and its frame number."""
 
     frame: int
 
@@ -150,9 +150,9 @@ class RenderedFrame(File):
 class RenderResult(BaseModel):
     """Output of the service.
 
-    `resumed_frames` are those that another run of the job had finished before, often on another miner: the signer vouches
-    that it was given them, not that it rendered them. `warnings` say why the pictures may differ from those that the client's
-    own Blender makes.
+    `resumed_frames` are frames of an earlier run of the job, often on another miner: the signer attests
+    that it received them, not that it rendered them. `warnings` state why the pictures may differ from those of the client's
+    own Blender.
     """
 
     frames: list[RenderedFrame]

@@ -1,4 +1,4 @@
-"""Blender renders: frames of a scene, on OptiX or CUDA where this machine's build and card have it, and videos of them."""
+"""Rendering with Blender: frames of a scene, on OptiX or CUDA if the build and the card support it, and videos of them."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ DEFINITION = ServiceDefinition(
     name="Blender",
     category="rendering",
     description=(
-        "Renders frames of a .blend file with Cycles or EEVEE, one or many, and makes a video of them if asked to. Each "
-        "frame can be had as soon as it is finished. Scripts in the file are never run. Metered by megapixels times "
+        "Renders one or more frames of a .blend file with Cycles or EEVEE, and optionally a video of them. Each "
+        "frame is available as soon as it is finished. Scripts in the file are never run. Metered by megapixels times "
         "samples of all frames."
     ),
     tags=("blender", "cycles", "eevee", "render", "3d", "animation", "optix"),
@@ -71,7 +71,7 @@ class BlenderRunner(Runner[RenderRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        """See `Runner.probe`. Starts Blender once, and where there is an NVIDIA card once more to try EEVEE on it."""
+        """See `Runner.probe`. Starts Blender once, and again on machines with an NVIDIA card to test EEVEE."""
         if (missing := _missing(tools)) is not None:
             return Probe(available=False, reasons=(missing,))
         device = Device("cuda" if Path("/dev/nvidiactl").exists() else "cpu", "any")
@@ -118,7 +118,7 @@ class BlenderRunner(Runner[RenderRequest]):
     def run(self, request: RenderRequest, context: Context) -> Result:
         """See `Runner.run`.
 
-        `Fail`: INPUT_INVALID, RENDER_FAILED, OUTPUT_TOO_LARGE, LIMIT_EXCEEDED, TIMEOUT. `Retry`: what this machine lacks.
+        `Fail`: INPUT_INVALID, RENDER_FAILED, OUTPUT_TOO_LARGE, LIMIT_EXCEEDED, TIMEOUT. `Retry`: a fault or a missing feature of this machine.
         """
         began = time.monotonic()
         scene = context.files["blend_file_url"]
@@ -158,7 +158,7 @@ class BlenderRunner(Runner[RenderRequest]):
         return Result(results, rendering.units)
 
     def _device(self, request: RenderRequest) -> tuple[Device, str | None]:
-        """Where a job is rendered, and Cycles' name of the kind of GPU, None on the processor."""
+        """Return the device for a job, and Cycles' name of its kind of GPU, None on the processor."""
         if self.device.kind == "cuda" and request.device != "cpu":
             backends = abilities(self.tools, self.device).backends
             return self.device, backends[0] if backends else None
@@ -166,7 +166,7 @@ class BlenderRunner(Runner[RenderRequest]):
         return Device("cpu", self.device.name, threads=threads), None
 
     def _job(self, request: RenderRequest, context: Context, device: Device, backend: str | None) -> Message:
-        """What our script inside Blender is told."""
+        """Return the instructions for the script inside Blender."""
         engines = ["cycles"]
         if request.engine != "cycles" and eevee_works(self.tools, device):
             engines.append("eevee")
@@ -215,10 +215,10 @@ def _limits(tools: Tools, device: Device, seconds: float) -> Limits:
 
 
 def _missing(tools: Tools) -> str | None:
-    """What must be there before anything can be tried, as a sentence for the owner."""
+    """Return the first missing requirement as a sentence for the owner, None if nothing is missing."""
     if tools.sandbox == "off":
         return (
-            "Scenes are strangers' files that can make Blender write anywhere, so it runs only in the sandbox; set "
+            "Scenes are untrusted files that can make Blender write anywhere, so it runs only in the sandbox; set "
             "runners.sandbox to 'auto'."
         )
     if shutil.which(tools.blender) is None:

@@ -1,8 +1,8 @@
-"""Runs inside Blender, inside the sandbox: says what this Blender can do, or renders the frames of a job.
+"""Runs inside Blender, inside the sandbox: reports the abilities of this Blender, or renders the frames of a job.
 
-A program of its own: nothing of ours is importable in there. Its instructions are the JSON file that its last argument names. What it has to
-say it prints, one JSON object a line behind a mark that the scene's author cannot know, so that no name in the file can
-pass for it. Everything in the loaded file is a stranger's: nothing of it is ever executed here or put into code.
+A separate program: the project's packages cannot be imported there. Its last argument names the JSON file with its instructions. It
+prints its messages, one JSON object per line after a mark that the scene's author cannot know, so that no name in the file can
+imitate a message. Everything in the loaded file is untrusted: none of it is executed here or inserted into code.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 MAX_NAMES = 20
-"""Names from the file that one message lists."""
+"""Names from the file that a message lists at most."""
 
 ENDINGS = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "exr": b""}
-"""How a complete file of each format ends, as far as the format says."""
+"""The last bytes of a complete file of each format, if the format defines them."""
 
 SWITCHED_OFF = (
     "use_file_extension",
@@ -29,13 +29,13 @@ SWITCHED_OFF = (
     "use_stamp_memory",
     "use_stamp_hostname",
 )
-"""Settings of the file that would give another file than the one expected, differ each time, or name this machine."""
+"""Settings that would produce an unexpected file, differ on each run, or name this machine."""
 
-Tell = Callable[..., None]
+Send = Callable[..., None]
 
 
 class Refused(Exception):
-    """The job cannot be done. `fault` is the input's or the machine's; `code` a wire code or None for the usual."""
+    """The job cannot be rendered. `fault` is "input", "machine" or "engine"; `code` a failure code, None for the default."""
 
     def __init__(self, message: str, fault: str = "input", code: str | None = None) -> None:
         super().__init__(message)
@@ -43,8 +43,8 @@ class Refused(Exception):
         self.code = code
 
 
-def describe(bpy: Any, _job: dict[str, Any], tell: Tell) -> None:
-    """Tell the version, whether there is a denoiser, and the kinds of Cycles devices that can really be used."""
+def describe(bpy: Any, _job: dict[str, Any], send: Send) -> None:
+    """Send the version, whether there is a denoiser, and the kinds of usable Cycles devices."""
     import _cycles  # type: ignore[import-not-found]  # noqa: PLC0415 - exists only inside Blender
     import cycles  # type: ignore[import-not-found]  # noqa: PLC0415 - exists only inside Blender
 
@@ -55,7 +55,7 @@ def describe(bpy: Any, _job: dict[str, Any], tell: Tell) -> None:
         for kind in ("OPTIX", "CUDA")
         if any(device[1] == kind for device in _cycles.available_devices(kind))
     ]
-    tell(
+    send(
         version=list(bpy.app.version[:3]),
         denoiser=bool(_cycles.with_openimagedenoise),
         backends=[kind for kind in listed if any(library.glob(kernels[kind]))],
@@ -63,30 +63,30 @@ def describe(bpy: Any, _job: dict[str, Any], tell: Tell) -> None:
     )
 
 
-def save(bpy: Any, job: dict[str, Any], tell: Tell) -> None:
-    """Save what Blender starts with, the default scene, as a file."""
+def save(bpy: Any, job: dict[str, Any], send: Send) -> None:
+    """Save Blender's default scene to a file."""
     bpy.ops.wm.save_as_mainfile(filepath=job["target"])
-    tell(saved=0)
+    send(saved=0)
 
 
-def try_eevee(bpy: Any, job: dict[str, Any], tell: Tell) -> None:
-    """Draw an empty picture with EEVEE, and tell on what OpenGL runs."""
+def try_eevee(bpy: Any, job: dict[str, Any], send: Send) -> None:
+    """Render an empty picture with EEVEE, and send the name of the OpenGL renderer."""
     import gpu  # type: ignore[import-not-found]  # noqa: PLC0415 - exists only inside Blender
 
     scene = bpy.context.scene
-    for thing in [thing for thing in scene.objects if thing.type != "CAMERA"]:
-        bpy.data.objects.remove(thing)
+    for item in [item for item in scene.objects if item.type != "CAMERA"]:
+        bpy.data.objects.remove(item)
     scene.world = None
     scene.render.engine = _eevee(bpy)
     scene.eevee.taa_render_samples = 1
     scene.render.resolution_x = scene.render.resolution_y = 16
     scene.render.filepath = job["target"]
     bpy.ops.render.render(write_still=True)
-    tell(renderer=gpu.platform.renderer_get())
+    send(renderer=gpu.platform.renderer_get())
 
 
-def render(bpy: Any, job: dict[str, Any], tell: Tell) -> None:
-    """Render the frames one after the other; a frame that an earlier run made and that is intact is taken over."""
+def render(bpy: Any, job: dict[str, Any], send: Send) -> None:
+    """Render the frames one after the other; reuse intact frames of an earlier run."""
     scene = _scene(bpy, job)
     warnings = _warnings(bpy, defused=_defuse(bpy))
     _choose_engine(bpy, scene, job)
@@ -96,8 +96,8 @@ def render(bpy: Any, job: dict[str, Any], tell: Tell) -> None:
     width, height, samples = _measure(scene, job)
     frames = job["frames"] if job["frames"] is not None else [scene.frame_current]
     if min(frames) < 0:
-        raise Refused("The file's current frame is negative; say which frame to render.")
-    tell(
+        raise Refused("The file's current frame is negative; set frame or frames.")
+    send(
         scene={
             "frames": frames,
             "width": width,
@@ -112,12 +112,12 @@ def render(bpy: Any, job: dict[str, Any], tell: Tell) -> None:
     for frame in frames:
         made = job["made"].get(str(frame))
         if made is not None and _intact(bpy, made, job["format"], (width, height)):
-            tell(reused=frame)
+            send(reused=frame)
         else:
             missing.append(frame)
     for frame in missing:
         _render_frame(bpy, scene, frame, job)
-        tell(saved=frame)
+        send(saved=frame)
 
 
 def _render_frame(bpy: Any, scene: Any, frame: int, job: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ def _scene(bpy: Any, job: dict[str, Any]) -> Any:
 
 
 def _defuse(bpy: Any) -> bool:
-    """Take out of all scenes what would run Python in spite of --disable-autoexec, and what writes files of its own.
+    """Remove from all scenes the nodes that write files, and styles that run Python in spite of --disable-autoexec.
 
     Returns whether there was any such Python.
     """
@@ -150,7 +150,7 @@ def _defuse(bpy: Any) -> bool:
     for scene in bpy.data.scenes:
         trees.append(getattr(scene, "node_tree", None))
         for layer in scene.view_layers:
-            # Freestyle runs the style modules of its scripting mode whatever Blender was told about scripts.
+            # Freestyle runs the style modules of its scripting mode even with --disable-autoexec.
             modules = layer.freestyle_settings.modules
             while len(modules):
                 modules.remove(modules[0])
@@ -163,7 +163,7 @@ def _defuse(bpy: Any) -> bool:
 
 
 def _warnings(bpy: Any, *, defused: bool) -> list[str]:
-    """What the client should know because the picture may differ from the one at home."""
+    """Return the reasons why the picture may differ from that of the client's own Blender."""
     found = []
     missing = [
         os.path.basename(path)[:100]  # noqa: PTH119 - paths of any system, as Blender wrote them
@@ -173,17 +173,17 @@ def _warnings(bpy: Any, *, defused: bool) -> list[str]:
     if missing:
         listed = ", ".join(sorted(set(missing))[:MAX_NAMES])
         found.append(
-            f"Files that the scene uses are not inside it (File > External Data > Pack Resources): {listed}"
+            f"The scene uses files that are not packed into it (use File > External Data > Pack Resources): {listed}"
         )
     if bpy.app.autoexec_fail or defused:
         found.append(
             "Python in the file (driver expressions, registered texts, styles of Freestyle) is not run."
         )
     if tuple(bpy.data.version)[:2] > tuple(bpy.app.version)[:2]:
-        saved, ours = (
+        saved, local = (
             ".".join(map(str, tuple(version)[:2])) for version in (bpy.data.version, bpy.app.version)
         )
-        found.append(f"The file was saved by Blender {saved} and rendered by the older {ours}.")
+        found.append(f"The file was saved by Blender {saved} and rendered by the older {local}.")
     return found
 
 
@@ -195,9 +195,13 @@ def _choose_engine(bpy: Any, scene: Any, job: dict[str, Any]) -> None:
     else:
         engine = next((name for name, identifier in known.items() if identifier == render.engine), None)
     if engine is None:
-        raise Refused("The file's own engine is not offered; ask for the engine 'cycles' or 'eevee'.")
+        raise Refused("The file's own engine is not supported; set engine to 'cycles' or 'eevee'.")
     if engine not in job["engines"]:
-        raise Refused("EEVEE does not work on this machine: it needs a GPU.", "machine", "ENGINE_UNAVAILABLE")
+        raise Refused(
+            "EEVEE does not work on this machine because it needs a GPU; set engine to 'cycles'.",
+            "machine",
+            "ENGINE_UNAVAILABLE",
+        )
     render.engine = known[engine]
     if engine == "cycles" and job["gpu_only"] and not job["gpu"]:
         raise Refused("Cycles cannot use a GPU on this machine.", "machine", "GPU_UNAVAILABLE")
@@ -206,12 +210,12 @@ def _choose_engine(bpy: Any, scene: Any, job: dict[str, Any]) -> None:
 
 
 def _eevee(bpy: Any) -> str:
-    """EEVEE's identifier in this version."""
+    """Return EEVEE's identifier in this version."""
     return "BLENDER_EEVEE_NEXT" if (4, 2) <= bpy.app.version[:2] < (5, 0) else "BLENDER_EEVEE"
 
 
 def _choose_picture(scene: Any, job: dict[str, Any]) -> None:
-    """Size, transparency and file format."""
+    """Set size, transparency and file format."""
     render, settings = scene.render, scene.render.image_settings
     if job["width"] is not None or job["height"] is not None:
         width, height = _size(render)
@@ -234,7 +238,7 @@ def _choose_picture(scene: Any, job: dict[str, Any]) -> None:
 
 
 def _choose_quality(scene: Any, job: dict[str, Any], warnings: list[str]) -> None:
-    """Samples, seed and denoising."""
+    """Set samples, seed and denoising."""
     if scene.render.engine != "CYCLES":
         if job["samples"] is not None:
             scene.eevee.taa_render_samples = job["samples"]
@@ -245,14 +249,14 @@ def _choose_quality(scene: Any, job: dict[str, Any], warnings: list[str]) -> Non
         cycles.use_layer_samples = "IGNORE"
     if job["seed"] is not None:
         cycles.seed = job["seed"]
-    wanted = cycles.use_denoising if job["denoise"] is None else job["denoise"]
-    if wanted and not job["denoiser"]:
+    denoise = cycles.use_denoising if job["denoise"] is None else job["denoise"]
+    if denoise and not job["denoiser"]:
         if job["denoise"]:
             raise Refused(
                 "This machine's Blender was built without a denoiser.", "machine", "DENOISER_UNAVAILABLE"
             )
-        warnings.append("The scene asks for denoising, which the Blender that rendered it lacks.")
-    cycles.use_denoising = wanted and job["denoiser"]
+        warnings.append("The scene uses denoising, but the Blender that rendered it has no denoiser.")
+    cycles.use_denoising = denoise and job["denoiser"]
     if cycles.use_denoising:
         cycles.denoiser = "OPENIMAGEDENOISE"
 
@@ -260,23 +264,23 @@ def _choose_quality(scene: Any, job: dict[str, Any], warnings: list[str]) -> Non
 def _choose_camera(scene: Any, job: dict[str, Any]) -> None:
     if job["camera"] is None:
         return
-    cameras = {thing.name: thing for thing in scene.objects if thing.type == "CAMERA"}
+    cameras = {item.name: item for item in scene.objects if item.type == "CAMERA"}
     if job["camera"] not in cameras:
         raise Refused(f"The scene has no camera {job['camera']!r}; it has {_names(cameras.values())}.")
     scene.camera = cameras[job["camera"]]
     for marker in scene.timeline_markers:
-        marker.camera = None  # else it would take over at its frame
+        marker.camera = None  # otherwise it would replace the camera at its frame
 
 
 def _measure(scene: Any, job: dict[str, Any]) -> tuple[int, int, int]:
-    """Width, height and samples of each frame. Refuses what the file itself asks too much of."""
+    """Return width, height and samples of each frame. Raises `Refused` if the file's own values exceed the limits."""
     width, height = _size(scene.render)
     cycles = scene.render.engine == "CYCLES"
     samples = scene.cycles.samples if cycles else max(1, scene.eevee.taa_render_samples)
     if width * height > job["max_pixels"]:
         raise Refused(f"The picture is too large ({width}x{height}); set resolution_x and resolution_y.")
     if samples > job["max_samples"]:
-        raise Refused(f"The scene asks for too many samples ({samples}); set samples.")
+        raise Refused(f"The scene has too many samples ({samples}); set samples.")
     return width, height, samples
 
 
@@ -286,20 +290,20 @@ def _size(render: Any) -> tuple[int, int]:
 
 
 def _intact(bpy: Any, path: str, kind: str, size: tuple[int, int]) -> bool:
-    """Whether a picture is complete and has this size."""
+    """Return whether a picture is complete and has this size."""
     if not Path(path).read_bytes().endswith(ENDINGS[kind]):
         return False
     try:
         image = bpy.data.images.load(path)
     except RuntimeError:
         return False
-    complete = tuple(image.size) == size  # asking decodes it; what is damaged has no size
+    complete = tuple(image.size) == size  # reading the size decodes it; a damaged picture has none
     bpy.data.images.remove(image)
     return complete
 
 
-def _names(things: Any) -> str:
-    names = sorted(thing.name for thing in things)
+def _names(items: Any) -> str:
+    names = sorted(item.name for item in items)
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return (", ".join(repr(name) for name in names[:MAX_NAMES]) or "none") + more
 
@@ -310,16 +314,16 @@ def main() -> None:
 
     job = json.loads(Path(sys.argv[-1]).read_text(encoding="utf-8"))
 
-    def tell(**message: Any) -> None:
+    def send(**message: Any) -> None:
         sys.stdout.write(f"\n{job['mark']}{json.dumps(message)}\n")
         sys.stdout.flush()
 
     try:
         {"describe": describe, "save": save, "try_eevee": try_eevee, "render": render}[job["task"]](
-            bpy, job, tell
+            bpy, job, send
         )
     except Refused as refusal:
-        tell(refused={"message": str(refusal), "fault": refusal.fault, "code": refusal.code})
+        send(refused={"message": str(refusal), "fault": refusal.fault, "code": refusal.code})
 
 
 if __name__ == "__main__":

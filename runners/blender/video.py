@@ -14,23 +14,23 @@ from runners.sandbox import Sandbox
 NAME = "video.mp4"
 
 QUALITY = 18
-"""Constant rate factor: what a viewer takes for the frames themselves."""
+"""Constant rate factor: visually close to the frames themselves."""
 
 PERCENT = 98.0
-"""Progress while the video is made; encoding takes a fraction of the rendering."""
+"""Progress while the video is encoded, which takes a fraction of the rendering time."""
 
 _LIST = "/frames.txt"
 _FRAMES = "/frames"
 
 _GRAPH = "scale=trunc(iw/2)*2:trunc(ih/2)*2:out_color_matrix=bt709:out_range=tv"
-"""H.264 needs even sizes; video players take the colours of HD for given."""
+"""H.264 requires even sizes; video players assume the colours of HD."""
 
 
 _REQUEST = TranscodeRequest(input_url="frames", output_format="mp4", codec="h264", quality=QUALITY)
 
 
 def video_encoder(tools: Tools, device: Device) -> str:
-    """The encoder for videos. Raises `Retry` if there is none: better before hours of rendering than after."""
+    """Return the encoder for videos. Raises `Retry` without one; call it before hours of rendering."""
     return choose(tools, device, _REQUEST)
 
 
@@ -44,9 +44,9 @@ def make_video(
     context: Context,
     units: Decimal,
 ) -> OutputFile:
-    """Encode the frames in order. Raises `Fail` or `Retry` saying why that failed.
+    """Encode the frames in order. Raises `Fail` or `Retry` with the reason if that fails.
 
-    `units` are those to report meanwhile; `seconds` is how long it may take.
+    `units` are reported with the progress; `seconds` is the time limit.
     """
     scratch = context.work / "video"
     scratch.mkdir()
@@ -59,7 +59,7 @@ def make_video(
         encoding="utf-8",
     )
     target = f"{sandbox.write(scratch, '/output')}/{NAME}"
-    # The list is ours and names only our frames, so the concat demuxer may be used on it.
+    # The concat demuxer is safe here: this program wrote the list, and it names only frames.
     reading = ["-protocol_whitelist", "file", "-format_whitelist", "concat,png_pipe,jpeg_pipe,image2"]
     source = ["-r", f"{fps:.6f}", "-f", "concat", "-safe", "0", "-i", sandbox.read(listed, _LIST)]
     encoding = [word for name, value in options.items() for word in (f"-{name}", value)]

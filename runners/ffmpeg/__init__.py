@@ -1,4 +1,4 @@
-"""Videos and audio transcoded by FFmpeg, whose programs other runners use too."""
+"""Transcoding of video and audio with FFmpeg, whose programs other runners also use."""
 
 from runners.ffmpeg.runner import FFmpegRunner
 

@@ -1,8 +1,8 @@
-"""Encodes a long video in chunks, which are checkpoints: a later run on another miner encodes only what is missing.
+"""Encodes a long video in chunks, which are checkpoints: a later run on another miner encodes only the missing chunks.
 
-One process of ffmpeg encodes all pictures and begins a new file at a key frame every few seconds, so that a run that is not
-interrupted loses no quality at the seams. At the end the chunks are joined without encoding them again, with the sound, which is
-encoded in one piece: it cannot click. Chunks are in NUT, which keeps every timestamp exactly.
+One process of ffmpeg encodes all pictures and begins a new file at a key frame every few seconds, so that an uninterrupted
+run loses no quality at the boundaries. At the end the chunks are joined without encoding them again, with the sound, which is
+encoded in one piece so that it cannot click. Chunks are in NUT, which stores every timestamp exactly.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
 
 CHUNK_FILES: Final = {r"chunk_\d{4}\.nut": "video/x-nut"}
-"""The names of checkpoints as regular expressions, with their media type."""
+"""Regular expressions of the names of checkpoints, with their media type."""
 
 ENCODERS: Final[Mapping[str, Mapping[str, str]]] = {
     "libx264": {"forced-idr": "1"},
     "libx265": {"forced-idr": "1", "x265-params": "log-level=error:open-gop=0"},
     "libvpx-vp9": {},
 }
-"""The encoders whose chunks can be joined, with the options that let a chunk be decoded without the one before."""
+"""The encoders whose chunks can be joined, with the options that make each chunk decodable without the one before."""
 
 CONTAINERS: Final = ("mp4", "mov", "mkv", "webm")
 
 MIN_SECONDS: Final = 20.0
-"""Shorter videos are encoded in one piece: beginning again costs little."""
+"""Shorter videos are encoded in one piece, because starting from scratch costs little."""
 
 MAX_SECONDS: Final = 24 * 3600.0
 CHUNK_SECONDS: Final = (10.0, 600.0)
 CHUNKS: Final = 100
-"""Shortest and longest chunk in seconds; between them, a video has about so many."""
+"""Approximate number of chunks of a video, within the shortest and longest chunk in seconds."""
 
 ORIGIN: Final = 10.0
-"""The timestamp, in seconds, of the beginning in chunks: times of decoding lie before it, and NUT has none below zero."""
+"""The timestamp in chunks, in seconds, of the beginning: decoding times precede it, and NUT has no negative ones."""
 
 _ROUNDING: Final = 1e-6
-"""Seconds by which timestamps differ because they are written with six decimals."""
+"""Rounding difference of timestamps in seconds: they are written with six decimals."""
 
 _LIST: Final = "/chunks.txt"
 _STARTS: Final = "starts.csv"
@@ -53,7 +53,7 @@ _STARTS: Final = "starts.csv"
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What must be the same in all chunks of a video. `header` is the digest of the decoder's configuration."""
+    """The properties that all chunks of a video share. `header` is the digest of the decoder's configuration."""
 
     codec: str
     profile: str
@@ -65,7 +65,7 @@ class _Form:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A chunk on disk; `times` are those of its pictures in seconds of the output, in order."""
+    """A chunk on disk; `times` are the times of its pictures in seconds of the output, in order."""
 
     path: Path
     form: _Form
@@ -73,7 +73,7 @@ class _Chunk:
 
 
 class _Placed(NamedTuple):
-    """A chunk and when it begins, in seconds of the output."""
+    """A chunk and its start in seconds of the output."""
 
     path: Path
     start: float
@@ -81,9 +81,9 @@ class _Placed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """The pictures that are left to encode: their first one's time in the source, and its time in the output.
+    """The pictures that remain to be encoded: the time of the first one in the source, and in the output.
 
-    Both are in seconds of the output. Encoders count in pictures, so that they differ by less than the time of one.
+    Both are in seconds of the output. Encoders count in pictures, so the two differ by less than one picture.
     """
 
     source: float = 0.0
@@ -91,9 +91,9 @@ class _Rest:
 
 
 def chunk_seconds(request: TranscodeRequest, encoder: str | None, seconds: float) -> float | None:
-    """Return how long the chunks of an output are, None if it is encoded in one piece.
+    """Return the length of the chunks of an output in seconds, None if it is encoded in one piece.
 
-    With a frame rate of its own an output is not made in chunks: which picture it repeats depends on those before.
+    An output with another frame rate is not made in chunks: the repeated pictures depend on earlier ones.
     """
     suited = encoder in ENCODERS and request.output_format in CONTAINERS and request.fps is None
     if not suited or not MIN_SECONDS <= seconds <= MAX_SECONDS:
@@ -105,7 +105,7 @@ def chunk_seconds(request: TranscodeRequest, encoder: str | None, seconds: float
 def encode_in_chunks(
     tools: Tools, device: Device, plan: Plan, length: float, source: Path, made: Path, context: Context
 ) -> float:
-    """Make the file `made`. Return the second up to which its pictures come from an earlier run, 0 without one.
+    """Write the file `made`. Return the second up to which its pictures come from an earlier run, 0 without one.
 
     Raises `Fail` or `Retry` as `run_ffmpeg` does.
     """
@@ -151,11 +151,11 @@ class _Encoding:
         self._last = began
 
     def resume(self) -> tuple[list[_Chunk], _Rest | None]:
-        """Return the chunks of earlier runs that fit, and what is left to encode: None if nothing is."""
+        """Return the usable chunks of earlier runs and the rest to encode, None if nothing remains."""
         stream = self._plan.media.video
         if _name(0) not in self._context.checkpoints or stream is None:
             return [], _Rest()
-        form, times = self._trial(), self._times_of_source(stream)
+        form, times = self._local_form(), self._times_of_source(stream)
         chunks: list[_Chunk] = []
         done = 0
         while form is not None and (path := self._context.checkpoints.get(_name(len(chunks)))) is not None:
@@ -171,7 +171,7 @@ class _Encoding:
         return chunks, _Rest(times[done], times[done] + chunks[-1].times[-1] - times[done - 1])
 
     def encode(self, number: int, rest: _Rest) -> None:
-        """Encode the rest to chunks from this number on."""
+        """Encode the rest to chunks, beginning with this number."""
         self._number = number
         sandbox, target = self._sandbox()
         options = self._options(ORIGIN + rest.at) | {
@@ -196,17 +196,17 @@ class _Encoding:
         self._starts = _starts(self._scratch / _STARTS)
 
     def made(self, number: int, rest: _Rest) -> list[_Placed]:
-        """Return the chunks of this run, which begin with this number and the rest, and where each begins."""
-        paths = [self._context.output / _name(place) for place in range(number, self._number)]
+        """Return the chunks of this run, beginning with this number, and the start of each."""
+        paths = [self._context.output / _name(index) for index in range(number, self._number)]
         if not paths:
-            raise Fail("Nothing came out: the chosen part of the input holds no pictures.")
-        # ffmpeg's list has no time for its first chunk: that of a video's first picture is in the chunk.
+            raise Fail("The output is empty: the selected part of the input contains no pictures.")
+        # ffmpeg's list has no time for its first chunk; the first picture's time is in the chunk.
         chunk = None if number else self._read(paths[0], decode=False)
         first = rest.at if chunk is None else chunk.times[0]
         return [_Placed(path, self._starts.get(path.name, first)) for path in paths]
 
     def join(self, chunks: Sequence[_Placed], made: Path) -> None:
-        """Write the output: the pictures of all chunks, and the sound of the source."""
+        """Write the output: the pictures of all chunks and the sound of the source."""
         joined = self._context.work / "joined"
         joined.mkdir()
         sandbox = Sandbox(self._tools, self._limits(), self._device)
@@ -216,7 +216,7 @@ class _Encoding:
         listed = self._context.work / "chunks.txt"
         listed.write_text(_listing(chunks, folders), encoding="utf-8")
         target = f"{sandbox.write(joined, '/output')}/{made.name}"
-        # The list is ours and names only chunks, so the concat demuxer may be used on it.
+        # The concat demuxer is safe here: this program wrote the list, and it names only chunks.
         reading = {
             "protocol_whitelist": "file",
             "format_whitelist": "concat,nut",
@@ -231,13 +231,13 @@ class _Encoding:
         (joined / made.name).replace(made)
 
     def _collect(self, *, ended: bool = False) -> None:
-        """Take finished chunks out of ffmpeg's reach, and hand them over if the last time is long enough ago."""
+        """Move finished chunks out of ffmpeg's reach; hand them over if the last checkpoint is old enough."""
         while self._finished(ended=ended):
             name = _name(self._number)
             target = self._context.output / name
             (self._scratch / name).replace(target)
             if target.is_symlink() or not target.is_file():
-                raise Fail("The input made ffmpeg write what it does not write by itself.")
+                raise Fail("The input made ffmpeg write an unexpected file.")
             self._pending.append(OutputFile(target, "video/x-nut", name))
             self._number += 1
         if not ended and time.monotonic() - self._last >= self._tools.checkpoint_seconds:
@@ -248,12 +248,12 @@ class _Encoding:
             self._pending.clear()
 
     def _finished(self, *, ended: bool) -> bool:
-        """Whether the chunk that is expected next is whole: ffmpeg has begun the one after it, or ended."""
+        """Return whether the next chunk is complete: ffmpeg has begun the one after it, or has ended."""
         current, following = (self._scratch / _name(self._number + step) for step in (0, 1))
         return current.exists() and (ended or following.exists())
 
     def _options(self, offset: float) -> dict[str, str]:
-        """Options for chunks whose timestamps begin at `offset` seconds."""
+        """Return the options for chunks whose timestamps begin at `offset` seconds."""
         extra = ENCODERS[self._plan.encoder or ""]
         return {**extra, "fps_mode": "vfr", "output_ts_offset": f"{offset:.6f}", "map_metadata": "-1"}
 
@@ -265,17 +265,17 @@ class _Encoding:
         left = self._context.timeout_seconds - (time.monotonic() - self._began)
         return job_limits(self._tools, self._device, max(1.0, left))
 
-    def _trial(self) -> _Form | None:
-        """Return the form of the chunks that this machine makes: others cannot be joined with them."""
+    def _local_form(self) -> _Form | None:
+        """Return the form of the chunks that this machine makes. Chunks of another form cannot be joined with them."""
         sandbox, target = self._sandbox()
         options = self._options(ORIGIN) | {"f": "nut", "frames:v": "1"}
         inside = sandbox.read(self._source, INPUT)
-        run_ffmpeg(sandbox, self._plan.pictures(inside, f"{target}/trial.nut", 0.0, options), self._context)
-        trial = self._read(self._scratch / "trial.nut")
-        return None if trial is None else trial.form
+        run_ffmpeg(sandbox, self._plan.pictures(inside, f"{target}/sample.nut", 0.0, options), self._context)
+        sample = self._read(self._scratch / "sample.nut")
+        return None if sample is None else sample.form
 
     def _times_of_source(self, stream: Stream) -> list[float]:
-        """Return when the source's pictures appear, in seconds of the output, in order."""
+        """Return the times of the source's pictures in seconds of the output, in order."""
         times: list[float] = []
         start = 0.0
 
@@ -299,7 +299,7 @@ class _Encoding:
         ]
 
     def _read(self, path: Path, *, decode: bool = True) -> _Chunk | None:
-        """Describe a chunk; None for a file that is not one stream of pictures, in order and, if decoded, whole."""
+        """Describe a chunk. Return None unless the file is one stream of pictures, in order and, if decoded, complete."""
         lines: list[str] = []
         stream = (
             "codec_type,codec_name,profile,width,height,pix_fmt,nb_read_frames,nb_read_packets,extradata_hash"
@@ -330,16 +330,15 @@ def _described(path: Path, probed: Mapping[str, Any]) -> _Chunk | None:
 
 
 def _pictures(stream: Mapping[str, Any]) -> int:
-    """How many pictures were decoded, or how many packets were counted instead."""
+    """Return the number of decoded pictures, or of packets if these were counted instead."""
     return int(stream["nb_read_frames"] if "nb_read_frames" in stream else stream["nb_read_packets"])
 
 
 def _starts(listed: Path) -> dict[str, float]:
-    """Return when chunks begin, by name, as ffmpeg's list says; it gives none for the first."""
+    """Return the start of each chunk by name from ffmpeg's list, which has none for the first."""
     starts: dict[str, float] = {}
-    if (
-        listed.is_symlink() or not listed.is_file()
-    ):  # an input that took over ffmpeg may have made it anything
+    # An input that took over ffmpeg may have replaced the list.
+    if listed.is_symlink() or not listed.is_file():
         return starts
     for line in listed.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
         with suppress(ValueError):
@@ -349,7 +348,7 @@ def _starts(listed: Path) -> dict[str, float]:
 
 
 def _agree(made: Sequence[float], source: Sequence[float], done: int) -> bool:
-    """Whether a chunk has the pictures of the source after the first `done`, one for one, each at its time."""
+    """Return whether a chunk contains exactly the source's pictures after the first `done`, each at its time."""
     expected = source[done : done + len(made)]
     if not made or len(expected) != len(made):
         return False
@@ -358,7 +357,7 @@ def _agree(made: Sequence[float], source: Sequence[float], done: int) -> bool:
 
 
 def _listing(chunks: Sequence[_Placed], folders: Mapping[Path, str]) -> str:
-    """The list of chunks for ffmpeg's concat demuxer, each as long as it is until the next begins."""
+    """Return the list of chunks for ffmpeg's concat demuxer; each lasts until the next begins."""
     lines = ["ffconcat version 1.0"]
     for number, chunk in enumerate(chunks):
         lines.append(f"file '{_quoted(f'{folders[chunk.path.parent]}/{chunk.path.name}')}'")

@@ -1,4 +1,4 @@
-"""Which encoders this machine's ffmpeg really has, and how each is told about quality and bitrate.
+"""The encoders of this machine's ffmpeg that really work, and the options of each for quality and bitrate.
 
 A build lists the NVENC encoders wherever it was compiled with them, so those are believed only after a picture was
 encoded with one.
@@ -10,16 +10,16 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from runners.api import Device, Fail, Retry, RunnerError, Tools, remembered
+from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
 from runners.ffmpeg.process import GLOBAL_OPTIONS
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Limits
 
-TRIAL_SECONDS = 20.0
-"""Seconds for a short run of ffmpeg: a listing, or one frame on a GPU that first has to wake."""
+PROBE_SECONDS = 20.0
+"""Seconds for a short run of ffmpeg: a listing, or one frame on a GPU that must first wake up."""
 
-TRIAL_MEMORY = 4 * 2**30
+PROBE_MEMORY = 4 * 2**30
 
 SOFTWARE: Mapping[str, tuple[str, ...]] = {
     "h264": ("libx264",),
@@ -27,7 +27,7 @@ SOFTWARE: Mapping[str, tuple[str, ...]] = {
     "av1": ("libsvtav1", "libaom-av1"),
     "vp9": ("libvpx-vp9",),
 }
-"""Encoders that run on the CPU by codec, the preferred first."""
+"""Encoders that run on the CPU, by codec, in order of preference."""
 
 HARDWARE: Mapping[str, str] = {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc"}
 
@@ -52,39 +52,39 @@ _SPEED: Mapping[str, Mapping[str, str]] = {
 
 
 def short_run(tools: Tools, program: str, *arguments: str, device: Device | None = None) -> tuple[int, str]:
-    """Run ffmpeg or ffprobe on nothing of anybody's; returns its exit code and standard output.
+    """Run ffmpeg or ffprobe without a client's file; return its exit code and standard output.
 
-    Raises `Retry` if it or the sandbox is missing.
+    Raises `Retry` if the program or the sandbox is missing.
     """
     lines: list[str] = []
-    memory = min(TRIAL_MEMORY, tools.max_memory)
-    limits = Limits(memory=memory, output=2**20, seconds=TRIAL_SECONDS, cpu_seconds=TRIAL_SECONDS * 4)
+    memory = min(PROBE_MEMORY, tools.max_memory)
+    limits = Limits(memory=memory, output=2**20, seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS * 4)
     sandbox = Sandbox(tools, limits, device)
     outcome = sandbox.run([sandbox.program(program), *arguments], on_line=lines.append)
     return outcome.exit_code, "\n".join(lines)
 
 
 def version(tools: Tools, program: str) -> str:
-    """The version that a program reports, e.g. "7.1.3". Raises `Retry` if it does not run."""
+    """Return the version that a program reports, such as "7.1.3". Raises `Retry` if it does not run."""
     code, text = short_run(tools, program, "-version")
     found = re.match(r"ff\w+ version n?(\d+(?:\.\d+)*|\S+)", text)
     if code != 0 or found is None:
-        raise Retry(f"{program!r} is not a working ffmpeg program.", code="PROGRAM_MISSING")
+        raise Retry(f"{program!r} is not a working ffmpeg program.", code=FailureCode.PROGRAM_MISSING)
     return found[1]
 
 
 @cache
 def listed(tools: Tools) -> frozenset[str]:
-    """The names of all encoders that ffmpeg was built with."""
+    """Return the names of all encoders that ffmpeg was built with."""
     code, text = short_run(tools, tools.ffmpeg, "-hide_banner", "-encoders")
     if code != 0:
-        raise Retry("ffmpeg did not list its encoders.", code="PROGRAM_MISSING")
+        raise Retry("ffmpeg did not list its encoders.", code=FailureCode.PROGRAM_MISSING)
     return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\S+)", text, flags=re.MULTILINE))
 
 
-@remembered
+@cached_probe
 def hardware_works(tools: Tools, encoder: str, device: Device | None) -> bool:
-    """Whether one frame can be encoded with an NVENC encoder; on `device`, or with None on any of this machine's."""
+    """Return whether an NVENC encoder can encode one frame, on `device` or, with None, on any device of this machine."""
     if encoder not in listed(tools):
         return False
     probe_device = device or Device("cuda", "any")
@@ -104,7 +104,7 @@ def hardware_works(tools: Tools, encoder: str, device: Device | None) -> bool:
 
 
 def working(tools: Tools, device: Device | None = None) -> dict[str, list[str]]:
-    """The encoders that work by codec, hardware first; codecs without any are left out."""
+    """Return the working encoders by codec, hardware first, without codecs that have none."""
     found: dict[str, list[str]] = {}
     for codec, software in SOFTWARE.items():
         hardware = HARDWARE.get(codec, "")
@@ -116,26 +116,28 @@ def working(tools: Tools, device: Device | None = None) -> dict[str, list[str]]:
 
 
 def choose(tools: Tools, device: Device, request: TranscodeRequest) -> str:
-    """The encoder for the pictures of a job. Raises `Retry` where another machine may have what this one lacks."""
+    """Return the encoder for the pictures of a job. Raises `Retry` if only another machine may have a suitable one."""
     codec = request.video_codec
     if codec in ("copy", "gif"):
         return codec
     if codec is None:
-        raise Fail(f"{request.output_format!r} holds no pictures.")
+        raise Fail(f"{request.output_format!r} cannot contain pictures.")
     hardware = HARDWARE.get(codec)
-    wanted = request.hardware != "off" and device.kind == "cuda"
-    if wanted and hardware is not None and hardware_works(tools, hardware, device):
+    allowed = request.hardware != "off" and device.kind == "cuda"
+    if allowed and hardware is not None and hardware_works(tools, hardware, device):
         return hardware
     if request.hardware == "required":
-        raise Retry(f"No hardware encoder for {codec} works on {device.name}.", code="HARDWARE_UNAVAILABLE")
+        raise Retry(
+            f"No hardware encoder for {codec} works on {device.name}.", code=FailureCode.HARDWARE_UNAVAILABLE
+        )
     for name in SOFTWARE[codec]:
         if name in listed(tools):
             return name
-    raise Retry(f"This machine's ffmpeg has no encoder for {codec}.", code="ENCODER_UNAVAILABLE")
+    raise Retry(f"This machine's ffmpeg has no encoder for {codec}.", code=FailureCode.ENCODER_UNAVAILABLE)
 
 
 def video_options(encoder: str, request: TranscodeRequest, threads: int) -> dict[str, str]:
-    """Output options of ffmpeg for the pictures."""
+    """Return ffmpeg's output options for the pictures."""
     options = {"c:v": encoder}
     if encoder in ("copy", "gif"):
         return options
@@ -159,7 +161,7 @@ def _rate(encoder: str, request: TranscodeRequest) -> dict[str, str]:
 
 
 def audio_options(request: TranscodeRequest, channels: int) -> dict[str, str]:
-    """Output options of ffmpeg for the sound. Opus gets stereo from more channels: it refuses some layouts."""
+    """Return ffmpeg's output options for the sound. Opus gets at most stereo, because it refuses some layouts."""
     options = {"c:a": AUDIO[request.sound_codec]}
     if request.audio_bitrate is not None:
         options["b:a"] = request.audio_bitrate

@@ -1,4 +1,4 @@
-"""What is done to one input: the command lines of ffmpeg, described with ffmpeg-python."""
+"""The conversion of one input: ffmpeg's command lines, composed with ffmpeg-python."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from runners.api import Context, Retry
+from runners.api import Context, FailureCode, Retry
 from runners.ffmpeg.encoders import audio_options, video_options
 from runners.ffmpeg.process import Media, input_options
 from runners.ffmpeg.request import TranscodeRequest
 
 SOUND_WEIGHT = Decimal("0.1")
-"""Units of one second of an output that has no pictures: as much as a picture of 0.1 megapixels."""
+"""Units of one second of an output without pictures, as for a picture of 0.1 megapixels."""
 
 
 MUXERS = {"mkv": "matroska", "m4a": "ipod"}
-"""ffmpeg's names of the containers whose common name is another."""
+"""ffmpeg's names of containers, if they differ from the common name."""
 
 GIF_FPS = 15.0
-"""Pictures per second of a GIF unless the request says otherwise; its timing cannot hold the usual 30 exactly."""
+"""Default pictures per second of a GIF, whose timing cannot represent the usual 30 exactly."""
 
 SEEK_MARGIN = 0.0001
-"""Seconds before a picture at which reading begins, so that rounding does not lose it; below the distance of two pictures."""
+"""Seconds before a picture at which reading begins, so that rounding does not lose it; less than the time between two pictures."""
 
 
 ENCODER_MEMORY = {
@@ -32,14 +32,14 @@ ENCODER_MEMORY = {
     "libsvtav1": 150 * 2**20,
     "libvpx-vp9": 140 * 2**20,
 }
-"""Bytes for each megapixel of the pictures that an encoder holds, measured with two threads; more threads take more."""
+"""Bytes that an encoder needs per megapixel of a picture, measured with two threads; more threads need more."""
 FULL_PIPELINE_SECONDS = 4.0
-"""A shorter clip may have fewer pictures than the encoder would hold."""
+"""A shorter clip may have fewer pictures than the encoder holds at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done to one input. `seconds` is how long the output will be."""
+    """The conversion of one input. `seconds` is the length of the output."""
 
     request: TranscodeRequest
     media: Media
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def megapixels(self) -> Decimal:
-        """Of each output picture, as far as known before encoding; `SOUND_WEIGHT` where there are none."""
+        """Megapixels of each output picture, as far as known before encoding; `SOUND_WEIGHT` without pictures."""
         video = self.media.video
         if self.encoder is None or video is None:
             return SOUND_WEIGHT
@@ -57,16 +57,16 @@ class Plan:
         return Decimal(width * height) / 1_000_000
 
     def require_memory(self, most: int) -> None:
-        """Raise `Retry` where the size of the pictures alone takes more memory than a run may use, before any work is done."""
+        """Raise `Retry` before any work if pictures of this size need more memory than a run may use."""
         per_megapixel = ENCODER_MEMORY.get(self.encoder or "")
         if per_megapixel is None or self.seconds < FULL_PIPELINE_SECONDS:
             return
         needed = int(self.megapixels * per_megapixel)
         if needed > most:
             raise Retry(
-                f"Pictures of {self.megapixels:.1f} megapixels take about {needed / 2**30:.1f} GiB to encode, and this miner gives "
-                f"a run at most {most / 2**30:.1f} GiB. Ask for a smaller resolution.",
-                code="NO_MEMORY",
+                f"Encoding pictures of {self.megapixels:.1f} megapixels needs about {needed / 2**30:.1f} GiB of memory, and this miner allows "
+                f"{most / 2**30:.1f} GiB per run. Request a smaller resolution.",
+                code=FailureCode.NO_MEMORY,
             )
 
     @property
@@ -75,7 +75,7 @@ class Plan:
         return round(Decimal(str(self.seconds)) * self.megapixels, 6)
 
     def arguments(self, source: str, target: str) -> list[str]:
-        """The command line for this plan, after the name of the program."""
+        """Return the command line for this plan, without the name of the program."""
         import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
         opened = ffmpeg.input(source, **self._input())
@@ -89,10 +89,10 @@ class Plan:
         return _compiled(ffmpeg.output(*streams, target, **settings))
 
     def pictures(self, source: str, target: str, after: float, options: Mapping[str, str]) -> list[str]:
-        """The command line that encodes only the pictures, from the one at `after` seconds of the output on.
+        """Return the command line that encodes only the pictures, beginning at `after` seconds of the output.
 
-        `options` say how they are written to `target`. If `after` is above 0, its timestamps begin with 0, or with
-        `SEEK_MARGIN` where the frame rate is not known.
+        `options` determine how they are written to `target`. If `after` is above 0, the timestamps begin with 0, or with
+        `SEEK_MARGIN` if the frame rate is unknown.
         """
         import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
@@ -101,13 +101,13 @@ class Plan:
         opened = ffmpeg.input(source, **self._input(max(0.0, after - SEEK_MARGIN)))
         stream = self._pictures(opened[str(self.media.video.index)])
         settings = video_options(self.encoder, self.request, self.threads) | dict(options)
-        settings.pop("tag:v", None)  # a name of the output's container, which is not this one
+        settings.pop("tag:v", None)  # belongs to the output's container, not to this one
         return _compiled(ffmpeg.output(stream, target, **settings))
 
     def joined(self, chunks: Mapping[str, str], listed: str, source: str, target: str) -> list[str]:
-        """The command line that joins encoded pictures with the sound, metadata and chapters of the source.
+        """Return the command line that joins encoded pictures with the sound, metadata and chapters of the source.
 
-        The pictures are those of the list of chunks `listed`, which is read with the options `chunks`.
+        The pictures come from the list of chunks `listed`, which is read with the options `chunks`.
         """
         import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
@@ -122,17 +122,17 @@ class Plan:
         if self.media.video is not None:
             settings["map_metadata:s:v:0"] = f"1:s:{self.media.video.index}"
         settings |= {"map_metadata:g": "1:g", "map_chapters": "1"}
-        # Named, since nothing of the source may be mapped: ffmpeg-python leaves out inputs without streams.
+        # Inserted below if no stream of the source is used: ffmpeg-python omits inputs without streams.
         made = ffmpeg.output(*streams, target, **settings)
         compiled = _compiled(made)
         if sound is None:
             options = [word for name, value in self._input().items() for word in (f"-{name}", value)]
-            place = compiled.index("-i") + 2
-            compiled[place:place] = [*options, "-i", source]
+            position = compiled.index("-i") + 2
+            compiled[position:position] = [*options, "-i", source]
         return compiled
 
     def _input(self, after: float = 0.0) -> dict[str, str]:
-        """Options for reading the source, from `after` seconds of the output on."""
+        """Return the options for reading the source from `after` seconds of the output."""
         options = input_options() | {"threads": str(self.threads)}
         if self.request.start + after:
             options["ss"] = f"{self.request.start + after:.6f}"
@@ -154,7 +154,7 @@ class Plan:
         return {} if self.media.audio is None else audio_options(self.request, self.media.audio.channels)
 
     def _pictures(self, stream: Any) -> Any:
-        """The graph from the decoded pictures to the encoder."""
+        """Return the filter graph from the decoded pictures to the encoder."""
         if self.encoder == "copy" or self.media.video is None:
             return stream
         request, video = self.request, self.media.video
@@ -168,7 +168,7 @@ class Plan:
             stream = stream.filter("fps", f"{fps:g}")
         if self.encoder == "gif":
             pair = stream.filter_multi_output("split")
-            # A palette for each picture: one for all would hold the whole video in memory.
+            # A palette for each picture: a common one would need the whole video in memory.
             palette = pair[0].filter("palettegen", stats_mode="single")
             stream = _with_palette(pair[1], palette)
         return stream
@@ -200,7 +200,7 @@ def _compiled(output: Any) -> list[str]:
 
 
 def report(plan: Plan, context: Context, after: float = 0.0) -> Callable[[str], None]:
-    """A listener for the lines of `-progress`, of a run that begins `after` seconds; 100 is kept for the end."""
+    """Return a listener for the lines of `-progress` of a run that begins at `after` seconds. It reports at most 99 percent."""
 
     def listen(line: str) -> None:
         key, _, value = line.partition("=")

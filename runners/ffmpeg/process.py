@@ -1,6 +1,6 @@
-"""Runs ffmpeg and ffprobe on files from strangers: sandboxed, without network, only containers that hold media.
+"""Runs ffmpeg and ffprobe on untrusted files: sandboxed, without network, only with formats that contain media.
 
-Playlists and the like (HLS, DASH, concat) are not among the input formats: they name other files and addresses.
+Playlists (HLS, DASH, concat) are not among the input formats, because they name other files and addresses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import Context, Device, Fail, Retry, Tools
+from runners.api import Context, Device, Fail, FailureCode, Retry, Tools
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Ended, Limits, Outcome
 
@@ -22,20 +22,20 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,m4v,mxf,nut,ivf,obu,"
     "h264,hevc,dv,rm,ogg,wav,w64,aiff,caf,au,mp3,flac,aac,ac3,eac3,amr,ape,wv,tta,gif,apng,yuv4mpegpipe"
 )
-"""Demuxers that a file may be read with; each reads that one file and no other."""
+"""The allowed demuxers; each reads one file and no other."""
 
 INSPECTION_SECONDS = 120.0
 INSPECTION_MEMORY = 2 * 2**30
 
 MAX_SIDE = 16384
 MAX_PIXELS = 8192 * 8192
-"""Larger pictures are refused before a decoder sees them: they exist to exhaust memory."""
+"""Larger pictures are refused before decoding, because they could exhaust memory."""
 
 INPUT = "/input/media"
 
 GENERATION_SECONDS = 60.0
 GENERATION_SIZE = 2**28
-"""Most seconds, and most bytes, of making a short test input."""
+"""Limits for making a short test input, in seconds and bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What ffprobe says about a file; `duration` in seconds, None where the file does not say."""
+    """ffprobe's description of a file; `duration` is in seconds, None if the file does not state it."""
 
     format: str
     duration: float | None
@@ -63,7 +63,7 @@ class Media:
 
 
 def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
-    """What one run of ffmpeg may use within a job that has `seconds` left."""
+    """Return the limits of one run of ffmpeg in a job that has `seconds` left."""
     return Limits(
         memory=tools.max_memory,
         output=tools.max_output,
@@ -75,26 +75,26 @@ def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
 
 
 def input_options() -> dict[str, str]:
-    """Options that stand before every input file."""
+    """Return the options before every input file."""
     return {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
 
 
 def inspect(tools: Tools, file: Path, context: Context) -> Media:
-    """Read a file's streams with ffprobe. Raises `Fail` (INPUT_INVALID) if it is no media file that we read."""
+    """Read a file's streams with ffprobe. Raises `Fail` (INPUT_INVALID) for any other kind of file."""
     media = parse_probe(_ffprobe(tools, file, context, "-show_format", "-show_streams"))
     if media.video is not None:
         width, height = media.video.width, media.video.height
         if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
             raise Fail(
-                f"The picture is too large ({width}x{height}); at most {MAX_SIDE} a side and 67 megapixels."
+                f"The picture is too large ({width}x{height}); the limits are {MAX_SIDE} pixels per side and 67 megapixels."
             )
     return media
 
 
 def last_timestamp(tools: Tools, file: Path, context: Context, stream: Stream) -> float:
-    """Seconds from the beginning to the end of a stream's last packet, read from the packets themselves.
+    """Return the end of a stream's last packet in seconds, from the packets themselves; 0 without packets.
 
-    For files that do not say how long they are, as browsers record them. 0 if there are no packets.
+    Used for files that do not state their length, such as recordings of browsers.
     """
     last = 0.0
 
@@ -133,7 +133,7 @@ def _ffprobe(tools: Tools, file: Path, context: Context, *options: str) -> Mappi
 def probe_lines(
     tools: Tools, file: Path, context: Context, options: Sequence[str], on_line: Callable[[str], None]
 ) -> None:
-    """Run ffprobe on a file from strangers; `on_line` gets what it prints. Raises `Fail` for what is no media file."""
+    """Run ffprobe on an untrusted file; `on_line` gets each line of its output. Raises `Fail` for other files than media."""
     seconds = min(INSPECTION_SECONDS, context.timeout_seconds)
     memory = min(INSPECTION_MEMORY, tools.max_memory)
     sandbox = Sandbox(tools, Limits(memory=memory, output=2**20, seconds=seconds, cpu_seconds=seconds))
@@ -152,7 +152,7 @@ def probe_lines(
 
 
 def parse_probe(described: Mapping[str, Any]) -> Media:
-    """The answer of ffprobe as `Media`. Of several streams of a kind the first counts; cover pictures are no video."""
+    """Return ffprobe's output as `Media`: the first stream of each kind. Cover pictures do not count as video."""
     container = described.get("format", {})
     streams = [_stream(entry) for entry in described.get("streams", [])]
     video = next((stream for stream in streams if stream.kind == "video"), None)
@@ -192,7 +192,7 @@ def run_ffmpeg(
     on_line: Callable[[str], None] | None = None,
     hardware: bool = False,
 ) -> None:
-    """Run ffmpeg with the arguments after its name. Raises `Fail` or `Retry` saying why it gave up."""
+    """Run ffmpeg with these arguments. Raises `Fail` or `Retry` with the reason if it fails."""
     command = [sandbox.program(sandbox.tools.ffmpeg), *GLOBAL_OPTIONS, *arguments]
     outcome = sandbox.run(command, on_line=on_line, on_cancel=context.on_cancel)
     if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:
@@ -203,9 +203,9 @@ GLOBAL_OPTIONS = ("-nostdin", "-y", "-hide_banner", "-loglevel", "error", "-nost
 
 
 def generate(tools: Tools, target: Path, *arguments: str) -> Path:
-    """Make the file `target` from ffmpeg's own sources, such as "testsrc2", to measure a machine with.
+    """Make the file `target` from ffmpeg's own sources, such as "testsrc2", for a benchmark; return `target`.
 
-    `arguments` say what; input and codec. Returns `target`. Raises `Retry` if this ffmpeg cannot make it.
+    `arguments` are the input and the codec. Raises `Retry` if this ffmpeg cannot make it.
     """
     memory = min(INSPECTION_MEMORY, tools.max_memory)
     seconds = GENERATION_SECONDS
@@ -218,30 +218,35 @@ def generate(tools: Tools, target: Path, *arguments: str) -> Path:
         reason = last_line(outcome.stderr, path) if outcome.ended is Ended.EXITED else str(outcome.ended)
         raise Retry(
             f"This ffmpeg cannot make the test input ({reason}); install a complete build (apt-get install ffmpeg).",
-            code="PROGRAM_MISSING",
+            code=FailureCode.PROGRAM_MISSING,
         )
     return target
 
 
 def explain(outcome: Outcome, *, hardware: bool) -> Fail | Retry:
-    """Why ffmpeg ended without a result, as the error to raise."""
+    """Return the error to raise for an ffmpeg that ended without a result."""
     memory = "Cannot allocate memory" in outcome.stderr or "malloc of size" in outcome.stderr
     if outcome.ended is Ended.MEMORY or memory:
-        return Retry("Not enough memory for this job; raise runners.max_memory.", code="OUT_OF_MEMORY")
+        return Retry(
+            "Not enough memory for this job; raise runners.max_memory.", code=FailureCode.OUT_OF_MEMORY
+        )
     if outcome.ended is Ended.OUTPUT or "File too large" in outcome.stderr:
-        return Fail("The output is larger than this miner allows.", code="OUTPUT_TOO_LARGE")
+        return Fail("The output is larger than this miner allows.", code=FailureCode.OUTPUT_TOO_LARGE)
     if "No space left on device" in outcome.stderr:
-        return Retry("The disk is full.", code="DISK_FULL")
+        return Retry("The miner's disk is full.", code=FailureCode.DISK_FULL)
     if outcome.ended in (Ended.DEADLINE, Ended.CPU):
-        return Fail("The job took longer than its timeout_seconds.", code="TIMEOUT")
+        return Fail(
+            "The job took longer than its timeout_seconds; raise timeout_seconds or send less work.",
+            code=FailureCode.TIMEOUT,
+        )
     message = last_line(outcome.stderr, INPUT)
     if hardware:
-        return Retry(f"The hardware encoder failed: {message}", code="HARDWARE_FAILED")
+        return Retry(f"The hardware encoder failed: {message}", code=FailureCode.HARDWARE_FAILED)
     return Fail(f"ffmpeg could not convert this input: {message}")
 
 
 def last_line(stderr: str, path: str) -> str:
-    """The end of ffmpeg's complaint, without this machine's paths and addresses in memory."""
+    """Return the last line of ffmpeg's errors, without this machine's paths and memory addresses."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if not lines:
         return "it gave no reason"

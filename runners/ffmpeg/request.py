@@ -1,4 +1,4 @@
-"""What a transcoding job may ask for, and which codecs fit into which containers."""
+"""The request of a transcoding job, and the codecs that each container supports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VIDEO_CODECS: dict[str, tuple[str, ...]] = {
     "mkv": ("h264", "hevc", "av1", "vp9", "copy"),
     "webm": ("vp9", "av1", "copy"),
 }
-"""Video codecs by container, the default first. GIF has its own codec, the other containers hold only audio."""
+"""Video codecs by container, the default first. GIF has its own codec; the other containers contain only audio."""
 
 AUDIO_CODECS: dict[str, tuple[str, ...]] = {
     "mp4": ("aac", "mp3", "opus", "flac", "copy", "none"),
@@ -59,7 +59,7 @@ _RATE = r"^[1-9]\d{0,6}(\.\d{1,3})?[kM]?$"
 class TranscodeRequest(Strict):
     """Input of the service `video_transcoding`. Times are seconds of the input.
 
-    With `codec` or `audio_codec` "copy" the stream is taken over as it is, which is fast and loses nothing; a trimmed
+    With `codec` or `audio_codec` "copy" the stream is copied unchanged, which is fast and lossless; a trimmed
     copy begins at the last key frame before `start`. `resolution` gives the exact size of the output: `fit` "pad"
     keeps the picture's shape and fills the rest with black bars, "stretch" distorts it, "contain" keeps the shape and
     gives up the exact size (the picture fits inside). `quality` is the constant rate factor (less is better).
@@ -91,26 +91,26 @@ class TranscodeRequest(Strict):
 
     @property
     def has_video(self) -> bool:
-        """Whether the container holds pictures."""
+        """Whether the container has pictures."""
         return self.output_format in VIDEO_CODECS or self.output_format == "gif"
 
     @property
     def video_codec(self) -> str | None:
-        """The codec to encode pictures with; None where the container holds none."""
+        """The codec for pictures; None for a container without pictures."""
         if self.output_format == "gif":
             return "gif"
         return self.codec or next(iter(VIDEO_CODECS.get(self.output_format, ())), None)
 
     @property
     def sound_codec(self) -> str:
-        """The codec to encode sound with, or "none"."""
+        """The codec for sound, or "none"."""
         if self.output_format == "wav":
             return "pcm"
         return self.audio_codec or AUDIO_CODECS[self.output_format][0]
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height of the output, if asked for."""
+        """Requested width and height of the output."""
         if self.resolution is None:
             return None
         width, height = self.resolution.split("x")
@@ -126,22 +126,24 @@ class TranscodeRequest(Strict):
         container = self.output_format
         video, audio = VIDEO_CODECS.get(container, ()), AUDIO_CODECS[container]
         if self.codec is not None and self.codec not in video:
-            fitting = f"codecs that fit: {', '.join(video)}" if video else "leave codec out"
+            fitting = f"codecs that fit: {', '.join(video)}" if video else "omit codec"
             raise ValueError(f"codec {self.codec!r} does not fit into {container!r}; {fitting}")
         if self.audio_codec is not None and self.audio_codec not in audio:
-            fitting = f"audio codecs that fit: {', '.join(audio)}" if audio else "leave audio_codec out"
+            fitting = f"audio codecs that fit: {', '.join(audio)}" if audio else "omit audio_codec"
             raise ValueError(f"audio_codec {self.audio_codec!r} does not fit into {container!r}; {fitting}")
         return self
 
     @model_validator(mode="after")
     def _picture_fits(self) -> Self:
-        asked = [
+        given = [
             name for name in ("resolution", "fps", "bitrate", "quality") if getattr(self, name) is not None
         ]
-        if asked and not self.has_video:
-            raise ValueError(f"{asked[0]} has no meaning for {self.output_format!r}, which holds only sound")
-        if asked and self.codec == "copy":
-            raise ValueError(f"{asked[0]} needs encoding; leave it out or choose another codec than 'copy'")
+        if given and not self.has_video:
+            raise ValueError(
+                f"{given[0]} has no meaning for {self.output_format!r}, which contains only sound"
+            )
+        if given and self.codec == "copy":
+            raise ValueError(f"{given[0]} requires encoding; omit it or choose another codec than 'copy'")
         if self.output_format == "gif" and (self.bitrate is not None or self.quality is not None):
             raise ValueError("bitrate and quality have no meaning for 'gif'")
         if self.hardware == "required" and self.video_codec not in ("h264", "hevc", "av1"):

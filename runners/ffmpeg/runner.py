@@ -1,7 +1,6 @@
 """Video and audio transcoding with ffmpeg, on NVENC where the card has it.
 
-ffmpeg-python describes what to do with the streams; the process itself runs in our sandbox, because its input comes
-from strangers.
+ffmpeg-python composes the command lines; the process itself runs in the sandbox, because its input is untrusted.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ from runners.sandbox import Sandbox, level, unavailable
 
 
 class TranscodeResult(BaseModel):
-    """Output of the service. `codec` is the pictures', or the sound's where there are none; sizes in pixels.
+    """Output of the service. `codec` is that of the pictures, or of the sound without pictures; sizes are in pixels.
 
-    `resumed_until` stands in the results of a miner that took the job over: the pictures before this time, in seconds,
-    were encoded by another miner. The signer vouches that it was given them and that their times fit the input.
+    `resumed_until` is in the results of a miner that took over the job: another miner encoded the pictures before this
+    time, in seconds. The signer attests that it received them and that their times match the input.
     """
 
     file: File
@@ -62,14 +61,14 @@ class TranscodeResult(BaseModel):
 BENCHMARK_SIZE = (1280, 720)
 BENCHMARK_FPS = 30
 BENCHMARK_SECONDS = 4
-"""The clip that measures a machine: long enough to outweigh the start of ffmpeg, short enough for a slow processor."""
+"""The clip of the benchmark: long enough to outweigh the start of ffmpeg, short enough for a slow processor."""
 
 DEFINITION = ServiceDefinition(
     service_id="video_transcoding",
     name="FFmpeg transcoding",
     category="media",
     description=(
-        "Converts video and audio between formats, codecs and sizes, and trims. Metered by what comes out: seconds "
+        "Converts video and audio between formats, codecs and sizes, and trims. Metered by the output: seconds "
         "times megapixels of the picture; an output without pictures counts 0.1 for each second."
     ),
     tags=("ffmpeg", "video", "audio", "transcode", "nvenc", "h264", "hevc", "av1", "vp9"),
@@ -96,7 +95,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        """See `Runner.probe`. Starts ffmpeg, ffprobe and, where the build lists NVENC, one trial encode for each codec."""
+        """See `Runner.probe`. Starts ffmpeg, ffprobe and, where the build lists NVENC, encodes one frame for each codec."""
         if (missing := _missing(tools)) is not None:
             return Probe(available=False, reasons=(missing,))
         try:
@@ -106,7 +105,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         except Retry as error:
             return Probe(available=False, reasons=(f"{error} Check runners.ffmpeg and runners.ffprobe.",))
         if not encoders:
-            reason = "This ffmpeg has no video encoder that we use; install a complete build (apt-get install ffmpeg)."
+            reason = "This ffmpeg has no supported video encoder; install a complete build (apt-get install ffmpeg)."
             return Probe(available=False, version=release, reasons=(reason,))
         lacking = [codec for codec in ("h264", "hevc", "av1", "vp9") if codec not in encoders]
         reasons = [f"This ffmpeg cannot encode {codec}; a complete build can." for codec in lacking]
@@ -130,7 +129,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             resumed_until = encode_in_chunks(self.tools, self.device, plan, length, source, made, context)
         context.check()
         if not made.is_file() or made.stat().st_size == 0:
-            raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
+            raise Fail("The output is empty: the selected part of the input contains no pictures or sound.")
         return _result(request, inspect(self.tools, made, context), made, resumed_until)
 
     @classmethod
@@ -138,7 +137,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         """See `Runner.benchmark`: 720p to H.264. Raises `Retry` if the clip cannot be made."""
         width, height = BENCHMARK_SIZE
         picture = f"testsrc2=size={width}x{height}:rate={BENCHMARK_FPS}:duration={BENCHMARK_SECONDS}"
-        # MPEG-4 part 2 is part of every build and cheap to decode, so that what is measured is the encoder.
+        # MPEG-4 part 2 is in every build and cheap to decode, so that the benchmark measures the encoder.
         codec = ("-c:v", "mpeg4", "-q:v", "4", "-pix_fmt", "yuv420p")
         clip = generate(tools, directory / "clip.mkv", "-f", "lavfi", "-i", picture, *codec)
         return Benchmark(
@@ -158,7 +157,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         if duration is None and leading is not None:
             duration = last_timestamp(self.tools, source, context, leading)
         if not duration or duration <= 0:
-            raise Fail("The input has no duration: it holds no pictures or sound to convert.")
+            raise Fail("The input has no duration: it contains no pictures or sound to convert.")
         if request.start >= duration:
             raise Fail(f"start ({request.start:g} s) is not before the end of the input ({duration:.3f} s).")
         seconds = min(request.length or duration, duration - request.start)
@@ -177,7 +176,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
 def _result(request: TranscodeRequest, media: Media, made: Path, resumed_until: float) -> Result:
     stream = (media.video if request.has_video else None) or media.audio
     if stream is None or media.duration is None:
-        raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
+        raise Fail("The output is empty: the selected part of the input contains no pictures or sound.")
     duration = round(media.duration, 6)
     has_pictures = stream.kind == "video"
     weight = Decimal(stream.width * stream.height) / 1_000_000 if has_pictures else SOUND_WEIGHT
@@ -194,7 +193,7 @@ def _result(request: TranscodeRequest, media: Media, made: Path, resumed_until: 
 
 
 def _missing(tools: Tools) -> str | None:
-    """What must be installed before anything can be tried, as a sentence for the owner."""
+    """Return the first missing requirement as a sentence for the owner, None if nothing is missing."""
     if importlib.util.find_spec("ffmpeg") is None:
         return "The Python package ffmpeg-python is missing; install the extra: pip install 'aitbc-agent[ffmpeg]'."
     for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe)):

@@ -1,8 +1,8 @@
-"""The child process that a runner lives in: `python -m runners.host --service ID --fd N`.
+"""The child process of a runner: `python -m runners.host --service ID --fd N`.
 
-An engine that runs out of memory, crashes or hangs takes only this process with it, never the miner. N is the inherited
-end of a socket pair on which both speak `runners.host.protocol`; standard output and error belong to the engine's own
-chatter. The process ends with its parent: by a signal from the kernel, and when the socket closes.
+An engine that runs out of memory, crashes or hangs ends only this process, never the miner. N is the inherited
+end of a socket pair for messages of `runners.host.protocol`; standard output and error belong to the
+engine. The process ends with its parent: by a signal from the kernel, and when the socket closes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from runners.api import Cancelled, Checkpoints, Fail, Model, OutputFile, Result, Retry, Runner
+from runners.api import Cancelled, Checkpoints, Fail, FailureCode, Model, OutputFile, Result, Retry, Runner
 from runners.host.protocol import (
     Cancel,
     Checkpoint,
@@ -56,22 +56,22 @@ from runners.registry import find
 from runners.sandbox.watch import adopt_orphans
 
 QUEUE_LIMIT = 64
-"""Messages that may wait behind a run. A parent sends one run at a time, so more is a fault of its."""
+"""Messages that may wait behind a run. A parent sends one run at a time, so more are an error of the parent."""
 
 PROGRESS_INTERVAL = 0.1
-"""Seconds between two progress messages of a run; those between are dropped, since each is the whole truth."""
+"""Seconds between two progress messages of a run. Others are dropped, because each message replaces the one before."""
 
 PR_SET_PDEATHSIG = 1
 """From `prctl(2)`: the signal that this process gets when the thread that started it ends."""
 
 OOM_SCORE = 500
-"""How much rather the kernel ends this process than others, from -1000 to 1000."""
+"""The kernel's preference for ending this process when memory runs out, from -1000 to 1000."""
 
 MAX_CODE = 64
-"""Characters of a runner's code that are logged."""
+"""Logged characters of a runner's own failure code."""
 
 EXIT_PROTOCOL = 2
-"""Exit status after a frame that is no message."""
+"""Exit status after an invalid frame."""
 
 
 class _RunContext:
@@ -108,7 +108,7 @@ class _RunContext:
         self._send(message)
 
     def flush(self) -> None:
-        """Send the newest progress if it was held back: the run ends without a result, and its units count."""
+        """Send the latest progress if it was held back: the run ends without a result, and its units are billed."""
         with self._lock:
             message, self._unsent = self._unsent, None
         if message is not None:
@@ -135,7 +135,7 @@ class _RunContext:
         callback()
 
     def cancel(self) -> None:
-        """Mark the run as cancelled and call every callback once, whatever the others do."""
+        """Mark the run as cancelled and call every callback once, even if one of them raises."""
         with self._lock:
             if self._cancelled:
                 return
@@ -144,14 +144,14 @@ class _RunContext:
         for callback in callbacks:
             try:
                 callback()
-            except Exception:  # noqa: BLE001 - one faulty callback must not keep the others from being called
+            except Exception:  # noqa: BLE001 - a failing callback must not prevent the others
                 traceback.print_exc()
 
 
 class _Host:
-    """Carries out the parent's messages one after the other; only `Cancel` is obeyed while a run is under way.
+    """Processes the parent's messages one after the other; only `Cancel` is processed during a run.
 
-    The runs of a concurrent runner get a thread each; whatever else comes waits until they have ended.
+    Each run of a concurrent runner has its own thread; other messages wait until all runs have ended.
     """
 
     def __init__(self, service_id: str, connection: socket.socket) -> None:
@@ -165,7 +165,7 @@ class _Host:
         self._model: Model | None = None
 
     def serve(self) -> None:
-        """Serve until `Exit`. Returns after the runner was closed."""
+        """Serve until `Exit`, then close the runner."""
         threading.Thread(target=self._read, name="protocol-reader", daemon=True).start()
         while True:
             message = self._inbox.get()
@@ -204,7 +204,7 @@ class _Host:
         self._threads.clear()
 
     def _read(self) -> None:
-        """Read frames until the parent closes, then end the process: nobody is left to work for."""
+        """Read frames until the parent closes the socket, then end the process."""
         status = 0
         try:
             while (message := read_message(self._connection)) is not None:
@@ -237,7 +237,7 @@ class _Host:
             self._connection.sendall(frame)
 
     def _guarded(self, run_id: str | None, action: Callable[[], None]) -> None:
-        """Do `action` and turn whatever it raises into the one `Error` message that the parent expects."""
+        """Perform `action` and report any exception as the one `Error` message that the parent expects."""
         try:
             action()
         except Cancelled:
@@ -251,7 +251,7 @@ class _Host:
         except Exception as error:  # noqa: BLE001 - the boundary: an engine may raise anything
             traceback.print_exc()
             summary = traceback.format_exception_only(error)[-1].strip()
-            self._failed(run_id, "retry", "RUNNER_CRASHED", summary[:2000])
+            self._failed(run_id, "retry", FailureCode.RUNNER_CRASHED, summary[:2000])
 
     def _failed(
         self, run_id: str | None, kind: Literal["fail", "retry", "cancelled"], code: str, message: str
@@ -262,7 +262,7 @@ class _Host:
         self._send(Error(run_id=run_id, kind=kind, code=code, message=message))
 
     def _note(self, run_id: str, event: str, **fields: str | float | None) -> None:
-        """A line for the miner's log, under the id that follows the job."""
+        """Send a line for the miner's log, with the job's trace id."""
         self._send(
             Log(run_id=run_id, event=event, fields={"trace_id": self._runs[run_id].trace_id, **fields})
         )
@@ -273,7 +273,7 @@ class _Host:
 
     def _configured(self) -> Runner[Any]:
         if self._runner is None:
-            raise Retry("The child was not configured before its first work.", code="RUNNER_CRASHED")
+            raise Retry("The child received work before its configuration.", code=FailureCode.RUNNER_CRASHED)
         return self._runner
 
     def _load(self, message: Load) -> None:
@@ -320,7 +320,8 @@ class _Host:
             frame = encode(message)
         except ProtocolError:
             raise Fail(
-                "The results are larger than 16 MiB; write large data to files.", code="RESULT_TOO_LARGE"
+                "The results are larger than 16 MiB; write large data to files.",
+                code=FailureCode.RESULT_TOO_LARGE,
             ) from None
         with self._send_lock:
             self._connection.sendall(frame)
@@ -333,7 +334,7 @@ class _Host:
             raise Fail(f"{'.'.join(map(str, first['loc'])) or 'parameters'}: {first['msg']}") from None
 
     def _results(self, result: Result, output: Path) -> dict[str, Any]:
-        """The results as they go over the wire, after checking them against the service's output model."""
+        """Return the results in wire form after checking them against the service's output model."""
         marked = _replace(result.results, lambda file: _mark(file, output))
         self._runner_class.definition.output_model.model_validate(_replace(result.results, _seen_by_client))
         if not isinstance(marked, dict):
@@ -342,7 +343,7 @@ class _Host:
 
 
 def _replace(value: Any, replacement: Callable[[OutputFile], dict[str, Any]], depth: int = 0) -> Any:
-    """A copy of results with what `replacement` returns for each output file; everything else must be plain JSON."""
+    """Return a copy of results with each output file replaced; all other values must be plain JSON."""
     if depth > MAX_DEPTH:
         raise ValueError(f"Results are nested more than {MAX_DEPTH} levels deep.")
     match value:
@@ -359,23 +360,23 @@ def _replace(value: Any, replacement: Callable[[OutputFile], dict[str, Any]], de
 
 
 def _seen_by_client(file: OutputFile) -> dict[str, Any]:
-    """An output file in the shape of `runners.api.File`, with what only the miner will know left blank."""
+    """Return an output file in the form of `runners.api.File`, with the fields blank that only the miner knows."""
     known = {"media_type": file.media_type, "size": file.path.stat().st_size, "name": file.name}
     return {**file.extra, "artifact_id": "", "url": "", **known}
 
 
 def _mark(file: OutputFile, output: Path) -> dict[str, Any]:
-    """What stands for an output file in results on the wire."""
+    """Return the object that represents an output file in results on the wire."""
     return {FILE_KEY: _reference(file, output).model_dump()}
 
 
 def _reference(file: OutputFile, output: Path) -> FileReference:
-    """An output file on the wire. Refuses links and whatever lies outside `output`.
+    """Return the wire form of an output file. Raises `ValueError` for links and files outside `output`.
 
     A runner may run a client's own code: a link in its output directory must not make the miner publish another file.
     """
     if file.path.is_symlink() or not file.path.is_file():
-        raise ValueError("An output is no regular file.")
+        raise ValueError("An output is not a regular file.")
     relative = file.path.resolve(strict=True).relative_to(output.resolve(strict=True))
     check_json(dict(file.extra))
     return FileReference(
@@ -384,7 +385,7 @@ def _reference(file: OutputFile, output: Path) -> FileReference:
 
 
 def _number(units: Decimal) -> int | float:
-    """Metered units as the JSON number that a client sees."""
+    """Return metered units as the JSON number in the client's results."""
     return int(units) if units == units.to_integral_value() else float(units)
 
 
@@ -393,8 +394,8 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _be_ended_first() -> None:
-    """Ask the kernel to end this process before the miner when memory runs out (`proc_pid_oom_score_adj(5)`)."""
+def _prefer_for_oom_killer() -> None:
+    """Let the kernel end this process before the miner when memory runs out (`proc_pid_oom_score_adj(5)`)."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
 
@@ -406,7 +407,7 @@ def main() -> None:
     parser.add_argument("--fd", required=True, type=int)
     arguments = parser.parse_args()
     _die_with_parent()
-    _be_ended_first()
+    _prefer_for_oom_killer()
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
     connection = socket.socket(fileno=arguments.fd)

@@ -1,8 +1,8 @@
-"""What a miner and a runner's child process say to each other, and how it is put into bytes.
+"""The messages between a miner and a runner's child process, and their encoding.
 
-One socket pair joins them. Each message is a frame: its length as four bytes, big-endian, then that many bytes of
-JSON. The child reads blocking (`read_message`), the miner through asyncio (`receive`); both use the same models, so a
-message that one side would not understand cannot be sent by the other.
+A socket pair connects them. Each message is a frame: its length as four bytes, big-endian, then that many bytes of
+JSON. The child reads blocking (`read_message`), the miner with asyncio (`receive`). Both use the same models, so that
+neither can send a message that the other does not understand.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ UNIT_STEP = Decimal("0.000001")
 
 
 def plain_units(units: Decimal) -> str:
-    """A metered amount as it stands on the wire: "12.5", never "1.25E+1"; at most six decimals, rounded half to even.
+    """Return a metered amount in wire form: "12.5", never "1.25E+1"; at most six decimals, rounded half to even.
 
-    Raises `ValueError` for negative amounts and for what is no number.
+    Raises `ValueError` for negative amounts, NaN and infinities.
     """
     if not units.is_finite() or units < 0:
         raise ValueError(f"metered units must be zero or more, not {units}")
@@ -47,11 +47,11 @@ Units = Annotated[Decimal, Field(ge=0, lt=MAX_UNITS), PlainSerializer(plain_unit
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is no message. The connection cannot be used any more."""
+    """The other side sent an invalid message. The connection can no longer be used."""
 
 
 class Message(BaseModel):
-    """Base of all messages; `type` says which one it is."""
+    """Base of all messages; `type` identifies the kind of message."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,7 +65,7 @@ class Configure(Message):
 
 
 class Load(Message):
-    """Load this model, or with None whatever the runner needs before its first run; `vram` as in `Runner.vram`."""
+    """Load this model, or with None prepare the runner for its first run; `vram` as in `Runner.vram`."""
 
     type: Literal["load"] = "load"
     model: Model | None
@@ -73,9 +73,9 @@ class Load(Message):
 
 
 class Run(Message):
-    """Do one job. `files` are fetched inputs by field; `output` and `work` are empty directories.
+    """Perform one job. `files` are fetched inputs by field; `output` and `work` are empty directories.
 
-    Several runs are under way at the same time only if the runner is `concurrent`.
+    Several runs are active at the same time only if the runner is `concurrent`.
     """
 
     type: Literal["run"] = "run"
@@ -93,40 +93,40 @@ class Run(Message):
 
 
 class Cancel(Message):
-    """Stop that run; ignored when it has ended."""
+    """Stop a run; ignored if it has ended."""
 
     type: Literal["cancel"] = "cancel"
     run_id: str
 
 
 class Unload(Message):
-    """Give back what `Load` took; the child stays."""
+    """Free the memory of the loaded model; the child continues."""
 
     type: Literal["unload"] = "unload"
 
 
 class Exit(Message):
-    """End, after the runs that are under way."""
+    """End the child after its active runs."""
 
     type: Literal["exit"] = "exit"
 
 
 class RunnerIdentity(Message):
-    """A runner's name and version as they stand in receipts."""
+    """A runner's name and version, as in receipts."""
 
     name: str
     version: str
 
 
 class Ready(Message):
-    """The child has imported its runner and takes work."""
+    """The child has imported its runner and accepts work."""
 
     type: Literal["ready"] = "ready"
     runner: RunnerIdentity
 
 
 class Loaded(Message):
-    """A model is loaded. `vram` is what this process took of the GPU's memory, in bytes, 0 if it cannot say."""
+    """A model is loaded. `vram` is the GPU memory of this process in bytes, 0 if unknown."""
 
     type: Literal["loaded"] = "loaded"
     model: str | None
@@ -135,13 +135,13 @@ class Loaded(Message):
 
 
 class Unloaded(Message):
-    """The runner holds no model any more."""
+    """The runner has unloaded its model."""
 
     type: Literal["unloaded"] = "unloaded"
 
 
 class Progress(Message):
-    """How far a run is (0 to 100) and what it has metered so far."""
+    """Progress of a run (0 to 100) and the units metered so far."""
 
     type: Literal["progress"] = "progress"
     run_id: str
@@ -150,7 +150,7 @@ class Progress(Message):
 
 
 class Event(Message):
-    """Something for those who watch the job: a token, a preview, a finished segment."""
+    """An event for the job's subscribers: a token, a preview, a finished segment."""
 
     type: Literal["event"] = "event"
     run_id: str
@@ -159,7 +159,7 @@ class Event(Message):
 
 
 class Log(Message):
-    """A line for the miner's log about a run: an event and plain fields, never what a client sent or gets."""
+    """A line about a run for the miner's log: an event and plain fields, never a client's input or results."""
 
     type: Literal["log"] = "log"
     run_id: str
@@ -171,10 +171,10 @@ class Log(Message):
 
 
 class Done(Message):
-    """A run's results, with `{"$file": FileReference}` where output files are, and what was metered.
+    """A run's results, with `{"$file": FileReference}` for each output file, and the metered units.
 
-    `results` already holds `processing_time` and `units`, as numbers. `weights` are the files that the run used;
-    `vram` is the most that this process has taken since it loaded the model.
+    `results` already contains `processing_time` and `units`, as numbers. `weights` are the model files that the run used;
+    `vram` is the peak GPU memory of this process since it loaded the model.
     """
 
     type: Literal["done"] = "done"
@@ -187,7 +187,7 @@ class Done(Message):
 
 
 class Error(Message):
-    """A run (or, with `run_id` None, loading or unloading) ended without a result. The child stays usable."""
+    """A run (or, with `run_id` None, loading or unloading) ended without a result. The child remains usable."""
 
     type: Literal["error"] = "error"
     run_id: str | None
@@ -197,7 +197,7 @@ class Error(Message):
 
 
 class FileReference(Message):
-    """An output file in results. `path` is relative to the run's output directory and has no `..` in it."""
+    """An output file in results. `path` is relative to the run's output directory and contains no `..`."""
 
     path: str
     media_type: str
@@ -205,7 +205,7 @@ class FileReference(Message):
     extra: dict[str, Any] = {}
 
     def below(self, output: Path) -> Path:
-        """Where the file lies, given the run's output directory. Raises `ProtocolError` if it is not inside."""
+        """Return the file's path below the run's output directory. Raises `ProtocolError` if it is outside."""
         relative = PurePosixPath(self.path)
         if relative.is_absolute() or ".." in relative.parts or not relative.parts:
             raise ProtocolError("A result names a file outside the run's output directory.")
@@ -231,7 +231,7 @@ TO_PARENT: TypeAdapter[FromChild] = TypeAdapter(ToParent)
 
 
 def encode(message: Message) -> bytes:
-    """The frame of a message. Raises `ProtocolError` if it would be too large."""
+    """Return the frame of a message. Raises `ProtocolError` if it would be too large."""
     body = message.model_dump_json().encode()
     if len(body) > MAX_FRAME:
         raise ProtocolError(f"A message of {len(body)} bytes is larger than the limit of {MAX_FRAME}.")
@@ -245,18 +245,18 @@ def _decode(adapter: TypeAdapter[Any], body: bytes) -> Any:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()[:3]
         )
-        raise ProtocolError(f"A frame is no message: {problems}.") from None
+        raise ProtocolError(f"A frame is not a valid message: {problems}.") from None
 
 
 def _length(header: bytes) -> int:
     length: int = _LENGTH.unpack(header)[0]
     if not 0 < length <= MAX_FRAME:
-        raise ProtocolError(f"A frame says that it has {length} bytes.")
+        raise ProtocolError(f"A frame has an invalid length of {length} bytes.")
     return length
 
 
 def read_message(connection: socket.socket) -> ForChild | None:
-    """The next message to a child, waiting for it; None when the parent has closed. Raises `ProtocolError`."""
+    """Wait for the next message to the child; return None if the parent closed. Raises `ProtocolError`."""
     header = _read_exactly(connection, _LENGTH.size)
     if header is None:
         return None
@@ -280,7 +280,7 @@ def _read_exactly(connection: socket.socket, count: int) -> bytes | None:
 
 
 async def receive(stream: asyncio.StreamReader) -> FromChild | None:
-    """The next message from a child, waiting for it without a limit; None when the child has ended.
+    """Wait for the next message from a child, without a time limit; return None if the child ended.
 
     Raises `ProtocolError`, after which the child should be ended.
     """
@@ -296,7 +296,7 @@ async def receive(stream: asyncio.StreamReader) -> FromChild | None:
 
 
 def file_references(results: Any) -> Iterator[FileReference]:
-    """The output files of `Done.results` in the order in which they stand there. Raises `ProtocolError`."""
+    """Yield the output files of `Done.results` in their order there. Raises `ProtocolError`."""
     if isinstance(results, dict):
         if FILE_KEY in results:
             yield _reference(results)
@@ -309,7 +309,7 @@ def file_references(results: Any) -> Iterator[FileReference]:
 
 
 def replace_files(results: Any, replacement: Callable[[FileReference], Mapping[str, Any]]) -> Any:
-    """A copy of `Done.results` with what `replacement` returns in the place of each output file."""
+    """Return a copy of `Done.results` in which `replacement` supplies the value of each output file."""
     if isinstance(results, dict):
         if FILE_KEY in results:
             reference = _reference(results)

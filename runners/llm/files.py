@@ -1,4 +1,4 @@
-"""Which files on disk make a language model."""
+"""The files of a language model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _DESCRIPTIONS = (
     "tokenizer_config.json",
     "chat_template.jinja",
 )
-"""Files beside the weights that change what a model answers."""
+"""Files beside the weights that influence a model's answers."""
 
 
 def weights(model: Model) -> tuple[Path, ...]:
-    """The files on disk that make a model, in a fixed order; empty if it is not there in a format that we load.
+    """Return a model's files in a fixed order; empty if it has none in a supported format.
 
-    A pickle (`.bin`, `.pt`) is never loaded: it could run a stranger's code.
+    Pickles (`.bin`, `.pt`) are never loaded, because they can run arbitrary code.
     """
     tensors = sorted(model.path.glob("*.safetensors")) if (model.path / "config.json").is_file() else []
     if tensors:
@@ -31,7 +31,7 @@ def weights(model: Model) -> tuple[Path, ...]:
 
 
 def gguf_file(model: Model) -> Path | None:
-    """The GGUF file of a model's directory: `model.gguf`, or the only one."""
+    """Return the GGUF file of a model's directory: `model.gguf`, or the only one."""
     named = model.path / GGUF
     files = [named] if named.is_file() else list(model.path.glob("*.gguf"))
     return files[0] if len(files) == 1 else None

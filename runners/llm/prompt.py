@@ -1,4 +1,4 @@
-"""From what a request says to the tokens that a model reads."""
+"""Converts a request's prompt or messages to tokens."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from runners.llm.request import InferenceRequest
 
 
 class PromptReader:
-    """Turns requests into tokens with one model's tokenizer, a transformers one. Safe to use from several threads.
+    """Converts requests to tokens with a transformers tokenizer. Safe to use from several threads.
 
-    A conversation is put into the model's chat template. What a template adds may be control tokens; the words of a
-    message never are: a message that contains the text of one ("<|im_end|>") stays words, in pieces, so that nobody
-    ends his own turn and speaks as somebody else.
+    A conversation is rendered with the model's chat template. The template may add control tokens, but a message never
+    contains any: the text of a control token ("<|im_end|>") in a message is tokenized as words, so that no message can
+    end its own turn and imitate another role.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()  # a tokenizer holds its options, also those of one call, in itself
+        self._lock = threading.Lock()  # a tokenizer stores even the options of a single call in itself
         control = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
         control |= set(tokenizer.all_special_tokens)
         self._control_ids = frozenset(tokenizer.convert_tokens_to_ids(sorted(control)))
@@ -30,11 +30,11 @@ class PromptReader:
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def read(self, request: InferenceRequest) -> list[int]:
-        """The tokens of a request's prompt. Raises `Fail` if the model cannot be asked like that."""
+        """Return the tokens of a request's prompt. Raises `Fail` if the model does not support the request."""
         with self._lock:
             tokens = self._tokens(request)
         if not tokens:
-            raise Fail("The prompt is empty: it has not one token.")
+            raise Fail("The prompt is empty: it has no tokens.")
         return tokens
 
     def _tokens(self, request: InferenceRequest) -> list[int]:
@@ -60,7 +60,7 @@ class PromptReader:
         return tokens
 
     def _mark(self, content: str, quoted: dict[str, str]) -> str:
-        """`content` with an unguessable mark in the place of each control token's text, which goes to `quoted`."""
+        """Return `content` with an unguessable mark instead of each control token's text, which is stored in `quoted`."""
 
         def replace(found: re.Match[str]) -> str:
             mark = f"mark{secrets.token_hex(16)}"
@@ -88,6 +88,4 @@ class PromptReader:
         tokens = self._encode(text, split_special_tokens=True)
         if self._control_ids.isdisjoint(tokens):
             return tokens
-        raise Fail(
-            f"A message contains {text!r}, which this model would take as a control token; leave it out."
-        )
+        raise Fail(f"A message contains {text!r}, which is a control token of this model; remove it.")

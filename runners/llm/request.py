@@ -1,4 +1,4 @@
-"""What an inference job may ask for and what it answers."""
+"""The request and the result of an inference job."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Message(Strict):
 class InferenceRequest(Strict):
     """Input of the service `llm_inference`.
 
-    Either `prompt` or `messages`. A `prompt` is put to a model that has a chat template as the message of a user; a
-    model without one, or `raw`, continues the text as it stands, control tokens included. `temperature` 0 always takes the
-    likeliest token; `seed` makes other temperatures repeatable. `stop` ends the text before the first of these strings.
-    With `response_schema` (JSON Schema) or `json_object` a text that ended by itself is JSON of that form.
-    `repetition_penalty` counts the prompt too, `presence_penalty` and `frequency_penalty` only what was generated.
+    Requires either `prompt` or `messages`. A model with a chat template receives `prompt` as a user's message; a
+    model without one, or `raw`, continues the text unchanged, control tokens included. `temperature` 0 always chooses the
+    most likely token; `seed` makes other temperatures repeatable. `stop` ends the text before the first of these strings.
+    With `response_schema` (JSON Schema) or `json_object`, a text that was not cut off is JSON of that form.
+    `repetition_penalty` includes the prompt; `presence_penalty` and `frequency_penalty` include only generated tokens.
     """
 
     model_config = shown_as(
@@ -56,7 +56,7 @@ class InferenceRequest(Strict):
     max_tokens: int = Field(default=256, ge=1, le=MAX_NEW_TOKENS)
     temperature: float = Field(default=0.7, ge=0, le=2, allow_inf_nan=False)
     top_p: float = Field(default=1, gt=0, le=1, allow_inf_nan=False)
-    top_k: int = Field(default=0, ge=0, le=1000, description="0 leaves all tokens in.")
+    top_k: int = Field(default=0, ge=0, le=1000, description="0 disables the limit.")
     stop: StopText | Annotated[tuple[StopText, ...], Field(max_length=MAX_STOPS)] = ()
     seed: int | None = Field(default=None, ge=0, lt=2**53)
     repetition_penalty: float = Field(default=1, ge=0.5, le=2, allow_inf_nan=False)
@@ -67,7 +67,7 @@ class InferenceRequest(Strict):
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The stop strings, as a list also where the request has one."""
+        """The stop strings, always as a tuple."""
         return (self.stop,) if isinstance(self.stop, str) else self.stop
 
     @property
@@ -89,7 +89,7 @@ class InferenceRequest(Strict):
         if (self.prompt is None) == (not self.messages):
             raise ValueError("give either prompt or messages")
         if self.raw and self.messages:
-            raise ValueError("raw goes with prompt only; messages need the model's chat template")
+            raise ValueError("raw requires prompt; messages need the model's chat template")
         if sum(len(message.content) for message in self.messages) > MAX_TEXT:
             raise ValueError(f"the messages have more than {MAX_TEXT} characters")
         return self
@@ -99,14 +99,12 @@ class InferenceRequest(Strict):
         if self.response_schema is not None and self.json_object:
             raise ValueError("give either response_schema or json_object")
         if self.stops and self.schema_text is not None:
-            raise ValueError(
-                "stop could cut the JSON short; leave it out with response_schema and json_object"
-            )
+            raise ValueError("stop could cut the JSON short; omit it with response_schema and json_object")
         return self
 
 
 class Usage(BaseModel):
-    """Tokens read and generated, the one that ended the text included."""
+    """Tokens read and generated, including the one that ended the text."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -114,7 +112,7 @@ class Usage(BaseModel):
 
 
 class InferenceResult(BaseModel):
-    """Output of the service. `finish_reason` is "length" where `max_tokens` ended the text."""
+    """Output of the service. `finish_reason` is "length" if `max_tokens` or the cost limit ended the text."""
 
     text: str
     finish_reason: Literal["stop", "length"]

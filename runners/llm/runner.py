@@ -1,4 +1,4 @@
-"""Text from language models, several requests at a time."""
+"""Text generation with language models, several requests at a time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from runners.api import (
     Benchmark,
     Context,
+    FailureCode,
     Model,
     Probe,
     Requirements,
@@ -33,14 +34,14 @@ DEFINITION = ServiceDefinition(
     name="LLM inference",
     category="text",
     description=(
-        "Answers questions and conversations, or continues a text, with open language models; answers can be streamed, "
-        "and kept to a JSON schema."
+        "Answers questions and conversations, or continues a text, with open language models. Answers can be streamed "
+        "and restricted to a JSON schema."
     ),
     tags=("llm", "text", "chat", "completion", "json", "llama", "qwen", "mistral"),
     unit="token",
     determinism=(
-        "With temperature 0, or with a seed, the text is the same on the same device and engine, except that in 16-bit "
-        "numbers it may turn where two words are nearly as likely, depending on what is computed at the same time."
+        "With temperature 0, or with a seed, the text is the same on the same device and engine, except that with 16-bit "
+        "numbers it may differ where two words are nearly equally likely, depending on concurrent requests."
     ),
     input_model=InferenceRequest,
     output_model=InferenceResult,
@@ -62,7 +63,7 @@ class LLMRunner(Runner[InferenceRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        """See `Runner.probe`. Looks for packages without importing them."""
+        """See `Runner.probe`. Finds packages without importing them."""
         missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
         if missing:
             reason = f"{', '.join(missing)} missing; install the extra: pip install 'aitbc-agent[llm]'."
@@ -84,7 +85,7 @@ class LLMRunner(Runner[InferenceRequest]):
     def run(self, request: InferenceRequest, context: Context) -> Result:
         """See `Runner.run`. Raises `Fail` with CONTEXT_OVERFLOW or INPUT_INVALID."""
         if self._engine is None:
-            raise Retry(f"The model {request.model!r} is not loaded.", code="MODEL_UNAVAILABLE")
+            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         context.check()
         generation = self._engine.submit(request)
         context.on_cancel(generation.cancel)

@@ -1,8 +1,8 @@
-"""Which JSON schemas a request may ask its answer to follow.
+"""The JSON schemas that a request may require of its answer.
 
-The grammar library passes over keywords that it does not know, and the answer would then not be what the client
-asked for. So the keywords that it enforces are listed here, and any other is refused by name. The limits keep the
-compilation of a stranger's schema to a fraction of a second.
+The grammar library ignores unknown keywords, so the answer might not match the client's schema. Therefore only the
+keywords that it enforces are listed here, and any other is refused by name. The limits bound the
+compilation of an untrusted schema to a fraction of a second.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _NAMES = {
     type(None): "null", bool: "boolean", float: "number", str: "string", list: "array", dict: "object",
 }  # fmt: skip
 _DECISIVE = ("$ref", "anyOf", "enum", "const")
-"""Keywords that say everything about a value; only annotations may stand beside them, and a type beside the last two."""
+"""Keywords that fully determine a value; they allow only annotations beside them, the last two also a type."""
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Raise `ValueError` naming the place in `schema` that the engine could not promise to follow."""
+    """Raise `ValueError` that names the first part of `schema` that the engine cannot enforce."""
     try:
         size = len(json.dumps(schema, allow_nan=False).encode())
     except RecursionError:
@@ -61,7 +61,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def _definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The named parts of a schema by the address that `$ref` uses."""
+    """Return the named parts of a schema by the address that `$ref` uses."""
     found: dict[str, Any] = {"#": schema}
     for key in ("$defs", "definitions"):
         named = schema.get(key, {})
@@ -124,7 +124,7 @@ def _check_reference(schema: Mapping[str, Any], definitions: Mapping[str, Any], 
         if not isinstance(target, str) or target not in definitions:
             raise ValueError(f"at {where}: $ref must name an entry of the schema's own $defs")
         if target in seen:
-            raise ValueError(f"at {where}: $ref leads back to itself")
+            raise ValueError(f"at {where}: $ref refers to itself")
         seen.add(target)
         followed = definitions[target]
 
@@ -141,7 +141,7 @@ def _check_numbers(schema: Mapping[str, Any], where: str) -> None:
 
 
 def _check_values(schema: Mapping[str, Any], types: Sequence[str], where: str) -> None:
-    """`enum` and `const` beside a type: the library would not notice that they disagree."""
+    """Check `enum` and `const` against a type, which the library does not do."""
     if "enum" in schema and (not isinstance(schema["enum"], list) or not schema["enum"]):
         raise ValueError(f"at {where}: enum must be a list with at least one value")
     values = schema.get("enum", [schema["const"]] if "const" in schema else [])
@@ -150,7 +150,7 @@ def _check_values(schema: Mapping[str, Any], types: Sequence[str], where: str) -
 
 
 def _types_of(value: Any) -> set[str]:
-    """The names of types that a JSON value has."""
+    """Return the names of the types of a JSON value."""
     if isinstance(value, int) and not isinstance(value, bool):
         return {"integer", "number"}
     return {_NAMES[type(value)]}
@@ -161,7 +161,7 @@ def _check_object(schema: Mapping[str, Any], where: str) -> None:
     if not isinstance(properties, Mapping):
         raise ValueError(f"at {where}: properties must be an object")  # noqa: TRY004 - as above
     if not isinstance(required, list) or any(name not in properties for name in required):
-        raise ValueError(f"at {where}: required must list names that stand in properties")
+        raise ValueError(f"at {where}: required may list only names in properties")
 
 
 def _parts(schema: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""From generated tokens to text, piece by piece."""
+"""Converts generated tokens to text, piece by piece."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class TextStream:
-    """Decodes one answer. The pieces put together are the whole text.
+    """Decodes one answer. The concatenated pieces are the whole text.
 
-    Held back are the bytes of a character until it is complete, and whatever may be the beginning of a stop string.
+    It holds back incomplete characters, and text that may be the beginning of a stop string.
     """
 
     def __init__(self, tokenizer: Any, stops: Sequence[str]) -> None:
@@ -22,16 +22,16 @@ class TextStream:
         self._held = ""
 
     def push(self, token: int) -> str:
-        """The text that is certain after one more token. Sets `stopped` where a stop string begins."""
+        """Return the text that is final after one more token. Sets `stopped` if a stop string begins."""
         self._held += self._decoder.step(self._tokenizer, token) or ""
-        begins = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        begins = [position for stop in self._stops if (position := self._held.find(stop)) >= 0]
         if begins:
             self.stopped = True
             return self._release(min(begins))
         return self._release(len(self._held) - max((self._overlap(stop) for stop in self._stops), default=0))
 
     def finish(self) -> str:
-        """What was held back, once no stop string can follow. An incomplete character is left out."""
+        """Return the text that was held back, at the end of the answer, without an incomplete character."""
         return "" if self.stopped else self._release(len(self._held))
 
     def _release(self, length: int) -> str:
@@ -39,6 +39,6 @@ class TextStream:
         return piece
 
     def _overlap(self, stop: str) -> int:
-        """How many characters at the end of the held text begin `stop`."""
+        """Return how many characters at the end of the held text begin `stop`."""
         longest = min(len(stop) - 1, len(self._held))
         return next((size for size in range(longest, 0, -1) if self._held.endswith(stop[:size])), 0)

@@ -1,8 +1,8 @@
-"""Packages for clients' models: installed once for each set of requirements, kept, and shared by later jobs.
+"""Packages for clients' models: installed once for each set of requirements, cached, and shared by later jobs.
 
-This is the only step of such a job that reaches the network, and it runs in a sandbox that has the network and nothing else
-of the owner's. uv installs wheels of the index only: it builds nothing, runs nothing of the packages, and refuses one that
-depends on an address. An environment is a directory that holds the packages and a file that says it is complete.
+This is the only step of such a job with network access. It runs in a sandbox without access to the owner's
+files. uv installs only wheels of the index: it builds no package, runs no code of packages, and refuses packages that
+depend on an address. An environment is a directory with the packages and a file that marks it as complete.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.api import Context, Fail, Retry, Tools
+from runners.api import Context, Fail, FailureCode, Retry, Tools
 from runners.python_model.index import index
 from runners.sandbox import Sandbox, files, python_prefix
 from runners.sandbox.watch import Ended, Limits, Outcome
 
 INSTALL_SECONDS = 900.0
-"""Seconds that installing may take; large engines are gigabytes."""
+"""Time limit for installing, in seconds; large engines are gigabytes."""
 
 INSTALL_MEMORY = 4 * 2**30
 INSTALL_FILES = 400_000
 INSTALL_THREADS = 4
 
 SMALLEST = 64 * 2**20
-"""Bytes that there must be for a new environment before one is begun."""
+"""Bytes that must be free before a new environment is begun."""
 
 CACHE_SHARE = 4
-"""The packages kept for further environments go when they take more than the quota divided by this."""
+"""The package cache is cleared when it exceeds the quota divided by this number."""
 
 LOCK_POLL = 0.1
 
 Report = Callable[[float], None]
-"""Takes the progress of the run in percent."""
+"""Called with the progress of the run in percent."""
 
 PACKAGES = "packages"
 """The directory of the packages, in an environment."""
@@ -58,9 +58,9 @@ _NETWORK_SIGNS = (
 
 
 def unavailable() -> str | None:
-    """Why no environments can be made on this machine, None if they can."""
+    """Return why no environments can be made on this machine, None if they can."""
     if importlib.util.find_spec("uv") is None:
-        return "uv is missing, which installs the packages of Python models; install it (pip install uv)."
+        return "uv, which installs the packages of Python models, is missing; install it (pip install uv)."
     return None
 
 
@@ -68,28 +68,28 @@ def unavailable() -> str | None:
 def environment(
     tools: Tools, requirements: Sequence[str], context: Context, report: Report
 ) -> Iterator[Path]:
-    """The directory of an environment that satisfies the requirements, held while the block runs.
+    """Provide the directory of an environment with these requirements, locked while the block runs.
 
     Raises `Fail` (REQUIREMENTS_FAILED) if they cannot be installed, `Retry` if the
     index cannot be reached.
     """
-    wanted = sorted(set(requirements), key=str.lower)
+    names = sorted(set(requirements), key=str.lower)
     store = tools.cache_dir / "python-environments"
     store.mkdir(parents=True, exist_ok=True)
-    directory = store.resolve() / _digest(wanted)
+    directory = store.resolve() / _digest(names)
     while True:
         with _locked(directory, fcntl.LOCK_SH, context, report):
             if (directory / _COMPLETE).is_file():
                 os.utime(directory / _COMPLETE)
                 yield directory
                 return
-        # One at a time: they share the packages, and each may use the room that the others leave.
+        # One at a time: they share the package cache, and each may use the remaining space.
         with (
             _locked(store / "install", fcntl.LOCK_EX, context, report),
             _locked(directory, fcntl.LOCK_EX, context, report),
         ):
             if not (directory / _COMPLETE).is_file():
-                _make(tools, directory, wanted, context, report)
+                _make(tools, directory, names, context, report)
 
 
 def _digest(requirements: Sequence[str]) -> str:
@@ -101,14 +101,14 @@ def _make(
     tools: Tools, directory: Path, requirements: Sequence[str], context: Context, report: Report
 ) -> None:
     files.remove(directory)
-    room = _make_room(tools, directory.parent)
+    space = _free_space(tools, directory.parent)
     directory.mkdir()
     try:
-        _install(_Installer(tools, directory, room, context, report), requirements)
-        size = files.measure([directory], size=room, files=INSTALL_FILES)
+        _install(_Installer(tools, directory, space, context, report), requirements)
+        size = files.measure([directory], size=space, files=INSTALL_FILES)
         (directory / _COMPLETE).write_text(str(size), encoding="ascii")
     except files.TreeExceeded as error:
-        raise Fail(f"The requirements take {error}.", code="REQUIREMENTS_FAILED") from None
+        raise Fail(f"The requirements take {error}.", code=FailureCode.REQUIREMENTS_FAILED) from None
     finally:
         if not (directory / _COMPLETE).is_file():
             files.remove(directory)
@@ -124,8 +124,8 @@ def _install(installer: _Installer, requirements: Sequence[str]) -> None:
     outcome = installer.run("pip", "install", *options, "--", *requirements)
     if outcome.ended is not Ended.EXITED:
         raise Fail(
-            f"Installing the requirements went over a limit ({outcome.reason or outcome.ended}).",
-            code="REQUIREMENTS_FAILED",
+            f"Installing the requirements exceeded a limit ({outcome.reason or outcome.ended}).",
+            code=FailureCode.REQUIREMENTS_FAILED,
         )
     if outcome.exit_code != 0:
         raise _refusal(outcome.stderr)
@@ -134,29 +134,29 @@ def _install(installer: _Installer, requirements: Sequence[str]) -> None:
 def _refusal(stderr: str) -> Fail | Retry:
     if any(sign in stderr for sign in _NETWORK_SIGNS):
         return Retry(
-            "The requirements could not be fetched: the package index was not reached or the disk is full.",
-            code="REQUIREMENTS_UNAVAILABLE",
+            "The requirements could not be fetched: the package index could not be reached, or the disk is full.",
+            code=FailureCode.REQUIREMENTS_UNAVAILABLE,
         )
     reason = " ".join(stderr.split()) or "uv failed"
     return Fail(
         f"The requirements could not be installed (from wheels of the index only): {reason[:800]}",
-        code="REQUIREMENTS_FAILED",
+        code=FailureCode.REQUIREMENTS_FAILED,
     )
 
 
 def _needed_by_python() -> tuple[Path, ...]:
-    """What this program's Python needs in a sandbox beside /usr: uv asks it for its version and its tags."""
+    """Return the directories outside /usr that this Python needs in a sandbox: uv runs it to read its version and tags."""
     prefix = python_prefix()
     return () if prefix.is_relative_to("/usr") else (prefix,)
 
 
 @dataclass(frozen=True, slots=True)
 class _Installer:
-    """Runs uv on one environment, which may take `room` bytes, with the packages that earlier runs fetched."""
+    """Runs uv on one environment, which may take `space` bytes, with the packages that earlier runs fetched."""
 
     tools: Tools
     directory: Path
-    room: int
+    space: int
     context: Context
     report: Report
 
@@ -168,7 +168,7 @@ class _Installer:
         cache.mkdir(exist_ok=True)
         limits = Limits(
             memory=INSTALL_MEMORY,
-            output=self.room + _size(cache),
+            output=self.space + _size(cache),
             seconds=seconds,
             cpu_seconds=seconds * INSTALL_THREADS,
             files=4 * INSTALL_FILES,
@@ -180,8 +180,16 @@ class _Installer:
             sandbox.read(path, str(path))
         program = sandbox.program(find_uv_bin())
         written = sandbox.write(self.directory, str(self.directory))
-        kept = sandbox.write(cache, str(cache))
-        options = ["--no-config", "--no-python-downloads", "--quiet", "--color", "never", "--cache-dir", kept]
+        cached = sandbox.write(cache, str(cache))
+        options = [
+            "--no-config",
+            "--no-python-downloads",
+            "--quiet",
+            "--color",
+            "never",
+            "--cache-dir",
+            cached,
+        ]
         began = time.monotonic()
         return sandbox.run(
             [program, *options, *command],
@@ -191,10 +199,10 @@ class _Installer:
         )
 
 
-def _make_room(tools: Tools, store: Path) -> int:
-    """Return how many bytes the next environment may take, after removing those that were used least recently.
+def _free_space(tools: Tools, store: Path) -> int:
+    """Remove the least recently used environments; return the bytes that the next one may take.
 
-    They and the packages stay within the quota. Raises `Retry` if all that there are, are in use.
+    Environments and the package cache stay within the quota. Raises `Retry` if all environments are in use.
     """
     quota, cache = tools.environments_quota, store / _CACHE
     if _size(cache) > quota // CACHE_SHARE:
@@ -207,20 +215,20 @@ def _make_room(tools: Tools, store: Path) -> int:
             free += size if _evict(directory) else 0
     if free < min(SMALLEST, tools.max_environment):
         raise Retry(
-            "There is no room for another environment; raise runners.environments_quota.",
-            code="REQUIREMENTS_UNAVAILABLE",
+            "There is no space for another environment; raise runners.environments_quota.",
+            code=FailureCode.REQUIREMENTS_UNAVAILABLE,
         )
     return min(free, tools.max_environment)
 
 
 def _evict(directory: Path) -> bool:
-    """Remove an environment unless a job uses it now."""
+    """Remove an environment unless a job is using it."""
     with _lock_file(directory).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        with suppress(FileNotFoundError):  # first, so that what is half removed is never used
+        with suppress(FileNotFoundError):  # first, so that a partly removed environment is never used
             (directory / _COMPLETE).unlink()
         files.remove(directory)
         return True
@@ -246,7 +254,7 @@ def _last_used(directory: Path) -> float:
 
 @contextmanager
 def _locked(path: Path, kind: int, context: Context, report: Report) -> Iterator[None]:
-    """Hold a lock shared with other child processes; waits for it as long as the job has time."""
+    """Hold a lock shared with other child processes; wait for it until the job's deadline."""
     deadline = time.monotonic() + context.timeout_seconds
     with _lock_file(path).open("w") as lock:
         while True:
@@ -257,7 +265,7 @@ def _locked(path: Path, kind: int, context: Context, report: Report) -> Iterator
                 context.check()
                 report(0.0)
                 if time.monotonic() > deadline:
-                    raise Retry("Other jobs install their requirements for too long.") from None
+                    raise Retry("Other jobs are taking too long to install their requirements.") from None
                 time.sleep(LOCK_POLL)
         yield
 

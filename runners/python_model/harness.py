@@ -1,8 +1,8 @@
-"""Runs inside the sandbox: unpacks the client's model, calls its `predict`, and writes down what it returned.
+"""Runs inside the sandbox: unpacks the client's model, calls its `predict`, and writes the returned value to a file.
 
-A program of its own that needs only Python itself; nothing of ours is importable in there. Its one argument is the path
+A separate program that needs only Python; the project's packages cannot be imported there. Its one argument is the path
 of a JSON file with `source`, `entrypoint`, `input`, `parameters`, `model` (the directory to unpack into), `max_unpacked`
-(bytes), `packages` (the directory of the packages that the model named) and `result`. It is started without Python's own
+(bytes), `packages` (the directory of the model's required packages) and `result`. It is started without Python's own
 search for packages.
 """
 
@@ -17,11 +17,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 TOO_LARGE = 65
-"""Exit status after an archive that unpacks to more than it may."""
+"""Exit status after an archive whose content exceeds the limit."""
 
 
 def unpack(source: Path, entrypoint: str, directory: Path, max_unpacked: int) -> Path:
-    """Put the model's files below `directory`; returns the directory that holds the entrypoint."""
+    """Unpack the model's files below `directory`; return the directory of the entrypoint."""
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             check_sizes((member.file_size for member in archive.infolist()), max_unpacked)
@@ -39,11 +39,11 @@ def unpack(source: Path, entrypoint: str, directory: Path, max_unpacked: int) ->
     for root in (directory, entries[0]) if packed_as_folder else (directory,):
         if (root / entrypoint).is_file():
             return root
-    sys.exit(f"The model's source holds no file {entrypoint}.")
+    sys.exit(f"The model's source contains no file {entrypoint}.")
 
 
 def check_sizes(sizes: Iterable[int], max_unpacked: int) -> None:
-    """End the program if an archive's files together are too large."""
+    """End the program if the files of an archive are too large in total."""
     total = 0
     for size in sizes:
         total += size
@@ -55,7 +55,7 @@ def check_sizes(sizes: Iterable[int], max_unpacked: int) -> None:
 
 
 def main() -> None:
-    """Entry point; ends with status 1 and a reason on standard error if there is no result."""
+    """Entry point; ends with status 1 and a reason on standard error if it fails."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     site.addsitedir(job["packages"])
     directory = Path(job["model"])
@@ -64,7 +64,7 @@ def main() -> None:
     sys.path.insert(0, str(root))
     specification = importlib.util.spec_from_file_location("model", root / job["entrypoint"])
     if specification is None or specification.loader is None:
-        sys.exit(f"{job['entrypoint']} is no Python module.")
+        sys.exit(f"{job['entrypoint']} is not a Python module.")
     module = importlib.util.module_from_spec(specification)
     sys.modules["model"] = module
     specification.loader.exec_module(module)
@@ -75,7 +75,7 @@ def main() -> None:
     try:
         text = json.dumps(returned, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        sys.exit(f"predict returned what JSON cannot hold: {error}")
+        sys.exit(f"predict returned a value that is not valid JSON: {error}")
     Path(job["result"]).write_text(text, encoding="utf-8")
 
 

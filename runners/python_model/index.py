@@ -1,7 +1,7 @@
-"""Where packages come from: the owner's settings of pip, as uv takes them.
+"""The package index: the owner's pip settings, translated for uv.
 
-Installing runs in the sandbox, which shows neither the owner's files nor their environment. So pip's settings of the index
-are read here, and they alone are handed on, with the proxies and the certificates.
+Installing runs in the sandbox, which hides the owner's files and environment. Therefore pip's index settings
+are read here, and only these are passed on, with the proxies and the certificates.
 See https://pip.pypa.io/en/stable/topics/configuration/ and https://docs.astral.sh/uv/reference/environment/.
 """
 
@@ -33,14 +33,14 @@ _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The variables that tell uv which index to use, and the owner's files that they name."""
+    """The variables that configure uv's index, and the owner's files that they name."""
 
     environment: Mapping[str, str]
     files: tuple[Path, ...]
 
 
 def index() -> Index:
-    """Return the index that the owner has set for pip, PyPI where nothing is set."""
+    """Return the index that the owner has configured for pip, by default PyPI."""
     chosen: dict[str, str] = {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # pip treats all indexes alike
     if _SYSTEM_CERTIFICATES.is_file():
         chosen["SSL_CERT_FILE"] = str(_SYSTEM_CERTIFICATES)
@@ -59,7 +59,7 @@ def index() -> Index:
 
 
 def _settings() -> Iterator[tuple[str, str]]:
-    """All settings of pip for installing, the stronger ones last: of the machine, the user, this Python, the environment."""
+    """Yield pip's settings for installing in ascending precedence: the machine's, the user's, this Python's, the environment's."""
     for file in _files():
         parser = configparser.RawConfigParser()
         try:

@@ -1,4 +1,4 @@
-"""What a job with the client's own Python model may ask for."""
+"""The request and the result of a job with the client's own Python model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from runners.api import File, Inline, InputFile, Strict
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-"""Ends of the names of files that hold a model of several files."""
+"""Extensions of archives with a model of several files."""
 
 _VERSION = r"(?:===|==|~=|!=|>=|<=|>|<)\s*[A-Za-z0-9.*+!_-]+"
 _REQUIREMENT = re.compile(
@@ -22,7 +22,7 @@ _REQUIREMENT = re.compile(
 def _requirement(text: str) -> str:
     if len(text) > 200 or not _REQUIREMENT.fullmatch(text):  # noqa: PLR2004 - far longer than any real one
         raise ValueError(
-            f"{text[:50]!r} is no package name with an optional version, such as 'numpy' or 'numpy>=2'"
+            f"{text[:50]!r} is not a package name with an optional version, such as 'numpy' or 'numpy>=2'"
         )
     return re.sub(r"\s+", "", text)
 
@@ -31,7 +31,7 @@ class PythonModel(Strict):
     """The client's program.
 
     `entrypoint` is the file that defines `predict(input, **parameters)`; `source` is that file, or an archive that
-    holds it. `requirements` are package names with optional versions; they are installed from wheels only.
+    contains it. `requirements` are package names with optional versions; they are installed from wheels only.
     """
 
     type: Literal["python"] = "python"
@@ -43,7 +43,7 @@ class PythonModel(Strict):
 
 
 class ModelInput(Strict):
-    """The file that `predict` gets. `format` becomes the end of its name."""
+    """The input file of `predict`. `format` becomes the extension of its name."""
 
     type: str = Field(default="file", max_length=50)
     format: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]{1,10}$")
@@ -51,7 +51,7 @@ class ModelInput(Strict):
 
 
 class ModelOutput(Strict):
-    """How `predict` answers: with what JSON can hold."""
+    """The kind of value that `predict` returns: JSON."""
 
     type: Literal["json"] = "json"
 
@@ -66,7 +66,7 @@ class InferenceRequest(Strict):
 
 
 class InferenceResult(BaseModel):
-    """Output of the service: what `predict` returned (under `value` unless it is an object), and files it wrote."""
+    """Output of the service: the value that `predict` returned (as `value` unless it is an object), and the files it wrote."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -74,7 +74,7 @@ class InferenceResult(BaseModel):
 
 
 def upload_field(request: Mapping[str, Any], name: str) -> str:
-    """Which field an uploaded file fills: the entrypoint or an archive is the model, anything else its input."""
+    """Return the field that an uploaded file fills: the entrypoint or an archive is the model, any other file its input."""
     model = request.get("model")
     entrypoint = model.get("entrypoint") if isinstance(model, Mapping) else None
     return "model.source" if name == entrypoint or name.lower().endswith(ARCHIVES) else "input.source"

@@ -20,6 +20,7 @@ from runners.api import (
     Benchmark,
     Context,
     Fail,
+    FailureCode,
     OutputFile,
     Probe,
     Requirements,
@@ -38,21 +39,21 @@ from runners.sandbox import Sandbox, level, python_prefix, unavailable
 from runners.sandbox.watch import Ended, Limits, Outcome
 
 DEFAULT_MEMORY = 2 * 2**30
-"""Bytes for a job that does not say how much memory it needs."""
+"""Memory in bytes of a job that does not request any."""
 
 MAX_RESULT = 8 * 2**20
 """Bytes of JSON that `predict` may return."""
 
 MAX_FILES = 100
-"""Files that a run may leave as results."""
+"""Limit of the files that a run returns."""
 
 MAX_NAME = 1000
-"""Characters of the path of a result, below the model's directory."""
+"""Characters of the path of a returned file, below the model's directory."""
 
 MAX_PROCESSES = 128
 
 STDERR_TAIL = 2000
-"""Characters of the model's own complaint that its owner sees."""
+"""Characters of the model's own errors that the client sees."""
 
 _SIZES = {
     "": 1,
@@ -68,7 +69,7 @@ _SIZES = {
 
 BENCHMARK_SOURCE = '''
 def predict(input, **parameters):
-    """Plain arithmetic in the interpreter: what every model does between the calls of its libraries."""
+    """Plain arithmetic in the interpreter, as between the library calls of every model."""
     total = 0
     for number in range(parameters["numbers"]):
         total += number * number % 7
@@ -81,7 +82,7 @@ DEFINITION = ServiceDefinition(
     category="ai",
     description=(
         "Runs your own Python function predict(input, **parameters) without network, with the packages that you name, "
-        "and returns what it returns and the files that it writes. The time that it holds a slot of the machine is metered."
+        "and returns its value and the files that it writes. Metered by the time that it occupies a slot of the machine."
     ),
     tags=("python", "inference", "model", "custom", "numpy", "torch"),
     unit="second",
@@ -96,7 +97,7 @@ DEFINITION = ServiceDefinition(
 
 
 class PythonModelRunner(Runner[InferenceRequest]):
-    """Performs `ai_inference`: makes the environment that a model needs, then runs it in the sandbox."""
+    """Performs `ai_inference`: installs the model's requirements, then runs it in the sandbox."""
 
     definition = DEFINITION
     name = "python"
@@ -105,10 +106,10 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        """See `Runner.probe`. Never available without a working sandbox: the code is a stranger's."""
+        """See `Runner.probe`. Never available without a working sandbox: the code is untrusted."""
         if not tools.python_models:
             return Probe(
-                available=False, reasons=("Python models are switched off; set runners.python_models.",)
+                available=False, reasons=("Python models are disabled; set runners.python_models to true.",)
             )
         if (forbidden := _forbidden(tools)) is not None:
             return Probe(available=False, reasons=(forbidden,))
@@ -119,14 +120,14 @@ class PythonModelRunner(Runner[InferenceRequest]):
     def run(self, request: InferenceRequest, context: Context) -> Result:
         """See `Runner.run`. `Fail`: INPUT_MISSING, REQUIREMENTS_FAILED, MODEL_FAILED, LIMIT_EXCEEDED, TIMEOUT."""
         if (forbidden := _forbidden(self.tools)) is not None:
-            raise Retry(forbidden, code="SANDBOX_UNAVAILABLE")
+            raise Retry(forbidden, code=FailureCode.SANDBOX_UNAVAILABLE)
         if "model.source" not in context.files:
-            raise Fail("The model's source is missing.", code="INPUT_MISSING")
+            raise Fail("The model's source is missing.", code=FailureCode.INPUT_MISSING)
         meter = _Meter(context)
         try:
             results = self._results(request, context, meter)
         finally:
-            meter.report(meter.percent)  # also what fails is paid for the time that it took
+            meter.report(meter.percent)  # failed runs are billed for their time too
         return Result(results, meter.units())
 
     def _results(self, request: InferenceRequest, context: Context, meter: _Meter) -> dict[str, Any]:
@@ -135,7 +136,10 @@ class PythonModelRunner(Runner[InferenceRequest]):
             context.check()
             seconds = context.timeout_seconds - meter.seconds()
             if seconds <= 0:
-                raise Fail("The job took longer than its timeout_seconds.", code="TIMEOUT")
+                raise Fail(
+                    "The job took longer than its timeout_seconds; raise timeout_seconds.",
+                    code=FailureCode.TIMEOUT,
+                )
             cpu_seconds = seconds * self._threads(context.resources)
             bounded = replace(limits, seconds=seconds, cpu_seconds=cpu_seconds)
             outcome = self._execute(request, context, home, bounded, meter)
@@ -148,7 +152,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - the contract's signature
-        """See `Runner.benchmark`: a small model without requirements, from the start of its sandbox to its answer."""
+        """See `Runner.benchmark`: a small model without requirements, from the start of its sandbox to its result."""
         source = directory / "model.py"
         source.write_text(BENCHMARK_SOURCE, encoding="utf-8")
         return Benchmark(
@@ -181,7 +185,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
         )
 
     def _job(self, request: InferenceRequest, context: Context, home: Path, sandbox: Sandbox) -> Path:
-        """The file that tells the harness what to do."""
+        """Write the file with the harness's instructions; return its path."""
         scratch = context.work / "scratch"
         scratch.mkdir()
         inside = sandbox.write(scratch, "/work")
@@ -203,19 +207,19 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
     def _threads(self, resources: Mapping[str, str]) -> int:
         available = max(1, self.device.threads)
-        asked = resources.get("cpu")
-        return min(available, max(1, math.ceil(_cores(asked)))) if asked else available
+        requested = resources.get("cpu")
+        return min(available, max(1, math.ceil(_cores(requested)))) if requested else available
 
     def _limits(self, resources: Mapping[str, str]) -> Limits:
-        """The limits beside those of time. Raises `Fail` if the client asks for more than a run gets on this machine."""
-        asked = resources.get("memory")
-        if asked and _size(asked) > self.tools.max_memory:
+        """Return the limits without those of time. Raises `Retry` if the job requests more memory than this machine allows."""
+        requested = resources.get("memory")
+        if requested and _size(requested) > self.tools.max_memory:
             raise Retry(
-                f"The job asks for {asked} of memory, and this miner gives a run at most "
-                f"{self.tools.max_memory / 2**30:.1f} GiB (runners.max_memory).",
-                code="NO_MEMORY",
+                f"The job requests {requested} of memory, and this miner allows at most "
+                f"{self.tools.max_memory / 2**30:.1f} GiB per run (runners.max_memory).",
+                code=FailureCode.NO_MEMORY,
             )
-        memory = min(_size(asked) if asked else DEFAULT_MEMORY, self.tools.max_memory)
+        memory = min(_size(requested) if requested else DEFAULT_MEMORY, self.tools.max_memory)
         if self.device.kind == "cuda":
             memory = self.tools.max_memory  # CUDA maps far more main memory than it uses
         cpu = resources.get("cpu")
@@ -231,18 +235,18 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
 
 def _python(sandbox: Sandbox, settings: dict[str, str]) -> str:
-    """Grant running this program's own Python, without the packages beside it, at a path that says nothing of the machine."""
+    """Grant running this program's own Python, without its packages, at a path that reveals nothing about the machine."""
     prefix = python_prefix()
     program = Path("bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     if prefix.is_relative_to("/usr"):
         return str(prefix / program)
     seen = sandbox.read(prefix, "/python")
-    settings["LD_LIBRARY_PATH"] = f"{seen}/lib"  # where its loader would look for it by the old path
+    settings["LD_LIBRARY_PATH"] = f"{seen}/lib"  # the loader would search the original path
     return f"{seen}/{program}"
 
 
 class _Meter:
-    """Counts the time for which a run holds its slot, in seconds, and reports it with the progress."""
+    """Measures the time for which a run occupies its slot, in seconds, and reports it with the progress."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -261,33 +265,33 @@ class _Meter:
 
 
 def _forbidden(tools: Tools) -> str | None:
-    """Why the owner's settings let no model run on this machine, and what to set."""
+    """Return why the owner's settings allow no model on this machine, with the remedy; None if they do."""
     match level(tools):
         case "none":
             return (
-                "Python models are strangers' code and run only in a sandbox; set runners.sandbox to 'auto'."
+                "Python models are untrusted code and run only in a sandbox; set runners.sandbox to 'auto'."
             )
         case "landlock" if not tools.python_models_in_landlock:
             return (
                 "bubblewrap does not work here, and Python models run in the weaker Landlock sandbox only if you allow it; set "
-                "runners.python_models_in_landlock to true (see docs/explanation/sandbox.md), or let bubblewrap work."
+                "runners.python_models_in_landlock to true (see docs/explanation/sandbox.md), or enable bubblewrap."
             )
     return None
 
 
 def _size(quantity: str) -> int:
-    """Bytes of a Kubernetes quantity such as "2Gi"."""
+    """Return the bytes of a Kubernetes quantity such as "2Gi"."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]i?|Ki)?", quantity)
     if found is None:
-        raise Fail(f"resources.memory {quantity!r} is no quantity such as '2Gi'.")
+        raise Fail(f"resources.memory {quantity!r} is not a quantity such as '2Gi'.")
     return int(Decimal(found[1]) * _SIZES[found[2] or ""])
 
 
 def _cores(quantity: str) -> float:
-    """Cores of a Kubernetes quantity such as "1000m"."""
+    """Return the cores of a Kubernetes quantity such as "1000m"."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", quantity)
     if found is None:
-        raise Fail(f"resources.cpu {quantity!r} is no quantity such as '1000m'.")
+        raise Fail(f"resources.cpu {quantity!r} is not a quantity such as '1000m'.")
     return float(found[1]) / (1000 if found[2] else 1)
 
 
@@ -295,48 +299,54 @@ def _judge(outcome: Outcome) -> None:
     """Raise `Fail` unless the model ran to its end."""
     limits = {Ended.MEMORY: "memory", Ended.PROCESSES: "processes", Ended.OUTPUT: "file space"}
     if outcome.ended in limits:
-        excess = outcome.reason or f"more {limits[outcome.ended]} than it may use"
-        raise Fail(f"The model went over a limit: {excess}.", code="LIMIT_EXCEEDED")
+        excess = outcome.reason or f"more {limits[outcome.ended]} than allowed"
+        raise Fail(f"The model exceeded a limit: {excess}.", code=FailureCode.LIMIT_EXCEEDED)
     if outcome.ended is Ended.CPU:
-        raise Fail("The model used more processor time than it may.", code="LIMIT_EXCEEDED")
+        raise Fail(
+            "The model used more processor time than allowed; request more in resources.cpu or raise timeout_seconds.",
+            code=FailureCode.LIMIT_EXCEEDED,
+        )
     if outcome.ended is Ended.DEADLINE:
-        raise Fail("The model took longer than the job's timeout_seconds.", code="TIMEOUT")
+        raise Fail("The model took longer than the job's timeout_seconds.", code=FailureCode.TIMEOUT)
     if outcome.exit_code == python_harness.TOO_LARGE:
-        raise Fail(outcome.stderr.strip()[-STDERR_TAIL:], code="LIMIT_EXCEEDED")
+        raise Fail(outcome.stderr.strip()[-STDERR_TAIL:], code=FailureCode.LIMIT_EXCEEDED)
     if outcome.exit_code != 0:
         reason = outcome.stderr.strip()[-STDERR_TAIL:] or f"It ended with status {outcome.exit_code}."
-        raise Fail(f"The model failed: {reason}", code="MODEL_FAILED")
+        raise Fail(f"The model failed: {reason}", code=FailureCode.MODEL_FAILED)
 
 
 def _returned(path: Path) -> dict[str, Any]:
-    """What `predict` returned, as the results of the job. The file was written by a stranger's program."""
+    """Return the value of `predict` as the results of the job. The file is untrusted."""
     if path.is_symlink() or not path.is_file():
-        raise Fail("The model ended without returning from predict.", code="MODEL_FAILED")
+        raise Fail("The model ended without returning from predict.", code=FailureCode.MODEL_FAILED)
     if path.stat().st_size > MAX_RESULT:
-        raise Fail("predict returned more than 8 MiB; write large data to files.", code="RESULT_TOO_LARGE")
+        raise Fail(
+            "predict returned more than 8 MiB; write large data to files.", code=FailureCode.RESULT_TOO_LARGE
+        )
     try:
         value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
         check_json(value)
     except RecursionError:
         raise Fail(
-            "predict returned what cannot be used: it is nested too deeply.", code="MODEL_FAILED"
+            "predict returned an unusable value: it is nested too deeply.", code=FailureCode.MODEL_FAILED
         ) from None
     except ValueError as error:
-        raise Fail(f"predict returned what cannot be used: {error}.", code="MODEL_FAILED") from None
+        raise Fail(f"predict returned an unusable value: {error}.", code=FailureCode.MODEL_FAILED) from None
     results = dict(value) if isinstance(value, dict) else {"value": value}
     if "files" in results:
         raise Fail(
-            "predict returned the key 'files', which is kept for the files it writes.", code="MODEL_FAILED"
+            "predict returned the key 'files', which is reserved for the files that it writes.",
+            code=FailureCode.MODEL_FAILED,
         )
     return results
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds {name}, which JSON has not")
+    raise ValueError(f"it holds {name}, which JSON does not have")
 
 
 def _written(directory: Path, max_size: int) -> list[OutputFile]:
-    """The regular files that the model left in its current directory, by name; links are not followed."""
+    """Return the regular files that the model left in its current directory, by name; links are not followed."""
     found: list[OutputFile] = []
     total = 0
     try:
@@ -344,17 +354,20 @@ def _written(directory: Path, max_size: int) -> list[OutputFile]:
             name = path.relative_to(directory).as_posix()
             _check_name(name)
             if len(found) == MAX_FILES:
-                raise Fail(f"The model left more than {MAX_FILES} files.", code="LIMIT_EXCEEDED")
-            with path.open("rb") as file:  # that it may not be read is its maker's fault, and must show now
+                raise Fail(f"The model wrote more than {MAX_FILES} files.", code=FailureCode.LIMIT_EXCEEDED)
+            with path.open("rb") as file:  # an unreadable file is the model's fault and must be detected now
                 total += os.fstat(file.fileno()).st_size
             if total > max_size:
                 raise Fail(
-                    f"The model left files of more than {max_size:,} bytes together.", code="LIMIT_EXCEEDED"
+                    f"The model's files have more than {max_size:,} bytes in total.",
+                    code=FailureCode.LIMIT_EXCEEDED,
                 )
             media_type, _ = mimetypes.guess_type(name)
             found.append(OutputFile(path, media_type or "application/octet-stream", name))
     except OSError as error:
-        raise Fail(f"What the model wrote cannot be read: {error.strerror}.", code="MODEL_FAILED") from None
+        raise Fail(
+            f"A file that the model wrote cannot be read: {error.strerror}.", code=FailureCode.MODEL_FAILED
+        ) from None
     return found
 
 
@@ -362,10 +375,13 @@ def _check_name(name: str) -> None:
     try:
         check_json(name)
     except ValueError:
-        raise Fail("The model wrote a file whose name is not valid Unicode.", code="MODEL_FAILED") from None
+        raise Fail(
+            "The model wrote a file whose name is not valid Unicode.", code=FailureCode.MODEL_FAILED
+        ) from None
     if len(name) > MAX_NAME:
         raise Fail(
-            f"The model wrote a file whose path has more than {MAX_NAME} characters.", code="LIMIT_EXCEEDED"
+            f"The model wrote a file whose path has more than {MAX_NAME} characters.",
+            code=FailureCode.LIMIT_EXCEEDED,
         )
 
 

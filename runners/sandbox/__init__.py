@@ -1,9 +1,9 @@
-"""Programs that read what strangers sent run in here: no network, no view of the owner's files, bounded resources.
+"""Runs programs that read untrusted files: without network, without access to the owner's files, with bounded resources.
 
-There are two sandboxes. `bubblewrap` needs namespaces and is the stronger; `landlock` needs no privilege and works in most
-containers. The setting `runners.sandbox` names one, or "auto" takes the first that works. `prlimit` bounds each process, and
-because per-process limits do not add up, a watch over the whole process tree bounds their number, their memory and what
-they write. With "off" the limits and the watch remain, and the rest does not.
+There are two sandboxes. `bubblewrap` needs namespaces and is the stronger; `landlock` needs no privileges and works in most
+containers. The setting `runners.sandbox` selects one, or with "auto" the first that works. `prlimit` bounds each process.
+Per-process limits do not add up, so a watch over the whole process tree also bounds the number of processes, their memory and
+their output. With "off" only the limits and the watch remain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from runners.api import Cancelled, Device, Retry, Tools, forget_trials
+from runners.api import Cancelled, Device, FailureCode, Retry, Tools, forget_probes
 from runners.sandbox import bubblewrap, landlock, mark, seccomp, users
 from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring
@@ -29,7 +29,7 @@ OPEN_FILES = 1024
 """Open files of one process."""
 
 Level = Literal["bubblewrap", "landlock", "none"]
-"""What isolates a program."""
+"""The isolation of a program."""
 
 _LIBRARY_SECONDS: Final = 10.0
 
@@ -38,9 +38,9 @@ _LIBRARY_SECONDS: Final = 10.0
 class Sandbox:
     """One run of one program. Grant it paths, then call `run`.
 
-    `read` and `write` take a path of this machine and the absolute path at which the program shall see it, and return
-    the path to put on the command line: the latter in bubblewrap, the former elsewhere. With a CUDA `device` the
-    program sees the GPUs' device files, and of the GPUs only that device. With `network` it can reach other machines.
+    `read` and `write` take a path of this machine and the absolute path at which the program should see it, and return
+    the path for the command line: the latter in bubblewrap, the former elsewhere. With a CUDA `device` the
+    program sees the GPUs' device files, but only that GPU. With `network` it can reach other machines.
     """
 
     tools: Tools
@@ -60,20 +60,22 @@ class Sandbox:
         return inside if self._moved else str(resolved)
 
     def write(self, host: Path, inside: str) -> str:
-        """Grant reading and writing a directory; what it holds counts against `limits.output`."""
+        """Grant reading and writing a directory; its content counts towards `limits.output`."""
         resolved = host.resolve(strict=True)
         self._mounts.append(("--bind", str(resolved), inside))
         self._writable.append(resolved)
         return inside if self._moved else str(resolved)
 
     def program(self, name: str) -> str:
-        """Grant running a program given by name or path. One outside /usr comes alone, with the libraries that it is linked to.
+        """Grant running a program by name or path. One outside /usr is granted alone, with its linked libraries.
 
         Raises `Retry` if it is not found.
         """
         found = shutil.which(name)
         if found is None:
-            raise Retry(f"The program {name!r} was not found on this machine.", code="PROGRAM_MISSING")
+            raise Retry(
+                f"The program {name!r} was not found on this machine.", code=FailureCode.PROGRAM_MISSING
+            )
         path = Path(found).resolve()
         if path.is_relative_to("/usr"):
             return str(path)
@@ -90,15 +92,15 @@ class Sandbox:
         on_tick: Callable[[float], None] | None = None,
         on_cancel: Callable[[Callable[[], None]], None] | None = None,
     ) -> Outcome:
-        """Run the program to its end and say how it ended.
+        """Run the program to its end and return how it ended.
 
         `directory` is its current directory (as `write` returned it), `on_line` gets each line of its standard
         output, `on_tick` about once a second the CPU seconds used so far, and `on_cancel` is
-        `Context.on_cancel`. The process tree is killed when the job is cancelled (raises `Cancelled`), when a limit is
-        passed, and when a callback raises. Raises `Retry` if the sandbox itself does not work.
+        `Context.on_cancel`. The process tree is killed if the job is cancelled (raises `Cancelled`), if a limit is
+        exceeded, and if a callback raises. Raises `Retry` if the sandbox itself does not work.
         """
         if (reason := unavailable(self.tools)) is not None:
-            raise Retry(reason, code="SANDBOX_UNAVAILABLE")
+            raise Retry(reason, code=FailureCode.SANDBOX_UNAVAILABLE)
         start = {"bubblewrap": self._bubblewrapped, "landlock": self._landlocked, "none": self._unconfined}
         with start[level(self.tools) or "bubblewrap"](command, directory) as prepared:
             outcome = watch(
@@ -116,14 +118,14 @@ class Sandbox:
         if outcome.ended is Ended.CANCELLED:
             raise Cancelled
         if prepared.complaint and outcome.exit_code != 0 and outcome.stderr.startswith(prepared.complaint):
-            # Programs can write that line too, and must not make the machine look faulty: only a new trial is believed.
-            forget_trials()
+            # A program can write that line too and must not make the machine appear faulty, so only a new probe counts.
+            forget_probes()
             if (reason := unavailable(self.tools)) is not None:
-                raise Retry(reason, code="SANDBOX_UNAVAILABLE")
+                raise Retry(reason, code=FailureCode.SANDBOX_UNAVAILABLE)
         return replace(outcome, stderr=self._renamed(outcome.stderr))
 
     def _renamed(self, text: str) -> str:
-        """What a program says, with the paths of this machine as if they had been moved: clients see these messages."""
+        """Return a program's output with this machine's paths replaced by those inside, because clients see it."""
         if not self._moved:
             for _, host, inside in sorted(self._mounts, key=lambda mount: len(mount[1]), reverse=True):
                 text = text.replace(host, inside)
@@ -131,7 +133,7 @@ class Sandbox:
 
     @property
     def _moved(self) -> bool:
-        """Whether the program sees what it was granted at other paths."""
+        """Whether the program sees granted paths at other places in the file system."""
         return level(self.tools) not in ("landlock", "none")
 
     @contextmanager
@@ -186,7 +188,7 @@ class Sandbox:
         limited = [*_limits(self.limits, count_processes=False), *command]
         yield _Prepared(
             ["setpriv", "--pdeathsig", "KILL", *limited],
-            self._environment(directory or "/tmp"),  # noqa: S108 - nothing better is known
+            self._environment(directory or "/tmp"),  # noqa: S108 - there is no better directory
             tuple(self._writable),
             directory=directory,
         )
@@ -217,7 +219,7 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """How to start a program. `complaint` begins what the sandbox itself writes to standard error."""
+    """How to start a program. `complaint` is the beginning of the sandbox's own errors."""
 
     command: list[str]
     environment: Mapping[str, str]
@@ -229,7 +231,7 @@ class _Prepared:
 
 
 def level(tools: Tools) -> Level | None:
-    """What isolates programs with these settings on this machine; None if they cannot be run."""
+    """Return the isolation of programs with these settings on this machine; None if they cannot be run."""
     if tools.sandbox == "off":
         return "none"
     if tools.sandbox != "landlock" and bubblewrap.unavailable(tools.bubblewrap) is None:
@@ -240,9 +242,9 @@ def level(tools: Tools) -> Level | None:
 
 
 def unavailable(tools: Tools) -> str | None:
-    """Why programs cannot be run on this machine and what its owner can do, or None if they can.
+    """Return why programs cannot be run on this machine, with a remedy; None if they can.
 
-    Really starts the sandbox, once for each process and setting.
+    Starts the sandbox, once for each process and setting.
     """
     match tools.sandbox:
         case "off":
@@ -258,10 +260,10 @@ def unavailable(tools: Tools) -> str | None:
 
 
 def _limits(limits: Limits, *, count_processes: bool) -> list[str]:
-    """The `prlimit` command line. RLIMIT_DATA and not RLIMIT_AS: engines reserve much address space without using it.
+    """Return the `prlimit` command line. RLIMIT_DATA instead of RLIMIT_AS: engines reserve much unused address space.
 
-    The number of processes is limited only where the count begins at zero, for a user of the run's own and in a user
-    namespace; elsewhere it would count the owner's other programs.
+    The number of processes is limited only if the kernel's count begins at zero: for the run's own user and in a user
+    namespace. Otherwise it would include the owner's other programs.
     """
     cpu = max(1, round(limits.cpu_seconds))
     words = [
@@ -276,13 +278,13 @@ def _limits(limits: Limits, *, count_processes: bool) -> list[str]:
 
 
 def _moved(path: Path, program: Path) -> str:
-    """Where a program outside /usr, or a library of its own, is seen: below /program, with the same way between them."""
+    """Return the path inside of a program outside /usr, or of its library: below /program, with the same relative path."""
     top = program.parent.parent if program.parent.name == "bin" else program.parent
     return str(Path("/program", path.relative_to(top)) if path.is_relative_to(top) else path)
 
 
 def _libraries(program: Path) -> list[Path]:
-    """The shared libraries outside the system's directories that a program is linked to, as its loader finds them."""
+    """Return the linked libraries of a program that are outside the system's directories, as its loader finds them."""
     try:
         listed = subprocess.run(  # noqa: S603 - the owner's own program
             ["ldd", str(program)],  # noqa: S607 - from util-linux's neighbour libc-bin
@@ -298,5 +300,5 @@ def _libraries(program: Path) -> list[Path]:
 
 
 def python_prefix() -> Path:
-    """The installation of the Python that runs this program, also when that is a virtual environment."""
+    """Return the installation directory of this Python, even in a virtual environment."""
     return Path(sysconfig.get_config_var("installed_base") or os.sep).resolve()

@@ -1,9 +1,9 @@
-"""Locks itself in, then becomes the program: `python -I -S _launch.py NUMBERS PROGRAM [ARGUMENT ...]`.
+"""Restricts itself, then becomes the program: `python -I -S _launch.py NUMBERS PROGRAM [ARGUMENT ...]`.
 
-The second sandbox begins here, because the agent's own process must not be restricted and has threads, so that nothing of
-Python may run between its fork and the program. It imports little, since each run waits for it. NUMBERS are those of
-`landlock.Orders`, with commas between. Its process id is written to the last descriptor once nothing can go wrong any more
-but the program itself.
+The Landlock sandbox begins in this separate process, because the agent must not be restricted and has threads, so that no
+Python code may run between its fork and the program. It imports little, since each run waits for it. NUMBERS are the
+fields of `landlock.Instructions`, separated by commas. It writes its process id to the descriptor `ready` when only the
+program itself can still fail.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIGKILL = 9
 SIGPIPE = 13
 SIGXFSZ = 25
 CPU_GRACE = 5
-"""CPU seconds between the signal that says why and the one that cannot be ignored."""
+"""CPU seconds between SIGXCPU and the signal that cannot be ignored."""
 
 
 class PathBeneath(ctypes.Structure):
@@ -48,23 +48,23 @@ libc.syscall.restype = ctypes.c_long
 
 
 def main() -> None:
-    """Carry out the orders. Ends with a message on standard error if one of them fails."""
+    """Follow the instructions. Ends with a message on standard error if one of them fails."""
     numbers, *command = sys.argv[1:]
     rules, first, second, ready, parent, user, search, proc, *limits = map(int, numbers.split(","))
     for ignored_by_python in (SIGPIPE, SIGXFSZ):
         libc.signal(ignored_by_python, None)
-    filters = [_whole(first), _whole(second)]
+    filters = [_content(first), _content(second)]
     program = _found(command[0])
     _limit(*limits)
     if user != NO_USER:
         for capability in range(LAST_CAPABILITY + 1):
             libc.prctl(
                 PR_CAPBSET_DROP, capability, 0, 0, 0
-            )  # refused for those that the kernel does not know
+            )  # fails for capabilities that the kernel does not know
         os.setgroups([search])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    # After the change of user, which forgets it.
+    # After the change of user, which resets it.
     _check(libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
     if os.getppid() != parent:
         sys.exit(1)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _found(name: str) -> str:
-    """The path of a program. `os.execvp` would look for it later, and import more when nothing can be read any more."""
+    """Return the path of a program. `os.execvp` would search later and import modules when no file is readable."""
     if "/" in name:
         return name
     paths = [f"{directory}/{name}" for directory in os.environ.get("PATH", os.defpath).split(":")]
@@ -108,7 +108,7 @@ def _allow_own_proc(rules: int, rights: int) -> None:
     os.close(descriptor)
 
 
-def _whole(descriptor: int) -> bytes:
+def _content(descriptor: int) -> bytes:
     with open(descriptor, "rb") as file:
         return file.read()
 

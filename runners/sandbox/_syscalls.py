@@ -1,4 +1,4 @@
-"""System calls that Python's library does not offer."""
+"""System calls that Python's library does not provide."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def syscall(number: int, *arguments: int | None) -> int:
 
 
 def fresh_session_keyring() -> None:
-    """Give this thread, and the programs that it starts from now on, an empty session keyring of their own.
+    """Give this thread, and the programs that it starts afterwards, their own empty session keyring.
 
-    Where the call is refused, as in most containers, the programs' filter refuses all of keyrings anyway.
+    If the call is refused, as in most containers, the programs' filter refuses all keyring calls anyway.
     """
     number = _KEYCTL.get(os.uname().machine)
     if number is None:

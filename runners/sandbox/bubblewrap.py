@@ -1,8 +1,8 @@
-"""The first sandbox: bubblewrap gives a program its own namespaces and a file system of /usr and what it was granted.
+"""The first sandbox: bubblewrap gives a program its own namespaces and a file system of /usr and the granted paths.
 
-An agent that is root lets bubblewrap make them with its privileges, and the program then becomes a user of its own; any
-other agent's are made in a user namespace. What bubblewrap shall do goes through a descriptor, so that no path of the
-machine stands on a command line that the program can read in /proc.
+For an agent that is root, bubblewrap makes the namespaces with root's privileges, and the program then becomes its own
+user; for any other agent they are made in a user namespace. bubblewrap reads its arguments from a descriptor, so that no path of
+the machine is on a command line that the program can read in /proc.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runners.api import remembered
+from runners.api import cached_probe
 from runners.sandbox import seccomp
 from runners.sandbox.landlock import SYSTEM_FILES
 from runners.sandbox.users import NOBODY, User
 
 TEMPORARY_SIZE: Final = 64 * 2**20
-"""Bytes of /tmp and of /dev/shm inside the sandbox; both are memory."""
+"""Bytes of /tmp and of /dev/shm inside the sandbox; both are in memory."""
 
-TRIAL_SECONDS: Final = 10.0
-"""Time that the trial of bubblewrap may take; it takes 10 ms where it works."""
+PROBE_SECONDS: Final = 10.0
+"""Time limit for the probe of bubblewrap, which takes 10 ms if it works."""
 
 SYSTEM_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 NETWORK_FILES: Final = (
     *("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf"),
     *("/etc/ssl", "/etc/ca-certificates", "/etc/pki", "/usr/share/ca-certificates"),
 )
-"""What a program needs to find and to trust other machines."""
+"""Files that a program needs to resolve and authenticate other machines."""
 
 _COMMON: Final = (
     "--unshare-ipc",
@@ -52,7 +52,7 @@ _AS_ROOT: Final = (
     "--cap-add",
     "CAP_SETPCAP",
 )
-"""What is needed to become another user, and goes with it."""
+"""The privileges for becoming another user; they are dropped with it."""
 
 _AS_USER: Final = ("--cap-drop", "ALL", "--unshare-user")
 _NO_FURTHER_USERS: Final = "--disable-userns"
@@ -69,12 +69,12 @@ _PROC_HIDDEN: Final = (
     "modules",
     "kmsg",
 )
-"""Of /proc, what speaks of the machine and not of the program."""
+"""Entries of /proc about the machine instead of the program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What a program gets beside the system: mounts as (option, path here, path inside), and the variables of its environment."""
+    """The grants of a program beside the system: mounts as (option, path here, path inside), and environment variables."""
 
     mounts: Sequence[tuple[str, str, str]] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Grants:
 def started_by(
     bubblewrap: str, grants: Grants, command: Sequence[str], user: User | None
 ) -> Iterator[tuple[list[str], list[int]]]:
-    """The command line that runs `command` inside, and the descriptors that it has to inherit."""
+    """Yield the command line that runs `command` inside, and the descriptors that it must inherit."""
     filters = seccomp.filters("host" if grants.network else "own", landlock=False)
     with seccomp.opened(filters) as descriptors:
         words = [
@@ -96,7 +96,7 @@ def started_by(
             *_system(),
             *(_nvidia_devices() if grants.gpu else ()),
             *(_shared(NETWORK_FILES) if grants.network else ()),
-            # The outer ones first: a home below /work must not be hidden by the sandbox's own /work.
+            # Outer mounts first: the sandbox's own /work must not hide a home below /work.
             *(
                 word
                 for mount in sorted(grants.mounts, key=_depth)
@@ -109,21 +109,21 @@ def started_by(
         arguments = seccomp.memory_file(b"".join(os.fsencode(word) + b"\0" for word in words))
         try:
             yield (
-                [bubblewrap, "--args", str(arguments), "--", *_becoming(user), *command],
+                [bubblewrap, "--args", str(arguments), "--", *_as_user(user), *command],
                 [*descriptors, arguments],
             )
         finally:
             os.close(arguments)
 
 
-@remembered
+@cached_probe
 def unavailable(bubblewrap: str) -> str | None:
-    """Why bubblewrap cannot be used here and what to do about it, None if it can. Really starts it."""
+    """Return why bubblewrap cannot be used here, with a remedy; None if it can. Starts it."""
     return seccomp.unavailable() or _failure(bubblewrap, _isolation(bubblewrap, network=False))
 
 
 def _isolation(bubblewrap: str, *, network: bool) -> tuple[str, ...]:
-    """Bubblewrap's namespaces; with nested user namespaces switched off where its version and the kernel can."""
+    """Return the options for namespaces, with nested user namespaces disabled if bubblewrap and the kernel support that."""
     common = _COMMON if network else (*_COMMON, "--unshare-net")
     if os.geteuid() == 0:
         return (*common, *_AS_ROOT)
@@ -132,7 +132,7 @@ def _isolation(bubblewrap: str, *, network: bool) -> tuple[str, ...]:
     return (*common, *chosen)
 
 
-@remembered
+@cached_probe
 def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
     if shutil.which(bubblewrap) is None:
         return (
@@ -146,14 +146,14 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
         *isolation,
         *_system(),
         *last,
-        *_becoming(user),
+        *_as_user(user),
         "prlimit",
         "--core=0",
         "true",
     ]
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command
-            command, capture_output=True, text=True, timeout=TRIAL_SECONDS, check=False
+            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap could not be run ({error})."
@@ -166,8 +166,8 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
     )
 
 
-def _becoming(user: User | None) -> list[str]:
-    """The command line that becomes the user and keeps no privilege. It runs inside, so that mounts are made as root."""
+def _as_user(user: User | None) -> list[str]:
+    """Return the command that becomes the user and drops all privileges. It runs inside, so that mounts are made as root."""
     if user is None:
         return []
     identity = ["--reuid", str(user.id), "--regid", str(user.id), "--groups", str(user.search)]
@@ -175,7 +175,7 @@ def _becoming(user: User | None) -> list[str]:
 
 
 def _system() -> list[str]:
-    """The mounts that every program needs: /usr read-only, the loader's configuration, devices, small memory disks."""
+    """Return the mounts of every program: /usr read-only, the loader's configuration, devices, small memory disks."""
     arguments = ["--ro-bind", "/usr", "/usr"]
     for name in SYSTEM_LINKS:
         path = Path("/", name)
@@ -198,7 +198,7 @@ def _system() -> list[str]:
 
 
 def _closed_proc() -> list[str]:
-    """Mounts over those parts of /proc by which a program could learn about the machine or change it."""
+    """Return mounts over the parts of /proc with which a program could inspect or change the machine."""
     arguments: list[str] = []
     for name in _PROC_READ_ONLY:
         arguments += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
@@ -209,7 +209,7 @@ def _closed_proc() -> list[str]:
 
 
 def _nvidia_devices() -> list[str]:
-    """Mounts for CUDA and NVENC: the device files, and /sys, in which the driver looks the cards up."""
+    """Return the mounts for CUDA and NVENC: the device files, and /sys, in which the driver finds the cards."""
     arguments = ["--ro-bind", "/sys", "/sys"]
     for path in sorted(Path("/dev").glob("nvidia*")):
         arguments += ["--dev-bind-try", str(path), str(path)]

@@ -1,7 +1,7 @@
 """A control group (cgroup v2) for each run: the kernel itself bounds memory, processes and processor time.
 
-The kernel counts what a look at /proc misses (memory that nobody maps, processes that live for a moment), and it is faster.
-An agent may make groups below its own group if that was delegated to it (systemd's `Delegate=`, a container with a writable
+The kernel also counts resources that reading /proc misses (unmapped memory, short-lived processes), and it is faster.
+An agent may create groups below its own group if it was delegated to it (systemd's `Delegate=`, a container with a writable
 /sys/fs/cgroup), and as root below a group at the top. See the kernel's Documentation/admin-guide/cgroup-v2.rst.
 """
 
@@ -19,22 +19,22 @@ from functools import cache
 from pathlib import Path
 
 OWN_GROUP = "agent"
-"""The group into which the agent moves itself: only groups without processes may have groups with controllers below them."""
+"""The group into which the agent moves itself, because only groups without processes may have subgroups with controllers."""
 
 TOP_GROUP = "aitbc-agent"
-"""The group at the top of the hierarchy that an agent makes as root where nothing was delegated to it."""
+"""The top-level group that an agent creates as root if no group was delegated to it."""
 
 PERIOD = 100_000
-"""Microseconds over which processor time is shared out; the kernel's default."""
+"""Period of the processor time limit in microseconds; the kernel's default."""
 
 ATTEMPTS = 20
-"""Attempts to move the agent's processes, which may start others meanwhile, and to remove a group that is still ending."""
+"""Attempts to move the agent's processes, which may start others, and to remove a group whose processes are ending."""
 
 PAUSE = 0.05
-TRIAL_SECONDS = 10.0
+PROBE_SECONDS = 10.0
 
 _REQUIRED = frozenset({"memory", "pids"})
-_WANTED = _REQUIRED | {"cpu"}
+_USED = _REQUIRED | {"cpu"}
 _numbers = itertools.count()
 
 
@@ -45,7 +45,7 @@ class Group:
     path: Path
 
     def entering(self, command: Sequence[str]) -> list[str]:
-        """Return a command that enters the group and becomes `command`, so that nothing of it runs outside."""
+        """Return a command that enters the group and then becomes `command`."""
         return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.path / "cgroup.procs"), *command]
 
     def kill(self) -> None:
@@ -54,19 +54,19 @@ class Group:
             (self.path / "cgroup.kill").write_text("1", encoding="ascii")
 
     def ran_out_of_memory(self) -> bool:
-        """Whether the kernel ended a process of the group because of its memory."""
+        """Return whether the kernel ended a process of the group because of its memory."""
         return self._number("memory.events", "oom_kill") > 0
 
     def was_refused_processes(self) -> bool:
-        """Whether the kernel refused the group a process or thread."""
+        """Return whether the kernel refused the group a process or thread."""
         return self._number("pids.events", "max") > 0
 
     def cpu_seconds(self) -> float:
-        """Return the processor time of all processes, also of those that have ended."""
+        """Return the processor time of all processes, including ended ones."""
         return self._number("cpu.stat", "usage_usec") / 1e6
 
     def remove(self) -> None:
-        """Remove the group. Its processes have been killed, and may take a moment to go."""
+        """Remove the group. Its killed processes may take a moment to end."""
         for _ in range(ATTEMPTS):
             with suppress(FileNotFoundError):
                 try:
@@ -88,7 +88,7 @@ class Group:
 
 
 def create(*, memory: int, processes: int, cpus: float | None) -> Group | None:
-    """Return a new group with these limits (bytes, processes and threads, processors), None where none can be made."""
+    """Return a new group with these limits (bytes, processes and threads, processors); None if it cannot be created."""
     parent = base()
     if parent is None:
         return None
@@ -110,7 +110,7 @@ def create(*, memory: int, processes: int, cpus: float | None) -> Group | None:
 
 @cache
 def base() -> Path | None:
-    """Return the group below which runs get their groups, None where this process may not make any.
+    """Return the parent of the runs' groups; None if this process may not create groups.
 
     The first call moves the processes of the agent's own group into a group below it (`OWN_GROUP`).
     """
@@ -137,7 +137,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _own() -> tuple[Path, Path] | None:
-    """Where cgroup v2 is mounted, and the group of this process there."""
+    """Return the mount point of cgroup v2, and the group of this process there."""
     try:
         groups = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
@@ -153,7 +153,7 @@ def _own() -> tuple[Path, Path] | None:
 
 
 def _is_delegated(group: Path) -> bool:
-    """Whether systemd has left this group to the service in it (`Delegate=`); it marks such groups."""
+    """Return whether systemd has delegated this group to its service (`Delegate=`); it marks such groups."""
     for name in ("user.delegate", "trusted.delegate"):
         with suppress(OSError):
             if os.getxattr(group, name) == b"1":
@@ -162,17 +162,17 @@ def _is_delegated(group: Path) -> bool:
 
 
 def _prepare(group: Path) -> None:
-    """Let groups below this one have the controllers. Raises `OSError` where that is not possible."""
+    """Enable the controllers for groups below this one. Raises `OSError` if that is not possible."""
     if group.name == TOP_GROUP:
         group.mkdir(exist_ok=True)
     offered = set(_read(group / "cgroup.controllers").split())
     if not offered >= _REQUIRED:
         raise OSError(errno.ENOTSUP, "the group has no controllers for memory and processes")
-    missing = (_WANTED & offered) - set(_read(group / "cgroup.subtree_control").split())
+    missing = (_USED & offered) - set(_read(group / "cgroup.subtree_control").split())
     if not missing:
         return
     for attempt in range(1, ATTEMPTS + 1):
-        if (group / "cgroup.type").exists():  # all but the machine's own top group must be empty
+        if (group / "cgroup.type").exists():  # every group but the root group must be empty
             _move_processes(group)
         try:
             _write(group / "cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(missing)))
@@ -193,7 +193,7 @@ def _move_processes(group: Path) -> None:
 
 
 def _remove_stale(group: Path) -> None:
-    """Remove the empty groups of processes that have been killed before they could."""
+    """Remove the empty groups that killed agents have left."""
     for path in group.glob("run-*-*"):
         if not Path("/proc", path.name.split("-")[1]).exists():
             with suppress(OSError):
@@ -201,13 +201,13 @@ def _remove_stale(group: Path) -> None:
 
 
 def _try(group: Path) -> None:
-    trial = Group(group / f"run-{os.getpid()}-trial")
-    trial.path.mkdir()
+    probe = Group(group / f"run-{os.getpid()}-probe")
+    probe.path.mkdir()
     try:
-        _write(trial.path / "memory.max", "max")
-        subprocess.run(trial.entering(["true"]), check=True, capture_output=True, timeout=TRIAL_SECONDS)  # noqa: S603 - a fixed command
+        _write(probe.path / "memory.max", "max")
+        subprocess.run(probe.entering(["true"]), check=True, capture_output=True, timeout=PROBE_SECONDS)  # noqa: S603 - a fixed command
     finally:
-        trial.remove()
+        probe.remove()
 
 
 def _read(path: Path) -> str:

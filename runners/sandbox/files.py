@@ -1,7 +1,7 @@
-"""Directory trees that a stranger's program made: measured while it runs, removed afterwards.
+"""Directory trees of untrusted programs: measured while the program runs, removed afterwards.
 
-Such a tree may be deeper than a path can be long, unreadable, sparse, full of links, and changing. All functions work
-relative to a directory that is open already, follow no link, and use neither recursion nor long paths.
+Such a tree may be deeper than the longest path, unreadable, sparse, full of links, and changing. All functions work
+relative to an open directory, follow no links, and use neither recursion nor long paths.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MAX_DEPTH = 100
-"""Directories below each other in a tree that is measured, each of which takes two descriptors. Real
-packages and archives stay below 30."""
+"""Levels of directories in a measured tree, each of which takes two descriptors. Real packages and archives have
+fewer than 30."""
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -24,13 +24,13 @@ _UNREADABLE = frozenset({errno.EACCES, errno.EPERM})
 
 
 class TreeExceeded(Exception):
-    """A tree is larger than it may be, or cannot be measured. The message says why, as the end of a sentence."""
+    """A tree is too large or cannot be measured. The message is the reason, as the end of a sentence."""
 
 
 def measure(directories: Iterable[Path], *, size: int, files: int) -> int:
-    """Return the bytes that the directories hold together.
+    """Return the total bytes of the directories.
 
-    A file counts once, with its apparent size or its blocks, whichever is larger: a sparse file is sent with its holes.
+    A file counts once, with its apparent size or its blocks, whichever is larger: a sparse file is uploaded with its holes.
     Raises `TreeExceeded` for more than `size` bytes, more than `files` entries, more than
     `MAX_DEPTH` levels, and for a directory that this process may not read.
     """
@@ -55,7 +55,7 @@ def _statuses(directories: Iterable[Path]) -> Iterator[os.stat_result]:
 
 
 def _below(directory: Path) -> Iterator[os.stat_result]:
-    """The status of each entry below a directory, depth first, with the directories open that lead to it."""
+    """Yield the status of each entry below a directory, depth first, with its parent directories open."""
     levels: list[_Level] = []
     _enter(levels, os.fspath(directory), None)
     try:
@@ -79,7 +79,7 @@ def _below(directory: Path) -> Iterator[os.stat_result]:
 
 
 class _Level:
-    """An open directory and how far it has been read."""
+    """An open directory and the position of reading it."""
 
     def __init__(self, name: str, parent: int | None) -> None:
         self.descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
@@ -104,7 +104,7 @@ def _enter(levels: list[_Level], name: str, parent: int | None) -> None:
 
 
 def _accept(error: OSError) -> None:
-    """Pass over an entry that has just gone; raise for one that cannot be measured."""
+    """Ignore an entry that was just deleted; raise for one that cannot be measured."""
     if error.errno in _UNREADABLE:
         raise TreeExceeded("a directory that cannot be read") from None
     if error.errno not in _VANISHED:
@@ -112,9 +112,9 @@ def _accept(error: OSError) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a tree of any depth, whatever the modes of its directories. A missing path is no error.
+    """Remove a file or a tree of any depth, regardless of the modes of its directories. Ignores a missing path.
 
-    Goes on after an entry that cannot be removed, and raises the first `OSError` at the end.
+    Continues after an entry that cannot be removed, and raises the first `OSError` at the end.
     """
     errors: list[OSError] = []
     try:
@@ -141,7 +141,7 @@ def remove(path: Path) -> None:
 def _empty(top: int, errors: list[OSError]) -> None:
     """Remove everything in the directory `top`.
 
-    Each directory is first moved up to the top, so that depth costs neither descriptors nor stack.
+    Each directory is first moved to the top, so that depth needs neither descriptors nor stack.
     """
     prefix = f".removing-{os.urandom(8).hex()}"
     fresh_names = (f"{prefix}-{number}" for number in itertools.count())
@@ -168,7 +168,7 @@ def _empty(top: int, errors: list[OSError]) -> None:
 
 
 def _remove_files(descriptor: int, errors: list[OSError]) -> list[str]:
-    """Remove the entries of a directory that are no directories. Returns the names of those that are, writable now."""
+    """Remove the entries of a directory that are not directories. Make the directories writable and return their names."""
     directories: list[str] = []
     with os.scandir(descriptor) as entries:
         names = [entry.name for entry in entries]
@@ -201,7 +201,7 @@ def _opened(name: str, parent: int) -> Iterator[int]:
 
 
 def _make_accessible(name: str, parent: int) -> None:
-    """Give the owner all rights to a directory: moving it needs them, not only reading it."""
+    """Give the owner all rights to a directory, which moving it also requires."""
     descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:

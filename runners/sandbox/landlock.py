@@ -1,9 +1,9 @@
-"""The sandbox for machines where no namespaces can be had: Landlock for files, seccomp for everything else.
+"""The sandbox for machines without namespaces: Landlock for files, seccomp for everything else.
 
-`landlock(7)` limits what a process can open to what it was granted, without any privilege; the paths remain the machine's.
-The filter leaves no network, no signals to others and no change of what lies outside. See docs/explanation/sandbox.md for what this
-sandbox cannot do. The libraries that there are for Landlock restrict the process that calls them; here a ruleset is made in
-one process and enforced in another (`_launch`), which three system calls do.
+`landlock(7)` restricts a process to granted paths without any privilege; the paths remain those of the machine.
+The filter prevents network access, signals to other processes and changes outside. docs/explanation/sandbox.md describes the limits
+of this sandbox. Existing Landlock libraries restrict the calling process; here one process creates a ruleset and
+another (`_launch`) enforces it, with three system calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from runners.api import remembered
+from runners.api import cached_probe
 from runners.sandbox import _launch, seccomp
 from runners.sandbox._syscalls import syscall
 from runners.sandbox.users import NOBODY, User
@@ -77,11 +77,11 @@ WRITE: Final = (
 )
 DEVICE: Final = Access.READ_FILE | Access.WRITE_FILE | Access.IOCTL_DEV
 OF_FILES: Final = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
-"""Rights that the kernel accepts for what is not a directory."""
+"""Rights that the kernel accepts for files other than directories."""
 
-TRIAL_SECONDS: Final = 10.0
+PROBE_SECONDS: Final = 10.0
 END_SECONDS: Final = 2.0
-"""Time that killed processes have to disappear."""
+"""Time limit for killed processes to end."""
 
 SYSTEM_FILES: Final = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
 """The loader's configuration, and Debian's choices among programs."""
@@ -109,13 +109,13 @@ class _Attributes(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """What is handled. `abi` is the kernel's; rights that it does not know are left out."""
+    """A Landlock ruleset. `handled` are the rights that it controls, without those that the kernel does not know."""
 
     descriptor: int
     handled: Access
 
     def allow(self, path: str | Path, access: Access, *, required: bool = False) -> None:
-        """Grant rights on a file, or on a directory and all below. What does not exist is left out unless `required`."""
+        """Grant rights on a file, or on a directory tree. Missing paths are ignored unless `required`."""
         try:
             descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -134,7 +134,7 @@ class Ruleset:
 
 @cache
 def abi() -> int:
-    """The version of the kernel's Landlock, 0 where there is none or where a container's filter refuses it."""
+    """Return the kernel's Landlock version; 0 without Landlock or if a container's filter refuses it."""
     try:
         return syscall(CREATE_RULESET, None, 0, VERSION_FLAG)
     except OSError:
@@ -142,7 +142,7 @@ def abi() -> int:
 
 
 def handled(version: int) -> Access:
-    """The rights on files that this version knows."""
+    """Return the rights on files that this version knows."""
     unknown = {1: Access.REFER | Access.TRUNCATE | Access.IOCTL_DEV, 2: Access.TRUNCATE | Access.IOCTL_DEV}
     rights = Access((1 << 16) - 1)
     return rights & ~(unknown.get(version) or (Access.IOCTL_DEV if version < 5 else Access(0)))  # noqa: PLR2004 - ABI 5
@@ -152,7 +152,7 @@ def handled(version: int) -> Access:
 def ruleset(
     readable: Sequence[Path], writable: Sequence[Path], *, network: bool, devices: Sequence[Path]
 ) -> Iterator[Ruleset]:
-    """Rules for one run: the system's programs and libraries, a few devices, and what was granted."""
+    """Yield the rules of one run: the system's programs and libraries, a few devices, and the granted paths."""
     version = abi()
     attributes = _Attributes(
         int(handled(version)),
@@ -181,12 +181,12 @@ def ruleset(
             os.close(descriptor)
 
 
-class Orders(NamedTuple):
-    """What `_launch` does, in this order.
+class Instructions(NamedTuple):
+    """The instructions for `_launch`, in its order.
 
-    Descriptors: of the ruleset, of the two filters, and of the pipe to which it writes its process id. `parent` is the process that
-    must still be there; `user` is the user and group to become, or `NO_USER`, and `search` a further group; `proc` are the
-    rights for the program's own part of /proc. The limits are those of `setrlimit(2)`, `processes` 0 for none.
+    Descriptors: the ruleset, the two filters, and the pipe to which it writes its process id. `parent` is the process that
+    must still exist; `user` is the user and group to become, or `NO_USER`, and `search` a further group; `proc` are the
+    rights on the program's own part of /proc. The limits are those of `setrlimit(2)`, `processes` 0 for none.
     """
 
     rules: int
@@ -208,9 +208,9 @@ class Orders(NamedTuple):
 def launched(
     rules: Ruleset, network: seccomp.Network, user: User | None, limits: Limits, files: int
 ) -> Iterator[tuple[list[str], list[int]]]:
-    """The beginning of the command line, and the descriptors to inherit. At the end no process of the program is left.
+    """Yield the beginning of the command line, and the descriptors to inherit. At the end all processes of the program are killed.
 
-    The filter lets none leave its process group.
+    The filter prevents them from leaving their process group.
     """
     with ExitStack() as stack:
         first, second = stack.enter_context(seccomp.opened(seccomp.filters(network, landlock=True)))
@@ -218,7 +218,7 @@ def launched(
         stack.callback(os.close, reading)
         stack.callback(os.close, writing)
         os.set_blocking(reading, False)
-        orders = Orders(
+        instructions = Instructions(
             rules=rules.descriptor,
             first_filter=first,
             second_filter=second,
@@ -233,7 +233,7 @@ def launched(
             files=files,
             processes=0 if user is None else limits.processes,
         )
-        words = [sys.executable, "-I", "-S", _launch.__file__, ",".join(map(str, orders))]
+        words = [sys.executable, "-I", "-S", _launch.__file__, ",".join(map(str, instructions))]
         try:
             yield words, [rules.descriptor, first, second, writing]
         finally:
@@ -242,7 +242,7 @@ def launched(
 
 
 def end_group(group: int) -> None:
-    """Kill a process group and wait until it is gone."""
+    """Kill a process group and wait until it has ended."""
     end = time.monotonic() + END_SECONDS
     with suppress(ProcessLookupError):
         while time.monotonic() < end:
@@ -254,7 +254,7 @@ def end_group(group: int) -> None:
 
 
 def nvidia_devices() -> list[Path]:
-    """What CUDA and NVENC open: the device files, and where the driver looks the cards up."""
+    """Return the paths that CUDA and NVENC open: the device files, and those where the driver finds the cards."""
     return [
         *sorted(Path("/dev").glob("nvidia*")),
         Path("/sys"),
@@ -263,19 +263,19 @@ def nvidia_devices() -> list[Path]:
     ]
 
 
-@remembered
+@cached_probe
 def unavailable() -> str | None:
-    """Why this sandbox cannot be used here and what to do about it, None if it can. Really starts it."""
+    """Return why this sandbox cannot be used here, with a remedy; None if it can. Starts it."""
     version = abi()
     if version == 0:
         return (
-            "Landlock is not there: it needs Linux 5.13 or newer with landlock among the kernel's LSMs (boot with lsm=landlock,...), and "
+            "Landlock is not available: it needs Linux 5.13 or newer with landlock among the kernel's LSMs (boot with lsm=landlock,...), and "
             "in a container a seccomp profile that allows it, as Docker's own does since version 20.10.8."
         )
     if version < ABI_SHARED_USER and os.geteuid() != 0:
         return (
-            f"This kernel's Landlock (version {version}) does not keep programs of one user from signalling each other, which needs "
-            f"version {ABI_SHARED_USER} (Linux 6.12); run the agent as root, so that sandboxed programs get users of their own."
+            f"This kernel's Landlock (version {version}) does not prevent programs of one user from signalling each other, which needs "
+            f"version {ABI_SHARED_USER} (Linux 6.12); run the agent as root, so that sandboxed programs get their own users."
         )
     if (reason := seccomp.unavailable()) is not None:
         return reason
@@ -284,7 +284,7 @@ def unavailable() -> str | None:
 
 def _failure() -> str | None:
     user = User(NOBODY, NOBODY) if os.geteuid() == 0 else None
-    limits = Limits(memory=2**30, output=2**20, seconds=TRIAL_SECONDS, cpu_seconds=TRIAL_SECONDS, processes=0)
+    limits = Limits(memory=2**30, output=2**20, seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS, processes=0)
     with (
         ruleset([], [], network=False, devices=()) as rules,
         launched(rules, "none", user, limits, 64) as (words, descriptors),
@@ -294,7 +294,7 @@ def _failure() -> str | None:
                 [*words, "true"],
                 capture_output=True,
                 text=True,
-                timeout=TRIAL_SECONDS,
+                timeout=PROBE_SECONDS,
                 check=False,
                 env={"PATH": os.defpath},
                 pass_fds=descriptors,

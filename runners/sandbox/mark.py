@@ -1,8 +1,8 @@
-"""The mark that all processes of a runner carry in their environment, so that none of them can be left behind.
+"""The mark in the environment of all processes of a runner, with which none of them can be left behind.
 
-The kernel ends a sandbox together with the runner's process, but not in the moment in which the sandbox is being made:
-bubblewrap asks for it only when its namespaces are there, and its first process waits for its parent without end if that
-has been killed before. Whoever starts runners ends what still carries their mark.
+The kernel ends a sandbox together with the runner's process, except while the sandbox is being set up:
+bubblewrap requests it only when its namespaces exist, and its first process waits forever if its parent
+was killed before. Therefore the program that starts runners also ends all processes with their mark.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from typing import Final
 
 VARIABLE: Final = "AITBC_RUNNER"
 END_SECONDS: Final = 5.0
-"""How long killed processes may take to be gone."""
+"""Time limit for killed processes to end."""
 _PAUSE_SECONDS: Final = 0.002
 
 
 def of_directory(directory: Path) -> str:
-    """What the marks of all runners of a miner with this directory begin with. It tells nothing about the path."""
+    """Return the prefix of the marks of all runners of a miner with this directory. It does not reveal the path."""
     return hashlib.sha256(os.fsencode(directory.absolute())).hexdigest()[:32]
 
 
 def make(directory: Path) -> str:
-    """A mark for one runner's process."""
+    """Return a mark for one runner's process."""
     return f"{of_directory(directory)}.{secrets.token_hex(8)}"
 
 
 def inherited() -> dict[str, str]:
-    """This process's mark, for the environment of a program that gets no other part of ours."""
+    """Return this process's mark for the environment of a program that inherits no other variable."""
     return {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
 
 
 def end_marked(beginning: str) -> list[int]:
-    """Kill every process whose mark begins so, and those that they start meanwhile. Returns their ids. Blocking."""
+    """Kill every process whose mark has this prefix, and those that they start meanwhile. Return their ids. Blocking."""
     ended: list[int] = []
     end = time.monotonic() + END_SECONDS
     while (found := list(_marked(beginning))) and time.monotonic() < end:
@@ -52,11 +52,11 @@ def end_marked(beginning: str) -> list[int]:
 
 
 def _marked(beginning: str) -> Iterator[int]:
-    wanted = os.fsencode(f"{VARIABLE}={beginning}")
+    prefix = os.fsencode(f"{VARIABLE}={beginning}")
     with os.scandir("/proc") as entries:
         for entry in entries:
             if entry.name.isdecimal() and int(entry.name) != os.getpid():
                 with suppress(OSError):  # it has ended, or is another user's
                     variables = Path(entry.path, "environ").read_bytes().split(b"\0")
-                    if any(variable.startswith(wanted) for variable in variables):
+                    if any(variable.startswith(prefix) for variable in variables):
                         yield int(entry.name)

@@ -1,7 +1,7 @@
-"""Main memory that a tree of processes holds, as far as /proc shows it.
+"""Main memory of a tree of processes, as far as /proc shows it.
 
-Resident pages are not all: a memfd that is written but not mapped, shared pages that were unmapped, and files in the
-sandbox's memory disks belong to no process. Where a control group counts memory (`cgroups`) none of this is needed.
+The RSS is not sufficient: an unmapped memfd, unmapped shared pages, and files in the
+sandbox's memory disks belong to no process. This module is not needed if a control group counts memory (`cgroups`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _MEMORY_DISKS = ("tmp", "dev/shm")
 
 @dataclass(slots=True)
 class Held:
-    """What the processes hold beside their own pages. Sizes are bytes, by device and inode.
+    """Memory and files of processes beside their own pages. Sizes are bytes, by device and inode.
 
-    `shared` are files without a name in memory (memfd, System V segments, anonymous shared mappings), `unlinked` open
-    files on disk that have no name any more, and `hidden` the processes that do not let their open files be seen.
+    `shared` are unnamed files in memory (memfd, System V segments, anonymous shared mappings), `unlinked` are deleted
+    files on disk that are still open, and `hidden` are processes that hide their open files.
     """
 
     shared: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Held:
 
 
 def open_files(processes: Iterable[int]) -> Held:
-    """Return what the processes hold through open descriptors."""
+    """Return the memory and files of the processes' open descriptors."""
     held = Held()
     for pid in processes:
         try:
@@ -51,9 +51,9 @@ def open_files(processes: Iterable[int]) -> Held:
 
 
 def add_mapped(held: Held, processes: Iterable[int]) -> None:
-    """Add shared memory that is mapped and not open.
+    """Add shared memory that is mapped but not open.
 
-    Its pages count where this process may ask for them (as root), else all that is mapped of it.
+    Counts its pages if this process may read them (as root), otherwise the whole mapped range.
     """
     seen = set(held.shared)
     for pid in processes:
@@ -89,7 +89,7 @@ def _add(held: Held, status: os.stat_result) -> None:
 
 @cache
 def _shared_memory_device() -> int:
-    """The kernel's internal file system for memory without a name."""
+    """Return the device of the kernel's internal file system for unnamed memory."""
     descriptor = os.memfd_create("probe")
     try:
         return os.fstat(descriptor).st_dev
@@ -99,9 +99,9 @@ def _shared_memory_device() -> int:
 
 @contextmanager
 def _as_owner_of(pid: int) -> Iterator[None]:
-    """Let this thread look at a process as its user, if this process is root.
+    """Let this thread inspect a process as its user, if this process is root.
 
-    As root alone it may not where it lacks the capability CAP_SYS_PTRACE, as in many containers (`ptrace(2)`).
+    Root without the capability CAP_SYS_PTRACE may not inspect it, as in many containers (`ptrace(2)`).
     """
     identity = _user_and_group(pid) if os.geteuid() == 0 else None
     if identity is None:
@@ -123,7 +123,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _user_and_group(pid: int) -> tuple[int, int] | None:
-    """A process's user and group, None if they are ours or the process is gone."""
+    """Return a process's user and group; None if they are this process's own or it has ended."""
     fields = _status(pid)
     if "Uid" not in fields or int(fields["Uid"][0]) == os.getuid():
         return None
@@ -131,7 +131,7 @@ def _user_and_group(pid: int) -> tuple[int, int] | None:
 
 
 def _hides(pid: int) -> bool:
-    """Whether a process that may not be looked at is no zombie: then it has closed its /proc itself (`prctl(2)`)."""
+    """Return whether a process that cannot be inspected is not a zombie, so that it hides itself (`prctl(2)`)."""
     fields = _status(pid)
     return "State" in fields and fields["State"][0] not in "ZX"
 
@@ -144,8 +144,8 @@ def _status(pid: int) -> dict[str, list[str]]:
     return {name: rest.split() for name, _, rest in (line.partition(":") for line in text.splitlines())}
 
 
-def resident(processes: Sequence[int]) -> int:
-    """Return the resident bytes, counting what processes share once for each: quick, and never too low."""
+def rss(processes: Sequence[int]) -> int:
+    """Return the RSS in bytes, counting shared pages once for each process: quick, and never too low."""
     total = 0
     for pid in processes:
         with suppress(OSError, IndexError):
@@ -156,7 +156,7 @@ def resident(processes: Sequence[int]) -> int:
 def proportional(processes: Sequence[int]) -> tuple[int, int]:
     """Return the bytes of private and file pages, and those of shared memory, each process with its share of both.
 
-    Takes a walk through the page tables, so ask only when it matters.
+    Walks the page tables, so call it only when necessary.
     """
     private = shared = 0
     for pid in processes:
@@ -164,7 +164,7 @@ def proportional(processes: Sequence[int]) -> tuple[int, int]:
             with _as_owner_of(pid):
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         except PermissionError:
-            private += resident([pid])
+            private += rss([pid])
             continue
         except OSError:
             continue
@@ -190,7 +190,7 @@ def memory_disks(first: int | None) -> int:
 
 
 def available() -> int:
-    """Return the bytes that the machine can still give to programs."""
+    """Return the machine's available memory in bytes."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

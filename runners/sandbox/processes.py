@@ -14,7 +14,7 @@ ORPHAN_GRACE = 2.0
 
 
 class FirstProcess:
-    """The first process of a sandbox, as soon as bubblewrap has announced it. When it ends, the kernel ends all others."""
+    """The first process of a sandbox, once bubblewrap has announced it. When it ends, the kernel ends all others."""
 
     def __init__(self, announced: int) -> None:
         self._pipe = os.fdopen(announced, "rb", buffering=0)
@@ -25,7 +25,7 @@ class FirstProcess:
         self._before = len(_all_processes())
 
     def find(self) -> None:
-        """Read the announcement, once it has come."""
+        """Read the announcement if it has arrived."""
         if self.pid is not None:
             return
         self._written += self._pipe.read(4096) or b""
@@ -36,13 +36,13 @@ class FirstProcess:
         self._namespace = _process_namespace(self.pid)
 
     def kill(self) -> None:
-        """End the sandbox at once, however many processes it holds."""
+        """End the sandbox with all its processes."""
         if self.pid is not None and self._is_member(self.pid):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
     def holds_more_than(self, count: int) -> bool:
-        """Whether the sandbox has more processes; quick, and exact only when the machine has as many more than before."""
+        """Return whether the sandbox has more processes; quick, and exact only if the machine has as many additional ones."""
         processes = _all_processes()
         if self._namespace is None or len(processes) - self._before <= count // 2:
             return False
@@ -54,14 +54,14 @@ class FirstProcess:
         return False
 
     def reap(self) -> None:
-        """Wait until it has ended, and with it the whole sandbox; reap it if this process has adopted it."""
+        """Wait until it has ended with the whole sandbox; reap it if this process has adopted it."""
         self.find()
         self._pipe.close()
         end = time.monotonic() + ORPHAN_GRACE
-        while self.pid is not None and self._goes_on(self.pid) and time.monotonic() < end:
+        while self.pid is not None and self._is_running(self.pid) and time.monotonic() < end:
             time.sleep(0.002)
 
-    def _goes_on(self, pid: int) -> bool:
+    def _is_running(self, pid: int) -> bool:
         try:
             return os.waitpid(pid, os.WNOHANG) == (0, 0)
         except ChildProcessError:
@@ -72,12 +72,12 @@ class FirstProcess:
 
 
 def count() -> int:
-    """How many processes the machine has."""
+    """Return the number of processes of the machine."""
     return len(_all_processes())
 
 
 def tree(leader: int) -> list[int]:
-    """The processes below the leader of a session, and those of its session whose parents have ended."""
+    """Return the descendants of a session leader, and the orphans of its session."""
     children: dict[int, list[int]] = {}
     pending: list[int] = []
     for pid in _all_processes():
@@ -103,7 +103,7 @@ def _all_processes() -> list[int]:
 
 
 def _process_namespace(pid: int) -> str | None:
-    """The name of a process's namespace of processes, None if it has ended or is not ours to look at."""
+    """Return the name of a process's PID namespace; None if it has ended or cannot be inspected."""
     try:
         return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
@@ -111,7 +111,7 @@ def _process_namespace(pid: int) -> str | None:
 
 
 def state(pid: int) -> str:
-    """The state of a process as the kernel abbreviates it (`proc_pid_stat(5)`); "X" if it is gone."""
+    """Return the kernel's abbreviation of a process's state (`proc_pid_stat(5)`); "X" if it has ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:

@@ -1,7 +1,7 @@
-"""The system calls that sandboxed programs may make, and from the same lists the profile of the agent's container.
+"""The allowed system calls of sandboxed programs, and the profile of the agent's container from the same lists.
 
-Everything that is not named is refused: with ENOSYS, which programs take for an older kernel and work around. libseccomp
-compiles the filters; Docker's default profile is the model, without what no engine needs (io_uring, userfaultfd, keyrings,
+All other calls fail with ENOSYS, which programs handle as on an older kernel. libseccomp
+compiles the filters. The model is Docker's default profile, without calls that no engine needs (io_uring, userfaultfd, keyrings,
 bpf, perf, ptrace, mounts, new namespaces, System V and POSIX message queues and shared memory, device nodes, handles).
 """
 
@@ -53,7 +53,7 @@ WITH_NAMESPACES: Final = _names(
     sched_setscheduler setpgid setpriority setsid setxattr truncate utime utimensat utimes
     """
 )
-"""Calls that act on paths, processes and addresses: harmless where a program has its own, and what Landlock does not check."""
+"""Calls that act on paths, processes and addresses: harmless in a program's own namespaces, but not checked by Landlock."""
 
 AGENT: Final = _names(
     """
@@ -62,14 +62,14 @@ AGENT: Final = _names(
     semctl semget semop semtimedop set_thread_area shmat shmctl shmdt shmget sync syncfs umount2 unshare
     """
 )
-"""What the agent's container may do beyond a sandboxed program: bubblewrap's mounts and namespaces, and what CUDA, which shares
-memory between processes, Python's debuggers and databases use."""
+"""Further calls of the agent's container: for bubblewrap's mounts and namespaces, for CUDA, which shares
+memory between processes, and for Python's debuggers and databases."""
 
 NAMESPACE_FLAGS: Final = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET, of `clone(2)`."""
 
 LOW: Final = 0xFFFFFFFF
-"""The kernel reads many arguments as 32 bits; a comparison that saw all 64 could be passed by setting a high one."""
+"""The kernel reads many arguments as 32 bits; a high bit would bypass a comparison of all 64."""
 
 PERSONALITY_QUERY: Final = 0xFFFFFFFF
 PR_SET_PDEATHSIG: Final = 1
@@ -81,7 +81,7 @@ SOCKET_TYPE: Final = 0xF
 FILE_KIND: Final = 0o170000
 
 Network = Literal["own", "none", "host"]
-"""own: a network namespace with nothing in it. none: no sockets but connected pairs. host: the machine's network."""
+"""own: an empty network namespace. none: no sockets except connected pairs. host: the machine's network."""
 
 _FAMILIES: Final = {
     "own": (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6),
@@ -92,21 +92,21 @@ _FAMILIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One allowed call. `compared`: (index of the argument, mask, value) that all must hold."""
+    """One allowed call. `compared`: conditions (index of the argument, mask, value), all of which must hold."""
 
     name: str
     compared: tuple[tuple[int, int, int], ...] = ()
 
 
 def allowed(network: Network, *, landlock: bool) -> list[Rule]:
-    """The calls of a sandboxed program; with `landlock` without those that Landlock and the missing namespaces leave open."""
+    """Return the calls of a sandboxed program; with `landlock` without those that neither Landlock nor namespaces restrict."""
     rules = [Rule(name) for name in ALWAYS]
     rules.append(Rule("clone", ((0, NAMESPACE_FLAGS, 0),)))
     rules.append(Rule("personality", ((0, LOW, PERSONALITY_QUERY),)))
     rules += [Rule("socket", ((0, LOW, family),)) for family in _FAMILIES[network]]
     if network != "none":
         rules.append(Rule("socket", ((0, LOW, socket.AF_NETLINK), (2, LOW, NETLINK_ROUTE))))
-    # A pair of datagram sockets could still send to any address; connected streams cannot.
+    # A pair of datagram sockets could send to any address; connected streams cannot.
     pairs = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
     rules += [Rule("socketpair", ((0, LOW, socket.AF_UNIX), (1, SOCKET_TYPE, kind))) for kind in pairs]
     if not landlock:
@@ -118,13 +118,13 @@ def allowed(network: Network, *, landlock: bool) -> list[Rule]:
     if network == "host":
         rules += [Rule("connect"), Rule("bind")]
     rules.append(Rule("utimensat", ((1, 2**64 - 1, 0),)))  # without a path: of an open file
-    # Of the calling process itself: Landlock lets a program change the limits of its user's other processes.
+    # Only for the calling process: Landlock allows changes to the limits of the user's other processes.
     rules += [Rule(name, ((0, LOW, 0),)) for name in ("prlimit64", "sched_setaffinity", "sched_setscheduler")]
     return rules
 
 
 def refused(*, landlock: bool) -> list[tuple[int, Rule]]:
-    """Calls that are allowed but for some values, with the error number that these get; 0 says success and does nothing."""
+    """Return the refused values of allowed calls, with their error number; 0 reports success without an effect."""
     rules = [(errno.EPERM, Rule("ioctl", ((1, LOW, request),))) for request in TERMINAL_INPUT.values()]
     if not landlock:
         return rules
@@ -134,7 +134,7 @@ def refused(*, landlock: bool) -> list[tuple[int, Rule]]:
 
 @cache
 def filters(network: Network, *, landlock: bool) -> tuple[bytes, ...]:
-    """The compiled filters, all of which are to be loaded, in this order. Raises `OSError` if libseccomp is missing."""
+    """Return the compiled filters, to be loaded in this order. Raises `OSError` if libseccomp is missing."""
     scmp = _library()
     main = scmp.SyscallFilter(scmp.ERRNO(errno.ENOSYS))
     for rule in allowed(network, landlock=landlock):
@@ -151,8 +151,8 @@ def filters(network: Network, *, landlock: bool) -> tuple[bytes, ...]:
             "utimes",
             "futimesat",
         ):
-            # By path these would reach the owner's files, which Landlock does not prevent; programs that copy files
-            # with their modes give up when they fail.
+            # By path these would reach the owner's files, which Landlock does not prevent. They report success, because
+            # programs that copy files with their modes fail otherwise.
             _add(scmp, main, scmp.ERRNO(0), Rule(name))
         for name in ("setxattr", "lsetxattr", "removexattr", "lremovexattr"):
             _add(scmp, main, scmp.ERRNO(errno.ENOTSUP), Rule(name))
@@ -163,17 +163,17 @@ def filters(network: Network, *, landlock: bool) -> tuple[bytes, ...]:
 
 
 def unavailable() -> str | None:
-    """Why filters cannot be compiled and what to do about it, None if they can."""
+    """Return why filters cannot be compiled, with a remedy; None if they can."""
     try:
         filters("own", landlock=False)
     except OSError as error:
-        return f"The filter of system calls could not be made ({error}); install libseccomp (apt-get install libseccomp2)."
+        return f"The system call filter could not be compiled ({error}); install libseccomp (apt-get install libseccomp2)."
     return None
 
 
 @contextmanager
 def opened(programs: tuple[bytes, ...]) -> Iterator[list[int]]:
-    """Descriptors from which the programs can be read, closed at the end."""
+    """Yield descriptors of files with the programs; close them at the end."""
     with ExitStack() as stack:
         descriptors = [memory_file(program) for program in programs]
         for descriptor in descriptors:
@@ -182,7 +182,7 @@ def opened(programs: tuple[bytes, ...]) -> Iterator[list[int]]:
 
 
 def memory_file(content: bytes) -> int:
-    """A descriptor of a file in memory, at its beginning."""
+    """Return a descriptor of a file in memory, positioned at its beginning."""
     descriptor = os.memfd_create("sandbox")
     os.write(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -190,7 +190,7 @@ def memory_file(content: bytes) -> int:
 
 
 def container_profile() -> dict[str, Any]:
-    """The profile of the agent's own container, in the form that Docker, Podman and Kubernetes read."""
+    """Return the profile of the agent's own container, in the format of Docker, Podman and Kubernetes."""
     names = sorted({*ALWAYS, *WITH_NAMESPACES, *AGENT, "clone", "socketpair"})
     families = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
     values = [("socket", family) for family in families] + [
@@ -218,7 +218,7 @@ def container_profile() -> dict[str, Any]:
 
 def _library() -> Any:
     try:
-        import pyseccomp  # noqa: PLC0415 - it looks for libseccomp at once, and the coordinator needs none
+        import pyseccomp  # noqa: PLC0415 - importing it loads libseccomp, which the coordinator does not need
     except RuntimeError as error:
         raise OSError(errno.ENOENT, str(error)) from None
     return pyseccomp
@@ -226,7 +226,7 @@ def _library() -> Any:
 
 def _add(scmp: Any, into: Any, action: int, rule: Rule) -> None:
     number = scmp.resolve_syscall(scmp.Arch.NATIVE, rule.name)
-    if number == -1:  # newer than this libseccomp, so refused
+    if number == -1:  # unknown to this libseccomp, so refused
         return
     arguments = [scmp.Arg(index, scmp.MASKED_EQ, mask, value & mask) for index, mask, value in rule.compared]
     into.add_rule(action, number, *arguments)

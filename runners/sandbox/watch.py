@@ -1,7 +1,7 @@
-"""Watches one process tree: reads what it prints, and kills all of it on cancellation or when it passes a limit.
+"""Watches one process tree: reads its output, and kills it on cancellation or when it exceeds a limit.
 
-The kernel's per-process limits stop a single process; a control group stops many of them together, and where none can be
-had, this does.
+The kernel's per-process limits stop a single process, and a control group stops a whole tree. Without a control group,
+this module does.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from runners.sandbox import cgroups, files, memory, processes
 from runners.sandbox.processes import FirstProcess
 
 STDERR_TAIL = 64 * 1024
-"""Bytes of standard error that are kept: its end, where programs say why they gave up."""
+"""Retained bytes at the end of standard error, where programs report why they failed."""
 
 LINE_LIMIT = 64 * 1024
 """Bytes after which a line of standard output is cut."""
 
 POLL = 0.2
-"""Seconds between two looks at the process tree, each of which reads all of /proc."""
+"""Seconds between two inspections of the process tree, each of which reads all of /proc."""
 
 QUICK_POLL = 0.05
-"""Seconds between two looks at how many processes there are: one that forks without end makes hundreds meanwhile, and the
-kernel's own limit does not hold for root."""
+"""Seconds between two counts of the processes: one that forks endlessly starts hundreds meanwhile, and the
+kernel's own limit does not apply to root."""
 
 TICK = 1.0
-"""Seconds between two calls of `on_tick`, and between two looks at what was written."""
+"""Seconds between two calls of `on_tick`, and between two measurements of the written files."""
 
 PIPE_GRACE = 1.0
-"""Seconds to read what is left in the pipes after the program ended, in case a stray process holds them open."""
+"""Seconds to read the rest of the pipes after the program ended, in case a stray process holds them open."""
 
 MACHINE_RESERVE = 256 * 2**20
-"""Bytes that the machine must have left. Below it, a run during which more memory went than it may use is ended: it holds
-memory that no look at its processes shows, for example in files that are on their way through a socket."""
+"""Available memory of the machine in bytes, below which a run is ended if more memory than its limit disappeared since its start:
+such memory is not visible in its processes, for example files that are in transit through a socket."""
 
 HIDING_GRACE = 1.0
-"""Seconds for which a process may not let itself be looked at: one that becomes another user does so until its `exec`."""
+"""Seconds for which a process may hide from inspection: one that changes its user does so until its `exec`."""
 
 PR_SET_CHILD_SUBREAPER = 36
 """From `prctl(2)`: processes below this one whose parent ended become its children."""
 
 
 class Ended(StrEnum):
-    """Why a program is not running any more."""
+    """Why a program has ended."""
 
     EXITED = "exited"
     CANCELLED = "cancelled"
@@ -70,12 +70,12 @@ class Ended(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one run may use.
+    """The limits of one run.
 
-    `memory` (bytes) bounds each process and all together, shared memory included; `output` (bytes) all files together;
-    `file` (bytes) each of them, `output` where it is None; `seconds` is wall time, `cpu_seconds` the processor time of all
-    processes; `processes` counts threads too where the kernel counts, and only processes where the watch does; `files` how
-    many it may have in its writable directories; `cpus` how many processors it may keep busy, where the kernel can bound it.
+    `memory` (bytes) bounds each process and their total, including shared memory; `output` (bytes) bounds the total of all files and
+    `file` (bytes) each of them, by default `output`. `seconds` is wall time, `cpu_seconds` the processor time of all
+    processes. `processes` includes threads if the kernel counts, and only processes if the watch does. `files` is the
+    number of files in its writable directories. `cpus` is the number of processors it may keep busy, if the kernel can bound it.
     """
 
     memory: int
@@ -92,9 +92,9 @@ class Limits:
 class Outcome:
     """How a program ended. `exit_code` is 128 + N after signal N.
 
-    `cpu_seconds` are those of all its processes, exactly where there is a control group or this process called
-    `adopt_orphans`, else what was seen while it ran. `reason` says what it had too much of, in a few words, where `ended`
-    leaves that open ("more than 2 GiB of files").
+    `cpu_seconds` are those of all its processes: exact with a control group or if this process called
+    `adopt_orphans`, otherwise as observed while it ran. `reason` names the exceeded limit if `ended`
+    does not ("more than 2 GiB of files").
     """
 
     ended: Ended
@@ -117,10 +117,10 @@ def watch(
     announce: str | None = None,
     descriptors: Sequence[int] = (),
 ) -> Outcome:
-    """Run `command` in its own process group until it ends or has to. See `Sandbox.run` for the callbacks.
+    """Run `command` in its own process group until it ends or is ended. See `Sandbox.run` for the callbacks.
 
-    `announce` is the program's flag that takes a file descriptor to which it writes `{"child-pid": N}`: a process that
-    does the work and may outlive the program by a moment. The program inherits the `descriptors`, and no others.
+    `announce` is the program's flag for a file descriptor to which it writes `{"child-pid": N}`: the process that
+    does the work and may briefly outlive the program. The program inherits only `descriptors`.
     """
     before = _children_cpu()
     announced, write_end = os.pipe()
@@ -179,7 +179,7 @@ class _Tree:
         self.cpu_seconds = 0.0
 
     def kill(self, why: Ended, reason: str = "") -> None:
-        """Kill every process of the tree; the first cause counts. In the sandbox its first process takes all along."""
+        """Kill every process of the tree; the first cause counts. In the sandbox, its first process ends all others."""
         with self._lock:
             if self.process.returncode is not None:
                 return
@@ -208,9 +208,9 @@ class _Tree:
         return code
 
     def verdict(self, exit_code: int) -> tuple[Ended, str]:
-        """Return why it ended, and what it had too much of. The kernel ends a process that passes a limit by a signal.
+        """Return why it ended, and the exceeded limit. The kernel ends a process that exceeds a limit with a signal.
 
-        What it wrote is measured once more now that nothing changes it.
+        Its files are measured once more, when they no longer change.
         """
         if self._ended is not None:
             return self._ended, self._reason
@@ -220,7 +220,7 @@ class _Tree:
         return signals.get(exit_code, Ended.EXITED), ""
 
     def check(self, on_tick: Callable[[float], None] | None) -> None:
-        """Compare the tree with its limits as often as each needs it, and kill it if it passed one."""
+        """Compare the tree with its limits, each at its own interval, and kill it if it exceeds one."""
         now = time.monotonic()
         if self._ended is not None or now < self._next_check:
             return
@@ -228,7 +228,7 @@ class _Tree:
         self._first.find()
         if self._has_too_many_processes():
             self.kill(Ended.PROCESSES)
-        elif now >= self._next_inspection or self._memory_goes():
+        elif now >= self._next_inspection or self._memory_shrinks():
             self._next_inspection = now + POLL
             self._inspect(on_tick)
 
@@ -240,8 +240,8 @@ class _Tree:
         limit = self._limits.processes
         return processes.count() - self._before > limit // 2 and len(self._pids()) > limit
 
-    def _memory_goes(self) -> bool:
-        """Whether the machine has lost so much memory since the last inspection that the next is due now."""
+    def _memory_shrinks(self) -> bool:
+        """Return whether the machine's available memory has fallen so much that an inspection is due now."""
         return self._group is None and memory.available() < self._free - self._limits.memory // 4
 
     def _inspect(self, on_tick: Callable[[float], None] | None) -> None:
@@ -277,37 +277,37 @@ class _Tree:
             on_tick(self.cpu_seconds)
 
     def _memory_excess(self, pids: Sequence[int], held: memory.Held, *, thorough: bool) -> str:
-        """Say what the processes have too much of; nothing if they stay within the limit."""
+        """Return the exceeded limit of memory; "" if the processes are within the limits."""
         limit, last, self._free = self._limits.memory, self._free, memory.available()
         if self._free < MACHINE_RESERVE and self._free_before - self._free > limit:
             return "more memory than the machine has left"
         now = time.monotonic()
         self._hidden_since = {pid: self._hidden_since.get(pid, now) for pid in held.hidden}
         if any(now - since > HIDING_GRACE for since in self._hidden_since.values()):
-            return "processes that hide how much memory they have"
+            return "processes that hide their memory"
         thorough = thorough or self._free < last - limit // 4
-        if not thorough and memory.resident(pids) + sum(held.shared.values()) <= limit:
+        if not thorough and memory.rss(pids) + sum(held.shared.values()) <= limit:
             return ""
         memory.add_mapped(held, pids)
         private, shared = memory.proportional(pids)
         nameless = sum(held.shared.values()) + memory.memory_disks(self._first.pid)
-        return "more memory than it may use" if private + max(shared, nameless) > limit else ""
+        return "more memory than allowed" if private + max(shared, nameless) > limit else ""
 
     def _excess(self, unlinked: Iterable[int]) -> str:
-        """Say what was written too much; nothing if it stays within the limits."""
-        room = self._limits.output - sum(unlinked)
-        if room < 0:
-            return "open files that were removed, and take more space than it may use"
+        """Return the exceeded limit of files; "" if they are within the limits."""
+        space = self._limits.output - sum(unlinked)
+        if space < 0:
+            return "deleted open files that take more space than allowed"
         try:
-            files.measure(self._writable, size=room, files=self._limits.files)
+            files.measure(self._writable, size=space, files=self._limits.files)
         except files.TreeExceeded as error:
             return str(error)
         return ""
 
     def _pids(self) -> list[int]:
-        """The program, in the sandbox with bubblewrap's two, its descendants, and those of them that lost their parents.
+        """Return the program (in bubblewrap also its two processes), its descendants and its orphans.
 
-        No process of the second sandbox can leave the program's session.
+        No process of the Landlock sandbox can leave the program's session.
         """
         return processes.tree(self.process.pid)
 
@@ -315,9 +315,9 @@ class _Tree:
 def _follow(
     tree: _Tree, on_line: Callable[[str], None] | None, on_tick: Callable[[float], None] | None
 ) -> str:
-    """Read both pipes and watch the limits until the program has ended. Returns the end of its standard error."""
+    """Read both pipes and watch the limits until the program has ended. Return the end of its standard error."""
     lines, tail = _Lines(on_line), bytearray()
-    gone_since: float | None = None
+    ended_since: float | None = None
     with selectors.DefaultSelector() as selector:
         for pipe in (tree.process.stdout, tree.process.stderr):
             if pipe is not None:
@@ -334,8 +334,8 @@ def _follow(
                     del tail[:-STDERR_TAIL]
             tree.check(on_tick)
             if tree.process.poll() is not None:
-                gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > PIPE_GRACE:
+                ended_since = ended_since or time.monotonic()
+                if time.monotonic() - ended_since > PIPE_GRACE:
                     break
     _await_exit(tree, on_tick)
     lines.finish()
@@ -343,7 +343,7 @@ def _follow(
 
 
 def _await_exit(tree: _Tree, on_tick: Callable[[float], None] | None) -> None:
-    """A program may close its pipes and go on; it is watched until it has ended."""
+    """Watch a program that has closed its pipes until it has ended."""
     while True:
         try:
             tree.process.wait(QUICK_POLL)
@@ -374,7 +374,7 @@ class _Lines:
 
 
 def _quietly(action: Callable[[], None]) -> None:
-    """Do something to a process that may just have ended."""
+    """Perform an action on a process that may already have ended."""
     with suppress(ProcessLookupError):
         action()
 
@@ -388,9 +388,9 @@ def _cpu(pid: int) -> float:
 
 
 def adopt_orphans() -> None:
-    """Let this process inherit what its programs leave behind, so that their CPU time is counted (`Outcome`).
+    """Make this process the parent of its programs' orphans, so that their CPU time is counted (`Outcome`).
 
-    For a process that does nothing but run programs here: whoever adopts must also reap.
+    Only for a process that runs all its programs with this module, which also reaps them.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

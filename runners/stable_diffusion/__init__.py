@@ -1,4 +1,4 @@
-"""Pictures from text by Stable Diffusion."""
+"""Image generation with Stable Diffusion and FLUX."""
 
 from runners.stable_diffusion.runner import StableDiffusionRunner
 

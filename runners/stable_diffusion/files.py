@@ -1,7 +1,7 @@
-"""The files of a diffusion model and of a LoRA: which pipeline they are, and which of them hold the weights.
+"""The files of a diffusion model and of a LoRA: their pipeline and their weights.
 
-A model's directory comes from a stranger's repository. It may name code of its own and hold pickles, which run code
-when they are read; neither is touched. What is loaded is decided here, without an engine.
+A model's directory is untrusted. It may name its own code and contain pickles, which run code
+when they are read; neither is loaded. This module selects the files to load, without an engine.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import Model, Retry
+from runners.api import FailureCode, Model, Retry
 from runners.stable_diffusion.request import Abilities
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
-"""The name that diffusers gives a LoRA's weights; a directory with one safetensors file may call it otherwise."""
+"""diffusers' name of a LoRA's weights; the only safetensors file of a directory may have another name."""
 
 FAMILIES: Mapping[str, Abilities] = {
     "StableDiffusionPipeline": Abilities(side=512, steps=25, guidance=7.5),
@@ -36,17 +36,17 @@ FAMILIES: Mapping[str, Abilities] = {
         guidance=3.5,
     ),
 }
-"""The pipelines that are loaded, by diffusers' names, and what they can do as their makers trained them.
+"""The supported pipelines by diffusers' names, and their abilities.
 
-Those of SD3 and FLUX follow a flow: the schedulers of the other two do not fit them.
+SD3 and FLUX use flow matching, which the schedulers of the other two do not support.
 """
 
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
-"""Parts that are not loaded. The last two serve the first and picture prompts, which no request can hold.
+"""Parts that are not loaded. The last two serve only the first, and picture prompts, which requests do not support.
 
-The safety checker is left out because whether pictures are filtered, and how, is the operator's decision and not that of
-whichever model has a filter (only the first one has): it knows one notion of what is indecent, takes 1.2 GB, and turns
-pictures black that it takes for it, for which the client would pay.
+The safety checker is omitted because the operator decides whether and how pictures are filtered, not the one
+model family that has a filter. It takes 1.2 GB and blackens pictures by a single notion of indecency, and the client
+would pay for them.
 """
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -56,9 +56,9 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """What a directory holds: the pipeline's class, `variant` as diffusers calls it, the weights in a fixed order.
+    """The content of a directory: the pipeline's class, diffusers' `variant`, and the weights in a fixed order.
 
-    `encoders` are the classes of transformers by the parts that they read.
+    `encoders` are the transformers classes by part.
     """
 
     pipeline: str
@@ -68,12 +68,12 @@ class ModelFiles:
 
 
 def examine(model: Model) -> ModelFiles:
-    """Look at a model's directory. Raises `Retry` with MODEL_UNAVAILABLE if it is not there or not to be loaded."""
+    """Examine a model's directory. Raises `Retry` with MODEL_UNAVAILABLE if it is missing or cannot be loaded."""
     index = _index(model)
     pipeline = str(index.get("_class_name"))
     if pipeline not in FAMILIES:
         raise _unavailable(
-            model, f"its pipeline is {pipeline[:100]!r}, none of {', '.join(sorted(FAMILIES))}"
+            model, f"its pipeline is {pipeline[:100]!r}, not one of {', '.join(sorted(FAMILIES))}"
         )
     found = {name: _weights(model, name) for name in sorted(_parts(model, index))}
     only_half = any(files and all(".fp16" in path.name for path in files) for files in found.values())
@@ -87,7 +87,7 @@ def examine(model: Model) -> ModelFiles:
 
 
 def lora_file(lora: Model) -> Path:
-    """The weights of a LoRA. Raises `Retry` with MODEL_UNAVAILABLE if they are not there."""
+    """Return the weights of a LoRA. Raises `Retry` with MODEL_UNAVAILABLE if they are missing."""
     named = lora.path / LORA_FILE
     if named.is_file():
         return named
@@ -102,24 +102,24 @@ def _index(model: Model) -> Mapping[str, Any]:
         index = json.loads((model.path / INDEX).read_bytes())
     except FileNotFoundError:
         raise Retry(
-            f"The model {model.name!r} is not on this machine; put it there with "
+            f"The model {model.name!r} is not on this machine; download it with "
             f"'aitbc-agent models pull {model.name}'.",
-            code="MODEL_UNAVAILABLE",
+            code=FailureCode.MODEL_UNAVAILABLE,
         ) from None
     except (OSError, ValueError) as error:
         raise _unavailable(model, f"its {INDEX} cannot be read") from error
     if not isinstance(index, dict):
-        raise _unavailable(model, f"its {INDEX} is no object")
+        raise _unavailable(model, f"its {INDEX} is not an object")
     return index
 
 
 def _parts(model: Model, index: Mapping[str, Any]) -> Iterator[str]:
-    """The names of the parts that are loaded, which are also their directories."""
+    """Yield the names of the parts to load, which are also their directories."""
     for name, value in index.items():
         if not isinstance(value, list) or name in UNUSED or value[:1] == [None]:
             continue
         if value[:1] not in [[library] for library in _LIBRARIES] or re.fullmatch(r"\w+", name) is None:
-            raise _unavailable(model, f"its part {name[:100]!r} would run code of its own")
+            raise _unavailable(model, f"its part {name[:100]!r} would run its own code")
         yield name
 
 
@@ -136,10 +136,10 @@ def _weights(model: Model, part: str) -> tuple[Path, ...]:
 
 
 def _chosen(files: tuple[Path, ...], *, half: bool) -> tuple[Path, ...]:
-    """Those that diffusers reads of the weights of one part: the half precision ones only if asked for and there."""
+    """Return the weights of a part that diffusers reads: those in half precision only if requested and present."""
     halves = tuple(path for path in files if ".fp16" in path.name)
     return halves if half and halves else tuple(path for path in files if path not in halves)
 
 
 def _unavailable(model: Model, reason: str) -> Retry:
-    return Retry(f"The model {model.name!r} cannot be used: {reason}.", code="MODEL_UNAVAILABLE")
+    return Retry(f"The model {model.name!r} cannot be used: {reason}.", code=FailureCode.MODEL_UNAVAILABLE)

@@ -1,4 +1,4 @@
-"""Pictures as files: those that strangers send, and those that a run makes."""
+"""Picture files: untrusted inputs and the outputs of runs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 INPUT_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_INPUT_BYTES = 32 * 2**20
 MAX_INPUT_PIXELS = 40_000_000
-"""Pixels of an input picture; decoded, one copy takes 160 MB, and for a moment there are three."""
+"""Pixels of an input picture; a decoded copy takes 160 MB, and there are up to three at once."""
 
 MASKED = 128
-"""The grey level of a mask from which a pixel is drawn anew, as diffusers has it."""
+"""The grey level of a mask from which a pixel is redrawn, as in diffusers."""
 
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-"""Eight bits a channel. The others lose their light and dark when they are made smaller."""
+"""Modes with eight bits per channel. Others would lose their brightness range on conversion."""
 
 PREVIEW_SIDE = 256
 PREVIEW_BYTES = 64_000
-"""Most pixels on a preview's longer side, and most characters of its base64."""
+"""Most pixels on a preview's longer side, and most characters of its base64 text."""
 
 _PREVIEW_QUALITIES = (75, 50, 25)
 """Tried in turn. At the last one even noise of 256 x 256 pixels stays below `PREVIEW_BYTES`."""
@@ -40,7 +40,7 @@ _USER_COMMENT = 0x9286
 
 
 def read_image(path: Path, field: str) -> Image.Image:
-    """A stranger's picture as RGB, upright, on white where it is transparent. Raises `Fail` naming the field."""
+    """Read an untrusted picture as RGB, upright, with white for transparency. Raises `Fail` that names the field."""
     from PIL import Image, ImageOps  # noqa: PLC0415 - the coordinator imports this module without the engine
 
     if path.stat().st_size > MAX_INPUT_BYTES:
@@ -48,12 +48,12 @@ def read_image(path: Path, field: str) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", Image.DecompressionBombWarning
-        )  # our own limit is lower than Pillow's
+        )  # the limit here is lower than Pillow's
         try:
             with Image.open(path, formats=INPUT_FORMATS) as image:
                 _check_header(image, field)
                 image.verify()
-            with Image.open(path, formats=INPUT_FORMATS) as image:  # `verify` leaves nothing to read
+            with Image.open(path, formats=INPUT_FORMATS) as image:  # `verify` consumes the image
                 image.load()
                 upright = ImageOps.exif_transpose(image).convert("RGBA")
         except (Fail, MemoryError):
@@ -61,8 +61,8 @@ def read_image(path: Path, field: str) -> Image.Image:
         except Image.DecompressionBombError as error:
             raise _too_many_pixels(field) from error
         except Exception as error:
-            # Whatever Pillow's decoders raise on a damaged file, it is the file's fault.
-            raise Fail(f"{field}: this is no whole PNG, JPEG or WebP picture.") from error
+            # Pillow's decoders raise almost any exception on a damaged file.
+            raise Fail(f"{field}: the file is not a complete PNG, JPEG or WebP picture.") from error
     white = Image.new("RGBA", upright.size, "white")
     return Image.alpha_composite(white, upright).convert("RGB")
 
@@ -72,7 +72,7 @@ def _check_header(image: Image.Image, field: str) -> None:
     if width * height > MAX_INPUT_PIXELS:
         raise _too_many_pixels(field)
     if image.mode not in _MODES:
-        raise Fail(f"{field}: send a picture with 8 bits a channel.")
+        raise Fail(f"{field}: send a picture with 8 bits per channel.")
 
 
 def _too_many_pixels(field: str) -> Fail:
@@ -80,27 +80,29 @@ def _too_many_pixels(field: str) -> Fail:
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A stranger's mask as grey levels, white where the picture of that size is drawn anew. Raises `Fail`."""
+    """Read an untrusted mask for a picture of this size as grey levels, white where it is redrawn. Raises `Fail`."""
     mask = read_image(path, "mask_url").convert("L")
     if mask.size != size:
-        wanted, got = (f"{width}x{height}" for width, height in (size, mask.size))
-        raise Fail(f"mask_url: the mask is {got} and the picture {wanted}; they must have the same size.")
+        expected, actual = (f"{width}x{height}" for width, height in (size, mask.size))
+        raise Fail(
+            f"mask_url: the mask is {actual} and the picture {expected}; they must have the same size."
+        )
     if not mask.point(lambda level: level >= MASKED, "1").getbbox():
-        raise Fail("mask_url: the mask marks nothing; make white what is to be drawn anew.")
+        raise Fail("mask_url: the mask has no white region; paint the region to redraw white.")
     return mask
 
 
 def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The picture at this size; what its shape has more than that is cut off on both sides."""
+    """Return the picture at this size, cropped equally on both sides to fit its shape."""
     from PIL import Image, ImageOps  # noqa: PLC0415 - the coordinator imports this module without the engine
 
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
 def composed(drawn: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
-    """The drawn picture where the mask is white and the original where it is black, to the pixel.
+    """Return the drawn picture where the mask is white and the exact original where it is black.
 
-    A diffusion model gives back the whole picture, and decoding alone changes every pixel of it a little.
+    A diffusion model returns the whole picture, and decoding alone changes every pixel slightly.
     """
     from PIL import Image  # noqa: PLC0415 - the coordinator imports this module without the engine
 
@@ -110,9 +112,9 @@ def composed(drawn: Image.Image, original: Image.Image, mask: Image.Image) -> Im
 def write_image(
     image: Image.Image, path: Path, form: OutputFormat, quality: int, record: Mapping[str, Any]
 ) -> None:
-    """Write a picture with the parameters that made it.
+    """Write a picture with its generation parameters.
 
-    PNG: text chunks `parameters`, as the web interface of AUTOMATIC1111 writes it and many programs read it, and
+    PNG: text chunks `parameters`, in the format of AUTOMATIC1111's web interface, which many programs read, and
     `aitbc`, the record as JSON. JPEG and WebP: the former in Exif's UserComment.
     """
     from PIL import Image, PngImagePlugin  # noqa: PLC0415 - the coordinator imports this module without the engine
@@ -149,7 +151,7 @@ def _parameters(record: Mapping[str, Any]) -> str:
 
 
 def preview(image: Image.Image) -> str:
-    """A small JPEG in base64, at most `PREVIEW_BYTES` long."""
+    """Return a small JPEG in base64, at most `PREVIEW_BYTES` long."""
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     encoded = ""
     for quality in _PREVIEW_QUALITIES:

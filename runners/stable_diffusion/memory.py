@@ -1,4 +1,4 @@
-"""How a diffusion model is kept in a GPU's memory: whole and fast, or in turns and slower."""
+"""The placement of a diffusion model in GPU memory: whole and fast, or part by part and slower."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from runners.api import Device, Retry
+from runners.api import Device, FailureCode, Retry
 from runners.torch_memory import CONTEXT_BYTES
 
 TILE_SIDE = 512
 """Pixels on a side of the tiles in which pictures are decoded to save memory."""
 
 DENOISING_BYTES = 512 * 2**20
-"""What a step takes beside the weights at any size."""
+"""Memory of a step beside the weights at any size."""
 
 DENOISING_BYTES_PER_PIXEL = 1024
 DECODING_BYTES_PER_PIXEL = 4096
-"""What steps and decoding take in half precision. At full size the decoder has 128 and 256 channels, a few of them at
-once; attention takes little, because PyTorch's own (SDPA) never holds the whole matrix."""
+"""Memory of steps and decoding in half precision. At full size the decoder has 128 and 256 channels, several buffers at
+once; attention needs little, because PyTorch's SDPA never stores the whole matrix."""
 
 LAYER_BYTES = 2**30
-"""What the largest layers on the GPU take when layers come and go."""
+"""Memory of the largest layers when layers are loaded in turn."""
 
 Placement = Literal["whole", "parts", "layers"]
 
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """What is on the GPU, and whether pictures are decoded in tiles, whose seams can show faintly.
+    """The data on the GPU, and whether pictures are decoded in tiles, whose seams can be faintly visible.
 
-    `placement` is the whole model, the part that works (text encoder, denoiser, decoder), or the layer that works.
-    Diffusers' other two savings are of no use here: slicing the attention only where PyTorch's holds its matrix, slicing
-    the decoder only for several pictures at once, and these are made one after the other.
+    `placement` is the whole model, the active part (text encoder, denoiser, decoder), or the active layer.
+    Diffusers' other two options save nothing here: attention slicing, because SDPA stores no matrix, and decoder
+    slicing, because pictures are made one after the other.
     """
 
     placement: Placement = "whole"
@@ -45,13 +45,13 @@ LADDER = (
     Savings("parts", tiling=True),
     Savings("layers", tiling=True),
 )
-"""From the fastest to the one that takes least. Layers, many times slower, for cards that hold no part whole."""
+"""From the fastest to the most economical. Layers are many times slower, for cards that cannot hold a whole part."""
 
 
 def precision(device: Device) -> Literal["bfloat16", "float16", "float32"]:
-    """The numbers to compute with.
+    """Return the number type.
 
-    bfloat16 where the card has it (compute capability 8 and later), since it does not overflow; float32 on a CPU, where
+    bfloat16 on cards that support it (compute capability 8 and later), since it does not overflow; float32 on a CPU, where
     half precision is slow.
     """
     if device.kind != "cuda":
@@ -61,7 +61,7 @@ def precision(device: Device) -> Literal["bfloat16", "float16", "float32"]:
 
 
 def working_bytes(pixels: int, *, tiling: bool) -> int:
-    """What a picture of so many pixels takes on a GPU beside the weights, in bytes."""
+    """Return the GPU memory in bytes for a picture with this many pixels, without the weights."""
     decoded = min(pixels, TILE_SIDE * TILE_SIDE) if tiling else pixels
     return max(
         DENOISING_BYTES + pixels * DENOISING_BYTES_PER_PIXEL,
@@ -69,16 +69,16 @@ def working_bytes(pixels: int, *, tiling: bool) -> int:
     )
 
 
-def room(device: Device, vram: int | None) -> int | None:
-    """Bytes that a model and its work may take of this device's memory; None where it is not known."""
+def available_memory(device: Device, vram: int | None) -> int | None:
+    """Return the bytes of this device's memory that a model and its work may take; None if unknown."""
     limit = vram if vram is not None else device.memory or None
     return None if device.kind != "cuda" or limit is None else max(0, limit - CONTEXT_BYTES)
 
 
 def choose_savings(parts: Sequence[int], pixels: int, available: int | None) -> Savings:
-    """The fastest way in which a model with parts of these sizes, in bytes, makes pictures of so many pixels.
+    """Return the fastest placement for parts of these sizes in bytes and pictures with this many pixels.
 
-    Raises `Retry` with OUT_OF_MEMORY if there is none.
+    Raises `Retry` with OUT_OF_MEMORY if none fits.
     """
     if available is None:
         return LADDER[0]
@@ -87,12 +87,13 @@ def choose_savings(parts: Sequence[int], pixels: int, available: int | None) -> 
         if weights[savings.placement] + working_bytes(pixels, tiling=savings.tiling) <= available:
             return savings
     raise Retry(
-        "The model does not fit into the GPU's memory, not even layer by layer.", code="OUT_OF_MEMORY"
+        "The model does not fit into the GPU's memory, even layer by layer.",
+        code=FailureCode.OUT_OF_MEMORY,
     )
 
 
 def needs_tiling(savings: Savings, parts: Sequence[int], pixels: int, available: int | None) -> bool:
-    """Whether a picture of so many pixels is decoded in tiles by a model that is kept as `savings` says."""
+    """Return whether a model with this placement must decode a picture with this many pixels in tiles."""
     if savings.tiling or available is None:
         return savings.tiling
     return sum(parts) + working_bytes(pixels, tiling=False) > available

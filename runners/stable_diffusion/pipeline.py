@@ -1,4 +1,4 @@
-"""A diffusion model in diffusers: loaded into the memory that it may take, with schedulers and LoRAs changed for a run."""
+"""A diffusion model in diffusers: loaded within a memory budget, with schedulers and LoRAs set for each run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from runners.api import Cancelled, Device, Fail, Model, Retry
+from runners.api import Cancelled, Device, Fail, FailureCode, Model, Retry
 from runners.stable_diffusion.files import FAMILIES, UNUSED, ModelFiles, examine
 from runners.stable_diffusion.images import PREVIEW_SIDE
-from runners.stable_diffusion.memory import TILE_SIDE, choose_savings, needs_tiling, precision, room
+from runners.stable_diffusion.memory import (
+    TILE_SIDE,
+    available_memory,
+    choose_savings,
+    needs_tiling,
+    precision,
+)
 from runners.stable_diffusion.request import (
     Abilities,
     GenerateRequest,
@@ -42,12 +48,12 @@ _SCHEDULERS: Mapping[Scheduler, tuple[str, Mapping[str, Any]]] = {
     "unipc": ("UniPCMultistepScheduler", {}),
     "lcm": ("LCMScheduler", {}),
 }
-"""Diffusers' class for each scheduler, and what is set beside the model's own schedule."""
+"""Diffusers' class for each scheduler, and its settings beside the model's own schedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step is done: `number` of `total`, from 1. `sketch` makes a small picture of how it looks, None if it cannot."""
+    """A finished step: `number` of `total`, from 1. `sketch` returns a small preview, None if it cannot."""
 
     number: int
     total: int
@@ -57,24 +63,24 @@ class Step:
 class DiffusionModel:
     """A loaded model. Raises `Retry` if it cannot be loaded: MODEL_UNAVAILABLE, OUT_OF_MEMORY.
 
-    `files` are those that it was read from, `options` the catalogue's.
+    `files` are the model's files, `options` those of the catalogue.
     """
 
     def __init__(self, model: Model, device: Device, vram: int | None) -> None:
         self.files = examine(model)
         self.options = model_options(model)
-        self._room = room(device, vram)
+        self._available = available_memory(device, vram)
         hold_budget(device, vram)
         self._base = _read(model, self.files, device)
         self._scheduler = self._base.scheduler
         self.abilities = _abilities(self._base, FAMILIES[self.files.pipeline], self.options)
         self._parts = _sizes(self._base)
-        self._savings = choose_savings(self._parts, self.abilities.side**2, self._room)
+        self._savings = choose_savings(self._parts, self.abilities.side**2, self._available)
         self._kind = device.kind
         with memory_faults():
-            self._place()
+            self._move_to_device()
 
-    def _place(self) -> None:
+    def _move_to_device(self) -> None:
         import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
         from diffusers.hooks.group_offloading import apply_group_offloading  # noqa: PLC0415 - as above
 
@@ -88,11 +94,11 @@ class DiffusionModel:
                     apply_group_offloading(module, torch.device(self._kind), offload_type="leaf_level")
 
     def scheduler_name(self, scheduler: Scheduler | None) -> str:
-        """The scheduler's name as a record of the picture tells it; None is the model's own."""
+        """Return the scheduler's name for a picture's record; None means the model's own."""
         return scheduler or type(self._scheduler).__name__
 
     def cut_prompts(self, request: GenerateRequest) -> tuple[str, ...]:
-        """A sentence for each prompt of which the model does not read the end."""
+        """Return a warning for each prompt that is too long for the model."""
         limit = self.abilities.prompt_tokens
         parts = ("tokenizer",) if limit is None else ("tokenizer_3", "tokenizer_2", "tokenizer")
         tokenizer = next(found for part in parts if (found := getattr(self._base, part, None)) is not None)
@@ -107,7 +113,7 @@ class DiffusionModel:
 
     @contextmanager
     def adapted(self, loras: Sequence[tuple[Lora, Path]]) -> Iterator[None]:
-        """The model with these LoRAs; afterwards it is as before. Raises `Fail` if one does not fit."""
+        """Attach these LoRAs to the model within the block. Raises `Fail` if one does not fit the model."""
         if not loras:
             yield
             return
@@ -128,9 +134,9 @@ class DiffusionModel:
                 pass
         except (OSError, safetensors.SafetensorError) as error:
             raise Retry(
-                f"The weights of the LoRA {lora.name!r} are damaged.", code="MODEL_UNAVAILABLE"
+                f"The weights of the LoRA {lora.name!r} are damaged.", code=FailureCode.MODEL_UNAVAILABLE
             ) from error
-        misfit = Fail(f"The LoRA {lora.name!r} was made for another model; leave it out or choose its model.")
+        misfit = Fail(f"The LoRA {lora.name!r} was made for another model; omit it or choose its model.")
         try:
             with memory_faults():
                 self._base.load_lora_weights(
@@ -142,7 +148,7 @@ class DiffusionModel:
                 )
         except Retry:
             raise
-        except Exception as error:  # diffusers and peft raise almost anything at names and shapes that differ
+        except Exception as error:  # diffusers and peft raise almost any exception for wrong names and shapes
             raise misfit from error
         if not any(name in names for names in self._base.get_list_adapters().values()):
             raise misfit
@@ -155,10 +161,10 @@ class DiffusionModel:
         images: Mapping[str, Image.Image],
         on_step: Callable[[Step], None],
     ) -> Image.Image:
-        """Make one picture. `images` are diffusers' arguments `image` and `mask_image`, at the picture's size.
+        """Generate one picture. `images` are diffusers' arguments `image` and `mask_image`, at the picture's size.
 
-        `on_step` is called after each step; what it raises ends the work. Raises `Fail` for a scheduler that cannot do
-        so few or so many steps, and `Retry` when the numbers overflow.
+        `on_step` is called after each step; an exception in it ends the generation. Raises `Fail` if the scheduler does not
+        support the number of steps, and `Retry` if the numbers overflow.
         """
         import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
 
@@ -175,13 +181,13 @@ class DiffusionModel:
                 callback_on_step_end=self._callback(generation, on_step),
             )
         finally:
-            # Also after a cancellation, and for the other views, which share the parts but not this duty.
+            # Also after a cancellation, and for the other views, which share the parts but not the hooks.
             self._base.maybe_free_model_hooks()
         picture: Image.Image = drawn.images[0]
         return picture
 
     def _view(self, images: Mapping[str, Image.Image]) -> Any:
-        """The pipeline for this kind of request, with the same parts."""
+        """Return the pipeline for this kind of request, with the same parts."""
         import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
 
         if "mask_image" in images:
@@ -191,7 +197,7 @@ class DiffusionModel:
         return self._base
 
     def _new_scheduler(self, generation: Generation) -> Any:
-        """A scheduler for one picture: it keeps state, which must not reach the next one."""
+        """Return a new scheduler for one picture, because its state must not influence the next one."""
         import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
 
         if generation.scheduler is None:
@@ -202,18 +208,18 @@ class DiffusionModel:
             scheduler.set_timesteps(generation.steps)
         except ValueError as error:
             raise Fail(
-                f"The scheduler {generation.scheduler!r} cannot do {generation.steps} steps; ask for fewer."
+                f"The scheduler {generation.scheduler!r} does not support {generation.steps} steps; request fewer."
             ) from error
         return scheduler
 
     def _set_tiling(self, generation: Generation) -> None:
         vae = self._base.vae
         pixels = generation.width * generation.height
-        if not needs_tiling(self._savings, self._parts, pixels, self._room):
+        if not needs_tiling(self._savings, self._parts, pixels, self._available):
             vae.disable_tiling()
             return
         vae.enable_tiling()
-        # Left alone, a tile is as large as the pictures that the model was made for, which would save nothing.
+        # By default a tile is as large as the model's own pictures, which would save nothing.
         vae.tile_sample_min_size = TILE_SIDE
         vae.tile_latent_min_size = TILE_SIDE // self._base.vae_scale_factor
 
@@ -228,9 +234,9 @@ class DiffusionModel:
         return after_step
 
     def _sketch(self, latents: Any, generation: Generation) -> Image.Image | None:
-        """A small picture of unfinished latents, decoded after they were made small; None if there can be none.
+        """Return a small preview, decoded from downscaled latents; None if it is not possible.
 
-        A model whose parts take turns on the GPU would have to change them for it twice.
+        A model whose parts take turns on the GPU would have to exchange them twice for it.
         """
         import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
 
@@ -238,7 +244,7 @@ class DiffusionModel:
             return None
         vae, factor = self._base.vae, self._base.vae_scale_factor
         if latents.ndim == 3:  # noqa: PLR2004 - FLUX works on patches in a row: picture, patch, values
-            latents = self._base._unpack_latents(latents, generation.height, generation.width, factor)  # noqa: SLF001 - there is no public way
+            latents = self._base._unpack_latents(latents, generation.height, generation.width, factor)  # noqa: SLF001 - there is no public method
         height, width = latents.shape[-2:]
         shrink = max(height, width) * factor / PREVIEW_SIDE
         if shrink > 1:
@@ -253,20 +259,20 @@ class DiffusionModel:
 
 
 def model_options(model: Model) -> ModelOptions:
-    """The catalogue's options of a model or LoRA. Raises `Retry` with MODEL_UNAVAILABLE if they make no sense."""
+    """Return the catalogue's options of a model or LoRA. Raises `Retry` with MODEL_UNAVAILABLE if they are invalid."""
     try:
         return ModelOptions.model_validate(dict(model.options))
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"]))
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
         raise Retry(
-            f"The options of {model.name!r} in the catalogue are wrong at {place}: {fault['msg']}",
-            code="MODEL_UNAVAILABLE",
+            f"The options of {model.name!r} in the catalogue are invalid at {field}: {first['msg']}",
+            code=FailureCode.MODEL_UNAVAILABLE,
         ) from None
 
 
 def _read(model: Model, files: ModelFiles, device: Device) -> Any:
-    """The pipeline, on the CPU. Only safetensors, only from this directory, and no code but diffusers' own."""
+    """Load the pipeline on the CPU: only safetensors, only from this directory, and only diffusers' own code."""
     import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
     import torch  # noqa: PLC0415 - as above
     import transformers  # noqa: PLC0415 - as above
@@ -277,17 +283,17 @@ def _read(model: Model, files: ModelFiles, device: Device) -> Any:
     torch.set_num_threads(max(1, device.threads))
     pipeline_class: Any = getattr(diffusers, files.pipeline)
     known = inspect.signature(pipeline_class.__init__).parameters
-    left_out = {**dict.fromkeys(UNUSED), "requires_safety_checker": False}
+    omitted = {**dict.fromkeys(UNUSED), "requires_safety_checker": False}
     options = {"variant": files.variant, "use_safetensors": True, "local_files_only": True}
     number_type = getattr(torch, precision(device))
     with memory_faults():
         try:
             base = pipeline_class.from_pretrained(
                 str(model.path),
-                # The older name of `dtype`, which every version since 0.33 understands.
+                # The older name of `dtype`, which every version since 0.33 supports.
                 torch_dtype=number_type,
                 **options,
-                **{name: value for name, value in left_out.items() if name in known},
+                **{name: value for name, value in omitted.items() if name in known},
                 **_encoders(model, files, {**options, "dtype": number_type}),
             )
             _check_complete(base)
@@ -296,10 +302,10 @@ def _read(model: Model, files: ModelFiles, device: Device) -> Any:
         except Exception as error:
             if "out of memory" in str(error).lower():
                 raise
-            # A damaged or foreign file makes the loaders raise almost anything.
+            # A damaged or foreign file makes the loaders raise almost any exception.
             raise Retry(
                 f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
-                code="MODEL_UNAVAILABLE",
+                code=FailureCode.MODEL_UNAVAILABLE,
             ) from error
     return base
 
@@ -311,7 +317,7 @@ def _check_complete(base: Any) -> None:
 
 
 def _encoders(model: Model, files: ModelFiles, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The pipeline's text encoders. Raises `ValueError` if a file lacks weights: transformers alone makes them up."""
+    """Load the pipeline's text encoders. Raises `ValueError` if weights are missing, which transformers would make up."""
     import transformers  # noqa: PLC0415 - the coordinator imports this module without the engine
 
     encoders = {}
@@ -327,7 +333,7 @@ def _encoders(model: Model, files: ModelFiles, options: Mapping[str, Any]) -> di
 
 
 def _abilities(base: Any, family: Abilities, options: ModelOptions) -> Abilities:
-    """The family's abilities with what the model's own files say about its size and guidance."""
+    """Return the family's abilities with the size and guidance of the model's own files."""
     denoiser = getattr(base, "unet", None) or base.transformer
     sample = getattr(base, "default_sample_size", None) or denoiser.config.sample_size
     return replace(
@@ -339,7 +345,7 @@ def _abilities(base: Any, family: Abilities, options: ModelOptions) -> Abilities
 
 
 def _sizes(base: Any) -> tuple[int, ...]:
-    """The bytes of each part's weights as they were loaded."""
+    """Return the bytes of each part's loaded weights."""
     return tuple(
         sum(weight.numel() * weight.element_size() for weight in module.parameters())
         for module in _modules(base)
@@ -347,15 +353,15 @@ def _sizes(base: Any) -> tuple[int, ...]:
 
 
 def _modules(base: Any) -> list[Any]:
-    """The parts of a pipeline that have weights."""
+    """Return the parts of a pipeline that have weights."""
     return [part for part in base.components.values() if hasattr(part, "parameters")]
 
 
 def _arguments(
     view: Any, request: GenerateRequest, generation: Generation, abilities: Abilities
 ) -> dict[str, Any]:
-    """The arguments of a pipeline's call, as far as this kind of pipeline has them."""
-    wanted = {
+    """Return the arguments of a pipeline's call that this kind of pipeline supports."""
+    optional = {
         "negative_prompt": request.negative_prompt or None,
         "width": generation.width,
         "height": generation.height,
@@ -367,16 +373,16 @@ def _arguments(
         "prompt": request.prompt,
         "num_inference_steps": generation.steps,
         "guidance_scale": generation.guidance,
-        **{name: value for name, value in wanted.items() if name in known and value is not None},
+        **{name: value for name, value in optional.items() if name in known and value is not None},
     }
 
 
 def _strength(generation: Generation, abilities: Abilities) -> float | None:
-    """The strength with which diffusers does as many of the steps as the request's strength says, rounded down.
+    """Return the strength with which diffusers does the request's share of the steps, rounded down.
 
-    Its pipelines with a flow round up instead, and at few steps would not look at the input picture at all.
+    Its flow-matching pipelines round up instead, and with few steps would ignore the input picture.
     """
     if generation.strength is None or abilities.schedulers:
         return generation.strength
-    # A little less, so that an inexact quotient does not count as a step more.
+    # Slightly less, so that an inexact quotient does not add a step.
     return (generation.steps_done - 0.001) / generation.steps

@@ -1,4 +1,4 @@
-"""What an image job may ask for, what a model can do, and what follows for one run. No engine is needed for any of it."""
+"""The request of an image job, the abilities of a model, and the resulting parameters of a run, without an engine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from runners.api import Fail, File, InputFile, Strict, shown_as
 
 MIN_SIDE = 64
 MAX_SIDE = 2048
-"""Pixels on a side of a picture; 2048 x 2048 is four times the area that the largest of these models were made for."""
+"""Pixels per side of a picture; 2048 x 2048 is four times the training area of the largest of these models."""
 
 SIDE_STEP = 8
-"""Sides are multiples of it: a model works on cells of 8 x 8 pixels. Some need more (see `Abilities.side_step`)."""
+"""Sides are multiples of this: models work on cells of 8 x 8 pixels. Some need more (see `Abilities.side_step`)."""
 
 MAX_STEPS = 150
 MAX_IMAGES = 8
@@ -27,7 +27,7 @@ MAX_PROMPT_LETTERS = 4000
 
 DEFAULT_QUALITY = 90
 DEFAULT_STRENGTH = 0.75
-"""How much of an input picture is drawn anew, if a request says nothing. A masked region is drawn anew altogether."""
+"""The default share of an input picture that is redrawn. A masked region is redrawn entirely."""
 
 Scheduler = Literal[
     "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde", "dpmpp_2m_sde_karras",
@@ -39,7 +39,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 class Lora(Strict):
-    """A small change of the model (low-rank adaptation) by its catalogue name. At a `scale` of 0 it does nothing."""
+    """A low-rank adaptation of the model, by its catalogue name. A `scale` of 0 has no effect."""
 
     name: Name
     scale: float = Field(default=1.0, ge=-2, le=2, allow_inf_nan=False)
@@ -48,13 +48,13 @@ class Lora(Strict):
 class GenerateRequest(Strict):
     """Input of the service `image_generation`.
 
-    `size` is "WIDTHxHEIGHT"; None is the model's own, or near the input picture's shape at the model's own area. None for
-    `steps`, `guidance` or `scheduler` is what the model (or its LoRA) was made for. Image i of `num_images` has the seed
-    `seed` + i and comes out the same alone; without a seed one is drawn, and the results tell it.
+    `size` is "WIDTHxHEIGHT"; the default is the model's own, or about the input picture's shape at the model's own area. The
+    defaults of `steps`, `guidance` and `scheduler` are those of the model or its LoRA. Image i of `num_images` has the seed
+    `seed` + i and is the same if generated alone. Without a seed a random one is used, and the results contain it.
 
-    With `image_url` the picture is a variation of that one, the freer the higher `strength` (0 to 1). With `mask_url` as
-    well, a picture of the same size, only its white region is drawn anew and the rest stays as it is. An input picture
-    that has another shape than `size` is cut at its edges. The parameters are written into each file.
+    With `image_url` the picture is a variation of the input picture; a higher `strength` (0 to 1) allows larger changes. With
+    `mask_url`, a picture of the same size, only its white region is redrawn. An input picture
+    with another shape than `size` is cropped. The parameters are written into each file.
     """
 
     model_config = shown_as(
@@ -85,7 +85,7 @@ class GenerateRequest(Strict):
 
     @property
     def sides(self) -> tuple[int, int] | None:
-        """Width and height in pixels, None if the request leaves them open."""
+        """Requested width and height in pixels, None without a size."""
         if self.size is None:
             return None
         width, _, height = self.size.partition("x")
@@ -103,19 +103,19 @@ class GenerateRequest(Strict):
     @model_validator(mode="after")
     def _parts_belong_together(self) -> Self:
         if self.mask_url is not None and self.image_url is None:
-            raise ValueError("mask_url needs image_url, the picture that is masked")
+            raise ValueError("mask_url requires image_url, the picture that is masked")
         if self.strength is not None and self.image_url is None:
-            raise ValueError("strength needs image_url, the picture that is changed")
+            raise ValueError("strength requires image_url, the picture that is changed")
         if self.quality is not None and self.output_format == "png":
-            raise ValueError("quality has no effect on png; choose jpeg or webp, or leave it out")
+            raise ValueError("quality has no effect on png; choose jpeg or webp, or omit it")
         names = [lora.name for lora in self.loras]
         if len(set(names)) != len(names):
-            raise ValueError("loras names one twice")
+            raise ValueError("loras contains a name twice")
         return self
 
 
 class GeneratedImage(File):
-    """One picture. With `seed` and the request's other values it can be made again alone."""
+    """One picture. `seed` and the request's other values reproduce it."""
 
     seed: int
     width: int
@@ -123,16 +123,16 @@ class GeneratedImage(File):
 
 
 class GenerateResult(BaseModel):
-    """Output of the service. `warnings` only if there are any, such as a prompt longer than the model reads."""
+    """Output of the service. `warnings` is present only if there are any, such as a prompt that is too long for the model."""
 
     images: list[GeneratedImage]
     warnings: list[str] | None = None
 
 
 class ModelOptions(Strict):
-    """What the catalogue says of a model or a LoRA under `options`: values for what a request leaves open.
+    """The catalogue's `options` of a model or a LoRA: defaults for requests.
 
-    `prompt_tokens` is how much of a prompt the model's T5 encoder reads, where it has one.
+    `prompt_tokens` is the number of tokens that the model's T5 encoder reads, if it has one.
     """
 
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
@@ -141,16 +141,16 @@ class ModelOptions(Strict):
     prompt_tokens: int | None = Field(default=None, ge=1, le=512)
 
     def changed_by(self, other: ModelOptions) -> ModelOptions:
-        """These options, with those that the other has in their place."""
+        """Return these options, overridden by those that `other` sets."""
         return self.model_copy(update=other.model_dump(exclude_none=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a loaded model can do.
+    """The abilities of a loaded model.
 
-    `side` is the width and height in pixels that it was made for. `prompt_tokens` is None for models that read what CLIP
-    reads. `guided` is false for one whose guidance is built in.
+    `side` is its native width and height in pixels. `prompt_tokens` is None for models with CLIP's limit.
+    `guided` is false for a model with built-in guidance.
     """
 
     side: int
@@ -165,7 +165,7 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A request with everything decided that it left open. `strength` is None where there is no input picture."""
+    """The parameters of a run, with all defaults applied. `strength` is None without an input picture."""
 
     width: int
     height: int
@@ -177,17 +177,17 @@ class Generation:
 
     @property
     def steps_done(self) -> int:
-        """The steps that are really done: of an input picture's, only the last ones."""
+        """The number of performed steps: with an input picture only the last ones."""
         return self.steps if self.strength is None else int(self.steps * self.strength)
 
 
 def picture_size(request: Mapping[str, Any]) -> str:
-    """What decides how much memory a picture takes beside the model: its size, "" for the model's own."""
+    """Return the part of a request that determines its memory beside the model: the size, "" for the default."""
     return str(request.get("size") or "")
 
 
 def adapters(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The LoRA names of a request, as `ServiceDefinition.adapters` asks for them."""
+    """Return the LoRA names of a request. See `ServiceDefinition.adapters`."""
     return tuple(lora["name"] for lora in parameters.get("loras") or ())
 
 
@@ -198,14 +198,14 @@ def decide(
     drawn_seed: int,
     picture: tuple[int, int] | None,
 ) -> Generation:
-    """What a request means for this model; `picture` is the input picture's width and height.
+    """Return a run's parameters for this model; `picture` is the input picture's width and height.
 
-    Raises `Fail` for what the model cannot do: a parameter without effect is refused, not ignored.
+    Raises `Fail` for a parameter that the model does not support, instead of ignoring it.
     """
     width, height = _sides(request, abilities, picture)
     guidance = _guidance(request, abilities, options)
     if request.scheduler is not None and not abilities.schedulers:
-        raise Fail(f"The model {request.model!r} has a scheduler of its own; leave scheduler out.")
+        raise Fail(f"The model {request.model!r} has its own scheduler; omit scheduler.")
     strength = None
     if picture is not None:
         strength = _first(request.strength, 1.0 if request.mask_url else DEFAULT_STRENGTH)
@@ -220,7 +220,7 @@ def decide(
     )
     if generation.steps_done < 1:
         raise Fail(
-            f"With {generation.steps} steps a strength of {strength} leaves the picture as it is; raise steps or strength."
+            f"With {generation.steps} steps a strength of {strength} does not change the picture; raise steps or strength."
         )
     return generation
 
@@ -233,14 +233,16 @@ def _first(*values: Any) -> Any:
 def _guidance(request: GenerateRequest, abilities: Abilities, options: ModelOptions) -> float:
     guidance = float(_first(request.guidance, options.guidance, abilities.guidance))
     if request.guidance is not None and request.guidance > 0 and not abilities.guided:
-        raise Fail(f"The guidance of {request.model!r} is built in; leave guidance out.")
+        raise Fail(f"The guidance of {request.model!r} is built in; omit guidance.")
     if not request.negative_prompt:
         return guidance
     if not abilities.negative_prompt:
-        raise Fail(f"The model {request.model!r} reads no negative_prompt; say in the prompt what you want.")
+        raise Fail(
+            f"The model {request.model!r} does not support negative_prompt; describe the picture in prompt."
+        )
     if guidance <= 1:
         raise Fail(
-            f"At a guidance of {guidance:g} a negative_prompt has no effect; raise guidance above 1 or leave it out."
+            f"At a guidance of {guidance:g} a negative_prompt has no effect; raise guidance above 1 or omit negative_prompt."
         )
     return guidance
 
@@ -251,7 +253,9 @@ def _sides(
     step = abilities.side_step
     if request.sides is not None:
         if any(side % step for side in request.sides):
-            raise Fail(f"The model {request.model!r} makes pictures whose sides are multiples of {step}.")
+            raise Fail(
+                f"The model {request.model!r} requires sides that are multiples of {step}; change size."
+            )
         return request.sides
     if picture is None:
         return abilities.side, abilities.side

@@ -1,4 +1,4 @@
-"""Pictures from words with Stable Diffusion and FLUX."""
+"""Image generation with Stable Diffusion and FLUX."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from runners.api import (
     Benchmark,
     Context,
+    FailureCode,
     Model,
     OutputFile,
     Probe,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PREVIEW_SECONDS = 1.0
-"""Least time between two previews of a job."""
+"""Minimum time between two previews of a job."""
 
 _PACKAGES = {
     "diffusers": "diffusers",
@@ -55,16 +56,16 @@ _PACKAGES = {
     "safetensors": "safetensors",
     "PIL": "pillow",
 }
-"""The modules that a run imports, and the packages that hold them."""
+"""The modules that a run imports, and their packages."""
 
 _NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-"""What NVIDIA's driver shows on Linux, and below Windows. The benchmark is chosen where no engine may be imported."""
+"""Device files of NVIDIA's driver on Linux and in WSL, used because `benchmark` must not import an engine."""
 
 DEFINITION = ServiceDefinition(
     service_id="image_generation",
     name="Image generation",
     category="image",
-    description="Makes pictures from words, or from words and a picture, with Stable Diffusion and FLUX models.",
+    description="Generates pictures from text, or from text and a picture, with Stable Diffusion and FLUX models.",
     tags=(
         "stable-diffusion",
         "sdxl",
@@ -76,7 +77,7 @@ DEFINITION = ServiceDefinition(
         "lora",
     ),
     unit="megapixel-step",
-    determinism="The same seed gives the same pixels on one device; between kinds of devices they differ a little.",
+    determinism="The same seed gives the same pixels on the same device; between kinds of devices they differ slightly.",
     input_model=GenerateRequest,
     output_model=GenerateResult,
     requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=2 * 2**30, disk=2 * 2**30),
@@ -88,7 +89,7 @@ DEFINITION = ServiceDefinition(
 
 
 class StableDiffusionRunner(Runner[GenerateRequest]):
-    """Performs `image_generation`. Pictures of a job are made one after the other, so that each can be made again alone."""
+    """Performs `image_generation`. Pictures of a job are generated one after the other, so that each can be reproduced alone."""
 
     definition = DEFINITION
     name = "stable-diffusion"
@@ -100,7 +101,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - it needs no program of the machine
-        """See `Runner.probe`. Looks for packages without importing them."""
+        """See `Runner.probe`. Finds packages without importing them."""
         missing = [
             package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None
         ]
@@ -112,7 +113,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - it has no input files
-        """See `Runner.benchmark`. Smaller where there is no GPU, or it would take minutes."""
+        """See `Runner.benchmark`. Smaller without a GPU, where it would take minutes."""
         typical = {"prompt": "A lighthouse on a cliff at sunset, oil painting", "seed": 1, "num_images": 1}
         work = {"size": "512x512", "steps": 20} if _has_gpu() else {"size": "256x256", "steps": 4}
         return Benchmark({**typical, **work}, metric="megapixel-step/s")
@@ -126,10 +127,10 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         self._model = model
 
     def run(self, request: GenerateRequest, context: Context) -> Result:
-        """See `Runner.run`. Raises `Fail` for parameters that the model does not have and for what is no picture."""
+        """See `Runner.run`. Raises `Fail` for parameters that the model does not support and for invalid pictures."""
         loaded = self._loaded
         if loaded is None or self._model is None or self._model.name != request.model:
-            raise Retry(f"The model {request.model!r} is not loaded.", code="MODEL_UNAVAILABLE")
+            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         pictures = _read_pictures(request, context)
         options = loaded.options
         chosen = [_adapter(lora.name, context) for lora in request.loras]
@@ -162,7 +163,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         return Result(results, report.units)
 
     def weights(self, model: Model) -> tuple[Path, ...]:
-        """See `Runner.weights`: the safetensors that were read, then those of the last run's LoRAs as it named them."""
+        """See `Runner.weights`: the model's safetensors, then those of the last run's LoRAs in its order."""
         if self._loaded is not None and self._model == model:
             return (*self._loaded.files.weights, *self._lora_files)
         return examine(model).weights
@@ -179,7 +180,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
 
 
 class _Report:
-    """Passes the steps of a job's pictures on to the job."""
+    """Reports the steps of a job's pictures to the job."""
 
     def __init__(self, request: GenerateRequest, generation: Generation, context: Context) -> None:
         self._context = context
@@ -192,14 +193,14 @@ class _Report:
 
     @property
     def units(self) -> Decimal:
-        """Megapixel-steps done so far."""
+        """Megapixel-steps so far."""
         steps = self._steps_before + self._steps
         return Decimal(self._generation.width * self._generation.height * steps) / 1_000_000
 
     def step(self, step: Step) -> None:
-        """Tell of a step. Raises `Cancelled`."""
+        """Report a step. Raises `Cancelled`."""
         self._context.check()
-        # PNDM evaluates the model once more than it has steps; the client pays for those it asked for.
+        # PNDM evaluates the model once more than it has steps; the client pays only for the requested steps.
         self._steps = min(step.number, self._generation.steps_done)
         percent = 100 * (self._finished + step.number / step.total) / self._count
         self._context.progress(min(99.0, percent), self.units)
@@ -214,14 +215,14 @@ class _Report:
         self._context.event("preview", {"image": preview(sketch), "image_index": self._finished, **data})
 
     def finish(self) -> None:
-        """A picture is written."""
+        """Record that a picture is written."""
         self._context.check()
         self._finished += 1
         self._steps_before, self._steps = self._steps_before + self._steps, 0
 
 
 def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, Image.Image]:
-    """The input pictures under diffusers' names for them."""
+    """Return the input pictures by diffusers' names."""
     if request.image_url is None:
         return {}
     picture = read_image(context.files["image_url"], "image_url")
@@ -233,7 +234,7 @@ def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, I
 def _adapter(name: str, context: Context) -> Model:
     adapter = context.adapters.get(name)
     if adapter is None:
-        raise Retry(f"The LoRA {name!r} is not on this machine.", code="MODEL_UNAVAILABLE")
+        raise Retry(f"The LoRA {name!r} is not on this machine.", code=FailureCode.MODEL_UNAVAILABLE)
     return adapter
 
 
@@ -245,7 +246,7 @@ def _write(
     loaded: DiffusionModel,
     directory: Path,
 ) -> OutputFile:
-    """One finished picture as an output file that says how it was made."""
+    """Write a finished picture with its parameters; return the output file."""
     seed = generation.seed + index
     record = {
         "prompt": request.prompt,

@@ -1,6 +1,6 @@
 """The two engines that transcribe: openai-whisper (PyTorch) and faster-whisper (CTranslate2).
 
-Both get the sound as samples and never a file: given a file, they would start a decoder on it outside our sandbox.
+Both get the sound as samples, never as a file, which they would decode outside the sandbox.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runners.api import Device, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 from runners.torch_memory import memory_faults
 from runners.whisper.request import Engine, TranscribeRequest
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     Samples = NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
-"""Samples a second that Whisper hears, in one channel."""
+"""Samples per second of Whisper's input, which has one channel."""
 
 CHECKPOINT = "model.pt"
 """The file of openai-whisper's weights in a model's directory."""
 
 CTRANSLATE2_FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt")
-"""The files of faster-whisper's weights, as far as a model has them."""
+"""The files of faster-whisper's weights; a model need not have all of them."""
 
 _BATCH = {"cuda": 8, "cpu": 2}
 """30-second windows that faster-whisper decodes at once."""
@@ -39,7 +39,7 @@ _BATCH = {"cuda": 8, "cpu": 2}
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What an engine heard. Segments are JSON objects as `_whisper_request.Segment` has them; a space may precede `text`."""
+    """A transcript. Segments are JSON objects in the form of `request.Segment`; a space may precede `text`."""
 
     text: str
     language: str
@@ -47,15 +47,15 @@ class Transcript:
 
 
 class Listener(Protocol):
-    """Told how far an engine is. Both methods may raise, which ends the transcription."""
+    """Receives an engine's progress. Both methods may raise, which ends the transcription."""
 
     def reached(self, seconds: float, language: str | None) -> None:
-        """The sound before `seconds` is done, and all its segments were reported. `language` is None while unknown.
+        """The sound before `seconds` is transcribed and all its segments were reported. `language` is None while unknown.
 
-        Called at least once for every window, also while nothing is spoken.
+        Called at least once for every window, even during silence.
         """
 
-    def heard(self, segment: Mapping[str, Any], text: str) -> None:
+    def segment(self, segment: Mapping[str, Any], text: str) -> None:
         """A segment is finished; `text` is its text with the space that precedes it. Called in order."""
 
 
@@ -64,21 +64,21 @@ class TranscriptionEngine(Protocol):
 
     @property
     def weights(self) -> tuple[Path, ...]:
-        """The files that its weights were read from."""
+        """The files of its weights."""
 
     def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
         """Transcribe samples between -1 and 1 at `SAMPLE_RATE`."""
 
 
 def weights(engine: Engine, model: Model) -> tuple[Path, ...]:
-    """The files on disk that an engine would load; empty if the model is not there in that engine's format."""
+    """Return the files that an engine would load; empty if the model is missing in that engine's format."""
     names = (CHECKPOINT,) if engine == "openai-whisper" else CTRANSLATE2_FILES
     found = tuple(path for name in names if (path := model.path / name).is_file())
     return found if found and found[0].name == names[0] else ()
 
 
 def installed(engine: Engine) -> bool:
-    """Whether an engine's package is installed, without importing it."""
+    """Return whether an engine's package is installed, without importing it."""
     module = "whisper" if engine == "openai-whisper" else "faster_whisper"
     return importlib.util.find_spec(module) is not None
 
@@ -86,12 +86,12 @@ def installed(engine: Engine) -> bool:
 def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
     """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
     if not installed(engine):
-        raise Retry(f"{engine} is not installed on this machine.", code="ENGINE_MISSING")
+        raise Retry(f"{engine} is not installed on this machine.", code=FailureCode.ENGINE_MISSING)
     if not weights(engine, model):
         raise Retry(
-            f"The model {model.name!r} is not on this machine in the format of {engine}; put it there with "
+            f"The model {model.name!r} is not on this machine in the format of {engine}; download it with "
             f"'aitbc-agent models pull {model.name}'.",
-            code="MODEL_UNAVAILABLE",
+            code=FailureCode.MODEL_UNAVAILABLE,
         )
     with memory_faults():
         try:
@@ -108,7 +108,7 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
                 f"The model {model.name!r} could not be loaded by {engine}: {type(error).__name__}: {error}"[
                     :500
                 ],
-                code="MODEL_UNAVAILABLE",
+                code=FailureCode.MODEL_UNAVAILABLE,
             ) from error
 
 
@@ -123,7 +123,7 @@ class OpenAIWhisper:
         self.weights = weights("openai-whisper", model)
         self._half = device.kind == "cuda"
         self._model: Any = whisper.load_model(str(self.weights[0]), device=device.kind)
-        # Loading by path leaves out which attention heads follow the timing of words.
+        # Loading by path omits the attention heads that follow the timing of words.
         heads = whisper._ALIGNMENT_HEADS.get(model.name)  # noqa: SLF001 - no public name for the table
         if heads is not None:
             self._model.set_alignment_heads(heads)
@@ -131,7 +131,7 @@ class OpenAIWhisper:
     def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
         """See `TranscriptionEngine`."""
         with memory_faults(), _followed(self._model, listener) as follower:
-            heard = self._model.transcribe(
+            result = self._model.transcribe(
                 samples,
                 language=request.language,
                 task=request.task,
@@ -141,13 +141,13 @@ class OpenAIWhisper:
                 fp16=self._half,
                 verbose=None,
             )
-            segments = follower.finish(heard["segments"])
-        return Transcript(heard["text"], heard["language"], segments)
+            segments = follower.finish(result["segments"])
+        return Transcript(result["text"], result["language"], segments)
 
 
 @contextmanager
 def _followed(model: Any, listener: Listener) -> Iterator[_Follower]:
-    """Calls of `model.decode`, one for each window and temperature, also tell the listener."""
+    """Make `model.decode`, called for each window and temperature, also report to the listener."""
     follower = _Follower(model.decode, listener)
     model.decode = follower
     try:
@@ -157,43 +157,43 @@ def _followed(model: Any, listener: Listener) -> Iterator[_Follower]:
 
 
 class _Follower:
-    """Stands in for a model's `decode`, from where it sees how far `whisper.transcribe` has come.
+    """Replaces a model's `decode` to observe the progress of `whisper.transcribe`.
 
-    That function reports nothing but a progress bar, which stands still during silence. Its local variables `seek` (in
-    steps of 10 ms), `all_segments` and `language` are what is needed; should a later version name them otherwise, segments
+    That function reports only a progress bar, which stops during silence. This class reads its local variables `seek` (in
+    steps of 10 ms), `all_segments` and `language`. If a later version renames them, segments
     are reported at the end, and only progress and checkpoints are lost.
     """
 
     def __init__(self, decode: Any, listener: Listener) -> None:
         self._decode = decode
         self._listener = listener
-        self._told: list[Mapping[str, Any]] = []
+        self._reported: list[Mapping[str, Any]] = []
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         frame = inspect.currentframe()
         seek, segments, language = _progress_of_transcribe(frame)
-        self._tell(segments)
+        self._publish(segments)
         self._listener.reached(seek / 100, language)
         return self._decode(*arguments, **options)
 
     def finish(self, segments: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Tell what was not told yet; returns all segments."""
-        self._tell(segments)
-        return self._told
+        """Report the remaining segments; return all segments."""
+        self._publish(segments)
+        return self._reported
 
-    def _tell(self, segments: Sequence[Mapping[str, Any]]) -> None:
+    def _publish(self, segments: Sequence[Mapping[str, Any]]) -> None:
         spoken = [segment for segment in segments if segment["text"].strip()]
-        for segment in spoken[len(self._told) :]:
+        for segment in spoken[len(self._reported) :]:
             words = segment.get("words")
-            told = _segment(segment["start"], segment["end"], segment["text"], words)
-            self._told.append(told)
-            self._listener.heard(told, segment["text"])
+            published = _segment(segment["start"], segment["end"], segment["text"], words)
+            self._reported.append(published)
+            self._listener.segment(published, segment["text"])
 
 
 def _progress_of_transcribe(
     frame: FrameType | None,
 ) -> tuple[int, Sequence[Mapping[str, Any]], str | None]:
-    """Return `seek`, `all_segments` and `language` of the function `transcribe` in the stack; 0 and none without it."""
+    """Return `seek`, `all_segments` and `language` of the function `transcribe` on the stack; 0, () and None without it."""
     while frame is not None:
         if frame.f_code.co_name == "transcribe" and "all_segments" in frame.f_locals:
             found = frame.f_locals
@@ -238,13 +238,13 @@ class FasterWhisper:
                 segment = _segment(passage.start, passage.end, passage.text, words)
                 text += passage.text
                 segments.append(segment)
-                listener.heard(segment, passage.text)
+                listener.segment(segment, passage.text)
                 listener.reached(float(passage.end), information.language)
         return Transcript(text, information.language, segments)
 
 
 def later(segment: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
-    """Return a segment whose times, and whose words' times, lie so many seconds later."""
+    """Return a segment with its times, and those of its words, moved by this many seconds."""
     if not seconds:
         return segment
     moved = {name: round(segment[name] + seconds, 3) for name in ("start", "end")}
@@ -255,14 +255,14 @@ def later(segment: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
 
 
 def _word(word: Any) -> Mapping[str, Any]:
-    """A word of faster-whisper in the shape in which openai-whisper has it."""
+    """Return a word of faster-whisper in the form of openai-whisper."""
     return {"word": word.word, "start": word.start, "end": word.end, "probability": word.probability}
 
 
 def _segment(
     start: float, end: float, text: str, words: Sequence[Mapping[str, Any]] | None
 ) -> Mapping[str, Any]:
-    """A segment as JSON: engines give NumPy numbers, which are not."""
+    """Return a segment as plain JSON, without the engines' NumPy numbers."""
     segment: dict[str, Any] = {
         "start": round(float(start), 3),
         "end": round(float(end), 3),

@@ -1,7 +1,7 @@
 """The finished parts of a transcript: handed over as checkpoints, and read by a later run of the job on another miner.
 
-A part holds the segments between two of the engine's own borders, so taking it changes nothing in a run that is not
-interrupted. A run that resumes knows neither the sound nor the words before its border: a word there may differ.
+A part contains the segments between two of the engine's own borders, so writing it does not change an uninterrupted
+run. A resumed run knows neither the sound nor the words before its border, so a word there may differ.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from runners.api import Context, OutputFile, Strict
 from runners.whisper.request import LANGUAGES, TranscribeRequest
 
 PART_FILES: Final = {r"part_\d{4}\.json": "application/json"}
-"""The names of checkpoints as regular expressions, with their media type."""
+"""Regular expressions of the names of checkpoints, with their media type."""
 
 MAX_PARTS: Final = 9999
 MAX_PART_BYTES: Final = 8 * 2**20
 MAX_SEGMENTS: Final = 20_000
 MAX_WORDS: Final = 1000
-"""Most parts of a job, bytes and segments of a part, words of a segment: far more than speech has."""
+"""Limits of the parts of a job, the bytes and segments of a part, and the words of a segment: far more than speech has."""
 
 TEXT_PER_SECOND: Final = 200
 TEXT_MARGIN: Final = 2000
-"""Most characters in a part, for each second of it and beside that. Whisper writes at most 224 tokens for a window."""
+"""Most characters in a part: per second, plus a margin. Whisper writes at most 224 tokens for a window."""
 
 TIME_MARGIN: Final = 0.5
-"""Seconds by which a segment's times may lie outside its part: engines round them."""
+"""Seconds by which a segment's times may be outside its part, because engines round them."""
 
 _Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Text = Annotated[str, StringConstraints(max_length=TEXT_MARGIN * 2)]
@@ -43,7 +43,7 @@ _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Checked(Strict):
-    """No conversions: a checkpoint says exactly what it means, or is refused."""
+    """Base of checkpoints, which are validated without conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -63,7 +63,7 @@ class _Segment(_Checked):
 
 
 class Part(_Checked):
-    """One checkpoint. Times are seconds of the audio; `text` is the segments' with the spaces between them."""
+    """One checkpoint. Times are seconds of the audio; `text` is the text of the segments, with spaces between them."""
 
     format: Literal[1]
     request: _Digest
@@ -77,7 +77,7 @@ class Part(_Checked):
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What earlier runs have transcribed: everything before `until`, in seconds. `parts` is how many checkpoints that were."""
+    """The transcript of earlier runs, up to `until` in seconds. `parts` is the number of their checkpoints."""
 
     until: float = 0.0
     parts: int = 0
@@ -88,7 +88,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a part belongs to: the digests of the request and of the audio file."""
+    """The job of a part: the digests of the request and of the audio file."""
 
     request: str
     audio: str
@@ -96,13 +96,13 @@ class Identity:
     @classmethod
     def of(cls, request: TranscribeRequest, audio: Path) -> Identity:
         """Hash the request and the file."""
-        asked = json.dumps(request.model_dump(mode="json"), sort_keys=True).encode()
+        described = json.dumps(request.model_dump(mode="json"), sort_keys=True).encode()
         with audio.open("rb") as file:
-            return cls(hashlib.sha256(asked).hexdigest(), hashlib.file_digest(file, "sha256").hexdigest())
+            return cls(hashlib.sha256(described).hexdigest(), hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def resume(request: TranscribeRequest, context: Context, duration: float) -> Resumed:
-    """Return what the checkpoints hold, up to the first that is missing or does not fit; `duration` is the audio's."""
+    """Return the transcript in the checkpoints, up to the first missing or invalid one; `duration` is that of the audio."""
     resumed = Resumed()
     if not context.checkpoints:
         return resumed
@@ -142,7 +142,7 @@ def _read(path: Path) -> Part | None:
 def _fits(
     part: Part, request: TranscribeRequest, identity: Identity, before: Resumed, duration: float
 ) -> bool:
-    """Whether a part belongs to this job, follows what is `before` it, and could be a transcript."""
+    """Return whether a part belongs to this job, continues the parts `before` it, and can be a transcript."""
     return (
         (part.request, part.audio) == (identity.request, identity.audio)
         and part.language in LANGUAGES
@@ -153,20 +153,20 @@ def _fits(
         and _plain(part.text)
         and _letters(part.text) == _letters("".join(segment.text for segment in part.segments))
         and _in_order(part.segments, part.start - TIME_MARGIN, part.end + TIME_MARGIN)
-        and all(_words_fit(segment, wanted=request.word_timestamps) for segment in part.segments)
+        and all(_words_fit(segment, required=request.word_timestamps) for segment in part.segments)
     )
 
 
-def _words_fit(segment: _Segment, *, wanted: bool) -> bool:
-    if segment.words is None or not wanted:
-        return segment.words is None and not wanted
+def _words_fit(segment: _Segment, *, required: bool) -> bool:
+    if segment.words is None or not required:
+        return segment.words is None and not required
     spoken = _letters("".join(word.word for word in segment.words))
     bounds = segment.start - TIME_MARGIN, segment.end + TIME_MARGIN
     return spoken == _letters(segment.text) and _in_order(segment.words, *bounds)
 
 
 def _in_order(items: Sequence[_Segment | _Word], first: float, last: float) -> bool:
-    """Whether each item ends after it begins and begins no earlier than the one before, between the two times."""
+    """Return whether the items are between the two times, each begins before its end and not before its predecessor."""
     for item in items:
         if not first <= item.start <= item.end <= last:
             return False
@@ -179,14 +179,14 @@ def _letters(text: str) -> str:
 
 
 def _plain(text: str) -> bool:
-    """Whether a text holds no control characters, line separators or halves of characters."""
+    """Return whether a text contains no control characters, line separators or surrogates."""
     return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
 
 
 class PartWriter:
-    """Hands over the parts of one run. `every` is the least time between two, in seconds of work.
+    """Hands over the parts of one run. `every` is the minimum time between two, in seconds of work.
 
-    It is told of each segment, and of the engine's borders: times before which all segments are known.
+    It receives each segment, and the engine's borders: times before which all segments are known.
     """
 
     def __init__(
@@ -204,12 +204,12 @@ class PartWriter:
         self._identity: Identity | None = None
 
     def segment(self, segment: Mapping[str, Any], text: str) -> None:
-        """Take a finished segment, and its text with the space before it."""
+        """Add a finished segment, and its text with the preceding space."""
         self._segments.append(segment)
         self._text += text
 
     def border(self, seconds: float, language: str | None) -> None:
-        """Hand over the segments before this time if the last part was handed over long enough ago."""
+        """Hand over the segments before this time if the last part is old enough."""
         end = round(seconds, 3)
         if language is None or not self._start < end <= self._duration or self._number >= MAX_PARTS:
             return

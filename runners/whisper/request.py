@@ -1,4 +1,4 @@
-"""What a transcription job may ask for and what it answers."""
+"""The request and the result of a transcription job."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _LANGUAGE_CODES = (
 )
 
 LANGUAGES = frozenset(_LANGUAGE_CODES.split())
-"""The languages that Whisper was trained on, as it writes their codes."""
+"""The codes of Whisper's languages."""
 
 ENGLISH_SUFFIX = ".en"
-"""The end of the names of models that know only English."""
+"""Suffix of the names of models for English only."""
 
 
 class TranscribeRequest(Strict):
     """Input of the service `whisper_transcription`.
 
-    `language` is an ISO 639 code, None to detect it. `task` "translate" gives English text. The results always hold
-    the text and its segments; each of `output_formats` adds a file. With a `temperature` above 0 the text varies;
-    whatever it is, a passage that comes out badly is tried again with higher ones.
+    `language` is an ISO 639 code, None to detect it. `task` "translate" returns English text. The results always contain
+    the text and its segments; each of `output_formats` adds a file. With a `temperature` above 0 the text varies.
+    A passage with a poor result is decoded again at higher temperatures.
     """
 
     model_config = shown_as(
@@ -53,7 +53,7 @@ class TranscribeRequest(Strict):
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """The temperatures to try one after the other."""
+        """The temperatures to try in order."""
         steps = round((1 - self.temperature) / 0.2)
         return tuple(round(self.temperature + 0.2 * step, 2) for step in range(steps + 1))
 
@@ -61,7 +61,7 @@ class TranscribeRequest(Strict):
     def _language_fits(self) -> Self:
         if self.language is not None and self.language not in LANGUAGES:
             raise ValueError(
-                f"language {self.language!r} is none of Whisper's: {', '.join(sorted(LANGUAGES))}"
+                f"language {self.language!r} is not supported by Whisper; choose one of {', '.join(sorted(LANGUAGES))}"
             )
         if not self.model.endswith(ENGLISH_SUFFIX):
             return self
@@ -91,7 +91,7 @@ class Word(BaseModel):
 
 
 class Segment(BaseModel):
-    """A passage of the text, in seconds from the beginning. `words` only if asked for."""
+    """A passage of the text, in seconds from the beginning. `words` is present only if requested."""
 
     start: float
     end: float
@@ -102,8 +102,8 @@ class Segment(BaseModel):
 class TranscribeResult(BaseModel):
     """Output of the service. `duration` is the audio's, in seconds.
 
-    `resumed_until` stands in the results of a miner that took the job over: the segments before this time come from
-    another miner's run. The signer vouches that it was given them, not that it heard them.
+    `resumed_until` is in the results of a miner that took over the job: the segments before this time come from
+    another miner's run. The signer attests that it received them, not that it transcribed them.
     """
 
     text: str

@@ -15,6 +15,7 @@ from runners.api import (
     Checkpoints,
     Context,
     Fail,
+    FailureCode,
     Model,
     Probe,
     Requirements,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from runners.whisper.engines import Samples
 
 MAX_SECONDS = 6 * 3600
-"""Longest audio of one job, in seconds; its samples and its spectrogram are held in memory (0.5 GB an hour)."""
+"""Longest audio of one job, in seconds; its samples and spectrogram are in memory (0.5 GB per hour)."""
 
 BENCHMARK_TEXT = (
     "The machine that hears this sentence is being measured. It listens to a short passage of plain speech and writes "
@@ -52,16 +53,16 @@ BENCHMARK_TEXT = (
     "silence would not do because a model that finds no words to write is done in a fraction of the time that real "
     "speech takes."
 )
-"""Without punctuation that ffmpeg's filter syntax would read as its own; about 20 seconds when spoken."""
+"""About 20 seconds when spoken; without punctuation that has a meaning in ffmpeg's filter syntax."""
 
 BENCHMARK_VOICE = "rms"
-"""The voice that the smallest model understands word for word: passages that it does not are decoded several times."""
+"""A voice that the smallest model understands word for word; other passages are decoded several times."""
 
 DEFINITION = ServiceDefinition(
     service_id="whisper_transcription",
     name="Whisper transcription",
     category="audio",
-    description="Turns speech into text with times, or into English text, with OpenAI's Whisper models.",
+    description="Transcribes speech to text with times, or translates it to English, with OpenAI's Whisper models.",
     tags=("whisper", "speech", "audio", "transcription", "translation", "subtitles"),
     unit="audio second",
     determinism="The text may differ in single words between engines and devices, and with a temperature above 0.",
@@ -88,7 +89,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        """See `Runner.probe`. Looks for packages without importing them, and tries the sandbox."""
+        """See `Runner.probe`. Finds packages without importing them, and tests the sandbox."""
         reasons = [reason for reason in _missing(tools) if reason]
         if reasons:
             return Probe(available=False, reasons=tuple(reasons))
@@ -102,7 +103,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         )
 
     def load(self, model: Model | None) -> None:
-        """Load a model into the engine whose files are there; `run` changes the engine if a request names the other."""
+        """Load a model into the engine for its files; `run` changes the engine if a request names the other."""
         self.close()
         if model is None:
             return
@@ -111,7 +112,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         self._open(engine, model)
 
     def run(self, request: TranscribeRequest, context: Context) -> Result:
-        """See `Runner.run`. Raises `Fail` with INPUT_INVALID for what is no audio."""
+        """See `Runner.run`. Raises `Fail` with INPUT_INVALID for a file without audio."""
         samples = self._decode(context)
         duration = round(len(samples) / SAMPLE_RATE, 3)
         context.progress(0)
@@ -124,11 +125,11 @@ class WhisperRunner(Runner[TranscribeRequest]):
             resumed,
             PartWriter(request, context, resumed, duration, self.tools.checkpoint_seconds),
         )
-        heard = _transcribe_rest(engine, samples, request, resumed, report)
+        transcript = _transcribe_rest(engine, samples, request, resumed, report)
         context.check()
         results: dict[str, Any] = {
-            "text": f"{resumed.text}{heard.text}".strip(),
-            "language": heard.language,
+            "text": f"{resumed.text}{transcript.text}".strip(),
+            "language": transcript.language,
             "duration": duration,
             "segments": report.segments,
         }
@@ -139,7 +140,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
-        """See `Runner.benchmark`: a passage that ffmpeg itself speaks. Raises `Retry` if this build has no voice."""
+        """See `Runner.benchmark`: a passage spoken by ffmpeg. Raises `Retry` if this build has no voice."""
         voice = ("-f", "lavfi", "-i", f"flite=voice={BENCHMARK_VOICE}:text='{BENCHMARK_TEXT}'")
         speech = generate(tools, directory / "speech.wav", *voice, "-ar", str(SAMPLE_RATE))
         return Benchmark(
@@ -149,7 +150,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         )
 
     def weights(self, model: Model) -> tuple[Path, ...]:
-        """See `Runner.weights`: the files that the loaded engine read, or that it would read."""
+        """See `Runner.weights`: the files that the loaded engine has read, or would read."""
         if self._engine is not None and self._model == model:
             return self._engine.weights
         return weights(self._engine_name, model)
@@ -171,11 +172,11 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if self._engine is None or self._model != model or self._engine_name != request.engine:
             self._open(request.engine, model)
         if self._engine is None:
-            raise Retry(f"The model {request.model!r} is not loaded.", code="MODEL_UNAVAILABLE")
+            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         return self._engine
 
     def _decode(self, context: Context) -> Samples:
-        """The input's sound as samples, decoded by ffmpeg in the sandbox."""
+        """Return the input's sound as samples, decoded by ffmpeg in the sandbox."""
         import numpy as np  # noqa: PLC0415 - the coordinator imports this module without the engine
 
         source = context.files["audio_url"]
@@ -183,7 +184,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if media.audio is None:
             raise Fail("The input has no audio stream.")
         if media.duration is not None and media.duration > MAX_SECONDS:
-            raise Fail(f"The audio is longer than {MAX_SECONDS // 3600} hours; send it in parts.")
+            raise Fail(f"The audio is longer than {MAX_SECONDS // 3600} hours; split it into parts.")
         sandbox = Sandbox(self.tools, job_limits(self.tools, self.device, context.timeout_seconds))
         decoded = context.work / "samples.raw"
         target = f"{sandbox.write(context.work, '/work')}/{decoded.name}"
@@ -206,7 +207,7 @@ def _transcribe_rest(
     resumed: Resumed,
     report: _Report,
 ) -> Transcript:
-    """Transcribe what earlier runs have not; the language is theirs."""
+    """Transcribe the rest after earlier runs, in their language."""
     if not resumed.parts or resumed.language is None:
         return engine.transcribe(samples, request, report)
     report.repeat()
@@ -217,7 +218,7 @@ def _transcribe_rest(
 
 
 class _Report:
-    """Passes an engine's progress on to the job. The engine's times begin where earlier runs ended."""
+    """Reports an engine's progress to the job. The engine's times begin where earlier runs ended."""
 
     def __init__(self, context: Context, duration: float, resumed: Resumed, parts: PartWriter) -> None:
         self.segments: list[Mapping[str, Any]] = []
@@ -232,7 +233,7 @@ class _Report:
         self._context.progress(min(99.0, 100 * done / self._duration), Decimal(str(round(done, 3))))
         self._parts.border(self._resumed.until + seconds, language)
 
-    def heard(self, segment: Mapping[str, Any], text: str) -> None:
+    def segment(self, segment: Mapping[str, Any], text: str) -> None:
         self._context.check()
         moved = later(segment, self._resumed.until)
         self._publish(moved)
@@ -249,7 +250,7 @@ class _Report:
 
 
 def _missing(tools: Tools) -> list[str | None]:
-    """What this machine lacks, as sentences for its owner."""
+    """Return this machine's missing requirements as sentences for its owner."""
     missing: list[str | None] = [
         f"{package} is missing; install the extra: pip install 'aitbc-agent[whisper]'."
         for module, package in (("whisper", "openai-whisper"), ("torch", "torch"))

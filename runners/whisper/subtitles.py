@@ -39,7 +39,7 @@ def _content(form: str, results: Mapping[str, Any]) -> str:
 
 
 def _cue(segment: Mapping[str, Any]) -> str:
-    """The text of a cue; an arrow in it would read as the times of another."""
+    """Return the text of a cue, without arrows that would look like the times of another cue."""
     return str(segment["text"]).replace("-->", "->")
 
 

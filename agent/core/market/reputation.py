@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.core.jobs import Effect, Job, JobState, Outcome, RunEnded
+from runners.errors import FailureCode, Fault
 
 BEST: Final = 5.0
 NEUTRAL: Final = 3.0
@@ -23,7 +24,7 @@ KEPT: Final = 0.95
 """Factor by which a new run of a client reduces that client's earlier evidence. The sum stays below 1 / (1 - 0.95) = 20."""
 HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 """Evidence of this age counts half."""
-TOO_LARGE: Final = frozenset({"NO_MEMORY", "OUT_OF_MEMORY"})
+TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)
 """Codes of runs that needed more memory than the machine has. The job runs elsewhere, and neither side is at fault; repeated
 occurrences slow the miner down (see `agent.core.market.habits`)."""
 

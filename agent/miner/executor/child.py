@@ -22,7 +22,7 @@ import psutil
 import structlog
 
 from agent.miner.executor.output import ChildOutput
-from runners.api import Device, Fail, Model, Retry, Tools
+from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.host.protocol import (
     Cancel,
     Checkpoint,
@@ -168,13 +168,14 @@ class Child:
             except OSError as error:
                 ours.close()
                 raise Retry(
-                    f"The runner's process could not be started ({error.strerror}).", code="RUNNER_CRASHED"
+                    f"The runner's process could not be started ({error.strerror}).",
+                    code=FailureCode.RUNNER_CRASHED,
                 ) from error
         streams = await asyncio.open_connection(sock=ours, limit=_BUFFER)
         child = cls(service, device, process, streams, output, process_mark)
         try:
             ready = await child._ask(
-                Configure(tools=tools, device=device), Ready, START_SECONDS, "RUNNER_CRASHED"
+                Configure(tools=tools, device=device), Ready, START_SECONDS, FailureCode.RUNNER_CRASHED
             )
         except BaseException:
             await child.kill()
@@ -206,12 +207,12 @@ class Child:
         Raises `Retry`. A child that takes longer than `limit` seconds is ended.
         """
         self.loaded = False
-        await self._ask(Load(model=model, vram=vram), Loaded, limit, "MODEL_LOAD_TIMEOUT")
+        await self._ask(Load(model=model, vram=vram), Loaded, limit, FailureCode.MODEL_LOAD_TIMEOUT)
 
     async def unload(self) -> None:
         """Release the memory of the loaded model. Raises `Retry`."""
         self.loaded, self.model, self.vram = False, None, 0
-        await self._ask(Unload(), Unloaded, _EXIT_SECONDS, "RUNNER_HUNG")
+        await self._ask(Unload(), Unloaded, _EXIT_SECONDS, FailureCode.RUNNER_HUNG)
 
     async def run(
         self,
@@ -228,7 +229,7 @@ class Child:
         self.runs += 1
         try:
             if self._ended.is_set():
-                raise self._fault or Retry("The runner has ended.", code="RUNNER_ENDED")
+                raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)
             self._writer.write(encode(message))
             on_written()
             try:
@@ -257,7 +258,7 @@ class Child:
 
     async def kill(self) -> None:
         """Kill the whole process group."""
-        self._fault = self._fault or Retry("The runner was ended.", code="RUNNER_ENDED")
+        self._fault = self._fault or Retry("The runner was ended.", code=FailureCode.RUNNER_ENDED)
         self._signal(signal.SIGKILL)
         with suppress(TimeoutError):
             async with asyncio.timeout(_EXIT_SECONDS):
@@ -272,7 +273,8 @@ class Child:
             left = running.active_at + stall_seconds - time.monotonic()
             if left <= 0:
                 await self.condemn(
-                    "RUNNER_HUNG", f"The runner reported no progress for {stall_seconds:g} s and was ended."
+                    FailureCode.RUNNER_HUNG,
+                    f"The runner reported no progress for {stall_seconds:g} s and was ended.",
                 )
                 left = _EXIT_SECONDS
             await asyncio.wait([running.answer], timeout=left)
@@ -285,7 +287,9 @@ class Child:
             if future.done():
                 return
             _log.warning("child_ignores_cancel", service=self.service, pid=self.pid)
-            self._fault = Retry("The runner ignored a cancellation and was ended.", code="RUNNER_HUNG")
+            self._fault = Retry(
+                "The runner ignored a cancellation and was ended.", code=FailureCode.RUNNER_HUNG
+            )
             self._signal(signal.SIGTERM)
             await asyncio.wait([future], timeout=_TERMINATE_SECONDS)
         finally:
@@ -314,7 +318,7 @@ class Child:
     def _send(self, message: Message) -> asyncio.Future[Message]:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         if self._ended.is_set():
-            future.set_exception(self._fault or Retry("The runner has ended.", code="RUNNER_ENDED"))
+            future.set_exception(self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED))
             return future
         self._answer = future
         self._writer.write(encode(message))
@@ -330,12 +334,12 @@ class Child:
                     await self._process.wait()
         except ProtocolError as error:
             self._fault = self._fault or Retry(
-                f"The runner sent a malformed message: {error}"[:1000], code="RUNNER_CRASHED"
+                f"The runner sent a malformed message: {error}"[:1000], code=FailureCode.RUNNER_CRASHED
             )
         except Exception as error:  # noqa: BLE001 - an unexpected error of a listener must fail the run visibly
             _log.exception("child_listener_failed", service=self.service, pid=self.pid)
             self._fault = self._fault or Retry(
-                f"The miner failed ({type(error).__name__}).", code="MINER_ERROR"
+                f"The miner failed ({type(error).__name__}).", code=FailureCode.MINER_ERROR
             )
         self._signal(signal.SIGKILL)
         status = await self._process.wait()
@@ -352,7 +356,7 @@ class Child:
         if self._fault is None:
             words = f" Its last output: {tail[-_MESSAGE_TAIL:]}" if tail else ""
             self._fault = Retry(
-                f"The runner ended unexpectedly ({_status(status)}).{words}", code="RUNNER_CRASHED"
+                f"The runner ended unexpectedly ({_status(status)}).{words}", code=FailureCode.RUNNER_CRASHED
             )
         log = _log.info if expected else _log.warning
         # Its output may contain prompts and results, so it stays in the child's own log file.
@@ -414,8 +418,8 @@ class Child:
         await self.kill()
 
     async def _violated(self, violation: str) -> Retry:
-        await self.condemn("RUNNER_CRASHED", f"The runner violated its protocol: {violation}.")
-        return Retry(f"The runner violated its protocol: {violation}.", code="RUNNER_CRASHED")
+        await self.condemn(FailureCode.RUNNER_CRASHED, f"The runner violated its protocol: {violation}.")
+        return Retry(f"The runner violated its protocol: {violation}.", code=FailureCode.RUNNER_CRASHED)
 
     async def _pump(self) -> None:
         stream = self._process.stdout

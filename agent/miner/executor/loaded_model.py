@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.core.machine.placement import Occupant
 from agent.miner.executor.child import Child
-from runners.api import Device, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 
 
 @dataclass(eq=False, slots=True)
@@ -51,7 +51,7 @@ class LoadedModel:
     async def ready(self) -> Child:
         """Return the child once the model is loaded. Raises `Retry` if that failed."""
         if self.opening is None:
-            raise Retry("The runner was ended.", code="RUNNER_ENDED")
+            raise Retry("The runner was ended.", code=FailureCode.RUNNER_ENDED)
         return await asyncio.shield(self.opening)
 
     @property

@@ -28,7 +28,7 @@ from agent.miner.machine import hardware
 from agent.miner.metrics import METRICS
 from agent.miner.tasks import Background
 from agent.settings import MinerSettings
-from runners.api import Device, Model, Retry, Tools
+from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.host.protocol import Done, Run, RunnerIdentity
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
@@ -140,7 +140,7 @@ class LocalExecutor:
                 cancel_seconds=self._settings.cancel_seconds,
             )
         except Retry as error:
-            if error.code == "OUT_OF_MEMORY":
+            if error.code == FailureCode.OUT_OF_MEMORY:
                 self._outgrew(loaded, message.parameters)
             raise
         else:

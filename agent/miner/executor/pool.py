@@ -15,7 +15,7 @@ from agent.miner.executor.child import Child
 from agent.miner.executor.loaded_model import card_key
 from agent.miner.executor.output import ChildOutput
 from agent.miner.tasks import Background
-from runners.api import Device, Retry, Tools
+from runners.api import Device, FailureCode, Retry, Tools
 from runners.sandbox import mark
 
 MAX_PRESTARTED: Final = 3
@@ -166,7 +166,7 @@ class ChildPool:
             for child in [child for child in self._children if child.memory() > self._max_memory]:
                 limit = gibibytes(self._max_memory)
                 await child.condemn(
-                    "OUT_OF_MEMORY", f"The runner used more than {limit} of memory and was ended."
+                    FailureCode.OUT_OF_MEMORY, f"The runner used more than {limit} of memory and was ended."
                 )
 
     async def _await_end(self, child: Child) -> None:

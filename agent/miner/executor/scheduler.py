@@ -38,7 +38,7 @@ from agent.miner.executor.loaded_model import LoadedModel, card_key
 from agent.miner.executor.pool import ChildPool
 from agent.miner.metrics import PLACEMENTS
 from agent.settings import MinerSettings
-from runners.api import Device, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 
 RECLAIM_SECONDS: Final = 3.0
 """How long the driver may take to report the memory of an ended process as free."""
@@ -122,7 +122,7 @@ class ModelScheduler:
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
                         self._record("refused", service, waiting.model, reason)
-                        raise Retry(reason, code="NO_MEMORY")
+                        raise Retry(reason, code=FailureCode.NO_MEMORY)
                     case Wait(reason):
                         await self._wait(waiting, reason, change)
         finally:
@@ -144,13 +144,13 @@ class ModelScheduler:
         """Remove the models of a child that has ended."""
         for loaded in [loaded for loaded in self._loaded_models.values() if loaded.child is child]:
             del self._loaded_models[loaded.key]
-            if child.fault_code == "RUNNER_HUNG" and loaded.model is not None:
+            if child.fault_code == FailureCode.RUNNER_HUNG and loaded.model is not None:
                 self._hung(loaded.service, loaded.model.name)
         self._changed()
 
     def _hung(self, service: str, model: str) -> None:
         if self.guard.hung(service, model, time.monotonic()):
-            self._circuit_opened(service, model, "RUNNER_HUNG")
+            self._circuit_opened(service, model, FailureCode.RUNNER_HUNG)
 
     def loaded_models(self) -> list[LoadedModel]:
         """Return all models that are loaded or being loaded."""
@@ -288,7 +288,7 @@ class ModelScheduler:
         waiting.reason = reason
         left = waiting.since + self._settings.place_seconds - time.monotonic()
         if left <= 0:
-            raise Retry(reason, code="NO_MEMORY")
+            raise Retry(reason, code=FailureCode.NO_MEMORY)
         await sleep(min(left, POLL_SECONDS), change)
 
     # --- Unloading --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import rfc8785
 
 from agent.core.machine.catalogue import CatalogueEntry
 from agent.miner.models.digests import DigestCache
-from runners.api import Model, Retry
+from runners.api import FailureCode, Model, Retry
 
 _CACHE_FILE: Final = ".digests.json"
 
@@ -23,13 +23,13 @@ _CACHE_FILE: Final = ".digests.json"
 class ModelUnknown(Retry):
     """The model is not in this miner's catalogue, but may be in another miner's."""
 
-    default_code = "MODEL_UNKNOWN"
+    default_code = FailureCode.MODEL_UNKNOWN
 
 
 class ModelUnavailable(Retry):
     """The model is not on this machine and could not be fetched. The message states why."""
 
-    default_code = "MODEL_UNAVAILABLE"
+    default_code = FailureCode.MODEL_UNAVAILABLE
 
 
 class ModelStore:

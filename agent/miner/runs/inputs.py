@@ -33,7 +33,7 @@ from agent.network import (
     internet,
 )
 from agent.settings import InputSettings
-from runners.api import Fail, Retry
+from runners.api import Fail, FailureCode, Retry
 
 ArtifactSource = Callable[[str], AbstractAsyncContextManager[httpx.Response]]
 """Opens an artifact ("sha256:<hex>") of the coordinator as a stream, with the session's token."""
@@ -52,13 +52,13 @@ _log = structlog.get_logger(__name__)
 class InputRefused(Fail):
     """No miner would fetch the client's file. `code` is INPUT_REFUSED, INPUT_TOO_LARGE or INPUT_UNAVAILABLE."""
 
-    default_code = "INPUT_REFUSED"
+    default_code = FailureCode.INPUT_REFUSED
 
 
 class InputUnavailable(Retry):
     """The file could not be fetched now. This is no fault of this machine, since the client chose the server."""
 
-    default_code = "INPUT_UNAVAILABLE"
+    default_code = FailureCode.INPUT_UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ async def fetch(
         raise InputUnavailable(
             f"The input could not be written to disk ({error.strerror}); "
             f"{'free space in' if full else 'check'} the miner's data directory.",
-            code="DISK_FULL" if full else "DISK_FAULT",
+            code=FailureCode.DISK_FULL if full else FailureCode.DISK_FAULT,
         ) from error
 
 
@@ -170,7 +170,7 @@ class _Sink:
     def _too_large(self) -> InputRefused:
         return InputRefused(
             f"The input is larger than {self._limit} bytes, this miner's limit. Send a smaller file.",
-            code="INPUT_TOO_LARGE",
+            code=FailureCode.INPUT_TOO_LARGE,
         )
 
 
@@ -227,7 +227,9 @@ async def _fetch_hop(pool: httpcore.AsyncConnectionPool, url: httpx.URL, sink: _
     except HostRefused as error:
         raise InputRefused(f"{error}. Give a public address, or upload the file.") from None
     except HostUnknown as error:
-        raise InputRefused(f"{error}. Check the input's address.", code="INPUT_UNAVAILABLE") from None
+        raise InputRefused(
+            f"{error}. Check the input's address.", code=FailureCode.INPUT_UNAVAILABLE
+        ) from None
     except LookupFailed as error:
         raise InputUnavailable(f"{error}.") from error
     except httpcore.ConnectError as error:
@@ -257,7 +259,7 @@ def _check_status(status: int, who: str) -> None:
         raise InputUnavailable(f"{who} answered {status} for the input.")
     raise InputRefused(
         f"{who} answered {status} for the input. Check the address, and that it requires no login.",
-        code="INPUT_UNAVAILABLE",
+        code=FailureCode.INPUT_UNAVAILABLE,
     )
 
 

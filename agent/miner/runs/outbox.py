@@ -22,6 +22,7 @@ from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.link.registration import error_code
 from agent.miner.runs.outbox_database import Artifact, Entry, OutboxDatabase
+from runners.errors import FailureCode
 
 SENDERS: Final = 4
 """How many entries are sent at the same time."""
@@ -202,16 +203,22 @@ class Outbox:
                 artifact.path, artifact.media_type, artifact.size, lease=(entry.job_id, entry.fence)
             )
         except OSError as error:
-            return "OUTPUT_LOST", f"The output {artifact.name} can no longer be read ({error.strerror})."
+            return (
+                FailureCode.OUTPUT_LOST,
+                f"The output {artifact.name} can no longer be read ({error.strerror}).",
+            )
         if status >= _SERVER_ERROR or status in _TRANSIENT or error_code(body) == "STALE_SESSION":
             return ()
         if error_code(body) == _STALE[0]:
             _log.warning("outbox_lease_lost", job_id=entry.job_id, fence=entry.fence)
             return _STALE
         if status >= _CLIENT_ERROR:
-            return "OUTPUT_REFUSED", f"The coordinator refused the output {artifact.name} ({status})."
+            return (
+                FailureCode.OUTPUT_REFUSED,
+                f"The coordinator refused the output {artifact.name} ({status}).",
+            )
         if not isinstance(body, dict) or body.get("artifact_id") != artifact.artifact_id:
-            return "OUTPUT_LOST", f"The output {artifact.name} has changed since the job ended."
+            return FailureCode.OUTPUT_LOST, f"The output {artifact.name} has changed since the job ended."
         reach("miner.uploaded")
         await self._in_thread(lambda: self._database.mark_uploaded(entry, artifact))
         return None
@@ -219,7 +226,7 @@ class Outbox:
     async def _give_up(self, entry: Entry, refusal: tuple[str, str]) -> bool:
         """Turn a result whose files cannot be delivered into a failure."""
         code, message = refusal
-        kind = "retry" if code == "OUTPUT_LOST" else "fail"
+        kind = "retry" if code == FailureCode.OUTPUT_LOST else "fail"
         _log.error("outbox_output_undeliverable", job_id=entry.job_id, fence=entry.fence, code=code)
         body = {"fence": entry.fence, "kind": kind, "code": code, "message": message}
         await self._in_thread(lambda: self._database.replace(entry, "fail", body))

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from agent.miner.runs.outbox import Artifact
 from aitbc.outputs import output_files
-from runners.api import Fail, Retry
+from runners.api import Fail, FailureCode, Retry
 from runners.host.protocol import (
     Done,
     FileReference,
@@ -61,7 +61,9 @@ def collect(done: Done, output: Path) -> Collected:
             done.results, lambda reference: _describe(reference, artifacts[reference.path])
         )
     except ProtocolError as error:
-        raise Retry(f"The runner named an invalid output: {error}", code="RUNNER_CRASHED") from error
+        raise Retry(
+            f"The runner named an invalid output: {error}", code=FailureCode.RUNNER_CRASHED
+        ) from error
     results["units"] = _number(done.units)
     files = output_files(results)
     if len(files) != len(references) or {file.artifact_id for file in files} != {
@@ -70,7 +72,7 @@ def collect(done: Done, output: Path) -> Collected:
         raise Fail(
             "The results contain an object that looks like an output file but is not one. Rename its fields "
             "(artifact_id, url, media_type, size, name).",
-            code="RESULT_INVALID",
+            code=FailureCode.RESULT_INVALID,
         )
     if artifacts:
         _sync_directory(output)

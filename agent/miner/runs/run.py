@@ -38,7 +38,8 @@ from agent.miner.session import Session
 from agent.miner.tasks import Background
 from agent.settings import InputSettings
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
-from runners.api import Fail, Model, Retry, RunnerError
+from runners.api import Fail, FailureCode, Model, Retry, RunnerError
+from runners.errors import Fault
 from runners.host.protocol import FileReference, Run
 
 _MAX_MESSAGE: Final = 2000
@@ -46,24 +47,6 @@ _DONE: Final = 100.0
 """The progress in percent at which ending a run saves nothing."""
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NOT_THIS_MACHINE: Final = frozenset(
-    {
-        "INPUT_UNAVAILABLE",
-        "MODEL_UNAVAILABLE",
-        "MODEL_UNKNOWN",
-        "NO_MEMORY",
-        "OUT_OF_MEMORY",
-        "REQUIREMENTS_UNAVAILABLE",
-        "SPEC_MISMATCH",
-        "SERVICE_NOT_OFFERED",
-    }
-)
-"""Codes of retries that indicate no fault of this machine. Faults of single models are counted separately."""
-
-_LOGGED_MESSAGES: Final = frozenset(
-    {"DISK_FULL", "DISK_FAULT", "NO_MEMORY", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN"}
-)
-"""Codes of failures whose message this program wrote. A runner's message may repeat a prompt and is not logged."""
 _OUTCOMES: Final = {"result": "completed", "fail": "failed", "retry": "retried"}
 RunStage: TypeAlias = Literal["fetching", "waiting"] | Stage
 """Fetching its model and inputs, waiting for a device, loading its model, or running until its outcome is stored."""
@@ -146,26 +129,28 @@ class JobRun:
         except TimeoutError:
             return self._failure(self._out_of_time())
         except OSError as error:
-            code = "DISK_FULL" if error.errno in _DISK_FULL else "DISK_FAULT"
+            code = FailureCode.DISK_FULL if error.errno in _DISK_FULL else FailureCode.DISK_FAULT
             return self._failure(Retry(f"The miner's disk: {error.strerror or error}.", code=code))
         except Exception as error:  # noqa: BLE001 - an unexpected error must fail this job only
             _log.exception("job_error", job_id=self.lease.job_id, fence=self.lease.fence)
-            return self._failure(Retry(f"The miner failed ({type(error).__name__}).", code="MINER_ERROR"))
+            return self._failure(
+                Retry(f"The miner failed ({type(error).__name__}).", code=FailureCode.MINER_ERROR)
+            )
 
     def _out_of_time(self) -> RunnerError:
         if self._too_costly:
-            return Fail(self._cost_message(), code="COST_LIMIT_REACHED")
+            return Fail(self._cost_message(), code=FailureCode.COST_LIMIT_REACHED)
         if self._time_left.expired():
-            return Fail("The job ran longer than its timeout_seconds.", code="DEADLINE_EXCEEDED")
+            return Fail("The job ran longer than its timeout_seconds.", code=FailureCode.DEADLINE_EXCEEDED)
         return Retry("Something on this machine took too long.")
 
     async def _perform(self) -> Entry:
         lease, parts = self.lease, self._parts
         if not lease.has_valid_digest():
-            raise Retry("The lease's spec does not match its digest.", code="SPEC_MISMATCH")
+            raise Retry("The lease's spec does not match its digest.", code=FailureCode.SPEC_MISMATCH)
         offer = parts.services.get(lease.service)
         if offer is None:
-            raise Retry(f"This miner does not offer {lease.service}.", code="SERVICE_NOT_OFFERED")
+            raise Retry(f"This miner does not offer {lease.service}.", code=FailureCode.SERVICE_NOT_OFFERED)
         name_adapters = offer.definition.adapters
         adapters = () if name_adapters is None else name_adapters(lease.spec.parameters)
         async with AsyncExitStack() as stack:
@@ -207,7 +192,7 @@ class JobRun:
         if not offer.version.startswith(execution.runner.version):
             raise Retry(
                 f"The runner of {self.lease.service} was replaced while the agent ran; restart the agent.",
-                code="RUNNER_REPLACED",
+                code=FailureCode.RUNNER_REPLACED,
             )
         return FinishedRun(
             inputs=[NamedDigest(name, file.sha256) for name, file in inputs.items()],
@@ -297,7 +282,7 @@ class JobRun:
             )
         except (OSError, ValueError) as error:
             raise Retry(
-                f"The weights of {model.name} cannot be read: {error}.", code="MODEL_FAULT"
+                f"The weights of {model.name} cannot be read: {error}.", code=FailureCode.MODEL_FAULT
             ) from error
 
     async def _collect(self, execution: Execution) -> Collected:
@@ -309,10 +294,10 @@ class JobRun:
     def _failure(self, error: RunnerError) -> Entry:
         kind = "fail" if isinstance(error, Fail) else "retry"
         code = error.code if _CODE.fullmatch(error.code) else error.default_code
-        self.machine_fault = kind == "retry" and code not in _NOT_THIS_MACHINE
+        self.machine_fault = error.fault is Fault.MACHINE
         _log.warning(
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
-            kind=kind, code=code, error=str(error) if code in _LOGGED_MESSAGES else None,
+            kind=kind, code=code, error=str(error) if error.own_message else None,
         )  # fmt: skip
         body = {
             "fence": self.lease.fence,
@@ -330,7 +315,7 @@ class JobRun:
         except OSError as error:
             _log.error("outcome_not_stored", job_id=entry.job_id, fence=entry.fence, error=str(error))
             self.machine_fault = True
-            failure = Retry(f"The miner could not store the outcome: {error}.", code="DISK_FULL")
+            failure = Retry(f"The miner could not store the outcome: {error}.", code=FailureCode.DISK_FULL)
             with suppress(Unreachable):
                 await self._parts.link.call("fail", entry.job_id, self._failure(failure).body)
             await self._remove(self._directory)

@@ -1,10 +1,10 @@
-"""The engines that load and run language models, and which of them a model gets."""
+"""The engines that load and run language models, and the choice between them."""
 
 from __future__ import annotations
 
 import importlib.util
 
-from runners.api import Device, Model, Retry, Tools
+from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.llm.engines.base import LanguageEngine
 from runners.llm.files import weights
 
@@ -14,9 +14,9 @@ def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) ->
     files = weights(model)
     if not files:
         raise Retry(
-            f"The model {model.name!r} is not on this machine as safetensors or GGUF; put it there with "
+            f"The model {model.name!r} is not on this machine as safetensors or GGUF; download it with "
             f"'aitbc-agent models pull {model.name}'.",
-            code="MODEL_UNAVAILABLE",
+            code=FailureCode.MODEL_UNAVAILABLE,
         )
     if device.kind == "cuda" and files[0].suffix == ".safetensors" and importlib.util.find_spec("vllm"):
         from runners.llm.engines.vllm import VLLMEngine  # noqa: PLC0415 - engines are optional

@@ -1,4 +1,4 @@
-"""What the runner of language models needs of an engine."""
+"""The interface between the runner of language models and its engines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from runners.api import Fail
+from runners.api import Fail, FailureCode
 from runners.llm.request import InferenceRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """News of a generation: text that is new, and tokens read and generated so far. The last one has `finish_reason`."""
+    """Progress of a generation: new text, and the tokens read and generated so far. The last piece has `finish_reason`."""
 
     text: str
     prompt_tokens: int
@@ -21,20 +21,20 @@ class Piece:
 
 
 class Generation(Protocol):
-    """One request that an engine works on."""
+    """One request in an engine."""
 
     def pieces(self) -> Iterator[Piece]:
-        """The news as they come. Ends after the one with `finish_reason`, or without it after `cancel`.
+        """Yield pieces as they arrive, up to the one with `finish_reason`, or until `cancel`.
 
-        Raises `Fail` or `Retry`. At least one piece comes for every step that the engine does on the request.
+        Raises `Fail` or `Retry`. Every step of the engine on the request yields at least one piece.
         """
 
     def cancel(self) -> None:
-        """Stop at the next token. From any thread; ignored when the generation has ended."""
+        """Stop at the next token. May be called from any thread; ignored after the end."""
 
 
 class LanguageEngine(Protocol):
-    """A loaded model that works on several requests at the same time."""
+    """A loaded model that processes several requests at the same time."""
 
     def submit(self, request: InferenceRequest) -> Generation:
         """Begin a request. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`."""
@@ -43,14 +43,14 @@ class LanguageEngine(Protocol):
         """See `Runner.vram_peak`."""
 
     def close(self) -> None:
-        """Stop, and give back the memory."""
+        """Stop the engine and free its memory."""
 
 
 def check_context(tokens: int, request: InferenceRequest, context: int) -> None:
-    """Raise `Fail` with CONTEXT_OVERFLOW unless a prompt of so many tokens and its answer fit into the model's context."""
+    """Raise `Fail` with CONTEXT_OVERFLOW unless a prompt with this many tokens and its answer fit into the model's context."""
     if tokens + request.max_tokens > context:
         raise Fail(
             f"The prompt has {tokens} tokens and max_tokens is {request.max_tokens}; the model {request.model!r} holds "
             f"{context} together. Shorten one of them.",
-            code="CONTEXT_OVERFLOW",
+            code=FailureCode.CONTEXT_OVERFLOW,
         )

@@ -1,8 +1,8 @@
-"""Rows of different lengths that go through the model together.
+"""Rows of different lengths that the model processes together.
 
-All rows end in the same column; shorter ones have padding on the left, which the attention mask hides, and every token
-has the position that it would have alone. So a batch can be put beside another, and rows taken out, between any two steps,
-and any decoder works whose cache holds keys and values.
+All rows end in the same column. Shorter rows have padding on the left, which the attention mask hides, and every token
+has the position that it would have alone. Therefore batches can be joined and rows removed between any two steps.
+This works with any decoder whose cache consists of keys and values.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any, Generic, Protocol, TypeVar
 
 
 class Tokens(Protocol):
-    """What a batch needs of a sequence: the tokens of its prompt."""
+    """A sequence as a batch sees it."""
 
     @property
     def prompt(self) -> Sequence[int]:
-        """At least one token."""
+        """The tokens of the prompt, at least one."""
 
 
 SequenceT = TypeVar("SequenceT", bound=Tokens)
 
 
 class Batch(Generic[SequenceT]):
-    """Sequences, the tokens of each that the model has yet to read, and its cache of those that it has read."""
+    """Sequences, their unread tokens, and the model's cache of the tokens that it has read."""
 
     def __init__(self, model: Any, sequences: Sequence[SequenceT]) -> None:
         import torch  # noqa: PLC0415 - the coordinator has no engine
@@ -37,21 +37,21 @@ class Batch(Generic[SequenceT]):
         self._model = model
         self._unread = torch.tensor(rows, device=model.device)
         self._mask = torch.tensor(mask, device=model.device).long()
-        # Without the model's settings every layer keeps all columns, also one that looks back only so far.
+        # Without the model's settings every layer caches all columns, even one with a limited window.
         self._cache: Any = DynamicCache()
 
     @property
     def unread(self) -> int:
-        """Columns that the model has yet to read."""
+        """Columns that the model has not yet read."""
         return int(self._unread.shape[1])
 
     @property
     def columns(self) -> int:
-        """Columns of the cache after all is read."""
+        """Columns of the cache after all tokens are read."""
         return int(self._mask.shape[1])
 
     def read(self, most: int) -> Any:
-        """Let the model read up to `most` columns. Returns the logits after them: [rows, tokens] in float32."""
+        """Let the model read up to `most` columns; return the logits after them, [rows, tokens] in float32."""
         end = self.columns - self.unread + min(most, self.unread)
         tokens, self._unread = self._unread[:, :most], self._unread[:, most:]
         mask = self._mask[:, :end]
@@ -67,33 +67,33 @@ class Batch(Generic[SequenceT]):
         return out.logits[:, -1].float()
 
     def append(self, tokens: Sequence[int]) -> None:
-        """Add the next token of each row, to be read. All before must have been read."""
+        """Append the next token of each row. All earlier tokens must have been read."""
         from torch.nn.functional import pad  # noqa: PLC0415 - the coordinator has no engine
 
         self._unread = self._unread.new_tensor(tokens)[:, None]
         self._mask = pad(self._mask, (0, 1), value=1)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Take out all but these rows, at least one, and the columns that only the others needed."""
+        """Remove all rows but these, of which there is at least one, and the columns that only the others needed."""
         if len(rows) == len(self.sequences):
             return
-        places = self._unread.new_tensor(rows)
+        indices = self._unread.new_tensor(rows)
         self.sequences = [self.sequences[row] for row in rows]
-        self._unread, self._mask = self._unread[places], self._mask[places]
-        # The columns before the first one that has a token in some row, as far as they have been read.
+        self._unread, self._mask = self._unread[indices], self._mask[indices]
+        # The columns that were read and contain no token in any row.
         empty = min(int(self._mask.amax(0).argmax()), self.columns - self.unread)
         self._mask = self._mask[:, empty:]
         for layer in self._cache.layers:
-            layer.keys = layer.keys[places, :, empty:]
-            layer.values = layer.values[places, :, empty:]
+            layer.keys = layer.keys[indices, :, empty:]
+            layer.values = layer.values[indices, :, empty:]
 
     def join(self, other: Batch[SequenceT]) -> None:
-        """Take over the rows of another batch; both must have the same number of columns to read."""
+        """Add the rows of another batch; both must have the same number of unread columns."""
         import torch  # noqa: PLC0415 - the coordinator has no engine
         from torch.nn.functional import pad  # noqa: PLC0415 - as above
 
         def beside(mine: Any, theirs: Any, dimension: int) -> Any:
-            """One below the other, the narrower one padded at the beginning of that dimension, counted from the last."""
+            """Concatenate rows; pad the narrower tensor at the beginning of `dimension`, counted from the last."""
             more = theirs.shape[-dimension] - mine.shape[-dimension]
             before = (0, 0) * (dimension - 1)
             return torch.cat(
@@ -108,5 +108,5 @@ class Batch(Generic[SequenceT]):
 
 
 def _cache_argument(model: Any) -> str:
-    """What this version of transformers calls the cache in a model's `forward`."""
+    """Return the name of the cache argument of a model's `forward` in this version of transformers."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"

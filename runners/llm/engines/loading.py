@@ -9,17 +9,17 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from runners.api import Device, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 from runners.llm.files import gguf_file, weights
 from runners.torch_memory import memory_faults
 
 _LAYERS = frozenset(("full_attention", "sliding_attention"))
-"""Kinds of layers whose cache is keys and values, which is what the batches of this engine join and split."""
+"""Kinds of layers whose cache consists of keys and values, which this engine's batches can join and split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready. `context` is how many tokens it holds, `ends` the tokens that end an answer."""
+    """A loaded model. `context` is its maximum number of tokens, `ends` the tokens that end an answer."""
 
     model: Any
     tokenizer: Any
@@ -28,12 +28,12 @@ class Loaded:
 
     @property
     def vocabulary(self) -> int:
-        """How many numbers the model gives for each next token; may be more than the tokenizer has tokens."""
+        """The number of logits of the model; may exceed the number of the tokenizer's tokens."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes that one token takes in the cache of keys and values."""
+        """Bytes of one token in the cache of keys and values."""
         settings = self.model.config.get_text_config(decoder=True)
         heads = getattr(settings, "num_key_value_heads", None) or settings.num_attention_heads
         size = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
@@ -43,17 +43,17 @@ class Loaded:
 def load(model: Model, device: Device) -> Loaded:
     """Load a model's files. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY.
 
-    Where a processor has instructions for bfloat16, it took half the time of float32 with eight requests, and 0.8 of it
-    with one, for half the memory. In float32 an answer at temperature 0 is the same whatever else is computed; in 16 bits
-    two tokens that are nearly as likely may change places.
+    On processors with instructions for bfloat16, it took half the time of float32 with eight requests, and 0.8 of it
+    with one, with half the memory. In float32 an answer at temperature 0 does not depend on concurrent requests; in 16 bits
+    two nearly equally likely tokens may be exchanged.
     """
-    # Read when torch's threads start. Threads that spin while they wait cost several times the work on a shared machine.
+    # Read when torch's threads start. Threads that busy-wait multiply the processor time on a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch  # noqa: PLC0415 - the coordinator has no engine
         from transformers.utils import logging  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise Retry(f"{error}; install the extra llm.", code="ENGINE_MISSING") from None
+        raise Retry(f"{error}; install the extra llm.", code=FailureCode.ENGINE_MISSING) from None
     torch.set_num_threads(max(1, device.threads))
     logging.disable_progress_bar()
     with memory_faults(), _explained(model):
@@ -62,7 +62,7 @@ def load(model: Model, device: Device) -> Loaded:
 
 
 def _number_type(torch: Any, model: Model, device: Device) -> Any:
-    """The catalogue's option `dtype`, or the fastest 16-bit type; float32 on a processor that only emulates those."""
+    """Return the catalogue's option `dtype`, or the fastest 16-bit type; float32 on a processor that only emulates those."""
     named = model.options.get("dtype")
     if named is not None:
         return getattr(torch, str(named))
@@ -75,19 +75,19 @@ def _number_type(torch: Any, model: Model, device: Device) -> Any:
 def _read(model: Model, device: Device, number_type: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - the coordinator has no engine
 
-    places: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     gguf = gguf_file(model) if weights(model)[0].suffix == ".gguf" else None
     if gguf is not None:
-        places["gguf_file"] = gguf.name
-    options = {**places, "dtype": number_type, "attn_implementation": "sdpa", "use_safetensors": True}
+        source["gguf_file"] = gguf.name
+    options = {**source, "dtype": number_type, "attn_implementation": "sdpa", "use_safetensors": True}
     if device.kind == "cuda" and gguf is None:
         options["device_map"] = device.kind  # straight to the GPU, without a copy in main memory
     with nullcontext() if gguf is None else _read_once():
-        tokenizer = AutoTokenizer.from_pretrained(model.path, **places)
+        tokenizer = AutoTokenizer.from_pretrained(model.path, **source)
         network, report = AutoModelForCausalLM.from_pretrained(
             model.path, output_loading_info=True, **options
         )
-    if report["missing_keys"]:  # transformers fills them with random numbers
+    if report["missing_keys"]:  # transformers would fill them with random numbers
         raise ValueError(f"its files lack {len(report['missing_keys'])} of its weights")
     return tokenizer, network
 
@@ -96,7 +96,7 @@ def _checked(network: Any, tokenizer: Any) -> Loaded:
     settings = network.config.get_text_config(decoder=True)
     kinds = set(getattr(settings, "layer_types", None) or ())
     if not kinds <= _LAYERS or not getattr(tokenizer, "is_fast", False):
-        raise ValueError("this engine runs attention-only models with a fast tokenizer")
+        raise ValueError("this engine supports only attention-only models with a fast tokenizer")
     ends = {tokenizer.eos_token_id}
     for source in (network.generation_config, settings):
         given = getattr(source, "eos_token_id", None)
@@ -117,16 +117,16 @@ def _explained(model: Model) -> Iterator[None]:
         # A damaged or foreign file makes the loaders raise almost anything.
         raise Retry(
             f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
-            code="MODEL_UNAVAILABLE",
+            code=FailureCode.MODEL_UNAVAILABLE,
         ) from error
 
 
 @contextmanager
 def _read_once() -> Iterator[None]:
-    """Within, a GGUF file is parsed once.
+    """Parse a GGUF file only once within the block.
 
-    transformers would parse it for the tokenizer, the settings and the weights, and build its table of names for each
-    module: together most of the time that loading takes.
+    transformers parses it separately for the tokenizer, the settings and the weights, and builds its table of names for each
+    module, which takes most of the loading time.
     """
     import gguf  # noqa: PLC0415 - the coordinator has no engine
 

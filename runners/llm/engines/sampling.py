@@ -1,7 +1,7 @@
 """Chooses the next token of every row of a batch at once.
 
-A row's choice depends on nothing but its own logits and its own random numbers, so a seed gives the same answer
-whatever else is in the batch.
+A row's token depends only on its own logits and random numbers, so a seed gives the same answer
+in any batch.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 HEAD = 512
-"""Tokens that usually hold `top_p` of the probability: finding them is many times faster than sorting all tokens."""
+"""Tokens that usually cover `top_p` of the probability; finding them is many times faster than sorting all tokens."""
 
 LEAST_TEMPERATURE = 1e-3
-"""Below it the likeliest token is all that is left anyway."""
+"""Below this temperature only the most likely token is chosen."""
 
 
 class Row(Protocol):
-    """What sampling needs of a sequence.
+    """A sequence as sampling sees it.
 
-    `counts` is how often each token was generated, `seen` whether it stands in the prompt or the answer, both by token;
-    None where no penalty needs them.
+    `counts` is how often each token was generated, `seen` whether the prompt or the answer contains it, both by token;
+    None if no penalty needs them.
     """
 
     temperature: float
@@ -33,11 +33,11 @@ class Row(Protocol):
     seen: Any
 
     def draw(self) -> float:
-        """The row's next random number, from 0 up to 1."""
+        """Return the row's next random number, from 0 up to 1."""
 
 
 def choose(logits: Any, rows: Sequence[Row]) -> list[int]:
-    """One token for each row. `logits` [rows, tokens] in float32 may be changed; no row may be -inf throughout."""
+    """Return one token for each row. Changes `logits` ([rows, tokens], float32), in which no row may be entirely -inf."""
     import torch  # noqa: PLC0415 - the coordinator has no engine
 
     for index, row in enumerate(rows):
@@ -46,14 +46,14 @@ def choose(logits: Any, rows: Sequence[Row]) -> list[int]:
     tokens = logits.argmax(-1)
     drawn = [index for index, row in enumerate(rows) if row.temperature > LEAST_TEMPERATURE]
     if drawn:
-        places = torch.tensor(drawn, device=logits.device)
-        tokens[places] = _draw(logits[places], [rows[index] for index in drawn])
+        indices = torch.tensor(drawn, device=logits.device)
+        tokens[indices] = _draw(logits[indices], [rows[index] for index in drawn])
     chosen: list[int] = tokens.tolist()
     return chosen
 
 
 def _penalised(logits: Any, row: Row) -> Any:
-    """The repetition penalty of CTRL (arXiv:1909.05858), and the two of OpenAI's API."""
+    """Apply the repetition penalty of CTRL (arXiv:1909.05858) and the two penalties of OpenAI's API."""
     import torch  # noqa: PLC0415 - the coordinator has no engine
 
     penalty = row.repetition_penalty
@@ -70,11 +70,11 @@ def _draw(logits: Any, rows: Sequence[Row]) -> Any:
 
     logits = (logits - logits.amax(-1, keepdim=True)) / column([row.temperature for row in rows])
     _keep_top_k(logits, rows)
-    chances = logits.softmax(-1)
-    _keep_top_p(chances, rows)
-    sums = chances.double().cumsum(-1)
+    probabilities = logits.softmax(-1)
+    _keep_top_p(probabilities, rows)
+    sums = probabilities.double().cumsum(-1)
     total = sums[:, -1:]
-    # Below the total by a hair at least: otherwise a token without any chance could follow.
+    # Strictly below the total: otherwise a token with probability 0 could be chosen.
     target = torch.minimum(column([row.draw() for row in rows]).double() * total, total.nextafter(total * 0))
     return torch.searchsorted(sums, target, right=True).squeeze(-1)
 
@@ -86,13 +86,13 @@ def _keep_top_k(logits: Any, rows: Sequence[Row]) -> None:
             logits[index].masked_fill_(logits[index] < least, float("-inf"))
 
 
-def _keep_top_p(chances: Any, rows: Sequence[Row]) -> None:
-    """Put the chances outside the smallest set that holds `top_p` to 0."""
+def _keep_top_p(probabilities: Any, rows: Sequence[Row]) -> None:
+    """Set the probabilities outside the smallest set that covers `top_p` to 0."""
     for index, row in enumerate(rows):
         if row.top_p < 1:
-            ordered = chances[index].topk(min(HEAD, chances.shape[-1])).values
+            ordered = probabilities[index].topk(min(HEAD, probabilities.shape[-1])).values
             if ordered.sum() < row.top_p:
-                ordered = chances[index].sort(descending=True).values
-            # A token stays if those before it do not hold top_p yet.
-            kept = int(((ordered.cumsum(-1) - ordered) < row.top_p).sum())
-            chances[index].masked_fill_(chances[index] < ordered[kept - 1], 0)
+                ordered = probabilities[index].sort(descending=True).values
+            # A token stays if the tokens before it do not cover top_p.
+            count = int(((ordered.cumsum(-1) - ordered) < row.top_p).sum())
+            probabilities[index].masked_fill_(probabilities[index] < ordered[count - 1], 0)

@@ -1,4 +1,4 @@
-"""One request inside the transformers engine, seen by the thread of the model and by the one that waits for the answer."""
+"""One request in the transformers engine, shared by the model's thread and the thread that waits for the answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runners.llm.request import InferenceRequest
 from runners.llm.text import TextStream
 
 WAIT_SECONDS = 1.0
-"""How often who waits for an answer looks whether the engine is still alive."""
+"""Interval at which a waiting thread checks that the engine is alive."""
 
 
 class Sequence:
@@ -42,9 +42,9 @@ class Sequence:
         self._generated = 0
         self._read = 0
         self._text = TextStream(loaded.tokenizer, request.stops)
-        self._random = random.Random(request.seed)  # noqa: S311 - repeatable chance is what a seed asks for
+        self._random = random.Random(request.seed)  # noqa: S311 - a seed must be repeatable
         self._alive = alive
-        # Holds a piece for each token at most, so max_tokens bounds it.
+        # At most one piece for each token, so max_tokens bounds it.
         self._news: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
 
     @property
@@ -53,7 +53,7 @@ class Sequence:
         return self._max_tokens - self._generated
 
     def draw(self) -> float:
-        """See `_llm_sampling.Row`."""
+        """See `sampling.Row`."""
         return self._random.random()
 
     def count(self, vocabulary: int, device: Any) -> None:
@@ -67,12 +67,12 @@ class Sequence:
         self.seen[torch.tensor(self.prompt, device=device)] = True
 
     def read(self, tokens: int) -> None:
-        """Tell that the model has read the first `tokens` tokens of the prompt, or, with 0, that the turn is yet to come."""
+        """Report that the model has read the first `tokens` tokens of the prompt; 0 while the request is queued."""
         self._read = max(self._read, tokens)
         self._news.put(self._piece(""))
 
     def accept(self, token: int) -> None:
-        """Take the next token."""
+        """Append the next token."""
         self._generated += 1
         if self.counts is not None:
             self.counts[token] += 1
@@ -92,7 +92,7 @@ class Sequence:
             self._news.put(self._piece(text))
 
     def fail(self, error: Exception) -> None:
-        """End without an answer."""
+        """End with an error."""
         self.finished = True
         self._news.put(error)
 

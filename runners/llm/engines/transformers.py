@@ -1,7 +1,7 @@
 """Language models in transformers, with continuous batching: requests join and leave between any two tokens.
 
-transformers has a batching manager of its own. It has one source of random numbers for all requests and no place for a
-grammar or stop strings, so the loop over the model is ours; models, caches and tokenizers are its.
+transformers' own batching manager has one source of random numbers for all requests and supports neither
+grammars nor stop strings. This engine has its own loop over the model; models, caches and tokenizers are those of transformers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence as Series
 from typing import Any
 
-from runners.api import Device, Fail, Model, Retry, RunnerError, Tools
+from runners.api import Device, Fail, FailureCode, Model, Retry, RunnerError, Tools
 from runners.llm.engines.base import check_context
 from runners.llm.engines.batch import Batch
 from runners.llm.engines.grammar import Grammars, restrict
@@ -25,16 +25,16 @@ from runners.llm.request import InferenceRequest
 from runners.torch_memory import hold_budget, memory_faults, memory_peak, release_memory
 
 MAX_WAITING = 256
-"""Requests that may wait for a place in the batch; the host sends no more than `Tools.batch` at once."""
+"""Requests that may wait for a row of the batch; the host sends at most `Tools.batch` at once."""
 
 STEP_SECONDS = 0.5
-"""About how long one part of a prompt may hold up the others' tokens, and a cancellation."""
+"""Target time for one part of a prompt, which delays the tokens of other rows and a cancellation."""
 
 PROMPT_COLUMNS = (32, 4096)
-"""Fewest and most columns of prompts that are read in one step."""
+"""Minimum and maximum columns of prompts that are read in one step."""
 
 RESERVE = 512 * 2**20
-"""Bytes of the budget that are left to the model's intermediate results."""
+"""Bytes of the budget that are reserved for the model's intermediate results."""
 
 END_SECONDS = 60.0
 IDLE_SECONDS = 60.0
@@ -52,8 +52,8 @@ class TransformersEngine:
         self._prompts = PromptReader(loaded.tokenizer)
         self._grammars: Grammars | None = None
         self._grammars_lock = threading.Lock()
-        self._places = tools.batch
-        self._cache_tokens = self._room(loaded, tools, vram) // loaded.cache_bytes
+        self._rows = tools.batch
+        self._cache_tokens = self._cache_space(loaded, tools, vram) // loaded.cache_bytes
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -66,13 +66,16 @@ class TransformersEngine:
         prompt = self._prompts.read(request)
         check_context(len(prompt), request, loaded.context)
         if len(prompt) + request.max_tokens > self._cache_tokens:
-            raise Retry("The request does not fit into the memory beside the model.", code="OUT_OF_MEMORY")
+            raise Retry(
+                "The request does not fit into the memory that the model leaves free; shorten the prompt or lower max_tokens.",
+                code=FailureCode.OUT_OF_MEMORY,
+            )
         schema = request.schema_text
         matcher = None if schema is None else self._compiler(loaded).matcher(schema)
         sequence = Sequence(request, prompt, loaded, matcher, self._thread.is_alive)
         with self._changed:
             if len(self._waiting) >= MAX_WAITING or self._closing:
-                raise Retry("Too many requests wait for this model.")
+                raise Retry("Too many requests are waiting for this model.")
             self._waiting.append(sequence)
             self._changed.notify()
         return sequence
@@ -92,7 +95,7 @@ class TransformersEngine:
 
     def _ready(self) -> Loaded:
         if self._loaded is None or not self._thread.is_alive():
-            raise Retry("The model is not loaded.", code="MODEL_UNAVAILABLE")
+            raise Retry("The model is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         return self._loaded
 
     def _compiler(self, loaded: Loaded) -> Grammars:
@@ -102,8 +105,8 @@ class TransformersEngine:
             return self._grammars
 
     @staticmethod
-    def _room(loaded: Loaded, tools: Tools, vram: int | None) -> int:
-        """Bytes that the cache of all rows may take: on a CPU what one program of a job may."""
+    def _cache_space(loaded: Loaded, tools: Tools, vram: int | None) -> int:
+        """Return the bytes that the cache of all rows may take: on a CPU, the memory limit of a run."""
         if loaded.model.device.type == "cpu":
             return tools.max_memory
         import torch  # noqa: PLC0415 - the coordinator has no engine
@@ -111,11 +114,11 @@ class TransformersEngine:
         free = torch.cuda.mem_get_info()[0] if vram is None else vram - torch.cuda.memory_reserved()
         return max(0, int(free) - RESERVE)
 
-    # What follows runs in the engine's thread.
+    # The methods below run in the engine's thread.
 
     def _work(self) -> None:
         loaded = self._ready()
-        steps = _Steps(loaded, self._places, self._cache_tokens)
+        steps = _Steps(loaded, self._rows, self._cache_tokens)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closing or steps.busy, IDLE_SECONDS)
@@ -127,23 +130,23 @@ class TransformersEngine:
 
 
 class _Steps:
-    """The rows that are answered, the rows whose prompts are read meanwhile, and one step of both."""
+    """The rows that are being answered, the rows whose prompts are being read, and one step of both."""
 
-    def __init__(self, loaded: Loaded, places: int, cache_tokens: int) -> None:
+    def __init__(self, loaded: Loaded, rows: int, cache_tokens: int) -> None:
         self._loaded = loaded
-        self._places = places
+        self._rows = rows
         self._cache_tokens = cache_tokens
         self._answering: Batch[Sequence] | None = None
         self._reading: Batch[Sequence] | None = None
         self._prompt_columns = 256
-        self._told = 0.0
+        self._notified = 0.0
 
     @property
     def busy(self) -> bool:
         return self._answering is not None or self._reading is not None
 
     def admit(self, waiting: deque[Sequence]) -> list[Sequence]:
-        """Take those whose turn it is from the queue; tell the others now and then that it moves."""
+        """Take the next requests from the queue; report progress to the others about once a second."""
         chosen = list[Sequence]()
         while self._reading is None and waiting:
             if not waiting[0].cancelled:
@@ -152,16 +155,16 @@ class _Steps:
                 chosen.append(waiting[0])
             waiting.popleft()
         now = time.monotonic()
-        if now - self._told > 1:
-            self._told = now
+        if now - self._notified > 1:
+            self._notified = now
             for sequence in waiting:
                 sequence.read(0)
         return chosen
 
     def step(self, chosen: Series[Sequence]) -> None:
-        """Begin with the chosen ones; do one part of the prompts and one token of the answers.
+        """Begin the chosen requests; read one part of the prompts and generate one token of each answer.
 
-        A fault ends all that is under way, but not the engine.
+        An error ends all active requests, but not the engine.
         """
         import torch  # noqa: PLC0415 - the coordinator has no engine
 
@@ -178,7 +181,9 @@ class _Steps:
             self.fail(error, chosen)
         except Exception as error:  # noqa: BLE001 - a model may raise anything, and the thread must live on
             traceback.print_exc()
-            self.fail(Retry(f"The model failed: {type(error).__name__}.", code="RUNNER_CRASHED"), chosen)
+            self.fail(
+                Retry(f"The model failed: {type(error).__name__}.", code=FailureCode.RUNNER_CRASHED), chosen
+            )
 
     def _begin(self, chosen: Series[Sequence]) -> Batch[Sequence]:
         for sequence in chosen:
@@ -186,7 +191,7 @@ class _Steps:
         return Batch(self._loaded.model, chosen)
 
     def fail(self, error: Exception, waiting: Series[Sequence]) -> None:
-        """End everything that is under way."""
+        """End all active requests."""
         batches = [batch for batch in (self._answering, self._reading) if batch is not None]
         self._answering = self._reading = None
         for sequence in [*(one for batch in batches for one in batch.sequences), *waiting]:
@@ -194,7 +199,7 @@ class _Steps:
                 sequence.fail(error)
 
     def _fits(self, chosen: Series[Sequence]) -> bool:
-        """Whether these can be read together, and there is room for them until the last row ends."""
+        """Return whether these can be read together and fit into the cache until the last row ends."""
         longest = max(len(sequence.prompt) for sequence in chosen)
         if len(chosen) > 1 and longest * len(chosen) > self._prompt_columns:
             return False
@@ -202,21 +207,22 @@ class _Steps:
         columns = longest if self._answering is None else max(longest, self._answering.columns)
         rows = [*active, *chosen]
         columns += max(sequence.remaining for sequence in rows)
-        return len(rows) <= self._places and (len(rows) == 1 or len(rows) * columns <= self._cache_tokens)
+        return len(rows) <= self._rows and (len(rows) == 1 or len(rows) * columns <= self._cache_tokens)
 
     def _read_prompts(self) -> None:
         if self._reading is None:
             return
-        rows = len(self._reading.sequences)
+        columns = max(1, self._prompt_columns // len(self._reading.sequences))
+        part = min(columns, self._reading.unread) / columns
         began = time.monotonic()
-        logits = self._reading.read(max(1, self._prompt_columns // rows))
+        logits = self._reading.read(columns)
         seconds = time.monotonic() - began
         for sequence in self._reading.sequences:
             sequence.read(max(0, len(sequence.prompt) - self._reading.unread))
         fewest, most = PROMPT_COLUMNS
         if seconds > STEP_SECONDS:
             self._prompt_columns = max(fewest, self._prompt_columns // 2)
-        elif seconds < STEP_SECONDS / 4:
+        elif seconds < part * STEP_SECONDS / 4:  # a short prompt is no evidence that a long step is fast
             self._prompt_columns = min(most, self._prompt_columns * 2)
         if self._reading.unread:
             return
@@ -227,10 +233,12 @@ class _Steps:
             self._answering.join(begun)
 
     def _next_tokens(self, batch: Batch[Sequence], logits: Any) -> Batch[Sequence] | None:
-        """Give each row its next token. Returns the batch of those that go on, None if none does."""
+        """Choose the next token of each row. Return the batch of unfinished rows, None if all have ended."""
         stuck = restrict(logits, [sequence.matcher for sequence in batch.sequences])
         for row in stuck:
-            batch.sequences[row].fail(Fail("No value fits response_schema: it allows nothing at this point."))
+            batch.sequences[row].fail(
+                Fail("response_schema allows no value at this point of the answer; correct the schema.")
+            )
             logits[row] = 0
         tokens = choose(logits, batch.sequences)
         for sequence, token in zip(batch.sequences, tokens, strict=True):
@@ -241,7 +249,7 @@ class _Steps:
 
     @staticmethod
     def _drop(batch: Batch[Sequence] | None) -> Batch[Sequence] | None:
-        """The batch without rows that have ended or were cancelled; None if no row is left."""
+        """Return the batch without finished and cancelled rows; None if no row remains."""
         if batch is None:
             return None
         rows = [

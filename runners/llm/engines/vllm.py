@@ -1,7 +1,7 @@
 """Language models in vLLM, where it is installed and there is a GPU.
 
-vLLM batches, samples, decodes and constrains by itself; this module only carries requests to its event loop and pieces
-back. It cannot run without a GPU, so no test covers it: it is exercised by scripts/gpu_check.py alone.
+vLLM batches, samples, decodes and constrains by itself; this module only passes requests to its event loop and pieces
+back. It requires a GPU, so that only scripts/gpu_check.py covers it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
-from runners.api import Device, Fail, Model, Retry, Tools
+from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.llm.engines.base import Piece, check_context
 from runners.llm.prompt import PromptReader
 from runners.llm.request import InferenceRequest
@@ -23,10 +23,10 @@ from runners.torch_memory import memory_faults
 START_SECONDS = 600.0
 END_SECONDS = 60.0
 STALL_SECONDS = 300.0
-"""Longest wait for vLLM's next token."""
+"""Time limit for vLLM's next token."""
 
 SHARE = 0.9
-"""Part of the GPU's memory that vLLM may take where nothing limits it."""
+"""Share of the GPU's memory that vLLM may take without a limit."""
 
 
 class VLLMEngine:
@@ -51,9 +51,11 @@ class VLLMEngine:
         except Retry:
             self.close()
             raise
-        except Exception as error:  # vLLM's own processes may fail in almost any way
+        except Exception as error:  # vLLM's own processes may raise almost any exception
             self.close()
-            code = "OUT_OF_MEMORY" if "memory" in str(error).lower() else "MODEL_UNAVAILABLE"
+            code = (
+                FailureCode.OUT_OF_MEMORY if "memory" in str(error).lower() else FailureCode.MODEL_UNAVAILABLE
+            )
             raise Retry(
                 f"The model {model.name!r} could not be loaded by vLLM: {error}"[:500], code=code
             ) from error
@@ -66,7 +68,7 @@ class VLLMEngine:
         return _Answer(self._engine, self._loop, request, prompt)
 
     def vram_peak(self) -> int:
-        """What vLLM was allowed: it takes all of it at once, in processes of its own."""
+        """Return vLLM's budget: its own processes allocate all of it at once."""
         return self._budget
 
     def close(self) -> None:
@@ -88,7 +90,7 @@ class VLLMEngine:
             trust_remote_code=False,
             gpu_memory_utilization=share,
             max_num_seqs=tools.batch,
-            generation_config="vllm",  # a request says how to sample, not the model's directory
+            generation_config="vllm",  # the request determines the sampling, not the model's directory
             enable_log_requests=False,
             disable_log_stats=True,
         )
@@ -106,7 +108,7 @@ class _Answer:
     ) -> None:
         self._engine = engine
         self._prompt = prompt
-        # Holds a piece for each token at most, so max_tokens bounds it.
+        # At most one piece for each token, so max_tokens bounds it.
         self._news: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
         self._work = asyncio.run_coroutine_threadsafe(self._generate(_sampling(request)), loop)
 
@@ -116,7 +118,9 @@ class _Answer:
             try:
                 news = self._news.get(timeout=STALL_SECONDS)
             except queue.Empty:
-                raise Retry("vLLM gave no token for minutes.", code="RUNNER_HUNG") from None
+                raise Retry(
+                    "vLLM produced no token for five minutes.", code=FailureCode.RUNNER_HUNG
+                ) from None
             if news is None:
                 return
             if isinstance(news, Exception):
@@ -146,8 +150,8 @@ class _Answer:
                         self._news.put(Retry(f"vLLM ended a request: {part.finish_reason}."))
         except ValueError as error:
             self._news.put(Fail(f"vLLM refuses the request: {error}"[:500]))
-        except Exception as error:  # noqa: BLE001 - vLLM wraps whatever happened in its processes
-            self._news.put(Retry(f"vLLM failed: {type(error).__name__}.", code="RUNNER_CRASHED"))
+        except Exception as error:  # noqa: BLE001 - vLLM wraps any exception of its processes
+            self._news.put(Retry(f"vLLM failed: {type(error).__name__}.", code=FailureCode.RUNNER_CRASHED))
 
 
 def _sampling(request: InferenceRequest) -> Any:

@@ -51,6 +51,9 @@ SURVIVOR = f"aitbc-survivor-{os.getpid()}"
 ALONE = ("fork_without_end", "fork_orphans_without_end")
 """Attempts that may end the whole run."""
 
+WATCHED_SECONDS = 3
+"""How long too many processes run: if the kernel does not count them, a watcher does, about every 50 ms."""
+
 
 class Run:
     """A runner's context for one job (`runners.api.Context`)."""
@@ -82,7 +85,12 @@ class Agent:
     def __init__(self, base: Path, facts: dict[str, Any], victim: Victim) -> None:
         self.base, self.victim = base, victim
         self.source = base / "data" / "model.zip"
-        self.facts = {**facts, "source": str(self.source), "survivor": SURVIVOR}
+        self.facts = {
+            **facts,
+            "source": str(self.source),
+            "survivor": SURVIVOR,
+            "watched_seconds": WATCHED_SECONDS,
+        }
         self.count = 0
         with zipfile.ZipFile(self.source, "w") as archive:
             for path in sorted(MODEL.parent.glob("*.py")):
@@ -106,7 +114,9 @@ class Agent:
         output = public / "output"
         output.mkdir(parents=True)
         (public / "input").write_text(self.facts["secret"])
-        facts = {**self.facts, "neighbour": str(public), "neighbour_process": self.victim.pid}
+        facts = {
+            **self.facts, "neighbour": str(public), "neighbour_process": self.victim.pid, "watched_seconds": 0,
+        }  # fmt: skip
         join_keyring()  # each sandboxed run has left it
         left = self._directly(public, act="litter", facts=facts)["left"]
         attempts = self._directly(public, act="attack", facts=facts)["attempts"]

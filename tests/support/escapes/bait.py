@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from support.escapes.model.attempts import call
-from support.escapes.model.left_overs import KEY, NAME, PLACES
+from support.escapes.model.left_overs import DIRECTORIES, KEY, NAME
 
 GREETING = "hello from outside"
 HIGHEST_SMALL_NUMBER = 300
@@ -284,8 +284,8 @@ def _knock(port: int) -> None:
 
 def remove_litter() -> None:
     """Delete the remains of the model without a sandbox, as far as this user may."""
-    for place in PLACES:
+    for directory in DIRECTORIES:
         with suppress(OSError):
-            Path(place, NAME).unlink()
+            Path(directory, NAME).unlink()
     for kind in ("M", "S", "Q"):
         subprocess.run(["ipcrm", f"-{kind}", str(KEY)], capture_output=True, timeout=10, check=False)

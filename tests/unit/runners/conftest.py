@@ -46,7 +46,7 @@ class Parent:
         self.connection.sendall(encode(message))
 
     def receive(self) -> Any:
-        """The next message, or None when the child has closed."""
+        """Return the next message, or None if the child has closed the socket."""
         header = self._exactly(4)
         if header is None:
             return None
@@ -55,7 +55,7 @@ class Parent:
         return TO_PARENT.validate_json(body)
 
     def until(self, *types: str) -> Any:
-        """The next message of one of these types; others before it are dropped."""
+        """Return the next message of one of these types; drop others before it."""
         while True:
             message = self.receive()
             assert message is not None, f"the child ended: {self.process.stderr.read().decode()}"
@@ -85,7 +85,7 @@ class Parent:
 
 
 class RecordingContext:
-    """A `runners.api.Context` that remembers what a runner reported."""
+    """A `runners.api.Context` that records the runner's reports."""
 
     def __init__(
         self, directory: Path, files: Mapping[str, Path], timeout: float, resources: Mapping[str, str]
@@ -134,7 +134,7 @@ class RecordingContext:
 
 @pytest.fixture(scope="session")
 def models() -> Path:
-    """Where the Whisper model of the tests is."""
+    """The directory of the tests' Whisper model."""
     directory = Path(os.environ.get("AITBC_MODELS_DIR") or user_cache_path("aitbc") / "models")
     for name in ("model.pt", "model.bin"):
         if not (directory / "tiny.en" / name).is_file():
@@ -154,7 +154,7 @@ def tools(tmp_path: Path) -> Tools:
 
 @pytest.fixture
 def start_child() -> Iterator[Callable[..., Parent]]:
-    """Starts children; what is still running at the end of the test is ended."""
+    """Start children; those still running at the end of the test are ended."""
     started: list[Parent] = []
 
     def start(service: str, environment: Mapping[str, str] | None = None) -> Parent:
@@ -171,25 +171,23 @@ def start_child() -> Iterator[Callable[..., Parent]]:
         parent.process.stderr.close()
 
 
-@pytest.fixture
-def make_context(tmp_path: Path) -> Callable[..., RecordingContext]:
-    count = 0
+@pytest.fixture(scope="session")
+def make_context(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RecordingContext]:
+    """Make the context of a run, with its own directories."""
 
     def make(
         files: Mapping[str, Path] | None = None,
         timeout: float = TIMEOUT,
         resources: Mapping[str, str] | None = None,
     ) -> RecordingContext:
-        nonlocal count
-        count += 1
-        return RecordingContext(tmp_path / f"run{count}", files or {}, timeout, resources or {})
+        return RecordingContext(tmp_path_factory.mktemp("run"), files or {}, timeout, resources or {})
 
     return make
 
 
 @pytest.fixture(scope="session")
 def make_media(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a file with ffmpeg from lavfi sources; the same request gives the same file."""
+    """Make a file with ffmpeg from lavfi sources; the same arguments return the same file."""
     directory = tmp_path_factory.mktemp("media")
     made: dict[tuple[str, ...], Path] = {}
 
@@ -206,7 +204,7 @@ def make_media(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture
 def clip(make_media: Callable[..., Path]) -> Path:
-    """Two seconds of 320x180 video at 25 pictures a second, with a tone."""
+    """Two seconds of 320x180 video at 25 pictures per second, with a tone."""
     picture = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=2")
     tone = ("-f", "lavfi", "-i", "sine=frequency=440:duration=2")
     return make_media("clip.mp4", *picture, *tone, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac")
@@ -214,12 +212,12 @@ def clip(make_media: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def eventually() -> Callable[..., None]:
-    """Waits until a condition holds, at most `TIMEOUT` seconds."""
+    """Wait until a condition holds, at most `TIMEOUT` seconds."""
 
     def wait(condition: Callable[[], bool], limit: float = TIMEOUT) -> None:
         end = time.monotonic() + limit
         while not condition():
-            assert time.monotonic() < end, "the condition did not come true in time"
+            assert time.monotonic() < end, "the condition was not met in time"
             time.sleep(0.02)
 
     return wait
@@ -253,7 +251,7 @@ def confined(tools, request):
 
 @pytest.fixture
 def attack(tmp_path):
-    """Runs Python code inside, beside a directory that it may write; returns what it reported."""
+    """Run Python code inside, with a writable directory; return its report."""
 
     def run(tools, code, *, environment=None, on_line=None, **given):
         sandbox = Sandbox(tools, ATTACK_LIMITS, environment=environment or {})

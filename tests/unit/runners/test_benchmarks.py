@@ -1,4 +1,4 @@
-"""Each runner's own benchmark is a request that it can do, for what it says to measure."""
+"""Each runner's benchmark is a valid request with the stated metric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runners.whisper.runner import BENCHMARK_TEXT
 
 
 def made_by(runner: Any, tools: Tools, directory: Path) -> tuple[Benchmark, Any]:
-    """The benchmark, and its request as the runner gets it."""
+    """Return the benchmark, and its request in the runner's form."""
     benchmark = runner.benchmark(tools, directory)
     model = {} if runner.definition.model_field is None else {runner.definition.model_field: "any"}
     return benchmark, runner.definition.input_model.model_validate({**benchmark.parameters, **model})
@@ -27,7 +27,7 @@ def made_by(runner: Any, tools: Tools, directory: Path) -> tuple[Benchmark, Any]
 
 @pytest.mark.parametrize("service", installed())
 def test_every_runner_can_be_measured(service: str, tools: Tools, tmp_path: Path) -> None:
-    """The request is valid, its files are there, and they are the fields that the service has."""
+    """The request is valid, and its files exist for fields of the service."""
     runner = installed()[service]
     benchmark, _ = made_by(runner, tools, tmp_path)
     assert benchmark.metric
@@ -37,7 +37,7 @@ def test_every_runner_can_be_measured(service: str, tools: Tools, tmp_path: Path
     assert runner.definition.model_field not in benchmark.parameters
 
 
-def test_a_transcodes_pictures_are_counted(
+def test_the_pictures_of_a_transcoding_are_counted(
     tools: Tools, device: Device, make_context: Callable[..., Any], tmp_path: Path
 ) -> None:
     benchmark, request = made_by(FFmpegRunner, tools, tmp_path)
@@ -67,7 +67,7 @@ def test_a_python_model_is_run(
 
 
 def test_the_spoken_passage_fits_into_one_window(tools: Tools, tmp_path: Path) -> None:
-    """Whisper hears 30 seconds at a time; and no letter means something to ffmpeg."""
+    """Whisper's window is 30 seconds; no character has a meaning in ffmpeg's filter syntax."""
     benchmark, request = made_by(WhisperRunner, tools, tmp_path)
     assert isinstance(request, whisper_request.TranscribeRequest)
     probed = subprocess.run(
@@ -78,7 +78,7 @@ def test_the_spoken_passage_fits_into_one_window(tools: Tools, tmp_path: Path) -
     assert not set(BENCHMARK_TEXT) & set("':,;[]\\")
 
 
-def test_an_ffmpeg_that_cannot_make_the_input_is_named_as_the_reason(tmp_path: Path) -> None:
+def test_an_ffmpeg_that_cannot_make_the_input_is_reported_as_the_reason(tmp_path: Path) -> None:
     broken = tmp_path / "ffmpeg"
     broken.write_text("#!/bin/sh\necho 'No such filter: flite' >&2\nexit 1\n")
     broken.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Model files that are damaged or made to hurt: the runner says that the model cannot be used, soon, and stays as it is."""
+"""Damaged and malicious model files: the runner quickly reports that the model cannot be used, and is unaffected."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ GGUF = {
 
 @pytest.fixture
 def refused(tmp_path):
-    """Load a model; it has to be refused, soon and without taking memory. Returns the message."""
+    """Load a model, which must be refused quickly and without using memory. Return the message."""
 
     def attempt(directory: Path) -> str:
         before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
@@ -73,7 +73,7 @@ def test_a_malformed_gguf_file_is_refused(content, refused, tmp_path):
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    """A whole, tiny language model."""
+    """A complete, tiny language model."""
     directory = tmp_path_factory.mktemp("llama")
     sizes = {
         "hidden_size": 16,
@@ -92,7 +92,7 @@ def llama(tmp_path_factory):
 
 
 def rewritten(path: Path, change) -> None:
-    """Write a safetensors file anew with what `change(header, data)` returns."""
+    """Rewrite a safetensors file with the result of `change(header, data)`."""
     content = path.read_bytes()
     end = 8 + U64.unpack(content[:8])[0]
     head, data = change(json.loads(content[8:end]), content[end:])
@@ -106,7 +106,7 @@ def with_first(head, **values):
 
 
 def without_last(head, data):
-    """Without the tensor at the end of the file, whose rest is whole."""
+    """Remove the tensor at the end of the file; the rest remains valid."""
     last = max((name for name in head if name != "__metadata__"), key=lambda name: head[name]["data_offsets"])
     return {name: value for name, value in head.items() if name != last}, data[
         : head[last]["data_offsets"][0]
@@ -132,7 +132,7 @@ def test_a_malformed_safetensors_file_is_refused(change, llama, refused, tmp_pat
     refused(directory)
 
 
-def test_a_header_said_to_be_of_2_63_bytes_is_refused(llama, refused, tmp_path):
+def test_a_header_with_a_stated_size_of_2_63_bytes_is_refused(llama, refused, tmp_path):
     directory = shutil.copytree(llama, tmp_path / "model")
     weights = directory / "model.safetensors"
     weights.write_bytes(U64.pack(2**63) + weights.read_bytes()[8:])
@@ -161,7 +161,7 @@ def test_a_configuration_that_does_not_fit_the_weights_is_refused_and_its_code_n
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
 def test_a_diffusion_model_that_lacks_a_weight_is_refused(part, tmp_path):
-    """Made up instead, the weight would spoil pictures that the miner signs."""
+    """A made-up weight would spoil pictures that the miner signs."""
     directory = shutil.copytree(
         user_cache_path("aitbc") / "models" / "untrained-diffusion", tmp_path / "model"
     )

@@ -30,6 +30,7 @@ from agent.core.market.reputation import TOO_LARGE
 from agent.core.values.quantities import UNIT_DECIMALS
 from agent.protocol.answers import RunEndedAnswer
 from agent.protocol.messages import RunFailure, RunRelease
+from runners.errors import FailureCode
 
 log = structlog.get_logger()
 
@@ -184,6 +185,6 @@ def _expire_due(connection: Connection, now: float, files_before: float) -> tupl
     abandoned = store.abandoned(connection, files_before)
     for record in abandoned:
         missing = ", ".join(json.loads(record.missing_files or "[]"))
-        failure = Failure("INPUT_MISSING", f"The files for {missing} were not uploaded in time.")
+        failure = Failure(FailureCode.INPUT_MISSING, f"The files for {missing} were not uploaded in time.")
         lifecycle.change(connection, record, Abandon(now, failure), now)
     return expired, len(abandoned)

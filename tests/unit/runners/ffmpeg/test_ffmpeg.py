@@ -21,7 +21,7 @@ URL = "https://example.com/video.mp4"
 
 @pytest.fixture
 def transcode(tools, device, make_context):
-    """Runs one request on a file; returns the result and the context."""
+    """Run one request on a file; return the result and the context."""
 
     def run(file, timeout=60.0, **fields):
         context = make_context({"input_url": file}, timeout)
@@ -45,7 +45,7 @@ def describe(path):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def test_example_of_the_reference_gives_exactly_the_size_asked_for(transcode, clip):
+def test_the_references_example_gives_exactly_the_requested_size(transcode, clip):
     result, context = transcode(clip, output_format="mp4", codec="h264", resolution="640x480")
     file = result.results["file"]
     assert file.path.parent == context.output
@@ -91,7 +91,7 @@ def test_progress_rises_and_never_counts_more_than_the_result(transcode, make_me
         ({"output_format": "mp4", "fps": 10, "bitrate": "200k", "fit": "stretch", "resolution": "100x100"}, ["h264,video,100,100,10/1", "aac,audio,0/0"]),
     ],
 )  # fmt: skip
-def test_each_container_holds_the_streams_asked_for(transcode, clip, fields, streams):
+def test_each_container_has_the_requested_streams(transcode, clip, fields, streams):
     result, _ = transcode(clip, **fields)
     assert describe(result.results["file"].path) == streams
 
@@ -100,7 +100,7 @@ def test_each_container_holds_the_streams_asked_for(transcode, clip, fields, str
     ("container", "codec"),
     [("mp3", "mp3"), ("m4a", "aac"), ("ogg", "opus"), ("flac", "flac"), ("wav", "pcm_s16le")],
 )
-def test_sound_alone_is_metered_by_a_tenth_of_its_seconds(transcode, clip, container, codec):
+def test_sound_alone_is_metered_at_a_tenth_of_its_seconds(transcode, clip, container, codec):
     result, _ = transcode(clip, output_format=container, start=0.5, duration=1)
     assert result.results["codec"] == codec
     assert (result.results["width"], result.results["height"]) == (None, None)
@@ -108,7 +108,7 @@ def test_sound_alone_is_metered_by_a_tenth_of_its_seconds(transcode, clip, conta
     assert result.units == round(Decimal(str(result.results["duration"])) / 10, 6)
 
 
-def test_trimming_by_end_gives_what_lies_between(transcode, clip):
+def test_trimming_by_end_returns_the_part_between(transcode, clip):
     result, _ = transcode(clip, start=0.5, end=1.5)
     assert result.results["duration"] == pytest.approx(1, abs=0.08)
 
@@ -121,7 +121,7 @@ def test_odd_sizes_become_even(transcode, make_media):
     assert (result.results["width"], result.results["height"]) == (100, 74)
 
 
-def test_a_recording_that_does_not_say_its_length_is_measured(transcode, make_media):
+def test_a_recording_without_a_stated_length_is_measured(transcode, make_media):
     """Browsers write WebM without a duration, as ffmpeg does into a pipe."""
     live = make_media(
         "live.webm",
@@ -148,10 +148,10 @@ def test_a_recording_that_does_not_say_its_length_is_measured(transcode, make_me
     ("fields", "word"),
     [
         ({"output_format": "webm", "codec": "h264"}, "vp9, av1, copy"),
-        ({"output_format": "mp3", "codec": "h264"}, "leave codec out"),
+        ({"output_format": "mp3", "codec": "h264"}, "omit codec"),
         ({"output_format": "mp3", "resolution": "640x480"}, "only sound"),
-        ({"output_format": "wav", "audio_codec": "aac"}, "leave audio_codec out"),
-        ({"codec": "copy", "fps": 10}, "needs encoding"),
+        ({"output_format": "wav", "audio_codec": "aac"}, "omit audio_codec"),
+        ({"codec": "copy", "fps": 10}, "requires encoding"),
         ({"bitrate": "1M", "quality": 20}, "not both"),
         ({"quality": 60}, "at most 51"),
         ({"resolution": "641x480"}, "even"),
@@ -163,7 +163,7 @@ def test_a_recording_that_does_not_say_its_length_is_measured(transcode, make_me
         ({"filter": "movie=/etc/passwd"}, "Extra"),
     ],
 )  # fmt: skip
-def test_a_request_that_does_not_fit_says_what_would(fields, word):
+def test_an_invalid_request_is_refused_with_a_remedy(fields, word):
     with pytest.raises(ValidationError) as caught:
         TranscodeRequest(input_url=URL, **fields)
     assert word in str(caught.value)
@@ -186,7 +186,7 @@ def test_a_text_file_is_refused(transcode, tmp_path):
 
 @pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock", "off"])
 def test_a_playlist_that_names_a_local_file_is_refused(tools, device, make_context, tmp_path, clip, sandbox):
-    """An HLS playlist would make ffmpeg read any file it names, so it is no input format, sandbox or not."""
+    """An HLS playlist would make ffmpeg read any file that it names, so it is not an allowed input format."""
     file = tmp_path / "list.m3u8"
     file.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\n{clip}\n#EXT-X-ENDLIST\n")
     runner = FFmpegRunner(dataclasses.replace(tools, sandbox=sandbox), device)
@@ -217,7 +217,7 @@ def test_starting_after_the_end_is_refused(transcode, clip):
     assert "not before the end" in str(refused(transcode, clip, start=10))
 
 
-def test_absurd_sizes_are_refused_before_decoding(transcode, make_media):
+def test_excessive_sizes_are_refused_before_decoding(transcode, make_media):
     huge = make_media(
         "huge.mkv", "-f", "lavfi", "-i", "color=size=20000x64:rate=1:duration=1", "-c:v", "ffv1"
     )
@@ -233,7 +233,7 @@ def test_an_output_over_the_limit_is_refused(tools, device, make_context, clip):
     assert caught.value.code == "OUTPUT_TOO_LARGE"
 
 
-def test_a_job_over_its_time_ends(transcode, make_media):
+def test_a_run_over_its_deadline_ends(transcode, make_media):
     long = make_media(
         "minutes.mkv",
         "-f",
@@ -251,7 +251,7 @@ def test_a_job_over_its_time_ends(transcode, make_media):
     assert time.monotonic() - began < 20
 
 
-def test_cancelling_ends_ffmpeg_at_once(tools, device, make_context, make_media):
+def test_cancelling_a_run_ends_ffmpeg_immediately(tools, device, make_context, make_media):
     long = make_media(
         "minutes.mkv",
         "-f",
@@ -281,21 +281,21 @@ def test_cancelling_ends_ffmpeg_at_once(tools, device, make_context, make_media)
     thread.join(5)
 
 
-def test_hardware_that_is_not_there_is_the_machines_fault(transcode, clip):
+def test_missing_hardware_is_a_machine_fault(transcode, clip):
     with pytest.raises(Retry) as caught:
         transcode(clip, hardware="required")
     assert caught.value.code == "HARDWARE_UNAVAILABLE"
 
 
 def test_a_gpu_without_a_working_encoder_falls_back_to_software(tools, make_context, clip):
-    """NVENC is listed by builds of ffmpeg on machines that have no GPU: only a trial tells."""
+    """Builds of ffmpeg list NVENC even on machines without a GPU, so only a probe shows whether it works."""
     gpu = Device("cuda", "a card without NVENC", "GPU-00000000-0000-0000-0000-000000000000", 2)
     context = make_context({"input_url": clip})
     result = FFmpegRunner(tools, gpu).run(TranscodeRequest(input_url=URL, duration=0.2), context)
     assert result.results["codec"] == "h264"
 
 
-def test_probe_lists_only_encoders_that_work(tools):
+def test_the_probe_lists_only_working_encoders(tools):
     probe = FFmpegRunner.probe(tools)
     assert probe.available, probe.reasons
     assert probe.version.split(".")[0].isdigit()
@@ -313,14 +313,14 @@ def test_probe_lists_only_encoders_that_work(tools):
         ({"ffmpeg": "/bin/true"}, "not a working ffmpeg"),
     ],
 )
-def test_probe_says_what_to_do(tools, change, words):
+def test_the_probe_reports_a_remedy(tools, change, words):
     probe = FFmpegRunner.probe(dataclasses.replace(tools, **change))
     assert not probe.available
     assert words in probe.reasons[0]
 
 
 @pytest.mark.parametrize("sandbox", ["landlock", "off"])
-def test_runs_in_the_second_sandbox_and_in_none_where_the_owner_says_so(
+def test_ffmpeg_runs_in_landlock_and_without_a_sandbox_if_the_owner_disables_it(
     tools, device, make_context, clip, sandbox
 ):
     context = make_context({"input_url": clip})
@@ -331,7 +331,7 @@ def test_runs_in_the_second_sandbox_and_in_none_where_the_owner_says_so(
 
 
 def test_through_the_child_process(start_child, tools, device, clip, tmp_path):
-    """What the miner does: configure, run, and read the file that the results name."""
+    """Configure, run, and read the file in the results, as the miner does."""
     output, work = tmp_path / "output", tmp_path / "work"
     output.mkdir()
     work.mkdir()
@@ -355,8 +355,8 @@ def test_through_the_child_process(start_child, tools, device, clip, tmp_path):
     assert done.results["processing_time"] == done.processing_time > 0
 
 
-def test_pictures_too_large_for_the_machines_limit_are_refused_before_any_work(transcode, make_media):
-    """Another machine may have more memory; this one is not at fault, and has spent nothing."""
+def test_pictures_that_need_too_much_memory_are_refused_before_any_work(transcode, make_media):
+    """Another machine may have more memory; this one is not at fault and has done no work."""
     long = make_media(
         "long.mkv", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=5:duration=8", "-c:v", "ffv1"
     )

@@ -1,4 +1,4 @@
-"""A video that is encoded in chunks, and what a later run makes of another miner's chunks."""
+"""Videos that are encoded in chunks, and runs that resume from another miner's chunks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS = 24
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """Frames at a rate that is no whole number, sound, a title, and a picture that moves."""
+    """Moving pictures at a fractional frame rate, with sound and a title."""
     path = tmp_path_factory.mktemp("video") / "video.mp4"
     picture = f"testsrc2=size=128x72:rate=30000/1001:duration={SECONDS}"
     sound = f"sine=frequency=440:duration={SECONDS}"
@@ -35,7 +35,7 @@ def make(path, *arguments):
 
 @pytest.fixture
 def transcode(tools, device, make_context, video):
-    """Runs a request, with the checkpoints of another run; returns the results and the context."""
+    """Run a request with the checkpoints of another run; return the results and the context."""
 
     def run(checkpoints=(), file=video, every=1e-9, **fields):
         context = make_context({"input_url": file})
@@ -67,12 +67,12 @@ def times(path):
 
 
 def sound(path):
-    """A digest of the decoded sound."""
+    """Return a digest of the decoded sound."""
     return output("ffmpeg", "-v", "error", "-i", path, "-map", "0:a", "-f", "md5", "-")
 
 
 def likeness(one, other):
-    """How alike the worst pair of pictures is, in dB: above 25, encodings of the same picture; below 20, other pictures."""
+    """Return the similarity of the worst pair of pictures in dB: above 25 for the same picture, below 20 for others."""
     command = ["ffmpeg", "-i", str(one), "-i", str(other), "-lavfi", "[0:v][1:v]psnr", "-f", "null", "-"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
     return float(said.rpartition(" min:")[2].split()[0])
@@ -89,7 +89,7 @@ def likeness(one, other):
     ids=lambda fields: f"{fields['codec']}-{fields['output_format']}",
 )
 def test_a_run_resumes_after_the_chunks_of_another(transcode, monkeypatch, fields):
-    """Not one picture is missing, double, or late; the sound is what it is in one piece."""
+    """No picture is missing, repeated or late; the sound equals that of one piece."""
     whole, first = transcode(**fields)
     chunks = handed_over(first)
     assert "resumed_until" not in whole
@@ -112,8 +112,8 @@ def test_a_run_resumes_after_the_chunks_of_another(transcode, monkeypatch, field
 
 
 @pytest.fixture
-def taken(tools, device, make_context, video):
-    """How many chunks a run takes over that is given this one as its first."""
+def reused(tools, device, make_context, video):
+    """Return how many chunks a run reuses with this one as the first."""
 
     def run(content):
         context = make_context({"input_url": video})
@@ -129,8 +129,8 @@ def taken(tools, device, make_context, video):
     return run
 
 
-def test_what_is_no_good_chunk_is_encoded_again(transcode, taken, tmp_path):
-    """Each is refused: cut, of another size, of another video's length, with a stream too many, late, or no video at all."""
+def test_an_invalid_chunk_is_encoded_again(transcode, reused, tmp_path):
+    """A chunk is refused if it is cut, late, of another size or length, has another stream, or is not a video."""
     _, context = transcode(codec="h264")
     good = handed_over(context)["chunk_0000.nut"]
 
@@ -154,8 +154,8 @@ def test_what_is_no_good_chunk_is_encoded_again(transcode, taken, tmp_path):
         "two streams": changed("two", "-map", "0:v", "-map", "0:v", "-c", "copy"),
         "playlist": b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n",
     }
-    assert {name: taken(content) for name, content in bad.items()} == dict.fromkeys(bad, 0)
-    assert taken(good) == 1
+    assert {name: reused(content) for name, content in bad.items()} == dict.fromkeys(bad, 0)
+    assert reused(good) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,19 +169,19 @@ def test_what_is_no_good_chunk_is_encoded_again(transcode, taken, tmp_path):
         ({"output_format": "mp3"}, 100),
     ],
 )
-def test_what_is_encoded_in_one_piece(fields, seconds):
+def test_outputs_that_are_encoded_in_one_piece(fields, seconds):
     request = TranscodeRequest(input_url=URL, **fields)
     encoder = {"h264": "libx264", "av1": "libsvtav1", "copy": "copy"}.get(request.video_codec)
     assert ffmpeg_chunks.chunk_seconds(request, encoder, seconds) is None
 
 
 @pytest.mark.parametrize(("seconds", "length"), [(20, 10), (60, 10), (7200, 72), (86_400, 600)])
-def test_chunks_grow_with_the_video(seconds, length):
+def test_longer_videos_have_longer_chunks(seconds, length):
     request = TranscodeRequest(input_url=URL, codec="h264")
     assert ffmpeg_chunks.chunk_seconds(request, "libx264", seconds) == length
 
 
-def test_a_run_that_is_quick_hands_nothing_over(transcode):
+def test_a_short_run_hands_over_no_checkpoint(transcode):
     results, context = transcode(every=600.0, codec="h264")
     assert context.handed_over == []
     assert results["duration"] == pytest.approx(SECONDS, abs=0.1)

@@ -1,4 +1,4 @@
-"""A runner for the tests of the child process: what it does is what the request says."""
+"""A runner for the tests of the child process, which follows the request's script."""
 
 # ruff: noqa: ARG002, ARG003, T201 - its methods have the contract's arguments, and one chatters on purpose
 
@@ -122,7 +122,7 @@ class ScriptedRunner(Runner[Request]):
         return Result({"file": OutputFile(path, "text/plain", "scratch")}, Decimal(1))
 
     def do_switch(self, request, context):
-        """Use other weights than were loaded."""
+        """Use other weights than the loaded ones."""
         self.loaded = [context.work / "other"]
         return Result({"value": 1}, Decimal(1))
 
@@ -136,14 +136,14 @@ class ScriptedRunner(Runner[Request]):
         return Result({"value": 1}, Decimal(1))
 
     def do_wait(self, request, context):
-        context.on_cancel((context.work / "told").touch)
+        context.on_cancel((context.work / "cancelled").touch)
         context.progress(1)
         while True:
             context.check()
             time.sleep(0.01)
 
     def do_ignore(self, request, context):
-        """Hang without ever looking at the cancellation."""
+        """Hang and ignore cancellation."""
         context.progress(1)
         time.sleep(60)
 

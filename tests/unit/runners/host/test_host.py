@@ -1,4 +1,4 @@
-"""The child process, driven over its socket as the miner drives it."""
+"""The child process, driven over its socket as by the miner."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def concurrent_child(start_child, environment, tools, device):
 
 @pytest.fixture
 def order(tmp_path):
-    """Makes `Run` messages with fresh directories."""
+    """Make `Run` messages with new directories."""
     count = 0
 
     def make(do, text=""):
@@ -90,7 +90,7 @@ def test_a_run_reports_and_ends_with_its_results(child, order):
         "trace_id": "ab" * 16, "outcome": "done", "seconds": done.processing_time, "units": "1.5"}  # fmt: skip
 
 
-def test_the_line_about_a_failed_run_has_its_code_and_not_its_words(child, order):
+def test_the_log_line_of_a_failed_run_has_its_code_but_not_its_message(child, order):
     child.send(order("fail"))
     child.until("log")
     line = child.until("log")
@@ -101,7 +101,7 @@ def test_the_line_about_a_failed_run_has_its_code_and_not_its_words(child, order
     )
 
 
-def test_one_child_does_many_runs(child, order):
+def test_one_child_performs_many_runs(child, order):
     for text in ("a", "b", "c"):
         child.send(order("echo", text))
         assert child.until("done").results["value"] == text
@@ -131,7 +131,7 @@ def test_a_run_that_fails_leaves_the_child_usable(child, order, do, kind, code, 
     assert child.until("done").results["value"] == "still here"
 
 
-def test_a_request_that_does_not_fit_the_input_model_is_the_clients_fault(child, order):
+def test_a_request_that_violates_the_input_model_is_an_input_error(child, order):
     child.send(order("echo").model_copy(update={"parameters": {"do": "echo", "colour": "red"}}))
     error = child.until("error")
     assert (error.kind, error.code) == ("fail", "INPUT_INVALID")
@@ -153,14 +153,14 @@ def test_an_output_file_is_named_by_its_path_below_the_output_directory(child, o
     assert done.results["units"] == 0.123457
 
 
-def test_cancelling_ends_a_run_and_tells_its_callbacks(child, order):
+def test_cancelling_ends_a_run_and_calls_its_callbacks(child, order):
     run = order("wait")
     child.send(run)
     child.until("progress")
     child.send(Cancel(run_id="r1"))
     error = child.until("error")
     assert (error.run_id, error.kind, error.code) == ("r1", "cancelled", "CANCELLED")
-    assert (run.work / "told").exists()
+    assert (run.work / "cancelled").exists()
 
 
 def test_a_run_cancelled_before_its_turn_never_starts(child, order):
@@ -172,7 +172,7 @@ def test_a_run_cancelled_before_its_turn_never_starts(child, order):
     assert [child.until("error", "done").kind for _ in range(2)] == ["cancelled", "cancelled"]
 
 
-def test_cancelling_what_has_ended_changes_nothing(child, order):
+def test_cancelling_an_ended_run_has_no_effect(child, order):
     child.send(order("echo"))
     child.until("done")
     child.send(Cancel(run_id="r1"))
@@ -180,7 +180,7 @@ def test_cancelling_what_has_ended_changes_nothing(child, order):
     assert child.until("done", "error").results["value"] == "next"
 
 
-def test_loading_and_unloading_answer(child):
+def test_loading_and_unloading_are_acknowledged(child):
     child.send(Load(model=Model("tiny", Path("/models/tiny"))))
     loaded = child.until("loaded")
     assert loaded.model == "tiny"
@@ -190,15 +190,15 @@ def test_loading_and_unloading_answer(child):
     assert (child.until("loaded").model, loaded.seconds >= 0) == (None, True)
 
 
-def test_a_model_that_cannot_be_loaded_is_the_machines_fault(child):
+def test_a_model_that_cannot_be_loaded_is_a_machine_fault(child):
     child.send(Load(model=Model("broken", Path("/models/broken"))))
     error = child.until("error")
     assert (error.run_id, error.kind, error.code) == (None, "retry", "MODEL_UNAVAILABLE")
 
 
 @pytest.mark.parametrize(("do", "weights"), [("echo", "/models/tiny/weights"), ("switch", "{work}/other")])
-def test_a_run_names_the_weights_that_it_used(child, order, do, weights):
-    """A receipt names the weights that made the result."""
+def test_a_run_reports_the_weights_that_it_used(child, order, do, weights):
+    """A receipt identifies the weights that produced the result."""
     child.send(Load(model=Model("tiny", Path("/models/tiny"))))
     child.until("loaded")
     run = order(do)
@@ -206,12 +206,12 @@ def test_a_run_names_the_weights_that_it_used(child, order, do, weights):
     assert child.until("done").weights == [Path(weights.format(work=run.work))]
 
 
-def test_a_load_tells_the_runner_how_much_gpu_memory_there_is_and_hears_what_it_took(child):
+def test_a_load_passes_the_gpu_memory_limit_and_reports_the_used_memory(child):
     child.send(Load(model=Model("tiny", Path("/models/tiny")), vram=2**30))
     assert child.until("loaded").vram == 2**30
 
 
-def test_an_output_is_handed_over_before_the_run_ends(child, order):
+def test_a_checkpoint_is_handed_over_before_the_run_ends(child, order):
     run = order("keep")
     child.send(run)
     handed = child.until("checkpoint")
@@ -220,10 +220,8 @@ def test_an_output_is_handed_over_before_the_run_ends(child, order):
     assert child.until("done")
 
 
-def test_runs_of_a_concurrent_runner_share_the_child_and_cancelling_one_leaves_the_others(
-    concurrent_child, order
-):
-    """Both are under way at once; the cancelled one ends while the other goes on to its end."""
+def test_runs_of_a_concurrent_runner_share_the_child_and_are_cancelled_separately(concurrent_child, order):
+    """Both are active at once; the cancelled run ends, and the other continues to its end."""
     child = concurrent_child
     first, second = order("wait"), order("keep")
     child.send(first)
@@ -243,7 +241,7 @@ def test_exit_ends_the_child_cleanly(child):
     assert child.process.wait(TIMEOUT) == 0
 
 
-def test_closing_the_socket_ends_the_child_also_during_a_run(child, order):
+def test_closing_the_socket_ends_the_child_even_during_a_run(child, order):
     child.send(order("ignore"))
     child.until("progress")
     child.connection.close()
@@ -264,7 +262,7 @@ def test_a_bad_frame_ends_the_child(child, frame):
     assert child.process.wait(TIMEOUT) == 2
 
 
-def test_a_child_that_is_killed_is_seen_as_the_end_of_the_stream(child, order):
+def test_a_killed_child_ends_the_stream(child, order):
     child.send(order("die"))
     child.until("log")
     assert child.receive() is None
@@ -304,7 +302,7 @@ def test_the_child_dies_with_a_parent_that_was_killed(environment, eventually):
 
 
 def test_the_child_imports_only_its_own_runner():
-    """Starting must stay quick: no engine, and none of the other runners."""
+    """The start must be quick: no engine and no other runner is imported."""
     code = (
         "import sys, runners.host.process\n"
         "from runners.registry import find\n"

@@ -1,4 +1,4 @@
-"""Every module of the package imports on a machine that has none of the engines."""
+"""Every module of the package can be imported on a machine without engines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ for service, runner in installed().items():
 
 
 def test_every_module_imports_without_any_engine():
-    """The coordinator reads the definitions of services that its machine cannot perform."""
+    """The coordinator reads the definitions of services whose engines it does not have."""
     done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in (

@@ -43,12 +43,12 @@ from runners.plain_json import check_json
         Run(run_id="r", parameters={"a": [1, None]}, files={"f": Path("/f")}, output=Path("/o"), work=Path("/w"), timeout_seconds=1),
     ],
 )  # fmt: skip
-def test_what_the_parent_sends_the_child_reads(message):
+def test_the_child_reads_the_parents_messages(message):
     assert TO_CHILD.validate_json(encode(message)[4:]) == message
 
 
 def feed(*chunks):
-    """What `receive` makes of these bytes followed by the end of the stream."""
+    """Return the result of `receive` for these bytes and the end of the stream."""
 
     async def read():
         stream = asyncio.StreamReader()
@@ -69,12 +69,12 @@ def feed(*chunks):
         Error(run_id=None, kind="retry", code="X", message="y"),
     ],
 )
-def test_what_the_child_sends_the_parent_reads(message):
+def test_the_parent_reads_the_childs_messages(message):
     frame = encode(message)
     assert feed(frame[:3], frame[3:]) == message
 
 
-def test_the_end_of_the_stream_is_none_and_half_a_frame_an_error():
+def test_the_end_of_the_stream_is_none_and_an_incomplete_frame_is_an_error():
     assert feed() is None
     with pytest.raises(ProtocolError):
         feed(encode(Error(run_id=None, kind="retry", code="X", message="y"))[:-1])
@@ -93,12 +93,12 @@ def test_a_bad_frame_is_an_error(frame):
     ("units", "text"),
     [("12.50", "12.5"), ("1E+1", "10"), ("0", "0"), ("0.1234567", "0.123457"), ("1e-9", "0"), ("100", "100")],
 )
-def test_units_are_plain_decimals_of_at_most_six_places(units, text):
+def test_units_are_plain_decimals_with_at_most_six_decimal_places(units, text):
     assert plain_units(Decimal(units)) == text
 
 
 @pytest.mark.parametrize("units", ["-1", "NaN", "Infinity"])
-def test_units_are_never_negative_or_no_number(units):
+def test_units_are_never_negative_or_nan(units):
     with pytest.raises(ValueError, match="zero or more"):
         plain_units(Decimal(units))
     with pytest.raises(ValidationError):
@@ -109,7 +109,7 @@ def test_units_are_never_negative_or_no_number(units):
     "value",
     [math.nan, math.inf, 2**53, {1: 2}, {"$file": 1}, [{"a": {"$file": 1}}], "\ud800", {"\ud800": 1}, b"x", {1}, object()],
 )  # fmt: skip
-def test_what_canonical_json_cannot_hold_is_refused(value):
+def test_values_that_canonical_json_does_not_support_are_refused(value):
     with pytest.raises(ValueError, match="it "):
         check_json({"value": value})
 
@@ -143,7 +143,7 @@ def mark(path):
     return {"$file": {"path": path, "media_type": "image/png", "name": path, "extra": {"seed": 1}}}
 
 
-def test_output_files_are_found_in_order_and_replaced_where_they_stand():
+def test_output_files_are_found_in_order_and_replaced_in_place():
     results = {"images": [mark("b.png"), mark("a.png")], "note": "x"}
     assert [reference.path for reference in file_references(results)] == ["b.png", "a.png"]
     replaced = replace_files(results, lambda reference: {"name": reference.name})

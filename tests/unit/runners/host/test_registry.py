@@ -1,4 +1,4 @@
-"""Runners are found through entry points, ours and those of third parties."""
+"""Runners of the project and of third parties are found through entry points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runners.registry import find, installed
 
 @pytest.fixture
 def with_packages(tmp_path):
-    """Evaluates an expression where these packages are installed, each offering the same third-party runner class."""
+    """Evaluate an expression with these packages installed, each of which offers the same third-party runner class."""
 
     def evaluate(expression, **modules):
         for package, module in modules.items():
@@ -35,14 +35,14 @@ def with_packages(tmp_path):
     return evaluate
 
 
-def test_our_runners_are_installed_under_their_service_ids():
+def test_the_runners_are_installed_under_their_service_ids():
     assert {"ai_inference", "video_transcoding", "whisper_transcription"} <= set(installed())
     for service_id, runner in installed().items():
         assert runner.definition.service_id == service_id
         assert find(service_id) is runner
 
 
-def test_a_third_partys_runner_is_found_whatever_its_entry_point_is_called(with_packages):
+def test_a_third_partys_runner_is_found_under_any_entry_point_name(with_packages):
     found = with_packages("find('scripted').version", elsewhere="elsewhere_runner")
     assert found.stdout == "9.9\n"
 
@@ -55,7 +55,7 @@ def test_two_packages_for_one_service_are_an_error_that_names_both(with_packages
 
 
 def test_a_broken_package_does_not_hide_the_others(with_packages, tmp_path):
-    """It is left out, and the reason names it."""
+    """It is omitted, and the reason names it."""
     code = "(sorted(installed()), __import__('runners.registry').registry.broken())"
     information = tmp_path / "broken-1.0.dist-info"
     information.mkdir()

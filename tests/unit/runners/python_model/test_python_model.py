@@ -1,4 +1,4 @@
-"""`ai_inference`: clients' models in the real sandbox, the well-behaved and the hostile."""
+"""`ai_inference`: clients' models in the real sandbox, both well-behaved and hostile."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tools(tools, cache):
 
 @pytest.fixture
 def predict(tools, device, make_context, tmp_path):
-    """Runs a model given as text; returns the result and the context."""
+    """Run a model given as text; return the result and the context."""
 
     def run(source, *, input_file=None, entrypoint="model.py", requirements=(), parameters=None, **context):
         if isinstance(source, str):
@@ -102,7 +102,7 @@ def test_a_numpy_model_classifies_a_jpeg(predict, make_media):
 
 
 def test_the_slots_wall_time_is_metered_through_the_child_process(start_child, tools, device, tmp_path):
-    """A model that only waits holds the slot all the same."""
+    """A model that only waits also occupies the slot."""
     output, work = tmp_path / "output", tmp_path / "work"
     output.mkdir()
     work.mkdir()
@@ -170,7 +170,7 @@ def archive(kind: str, directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_an_archive_holds_a_model_of_several_files(predict, tmp_path, kind):
+def test_an_archive_contains_a_model_of_several_files(predict, tmp_path, kind):
     result, _ = predict(archive(kind, tmp_path), entrypoint="package/main.py")
     assert result.results == {"label": "cat"}
 
@@ -179,8 +179,8 @@ def test_an_archive_holds_a_model_of_several_files(predict, tmp_path, kind):
     ("body", "code", "words"),
     [
         ("def predict(input): raise KeyError('no such label')", "MODEL_FAILED", "no such label"),
-        ("def predict(input): return float('nan')", "MODEL_FAILED", "JSON cannot hold"),
-        ("def predict(input): return object()", "MODEL_FAILED", "JSON cannot hold"),
+        ("def predict(input): return float('nan')", "MODEL_FAILED", "not valid JSON"),
+        ("def predict(input): return object()", "MODEL_FAILED", "not valid JSON"),
         ("def predict(input): return 2 ** 60", "MODEL_FAILED", "2^53"),
         ("def predict(input): return {'$file': {'path': '/etc/passwd'}}", "MODEL_FAILED", "$file"),
         ("def predict(input): return {'files': 1}", "MODEL_FAILED", "files"),
@@ -192,14 +192,14 @@ def test_an_archive_holds_a_model_of_several_files(predict, tmp_path, kind):
         ("def predict(input):\n  x = []\n  for _ in range(900): x = [x]\n  return x", "MODEL_FAILED", "nested"),
     ],
 )  # fmt: skip
-def test_a_model_that_fails_tells_its_owner_why(predict, body, code, words):
+def test_a_failing_model_reports_the_reason_to_its_client(predict, body, code, words):
     error = failure(predict, body)
     assert error.code == code
     assert words in str(error)
     assert str(Path.home()) not in str(error)
 
 
-def test_a_requirement_that_does_not_exist_is_the_clients_fault(predict):
+def test_a_requirement_that_does_not_exist_is_an_input_error(predict):
     error = failure(predict, "def predict(input): return 1", requirements=["numpy==0.0.1"], timeout=120)
     assert error.code == "REQUIREMENTS_FAILED"
     assert "numpy==0.0.1" in str(error)
@@ -226,7 +226,7 @@ def test_an_entrypoint_stays_inside_the_model(entrypoint):
     ("name", "field"),
     [("model.py", "model.source"), ("weights.ZIP", "model.source"), ("m.tar.gz", "model.source"), ("cat.jpeg", "input.source"), ("other.py", "input.source")],
 )  # fmt: skip
-def test_an_uploaded_file_finds_its_place_by_name(name, field):
+def test_an_uploaded_file_is_assigned_to_a_field_by_its_name(name, field):
     assert upload_field({"model": {"entrypoint": "model.py"}}, name) == field
 
 
@@ -237,8 +237,8 @@ def test_a_model_without_its_source_is_refused(tools, device, make_context):
     assert caught.value.code == "INPUT_MISSING"
 
 
-def test_under_landlock_a_model_runs_only_where_the_owner_allows_it(tools, device, make_context, tmp_path):
-    """With packages, files, threads and a process of its own; and no path of the machine in what it says."""
+def test_a_model_runs_in_landlock_only_if_the_owner_allows_it(tools, device, make_context, tmp_path):
+    """With packages, files, threads and a child process; its messages contain no path of the machine."""
     source = tmp_path / "model.py"
     source.write_text(
         "import json, multiprocessing, os, shutil, subprocess, sys, threading\n"
@@ -301,7 +301,7 @@ def test_attack_the_network_is_out_of_reach(predict):
     assert result.results == {"reached": "ConnectionRefusedError", "interfaces": ["lo"]}
 
 
-def test_attack_the_owners_files_are_not_there(predict, monkeypatch, tmp_path):
+def test_attack_the_owners_files_are_not_visible(predict, monkeypatch, tmp_path):
     home = Path.home()
     secret = home / f".aitbc-test-secret-{os.getpid()}"
     secret.write_text("private")
@@ -364,7 +364,7 @@ def test_attack_too_much_memory_in_one_process(predict):
 
 
 def test_attack_too_much_memory_in_many_processes(predict):
-    """Each process stays below the limit, all together do not."""
+    """Each process stays below the limit, but their total exceeds it."""
     error = failure(
         predict,
         "import os, time\n"
@@ -394,7 +394,7 @@ def test_attack_shared_memory_is_bounded(predict):
 
 
 def test_attack_a_fork_bomb_is_stopped(predict):
-    """Also where the kernel's own limit does not hold, as for root: before it has filled the machine."""
+    """Even where the kernel's own limit does not apply, as for root: before it has filled the machine."""
     began = time.monotonic()
     error = failure(predict, "import os\ndef predict(input):\n  while True: os.fork()", timeout=30)
     assert error.code in ("LIMIT_EXCEEDED", "MODEL_FAILED")
@@ -450,8 +450,8 @@ def test_attack_a_small_archive_that_unpacks_to_much(tools, device, make_context
     assert (caught.value.code, "runners.max_unpacked" in str(caught.value)) == ("LIMIT_EXCEEDED", True)
 
 
-def test_attack_results_that_are_larger_together_than_they_may_be(predict):
-    """One file under many names is sent once for each."""
+def test_attack_results_over_the_total_limit(predict):
+    """One file with several names is uploaded once for each name."""
     error = failure(
         predict,
         "import os\n"
@@ -459,7 +459,7 @@ def test_attack_results_that_are_larger_together_than_they_may_be(predict):
         "  open('0', 'wb').write(bytes(2**20))\n"
         "  for n in range(1, 50): os.link('0', str(n))\n",
     )
-    assert (error.code, "together" in str(error)) == ("LIMIT_EXCEEDED", True)
+    assert (error.code, "in total" in str(error)) == ("LIMIT_EXCEEDED", True)
 
 
 def test_attack_a_deep_tree_ends_the_run_and_not_the_miner(predict, tmp_path):
@@ -474,8 +474,8 @@ def test_attack_a_deep_tree_ends_the_run_and_not_the_miner(predict, tmp_path):
     assert (error.code, "nested" in str(error)) == ("LIMIT_EXCEEDED", True)
 
 
-def test_more_memory_than_a_run_gets_here_is_no_fault_of_the_machine(predict):
-    """It is not lowered in silence either: another miner may have it."""
+def test_a_request_for_too_much_memory_is_not_a_machine_fault(predict):
+    """The request is not lowered silently: another miner may have the memory."""
     with pytest.raises(Retry) as caught:
         predict("def predict(input): return 1", resources={"memory": "64Gi"})
     assert caught.value.code == "NO_MEMORY"
@@ -504,7 +504,7 @@ def test_attack_nothing_is_left_running(predict, eventually):
 
 
 def test_attack_the_miners_identity_key_is_out_of_reach(predict, tmp_path):
-    """Neither by its path, nor by looking everywhere, nor through the processes that hold it."""
+    """Neither by its path, nor by a search, nor through the processes that have it open."""
     identity = load_identity(tmp_path / "data" / "miner")
     path = tmp_path / "data" / "miner" / "identity.key"
     secret = path.read_text().strip()
@@ -555,7 +555,7 @@ STUBBORN = {
     ),
     "computes": "def predict(input):\n  while True: pass\n",
 }
-"""Models that go on whatever they are refused."""
+"""Models that continue after every refusal."""
 
 
 @pytest.mark.parametrize(
@@ -568,8 +568,8 @@ STUBBORN = {
         ("computes", "timeout_seconds"),
     ],
 )
-def test_attack_a_stubborn_model_is_stopped_named_and_gone(predict, eventually, deed, cause):
-    """However it ends, the cause is told, no process and no descriptor of it is left, and the next job runs."""
+def test_attack_a_stubborn_model_is_stopped_and_removed(predict, eventually, deed, cause):
+    """The cause is reported, no process or descriptor of it remains, and the next job runs."""
     predict("def predict(input): return 1")  # whatever is opened once is open from here on
     descriptors = psutil.Process().num_fds()
     others = set(psutil.Process().children(recursive=True))
@@ -585,7 +585,7 @@ def test_attack_a_stubborn_model_is_stopped_named_and_gone(predict, eventually, 
     assert result.results == {"value": 2}
 
 
-def test_cancelling_ends_the_model_at_once(tools, device, make_context, tmp_path):
+def test_cancelling_a_run_ends_the_model_immediately(tools, device, make_context, tmp_path):
     source = tmp_path / "model.py"
     source.write_text("import time\ndef predict(input): time.sleep(60)\n")
     context = make_context({"model.source": source})
@@ -616,14 +616,14 @@ def test_cancelling_ends_the_model_at_once(tools, device, make_context, tmp_path
         ({"sandbox": "bubblewrap", "bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
     ],
 )
-def test_probe_says_why_models_are_not_run_here(tools, change, words):
+def test_the_probe_reports_why_models_are_not_available(tools, change, words):
     probe = PythonModelRunner.probe(dataclasses.replace(tools, **change))
     assert not probe.available
     assert words in probe.reasons[0]
 
 
-def test_without_the_sandbox_no_model_runs(tools, device, make_context, tmp_path):
-    """Not even if a job arrives in spite of the probe."""
+def test_no_model_runs_without_the_sandbox(tools, device, make_context, tmp_path):
+    """Even if a job arrives although the probe failed."""
     source = tmp_path / "model.py"
     source.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef predict(input): return 1\n")
     off = PythonModelRunner(dataclasses.replace(tools, sandbox="off"), device)
@@ -635,21 +635,21 @@ def test_without_the_sandbox_no_model_runs(tools, device, make_context, tmp_path
     assert not (tmp_path / "ran").exists()
 
 
-def test_probe_offers_python_where_the_sandbox_works(tools):
+def test_the_probe_offers_python_if_the_sandbox_works(tools):
     assert shutil.which("bwrap")
     assert PythonModelRunner.probe(tools).available
 
 
-def test_more_memory_than_the_machine_gives_is_refused_before_any_work(predict):
-    """It would not be the client's fault to run into the machine's own limit, nor is asking for more the machine's."""
+def test_a_request_for_more_memory_than_allowed_is_refused_before_any_work(predict):
+    """Neither the client nor the machine is at fault if the request exceeds the machine's own limit."""
     with pytest.raises(Retry) as refused:
         predict("def predict(input): return 1", resources={"memory": "2Gi"})
     assert refused.value.code == "NO_MEMORY"
     assert "at most 1.0 GiB" in str(refused.value)
 
 
-def test_a_model_that_fails_has_metered_its_time(tools, device, make_context, tmp_path):
-    """Text that comes out through the error message is no free answer."""
+def test_the_time_of_a_failing_model_is_metered(tools, device, make_context, tmp_path):
+    """Text in an error message is not a free result."""
     source = tmp_path / "source"
     source.write_text("import sys\ndef predict(input):\n    sum(range(10**7))\n    sys.exit('ANSWER')")
     context = make_context({"model.source": source})

@@ -1,4 +1,4 @@
-"""Clients' requirements: wheels of the owner's index and nothing else, in the sandbox, within the quota."""
+"""Clients' requirements: only wheels of the owner's index, in the sandbox, within the quota."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from runners.sandbox import files
 def wheel(
     name: str, version: str = "1.0", *, requires: str | None = None, content: bytes = b"VALUE = 1\n"
 ) -> bytes:
-    """A wheel with one module and perhaps one requirement."""
+    """Return a wheel with one module and optionally one requirement."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     if requires is not None:
@@ -47,11 +47,11 @@ def wheel(
 
 
 class Server:
-    """An HTTP server on loopback: files by path, and the paths that were asked for."""
+    """An HTTP server on loopback: files by path, and the requested paths."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -62,7 +62,7 @@ class Server:
                 self._answer(with_body=False)
 
             def _answer(self, *, with_body: bool) -> None:
-                outer.asked.append(self.path)
+                outer.requested.append(self.path)
                 body = outer.files.get(self.path.partition("#")[0])
                 self.send_response(404 if body is None else 200)
                 self.send_header(
@@ -80,7 +80,7 @@ class Server:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def offer(self, *wheels: tuple[str, bytes]) -> None:
-        """Be a package index that has these wheels, by name of the package."""
+        """Serve a package index with these wheels, by package name."""
         for name, content in wheels:
             file = f"{name}-1.0-py3-none-any.whl"
             digest = hashlib.sha256(content).hexdigest()
@@ -124,7 +124,7 @@ def owners(serve, monkeypatch, tmp_path) -> Server:
 
 @pytest.fixture
 def install(tools, make_context):
-    """Makes an environment; returns its directory and the settings that it was made with."""
+    """Make an environment; return its directory and the settings of uv."""
 
     def run(*requirements, **settings):
         chosen = dataclasses.replace(tools, **settings)
@@ -138,14 +138,14 @@ def store(tools) -> Path:
     return tools.cache_dir / "python-environments"
 
 
-def test_wheels_of_the_owners_index_are_installed_with_what_they_need(install, owners):
+def test_wheels_of_the_owners_index_are_installed_with_their_dependencies(install, owners):
     owners.offer(("wanted", wheel("wanted", requires="needed>=1")), ("needed", wheel("needed")))
     directory = install("wanted")
     found = {path.name for path in directory.glob("packages/*.py")}
     assert {"wanted.py", "needed.py"} <= found
-    asked = len(owners.asked)
+    before = len(owners.requested)
     assert install("wanted") == directory
-    assert len(owners.asked) == asked, "an environment that is there is used again"
+    assert len(owners.requested) == before, "an existing environment is reused"
 
 
 @pytest.mark.parametrize("kind", ["whl", "tar.gz"])
@@ -162,7 +162,7 @@ def test_attack_a_wheel_that_depends_on_an_address(install, owners, serve, tmp_p
         install("bait")
     assert caught.value.code == "REQUIREMENTS_FAILED"
     assert "evil" in str(caught.value)
-    assert attackers.asked == []
+    assert attackers.requested == []
     assert not ran.exists()
 
 
@@ -182,7 +182,7 @@ def test_attack_a_wheel_without_end_is_stopped_by_its_size(install, owners, tool
     assert not [path for path in store(tools).iterdir() if path.is_dir() and path.name != "fetched"]
 
 
-def test_an_index_that_is_not_reached_is_not_the_clients_fault(install, owners, monkeypatch):
+def test_an_unreachable_index_is_not_an_input_error(install, owners, monkeypatch):
     owners.close()
     monkeypatch.setenv("PIP_RETRIES", "0")
     with pytest.raises(Retry) as caught:
@@ -191,7 +191,7 @@ def test_an_index_that_is_not_reached_is_not_the_clients_fault(install, owners, 
 
 
 def test_the_owners_variables_and_files_stay_outside(install, owners, monkeypatch, tmp_path):
-    """What uv would obey or send along: its own configuration, a netrc file, credentials in the environment."""
+    """Its own configuration, a netrc file and credentials in the environment do not reach uv."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "private")
@@ -201,7 +201,7 @@ def test_the_owners_variables_and_files_stay_outside(install, owners, monkeypatc
 
 
 def test_environments_and_packages_stay_within_the_quota(install, owners, tools):
-    """Those used least recently make room; one that is in use stays."""
+    """The least recently used environments are removed, except those in use."""
     size = 6 * 2**20
     names = [f"package{number}" for number in range(5)]
     owners.offer(*((name, wheel(name, content=os.urandom(size).hex().encode()[:size])) for name in names))
@@ -231,8 +231,8 @@ def test_an_environment_in_use_is_not_removed(tools, owners, make_context):
         assert held.exists()
 
 
-def test_waiting_for_another_jobs_installation_is_reported(tools, owners, make_context):
-    """A job that waits is alive, and the time that it holds its slot counts."""
+def test_progress_is_reported_while_waiting_for_another_installation(tools, owners, make_context):
+    """A waiting job is not considered hung, and its time in the slot is metered."""
     owners.offer(("wanted", wheel("wanted")))
     store(tools).mkdir(parents=True)
     reports = threading.Semaphore(0)

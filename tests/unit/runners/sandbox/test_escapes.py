@@ -1,8 +1,8 @@
-"""A stranger's model tries to get out: of each sandbox, as an agent of root's and of a user's.
+"""A hostile model tries to escape from each sandbox, with an agent of root and with one of a user.
 
-The attempts are in tests/support/escapes/model. All of them run in one sandbox after the other, beside another job and after one
-that left things; see tests/support/escapes/agent_process.py. Each is also made without a sandbox, where it has to succeed, so
-that no attempt is one that could not succeed anyway.
+The attempts are in tests/support/escapes/model. All of them run in each sandbox in turn, beside another job and after a job
+that left files and objects behind; see tests/support/escapes/agent_process.py. Each attempt is also made without a sandbox, where it must
+succeed, so that the sandbox is known to be the cause of its failure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SECONDS = 150
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Any]:
-    """What came of all attempts, by user."""
+    """The outcomes of all attempts, by user."""
     return {user: _attacked(user) for user in USERS if user == "user" or os.geteuid() == 0}
 
 
@@ -63,23 +63,23 @@ def _of(outcomes: dict[str, Any], user: str) -> dict[str, Any]:
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("name", ATTEMPTS)
 def test_an_attempt_is_refused(outcomes: dict[str, Any], name: str, user: str, sandbox: str) -> None:
-    """Or it is one of those that the documentation names."""
+    """Unless the documentation names it."""
     attempt = _of(outcomes, user)[sandbox]["attempts"][name]
     assert got_out({name: attempt}, sandbox) == {}
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
 @pytest.mark.parametrize("user", USERS)
-def test_the_agents_processes_are_as_they_were(outcomes: dict[str, Any], user: str, sandbox: str) -> None:
-    """No signal came to them, and nothing about them changed: seen from outside, whatever the model believes."""
+def test_the_agents_processes_are_unchanged(outcomes: dict[str, Any], user: str, sandbox: str) -> None:
+    """They received no signal and are unchanged, as observed from outside."""
     seen = _of(outcomes, user)[sandbox]
     assert (seen["signals"], seen["changed"]) == ([], [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="most attempts are root's to succeed with")
 @pytest.mark.parametrize("name", ATTEMPTS)
-def test_an_attempt_succeeds_where_there_is_no_sandbox(outcomes: dict[str, Any], name: str) -> None:
-    """As root or as a user; so it is the sandbox that refuses it."""
+def test_an_attempt_succeeds_without_a_sandbox(outcomes: dict[str, Any], name: str) -> None:
+    """As root or as a user, which shows that the sandbox refuses it."""
     if name in INSIDE_ONLY:
         pytest.skip(INSIDE_ONLY[name])
     made = [outcomes[user]["control"]["attempts"][name] for user in USERS]
@@ -91,10 +91,10 @@ def test_an_attempt_succeeds_where_there_is_no_sandbox(outcomes: dict[str, Any],
 
 
 @pytest.mark.parametrize(("sandbox", "name"), NAMED)
-def test_what_gets_out_is_named_in_the_documentation(
+def test_every_escape_is_named_in_the_documentation(
     outcomes: dict[str, Any], sandbox: str, name: str
 ) -> None:
-    """And does get out, so that nothing is named that is refused by now."""
+    """And every named escape still works, so that the documentation is current."""
     page = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert NAMED[sandbox, name] in page
     assert all(of[sandbox]["attempts"][name]["out"] for of in outcomes.values())

@@ -1,4 +1,4 @@
-"""Whatever a runner starts can be found and ended by its mark, also when the runner is gone."""
+"""All processes of a runner can be found and ended by its mark, even after the runner has ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMITS = Limits(memory=256 * 2**20, output=4 * 2**20, seconds=20, cpu_seconds=20
 
 @pytest.mark.parametrize("level", ["required", "off"])
 def test_a_sandboxed_program_carries_its_runners_mark(tools, tmp_path, monkeypatch, level):
-    """Though nothing else of the runner's environment reaches it."""
+    """It inherits no other variable of the runner."""
     monkeypatch.setenv(mark.VARIABLE, mark.make(tmp_path))
     monkeypatch.setenv("SECRET", "secret")
     lines = []
@@ -27,8 +27,8 @@ def test_a_sandboxed_program_carries_its_runners_mark(tools, tmp_path, monkeypat
     assert not any("SECRET" in line for line in lines)
 
 
-def test_marked_processes_end_with_all_that_they_started(tmp_path):
-    """And those of another runner go on."""
+def test_marked_processes_end_with_all_their_descendants(tmp_path):
+    """Those of another runner continue."""
     marks = [mark.make(tmp_path), mark.make(tmp_path)]
     command = ["sh", "-c", "sleep 60 & echo $!; wait"]
     first, second = (
@@ -49,7 +49,7 @@ def test_marked_processes_end_with_all_that_they_started(tmp_path):
             process.stdout.close()
 
 
-def test_a_mark_tells_nothing_about_the_path_and_is_the_same_for_one_directory(tmp_path, monkeypatch):
+def test_a_mark_hides_the_path_and_its_prefix_is_the_same_for_one_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert mark.of_directory(Path("miner")) == mark.of_directory(tmp_path / "miner")
     assert "miner" not in mark.make(tmp_path / "miner")

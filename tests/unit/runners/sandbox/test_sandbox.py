@@ -19,13 +19,13 @@ PYTHON = "/usr/bin/python3"
 
 @pytest.fixture(params=["bubblewrap", "landlock", "off"])
 def either(tools, request):
-    """The tools with the sandbox, and without it: the limits hold in both."""
+    """The tools with and without the sandbox: the limits apply to both."""
     return dataclasses.replace(tools, sandbox=request.param)
 
 
 @pytest.fixture
 def execute(tmp_path):
-    """Runs a shell command in a writable directory; returns the outcome and the lines that it printed."""
+    """Run a shell command in a writable directory; return the outcome and the printed lines."""
 
     def run(tools, *command, device=None, environment=None, on_cancel=None, **limits):
         sandbox = Sandbox(tools, dataclasses.replace(LIMITS, **limits), device, environment or {})
@@ -39,13 +39,13 @@ def execute(tmp_path):
     return run
 
 
-def test_output_exit_code_and_the_end_of_standard_error_come_back(execute, either):
+def test_output_exit_code_and_the_end_of_standard_error_are_returned(execute, either):
     outcome, lines = execute(either, "sh", "-c", "echo one; echo two; echo oops >&2; exit 3")
     assert (outcome.ended, outcome.exit_code, outcome.stderr) == (Ended.EXITED, 3, "oops\n")
     assert lines == ["one", "two"]
 
 
-def test_standard_error_is_kept_to_its_end(execute, either):
+def test_only_the_end_of_standard_error_is_retained(execute, either):
     outcome, _ = execute(either, "sh", "-c", "yes complaint | head -n 100000 >&2; echo last >&2")
     assert len(outcome.stderr) <= 64 * 1024
     assert outcome.stderr.endswith("last\n")
@@ -68,7 +68,7 @@ def test_a_line_without_end_does_not_fill_the_memory(execute, either):
         (("sh", "-c", "for n in 1 2 3 4 5 6 7 8 9 10; do sleep 60 & done; wait"), {"processes": 8}, Ended.PROCESSES),
     ],
 )  # fmt: skip
-def test_each_limit_ends_the_program_and_says_which(execute, either, command, limits, ended):
+def test_each_limit_ends_the_program_and_is_reported(execute, either, command, limits, ended):
     began = time.monotonic()
     outcome, _ = execute(either, *command, **limits)
     assert outcome.ended in (ended, Ended.EXITED) if ended is Ended.PROCESSES else outcome.ended is ended
@@ -76,7 +76,7 @@ def test_each_limit_ends_the_program_and_says_which(execute, either, command, li
     assert time.monotonic() - began < 15
 
 
-def test_one_process_gets_no_more_memory_than_it_may(execute, either):
+def test_one_process_gets_no_more_memory_than_allowed(execute, either):
     outcome, _ = execute(either, PYTHON, "-c", "bytearray(10**9)")
     assert "MemoryError" in outcome.stderr
 
@@ -112,7 +112,7 @@ def test_cancelling_kills_the_whole_tree(either, eventually):
     )
 
 
-def test_only_what_was_granted_is_there(execute, tools, tmp_path):
+def test_only_granted_paths_are_visible(execute, tools, tmp_path):
     outside = tmp_path / "secret"
     outside.write_text("private")
     _, lines = execute(
@@ -125,7 +125,7 @@ def test_only_what_was_granted_is_there(execute, tools, tmp_path):
     assert not [line for line in lines if line.startswith("AITBC")]
 
 
-def test_a_granted_file_can_be_read_and_not_changed(tools, tmp_path):
+def test_a_granted_file_can_be_read_but_not_changed(tools, tmp_path):
     file = tmp_path / "input"
     file.write_text("content")
     sandbox = Sandbox(tools, LIMITS)
@@ -135,7 +135,7 @@ def test_a_granted_file_can_be_read_and_not_changed(tools, tmp_path):
     assert (lines, outcome.exit_code != 0, file.read_text()) == (["content"], True, "content")
 
 
-def test_nothing_but_the_granted_directory_can_be_written(execute, tools, tmp_path):
+def test_only_the_granted_directory_can_be_written(execute, tools, tmp_path):
     _, lines = execute(
         tools,
         "sh",
@@ -146,7 +146,7 @@ def test_nothing_but_the_granted_directory_can_be_written(execute, tools, tmp_pa
     assert (tmp_path / "writable" / "written").exists()
 
 
-def test_there_are_no_capabilities_and_no_way_to_new_ones(execute, tools):
+def test_there_are_no_capabilities_and_none_can_be_gained(execute, tools):
     _, lines = execute(
         tools,
         "sh",
@@ -166,13 +166,13 @@ def test_a_program_sees_only_its_gpu(execute, tools, device, visible):
     assert [line.split("=", 1)[1] for line in lines if line.startswith("CUDA_VISIBLE_DEVICES=")] == visible
 
 
-def test_a_missing_program_is_the_machines_fault(tools):
+def test_a_missing_program_is_a_machine_fault(tools):
     with pytest.raises(Retry) as caught:
         Sandbox(tools, LIMITS).program("/nonexistent/program")
     assert caught.value.code == "PROGRAM_MISSING"
 
 
-def test_without_bubblewrap_nothing_runs(tools):
+def test_nothing_runs_without_bubblewrap(tools):
     broken = dataclasses.replace(tools, sandbox="bubblewrap", bubblewrap="/nonexistent/bwrap")
     assert "install bubblewrap" in (unavailable(broken) or "")
     with pytest.raises(Retry) as caught:
@@ -180,8 +180,8 @@ def test_without_bubblewrap_nothing_runs(tools):
     assert caught.value.code == "SANDBOX_UNAVAILABLE"
 
 
-def test_a_path_of_the_machine_below_one_of_the_sandboxs_own_is_seen(tools, tmp_path):
-    """A home may lie below /work; the order in which paths are granted must not matter."""
+def test_a_granted_path_below_one_of_the_sandboxs_own_is_visible(tools, tmp_path):
+    """A home may be below /work; the order of the grants must not matter."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "file").write_text("here\n")
     (tmp_path / "scratch").mkdir()

@@ -1,4 +1,4 @@
-"""What a stranger's program tries in the sandbox: against the kernel, the agent and its owner's files."""
+"""Attacks of a program in the sandbox on the kernel, the agent and its owner's files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSED = """
 
 
 def test_attack_calls_that_no_engine_needs_are_refused(attack, confined):
-    """The filter answers before the kernel has looked at an argument: these would fail otherwise, if at all."""
+    """The filter refuses the call before the kernel reads its arguments, which would cause other errors."""
     numbers = {name: _number(name) for name in REFUSED.split()}
     answers = attack(
         confined,
@@ -44,7 +44,7 @@ def test_attack_calls_that_no_engine_needs_are_refused(attack, confined):
 
 @pytest.mark.parametrize("high", [0, 1 << 40], ids=["plain", "with a high bit that the kernel drops"])
 def test_attack_new_namespaces_and_odd_sockets_are_refused(attack, confined, high):
-    """A comparison of 64 bits would let pass what the kernel reads as 32."""
+    """The kernel reads 32 bits, so a comparison of all 64 could be bypassed."""
     families = [socket.AF_VSOCK, socket.AF_ALG, socket.AF_PACKET, 15, 30, 31, 44]
     answers = attack(
         confined,
@@ -86,7 +86,7 @@ def test_attack_no_setting_of_the_kernel_can_be_changed(attack, confined):
 
 
 def test_attack_the_agents_keyring_is_out_of_reach(attack, confined):
-    """Neither by the calls for keyrings, nor because the program would have the agent's."""
+    """The keyring calls are refused, and the program does not have the agent's keyring."""
     _syscalls.fresh_session_keyring()
     payload = _pointer(b"secret")
     added = _syscalls.syscall(_number("add_key"), _pointer(b"user"), _pointer(b"aitbc-test"), payload, 6, -3)
@@ -105,7 +105,7 @@ def test_attack_the_agents_keyring_is_out_of_reach(attack, confined):
 # The agent and its owner
 
 
-def test_attack_no_path_of_the_machine_stands_on_a_command_line(attack, tools, tmp_path):
+def test_attack_no_path_of_the_machine_is_on_a_command_line(attack, tools, tmp_path):
     bubblewrap = dataclasses.replace(tools, sandbox="bubblewrap")
     answers = attack(
         bubblewrap,
@@ -152,7 +152,7 @@ def test_attack_a_program_in_a_home_brings_nothing_else_along(tools, confined, t
 
 
 def test_attack_the_owners_files_cannot_be_read_or_changed(attack, confined, tmp_path):
-    """Also not by what Landlock does not check: modes, times, attributes, truncation by path."""
+    """Including operations that Landlock does not check: modes, times, attributes, truncation by path."""
     owned = tmp_path / "owned"
     owned.mkdir()
     secret = owned / "secret"
@@ -240,8 +240,8 @@ def test_attack_nothing_survives_the_run(attack, confined, eventually):
 
 
 @pytest.mark.parametrize("words", ["bwrap: nothing works", "sandbox: nothing works"])
-def test_attack_a_program_that_speaks_for_the_sandbox_is_not_believed(words, confined):
-    """Taken for the sandbox's own failure, its end would count as the machine's fault."""
+def test_attack_a_program_that_imitates_the_sandboxs_errors_is_not_believed(words, confined):
+    """Otherwise its failure would count as a machine fault."""
     sandbox = Sandbox(confined, LIMITS)
     outcome = sandbox.run(["/bin/sh", "-c", f"echo {words!r} >&2; exit 1"])
     assert (outcome.exit_code, outcome.stderr.strip()) == (1, words)
@@ -251,12 +251,12 @@ def _number(name):
     return pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
 
 
-_KEPT = []
+_BUFFERS = []
 
 
 def _pointer(content):
-    _KEPT.append(ctypes.create_string_buffer(content))
-    return ctypes.addressof(_KEPT[-1])
+    _BUFFERS.append(ctypes.create_string_buffer(content))
+    return ctypes.addressof(_BUFFERS[-1])
 
 
 def _running(mark):

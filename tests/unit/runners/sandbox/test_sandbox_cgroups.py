@@ -1,4 +1,4 @@
-"""Control groups for runs. What the kernel does with them is tested where a group with these controllers may be made."""
+"""Control groups for runs. The kernel's part is tested on machines where such groups can be created."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PYTHON = "/usr/bin/python3"
 
 @pytest.fixture
 def imitation(tmp_path, monkeypatch):
-    """A directory in place of the group below which runs get theirs."""
+    """A directory in place of the parent of the runs' groups."""
     monkeypatch.setattr(cgroups, "base", lambda: tmp_path)
     return tmp_path
 
 
-def test_the_limits_are_written_as_the_kernel_wants_them(imitation):
+def test_the_limits_are_written_in_the_kernels_format(imitation):
     group = cgroups.create(memory=2**30, processes=64, cpus=None)
     assert group is not None
     written = {path.name: path.read_text() for path in group.path.iterdir()}
@@ -30,12 +30,12 @@ def test_the_limits_are_written_as_the_kernel_wants_them(imitation):
     assert group.path.parent == imitation
 
 
-def test_two_runs_have_groups_of_their_own(imitation):
+def test_two_runs_have_separate_groups(imitation):
     first, second = (cgroups.create(memory=1, processes=1, cpus=None) for _ in range(2))
     assert first != second
 
 
-def test_what_the_kernel_counted_is_read(imitation):
+def test_the_kernels_counters_are_read(imitation):
     group = cgroups.create(memory=1, processes=1, cpus=None)
     assert not group.ran_out_of_memory()
     (group.path / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 1\noom_kill 1\noom_group_kill 1\n")
@@ -46,7 +46,7 @@ def test_what_the_kernel_counted_is_read(imitation):
     assert group.cpu_seconds() == 1.5
 
 
-def test_a_group_that_cannot_be_made_leaves_the_run_to_the_watch(tmp_path, monkeypatch):
+def test_a_run_without_a_group_is_bounded_by_the_watch(tmp_path, monkeypatch):
     monkeypatch.setattr(cgroups, "base", lambda: tmp_path / "gone")
     assert cgroups.create(memory=1, processes=1, cpus=None) is None
 
@@ -71,7 +71,7 @@ def test_the_own_group_is_found(monkeypatch, groups, mounts, found):
 
 @pytest.fixture
 def attack(tools, tmp_path):
-    """Runs a Python program in the sandbox and in a group."""
+    """Run a Python program in the sandbox and in a group."""
     if cgroups.base() is None:
         pytest.skip(
             "this process may not make control groups with the controllers of memory and processes (cgroup v2)"
@@ -86,8 +86,8 @@ def attack(tools, tmp_path):
     assert not list(cgroups.base().glob(f"run-{os.getpid()}-*"))
 
 
-def test_attack_memory_that_is_not_mapped_never_passes_the_limit(attack, tmp_path):
-    """The program says how far it came: the kernel ends it there, where a look at /proc comes later."""
+def test_attack_unmapped_memory_never_exceeds_the_limit(attack, tmp_path):
+    """The program reports its progress: the kernel ends it at the limit, before /proc is read."""
     outcome = attack("""
         import os
         progress = open("progress", "w")
@@ -99,7 +99,7 @@ def test_attack_memory_that_is_not_mapped_never_passes_the_limit(attack, tmp_pat
     assert int((tmp_path / "progress").read_text().split()[-1]) < 128
 
 
-def test_attack_a_fork_bomb_never_has_more_processes_than_it_may(attack, tmp_path):
+def test_attack_a_fork_bomb_never_exceeds_the_process_limit(attack, tmp_path):
     outcome = attack("""
         import os
         while True:
@@ -110,7 +110,7 @@ def test_attack_a_fork_bomb_never_has_more_processes_than_it_may(attack, tmp_pat
     assert outcome.ended is Ended.PROCESSES
 
 
-def test_processor_time_is_shared_out(attack):
+def test_processor_time_is_limited(attack):
     outcome = attack(
         """
         import time
@@ -123,7 +123,7 @@ def test_processor_time_is_shared_out(attack):
     assert outcome.cpu_seconds < 1.5
 
 
-def test_processes_that_have_ended_count(attack):
+def test_ended_processes_are_counted(attack):
     outcome = attack(
         """
         import os, signal

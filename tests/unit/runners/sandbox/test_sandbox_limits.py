@@ -1,4 +1,4 @@
-"""What a hostile program tries against the limits of its run: memory that nobody maps, files that are hard to count."""
+"""Attacks of a program on the limits of its run: unmapped memory, files that are hard to count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def directory():
-    """The directory that the program may write to, where other users can reach it.
+    """The program's writable directory, which other users can reach.
 
     Not below pytest's own, which are closed to others and whose removal fails on a deep tree.
     """
@@ -39,7 +39,7 @@ def directory():
 
 @pytest.fixture
 def attack(tools, directory):
-    """Runs a Python program in the sandbox, in a writable directory; returns the outcome and the time that it took."""
+    """Run a Python program in the sandbox, in a writable directory; return the outcome and the elapsed time."""
 
     def run(source, **limits):
         sandbox = Sandbox(tools, dataclasses.replace(LIMITS, **limits))
@@ -102,14 +102,14 @@ MEMORY = {
 
 
 @pytest.mark.parametrize("source", MEMORY.values(), ids=MEMORY)
-def test_attack_memory_that_is_no_processs_own_counts(attack, source):
+def test_attack_memory_outside_any_process_is_counted(attack, source):
     outcome, seconds = attack(source, output=2000 * MIB)
     assert outcome.ended is Ended.MEMORY
     assert seconds < LIMITS.seconds
 
 
 def test_attack_detached_system_v_segments(attack):
-    """Segments that nobody is attached to: refused, or counted."""
+    """Detached segments are refused or counted."""
     outcome, seconds = attack("""
         import ctypes, time
         libc = ctypes.CDLL(None, use_errno=True)
@@ -165,9 +165,9 @@ FILES = {
             kept.append(open("x", "wb")); os.unlink("x"); kept[-1].write(bytes(50 * 2**20)); kept[-1].flush()
         time.sleep(60)
         """,
-        "open files that were removed",
+        "deleted open files",
     ),
-    "all at once before the first look": (
+    "all at once before the first inspection": (
         """
         for n in range(3): open(str(n), "wb").truncate(90 * 2**20)
         """,
@@ -223,7 +223,7 @@ print(json.dumps([outcome.ended, outcome.reason, outcome.stderr, sorted(os.listd
 
 @pytest.fixture
 def attack_as_user(directory):
-    """The same with an agent that is not root. Returns how the program ended and why, and what is left after a removal."""
+    """Run it with an agent that is not root. Return how and why the program ended, and the files left after removal."""
 
     def run(source, sandbox="auto", become="user", prefix=()):
         arguments = [str(directory), textwrap.dedent(source), str(2000 * MIB), sandbox, become]
@@ -237,8 +237,8 @@ def attack_as_user(directory):
     return run
 
 
-def test_attack_a_directory_that_its_owner_may_not_read(attack):
-    """An agent that is root reads it all the same, and counts."""
+def test_attack_a_directory_that_its_owner_cannot_read(attack):
+    """An agent that is root can read it and counts its files."""
     outcome, _ = attack(UNREADABLE)
     assert outcome.ended is Ended.OUTPUT
 
@@ -265,13 +265,13 @@ def test_attack_on_an_agent_that_is_not_root(attack_as_user, source, ended, reas
 )
 @pytest.mark.skipif(os.getuid() != 0, reason="only an agent that is root gives runs users of their own")
 def test_attack_on_an_agent_in_a_container(attack_as_user, name):
-    """It is root without the right to look at other users' processes, as container engines start programs by default."""
+    """It is root without the right to inspect other users' processes, as in containers by default."""
     without = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
     outcome, _, complaint, _ = attack_as_user(MEMORY[name], "landlock", "nobody", without)
     assert outcome == "memory", complaint
 
 
-def test_processor_time_of_all_processes_together_is_bounded(attack):
+def test_the_total_processor_time_of_all_processes_is_bounded(attack):
     outcome, seconds = attack(
         """
         import os

@@ -1,4 +1,4 @@
-"""Users of their own for sandboxed programs, and which sandbox is taken."""
+"""Separate users for sandboxed programs, and the choice of the sandbox."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has users to g
 
 
 @as_root
-def test_each_run_has_a_user_that_no_other_has(confined, tmp_path):
-    """Two programs at the same time: different ids, neither of them root's, each the owner of what it writes."""
+def test_each_run_has_its_own_user(confined, tmp_path):
+    """Two concurrent programs have different ids, neither of them root's, and own the files that they write."""
     started = threading.Barrier(3)
     seen = {}
 
@@ -69,8 +69,8 @@ def test_each_run_has_a_user_that_no_other_has(confined, tmp_path):
 
 
 @as_root
-def test_what_a_run_leaves_belongs_to_the_agent_however_it_is_hidden(attack, confined, tmp_path):
-    """Deep, closed and linked; and what a link points to keeps its owner."""
+def test_the_files_of_a_run_belong_to_the_agent_afterwards(attack, confined, tmp_path):
+    """Including deep, unreadable and linked files; the target of a link keeps its owner."""
     target = tmp_path / "target"
     target.write_text("x")
     os.chown(target, 1234, 1234)
@@ -88,8 +88,8 @@ def test_what_a_run_leaves_belongs_to_the_agent_however_it_is_hidden(attack, con
 
 
 @as_root
-def test_closed_inputs_are_readable_to_sandboxes_alone_and_by_several_at_once(confined, tmp_path):
-    """Files and directories that only the agent can read, as an environment that jobs share may be."""
+def test_closed_inputs_are_readable_only_by_sandboxes_and_by_several_at_once(confined, tmp_path):
+    """Files and directories that only the agent can read, such as a shared environment."""
     for name in ("file", "folder/deep/file"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         (tmp_path / name).write_text("content")
@@ -126,8 +126,8 @@ def test_closed_inputs_are_readable_to_sandboxes_alone_and_by_several_at_once(co
 
 
 @as_root
-def test_an_id_that_a_killed_agent_left_is_cleaned_before_it_is_used_again(tmp_path):
-    """Its files are taken back and its processes ended; an id that belongs to something else is left alone."""
+def test_the_id_of_a_killed_agent_is_cleaned_up_before_its_reuse(tmp_path):
+    """Its files are restored and its processes ended; an id in use by another program is not used."""
     first, left = 59_000, tmp_path / "left"
     left.mkdir()
     (left / "file").touch()
@@ -158,8 +158,8 @@ def test_an_id_that_a_killed_agent_left_is_cleaned_before_it_is_used_again(tmp_p
 
 
 @as_root
-def test_a_closed_home_is_passed_through_and_stays_closed_to_others(tools, tmp_path):
-    """Under Landlock paths stay the machine's, and an agent's data may lie below a directory that is root's alone."""
+def test_sandboxes_can_pass_through_a_closed_home_that_stays_closed_to_others(tools, tmp_path):
+    """Landlock uses the machine's own paths, and an agent's data may be below a directory that only root can enter."""
     landlock = dataclasses.replace(tools, sandbox="landlock")
     home = tmp_path / "home"
     (home / "data").mkdir(parents=True)
@@ -187,7 +187,7 @@ def test_a_closed_home_is_passed_through_and_stays_closed_to_others(tools, tmp_p
 # Which sandbox
 
 
-def test_the_strongest_that_works_is_taken_and_a_demanded_one_is_not_replaced(tools):
+def test_auto_selects_the_strongest_working_sandbox_and_a_requested_one_is_not_replaced(tools):
     broken = dataclasses.replace(tools, bubblewrap="/bin/false")
     assert level(tools) == "bubblewrap"
     assert (level(broken), unavailable(broken)) == ("landlock", None)
@@ -199,8 +199,8 @@ def test_the_strongest_that_works_is_taken_and_a_demanded_one_is_not_replaced(to
     assert level(dataclasses.replace(tools, sandbox="off")) == "none"
 
 
-def test_messages_name_no_path_of_the_machine(tools, tmp_path):
-    """Clients read what a program complains about; under Landlock it sees the machine's paths."""
+def test_messages_contain_no_path_of_the_machine(tools, tmp_path):
+    """Clients see a program's errors, and in Landlock it uses the machine's paths."""
     landlock = dataclasses.replace(tools, sandbox="landlock")
     sandbox = Sandbox(landlock, LIMITS)
     path = sandbox.write(tmp_path, "/work")
@@ -212,7 +212,7 @@ def test_messages_name_no_path_of_the_machine(tools, tmp_path):
     assert lines == ["/work/there"]
 
 
-def test_the_containers_profile_is_the_one_that_is_shipped():
+def test_the_shipped_container_profile_is_current():
     shipped = json.loads((Path(__file__).parents[4] / "configs" / "seccomp.json").read_text())
     assert shipped == seccomp.container_profile()
     allowed = {name for rule in shipped["syscalls"] for name in rule["names"]}

@@ -13,7 +13,7 @@ from support.diffusion import NAME, make_lora, make_untrained
 
 @pytest.fixture(scope="session")
 def device():
-    """One thread: for matrices as small as these, dividing the work costs more than it saves."""
+    """One thread: with such small matrices, dividing the work costs more than it saves."""
     return Device("cpu", "test processor", threads=1)
 
 
@@ -54,7 +54,7 @@ def generate(runner, make_context):
 
 @pytest.fixture
 def picture(tmp_path):
-    """An input picture of 96 x 64 pixels that is no even surface."""
+    """An input picture of 96 x 64 pixels with some structure."""
     image = Image.merge("RGB", [Image.radial_gradient("L").rotate(90 * turn) for turn in range(3)])
     image.resize((96, 64)).save(tmp_path / "picture.png")
     return tmp_path / "picture.png"

@@ -1,4 +1,4 @@
-"""What an image job is refused for, which files of a model are read, and how a card's memory is used: no engine runs."""
+"""Invalid image jobs, the files of a model, and the use of a card's memory, without an engine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from runners.stable_diffusion.files import FAMILIES, examine
 from runners.stable_diffusion.images import MAX_INPUT_BYTES, fitted, preview, read_image, read_mask
 from runners.stable_diffusion.memory import (
     Savings,
+    available_memory,
     choose_savings,
     needs_tiling,
     precision,
-    room,
     working_bytes,
 )
 from runners.stable_diffusion.pipeline import model_options
@@ -49,8 +49,8 @@ FLUX = FAMILIES["FluxPipeline"]
         ({"guidance": float("nan")}, "finite"),
         ({"seed": 2**32}, "less than or equal"),
         ({"scheduler": "magic"}, "Input should be 'ddim'"),
-        ({"mask_url": URL}, "mask_url needs image_url"),
-        ({"strength": 0.5}, "strength needs image_url"),
+        ({"mask_url": URL}, "mask_url requires image_url"),
+        ({"strength": 0.5}, "strength requires image_url"),
         ({"image_url": URL, "strength": 0}, "greater than 0"),
         ({"quality": 80}, "quality has no effect on png"),
         ({"loras": [{"name": "a"}, {"name": "a"}]}, "twice"),
@@ -60,7 +60,7 @@ FLUX = FAMILIES["FluxPipeline"]
         ({"sampler": "euler"}, "Extra inputs"),
     ],
 )
-def test_a_request_that_does_not_fit_says_what_would(fields, words):
+def test_an_invalid_request_is_refused_with_a_remedy(fields, words):
     with pytest.raises(ValidationError) as caught:
         GenerateRequest(**{"prompt": "a cat", **fields})
     assert words in str(caught.value)
@@ -74,8 +74,8 @@ def decided(abilities=SD15, options=None, picture=None, **fields):
 @pytest.mark.parametrize(
     ("abilities", "fields", "words"),
     [
-        (FLUX, {"negative_prompt": "dog"}, "reads no negative_prompt"),
-        (FLUX, {"scheduler": "euler"}, "leave scheduler out"),
+        (FLUX, {"negative_prompt": "dog"}, "does not support negative_prompt"),
+        (FLUX, {"scheduler": "euler"}, "omit scheduler"),
         (FLUX, {"size": "512x520"}, "multiples of 16"),
         (Abilities(side=1024, guided=False), {"guidance": 2}, "guidance of .* is built in"),
         (SD15, {"negative_prompt": "dog", "guidance": 1}, "negative_prompt has no effect; raise guidance"),
@@ -86,10 +86,10 @@ def test_a_parameter_without_effect_is_refused(abilities, fields, words):
         decided(abilities, **fields)
 
 
-def test_a_request_comes_before_the_catalogue_and_that_before_the_family():
+def test_a_request_overrides_the_catalogue_and_the_catalogue_overrides_the_family():
     options = {"steps": 4, "guidance": 0, "scheduler": "lcm"}
-    asked = decided(options=options, steps=9, scheduler="ddim", seed=1)
-    assert (asked.steps, asked.guidance, asked.scheduler, asked.seed) == (9, 0, "ddim", 1)
+    decision = decided(options=options, steps=9, scheduler="ddim", seed=1)
+    assert (decision.steps, decision.guidance, decision.scheduler, decision.seed) == (9, 0, "ddim", 1)
     left_open = decided(options={"guidance": 0})
     assert (left_open.steps, left_open.guidance, left_open.scheduler, left_open.seed) == (25, 0, None, 5)
     turbo = ModelOptions(steps=1).changed_by(ModelOptions(steps=4, scheduler="lcm"))
@@ -100,19 +100,19 @@ def test_a_request_comes_before_the_catalogue_and_that_before_the_family():
     ("picture", "sides"),
     [((512, 512), (512, 512)), ((4000, 3000), (592, 440)), ((30, 20), (624, 416)), ((9000, 10), (2048, 64))],
 )
-def test_a_variation_has_nearly_its_pictures_shape(picture, sides):
+def test_a_variation_has_about_the_shape_of_its_picture(picture, sides):
     found = decided(picture=picture, image_url=URL)
     assert (found.width, found.height, found.strength) == (*sides, 0.75)
     assert decided(picture=picture, image_url=URL, mask_url=URL).strength == 1
 
 
-def test_options_that_make_no_sense_are_the_machines_fault(tmp_path):
-    with pytest.raises(Retry, match="wrong at steps"):
+def test_invalid_catalogue_options_are_a_machine_fault(tmp_path):
+    with pytest.raises(Retry, match="invalid at steps"):
         model_options(Model("odd", tmp_path, options={"steps": 0}))
 
 
 def png(width, height, content=b"", depth=8, colour=2):
-    """A PNG file with any header."""
+    """Return a PNG file with any header."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -122,7 +122,7 @@ def png(width, height, content=b"", depth=8, colour=2):
 
 
 def damaged(content):
-    """The same with another checksum of the pixels, which stands before the last chunk's twelve bytes."""
+    """Return the PNG with another checksum of the pixels, which is before the last chunk's twelve bytes."""
     return content[:-16] + b"\0\0\0\0" + content[-12:]
 
 
@@ -136,24 +136,24 @@ SURFACE = Image.linear_gradient("L").convert("RGB")
 
 HOSTILE = {
     "bomb": (png(30_000, 30_000, zlib.compress(b"\0" * 10_000)), "more than 40 megapixels"),
-    "huge": (png(2**31 - 1, 2**31 - 1), "more than 40 megapixels|no whole"),
-    "truncated": (encoded(SURFACE, "PNG")[:400], "no whole PNG"),
-    "half a jpeg": (encoded(SURFACE, "JPEG")[:1500], "no whole PNG"),
-    "half a webp": (encoded(Image.effect_noise((64, 64), 99), "WEBP")[:900], "no whole PNG"),
-    "too little": (png(64, 64, zlib.compress(b"\0" * 10)), "no whole PNG"),
-    "wrong checksum": (damaged(png(64, 64, zlib.compress(bytes(64 * 193)))), "no whole PNG"),
-    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>', "no whole PNG"),
-    "html": (b"<!doctype html><title>404</title>", "no whole PNG"),
-    "empty": (b"", "no whole PNG"),
-    "gif": (encoded(SURFACE, "GIF"), "no whole PNG"),
-    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no whole PNG"),
-    "deep": (encoded(Image.new("I;16", (64, 64)), "PNG"), "8 bits a channel"),
+    "huge": (png(2**31 - 1, 2**31 - 1), "more than 40 megapixels|not a complete"),
+    "truncated": (encoded(SURFACE, "PNG")[:400], "not a complete PNG"),
+    "half a jpeg": (encoded(SURFACE, "JPEG")[:1500], "not a complete PNG"),
+    "half a webp": (encoded(Image.effect_noise((64, 64), 99), "WEBP")[:900], "not a complete PNG"),
+    "too little": (png(64, 64, zlib.compress(b"\0" * 10)), "not a complete PNG"),
+    "wrong checksum": (damaged(png(64, 64, zlib.compress(bytes(64 * 193)))), "not a complete PNG"),
+    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>', "not a complete PNG"),
+    "html": (b"<!doctype html><title>404</title>", "not a complete PNG"),
+    "empty": (b"", "not a complete PNG"),
+    "gif": (encoded(SURFACE, "GIF"), "not a complete PNG"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a complete PNG"),
+    "deep": (encoded(Image.new("I;16", (64, 64)), "PNG"), "8 bits per channel"),
     "large": (b"\x89PNG\r\n\x1a\n" + b"\0" * MAX_INPUT_BYTES, "larger than 32 MiB"),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_file_that_is_no_fair_picture_is_refused(kind, tmp_path):
+def test_an_invalid_picture_is_refused(kind, tmp_path):
     content, words = HOSTILE[kind]
     path = tmp_path / "picture.png"
     path.write_bytes(content)
@@ -165,7 +165,7 @@ MODES = {"PNG": ("1", "L", "LA", "P", "RGB", "RGBA"), "JPEG": ("L", "RGB", "CMYK
 
 
 @pytest.mark.parametrize(("form", "mode"), [(form, mode) for form in MODES for mode in MODES[form]])
-def test_every_usual_picture_is_read(form, mode, tmp_path):
+def test_every_common_kind_of_picture_is_read(form, mode, tmp_path):
     path = tmp_path / "any"
     SURFACE.convert(mode).save(path, form)
     image = read_image(path, "image_url")
@@ -173,7 +173,7 @@ def test_every_usual_picture_is_read(form, mode, tmp_path):
     assert image.getpixel((128, 0)) != image.getpixel((128, 255))
 
 
-def test_a_picture_is_turned_upright_and_laid_on_white(tmp_path):
+def test_a_picture_is_rotated_upright_and_composed_on_white(tmp_path):
     turned = Image.new("RGB", (40, 20), "red")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -183,7 +183,7 @@ def test_a_picture_is_turned_upright_and_laid_on_white(tmp_path):
     assert read_image(tmp_path / "clear.png", "image_url").getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_picture_and_mask_are_cut_alike(tmp_path):
+def test_picture_and_mask_are_cropped_alike(tmp_path):
     picture = Image.new("RGB", (300, 100), "black")
     ImageDraw.Draw(picture).rectangle((150, 0, 299, 99), "white")
     picture.save(tmp_path / "picture.png")
@@ -196,7 +196,7 @@ def test_the_noisiest_preview_is_small_enough():
     assert len(preview(Image.effect_noise((512, 512), 255).convert("RGB"))) <= 64_000
 
 
-def test_a_wide_picture_keeps_its_shape_in_a_preview():
+def test_a_preview_has_the_shape_of_its_picture():
     wide = Image.new("RGB", (512, 128))
     preview(wide)
     assert wide.size == (256, 64)
@@ -204,7 +204,7 @@ def test_a_wide_picture_keeps_its_shape_in_a_preview():
 
 @pytest.fixture
 def repository(tmp_path):
-    """A model's directory with files by path; the weights' content is never looked at."""
+    """Make a model's directory with files by path; the weights' content is never read."""
 
     def make(files, index=None):
         parts = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
@@ -226,8 +226,8 @@ def names(model):
     return found.variant, [path.relative_to(model.path).as_posix() for path in found.weights]
 
 
-def test_the_weights_are_those_that_are_read(repository):
-    """Not the half precision beside them, other formats, unused parts, or a whole checkpoint at the top."""
+def test_the_reported_weights_are_the_loaded_files(repository):
+    """Without weights in half precision, other formats, unused parts, or a whole checkpoint at the top."""
     model = repository(
         [
             f"unet/{WEIGHTS}.safetensors", f"unet/{WEIGHTS}.fp16.safetensors", f"unet/{WEIGHTS}.bin",
@@ -261,19 +261,19 @@ def test_half_precision_and_shards_are_found(repository):
             {"_class_name": "StableVideoDiffusionPipeline"},
             "its pipeline is 'StableVideoDiffusionPipeline'",
         ),
-        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "none of FluxPipeline"),
-        (["unet/my_unet.py"], {"_class_name": "FluxPipeline", "unet": ["my_unet", "Net"]}, "code of its own"),
-        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "code of its own"),
-        ([], ["no object"], "is no object"),
+        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "not one of FluxPipeline"),
+        (["unet/my_unet.py"], {"_class_name": "FluxPipeline", "unet": ["my_unet", "Net"]}, "its own code"),
+        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "its own code"),
+        ([], ["no object"], "is not an object"),
     ],
 )
-def test_a_model_that_is_not_to_be_loaded_says_why(repository, files, index, words):
+def test_an_unsupported_model_is_refused_with_the_reason(repository, files, index, words):
     with pytest.raises(Retry, match=words) as caught:
         examine(repository(files, index))
     assert caught.value.code == "MODEL_UNAVAILABLE"
 
 
-def test_a_model_that_is_not_there_says_how_to_get_it(tmp_path):
+def test_the_error_about_a_missing_model_names_the_download_command(tmp_path):
     with pytest.raises(Retry, match="models pull absent"):
         examine(Model("absent", tmp_path / "absent"))
 
@@ -291,11 +291,11 @@ def test_precision_follows_the_card(capability, numbers):
     assert precision(Device("cpu", "a processor")) == "float32"
 
 
-def test_room_is_the_budget_or_else_the_card_without_cudas_own_share():
-    assert room(card(), 8 * GIB) == 8 * GIB - CONTEXT_BYTES
-    assert room(card(), None) == 24 * GIB - CONTEXT_BYTES
-    assert room(card(memory=0), None) is None
-    assert room(Device("cpu", "a processor"), 8 * GIB) is None
+def test_available_memory_is_the_budget_or_the_card_without_cudas_own_share():
+    assert available_memory(card(), 8 * GIB) == 8 * GIB - CONTEXT_BYTES
+    assert available_memory(card(), None) == 24 * GIB - CONTEXT_BYTES
+    assert available_memory(card(memory=0), None) is None
+    assert available_memory(Device("cpu", "a processor"), 8 * GIB) is None
 
 
 SDXL = (5 * GIB, GIB + GIB // 2, GIB // 4)
@@ -315,7 +315,7 @@ def test_less_memory_means_more_savings(gibibytes, savings):
     assert choose_savings(SDXL, MEGAPIXEL, gibibytes * GIB) == savings
 
 
-def test_no_limit_means_no_savings_and_too_little_memory_is_the_machines_fault():
+def test_no_limit_means_no_savings_and_too_little_memory_is_a_machine_fault():
     assert choose_savings(SDXL, MEGAPIXEL, None) == Savings()
     with pytest.raises(Retry) as caught:
         choose_savings(SDXL, MEGAPIXEL, GIB)
@@ -346,20 +346,20 @@ MILLIONS = {
 
 
 @pytest.mark.parametrize("name", MILLIONS)
-def test_the_catalogues_figures_are_what_the_runner_needs(name):
-    """At `vram` nothing is saved, at `vram_min` the model still fits, and the options are known."""
+def test_the_catalogues_memory_figures_match_the_runners_needs(name):
+    """With `vram` no saving is needed, with `vram_min` the model still fits, and the options are valid."""
     entry = load_catalogue()[name]
     side = {"stable-diffusion-1.5": 512, "sdxl-turbo": 512, "untrained-diffusion": 128}.get(name, 1024)
     parts = [2 * millions * 10**6 for millions in MILLIONS[name]]
-    assert choose_savings(parts, side * side, room(card(), entry.vram)) == Savings()
-    least = choose_savings(parts, side * side, room(card(), entry.vram_min)).placement
+    assert choose_savings(parts, side * side, available_memory(card(), entry.vram)) == Savings()
+    least = choose_savings(parts, side * side, available_memory(card(), entry.vram_min)).placement
     assert least == {"untrained-diffusion": "whole"}.get(
         name, "layers" if name.startswith("flux") else "parts"
     )
     assert 2 * sum(parts) < entry.memory
 
 
-def test_every_image_entry_of_the_catalogue_has_options_that_the_runner_knows():
+def test_every_image_entry_of_the_catalogue_has_valid_options():
     entries = [entry for entry in load_catalogue().values() if entry.service == "image_generation"]
     assert {entry.name for entry in entries if entry.kind == "model"} == set(MILLIONS)
     for entry in entries:

@@ -1,4 +1,4 @@
-"""LoRAs: what a request names is put onto the model for one run."""
+"""LoRAs: a request's adapters are attached to the model for one run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runners.stable_diffusion.request import adapters
 from support.diffusion import contents, make_lora, pixels, with_loras
 
 
-def test_a_lora_changes_the_picture_and_is_gone_afterwards(generate, make_context, runner, model, lora):
+def test_a_lora_changes_the_picture_and_is_removed_afterwards(generate, make_context, runner, model, lora):
     before = contents(generate())
     alone = [path.name for path in runner.weights(model)]
     changed = generate(with_loras(make_context, lora), loras=[{"name": "lora"}])
@@ -28,7 +28,7 @@ def test_a_lora_changes_the_picture_and_is_gone_afterwards(generate, make_contex
     ]  # fmt: skip
 
 
-def test_several_loras_add_up_and_bring_their_own_defaults(
+def test_several_loras_add_up_and_have_their_own_defaults(
     generate, make_context, untrained_diffusion, lora, tmp_path
 ):
     directory = make_lora(untrained_diffusion, tmp_path / "second", seed=2)
@@ -43,19 +43,19 @@ def test_several_loras_add_up_and_bring_their_own_defaults(
     assert adapters({"loras": [{"name": name, "scale": 1} for name in names]}) == ("lora", "second")
 
 
-def test_a_lora_of_another_model_is_refused_and_leaves_nothing_behind(
+def test_a_lora_of_another_model_is_refused_and_removed(
     generate, make_context, tmp_path, untrained_diffusion
 ):
-    """One whose matrices have another width, and one whose layers are not there at all."""
+    """One with matrices of another width, and one with layers that do not exist."""
     before = contents(generate())
     weights = load_file(make_lora(untrained_diffusion, tmp_path / "a") / "pytorch_lora_weights.safetensors")
-    strangers = {
+    misfits = {
         "wide": {
             name: torch.cat([value, value], 1 if "lora_A" in name else 0) for name, value in weights.items()
         },
         "foreign": {"transformer.blocks.0.lora_A.weight": torch.zeros(4, 8)},
     }
-    for name, content in strangers.items():
+    for name, content in misfits.items():
         (tmp_path / name).mkdir()
         save_file(content, tmp_path / name / "pytorch_lora_weights.safetensors")
         with pytest.raises(Fail, match="made for another model"):
@@ -63,7 +63,7 @@ def test_a_lora_of_another_model_is_refused_and_leaves_nothing_behind(
     assert contents(generate()) == before
 
 
-def test_a_lora_that_is_missing_or_damaged_is_the_machines_fault(generate, make_context, tmp_path):
+def test_a_missing_or_damaged_lora_is_a_machine_fault(generate, make_context, tmp_path):
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "any_name.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json")
     for here in ([], [Model("lora", tmp_path)], [Model("lora", tmp_path / "damaged")]):

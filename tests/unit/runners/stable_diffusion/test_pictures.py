@@ -1,4 +1,4 @@
-"""`image_generation` with real pipelines of random weights: the pictures are noise, everything else is as with trained ones."""
+"""`image_generation` with real pipelines of random weights: the pictures are noise, all else is as with trained weights."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from support.diffusion import NAME, contents, make_family, pixels, with_loras
 URL = "https://example.com/picture.png"
 
 
-def test_a_seed_makes_the_same_picture_again(generate):
-    """The files are equal, byte for byte; another seed's differ."""
+def test_a_seed_reproduces_a_picture(generate):
+    """The files are equal, byte for byte; those of another seed differ."""
     assert contents(generate()) == contents(generate())
     assert pixels(generate()) != pixels(generate(seed=8))
 
 
-def test_a_seed_that_was_drawn_is_told(generate):
+def test_a_random_seed_is_reported(generate):
     first = generate(seed=None)
     seed = first.results["images"][0].extra["seed"]
     assert contents(generate(seed=seed)) == contents(first)
     assert generate(seed=None).results["images"][0].extra["seed"] != seed
 
 
-def test_each_picture_of_a_job_can_be_made_again_alone(generate):
+def test_each_picture_of_a_job_can_be_reproduced_alone(generate):
     together = generate(num_images=3)
     alone = [contents(generate(seed=seed))[0] for seed in (7, 8, 9)]
     assert contents(together) == alone
@@ -69,7 +69,7 @@ def test_each_scheduler_makes_its_own_picture(generate):
     assert made["ddim"] == pixels(generate(steps=4))[0], "a scheduler stays for its run only"
 
 
-def test_what_a_request_leaves_open_is_the_models_own(generate, runner):
+def test_omitted_parameters_have_the_models_defaults(generate, runner):
     result = generate(size=None)
     record = json.loads(Image.open(result.results["images"][0].path).text["aitbc"])
     assert (record["width"], record["height"]) == (128, 128)
@@ -77,7 +77,7 @@ def test_what_a_request_leaves_open_is_the_models_own(generate, runner):
     assert result.units == Decimal(128 * 128 * 3) / 10**6
 
 
-def test_the_units_are_the_steps_that_were_asked_for(generate, make_context, picture):
+def test_the_units_are_those_of_the_requested_steps(generate, make_context, picture):
     """PNDM evaluates the model once more than it has steps."""
     assert generate(steps=4, scheduler="pndm").units == Decimal(64 * 64 * 4) / 10**6
     context = make_context({"image_url": picture})
@@ -86,13 +86,13 @@ def test_the_units_are_the_steps_that_were_asked_for(generate, make_context, pic
     assert context.reported[-1][1] == half.units
 
 
-def test_more_steps_than_a_scheduler_can_do_are_refused(generate):
+def test_more_steps_than_a_scheduler_supports_are_refused(generate):
     with pytest.raises(Fail, match="'lcm' cannot do 60 steps"):
         generate(steps=60, scheduler="lcm")
 
 
 def test_a_picture_is_the_start_of_another(generate, make_context, picture, tmp_path):
-    """The freer the strength, the more steps are done and paid; another input gives another picture."""
+    """A higher strength performs and bills more steps; another input gives another picture."""
     other = tmp_path / "other.png"
     Image.new("RGB", (96, 64), "orange").save(other)
 
@@ -107,13 +107,13 @@ def test_a_picture_is_the_start_of_another(generate, make_context, picture, tmp_
 
 
 def test_without_a_size_a_variation_has_the_pictures_shape(generate, make_context, picture):
-    """At the area that the model was made for, 128 x 128, rounded to sides that it can make."""
+    """At the model's own area, 128 x 128, rounded to supported sides."""
     result = generate(make_context({"image_url": picture}), image_url=URL, size=None)
     extra = result.results["images"][0].extra
     assert (extra["width"], extra["height"]) == (160, 104)
 
 
-def test_outside_the_mask_every_pixel_stays(generate, make_context, picture, tmp_path):
+def test_every_pixel_outside_the_mask_is_unchanged(generate, make_context, picture, tmp_path):
     mask = Image.new("L", (96, 64), 0)
     mask.paste(255, (0, 0, 48, 64))
     mask.save(tmp_path / "mask.png")
@@ -123,19 +123,19 @@ def test_outside_the_mask_every_pixel_stays(generate, make_context, picture, tmp
     difference = ImageChops.difference(drawn, Image.open(picture))
     assert difference.crop((48, 0, 96, 64)).getbbox() is None
     assert difference.crop((0, 0, 48, 64)).getbbox() is not None
-    assert result.units == Decimal(96 * 64 * 3) / 10**6, "the whole region is drawn anew"
+    assert result.units == Decimal(96 * 64 * 3) / 10**6, "the whole region is redrawn"
 
 
-def test_a_mask_fits_its_picture(generate, make_context, picture, tmp_path):
+def test_a_mask_must_fit_its_picture(generate, make_context, picture, tmp_path):
     for name, size, level in (("large", (64, 64), 255), ("black", (96, 64), 0)):
         Image.new("L", size, level).save(tmp_path / f"{name}.png")
-    for name, words in (("large", "must have the same size"), ("black", "marks nothing")):
+    for name, words in (("large", "must have the same size"), ("black", "no white region")):
         context = make_context({"image_url": picture, "mask_url": tmp_path / f"{name}.png"})
         with pytest.raises(Fail, match=words):
             generate(context, image_url=URL, mask_url=URL)
 
 
-def test_a_png_says_how_it_was_made(generate):
+def test_a_png_contains_its_parameters(generate):
     result = generate(prompt="a cät", negative_prompt="dog", scheduler="euler_a", guidance=4)
     text = Image.open(result.results["images"][0].path).text
     assert text["parameters"] == (
@@ -150,7 +150,7 @@ def test_a_png_says_how_it_was_made(generate):
 
 
 @pytest.mark.parametrize("form", ["jpeg", "webp"])
-def test_other_formats_say_it_in_exif_and_have_a_quality(generate, form):
+def test_other_formats_contain_their_parameters_in_exif_and_have_a_quality(generate, form):
     good = generate(output_format=form, quality=95).results["images"][0]
     poor = generate(output_format=form, quality=5).results["images"][0]
     image = Image.open(good.path)
@@ -172,8 +172,8 @@ def test_progress_and_units_rise_with_each_step(generate, make_context):
     assert units[-1] == result.units
 
 
-def test_previews_are_small_pictures_of_the_work(generate, make_context, monkeypatch):
-    """One for each step but the last, which the picture itself follows; here with no time between them."""
+def test_previews_are_small_pictures_of_the_unfinished_picture(generate, make_context, monkeypatch):
+    """One for each step except the last, which the picture itself follows; here without a minimum interval."""
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
     context = make_context()
     generate(context, size="320x160", num_images=2, steps=3)
@@ -188,7 +188,7 @@ def test_previews_are_small_pictures_of_the_work(generate, make_context, monkeyp
     assert len({data["image"] for data in previews}) == 4
 
 
-def test_previews_keep_their_distance_in_time(generate, make_context, monkeypatch):
+def test_previews_are_limited_in_time(generate, make_context, monkeypatch):
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 3600)
     context = make_context()
     generate(context, num_images=2)
@@ -206,7 +206,7 @@ def test_a_cancelled_job_ends_between_two_steps(generate, make_context):
     assert contents(generate()) == before
 
 
-def test_the_end_of_a_long_prompt_is_told_not_to_be_read(generate):
+def test_a_prompt_that_is_too_long_causes_a_warning(generate):
     result = generate(prompt="cat " * 30)
     assert result.results["warnings"] == ["prompt has 92 tokens, of which the model reads the first 77."]
     assert "warnings" not in generate().results
@@ -216,11 +216,11 @@ def test_the_end_of_a_long_prompt_is_told_not_to_be_read(generate):
 def test_a_model_that_saves_memory_makes_the_same_picture(
     generate, make_context, model, device, lora, placement
 ):
-    """Here both sides of its moves are the CPU."""
+    """In this test, parts are moved from the CPU to the CPU."""
     thrifty = StableDiffusionRunner(None, device)
     thrifty.load(model)
     thrifty._loaded._savings = Savings(placement, tiling=True)
-    thrifty._loaded._place()
+    thrifty._loaded._move_to_device()
     assert contents(generate(using=thrifty)) == contents(generate())
     context = make_context()
     context.on_progress = context.cancel
@@ -236,7 +236,7 @@ def test_a_model_that_saves_memory_makes_the_same_picture(
         assert adapted[0] == adapted[1]
 
 
-def test_a_large_picture_is_decoded_in_tiles_where_memory_is_short(generate, model, device, runner):
+def test_a_large_picture_is_decoded_in_tiles_if_memory_is_short(generate, model, device, runner):
     thrifty = StableDiffusionRunner(None, device)
     thrifty.load(model)
     thrifty._loaded._savings = Savings("whole", tiling=True)
@@ -246,8 +246,8 @@ def test_a_large_picture_is_decoded_in_tiles_where_memory_is_short(generate, mod
 
 
 @pytest.mark.parametrize("family", ["StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline"])
-def test_the_other_families_do_the_same(family, device, make_context, picture, tmp_path):
-    """From words, from a picture, and inside a mask, with previews; what a family does not have is refused."""
+def test_the_other_families_work_alike(family, device, make_context, picture, tmp_path):
+    """From text, from a picture and inside a mask, with previews; unsupported parameters are refused."""
     Image.linear_gradient("L").resize((96, 64)).save(tmp_path / "mask.png")
     runner = StableDiffusionRunner(None, device)
     runner.load(Model("tiny", make_family(family, tmp_path / "tiny")))
@@ -270,14 +270,14 @@ def test_the_other_families_do_the_same(family, device, make_context, picture, t
         assert pixels(run(scheduler="unipc")[0]) != pixels(made[0][0])
         return
     for fields, words in (
-        ({"scheduler": "euler"}, "leave scheduler out"),
+        ({"scheduler": "euler"}, "omit scheduler"),
         ({"size": "64x72"}, "multiples of 16"),
     ):
         with pytest.raises(Fail, match=words):
             run(**fields)
 
 
-def test_the_wrong_model_is_the_machines_fault(generate):
+def test_a_wrong_model_is_a_machine_fault(generate):
     with pytest.raises(Retry) as caught:
         generate(model="another")
     assert caught.value.code == "MODEL_UNAVAILABLE"
@@ -311,7 +311,7 @@ def test_probe_imports_no_engine():
 
 
 def test_through_the_child_process(start_child, tools, device, model, picture, tmp_path):
-    """The results have the shape of the API, and the prompt stands nowhere in the child's own output."""
+    """The results have the form of the API, and the prompt is not in the child's own output."""
     output, work = tmp_path / "output", tmp_path / "work"
     output.mkdir()
     work.mkdir()

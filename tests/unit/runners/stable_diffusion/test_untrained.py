@@ -1,4 +1,4 @@
-"""Setting up puts a diffusion model of random weights into the models directory."""
+"""The setup puts a diffusion model with random weights into the models directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.diffusion import script
 
 @pytest.fixture
 def fetch_models(monkeypatch, tmp_path):
-    """The script without the models that it downloads, for a directory of the test's own."""
+    """The setup script without its downloads, for the test's own directory."""
     monkeypatch.setenv("AITBC_MODELS_DIR", str(tmp_path / "models"))
     script("untrained_diffusion")  # the other one imports it
     module = script("fetch_models")
@@ -19,7 +19,7 @@ def fetch_models(monkeypatch, tmp_path):
     return module
 
 
-def test_it_is_made_once_whole_and_again_when_it_is_old(fetch_models, tmp_path, capsys):
+def test_the_model_is_made_once_and_again_if_it_is_outdated(fetch_models, tmp_path, capsys):
     model = tmp_path / "models" / "untrained-diffusion"
     assert fetch_models.main() == 0
     assert "its pictures are noise" in capsys.readouterr().out

@@ -10,6 +10,7 @@ import sys
 from decimal import Decimal
 
 import pytest
+import torch
 import whisper
 import whisper.tokenizer
 from pydantic import ValidationError
@@ -19,20 +20,9 @@ from runners.host.protocol import Load, Run
 from runners.whisper import WhisperRunner
 from runners.whisper.request import LANGUAGES, TranscribeRequest
 from runners.whisper.runner import BENCHMARK_TEXT
+from support.speech import SENTENCE
 
 URL = "https://example.com/audio.mp3"
-SENTENCE = (
-    "Please transcribe this short message and send the result back to the coordinator before noon on Friday."
-)
-
-
-@pytest.fixture(scope="session")
-def speech(tmp_path_factory):
-    path = tmp_path_factory.mktemp("speech") / "speech.wav"
-    subprocess.run(
-        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), SENTENCE], check=True, timeout=30
-    )
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +44,7 @@ def transcribe(runner, make_context):
     return run
 
 
-def test_speech_comes_back_word_for_word(transcribe, speech):
+def test_speech_is_transcribed_word_for_word(transcribe, speech):
     result, context = transcribe(speech)
     assert result.results["text"] == SENTENCE
     assert result.results["language"] == "en"
@@ -65,7 +55,9 @@ def test_speech_comes_back_word_for_word(transcribe, speech):
     assert [data["text"] for kind, data in context.events if kind == "segment"] == [SENTENCE]
 
 
-def test_the_other_engine_hears_the_same_and_names_its_own_weights(transcribe, runner, models, speech):
+def test_the_other_engine_transcribes_the_same_and_reports_its_own_weights(
+    transcribe, runner, models, speech
+):
     result, _ = transcribe(speech, engine="faster-whisper")
     assert result.results["text"] == SENTENCE
     model = Model("tiny.en", models / "tiny.en")
@@ -93,35 +85,33 @@ def test_subtitles_are_written_in_each_format(transcribe, speech):
     assert {file.path.parent for file in result.results["files"]} == {context.output}
 
 
-def test_progress_follows_the_windows_of_long_audio(transcribe, speech, tmp_path):
-    long = tmp_path / "long.wav"
-    subprocess.run(["sox", *[str(speech)] * 10, str(long)], check=True, timeout=30)
-    # At this temperature a window is decoded once; what is heard does not matter here.
-    result, context = transcribe(long, temperature=1)
+def test_progress_follows_the_windows_of_long_audio(transcribe, long_speech):
+    # At this temperature a window is decoded once; the text does not matter here.
+    torch.manual_seed(0)
+    result, context = transcribe(long_speech, temperature=1)
     percents = [percent for percent, _ in context.reported]
     assert len(set(percents)) >= 3
     assert percents == sorted(percents)
     assert percents[-1] <= 99
-    told = [data for kind, data in context.events if kind == "segment"]
-    assert told == [
+    published = [data for kind, data in context.events if kind == "segment"]
+    assert published == [
         {key: segment[key] for key in ("start", "end", "text")} for segment in result.results["segments"]
     ]
 
 
-def test_segments_are_told_while_the_rest_is_still_heard(runner, make_context, speech, tmp_path):
-    """Cancelling after the first segment ends the work before the end of the audio."""
-    long = tmp_path / "long.wav"
-    subprocess.run(["sox", *[str(speech)] * 10, str(long)], check=True, timeout=30)
-    context = make_context({"audio_url": long})
+def test_segments_are_published_while_the_rest_is_transcribed(runner, make_context, long_speech):
+    """Cancelling after the first segment ends the run before the end of the audio."""
+    context = make_context({"audio_url": long_speech})
     context.on_progress = lambda: context.events and context.cancel()
+    torch.manual_seed(0)
     with pytest.raises(Cancelled):
         runner.run(TranscribeRequest(audio_url=URL, model="tiny.en", temperature=1), context)
     assert context.reported[-1][1] < 60
-    assert "decode" not in vars(runner._engine._model), "the model is as it was before"
+    assert "decode" not in vars(runner._engine._model), "the model is restored"
 
 
-def test_the_benchmarks_speech_is_understood(transcribe, tools, tmp_path):
-    """Nearly word for word, so that nothing is decoded again and every repetition takes the same time."""
+def test_the_benchmarks_speech_is_transcribed(transcribe, tools, tmp_path):
+    """Nearly word for word, so that no passage is decoded again and every run takes the same time."""
     benchmark = WhisperRunner.benchmark(tools, tmp_path)
     result, _ = transcribe(benchmark.files["audio_url"], language="en")
     words = [word.strip(".,").lower() for word in result.results["text"].split()]
@@ -137,7 +127,7 @@ def test_silence_is_an_empty_text(transcribe, make_media, engine):
     assert result.units == 3
 
 
-def test_the_sound_of_a_video_is_heard(transcribe, make_media, speech):
+def test_the_sound_of_a_video_is_transcribed(transcribe, make_media, speech):
     video = make_media(
         "speech.mkv",
         "-f",
@@ -161,7 +151,7 @@ def refused(transcribe, file):
     return str(caught.value)
 
 
-def test_what_is_no_audio_is_refused(transcribe, tmp_path, make_media, speech):
+def test_a_file_without_audio_is_refused(transcribe, tmp_path, make_media, speech):
     text = tmp_path / "audio.mp3"
     text.write_text("these are only words\n" * 50)
     assert "media file" in refused(transcribe, text)
@@ -179,13 +169,13 @@ def test_what_is_no_audio_is_refused(transcribe, tmp_path, make_media, speech):
     [
         ({"model": "tiny.en", "task": "translate"}, "use 'tiny' to translate"),
         ({"model": "base.en", "language": "de"}, "use 'base' for 'de'"),
-        ({"language": "xx"}, "none of Whisper's"),
+        ({"language": "xx"}, "not supported by Whisper"),
         ({"model": "../tiny.en"}, "pattern"),
         ({"output_formats": ["srt", "srt"]}, "twice"),
         ({"temperature": 2}, "less than or equal"),
     ],
 )
-def test_a_request_that_does_not_fit_says_what_would(fields, words):
+def test_an_invalid_request_is_refused_with_a_remedy(fields, words):
     with pytest.raises(ValidationError) as caught:
         TranscribeRequest(audio_url=URL, **fields)
     assert words in str(caught.value)
@@ -195,14 +185,14 @@ def test_the_languages_are_those_of_the_engine():
     assert set(whisper.tokenizer.LANGUAGES) == LANGUAGES
 
 
-def test_a_model_that_is_not_there_is_the_machines_fault(tools, device, tmp_path):
+def test_a_missing_model_is_a_machine_fault(tools, device, tmp_path):
     with pytest.raises(Retry) as caught:
         WhisperRunner(tools, device).load(Model("small", tmp_path / "small"))
     assert caught.value.code == "MODEL_UNAVAILABLE"
     assert "models pull small" in str(caught.value)
 
 
-def test_a_damaged_model_is_the_machines_fault(tools, device, tmp_path):
+def test_a_damaged_model_is_a_machine_fault(tools, device, tmp_path):
     directory = tmp_path / "small"
     directory.mkdir()
     (directory / "model.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
@@ -211,7 +201,9 @@ def test_a_damaged_model_is_the_machines_fault(tools, device, tmp_path):
     assert caught.value.code == "MODEL_UNAVAILABLE"
 
 
-def test_a_model_that_is_only_there_for_the_other_engine_is_loaded_into_it(models, tools, device, tmp_path):
+def test_a_model_with_files_only_for_the_other_engine_is_loaded_into_that_engine(
+    models, tools, device, tmp_path
+):
     directory = tmp_path / "tiny.en"
     shutil.copytree(models / "tiny.en", directory, ignore=shutil.ignore_patterns("model.pt"))
     runner = WhisperRunner(tools, device)

@@ -1,4 +1,4 @@
-"""A transcription that resumes: from parts of its own making, and never from what only looks like one."""
+"""Transcriptions that resume from the parts of an earlier run, but not from invalid ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def runner(models):
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_a_run_resumes_after_the_parts_of_another(runner, make_context, passage, engine):
-    """It hears only the rest, and its results are those of a run that was not interrupted but for words at the border."""
+    """It transcribes only the rest; its results are those of an uninterrupted run, except for words at the border."""
     request = TranscribeRequest(
         audio_url=URL, model="tiny.en", engine=engine, word_timestamps=engine == "faster-whisper"
     )
@@ -62,15 +62,15 @@ def test_a_run_resumes_after_the_parts_of_another(runner, make_context, passage,
     until = resumed["resumed_until"]
     parts = [json.loads(file.path.read_text()) for file in first.handed_over[:middle]]
     assert until == parts[-1]["end"] > 0
-    taken = [segment for part in parts for segment in part["segments"]]
-    assert resumed["segments"][: len(taken)] == taken == whole["segments"][: len(taken)]
-    assert all(segment["start"] >= until - 0.1 for segment in resumed["segments"][len(taken) :])
+    earlier = [segment for part in parts for segment in part["segments"]]
+    assert resumed["segments"][: len(earlier)] == earlier == whole["segments"][: len(earlier)]
+    assert all(segment["start"] >= until - 0.1 for segment in resumed["segments"][len(earlier) :])
     assert min(percent for percent, _ in second.reported[1:]) >= 100 * until / resumed["duration"] - 1
     assert all(file.name > f"part_{middle:04}" for file in second.handed_over)
     assert {"resumed_until"} == resumed.keys() - whole.keys()
     TranscribeResult.model_validate(resumed)
     words = [results["text"].split() for results in (whole, resumed)]
-    # The smallest model, a robot's voice: without what came before it hears some words of the rest differently.
+    # With the smallest model and a synthetic voice, some words of the rest differ without their context.
     assert difflib.SequenceMatcher(None, *words).ratio() > 0.75
     assert resumed["language"] == whole["language"]
     spoken = [data["text"] for kind, data in second.events if kind == "segment"]
@@ -88,7 +88,7 @@ def context(make_context, tmp_path):
 
 
 def part(context, number=1, of=REQUEST, **changes):
-    """Write a good checkpoint with these changes."""
+    """Write a valid checkpoint with these changes."""
     identity = Identity.of(of, context.files["audio_url"])
     start = 10.0 * (number - 1)
     content = {
@@ -112,7 +112,7 @@ def segment(start=0.0, end=2.0, text="Hello there.", **more):
     return {"start": start, "end": end, "text": text, **more}
 
 
-def test_a_run_that_is_shorter_than_the_time_between_checkpoints_hands_nothing_over(context):
+def test_a_run_shorter_than_the_checkpoint_interval_hands_over_no_checkpoint(context):
     writer = PartWriter(REQUEST, context, Resumed(), 60.0, every=600.0)
     writer.segment(segment(), " Hello there.")
     writer.border(30.0, "en")
@@ -120,30 +120,30 @@ def test_a_run_that_is_shorter_than_the_time_between_checkpoints_hands_nothing_o
     assert list(context.output.iterdir()) == []
 
 
-def test_what_a_run_hands_over_the_next_takes_up(context):
-    """Also at a second change of machines; nothing is handed over for a border that is not ahead."""
+def test_the_next_run_resumes_from_the_parts_of_a_run(context):
+    """Even after a second change of machines; a border that is not ahead causes no checkpoint."""
     first = PartWriter(REQUEST, context, Resumed(), 60.0, every=1e-9)
     first.segment(segment(1.0, 2.0, "One."), " One.")
     first.border(0.0, "en")
     first.border(30.004, "en")
     first.border(30.004, "en")
-    taken_up(context)
+    use_checkpoints(context)
     resumed = resume(REQUEST, context, 60.0)
     assert (resumed.until, resumed.parts, resumed.text) == (30.004, 1, " One.")
     second = PartWriter(REQUEST, context, resumed, 60.0, every=1e-9)
     second.border(45.0, "en")
-    taken_up(context)
+    use_checkpoints(context)
     again = resume(REQUEST, context, 60.0)
     assert (again.until, again.parts, again.text, again.segments) == (45.0, 2, " One.", resumed.segments)
     assert [file.name for file in context.handed_over] == ["part_0001.json", "part_0002.json"]
 
 
-def taken_up(context):
+def use_checkpoints(context):
     for file in context.handed_over:
         context.checkpoints[file.name] = file.path
 
 
-def test_parts_are_taken_in_a_row_up_to_the_first_that_is_missing(context):
+def test_parts_are_used_in_order_up_to_the_first_missing_one(context):
     part(context, 1)
     part(context, 2)
     part(context, 4)
@@ -182,8 +182,8 @@ def test_parts_are_taken_in_a_row_up_to_the_first_that_is_missing(context):
     ],
     ids=str,
 )
-def test_a_part_that_does_not_fit_is_refused(context, changes):
-    """Another miner wrote it, so nothing in it is believed. The run begins where the good parts end."""
+def test_an_invalid_part_is_refused(context, changes):
+    """Another miner wrote it, so its content is validated. The run begins where the valid parts end."""
     part(context, 1)
     assert resume(REQUEST, context, 60.0).parts == 1
     part(context, 1, **changes)
@@ -191,7 +191,7 @@ def test_a_part_that_does_not_fit_is_refused(context, changes):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b'{"text": "\\ud800"}', b"\xff\xfe", b"null"])
-def test_a_file_that_is_no_part_is_refused(context, content):
+def test_a_file_that_is_not_a_part_is_refused(context, content):
     write(context, 1, content)
     assert resume(REQUEST, context, 60.0).parts == 0
 
@@ -213,7 +213,7 @@ def test_a_part_of_another_request_is_refused(context, changes):
     )
 
 
-def test_words_must_make_up_their_segment(context):
+def test_the_words_must_form_their_segment(context):
     request = TranscribeRequest(audio_url=URL, model="tiny.en", word_timestamps=True)
 
     def words(*texts):

@@ -1,0 +1,5 @@
+"""What the speech of the tests says."""
+
+SENTENCE = (
+    "Please transcribe this short message and send the result back to the coordinator before noon on Friday."
+)

@@ -1,0 +1,108 @@
+"""Requests, scenes and machines that cannot be rendered, and renderings that are ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import threading
+import time
+
+import psutil
+import pytest
+
+from runners.api import Cancelled, Fail, Retry
+from runners.blender import BlenderRunner
+from runners.blender.request import RenderRequest
+from support.blender_scenes import SMALL, URL
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"scene": "Elsewhere"}, "it has 'Flat', 'Huge', 'Layered', 'Scene', 'Unfilmed'"),
+        ({"scene": "Huge", "resolution_x": None, "resolution_y": None}, "set resolution_x"),
+        ({"scene": "Unfilmed", "samples": None}, "no camera"),
+        ({"scene": "Flat", "engine": None}, "set engine to"),
+    ],
+)
+def test_a_scene_that_cannot_be_rendered_is_refused_with_a_remedy(refused, fields, words):
+    error = refused(**fields)
+    assert isinstance(error, Fail), error
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("kind", ["text", "gzip", "cut"])
+def test_a_file_that_is_not_a_scene_is_refused(refused, scenes, kind):
+    scene = (scenes / "scene.blend").read_bytes()
+    content = {
+        "text": b"these are only words\n",
+        "gzip": gzip.compress(b"words"),
+        "cut": scene[: len(scene) // 2],
+    }
+    (scenes / "bad.blend").write_bytes(content[kind])
+    error = refused("bad.blend")
+    assert (type(error), error.code) == (Fail, "INPUT_INVALID")
+    assert ("could not open" if kind == "cut" else "not a .blend file") in str(error)
+    assert "/input" not in str(error)
+
+
+def test_a_file_of_a_newer_blender_is_retried_on_another_machine(refused, scenes):
+    (scenes / "newer.blend").write_bytes(b"BLENDER17-01v0999" + (scenes / "scene.blend").read_bytes()[17:])
+    error = refused("newer.blend")
+    assert (type(error), error.code) == (Retry, "ENGINE_OUTDATED")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"engine": "eevee"}, "ENGINE_UNAVAILABLE"),
+        ({"device": "gpu"}, "GPU_UNAVAILABLE"),
+        ({"denoise": True}, "DENOISER_UNAVAILABLE"),
+    ],
+)
+def test_a_request_that_this_machine_cannot_serve_is_retried_on_another(refused, tools, fields, code):
+    if code == "DENOISER_UNAVAILABLE" and BlenderRunner.probe(tools).features["denoiser"]:
+        pytest.skip("this Blender has a denoiser")
+    error = refused(**fields)
+    assert (type(error), error.code) == (Retry, code)
+
+
+SLOW = {"engine": "cycles", "resolution_x": 512, "resolution_y": 512, "samples": 60_000}
+
+
+def test_cancelling_a_run_ends_blender_immediately(tools, device, make_context, scenes):
+    context = make_context({"blend_file_url": scenes / "scene.blend"})
+    started = threading.Event()
+    context.on_progress = lambda: context.reported[-1][0] > 0 and started.set()
+    seen = []
+
+    def cancel_once_it_renders():
+        assert started.wait(50)
+        seen.extend(psutil.Process().children(recursive=True))
+        seen.append(time.monotonic())
+        context.cancel()
+
+    thread = threading.Thread(target=cancel_once_it_renders)
+    thread.start()
+    with pytest.raises(Cancelled):
+        BlenderRunner(tools, device).run(RenderRequest(blend_file_url=URL, frame=1, **SLOW), context)
+    *processes, cancelled_at = seen
+    assert time.monotonic() - cancelled_at < 2
+    thread.join(5)
+    assert len(processes) >= 2
+    assert psutil.wait_procs(processes, timeout=2)[1] == []
+
+
+def test_a_run_over_its_deadline_ends(refused):
+    began = time.monotonic()
+    error = refused(timeout=4, frame=1, small=SLOW)
+    assert (type(error), error.code) == (Fail, "TIMEOUT")
+    assert time.monotonic() - began < 20
+
+
+def test_frames_larger_than_the_output_limit_are_refused(tools, device, make_context, scenes):
+    small = dataclasses.replace(tools, max_output=4_000)
+    context = make_context({"blend_file_url": scenes / "scene.blend"})
+    with pytest.raises(Fail) as caught:
+        BlenderRunner(small, device).run(RenderRequest(blend_file_url=URL, frames="1-4", **SMALL), context)
+    assert caught.value.code == "OUTPUT_TOO_LARGE"

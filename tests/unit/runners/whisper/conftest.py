@@ -1,0 +1,34 @@
+"""Speech for the tests, and a device that does not disturb other tests."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from runners.api import Device
+from support.speech import SENTENCE
+
+
+@pytest.fixture(scope="session")
+def device():
+    """One thread: several wait for each other in busy loops where other tests run beside them."""
+    return Device("cpu", "test processor", threads=1)
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory):
+    """The sentence, spoken: about seven seconds."""
+    path = tmp_path_factory.mktemp("speech") / "speech.wav"
+    subprocess.run(
+        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), SENTENCE], check=True, timeout=30
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def long_speech(speech, tmp_path_factory):
+    """The sentence ten times: three of Whisper's windows."""
+    path = tmp_path_factory.mktemp("speech") / "long.wav"
+    subprocess.run(["sox", *[str(speech)] * 10, str(path)], check=True, timeout=30)
+    return path
