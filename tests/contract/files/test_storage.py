@@ -175,7 +175,7 @@ def as_client(served: Served, key: str | None = None) -> httpx.Client:
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_an_upload_whose_last_part_crashed_is_finished_by_head(
+def test_head_finishes_an_upload_after_a_crash(
     served: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
     """All bytes are received; the crash comes before or after their file is moved to its final path."""
@@ -188,7 +188,7 @@ def test_an_upload_whose_last_part_crashed_is_finished_by_head(
         if moved:
             patched.setattr(uploads, "_finish", crash)
         else:
-            patched.setattr(served.context.artifacts, "_keep", crash)
+            patched.setattr(served.context.artifacts, "_publish", crash)
         assert send(client, path, 0, DATA).status_code == 503
     assert client.get(path).json()["artifact_id"] is None
     assert client.head(path, headers=TUS).headers["upload-artifact-id"] == ARTIFACT

@@ -57,7 +57,7 @@ def test_a_busy_miner_downloads_the_model_that_most_jobs_wait_for(
     assert commands_of(socket, models=["base", "tiny", "small"]) == []
 
 
-def test_an_unavailable_model_is_not_requested_and_neither_is_one_that_cannot_be_downloaded(
+def test_models_that_are_unavailable_or_not_downloadable_cause_no_command(
     client: httpx.Client, socket: Socket
 ) -> None:
     submit(client, model="tiny")

@@ -301,7 +301,7 @@ def test_every_error_code_of_the_reference_is_returned(tmp_path: Path, code: str
         assert ("retry-after" in answer.headers) == (status == httpx.codes.TOO_MANY_REQUESTS)
 
 
-def test_every_error_code_of_the_reference_has_a_provocation() -> None:
+def test_every_error_code_of_the_reference_is_covered() -> None:
     """Without this test, a reference without error codes would leave the test above without cases."""
     provoked = {name.upper() for name in vars(Provoked) if not name.startswith("_")}
     assert set(error_codes()) == provoked

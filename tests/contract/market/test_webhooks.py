@@ -82,7 +82,7 @@ class Stage:
 
 
 def test_each_final_state_is_sent_once_with_a_valid_signature(stage: Any, receiver: Receiver) -> None:
-    """Receivers' own library verifies it. The messages contain neither results nor inputs."""
+    """The library that receivers use verifies it. The messages contain neither results nor inputs."""
     with stage() as on:
         secret = on.secret()
         completed = on.finish()

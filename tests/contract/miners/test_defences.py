@@ -264,9 +264,11 @@ def test_an_invalid_media_type_is_replaced(client: httpx.Client) -> None:
         assert client.get(f"/v1/artifacts/{answer.json()['artifact_id']}").status_code == 200
 
 
-def test_a_database_that_cannot_be_written_is_an_error_until_it_is_mended(served: Served) -> None:
+def test_an_unwritable_database_is_an_error_until_it_is_repaired(served: Served) -> None:
     def break_it(connection: Connection) -> None:
-        connection.execute(text("PRAGMA max_page_count=1"))  # SQLite raises it to the current count, as if the disk were full
+        connection.execute(
+            text("PRAGMA max_page_count=1")
+        )  # SQLite raises it to the current count, as if the disk were full
 
     def mend_it(connection: Connection) -> None:
         connection.execute(text("PRAGMA max_page_count=1000000000"))
