@@ -235,7 +235,7 @@ def test_configured_prices_are_standing_offers(
 
 
 def test_offers_of_a_miner_without_heartbeats_are_not_listed(tmp_path: Any) -> None:
-    with serve(tmp_path / "data", open_enrolment=True, heartbeat_seconds=0.05) as served:
+    with serve(tmp_path / "data", open_enrolment=True, heartbeat_seconds=0.3) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         miner = OwnedMiner(served.url)
         miner.join()
