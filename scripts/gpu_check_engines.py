@@ -76,8 +76,8 @@ def _transcribe(machine: Machine, engine: str, module: str) -> str:
         word.strip(".").lower()
         for word in importlib.import_module("runners.whisper.runner").BENCHMARK_TEXT.split()
     }
-    heard = {word.strip(".,").lower() for word in done.results["text"].split()}
-    if len(spoken & heard) < 0.9 * len(spoken):
+    transcribed = {word.strip(".,").lower() for word in done.results["text"].split()}
+    if len(spoken & transcribed) < 0.9 * len(spoken):
         raise Failed(f"the transcript of {model.name} is wrong")
     return f"{model.name}: {float(done.units) / done.processing_time:.3g} audio second/s, {_peak(done)}"
 

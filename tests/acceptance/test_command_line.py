@@ -37,8 +37,8 @@ def workdir(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(agent: Agent, tmp_path: Path) -> dict[str, str]:
     """An environment in which the SDK finds the agent by its data directory, as for a user."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
-    return {**kept, "AITBC_DATA_DIR": str(agent.data_dir), "XDG_STATE_HOME": str(tmp_path / "state")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    return {**inherited, "AITBC_DATA_DIR": str(agent.data_dir), "XDG_STATE_HOME": str(tmp_path / "state")}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A whole agent on a machine with two cards of 24 GiB, as NVML tells it: models are placed, evicted, refused, released.
+"""A whole agent on a machine with two cards of 24 GiB, as NVML describes it: models are placed, evicted, refused, released.
 
 NVML is a stand-in (no machine that runs these tests has a GPU); the agent, its children, and the decisions are real.
 """

@@ -109,10 +109,10 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 answer = receiver._take(Received(self.path, headers, body))
-                status, told = answer if isinstance(answer, tuple) else (answer, {})
+                status, more = answer if isinstance(answer, tuple) else (answer, {})
                 try:
                     self.send_response(status)
-                    for name, value in told.items():
+                    for name, value in more.items():
                         self.send_header(name, value)
                     self.send_header("Content-Length", "0")
                     self.end_headers()

@@ -65,8 +65,8 @@ def test_a_history_written_in_bulk_is_consistent(tmp_path: Path, monkeypatch: py
     assert database.read_now(ledger.problems) == []
     kinds = (jobs.c.account_id, jobs.c.service, jobs.c.state)
     counted = database.read_now(lambda connection: connection.execute(select(*kinds, func.count()).group_by(*kinds)).all())  # fmt: skip
-    kept = database.read_now(lambda connection: connection.execute(select(job_counts)).all())
-    assert sorted(counted) == sorted(kept)
+    stored = database.read_now(lambda connection: connection.execute(select(job_counts)).all())
+    assert sorted(counted) == sorted(stored)
     database.close()
 
 

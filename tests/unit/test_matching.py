@@ -171,7 +171,7 @@ def test_a_job_for_an_unavailable_model_is_not_given_to_the_miner() -> None:
     assert matched([job("a", model="large"), job("b")], [miner("m", 2, offer)]) == [("a", "m"), ("b", "m")]
 
 
-def test_a_limit_holds_whatever_the_free_capacity() -> None:
+def test_a_limit_applies_even_with_more_free_capacity() -> None:
     jobs = [job(f"{number}", model="base") for number in range(10)]
     for limit, count in ((3, 3), (0, 0), (-2, 0)):
         assert len(matched(jobs, [miner("m", 2, BATCHED, limit=limit)])) == count

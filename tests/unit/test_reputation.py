@@ -27,8 +27,8 @@ from agent.core.jobs import (
 )
 from agent.core.market.reputation import (
     HALF_LIFE_SECONDS,
-    KEPT,
     NOTHING,
+    RETAINED_SHARE,
     Evidence,
     Verdict,
     exchange,
@@ -99,7 +99,7 @@ def test_one_client_alone_neither_makes_nor_breaks_a_miner(history: list[tuple[b
     for success, count in history:
         record.runs(0, count, success=success)
     assert 1.0 <= record.score < 4.34
-    assert record.total.good + record.total.bad <= 1 / (1 - KEPT) + 1e-6
+    assert record.total.good + record.total.bad <= 1 / (1 - RETAINED_SHARE) + 1e-6
     well_known = Record()
     for client in range(1, 21):
         well_known.runs(client, 20)

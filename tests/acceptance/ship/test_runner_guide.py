@@ -152,7 +152,7 @@ def test_an_input_that_is_not_an_image_fails_for_good(agent: Agent, tmp_path: Pa
         request(agent, source)
 
 
-def test_bench_measures_the_runner(agent: Agent, installed: Path, tmp_path: Path) -> None:
+def test_bench_reports_the_runners_speed(agent: Agent, installed: Path, tmp_path: Path) -> None:
     """In a separate data directory, because an agent uses the first."""
     measuring = Agent(tmp_path / "other", PYTHONPATH=str(installed))
     done = measuring.cli("bench", "--service", SERVICE, "--seconds", "0", "--json")

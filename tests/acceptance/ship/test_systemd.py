@@ -69,8 +69,8 @@ class Box:
 
     def left_over(self) -> set[str]:
         """Return every path with the program's name in the directories of services."""
-        places = ("/etc", "/var", "/run", "/opt", "/srv", "/home")
-        found = self.machine.run("find", *places, "-name", "*aitbc*", "-print", "-prune", check=False)
+        directories = ("/etc", "/var", "/run", "/opt", "/srv", "/home")
+        found = self.machine.run("find", *directories, "-name", "*aitbc*", "-print", "-prune", check=False)
         return set(found.stdout.split())
 
 
@@ -215,7 +215,7 @@ def test_a_stop_waits_for_the_running_job_beyond_the_units_time_limit(installed:
     assert time.monotonic() - began < 90
     assert installed.service("status", check=False)["result"] == "success"
     installed.journal.until("miner_stopped")
-    assert not any("lease_released" in line for line in installed.journal.heard)
+    assert not any("lease_released" in line for line in installed.journal.lines)
     installed.machine.run("systemctl", "start", UNIT)
     shown = installed.machine.run(str(AITBC), "jobs", "show", job, "--json", **installed.agents_client())
     assert json.loads(shown.stdout)["status"] == "completed"

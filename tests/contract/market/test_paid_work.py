@@ -126,7 +126,7 @@ def test_a_late_failure_is_paid_as_one_in_time(
     assert balance(client) == before - 10 * PRICE
 
 
-def test_a_job_cannot_be_kept_beyond_its_deadline_by_registering_again(
+def test_a_job_cannot_be_retained_beyond_its_deadline_by_registering_again(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     """Nor do units count that are reported after it: a cancellation then costs the work until the deadline."""

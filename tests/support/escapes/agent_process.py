@@ -64,7 +64,7 @@ class Run:
         self.timeout_seconds = float(SECONDS)
         self.output, self.work = directory / "output", directory / "work"
         self.adapters: dict[str, Any] = {}
-        self.kept: dict[str, Path] = {}
+        self.checkpoints: dict[str, Path] = {}
         self.cancel: Callable[[], None] = lambda: None
         for path in (directory, self.output, self.work):
             path.mkdir(mode=0o700)
@@ -72,7 +72,7 @@ class Run:
     def progress(self, *_: Any) -> None:
         """Ignore progress."""
 
-    event = keep = check = progress
+    event = checkpoint = check = progress
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """See `Context.on_cancel`."""

@@ -82,8 +82,8 @@ class Journal:
     """Follows the journal of a unit from its beginning."""
 
     def __init__(self, machine: Machine, unit: str) -> None:
-        self._lines: queue.Queue[str] = queue.Queue()
-        self.heard: list[str] = []
+        self._queue: queue.Queue[str] = queue.Queue()
+        self.lines: list[str] = []
         self._process = subprocess.Popen(
             machine.command("journalctl", "--follow", "--no-tail", "--output=cat", f"--unit={unit}"),
             stdout=subprocess.PIPE,
@@ -95,16 +95,18 @@ class Journal:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._lines.put(line.rstrip("\n"))
+            self._queue.put(line.rstrip("\n"))
 
     def until(self, pattern: str, seconds: float = BOOT_SECONDS) -> str:
         """Return the next line that matches `pattern`."""
         while True:
             try:
-                line = self._lines.get(timeout=seconds)
+                line = self._queue.get(timeout=seconds)
             except queue.Empty:
-                raise AssertionError(f"the journal never said {pattern!r}: {self.heard[-20:]}") from None
-            self.heard.append(line)
+                raise AssertionError(
+                    f"the journal has no line like {pattern!r}: {self.lines[-20:]}"
+                ) from None
+            self.lines.append(line)
             if re.search(pattern, line):
                 return line
 
@@ -183,8 +185,8 @@ def _leader(notices: socket.socket) -> int:
 def _bare_proc(machine: Machine) -> None:
     """Mount /proc as on a real machine: nspawn covers parts of it, and bubblewrap could not create one of its own."""
     mounts = [line.split()[4] for line in machine.run("cat", "/proc/self/mountinfo").stdout.splitlines()]
-    for place in sorted({mount for mount in mounts if mount.startswith("/proc/")}, reverse=True):
-        machine.run("umount", "--lazy", place, check=False)
+    for mount in sorted({path for path in mounts if path.startswith("/proc/")}, reverse=True):
+        machine.run("umount", "--lazy", mount, check=False)
     left = machine.run("grep", "-c", " /proc/", "/proc/self/mountinfo", check=False).stdout.strip()
     assert left == "0", "parts of /proc are still covered"
     # The boot id was covered too; the journal must be written under the id that its readers see.

@@ -22,11 +22,11 @@ def as_user(uid: int, command: list[str]) -> list[str]:
     }
     if not closed:
         return switched
-    kept = {shown: f'"$TMPDIR"/kept{number}' for number, shown in enumerate(closed)}
-    lines = [f"mkdir {place} && mount --bind {quote(str(shown))} {place}" for shown, place in kept.items()]
+    mounts = {shown: f'"$TMPDIR"/mount{number}' for number, shown in enumerate(closed)}
+    lines = [f"mkdir {mount} && mount --bind {quote(str(shown))} {mount}" for shown, mount in mounts.items()]
     lines += [f"mount -t tmpfs -o mode=0755 none {quote(str(above))}" for above in set(closed.values())]
-    for shown, place in kept.items():
-        lines.append(f"mkdir -p {quote(str(shown))} && mount --move {place} {quote(str(shown))}")
+    for shown, mount in mounts.items():
+        lines.append(f"mkdir -p {quote(str(shown))} && mount --move {mount} {quote(str(shown))}")
     script = " && ".join([*lines, 'exec "$@"'])
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *switched]
 

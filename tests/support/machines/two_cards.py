@@ -81,7 +81,7 @@ def machine(directory: Path, **environment: str) -> Iterator[Rig]:
         "SCRIPTED_CLAIMS": str(directory / "claims"),
         "AITBC_MODELS_DIR": str(directory / "models"),
         "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "1",
-        "AITBC_MINER__PLACE_SECONDS": "2",
+        "AITBC_MINER__PLACEMENT_WAIT_SECONDS": "2",
         **environment,
     }
     agent = Agent(directory / "data", "start", "--port", "0", **environment)

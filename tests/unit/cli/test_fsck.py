@@ -219,13 +219,13 @@ def test_a_log_rewritten_with_its_key_contradicts_its_published_checkpoints(
     fsck: Any, data: Path, tmp_path: Path
 ) -> None:
     """The database is consistent, but the published checkpoint and one that a third party has stored contradict it."""
-    kept = tmp_path / "kept"
-    shutil.copy(data / "coordinator" / PUBLISHED, kept)
+    retained = tmp_path / "retained"
+    shutil.copy(data / "coordinator" / PUBLISHED, retained)
     _with_database(data, lambda connection, signer: _rewritten(connection, signer, 3))
     assert kinds_and_locations(fsck()) == {("forked", PUBLISHED)}
     (data / "coordinator" / PUBLISHED).unlink()
     assert fsck() == []
-    assert kinds_and_locations(fsck("--checkpoint", kept)) == {("forked", str(kept))}
+    assert kinds_and_locations(fsck("--checkpoint", retained)) == {("forked", str(retained))}
 
 
 def test_a_log_truncated_with_its_key_contradicts_its_published_checkpoints(fsck: Any, data: Path) -> None:

@@ -269,8 +269,8 @@ class _Machine:
                     process.runs -= 1
                     process.used_at = self.now
             case "other":
-                room = self.free(number) - self.promised(number)
-                self.others[number] = self.chance.randint(0, self.others[number] + max(0, room))
+                unpromised = self.free(number) - self.promised(number)
+                self.others[number] = self.chance.randint(0, self.others[number] + max(0, unpromised))
             case _:
                 for key in overdue(self.cards(), self.occupants(), self.rules):
                     assert self.processes[key].runs == 0

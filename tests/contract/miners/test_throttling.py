@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.store import habits
+from agent.coordinator.store import throttling
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import job, submit
 from support.server import Served, serve
@@ -69,7 +69,7 @@ def test_a_shutdown_counts_once_however_many_jobs_go_back(
         held += miner.poll(slots=12 - len(held))
     for lease in held:
         miner.job(lease, "release", reason="shutdown").raise_for_status()
-    known = served.do(lambda context: context.database.read(habits.releases_of, miner.miner_id))
+    known = served.do(lambda context: context.database.read(throttling.releases_of, miner.miner_id))
     assert (known.tally.count, known.pause_until) == (1, 0)
     assert reputation(client, miner) == before
 
