@@ -92,13 +92,13 @@ def test_the_soak_test_detects_growth(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert soak.judge(samples(), 0)[1] == []
     assert soak.judge(samples(coordinator_memory=90_000, database=10**7), 0)[1] == []
-    for growth, fault in (
+    for growth, problem in (
         ({"coordinator_memory": 110_000}, "memory of the coordinator"),
         ({"miner_memory": 110_000}, "memory of the miner"),
         ({"miner_descriptors": 1}, "the miner has"),
     ):
         (found,) = soak.judge(samples(**growth), 0)[1]
-        assert fault in found
+        assert problem in found
     assert soak.judge(samples(), 3)[1] == ["3 jobs were not completed"]
     figures, _ = soak.judge(samples(database=8_000_000), 0)
     assert figures["database_bytes_per_job"] == pytest.approx(8000, rel=0.01)

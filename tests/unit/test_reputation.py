@@ -93,8 +93,8 @@ def test_reputation_stays_between_zero_and_five_and_moves_in_the_right_direction
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 500)), max_size=20))
-def test_one_client_alone_neither_makes_nor_breaks_a_miner(history: list[tuple[bool, int]]) -> None:
-    """However many jobs it sends. So a miner gains little by sending jobs to itself, and loses little to one bad client."""
+def test_the_influence_of_one_client_is_limited(history: list[tuple[bool, int]]) -> None:
+    """The number of its jobs does not matter: a miner gains little by sending jobs to itself, and loses little to one bad client."""
     record = Record()
     for success, count in history:
         record.runs(0, count, success=success)
