@@ -125,10 +125,10 @@ def test_a_batch_interrupted_twice_processes_no_file_twice(
 def test_a_transcript_is_printed_and_its_receipt_verifies(workdir: Path, aitbc: Callable[..., str]) -> None:
     """The transcript equals the sentence."""
     make_speech(workdir / "talk.wav")
-    said = aitbc(
+    transcript = aitbc(
         "transcribe", "talk.wav", "-m", "tiny.en", "-l", "en", "--receipt", "r.json", "--max-cost", "0.5"
     )
-    assert said == SENTENCE + "\n"
+    assert transcript == SENTENCE + "\n"
     assert aitbc("receipts", "verify", "r.json").splitlines()[-1].startswith("valid: ")
 
 

@@ -101,9 +101,9 @@ def test_each_invalid_setting_is_a_diagnostic(data_dir: Path) -> None:
     """They replace all other diagnostics, which depend on the settings."""
     (data_dir / "agent.toml").write_text("[miner]\nnam = 'rig-1'\nslots = 0\n")
     done = doctor(data_dir, "--json")
-    diagnostics = json.loads(done.stdout)
-    assert (done.returncode, {diagnostic["id"] for diagnostic in diagnostics}) == (1, {"configuration_wrong"})
-    name, slots = sorted(diagnostic["message"] for diagnostic in diagnostics)
+    reported = json.loads(done.stdout)
+    assert (done.returncode, {diagnostic["id"] for diagnostic in reported}) == (1, {"configuration_wrong"})
+    name, slots = sorted(diagnostic["message"] for diagnostic in reported)
     assert slots.startswith("A setting is wrong. miner.slots: ")
     assert (name.startswith("A setting is wrong. miner.nam: "), "miner.name" in name) == (True, True)
 

@@ -81,5 +81,5 @@ def _busy(agent: Agent) -> list[str]:
 def _until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT_SECONDS
     while not condition():
-        assert time.monotonic() < end, "it did not come true"
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.1)

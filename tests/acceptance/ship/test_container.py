@@ -1,7 +1,7 @@
 """The image, built on a minimal Debian: its content, and a container that runs a job and stops properly.
 
-The container has what docs/how-to/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
-written, no capabilities, and no network at all.
+The container is configured as in docs/how-to/containers.md: with the shipped system call filter and a read-only root file system,
+without capabilities. It has no network.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def test_the_definitions_route_creates_jobs(agent: Agent, photo: Path) -> None:
     assert done["results"]["images"][0]["name"] == "256.webp"
 
 
-def test_an_input_that_is_not_an_image_fails_for_good(agent: Agent, tmp_path: Path) -> None:
+def test_an_input_that_is_not_an_image_fails_without_a_retry(agent: Agent, tmp_path: Path) -> None:
     source = tmp_path / "words.png"
     source.write_text("only words")
     with pytest.raises(JobFailed, match=r"send one of JPEG, PNG, WEBP, GIF"):

@@ -1,4 +1,4 @@
-"""The resources of an agent that a client's program must not reach: a home, keys, sockets, a terminal, a memory."""
+"""The resources of an agent that a client's program must not reach: a home directory, keys, sockets, a terminal, memory."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ class Victim:
         end = time.monotonic() + SECONDS
         while self.notes.read_bytes().count(CATCH_UP) == size:
             if time.monotonic() > end:
-                raise TimeoutError("the agent's process does not answer")
+                raise TimeoutError("the agent's process does not respond")
             time.sleep(0.005)
 
     def changed(self) -> list[str]:
-        """Return what has changed about the process."""
+        """Return the names of the attributes of the process that have changed."""
         now = {
             "priority": os.getpriority(os.PRIO_PROCESS, self.pid) != os.getpriority(os.PRIO_PROCESS, 0),
             "scheduling": os.sched_getscheduler(self.pid) != os.sched_getscheduler(0),

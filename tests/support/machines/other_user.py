@@ -13,8 +13,8 @@ PROJECT = Path(__file__).parents[3]
 def as_user(uid: int, command: list[str]) -> list[str]:
     """Return the command line that runs `command`, a command of this project's Python, as this user. Only root may run it.
 
-    It needs a directory TMPDIR. In a namespace of mounts of its own, each directory that others may not enter is covered by
-    one that holds nothing but the way to the program.
+    It needs a directory TMPDIR. In a mount namespace of its own, each directory that other users may not enter is
+    covered by one that contains only the path to the program.
     """
     switched = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *command]
     closed = {

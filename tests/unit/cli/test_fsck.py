@@ -23,7 +23,7 @@ from agent.coordinator.store.sqlite import database as engine
 from aitbc.log import Checkpoint
 from aitbc.merkle import leaf_hash, root_hash
 from aitbc.notes import sign_note
-from support.logged import WITNESS, brought, complete, cosigned, logged
+from support.logged import WITNESS, complete, cosigned, logged, post_cosignature
 from support.server import serve
 
 SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.1, "witnesses": [WITNESS]}
@@ -37,7 +37,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(3):
             logged(served, complete(served, 2))
             assert (
-                brought(served, cosigned(httpx.get(f"{served.url}/v1/log/checkpoint").text)).status_code
+                post_cosignature(
+                    served, cosigned(httpx.get(f"{served.url}/v1/log/checkpoint").text)
+                ).status_code
                 == 200
             )
     return data

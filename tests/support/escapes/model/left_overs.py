@@ -1,4 +1,4 @@
-"""Remains of a job for the next one, and of the agent for its children."""
+"""Attempts to find what an earlier job, or the agent, has left behind."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def schedule_the_agent_as_idle(world: SimpleNamespace) -> str | None:
 def limit_the_agent(world: SimpleNamespace) -> str | None:
     _victim(world.victim)
     resource.prlimit(world.victim, resource.RLIMIT_NOFILE, (3, 3))
-    return "left the agent's process three files"
+    return "limited the agent's process to three files"
 
 
 @attempt
@@ -136,7 +136,7 @@ def choose_the_agent_for_the_killer(world: SimpleNamespace) -> str | None:
     """The kernel kills the process with the highest score when memory is short."""
     _victim(world.victim)
     Path(f"/proc/{world.victim}/oom_score_adj").write_text("1000")
-    return "made the agent the first that dies for want of memory"
+    return "made the agent the first process that is killed when memory is short"
 
 
 @attempt
