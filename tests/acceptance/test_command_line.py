@@ -73,7 +73,7 @@ def aitbc(begin: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
 
 
 def ends_after(process: subprocess.Popen[str], lines: int, text: str, number: int) -> int:
-    """Send a signal once so many lines of stderr contain a text. Returns the exit code."""
+    """Send a signal once this many lines of stderr contain a text. Returns the exit code."""
     assert process.stderr is not None
     seen = 0
     while seen < lines:

@@ -74,7 +74,7 @@ class Receiver:
             thread.join(LIMIT_SECONDS)
 
     def wait(self, count: int) -> list[Received]:
-        """Wait for so many messages, and return all of them."""
+        """Wait for `count` messages, and return all of them."""
         with self._arrived:
             arrived = self._arrived.wait_for(lambda: len(self.received) >= count, LIMIT_SECONDS)
             assert arrived, f"{len(self.received)} of {count} messages arrived"

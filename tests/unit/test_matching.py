@@ -69,7 +69,7 @@ def test_jobs_of_equal_priority_are_shared_between_clients() -> None:
 
 
 def test_the_cheapest_miner_that_can_start_at_once_gets_the_job() -> None:
-    """A miner that would have to download the model comes last, however cheap it is."""
+    """A miner that would have to download the model comes last, even if it is the cheapest."""
     requested = job("a", model="base")
     loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}))
     disk = ServiceOffer(Decimal(5), frozenset({"base"}))

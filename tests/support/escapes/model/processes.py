@@ -66,7 +66,7 @@ def signal_as_the_owner_of_a_file(world: SimpleNamespace) -> str | None:
     fcntl.fcntl(reading, F_SETSIG, int(signal.SIGUSR2))  # different from all other signals, to recognise it
     fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     os.write(writing, b"x")
-    return "asked the kernel for SIGUSR2"
+    return "requested SIGUSR2 from the kernel"
 
 
 @attempt
@@ -92,8 +92,8 @@ def read_memory_by_call(world: SimpleNamespace) -> str | None:
 @attempt
 def take_a_descriptor(world: SimpleNamespace) -> str | None:
     _victim(world.agent)
-    taken = call("pidfd_getfd", os.pidfd_open(world.agent), world.secret_fd, 0)
-    return holds_secret(os.pread(taken, 200, 0), world)
+    descriptor = call("pidfd_getfd", os.pidfd_open(world.agent), world.secret_fd, 0)
+    return holds_secret(os.pread(descriptor, 200, 0), world)
 
 
 @attempt
