@@ -161,4 +161,4 @@ def test_bench_reports_the_runners_speed(agent: Agent, installed: Path, tmp_path
     assert score["speed"] > 1
     refused = agent.cli("bench", "--service", SERVICE, check=False)
     assert refused.returncode == 1
-    assert f"process {agent.file['pid']}) works in" in refused.stderr
+    assert f"process {agent.file['pid']}) uses" in refused.stderr
