@@ -271,7 +271,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A typical request that measures a machine, and the unit of its speed.
+    """A typical request for measuring a machine, and the unit of its speed.
 
     `parameters` are those of a request without its model, which the measuring program fills in; `files` are the input files by
     field. The speed is `scale` x units / seconds, in `metric` ("token/s"). If the unit is time itself, units do not

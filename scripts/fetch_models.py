@@ -7,7 +7,7 @@ this script creates `untrained-diffusion` from random numbers.
 
 Models are installed into `AITBC_MODELS_DIR`, or into `models` in the platform's cache directory for aitbc. A model is assembled
 in a temporary directory and renamed, so a directory with a model's name always contains a complete model. An existing model
-is kept, unless this script installed it from an older release.
+is replaced only if this script installed it from an older release.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ CHECKS: Final = Checks()
 
 
 @CHECKS.add("nvml inventory", needs="card")
-def _inventory(_place: Machine) -> str:
+def _inventory(_machine: Machine) -> str:
     """Every card has a name, a UUID, memory and a compute capability, and responds."""
     cards, reason = _cards()
     if reason is not None:
@@ -52,7 +52,7 @@ def _inventory(_place: Machine) -> str:
 
 
 @CHECKS.add("nvml telemetry", needs="card")
-def _telemetry(_place: Machine) -> str:
+def _telemetry(_machine: Machine) -> str:
     """Free memory, utilisation, temperature and power are readable."""
     descriptions = []
     for card in _cards()[0]:
@@ -105,7 +105,7 @@ print(json.dumps({'count': torch.cuda.device_count(), 'uuid': str(getattr(proper
 
 
 @CHECKS.add("signatures beside it", needs="nothing")
-def _signatures(_place: Machine) -> str:
+def _signatures(_machine: Machine) -> str:
     """This process, in machine of the daemon, signs without importing an engine."""
     from nacl.signing import SigningKey  # noqa: PLC0415 - the check includes this import
 

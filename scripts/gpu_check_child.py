@@ -139,13 +139,13 @@ class Child:
     def _send(self, message: Message) -> None:
         self._socket.sendall(encode(message))
 
-    def _answer(self, wanted: str) -> Any:
+    def _answer(self, kind: str) -> Any:
         while True:
             length: int = struct.unpack(">I", self._exactly(4))[0]
             message = TO_PARENT.validate_json(self._exactly(length))
             if isinstance(message, Error):
                 raise ChildError(message)
-            if message.type == wanted:
+            if message.type == kind:
                 return message
 
     def _exactly(self, count: int) -> bytes:
@@ -159,7 +159,7 @@ class Child:
 
     def _last_words(self) -> str:
         logs = sorted(self._directory.glob("*.log"), key=lambda path: path.stat().st_mtime)
-        return logs[-1].read_text(errors="replace")[-500:].strip() if logs else "it said nothing"
+        return logs[-1].read_text(errors="replace")[-500:].strip() if logs else "it printed nothing"
 
 
 if __name__ == "__main__":

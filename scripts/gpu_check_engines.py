@@ -76,8 +76,8 @@ def _transcribe(machine: Machine, engine: str, module: str) -> str:
         word.strip(".").lower()
         for word in importlib.import_module("runners.whisper.runner").BENCHMARK_TEXT.split()
     }
-    heard = {word.strip(".,").lower() for word in done.results["text"].split()}
-    if len(spoken & heard) < 0.9 * len(spoken):
+    transcribed = {word.strip(".,").lower() for word in done.results["text"].split()}
+    if len(spoken & transcribed) < 0.9 * len(spoken):
         raise Failed(f"the transcript of {model.name} is wrong")
     return f"{model.name}: {float(done.units) / done.processing_time:.3g} audio second/s, {_peak(done)}"
 
@@ -277,8 +277,8 @@ def _blender(machine: Machine) -> str:
     devices = find("blender_rendering").probe(machine.tools).features.get("devices", [])
     with _measured("blender_rendering", machine) as (child, benchmark):
         child.load(None)
-        wanted = "gpu" if machine.device.kind == "cuda" else "cpu"
-        done = child.run({**benchmark.parameters, "device": wanted}, benchmark.files)
+        device = "gpu" if machine.device.kind == "cuda" else "cpu"
+        done = child.run({**benchmark.parameters, "device": device}, benchmark.files)
     speed = float(done.units) / done.processing_time
     return f"{speed:.3g} megapixel-sample/s; this build has {', '.join(devices)}"
 
@@ -316,9 +316,9 @@ def _torch_in_sandbox(machine: Machine) -> str:
             sandbox.read(folder, str(folder))
     code = f"import sys; sys.path += {[str(folder) for folder in folders]!r}; import torch; "
     code += f"print(torch.ones(8, device={machine.device.kind!r}).sum().item())"
-    said: list[str] = []
-    outcome = sandbox.run([str(Path(sys.executable).resolve()), "-I", "-c", code], on_line=said.append)
-    if outcome.ended is not Ended.EXITED or outcome.exit_code != 0 or said[-1:] != ["8.0"]:
+    printed: list[str] = []
+    outcome = sandbox.run([str(Path(sys.executable).resolve()), "-I", "-c", code], on_line=printed.append)
+    if outcome.ended is not Ended.EXITED or outcome.exit_code != 0 or printed[-1:] != ["8.0"]:
         raise Failed(f"{outcome.ended}, status {outcome.exit_code}: {outcome.stderr.strip()[-300:]}")
     return "8 ones are 8"
 

@@ -41,7 +41,7 @@ class Candidate:
     """A miner that waits for work. Memory is in bytes, `gpus` a count.
 
     It has `slots` free slots and free `batch_capacity` in running batches. `limit` is the maximum number of jobs that it gets
-    in this round, whatever its free capacity; `capacity` is how many jobs it announces to run at the same time.
+    in this round, even if it has more free capacity; `capacity` is how many jobs it announces to run at the same time.
     """
 
     miner_id: str

@@ -16,7 +16,7 @@ from agent.core.values.quantities import format_time
 JITTER: Final = 0.2
 """Maximum share by which a pause is lengthened at random, so that messages that failed together are not retried together."""
 LONGEST_PAUSE: Final = 86_400.0
-GONE: Final = 410
+HTTP_GONE: Final = 410
 
 
 class DeliveryState(StrEnum):
@@ -57,7 +57,7 @@ def state_after(status: int | None) -> DeliveryState:
     """Return a message's state after an answer with this status, or after no answer (None)."""
     if status is not None and 200 <= status < 300:  # noqa: PLR2004 - the statuses of success
         return DeliveryState.DELIVERED
-    return DeliveryState.GONE if status == GONE else DeliveryState.PENDING
+    return DeliveryState.GONE if status == HTTP_GONE else DeliveryState.PENDING
 
 
 def next_attempt(

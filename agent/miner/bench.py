@@ -217,7 +217,7 @@ class Bench:
                 except (RunnerError, TimeoutError):
                     if not rates:
                         raise
-                    break  # the device cannot run so many at once, often for lack of memory
+                    break  # the device cannot run this many at once, often for lack of memory
         finally:
             await executor.close()
         return _score(subject, device, rates)

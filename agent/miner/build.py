@@ -90,7 +90,7 @@ class MinerParts:
 
 
 async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
-    """Build all parts, ready to register. `closing` undoes it in the opposite order, however far it came.
+    """Build all parts, ready to register. `closing` undoes all completed steps in reverse order.
 
     Raises `ConfigurationError`.
     """

@@ -160,7 +160,7 @@ class Daemon:
         """Return when a machine without a GPU has one and its jobs have ended; never on a machine that had one."""
         polling = not parts.capabilities.gpus
         while not (polling and await parts.gpus.refresh()):  # noqa: ASYNC110 - drivers send no event
-            await asyncio.sleep(self._settings.gpu_look_seconds)
+            await asyncio.sleep(self._settings.gpu_poll_seconds)
         _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in parts.gpus.last], running=len(parts.workload))
         await parts.workload.finish()
         forget_probes()

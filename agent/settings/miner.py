@@ -114,7 +114,7 @@ class MinerSettings(Section):
     """How long a cancelled runner may take to stop before it is terminated, then killed."""
     idle_seconds: Annotated[float, Field(gt=0)] = 300
     """How long the child process of a runner stays loaded without work."""
-    place_seconds: Annotated[float, Field(ge=0)] = 60
+    placement_wait_seconds: Annotated[float, Field(ge=0)] = 60
     """How long a claimed job waits for free memory on a device before it is returned for another miner."""
     child_memory: Bytes | None = None
     """Main memory that one runner process may use before it is ended. None: nine tenths of the machine's memory."""
@@ -127,7 +127,7 @@ class MinerSettings(Section):
     first. None: only the disk is the limit, and no model is ever deleted."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that are never deleted to free space."""
-    gpu_look_seconds: Annotated[float, Field(gt=0)] = 10
+    gpu_poll_seconds: Annotated[float, Field(gt=0)] = 10
     """How often a miner without a GPU checks whether the driver reports one. A check takes a millisecond. When a GPU has appeared,
     the miner finishes its running jobs, then determines its capabilities again."""
     transport: Literal["auto", "websocket", "poll"] = "auto"

@@ -1,4 +1,4 @@
-"""Measures the disk's own speed, for comparison with durable figures."""
+"""Determines the disk's own speed, for comparison with durable figures."""
 
 from __future__ import annotations
 

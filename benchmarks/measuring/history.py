@@ -189,7 +189,7 @@ class History:
             }  # fmt: skip
         job_id, account, _ = self._job(rows, moment, state, miner, **lease)
         self._pay(rows, job_id, account, moment, None, 0, settled=False)
-        self._tell(rows, job_id, account, None, moment, ["submitted"])
+        self._publish(rows, job_id, account, None, moment, ["submitted"])
 
     def _past_job(self, rows: Rows, moment: float) -> None:
         state = self._random.choices(list(STATES), list(STATES.values()))[0]
@@ -208,7 +208,7 @@ class History:
                 receipt=_receipt(suffix, miner), created_at=moment + 12,
             )  # fmt: skip
         self._pay(rows, job_id, account, moment, miner if done else None, PAID if done else 0, settled=True)
-        self._tell(rows, job_id, account, miner, moment, ["submitted", "running", state])
+        self._publish(rows, job_id, account, miner, moment, ["submitted", "running", state])
 
     def _pay(
         self,
@@ -237,7 +237,7 @@ class History:
             rows.add("postings", tx_id=tx_id, entry=entry, ledger_account=account, amount=amount)
             self._balances[account] += amount
 
-    def _tell(
+    def _publish(
         self, rows: Rows, job_id: str, account: str, miner: str | None, moment: float, states: Iterable[str]
     ) -> None:
         for state in states:

@@ -1,4 +1,4 @@
-"""Starts the agent's processes for a benchmark and measures their processor time."""
+"""Starts the agent's processes for a benchmark and reads their processor time."""
 
 from __future__ import annotations
 

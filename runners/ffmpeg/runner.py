@@ -137,7 +137,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         """See `Runner.benchmark`: 720p to H.264. Raises `Retry` if the clip cannot be made."""
         width, height = BENCHMARK_SIZE
         picture = f"testsrc2=size={width}x{height}:rate={BENCHMARK_FPS}:duration={BENCHMARK_SECONDS}"
-        # MPEG-4 part 2 is in every build and cheap to decode, so that the benchmark measures the encoder.
+        # MPEG-4 part 2 is in every build and cheap to decode, so that the encoder dominates the benchmark.
         codec = ("-c:v", "mpeg4", "-q:v", "4", "-pix_fmt", "yuv420p")
         clip = generate(tools, directory / "clip.mkv", "-f", "lavfi", "-i", picture, *codec)
         return Benchmark(

@@ -246,7 +246,7 @@ def _python(sandbox: Sandbox, settings: dict[str, str]) -> str:
 
 
 class _Meter:
-    """Measures the time for which a run occupies its slot, in seconds, and reports it with the progress."""
+    """Meters the time for which a run occupies its slot, in seconds, and reports it with the progress."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -133,7 +133,7 @@ class Sandbox:
 
     @property
     def _moved(self) -> bool:
-        """Whether the program sees granted paths at other places in the file system."""
+        """Whether the program sees granted paths at other paths."""
         return level(self.tools) not in ("landlock", "none")
 
     @contextmanager

@@ -48,7 +48,7 @@ MAX_SECONDS = 6 * 3600
 """Longest audio of one job, in seconds; its samples and spectrogram are in memory (0.5 GB per hour)."""
 
 BENCHMARK_TEXT = (
-    "The machine that hears this sentence is being measured. It listens to a short passage of plain speech and writes "
+    "The machine that processes this sentence is being measured. It listens to a short passage of plain speech and writes "
     "down what was said as quickly as it can. Then it does so again and again until the figures agree. Music or "
     "silence would not do because a model that finds no words to write is done in a fraction of the time that real "
     "speech takes."

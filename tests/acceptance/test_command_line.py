@@ -37,8 +37,8 @@ def workdir(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(agent: Agent, tmp_path: Path) -> dict[str, str]:
     """An environment in which the SDK finds the agent by its data directory, as for a user."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
-    return {**kept, "AITBC_DATA_DIR": str(agent.data_dir), "XDG_STATE_HOME": str(tmp_path / "state")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    return {**inherited, "AITBC_DATA_DIR": str(agent.data_dir), "XDG_STATE_HOME": str(tmp_path / "state")}
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def aitbc(begin: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
 
 
 def ends_after(process: subprocess.Popen[str], lines: int, text: str, number: int) -> int:
-    """Send a signal once so many lines of stderr contain a text. Returns the exit code."""
+    """Send a signal once this many lines of stderr contain a text. Returns the exit code."""
     assert process.stderr is not None
     seen = 0
     while seen < lines:
@@ -125,10 +125,10 @@ def test_a_batch_interrupted_twice_processes_no_file_twice(
 def test_a_transcript_is_printed_and_its_receipt_verifies(workdir: Path, aitbc: Callable[..., str]) -> None:
     """The transcript equals the sentence."""
     make_speech(workdir / "talk.wav")
-    said = aitbc(
+    transcript = aitbc(
         "transcribe", "talk.wav", "-m", "tiny.en", "-l", "en", "--receipt", "r.json", "--max-cost", "0.5"
     )
-    assert said == SENTENCE + "\n"
+    assert transcript == SENTENCE + "\n"
     assert aitbc("receipts", "verify", "r.json").splitlines()[-1].startswith("valid: ")
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -194,11 +194,10 @@ def _metric(agent: Agent, name: str) -> float:
     return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), 0)
 
 
-def _until(fits: object) -> None:
-    assert callable(fits)
+def _until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + LIMIT_SECONDS
-    while not fits():
-        assert time.monotonic() < end, "it did not come in time"
+    while not holds():
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.2)
 
 

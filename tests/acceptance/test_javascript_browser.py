@@ -66,8 +66,8 @@ def run(page: Page, agent: Agent, script: str) -> Any:
 
 
 def test_the_sdk_needs_no_webcrypto_and_finds_its_own_server(page: Page, agent: Agent) -> None:
-    told = run(page, agent, "return [isSecureContext, 'subtle' in crypto, client.baseUrl]")
-    assert told == [False, False, f"http://{HOST}:{agent.port}"]
+    answer = run(page, agent, "return [isSecureContext, 'subtle' in crypto, client.baseUrl]")
+    assert answer == [False, False, f"http://{HOST}:{agent.port}"]
 
 
 UPLOAD = """
@@ -82,8 +82,8 @@ return [artifact.mediaType, artifact.size, sent.at(-1), blob.size, blob.type];
 
 def test_files_are_uploaded_in_parts_and_downloaded_again(page: Page, agent: Agent) -> None:
     size = 17 * 2**20
-    told = run(page, agent, UPLOAD)
-    assert told == ["video/x-matroska", size, [size, size], size, "video/x-matroska"]
+    answer = run(page, agent, UPLOAD)
+    assert answer == ["video/x-matroska", size, [size, size], size, "video/x-matroska"]
 
 
 JOB = """
@@ -92,7 +92,7 @@ const controller = new AbortController();
 const listening = (async () => {
   for await (const event of client.events({ signal: controller.signal, onOpen: () => start() })) {
     types.push(event.type);
-    if (event.type === 'receipt_created') controller.abort('heard');
+    if (event.type === 'receipt_created') controller.abort('received');
   }
 })().catch(reason => reason);
 await new Promise(resolve => { globalThis.start = resolve; });
@@ -113,4 +113,4 @@ return [states.at(-1), ended, types.includes('job_update'), found.valid, found.f
 def test_a_job_is_followed_and_its_receipt_verified(page: Page, agent: Agent) -> None:
     """Over server-sent events and a WebSocket, which cannot send headers in a browser."""
     changed = ["results: SHA-256 differs from the signed statement."]
-    assert run(page, agent, JOB) == ["completed", "heard", True, True, [], changed]
+    assert run(page, agent, JOB) == ["completed", "received", True, True, [], changed]

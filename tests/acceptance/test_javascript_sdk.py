@@ -22,10 +22,10 @@ pytestmark = pytest.mark.acceptance
 
 def environment(agent: Agent) -> dict[str, str]:
     """The variables with the agent's URL and keys."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     file = agent.file
     return {
-        **kept,
+        **inherited,
         "AITBC_BASE_URL": agent.url,
         "AITBC_API_KEY": file["client_key"],
         "AITBC_TEST_MINER_KEY": file["miner_key"],

@@ -35,7 +35,7 @@ def test_new_gpus_are_used_without_a_restart_after_running_jobs_have_finished(tm
         "NVML_SHIM_FILE": str(shim.file),
         "SCRIPTED_CLAIMS": str(tmp_path / "claims"),
         "AITBC_MODELS_DIR": str(tmp_path / "models"),
-        "AITBC_MINER__GPU_LOOK_SECONDS": "0.2",
+        "AITBC_MINER__GPU_POLL_SECONDS": "0.2",
     }
     agent = Agent(tmp_path / "data", "start", "--port", "0", **environment)
     with cards.counting(), running(agent):
@@ -81,5 +81,5 @@ def _busy(agent: Agent) -> list[str]:
 def _until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT_SECONDS
     while not condition():
-        assert time.monotonic() < end, "it did not come true"
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.1)

@@ -123,16 +123,16 @@ def test_failures_are_logged_with_the_id(agents: tuple[Agent, Agent], client: ht
 
 def test_an_error_response_has_the_request_id_and_the_trace_id(client: httpx.Client) -> None:
     """An invalid trace id is ignored and does not fail the request."""
-    asked = client.get("/v1/jobs/job_0", headers={"traceparent": TRACEPARENT})
-    assert asked.json()["error"]["request_id"] == asked.headers["X-Request-ID"]
-    assert asked.headers["X-Trace-ID"] == CLIENTS_TRACE
+    answer = client.get("/v1/jobs/job_0", headers={"traceparent": TRACEPARENT})
+    assert answer.json()["error"]["request_id"] == answer.headers["X-Request-ID"]
+    assert answer.headers["X-Trace-ID"] == CLIENTS_TRACE
     bad = client.get("/v1/jobs/job_0", headers={"traceparent": "00-xyz"})
     assert bad.status_code == 404
     assert "X-Trace-ID" not in bad.headers
 
 
 def test_no_log_contains_private_data(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
-    """Neither requests and results nor keys, after completed jobs and a failed one, at the level `debug`."""
+    """No request, result or key is logged at the level `debug`, whether jobs complete or fail."""
     coordinator, miner = agents
     keys = [
         value

@@ -74,7 +74,7 @@ def test_eight_requests_form_a_batch_and_cancelling_one_does_not_affect_the_othe
             break
     end = time.monotonic() + JOB_SECONDS
     while running_together(agent) != [8]:
-        assert time.monotonic() < end, "the eight were never under way at the same time"
+        assert time.monotonic() < end, "the eight jobs never ran at the same time"
     client.jobs.cancel(cancelled.job_id)
     for job in jobs:
         assert client.jobs.wait(job.job_id, timeout=JOB_SECONDS).status == "completed"

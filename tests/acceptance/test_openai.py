@@ -43,9 +43,9 @@ def test_a_conversation_is_answered_with_a_receipt(agent: Agent, client: AITBCCl
 
 
 def test_a_streamed_conversation_has_the_same_answer(ai: OpenAI) -> None:
-    asked: Any = {"model": LLM, "messages": QUESTION, "temperature": 0, "max_tokens": 32}
-    whole = ai.chat.completions.create(**asked)
-    chunks = list(ai.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    request: Any = {"model": LLM, "messages": QUESTION, "temperature": 0, "max_tokens": 32}
+    whole = ai.chat.completions.create(**request)
+    chunks = list(ai.chat.completions.create(**request, stream=True, stream_options={"include_usage": True}))
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
     assert "".join(pieces) == whole.choices[0].message.content
     assert len([piece for piece in pieces if piece]) > 3
@@ -67,10 +67,10 @@ def test_an_answer_conforms_to_a_pydantic_model(ai: OpenAI) -> None:
 
 
 def test_a_text_is_continued(ai: OpenAI) -> None:
-    asked: Any = {"model": LLM, "prompt": "One, two, three, four,", "temperature": 0, "max_tokens": 8}
-    whole = ai.completions.create(**asked)
+    request: Any = {"model": LLM, "prompt": "One, two, three, four,", "temperature": 0, "max_tokens": 8}
+    whole = ai.completions.create(**request)
     assert "five" in whole.choices[0].text
-    pieces = [chunk.choices[0].text for chunk in ai.completions.create(**asked, stream=True)]
+    pieces = [chunk.choices[0].text for chunk in ai.completions.create(**request, stream=True)]
     assert "".join(pieces) == whole.choices[0].text
 
 

@@ -1,4 +1,4 @@
-"""A whole agent on a machine with two cards of 24 GiB, as NVML tells it: models are placed, evicted, refused, released.
+"""A whole agent on a machine with two cards of 24 GiB, as NVML describes it: models are placed, evicted, refused, released.
 
 NVML is a stand-in (no machine that runs these tests has a GPU); the agent, its children, and the decisions are real.
 """
@@ -44,10 +44,10 @@ def test_models_are_evicted_for_others_and_a_model_that_never_fits_is_unavailabl
     rig.cards.others[:] = [7 * GIBIBYTE, 7 * GIBIBYTE]
     for model in ("large", "middle", "small"):
         rig.client.jobs.wait(rig.submit(model), WAIT_SECONDS)
-    held = rig.until(lambda miner: "huge" in miner["unavailable_models"].get("cards", {}))[
+    unavailable = rig.until(lambda miner: "huge" in miner["unavailable_models"].get("cards", {}))[
         "unavailable_models"
     ]["cards"]
-    assert "no device here has more than 23.5 GiB" in held["huge"]
+    assert "no device here has more than 23.5 GiB" in unavailable["huge"]
     assert "huge" in rig.agent.cli("status").stdout
     rig.submit("huge")
     rig.client.jobs.wait(rig.submit("other"), WAIT_SECONDS)
@@ -67,10 +67,10 @@ def test_another_programs_memory_is_respected(rig: Rig) -> None:
     rig.until(lambda miner: not any(child["model"] for child in miner["children"]))
     assert ("released", "large") in rig.events()
     rig.cards.others[:] = [20 * GIBIBYTE, 20 * GIBIBYTE]
-    held = rig.until(lambda miner: "large" in miner["unavailable_models"].get("cards", {}))[
+    unavailable = rig.until(lambda miner: "large" in miner["unavailable_models"].get("cards", {}))[
         "unavailable_models"
     ]["cards"]
-    assert "other programs leave at most" in held["large"]
+    assert "other programs leave at most" in unavailable["large"]
     job = rig.submit("large")
     assert rig.client.jobs.get(job).status == "submitted"
     rig.cards.others[:] = [0, 0]
@@ -83,11 +83,11 @@ def test_a_model_that_fails_to_load_three_times_becomes_unavailable(rig: Rig, tm
     (tmp_path / "models/small/bytes").unlink()
     (tmp_path / "models/small/broken").touch()
     job = rig.submit("small", max_attempts=10)
-    held = rig.until(lambda miner: "small" in miner["unavailable_models"].get("cards", {}))[
+    unavailable = rig.until(lambda miner: "small" in miner["unavailable_models"].get("cards", {}))[
         "unavailable_models"
     ]["cards"]
-    assert "failed to load 3 times" in held["small"]
-    assert "small is damaged" in held["small"]
+    assert "failed to load 3 times" in unavailable["small"]
+    assert "small is damaged" in unavailable["small"]
     assert rig.client.jobs.wait(rig.submit("middle"), WAIT_SECONDS).status == "completed"
     assert rig.client.jobs.get(job).status == "submitted"
 

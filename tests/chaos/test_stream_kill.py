@@ -55,20 +55,20 @@ def history(coordinator: Agent) -> list[StreamEvent]:
 def test_a_subscriber_receives_every_event_exactly_once(tmp_path: Path) -> None:
     """No published event is lost, and the SDK resumes automatically."""
     coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0")
-    heard: list[StreamEvent] = []
+    received: list[StreamEvent] = []
     with running(coordinator):
         coordinator.options[-1] = str(
             coordinator.port
         )  # the same port after a kill, as in a real installation
         threads = [
-            threading.Thread(target=listen, args=(coordinator, heard), daemon=True),
+            threading.Thread(target=listen, args=(coordinator, received), daemon=True),
             threading.Thread(target=submit_and_cancel, args=(coordinator,), daemon=True),
         ]
         for thread in threads:
             thread.start()
         end = time.monotonic() + LIMIT_SECONDS
         for kill in range(1, KILLS + 1):
-            while len(heard) < kill * JOBS // (KILLS + 1):
+            while len(received) < kill * JOBS // (KILLS + 1):
                 assert time.monotonic() < end
                 time.sleep(0.005)
             coordinator.kill()
@@ -77,5 +77,5 @@ def test_a_subscriber_receives_every_event_exactly_once(tmp_path: Path) -> None:
             thread.join(LIMIT_SECONDS)
             assert not thread.is_alive()
     # The credit of the local account, the jobs, and the end of the last one.
-    assert heard == history(coordinator)
-    assert len([event for event in heard if event.data.get("status") == "submitted"]) == JOBS
+    assert received == history(coordinator)
+    assert len([event for event in received if event.data.get("status") == "submitted"]) == JOBS

@@ -198,7 +198,7 @@ _CAPABILITIES = {
 }  # fmt: skip
 _JOB = {"job_id": "job_1234567890", "fence": 4}
 _FILE = {"artifact_id": "sha256:" + "0" * 64, "name": "a.png", "media_type": "image/png", "size": 7}
-_ROOM = [{"service": "llm_inference", "model": "tiny", "free": 3}]
+_BATCH_CAPACITY = [{"service": "llm_inference", "model": "tiny", "free": 3}]
 _MESSAGES: dict[str, list[Any]] = {
     "Registration": [
         {
@@ -207,8 +207,8 @@ _MESSAGES: dict[str, list[Any]] = {
         }
     ],
     "Capabilities": [_CAPABILITIES],
-    "Poll": [{"slots": 1, "wait": 30, "batch_capacity": _ROOM}],
-    "SlotsMessage": [{"slots": 1, "received": 0, "batch_capacity": _ROOM}],
+    "Poll": [{"slots": 1, "wait": 30, "batch_capacity": _BATCH_CAPACITY}],
+    "SlotsMessage": [{"slots": 1, "received": 0, "batch_capacity": _BATCH_CAPACITY}],
     "Heartbeat": [
         {
             "leases": [{**_JOB, "progress": 41.5, "counter": 7, "units": "12.9"}],

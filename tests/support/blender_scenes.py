@@ -1,4 +1,4 @@
-"""Scenes that Blender makes for the tests, and what the tests need to compare pictures."""
+"""Scenes that Blender creates for the tests, and functions that compare pictures."""
 
 from __future__ import annotations
 
@@ -113,6 +113,6 @@ def difference(one: Path, other: Path) -> tuple[int, int, int, int] | None:
 
 
 def describe(path: Path, entries: str = "stream=codec_name,width,height,pix_fmt") -> str:
-    """Return what ffprobe says about a picture or a video."""
+    """Return ffprobe's description of a picture or a video."""
     command = ["ffprobe", "-v", "error", "-show_entries", entries, "-of", "csv=p=0", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()

@@ -46,9 +46,9 @@ def login_path(agent: Agent) -> str:
     """Return the path of a one-time link with all of the agent's roles, like that of `aitbc-agent login`."""
     keys = agent.file
     own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=10)
-    gives = {"account_id": own.json()["account_id"], "miner_id": keys["miner_id"], "admin": True}
+    roles = {"account_id": own.json()["account_id"], "miner_id": keys["miner_id"], "admin": True}
     answer = httpx.post(
-        f"{agent.url}/v1/admin/logins", headers={"X-API-Key": keys["admin_key"]}, json=gives, timeout=10
+        f"{agent.url}/v1/admin/logins", headers={"X-API-Key": keys["admin_key"]}, json=roles, timeout=10
     )
     answer.raise_for_status()
     path: str = answer.json()["path"]
@@ -57,7 +57,7 @@ def login_path(agent: Agent) -> str:
 
 @dataclass
 class Dashboard:
-    """One page of a browser. `faults` gathers errors of the console, and requests to other hosts."""
+    """One page of a browser. `faults` collects console errors and requests to other hosts."""
 
     agent: Agent
     page: Page
@@ -65,9 +65,9 @@ class Dashboard:
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(LIMIT_MS)
-        self.page.on("console", self._said)
+        self.page.on("console", self._record_message)
         self.page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
-        self.page.on("request", self._asked)
+        self.page.on("request", self._record_request)
 
     def sign_in(self) -> Dashboard:
         """Follow a one-time link."""
@@ -97,11 +97,11 @@ class Dashboard:
             for node in rule["nodes"]
         ]
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def _record_message(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.faults.append(f"{message.type}: {message.text}")
 
-    def _asked(self, request: Request) -> None:
+    def _record_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme not in ("data", "blob") and parts.netloc != urlsplit(self.agent.url).netloc:
             self.faults.append(f"request to another host: {request.url}")

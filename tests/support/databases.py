@@ -11,7 +11,7 @@ from agent.coordinator.store.sqlite.database import SQLiteDatabase
 
 
 def create_database(path: Path) -> None:
-    """Write an empty database to `path`, unless a file is there."""
+    """Write an empty database to `path`, unless the file exists."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_empty_database())

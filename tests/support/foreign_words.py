@@ -1,6 +1,6 @@
 """Hooks for schemathesis: a check that no response contains another account's data, and the encoding of multipart uploads.
 
-The words come in the environment, as a JSON list under `FOREIGN_WORDS`.
+The environment variable `FOREIGN_WORDS` is a JSON list of the words.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ schemathesis.serializer.alias("application/offset+octet-stream", "application/oc
 
 
 @schemathesis.check
-def says_nothing_of_others(
+def contains_no_foreign_data(
     context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
 ) -> None:
     """Check body and headers."""
     seen = response.content.decode("utf-8", "replace") + json.dumps(dict(response.headers))
     for word in WORDS:
-        assert word not in seen, f"the answer holds {word!r}, which belongs to another account"
+        assert word not in seen, f"the response contains {word!r}, which belongs to another account"

@@ -2,7 +2,7 @@
 
 Reads a JSON object from standard input: `prefix` (the log's address), `vkey`, `witness` (its public key, or null), `old` (an older
 checkpoint), `leaves` (base64, with the `proof` of each), `consistency` (hashes from the old to the new checkpoint, base64)
-and `seed` (base64: the key of a witness that cosigns the newest checkpoint). Prints what it found as JSON.
+and `seed` (base64: the key of a witness that cosigns the newest checkpoint). Prints the results as JSON.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def main() -> None:
-    asked = json.load(sys.stdin)
-    log_key = parse_vkey(asked["vkey"])
-    witnesses = [parse_vkey(asked["witness"])] if asked["witness"] else []
-    reader = HttpTileReader(asked["prefix"], proxies={})
+    request = json.load(sys.stdin)
+    log_key = parse_vkey(request["vkey"])
+    witnesses = [parse_vkey(request["witness"])] if request["witness"] else []
+    reader = HttpTileReader(request["prefix"], proxies={})
     note = parse_note(reader.read_checkpoint())
     verified = verify_checkpoint(
         note, log_key, witnesses, quorum=len(witnesses), expected_origin=log_key.name
     )
     newest = parse_checkpoint(note.text)
-    old_note = parse_note(asked["old"])
+    old_note = parse_note(request["old"])
     old = parse_checkpoint(old_note.text)
     audit = audit_tiles(reader, newest.size, newest.root)
     tiles = VerifiedTileReader(reader, newest.size, newest.root)
     consistency = consistency_proof_from_tiles(tiles, old.size, newest.size)
     _, line = sign_cosignature(
-        Ed25519PrivateKey.from_private_bytes(base64.b64decode(asked["seed"])),
-        asked["witness_name"], 1_764_000_001, newest.origin, newest.size, newest.root,
+        Ed25519PrivateKey.from_private_bytes(base64.b64decode(request["seed"])),
+        request["witness_name"], 1_764_000_001, newest.origin, newest.size, newest.root,
     )  # fmt: skip
     json.dump(
         {
@@ -54,7 +54,7 @@ def main() -> None:
             "old checkpoint": verify_checkpoint(old_note, log_key).ok,
             "size": newest.size,
             "audited": [audit.size, audit.tiles, audit.bundles],
-            "leaves": [_checked(item, tiles, newest, log_key) for item in asked["leaves"]],
+            "leaves": [_checked(item, tiles, newest, log_key) for item in request["leaves"]],
             "consistent": verify_consistency(old.size, newest.size, old.root, newest.root, consistency),
             "consistency": [base64.b64encode(item).decode() for item in consistency],
             "cosigned": type(note)(text=note.text, signatures=(*note.signatures, line)).serialise(),

@@ -37,7 +37,7 @@ def followed(client: httpx.Client, job_id: str) -> Iterator[Iterator[tuple[str, 
 
 
 def ended(client: httpx.Client, job_id: str, status: str) -> None:
-    """Wait until the job has ended, in this state."""
+    """Wait until the job ends, and check its state."""
     with followed(client, job_id) as events:
         *_, (_, last) = events
     assert last["status"] == status

@@ -54,8 +54,8 @@ def cosigned(note: str, key: SigningKey = WITNESS_KEY, moment: int | None = None
     return str(parsed.with_signatures(cosign(parsed, "witness.test/w1", key, when)))
 
 
-def brought(served: Served, body: str | bytes) -> httpx.Response:
-    """Return the response to a witness."""
+def post_cosignature(served: Served, body: str | bytes) -> httpx.Response:
+    """Send a witness's cosigned checkpoint. Returns the response."""
     return httpx.post(
         f"{served.url}/v1/log/cosignature", content=body, headers={"Content-Type": "text/plain"}
     )

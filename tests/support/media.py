@@ -7,9 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-SENTENCE = (
-    "Please transcribe this short message and send the result back to the coordinator before noon on Friday."
-)
+from support.speech import SENTENCE
 
 
 def make_video(path: Path, *, seconds: float = 2, size: str = "640x360", rate: int = 25) -> Path:

@@ -13,8 +13,8 @@ PIECE = 64 * 1024
 class FailingProxy:
     """Forwards data until a connection has sent `after` bytes to the coordinator, then fails once.
 
-    With `stalls` it keeps that connection and passes nothing on, as networks do that have lost one; else it breaks it.
-    `failed` is set then.
+    With `stalls` it keeps that connection open but forwards nothing more, like a network that has lost it; otherwise it closes
+    the connection. `failed` is set in both cases.
     """
 
     def __init__(self, target: str, after: int, *, stalls: bool = False) -> None:

@@ -74,24 +74,24 @@ class Receiver:
             thread.join(LIMIT_SECONDS)
 
     def wait(self, count: int) -> list[Received]:
-        """Wait for so many messages, and return all of them."""
+        """Wait for `count` messages, and return all of them."""
         with self._arrived:
-            came = self._arrived.wait_for(lambda: len(self.received) >= count, LIMIT_SECONDS)
-            assert came, f"{len(self.received)} of {count} messages came"
+            arrived = self._arrived.wait_for(lambda: len(self.received) >= count, LIMIT_SECONDS)
+            assert arrived, f"{len(self.received)} of {count} messages arrived"
             return list(self.received)
 
     def network(self) -> Network:
-        """A network in which public addresses lead to this server and others are unreachable."""
+        """Return a network in which public addresses lead to this server and others are unreachable."""
         tls = ssl.create_default_context()
         self._authority.configure_trust(tls)
-        return Network(self._resolve, _Wires(self), tls)
+        return Network(self._resolve, _Rerouted(self), tls)
 
     async def _resolve(self, host: str, _port: int) -> Sequence[str]:
         if host not in self.names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return self.names[host]()
 
-    def _take(self, message: Received) -> int | tuple[int, dict[str, str]]:
+    def _respond(self, message: Received) -> int | tuple[int, dict[str, str]]:
         with self._arrived:
             self.received.append(message)
             answer = self.answers.popleft() if self.answers else 204
@@ -108,11 +108,11 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                answer = receiver._take(Received(self.path, headers, body))
-                status, told = answer if isinstance(answer, tuple) else (answer, {})
+                answer = receiver._respond(Received(self.path, headers, body))
+                status, more = answer if isinstance(answer, tuple) else (answer, {})
                 try:
                     self.send_response(status)
-                    for name, value in told.items():
+                    for name, value in more.items():
                         self.send_header(name, value)
                     self.send_header("Content-Length", "0")
                     self.end_headers()
@@ -125,7 +125,7 @@ class Receiver:
         return Handler
 
 
-class _Wires(httpcore.AsyncNetworkBackend):
+class _Rerouted(httpcore.AsyncNetworkBackend):
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._real = httpcore.AnyIOBackend()

@@ -34,19 +34,19 @@ def _values(text: str) -> list[Any]:
 def assert_like(answer: Any, shown: Any, where: str = "answer") -> None:
     """Check that every field of the example exists and has the same kind: times as times, ids with their prefix."""
     if isinstance(shown, dict):
-        assert isinstance(answer, dict), f"{where} is no object: {answer!r}"
+        assert isinstance(answer, dict), f"{where} is not an object: {answer!r}"
         for name, value in shown.items():
             assert name in answer, f"{where}.{name} is missing in {answer}"
             assert_like(answer[name], value, f"{where}.{name}")
     elif isinstance(shown, list):
-        assert isinstance(answer, list), f"{where} is no list"
+        assert isinstance(answer, list), f"{where} is not a list"
         assert answer or not shown, f"{where} is empty"
         for item in answer:
             assert_like(item, shown[0], f"{where}[]")
     elif isinstance(shown, str):
-        assert isinstance(answer, str), f"{where} is no string: {answer!r}"
+        assert isinstance(answer, str), f"{where} is not a string: {answer!r}"
         if TIME.fullmatch(shown):
-            assert TIME.fullmatch(answer), f"{where} is no time: {answer}"
+            assert TIME.fullmatch(answer), f"{where} is not a time: {answer}"
         elif prefix := re.match(r"(job|miner|receipt|offer|tx)_", shown):
             assert answer.startswith(prefix[0]), f"{where} is {answer}"
     else:

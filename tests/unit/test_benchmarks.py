@@ -65,8 +65,8 @@ def test_a_history_written_in_bulk_is_consistent(tmp_path: Path, monkeypatch: py
     assert database.read_now(ledger.problems) == []
     kinds = (jobs.c.account_id, jobs.c.service, jobs.c.state)
     counted = database.read_now(lambda connection: connection.execute(select(*kinds, func.count()).group_by(*kinds)).all())  # fmt: skip
-    kept = database.read_now(lambda connection: connection.execute(select(job_counts)).all())
-    assert sorted(counted) == sorted(kept)
+    stored = database.read_now(lambda connection: connection.execute(select(job_counts)).all())
+    assert sorted(counted) == sorted(stored)
     database.close()
 
 
@@ -92,13 +92,13 @@ def test_the_soak_test_detects_growth(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert soak.judge(samples(), 0)[1] == []
     assert soak.judge(samples(coordinator_memory=90_000, database=10**7), 0)[1] == []
-    for growth, fault in (
+    for growth, problem in (
         ({"coordinator_memory": 110_000}, "memory of the coordinator"),
         ({"miner_memory": 110_000}, "memory of the miner"),
         ({"miner_descriptors": 1}, "the miner has"),
     ):
         (found,) = soak.judge(samples(**growth), 0)[1]
-        assert fault in found
+        assert problem in found
     assert soak.judge(samples(), 3)[1] == ["3 jobs were not completed"]
     figures, _ = soak.judge(samples(database=8_000_000), 0)
     assert figures["database_bytes_per_job"] == pytest.approx(8000, rel=0.01)

@@ -72,7 +72,7 @@ def test_valid_data_has_no_violations(
     assert checks.examine_files(data_dir) == []
     assert checks.examine_miner(miner_dir) == []
     assert checks.counts(data_dir) == {"completed": 1, "cancelled": 1, "submitted": 1}
-    (waiting,) = [fault for fault in checks.examine_end(data_dir) if "leaves" not in fault]
+    (waiting,) = [violation for violation in checks.examine_end(data_dir) if "leaves" not in violation]
     assert waiting.startswith("jobs that have not ended: 1")
 
 

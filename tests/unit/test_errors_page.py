@@ -1,4 +1,4 @@
-"""docs/reference/errors.md says of every error what it means and what to do."""
+"""docs/reference/errors.md explains every error and its remedy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from agent.core.errors import answerable
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_error_says_what_to_do() -> None:
-    """In words of its own: what helps with a kind of error does not help with its special cases."""
+def test_every_error_has_a_remedy() -> None:
+    """Each error has its own: a special case does not inherit the remedy of its kind."""
     assert [code for code, kind in answerable().items() if not vars(kind).get("remedy")] == []
 
 

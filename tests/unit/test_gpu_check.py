@@ -72,8 +72,8 @@ def test_the_documentation_lists_each_check(no_cards: dict[str, str]) -> None:
     assert documented == [name for name, *_ in run(environment=no_cards)[1]]
 
 
-def test_the_script_runs_from_a_mere_checkout(no_cards: dict[str, str]) -> None:
-    """With a Python that has the packages but not this installation."""
+def test_the_script_runs_from_a_checkout_that_is_not_installed(no_cards: dict[str, str]) -> None:
+    """With a Python that has the dependencies but not the agent."""
     packages = [path for path in sys.path if path.endswith("site-packages")]
     bare = no_cards | {"PYTHONPATH": os.pathsep.join(packages)}
     python = f"{sysconfig.get_config_var('installed_base')}/bin/python{sysconfig.get_python_version()}"

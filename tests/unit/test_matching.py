@@ -69,22 +69,22 @@ def test_jobs_of_equal_priority_are_shared_between_clients() -> None:
 
 
 def test_the_cheapest_miner_that_can_start_at_once_gets_the_job() -> None:
-    """A miner that would have to download the model comes last, however cheap it is."""
-    wanted = job("a", model="base")
+    """A miner that would have to download the model comes last, even if it is the cheapest."""
+    requested = job("a", model="base")
     loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}))
     disk = ServiceOffer(Decimal(5), frozenset({"base"}))
     download = ServiceOffer(Decimal(1), downloadable=True)
     offers = {"l": loaded, "d": disk, "x": download}
-    assert matched([wanted], [miner(name, offer=offer) for name, offer in offers.items()]) == [("a", "d")]
-    assert matched([wanted], [miner("l", offer=loaded), miner("x", offer=download)]) == [("a", "l")]
-    assert matched([wanted], [miner("x", offer=download)]) == [("a", "x")]
+    assert matched([requested], [miner(name, offer=offer) for name, offer in offers.items()]) == [("a", "d")]
+    assert matched([requested], [miner("l", offer=loaded), miner("x", offer=download)]) == [("a", "l")]
+    assert matched([requested], [miner("x", offer=download)]) == [("a", "x")]
 
 
 def test_among_equal_prices_a_loaded_model_is_preferred() -> None:
-    wanted = job("a", model="base")
+    requested = job("a", model="base")
     loaded = ServiceOffer(Decimal(5), frozenset({"base"}), frozenset({"base"}))
     disk = ServiceOffer(Decimal(5), frozenset({"base"}))
-    assert matched([wanted], [miner("d", 4, disk), miner("l", 1, loaded)]) == [("a", "l")]
+    assert matched([requested], [miner("d", 4, disk), miner("l", 1, loaded)]) == [("a", "l")]
 
 
 def test_a_miner_whose_unit_price_exceeds_the_maximum_cost_does_not_get_the_job() -> None:
@@ -101,7 +101,7 @@ def test_a_job_returns_to_the_miner_that_failed_it_only_after_a_delay() -> None:
     assert matched([failed], [miner("m")], now=10.0) == [("a", "m")]
 
 
-def test_a_job_that_does_not_fit_is_not_given() -> None:
+def test_a_job_that_does_not_fit_is_not_assigned() -> None:
     assert not fits(job("a", service="ffmpeg"), miner("m"), 0.0)
     assert not fits(job("a", model="large"), miner("m"), 0.0)
     assert not fits(job("a", gpus=1), miner("m"), 0.0)
@@ -150,16 +150,16 @@ def test_free_batch_capacity_is_only_for_its_service_and_model() -> None:
 
 def test_joining_a_running_batch_is_preferred_to_a_slot_at_the_same_price() -> None:
     """A cheaper miner still wins; otherwise an expensive one could keep its clients with a batch that never ends."""
-    wanted = job("a", model="base")
+    requested = job("a", model="base")
     loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}), concurrency=4)
     batch = miner("z", 1, loaded, batch_capacity={("whisper", "base"): 1})
-    assert matched([wanted], [miner("a", 4, loaded), batch]) == [("a", "z")]
-    assert matched([replace(wanted, avoid_miner_id="z")], [miner("a", 4, loaded), batch]) == [("a", "a")]
+    assert matched([requested], [miner("a", 4, loaded), batch]) == [("a", "z")]
+    assert matched([replace(requested, avoid_miner_id="z")], [miner("a", 4, loaded), batch]) == [("a", "a")]
     cheap = replace(loaded, unit_price=Decimal(8), loaded=frozenset())
-    assert matched([wanted], [miner("a", 4, cheap), batch]) == [("a", "a")]
+    assert matched([requested], [miner("a", 4, cheap), batch]) == [("a", "a")]
 
 
-def test_a_job_for_an_unavailable_model_is_not_given_to_the_miner() -> None:
+def test_a_miner_gets_no_job_for_a_model_that_it_reports_as_unavailable() -> None:
     offer = ServiceOffer(
         Decimal(1),
         frozenset({"base"}),
@@ -171,7 +171,7 @@ def test_a_job_for_an_unavailable_model_is_not_given_to_the_miner() -> None:
     assert matched([job("a", model="large"), job("b")], [miner("m", 2, offer)]) == [("a", "m"), ("b", "m")]
 
 
-def test_a_limit_holds_whatever_the_free_capacity() -> None:
+def test_a_limit_applies_even_with_more_free_capacity() -> None:
     jobs = [job(f"{number}", model="base") for number in range(10)]
     for limit, count in ((3, 3), (0, 0), (-2, 0)):
         assert len(matched(jobs, [miner("m", 2, BATCHED, limit=limit)])) == count
@@ -237,10 +237,10 @@ def slots_needed(given: Counter[tuple[str, str | None]], candidate: Candidate) -
 
 @settings(max_examples=300, deadline=None)
 @given(jobs=waiting_jobs, miners=waiting_miners)
-def test_no_miner_is_ever_given_more_than_its_free_capacity(
+def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
     jobs: list[Waiting], miners: list[Candidate]
 ) -> None:
-    """No job is given twice or to a miner that cannot run it, and no capacity stays free for which a suitable job waits."""
+    """No job is assigned twice or to a miner that cannot run it, and no capacity stays free for which a suitable job waits."""
     pairs = match(jobs, miners, {}, 0.0)
     by_id = {waiting.job_id: waiting for waiting in jobs}
     assert len({job_id for job_id, _ in pairs}) == len(pairs)

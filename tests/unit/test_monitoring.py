@@ -112,7 +112,7 @@ def test_the_dashboard_is_consistent() -> None:
     """Ids are unique, panels do not overlap, and each uses the data source and a program variable."""
     ids = [panel["id"] for panel in dashboard()["panels"]]
     assert len(ids) == len(set(ids))
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
         position = panel["gridPos"]
         cells = {
@@ -120,9 +120,9 @@ def test_the_dashboard_is_consistent() -> None:
             for x in range(position["x"], position["x"] + position["w"])
             for y in range(position["y"], position["y"] + position["h"])
         }
-        assert not cells & taken, panel["title"]
+        assert not cells & occupied, panel["title"]
         assert position["x"] + position["w"] <= 24
-        taken |= cells
+        occupied |= cells
     for panel in panels():
         assert panel["datasource"]["uid"] == "${datasource}"
         for target in panel["targets"]:

@@ -27,8 +27,8 @@ from agent.core.jobs import (
 )
 from agent.core.market.reputation import (
     HALF_LIFE_SECONDS,
-    KEPT,
     NOTHING,
+    RETAINED_SHARE,
     Evidence,
     Verdict,
     exchange,
@@ -93,13 +93,13 @@ def test_reputation_stays_between_zero_and_five_and_moves_in_the_right_direction
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 500)), max_size=20))
-def test_one_client_alone_neither_makes_nor_breaks_a_miner(history: list[tuple[bool, int]]) -> None:
-    """However many jobs it sends. So a miner gains little by sending jobs to itself, and loses little to one bad client."""
+def test_the_influence_of_one_client_is_limited(history: list[tuple[bool, int]]) -> None:
+    """The number of its jobs does not matter: a miner gains little by sending jobs to itself, and loses little to one bad client."""
     record = Record()
     for success, count in history:
         record.runs(0, count, success=success)
     assert 1.0 <= record.score < 4.34
-    assert record.total.good + record.total.bad <= 1 / (1 - KEPT) + 1e-6
+    assert record.total.good + record.total.bad <= 1 / (1 - RETAINED_SHARE) + 1e-6
     well_known = Record()
     for client in range(1, 21):
         well_known.runs(client, 20)

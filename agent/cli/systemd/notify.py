@@ -41,7 +41,7 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def extend(self, seconds: float) -> None:
-        """Extend the time limit of the start or stop in progress to so many seconds from now."""
+        """Extend the time limit of the start or stop in progress: it ends `seconds` from now."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * MICROSECONDS)}")
 
     def _changed(self, status: str) -> tuple[str, ...]:

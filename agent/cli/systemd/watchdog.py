@@ -49,7 +49,7 @@ class Watchdog:
             self._notifier.ready(status)
 
     def stopping(self, status: str, seconds: float) -> None:
-        """Report that the agent has begun to stop, which may take so many seconds as long as it makes progress."""
+        """Report that the agent has begun to stop, which may take up to `seconds` while it makes progress."""
         self._stop_by = asyncio.get_running_loop().time() + seconds
         self._notifier.stopping(status)
         self._extend()

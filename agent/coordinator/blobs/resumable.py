@@ -1,7 +1,7 @@
 """The files of resumable uploads, and which request may write to one.
 
 An upload has one writer at a time. A new request interrupts the current writer, because a client retries when its connection is
-lost, and the server may not notice a lost connection for hours. All bytes that a writer has received when it ends are kept.
+lost, and the server may not notice a lost connection for hours. All bytes that a writer has received when it ends are retained.
 Blocking file work runs in threads.
 """
 
@@ -44,7 +44,7 @@ Save = Callable[[int], Awaitable[None]]
 
 
 class Interrupted(Conflict):
-    """A request ended before its body: a lost connection, silence, or a new request. Its received bytes are kept."""
+    """A request ended before its body: a lost connection, silence, or a new request. Its received bytes are retained."""
 
 
 @dataclass(slots=True)
@@ -148,10 +148,10 @@ class GrowingFile:
     ) -> None:
         """Append the body after the first `start` bytes, and call `save` with the new size at intervals and at the end.
 
-        `cover` is called before the body grows to a number of bytes. With a checksum, either the whole body is kept or nothing.
+        `cover` is called before the body grows to a number of bytes. With a checksum, either the whole body is stored or nothing.
         Raises `Interrupted` or `InsufficientStorage`, keeping the bytes received before; `PayloadTooLarge` beyond `limit` bytes
         or the bound of `cover`, and `ChecksumMismatch`, both discarding the body; `NotFound` if the file has lost bytes that were
-        kept; `ServiceUnavailable` if the disk fails.
+        stored; `ServiceUnavailable` if the disk fails.
         """
         body = _Body(chunks, self._state, limit=limit, cover=cover, silence_seconds=self._silence_seconds)
         try:
@@ -200,7 +200,7 @@ class GrowingFile:
                 await save(self._state.hashed)
                 saved, saved_at = self._state.hashed, now()
         if isinstance(body.ended, PayloadTooLarge):
-            # Refused bytes are removed from the disk at once. The bytes of earlier requests are kept.
+            # Refused bytes are removed from the disk at once. The bytes of earlier requests remain.
             self._state.digest, self._state.hashed = before
             await save(self._state.hashed)
             await asyncio.to_thread(file.truncate, self._state.hashed)

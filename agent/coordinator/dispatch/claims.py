@@ -11,13 +11,13 @@ import orjson
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.store import checkpoints as checkpoint_store
-from agent.coordinator.store import habits as habit_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
+from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
 from agent.core.jobs import Claim, Job, Release
-from agent.core.market.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
+from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, match
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
@@ -47,7 +47,7 @@ def claim(
     waiting = queue.waiting(connection, candidates)
     if not waiting:
         return [], False
-    pausing = habit_store.pausing(connection, now)
+    pausing = throttling_store.pausing(connection, now)
     limited = _limited(
         [candidate for candidate in candidates if candidate.miner_id not in pausing],
         job_store.running_by_miner(connection),
@@ -81,7 +81,7 @@ def claim(
 
 def _slowed(connection: Connection, settings: CoordinatorSettings, now: float) -> dict[str, int]:
     """Return how many jobs may run at a time for each account whose jobs fail too often by their own fault."""
-    many = habit_store.many_failures(connection, settings.client_failures_tolerated)
+    many = throttling_store.many_failures(connection, settings.client_failures_tolerated)
     half_life = CLIENT_FAILURES_HALF_LIFE_SECONDS
     return {
         account_id: settings.slowed_jobs
@@ -98,7 +98,7 @@ def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:
 
 
 def _limited(candidates: Sequence[Candidate], running: Mapping[str, int]) -> list[Candidate]:
-    """Limit the leases of each miner to what it can run at a time and submit, whatever capacity it announces."""
+    """Limit the leases of each miner to what it can run and submit at a time, even if it announces more capacity."""
     return [
         replace(
             candidate,

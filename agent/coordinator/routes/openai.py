@@ -17,7 +17,7 @@ from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, e
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.coordinator.operations.openai import audio, chat, completions, images, models
 from agent.coordinator.operations.openai.form import form_schema
-from agent.coordinator.operations.openai.serving import Asked, result
+from agent.coordinator.operations.openai.serving import Submission, result
 from agent.coordinator.operations.openai.writing import Chunks, Writing
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
 from agent.core.errors import (
@@ -92,11 +92,11 @@ async def chat_completions(
     context: ContextOf, caller: Client, body: chat.ChatRequest, request: Request, key: IdempotencyKey = None
 ) -> Response:
     """Answers when the text is complete, or streams it. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
-    asked = await chat.create(context, caller, body, key)
+    submission = await chat.create(context, caller, body, key)
     if body.stream:
-        return await _stream(request, asked, chat.ChatChunks(asked, usage=body.includes_usage))
-    made = await result(asked, InferenceResult, disconnected(request))
-    return _json(asked, chat.completion(asked, made))
+        return await _stream(request, submission, chat.ChatChunks(submission, usage=body.includes_usage))
+    made = await result(submission, InferenceResult, disconnected(request))
+    return _json(submission, chat.completion(submission, made))
 
 
 @router.post(
@@ -113,11 +113,13 @@ async def text_completions(
     key: IdempotencyKey = None,
 ) -> Response:
     """Same as a chat completion, but continues the text without a chat template."""
-    asked = await completions.create(context, caller, body, key)
+    submission = await completions.create(context, caller, body, key)
     if body.stream:
-        return await _stream(request, asked, completions.CompletionChunks(asked, usage=body.includes_usage))
-    made = await result(asked, InferenceResult, disconnected(request))
-    return _json(asked, completions.completion(asked, made))
+        return await _stream(
+            request, submission, completions.CompletionChunks(submission, usage=body.includes_usage)
+        )
+    made = await result(submission, InferenceResult, disconnected(request))
+    return _json(submission, completions.completion(submission, made))
 
 
 def _form(model: type[BaseModel]) -> dict[str, Any]:
@@ -158,14 +160,14 @@ async def _speech(
     context: ContextOf, caller: Client, request: Request, key: IdempotencyKey, task: audio.Task
 ) -> Response:
     content_type = request.headers.get("content-type")
-    asked, form = await audio.create(context, caller, task, content_type, request.stream(), key)
-    made = await result(asked, TranscribeResult, disconnected(request))
+    submission, form = await audio.create(context, caller, task, content_type, request.stream(), key)
+    made = await result(submission, TranscribeResult, disconnected(request))
     if form.response_format == "text":
-        return PlainTextResponse(f"{made.text}\n", headers=_names(asked))
+        return PlainTextResponse(f"{made.text}\n", headers=_names(submission))
     if form.response_format in audio.SUBTITLES:
-        content = await audio.subtitles(asked, form, made)
-        return StreamingResponse(content, headers=_names(asked), media_type="text/plain")
-    return _json(asked, audio.transcription(task, form, made))
+        content = await audio.subtitles(submission, form, made)
+        return StreamingResponse(content, headers=_names(submission), media_type="text/plain")
+    return _json(submission, audio.transcription(task, form, made))
 
 
 @router.post(
@@ -182,12 +184,12 @@ async def image_generations(
     key: IdempotencyKey = None,
 ) -> Response:
     """Answers when all images are generated."""
-    asked = await images.create(context, caller, body, key)
-    made = await result(asked, images.GeneratedImages, disconnected(request))
+    submission = await images.create(context, caller, body, key)
+    made = await result(submission, images.GeneratedImages, disconnected(request))
     if body.response_format == "url":
-        return _json(asked, await images.linked(asked, body, made, _base(request)))
-    content = await images.encoded(asked, body, made)
-    return StreamingResponse(content, headers=_names(asked), media_type="application/json")
+        return _json(submission, await images.linked(submission, body, made, _base(request)))
+    content = await images.encoded(submission, body, made)
+    return StreamingResponse(content, headers=_names(submission), media_type="application/json")
 
 
 def _base(request: Request) -> str:
@@ -196,18 +198,18 @@ def _base(request: Request) -> str:
     return f"{request.base_url}".rstrip("/") + prefix
 
 
-def _names(asked: Asked) -> dict[str, str]:
+def _names(submission: Submission) -> dict[str, str]:
     """Return the header that names the job, for its receipt."""
-    return {"X-Job-ID": asked.job_id}
+    return {"X-Job-ID": submission.job_id}
 
 
-def _json(asked: Asked, answer: BaseModel) -> Response:
-    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=_names(asked))
+def _json(submission: Submission, answer: BaseModel) -> Response:
+    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=_names(submission))
 
 
-async def _stream(request: Request, asked: Asked, form: Chunks) -> Response:
-    writing = await Writing.begin(asked)
-    return _TextStream(writing, _frames(writing, form, request.scope["request_id"]), _names(asked))
+async def _stream(request: Request, submission: Submission, form: Chunks) -> Response:
+    writing = await Writing.begin(submission)
+    return _TextStream(writing, _frames(writing, form, request.scope["request_id"]), _names(submission))
 
 
 async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncIterator[bytes]:

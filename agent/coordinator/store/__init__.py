@@ -1,1 +1,1 @@
-"""The only place with SQL. Each use case's database work is a plain function over a connection."""
+"""The only package with SQL. Each use case's database work is a plain function over a connection."""

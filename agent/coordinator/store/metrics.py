@@ -42,8 +42,8 @@ class Numbers:
 def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
     """Return all numbers of this moment."""
     one = connection.execute
-    by_place = select(job_counts.c.service, job_counts.c.state, func.sum(job_counts.c.count))
-    counted = one(by_place.group_by(job_counts.c.service, job_counts.c.state))
+    by_state = select(job_counts.c.service, job_counts.c.state, func.sum(job_counts.c.count))
+    counted = one(by_state.group_by(job_counts.c.service, job_counts.c.state))
     waiting = (jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None))
     claimable, oldest = one(select(func.count(), func.min(jobs.c.created_at)).where(*waiting)).one()
     online = miners.c.seen_at >= offline_before

@@ -2,7 +2,7 @@
 
 A card's free memory is the driver's figure, which covers the use of all programs. The memory that the agent's own models may
 still take beyond that figure is reserved before anything else is placed. Decisions are pure: after an eviction the caller
-measures and decides again, so that no model is loaded into memory that has not been freed yet.
+reads the free memory and decides again, so that no model is loaded into memory that has not been freed yet.
 
 A machine without a GPU is one card with the machine's memory.
 """
@@ -54,7 +54,7 @@ class Occupant:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A job to place. `need` is what its model takes at full speed, `least` what it needs at least, in bytes."""
+    """A job that needs a device. `need` is what its model takes at full speed, `least` what it needs at least, in bytes."""
 
     service: str
     model: str | None

@@ -20,13 +20,13 @@ NEUTRAL: Final = 3.0
 """The score of a miner without evidence."""
 NEUTRAL_WEIGHT: Final = 10.0
 """Weight of the neutral prior, in runs of evidence."""
-KEPT: Final = 0.95
+RETAINED_SHARE: Final = 0.95
 """Factor by which a new run of a client reduces that client's earlier evidence. The sum stays below 1 / (1 - 0.95) = 20."""
 HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 """Evidence of this age counts half."""
 TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)
 """Codes of runs that needed more memory than the machine has. The job runs elsewhere, and neither side is at fault; repeated
-occurrences slow the miner down (see `agent.core.market.habits`)."""
+occurrences slow the miner down (see `agent.core.market.throttling`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,9 @@ def aged(evidence: Evidence, now: float) -> Evidence:
 def learn(client: Evidence, success: bool, now: float) -> Evidence:
     """Return a client's evidence with one more run."""
     before = aged(client, now)
-    return Evidence(before.good * KEPT + success, before.bad * KEPT + (not success), before.at)
+    return Evidence(
+        before.good * RETAINED_SHARE + success, before.bad * RETAINED_SHARE + (not success), before.at
+    )
 
 
 def exchange(total: Evidence, before: Evidence, after: Evidence) -> Evidence:

@@ -94,7 +94,7 @@ class ModelScheduler:
         self._on_change()
 
     async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> LoadedModel:
-        """Return a model, loaded or being loaded, with one more run. Raises `Retry` if no device is free within `miner.place_seconds`."""
+        """Return a model, loaded or being loaded, with one more run. Raises `Retry` if no device is free within `miner.placement_wait_seconds`."""
         waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
         rules = self._devices.rules(self._devices.of(service))
         self._waiting.append(waiting)
@@ -286,7 +286,7 @@ class ModelScheduler:
         if reason != waiting.reason:
             self._record("waits", waiting.service, waiting.model, reason)
         waiting.reason = reason
-        left = waiting.since + self._settings.place_seconds - time.monotonic()
+        left = waiting.since + self._settings.placement_wait_seconds - time.monotonic()
         if left <= 0:
             raise Retry(reason, code=FailureCode.NO_MEMORY)
         await sleep(min(left, POLL_SECONDS), change)

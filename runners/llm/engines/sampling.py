@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 HEAD = 512
-"""Tokens that usually cover `top_p` of the probability; finding them is many times faster than sorting all tokens."""
+"""Tokens that usually cover `top_p` of the probability; selecting them is many times faster than sorting all tokens."""
 
 LEAST_TEMPERATURE = 1e-3
 """Below this temperature only the most likely token is chosen."""

@@ -100,10 +100,10 @@ def test_download_resumes_when_the_connection_breaks(calls, coordinator, tmp_pat
     coordinator.cut_after.extend([3 * PIECE + 5, 2 * PIECE, 10])
     calls(lambda client: client.artifacts.download(artifact_id, to=tmp_path / "film.mp4"))
     assert (tmp_path / "film.mp4").read_bytes() == DATA
-    asked = [headers.get("range") for _, _, headers in coordinator.seen]
-    assert asked[0] is None
-    assert len(asked) == 4
-    starts = [int(value.removeprefix("bytes=").removesuffix("-")) for value in asked[1:]]
+    ranges = [headers.get("range") for _, _, headers in coordinator.seen]
+    assert ranges[0] is None
+    assert len(ranges) == 4
+    starts = [int(value.removeprefix("bytes=").removesuffix("-")) for value in ranges[1:]]
     assert starts == sorted(starts)
     assert starts[0] > 0
 

@@ -1,7 +1,7 @@
 """The image, built on a minimal Debian: its content, and a container that runs a job and stops properly.
 
-The container has what docs/how-to/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
-written, no capabilities, and no network at all.
+The container is configured as in docs/how-to/containers.md: with the shipped system call filter and a read-only root file system,
+without capabilities. It has no network.
 """
 
 from __future__ import annotations
@@ -167,10 +167,10 @@ def test_a_container_becomes_healthy_and_has_nothing_unnecessary(container: str)
     assert inside("id", "-u") == "10001"
     programs = inside("sh", "-c", "command -v gcc cc c++ make node npm pip pip3 hatchling; command -v aitbc")
     assert programs == "/opt/agent/bin/aitbc"
-    places = ("/var/lib/apt/lists", "/var/cache/apt", "/root", "/cache")
-    assert as_root("find", *places, "-type", "f", "-not", "-name", ".*").stdout == ""
-    for place in ("/opt/agent", "/etc", "/usr/bin"):
-        assert "Read-only file system" in as_root("touch", f"{place}/new").stderr
+    directories = ("/var/lib/apt/lists", "/var/cache/apt", "/root", "/cache")
+    assert as_root("find", *directories, "-type", "f", "-not", "-name", ".*").stdout == ""
+    for directory in ("/opt/agent", "/etc", "/usr/bin"):
+        assert "Read-only file system" in as_root("touch", f"{directory}/new").stderr
     inside("test", "-f", "/opt/agent/agent/coordinator/web/dist/index.html")
     inside("test", "-f", "/opt/agent/agent/configs/models.toml")
 

@@ -1,7 +1,7 @@
-"""A container with its runtime's defaults: parts of /proc are covered, a system call filter is active, nothing is added.
+"""A container with its runtime's defaults: parts of /proc are covered, a system call filter is active, and no options are given.
 
-Such are rented machines with a GPU, Kubernetes' pods and `docker run` without options. No new /proc can be mounted there, so
-bubblewrap does not work; the agent's second sandbox has to.
+Rented GPU machines, Kubernetes pods and `docker run` without options are like this. No new /proc can be mounted there, so
+bubblewrap does not work, and the agent uses its second sandbox.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEMO_SECONDS = 600
 ESCAPE_SECONDS = 120
 BASE = "/tmp/escapes"  # noqa: S108 - the container's own
 CARD = "--device=/dev/null:/dev/nvidia0"
-"""A device with a card's name, which a job on the processor must not have."""
+"""A device with a card's name, which a job on the processor must not reach."""
 
 PATH = f"{plain_container.PROJECT}/.venv/bin:/usr/bin:/bin:/usr/sbin"
 PACKAGES = ("numpy", "pillow")
@@ -121,9 +121,9 @@ def test_a_job_cannot_escape_its_sandbox(
         AITBC_SECRET=secrets.token_hex(16), TMPDIR=BASE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    made = json.loads(done.stdout.splitlines()[-1])
-    assert set(made) == set(sandboxes)
-    for sandbox, came in made.items():
-        assert (came["signals"], came["changed"]) == ([], [])
-        assert set(came["attempts"]) == set(ATTEMPTS)
-        assert got_out(came["attempts"], sandbox) == {}
+    outcomes = json.loads(done.stdout.splitlines()[-1])
+    assert set(outcomes) == set(sandboxes)
+    for sandbox, outcome in outcomes.items():
+        assert (outcome["signals"], outcome["changed"]) == ([], [])
+        assert set(outcome["attempts"]) == set(ATTEMPTS)
+        assert got_out(outcome["attempts"], sandbox) == {}

@@ -145,14 +145,14 @@ def test_the_definitions_route_creates_jobs(agent: Agent, photo: Path) -> None:
     assert done["results"]["images"][0]["name"] == "256.webp"
 
 
-def test_an_input_that_is_not_an_image_fails_for_good(agent: Agent, tmp_path: Path) -> None:
+def test_an_input_that_is_not_an_image_fails_without_a_retry(agent: Agent, tmp_path: Path) -> None:
     source = tmp_path / "words.png"
     source.write_text("only words")
     with pytest.raises(JobFailed, match=r"send one of JPEG, PNG, WEBP, GIF"):
         request(agent, source)
 
 
-def test_bench_measures_the_runner(agent: Agent, installed: Path, tmp_path: Path) -> None:
+def test_bench_reports_the_runners_speed(agent: Agent, installed: Path, tmp_path: Path) -> None:
     """In a separate data directory, because an agent uses the first."""
     measuring = Agent(tmp_path / "other", PYTHONPATH=str(installed))
     done = measuring.cli("bench", "--service", SERVICE, "--seconds", "0", "--json")
@@ -161,4 +161,4 @@ def test_bench_measures_the_runner(agent: Agent, installed: Path, tmp_path: Path
     assert score["speed"] > 1
     refused = agent.cli("bench", "--service", SERVICE, check=False)
     assert refused.returncode == 1
-    assert f"process {agent.file['pid']}) works in" in refused.stderr
+    assert f"process {agent.file['pid']}) uses" in refused.stderr

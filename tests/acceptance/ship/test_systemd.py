@@ -1,4 +1,4 @@
-"""The shipped units in a really booted systemd: installed, started, hung, stopped and uninstalled, with a real job."""
+"""The shipped units in a booted systemd: installed, started, hung, stopped and uninstalled, with a real job."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Box:
 
     def left_over(self) -> set[str]:
         """Return every path with the program's name in the directories of services."""
-        places = ("/etc", "/var", "/run", "/opt", "/srv", "/home")
-        found = self.machine.run("find", *places, "-name", "*aitbc*", "-print", "-prune", check=False)
+        directories = ("/etc", "/var", "/run", "/opt", "/srv", "/home")
+        found = self.machine.run("find", *directories, "-name", "*aitbc*", "-print", "-prune", check=False)
         return set(found.stdout.split())
 
 
@@ -160,7 +160,7 @@ def test_a_real_job_runs_in_the_hardened_unit(installed: Box) -> None:
 
 def test_a_job_in_the_hardened_unit_cannot_escape_its_sandbox(installed: Box) -> None:
     """A model makes all escape attempts in a service with the agent's hardening, as the same user."""
-    walls = installed.machine.run("systemctl", "cat", UNIT).stdout
+    hardened = installed.machine.run("systemctl", "cat", UNIT).stdout
     base, answers = f"{DATA}/escapes", installed.shared / "escapes.json"
     configuration = json.dumps({"base": base, "sandboxes": SANDBOXES, "control": False})
     attack = f"""
@@ -174,22 +174,24 @@ Restart=no
 WatchdogSec=0
 StandardOutput=file:{answers}
 """
-    unit = "\n".join(line for line in walls.splitlines() if not line.startswith("RuntimeDirectory=")) + attack
+    unit = (
+        "\n".join(line for line in hardened.splitlines() if not line.startswith("RuntimeDirectory=")) + attack
+    )
     installed.machine.run("sh", "-c", 'printf "%s" "$0" >/run/systemd/system/escapes.service', unit)
     installed.machine.run("sh", "-c", f'printf "%s" "$0" >{DATA}/escapes.json', configuration)
     installed.machine.run("chmod", "a+r", f"{DATA}/escapes.json")
     installed.machine.run("install", "-d", "-o", "aitbc-agent", "-g", "aitbc-agent", base)
     installed.machine.run("systemctl", "daemon-reload")
     started = installed.machine.run("systemctl", "start", "escapes.service", check=False)
-    said = installed.machine.run("journalctl", "--unit=escapes.service", "--output=cat").stdout
+    output = installed.machine.run("journalctl", "--unit=escapes.service", "--output=cat").stdout
     installed.machine.run("rm", "-rf", base, f"{DATA}/escapes.json")
-    assert started.returncode == 0, said
-    made = json.loads(answers.read_text())
-    assert set(made) == set(SANDBOXES)
-    for sandbox, came in made.items():
-        assert (came["signals"], came["changed"]) == ([], [])
-        assert set(came["attempts"]) == set(ATTEMPTS)
-        assert got_out(came["attempts"], sandbox) == {}
+    assert started.returncode == 0, output
+    outcomes = json.loads(answers.read_text())
+    assert set(outcomes) == set(SANDBOXES)
+    for sandbox, outcome in outcomes.items():
+        assert (outcome["signals"], outcome["changed"]) == ([], [])
+        assert set(outcome["attempts"]) == set(ATTEMPTS)
+        assert got_out(outcome["attempts"], sandbox) == {}
 
 
 def test_a_hung_agent_is_killed_and_restarted(installed: Box) -> None:
@@ -215,7 +217,7 @@ def test_a_stop_waits_for_the_running_job_beyond_the_units_time_limit(installed:
     assert time.monotonic() - began < 90
     assert installed.service("status", check=False)["result"] == "success"
     installed.journal.until("miner_stopped")
-    assert not any("lease_released" in line for line in installed.journal.heard)
+    assert not any("lease_released" in line for line in installed.journal.lines)
     installed.machine.run("systemctl", "start", UNIT)
     shown = installed.machine.run(str(AITBC), "jobs", "show", job, "--json", **installed.agents_client())
     assert json.loads(shown.stdout)["status"] == "completed"

@@ -17,7 +17,7 @@ from agent.coordinator.sequencer import tree_of
 from aitbc.log import open_checkpoint, parse_proof, receipt_leaf
 from aitbc.merkle import consistency_proof
 from aitbc.notes import find_cosignature, parse_note
-from support.logged import WITNESS, WITNESS_KEY, brought, complete, cosigned, logged
+from support.logged import WITNESS, WITNESS_KEY, complete, cosigned, logged, post_cosignature
 from support.server import serve
 
 ROOT = Path(__file__).parents[3]
@@ -65,7 +65,7 @@ def test_another_implementation_accepts_the_log_and_its_proofs(tmp_path: Path) -
             leaf = receipt_leaf(receipt.json()["envelope"])
             proof = httpx.get(f"{prefix}/proof/{receipt_id}").text
             bundles.append({"leaf": base64.b64encode(leaf).decode(), "proof": proof})
-        assert brought(served, cosigned(httpx.get(f"{prefix}/checkpoint").text)).status_code == 200
+        assert post_cosignature(served, cosigned(httpx.get(f"{prefix}/checkpoint").text)).status_code == 200
         before = open_checkpoint(old, vkey)
         ours = served.context.database.read_now(
             lambda connection: consistency_proof(tree_of(connection, newest.size), before.size, newest.size)
@@ -81,7 +81,7 @@ def test_another_implementation_accepts_the_log_and_its_proofs(tmp_path: Path) -
                 "leaves": bundles,
             }
         )
-        taken = brought(served, found["cosigned"])
+        accepted = post_cosignature(served, found["cosigned"])
         cosignature = find_cosignature(parse_note(httpx.get(f"{prefix}/checkpoint").text), WITNESS)
     assert (found["checkpoint"], found["old checkpoint"], found["error"]) == (True, True, None)
     assert found["size"] == newest.size
@@ -92,7 +92,7 @@ def test_another_implementation_accepts_the_log_and_its_proofs(tmp_path: Path) -
         }  # fmt: skip
     assert found["consistent"]
     assert [base64.b64decode(item) for item in found["consistency"]] == ours
-    assert taken.status_code == 200, taken.text
+    assert accepted.status_code == 200, accepted.text
     assert cosignature is not None
     assert cosignature[1] == 1_764_000_001
     assert parse_proof(bundles[0]["proof"]).index in {0, 1}

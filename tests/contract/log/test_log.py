@@ -25,7 +25,7 @@ from aitbc.policy import Policy
 from aitbc.receipts import verify_bundle
 from aitbc.settlement import parse_settlement
 from aitbc.tiles import decode_entries, split_hashes
-from support.logged import WITNESS, WITNESS_KEY, brought, complete, cosigned, logged, newest, size_of
+from support.logged import WITNESS, WITNESS_KEY, complete, cosigned, logged, newest, post_cosignature, size_of
 from support.server import Served, serve
 
 SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.1, "witnesses": [WITNESS]}
@@ -155,7 +155,7 @@ def test_a_cosignature_is_accepted_and_served_with_the_checkpoint_and_in_proofs(
     old = complete(served, 1)
     logged(served, old)
     note = get(served, "checkpoint").text
-    answer = brought(served, cosigned(note))
+    answer = post_cosignature(served, cosigned(note))
     assert (answer.status_code, answer.json()) == (200, {"size": 2, "cosigned_by": ["witness.test/w1"]})
     assert find_cosignature(parse_note(get(served, "checkpoint").text), WITNESS) is not None
 
@@ -177,7 +177,7 @@ def test_a_cosignature_is_accepted_and_served_with_the_checkpoint_and_in_proofs(
         )
         with pytest.raises(TimeoutError, match="cosignatures that the policy requires"):
             client.receipts.export(new[0].replace("receipt_", "job_"), policy=policy, timeout=0)
-        brought(served, cosigned(get(served, "checkpoint").text))
+        post_cosignature(served, cosigned(get(served, "checkpoint").text))
         late = client.receipts.export(new[0].replace("receipt_", "job_"), policy=policy)
         assert verify_bundle(late, policy).failures == ()
 
@@ -186,7 +186,7 @@ def test_the_newest_cosignature_of_a_witness_is_retained(served: Served) -> None
     logged(served, complete(served, 1))
     note = get(served, "checkpoint").text
     for moment in (20, 30, 10):
-        assert brought(served, cosigned(note, moment=moment)).status_code == 200
+        assert post_cosignature(served, cosigned(note, moment=moment)).status_code == 200
     found = find_cosignature(parse_note(get(served, "checkpoint").text), WITNESS)
     assert found is not None
     assert found[1] == 30
@@ -208,7 +208,7 @@ def test_invalid_cosignatures_are_refused(served: Served) -> None:
         ("x" * 300_000, 413),
     ]  # fmt: skip
     for body, status in cases:
-        answer = brought(served, body)
+        answer = post_cosignature(served, body)
         assert answer.status_code == status, (body[:80], answer.text)
         assert answer.json()["error"]["message"]
     assert get(served, "checkpoint").text == note
@@ -220,7 +220,7 @@ def test_the_log_continues_after_a_restart(tmp_path: Path) -> None:
     with serve(data, **SETTINGS) as served:
         first = complete(served, 3)
         before = logged(served, first)
-        assert brought(served, cosigned(get(served, "checkpoint").text)).status_code == 200
+        assert post_cosignature(served, cosigned(get(served, "checkpoint").text)).status_code == 200
         vkey = served.context.signer.vkey
     assert (data / "coordinator" / "log.key").stat().st_mode & 0o777 == 0o600
     with serve(data, **SETTINGS) as served:

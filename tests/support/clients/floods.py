@@ -1,7 +1,7 @@
 """Attacks that exhaust a coordinator: `python -m support.clients.floods URL`, with options as JSON on standard input.
 
-Each attack is many tasks that hold one connection each, and open another a moment after it was closed. The line `ready` says that
-every task has tried once. Ends when standard input does.
+Each attack is many tasks that hold one connection each, and open another a moment after it was closed. The program prints
+the line `ready` when every task has tried once, and ends when standard input closes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Flood:
             for attack in attacks:
                 tasks.create_task(self._repeated(attack, len(attacks)))
 
-    async def _repeated(self, attack: Attack, all_of_them: int) -> None:
+    async def _repeated(self, attack: Attack, total: int) -> None:
         first = True
         while True:
             with suppress(OSError, EOFError):
@@ -66,7 +66,7 @@ class Flood:
                     begun = asyncio.ensure_future(attack(reader, writer))
                     await asyncio.sleep(OPEN_SECONDS)
                 self._tried += first
-                if first and self._tried == all_of_them:
+                if first and self._tried == total:
                     sys.stdout.write("ready\n")
                     sys.stdout.flush()
                 first = False
@@ -126,8 +126,8 @@ async def main() -> None:
     """Attack until standard input ends."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    asked = json.loads(sys.stdin.readline())
-    flood = asyncio.create_task(Flood(sys.argv[1], asked["keys"], many=asked["many"]).run())
+    request = json.loads(sys.stdin.readline())
+    flood = asyncio.create_task(Flood(sys.argv[1], request["keys"], many=request["many"]).run())
     await asyncio.to_thread(sys.stdin.readline)
     flood.cancel()
     with suppress(asyncio.CancelledError):

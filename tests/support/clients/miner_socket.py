@@ -81,7 +81,7 @@ class Socket:
         return lease
 
     def nothing_comes(self) -> bool:
-        """Return whether nothing was pushed after a round of matching and of communication."""
+        """Return whether no message was pushed after several rounds of matching."""
         for _ in range(3):
             assert self.call("heartbeat", body={"leases": [], "gpus": []})[0] == 200
         return not self._pushes

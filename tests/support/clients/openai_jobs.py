@@ -1,4 +1,4 @@
-"""Requests of the tests of the OpenAI paths, and a miner that serves them."""
+"""Requests to the OpenAI-compatible paths, and a miner that serves them."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def answered(
     miner: ScriptedMiner, results: dict[str, Any], question: Callable[[], T]
 ) -> tuple[T, dict[str, Any]]:
     """Return the response to a request whose job the miner completes, and the parameters of that job."""
-    with asking(question) as asked:
+    with asking(question) as response:
         (lease,) = miner.poll()
         assert miner.complete(lease, results).status_code == 200
-        return asked.result(LIMIT_SECONDS), lease["spec"]["parameters"]
+        return response.result(LIMIT_SECONDS), lease["spec"]["parameters"]
 
 
 def send_tokens(miner: ScriptedMiner, lease: dict[str, Any], *pieces: str, offset: int = 0) -> None:

@@ -65,7 +65,7 @@ class RawConnection:
                 sent += len(part)
         except (ConnectionResetError, BrokenPipeError):
             return sent
-        raise AssertionError("all of it was taken")
+        raise AssertionError("the server accepted all data")
 
     def ended(self) -> bool:
         """Wait for the other side to close the connection. Raises `TimeoutError`."""
@@ -79,5 +79,5 @@ class RawConnection:
 
 def _line(file: Any) -> str:
     line = file.readline()
-    assert line, "the connection ended instead of an answer"
+    assert line, "the connection ended without a response"
     return line.decode("latin-1").rstrip("\r\n")

@@ -76,9 +76,9 @@ class StreamSocket:
                 found.append(message)
         return found
 
-    def subscribe(self, **wanted: Any) -> dict[str, Any]:
+    def subscribe(self, **subscription: Any) -> dict[str, Any]:
         """Change the subscription. Returns the response, `subscribed` or `error`; earlier messages are dropped."""
-        self.send({"type": "subscribe", **wanted})
+        self.send({"type": "subscribe", **subscription})
         return self.until(lambda message: message["type"] in ("subscribed", "error"))[-1]
 
     def refusal(self) -> tuple[int, dict[str, Any]]:
@@ -94,6 +94,6 @@ class StreamSocket:
         raise AssertionError("the connection was not closed")
 
     def abort(self) -> None:
-        """End the connection like a cut cable: without a close, and with data in transit lost."""
+        """End the connection like a cut cable: without a close frame, and with data in transit lost."""
         self.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.socket.close()

@@ -1,6 +1,6 @@
 """Simulates an agent in whose sandbox a client's model attempts to escape.
 
-Started as `python -m support.escapes.agent_process CONFIGURATION`, a JSON file or text:
+Started as `python -m support.escapes.agent_process CONFIGURATION`, where CONFIGURATION is JSON or the path of a JSON file:
 
     base        an empty directory of this user, in directories that all users may enter
     sandboxes   by name: the settings (`runners.api.Tools`) of each run of the model
@@ -43,8 +43,8 @@ ENTRYPOINT = str(MODEL.relative_to(TESTS))
 DIRECTLY = """
 import json, sys
 from support.escapes.model.model import predict
-with open(sys.argv[1]) as orders, open(sys.argv[2], "w") as answer:
-    json.dump(predict(None, **json.load(orders)), answer)
+with open(sys.argv[1]) as request, open(sys.argv[2], "w") as answer:
+    json.dump(predict(None, **json.load(request)), answer)
 """
 SECONDS = 60
 SURVIVOR = f"aitbc-survivor-{os.getpid()}"
@@ -64,7 +64,7 @@ class Run:
         self.timeout_seconds = float(SECONDS)
         self.output, self.work = directory / "output", directory / "work"
         self.adapters: dict[str, Any] = {}
-        self.kept: dict[str, Path] = {}
+        self.checkpoints: dict[str, Path] = {}
         self.cancel: Callable[[], None] = lambda: None
         for path in (directory, self.output, self.work):
             path.mkdir(mode=0o700)
@@ -72,7 +72,7 @@ class Run:
     def progress(self, *_: Any) -> None:
         """Ignore progress."""
 
-    event = keep = check = progress
+    event = checkpoint = check = progress
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """See `Context.on_cancel`."""
@@ -186,19 +186,19 @@ class Agent:
 
     def _directly(self, directory: Path, **parameters: Any) -> Any:
         """Run the model without a sandbox, with this process's environment and descriptors."""
-        orders, answer = directory / "orders.json", directory / "answer.json"
-        orders.write_text(json.dumps(parameters))
+        request, answer = directory / "request.json", directory / "answer.json"
+        request.write_text(json.dumps(parameters))
         packages = directory / "packages"
         packages.mkdir(exist_ok=True)
         subprocess.run(
-            [sys.executable, "-B", "-c", DIRECTLY, orders, answer],
+            [sys.executable, "-B", "-c", DIRECTLY, request, answer],
             cwd=directory / "output", timeout=SECONDS, check=True, close_fds=False,
             env={**os.environ, "HOME": str(directory), "PYTHONPATH": f"{TESTS}:{packages}"},
         )  # fmt: skip
         return json.loads(answer.read_text())
 
     def _judged(self, attempts: dict[str, Any], output: Path, delivered: list[Path]) -> dict[str, Any]:
-        """Return the attempts, completed by what is only visible from outside."""
+        """Return the attempts, with results that are visible only from outside."""
         self.victim.catch_up()
 
         def judge(name: str, out: bool, how: str) -> None:
@@ -206,7 +206,7 @@ class Agent:
                 attempts[name] = {**attempts[name], "out": out, "how": f"{attempts[name]['how']}; {how}"}
 
         survivors = _named(SURVIVOR)
-        judge("outlive_the_run", bool(survivors), f"{len(survivors)} processes live on")
+        judge("outlive_the_run", bool(survivors), f"{len(survivors)} processes are still running")
         for pid in survivors:
             os.kill(pid, signal.SIGKILL)
         program = output / "program"
@@ -214,12 +214,16 @@ class Agent:
         judge(
             "leave_a_set_user_id_program",
             bool(gained),
-            "others could run it" if gained else "nobody can run it",
+            "others could run it" if gained else "no other user can run it",
         )
-        asked = signal.SIGUSR2 in self.victim.signals()
-        judge("signal_as_the_owner_of_a_file", asked, "it came" if asked else "it did not come")
+        signalled = signal.SIGUSR2 in self.victim.signals()
+        judge(
+            "signal_as_the_owner_of_a_file",
+            signalled,
+            "the signal arrived" if signalled else "no signal arrived",
+        )
         written = self.base / "data" / MARK
-        judge("add_a_file_to_the_data_directory", written.exists(), "looked for it")
+        judge("add_a_file_to_the_data_directory", written.exists(), "checked for the file")
         written.unlink(missing_ok=True)
         stolen = [path for path in delivered if self.facts["secret"] in path.read_text(errors="replace")]
         judge("symbolic_link_as_a_result", bool(stolen), f"delivered with the secret: {len(stolen)}")

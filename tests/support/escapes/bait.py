@@ -1,4 +1,4 @@
-"""The resources of an agent that a client's program must not reach: a home, keys, sockets, a terminal, a memory."""
+"""The resources of an agent that a client's program must not reach: a home directory, keys, sockets, a terminal, memory."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ class Victim:
         end = time.monotonic() + SECONDS
         while self.notes.read_bytes().count(CATCH_UP) == size:
             if time.monotonic() > end:
-                raise TimeoutError("the agent's process does not answer")
+                raise TimeoutError("the agent's process does not respond")
             time.sleep(0.005)
 
     def changed(self) -> list[str]:
-        """Return what has changed about the process."""
+        """Return the names of the attributes of the process that have changed."""
         now = {
             "priority": os.getpriority(os.PRIO_PROCESS, self.pid) != os.getpriority(os.PRIO_PROCESS, 0),
             "scheduling": os.sched_getscheduler(self.pid) != os.sched_getscheduler(0),
@@ -143,13 +143,13 @@ def plant(base: Path, secret: str, victim: Victim, keys: dict[str, Any]) -> dict
     }
 
 
-_kept: list[Any] = []
+_references: list[Any] = []
 """Objects that must live as long as this process."""
 
 
 def _memory(secret: str) -> int:
     buffer = ctypes.create_string_buffer(secret.encode())
-    _kept.append(buffer)
+    _references.append(buffer)
     return ctypes.addressof(buffer)
 
 
@@ -177,16 +177,16 @@ def _handle(path: Path) -> str:
 
 def _terminal() -> str:
     """Open a controlling terminal for this session, like the one in which an owner starts an agent."""
-    master, slave = pty.openpty()
-    _kept.extend((master, slave))
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-    return os.ttyname(slave)
+    controller, terminal = pty.openpty()
+    _references.extend((controller, terminal))
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    return os.ttyname(terminal)
 
 
 def plant_key(secret: str) -> dict[str, Any]:
     """Give this session a keyring with a key, or a nonexistent key where keyrings are not allowed.
 
-    The processes that are started later keep it.
+    Processes that are started later inherit it.
     """
     name = f"aitbc:{os.getpid()}"
     number = 1

@@ -1,4 +1,4 @@
-"""The list of attempts, and those that are known to succeed and documented."""
+"""The list of attempts, and the successful ones that are documented."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ NAMED: Mapping[tuple[str, str], str] = {
 """By sandbox and attempt: the sentence of docs/explanation/sandbox.md that documents it."""
 
 ABSENT: Mapping[str, str] = {
-    "load_a_kernel": "this kernel starts no other",
+    "load_a_kernel": "this kernel cannot load another one",
     "load_a_module": "this kernel has no modules",
     "open_a_socket_to_the_kernels_ciphers": "this kernel offers no ciphers",
     "open_sysrq_trigger": "this kernel has no such trigger",
-    "reach_the_machines_ports": "this kernel gives no ports away",
+    "reach_the_machines_ports": "this kernel grants no access to I/O ports",
     "use_a_card_that_was_not_granted": "this machine has no card",
 }
-"""Attempts that are impossible on some kernels and machines, and what those lack."""
+"""Attempts that are impossible on some kernels and machines, with the reason."""
 
 INSIDE_ONLY: Mapping[str, str] = {
     "see_a_path_of_the_machine_in_mountinfo": "without a sandbox none of the machine's directories is mounted anywhere else",
 }
-"""Attempts that have no meaning without a sandbox, and why."""
+"""Attempts that have no meaning without a sandbox, with the reason."""
 
 
 def got_out(attempts: Mapping[str, Mapping[str, Any]], sandbox: str) -> dict[str, str]:

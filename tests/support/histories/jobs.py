@@ -1,7 +1,7 @@
 """A state machine that runs histories of clients, miners, clocks and restarts against the real operations on SQLite.
 
-Nothing is played but time and the network: what is submitted, claimed, renewed, delivered and expired goes through the
-same functions and transactions as in a running coordinator, and after each step the tables must tell one consistent story.
+Only time and the network are simulated. Submissions, claims, renewals, deliveries and expiries go through the
+same functions and transactions as in a running coordinator, and after each step the tables must be consistent.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Histories(RuleBasedStateMachine):
         self.owners: dict[tuple[str, int], str] = {}
         self.seen: dict[str, Any] = {}
         self.checkpoints: dict[str, dict[str, Any]] = {}
-        self.kept_until: dict[str, float] = {}
+        self.extended_until: dict[str, float] = {}
         self.context = self.open()
 
     def open(self) -> Context:
@@ -189,11 +189,11 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.the_log_has_all_of_it()
+            self.the_log_is_complete()
         finally:
             self.clean_up()
 
-    def the_log_has_all_of_it(self) -> None:
+    def the_log_is_complete(self) -> None:
         """Check that receipts and settlements are leaves, once each, and consistent with the database."""
         database, signer = self.context.database, self.context.signer
         self.do(database.write(integrate, signer, self.clock()))
@@ -208,7 +208,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(max_attempts=st.lists(st.integers(1, 3), min_size=1, max_size=3))
     def begin(self, max_attempts: list[int]) -> None:
-        """Start with a client, miners and jobs, which most histories need."""
+        """Start with a client, miners and jobs."""
         account_id = self.do(access.create_account(self.context, "client"))
         self.do(wallet.add_credit(self.context, account_id, CREDIT))
         self.client = Caller(Role.CLIENT, account_id)
@@ -252,11 +252,11 @@ class Histories(RuleBasedStateMachine):
         older = miner.session
         miner.working = []
         answer = self.do(self.register(miner))
-        kept = {(held.job_id, held.fence) for held in answer.keep}
+        resumed = {(held.job_id, held.fence) for held in answer.keep}
         for lease in list(miner.finished):
-            if (lease["job_id"], lease["fence"]) not in kept:
+            if (lease["job_id"], lease["fence"]) not in resumed:
                 miner.drop(lease)
-        for job_id, fence in kept:
+        for job_id, fence in resumed:
             life = self.job(job_id).life
             # A resumed lease is live: no other miner gets a job whose result is in the outbox. After the lease's last
             # moment the result is still accepted, but other miners may get the job.
@@ -264,7 +264,7 @@ class Histories(RuleBasedStateMachine):
             assert life.lease is not None
             assert life.lease.session == answer.session
             assert life.state is JobState.RUNNING or life.lease.last_moment <= self.clock()
-            assert life.lease.expires_at <= max(self.kept_until.get(job_id, 0.0), life.lease.last_moment)
+            assert life.lease.expires_at <= max(self.extended_until.get(job_id, 0.0), life.lease.last_moment)
         miner.session = self.do(sessions.session_of(self.context, answer.session_token))
         miner.online = True
         if older is not None:
@@ -291,7 +291,7 @@ class Histories(RuleBasedStateMachine):
         return registered
 
     @rule(which=which)
-    def change_reach(self, which: int) -> None:
+    def switch_connection(self, which: int) -> None:
         """Disconnect or reconnect a miner, which continues to work."""
         self.miners[which].online = not self.miners[which].online
 
@@ -368,21 +368,21 @@ class Histories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick)
-    def tell_progress(self, pick: int) -> None:
+    def report_progress(self, pick: int) -> None:
         miner, session, lease = self.one(pick)
-        told = RunEvents.model_validate(
+        message = RunEvents.model_validate(
             {
                 "fence": lease["fence"],
                 "events": [{"kind": "progress", "data": {"progress": 41, "units": "1"}}],
             }
         )
         with suppress(StaleLease):
-            self.do(events.pass_on(self.context, session, lease["job_id"], told))
+            self.do(events.pass_on(self.context, session, lease["job_id"], message))
             assert self.is_newest(miner, lease)
 
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick, frame=st.integers(0, 2))
-    def hand_over(self, pick: int, frame: int) -> None:
+    def store_checkpoint(self, pick: int, frame: int) -> None:
         """Store a checkpoint, which later runs of the job receive, regardless of this run's outcome."""
         miner, session, lease = self.one(pick)
         stored = RunOutput(
@@ -393,11 +393,11 @@ class Histories(RuleBasedStateMachine):
             "artifact_id": stored.artifact_id, "name": f"part_{frame % 2:04}.json", "media_type": "application/json", "size": frame,
             "extra": {"frame": frame},
         }  # fmt: skip
-        told = RunEvents.model_validate(
+        message = RunEvents.model_validate(
             {"fence": lease["fence"], "events": [{"kind": "output", "data": output}]}
         )
         with suppress(StaleLease):
-            self.do(events.pass_on(self.context, session, lease["job_id"], told))
+            self.do(events.pass_on(self.context, session, lease["job_id"], message))
             assert self.is_newest(miner, lease)
             self.checkpoints.setdefault(lease["job_id"], {})[output["name"]] = output
 
@@ -470,12 +470,12 @@ class Histories(RuleBasedStateMachine):
         body = {"leases": named}
         answer = self.do(heartbeats.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
         assert answer.leases[0].status in ("lost", "cancelled")
-        told = RunEvents.model_validate(
+        message = RunEvents.model_validate(
             {"fence": lease["fence"], "events": [{"kind": "segment", "data": {}}]}
         )
         for work in (
             leases.release(self.context, stranger.session, lease["job_id"], RunRelease(fence=lease["fence"])),
-            events.pass_on(self.context, stranger.session, lease["job_id"], told),
+            events.pass_on(self.context, stranger.session, lease["job_id"], message),
         ):
             with pytest.raises(StaleLease):
                 self.do(work)
@@ -503,7 +503,7 @@ class Histories(RuleBasedStateMachine):
         self.context = self.open()
         self.do(leases.start_over(self.context))
         for job_id in running:  # a restart extends leases with any deadline
-            self.kept_until[job_id] = self.clock() + LEASE_SECONDS
+            self.extended_until[job_id] = self.clock() + LEASE_SECONDS
         self.do(leases.expire_due(self.context))
         for job_id, life in running.items():
             after = self.job(job_id).life
@@ -529,14 +529,14 @@ class Histories(RuleBasedStateMachine):
         )
 
     @invariant()
-    def the_tables_tell_one_story(self) -> None:
+    def the_tables_are_consistent(self) -> None:
         Histories.steps += 1
-        story = self.do(self.context.database.read(_story))
-        for record in story.jobs:
+        snapshot = self.do(self.context.database.read(_snapshot))
+        for record in snapshot.jobs:
             life = record.life
-            ended = {run["fence"]: run["outcome"] for run in story.runs if run["job_id"] == record.job_id}
+            ended = {run["fence"]: run["outcome"] for run in snapshot.runs if run["job_id"] == record.job_id}
             done = life.state is JobState.COMPLETED
-            assert story.receipts.count(record.job_id) == story.results.count(record.job_id) == done
+            assert snapshot.receipts.count(record.job_id) == snapshot.results.count(record.job_id) == done
             assert list(ended.values()).count(Outcome.COMPLETED) == done
             if done:
                 assert ended[life.fence] == Outcome.COMPLETED
@@ -553,10 +553,12 @@ class Histories(RuleBasedStateMachine):
             assert (life.finished_at is not None) == (life.state in FINAL)
             assert (life.state is JobState.FAILED) <= (life.failure is not None)
             self.only_forward(record)
-        self.money_follows_the_jobs(story)
-        self.the_feed_has_told_it(story)
+        self.money_follows_the_jobs(snapshot)
+        self.the_feed_has_every_change(snapshot)
         for state in JobState:
-            assert story.counts.get(state, 0) == sum(record.life.state is state for record in story.jobs)
+            assert snapshot.counts.get(state, 0) == sum(
+                record.life.state is state for record in snapshot.jobs
+            )
 
     def only_forward(self, record: job_store.JobRecord) -> None:
         before = self.seen.get(record.job_id)
@@ -565,44 +567,44 @@ class Histories(RuleBasedStateMachine):
             assert before.life.state not in FINAL or record == before
         self.seen[record.job_id] = record
 
-    def money_follows_the_jobs(self, story: Story) -> None:
+    def money_follows_the_jobs(self, snapshot: Snapshot) -> None:
         """Check that the maximum cost of unfinished jobs is held, completed ones are paid once, and no other money has moved."""
-        assert story.ledger_problems == []
+        assert snapshot.ledger_problems == []
         paid = 0
-        for record in story.jobs:
-            payment = story.payments[record.job_id]
+        for record in snapshot.jobs:
+            payment = snapshot.payments[record.job_id]
             assert (payment.status == ledger_store.Status.PENDING) == (record.life.state not in FINAL)
             assert (record.life.state is JobState.COMPLETED) <= (payment.miner_id == record.miner_id)
             assert 0 <= payment.paid <= payment.held == record.max_cost
             assert record.cost == (payment.paid if record.life.state in FINAL else None)
             if payment.paid:
-                assert self.last_outcome(story, record) in PAID
+                assert self.last_outcome(snapshot, record) in PAID
             paid += payment.paid
-        held = sum(record.max_cost for record in story.jobs if record.life.state not in FINAL)
+        held = sum(record.max_cost for record in snapshot.jobs if record.life.state not in FINAL)
         account = self.client.account_id or ""
-        assert story.balances.get(escrow(account), 0) == held
-        assert story.balances[available(account)] == to_units(CREDIT) - held - paid
+        assert snapshot.balances.get(escrow(account), 0) == held
+        assert snapshot.balances[available(account)] == to_units(CREDIT) - held - paid
 
     @staticmethod
-    def last_outcome(story: Story, record: job_store.JobRecord) -> str:
-        outcomes = {run["fence"]: run["outcome"] for run in story.runs if run["job_id"] == record.job_id}
+    def last_outcome(snapshot: Snapshot, record: job_store.JobRecord) -> str:
+        outcomes = {run["fence"]: run["outcome"] for run in snapshot.runs if run["job_id"] == record.job_id}
         return str(outcomes[record.life.fence])
 
-    def the_feed_has_told_it(self, story: Story) -> None:
+    def the_feed_has_every_change(self, snapshot: Snapshot) -> None:
         """Check that every state change is published once, in order, and that the last one is the current state."""
-        told: dict[str, list[str]] = {}
-        for change in story.changes:
+        published: dict[str, list[str]] = {}
+        for change in snapshot.changes:
             if change.type == "job_update" and change.job_id is not None:
-                told.setdefault(change.job_id, []).append(change.data["status"])
-        for record in story.jobs:
-            states = told[record.job_id]
+                published.setdefault(change.job_id, []).append(change.data["status"])
+        for record in snapshot.jobs:
+            states = published[record.job_id]
             assert (states[0], states[-1]) == (JobState.SUBMITTED, record.life.state)
             assert all(before != after for before, after in itertools.pairwise(states))
 
 
 @dataclass
-class Story:
-    """Return a snapshot of all tables."""
+class Snapshot:
+    """A snapshot of all tables."""
 
     jobs: list[job_store.JobRecord]
     runs: list[dict[str, Any]]
@@ -615,10 +617,10 @@ class Story:
     counts: dict[str, int]
 
 
-def _story(connection: Connection) -> Story:
+def _snapshot(connection: Connection) -> Snapshot:
     job_ids = list(connection.execute(select(tables.jobs.c.job_id)).scalars())
     transactions = ledger_store.page(connection, limit=10_000, before=None)
-    return Story(
+    return Snapshot(
         jobs=list(job_store.find_many(connection, job_ids).values()),
         runs=[dict(row) for row in connection.execute(select(tables.runs)).mappings()],
         receipts=list(connection.execute(select(tables.receipts.c.job_id)).scalars()),

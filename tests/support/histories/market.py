@@ -38,13 +38,13 @@ class MarketHistories(Histories):
         assert offer is not None
         return offer
 
-    @rule(which=which, places=st.integers(1, 2))
-    def offer(self, which: int, places: int) -> None:
+    @rule(which=which, max_jobs=st.integers(1, 2))
+    def offer(self, which: int, max_jobs: int) -> None:
         """Create an offer for these histories' jobs, below the miner's configured price."""
         if len(self.offer_ids) == MAX_OFFERS:
             return
         request = OfferRequest(
-            job_type="whisper-transcription", price=PRICE, max_jobs=places, duration=int(2 * LEASE_SECONDS)
+            job_type="whisper-transcription", price=PRICE, max_jobs=max_jobs, duration=int(2 * LEASE_SECONDS)
         )
         owner = Caller(Role.MINER, miner_id=self.miners[which].identity.miner_id)
         self.offer_ids.append(self.do(offers.create(self.context, owner, request)).offer_id)
@@ -59,7 +59,7 @@ class MarketHistories(Histories):
         """Accept an offer for a job; repeating the request changes nothing."""
         offer_id = self.one_offer(offer)
         request = AcceptRequest(job_id=self.job_ids[job % len(self.job_ids)], bid_price=PRICE)
-        before, places = self.job(request.job_id), self.offer_of(offer_id).jobs_left or 0
+        before, jobs_left = self.job(request.job_id), self.offer_of(offer_id).jobs_left or 0
         again = before.offer_id == offer_id
         try:
             answer = self.do(marketplace.accept(self.context, self.client, offer_id, request))
@@ -73,8 +73,8 @@ class MarketHistories(Histories):
             assert again or before.life.state is JobState.SUBMITTED
             assert answer == self.do(marketplace.accept(self.context, self.client, offer_id, request))
             assert self.job(request.job_id).offer_id == offer_id
-            places -= not again
-        assert self.offer_of(offer_id).jobs_left == places
+            jobs_left -= not again
+        assert self.offer_of(offer_id).jobs_left == jobs_left
 
     @rule(pick=pick)
     def withdraw(self, pick: int) -> None:
@@ -99,10 +99,10 @@ class MarketHistories(Histories):
         return miner.seen_at
 
     @invariant()
-    def every_place_of_an_offer_is_accounted_for(self) -> None:
+    def every_job_of_an_offer_is_accounted_for(self) -> None:
         """Check that the remaining jobs of an offer and its queued, running and completed jobs add up to its total.
 
-        What runs under an offer, runs on its miner at its price.
+        A job under an offer runs on the offer's miner at the offer's price.
         """
         if not self.offer_ids:
             return

@@ -1,7 +1,7 @@
-"""A separate machine with a really booted systemd: it shares only this system's programs.
+"""A separate machine with a booted systemd, which shares only this system's programs.
 
-The root is made of the few files that a Debian begins with; /usr is this system's, read-only, and systemd makes the rest as on
-the first start of any machine. There is no network but loopback.
+The root has the few files of a new Debian and this system's /usr, read-only; systemd creates the rest, as on the first boot of
+any machine. The only network is loopback.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 def missing() -> str | None:
     """Return the reason why no machine can boot here, or None."""
     if os.geteuid() != 0:
-        return "booting a machine with systemd-nspawn takes root"
+        return "booting a machine with systemd-nspawn requires root"
     if shutil.which("systemd-nspawn") is None:
         return "systemd-nspawn is missing (Debian: apt-get install systemd-container)"
     if not ACCOUNTS.is_dir():
-        return "this is not a Debian, of which the machine is made"
+        return "this system is not Debian, whose files the machine is made of"
     return None
 
 
@@ -66,7 +66,7 @@ class Machine:
         return done
 
     def off(self) -> None:
-        """Switch the machine off at once, like a power failure: its data is not needed any more."""
+        """Switch the machine off at once, like a power failure: its data is no longer needed."""
         subprocess.run(
             self.command("systemctl", "poweroff", "--force", "--force"),
             capture_output=True, timeout=CALL_SECONDS, check=False,
@@ -82,8 +82,8 @@ class Journal:
     """Follows the journal of a unit from its beginning."""
 
     def __init__(self, machine: Machine, unit: str) -> None:
-        self._lines: queue.Queue[str] = queue.Queue()
-        self.heard: list[str] = []
+        self._queue: queue.Queue[str] = queue.Queue()
+        self.lines: list[str] = []
         self._process = subprocess.Popen(
             machine.command("journalctl", "--follow", "--no-tail", "--output=cat", f"--unit={unit}"),
             stdout=subprocess.PIPE,
@@ -95,16 +95,18 @@ class Journal:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._lines.put(line.rstrip("\n"))
+            self._queue.put(line.rstrip("\n"))
 
     def until(self, pattern: str, seconds: float = BOOT_SECONDS) -> str:
         """Return the next line that matches `pattern`."""
         while True:
             try:
-                line = self._lines.get(timeout=seconds)
+                line = self._queue.get(timeout=seconds)
             except queue.Empty:
-                raise AssertionError(f"the journal never said {pattern!r}: {self.heard[-20:]}") from None
-            self.heard.append(line)
+                raise AssertionError(
+                    f"the journal has no line like {pattern!r}: {self.lines[-20:]}"
+                ) from None
+            self.lines.append(line)
             if re.search(pattern, line):
                 return line
 
@@ -160,10 +162,10 @@ def _make_root(root: Path) -> Path:
 
 def _program() -> list[Path]:
     """Return the directories of the project, its Python and its packages, without those inside another one."""
-    wanted = {_PROJECT, *(Path(name) for name in (sys.prefix, sys.base_prefix, *sys.path) if name)}
+    needed = {_PROJECT, *(Path(name) for name in (sys.prefix, sys.base_prefix, *sys.path) if name)}
     found: list[Path] = []
-    there = [path for path in wanted if path.is_dir()]
-    for path in sorted({*there, *(path.resolve() for path in there)}):
+    existing = [path for path in needed if path.is_dir()]
+    for path in sorted({*existing, *(path.resolve() for path in existing)}):
         if not any(path.is_relative_to(other) for other in ("/usr", *found)):
             found.append(path)
     return found
@@ -183,8 +185,8 @@ def _leader(notices: socket.socket) -> int:
 def _bare_proc(machine: Machine) -> None:
     """Mount /proc as on a real machine: nspawn covers parts of it, and bubblewrap could not create one of its own."""
     mounts = [line.split()[4] for line in machine.run("cat", "/proc/self/mountinfo").stdout.splitlines()]
-    for place in sorted({mount for mount in mounts if mount.startswith("/proc/")}, reverse=True):
-        machine.run("umount", "--lazy", place, check=False)
+    for mount in sorted({path for path in mounts if path.startswith("/proc/")}, reverse=True):
+        machine.run("umount", "--lazy", mount, check=False)
     left = machine.run("grep", "-c", " /proc/", "/proc/self/mountinfo", check=False).stdout.strip()
     assert left == "0", "parts of /proc are still covered"
     # The boot id was covered too; the journal must be written under the id that its readers see.

@@ -13,8 +13,8 @@ PROJECT = Path(__file__).parents[3]
 def as_user(uid: int, command: list[str]) -> list[str]:
     """Return the command line that runs `command`, a command of this project's Python, as this user. Only root may run it.
 
-    It needs a directory TMPDIR. In a namespace of mounts of its own, each directory that others may not enter is covered by
-    one that holds nothing but the way to the program.
+    It needs a directory TMPDIR. In a mount namespace of its own, each directory that other users may not enter is
+    covered by one that contains only the path to the program.
     """
     switched = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *command]
     closed = {
@@ -22,11 +22,11 @@ def as_user(uid: int, command: list[str]) -> list[str]:
     }
     if not closed:
         return switched
-    kept = {shown: f'"$TMPDIR"/kept{number}' for number, shown in enumerate(closed)}
-    lines = [f"mkdir {place} && mount --bind {quote(str(shown))} {place}" for shown, place in kept.items()]
+    mounts = {shown: f'"$TMPDIR"/mount{number}' for number, shown in enumerate(closed)}
+    lines = [f"mkdir {mount} && mount --bind {quote(str(shown))} {mount}" for shown, mount in mounts.items()]
     lines += [f"mount -t tmpfs -o mode=0755 none {quote(str(above))}" for above in set(closed.values())]
-    for shown, place in kept.items():
-        lines.append(f"mkdir -p {quote(str(shown))} && mount --move {place} {quote(str(shown))}")
+    for shown, mount in mounts.items():
+        lines.append(f"mkdir -p {quote(str(shown))} && mount --move {mount} {quote(str(shown))}")
     script = " && ".join([*lines, 'exec "$@"'])
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *switched]
 

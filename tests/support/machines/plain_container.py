@@ -1,7 +1,7 @@
 """A container with its runtime's defaults, in which this system's programs and this project can run.
 
-The root is made of the few files that a Debian begins with; /usr, the project's environment and the models are this system's,
-read-only, and the project is a copy that belongs to the container's user. There is no network but loopback.
+The root has the few files of a new Debian. /usr, the project's environment and the models are this system's, read-only, and the
+project is a copy that belongs to the container's user. The only network is loopback.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def run(
 def strict_profile(path: Path) -> Path:
     """Write podman's system call filter in the form of other runtimes: without new namespaces and mounts.
 
-    The defaults of Docker and Kubernetes refuse them to everybody who has no privilege.
+    The defaults of Docker and Kubernetes refuse them to unprivileged users.
     """
     profile: dict[str, Any] = json.loads(Path("/usr/share/containers/seccomp.json").read_text())
     for rule in profile["syscalls"]:

@@ -38,7 +38,7 @@ class Tmux:
         end = time.monotonic() + limit
         while not condition(lines := self.screen()):
             assert time.monotonic() < end, "\n".join(
-                [f"{len(lines)} lines, and it did not come to be seen:", *lines]
+                [f"{len(lines)} lines, but the condition does not hold:", *lines]
             )
             time.sleep(POLL_SECONDS)
         return lines

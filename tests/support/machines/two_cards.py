@@ -59,7 +59,7 @@ class Rig:
             miner = self.miner()
             if condition(miner):
                 return miner
-            assert time.monotonic() < end, f"it did not come true; the miner says {miner}"
+            assert time.monotonic() < end, f"the condition does not hold; the miner's status: {miner}"
             time.sleep(POLL_SECONDS)
 
     def events(self) -> list[tuple[str, str | None]]:
@@ -68,7 +68,7 @@ class Rig:
 
 @contextmanager
 def machine(directory: Path, **environment: str) -> Iterator[Rig]:
-    """Return the machine with an agent that is not started; `environment` is added to its environment."""
+    """Set up the machine with an agent that is not started; `environment` is added to its environment."""
     shim = NvmlShim(build(directory / "nvml"), directory / "cards", TWO_CARDS)
     for name in ("claims", "gates"):
         (directory / name).mkdir()
@@ -81,7 +81,7 @@ def machine(directory: Path, **environment: str) -> Iterator[Rig]:
         "SCRIPTED_CLAIMS": str(directory / "claims"),
         "AITBC_MODELS_DIR": str(directory / "models"),
         "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "1",
-        "AITBC_MINER__PLACE_SECONDS": "2",
+        "AITBC_MINER__PLACEMENT_WAIT_SECONDS": "2",
         **environment,
     }
     agent = Agent(directory / "data", "start", "--port", "0", **environment)

@@ -49,5 +49,5 @@ def test_faults_come_first_and_their_text_is_not_markup(capsys: pytest.CaptureFi
     ],
 )
 def test_the_last_line_counts_the_diagnostics(faults: int, warnings: int, words: str) -> None:
-    told: list[Any] = [found("no_service")] * faults + [found("sandbox_off")] * warnings
-    assert doctor._summary(told) == words
+    diagnostics: list[Any] = [found("no_service")] * faults + [found("sandbox_off")] * warnings
+    assert doctor._summary(diagnostics) == words

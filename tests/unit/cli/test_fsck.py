@@ -23,7 +23,7 @@ from agent.coordinator.store.sqlite import database as engine
 from aitbc.log import Checkpoint
 from aitbc.merkle import leaf_hash, root_hash
 from aitbc.notes import sign_note
-from support.logged import WITNESS, brought, complete, cosigned, logged
+from support.logged import WITNESS, complete, cosigned, logged, post_cosignature
 from support.server import serve
 
 SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.1, "witnesses": [WITNESS]}
@@ -37,7 +37,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(3):
             logged(served, complete(served, 2))
             assert (
-                brought(served, cosigned(httpx.get(f"{served.url}/v1/log/checkpoint").text)).status_code
+                post_cosignature(
+                    served, cosigned(httpx.get(f"{served.url}/v1/log/checkpoint").text)
+                ).status_code
                 == 200
             )
     return data
@@ -219,13 +221,13 @@ def test_a_log_rewritten_with_its_key_contradicts_its_published_checkpoints(
     fsck: Any, data: Path, tmp_path: Path
 ) -> None:
     """The database is consistent, but the published checkpoint and one that a third party has stored contradict it."""
-    kept = tmp_path / "kept"
-    shutil.copy(data / "coordinator" / PUBLISHED, kept)
+    retained = tmp_path / "retained"
+    shutil.copy(data / "coordinator" / PUBLISHED, retained)
     _with_database(data, lambda connection, signer: _rewritten(connection, signer, 3))
     assert kinds_and_locations(fsck()) == {("forked", PUBLISHED)}
     (data / "coordinator" / PUBLISHED).unlink()
     assert fsck() == []
-    assert kinds_and_locations(fsck("--checkpoint", kept)) == {("forked", str(kept))}
+    assert kinds_and_locations(fsck("--checkpoint", retained)) == {("forked", str(retained))}
 
 
 def test_a_log_truncated_with_its_key_contradicts_its_published_checkpoints(fsck: Any, data: Path) -> None:

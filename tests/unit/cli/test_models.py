@@ -64,7 +64,7 @@ def begin(*words: str) -> subprocess.Popen[str]:
 
 
 def wait_for_size(path: Path, size: int) -> None:
-    """Wait until another process has written so many bytes of a file."""
+    """Wait until another process has written this many bytes of a file."""
     deadline = time.monotonic() + 30
     while not path.exists() or path.stat().st_size < size:
         assert time.monotonic() < deadline

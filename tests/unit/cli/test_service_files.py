@@ -75,7 +75,7 @@ def test_a_service_runs_as_the_owner_of_its_data_directory(files: ServiceFiles, 
         files.write({DATA_DIR: str(directory)})
     directory.mkdir()
     if os.geteuid() != 0:
-        pytest.skip("giving a directory to somebody else takes root")
+        pytest.skip("giving a directory to another user requires root")
     with pytest.raises(ConfigurationError, match="belongs to root"):
         files.write({DATA_DIR: str(directory)})
     os.chown(directory, 65534, 65534)

@@ -50,7 +50,7 @@ class Supervisor:
         return received
 
     async def silence(self, line: str, seconds: float) -> list[str]:
-        """Return all lines of so many seconds, and check that none of them is `line`."""
+        """Return all lines of this many seconds, and check that none of them is `line`."""
         received: list[str] = []
         end = asyncio.get_running_loop().time() + seconds
         while (left := end - asyncio.get_running_loop().time()) > 0:

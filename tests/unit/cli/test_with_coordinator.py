@@ -243,7 +243,7 @@ def test_earnings_are_those_of_the_agents_own_miner(command: Any, agent: Agent) 
     token = json.loads(command("enroll", "--json").out)["enrolment_token"]
     key = miner.register(enrolment_token=token).json()["api_key"]
     file = agent.data_dir / "agent.json"
-    kept = file.read_text(encoding="utf-8")
+    original = file.read_text(encoding="utf-8")
     file.write_text(json.dumps({**agent.file, "miner_id": miner.miner_id, "miner_key": key}))
     try:
         with agent.client() as client:
@@ -257,4 +257,4 @@ def test_earnings_are_those_of_the_agents_own_miner(command: Any, agent: Agent) 
         assert "0.002 earned since" in lines
         assert job.job_id in lines
     finally:
-        file.write_text(kept, encoding="utf-8")
+        file.write_text(original, encoding="utf-8")

@@ -126,10 +126,10 @@ def test_receipts_are_verified_with_the_own_logs_key_or_a_given_one(run: Any, tm
 
 def start(data_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `aitbc-agent coordinator` and expect it to exit."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     command = [str(COMMAND), "coordinator", "--data-dir", str(data_dir), "--port", "0", *options]
     return subprocess.run(
-        command, env={**kept, **environment}, capture_output=True, text=True, timeout=60, check=False
+        command, env={**inherited, **environment}, capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -57,7 +57,7 @@ def history() -> Iterator[Histories]:
 def play(history: Histories, *steps: Callable[[], object]) -> None:
     for step in steps:
         step()
-        history.the_tables_tell_one_story()
+        history.the_tables_are_consistent()
 
 
 def test_work_finished_while_the_coordinator_was_unreachable_is_not_given_again(
@@ -111,13 +111,13 @@ def market() -> Iterator[MarketHistories]:
     """One job, and a miner's offer for one job."""
     history = MarketHistories()
     history.begin([3])
-    history.offer(which=0, places=1)
+    history.offer(which=0, max_jobs=1)
     yield history
     history.teardown()
 
 
-def places(history: MarketHistories) -> int | None:
-    history.every_place_of_an_offer_is_accounted_for()
+def jobs_left(history: MarketHistories) -> int | None:
+    history.every_job_of_an_offer_is_accounted_for()
     return history.offer_of(history.offer_ids[0]).jobs_left
 
 
@@ -127,13 +127,13 @@ def test_a_job_leaves_an_offer_whose_miner_stays_offline(market: MarketHistories
     market.miners[0].online = False
     market.claim(slots=1, lost=False)
     assert not market.leases_of("working")
-    assert places(market) == 0
+    assert jobs_left(market) == 0
     market.restart_coordinator(away=3600.0)
     market.tidy()
     market.claim(slots=1, lost=False)
     ((_, lease),) = market.leases_of("working")
     assert (lease["job_id"], lease["unit_price"]) == (market.job_ids[0], "0.001")
-    assert places(market) == 1
+    assert jobs_left(market) == 1
 
 
 def test_a_job_under_an_offer_returns_to_its_miner_after_a_failure(market: MarketHistories) -> None:
@@ -146,4 +146,4 @@ def test_a_job_under_an_offer_returns_to_its_miner_after_a_failure(market: Marke
         market.fail(0, kind="retry", units=None, repeated=False)
         market.wait(20.0, expire=True)
     assert market.job(market.job_ids[0]).life.state is JobState.FAILED
-    assert places(market) == 1
+    assert jobs_left(market) == 1

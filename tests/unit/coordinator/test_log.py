@@ -101,7 +101,7 @@ def test_every_checkpoint_is_signed_and_consistent_with_earlier_ones(
 
 
 def test_no_checkpoint_is_signed_if_the_tree_differs_from_the_newest_one(connection: Connection) -> None:
-    """Whatever was changed below the newest checkpoint, the queue is unchanged."""
+    """No change below the newest checkpoint removes a leaf from the queue."""
     queue(connection, range(300))
     integrate(connection, SIGNER, 1.0)
     queue(connection, range(300, 301))

@@ -18,10 +18,10 @@ MODELS = st.lists(
 )  # fmt: skip
 
 
-def fits(stored: list[StoredModel], gone: set[str], needed: int, quota: int | None, free: int) -> bool:
-    kept = sum(model.size for model in stored if model.name not in gone)
-    gained = sum(model.size for model in stored if model.name in gone)
-    return needed <= free + gained and (quota is None or kept + needed <= quota)
+def fits(stored: list[StoredModel], removed: set[str], needed: int, quota: int | None, free: int) -> bool:
+    retained = sum(model.size for model in stored if model.name not in removed)
+    gained = sum(model.size for model in stored if model.name in removed)
+    return needed <= free + gained and (quota is None or retained + needed <= quota)
 
 
 @given(MODELS, SIZES, st.none() | st.integers(0, 400), st.integers(-50, 200))

@@ -209,27 +209,27 @@ class _Machine:
         mine = [item for item in self.processes.values() if item.card == number and item.runs > 0]
         return sum(item.footprint - item.used for item in mine)
 
-    def submit(self, wanted: Demand) -> None:
+    def submit(self, demand: Demand) -> None:
         """Carry out decisions as the miner does: evict, measure, decide again."""
         for _ in range(len(self.processes) + 2):
-            decision = decide(wanted, self.cards(), self.occupants(), self.rules)
+            decision = decide(demand, self.cards(), self.occupants(), self.rules)
             match decision:
                 case Join(key, ()):
                     process = self.processes[key]
-                    assert process.model == wanted.model
+                    assert process.model == demand.model
                     assert process.runs < process.capacity
                     process.runs += 1
                     self.check(process.card)
                     return
                 case Load(name, budget, ()):
                     number = int(name.removeprefix("GPU-"))
-                    assert wanted.least <= budget <= max(wanted.need, wanted.least)
+                    assert demand.least <= budget <= max(demand.need, demand.least)
                     assert budget + self.promised(number) + self.rules.reserve <= self.free(number)
                     self.placed += 1
                     key = self.placed
                     capacity = self.chance.choice([1, 1, 4])
                     self.processes[key] = _Process(
-                        key, number, str(wanted.model), budget, runs=1, capacity=capacity
+                        key, number, str(demand.model), budget, runs=1, capacity=capacity
                     )
                     self.check(number)
                     return
@@ -269,8 +269,8 @@ class _Machine:
                     process.runs -= 1
                     process.used_at = self.now
             case "other":
-                room = self.free(number) - self.promised(number)
-                self.others[number] = self.chance.randint(0, self.others[number] + max(0, room))
+                unpromised = self.free(number) - self.promised(number)
+                self.others[number] = self.chance.randint(0, self.others[number] + max(0, unpromised))
             case _:
                 for key in overdue(self.cards(), self.occupants(), self.rules):
                     assert self.processes[key].runs == 0

@@ -20,7 +20,7 @@ INSIDE_BLENDER = ROOT / "runners" / "blender" / "script.py"
 
 
 def raised() -> Iterator[tuple[str, FailureCode, str]]:
-    """Each construction of an error with a literal code: the error's class, the code and the place."""
+    """Each construction of an error with a literal code: the error's class, the code and the location."""
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
@@ -32,15 +32,15 @@ def raised() -> Iterator[tuple[str, FailureCode, str]]:
                     and isinstance(value, ast.Attribute)
                     and ast.unparse(value.value) == "FailureCode"
                 ):
-                    place = f"{file.relative_to(ROOT)}:{node.lineno}"
-                    yield node.func.id, FailureCode[value.attr], place
+                    location = f"{file.relative_to(ROOT)}:{node.lineno}"
+                    yield node.func.id, FailureCode[value.attr], location
 
 
 def test_an_error_with_a_code_of_an_input_fault_is_final_and_any_other_is_retried():
-    found = [(kind, code, place) for kind, code, place in raised() if code not in FINAL_OR_NOT]
+    found = [(kind, code, location) for kind, code, location in raised() if code not in FINAL_OR_NOT]
     assert len(found) > 60
     final = {"Fail", "InputRefused"}
-    assert [place for kind, code, place in found if (kind in final) == code.retried] == []
+    assert [location for kind, code, location in found if (kind in final) == code.retried] == []
 
 
 def test_every_code_is_used_and_none_is_written_as_a_string():

@@ -289,8 +289,8 @@ def _read(model: type[_ModelT], data: Mapping[str, Any], errors: Errors, prefix:
 
 
 def _timeout(context: Context, options: JobOptions | None, errors: Errors) -> int:
-    asked = options.timeout_seconds if options is not None else None
-    timeout = asked or context.settings.default_timeout_seconds
+    requested = options.timeout_seconds if options is not None else None
+    timeout = requested or context.settings.default_timeout_seconds
     if timeout > context.settings.max_timeout_seconds:
         errors["timeout_seconds"] = f"at most {context.settings.max_timeout_seconds} seconds here"
     return timeout

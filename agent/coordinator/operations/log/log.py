@@ -67,9 +67,9 @@ def _cosigned_note(connection: Connection, record: CheckpointRecord) -> Note:
 async def tile(context: Context, path: str) -> bytes:
     """Return a tile of hashes or a bundle of entries by its path (`tile/0/x001/234.p/5`). Raises `NotFound` beyond the tree."""
     try:
-        wanted = parse_tile_path(path)
+        parsed = parse_tile_path(path)
         # No tree grows that large, and the database cannot hold larger numbers.
-        found = await context.database.read(_tile, wanted) if wanted.index < MAX_INDEX else None
+        found = await context.database.read(_tile, parsed) if parsed.index < MAX_INDEX else None
     except FormatError:
         found = None
     if found is None:
@@ -77,12 +77,12 @@ async def tile(context: Context, path: str) -> bytes:
     return found
 
 
-def _tile(connection: Connection, wanted: Tile) -> bytes | None:
-    if wanted.level is None:
-        leaves = store.leaves(connection, wanted.index * TILE_WIDTH, wanted.width)
-        return encode_entries([leaf_bytes(leaf) for leaf in leaves]) if len(leaves) == wanted.width else None
-    hashes = store.tile(connection, wanted.level, wanted.index)
-    size = wanted.width * HASH_SIZE
+def _tile(connection: Connection, tile: Tile) -> bytes | None:
+    if tile.level is None:
+        leaves = store.leaves(connection, tile.index * TILE_WIDTH, tile.width)
+        return encode_entries([leaf_bytes(leaf) for leaf in leaves]) if len(leaves) == tile.width else None
+    hashes = store.tile(connection, tile.level, tile.index)
+    size = tile.width * HASH_SIZE
     return hashes[:size] if hashes is not None and len(hashes) >= size else None
 
 

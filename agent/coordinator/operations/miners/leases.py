@@ -12,7 +12,7 @@ from agent.coordinator import lifecycle
 from agent.coordinator.metrics import LEASES_EXPIRED
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import habits
+from agent.coordinator.operations.miners import throttling
 from agent.coordinator.operations.miners.sessions import end_lease, metered
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
@@ -71,10 +71,10 @@ def _fail(
     units = _plausible(context, record, units, event.now)
     life = _change(connection, record, event, units=metered(record, units, event.now))
     if not event.retry:
-        habits.client_failed(connection, context, record, event.now)
+        throttling.client_failed(connection, context, record, event.now)
     elif event.failure.code in TOO_LARGE and lease is not None:
-        habits.client_failed(connection, context, record, event.now)
-        habits.handed_back(connection, context, record, lease, event.now)
+        throttling.client_failed(connection, context, record, event.now)
+        throttling.handed_back(connection, context, record, lease, event.now)
     return life, record.trace_id
 
 
@@ -99,10 +99,10 @@ def _release(
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, fence)
     lease = record.life.lease
-    avoid_seconds = habits.avoidance(connection, session.miner_id, now)
+    avoid_seconds = throttling.avoidance(connection, session.miner_id, now)
     life = _change(connection, record, Release(session.miner_id, fence, now, avoid_seconds))
     if lease is not None:
-        habits.handed_back(connection, context, record, lease, now)
+        throttling.handed_back(connection, context, record, lease, now)
     return life, record.trace_id
 
 

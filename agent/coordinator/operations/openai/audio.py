@@ -15,7 +15,13 @@ from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
-from agent.coordinator.operations.openai.serving import Asked, ask, invalid_results, made_file, service
+from agent.coordinator.operations.openai.serving import (
+    Submission,
+    invalid_results,
+    made_file,
+    service,
+    submit,
+)
 from agent.core.errors import ValidationFailed
 from agent.core.values.fields import example
 from runners.whisper.request import Segment, TranscribeResult
@@ -87,8 +93,8 @@ async def create(
     content_type: str | None,
     chunks: AsyncIterable[bytes],
     key: str | None,
-) -> tuple[Asked, SpeechRequest]:
-    """Store the file of a form as the caller's artifact and submit the job. See `serving.ask`."""
+) -> tuple[Submission, SpeechRequest]:
+    """Store the file of a form as the caller's artifact and submit the job. See `serving.submit`."""
 
     async def store(media_type: str, content: AsyncIterable[bytes]) -> Artifact:
         return await artifacts.save(context, caller, media_type, content)
@@ -107,8 +113,10 @@ async def create(
         "output_formats": [request.response_format] if request.response_format in SUBTITLES else [],
     }
     names = {"initial_prompt": "prompt", "audio_url": FILE}
-    asked = await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
-    return asked, request
+    submission = await submit(
+        context, caller, service(context, SERVICE), parameters, request, key=key, names=names
+    )
+    return submission, request
 
 
 class Duration(BaseModel):
@@ -174,13 +182,15 @@ def transcription(
     )
 
 
-async def subtitles(asked: Asked, request: SpeechRequest, result: TranscribeResult) -> AsyncIterator[bytes]:
+async def subtitles(
+    submission: Submission, request: SpeechRequest, result: TranscribeResult
+) -> AsyncIterator[bytes]:
     """Yield the subtitle file of the job's results. Raises `AnswerInvalid` if there is none."""
     written = [file for file in result.files if file.name.endswith(f".{request.response_format}")]
     if not written:
-        raise invalid_results(asked)
-    record = await made_file(asked, written[0].artifact_id)
-    return asked.context.artifacts.read(record.artifact_id, 0, record.size)
+        raise invalid_results(submission)
+    record = await made_file(submission, written[0].artifact_id)
+    return submission.context.artifacts.read(record.artifact_id, 0, record.size)
 
 
 def _segments(segments: list[Segment]) -> list[TimedSegment]:

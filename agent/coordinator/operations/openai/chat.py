@@ -10,7 +10,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
-from agent.coordinator.operations.openai.serving import Asked, ask, service
+from agent.coordinator.operations.openai.serving import Submission, service, submit
 from agent.core.values.fields import example
 from runners.llm.request import (
     MAX_NEW_TOKENS,
@@ -204,8 +204,8 @@ class ChatRequest(TextRequest):
         return self
 
 
-async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> Asked:
-    """Submit the job of a request. See `serving.ask`."""
+async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> Submission:
+    """Submit the job of a request. See `serving.submit`."""
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     form = request.response_format
     parameters = {
@@ -216,7 +216,7 @@ async def create(context: Context, caller: Caller, request: ChatRequest, key: st
         "response_schema": form.json_schema.schema_ if isinstance(form, JsonSchema) else None,
     }
     names = {"response_schema": "response_format.json_schema.schema"}
-    return await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
+    return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
 
 
 class AnswerMessage(BaseModel):
@@ -262,14 +262,14 @@ class ChatCompletion(BaseModel):
     usage: Usage
 
 
-def completion(asked: Asked, result: InferenceResult) -> ChatCompletion:
+def completion(submission: Submission, result: InferenceResult) -> ChatCompletion:
     """Return the complete answer."""
     message = AnswerMessage(role="assistant", content=result.text)
     return ChatCompletion(
-        id=asked.job_id,
+        id=submission.job_id,
         object="chat.completion",
-        created=asked.created,
-        model=asked.model,
+        created=submission.created,
+        model=submission.model,
         choices=[ChatChoice(index=0, message=message, finish_reason=result.finish_reason)],
         usage=result.usage,
     )
@@ -304,8 +304,8 @@ class ChatCompletionChunk(BaseModel):
 class ChatChunks:
     """See `writing.Chunks`."""
 
-    def __init__(self, asked: Asked, *, usage: bool) -> None:
-        self._asked = asked
+    def __init__(self, submission: Submission, *, usage: bool) -> None:
+        self._submission = submission
         self._usage = usage
 
     def begin(self) -> list[BaseModel]:
@@ -326,10 +326,10 @@ class ChatChunks:
 
     def _of(self, choices: list[ChunkChoice], **usage: Usage) -> ChatCompletionChunk:
         return ChatCompletionChunk(
-            id=self._asked.job_id,
+            id=self._submission.job_id,
             object="chat.completion.chunk",
-            created=self._asked.created,
-            model=self._asked.model,
+            created=self._submission.created,
+            model=self._submission.model,
             choices=choices,
             **usage,
         )

@@ -10,7 +10,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.chat import SERVICE, TextRequest
 from agent.coordinator.operations.openai.neutral import Only
-from agent.coordinator.operations.openai.serving import Asked, ask, service
+from agent.coordinator.operations.openai.serving import Submission, service, submit
 from agent.core.values.fields import example
 from runners.llm.request import MAX_TEXT, InferenceResult, Usage
 
@@ -56,11 +56,11 @@ class CompletionRequest(TextRequest):
     suffix: Annotated[Any, Only("")] = None
 
 
-async def create(context: Context, caller: Caller, request: CompletionRequest, key: str | None) -> Asked:
-    """Submit the job of a request. See `serving.ask`."""
+async def create(context: Context, caller: Caller, request: CompletionRequest, key: str | None) -> Submission:
+    """Submit the job of a request. See `serving.submit`."""
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     parameters = {**request.sampling(), "prompt": request.prompt, "raw": True, "max_tokens": limit}
-    return await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
+    return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
 
 
 class CompletionChoice(BaseModel):
@@ -96,16 +96,16 @@ class Completion(BaseModel):
     usage: Usage | None = None
 
 
-def completion(asked: Asked, result: InferenceResult) -> Completion:
+def completion(submission: Submission, result: InferenceResult) -> Completion:
     """Return the complete answer."""
-    return _of(asked, result.text, result.finish_reason, usage=result.usage)
+    return _of(submission, result.text, result.finish_reason, usage=result.usage)
 
 
 class CompletionChunks:
     """See `writing.Chunks`."""
 
-    def __init__(self, asked: Asked, *, usage: bool) -> None:
-        self._asked = asked
+    def __init__(self, submission: Submission, *, usage: bool) -> None:
+        self._submission = submission
         self._usage = usage
 
     def begin(self) -> list[BaseModel]:
@@ -114,25 +114,25 @@ class CompletionChunks:
 
     def piece(self, text: str) -> BaseModel:
         """Return the chunk for a piece of the text."""
-        return _of(self._asked, text)
+        return _of(self._submission, text)
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
         """Return the chunk with the finish reason, and the one with the usage if it was requested."""
-        last = _of(self._asked, "", result.finish_reason)
-        return [last, _of(self._asked, None, usage=result.usage)] if self._usage else [last]
+        last = _of(self._submission, "", result.finish_reason)
+        return [last, _of(self._submission, None, usage=result.usage)] if self._usage else [last]
 
 
 def _of(
-    asked: Asked, text: str | None, reason: Literal["stop", "length"] | None = None, **usage: Usage
+    submission: Submission, text: str | None, reason: Literal["stop", "length"] | None = None, **usage: Usage
 ) -> Completion:
     choices = (
         [] if text is None else [CompletionChoice(index=0, text=text, logprobs=None, finish_reason=reason)]
     )
     return Completion(
-        id=asked.job_id,
+        id=submission.job_id,
         object="text_completion",
-        created=asked.created,
-        model=asked.model,
+        created=submission.created,
+        model=submission.model,
         choices=choices,
         **usage,
     )

@@ -13,7 +13,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files.links import link_to
 from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
-from agent.coordinator.operations.openai.serving import Asked, ask, made_file, service
+from agent.coordinator.operations.openai.serving import Submission, made_file, service, submit
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.values.fields import example
 from runners.stable_diffusion.request import (
@@ -85,8 +85,8 @@ class ImageRequest(JobOptions):
         return self
 
 
-async def create(context: Context, caller: Caller, request: ImageRequest, key: str | None) -> Asked:
-    """Submit the job of a request. See `serving.ask`."""
+async def create(context: Context, caller: Caller, request: ImageRequest, key: str | None) -> Submission:
+    """Submit the job of a request. See `serving.submit`."""
     given = request.model_dump(
         mode="json",
         include={
@@ -102,7 +102,7 @@ async def create(context: Context, caller: Caller, request: ImageRequest, key: s
         "quality": request.output_compression,
     }
     names = {"num_images": "n", "quality": "output_compression"}
-    return await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
+    return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
 
 
 class GeneratedImages(GenerateResult):
@@ -137,32 +137,38 @@ class Images(BaseModel):
     data: list[Image]
 
 
-def _images(asked: Asked, request: ImageRequest, made: GeneratedImages, data: list[Image]) -> Images:
+def _images(
+    submission: Submission, request: ImageRequest, made: GeneratedImages, data: list[Image]
+) -> Images:
     size = f"{made.images[0].width}x{made.images[0].height}"
-    return Images(created=asked.created, output_format=request.output_format or "png", size=size, data=data)
+    return Images(
+        created=submission.created, output_format=request.output_format or "png", size=size, data=data
+    )
 
 
-async def linked(asked: Asked, request: ImageRequest, made: GeneratedImages, base: str) -> Images:
+async def linked(submission: Submission, request: ImageRequest, made: GeneratedImages, base: str) -> Images:
     """Return the answer with signed links to the images. `base` is this server's address.
 
     Raises `AnswerInvalid` for a missing image.
     """
     data = []
     for image in made.images:
-        file = await made_file(asked, image.artifact_id)
-        link = link_to(asked.context, file.artifact_id, media_type=file.media_type)
+        file = await made_file(submission, image.artifact_id)
+        link = link_to(submission.context, file.artifact_id, media_type=file.media_type)
         data.append(Image(seed=image.seed, url=f"{base}{link}"))
-    return _images(asked, request, made, data)
+    return _images(submission, request, made, data)
 
 
-async def encoded(asked: Asked, request: ImageRequest, made: GeneratedImages) -> AsyncIterator[bytes]:
+async def encoded(
+    submission: Submission, request: ImageRequest, made: GeneratedImages
+) -> AsyncIterator[bytes]:
     """Yield the answer, images included, as pieces of JSON. Its size depends on the miner, so it is never whole in memory.
 
     Raises `AnswerInvalid` before the first piece for a missing image.
     """
-    files = [await made_file(asked, image.artifact_id) for image in made.images]
+    files = [await made_file(submission, image.artifact_id) for image in made.images]
     images = list(zip(made.images, files, strict=True))
-    return _encode(asked.context, _images(asked, request, made, []), images)
+    return _encode(submission.context, _images(submission, request, made, []), images)
 
 
 async def _encode(

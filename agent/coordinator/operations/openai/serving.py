@@ -37,7 +37,7 @@ ResultT = TypeVar("ResultT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Submission:
     """A request that became a job. `created` is seconds since the epoch.
 
     `resumable`: the client can fetch the answer later with its idempotency key, so its leaving does not cancel the job.
@@ -71,7 +71,7 @@ def unknown_model(name: str, known: list[str]) -> NotFound:
     return NotFound(f"There is no model {shown!r}.{hint(name, known)}.", {"model": shown, "known": known})
 
 
-async def ask(
+async def submit(
     context: Context,
     caller: Caller,
     definition: ServiceDefinition,
@@ -80,7 +80,7 @@ async def ask(
     *,
     key: str | None,
     names: Mapping[str, str],
-) -> Asked:
+) -> Submission:
     """Submit the request as a job.
 
     `parameters` are the service's input, `options` the job options; `names` maps fields of the service to the client's names.
@@ -96,7 +96,7 @@ async def ask(
     except ValidationFailed as error:
         raise ValidationFailed(error.message, _renamed(error.details["fields"], names)) from None
     created = int(parse_time(job.created_at))
-    return Asked(context, caller, job.job_id, definition.service_id, model, created, key is not None)
+    return Submission(context, caller, job.job_id, definition.service_id, model, created, key is not None)
 
 
 def _renamed(errors: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
@@ -108,29 +108,32 @@ def _renamed(errors: Mapping[str, str], names: Mapping[str, str]) -> dict[str, s
     return renamed
 
 
-async def drop(asked: Asked) -> None:
+async def drop(submission: Submission) -> None:
     """Cancel the job of a client that no longer waits, unless the client can resume."""
-    if not asked.resumable:
+    if not submission.resumable:
         with suppress(JobAlreadyCompleted):
-            await jobs.cancel(asked.context, asked.caller, asked.job_id)
+            await jobs.cancel(submission.context, submission.caller, submission.job_id)
 
 
-async def result(asked: Asked, output: type[ResultT], disconnected: Coroutine[Any, Any, None]) -> ResultT:
+async def result(
+    submission: Submission, output: type[ResultT], disconnected: Coroutine[Any, Any, None]
+) -> ResultT:
     """Wait for the job's end and return its results. Raises `AnswerFailed`.
 
     The job is cancelled if `disconnected` returns first (the client has left), or if it takes too long.
     """
-    limit = asked.context.settings.answer_seconds
+    limit = submission.context.settings.answer_seconds
     ending = asyncio.create_task(
-        jobs.wait_until_final(asked.context, asked.caller, asked.job_id, limit), name=f"answer-{asked.job_id}"
+        jobs.wait_until_final(submission.context, submission.caller, submission.job_id, limit),
+        name=f"answer-{submission.job_id}",
     )
-    leaving = asyncio.create_task(disconnected, name=f"answer-disconnect-{asked.job_id}")
+    leaving = asyncio.create_task(disconnected, name=f"answer-disconnect-{submission.job_id}")
     try:
         await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
-            await drop(asked)
-            raise AnswerCancelled(asked.job_id, "The client has left.")
-        return await made(asked, *(await ending), output)
+            await drop(submission)
+            raise AnswerCancelled(submission.job_id, "The client has left.")
+        return await made(submission, *(await ending), output)
     finally:
         for task in (ending, leaving):
             task.cancel()
@@ -138,49 +141,49 @@ async def result(asked: Asked, output: type[ResultT], disconnected: Coroutine[An
 
 
 async def made(
-    asked: Asked, job: JobStatus, results: dict[str, Any] | None, output: type[ResultT]
+    submission: Submission, job: JobStatus, results: dict[str, Any] | None, output: type[ResultT]
 ) -> ResultT:
     """Return the results of a job that has ended or timed out. Raises `AnswerFailed`."""
     if results is None:
-        await _not_made(asked, job)
+        await _not_made(submission, job)
     try:
         return output.model_validate(results)
     except ValidationError:
-        raise invalid_results(asked) from None
+        raise invalid_results(submission) from None
 
 
-async def made_file(asked: Asked, artifact_id: str) -> ArtifactRecord:
+async def made_file(submission: Submission, artifact_id: str) -> ArtifactRecord:
     """Return a file that the results name. Raises `AnswerInvalid` if the caller may not read it, since a miner can name any file."""
     try:
-        return await artifacts.find(asked.context, asked.caller, artifact_id)
+        return await artifacts.find(submission.context, submission.caller, artifact_id)
     except NotFound:
-        raise invalid_results(asked) from None
+        raise invalid_results(submission) from None
 
 
-def invalid_results(asked: Asked) -> AnswerInvalid:
+def invalid_results(submission: Submission) -> AnswerInvalid:
     """Return the error for results that do not follow the service's definition."""
-    message = f"The miner's results of job {asked.job_id} are not valid for {asked.service_id}."
-    return AnswerInvalid(asked.job_id, message)
+    message = f"The miner's results of job {submission.job_id} are not valid for {submission.service_id}."
+    return AnswerInvalid(submission.job_id, message)
 
 
-async def _not_made(asked: Asked, job: JobStatus) -> NoReturn:
+async def _not_made(submission: Submission, job: JobStatus) -> NoReturn:
     if job.status not in FINAL:
-        await _too_late(asked)
+        await _too_late(submission)
     if job.error is None:
-        raise AnswerCancelled(asked.job_id, f"Job {asked.job_id} was cancelled.")
-    by_machines = await jobs.failed_by_machines(asked.context, asked.job_id)
+        raise AnswerCancelled(submission.job_id, f"Job {submission.job_id} was cancelled.")
+    by_machines = await jobs.failed_by_machines(submission.context, submission.job_id)
     kind = AnswerFailed if by_machines else AnswerRefused
-    raise kind(asked.job_id, job.error.message, job.error.code)
+    raise kind(submission.job_id, job.error.message, job.error.code)
 
 
-async def _too_late(asked: Asked) -> NoReturn:
-    await drop(asked)
-    limit = asked.context.settings.answer_seconds
-    if asked.resumable:
+async def _too_late(submission: Submission) -> NoReturn:
+    await drop(submission)
+    limit = submission.context.settings.answer_seconds
+    if submission.resumable:
         then = "It continues: repeat the request with the same Idempotency-Key to wait for it."
     else:
         then = "It was cancelled."
-    message = f"Job {asked.job_id} did not end within {limit:g} seconds. {then}"
-    if (await supply(asked.context, asked.service_id)).online == 0:
-        message += f" No online miner offers {asked.service_id}."
-    raise AnswerTimeout(asked.job_id, message)
+    message = f"Job {submission.job_id} did not end within {limit:g} seconds. {then}"
+    if (await supply(submission.context, submission.service_id)).online == 0:
+        message += f" No online miner offers {submission.service_id}."
+    raise AnswerTimeout(submission.job_id, message)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from agent.coordinator.feed.hub import Message, Subscription
 from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.openai.serving import Asked, drop, made
+from agent.coordinator.operations.openai.serving import Submission, drop, made
 from agent.core.errors import AnswerChanged, ApiError
 from agent.core.jobs import FINAL
 from runners.llm.request import InferenceResult
@@ -36,26 +36,26 @@ class Chunks(Protocol):
 class Writing:
     """A job whose text is streamed. Call `begin` as soon as the job is submitted, and always `close`."""
 
-    def __init__(self, asked: Asked, watch: AsyncExitStack, news: Subscription) -> None:
-        self._asked = asked
+    def __init__(self, submission: Submission, watch: AsyncExitStack, news: Subscription) -> None:
+        self._submission = submission
         self._watch = watch
         self._news = news
         self._sent = _Sent()
         self._ended = False
 
     @classmethod
-    async def begin(cls, asked: Asked) -> Self:
+    async def begin(cls, submission: Submission) -> Self:
         """Subscribe to the job's events."""
         watch = AsyncExitStack()
-        news = await watch.enter_async_context(asked.context.feed.subscribe(asked.job_id))
-        return cls(asked, watch, news)
+        news = await watch.enter_async_context(submission.context.feed.subscribe(submission.job_id))
+        return cls(submission, watch, news)
 
     async def close(self) -> None:
         """Unsubscribe, and cancel the job if it has not ended, because the client has left."""
         await self._watch.aclose()
         if not self._ended:
             with suppress(ApiError):
-                await drop(self._asked)
+                await drop(self._submission)
 
     async def chunks(self, form: Chunks) -> AsyncIterator[BaseModel | None]:
         """Yield the answer, chunk by chunk, and None after an interval without a chunk. Raises `AnswerFailed`.
@@ -75,7 +75,7 @@ class Writing:
 
     async def _pieces(self) -> AsyncIterator[str | None]:
         loop = asyncio.get_running_loop()
-        limit = self._asked.context.settings.answer_seconds
+        limit = self._submission.context.settings.answer_seconds
         deadline = loop.time() + limit
         status = await self._status()
         while status not in FINAL and (left := deadline - loop.time()) > 0:
@@ -89,20 +89,20 @@ class Writing:
                 yield piece
 
     async def _status(self) -> str:
-        job = await jobs.get(self._asked.context, self._asked.caller, self._asked.job_id)
+        job = await jobs.get(self._submission.context, self._submission.caller, self._submission.job_id)
         return job.status
 
     async def _result(self) -> InferenceResult:
         job, results = await jobs.wait_until_final(
-            self._asked.context, self._asked.caller, self._asked.job_id, 0
+            self._submission.context, self._submission.caller, self._submission.job_id, 0
         )
         self._ended = job.status in FINAL
-        return await made(self._asked, job, results, InferenceResult)
+        return await made(self._submission, job, results, InferenceResult)
 
     def _rest(self, text: str) -> str:
         rest = self._sent.rest(text)
         if rest is None:
-            job_id = self._asked.job_id
+            job_id = self._submission.job_id
             message = (
                 "Another miner wrote a different text after a part had been sent. "
                 f"GET /v1/jobs/{job_id}/results has the whole text."

@@ -128,4 +128,4 @@ def _outcome(function: Attempt, world: SimpleNamespace) -> dict[str, object]:
             "out": True,
             "how": f"broken attempt: {type(error).__name__}: {error} {sys.exc_info()[2].tb_next}",
         }
-    return {"out": evidence is not None, "how": evidence or "nothing was there", "absent": False}
+    return {"out": evidence is not None, "how": evidence or "found nothing", "absent": False}

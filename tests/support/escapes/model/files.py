@@ -142,7 +142,7 @@ def write_among_another_jobs_files(world: SimpleNamespace) -> str | None:
 
 
 @attempt
-def change_the_jobs_own_orders(world: SimpleNamespace) -> str | None:
+def change_the_jobs_own_request(world: SimpleNamespace) -> str | None:
     """Change a file that the agent wrote for the sandbox, or the client's input."""
     for path in (sys.argv[1], world.source):
         try:
@@ -254,7 +254,7 @@ def see_a_path_of_the_machine_in_a_command_line(world: SimpleNamespace) -> str |
     for path in _others():
         try:
             if world.base.encode() in (path / "cmdline").read_bytes():
-                return f"a path of the machine stands in {path}/cmdline"
+                return f"a path of the machine is in {path}/cmdline"
         except OSError:
             continue
     return None

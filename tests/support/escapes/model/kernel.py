@@ -50,15 +50,17 @@ def handle_page_faults(_: SimpleNamespace) -> str | None:
 
 @attempt
 def load_a_program_into_the_kernel(_: SimpleNamespace) -> str | None:
-    what = (ctypes.c_uint32 * 32)(BPF_MAP_TYPE_ARRAY, 4, 4, 1)
-    return f"bpf gave descriptor {call('bpf', BPF_MAP_CREATE, ctypes.byref(what), ctypes.sizeof(what))}"
+    attributes = (ctypes.c_uint32 * 32)(BPF_MAP_TYPE_ARRAY, 4, 4, 1)
+    return f"bpf gave descriptor {call('bpf', BPF_MAP_CREATE, ctypes.byref(attributes), ctypes.sizeof(attributes))}"
 
 
 @attempt
 def count_the_processors_events(_: SimpleNamespace) -> str | None:
-    what = (ctypes.c_uint32 * 32)(1, 128)  # a software event, the processor's clock
-    what[10] = 1 << 5  # without the kernel
-    return f"perf_event_open gave descriptor {call('perf_event_open', ctypes.byref(what), 0, -1, -1, 0)}"
+    attributes = (ctypes.c_uint32 * 32)(1, 128)  # a software event, the processor's clock
+    attributes[10] = 1 << 5  # without the kernel
+    return (
+        f"perf_event_open gave descriptor {call('perf_event_open', ctypes.byref(attributes), 0, -1, -1, 0)}"
+    )
 
 
 @attempt

@@ -1,4 +1,4 @@
-"""Remains of a job for the next one, and of the agent for its children."""
+"""Attempts to find what an earlier job, or the agent, has left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "aitbc-litter"
 def litter(facts: dict[str, object]) -> list[str]:
     """Create files in all directories. Returns the directories in which this succeeded."""
     ways: dict[str, Callable[[], object]] = {
-        **{place: lambda place=place: Path(place, NAME).write_text(LITTER) for place in DIRECTORIES},
+        **{path: lambda path=path: Path(path, NAME).write_text(LITTER) for path in DIRECTORIES},
         "home": lambda: Path(os.environ["HOME"], NAME).write_text(LITTER),
         "environment": lambda: Path(packages(), NAME).write_text(LITTER),
         "memory": lambda: call("shmget", KEY, 64, IPC_CREAT | 0o666),

@@ -79,21 +79,21 @@ def ping(_: SimpleNamespace) -> str | None:
 
 @attempt
 def open_a_packet_socket(_: SimpleNamespace) -> str | None:
-    """Reads and writes whole frames of every card."""
+    """Such a socket reads and writes whole frames on every network card."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
         return f"got {packets}"
 
 
 @attempt
 def list_the_machines_sockets(world: SimpleNamespace) -> str | None:
-    """What listens on this machine, by a netlink socket."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as asking:  # NETLINK_SOCK_DIAG
-        asking.settimeout(SECONDS)
+    """List the listening sockets of this machine through a netlink socket."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as connection:  # NETLINK_SOCK_DIAG
+        connection.settimeout(SECONDS)
         listening = 1 << 10
         request = struct.pack("=BBBxI48x", socket.AF_INET, socket.IPPROTO_TCP, 0, listening)
         header = struct.pack("=IHHII", 16 + len(request), 20, 0x301, 1, 0)  # SOCK_DIAG_BY_FAMILY; a dump
-        asking.sendto(header + request, (0, 0))
-        answer = asking.recv(1 << 20)
+        connection.sendto(header + request, (0, 0))
+        answer = connection.recv(1 << 20)
         return "saw the coordinator's port" if struct.pack(">H", world.tcp_port) in answer else None
 
 
@@ -105,14 +105,14 @@ def list_the_machines_network_in_proc(world: SimpleNamespace) -> str | None:
 
 @attempt
 def open_a_socket_to_the_hypervisor(_: SimpleNamespace) -> str | None:
-    """A virtual machine's way to its host; nothing is sent."""
+    """Such a socket connects a virtual machine to its host; nothing is sent."""
     with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as sender:
         return f"got {sender}"
 
 
 @attempt
 def open_a_socket_to_the_kernels_ciphers(_: SimpleNamespace) -> str | None:
-    """Parts of the kernel that no engine needs, and that have had holes."""
+    """No engine needs these parts of the kernel, which have had vulnerabilities."""
     with socket.socket(AF_ALG, socket.SOCK_SEQPACKET) as ciphers:
         return f"got {ciphers}"
 
@@ -126,7 +126,7 @@ def connect_to_the_agents_control_socket(world: SimpleNamespace) -> str | None:
 
 @attempt
 def connect_to_a_socket_of_the_machine(world: SimpleNamespace) -> str | None:
-    """A socket like D-Bus's: for all users, in a directory that all users may enter."""
+    """Connect to a socket like D-Bus's, in a directory that all users may enter."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(world.public_socket)
         return _greeted(connection, world)

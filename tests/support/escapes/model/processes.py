@@ -66,7 +66,7 @@ def signal_as_the_owner_of_a_file(world: SimpleNamespace) -> str | None:
     fcntl.fcntl(reading, F_SETSIG, int(signal.SIGUSR2))  # different from all other signals, to recognise it
     fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     os.write(writing, b"x")
-    return "asked the kernel for SIGUSR2"
+    return "requested SIGUSR2 from the kernel"
 
 
 @attempt
@@ -92,8 +92,8 @@ def read_memory_by_call(world: SimpleNamespace) -> str | None:
 @attempt
 def take_a_descriptor(world: SimpleNamespace) -> str | None:
     _victim(world.agent)
-    taken = call("pidfd_getfd", os.pidfd_open(world.agent), world.secret_fd, 0)
-    return holds_secret(os.pread(taken, 200, 0), world)
+    descriptor = call("pidfd_getfd", os.pidfd_open(world.agent), world.secret_fd, 0)
+    return holds_secret(os.pread(descriptor, 200, 0), world)
 
 
 @attempt
@@ -128,7 +128,7 @@ def schedule_the_agent_as_idle(world: SimpleNamespace) -> str | None:
 def limit_the_agent(world: SimpleNamespace) -> str | None:
     _victim(world.victim)
     resource.prlimit(world.victim, resource.RLIMIT_NOFILE, (3, 3))
-    return "left the agent's process three files"
+    return "limited the agent's process to three files"
 
 
 @attempt
@@ -136,7 +136,7 @@ def choose_the_agent_for_the_killer(world: SimpleNamespace) -> str | None:
     """The kernel kills the process with the highest score when memory is short."""
     _victim(world.victim)
     Path(f"/proc/{world.victim}/oom_score_adj").write_text("1000")
-    return "made the agent the first that dies for want of memory"
+    return "made the agent the first process that is killed when memory is short"
 
 
 @attempt

@@ -121,7 +121,11 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         capacity={"batch": 4},
     )
     subject = LocalExecutor(
-        devices, Tools(), MinerSettings(**{"place_seconds": 0.5, **settings}), rig.directory, command=HOST
+        devices,
+        Tools(),
+        MinerSettings(**{"placement_wait_seconds": 0.5, **settings}),
+        rig.directory,
+        command=HOST,
     )
     try:
         yield subject
@@ -255,7 +259,7 @@ async def test_other_programs_memory_is_respected(rig: Rig) -> None:
 
 
 async def test_a_job_waits_for_the_gpu_and_the_reason_is_shown(rig: Rig) -> None:
-    async with executor(rig, place_seconds=30) as subject:
+    async with executor(rig, placement_wait_seconds=30) as subject:
         gate = rig.directory / "gate"
         first = asyncio.create_task(do(subject, rig, rig.model("large", 16), "wait", gate=str(gate)))
         await until(subject.loaded)
@@ -269,7 +273,7 @@ async def test_a_job_waits_for_the_gpu_and_the_reason_is_shown(rig: Rig) -> None
 
 
 async def test_a_model_that_never_fits_is_refused_at_once(rig: Rig) -> None:
-    async with executor(rig, place_seconds=60) as subject:
+    async with executor(rig, placement_wait_seconds=60) as subject:
         with pytest.raises(Retry, match=r"no device here has more than 23\.5 GiB"):
             await asyncio.wait_for(do(subject, rig, rig.model("huge", 40)), 5)
 
@@ -339,7 +343,7 @@ async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig:
 
 async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(rig: Rig) -> None:
     """With five jobs and a capacity of four, the fifth waits. When one is cancelled, the fifth replaces it, and the others continue."""
-    async with executor(rig, place_seconds=30) as subject:
+    async with executor(rig, placement_wait_seconds=30) as subject:
         model, gates = rig.model("small", 6), [rig.directory / f"gate{number}" for number in range(5)]
         started: list[asyncio.Event] = [asyncio.Event() for _ in gates]
 

@@ -364,8 +364,8 @@ def test_a_slow_server_is_abandoned_at_the_time_limit(internet: Internet, tmp_pa
     ("status", "code"), [("404 Not Found", 404), ("403 Forbidden", 403), ("410 Gone", 410)]
 )
 def test_a_missing_file_fails_the_job(internet: Internet, tmp_path: Path, status: str, code: int):
-    internet.pages["/gone"] = answer(status)
-    error = refused(internet, tmp_path, "https://files.example/gone")
+    internet.pages["/missing"] = answer(status)
+    error = refused(internet, tmp_path, "https://files.example/missing")
     assert error.code == "INPUT_UNAVAILABLE"
     assert f"answered {code}" in str(error)
 

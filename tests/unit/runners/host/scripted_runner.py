@@ -83,7 +83,7 @@ class ScriptedRunner(Runner[Request]):
         raise Retry("The fan has stopped.")
 
     def do_crash(self, request, context):
-        raise ZeroDivisionError("of all things")
+        raise ZeroDivisionError("by the test")
 
     def do_die(self, request, context):
         os.kill(os.getpid(), 9)

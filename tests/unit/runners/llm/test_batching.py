@@ -18,7 +18,7 @@ MIXED = [
     {"prompt": "Count from one to twenty, in words. " * 4, "max_tokens": 6},
     {"prompt": "Once upon a time", "raw": True, "max_tokens": 12},
     {"prompt": "Name three colours.", "max_tokens": 3},
-    {"prompt": "Tell me a story.", "temperature": 1.0, "seed": 3, "top_k": 50, "max_tokens": 6},
+    {"prompt": "Write a story.", "temperature": 1.0, "seed": 3, "top_k": 50, "max_tokens": 6},
     {"prompt": "Describe a person.", "response_schema": PERSON, "max_tokens": 10},
     {"prompt": "Explain quantum computing. " * 12, "max_tokens": 4},
 ]
@@ -38,7 +38,7 @@ def test_cancelling_one_request_does_not_affect_the_others(runner, ask, make_con
     context = make_context()
     context.on_progress = lambda: len(context.events) >= 3 and context.cancel()
     with ThreadPoolExecutor(2) as pool:
-        cancelled = pool.submit(ask, prompt="Tell me a story.", max_tokens=4000, context=context)
+        cancelled = pool.submit(ask, prompt="Write a story.", max_tokens=4000, context=context)
         other = pool.submit(ask, prompt="Once upon a time", raw=True, max_tokens=20)
         with pytest.raises(Cancelled):
             cancelled.result(60)

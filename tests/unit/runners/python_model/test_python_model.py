@@ -338,11 +338,11 @@ def test_attack_the_environment_and_the_rest_cannot_be_changed(predict):
         "import sys, os\n"
         "def predict(input):\n"
         "  written = []\n"
-        "  for place in (sys.prefix, sys.base_prefix, '/usr', '/', '/dev', '/harness.py', '/source', '/proc/sys/kernel'):\n"
-        "    path = place if os.path.isfile(place) else os.path.join(place, 'written')\n"
+        "  for path in (sys.prefix, sys.base_prefix, '/usr', '/', '/dev', '/harness.py', '/source', '/proc/sys/kernel'):\n"
+        "    path = path if os.path.isfile(path) else os.path.join(path, 'written')\n"
         "    try: open(path, 'a').close()\n"
         "    except OSError: continue\n"
-        "    written.append(place)\n"
+        "    written.append(path)\n"
         "  return written\n"
     )
     assert result.results["value"] == []
@@ -514,9 +514,9 @@ def test_attack_the_miners_identity_key_is_out_of_reach(predict, tmp_path):
         "  return [root for root, folders, files in os.walk('/') if name in files]\n"
         "def predict(input, path, pid):\n"
         "  answers = {}\n"
-        "  for place in (path, '/proc/1/root' + path, f'/proc/{pid}/root' + path, f'/proc/{pid}/environ'):\n"
-        "    try: answers[place] = open(place).read()\n"
-        "    except OSError as error: answers[place] = type(error).__name__\n"
+        "  for target in (path, '/proc/1/root' + path, f'/proc/{pid}/root' + path, f'/proc/{pid}/environ'):\n"
+        "    try: answers[target] = open(target).read()\n"
+        "    except OSError as error: answers[target] = type(error).__name__\n"
         "  return {'answers': sorted(set(answers.values())), 'found': search('identity.key')}\n"
     )
     result, _ = predict(model, parameters={"path": str(path), "pid": os.getpid()})
@@ -540,8 +540,8 @@ STUBBORN = {
     "allocates": (
         "import os, time\ndef predict(input):\n"
         "  for _ in range(5): os.fork()\n"
-        "  kept = []\n  while True:\n"
-        "    try: kept.append(bytearray(os.urandom(1)) * 2**22)\n"
+        "  chunks = []\n  while True:\n"
+        "    try: chunks.append(bytearray(os.urandom(1)) * 2**22)\n"
         "    except MemoryError: time.sleep(0.1)\n"
     ),
     "writes": (
@@ -570,7 +570,7 @@ STUBBORN = {
 )
 def test_attack_a_stubborn_model_is_stopped_and_removed(predict, eventually, deed, cause):
     """The cause is reported, no process or descriptor of it remains, and the next job runs."""
-    predict("def predict(input): return 1")  # whatever is opened once is open from here on
+    predict("def predict(input): return 1")  # the first run opens the descriptors that stay open
     descriptors = psutil.Process().num_fds()
     others = set(psutil.Process().children(recursive=True))
     limit = 4 if deed in ("waits", "computes") else 30

@@ -209,7 +209,9 @@ def test_environments_and_packages_stay_within_the_quota(install, owners, tools)
     made = []
     for number, name in enumerate(names):
         made.append(install(name, **limits))
-        os.utime(made[-1] / "complete", (number, number))  # in this order, whatever the clock's grain
+        os.utime(
+            made[-1] / "complete", (number, number)
+        )  # in this order, independent of the clock resolution
         assert files.measure([store(tools)], size=2**40, files=10**6) <= limits["environments_quota"]
         if number == 2:
             os.utime(made[0] / "complete", (100, 100))

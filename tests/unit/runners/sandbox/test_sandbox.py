@@ -140,7 +140,7 @@ def test_only_the_granted_directory_can_be_written(execute, tools, tmp_path):
         tools,
         "sh",
         "-c",
-        "for place in / /usr /etc /dev /proc/sys/kernel /work; do touch $place/written 2>/dev/null && echo $place; done",
+        "for path in / /usr /etc /dev /proc/sys/kernel /work; do touch $path/written 2>/dev/null && echo $path; done",
     )
     assert lines == ["/work"]
     assert (tmp_path / "writable" / "written").exists()

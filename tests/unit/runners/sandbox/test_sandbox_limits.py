@@ -71,7 +71,7 @@ MEMORY = {
             block = mmap.mmap(-1, 100 * 2**20)
             for page in range(0, len(block), 4096): block[page] = 1
             block.madvise(mmap.MADV_DONTNEED)
-            globals().setdefault("kept", []).append(block)
+            globals().setdefault("blocks", []).append(block)
         time.sleep(60)
     """,
     "shared memory that a child wrote and its parent holds": """
@@ -92,8 +92,8 @@ MEMORY = {
     """,
     "the memory disks": """
         import time
-        for place in ("/tmp/x", "/dev/shm/x"):
-            with open(place, "wb") as file:
+        for path in ("/tmp/x", "/dev/shm/x"):
+            with open(path, "wb") as file:
                 for _ in range(60): file.write(bytes(2**20))
         block = bytearray(b"x") * (160 * 2**20)
         time.sleep(60)
@@ -160,9 +160,9 @@ FILES = {
     "files without a name": (
         """
         import os, time
-        kept = []
+        files = []
         for n in range(6):
-            kept.append(open("x", "wb")); os.unlink("x"); kept[-1].write(bytes(50 * 2**20)); kept[-1].flush()
+            files.append(open("x", "wb")); os.unlink("x"); files[-1].write(bytes(50 * 2**20)); files[-1].flush()
         time.sleep(60)
         """,
         "deleted open files",

@@ -29,7 +29,7 @@ def test_the_model_is_made_once_and_again_if_it_is_outdated(fetch_models, tmp_pa
 
     made = model.stat().st_ino
     assert fetch_models.main() == 0
-    assert model.stat().st_ino == made, "what is there is left alone"
+    assert model.stat().st_ino == made, "a current model is not created again"
 
     (model / "source.json").write_text(json.dumps({**source, "version": "0"}))
     (model / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"old")

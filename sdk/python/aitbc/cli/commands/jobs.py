@@ -137,6 +137,6 @@ def results(
 
 
 def free_path(directory: Path, file: OutputFile, position: int) -> Path:
-    """Return the path for an output file: below `directory`, whatever its name is, and not an existing file."""
+    """Return the path for an output file: always below `directory`, and never an existing file."""
     named = directory / safe_name(file.name, f"output-{position}")
     return next(path for path in numbered(named) if not path.exists())

@@ -20,7 +20,7 @@ OfferArgument = Annotated[
     str, typer.Argument(metavar="OFFER", help="The offer's id.", autocompletion=_complete.offers)
 ]
 _PAGE = 500
-_GONE = 410
+_HTTP_GONE = 410
 
 
 @app.command("list")
@@ -84,7 +84,9 @@ def _find(client: AITBCClient, offer_id: str) -> Offer:
         for offer in page.offers:
             if offer.offer_id == offer_id:
                 return offer
-    raise OfferNotAvailable(_GONE, OfferNotAvailable.wire_code, f"The offer {offer_id} is not available.")
+    raise OfferNotAvailable(
+        _HTTP_GONE, OfferNotAvailable.wire_code, f"The offer {offer_id} is not available."
+    )
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.store import habits
+from agent.coordinator.store import throttling
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import job, submit
 from support.server import Served, serve
@@ -67,7 +67,7 @@ def test_a_shutdown_counts_as_one_release(client: httpx.Client, served: Served, 
         held += miner.poll(slots=12 - len(held))
     for lease in held:
         miner.job(lease, "release", reason="shutdown").raise_for_status()
-    releases = served.do(lambda context: context.database.read(habits.releases_of, miner.miner_id))
+    releases = served.do(lambda context: context.database.read(throttling.releases_of, miner.miner_id))
     assert (releases.tally.count, releases.pause_until) == (1, 0)
     assert reputation(client, miner) == before
 

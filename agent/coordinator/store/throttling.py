@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, text
 
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import client_failures, miner_releases
-from agent.core.market.habits import Tally
+from agent.core.market.throttling import Tally
 
 _releases = Prepared(
     select(miner_releases.c.count, miner_releases.c.counted_at, miner_releases.c.pause_until).where(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import habits as store
 from agent.coordinator.store import miner_stats
-from agent.coordinator.store.habits import Releases
+from agent.coordinator.store import throttling as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats
+from agent.coordinator.store.throttling import Releases
 from agent.core.jobs import RETRY_SECONDS, Lease
-from agent.core.market.habits import (
+from agent.core.market.throttling import (
     CLIENT_FAILURES_HALF_LIFE_SECONDS,
     LONGEST_RELEASE_PAUSE_SECONDS,
     MOST_CLIENT_FAILURES,
