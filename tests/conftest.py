@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 import structlog
 from structlog.dev import plain_traceback
@@ -18,6 +19,10 @@ from support.server import Served, serve
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# On a busy machine, a slow example is no failure.
+hypothesis.settings.register_profile("no deadline", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 # As in the agent, logs go to standard error, since commands that tests run in their process write to standard output. They are
 # without the local variables of every frame, since rendering those takes longer than a test's time limit.

@@ -152,7 +152,7 @@ class Registration(KeyProof):
             "public_key": "base64_public_key",
             "signature": "base64_signature",
             "name": "rig-1",
-            "agent_version": "0.1.0",
+            "agent_version": "0.2.0",
             "enrolment_token": "enrol_secret",
             "capabilities": {
                 "services": {

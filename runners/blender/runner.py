@@ -66,7 +66,7 @@ class BlenderRunner(Runner[RenderRequest]):
 
     definition = DEFINITION
     name = "blender"
-    version = "0.1.0"
+    version = "0.2.0"
     sandboxed = True
 
     @classmethod

@@ -90,7 +90,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
 
     definition = DEFINITION
     name = "ffmpeg"
-    version = "0.1.0"
+    version = "0.2.0"
     sandboxed = True
 
     @classmethod

@@ -56,7 +56,7 @@ class LLMRunner(Runner[InferenceRequest]):
 
     definition = DEFINITION
     name = "llm"
-    version = "0.1.0"
+    version = "0.2.0"
     concurrent = True
 
     _engine: LanguageEngine | None = None

@@ -101,7 +101,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
     definition = DEFINITION
     name = "python"
-    version = "0.1.0"
+    version = "0.2.0"
     sandboxed = True
 
     @classmethod

@@ -93,7 +93,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
 
     definition = DEFINITION
     name = "stable-diffusion"
-    version = "0.1.0"
+    version = "0.2.0"
 
     _loaded: DiffusionModel | None = None
     _model: Model | None = None

@@ -80,7 +80,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
 
     definition = DEFINITION
     name = "whisper"
-    version = "0.1.0"
+    version = "0.2.0"
     sandboxed = True
 
     _engine: TranscriptionEngine | None = None

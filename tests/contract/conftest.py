@@ -1,4 +1,4 @@
-"""The real clients of other APIs that ours answers."""
+"""Official clients of other APIs that the coordinator implements."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from support.server import Served
 
 @pytest.fixture
 def ai(served: Served) -> Iterator[OpenAI]:
-    """OpenAI's own client, with a client's key. It repeats nothing by itself."""
+    """OpenAI's official client with a client's key and without retries."""
     with OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0, timeout=30) as ai:
         yield ai

@@ -28,7 +28,7 @@ def stored(client: httpx.Client) -> str:
     return ARTIFACT
 
 
-def test_what_is_stored_comes_back(client: httpx.Client, stored: str) -> None:
+def test_a_stored_file_is_returned_unchanged(client: httpx.Client, stored: str) -> None:
     answer = client.get(f"/v1/artifacts/{stored}")
     assert answer.status_code == 200
     assert answer.content == DATA
@@ -47,7 +47,9 @@ def test_what_is_stored_comes_back(client: httpx.Client, stored: str) -> None:
         (f"bytes=5-{len(DATA) + 100}", 5, len(DATA)),
     ],
 )
-def test_ranges(client: httpx.Client, stored: str, header: str, start: int, end: int) -> None:
+def test_a_range_returns_those_bytes(
+    client: httpx.Client, stored: str, header: str, start: int, end: int
+) -> None:
     answer = client.get(f"/v1/artifacts/{stored}", headers={"Range": header})
     assert answer.status_code == 206
     assert answer.content == DATA[start:end]
@@ -55,18 +57,18 @@ def test_ranges(client: httpx.Client, stored: str, header: str, start: int, end:
 
 
 @pytest.mark.parametrize("header", [f"bytes={len(DATA)}-", "bytes=-0"])
-def test_a_range_outside_the_file(client: httpx.Client, stored: str, header: str) -> None:
+def test_a_range_outside_the_file_is_refused(client: httpx.Client, stored: str, header: str) -> None:
     answer = client.get(f"/v1/artifacts/{stored}", headers={"Range": header})
     assert (answer.status_code, answer.json()["error"]["code"]) == (416, "RANGE_NOT_SATISFIABLE")
 
 
 @pytest.mark.parametrize("header", ["bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=1-2,5-6"])
-def test_a_range_that_is_not_understood_is_ignored(client: httpx.Client, stored: str, header: str) -> None:
+def test_an_unsupported_range_is_ignored(client: httpx.Client, stored: str, header: str) -> None:
     answer = client.get(f"/v1/artifacts/{stored}", headers={"Range": header})
     assert (answer.status_code, len(answer.content)) == (200, len(DATA))
 
 
-def test_a_file_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_over_the_limit_is_refused_and_leaves_no_bytes(tmp_path: Path) -> None:
     with serve(tmp_path / "data", max_artifact=1_000_000) as served:
         answer = httpx.post(
             f"{served.url}/v1/artifacts", content=iter(pieces()), headers={"X-API-Key": served.client_key}
@@ -75,7 +77,7 @@ def test_a_file_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
         assert [path for path in (tmp_path / "data/coordinator/artifacts").rglob("*") if path.is_file()] == []
 
 
-def test_somebody_elses_file_is_not_found(served: Served, stored: str) -> None:
+def test_another_accounts_file_is_not_found(served: Served, stored: str) -> None:
     answer = httpx.get(f"{served.url}/v1/artifacts/{stored}", headers={"X-API-Key": served.other_key})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
 
@@ -95,7 +97,7 @@ def test_a_miner_reads_an_input_only_while_it_holds_the_lease(
     assert client.get(f"/v1/jobs/{job_id}").json()["error"] == {"code": "INPUT_INVALID", "message": "No."}
 
 
-def test_an_empty_file_is_a_file(client: httpx.Client) -> None:
+def test_an_empty_file_can_be_stored_and_read(client: httpx.Client) -> None:
     stored = client.post("/v1/artifacts", content=b"").json()
     answer = client.get(f"/v1/artifacts/{stored['artifact_id']}")
     assert (answer.status_code, answer.content) == (200, b"")

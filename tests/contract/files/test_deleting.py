@@ -1,4 +1,4 @@
-"""Artifacts that their owners delete: what is freed, what is refused, and what still verifies."""
+"""Deletion of artifacts: the space it frees, the refusals, and the receipts that still verify."""
 
 from __future__ import annotations
 
@@ -36,15 +36,17 @@ def other(served: Served) -> httpx.Client:
     return httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=30)
 
 
-def test_a_deleted_file_is_gone_with_its_bytes_and_its_links(served: Served, client: httpx.Client) -> None:
+def test_deleting_a_file_deletes_its_bytes_and_disables_its_links(
+    served: Served, client: httpx.Client
+) -> None:
     artifact_id = store(client, b"mine")
     link = client.post(f"/v1/artifacts/{artifact_id}/links").json()["url"]
     assert httpx.get(f"{served.url}{link}").content == b"mine"
     answer = client.delete(f"/v1/artifacts/{artifact_id}")
     assert (answer.status_code, answer.content) == (204, b"")
-    gone = client.get(f"/v1/artifacts/{artifact_id}")
-    assert code(gone) == (404, "NOT_FOUND")
-    assert "deleted" in gone.json()["error"]["message"]
+    deleted = client.get(f"/v1/artifacts/{artifact_id}")
+    assert code(deleted) == (404, "NOT_FOUND")
+    assert "deleted" in deleted.json()["error"]["message"]
     assert code(client.delete(f"/v1/artifacts/{artifact_id}")) == (404, "NOT_FOUND")
     assert httpx.get(f"{served.url}{link}").status_code == 404
     assert not blob(served, artifact_id).exists()
@@ -52,7 +54,7 @@ def test_a_deleted_file_is_gone_with_its_bytes_and_its_links(served: Served, cli
     assert client.get(f"/v1/artifacts/{artifact_id}").content == b"mine"
 
 
-def test_nobody_deletes_what_belongs_to_others(
+def test_only_the_owner_deletes_a_file(
     served: Served, client: httpx.Client, other: httpx.Client, admin: httpx.Client, miner: ScriptedMiner
 ) -> None:
     artifact_id = store(client, b"mine")
@@ -64,7 +66,7 @@ def test_nobody_deletes_what_belongs_to_others(
     assert client.get(address).content == b"mine"
 
 
-def test_the_bytes_stay_while_another_account_has_the_same_file(
+def test_the_bytes_remain_while_another_account_has_the_same_file(
     served: Served, client: httpx.Client, other: httpx.Client
 ) -> None:
     artifact_id = store(client, b"ours")
@@ -87,10 +89,10 @@ def test_deleting_frees_the_quota(tmp_path: Path) -> None:
         assert client.post("/v1/artifacts", content=b"x" * 1000).status_code == 201
 
 
-def test_an_input_is_kept_while_an_unfinished_job_needs_it(
+def test_an_input_of_an_unfinished_job_cannot_be_deleted(
     served: Served, client: httpx.Client, miner: ScriptedMiner
 ) -> None:
-    """Waiting or running; the answer names the job."""
+    """This holds for waiting and running jobs; the error names the job."""
     artifact_id = store(client, b"RIFF of a job")
     address = f"/v1/artifacts/{artifact_id}"
     job_id = submit(client, audio_url=f"artifact:{artifact_id}")
@@ -126,8 +128,8 @@ def test_results_and_receipts_of_a_deleted_output_still_verify(
     assert (verified["valid"], verified["miner_signature_valid"]) == (True, True)
 
 
-def test_a_file_that_is_being_stored_again_is_not_removed(served: Served, client: httpx.Client) -> None:
-    """Its new row is not written yet when the old one's deletion looks for bytes that nothing refers to."""
+def test_a_file_that_is_being_stored_again_is_not_deleted(served: Served, client: httpx.Client) -> None:
+    """Its new row does not exist yet when deletion of the old row looks for unreferenced bytes."""
     artifact_id = store(client, b"again")
 
     async def one(content: bytes):

@@ -1,4 +1,4 @@
-"""Signed links: reading an artifact without a key, for a while."""
+"""Signed links: temporary access to an artifact without a key."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def artifact_id(client: httpx.Client) -> str:
 
 
 @pytest.fixture
-def anybody(served: Served) -> Iterator[httpx.Client]:
-    """Somebody without a key."""
+def anonymous(served: Served) -> Iterator[httpx.Client]:
+    """A client without a key."""
     with httpx.Client(base_url=served.url) as client:
         yield client
 
@@ -44,37 +44,37 @@ def link(client: httpx.Client, artifact_id: str) -> str:
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
 def test_a_link_opens_its_artifact_without_a_key(
-    client: httpx.Client, anybody: httpx.Client, artifact_id: str, prefix: str
+    client: httpx.Client, anonymous: httpx.Client, artifact_id: str, prefix: str
 ) -> None:
-    """As its owner stored it, in parts too, below both prefixes."""
+    """The content, type and size are as stored; ranges and both path prefixes work."""
     url = prefix + link(client, artifact_id)
-    answer = anybody.get(url)
+    answer = anonymous.get(url)
     assert (answer.status_code, answer.content) == (200, DATA)
     assert answer.headers["content-type"] == "image/png"
-    assert anybody.head(url).headers["content-length"] == str(len(DATA))
-    assert anybody.get(url, headers={"Range": "bytes=2-8"}).content == DATA[2:9]
-    assert anybody.get(f"/v1/artifacts/{artifact_id}").status_code == 401
+    assert anonymous.head(url).headers["content-length"] == str(len(DATA))
+    assert anonymous.get(url, headers={"Range": "bytes=2-8"}).content == DATA[2:9]
+    assert anonymous.get(f"/v1/artifacts/{artifact_id}").status_code == 401
 
 
-def test_a_link_says_when_it_ends(served: Served, client: httpx.Client, artifact_id: str) -> None:
+def test_a_link_states_when_it_expires(served: Served, client: httpx.Client, artifact_id: str) -> None:
     before = served.context.clock()
     answer = client.post(f"/v1/artifacts/{artifact_id}/links", json={"seconds": 60}).json()
-    ends = parse_time(answer["expires_at"])
-    assert before + 59 <= ends <= served.context.clock() + 60
-    assert parse_qs(urlsplit(answer["url"]).query)["expires"] == [str(int(ends))]
+    expires = parse_time(answer["expires_at"])
+    assert before + 59 <= expires <= served.context.clock() + 60
+    assert parse_qs(urlsplit(answer["url"]).query)["expires"] == [str(int(expires))]
 
 
-def test_the_longest_life_is_a_setting(client: httpx.Client, artifact_id: str) -> None:
+def test_a_lifetime_over_the_limit_is_refused(client: httpx.Client, artifact_id: str) -> None:
     answer = client.post(f"/v1/artifacts/{artifact_id}/links", json={"seconds": 8 * 86_400})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
     assert "seconds" in answer.json()["error"]["details"]["fields"]
 
 
-def test_an_expired_link_says_so(
-    served: Served, client: httpx.Client, anybody: httpx.Client, artifact_id: str
+def test_an_expired_link_is_refused_with_its_expiry(
+    served: Served, client: httpx.Client, anonymous: httpx.Client, artifact_id: str
 ) -> None:
     yesterday = dataclasses.replace(served.context, clock=lambda: served.context.clock() - 86_400)
-    answer = anybody.get(links.link_to(yesterday, artifact_id))
+    answer = anonymous.get(links.link_to(yesterday, artifact_id))
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (403, "FORBIDDEN")
     assert "expired" in error["message"]
@@ -82,7 +82,7 @@ def test_an_expired_link_says_so(
 
 
 @pytest.mark.parametrize(
-    ("pattern", "instead"),
+    ("pattern", "replacement"),
     [
         (r"expires=\d+", "expires=99999999999"),
         (r"signature=\w+", "signature=" + "0" * 64),
@@ -94,31 +94,29 @@ def test_an_expired_link_says_so(
     ],
 )
 def test_a_changed_link_is_refused(
-    client: httpx.Client, anybody: httpx.Client, artifact_id: str, pattern: str, instead: str
+    client: httpx.Client, anonymous: httpx.Client, artifact_id: str, pattern: str, replacement: str
 ) -> None:
     url = link(client, artifact_id)
-    forged = re.sub(pattern, instead, url, count=1)
+    forged = re.sub(pattern, replacement, url, count=1)
     assert forged != url
-    answer = anybody.get(forged)
+    answer = anonymous.get(forged)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
 
 
-def test_a_link_to_something_that_is_not_there(served: Served, anybody: httpx.Client) -> None:
+def test_a_link_to_a_missing_artifact_is_not_found(served: Served, anonymous: httpx.Client) -> None:
     url = links.link_to(served.context, "sha256:" + "0" * 64)
-    assert anybody.get(url).status_code == 404
+    assert anonymous.get(url).status_code == 404
 
 
-def test_nobody_gets_a_link_to_somebody_elses_artifact(
-    served: Served, client: httpx.Client, artifact_id: str
-) -> None:
+def test_only_the_owner_gets_a_link(served: Served, client: httpx.Client, artifact_id: str) -> None:
     answer = httpx.post(
         f"{served.url}/v1/artifacts/{artifact_id}/links", headers={"X-API-Key": served.other_key}
     )
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
 
 
-def test_links_outlive_a_restart(tmp_path: Path) -> None:
-    """The secret stays, and is nobody else's to read."""
+def test_links_work_after_a_restart(tmp_path: Path) -> None:
+    """The secret is a file of its own that only its owner can read."""
     data_dir = tmp_path / "data"
     with serve(data_dir) as served:
         answer = httpx.post(

@@ -1,4 +1,4 @@
-"""Attacks on the coordinator's disk: parallel uploads over a quota, miners that store without a lease, a full disk."""
+"""Attacks on the coordinator's disk: parallel uploads over a quota, miners that store without a lease, and a full disk."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pieces(data: bytes) -> Iterator[bytes]:
         yield data[start : start + 256 * 1024]
 
 
-def announced(client: httpx.Client, number: int) -> httpx.Response:
+def with_content_length(client: httpx.Client, number: int) -> httpx.Response:
     return client.post("/v1/artifacts", content=content(number))
 
 
@@ -56,7 +56,7 @@ def resumable(client: httpx.Client, number: int) -> httpx.Response:
     return client.patch(begun.headers["location"], content=content(number), headers=PART)
 
 
-def of_unknown_length(client: httpx.Client, number: int) -> httpx.Response:
+def of_deferred_length(client: httpx.Client, number: int) -> httpx.Response:
     begun = client.post("/v1/uploads", headers={**TUS, "Upload-Defer-Length": "1"})
     return client.patch(begun.headers["location"], content=pieces(content(number)), headers=PART)
 
@@ -90,14 +90,14 @@ def on_disk(directory: Path) -> int:
 
 @contextmanager
 def watched(directory: Path) -> Iterator[list[int]]:
-    """The most bytes that were ever in the directory while the block ran."""
+    """Yield a list whose only item is the largest number of bytes in the directory so far."""
     most, stop = [0], threading.Event()
 
-    def look() -> None:
+    def measure() -> None:
         while not stop.is_set():
             most[0] = max(most[0], on_disk(directory))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=measure)
     thread.start()
     try:
         yield most
@@ -106,9 +106,11 @@ def watched(directory: Path) -> Iterator[list[int]]:
         thread.join()
 
 
-@pytest.mark.parametrize("send", [announced, in_chunks, resumable, of_unknown_length, form, file_of_job])
+@pytest.mark.parametrize(
+    "send", [with_content_length, in_chunks, resumable, of_deferred_length, form, file_of_job]
+)
 def test_parallel_uploads_never_hold_more_than_the_quota(tmp_path: Path, send: Send) -> None:
-    """Eight that fit one by one are sent at once. What is refused leaves the disk at once, and the quota is free again."""
+    """Send eight at once of which each fits alone; the bytes and the quota of refused ones are freed immediately."""
     data = tmp_path / "data"
     with (
         serve(data, max_stored=QUOTA) as served,
@@ -117,17 +119,17 @@ def test_parallel_uploads_never_hold_more_than_the_quota(tmp_path: Path, send: S
     ):
         with watched(data) as most:
             answers = list(pool.map(lambda number: send(client, number), range(1, 9)))
-        taken = [answer for answer in answers if answer.status_code != 413]
-        assert len(taken) <= 1
+        accepted = [answer for answer in answers if answer.status_code != 413]
+        assert len(accepted) <= 1
         for answer in answers:
-            if answer not in taken:
+            if answer not in accepted:
                 assert answer.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
         assert most[0] <= QUOTA + SLACK
         assert on_disk(data) <= FILE
         assert client.post("/v1/artifacts", content=bytes(MIB)).status_code == 201
 
 
-def test_an_upload_that_breaks_off_frees_what_it_had_reserved(tmp_path: Path) -> None:
+def test_an_upload_that_breaks_off_frees_its_reserved_quota(tmp_path: Path) -> None:
     with serve(tmp_path / "data", max_stored=QUOTA) as served:
         key = {"X-API-Key": served.client_key}
 
@@ -147,16 +149,15 @@ def test_an_upload_that_breaks_off_frees_what_it_had_reserved(tmp_path: Path) ->
         assert answer.json()["size"] == QUOTA
 
 
-def until(call: Callable[[], httpx.Response], wanted: Callable[[httpx.Response], bool]) -> httpx.Response:
-    """The first answer that is wanted."""
+def until(call: Callable[[], httpx.Response], accepted: Callable[[httpx.Response], bool]) -> httpx.Response:
+    """Return the first answer that is accepted, or fail after LIMIT_SECONDS."""
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not wanted(answer := call()):
+    while not accepted(answer := call()):
         assert time.monotonic() < deadline, answer.text
     return answer
 
 
-def test_a_job_that_no_longer_waits_leaves_no_bytes_of_its_file(tmp_path: Path) -> None:
-    """It is cancelled while its file arrives."""
+def test_a_job_cancelled_while_its_file_arrives_leaves_no_bytes(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with (
         serve(data) as served,
@@ -182,30 +183,30 @@ def test_a_job_that_no_longer_waits_leaves_no_bytes_of_its_file(tmp_path: Path) 
 def test_a_miner_stores_only_for_a_job_whose_lease_it_holds(
     served: Served, client: httpx.Client, miner: ScriptedMiner
 ) -> None:
-    """Neither without a job, nor for another miner's, nor with an old fence, nor after the end."""
+    """It is refused without a job, for another miner's job, with a wrong fence and after the job ended."""
     address = f"{miner.url}/v1/artifacts"
-    answer = miner.http.post(address, content=b"for nobody")
+    answer = miner.http.post(address, content=b"for no job")
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
     submit(client)
     (lease,) = miner.poll()
     other = ScriptedMiner(served.url)
     other.register()
-    for who, wrong in (
+    for sender, wrong in (
         (other, lease),
         (miner, {**lease, "fence": lease["fence"] + 1}),
         (miner, {**lease, "job_id": "job_00000000000000000000000000"}),
     ):
-        assert code(who.store(b"stolen", lease=wrong)) == (409, "STALE_LEASE")
+        assert code(sender.store(b"stolen", lease=wrong)) == (409, "STALE_LEASE")
     assert miner.store(b"made", lease=lease).status_code == 201
     assert miner.complete(lease, RESULTS).status_code == 200
     assert code(miner.store(b"late", lease=lease)) == (409, "STALE_LEASE")
     other.http.close()
 
 
-def test_a_miner_that_names_no_job_stores_for_those_that_it_runs(
+def test_a_miner_that_names_no_job_stores_for_its_running_jobs(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
-    """As miners of version 0.1 do, also when two jobs come to the same file."""
+    """Miners of version 0.1 do so; two jobs may have the same file."""
     for _ in range(2):
         submit(client)
     leases = miner.poll(slots=2)
@@ -228,7 +229,7 @@ def with_file(stored: dict[str, Any], name: str = "a.txt") -> dict[str, Any]:
 def test_finished_work_is_delivered_after_the_miner_has_registered_again(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
-    """It holds the lease in its new session, and may still store the outputs."""
+    """It holds the lease in its new session and may still store outputs."""
     job_id = submit(client)
     (lease,) = miner.poll()
     held = [{"job_id": lease["job_id"], "fence": lease["fence"]}]
@@ -239,8 +240,8 @@ def test_finished_work_is_delivered_after_the_miner_has_registered_again(
     assert client.get(f"/v1/artifacts/{stored['artifact_id']}").content == b"finished before"
 
 
-def test_outputs_are_within_the_quotas_of_job_and_miner_and_count_to_the_client(tmp_path: Path) -> None:
-    """Over the job's quota it is final; over the miner's it may try again when its other jobs have ended."""
+def test_outputs_are_limited_per_job_and_miner_and_count_toward_the_clients_quota(tmp_path: Path) -> None:
+    """A refusal by the job's quota is final; after one by the miner's quota, the miner may retry when its other jobs have ended."""
     with (
         serve(
             tmp_path / "data",
@@ -263,34 +264,34 @@ def test_outputs_are_within_the_quotas_of_job_and_miner_and_count_to_the_client(
         assert code(refused) == (507, "INSUFFICIENT_STORAGE")
         assert int(refused.headers["retry-after"]) > 0
         assert miner.complete(first, with_file(stored)).status_code == 200
-        # The first job's outputs belong to its client now.
+        # The first job's outputs now belong to its client.
         assert miner.store(b"y" * 800, lease=second).status_code == 201
         assert code(client.post("/v1/artifacts", content=bytes(500))) == (413, "PAYLOAD_TOO_LARGE")
         assert client.post("/v1/artifacts", content=b"z" * 400).status_code == 201
         miner.http.close()
 
 
-def test_what_a_run_stored_and_did_not_deliver_is_removed(
+def test_files_that_a_run_stored_but_did_not_deliver_are_removed(
     served: Served, client: httpx.Client, miner: ScriptedMiner
 ) -> None:
-    """Except the checkpoints, which the next run needs, and which are the client's when the job has ended."""
+    """Checkpoints remain: the next run needs them, and they belong to the client when the job has ended."""
     scene = {"blend_file_url": "https://example.com/a.blend", "frames": "1-9"}
     job_id = client.post("/v1/services/blender/render", json=scene).json()["job_id"]
     (lease,) = miner.poll()
-    junk, kept = miner.upload(b"junk"), miner.upload(b"checkpoint", "image/png")
-    output = {**kept, "name": "frame_0001.png", "extra": {"frame": 1}}
+    junk, checkpoint = miner.upload(b"junk"), miner.upload(b"checkpoint", "image/png")
+    output = {**checkpoint, "name": "frame_0001.png", "extra": {"frame": 1}}
     assert miner.job(lease, "events", events=[{"kind": "output", "data": output}]).status_code == 204
     served.do(quota.settle_run_outputs)
-    assert served.context.artifacts.path(junk["artifact_id"]).exists()  # the run may still name it
+    assert served.context.artifacts.path(junk["artifact_id"]).exists()  # the run may still deliver it
     assert miner.job(lease, "release", reason="away").status_code == 200
     served.do(quota.settle_run_outputs)
     assert not blob(served, junk).exists()
-    assert client.get(f"/v1/artifacts/{kept['artifact_id']}").content == b"checkpoint"
+    assert client.get(f"/v1/artifacts/{checkpoint['artifact_id']}").content == b"checkpoint"
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 200
     served.do(quota.settle_run_outputs)
-    assert client.get(f"/v1/artifacts/{kept['artifact_id']}").content == b"checkpoint"
-    assert client.delete(f"/v1/artifacts/{kept['artifact_id']}").status_code == 204
-    assert not blob(served, kept).exists()
+    assert client.get(f"/v1/artifacts/{checkpoint['artifact_id']}").content == b"checkpoint"
+    assert client.delete(f"/v1/artifacts/{checkpoint['artifact_id']}").status_code == 204
+    assert not blob(served, checkpoint).exists()
 
 
 def blob(served: Served, stored: dict[str, Any]) -> Path:
@@ -304,17 +305,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 48 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", place], check=True)
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", mount], check=True)
     try:
-        yield place
+        yield mount
     finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
+        subprocess.run(["umount", "--lazy", mount], check=True)
 
 
-def test_a_full_disk_refuses_files_and_loses_no_job(small_disk: Path) -> None:
-    """Uploads get 507 and health says so, while jobs are submitted and completed; with room again all goes on."""
+def test_a_full_disk_refuses_files_but_loses_no_job(small_disk: Path) -> None:
+    """Uploads get 507 and health reports it, while jobs are submitted and completed; with free space, uploads work again."""
     with (
         serve(small_disk / "data", open_enrolment=True, storage_reserve=24 * MIB) as served,
         httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
@@ -335,14 +336,14 @@ def test_a_full_disk_refuses_files_and_loses_no_job(small_disk: Path) -> None:
         )  # fmt: skip
         assert code(resumable(client, 1)) == (507, "INSUFFICIENT_STORAGE")
         assert code(miner.store(os.urandom(2 * MIB), lease=lease)) == (507, "INSUFFICIENT_STORAGE")
-        # Somebody else uses up the reserve.
+        # Another program uses up the reserve.
         (small_disk / "other").write_bytes(bytes(8 * MIB))
         health = client.get("/v1/health").json()
         assert (health["status"], health["services"]["storage"]) == ("degraded", "unhealthy")
         assert health["services"]["database"] == "healthy"
         jobs = [submit(client) for _ in range(20)]
-        for given in miner.poll(slots=20):
-            assert miner.complete(given, RESULTS).status_code == 200
+        for claimed in miner.poll(slots=20):
+            assert miner.complete(claimed, RESULTS).status_code == 200
         assert {client.get(f"/v1/jobs/{job_id}").json()["status"] for job_id in jobs} <= {
             "completed",
             "submitted",

@@ -1,4 +1,4 @@
-"""What becomes of uploads and files: interruptions, expiry, and what crashes leave behind."""
+"""Interrupted and expired uploads, and the files that crashes leave behind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def send(client: httpx.Client, path: str, offset: int, data: bytes) -> httpx.Res
 
 
 def half_sent(served: Served, path: str, sent: int, offset: int = 0, **headers: str) -> socket.socket:
-    """A connection that has sent a part of the file and is silent now."""
+    """Return a connection that has sent a part of the file and then stopped sending."""
     host, _, port = served.url.removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)))
     lines = {
@@ -55,45 +55,42 @@ def half_sent(served: Served, path: str, sent: int, offset: int = 0, **headers: 
 
 
 def wait_until_written(served: Served, least: int) -> None:
-    """Until the only unfinished upload has so many bytes on disk."""
+    """Wait until the only unfinished upload has at least so many bytes on disk."""
     directory = served.context.database.path.parent / "artifacts" / "uploads"
     while sum(file.stat().st_size for file in directory.iterdir()) < least:
         pass
 
 
 def later(served: Served, seconds: float) -> Context:
-    """The same coordinator after a while."""
+    """Return the same coordinator's context with its clock set forward."""
     return dataclasses.replace(served.context, clock=lambda: served.context.clock() + seconds)
 
 
-def test_what_a_broken_connection_brought_counts(served: Served, client: httpx.Client) -> None:
-    """HEAD waits until it is counted, so that the client goes on at the right place at once."""
+def test_bytes_received_before_a_connection_breaks_are_retained(served: Served, client: httpx.Client) -> None:
+    """HEAD waits until they are counted, so that the client resumes at the right offset immediately."""
     path = begin(client)
     with half_sent(served, path, 2_000_000):
         wait_until_written(served, 1_000_000)
-    offset = offset_of(
-        client, path
-    )  # where it asks before all was read, the rest of it is lost with the connection
+    # HEAD may come before all bytes are read; the others are lost with the connection.
+    offset = offset_of(client, path)
     assert 1_000_000 <= offset <= 2_000_000
     assert send(client, path, offset, DATA[offset:]).headers["upload-artifact-id"] == ARTIFACT
 
 
-def test_a_client_that_comes_back_takes_over_from_a_connection_that_is_lost(
-    served: Served, client: httpx.Client
-) -> None:
-    """The server hears nothing of many lost connections: whoever asks for the offset ends them, and is not kept waiting."""
+def test_a_returning_client_takes_over_from_a_lost_connection(served: Served, client: httpx.Client) -> None:
+    """The server does not notice many lost connections; a request for the offset ends them without delay."""
     path = begin(client)
     with half_sent(served, path, 2_000_000) as lost:
         wait_until_written(served, 1_000_000)
-        offset = offset_of(client, path)  # what had been written; the rest of it may have been on its way
+        offset = offset_of(client, path)  # the bytes written so far; others may still be in transit
         assert 1_000_000 <= offset <= 2_000_000
         assert send(client, path, offset, DATA[offset:]).status_code == 204
         assert b"409 Conflict" in lost.recv(1000).splitlines()[0]
     assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
 
 
-def test_looking_disturbs_nobody(served: Served, client: httpx.Client) -> None:
-    """Neither the owner's look nor somebody else's attempt ends a request that sends."""
+def test_reading_an_upload_does_not_interrupt_it(served: Served, client: httpx.Client) -> None:
+    """Neither the owner's GET nor another account's attempt ends the request that sends the bytes."""
     path = begin(client)
     with half_sent(served, path, 2_000_000) as sending:
         wait_until_written(served, 1_000_000)
@@ -106,7 +103,7 @@ def test_looking_disturbs_nobody(served: Served, client: httpx.Client) -> None:
     assert client.get(path).json()["artifact_id"] == ARTIFACT
 
 
-def test_a_part_with_a_checksum_counts_only_whole(served: Served, client: httpx.Client) -> None:
+def test_a_part_with_a_checksum_is_stored_only_as_a_whole(served: Served, client: httpx.Client) -> None:
     path = begin(client)
     checksum = "sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk="
     with half_sent(served, path, 2_000_000, **{"Upload-Checksum": checksum}):
@@ -115,8 +112,7 @@ def test_a_part_with_a_checksum_counts_only_whole(served: Served, client: httpx.
     assert send(client, path, 0, DATA).headers["upload-artifact-id"] == ARTIFACT
 
 
-def test_a_silent_request_is_ended(tmp_path: Path) -> None:
-    """And what it brought is kept."""
+def test_a_silent_request_is_ended_and_its_bytes_are_retained(tmp_path: Path) -> None:
     with serve(tmp_path / "data", upload_silence_seconds=0.2) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         path = begin(client)
@@ -127,7 +123,7 @@ def test_a_silent_request_is_ended(tmp_path: Path) -> None:
 
 
 def test_many_writers_at_once_make_one_file(served: Served, client: httpx.Client) -> None:
-    """Of requests that send the same part at the same time, each is whole, refused, or taken over; none mixes into another."""
+    """Of requests that send the same part at once, each completes, is refused or is superseded; their bytes never mix."""
     path = begin(client)
     upload_id = path.rpartition("/")[2]
     account = served.do(lambda context: context.database.read(owner_of, upload_id))
@@ -160,8 +156,8 @@ def owner_of(connection: Any, upload_id: str) -> str:
     return found.account_id
 
 
-def test_a_restart_goes_on_where_the_upload_was(tmp_path: Path) -> None:
-    """Bytes that were never acknowledged are dropped; the hash is made again from those that were."""
+def test_an_upload_resumes_after_a_restart(tmp_path: Path) -> None:
+    """Unacknowledged bytes are dropped, and the hash is computed again from the acknowledged ones."""
     with serve(tmp_path / "data") as served, as_client(served) as client:
         path, key = begin(client), served.client_key
         send(client, path, 0, DATA[:1_500_000])
@@ -179,10 +175,10 @@ def as_client(served: Served, key: str | None = None) -> httpx.Client:
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_crash_before_the_artifact_is_known_is_made_good(
+def test_head_finishes_an_upload_after_a_crash(
     served: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    """All bytes are there; the crash comes before or after their file has its place. Asking for the offset finishes it."""
+    """All bytes are received; the crash comes before or after their file is moved to its final path."""
     path = begin(client)
 
     def crash(*_: Any, **__: Any) -> None:
@@ -192,14 +188,14 @@ def test_a_crash_before_the_artifact_is_known_is_made_good(
         if moved:
             patched.setattr(uploads, "_finish", crash)
         else:
-            patched.setattr(served.context.artifacts, "_keep", crash)
+            patched.setattr(served.context.artifacts, "_publish", crash)
         assert send(client, path, 0, DATA).status_code == 503
     assert client.get(path).json()["artifact_id"] is None
     assert client.head(path, headers=TUS).headers["upload-artifact-id"] == ARTIFACT
     assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
 
 
-def test_an_upload_whose_file_is_lost_begins_again(served: Served, client: httpx.Client) -> None:
+def test_an_upload_whose_file_is_lost_is_not_found(served: Served, client: httpx.Client) -> None:
     path = begin(client)
     send(client, path, 0, DATA[:1000])
     served.context.uploads.remove(path.rpartition("/")[2])
@@ -207,8 +203,8 @@ def test_an_upload_whose_file_is_lost_begins_again(served: Served, client: httpx
     assert client.head(path, headers=TUS).status_code == 404
 
 
-def test_uploads_expire(served: Served, client: httpx.Client) -> None:
-    """A day after their last byte; their files are removed, artifacts of finished ones stay."""
+def test_uploads_expire_a_day_after_their_last_byte(served: Served, client: httpx.Client) -> None:
+    """Their files are removed; the artifacts of finished uploads remain."""
     path, done, young = begin(client), begin(client, 3), begin(client)
     send(client, path, 0, DATA[:1000])
     send(client, done, 0, b"abc")
@@ -225,15 +221,13 @@ def test_uploads_expire(served: Served, client: httpx.Client) -> None:
     assert client.get(f"/v1/artifacts/{artifact_id}").content == b"abc"
 
 
-def test_files_that_nothing_refers_to_are_removed_when_they_are_old(
-    served: Served, client: httpx.Client
-) -> None:
-    """What the database knows stays however old it is, and what is young may be on its way into it."""
-    kept = client.post("/v1/artifacts", content=DATA).json()["artifact_id"]
+def test_old_unreferenced_files_are_removed(served: Served, client: httpx.Client) -> None:
+    """Referenced files remain at any age, and so do young files, whose rows may not be written yet."""
+    referenced = client.post("/v1/artifacts", content=DATA).json()["artifact_id"]
     path = begin(client)
     send(client, path, 0, DATA[:1000])
     directory = served.context.database.path.parent / "artifacts"
-    orphan, young = stored_alone(served, b"orphan"), stored_alone(served, b"young")
+    orphan, young = store_without_row(served, b"orphan"), store_without_row(served, b"young")
     (directory / "uploads" / "upload_lost").write_bytes(b"part")
     for file in directory.rglob("*"):
         if file.is_file() and file != served.context.artifacts.path(young):
@@ -242,20 +236,20 @@ def test_files_that_nothing_refers_to_are_removed_when_they_are_old(
     with pytest.raises(NotFound):
         served.context.artifacts.path(orphan)
     assert served.context.artifacts.path(young).exists()
-    assert client.get(f"/v1/artifacts/{kept}").content == DATA
+    assert client.get(f"/v1/artifacts/{referenced}").content == DATA
     assert offset_of(client, path) == 1000
 
 
-def test_nothing_is_removed_while_the_database_knows_no_file(served: Served) -> None:
-    """It may have been moved away, and its backup is still to come."""
-    blob = stored_alone(served, b"of the database that is away")
+def test_no_file_is_removed_while_the_database_lists_none(served: Served) -> None:
+    """The database may have been moved away, and its backup not restored yet."""
+    blob = store_without_row(served, b"listed in the missing database")
     os.utime(served.context.artifacts.path(blob), (0, 0))
     assert served.do(quota.remove_orphans) == 0
     assert served.context.artifacts.path(blob).exists()
 
 
-def stored_alone(served: Served, content: bytes) -> str:
-    """A blob without a row, as a crash leaves it."""
+def store_without_row(served: Served, content: bytes) -> str:
+    """Store a blob without a row, as a crash leaves it."""
 
     async def one() -> AsyncGenerator[bytes, None]:
         yield content
@@ -269,8 +263,8 @@ def stored_alone(served: Served, content: bytes) -> str:
 
 
 def test_an_orphan_that_is_stored_again_is_not_removed(served: Served, client: httpx.Client) -> None:
-    """Not even when the sweep has found it old before, and looks at it only now."""
-    orphan = stored_alone(served, DATA)
+    """This holds even if the sweep listed it as old before it was stored again."""
+    orphan = store_without_row(served, DATA)
     os.utime(served.context.artifacts.path(orphan), (0, 0))
     before = served.context.clock() - DAY
     assert list(served.context.artifacts.older_than(before)) == [orphan]

@@ -1,4 +1,4 @@
-"""Existing clients of tus, unchanged, and our own, through networks and processes that fail."""
+"""Uploads with unmodified tus clients and with this project's client, through failing connections and killed processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def assert_stored(client: httpx.Client, artifact_id: str | None) -> None:
-    """All of it, as the client said it is."""
+    """Assert that the whole file is stored, with the media type that the client sent."""
     assert artifact_id == ARTIFACT
     answer = client.get(f"/v1/artifacts/{ARTIFACT}")
     assert (answer.content, answer.headers["content-type"]) == (DATA, "video/mp4")
@@ -47,22 +47,22 @@ def tuspy(url: str, key: str) -> TusClient:
 METADATA = {"filename": "film.mp4", "filetype": "video/mp4"}
 
 
-def test_tuspy_goes_on_after_a_broken_connection(served: Served, client: httpx.Client, file: Path) -> None:
-    """Its one request breaks in the middle; what arrived is not sent again."""
+def test_tuspy_resumes_after_a_broken_connection(served: Served, client: httpx.Client, file: Path) -> None:
+    """Its only request breaks in the middle; it does not send the received bytes again."""
     with failing(served.url, 5_000_000) as proxy:
         uploader = tuspy(proxy.url, served.client_key).uploader(
             str(file), metadata=METADATA, retries=2, retry_delay=0
         )
         uploader.upload()
         assert proxy.failed.is_set()
-    sent_again = int(uploader.request._request_headers["upload-offset"])
-    assert 1_000_000 < sent_again < len(DATA)
+    resumed_at = int(uploader.request._request_headers["upload-offset"])
+    assert 1_000_000 < resumed_at < len(DATA)
     assert_stored(client, uploader.request.response_headers["upload-artifact-id"])
 
 
 @pytest.mark.parametrize("checksum", [False, True])
-def test_tuspy_in_chunks(served: Served, client: httpx.Client, file: Path, checksum: bool) -> None:
-    """With and without a checksum of each."""
+def test_tuspy_uploads_in_chunks(served: Served, client: httpx.Client, file: Path, checksum: bool) -> None:
+    """This holds with and without a checksum for each chunk."""
     uploader = tuspy(served.url, served.client_key).uploader(
         str(file), metadata=METADATA, chunk_size=1_000_000, upload_checksum=checksum
     )
@@ -83,10 +83,10 @@ print(uploader.request.response_headers["upload-artifact-id"])
 """
 
 
-def test_tuspy_goes_on_in_another_process_after_it_was_killed(
+def test_tuspy_resumes_in_another_process_after_it_was_killed(
     served: Served, client: httpx.Client, file: Path, tmp_path: Path
 ) -> None:
-    """The network has stalled, so that the coordinator hears of the client's end only when the next one comes."""
+    """The connection has stalled, so the coordinator learns that the client ended only when the next one connects."""
     with failing(served.url, 5_000_000, stalls=True) as proxy:
         command = [
             sys.executable,
@@ -106,7 +106,7 @@ def test_tuspy_goes_on_in_another_process_after_it_was_killed(
     assert_stored(client, artifact_id)
 
 
-def test_tus_js_client_goes_on_after_a_broken_connection(
+def test_tus_js_client_resumes_after_a_broken_connection(
     served: Served, client: httpx.Client, file: Path
 ) -> None:
     with failing(served.url, 5_000_000) as proxy:
@@ -121,15 +121,15 @@ def test_tus_js_client_goes_on_after_a_broken_connection(
         )
         assert done.returncode == 0, done.stderr
         assert proxy.failed.is_set()
-    told = json.loads(done.stdout)
-    assert told["retries"] >= 1
-    assert_stored(client, told["artifact_id"])
+    report = json.loads(done.stdout)
+    assert report["retries"] >= 1
+    assert_stored(client, report["artifact_id"])
 
 
 def uploaded(
     proxy: FailingProxy, key: str, file: Path, calls: list[tuple[int, int | None]], kind: str
 ) -> str:
-    """What our own client, which blocks or is awaited, stores."""
+    """Upload with the blocking or the asyncio client and return the artifact's id."""
 
     def progress(sent: int, size: int | None) -> None:
         calls.append((sent, size))
@@ -145,10 +145,10 @@ def uploaded(
 
 
 @pytest.mark.parametrize("kind", ["blocking", "awaited"])
-def test_our_client_goes_on_after_a_broken_connection(
+def test_our_client_resumes_after_a_broken_connection(
     served: Served, client: httpx.Client, file: Path, kind: str
 ) -> None:
-    """And tells how far it is: after the break it goes on from what arrived."""
+    """It resumes after the received bytes and reports its progress."""
     calls: list[tuple[int, int | None]] = []
     with failing(served.url, 5_000_000) as proxy:
         artifact_id = uploaded(proxy, served.client_key, file, calls, kind)
@@ -169,7 +169,7 @@ def test_our_client_sends_large_files_in_parts(
 
 
 def test_our_client_sends_small_files_in_one_request(served: Served) -> None:
-    """Of which the coordinator makes no upload."""
+    """The coordinator creates no upload for them."""
     with AITBCClient(served.client_key, served.url) as ours:
         calls: list[tuple[int, int | None]] = []
         ours.artifacts.upload(DATA[:1_000_000], progress=lambda *call: calls.append(call))

@@ -29,7 +29,7 @@ METADATA = f"filename {b64(b'a film.mp4')},filetype {b64(b'video/mp4')},empty"
 
 
 def begin(client: httpx.Client, length: int = len(DATA), **headers: str) -> str:
-    """An upload's path."""
+    """Create an upload and return its path."""
     answer = client.post("/v1/uploads", headers={**TUS, "Upload-Length": str(length), **headers})
     assert answer.status_code == 201, answer.text
     path: str = answer.headers["location"]
@@ -49,20 +49,20 @@ def offset_of(client: httpx.Client, path: str) -> int:
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
-    """Status and code of an error, which has the one shape and the protocol's header."""
+    """Return the status and code of an error after checking its fields and the protocol's header."""
     assert answer.headers["tus-resumable"] == "1.0.0"
     assert set(answer.json()["error"]) == {"code", "message", "details", "request_id"}
     return answer.status_code, answer.json()["error"]["code"]
 
 
 def files(served: Served) -> list[Path]:
-    """What unfinished uploads have on disk."""
+    """Return the files of unfinished uploads."""
     return list((served.context.database.path.parent / "artifacts" / "uploads").iterdir())
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
 def test_a_file_in_parts_becomes_an_artifact(served: Served, client: httpx.Client, prefix: str) -> None:
-    """Its name and type are kept, and its offset is what HEAD says at any time."""
+    """Its name and type are stored, and HEAD returns the current offset."""
     answer = client.post(
         f"{prefix}/uploads", headers={**TUS, "Upload-Length": str(len(DATA)), "Upload-Metadata": METADATA}
     )
@@ -94,7 +94,7 @@ def test_a_file_in_parts_becomes_an_artifact(served: Served, client: httpx.Clien
     assert files(served) == []
 
 
-def test_what_the_server_can_do(client: httpx.Client) -> None:
+def test_options_lists_the_supported_versions_and_extensions(client: httpx.Client) -> None:
     for path in ("/v1/uploads", begin(client)):
         answer = client.options(path)
         assert (answer.status_code, answer.headers["tus-version"]) == (204, "1.0.0")
@@ -105,19 +105,19 @@ def test_what_the_server_can_do(client: httpx.Client) -> None:
         }  # fmt: skip
 
 
-def test_the_first_request_may_bring_all_of_the_file(client: httpx.Client) -> None:
+def test_the_first_request_may_contain_the_whole_file(client: httpx.Client) -> None:
     answer = client.post("/v1/uploads", content=DATA, headers={**PART, "Upload-Length": str(len(DATA))})
     assert (answer.status_code, answer.headers["upload-offset"]) == (201, str(len(DATA)))
     assert answer.headers["upload-artifact-id"] == answer.json()["artifact_id"] == ARTIFACT
 
 
-def test_an_empty_file_is_finished_when_it_begins(client: httpx.Client) -> None:
+def test_an_empty_file_is_finished_on_creation(client: httpx.Client) -> None:
     path = begin(client, 0)
     artifact_id = client.get(path).json()["artifact_id"]
     assert client.get(f"/v1/artifacts/{artifact_id}").content == b""
 
 
-def test_a_length_may_be_told_later(client: httpx.Client) -> None:
+def test_the_length_may_be_deferred(client: httpx.Client) -> None:
     answer = client.post("/v1/uploads", headers={**TUS, "Upload-Defer-Length": "1"})
     path = answer.headers["location"]
     assert send(client, path, 0, DATA[:500]).headers["upload-defer-length"] == "1"
@@ -127,8 +127,7 @@ def test_a_length_may_be_told_later(client: httpx.Client) -> None:
     assert (last.status_code, last.headers["upload-artifact-id"]) == (204, ARTIFACT)
 
 
-def test_a_part_at_the_wrong_offset_changes_nothing(client: httpx.Client) -> None:
-    """And the answer says which is the right one."""
+def test_a_part_at_the_wrong_offset_is_refused_with_the_right_one(client: httpx.Client) -> None:
     path = begin(client)
     send(client, path, 0, DATA[:100])
     for wrong in (0, 99, 101):
@@ -138,8 +137,8 @@ def test_a_part_at_the_wrong_offset_changes_nothing(client: httpx.Client) -> Non
     assert offset_of(client, path) == 100
 
 
-def test_the_last_part_may_come_again_empty(client: httpx.Client) -> None:
-    """A client that did not hear the last answer asks for the offset and sends the nothing that is left."""
+def test_an_empty_part_after_the_last_one_is_accepted(client: httpx.Client) -> None:
+    """A client that missed the last response asks for the offset and sends the remaining zero bytes."""
     path = begin(client)
     send(client, path, 0, DATA)
     again = send(client, path, len(DATA), b"")
@@ -148,7 +147,7 @@ def test_the_last_part_may_come_again_empty(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("version", [None, "0.2.2", "1.0.1"])
-def test_another_version_is_refused(client: httpx.Client, version: str | None) -> None:
+def test_an_unsupported_version_is_refused(client: httpx.Client, version: str | None) -> None:
     path = begin(client)
     headers = {} if version is None else {"Tus-Resumable": version}
     answers = [
@@ -166,7 +165,7 @@ def test_another_version_is_refused(client: httpx.Client, version: str | None) -
 
 
 @pytest.mark.parametrize("content_type", [None, "application/octet-stream"])
-def test_another_content_type_is_refused(client: httpx.Client, content_type: str | None) -> None:
+def test_an_unsupported_content_type_is_refused(client: httpx.Client, content_type: str | None) -> None:
     path = begin(client)
     headers = {**TUS, "Upload-Offset": "0"} | ({"Content-Type": content_type} if content_type else {})
     assert code(client.patch(path, content=b"x", headers=headers)) == (415, "UNSUPPORTED_MEDIA_TYPE")
@@ -186,7 +185,7 @@ def test_another_content_type_is_refused(client: httpx.Client, content_type: str
         {"Upload-Length": "5", "Upload-Metadata": "filename " + "A" * 5000},
     ],
 )
-def test_a_beginning_that_makes_no_sense(client: httpx.Client, headers: dict[str, str]) -> None:
+def test_an_upload_with_invalid_headers_is_refused(client: httpx.Client, headers: dict[str, str]) -> None:
     assert code(client.post("/v1/uploads", headers={**TUS, **headers})) == (422, "VALIDATION_ERROR")
 
 
@@ -204,8 +203,8 @@ def as_tester(served: Served) -> httpx.Client:
     )
 
 
-def test_more_than_the_length_is_refused(client: httpx.Client) -> None:
-    """Before it is read where its size is told, else when it goes too far; no byte of it is behind the end."""
+def test_a_part_beyond_the_length_is_refused(client: httpx.Client) -> None:
+    """A part of known size is refused before it is read, and another when it passes the end; no byte is stored past the end."""
     path = begin(client, 10)
     assert code(send(client, path, 0, b"12345678901")) == (413, "PAYLOAD_TOO_LARGE")
     assert offset_of(client, path) == 0
@@ -214,7 +213,7 @@ def test_more_than_the_length_is_refused(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-def test_a_part_is_kept_only_if_its_checksum_is_right(client: httpx.Client, algorithm: str) -> None:
+def test_a_part_is_stored_only_if_its_checksum_matches(client: httpx.Client, algorithm: str) -> None:
     path = begin(client)
     right = f"{algorithm} {b64(hashlib.new(algorithm, DATA[:1000]).digest())}"
     assert send(client, path, 0, DATA[:1000], **{"Upload-Checksum": right}).status_code == 204
@@ -225,12 +224,12 @@ def test_a_part_is_kept_only_if_its_checksum_is_right(client: httpx.Client, algo
 
 
 @pytest.mark.parametrize("checksum", ["md5 1B2M2Y8AsgTpgAmY7PhCfg==", "sha1", "sha1 AAAA", "sha1 ???"])
-def test_a_checksum_that_cannot_be_checked(client: httpx.Client, checksum: str) -> None:
+def test_a_malformed_or_unsupported_checksum_is_refused(client: httpx.Client, checksum: str) -> None:
     answer = send(client, begin(client), 0, b"x", **{"Upload-Checksum": checksum})
     assert code(answer) == (400, "UNSUPPORTED_CHECKSUM")
 
 
-def test_an_upload_given_up_is_gone(served: Served, client: httpx.Client) -> None:
+def test_a_terminated_upload_is_deleted(served: Served, client: httpx.Client) -> None:
     path = begin(client)
     send(client, path, 0, DATA[:100])
     assert files(served) != []
@@ -241,7 +240,7 @@ def test_an_upload_given_up_is_gone(served: Served, client: httpx.Client) -> Non
     assert code(client.delete(path, headers=TUS)) == (404, "NOT_FOUND")
 
 
-def test_methods_may_be_named_in_a_header(client: httpx.Client) -> None:
+def test_a_header_may_override_the_method(client: httpx.Client) -> None:
     """For clients and proxies that know only GET and POST."""
     path = begin(client)
     override = {"X-HTTP-Method-Override": "PATCH", "Upload-Offset": "0"}
@@ -251,7 +250,7 @@ def test_methods_may_be_named_in_a_header(client: httpx.Client) -> None:
     assert client.get(path).status_code == 404
 
 
-def test_nobody_touches_somebody_elses_upload(served: Served, client: httpx.Client) -> None:
+def test_only_the_owner_reaches_an_upload(served: Served, client: httpx.Client) -> None:
     path = begin(client)
     with httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}) as other:
         assert code(send(other, path, 0, DATA)) == (404, "NOT_FOUND")
@@ -261,7 +260,7 @@ def test_nobody_touches_somebody_elses_upload(served: Served, client: httpx.Clie
     assert offset_of(client, path) == 0
 
 
-def test_unfinished_uploads_are_limited(tmp_path: Path) -> None:
+def test_the_number_of_unfinished_uploads_is_limited(tmp_path: Path) -> None:
     with serve(tmp_path / "data", max_uploads_per_account=2) as served, as_tester(served) as client:
         first, _ = begin(client), begin(client)
         refused = client.post("/v1/uploads", headers={**TUS, "Upload-Length": "5"})
@@ -270,8 +269,8 @@ def test_unfinished_uploads_are_limited(tmp_path: Path) -> None:
         begin(client)
 
 
-def test_an_account_stores_no_more_than_it_may(tmp_path: Path) -> None:
-    """Artifacts and what unfinished uploads are to bring count together."""
+def test_an_account_stores_no_more_than_its_quota(tmp_path: Path) -> None:
+    """Artifacts and the announced lengths of unfinished uploads count together."""
     with serve(tmp_path / "data", max_stored=len(DATA) + 100) as served, as_tester(served) as client:
         path = begin(client)
         for answer in (

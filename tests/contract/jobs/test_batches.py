@@ -1,4 +1,4 @@
-"""Miners that compute several jobs of one model together, and models that a miner does not take now."""
+"""Miners that run several jobs of one model in a batch, and models that are unavailable on a miner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHISPER = "whisper_transcription"
 
 
 def offering(slots: int = 1, **changes: Any) -> dict[str, Any]:
-    """What a miner can do whose transcriptions differ in some way."""
+    """Return capabilities with changes to the transcription service."""
     offered = capabilities(slots=slots)
     offered["services"][WHISPER] |= changes
     return offered
@@ -37,7 +37,7 @@ def batch_capacity(count: int, model: str = "base") -> list[dict[str, Any]]:
 
 
 def test_a_free_slot_is_filled_with_jobs_of_one_model(client: httpx.Client, served: Served) -> None:
-    """Up to what the miner computes together; a job of another model waits for a slot of its own."""
+    """It gets at most as many as a batch of the miner holds; a job of another model waits for a slot of its own."""
     jobs = [submit(client, model=model) for model in ("base", "tiny.en", "base", "base", "base")]
     with Socket(registered(served, concurrency=3)) as socket:
         socket.slots(1)
@@ -48,22 +48,24 @@ def test_a_free_slot_is_filled_with_jobs_of_one_model(client: httpx.Client, serv
         assert socket.nothing_comes()
 
 
-def test_free_seats_get_jobs_of_their_model_without_a_free_slot(client: httpx.Client, served: Served) -> None:
+def test_batch_capacity_gets_jobs_of_its_model_without_a_free_slot(
+    client: httpx.Client, served: Served
+) -> None:
     submit(client, model="tiny.en")
-    wanted = [submit(client) for _ in range(3)]
+    expected = [submit(client) for _ in range(3)]
     miner = registered(served, concurrency=8)
     with Socket(miner) as socket:
         socket.slots(0, batch_capacity=batch_capacity(2))
-        assert [socket.lease()["job_id"], socket.lease()["job_id"]] == wanted[:2]
+        assert [socket.lease()["job_id"], socket.lease()["job_id"]] == expected[:2]
         assert socket.nothing_comes()
     # Two batches of one model.
     assert [
         lease["job_id"] for lease in miner.poll(slots=0, batch_capacity=batch_capacity(1) + batch_capacity(0))
-    ] == wanted[2:]
+    ] == expected[2:]
     assert miner.poll(slots=0, batch_capacity=batch_capacity(5), wait=0.3) == []
 
 
-def test_a_job_that_comes_later_joins_the_batch_that_runs(client: httpx.Client, served: Served) -> None:
+def test_a_later_job_joins_the_running_batch(client: httpx.Client, served: Served) -> None:
     with Socket(registered(served, concurrency=2)) as socket:
         socket.slots(1)
         first = submit(client)
@@ -74,10 +76,10 @@ def test_a_job_that_comes_later_joins_the_batch_that_runs(client: httpx.Client, 
         assert socket.nothing_comes()
 
 
-def test_leases_on_their_way_take_the_seats_that_are_announced_meanwhile(
+def test_leases_in_transit_count_against_announced_batch_capacity(
     client: httpx.Client, served: Served
 ) -> None:
-    """The miner announces its room again and again without having seen what is already under way."""
+    """The miner announces its capacity repeatedly before it has received the leases in transit."""
     for _ in range(12):
         submit(client)
     with Socket(registered(served, slots=2, concurrency=3)) as socket:
@@ -86,7 +88,7 @@ def test_leases_on_their_way_take_the_seats_that_are_announced_meanwhile(
         for _ in range(4):
             socket.lease()
         assert socket.nothing_comes()
-        # It has received two of them: one took the seat, the other the slot.
+        # It has received two of them: one used the batch capacity, the other the slot.
         for _ in range(3):
             socket.slots(0, received=2, batch_capacity=batch_capacity(2))
         assert socket.nothing_comes()
@@ -95,29 +97,29 @@ def test_leases_on_their_way_take_the_seats_that_are_announced_meanwhile(
         assert socket.nothing_comes()
 
 
-def test_a_batch_that_runs_is_joined_before_another_miner_begins_one(
+def test_a_job_joins_a_running_batch_before_another_miner_begins_one(
     client: httpx.Client, served: Served
 ) -> None:
     busy, idle = (registered(served, concurrency=4) for _ in range(2))
-    with Socket(busy) as joined, Socket(idle) as other:
+    with Socket(busy) as batching, Socket(idle) as other:
         other.slots(1)
-        joined.slots(0, batch_capacity=batch_capacity(1))
+        batching.slots(0, batch_capacity=batch_capacity(1))
         assert other.nothing_comes()
-        assert joined.nothing_comes()
+        assert batching.nothing_comes()
         first, second = submit(client), submit(client)
-        assert joined.lease()["job_id"] == first
+        assert batching.lease()["job_id"] == first
         assert other.lease()["job_id"] == second
 
 
-def test_a_miner_may_hold_as_many_leases_as_its_slots_compute_together(
-    client: httpx.Client, served: Served
-) -> None:
+def test_a_miner_may_hold_a_full_batch_of_leases_per_slot(client: httpx.Client, served: Served) -> None:
     for _ in range(64):
         submit(client)
     assert len(registered(served, slots=2, concurrency=32).poll(slots=2)) == 64
 
 
-def test_a_model_that_is_withheld_waits_until_it_is_not(client: httpx.Client, served: Served) -> None:
+def test_a_job_of_an_unavailable_model_waits_until_the_model_is_available(
+    client: httpx.Client, served: Served
+) -> None:
     job_id = submit(client)
     other = submit(client, model="tiny.en")
     miner = registered(served, unavailable_models=["base"], downloadable=True)
@@ -145,32 +147,32 @@ def test_a_model_that_is_withheld_waits_until_it_is_not(client: httpx.Client, se
     ],
     ids=json.dumps,
 )
-def test_an_offer_out_of_bounds_is_refused(served: Served, changes: dict[str, Any]) -> None:
+def test_capabilities_out_of_bounds_are_refused(served: Served, changes: dict[str, Any]) -> None:
     answer = ScriptedMiner(served.url).register(capabilities=offering(**changes))
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
 
 
-def test_a_score_is_taken(served: Served) -> None:
+def test_a_score_is_accepted(served: Served) -> None:
     for device in ("Test GPU", None):
         registered(served, score={"metric": "token/s", "value": 24.5, "device": device})
 
 
 @pytest.mark.parametrize(
-    "said", [None, 5, [5], [{"service": WHISPER}], batch_capacity(-1), batch_capacity(257), [{"free": 1}]]
+    "value", [None, 5, [5], [{"service": WHISPER}], batch_capacity(-1), batch_capacity(257), [{"free": 1}]]
 )
-def test_nonsense_about_seats_gives_no_leases(client: httpx.Client, served: Served, said: Any) -> None:
-    """And the connection lives on."""
+def test_invalid_batch_capacity_gives_no_leases(client: httpx.Client, served: Served, value: Any) -> None:
+    """The connection remains open."""
     submit(client)
     with Socket(registered(served)) as socket:
-        message = {"call": "slots", "slots": 1, "received": 0, "batch_capacity": said}
+        message = {"call": "slots", "slots": 1, "received": 0, "batch_capacity": value}
         socket.connection.send(json.dumps(message))
         assert socket.nothing_comes()
         socket.slots(1)
         socket.lease()
 
 
-def test_a_miner_that_says_nothing_of_batches_has_none(client: httpx.Client, served: Served) -> None:
-    """As those of older agents, which also send no batch_capacity."""
+def test_a_miner_that_states_no_batch_capacity_gets_no_batches(client: httpx.Client, served: Served) -> None:
+    """Older agents neither register nor send batch fields."""
     older = capabilities(slots=2)
     for offer in older["services"].values():
         for name in ("concurrency", "unavailable_models", "score"):
@@ -183,10 +185,10 @@ def test_a_miner_that_says_nothing_of_batches_has_none(client: httpx.Client, ser
     assert len(answer.json()["leases"]) == 2
 
 
-def test_a_session_that_an_older_coordinator_opened_goes_on(tmp_path: Path) -> None:
-    """What is stored of the miner then lacks what is asked of it now."""
+def test_a_session_that_an_older_coordinator_opened_continues(tmp_path: Path) -> None:
+    """The stored capabilities of the miner lack the fields that were added since."""
 
-    def forget(connection: Connection) -> None:
+    def remove_new_fields(connection: Connection) -> None:
         older = capabilities()
         for offer in older["services"].values():
             for name in ("concurrency", "unavailable_models", "score"):
@@ -195,7 +197,7 @@ def test_a_session_that_an_older_coordinator_opened_goes_on(tmp_path: Path) -> N
 
     with serve(tmp_path / "data", open_enrolment=True) as served:
         miner = registered(served)
-        served.do(lambda context: context.database.write(forget))
+        served.do(lambda context: context.database.write(remove_new_fields))
     with serve(tmp_path / "data", open_enrolment=True) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         job_id = submit(client)

@@ -1,4 +1,4 @@
-"""What a busy miner is asked to prepare meanwhile."""
+"""Commands to a busy miner to download the models that jobs wait for."""
 
 from __future__ import annotations
 
@@ -30,57 +30,63 @@ def offering(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def socket(served: Served) -> Iterator[Socket]:
-    """A miner without a free slot, that can fetch models and has one."""
+    """A miner with one model and no free slot, which can download other models."""
     miner = ScriptedMiner(served.url)
     miner.register(capabilities=offering())
     with Socket(miner) as socket:
         socket.slots(0)
-        assert ordered(socket) == []
+        assert commands_of(socket) == []
         yield socket
 
 
-def ordered(socket: Socket, **changes: Any) -> list[dict[str, Any]]:
-    """The commands in the answer to a heartbeat, after the offer has changed."""
+def commands_of(socket: Socket, **changes: Any) -> list[dict[str, Any]]:
+    """Return the commands in the response to a heartbeat that changes the capabilities."""
     offered = offering(**changes)
     status, answer = socket.call("heartbeat", body={"leases": [], "capabilities": offered})
     assert status == 200
     return answer["commands"]
 
 
-def test_a_busy_miner_fetches_the_model_that_most_jobs_wait_for(client: httpx.Client, socket: Socket) -> None:
+def test_a_busy_miner_downloads_the_model_that_most_jobs_wait_for(
+    client: httpx.Client, socket: Socket
+) -> None:
     for model in ("base", "base", "base", "small", "tiny", "tiny"):
         submit(client, model=model)
-    assert ordered(socket) == [{"command": "fetch_model", "model": "tiny"}]
-    assert ordered(socket, models=["base", "tiny"]) == [{"command": "fetch_model", "model": "small"}]
-    assert ordered(socket, models=["base", "tiny", "small"]) == []
+    assert commands_of(socket) == [{"command": "fetch_model", "model": "tiny"}]
+    assert commands_of(socket, models=["base", "tiny"]) == [{"command": "fetch_model", "model": "small"}]
+    assert commands_of(socket, models=["base", "tiny", "small"]) == []
 
 
-def test_what_the_miner_withholds_or_cannot_fetch_is_not_ordered(
+def test_models_that_are_unavailable_or_not_downloadable_cause_no_command(
     client: httpx.Client, socket: Socket
 ) -> None:
     submit(client, model="tiny")
-    assert ordered(socket, unavailable_models=["tiny"]) == []
-    assert ordered(socket, downloadable=False) == []
-    assert ordered(socket) == [{"command": "fetch_model", "model": "tiny"}]
+    assert commands_of(socket, unavailable_models=["tiny"]) == []
+    assert commands_of(socket, downloadable=False) == []
+    assert commands_of(socket) == [{"command": "fetch_model", "model": "tiny"}]
 
 
-def test_a_miner_with_a_free_slot_gets_the_job_instead(client: httpx.Client, socket: Socket) -> None:
+def test_a_miner_with_a_free_slot_gets_the_job_instead_of_a_command(
+    client: httpx.Client, socket: Socket
+) -> None:
     job_id = submit(client, model="tiny")
     socket.slots(1)
     assert socket.lease()["job_id"] == job_id
-    assert ordered(socket) == []
+    assert commands_of(socket) == []
 
 
-def test_free_seats_of_another_batch_do_not_hold_back_an_order(client: httpx.Client, socket: Socket) -> None:
+def test_batch_capacity_of_another_model_does_not_prevent_a_command(
+    client: httpx.Client, socket: Socket
+) -> None:
     submit(client, model="tiny")
     socket.slots(0, batch_capacity=[{"service": "whisper_transcription", "model": "base", "free": 3}])
-    assert ordered(socket) == [{"command": "fetch_model", "model": "tiny"}]
+    assert commands_of(socket) == [{"command": "fetch_model", "model": "tiny"}]
 
 
-def test_jobs_that_this_miner_could_not_take_order_nothing(
+def test_jobs_that_the_miner_cannot_run_cause_no_command(
     client: httpx.Client, served: Served, socket: Socket
 ) -> None:
-    """Those for another miner, those that ended, those of models that are in no catalogue, and other services' jobs."""
+    """These are jobs for another miner, ended jobs, jobs of models in no catalogue, and jobs of other services."""
     owner = ScriptedMiner(served.url)
     owner.register(capabilities=offering(models=["private"]))
     submit(client, model="private")
@@ -88,26 +94,26 @@ def test_jobs_that_this_miner_could_not_take_order_nothing(
     client.delete(f"/v1/jobs/{submit(client, model='small')}")
     video = {"input_url": "https://example.com/a.mp4", "output_format": "mp4"}
     assert client.post("/v1/services/ffmpeg/transcode", json=video).status_code == 201
-    assert ordered(socket) == []
+    assert commands_of(socket) == []
 
 
-def test_a_paused_miner_is_ordered_nothing(client: httpx.Client, socket: Socket) -> None:
+def test_a_paused_miner_gets_no_command(client: httpx.Client, socket: Socket) -> None:
     submit(client, model="tiny")
     body = {"leases": [], "capabilities": offering(), "paused": "by hand"}
     assert socket.call("heartbeat", body=body)[1]["commands"] == []
-    assert ordered(socket) != []
+    assert commands_of(socket) != []
 
 
-def test_a_miner_that_is_not_connected_is_ordered_nothing(client: httpx.Client, served: Served) -> None:
-    """Its free slots are not known then."""
+def test_a_miner_that_is_not_connected_gets_no_command(client: httpx.Client, served: Served) -> None:
+    """The coordinator does not know its free slots."""
     submit(client, model="tiny")
     miner = ScriptedMiner(served.url)
     miner.register(capabilities=offering())
     assert miner.http.post("/heartbeat", json={"leases": []}).json()["commands"] == []
 
 
-def test_what_is_waited_for_is_read_from_its_index_alone(served: Served) -> None:
-    """However long the history is."""
+def test_models_waited_for_are_read_from_an_index(served: Served) -> None:
+    """The length of the history does not matter."""
 
     def plan(connection: Connection) -> list[str]:
         statements: list[tuple[str, Any]] = []

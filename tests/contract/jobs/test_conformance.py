@@ -1,4 +1,4 @@
-"""The whole reference, replayed as one story, and every error code that it names."""
+"""The examples of the API reference in one sequence, and every error code that it lists."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MAX_JOBS = 3
 FILES = {"model.py": b"def predict(input): return {}", "cat.jpeg": b"\xff\xd8\xff"}
 
 
-def told(served: Served, key: str) -> list[dict[str, Any]]:
-    """Everything that the stream of this key has told so far, from the beginning."""
+def messages_of(served: Served, key: str) -> list[dict[str, Any]]:
+    """Return all messages of this key's stream so far."""
     messages = []
     address = served.url.replace("http://", "ws://") + "/ws?after=0"
     with connect(address, additional_headers={"Authorization": f"Bearer {key}"}) as socket:
@@ -34,31 +34,31 @@ def told(served: Served, key: str) -> list[dict[str, Any]]:
 
 
 class Story:
-    """A client, a miner and its owner, and what has happened to them; each chapter goes on where the last one ended."""
+    """A client, a miner and its owner; each method continues where the last one ended."""
 
     def __init__(self, served: Served, admin: httpx.Client, prefix: str) -> None:
         self.served = served
         self.prefix = prefix
         self.miner = ScriptedMiner(served.url)
         self.owner = self._as(self.miner.register().json()["api_key"])
-        self.key = self._newcomer(admin)
+        self.key = self._funded_key(admin)
         self.client = self._as(self.key)
 
     def _as(self, key: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"}
         return httpx.Client(base_url=self.served.url + self.prefix, headers=headers, timeout=30)
 
-    def _newcomer(self, admin: httpx.Client) -> str:
-        """An operator makes an account, gives it money and a key."""
+    def _funded_key(self, admin: httpx.Client) -> str:
+        """Create an account with credit, as an operator, and return a key for it."""
         path = f"{self.prefix}/admin"
         account_id = admin.post(f"{path}/accounts", json={"name": "story"}).json()["account_id"]
         credit = admin.post(f"{path}/accounts/{account_id}/credit", json={"amount": "1.00"})
         assert credit.status_code == 201, credit.text
-        wanted = {"role": "client", "name": "story", "account_id": account_id}
-        key: str = admin.post(f"{path}/keys", json=wanted).json()["key"]
+        request = {"role": "client", "name": "story", "account_id": account_id}
+        key: str = admin.post(f"{path}/keys", json=request).json()["key"]
         return key
 
-    def order(self) -> str:
+    def submit(self) -> str:
         request, shown = example("POST /v1/jobs")
         answer = self.client.post("/jobs", json=request)
         assert answer.status_code == 201, answer.text
@@ -91,7 +91,7 @@ class Story:
         assert answer.json()["status"] == "pending"
 
     def run(self, job_id: str) -> None:
-        """The example says nothing of where model.py and the jpeg are: they are uploaded, then the job can run."""
+        """The example does not state where model.py and the JPEG are, so they are uploaded before the job can run."""
         for name, content in FILES.items():
             assert self.client.put(f"/jobs/{job_id}/files/{name}", content=content).status_code == 200
         (lease,) = self.miner.poll()
@@ -115,7 +115,7 @@ class Story:
         assert {"total": 1, "limit": 50, "offset": 0}.items() <= jobs.items()
 
     def verify(self, job_id: str) -> None:
-        """Whole and in the short form, without a key; what the example shows as a placeholder is no receipt."""
+        """The whole receipt and its short form verify without a key; the placeholder of the example does not."""
         (shown,) = example("GET /v1/receipts/{job_id}")
         receipt = self.client.get(f"/receipts/{job_id}").json()
         assert_like(receipt, shown)
@@ -128,7 +128,7 @@ class Story:
         assert httpx.post(address, json=request).json()["valid"] is False
 
     def settle(self) -> None:
-        """1.5 units at 0.001: what the client pays is what the miner earns, and the statistics know of it."""
+        """For 1.5 units at 0.001, the client pays what the miner earns, and the statistics include it."""
         assert self.client.get("/wallet").json()["balance"] == "0.9985"
         assert self.owner.get("/wallet").json()["balance"] == "0.0015"
         (shown,) = example("GET /v1/marketplace/stats")
@@ -142,7 +142,7 @@ class Story:
         assert (stats["total_jobs"], stats["success_rate"], stats["total_earned"]) == (1, 1.0, "0.0015")
 
     def cancel(self, job_id: str) -> None:
-        """Cancelling again gives the same answer."""
+        """A second cancellation gives the same response."""
         (shown,) = example("DELETE /v1/jobs/{job_id}")
         answer = self.client.delete(f"/jobs/{job_id}")
         assert answer.status_code == 200
@@ -152,19 +152,21 @@ class Story:
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
-def test_the_reference_as_one_story(served: Served, admin: httpx.Client, prefix: str) -> None:
-    """Credit, create, offer, accept, run, results, receipt, verify, statistics; each answer like the one that is shown."""
+def test_the_examples_of_the_reference_work_in_sequence(
+    served: Served, admin: httpx.Client, prefix: str
+) -> None:
+    """Credit, create, offer, accept, run, results, receipt, verify, statistics, cancel: each response is like the example."""
     story = Story(served, admin, prefix)
-    job_id = story.order()
+    job_id = story.submit()
     offer_id = story.offer()
     story.accept(offer_id, job_id)
     story.run(job_id)
     story.verify(job_id)
     story.settle()
-    story.cancel(story.order())
+    story.cancel(story.submit())
 
-    # All of it was told, in the order in which it happened.
-    messages = told(served, story.key)
+    # The stream has every change in order.
+    messages = messages_of(served, story.key)
     states = []
     for message in messages:
         if message["type"] == "job_update":
@@ -180,8 +182,8 @@ def test_the_reference_as_one_story(served: Served, admin: httpx.Client, prefix:
 
 
 @pytest.mark.parametrize("path", ["/v1/health", "/api/v1/health"])
-def test_health_answers_as_the_reference_shows(served: Served, path: str) -> None:
-    """Open without a key."""
+def test_health_responds_like_the_example(served: Served, path: str) -> None:
+    """No key is needed."""
     (shown,) = example("GET /v1/health")
     answer = httpx.get(f"{served.url}{path}")
     assert answer.status_code == 200
@@ -199,8 +201,8 @@ def test_health_answers_as_the_reference_shows(served: Served, path: str) -> Non
         "blender/render",
     ],
 )
-def test_service_calls_take_the_body_that_the_reference_shows(client: httpx.Client, route: str) -> None:
-    """Each creates a job of its kind, and the registry finds the same body valid."""
+def test_service_calls_accept_the_example_body(client: httpx.Client, route: str) -> None:
+    """Each creates a job of its service, and validation of the same body finds no errors."""
     body = service_body(route)
     answer = client.post(f"/v1/services/{route}", json=body)
     assert answer.status_code == 201, answer.text
@@ -211,8 +213,8 @@ def test_service_calls_take_the_body_that_the_reference_shows(client: httpx.Clie
     assert (valid["valid"], valid["errors"]) == (True, [])
 
 
-def test_the_validation_answers_as_the_reference_shows(served: Served) -> None:
-    """Where a miner has the model; without one there is a warning."""
+def test_validation_responds_like_the_example(served: Served) -> None:
+    """This needs a miner with the model; without one, there is a warning."""
     request, shown = example("POST /v1/registry/services/validate")
     address = f"{served.url}/v1/registry/services/validate"
     answer = httpx.post(address, json=request)
@@ -284,8 +286,8 @@ class Provoked:
 
 
 @pytest.mark.parametrize(("code", "status"), error_codes().items())
-def test_every_error_code_of_the_reference(tmp_path: Path, code: str, status: int) -> None:
-    """In the one shape, with the status that the reference names and a sentence that says what is wrong."""
+def test_every_error_code_of_the_reference_is_returned(tmp_path: Path, code: str, status: int) -> None:
+    """The error has the common fields, the status of the reference, and a sentence as its message."""
     with (
         serve(tmp_path, open_enrolment=True, max_jobs_per_account=MAX_JOBS) as served,
         httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
@@ -299,7 +301,7 @@ def test_every_error_code_of_the_reference(tmp_path: Path, code: str, status: in
         assert ("retry-after" in answer.headers) == (status == httpx.codes.TOO_MANY_REQUESTS)
 
 
-def test_the_reference_names_its_error_codes() -> None:
-    """Else the test above would have nothing to provoke."""
+def test_every_error_code_of_the_reference_is_covered() -> None:
+    """Without this test, a reference without error codes would leave the test above without cases."""
     provoked = {name.upper() for name in vars(Provoked) if not name.startswith("_")}
     assert set(error_codes()) == provoked

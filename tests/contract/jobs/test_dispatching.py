@@ -1,4 +1,4 @@
-"""How a submitted job reaches a connected miner."""
+"""Dispatch of submitted jobs to a connected miner."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from support.jobs import submit
 from support.server import Served
 
 
-def test_a_submitted_job_costs_one_claim_even_if_the_miner_has_capacity_left(
+def test_a_submitted_job_needs_one_claim_even_if_the_miner_has_capacity_left(
     client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The dispatcher is woken once: the claim follows the insertion in the queue of writes, so it finds the job."""
+    """The dispatcher wakes once: the claim follows the insertion in the queue of writes, so it finds the job."""
     rounds: list[int] = []
     delivered: list[LeaseMessage] = []
     actual = dispatcher.claim
@@ -42,7 +42,7 @@ def test_a_submitted_job_costs_one_claim_even_if_the_miner_has_capacity_left(
     )
     port.set_free(4, {}, 0)
 
-    async def settled(context: Any) -> None:
+    async def flush_writes(context: Any) -> None:
         await context.database.write(lambda _: None)
 
     async def attach(context: Any) -> None:
@@ -50,9 +50,9 @@ def test_a_submitted_job_costs_one_claim_even_if_the_miner_has_capacity_left(
 
     monkeypatch.setattr(dispatcher, "claim", counted)
     served.do(attach)
-    served.do(settled)
+    served.do(flush_writes)
     rounds.clear()
     job_ids = [submit(client) for _ in range(3)]
-    served.do(settled)
+    served.do(flush_writes)
     assert [lease["job_id"] for lease in delivered] == job_ids
     assert rounds == [1, 1, 1]

@@ -1,6 +1,6 @@
-"""A disk that fills, and an error, at every step of the coordinator: calls are refused, repeated, and nothing is lost.
+"""A full disk or an error at every step of the coordinator: calls are refused and repeated, and no data is lost.
 
-Processes that die there are the campaigns' matter (tests/chaos/test_campaign.py).
+The campaigns (tests/chaos/test_campaign.py) end processes at these steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def repeated(call: Callable[[], httpx.Response]) -> httpx.Response:
-    """The first answer that is no server's error, as every client asks for it."""
+    """Repeat the call, as clients do, until the response is not a server error; return it."""
     end = time.monotonic() + LIMIT_SECONDS
     while (answer := call()).is_server_error and time.monotonic() < end:
         time.sleep(0.02)
@@ -48,26 +48,26 @@ def repeated(call: Callable[[], httpx.Response]) -> httpx.Response:
 
 
 def upload(client: httpx.Client) -> str:
-    """Store the recording with tus. Returns the artifact's id."""
+    """Store the recording with tus and return the artifact's id."""
     begin = {**TUS, "Upload-Length": str(len(AUDIO))}
     created = repeated(lambda: client.post("/v1/uploads", headers=begin))
     path = f"/v1/uploads/{created.json()['upload_id']}"
     end = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < end:
-        at = repeated(lambda: client.head(path, headers=TUS)).headers
-        if "upload-artifact-id" in at:
-            return at["upload-artifact-id"]
-        offset = int(at["upload-offset"])
+        headers = repeated(lambda: client.head(path, headers=TUS)).headers
+        if "upload-artifact-id" in headers:
+            return headers["upload-artifact-id"]
+        offset = int(headers["upload-offset"])
         part = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
         client.patch(path, content=AUDIO[offset:], headers=part)
-    raise AssertionError("the upload never ended")
+    raise AssertionError("the upload did not finish")
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_fault_at_any_step_loses_nothing(
+def test_a_fault_at_any_step_loses_no_data(
     served: Served, client: httpx.Client, plan: Path, tmp_path: Path, step: str
 ) -> None:
-    """A job with an input that was uploaded in two ways, to its receipt and its place in the log."""
+    """Run a job, with its input uploaded in two ways, until its receipt is in the log."""
     miner = ScriptedMiner(served.url)
     repeated(miner.register)
     plan.write_text(f"{step}\n")
@@ -84,11 +84,11 @@ def test_a_fault_at_any_step_loses_nothing(
         leases = miner.poll(wait=1)
     (lease,) = leases
     repeated(lambda: miner.complete(lease, RESULTS))
-    # The log's checkpoint is published after its leaves have their numbers.
+    # The log publishes its checkpoint after it has numbered the leaves.
     passed, end = plan.with_name("plan.done"), time.monotonic() + LIMIT_SECONDS
     while (checks.examine_end(tmp_path / "data") or not passed.exists()) and time.monotonic() < end:
         time.sleep(0.02)
-    assert passed.exists(), "the point was not passed"
+    assert passed.exists(), "the fault point was not reached"
     assert checks.examine_end(tmp_path / "data") == []
     assert checks.examine_database(tmp_path / "data", [job_id]) == []
     assert checks.counts(tmp_path / "data") == {"completed": 1}

@@ -1,6 +1,6 @@
-"""Nothing that is asked all the time takes longer because the history or the queue is longer.
+"""Frequent queries take no longer as the history or the queue grows.
 
-`benchmarks/growth.py` measures it; here SQLite's own plans show it, whatever else the machine is doing.
+`benchmarks/growth.py` times them; these tests read SQLite's query plans, which do not depend on the machine's load.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ RESULTS = {"text": "hello", "units": 10}
 GROWING = (
     "jobs|transactions|postings|events|receipts|results|runs|job_artifacts|artifacts|idempotency|miner_days"
 )
-# These hold only jobs that wait or run now, or that wait for their files.
+# These indexes contain only jobs that wait, run, or wait for their files.
 OPEN_ONLY = re.compile(
     r"USING (COVERING )?INDEX ix_jobs_(claimable|submitted|open|running|waiting_for|lease_expiry|leased_by)\w*"
 )
-# A page of everything, newest first: along the primary key, until the page is full.
+# A page of all rows, newest first, reads the primary key until the page is full.
 PAGE_OF_ALL = re.compile(r"FROM \w+\s+ORDER BY \w+\.(\w+)( DESC)?\s+LIMIT \?")
 
 
 @pytest.fixture
 def traffic(tmp_path: Path) -> Iterator[tuple[Served, list[Statement]]]:
-    """A coordinator whose statements are noted."""
+    """A coordinator whose statements are recorded."""
     with serve(tmp_path / "data", open_enrolment=True) as served, recorded() as statements:
         yield served, statements
 
 
 def check(served: Served, statements: list[Statement]) -> None:
-    """No statement looks through a table that grows, nor sorts what it has found in one."""
+    """Assert that no statement scans a growing table or sorts rows of one."""
     found = plans(served.context.database.path, statements)
     assert found
     for sql, steps in found.items():
@@ -79,7 +79,7 @@ def test_a_job_from_its_submission_to_its_receipt_uses_indexes(
 
 
 def test_lists_and_overviews_use_indexes(traffic: tuple[Served, list[Statement]]) -> None:
-    """With every filter, for clients and for administrators, who see the jobs of all."""
+    """This holds with every filter, for clients and for administrators, who see all jobs."""
     served, statements = traffic
     states = [f"status={state}" for state in JobState]
     filters = ["", *states, "type=ai-inference", *(f"{state}&type=ai-inference" for state in states)]
@@ -94,8 +94,8 @@ def test_lists_and_overviews_use_indexes(traffic: tuple[Served, list[Statement]]
     check(served, statements)
 
 
-def test_what_owners_look_at_uses_indexes(traffic: tuple[Served, list[Statement]]) -> None:
-    """Their machine with what it runs, and its earnings, however much it has done."""
+def test_pages_of_owners_use_indexes(traffic: tuple[Served, list[Statement]]) -> None:
+    """These pages are the list of miners, a miner with its jobs, and its earnings."""
     served, statements = traffic
     miner = ScriptedMiner(served.url)
     miner.register()
@@ -108,10 +108,10 @@ def test_what_owners_look_at_uses_indexes(traffic: tuple[Served, list[Statement]
     check(served, statements)
 
 
-def test_a_long_queue_is_looked_at_along_indexes(
+def test_a_long_queue_is_read_through_indexes(
     traffic: tuple[Served, list[Statement]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With as many waiting jobs as one look takes in, which are fewer here; estimates look at the queue as well."""
+    """The queue has as many jobs as one claim reads, a number that is reduced here; estimates read the queue as well."""
     served, statements = traffic
     client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
     jobs = [submit(client) for _ in range(2 * len(installed()))]
@@ -124,6 +124,6 @@ def test_a_long_queue_is_looked_at_along_indexes(
         candidate_of("miner_b", 1, 0, offered, batch_capacity),
     ]
     waiting = served.do(lambda context: context.database.read(queue.waiting, candidates))
-    assert [job.job_id for job in waiting] == jobs[:2]  # the others are of its share for other services
+    assert [job.job_id for job in waiting] == jobs[:2]  # the rest of the window is for other services
     served.do(estimates.estimates)
     check(served, statements)

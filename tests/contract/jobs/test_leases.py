@@ -1,4 +1,4 @@
-"""The miner protocol over HTTP: how miners join, and how leases live and end."""
+"""The miner protocol over HTTP: registration, and the life of a lease."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def error(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_a_result_is_taken_once_and_its_repetition_gets_the_same_receipt(
+def test_a_result_is_accepted_once_and_a_repetition_gets_the_same_receipt(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client)
@@ -57,10 +57,10 @@ def test_a_result_is_taken_once_and_its_repetition_gets_the_same_receipt(
         ({"subject": "of other results"}, "subject"),
     ],
 )
-def test_a_statement_that_does_not_agree_with_its_lease_is_refused(
+def test_a_statement_that_contradicts_its_lease_is_refused(
     client: httpx.Client, miner: ScriptedMiner, change: dict[str, Any], field: str
 ) -> None:
-    """It is signed well, but says something else than was agreed; the job is not completed by it."""
+    """Its signature is valid, but a field differs from the lease; the job remains running."""
     job_id = submit(client)
     (lease,) = miner.poll()
     changes = {
@@ -76,7 +76,7 @@ def test_a_statement_that_does_not_agree_with_its_lease_is_refused(
     assert miner.complete(lease, RESULTS).status_code == 200
 
 
-def test_a_signature_of_another_key_is_refused(
+def test_a_signature_by_another_key_is_refused(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     submit(client)
@@ -99,12 +99,16 @@ def test_an_output_file_must_be_stored_before_its_result(client: httpx.Client, m
     answer = miner.complete(lease, {**RESULTS, "files": [missing]})
     assert error(answer) == (422, "RECEIPT_INVALID")
     stored = miner.upload(b"abc", "text/plain")
-    there = {**missing, "artifact_id": stored["artifact_id"], "url": f"/v1/artifacts/{stored['artifact_id']}"}
-    assert miner.complete(lease, {**RESULTS, "files": [there]}).status_code == 200
-    assert client.get(there["url"]).content == b"abc"
+    stored_file = {
+        **missing,
+        "artifact_id": stored["artifact_id"],
+        "url": f"/v1/artifacts/{stored['artifact_id']}",
+    }
+    assert miner.complete(lease, {**RESULTS, "files": [stored_file]}).status_code == 200
+    assert client.get(stored_file["url"]).content == b"abc"
 
 
-def test_a_machine_fault_is_tried_elsewhere_and_fails_in_the_end(
+def test_a_machine_fault_is_retried_until_the_attempts_are_used_up(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client, max_attempts=2)
@@ -130,7 +134,9 @@ def test_a_released_lease_costs_no_attempt(client: httpx.Client, miner: Scripted
     assert miner.complete(again, RESULTS).status_code == 200
 
 
-def test_a_heartbeat_renews_and_brings_back_cancellations(client: httpx.Client, miner: ScriptedMiner) -> None:
+def test_a_heartbeat_renews_leases_and_returns_cancellations(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
     jobs = [submit(client) for _ in range(3)]
     held = miner.poll(slots=3)
     assert {lease["job_id"] for lease in held} == set(jobs)
@@ -148,8 +154,9 @@ def test_a_heartbeat_renews_and_brings_back_cancellations(client: httpx.Client, 
     assert client.get(f"/v1/jobs/{renewed}").json()["progress"] == 40
 
 
-def test_a_waiting_poll_hears_of_a_cancellation_at_once(client: httpx.Client, miner: ScriptedMiner) -> None:
-    """Also one that came while no poll was waiting."""
+def test_a_poll_returns_an_earlier_cancellation_immediately(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
     job_id = submit(client)
     (lease,) = miner.poll()
     client.delete(f"/v1/jobs/{job_id}")
@@ -157,7 +164,7 @@ def test_a_waiting_poll_hears_of_a_cancellation_at_once(client: httpx.Client, mi
     assert answer.json() == {"leases": [], "cancelled": [{"job_id": job_id, "fence": lease["fence"]}]}
 
 
-def test_a_lease_that_runs_out_is_given_again_and_its_late_result_still_counts(tmp_path: Path) -> None:
+def test_an_expired_lease_is_requeued_but_its_late_result_still_counts(tmp_path: Path) -> None:
     with serve(tmp_path / "data", open_enrolment=True, lease_seconds=0.2) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         miner = ScriptedMiner(served.url)
@@ -171,7 +178,7 @@ def test_a_lease_that_runs_out_is_given_again_and_its_late_result_still_counts(t
         assert status(client, job_id) == "completed"
 
 
-def test_a_new_session_ends_the_leases_of_the_old_one_except_finished_work(
+def test_a_new_session_ends_old_leases_except_those_of_finished_work(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     jobs = [submit(client) for _ in range(2)]
@@ -191,7 +198,7 @@ def test_a_new_session_ends_the_leases_of_the_old_one_except_finished_work(
     assert error(stale) == (409, "STALE_SESSION")
 
 
-def test_joining_needs_a_token_once(tmp_path: Path) -> None:
+def test_only_the_first_registration_needs_an_enrolment_token(tmp_path: Path) -> None:
     with serve(tmp_path / "data") as served:
         miner = ScriptedMiner(served.url)
         assert error(miner.register()) == (403, "FORBIDDEN")
@@ -207,7 +214,7 @@ def test_joining_needs_a_token_once(tmp_path: Path) -> None:
         assert error(ScriptedMiner(served.url).register(enrolment_token=token)) == (403, "FORBIDDEN")
 
 
-def test_a_registration_is_signed_for_this_nonce_and_this_key(served: Served) -> None:
+def test_a_registration_is_valid_only_with_its_own_signature_key_and_nonce(served: Served) -> None:
     miner = ScriptedMiner(served.url)
     body = miner.registration_body()
     stranger = ScriptedMiner(served.url).registration_body()
@@ -221,7 +228,7 @@ def test_a_registration_is_signed_for_this_nonce_and_this_key(served: Served) ->
     assert error(miner.http.post("/register", json=body)) == (401, "UNAUTHORIZED")
 
 
-def test_a_miner_gets_only_what_it_offers(client: httpx.Client, served: Served) -> None:
+def test_a_miner_gets_only_jobs_of_its_services(client: httpx.Client, served: Served) -> None:
     job_id = submit(client)
     offered = capabilities()
     del offered["services"]["whisper_transcription"]
@@ -233,7 +240,7 @@ def test_a_miner_gets_only_what_it_offers(client: httpx.Client, served: Served) 
     assert [lease["job_id"] for lease in miner.poll()] == [job_id]
 
 
-def test_a_job_whose_files_never_come_fails(tmp_path: Path) -> None:
+def test_a_job_whose_files_do_not_arrive_fails(tmp_path: Path) -> None:
     with serve(tmp_path / "data", input_wait_seconds=0.05) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         model = {"type": "python", "entrypoint": "model.py"}
@@ -250,8 +257,8 @@ def test_a_finished_job_cannot_be_cancelled(client: httpx.Client, miner: Scripte
     assert error(client.delete(f"/v1/jobs/{job_id}")) == (409, "JOB_ALREADY_COMPLETED")
 
 
-def test_nothing_that_was_answered_is_forgotten_by_a_restart(tmp_path: Path) -> None:
-    """Jobs, leases, results and receipts are there again, and a running lease lives on."""
+def test_a_restart_loses_no_acknowledged_state(tmp_path: Path) -> None:
+    """Jobs, leases, results and receipts remain, and a running lease continues."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         miner = ScriptedMiner(served.url)

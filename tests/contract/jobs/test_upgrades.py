@@ -1,4 +1,4 @@
-"""What an earlier version has stored, after an upgrade of the coordinator."""
+"""Data of an earlier version, after an upgrade of the coordinator."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from support.jobs import submit
 from support.server import Served, serve
 
 RESULTS = {"text": "hello", "units": 1, "processing_time": 0.5}
-BEFORE = "0013"
-"""The revision before outputs belonged to accounts."""
+VECTORS = Path(__file__).parents[2] / "vectors"
 
 
 def with_file(stored: dict[str, Any]) -> dict[str, Any]:
@@ -34,30 +33,22 @@ def as_client(served: Served, key: str) -> httpx.Client:
     return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
 
 
-def as_before(database: Path, miner_id: str, outputs: list[str]) -> None:
-    """Bring a database to the form in which outputs belonged to their miners."""
+def downgrade(database: Path, miner_id: str, outputs: list[str]) -> None:
+    """Bring a database to revision 0013, the last one in which outputs belonged to their miners."""
     connection = sqlite3.connect(database)
     for artifact_id in outputs:
         connection.execute("DELETE FROM artifact_owners WHERE artifact_id = ?", (artifact_id,))
         connection.execute("INSERT INTO artifact_owners VALUES (?, ?, 'text/plain')", (artifact_id, miner_id))
     connection.execute("UPDATE stored_bytes SET owner = ?", (miner_id,))
-    for table in ("run_outputs", "browser_session_keys", "browser_sessions"):
-        connection.execute(f"DROP TABLE {table}")  # names of this file
-    connection.execute("ALTER TABLE miner_commands RENAME TO miner_orders")
-    connection.execute("ALTER TABLE miner_orders RENAME COLUMN command_id TO order_id")
-    connection.execute("DROP INDEX ix_miner_commands_miner")
-    connection.execute(
-        "UPDATE miners SET capabilities = replace(capabilities, '\"unavailable_models\"', '\"withheld\"')"
-    )
-    connection.execute("UPDATE alembic_version SET version_num = ?", (BEFORE,))
+    connection.executescript((VECTORS / "to_revision_0013.sql").read_text())
     connection.commit()
     connection.close()
 
 
-def test_outputs_of_an_earlier_version_belong_to_their_client_and_no_finished_work_is_lost(
+def test_outputs_of_an_earlier_version_belong_to_their_client_and_no_result_is_lost(
     tmp_path: Path,
 ) -> None:
-    """One job had completed, of another one the miner had stored the output but not sent the result."""
+    """One job had completed; of another, the miner had stored the output but not sent the result."""
     data = tmp_path / "data"
     with serve(data, open_enrolment=True) as served, as_client(served, served.client_key) as client:
         key = served.client_key
@@ -71,7 +62,7 @@ def test_outputs_of_an_earlier_version_belong_to_their_client_and_no_finished_wo
         done = miner.upload(b"delivered", "text/plain", lease)
         assert miner.complete(lease, with_file(done)).status_code == 200
         unsent = miner.upload(b"stored", "text/plain", waiting)
-    as_before(
+    downgrade(
         data / "coordinator/coordinator.db", miner.miner_id, [done["artifact_id"], unsent["artifact_id"]]
     )
     with (
@@ -93,7 +84,6 @@ def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-VECTORS = Path(__file__).parents[2] / "vectors"
 PERMANENT = (
     "accounts", "api_keys", "artifacts", "job_artifacts", "jobs", "log_leaves", "log_tiles", "miners", "postings",
     "receipts", "results", "runs", "transactions",
@@ -121,8 +111,8 @@ def rows(data: Path) -> dict[str, list[dict[str, Any]]]:
         }
 
 
-def test_database_of_version_0_1_0_keeps_every_row(data_0_1_0: Path) -> None:
-    """No value is lost: an upgrade adds columns and rows, and renames fields in what miners have reported of themselves."""
+def test_an_upgrade_from_version_0_1_0_retains_every_row(data_0_1_0: Path) -> None:
+    """No value is lost: an upgrade adds columns and rows, and renames fields of the capabilities that miners registered."""
     before = rows(data_0_1_0)
     with serve(data_0_1_0):
         pass
@@ -135,8 +125,8 @@ def test_database_of_version_0_1_0_keeps_every_row(data_0_1_0: Path) -> None:
         assert [row for row in old if {name: row[name] for name in columns} not in stored] == [], table
 
 
-def test_log_of_version_0_1_0_continues_with_receipts_that_verify(data_0_1_0: Path) -> None:
-    """Its miner receives a waiting command and completes a queued job; old and new receipts verify, and the log is not forked."""
+def test_the_log_of_version_0_1_0_continues_with_receipts_that_verify(data_0_1_0: Path) -> None:
+    """Its miner receives a waiting command and completes a queued job; old and new receipts verify, and the log does not fork."""
     vectors = json.loads((VECTORS / "receipts_0_1_0.json").read_text())
     policy = Policy.of_log(vectors["log_key"])
     seen = open_checkpoint((data_0_1_0 / "coordinator/log.checkpoint").read_text(), vectors["log_key"])
@@ -168,8 +158,8 @@ def test_log_of_version_0_1_0_continues_with_receipts_that_verify(data_0_1_0: Pa
         assert report.receipts == len(vectors["bundles"]) + 1
 
 
-def test_upgrade_of_a_damaged_database_changes_nothing(data_0_1_0: Path) -> None:
-    """A row that another one refers to is missing."""
+def test_an_upgrade_of_a_damaged_database_changes_nothing(data_0_1_0: Path) -> None:
+    """A row to which another row refers is missing."""
     path = data_0_1_0 / "coordinator/coordinator.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DELETE FROM transactions WHERE rowid = 1")

@@ -1,4 +1,4 @@
-"""`POST /v1/registry/services/validate`: what real requests are refused for, all at once, and what is worth knowing."""
+"""`POST /v1/registry/services/validate`: all validation errors of a request at once, and warnings."""
 
 from __future__ import annotations
 
@@ -102,19 +102,19 @@ BAD: dict[str, list[dict[str, Any]]] = {
 
 @pytest.fixture
 def validate(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Asks without a key. Returns the answer's JSON."""
+    """A function that validates a request without a key and returns the response's JSON."""
     monkeypatch.setattr(supply, "CACHE_SECONDS", 0.0)
 
-    def ask(service_id: str, data: Any, status: int = 200) -> Any:
+    def call(service_id: str, data: Any, status: int = 200) -> Any:
         answer = httpx.post(f"{served.url}{PATH}", json={"service_id": service_id, "request_data": data})
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    return ask
+    return call
 
 
 def offer(served: Served, service_id: str = "llm_inference", **changes: Any) -> ScriptedMiner:
-    """An online miner that offers a service with these capabilities."""
+    """Register an online miner that offers a service with these capabilities."""
     offered = capabilities()
     offered["services"] = {service_id: {**offered["services"][service_id], **changes}}
     miner = ScriptedMiner(served.url)
@@ -122,21 +122,21 @@ def offer(served: Served, service_id: str = "llm_inference", **changes: Any) -> 
     return miner
 
 
-def fields(findings: list[dict[str, str]]) -> dict[str, str]:
-    return {finding["field"]: finding["message"] for finding in findings}
+def fields(errors: list[dict[str, str]]) -> dict[str, str]:
+    return {error["field"]: error["message"] for error in errors}
 
 
 @pytest.mark.parametrize("service_id", ["llm_inference", "llm-inference"])
-def test_the_references_request_is_valid(
+def test_the_request_of_the_reference_is_valid(
     validate: Callable[..., Any], served: Served, service_id: str
 ) -> None:
-    """Where a miner has the model: nothing to say."""
+    """There is no warning if a miner has the model."""
     offer(served, models=["llama-7b"])
     assert validate(service_id, LLM) == {"valid": True, "errors": [], "warnings": []}
 
 
-def test_all_faults_are_named_at_once(validate: Callable[..., Any], served: Served) -> None:
-    """Bad fields, an unknown model, a bad address and bad options, each with its path."""
+def test_reports_every_validation_error_at_once(validate: Callable[..., Any], served: Served) -> None:
+    """The request has invalid fields and options, an unknown model and a refused address."""
     offer(served, "whisper_transcription")
     data = {
         "audio_url": "https://localhost/a.mp3",
@@ -157,21 +157,21 @@ def test_all_faults_are_named_at_once(validate: Callable[..., Any], served: Serv
     )
 
 
-def test_a_nested_fault_has_its_path(validate: Callable[..., Any]) -> None:
+def test_an_error_in_a_nested_field_has_its_path(validate: Callable[..., Any]) -> None:
     data = {"model": {"entrypoint": "model.py", "source": "http://a.b/c"}, "input": {"format": "?"}}
     found = fields(validate("ai_inference", data)["errors"])
     assert found.keys() == {"model.source", "input.format"}
     assert fields(validate("ai_inference", {"model": "resnet"})["errors"]).keys() == {"model"}
 
 
-def test_an_adapter_that_is_not_there_is_named(validate: Callable[..., Any]) -> None:
+def test_an_unknown_adapter_gets_a_suggestion(validate: Callable[..., Any]) -> None:
     data = {"prompt": "A sunset", "model": "sdxl", "loras": [{"name": "lcm-lora-sdx"}]}
     (error,) = validate("image_generation", data)["errors"]
     assert "Did you mean lcm-lora-sdxl?" in error["message"]
 
 
-def test_it_says_what_real_requests_say(validate: Callable[..., Any], client: httpx.Client) -> None:
-    """Over every good and bad example of every service call: the same verdict, the same fields."""
+def test_validation_agrees_with_real_requests(validate: Callable[..., Any], client: httpx.Client) -> None:
+    """Every good and bad example of every service call gets the same verdict and the same fields."""
     routes = {
         one["service_id"]: one["route"] for one in client.get("/v1/registry/services").json()["services"]
     }
@@ -190,8 +190,8 @@ def test_it_says_what_real_requests_say(validate: Callable[..., Any], client: ht
 
 
 @pytest.mark.parametrize("service_id", sorted(GOOD))
-def test_what_is_published_is_what_validates(served: Served, service_id: str) -> None:
-    """JSON Schema and model agree on every example."""
+def test_the_published_schema_agrees_with_the_model(served: Served, service_id: str) -> None:
+    """Both accept every good example and refuse every bad one."""
     assert GOOD.keys() == BAD.keys() == registry.installed().keys()
     schema = httpx.get(f"{served.url}/v1/registry/services/{service_id}/schema").json()
     Draft202012Validator.check_schema(schema)
@@ -199,7 +199,7 @@ def test_what_is_published_is_what_validates(served: Served, service_id: str) ->
     model = registry.installed()[service_id].definition.input_model
     for data in GOOD[service_id]:
         validator.validate(data)
-        model.model_validate_json(json.dumps(data), strict=True)  # as requests are
+        model.model_validate_json(json.dumps(data), strict=True)  # as requests are validated
     for data in BAD[service_id]:
         assert not validator.is_valid(data), data
         with pytest.raises(ValidationError):
@@ -213,11 +213,13 @@ def test_an_unknown_service_is_not_found(validate: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 5, True])
-def test_what_is_no_object_is_refused(validate: Callable[..., Any], data: Any) -> None:
+def test_request_data_that_is_no_object_is_refused(validate: Callable[..., Any], data: Any) -> None:
     assert "request_data" in validate("llm_inference", data, status=422)["error"]["details"]["fields"]
 
 
-def test_a_service_that_nobody_offers_is_warned_of(validate: Callable[..., Any], served: Served) -> None:
+def test_a_service_without_an_online_miner_gets_a_warning(
+    validate: Callable[..., Any], served: Served
+) -> None:
     answer = validate("llm_inference", LLM)
     assert answer["valid"] is True
     assert fields(answer["warnings"]).keys() == {"service_id"}
@@ -225,8 +227,8 @@ def test_a_service_that_nobody_offers_is_warned_of(validate: Callable[..., Any],
     assert fields(validate("llm_inference", LLM)["warnings"]).keys() == {"service_id"}
 
 
-def test_a_model_that_no_miner_has_is_warned_of(validate: Callable[..., Any], served: Served) -> None:
-    """Unless it can be fetched, the job would wait; also for one that its only miner withholds."""
+def test_a_model_that_no_miner_has_gets_a_warning(validate: Callable[..., Any], served: Served) -> None:
+    """The job would wait unless a miner can download the model; an unavailable model counts as missing."""
     offer(served, models=["qwen3-8b"])
     assert "would wait" in fields(validate("llm_inference", LLM)["warnings"])["model"]
     miner = offer(served, models=["llama-7b"], unavailable_models=["llama-7b"])
@@ -236,7 +238,7 @@ def test_a_model_that_no_miner_has_is_warned_of(validate: Callable[..., Any], se
     assert "would fetch it first" in fields(validate("llm_inference", LLM)["warnings"])["model"]
 
 
-def test_a_limit_below_every_price_is_warned_of(validate: Callable[..., Any], served: Served) -> None:
+def test_a_max_cost_below_every_price_gets_a_warning(validate: Callable[..., Any], served: Served) -> None:
     offer(served, models=["llama-7b"], unit_price="0.02")
     offer(served, models=["llama-7b"], unit_price="0.01")
     low = {**LLM, "pricing": {"max_cost": "0.009"}}
@@ -246,8 +248,8 @@ def test_a_limit_below_every_price_is_warned_of(validate: Callable[..., Any], se
     assert validate("llm_inference", {**LLM, "pricing": {"max_cost": "0.01"}})["warnings"] == []
 
 
-def test_the_definition_tells_price_and_speed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the miners that are online: lowest and median price, best and median score; nothing while there are none."""
+def test_the_definition_shows_price_and_speed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the lowest and median price and the best and median score of online miners, or null without any."""
     monkeypatch.setattr(supply, "CACHE_SECONDS", 0.0)
 
     def shown() -> dict[str, Any]:
@@ -260,10 +262,10 @@ def test_the_definition_tells_price_and_speed(served: Served, monkeypatch: pytes
     assert shown()["speed"] == {"metric": "token/s", "best": 50.0, "typical": 30.0}
 
 
-def test_the_definition_tells_how_long_runs_take(
+def test_the_definition_shows_run_durations(
     client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Measured on completed jobs, by model."""
+    """They are measured on completed jobs, per model."""
     monkeypatch.setattr(estimates, "REFRESH_SECONDS", 0.0)
     client.post("/v1/services/whisper/transcribe", json=GOOD["whisper_transcription"][0])
     (lease,) = miner.poll()

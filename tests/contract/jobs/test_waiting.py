@@ -1,4 +1,4 @@
-"""`Prefer: wait=N`: the answer to a new job waits for its end."""
+"""`Prefer: wait=N`: the response to a new job waits until the job has ended."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CALLS = {
 
 
 @contextmanager
-def working(miner: ScriptedMiner, how: str) -> Iterator[None]:
-    """The miner takes the next job, and completes it or fails."""
+def working(miner: ScriptedMiner, outcome: str) -> Iterator[None]:
+    """The miner claims the next job and completes it or reports a failure."""
 
     def work() -> None:
         (lease,) = miner.poll()
-        if how == "completed":
+        if outcome == "completed":
             miner.complete(lease, RESULTS)
         else:
             miner.job(lease, "fail", kind="fail", code="INPUT_INVALID", message="No audio.")
@@ -39,25 +39,28 @@ def working(miner: ScriptedMiner, how: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("path", CALLS)
 @pytest.mark.parametrize(
-    ("how", "part"),
+    ("outcome", "expected"),
     [
         ("completed", {"results": RESULTS}),
         ("failed", {"error": {"code": "INPUT_INVALID", "message": "No audio."}}),
     ],
 )
-def test_the_answer_holds_what_the_job_came_to(
-    client: httpx.Client, miner: ScriptedMiner, path: str, how: str, part: dict[str, Any]
+def test_the_response_contains_the_results_or_the_error(
+    client: httpx.Client, miner: ScriptedMiner, path: str, outcome: str, expected: dict[str, Any]
 ) -> None:
-    """And says for how long it would have waited; nobody waits longer than a minute."""
-    with working(miner, how):
+    """The response states the applied wait, at most a minute."""
+    with working(miner, outcome):
         answer = client.post(path, json=CALLS[path], headers={"Prefer": "respond-async, wait=9999"})
     assert answer.status_code == 201
     assert answer.headers["Preference-Applied"] == "wait=60"
-    assert {name: answer.json().get(name) for name in ("status", *part)} == {"status": how, **part}
+    assert {name: answer.json().get(name) for name in ("status", *expected)} == {
+        "status": outcome,
+        **expected,
+    }
 
 
 @pytest.mark.parametrize("path", CALLS)
-def test_the_answer_comes_when_the_time_is_over(client: httpx.Client, path: str) -> None:
+def test_the_response_comes_when_the_wait_is_over(client: httpx.Client, path: str) -> None:
     answer = client.post(path, json=CALLS[path], headers={"Prefer": "wait=1"})
     assert (answer.status_code, answer.json()["status"]) == (201, "submitted")
     assert answer.headers["Preference-Applied"] == "wait=1"
@@ -65,7 +68,9 @@ def test_the_answer_comes_when_the_time_is_over(client: httpx.Client, path: str)
 
 @pytest.mark.parametrize("prefer", [None, "wait", "wait=x", "wait=0", "respond-async"])
 @pytest.mark.parametrize("path", CALLS)
-def test_without_a_time_nothing_waits(client: httpx.Client, path: str, prefer: str | None) -> None:
+def test_without_a_valid_wait_the_response_comes_immediately(
+    client: httpx.Client, path: str, prefer: str | None
+) -> None:
     headers = {} if prefer is None else {"Prefer": prefer}
     answer = client.post(path, json=CALLS[path], headers=headers)
     assert (answer.status_code, answer.json()["status"]) == (201, "submitted")

@@ -1,4 +1,4 @@
-"""Who pays for a run that brings no result: whoever caused that, by the units that the run had metered."""
+"""Payment for runs without a result: the party that caused it pays for the metered units."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def balance(client: httpx.Client) -> Decimal:
     return Decimal(client.get("/v1/wallet").raise_for_status().json()["balance"])
 
 
-def beat(miner: ScriptedMiner, lease: dict[str, Any], **told: Any) -> str:
-    said = {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40, **told}
-    answer = miner.http.post("/heartbeat", json={"leases": [said], "gpus": []}).raise_for_status()
+def beat(miner: ScriptedMiner, lease: dict[str, Any], **fields: Any) -> str:
+    reported = {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40, **fields}
+    answer = miner.http.post("/heartbeat", json={"leases": [reported], "gpus": []}).raise_for_status()
     status: str = answer.json()["leases"][0]["status"]
     return status
 
 
 @contextmanager
 def later(served: Served, seconds: float) -> Iterator[None]:
-    """The coordinator's clock for requests is so much ahead."""
+    """Set the coordinator's clock for requests forward."""
     context = served.context
     before: Callable[[], float] = context.clock
     object.__setattr__(context, "clock", lambda: time.time() + seconds)
@@ -51,10 +51,10 @@ def fail(miner: ScriptedMiner, lease: dict[str, Any], kind: str, **more: Any) ->
     miner.job(lease, "fail", **failure).raise_for_status()
 
 
-def test_a_run_that_the_clients_limits_end_is_paid_by_its_units(
+def test_a_run_that_the_clients_limits_end_is_paid_per_unit(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """What was streamed before a timeout is no gift; everybody who tells of money tells the same."""
+    """Work before a timeout is paid; the job, the wallet and the ledger agree."""
     before = balance(client)
     job_id = submit(client, pricing={"max_cost": "0.5"})
     fail(miner, miner.poll()[0], "fail", units="80")
@@ -68,16 +68,14 @@ def test_a_run_that_the_clients_limits_end_is_paid_by_its_units(
     assert served.do(lambda context: context.database.read(ledger.problems)) == []
 
 
-def test_what_a_client_pays_for_a_failure_is_bounded_by_max_cost(
-    client: httpx.Client, miner: ScriptedMiner
-) -> None:
+def test_the_payment_for_a_failure_is_at_most_max_cost(client: httpx.Client, miner: ScriptedMiner) -> None:
     before = balance(client)
     submit(client, pricing={"max_cost": "0.5"})
     fail(miner, miner.poll()[0], "fail", units="999999999")
     assert balance(client) == before - Decimal("0.5")
 
 
-def test_a_machines_failure_costs_nothing(client: httpx.Client, miner: ScriptedMiner) -> None:
+def test_a_machine_fault_costs_nothing(client: httpx.Client, miner: ScriptedMiner) -> None:
     before = balance(client)
     job_id = submit(client, pricing={"max_cost": "0.5"}, max_attempts=1)
     fail(miner, miner.poll()[0], "retry", units="80")
@@ -85,10 +83,10 @@ def test_a_machines_failure_costs_nothing(client: httpx.Client, miner: ScriptedM
     assert balance(client) == before
 
 
-def test_a_failure_without_units_pays_what_was_reported_last(
+def test_a_failure_without_units_is_paid_by_the_last_reported_units(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
-    """A heartbeat or an event without units leaves them as they are."""
+    """A heartbeat or an event without units leaves them unchanged."""
     before = balance(client)
     submit(client, pricing={"max_cost": "0.5"})
     lease = miner.poll()[0]
@@ -100,10 +98,8 @@ def test_a_failure_without_units_pays_what_was_reported_last(
     assert balance(client) == before - 30 * PRICE
 
 
-def test_seconds_of_a_slot_cannot_be_more_than_have_passed(
-    client: httpx.Client, miner: ScriptedMiner
-) -> None:
-    """Where the unit is time, a miner that makes a failure up is paid for no more time than it had."""
+def test_slot_seconds_cannot_exceed_the_elapsed_time(client: httpx.Client, miner: ScriptedMiner) -> None:
+    """If the unit is time, a miner that invents a failure is paid for no more than the elapsed time."""
     before = balance(client)
     model = {"type": "python", "entrypoint": "model.py", "source": {"inline": "def predict(input): ..."}}
     body = {"type": "ai-inference", "model": model, "pricing": {"max_cost": "1"}}
@@ -112,7 +108,7 @@ def test_seconds_of_a_slot_cannot_be_more_than_have_passed(
     assert before - balance(client) < 60 * PRICE
 
 
-def test_a_late_failure_is_paid_as_one_in_time(
+def test_a_late_failure_is_paid_like_a_timely_one(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     before = balance(client)
@@ -126,17 +122,17 @@ def test_a_late_failure_is_paid_as_one_in_time(
     assert balance(client) == before - 10 * PRICE
 
 
-def test_a_job_cannot_be_retained_beyond_its_deadline_by_registering_again(
+def test_registering_again_does_not_extend_a_job_beyond_its_deadline(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """Nor do units count that are reported after it: a cancellation then costs the work until the deadline."""
+    """Units reported after the deadline do not count: a later cancellation costs the work until the deadline."""
     before = balance(client)
     job_id = submit(client, timeout_seconds=1, pricing={"max_cost": "0.5"})
     lease = miner.poll()[0]
     assert beat(miner, lease, units="1") == "renewed"
     held = [{"job_id": job_id, "fence": lease["fence"]}]
     with later(served, 1 + DEADLINE_GRACE_SECONDS + 40):
-        # The lease that the claim gave lives for its minute; nothing makes it longer.
+        # The lease of the claim lasts its minute, and nothing extends it.
         miner.register(holding=held)
         beat(miner, lease, units="400")
         miner.job(lease, "events", events=[{"kind": "progress", "data": {"progress": 9, "units": "400"}}])
@@ -167,7 +163,7 @@ def test_units_after_the_deadline_do_not_count_for_a_cancellation(
     assert balance(client) == before - PRICE
 
 
-def test_the_log_has_what_was_paid_for_a_failure(
+def test_the_log_contains_the_payment_for_a_failure(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client, pricing={"max_cost": "0.5"})
@@ -190,10 +186,10 @@ def test_the_log_has_what_was_paid_for_a_failure(
         ("runner", {"runner_version": "2"}),
     ],
 )
-def test_times_and_runner_of_a_statement_are_those_of_the_run(
+def test_times_and_runner_of_a_statement_must_match_the_run(
     client: httpx.Client, miner: ScriptedMiner, field: str, change: dict[str, str]
 ) -> None:
-    """A run in another year, one that ends before it starts, and a runner that the miner has not registered are refused."""
+    """A run in another year, a run that ends before it starts, and a runner that the miner has not registered are refused."""
     submit(client)
     lease = miner.poll()[0]
     results = {"text": "hello", "units": 1}
@@ -204,7 +200,7 @@ def test_times_and_runner_of_a_statement_are_those_of_the_run(
     assert miner.complete(lease, results).status_code == 200
 
 
-def test_a_clock_that_is_a_little_wrong_and_an_upgrade_meanwhile_cost_no_work(
+def test_a_slightly_wrong_clock_and_an_upgrade_during_the_run_are_accepted(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client)

@@ -1,4 +1,4 @@
-"""Money: credited, held, paid out or given back, and refused before anything is queued."""
+"""Money: credits, holds, payments and refunds, and jobs refused for an insufficient balance."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_job_holds_its_max_cost_and_costs_its_units(client: httpx.Client, mine
     assert paid["transaction_id"] == "tx_" + job_id.removeprefix("job_")
 
 
-def test_the_same_result_again_pays_nothing_more(client: httpx.Client, miner: ScriptedMiner) -> None:
+def test_a_repeated_result_is_not_paid_again(client: httpx.Client, miner: ScriptedMiner) -> None:
     submit(client, pricing={"max_cost": "0.5"})
     lease = miner.poll()[0]
     body = miner.result_body(lease, RESULTS)
@@ -69,7 +69,7 @@ def test_a_miner_is_paid_no_more_than_the_job_may_cost(client: httpx.Client, min
 
 
 @pytest.mark.parametrize("ending", ["failed", "cancelled"])
-def test_a_job_that_brings_no_result_costs_nothing(
+def test_a_job_without_a_result_costs_nothing(
     client: httpx.Client, miner: ScriptedMiner, ending: str
 ) -> None:
     before = wallet(client)
@@ -83,7 +83,7 @@ def test_a_job_that_brings_no_result_costs_nothing(
     assert payment(client, job_id)["status"] == "refunded"
 
 
-def test_a_cancelled_run_costs_the_work_that_was_reported(client: httpx.Client, miner: ScriptedMiner) -> None:
+def test_a_cancelled_run_costs_the_reported_work(client: httpx.Client, miner: ScriptedMiner) -> None:
     before, held = wallet(client)
     job_id = submit(client, pricing={"max_cost": "0.5"})
     lease = miner.poll()[0]
@@ -94,7 +94,7 @@ def test_a_cancelled_run_costs_the_work_that_was_reported(client: httpx.Client, 
     assert payment(client, job_id)["miner_id"] == miner.miner_id
 
 
-def test_without_the_money_nothing_is_queued(served: Served, client: httpx.Client) -> None:
+def test_a_job_beyond_the_balance_is_not_queued(served: Served, client: httpx.Client) -> None:
     balance, held = wallet(client)
     body = {
         "type": "whisper-transcription",
@@ -165,7 +165,7 @@ def test_accounts_are_listed_page_by_page_to_administrators_only(
     assert client.get("/v1/admin/accounts").status_code == 403
 
 
-def test_transactions_are_read_page_by_page(client: httpx.Client) -> None:
+def test_transactions_are_listed_page_by_page(client: httpx.Client) -> None:
     jobs = [submit(client, pricing={"max_cost": "0.01"}) for _ in range(5)]
     seen: list[str] = []
     before: dict[str, Any] = {}
@@ -178,8 +178,8 @@ def test_transactions_are_read_page_by_page(client: httpx.Client) -> None:
     assert [job_id for job_id in seen if job_id] == jobs[::-1]
 
 
-def test_the_operators_fee_is_kept_from_the_price(tmp_path: Path) -> None:
-    """The client pays what it agreed to, the miner gets the price without the fee, and all accounts sum to zero."""
+def test_the_operators_fee_is_deducted_from_the_price(tmp_path: Path) -> None:
+    """The client pays the agreed price, the miner gets it less the fee, and all accounts sum to zero."""
     with (
         serve(tmp_path, fee_percent="2.5", open_enrolment=True) as served,
         httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}) as client,
@@ -199,21 +199,21 @@ def test_the_operators_fee_is_kept_from_the_price(tmp_path: Path) -> None:
         assert served.do(lambda context: context.database.read(ledger.problems)) == []
 
 
-def test_credits_beyond_64_bits_are_refused_and_the_largest_ones_examined_and_backed_up(
+def test_credits_beyond_64_bits_are_refused(
     client: httpx.Client, admin: httpx.Client, served: Served, tmp_path: Path
 ) -> None:
-    """Ten credits of nearly ten billion add up to more than an integer of the database holds."""
+    """Ten credits of nearly ten billion exceed an integer of the database."""
     account_id = client.get("/v1/wallet").json()["account_id"]
     path = f"/v1/admin/accounts/{account_id}/credit"
-    most = "9999999999.99999999"
+    largest = "9999999999.99999999"
     accepted = 0
-    while (answer := admin.post(path, json={"amount": most})).status_code == 201:
+    while (answer := admin.post(path, json={"amount": largest})).status_code == 201:
         accepted += 1
         assert accepted < 10
     assert answer.status_code == 422
     fields = answer.json()["error"]["details"]["fields"]
-    left = fields["amount"].removeprefix("at most ").split()[0]
-    assert admin.post(path, json={"amount": left}).status_code == 201
+    remaining = fields["amount"].removeprefix("at most ").split()[0]
+    assert admin.post(path, json={"amount": remaining}).status_code == 201
     assert admin.post(path, json={"amount": "0.00000001"}).status_code == 422
     assert wallet(client)[0] > 80_000_000_000
     assert served.do(lambda context: context.database.read(ledger.problems)) == []
@@ -223,6 +223,6 @@ def test_credits_beyond_64_bits_are_refused_and_the_largest_ones_examined_and_ba
 
 
 def _overflow(connection: Connection, account_id: str) -> None:
-    """What a mistake elsewhere would do: the store refuses it, instead of going on with a fraction."""
+    """Raise a balance beyond 64 bits, as a defect might: the database refuses instead of storing a fraction."""
     amount = available(account_id)
     connection.execute(update(balances).where(balances.c.ledger_account == amount).values(amount=2**63 - 1))

@@ -1,4 +1,4 @@
-"""Webhooks: signed messages that reach their receivers, and nobody else."""
+"""Webhooks: signed messages that reach only their receivers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def stage(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A coordinator in the receiver's network, with the webhook settings that are given."""
+    """A function that starts a coordinator in the receiver's network with the given webhook settings."""
     monkeypatch.setattr("agent.coordinator.webhook_sender.internet", receiver.network)
 
     @contextmanager
@@ -51,7 +51,7 @@ def stage(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Stage:
-    """A coordinator with a miner, and two clients."""
+    """A coordinator with a miner and two clients."""
 
     def __init__(self, served: Served, miner: ScriptedMiner) -> None:
         self.served = served
@@ -60,7 +60,7 @@ class Stage:
         self.other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
 
     def finish(self, url: str = HOOK, client: httpx.Client | None = None) -> str:
-        """A job that is completed. Returns its id."""
+        """Submit and complete a job, and return its id."""
         job_id = submit(client or self.client, webhook_url=url)
         (lease,) = self.miner.poll()
         assert self.miner.complete(lease, RESULTS).status_code == 200
@@ -71,18 +71,18 @@ class Stage:
         return secret
 
     def webhook(self, job_id: str, *states: str) -> dict[str, Any]:
-        """The job's one message, once it is in one of the states."""
+        """Return the job's only message once it is in one of the states, by default any final state."""
         deadline = time.monotonic() + LIMIT_SECONDS
         while True:
             (webhook,) = self.client.get(f"/v1/jobs/{job_id}/webhooks").json()["webhooks"]
-            if webhook["status"] in states:
+            if webhook["status"] in states or (not states and webhook["status"] != "pending"):
                 return webhook
             assert time.monotonic() < deadline, webhook
-            time.sleep(0.01)  # between two looks
+            time.sleep(0.01)  # between two requests
 
 
-def test_each_end_of_a_job_is_told_once_and_verifies(stage: Any, receiver: Receiver) -> None:
-    """With the library that receivers use. The messages are thin: no results, no inputs."""
+def test_each_final_state_is_sent_once_with_a_valid_signature(stage: Any, receiver: Receiver) -> None:
+    """The library that receivers use verifies it. The messages contain neither results nor inputs."""
     with stage() as on:
         secret = on.secret()
         completed = on.finish()
@@ -134,7 +134,7 @@ def test_a_failed_attempt_is_repeated_with_the_same_id_and_a_new_signature(
         assert on.webhook(job_id, "delivered")["attempts"] == 4
 
 
-def test_after_the_last_attempt_the_message_has_failed(stage: Any, receiver: Receiver) -> None:
+def test_a_message_fails_after_the_last_attempt(stage: Any, receiver: Receiver) -> None:
     receiver.answers.extend([500, 500, (307, {"Location": "https://127.0.0.1/"})])
     with stage(retry_delays=[0.05, 0.05]) as on:
         webhook = on.webhook(on.finish(), "failed")
@@ -145,7 +145,7 @@ def test_after_the_last_attempt_the_message_has_failed(stage: Any, receiver: Rec
         assert set(receiver.reached) == {PUBLIC}
 
 
-def test_a_receiver_that_asks_for_a_pause_gets_it(stage: Any, receiver: Receiver) -> None:
+def test_retry_after_is_respected(stage: Any, receiver: Receiver) -> None:
     receiver.answers.append((503, {"Retry-After": "3600"}))
     with stage() as on:
         job_id = on.finish()
@@ -157,18 +157,20 @@ def test_a_receiver_that_asks_for_a_pause_gets_it(stage: Any, receiver: Receiver
         assert 3600 <= gap < 3660
 
 
-def test_a_receiver_that_is_gone_gets_nothing_more_for_jobs_from_before(
+def test_a_receiver_that_answered_410_gets_no_messages_of_earlier_jobs(
     stage: Any, receiver: Receiver
 ) -> None:
-    """A job that names it afterwards is told again: its client wants it so."""
+    """It gets messages of later jobs, whose clients name it again."""
     receiver.answers.append(410)
     with stage() as on:
         before = submit(on.client, webhook_url=HOOK)
         (lease,) = on.miner.poll()
         first = on.finish()
-        assert on.webhook(first, "gone")["last_status_code"] == 410
+        ended = on.webhook(first)
+        assert f"{ended['last_status_code']} {ended['status']}" == "410 gone"
         assert on.miner.complete(lease, RESULTS).status_code == 200
-        assert on.webhook(before, "gone")["attempts"] == 0
+        unsent = on.webhook(before)
+        assert (unsent["status"], unsent["attempts"]) == (ended["status"], 0)
         after = on.finish()
         on.webhook(after, "delivered")
         assert [item.webhook_id for item in receiver.received] == [f"msg_{first[4:]}", f"msg_{after[4:]}"]
@@ -196,10 +198,10 @@ def test_a_receiver_that_is_gone_gets_nothing_more_for_jobs_from_before(
         (f"https://hooks.example/{'x' * 2000}", "2000"),
     ],
 )
-def test_an_address_that_nothing_would_be_sent_to_is_refused_at_once(
+def test_an_address_that_is_never_allowed_is_refused_on_submission(
     client: httpx.Client, address: str, words: str
 ) -> None:
-    """In job bodies and in service calls alike."""
+    """This holds for jobs and for service calls."""
     for path, body in (
         ("/v1/services/whisper/transcribe", WHISPER),
         ("/v1/jobs", {"type": "whisper-transcription", "parameters": WHISPER}),
@@ -210,7 +212,7 @@ def test_an_address_that_nothing_would_be_sent_to_is_refused_at_once(
     assert client.get("/v1/jobs").json()["total"] == 0
 
 
-def test_a_name_that_leads_inside_is_not_connected_to(stage: Any, receiver: Receiver) -> None:
+def test_a_name_of_a_private_address_is_not_connected_to(stage: Any, receiver: Receiver) -> None:
     receiver.names["inside.example"] = lambda: ["10.0.0.7"]
     receiver.names["both.example"] = lambda: [PUBLIC, "::1"]
     with stage(retry_delays=[0.01]) as on:
@@ -224,8 +226,8 @@ def test_a_name_that_leads_inside_is_not_connected_to(stage: Any, receiver: Rece
         assert receiver.reached == []
 
 
-def test_a_name_whose_answer_changes_leads_nowhere_inside(stage: Any, receiver: Receiver) -> None:
-    """Each connection goes to the address that was checked for it, and is looked up anew for the next."""
+def test_a_name_that_changes_to_a_private_address_is_not_connected_to(stage: Any, receiver: Receiver) -> None:
+    """Each connection goes to the address that was checked for it, and the next one resolves the name again."""
     answers = iter([[PUBLIC], ["127.0.0.1"], ["169.254.169.254"]])
     receiver.names["hooks.example"] = lambda: next(answers)
     receiver.answers.append(500)
@@ -235,15 +237,14 @@ def test_a_name_whose_answer_changes_leads_nowhere_inside(stage: Any, receiver: 
         assert receiver.reached == [PUBLIC]
 
 
-def test_a_fault_of_ours_ends_like_any_other(stage: Any, receiver: Receiver) -> None:
-    """And not in attempts without an end."""
+def test_an_internal_error_counts_as_a_failed_attempt(stage: Any, receiver: Receiver) -> None:
     receiver.names["hooks.example"] = lambda: [str(1 // 0)]
     with stage(retry_delays=[0.01]) as on:
         webhook = on.webhook(on.finish(), "failed")
         assert (webhook["attempts"], "failed to send" in webhook["last_error"]) == (2, True)
 
 
-def test_a_server_with_another_certificate_gets_no_message(stage: Any, receiver: Receiver) -> None:
+def test_a_server_with_a_wrong_certificate_gets_no_message(stage: Any, receiver: Receiver) -> None:
     receiver.names["other.example"] = lambda: [PUBLIC]
     with stage(retry_delays=[0.01]) as on:
         webhook = on.webhook(on.finish("https://other.example/"), "failed")
@@ -251,25 +252,23 @@ def test_a_server_with_another_certificate_gets_no_message(stage: Any, receiver:
         assert receiver.received == []
 
 
-def test_a_slow_receiver_holds_up_neither_others_nor_its_own_clients_others(
-    stage: Any, receiver: Receiver
-) -> None:
+def test_a_slow_receiver_delays_no_other_receiver(stage: Any, receiver: Receiver) -> None:
     gate = threading.Event()
     with stage(max_concurrent=4, max_per_account=3, max_per_host=2) as on:
         receiver.answers.extend([gate] * 2)
         slow = [on.finish("https://hooks.example:8443/slow") for _ in range(6)]
         receiver.wait(2)
         assert on.webhook(on.finish(), "delivered")["attempts"] == 1
-        theirs = on.finish(client=on.other)
+        job_of_other = on.finish(client=on.other)
         message = receiver.wait(4)[-1]
-        assert message.webhook_id == f"msg_{theirs[4:]}"
+        assert message.webhook_id == f"msg_{job_of_other[4:]}"
         assert sum(item.path == "/slow" for item in receiver.received) == 2
         gate.set()
         for job_id in slow:
             on.webhook(job_id, "delivered")
 
 
-def test_a_receiver_that_never_answers_is_given_up(stage: Any, receiver: Receiver) -> None:
+def test_a_request_that_is_not_answered_in_time_is_retried(stage: Any, receiver: Receiver) -> None:
     gate = threading.Event()
     receiver.answers.append(gate)
     with stage(timeout_seconds=0.3) as on:
@@ -278,7 +277,7 @@ def test_a_receiver_that_never_answers_is_given_up(stage: Any, receiver: Receive
         gate.set()
 
 
-def test_a_new_secret_is_used_beside_the_old_one_for_a_while(
+def test_old_and_new_secret_both_sign_for_a_time_after_rotation(
     stage: Any, receiver: Receiver, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with stage() as on:
@@ -303,7 +302,7 @@ def test_a_new_secret_is_used_beside_the_old_one_for_a_while(
     assert not any(word in logged for word in ("whsec_", old["secret"][6:], new["secret"][6:], "of=mine"))
 
 
-def test_an_old_secret_ends(stage: Any, receiver: Receiver) -> None:
+def test_an_old_secret_no_longer_signs_after_the_overlap(stage: Any, receiver: Receiver) -> None:
     with stage(secret_overlap_seconds=0) as on:
         old = on.secret()
         new = on.client.post("/v1/webhooks/secret/rotate").json()["secret"]
@@ -314,7 +313,7 @@ def test_an_old_secret_ends(stage: Any, receiver: Receiver) -> None:
             message.verified(old)
 
 
-def test_somebody_elses_webhooks_are_not_found(stage: Any, receiver: Receiver) -> None:
+def test_another_accounts_webhooks_are_not_found(stage: Any, receiver: Receiver) -> None:
     with stage() as on:
         job_id = on.finish()
         answer = on.other.get(f"/v1/jobs/{job_id}/webhooks")
@@ -323,35 +322,35 @@ def test_somebody_elses_webhooks_are_not_found(stage: Any, receiver: Receiver) -
         assert on.client.get(f"/v1/jobs/{without}/webhooks").json() == {"webhooks": []}
 
 
-def test_a_miner_never_sees_where_the_message_goes(stage: Any, receiver: Receiver) -> None:
+def test_a_lease_does_not_contain_the_webhook_url(stage: Any, receiver: Receiver) -> None:
     with stage() as on:
         submit(on.client, webhook_url=HOOK)
         (lease,) = on.miner.poll()
         assert "hooks.example" not in json.dumps(lease)
 
 
-def test_finished_messages_are_forgotten_after_a_while(stage: Any, receiver: Receiver) -> None:
+def test_finished_messages_are_pruned(stage: Any, receiver: Receiver) -> None:
     with stage() as on:
         job_id = on.finish()
         done = parse_time(on.webhook(job_id, "delivered")["finished_at"])
-        for before, kept in ((done - 1, 1), (done + 1, 0)):
+        for before, count in ((done - 1, 1), (done + 1, 0)):
             on.served.do(lambda context, before=before: context.database.write(store.prune, before))
-            assert len(on.client.get(f"/v1/jobs/{job_id}/webhooks").json()["webhooks"]) == kept
+            assert len(on.client.get(f"/v1/jobs/{job_id}/webhooks").json()["webhooks"]) == count
 
 
-def test_looking_for_what_is_due_reads_no_more_than_that(stage: Any) -> None:
-    """The messages of the past cost nothing."""
+def test_due_messages_are_read_from_an_index(stage: Any) -> None:
+    """The query does not read finished messages."""
 
     def plan(connection: Connection) -> list[str]:
         statements: list[tuple[str, Any]] = []
 
-        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        def record(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
             statements.append((statement, parameters))
 
-        event.listen(connection, "before_cursor_execute", note)
+        event.listen(connection, "before_cursor_execute", record)
         store.due(connection, 1.0, busy_accounts=["a"], busy_lanes=["b"], limit=9)
         store.of_job(connection, "job_1")
-        event.remove(connection, "before_cursor_execute", note)
+        event.remove(connection, "before_cursor_execute", record)
         return [
             str(row[3])
             for statement, parameters in statements

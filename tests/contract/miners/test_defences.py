@@ -1,4 +1,4 @@
-"""What one miner or one client may not do to the others."""
+"""Protection of miners and clients against each other."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ def error(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_a_price_beyond_all_money_does_not_stop_the_dispatching(client: httpx.Client, served: Served) -> None:
-    """It is refused at the door; the honest miner gets the job."""
-    greedy = capabilities()
-    for offer in greedy["services"].values():
+def test_an_excessive_price_does_not_stop_dispatch(client: httpx.Client, served: Served) -> None:
+    """It is refused at registration, and an honest miner gets the job."""
+    overpriced = capabilities()
+    for offer in overpriced["services"].values():
         offer["unit_price"] = "99999999999999"
-    assert error(ScriptedMiner(served.url).register(capabilities=greedy)) == (422, "VALIDATION_ERROR")
+    assert error(ScriptedMiner(served.url).register(capabilities=overpriced)) == (422, "VALIDATION_ERROR")
     job_id = submit(client)
     honest = ScriptedMiner(served.url)
     honest.register()
     assert [lease["job_id"] for lease in honest.poll()] == [job_id]
 
 
-def test_a_long_queue_that_nobody_can_run_hides_no_other_job(tmp_path: Path) -> None:
-    """More urgent jobs than a round of matching looks at, for hardware that is not there."""
+def test_a_long_queue_that_no_miner_can_run_delays_no_other_job(tmp_path: Path) -> None:
+    """More urgent jobs than one claim reads wait for hardware that no miner has."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
-        crowd = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        busy = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         single = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
         for _ in range(queue.CLAIM_WINDOW):
-            submit(crowd, priority=9, resources={"gpu": "1000"})
+            submit(busy, priority=9, resources={"gpu": "1000"})
         job_id = submit(single)
         miner = ScriptedMiner(served.url)
         miner.register()
         assert [lease["job_id"] for lease in miner.poll()] == [job_id]
 
 
-def test_a_long_queue_for_a_model_that_nobody_takes_hides_no_other_job(tmp_path: Path) -> None:
-    """Of the same client; a miner with no free slot sees the jobs that it has batch_capacity for."""
+def test_a_long_queue_for_an_unavailable_model_delays_no_other_job(tmp_path: Path) -> None:
+    """The jobs are of one client; a miner without a free slot gets jobs for its batch capacity."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         for _ in range(queue.CLAIM_WINDOW):
@@ -69,19 +69,19 @@ def test_a_long_queue_for_a_model_that_nobody_takes_hides_no_other_job(tmp_path:
         assert [lease["job_id"] for lease in batched.poll(slots=0, batch_capacity=batch_capacity)] == [second]
 
 
-def test_a_long_queue_of_one_client_leaves_the_others_their_share(tmp_path: Path) -> None:
+def test_a_long_queue_of_one_client_leaves_others_their_share(tmp_path: Path) -> None:
     with serve(tmp_path / "data", open_enrolment=True) as served:
-        crowd = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        busy = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         single = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
         for _ in range(queue.CLAIM_WINDOW):
-            submit(crowd)
+            submit(busy)
         job_id = submit(single)
         miner = ScriptedMiner(served.url)
         miner.register()
         assert job_id in {lease["job_id"] for lease in miner.poll(slots=2)}
 
 
-def test_no_miner_holds_many_more_leases_than_it_has_slots(client: httpx.Client, served: Served) -> None:
+def test_a_miner_holds_a_limited_number_of_leases_per_slot(client: httpx.Client, served: Served) -> None:
     miner = ScriptedMiner(served.url)
     miner.register(capabilities=capabilities(slots=1))
     for _ in range(40):
@@ -90,14 +90,12 @@ def test_no_miner_holds_many_more_leases_than_it_has_slots(client: httpx.Client,
     assert 1 <= len(held) <= 20
 
 
-def test_room_that_comes_while_a_claim_is_under_way_is_not_forgotten(
-    client: httpx.Client, served: Served
-) -> None:
-    """The job waits for its own miner; a round for another one is in the writer when that miner connects."""
-    other, wanted = ScriptedMiner(served.url), ScriptedMiner(served.url)
+def test_capacity_announced_during_a_claim_is_used(client: httpx.Client, served: Served) -> None:
+    """The job waits for one miner; that miner connects while the writer processes a claim for another."""
+    other, requested = ScriptedMiner(served.url), ScriptedMiner(served.url)
     other.register()
-    wanted.register()
-    job_id = submit(client, miner_id=wanted.miner_id)
+    requested.register()
+    job_id = submit(client, miner_id=requested.miner_id)
     entered, go_on = threading.Event(), threading.Event()
 
     def hold(_: Connection) -> None:
@@ -110,7 +108,7 @@ def test_room_that_comes_while_a_claim_is_under_way_is_not_forgotten(
     assert entered.wait(10)
     waiting = [
         threading.Thread(target=lambda miner=miner: polls.append(miner.poll(wait=5)))
-        for miner in (other, wanted)
+        for miner in (other, requested)
     ]
     for thread in waiting:
         thread.start()
@@ -148,10 +146,10 @@ def test_an_older_sessions_connection_does_not_displace_a_newer_one(
     assert closed == [1]
 
 
-def test_a_lease_that_got_lost_on_its_way_costs_no_attempt(
+def test_a_lease_that_was_lost_in_transit_costs_no_attempt(
     client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The miner's heartbeat does not name it, so it waits again."""
+    """The miner's heartbeat does not contain it, so the job waits again."""
     monkeypatch.setattr("agent.coordinator.operations.miners.heartbeats.ARRIVAL_SECONDS", 0.0)
     job_id = submit(client, max_attempts=1)
     miner.poll()
@@ -161,7 +159,7 @@ def test_a_lease_that_got_lost_on_its_way_costs_no_attempt(
     assert miner.complete(again, RESULTS).status_code == 200
 
 
-def test_a_miner_without_the_lease_says_nothing_to_the_client(
+def test_a_miner_without_the_lease_sends_no_events_to_the_client(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     submit(client)
@@ -173,20 +171,20 @@ def test_a_miner_without_the_lease_says_nothing_to_the_client(
     assert miner.job(lease, "events", events=[event]).status_code == 204
 
 
-def test_a_failed_job_comes_back_to_the_same_miner_only_after_a_while(
+def test_a_failed_job_returns_to_the_same_miner_only_after_a_delay(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """So a broken miner does not burn its attempts before a healthy one has asked."""
+    """Thus a broken miner does not use up the attempts before a healthy miner polls."""
     job_id = submit(client, max_attempts=2)
     (lease,) = miner.poll()
     miner.job(lease, "fail", kind="retry", code="DISK_FULL", message="The disk is full.")
     assert miner.poll(wait=0.3) == []
     healthy = ScriptedMiner(served.url)
     healthy.register()
-    assert [given["job_id"] for given in healthy.poll()] == [job_id]
+    assert [lease["job_id"] for lease in healthy.poll()] == [job_id]
 
 
-def test_an_idempotency_key_makes_a_repetition_get_the_first_answer(
+def test_a_repetition_with_an_idempotency_key_gets_the_first_response(
     client: httpx.Client, served: Served
 ) -> None:
     headers = {"Idempotency-Key": "order-1"}
@@ -221,8 +219,8 @@ def test_an_idempotency_key_makes_a_repetition_get_the_first_answer(
         '"name": "\\ud800"',
     ],
 )
-def test_values_that_nobody_could_sign_or_store_are_refused(client: httpx.Client, part: str) -> None:
-    """Not accepted and changed, and not a failure of the server; the connection lives on."""
+def test_values_that_cannot_be_signed_or_stored_are_refused(client: httpx.Client, part: str) -> None:
+    """They are neither changed nor a server error, and the connection remains open."""
     body = f'{{"type": "ai-inference", "model": {json.dumps(INLINE)}, {part}}}'
     for _ in range(2):
         answer = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
@@ -230,7 +228,7 @@ def test_values_that_nobody_could_sign_or_store_are_refused(client: httpx.Client
 
 
 @pytest.mark.parametrize("units", ["abc", None, True, [1], {"a": 1}, "NaN", -1, "1e400"], ids=json.dumps)
-def test_units_that_are_no_number_are_refused(client: httpx.Client, miner: ScriptedMiner, units: Any) -> None:
+def test_invalid_units_are_refused(client: httpx.Client, miner: ScriptedMiner, units: Any) -> None:
     submit(client)
     (lease,) = miner.poll()
     body = miner.result_body(lease, RESULTS)
@@ -238,8 +236,7 @@ def test_units_that_are_no_number_are_refused(client: httpx.Client, miner: Scrip
     assert error(miner.http.post(f"/jobs/{lease['job_id']}/result", json=body)) == (422, "RECEIPT_INVALID")
 
 
-def test_two_equal_files_of_one_job(client: httpx.Client, miner: ScriptedMiner) -> None:
-    """The model and its input may have the same bytes."""
+def test_two_files_of_a_job_may_have_the_same_content(client: httpx.Client, miner: ScriptedMiner) -> None:
     body = {
         "type": "ai-inference",
         "model": {"type": "python", "entrypoint": "model.py"},
@@ -258,7 +255,7 @@ def test_a_refused_upload_leaves_no_file(client: httpx.Client, tmp_path: Path) -
     assert stored == []
 
 
-def test_a_strange_media_type_is_no_header(client: httpx.Client) -> None:
+def test_an_invalid_media_type_is_replaced(client: httpx.Client) -> None:
     for media_type in ("text/html; charset=\u00e9", "nonsense", "a/b\tc"):
         answer = client.post(
             "/v1/artifacts", content=b"x", headers={"Content-Type": media_type.encode("latin1")}
@@ -267,15 +264,17 @@ def test_a_strange_media_type_is_no_header(client: httpx.Client) -> None:
         assert client.get(f"/v1/artifacts/{answer.json()['artifact_id']}").status_code == 200
 
 
-def test_the_health_answer_tells_of_a_database_that_cannot_be_written(served: Served) -> None:
+def test_an_unwritable_database_is_an_error_until_it_is_repaired(served: Served) -> None:
     def break_it(connection: Connection) -> None:
-        connection.execute(text("PRAGMA max_page_count=1"))  # as many as there are: the disk is full
+        connection.execute(
+            text("PRAGMA max_page_count=1")
+        )  # SQLite raises it to the current count, as if the disk were full
 
     def mend_it(connection: Connection) -> None:
         connection.execute(text("PRAGMA max_page_count=1000000000"))
 
     served.do(lambda context: context.database.write(break_it))
-    # Patient: the error is logged with all that led to it, which takes a busy machine seconds.
+    # The long timeout allows for logging the error with its causes, which takes seconds on a busy machine.
     client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=60)
     body = {"type": "ai-inference", "model": {**INLINE, "source": {"inline": "x" * 500_000}}}
     answer = client.post("/v1/jobs", json=body)
@@ -287,8 +286,8 @@ def test_the_health_answer_tells_of_a_database_that_cannot_be_written(served: Se
     assert client.get("/v1/health").json()["status"] == "ok"
 
 
-def test_a_lost_log_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
-    """With a new key none of the receipts would verify."""
+def test_a_lost_log_key_is_not_replaced_silently(tmp_path: Path) -> None:
+    """With a new key, no receipt would verify."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         miner = ScriptedMiner(served.url)
@@ -301,7 +300,7 @@ def test_a_lost_log_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data/coordinator").mkdir(parents=True)
     (tmp_path / "data/coordinator/coordinator.db").write_bytes(b"no database " * 1000)
     with pytest.raises(ConfigurationError, match="not a database"), serve(tmp_path / "data"):

@@ -1,4 +1,4 @@
-"""An operator excludes a miner: at once, for good, and undone by a word."""
+"""Exclusion of a miner by an operator: immediate, and in force until the operator includes the miner again."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def exclude(admin: httpx.Client, miner: ScriptedMiner, reason: str = "") -> dict
     return value
 
 
-def test_an_excluded_miner_is_out_at_once(
+def test_an_excluded_miner_is_cut_off_immediately(
     client: httpx.Client, admin: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """No call of its session is answered, no new session begins, and its job goes to another without a lost attempt."""
+    """All its calls and registrations are refused, and its job goes to another miner without the loss of an attempt."""
     job_id = submit(client, max_attempts=1)
     lease = miner.poll()[0]
     assert exclude(admin, miner, "It lies.")["requeued_jobs"] == 1
@@ -52,10 +52,10 @@ def test_an_excluded_miner_is_out_at_once(
     assert other.complete(again, RESULTS).status_code == 200
 
 
-def test_connections_of_an_excluded_miner_end(
+def test_connections_of_an_excluded_miner_are_closed(
     admin: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """A poll that waits is answered, and an open WebSocket is closed with a code of its own."""
+    """A waiting poll gets an error, and an open WebSocket is closed with code 4403."""
     answers: list[httpx.Response] = []
     body = {"slots": 1, "wait": 20}
     waiting = threading.Thread(target=lambda: answers.append(miner.http.post("/poll", json=body)))
@@ -84,7 +84,7 @@ def test_connections_of_an_excluded_miner_end(
     assert closed.value.rcvd.code == 4403
 
 
-def test_an_included_miner_takes_part_again(admin: httpx.Client, miner: ScriptedMiner) -> None:
+def test_an_included_miner_can_register_again(admin: httpx.Client, miner: ScriptedMiner) -> None:
     exclude(admin, miner, "By mistake.")
     shown = admin.get("/v1/admin/overview").json()["miners"][0]
     assert (shown["excluded_reason"], shown["excluded_at"] is None) == ("By mistake.", False)
@@ -93,7 +93,7 @@ def test_an_included_miner_takes_part_again(admin: httpx.Client, miner: Scripted
     assert miner.register().status_code == 200
 
 
-def test_only_administrators_exclude_and_only_miners_that_there_are(
+def test_only_administrators_exclude_miners_and_only_known_ones(
     client: httpx.Client, admin: httpx.Client, miner: ScriptedMiner
 ) -> None:
     assert error(client.post(f"/v1/admin/miners/{miner.miner_id}/exclude")) == (403, "FORBIDDEN")
@@ -104,7 +104,7 @@ def test_only_administrators_exclude_and_only_miners_that_there_are(
 def test_a_revoked_key_of_a_miner_ends_its_session(
     client: httpx.Client, admin: httpx.Client, miner: ScriptedMiner
 ) -> None:
-    """The miner registers again with its own key, and keeps what it works on."""
+    """The miner registers again with its own key and retains its leases."""
     job_id = submit(client)
     lease = miner.poll()[0]
     keys = admin.get("/v1/admin/keys").json()["keys"]
@@ -116,8 +116,8 @@ def test_a_revoked_key_of_a_miner_ends_its_session(
     assert miner.complete(lease, RESULTS).status_code == 200
 
 
-def test_nobody_but_the_miner_learns_whether_it_is_known(tmp_path: Path) -> None:
-    """A stranger who names an enrolled miner's id, or its public key, gets the answer of an unknown one."""
+def test_only_the_miner_learns_whether_it_is_enrolled(tmp_path: Path) -> None:
+    """A stranger who sends the id or the public key of an enrolled miner gets the response for an unknown one."""
     with serve(tmp_path / "data") as served:
         token, _ = served.do(lambda context: create_enrolment(context, uses=1, valid_seconds=60))
         miner, stranger = ScriptedMiner(served.url), ScriptedMiner(served.url)

@@ -1,4 +1,4 @@
-"""Machines as their owners and the operator see them, and what their owners command them to do."""
+"""The pages of machines for owners and operators, and the commands of owners."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ ACTIVITY = {
 
 @pytest.fixture
 def owner(served: Served, miner: ScriptedMiner) -> Iterator[httpx.Client]:
-    """The miner's owner."""
-    with asking(served, miner.registration["api_key"]) as owner:
+    """A client with the key of the miner's owner."""
+    with client_of(served, miner.registration["api_key"]) as owner:
         yield owner
 
 
-def asking(served: Served, key: str) -> httpx.Client:
+def client_of(served: Served, key: str) -> httpx.Client:
     return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
 
 
@@ -47,9 +47,9 @@ def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def beat(miner: ScriptedMiner, **said: Any) -> list[dict[str, Any]]:
-    """Send a heartbeat. Returns the commands in its answer."""
-    answer = miner.http.post("/heartbeat", json={"leases": [], **said})
+def beat(miner: ScriptedMiner, **fields: Any) -> list[dict[str, Any]]:
+    """Send a heartbeat and return the commands in the response."""
+    answer = miner.http.post("/heartbeat", json={"leases": [], **fields})
     assert answer.status_code == 200, answer.text
     commands: list[dict[str, Any]] = answer.json()["commands"]
     return commands
@@ -58,11 +58,11 @@ def beat(miner: ScriptedMiner, **said: Any) -> list[dict[str, Any]]:
 def command(caller: httpx.Client, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     answer = caller.post(path, json=body) if body is not None else caller.post(path)
     assert answer.status_code == 202, answer.text
-    given: dict[str, Any] = answer.json()
-    return given
+    accepted: dict[str, Any] = answer.json()
+    return accepted
 
 
-def test_a_machine_is_shown_as_its_heartbeat_said(
+def test_a_machine_is_shown_as_its_heartbeat_reports_it(
     client: httpx.Client, miner: ScriptedMiner, owner: httpx.Client
 ) -> None:
     job_id = submit(client)
@@ -88,10 +88,12 @@ def test_a_machine_is_shown_as_its_heartbeat_said(
     )
 
 
-def test_an_agent_that_says_less_is_shown_too(miner: ScriptedMiner, owner: httpx.Client) -> None:
-    """As older ones do: no memory in all, no power limit, nothing of its time."""
-    said = {name: TELEMETRY[name] for name in ("uuid", "memory_free", "utilization", "temperature", "power")}
-    beat(miner, gpus=[said, {"uuid": "GPU-unknown"}])
+def test_an_agent_that_reports_fewer_fields_is_shown(miner: ScriptedMiner, owner: httpx.Client) -> None:
+    """Older agents report no total memory, power limit or activity."""
+    reported = {
+        name: TELEMETRY[name] for name in ("uuid", "memory_free", "utilization", "temperature", "power")
+    }
+    beat(miner, gpus=[reported, {"uuid": "GPU-unknown"}])
     shown = owner.get(f"/v1/miners/{miner.miner_id}").json()
     (gpu,) = shown["gpus"]
     assert (gpu["memory_total"], gpu["power_limit"], gpu["paused"]) == (GPU["memory_total"], None, None)
@@ -99,7 +101,7 @@ def test_an_agent_that_says_less_is_shown_too(miner: ScriptedMiner, owner: httpx
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reported",
     [
         {"activity": {"idle": [{"reason": "x", "share": 1.5}]}},
         {"activity": {"idle": [{"reason": "x" * 201, "share": 0.5}]}},
@@ -108,13 +110,13 @@ def test_an_agent_that_says_less_is_shown_too(miner: ScriptedMiner, owner: httpx
         {"gpus": [{"memory_free": 1}]},
         {"executed": ["command_1"] * 1001},
     ],
-    ids=lambda said: next(iter(said)),
+    ids=lambda reported: next(iter(reported)),
 )
-def test_what_a_miner_says_of_itself_is_bounded(miner: ScriptedMiner, said: dict[str, Any]) -> None:
-    assert code(miner.http.post("/heartbeat", json={"leases": [], **said})) == (422, "VALIDATION_ERROR")
+def test_the_fields_of_a_heartbeat_are_bounded(miner: ScriptedMiner, reported: dict[str, Any]) -> None:
+    assert code(miner.http.post("/heartbeat", json={"leases": [], **reported})) == (422, "VALIDATION_ERROR")
 
 
-def test_an_owner_sees_the_own_miner_and_an_administrator_all(
+def test_owners_see_only_their_own_miner_and_administrators_see_all(
     served: Served, client: httpx.Client, admin: httpx.Client, miner: ScriptedMiner, owner: httpx.Client
 ) -> None:
     other = ScriptedMiner(served.url)
@@ -133,51 +135,53 @@ def test_an_owner_sees_the_own_miner_and_an_administrator_all(
         assert admin.request(call, f"/v1/miners/{other.miner_id}{path}").is_success
 
 
-def test_orders_are_repeated_until_obeyed_also_to_a_miner_that_pauses(
+def test_commands_are_repeated_until_executed_also_to_a_paused_miner(
     miner: ScriptedMiner, owner: httpx.Client
 ) -> None:
     path = f"/v1/miners/{miner.miner_id}"
     pause = command(owner, f"{path}/pause", {"gpu": "GPU-1", "seconds": 3600})
     fetch = command(owner, f"{path}/models", {"model": "tiny"})
     removed = owner.delete(f"{path}/models/base").json()
-    wanted = [
+    expected = [
         {"command_id": pause["command_id"], "command": "pause", "gpu": "GPU-1", "seconds": 3600},
         {"command_id": fetch["command_id"], "command": "fetch_model", "model": "tiny"},
         {"command_id": removed["command_id"], "command": "remove_model", "model": "base"},
     ]
-    assert beat(miner) == wanted
-    assert beat(miner, paused="by hand") == wanted
+    assert beat(miner) == expected
+    assert beat(miner, paused="by hand") == expected
     waiting = owner.get(path).json()["commands"]
-    assert [each["command_id"] for each in waiting] == [each["command_id"] for each in wanted]
-    assert beat(miner, paused="by hand", executed=[pause["command_id"], removed["command_id"]]) == [wanted[1]]
+    assert [each["command_id"] for each in waiting] == [each["command_id"] for each in expected]
+    assert beat(miner, paused="by hand", executed=[pause["command_id"], removed["command_id"]]) == [
+        expected[1]
+    ]
     assert beat(miner, executed=[fetch["command_id"], "command_unknown"]) == []
     assert owner.get(path).json()["commands"] == []
 
 
-def test_nobody_obeys_another_miners_orders(
+def test_a_miner_neither_gets_nor_ends_another_miners_commands(
     served: Served, miner: ScriptedMiner, owner: httpx.Client
 ) -> None:
     stranger = ScriptedMiner(served.url)
     stranger.register()
-    given = command(owner, f"/v1/miners/{miner.miner_id}/pause")
-    assert beat(stranger, executed=[given["command_id"]]) == []
-    assert [each["command_id"] for each in beat(miner)] == [given["command_id"]]
+    pause = command(owner, f"/v1/miners/{miner.miner_id}/pause")
+    assert beat(stranger, executed=[pause["command_id"]]) == []
+    assert [each["command_id"] for each in beat(miner)] == [pause["command_id"]]
 
 
-def test_a_newer_order_takes_the_place_of_one_about_the_same(
+def test_a_newer_command_replaces_one_for_the_same_device_or_model(
     miner: ScriptedMiner, owner: httpx.Client
 ) -> None:
     path = f"/v1/miners/{miner.miner_id}"
     command(owner, f"{path}/pause")
-    one_card = command(owner, f"{path}/pause", {"gpu": "GPU-1"})
+    one_gpu = command(owner, f"{path}/pause", {"gpu": "GPU-1"})
     command(owner, f"{path}/models", {"model": "tiny"})
     resumed = command(owner, f"{path}/resume", {})
     removed = owner.delete(f"{path}/models/tiny").json()
-    left = [one_card["command_id"], resumed["command_id"], removed["command_id"]]
-    assert [each["command_id"] for each in beat(miner)] == left
+    remaining = [one_gpu["command_id"], resumed["command_id"], removed["command_id"]]
+    assert [each["command_id"] for each in beat(miner)] == remaining
 
 
-def test_an_order_that_makes_no_sense_is_refused(miner: ScriptedMiner, owner: httpx.Client) -> None:
+def test_an_invalid_command_is_refused(miner: ScriptedMiner, owner: httpx.Client) -> None:
     path = f"/v1/miners/{miner.miner_id}"
     answer = owner.post(f"{path}/pause", json={"gpu": "GPU-7"})
     assert code(answer) == (422, "VALIDATION_ERROR")
@@ -186,32 +190,34 @@ def test_an_order_that_makes_no_sense_is_refused(miner: ScriptedMiner, owner: ht
     assert code(owner.post(f"{path}/models", json={"model": ""})) == (422, "VALIDATION_ERROR")
 
 
-def test_not_more_orders_wait_than_may(tmp_path: Path) -> None:
+def test_the_number_of_waiting_commands_is_limited(tmp_path: Path) -> None:
     with serve(tmp_path / "data", open_enrolment=True, max_commands_per_miner=2) as served:
         miner = ScriptedMiner(served.url)
         miner.register()
         path = f"/v1/miners/{miner.miner_id}"
-        with asking(served, miner.registration["api_key"]) as owner:
+        with client_of(served, miner.registration["api_key"]) as owner:
             for model in ("a", "b"):
                 command(owner, f"{path}/models", {"model": model})
             assert code(owner.post(f"{path}/models", json={"model": "c"})) == (409, "CONFLICT")
-            command(owner, f"{path}/models", {"model": "b"})  # the same again waits once
+            command(owner, f"{path}/models", {"model": "b"})  # the same command again waits once
 
 
-def test_orders_survive_a_restart_of_the_coordinator(tmp_path: Path) -> None:
+def test_commands_survive_a_restart_of_the_coordinator(tmp_path: Path) -> None:
     with serve(tmp_path / "data", open_enrolment=True) as served:
         miner = ScriptedMiner(served.url)
         miner.register()
-        with asking(served, miner.registration["api_key"]) as owner:
-            given = command(owner, f"/v1/miners/{miner.miner_id}/pause", {"seconds": 60})
+        with client_of(served, miner.registration["api_key"]) as owner:
+            pause = command(owner, f"/v1/miners/{miner.miner_id}/pause", {"seconds": 60})
     with serve(tmp_path / "data", open_enrolment=True) as served:
         again = ScriptedMiner(served.url, miner.key)
         again.register()
-        assert [each["command_id"] for each in beat(again)] == [given["command_id"]]
+        assert [each["command_id"] for each in beat(again)] == [pause["command_id"]]
 
 
-def test_an_order_is_pushed_to_a_connected_miner(miner: ScriptedMiner, owner: httpx.Client) -> None:
-    """So that it sends a heartbeat now, and not at its next time."""
+def test_a_command_makes_a_connected_miner_send_a_heartbeat(
+    miner: ScriptedMiner, owner: httpx.Client
+) -> None:
+    """The push makes it send one immediately instead of at the next interval."""
     with Socket(miner) as socket:
         socket.slots(0)
         assert socket.nothing_comes()
@@ -219,8 +225,8 @@ def test_an_order_is_pushed_to_a_connected_miner(miner: ScriptedMiner, owner: ht
         assert socket.push("heartbeat") == {"push": "heartbeat"}
 
 
-def test_an_order_ends_a_poll_that_waits(miner: ScriptedMiner, owner: httpx.Client) -> None:
-    """Also one that begins only after the command was given, once."""
+def test_a_command_ends_a_waiting_poll(miner: ScriptedMiner, owner: httpx.Client) -> None:
+    """It also ends, once, a poll that begins after the command."""
     path = f"/v1/miners/{miner.miner_id}/pause"
     command(owner, path)
     answer = miner.http.post("/poll", json={"slots": 0, "wait": 10})
@@ -230,13 +236,13 @@ def test_an_order_ends_a_poll_that_waits(miner: ScriptedMiner, owner: httpx.Clie
         target=lambda: answers.append(miner.http.post("/poll", json={"slots": 0, "wait": 20}))
     )
     waiting.start()
-    # Whether this finds the poll waiting or comes before it, the poll ends by it.
+    # The command ends the poll, whether the poll is already waiting or begins later.
     command(owner, path)
     waiting.join(15)
     assert [each.json()["heartbeat"] for each in answers] == [True]
 
 
-def test_earnings_are_told_by_days(client: httpx.Client, miner: ScriptedMiner, owner: httpx.Client) -> None:
+def test_earnings_are_listed_by_day(client: httpx.Client, miner: ScriptedMiner, owner: httpx.Client) -> None:
     for _ in range(2):
         submit(client)
         (lease,) = miner.poll()
@@ -244,10 +250,10 @@ def test_earnings_are_told_by_days(client: httpx.Client, miner: ScriptedMiner, o
     submit(client)
     (failed,) = miner.poll()
     miner.job(failed, "fail", kind="fail", code="INPUT_INVALID", message="no sound")
-    told = owner.get(f"/v1/miners/{miner.miner_id}/earnings", params={"days": 3}).json()
+    earnings = owner.get(f"/v1/miners/{miner.miner_id}/earnings", params={"days": 3}).json()
     today = datetime.now(UTC).date().isoformat()
-    assert told["days"][-1] == {"date": today, "amount": "0.02", "jobs": 2}
-    assert [day["amount"] for day in told["days"][:-1]] == ["0", "0"]
-    assert told["total"] == "0.02"
+    assert earnings["days"][-1] == {"date": today, "amount": "0.02", "jobs": 2}
+    assert [day["amount"] for day in earnings["days"][:-1]] == ["0", "0"]
+    assert earnings["total"] == "0.02"
     assert owner.get(f"/v1/miners/{miner.miner_id}").json()["total_earned"] == "0.02"
     assert len(owner.get(f"/v1/miners/{miner.miner_id}/earnings").json()["days"]) == 30

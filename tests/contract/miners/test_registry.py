@@ -1,4 +1,4 @@
-"""The registry of services, read without a key."""
+"""The registry of services, which needs no key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REGISTRY = "/v1/registry/services"
 
 @pytest.fixture
 def registry(served: Served) -> Callable[..., Any]:
-    """Reads without a key. Returns the answer's JSON."""
+    """A function that reads the registry without a key and returns the response's JSON."""
 
     def read(path: str = "", status: int = 200, **query: str) -> Any:
         answer = httpx.get(f"{served.url}{REGISTRY}{path}", params=query)
@@ -31,7 +31,7 @@ def registry(served: Served) -> Callable[..., Any]:
 RESUMES = {
     "blender_rendering": "frames", "whisper_transcription": "segments", "video_transcoding": "chunks",
 }  # fmt: skip
-"""What another miner need not repeat; the other services start again."""
+"""The units of work that another miner need not repeat; other services start again."""
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -40,7 +40,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 def test_all_installed_services_are_listed(registry: Callable[..., Any]) -> None:
-    """As their runners define them, under both prefixes."""
+    """The fields are those of the runners' definitions."""
     definitions = installed()
     answer = registry()
     assert ids(answer) == sorted(definitions)
@@ -57,37 +57,39 @@ def test_all_installed_services_are_listed(registry: Callable[..., Any]) -> None
 
 
 def test_the_list_can_be_searched(registry: Callable[..., Any]) -> None:
-    """By category, and by a text in name, description or tags; capitals do not matter."""
-    everything = registry()["services"]
-    whisper = next(one for one in everything if one["service_id"] == "whisper_transcription")
-    same = [one["service_id"] for one in everything if one["category"] == whisper["category"]]
+    """It can be searched by category, and by a text in name, description or tags; case does not matter."""
+    services = registry()["services"]
+    whisper = next(one for one in services if one["service_id"] == "whisper_transcription")
+    same = [one["service_id"] for one in services if one["category"] == whisper["category"]]
     assert ids(registry(category=whisper["category"].upper())) == same
     for text in (whisper["name"].upper(), whisper["description"][5:25], whisper["tags"][-1].title()):
         assert "whisper_transcription" in ids(registry(search=text))
     assert ids(registry(search=whisper["description"])) == ["whisper_transcription"]
-    assert ids(registry(search="no service says this")) == ids(registry(category="none")) == []
+    assert ids(registry(search="no service contains this")) == ids(registry(category="none")) == []
     assert ids(registry(category="none", search=whisper["name"])) == []
 
 
 @pytest.mark.parametrize("service_id", ["whisper_transcription", "whisper-transcription"])
-def test_a_service_in_full(registry: Callable[..., Any], served: Served, service_id: str) -> None:
+def test_a_services_details_include_models_and_schema(
+    registry: Callable[..., Any], served: Served, service_id: str
+) -> None:
     details = registry(f"/{service_id}")
     assert details["service_id"] == "whisper_transcription"
     assert {"tiny.en", "base"} <= set(details["models"])
     assert not set(details["models"]) & set(details["adapters"])
     assert details["output_schema"]["properties"].keys() >= {"text", "segments"}
-    # What it lists is what a job may name, a miner's own models included.
+    # The list contains a miner's own models.
     miner = ScriptedMiner(served.url)
     offered = capabilities()
     offered["services"]["whisper_transcription"]["models"] = ["my-own"]
     miner.register(capabilities=offered)
     with_miner = registry(f"/{service_id}")
     assert "my-own" in with_miner["models"]
-    # And what it can have at once is what a miner has.
+    # Models that a miner has are ready.
     assert (details["ready"], with_miner["ready"]) == ([], ["my-own"])
 
 
-def test_the_schema_describes_what_a_request_may_say(registry: Callable[..., Any]) -> None:
+def test_the_schema_describes_the_request(registry: Callable[..., Any]) -> None:
     for service_id, runner in installed().items():
         schema = registry(f"/{service_id}/schema")
         assert schema.pop("$schema") == "https://json-schema.org/draft/2020-12/schema"
@@ -97,11 +99,15 @@ def test_the_schema_describes_what_a_request_may_say(registry: Callable[..., Any
     assert registry("/whisper-transcription/schema")["properties"]["audio_url"]["x-aitbc-file"] is True
 
 
-def test_the_requirements_name_what_each_model_takes(registry: Callable[..., Any]) -> None:
+def test_the_requirements_include_each_models_memory(registry: Callable[..., Any]) -> None:
     for service_id, runner in installed().items():
-        needs = registry(f"/{service_id}/requirements")
-        wanted = runner.definition.requirements
-        assert (needs["gpu"], needs["vram"], needs["memory"]) == (wanted.gpu, wanted.vram, wanted.memory)
+        requirements = registry(f"/{service_id}/requirements")
+        expected = runner.definition.requirements
+        assert (requirements["gpu"], requirements["vram"], requirements["memory"]) == (
+            expected.gpu,
+            expected.vram,
+            expected.memory,
+        )
     models = {model["name"]: model for model in registry("/whisper-transcription/requirements")["models"]}
     assert models["tiny.en"] == {
         "name": "tiny.en", "kind": "model", "vram": 2**30, "vram_min": 2**30, "memory": 2**30,
@@ -109,17 +115,17 @@ def test_the_requirements_name_what_each_model_takes(registry: Callable[..., Any
 
 
 @pytest.mark.parametrize("part", ["", "/schema", "/requirements"])
-def test_an_unknown_service_is_answered_with_what_there_is(registry: Callable[..., Any], part: str) -> None:
+def test_an_unknown_service_is_answered_with_the_known_ones(registry: Callable[..., Any], part: str) -> None:
     error = registry(f"/whisper-transcriptoin{part}", status=404)["error"]
     assert error["code"] == "NOT_FOUND"
     assert "Did you mean whisper_transcription?" in error["message"]
     assert error["details"]["known"] == sorted(installed())
 
 
-def test_miners_that_offer_a_service_now_are_counted(
+def test_only_available_miners_of_a_service_are_counted(
     registry: Callable[..., Any], served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not those that pause, are away, or do not offer it."""
+    """Miners that are paused or offline or do not offer the service do not count."""
     monkeypatch.setattr(supply, "CACHE_SECONDS", 0.0)
     others = capabilities()
     del others["services"]["whisper_transcription"]

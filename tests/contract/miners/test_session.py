@@ -1,4 +1,4 @@
-"""The miner protocol over the WebSocket: the same as over HTTP, and work is pushed."""
+"""The miner protocol over the WebSocket: the calls are those over HTTP, and leases are pushed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def running(client: httpx.Client) -> int:
 # Leases ---------------------------------------------------------------------------------------------------------------
 
 
-def test_leases_are_pushed_to_free_slots_and_no_further(client: httpx.Client, socket: Socket) -> None:
+def test_leases_are_pushed_only_to_free_slots(client: httpx.Client, socket: Socket) -> None:
     jobs = [submit(client) for _ in range(3)]
     socket.slots(2)
     assert [socket.lease()["job_id"], socket.lease()["job_id"]] == jobs[:2]
@@ -46,7 +46,7 @@ def test_leases_are_pushed_to_free_slots_and_no_further(client: httpx.Client, so
     assert socket.lease()["job_id"] == jobs[2]
 
 
-def test_a_job_that_comes_later_is_pushed_at_once(client: httpx.Client, socket: Socket) -> None:
+def test_a_later_job_is_pushed_immediately(client: httpx.Client, socket: Socket) -> None:
     socket.slots(1)
     assert socket.nothing_comes()
     job_id = submit(client)
@@ -54,10 +54,10 @@ def test_a_job_that_comes_later_is_pushed_at_once(client: httpx.Client, socket: 
     assert (lease["job_id"], lease["fence"], lease["attempt"]) == (job_id, 1, 1)
 
 
-def test_a_lease_on_its_way_takes_the_slot_that_is_announced_meanwhile(
+def test_leases_in_transit_count_against_announced_slots(
     client: httpx.Client, miner: ScriptedMiner, socket: Socket
 ) -> None:
-    """The miner announces its slots again and again without having seen the leases that are already under way."""
+    """The miner announces its slots repeatedly before it has received the leases in transit."""
     for _ in range(12):
         submit(client)
     for _ in range(5):
@@ -65,7 +65,7 @@ def test_a_lease_on_its_way_takes_the_slot_that_is_announced_meanwhile(
     first, second = socket.lease(), socket.lease()
     assert socket.nothing_comes()
     assert running(client) == 2
-    # Two runs end at different times; each announcement speaks of what was received then.
+    # Two runs end at different times; each announcement states the number received by then.
     assert miner.complete(first, RESULTS).status_code == 200
     socket.slots(1, received=2)
     socket.slots(1, received=2)
@@ -78,7 +78,7 @@ def test_a_lease_on_its_way_takes_the_slot_that_is_announced_meanwhile(
     assert len({lease["job_id"] for lease in (first, second, *leases)}) == 4
 
 
-def test_nonsense_about_slots_gives_no_leases(client: httpx.Client, socket: Socket) -> None:
+def test_invalid_slots_give_no_leases(client: httpx.Client, socket: Socket) -> None:
     submit(client)
     for slots, received in ((None, 0), ("2", 0), (-1, 0), (1.5, 0), (1, None), (0, -5)):
         socket.connection.send(json.dumps({"call": "slots", "slots": slots, "received": received}))
@@ -94,7 +94,7 @@ def test_a_cancellation_is_pushed(client: httpx.Client, socket: Socket) -> None:
     assert socket.push("cancelled") == {"push": "cancelled", "job_id": job_id, "fence": lease["fence"]}
 
 
-def test_a_cancellation_while_away_is_pushed_at_the_next_connection(
+def test_a_cancellation_while_disconnected_is_pushed_at_the_next_connection(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     job_id = submit(client)
@@ -104,7 +104,7 @@ def test_a_cancellation_while_away_is_pushed_at_the_next_connection(
         assert socket.push("cancelled") == {"push": "cancelled", "job_id": job_id, "fence": lease["fence"]}
 
 
-def test_a_lost_connection_ends_no_lease(client: httpx.Client, miner: ScriptedMiner) -> None:
+def test_a_lost_connection_does_not_end_a_lease(client: httpx.Client, miner: ScriptedMiner) -> None:
     job_id = submit(client)
     with Socket(miner) as socket:
         socket.slots(1)
@@ -118,18 +118,18 @@ def test_a_lost_connection_ends_no_lease(client: httpx.Client, miner: ScriptedMi
 
 
 class StuckSocket:
-    """A WebSocket whose peer takes one frame and no more, and then goes away."""
+    """A WebSocket whose peer receives one frame and then disconnects."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self.taken: list[str] = []
+        self.sent: list[str] = []
         self.stuck = asyncio.Event()
 
     async def send_text(self, text: str) -> None:
-        if self.taken:
+        if self.sent:
             self.stuck.set()
             await asyncio.Event().wait()
-        self.taken.append(text)
+        self.sent.append(text)
 
     async def receive(self) -> dict[str, Any]:
         if self._slots:
@@ -140,39 +140,39 @@ class StuckSocket:
         return {"type": "websocket.disconnect"}
 
 
-def test_leases_that_could_not_be_sent_any_more_go_back_without_an_attempt(
+def test_leases_that_were_not_sent_are_requeued_without_an_attempt(
     client: httpx.Client, served: Served
 ) -> None:
-    """Only what had been handed to the network may have arrived; the rest waits for a miner at once."""
+    """Only leases passed to the network may have arrived; the other jobs wait for a miner immediately."""
     jobs = [submit(client) for _ in range(4)]
     miner = ScriptedMiner(served.url)
     miner.register()
     socket = StuckSocket(slots=4)
 
     async def connect(context: Any) -> None:
-        who = await sessions.session_of(context, miner.registration["session_token"])
-        await _Connection(context, socket, who).serve()  # type: ignore[arg-type]  # all that it uses of a WebSocket
+        session = await sessions.session_of(context, miner.registration["session_token"])
+        await _Connection(context, socket, session).serve()  # type: ignore[arg-type]  # has the methods that are used
 
     served.do(connect)
     assert served.context.dispatcher.connected(miner.miner_id) is None
-    (taken,) = socket.taken
+    (sent,) = socket.sent
     shown = {job_id: job(client, job_id) for job_id in jobs}
-    assert shown.pop(json.loads(taken)["lease"]["job_id"])["status"] == "running"
+    assert shown.pop(json.loads(sent)["lease"]["job_id"])["status"] == "running"
     states = sorted((each["status"], each["attempts"]) for each in shown.values())
-    # One more was on its way out when the connection broke: nobody knows.
+    # One more was being sent when the connection broke, so it may have arrived.
     assert states == [("running", 1), ("submitted", 0), ("submitted", 0)]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Ask again and again; the test's own time limit ends it."""
+    """Poll the condition; the test's time limit ends the loop."""
     while not condition():
         pass
 
 
-def test_a_poll_beside_the_socket_does_not_silence_it(
+def test_a_simultaneous_poll_does_not_stop_pushes(
     client: httpx.Client, miner: ScriptedMiner, socket: Socket
 ) -> None:
-    """A miner that goes from polling to the WebSocket has both for a moment."""
+    """A miner that changes from polling to the WebSocket has both for a moment."""
     socket.slots(1)
     assert socket.nothing_comes()
     assert miner.poll(slots=0, wait=0.3) == []
@@ -183,8 +183,8 @@ def test_a_poll_beside_the_socket_does_not_silence_it(
 # Calls ----------------------------------------------------------------------------------------------------------------
 
 
-class Ways:
-    """The same call over HTTP and over the WebSocket, each on a job of its own."""
+class BothTransports:
+    """Makes the same call over HTTP and over the WebSocket, each for a job of its own."""
 
     def __init__(self, client: httpx.Client, miner: ScriptedMiner, socket: Socket) -> None:
         self.client, self.miner, self.socket = client, miner, socket
@@ -197,7 +197,7 @@ class Ways:
         return lease
 
     def call(self, call: str, body: Any) -> tuple[int, Any]:
-        """The answer, after checking that both ways give the same. `body` may be made from the lease."""
+        """Return the response after checking that both transports give the same. `body` may be a function of the lease."""
         made = [body(lease) if callable(body) else {"fence": lease["fence"], **body} for lease in self.leases]
         answer = self.miner.http.post(f"/jobs/{self.by_http['job_id']}/{call}", json=made[0])
         over_http = (answer.status_code, answer.json() if answer.content else {})
@@ -224,51 +224,53 @@ class Ways:
 
 
 @pytest.fixture
-def ways(client: httpx.Client, miner: ScriptedMiner, socket: Socket) -> Ways:
-    return Ways(client, miner, socket)
+def both(client: httpx.Client, miner: ScriptedMiner, socket: Socket) -> BothTransports:
+    return BothTransports(client, miner, socket)
 
 
-def test_results_are_answered_like_over_http(ways: Ways, miner: ScriptedMiner) -> None:
-    """Refused, taken, repeated, and too late."""
-    wrong = ways.call("result", lambda lease: {**miner.result_body(lease, RESULTS), "results": {"text": "x"}})
+def test_results_get_the_same_response_as_over_http(both: BothTransports, miner: ScriptedMiner) -> None:
+    """This holds for refused, accepted, repeated and late results."""
+    wrong = both.call("result", lambda lease: {**miner.result_body(lease, RESULTS), "results": {"text": "x"}})
     assert (wrong[0], wrong[1]["error"]["code"]) == (422, "RECEIPT_INVALID")
-    first = ways.call("result", lambda lease: miner.result_body(lease, RESULTS))
+    first = both.call("result", lambda lease: miner.result_body(lease, RESULTS))
     assert (first[0], first[1]["status"]) == (200, "completed")
-    assert ways.call("result", lambda lease: miner.result_body(lease, RESULTS)) == first
-    late = ways.call("result", lambda lease: miner.result_body(lease, {**RESULTS, "text": "other"}))
+    assert both.call("result", lambda lease: miner.result_body(lease, RESULTS)) == first
+    late = both.call("result", lambda lease: miner.result_body(lease, {**RESULTS, "text": "other"}))
     assert (late[0], late[1]["error"]["code"]) == (409, "STALE_LEASE")
 
 
 @pytest.mark.parametrize(
     "results", [{"text": "no units"}, {"units": "many"}, {"units": None}, {"units": [1]}]
 )
-def test_a_result_without_units_is_refused(ways: Ways, miner: ScriptedMiner, results: dict[str, Any]) -> None:
-    status, body = ways.call(
+def test_a_result_without_units_is_refused(
+    both: BothTransports, miner: ScriptedMiner, results: dict[str, Any]
+) -> None:
+    status, body = both.call(
         "result", lambda lease: {**miner.result_body(lease, RESULTS), "results": results}
     )
     assert (status, body["error"]["code"]) == (422, "RECEIPT_INVALID")
 
 
 @pytest.mark.parametrize(("kind", "state"), [("retry", "submitted"), ("fail", "failed")])
-def test_failures_are_answered_like_over_http(ways: Ways, kind: str, state: str) -> None:
-    status, body = ways.call("fail", {"kind": kind, "code": "BROKEN", "message": "It broke."})
+def test_failures_get_the_same_response_as_over_http(both: BothTransports, kind: str, state: str) -> None:
+    status, body = both.call("fail", {"kind": kind, "code": "BROKEN", "message": "It broke."})
     assert (status, body["status"]) == (200, state)
 
 
-def test_releases_are_answered_like_over_http(ways: Ways) -> None:
-    status, body = ways.call("release", {"reason": "shutdown"})
+def test_releases_get_the_same_response_as_over_http(both: BothTransports) -> None:
+    status, body = both.call("release", {"reason": "shutdown"})
     assert (status, body["status"]) == (200, "submitted")
-    status, body = ways.call("release", {"reason": "shutdown"})
+    status, body = both.call("release", {"reason": "shutdown"})
     assert (status, body["error"]["code"]) == (409, "STALE_LEASE")
 
 
-def test_events_are_answered_like_over_http(ways: Ways) -> None:
+def test_events_get_the_same_response_as_over_http(both: BothTransports) -> None:
     progress = {"kind": "progress", "data": {"progress": 41, "units": "1.5"}}
-    assert ways.call("events", {"events": [progress, {"kind": "segment", "data": {"text": "Please"}}]}) == (
+    assert both.call("events", {"events": [progress, {"kind": "segment", "data": {"text": "Please"}}]}) == (
         204,
         {},
     )
-    assert [job(ways.client, lease["job_id"])["progress"] for lease in ways.leases] == [41, 41]
+    assert [job(both.client, lease["job_id"])["progress"] for lease in both.leases] == [41, 41]
 
 
 @pytest.mark.parametrize(
@@ -283,31 +285,30 @@ def test_events_are_answered_like_over_http(ways: Ways) -> None:
         ("result", {}),
     ],
 )
-def test_a_malformed_body_is_answered_with_422(ways: Ways, call: str, body: dict[str, Any]) -> None:
-    """The messages differ, since HTTP names the place in the request."""
+def test_a_malformed_body_is_answered_with_422(both: BothTransports, call: str, body: dict[str, Any]) -> None:
+    """The messages differ, because HTTP includes the position in the request."""
     made = {"fence": 1, **body}
-    http = ways.miner.http.post(f"/jobs/{ways.by_http['job_id']}/{call}", json=made)
-    status, answer = ways.socket.call(call, ways.by_socket["job_id"], made)
-    for code, said in ((http.status_code, http.json()), (status, answer)):
-        assert (code, said["error"]["code"]) == (422, "VALIDATION_ERROR")
-        assert said["error"]["details"]["fields"]
-    assert [job(ways.client, lease["job_id"])["status"] for lease in ways.leases] == ["running"] * 2
+    http = both.miner.http.post(f"/jobs/{both.by_http['job_id']}/{call}", json=made)
+    status, answer = both.socket.call(call, both.by_socket["job_id"], made)
+    for code, response in ((http.status_code, http.json()), (status, answer)):
+        assert (code, response["error"]["code"]) == (422, "VALIDATION_ERROR")
+        assert response["error"]["details"]["fields"]
+    assert [job(both.client, lease["job_id"])["status"] for lease in both.leases] == ["running"] * 2
 
 
 @pytest.mark.parametrize(
     "events", [[{"kind": "segment", "data": {}}], [{"kind": "progress", "data": {"progress": 1}}]]
 )
-def test_events_of_somebody_elses_run_are_refused(
-    ways: Ways, served: Served, events: list[dict[str, Any]]
+def test_events_of_another_miners_run_are_refused(
+    both: BothTransports, served: Served, events: list[dict[str, Any]]
 ) -> None:
     stranger = ScriptedMiner(served.url)
     stranger.register()
-    answer = stranger.job(ways.by_http, "events", events=events)
+    answer = stranger.job(both.by_http, "events", events=events)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "STALE_LEASE")
 
 
-def test_calls_that_do_not_exist(socket: Socket) -> None:
-    """They are answered, and the connection lives on."""
+def test_unknown_calls_get_an_error_and_the_connection_remains_open(socket: Socket) -> None:
     for call in ("dance", "", None, 7, [], {}):
         status, body = socket.call(call)
         assert (status, body["error"]["code"]) == (404, "NOT_FOUND")
@@ -319,10 +320,10 @@ def test_calls_that_do_not_exist(socket: Socket) -> None:
         assert socket.call("heartbeat", body={"leases": body})[0] == 422 if body != [] else True
 
 
-def test_many_calls_at_the_same_time_get_their_own_answers(
+def test_many_simultaneous_calls_get_their_own_responses(
     client: httpx.Client, miner: ScriptedMiner, socket: Socket
 ) -> None:
-    """More than the coordinator works on at once; each carries progress of another job."""
+    """There are more than the coordinator processes at once, and they report progress of different jobs."""
     jobs = [submit(client) for _ in range(8)]
     socket.slots(8)
     leases = [socket.lease() for _ in jobs]
@@ -339,7 +340,7 @@ def test_many_calls_at_the_same_time_get_their_own_answers(
         assert (status, [lease["job_id"] for lease in body["leases"]]) == (200, [job_id])
 
 
-def test_a_change_of_what_the_miner_can_do_counts_at_once(client: httpx.Client, served: Served) -> None:
+def test_changed_capabilities_take_effect_immediately(client: httpx.Client, served: Served) -> None:
     offered = capabilities()
     del offered["services"]["whisper_transcription"]
     miner = ScriptedMiner(served.url)
@@ -371,7 +372,7 @@ def test_a_guessed_secret_closes_with_4401(miner: ScriptedMiner) -> None:
 
 
 def test_a_newer_session_closes_the_older_one_with_4409(client: httpx.Client, miner: ScriptedMiner) -> None:
-    """At once, each connection of it, and again when it comes back; the newer one works."""
+    """All its connections are closed immediately, as is each later one; the newer session works."""
     older = miner.http.headers["Authorization"]
     with Socket(miner) as first, Socket(miner) as second:
         for socket in (first, second):
@@ -389,17 +390,19 @@ def test_a_newer_session_closes_the_older_one_with_4409(client: httpx.Client, mi
         assert socket.lease()["job_id"] == job_id
 
 
-@pytest.mark.parametrize("garbage", ["{", "", "[]", '"slots"', "null", "7", b"\xff\xfe", b"\x00" * 10])
-def test_garbage_closes_with_1007(miner: ScriptedMiner, garbage: str | bytes) -> None:
-    """And costs the miner nothing but the connection."""
+@pytest.mark.parametrize("message", ["{", "", "[]", '"slots"', "null", "7", b"\xff\xfe", b"\x00" * 10])
+def test_invalid_messages_close_with_1007(miner: ScriptedMiner, message: str | bytes) -> None:
+    """The miner can connect again."""
     with Socket(miner) as socket:
-        socket.connection.send(garbage)
+        socket.connection.send(message)
         assert socket.closed() == 1007
     with Socket(miner) as socket:
         assert socket.nothing_comes()
 
 
-def test_a_coordinator_that_stops_says_1012_and_knows_the_token_again(tmp_path: Path) -> None:
+def test_a_stopping_coordinator_closes_with_1012_and_accepts_the_token_after_a_restart(
+    tmp_path: Path,
+) -> None:
     with ExitStack() as stack:
         with serve(tmp_path / "data", open_enrolment=True) as served:
             miner = ScriptedMiner(served.url)

@@ -1,4 +1,4 @@
-"""Miners that keep handing jobs back, and clients whose jobs keep failing by their own fault, are slowed down."""
+"""Limits on miners that release many jobs and on clients whose jobs fail repeatedly by their own fault."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def reputation(client: httpx.Client, miner: ScriptedMiner) -> float:
     return value
 
 
-def take_and_release(client: httpx.Client, miner: ScriptedMiner) -> bool:
-    """Whether the miner got a fresh job, which it then released."""
+def claim_and_release(client: httpx.Client, miner: ScriptedMiner) -> bool:
+    """Submit a job and return whether the miner got one, which it then released."""
     submit(client)
     held = miner.poll(wait=0.5)
     for lease in held:
@@ -30,24 +30,24 @@ def take_and_release(client: httpx.Client, miner: ScriptedMiner) -> bool:
     return bool(held)
 
 
-def test_taking_and_releasing_becomes_expensive(
+def test_repeated_claims_and_releases_are_penalised(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """After some tolerated times the miner pauses and its reputation falls; its jobs go to an honest one."""
+    """After a tolerated number the miner gets no jobs for a while and its reputation falls; its jobs go to another miner."""
     tolerated = int(served.context.settings.releases_tolerated)
     before = reputation(client, miner)
     for _ in range(tolerated):
-        assert take_and_release(client, miner)
+        assert claim_and_release(client, miner)
     assert reputation(client, miner) == before
-    assert take_and_release(client, miner)
+    assert claim_and_release(client, miner)
     assert reputation(client, miner) < before
-    assert not take_and_release(client, miner)
+    assert not claim_and_release(client, miner)
     honest = ScriptedMiner(served.url)
     honest.register()
     assert len(honest.poll(slots=20)) >= tolerated
 
 
-def test_the_same_job_is_not_given_to_who_released_it_twice(
+def test_a_job_is_not_assigned_again_to_a_miner_that_released_it_twice(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     submit(client)
@@ -58,9 +58,7 @@ def test_the_same_job_is_not_given_to_who_released_it_twice(
             miner.job(lease, "release", reason="").raise_for_status()
 
 
-def test_a_shutdown_counts_once_however_many_jobs_go_back(
-    client: httpx.Client, served: Served, miner: ScriptedMiner
-) -> None:
+def test_a_shutdown_counts_as_one_release(client: httpx.Client, served: Served, miner: ScriptedMiner) -> None:
     before = reputation(client, miner)
     for _ in range(12):
         submit(client)
@@ -69,13 +67,13 @@ def test_a_shutdown_counts_once_however_many_jobs_go_back(
         held += miner.poll(slots=12 - len(held))
     for lease in held:
         miner.job(lease, "release", reason="shutdown").raise_for_status()
-    known = served.do(lambda context: context.database.read(throttling.releases_of, miner.miner_id))
-    assert (known.tally.count, known.pause_until) == (1, 0)
+    releases = served.do(lambda context: context.database.read(throttling.releases_of, miner.miner_id))
+    assert (releases.tally.count, releases.pause_until) == (1, 0)
     assert reputation(client, miner) == before
 
 
 @pytest.mark.parametrize("code", ["OUT_OF_MEMORY", "NO_MEMORY"])
-def test_a_job_that_is_too_large_is_no_fault_of_the_machine(
+def test_a_job_that_exceeds_the_memory_is_no_machine_fault(
     client: httpx.Client, miner: ScriptedMiner, code: str
 ) -> None:
     before = reputation(client, miner)
@@ -86,7 +84,7 @@ def test_a_job_that_is_too_large_is_no_fault_of_the_machine(
     assert reputation(client, miner) == before
 
 
-def test_failures_that_miners_lay_to_clients_are_shown(client: httpx.Client, miner: ScriptedMiner) -> None:
+def test_failures_attributed_to_clients_are_shown(client: httpx.Client, miner: ScriptedMiner) -> None:
     submit(client)
     failure = {"kind": "fail", "code": "INPUT_INVALID", "message": "No audio.", "units": "1"}
     miner.job(miner.poll()[0], "fail", **failure).raise_for_status()

@@ -148,7 +148,7 @@ def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     ("content", "mode", "words"),
     [
         (b"k" * 32, 0o644, "can be read by others. Run: chmod 600"),
-        (b"k" * 31, 0o600, "is not a key of 32 bytes; restore it from your backup"),
+        (b"k" * 31, 0o600, "is not a key of 32 bytes. Restore it from your backup"),
     ],
 )
 def test_a_readable_or_damaged_log_key_is_refused(

@@ -134,7 +134,7 @@ async def test_a_loaded_model_is_not_removed(coordinator: FakeCoordinator, hub: 
         await coordinator.until(lambda: job_id in coordinator.results)
         refused = await asyncio.to_thread(command, "remove", "big")
         listed = json.loads((await asyncio.to_thread(command, "list", "--on-disk", "--json")).stdout)
-    assert (refused.returncode, "is being used" in refused.stderr) == (1, True)
+    assert (refused.returncode, "is in use" in refused.stderr) == (1, True)
     assert [(model["name"], model["loaded"]) for model in listed] == [("big", True)]
     assert command("remove", "big").returncode == 0
 

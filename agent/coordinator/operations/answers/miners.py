@@ -120,7 +120,7 @@ class MinerDetails(Answer):
     seen_at: fields.Time
     registered_at: fields.Time
     session: int = Field(examples=[4])
-    agent_version: str | None = Field(examples=["0.1.0"])
+    agent_version: str | None = Field(examples=["0.2.0"])
     paused: str | None = Field(examples=[None])
     slots: int = Field(examples=[1])
     cpu_cores: int = Field(examples=[16])

@@ -87,7 +87,7 @@ def test_the_units_are_those_of_the_requested_steps(generate, make_context, pict
 
 
 def test_more_steps_than_a_scheduler_supports_are_refused(generate):
-    with pytest.raises(Fail, match="'lcm' cannot do 60 steps"):
+    with pytest.raises(Fail, match="'lcm' does not support 60 steps"):
         generate(steps=60, scheduler="lcm")
 
 

@@ -22,7 +22,7 @@ def fetch_models(monkeypatch, tmp_path):
 def test_the_model_is_made_once_and_again_if_it_is_outdated(fetch_models, tmp_path, capsys):
     model = tmp_path / "models" / "untrained-diffusion"
     assert fetch_models.main() == 0
-    assert "its pictures are noise" in capsys.readouterr().out
+    assert "its images are noise" in capsys.readouterr().out
     source = json.loads((model / "source.json").read_text())
     assert source["made_by"] == "scripts/untrained_diffusion.py"
     assert sum(file.stat().st_size for file in model.rglob("*.safetensors")) < 5_000_000

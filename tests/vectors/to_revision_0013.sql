@@ -1,0 +1,9 @@
+-- Brings a current database back to the schema of revision 0013.
+DROP TABLE run_outputs;
+DROP TABLE browser_session_keys;
+DROP TABLE browser_sessions;
+ALTER TABLE miner_commands RENAME TO miner_orders;
+ALTER TABLE miner_orders RENAME COLUMN command_id TO order_id;
+DROP INDEX ix_miner_commands_miner;
+UPDATE miners SET capabilities = replace(capabilities, '"unavailable_models"', '"withheld"');
+UPDATE alembic_version SET version_num = '0013';
