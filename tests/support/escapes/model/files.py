@@ -262,7 +262,9 @@ def see_a_path_of_the_machine_in_a_command_line(world: SimpleNamespace) -> str |
 
 @attempt
 def see_a_path_of_the_machine_in_mountinfo(world: SimpleNamespace) -> str | None:
-    name = Path(world.base).name  # of the path within its file system, which need not begin at the machine's root
+    name = Path(
+        world.base
+    ).name  # of the path within its file system, which need not begin at the machine's root
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if name in line:
             return line
