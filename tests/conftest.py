@@ -36,6 +36,17 @@ structlog.configure(
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process where they share a loaded engine or running agents."""
+    for item in items:
+        if (
+            "runners" in item.path.parts
+            or item.get_closest_marker("acceptance")
+            or item.get_closest_marker("chaos")
+        ):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """Run a coordinator with open enrolment."""

@@ -225,12 +225,21 @@ def can_mount() -> bool:
     return os.geteuid() == 0 and tried.returncode == 0
 
 
+ATTEMPTS: Final = 20
+
+
 @contextmanager
 def full(directory: Path) -> Iterator[None]:
     """Shrink a small disk to its content while the block runs."""
-    status = os.statvfs(directory)
-    used = (status.f_blocks - status.f_bfree) * status.f_frsize
-    _mount(directory, "remount", used + LEFT)
+    for attempt in range(ATTEMPTS):
+        status = os.statvfs(directory)
+        used = (status.f_blocks - status.f_bfree) * status.f_frsize
+        try:
+            _mount(directory, "remount", used + LEFT)
+            break
+        except subprocess.CalledProcessError:  # the agent has written more in between
+            if attempt == ATTEMPTS - 1:
+                raise
     try:
         yield
     finally:
