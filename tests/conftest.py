@@ -47,6 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Restore the configuration of logs, which commands change in the tests' process."""
+    configuration = structlog.get_config()
+    yield
+    structlog.configure(**configuration)
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """Run a coordinator with open enrolment."""

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
-from structlog.testing import capture_logs
+from structlog.testing import CapturingLogger
 
 from agent.miner.data_dir import DataDirectory
 from runners.sandbox import files
@@ -78,16 +77,13 @@ def test_a_directory_that_cannot_be_removed_is_logged_and_the_others_are_removed
             raise PermissionError(1, "Operation not permitted")
         unlink(path, dir_fd=dir_fd)
 
-    with monkeypatch.context() as patch, capture_logs() as logs:
+    logger = CapturingLogger()
+    with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", refuse)
-        patch.setattr(
-            "agent.miner.data_dir._log", structlog.get_logger()
-        )  # another test's logger may be bound already
+        patch.setattr("agent.miner.data_dir._log", logger)
         data_directory.remove_leftovers(())
-    assert {entry["directory"] for entry in logs if entry["event"] == "directory_not_removed"} == {
-        "job_1",
-        "job_2",
-    }
+    reported = [call.kwargs["directory"] for call in logger.calls if call.args == ("directory_not_removed",)]
+    assert sorted(reported) == ["job_1", "job_2"]
     left = [path.name for path in data_directory.jobs.rglob("*") if path.is_file()]
     assert left == ["stuck", "stuck"]
 
