@@ -28,7 +28,7 @@ ORDINARY: Final = re.compile(
     r"(in|into|out of|take|takes|taking|took|first|decimal|binary|market) ?places?"
     r"|place ?(holder|ment|ments|d|s the)"
     r"|resident (memory|set|bytes)|process resident|memory resident"
-    r"|(status|http|410|error|\.) gone|gone away"
+    r"|(status|http|410|error|\.) gone"
     r"|[\"`]gone[\"`]|deliverystate\.gone|delivery state\.gone|gone (webhooks|at)\b|^ *gone ="
     r"|\.tell\(\)|tell a story|\bsqlite master|\.master\b|\bkept\|broken"
 )

@@ -39,12 +39,9 @@ structlog.configure(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process where they share a loaded engine or running agents."""
     for item in items:
-        if (
-            "runners" in item.path.parts
-            or item.get_closest_marker("acceptance")
-            or item.get_closest_marker("chaos")
-        ):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        file = item.nodeid.partition("::")[0]  # relative to the repository
+        if "/runners/" in file or item.get_closest_marker("acceptance") or item.get_closest_marker("chaos"):
+            item.add_marker(pytest.mark.xdist_group(file))
 
 
 @pytest.fixture(autouse=True)

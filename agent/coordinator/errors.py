@@ -104,7 +104,7 @@ def _error(
     headers = dict(headers or {})
     if status == ServiceUnavailable.status:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if status == 401:  # noqa: PLR2004 - RFC 9110 requires the challenge
+    if status == HTTPStatus.UNAUTHORIZED:  # RFC 9110 requires the challenge
         headers["WWW-Authenticate"] = "Bearer"
     # Details may contain values from the client: those that JSON cannot represent become text, and lone surrogates are escaped.
     return Response(json.dumps(body, default=str), status, headers, media_type="application/json")
