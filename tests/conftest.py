@@ -12,6 +12,8 @@ import hypothesis
 import pytest
 import structlog
 from structlog.dev import plain_traceback
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
@@ -36,12 +38,34 @@ structlog.configure(
 )
 
 
+LONGEST = ("tests/acceptance/", "tests/chaos/", "tests/web/", "tests/contract/http/")
+"""Folders whose tests start first, so that no process is left with a long test at the end."""
+
+SHARED = ("tests/acceptance/one_agent/", "tests/unit/runners/")
+"""Folders whose files share an agent, or loaded engines."""
+
+INDEPENDENT = ("test_generated_requests.py", "test_histories.py")
+"""Files with long tests that share nothing."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process where they share a loaded engine or running agents."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]  # relative to the repository
-        if "/runners/" in file or item.get_closest_marker("acceptance") or item.get_closest_marker("chaos"):
-            item.add_marker(pytest.mark.xdist_group(file))
+    """Run the longest tests first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+class Scheduling(LoadScopeScheduling):
+    """Runs tests that share an agent, a browser or a loaded engine in one process, and others in any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]  # relative to the repository
+        if file.endswith(INDEPENDENT):
+            return nodeid
+        return file.rpartition("/")[0] if file.startswith(SHARED) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Replace `--dist load`. The groups of `--dist loadgroup` have no effect with pytest 9.2."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A two-minute campaign with a seed that changes daily. `scripts/chaos` runs longer ones; see docs/explanation/reliability.md."""
+"""A campaign of a minute with a seed that changes daily. `scripts/chaos` runs longer ones; see docs/explanation/reliability.md."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 TESTS = Path(__file__).parents[1]
-SECONDS = 75
-"""Duration of the faults; the start and the end with all checks take the rest of two minutes."""
+SECONDS = 35
+"""Duration of the faults; the start and the end with all checks take the rest of the minute."""
 
 
 def test_no_fault_loses_data(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ DOCUMENTS = (
     *sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / "docs").rglob("*.md")),
 )
 RUN_ELSEWHERE = {
-    "docs/reference/contract.md": "tests/acceptance/test_javascript_sdk.py",
+    "docs/reference/contract.md": "tests/acceptance/one_agent/test_javascript_sdk.py",
     "docs/tutorials/write-a-runner.md": "tests/acceptance/ship/test_runner_guide.py",
 }
 """Documents whose blocks another test extracts and runs."""

@@ -21,6 +21,7 @@ from platformdirs import user_cache_path
 from runners.api import Cancelled, Device, Model, OutputFile, Tools
 from runners.host.protocol import TO_PARENT, Configure, Message, encode
 from runners.sandbox import Sandbox, unavailable
+from runners.sandbox.files import remove
 from runners.sandbox.watch import Ended, Limits
 
 TIMEOUT = 60.0
@@ -172,17 +173,21 @@ def start_child() -> Iterator[Callable[..., Parent]]:
 
 
 @pytest.fixture(scope="session")
-def make_context(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RecordingContext]:
+def make_context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RecordingContext]]:
     """Make the context of a run, with its own directories."""
+    made: list[Path] = []
 
     def make(
         files: Mapping[str, Path] | None = None,
         timeout: float = TIMEOUT,
         resources: Mapping[str, str] | None = None,
     ) -> RecordingContext:
-        return RecordingContext(tmp_path_factory.mktemp("run"), files or {}, timeout, resources or {})
+        made.append(tmp_path_factory.mktemp("run"))
+        return RecordingContext(made[-1], files or {}, timeout, resources or {})
 
-    return make
+    yield make
+    for directory in made:
+        remove(directory)  # pytest's own removal fails on a deep tree
 
 
 @pytest.fixture(scope="session")

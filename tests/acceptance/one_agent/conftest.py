@@ -1,4 +1,4 @@
-"""A standalone agent that all acceptance tests of a run share."""
+"""A standalone agent that all tests of this folder share."""
 
 from __future__ import annotations
 

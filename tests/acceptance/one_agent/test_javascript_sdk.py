@@ -13,7 +13,7 @@ import aitbc
 from aitbc import AITBCClient
 from support.agents import Agent
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SDK = ROOT / "sdk" / "js"
 LIMIT_SECONDS = 170
 

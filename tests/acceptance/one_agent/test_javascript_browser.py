@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, sync_playwright
 from support.agents import Agent
 from support.dashboard import CHROMIUM, FLAGS, LIMIT_MS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BUNDLER = ROOT / "tests" / "javascript" / "bundle.js"
 HOST = "coordinator.test"
 
