@@ -25,11 +25,13 @@ from support.server import Served, serve
 
 KINDS: dict[str, tuple[int, list[str]]] = {
     "a client's key": (2000, []),
-    "a miner's key": (2000, []),
+    "a miner's key": (150, ["--phases=examples,fuzzing,stateful"]),
     "a miner's session": (500, ["--include-tag=Miner protocol", "--include-tag=Artifacts"]),
     "no key": (100, ["--phases=examples,fuzzing"]),
 }
-"""For each kind of key the minimum number of requests, about two thirds of the usual number, and further arguments."""
+"""For each kind of key the minimum number of requests, about two thirds of the usual number, and further arguments.
+
+Most calls treat both keys alike, so that the client's alone takes part in the systematic phase, coverage."""
 
 CONFIGURATION = """
 max-stream-events = 1
@@ -193,7 +195,7 @@ def test_every_generated_request_is_answered_as_documented(
     assert done.returncode == 0, done.stdout[-20_000:]
     found = re.search(r"(\d+) generated", done.stdout)
     assert found is not None, done.stdout[-2000:]
-    assert int(found[1]) >= least
+    assert int(found[1]) >= least, found[1]
 
 
 def test_the_check_finds_another_accounts_data(
