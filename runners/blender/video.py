@@ -50,7 +50,7 @@ def make_video(
     """
     scratch = context.work / "video"
     scratch.mkdir()
-    options = video_options(encoder, _REQUEST, max(1, device.threads))
+    options = video_options(encoder, _REQUEST, depth=8, threads=max(1, device.threads))
     sandbox = Sandbox(tools, job_limits(tools, device, max(1.0, seconds)), device)
     rendered = sandbox.read(context.output, _FRAMES)
     listed = context.work / "frames.txt"

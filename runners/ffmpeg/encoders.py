@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
-from runners.ffmpeg.process import GLOBAL_OPTIONS
+from runners.ffmpeg.process import GLOBAL_OPTIONS, HIGH_DEPTH
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Limits
@@ -39,6 +39,15 @@ AUDIO: Mapping[str, str] = {
     "pcm": "pcm_s16le",
     "copy": "copy",
 }
+
+_HIGH_DEPTH: Mapping[str, str] = {
+    "libx265": "yuv420p10le",
+    "libsvtav1": "yuv420p10le",
+    "libaom-av1": "yuv420p10le",
+    "hevc_nvenc": "p010le",
+    "av1_nvenc": "p010le",
+}
+"""Encoders whose pictures keep 10 bits and HDR, with their pixel format. Most players of the other codecs support 8 bits only."""
 
 _DEFAULT_CRF = {"libx264": 23, "libx265": 28, "libsvtav1": 35, "libaom-av1": 32, "libvpx-vp9": 32}
 _DEFAULT_CQ = {"h264_nvenc": 23, "hevc_nvenc": 26, "av1_nvenc": 32}
@@ -80,6 +89,14 @@ def listed(tools: Tools) -> frozenset[str]:
     if code != 0:
         raise Retry("ffmpeg did not list its encoders.", code=FailureCode.PROGRAM_MISSING)
     return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\S+)", text, flags=re.MULTILINE))
+
+
+@cache
+def converts_hdr(tools: Tools) -> bool:
+    """Return whether ffmpeg has the filters that convert HDR to SDR."""
+    code, text = short_run(tools, tools.ffmpeg, "-hide_banner", "-filters")
+    names = set(re.findall(r"^ [T.][S.][C.] (\S+)", text, flags=re.MULTILINE))
+    return code == 0 and {"zscale", "tonemap"} <= names
 
 
 @cached_probe
@@ -136,12 +153,18 @@ def choose(tools: Tools, device: Device, request: TranscodeRequest) -> str:
     raise Retry(f"This machine's ffmpeg has no encoder for {codec}.", code=FailureCode.ENCODER_UNAVAILABLE)
 
 
-def video_options(encoder: str, request: TranscodeRequest, threads: int) -> dict[str, str]:
-    """Return ffmpeg's output options for the pictures."""
+def keeps_depth(encoder: str) -> bool:
+    """Return whether pictures keep 10 bits and HDR with this encoder; others get 8 bits and SDR."""
+    return encoder == "copy" or encoder in _HIGH_DEPTH
+
+
+def video_options(encoder: str, request: TranscodeRequest, depth: int, threads: int) -> dict[str, str]:
+    """Return ffmpeg's output options for pictures whose source has `depth` bits for each color component."""
     options = {"c:v": encoder}
     if encoder in ("copy", "gif"):
         return options
-    options |= {"pix_fmt": "yuv420p"} | dict(_SPEED.get(encoder, {}))
+    pixels = _HIGH_DEPTH.get(encoder) if depth >= HIGH_DEPTH else None
+    options |= {"pix_fmt": pixels or "yuv420p"} | dict(_SPEED.get(encoder, {}))
     if encoder not in _DEFAULT_CQ:
         options["threads"] = str(threads)
     if request.video_codec == "hevc" and request.output_format in ("mp4", "mov"):

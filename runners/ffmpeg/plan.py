@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from runners.api import Context, FailureCode, Retry
-from runners.ffmpeg.encoders import audio_options, video_options
-from runners.ffmpeg.process import Media, input_options
+from runners.ffmpeg.encoders import audio_options, keeps_depth, video_options
+from runners.ffmpeg.process import Color, Media, input_options
 from runners.ffmpeg.request import TranscodeRequest
 
 SOUND_WEIGHT = Decimal("0.1")
@@ -21,6 +21,9 @@ MUXERS = {"mkv": "matroska", "m4a": "ipod"}
 
 GIF_FPS = 15.0
 """Default pictures per second of a GIF, whose timing cannot represent the usual 30 exactly."""
+
+DIFFUSE_WHITE = 203
+"""Brightness of white paper in HDR, in candelas per square metre (ITU-R BT.2408). It becomes the white of SDR."""
 
 SEEK_MARGIN = 0.0001
 """Seconds before a picture at which reading begins, so that rounding does not lose it; less than the time between two pictures."""
@@ -56,6 +59,17 @@ class Plan:
         width, height = self.request.size or (video.width, video.height)
         return Decimal(width * height) / 1_000_000
 
+    @property
+    def tone_maps(self) -> bool:
+        """Whether HDR is converted to SDR, because the encoder cannot keep it."""
+        video = self.media.video
+        return (
+            self.encoder is not None
+            and not keeps_depth(self.encoder)
+            and video is not None
+            and video.color is not None
+        )
+
     def require_memory(self, most: int) -> None:
         """Raise `Retry` before any work if pictures of this size need more memory than a run may use."""
         per_megapixel = ENCODER_MEMORY.get(self.encoder or "")
@@ -82,7 +96,7 @@ class Plan:
         streams, settings = [], self._container()
         if self.encoder is not None and self.media.video is not None:
             streams.append(self._pictures(opened[str(self.media.video.index)]))
-            settings |= video_options(self.encoder, self.request, self.threads)
+            settings |= video_options(self.encoder, self.request, self.media.video.depth, self.threads)
         if (sound := self._sound(opened)) is not None:
             streams.append(sound)
             settings |= self._sound_options()
@@ -100,7 +114,8 @@ class Plan:
             raise ValueError("the plan has no pictures")
         opened = ffmpeg.input(source, **self._input(max(0.0, after - SEEK_MARGIN)))
         stream = self._pictures(opened[str(self.media.video.index)])
-        settings = video_options(self.encoder, self.request, self.threads) | dict(options)
+        settings = video_options(self.encoder, self.request, self.media.video.depth, self.threads)
+        settings |= options
         settings.pop("tag:v", None)  # belongs to the output's container, not to this one
         return _compiled(ffmpeg.output(stream, target, **settings))
 
@@ -166,6 +181,8 @@ class Plan:
         fps = request.fps or (GIF_FPS if self.encoder == "gif" else None)
         if fps is not None:
             stream = stream.filter("fps", f"{fps:g}")
+        if self.tone_maps and video.color is not None:
+            stream = _tone_mapped(stream, video.color)
         if self.encoder == "gif":
             pair = stream.filter_multi_output("split")
             # A palette for each picture: a common one would need the whole video in memory.
@@ -184,6 +201,18 @@ def _fit(stream: Any, size: tuple[int, int], fit: str) -> Any:
     if fit == "pad":
         stream = stream.filter("pad", width, height, "(ow-iw)/2", "(oh-ih)/2")
     return stream.filter("setsar", "1")
+
+
+def _tone_mapped(stream: Any, color: Color) -> Any:
+    """Convert HDR to SDR. The filter works on linear light in 32-bit numbers, and needs the pictures' final size."""
+    light = stream.filter(
+        "zscale", tin=color.transfer, pin=color.primaries, min=color.matrix, t="linear", npl=DIFFUSE_WHITE
+    )
+    light = light.filter("format", "gbrpf32le").filter("zscale", p="bt709")
+    mapped = light.filter("tonemap", "hable", desat=0)
+    for name in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):  # they describe the HDR
+        mapped = mapped.filter("sidedata", "delete", name)
+    return mapped.filter("zscale", t="bt709", m="bt709", r="tv").filter("format", "yuv420p")
 
 
 def _with_palette(stream: Any, palette: Any) -> Any:

@@ -38,9 +38,28 @@ GENERATION_SIZE = 2**28
 """Limits for making a short test input, in seconds and bytes."""
 
 
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
+"""ffmpeg's names of the transfer functions of HDR: PQ and HLG."""
+
+HIGH_DEPTH = 10
+"""Bits of each color component from which pictures have more detail than 8-bit codecs can store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """How numbers become light, in ffmpeg's names. `transfer` is always one of `HDR_TRANSFERS`."""
+
+    transfer: str
+    primaries: str
+    matrix: str
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One stream of a media file. `index` is its number in the file."""
+    """One stream of a media file. `index` is its number in the file, `depth` the bits of each color component.
+
+    `color` is set for HDR only.
+    """
 
     index: int
     kind: str
@@ -48,6 +67,8 @@ class Stream:
     width: int = 0
     height: int = 0
     square_pixels: bool = True
+    depth: int = 8
+    color: Color | None = None
     channels: int = 0
     duration: float | None = None
 
@@ -172,9 +193,25 @@ def _stream(entry: Mapping[str, Any]) -> Stream:
         width=width,
         height=height,
         square_pixels=entry.get("sample_aspect_ratio", "1:1") in ("1:1", "0:1", "N/A"),
+        depth=_depth(entry.get("pix_fmt", "")),
+        color=_color(entry),
         channels=int(entry.get("channels", 0)),
         duration=_number(entry.get("duration")),
     )
+
+
+def _depth(pixels: str) -> int:
+    """Return the bits of each component of a pixel format such as "yuv420p10le" or "p010le"."""
+    found = re.search(r"(?:p|gray|p0)(\d\d)(?:le|be)$", pixels)
+    return int(found[1]) if found else 8
+
+
+def _color(entry: Mapping[str, Any]) -> Color | None:
+    transfer = entry.get("color_transfer", "")
+    if transfer not in HDR_TRANSFERS:
+        return None
+    # A file may omit these; HDR has one usual value for each.
+    return Color(transfer, entry.get("color_primaries", "bt2020"), entry.get("color_space", "bt2020nc"))
 
 
 def _number(text: object) -> float | None:

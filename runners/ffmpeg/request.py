@@ -63,6 +63,7 @@ class TranscodeRequest(Strict):
     copy begins at the last key frame before `start`. `resolution` gives the exact size of the output: `fit` "pad"
     keeps the picture's shape and fills the rest with black bars, "stretch" distorts it, "contain" keeps the shape and
     gives up the exact size (the picture fits inside). `quality` is the constant rate factor (less is better).
+    HDR and 10 bits stay with hevc and av1; with the other codecs, pictures become SDR of 8 bits, which every player supports.
     """
 
     model_config = shown_as(

@@ -17,6 +17,7 @@ from runners.api import (
     Checkpoints,
     Context,
     Fail,
+    FailureCode,
     File,
     OutputFile,
     Probe,
@@ -28,7 +29,7 @@ from runners.api import (
     Tools,
 )
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
-from runners.ffmpeg.encoders import HARDWARE, choose, version, working
+from runners.ffmpeg.encoders import HARDWARE, choose, converts_hdr, version, working
 from runners.ffmpeg.plan import SOUND_WEIGHT, Plan, report
 from runners.ffmpeg.process import INPUT as INPUT_PATH
 from runners.ffmpeg.process import (
@@ -109,6 +110,10 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             return Probe(available=False, version=release, reasons=(reason,))
         lacking = [codec for codec in ("h264", "hevc", "av1", "vp9") if codec not in encoders]
         reasons = [f"This ffmpeg cannot encode {codec}; a complete build can." for codec in lacking]
+        if not converts_hdr(tools):
+            reasons.append(
+                "This ffmpeg cannot convert HDR to SDR (filters zscale and tonemap); a complete build can."
+            )
         features = {"encoders": encoders, "sandbox": level(tools)}
         return Probe(available=True, version=release, reasons=tuple(reasons), features=features)
 
@@ -118,6 +123,11 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         media = inspect(self.tools, source, context)
         plan = self._plan(request, media, source, context)
         plan.require_memory(self.tools.max_memory)
+        if plan.tone_maps and not converts_hdr(self.tools):
+            raise Retry(
+                "This machine's ffmpeg cannot convert HDR to SDR: it lacks the filters zscale and tonemap.",
+                code=FailureCode.ENCODER_UNAVAILABLE,
+            )
         context.check()
         kind = "video" if request.has_video else "audio"
         made = context.output / f"{kind}.{request.output_format}"

@@ -19,18 +19,6 @@ from runners.host.protocol import Run
 URL = "https://example.com/video.mp4"
 
 
-@pytest.fixture
-def transcode(tools, device, make_context):
-    """Run one request on a file; return the result and the context."""
-
-    def run(file, timeout=60.0, **fields):
-        context = make_context({"input_url": file}, timeout)
-        request = TranscodeRequest(input_url=URL, **fields)
-        return FFmpegRunner(tools, device).run(request, context), context
-
-    return run
-
-
 def describe(path):
     command = [
         "ffprobe",
