@@ -1,5 +1,5 @@
 # Names for the scripts in scripts/, which document themselves. All targets except clean first install what is missing.
-.PHONY: setup demo start test test-ship check audit bench format docs clean
+.PHONY: setup demo start test test-chaos test-ship check audit bench format docs clean
 
 # Debian packages, .venv, demo models.
 setup:
@@ -16,6 +16,10 @@ start: setup
 # The tests that a change needs.
 test:
 	@scripts/test
+
+# The tests that kill agents, flood them, and inject faults of all kinds.
+test-chaos:
+	@scripts/test --chaos
 
 # The tests of the image, the service, the wheel, and every code block in the guides.
 test-ship:

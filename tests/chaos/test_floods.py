@@ -21,7 +21,7 @@ from support.clients.raw_http import RawConnection
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER
 
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.chaos
 
 TESTS = Path(__file__).parents[1]
 DESCRIPTORS = 1024
