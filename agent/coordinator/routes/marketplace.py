@@ -71,7 +71,9 @@ async def offers(
     return OfferPage(offers=found)
 
 
-@router.delete("/offers/{offer_id}", responses=errors(Conflict, OfferNotAvailable), summary="Withdraw an offer")
+@router.delete(
+    "/offers/{offer_id}", responses=errors(Conflict, OfferNotAvailable), summary="Withdraw an offer"
+)
 async def withdraw(context: ContextOf, caller: OwnerOrAdmin, offer_id: fields.OfferId) -> OfferEnded:
     """Jobs that were given to the offer still run."""
     return await operations.withdraw(context, caller, offer_id)

@@ -149,7 +149,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         "warning",
         "FFmpeg lists NVENC, but encoding one frame with it failed: videos are encoded on the processor.",
         "For the reason, run {program} -f lavfi -i color=black:s=256x256 -frames:v 1 -c:v h264_nvenc -f null - . Most often "
-        "the driver lacks libnvidia-encode (Debian: apt-get install libnvidia-encode1), or is older than FFmpeg needs.",
+        "the driver lacks libnvidia-encode (Debian: apt-get install libnvidia-encode1; in a container, set "
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video,graphics), or is older than FFmpeg needs.",
     ),
     "blender_without_kernels": Kind(
         "warning",

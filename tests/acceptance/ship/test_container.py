@@ -153,6 +153,7 @@ def test_the_image_has_its_metadata(image: str) -> None:
     assert config["StopSignal"] == "SIGTERM"
     assert config["Entrypoint"][-1] == "aitbc-agent"
     assert set(config["Volumes"]) == {"/data", "/models", "/cache"}
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video,graphics" in config["Env"]
     assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
     history = containers.run("podman", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
     assert "cert =" not in history
