@@ -147,6 +147,11 @@ def choose(tools: Tools, device: Device, request: TranscodeRequest) -> str:
         raise Retry(
             f"No hardware encoder for {codec} works on {device.name}.", code=FailureCode.HARDWARE_UNAVAILABLE
         )
+    return software(tools, codec)
+
+
+def software(tools: Tools, codec: str) -> str:
+    """Return the encoder for a codec that runs on the CPU. Raises `Retry` if ffmpeg has none."""
     for name in SOFTWARE[codec]:
         if name in listed(tools):
             return name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from runners.api import (
     Tools,
 )
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
-from runners.ffmpeg.encoders import HARDWARE, choose, converts_hdr, version, working
+from runners.ffmpeg.encoders import HARDWARE, choose, converts_hdr, software, version, working
 from runners.ffmpeg.plan import SOUND_WEIGHT, Plan, report
 from runners.ffmpeg.process import INPUT as INPUT_PATH
 from runners.ffmpeg.process import (
@@ -131,12 +132,14 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         context.check()
         kind = "video" if request.has_video else "audio"
         made = context.output / f"{kind}.{request.output_format}"
-        length = chunk_seconds(request, plan.encoder, plan.seconds)
-        resumed_until = 0.0
-        if length is None:
-            self._convert(plan, source, made, context)
-        else:
-            resumed_until = encode_in_chunks(self.tools, self.device, plan, length, source, made, context)
+        try:
+            resumed_until = self._encode(plan, source, made, context)
+        except Retry as error:
+            if error.code != FailureCode.HARDWARE_FAILED or request.hardware == "required":
+                raise
+            # The card may be out of sessions, or refuse this size. If the input is at fault, the CPU's encoder reports it.
+            encoder = software(self.tools, request.video_codec or "")
+            resumed_until = self._encode(replace(plan, encoder=encoder), source, made, context)
         context.check()
         if not made.is_file() or made.stat().st_size == 0:
             raise Fail("The output is empty: the selected part of the input contains no pictures or sound.")
@@ -173,6 +176,14 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         seconds = min(request.length or duration, duration - request.start)
         encoder = choose(self.tools, self.device, request) if request.has_video else None
         return Plan(request, media, seconds, encoder, max(1, self.device.threads))
+
+    def _encode(self, plan: Plan, source: Path, made: Path, context: Context) -> float:
+        """Write the file `made`. Return the second up to which its pictures come from an earlier run, 0 without one."""
+        length = chunk_seconds(plan.request, plan.encoder, plan.seconds)
+        if length is None:
+            self._convert(plan, source, made, context)
+            return 0.0
+        return encode_in_chunks(self.tools, self.device, plan, length, source, made, context)
 
     def _convert(self, plan: Plan, source: Path, made: Path, context: Context) -> None:
         limits = job_limits(self.tools, self.device, context.timeout_seconds)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from runners.api import Cancelled, Device, Fail, Retry
-from runners.ffmpeg import FFmpegRunner
+from runners.ffmpeg import FFmpegRunner, encoders
 from runners.ffmpeg.request import TranscodeRequest
 from runners.host.protocol import Run
 
@@ -281,6 +281,20 @@ def test_a_gpu_without_a_working_encoder_falls_back_to_software(tools, make_cont
     context = make_context({"input_url": clip})
     result = FFmpegRunner(tools, gpu).run(TranscodeRequest(input_url=URL, duration=0.2), context)
     assert result.results["codec"] == "h264"
+
+
+def test_an_encoder_that_fails_on_the_card_is_replaced_within_the_run(tools, make_context, clip, monkeypatch):
+    """As when the card's sessions are taken. Here ffmpeg fails because there is no card."""
+    monkeypatch.setattr(encoders, "hardware_works", lambda *_: True)
+    gpu = Device("cuda", "a card without a free session", "GPU-00000000-0000-0000-0000-000000000000", 2)
+    runner = FFmpegRunner(tools, gpu)
+    request = TranscodeRequest(input_url=URL, duration=0.2)
+    result = runner.run(request, make_context({"input_url": clip}))
+    assert result.results["codec"] == "h264"
+    assert describe(result.results["file"].path)[0].startswith("h264,video,320,180")
+    with pytest.raises(Retry) as caught:
+        runner.run(request.model_copy(update={"hardware": "required"}), make_context({"input_url": clip}))
+    assert caught.value.code == "HARDWARE_FAILED"
 
 
 def test_the_probe_lists_only_working_encoders(tools):
