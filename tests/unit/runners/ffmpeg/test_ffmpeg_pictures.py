@@ -129,7 +129,7 @@ def test_chunks_keep_hdr(transcode, hdr):
 @pytest.mark.parametrize(
     ("codec", "pixels"), [("hevc", "yuv420p10le"), ("av1", "yuv420p10le"), ("h264", "yuv420p")]
 )
-def test_10_bits_are_kept_where_players_support_them(transcode, make_media, codec, pixels):
+def test_10_bits_survive_where_players_support_them(transcode, make_media, codec, pixels):
     deep = make_media(
         "deep.mkv", "-f", "lavfi", "-i", "testsrc2=size=128x72:rate=10:duration=0.5", "-pix_fmt", "yuv420p10le",
         "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error",
