@@ -118,6 +118,11 @@ class FailureCode(StrEnum):
     RUNNER_ERROR = "RUNNER_ERROR", Fault.MACHINE, "The runner failed without a more specific code."
     RUNNER_CRASHED = "RUNNER_CRASHED", Fault.MACHINE, "The runner's process crashed or broke its protocol."
     RUNNER_HUNG = "RUNNER_HUNG", Fault.MACHINE, "The runner reported no progress and was ended."
+    ENGINE_DIED = (
+        "ENGINE_DIED",
+        Fault.MACHINE,
+        "The engine or its GPU context failed beyond repair; the runner's process is replaced.",
+    )
     RUNNER_ENDED = "RUNNER_ENDED", Fault.MACHINE, "The runner's process was ended during the run."
     RUNNER_REPLACED = (
         "RUNNER_REPLACED",

@@ -1,4 +1,4 @@
-"""Memory of the GPU and of the machine: limits, peaks, and the engines' errors when it runs out.
+"""Memory of the GPU and of the machine: limits, peaks, and the engines' errors when it runs out or the GPU fails.
 
 torch is imported only if a GPU is used, and only inside functions: the coordinator imports runners without it.
 """
@@ -31,6 +31,28 @@ def memory_faults() -> Iterator[None]:
         raise Retry(
             "The model does not fit into the GPU's memory.", code=FailureCode.OUT_OF_MEMORY
         ) from error
+
+
+def beyond_repair(error: BaseException) -> bool:
+    """Return whether an engine's error leaves its process unusable.
+
+    After an illegal memory access or a failed assertion of a kernel, every later call of CUDA in the process fails. The
+    texts are those of torch, CTranslate2 and the CUDA libraries; a failure that would have passed costs one more load.
+    """
+    text = str(error).lower()
+    if "out of memory" in text:
+        return False
+    return any(words in text for words in _DEAD)
+
+
+_DEAD = (
+    "cuda error",
+    "cuda failed with error",
+    "cublas_status_",
+    "cublas failed",
+    "cudnn_status_",
+    "device-side assert",
+)
 
 
 def memory_fraction(vram: int | None, total: int) -> float:

@@ -38,6 +38,7 @@ class ScriptedInput(Strict):
         "wait",
         "deaf",
         "crash",
+        "poison",
         "exit",
         "garbage",
         "file",
@@ -164,6 +165,9 @@ class ScriptedRunner(Runner[ScriptedInput]):
         print("about to crash", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGSEGV)
         return {}
+
+    def _poison(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     def _exit(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         os._exit(3)

@@ -368,6 +368,10 @@ class Child:
                 answer.exception()  # marks it as retrieved, in case no caller waits any more
 
     def _handle(self, message: Message) -> None:
+        if isinstance(message, Error) and message.code == FailureCode.ENGINE_DIED:
+            # It is about to end. From now on it must not get another run.
+            self._fault = self._fault or Retry(message.message, code=message.code)
+            self._signal(signal.SIGKILL)
         match message:
             case Progress() | Event() | Checkpoint() | Log():
                 self._notify(message)

@@ -22,7 +22,7 @@ from runners.llm.engines.sampling import choose
 from runners.llm.engines.sequence import Sequence
 from runners.llm.prompt import PromptReader
 from runners.llm.request import InferenceRequest
-from runners.torch_memory import hold_budget, memory_faults, memory_peak, release_memory
+from runners.torch_memory import beyond_repair, hold_budget, memory_faults, memory_peak, release_memory
 
 MAX_WAITING = 256
 """Requests that may wait for a row of the batch; the host sends at most `Tools.batch` at once."""
@@ -181,9 +181,8 @@ class _Steps:
             self.fail(error, chosen)
         except Exception as error:  # noqa: BLE001 - a model may raise anything, and the thread must live on
             traceback.print_exc()
-            self.fail(
-                Retry(f"The model failed: {type(error).__name__}.", code=FailureCode.RUNNER_CRASHED), chosen
-            )
+            code = FailureCode.ENGINE_DIED if beyond_repair(error) else FailureCode.RUNNER_CRASHED
+            self.fail(Retry(f"The model failed: {type(error).__name__}.", code=code), chosen)
 
     def _begin(self, chosen: Series[Sequence]) -> Batch[Sequence]:
         for sequence in chosen:

@@ -18,7 +18,7 @@ from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.llm.engines.base import Piece, check_context
 from runners.llm.prompt import PromptReader
 from runners.llm.request import InferenceRequest
-from runners.torch_memory import memory_faults
+from runners.torch_memory import beyond_repair, memory_faults
 
 START_SECONDS = 600.0
 END_SECONDS = 60.0
@@ -151,7 +151,10 @@ class _Answer:
         except ValueError as error:
             self._news.put(Fail(f"vLLM refuses the request: {error}"[:500]))
         except Exception as error:  # noqa: BLE001 - vLLM wraps any exception of its processes
-            self._news.put(Retry(f"vLLM failed: {type(error).__name__}.", code=FailureCode.RUNNER_CRASHED))
+            # After an error of its core process, vLLM refuses every later request.
+            dead = self._engine.errored or beyond_repair(error)
+            code = FailureCode.ENGINE_DIED if dead else FailureCode.RUNNER_CRASHED
+            self._news.put(Retry(f"vLLM failed: {type(error).__name__}.", code=code))
 
 
 def _sampling(request: InferenceRequest) -> Any:

@@ -59,6 +59,7 @@ async def test_inputs_are_fetched_from_the_coordinator(coordinator: FakeCoordina
         ("retry", "retry", "MACHINE_FAULT"),
         ("forged", "fail", "RESULT_INVALID"),
         ("crash", "retry", "RUNNER_CRASHED"),
+        ("poison", "retry", "ENGINE_DIED"),
     ],
 )
 async def test_failures_state_whether_the_client_or_the_machine_caused_them(

@@ -85,6 +85,9 @@ class ScriptedRunner(Runner[Request]):
     def do_crash(self, request, context):
         raise ZeroDivisionError("by the test")
 
+    def do_poison(self, request, context):
+        raise RuntimeError(request.text)
+
     def do_die(self, request, context):
         os.kill(os.getpid(), 9)
 
