@@ -10,7 +10,7 @@ from typing import Any
 from runners.api import Context, FailureCode, Retry
 from runners.ffmpeg.encoders import audio_options, keeps_depth, video_options
 from runners.ffmpeg.process import Color, Media, input_options
-from runners.ffmpeg.request import TranscodeRequest
+from runners.ffmpeg.request import MKV_SUBTITLES, SUBTITLE_CODECS, TEXT_SUBTITLES, TranscodeRequest
 
 SOUND_WEIGHT = Decimal("0.1")
 """Units of one second of an output without pictures, as for a picture of 0.1 megapixels."""
@@ -100,6 +100,8 @@ class Plan:
         if (sound := self._sound(opened)) is not None:
             streams.append(sound)
             settings |= self._sound_options()
+        streams += self._subtitles(opened)
+        settings |= self._subtitle_options()
         return _compiled(ffmpeg.output(*streams, target, **settings))
 
     def pictures(self, source: str, target: str, after: float, options: Mapping[str, str]) -> list[str]:
@@ -134,13 +136,21 @@ class Plan:
         if (sound := self._sound(opened)) is not None:
             streams.append(sound)
             settings |= self._sound_options()
+        subtitles = self._subtitles(opened)
+        streams += subtitles
+        settings |= self._subtitle_options()
+        # Naming one stream's metadata ends the automatic mapping of all.
         if self.media.video is not None:
             settings["map_metadata:s:v:0"] = f"1:s:{self.media.video.index}"
+        if sound is not None and self.media.audio is not None:
+            settings["map_metadata:s:a:0"] = f"1:s:{self.media.audio.index}"
+        for number, index in enumerate(self.subtitles):
+            settings[f"map_metadata:s:s:{number}"] = f"1:s:{index}"
         settings |= {"map_metadata:g": "1:g", "map_chapters": "1"}
         # Inserted below if no stream of the source is used: ffmpeg-python omits inputs without streams.
         made = ffmpeg.output(*streams, target, **settings)
         compiled = _compiled(made)
-        if sound is None:
+        if sound is None and not subtitles:
             options = [word for name, value in self._input().items() for word in (f"-{name}", value)]
             position = compiled.index("-i") + 2
             compiled[position:position] = [*options, "-i", source]
@@ -167,6 +177,35 @@ class Plan:
 
     def _sound_options(self) -> dict[str, str]:
         return {} if self.media.audio is None else audio_options(self.request, self.media.audio.channels)
+
+    @property
+    def subtitles(self) -> dict[int, str]:
+        """The codec of each subtitle that the container can hold, by its number in the input."""
+        form = self.request.output_format
+        text = SUBTITLE_CODECS.get(form)
+        codecs: dict[int, str] = {}
+        for stream in self.media.subtitles:
+            if form == "mkv" and stream.codec in MKV_SUBTITLES:
+                codecs[stream.index] = "copy"
+            elif text is not None and stream.codec in TEXT_SUBTITLES:
+                codecs[stream.index] = text
+        return codecs
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the output lacks although the client may expect it, and what to do."""
+        lost = [stream.codec for stream in self.media.subtitles if stream.index not in self.subtitles]
+        if not lost or not self.request.has_video:
+            return []
+        form = self.request.output_format
+        advice = "" if form == "mkv" else " Choose mkv to retain them."
+        return [f"{form} cannot contain the subtitles in the format {', '.join(sorted(set(lost)))}.{advice}"]
+
+    def _subtitles(self, opened: Any) -> list[Any]:
+        return [opened[str(index)] for index in self.subtitles]
+
+    def _subtitle_options(self) -> dict[str, str]:
+        return {f"c:s:{number}": codec for number, codec in enumerate(self.subtitles.values())}
 
     def _pictures(self, stream: Any) -> Any:
         """Return the filter graph from the decoded pictures to the encoder."""

@@ -81,6 +81,7 @@ class Media:
     duration: float | None
     video: Stream | None
     audio: Stream | None
+    subtitles: tuple[Stream, ...] = ()
 
 
 def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
@@ -173,14 +174,15 @@ def probe_lines(
 
 
 def parse_probe(described: Mapping[str, Any]) -> Media:
-    """Return ffprobe's output as `Media`: the first stream of each kind. Cover pictures do not count as video."""
+    """Return ffprobe's output as `Media`: the first video, the first sound, all subtitles. Cover pictures are no video."""
     container = described.get("format", {})
     streams = [_stream(entry) for entry in described.get("streams", [])]
     video = next((stream for stream in streams if stream.kind == "video"), None)
     audio = next((stream for stream in streams if stream.kind == "audio"), None)
     lengths = [stream.duration for stream in (video, audio) if stream is not None and stream.duration]
     duration = _number(container.get("duration")) or (max(lengths) if lengths else None)
-    return Media(container.get("format_name", ""), duration, video, audio)
+    subtitles = tuple(stream for stream in streams if stream.kind == "subtitle")
+    return Media(container.get("format_name", ""), duration, video, audio, subtitles)
 
 
 def _stream(entry: Mapping[str, Any]) -> Stream:

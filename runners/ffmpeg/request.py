@@ -34,6 +34,15 @@ AUDIO_CODECS: dict[str, tuple[str, ...]] = {
 }
 """Audio codecs by container, the default first. WAV always holds 16-bit PCM."""
 
+TEXT_SUBTITLES = ("subrip", "ass", "ssa", "webvtt", "mov_text", "text")
+"""ffmpeg's names of subtitle formats that consist of text; they can be converted into each other."""
+
+SUBTITLE_CODECS: dict[str, str] = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "mkv": "subrip"}
+"""The format of text subtitles by container."""
+
+MKV_SUBTITLES = ("subrip", "ass", "ssa", "webvtt", "dvd_subtitle", "dvb_subtitle", "hdmv_pgs_subtitle")
+"""Subtitle formats that MKV contains unchanged."""
+
 MEDIA_TYPES: dict[str, str] = {
     "mp4": "video/mp4",
     "webm": "video/webm",
@@ -63,6 +72,7 @@ class TranscodeRequest(Strict):
     copy begins at the last key frame before `start`. `resolution` gives the exact size of the output: `fit` "pad"
     keeps the picture's shape and fills the rest with black bars, "stretch" distorts it, "contain" keeps the shape and
     gives up the exact size (the picture fits inside). `quality` is the constant rate factor (less is better).
+    Text subtitles and chapters are carried over; MKV also contains subtitles that are pictures.
     HDR and 10 bits stay with hevc and av1; with the other codecs, pictures become SDR of 8 bits, which every player supports.
     """
 

@@ -49,7 +49,8 @@ class TranscodeResult(BaseModel):
     """Output of the service. `codec` is that of the pictures, or of the sound without pictures; sizes are in pixels.
 
     `resumed_until` is in the results of a miner that took over the job: another miner encoded the pictures before this
-    time, in seconds. The signer attests that it received them and that their times match the input.
+    time, in seconds. The signer attests that it received them and that their times match the input. `warnings` name what the
+    output lacks, such as subtitles that its container cannot hold.
     """
 
     file: File
@@ -58,6 +59,7 @@ class TranscodeResult(BaseModel):
     height: int | None
     codec: str
     resumed_until: float | None = None
+    warnings: list[str] = []
 
 
 BENCHMARK_SIZE = (1280, 720)
@@ -143,7 +145,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         context.check()
         if not made.is_file() or made.stat().st_size == 0:
             raise Fail("The output is empty: the selected part of the input contains no pictures or sound.")
-        return _result(request, inspect(self.tools, made, context), made, resumed_until)
+        return _result(plan, inspect(self.tools, made, context), made, resumed_until)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
@@ -194,7 +196,8 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         run_ffmpeg(sandbox, arguments, context, on_line=report(plan, context), hardware=hardware)
 
 
-def _result(request: TranscodeRequest, media: Media, made: Path, resumed_until: float) -> Result:
+def _result(plan: Plan, media: Media, made: Path, resumed_until: float) -> Result:
+    request = plan.request
     stream = (media.video if request.has_video else None) or media.audio
     if stream is None or media.duration is None:
         raise Fail("The output is empty: the selected part of the input contains no pictures or sound.")
@@ -208,6 +211,8 @@ def _result(request: TranscodeRequest, media: Media, made: Path, resumed_until: 
         "height": stream.height if has_pictures else None,
         "codec": stream.codec,
     }
+    if plan.warnings:
+        results["warnings"] = plan.warnings
     if resumed_until:
         results["resumed_until"] = round(resumed_until, 6)
     return Result(results, round(Decimal(str(duration)) * weight, 6))
