@@ -277,10 +277,10 @@ class _Machine:
                     del self.processes[key]
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(min_value=0, max_value=2**63 - 1))
 def test_nothing_is_ever_placed_beyond_free_memory(seed: int):
-    """10,000 random machines with other programs that grow and shrink, 40 events each."""
+    """4,000 random machines with other programs that grow and shrink, 40 events each."""
     chance = random.Random(seed)  # noqa: S311 - reproducible, and not a secret
     totals = [chance.choice([8, 12, 24]) * GIBIBYTE for _ in range(chance.randint(1, 4))]
     rules = Rules(reserve=chance.choice([0, GIBIBYTE // 2, GIBIBYTE]), per_card=chance.randint(1, 3))
