@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import uvicorn.server
 import uvloop
 
 from agent.coordinator.app import build_app, build_context
@@ -44,6 +46,12 @@ class Served:
             return await work(self.context)
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(LIMIT_SECONDS)
+
+
+# uvicorn checks every 0.1 s whether to end, and then waits 0.1 s for its connections. Most tests end a server.
+vars(uvicorn.server)["asyncio"] = SimpleNamespace(
+    **{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(seconds / 10)}
+)
 
 
 @contextmanager

@@ -196,16 +196,16 @@ def film(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "codecs"),
+    ("seconds", "fields", "codecs"),
     [
-        ({"output_format": "mp4"}, ["mov_text", "mov_text"]),
-        ({"output_format": "webm"}, ["webvtt", "webvtt"]),
-        ({"output_format": "mkv", "codec": "hevc"}, ["subrip", "ass"]),
+        (4, {"output_format": "mp4"}, ["mov_text", "mov_text"]),
+        (4, {"output_format": "webm"}, ["webvtt", "webvtt"]),
+        (4, {"output_format": "mkv", "codec": "hevc"}, ["subrip", "ass"]),
+        (21, {"output_format": "mp4"}, ["mov_text", "mov_text"]),
     ],
-    ids=["mp4", "webm", "mkv"],
+    ids=["mp4", "webm", "mkv", "in chunks"],
 )
-@pytest.mark.parametrize("seconds", [4, 21], ids=["whole", "in chunks"])
-def test_subtitles_and_chapters_are_carried_over(transcode, film, fields, codecs, seconds):
+def test_subtitles_and_chapters_are_carried_over(transcode, film, seconds, fields, codecs):
     result, _ = transcode(film(seconds), **fields)
     assert "warnings" not in result.results
     path = result.results["file"].path
