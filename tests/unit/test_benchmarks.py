@@ -40,7 +40,7 @@ def test_cycles_are_complete_and_their_receipts_verify() -> None:
 
 def test_growth_is_measured_for_every_call() -> None:
     """In two databases of similar size. The durations are not checked, since the machine may be busy."""
-    figures = run("growth.py", "--sizes", "40", "50", "--repeat", "1")
+    figures = run("growth.py", "--sizes", "40", "50", "--repeat", "2")
     assert set(figures["milliseconds"]) == {"40", "50"}
     assert {"list, status", "admin: overview", "claim", "long queue: claim", "cycle: receipt"} <= set(
         figures["ratios"]
