@@ -125,7 +125,7 @@ def test_a_client_is_served_during_a_flood_of_every_kind(small: Agent) -> None:
                 health = httpx.get(f"{small.url}/v1/health", timeout=LIMIT_SECONDS)
             assert statistics.median(attacked) <= 2 * statistics.median(usual), (usual, attacked)
             slow = [seconds for seconds in attacked if seconds > 2 * max(usual) + 1]
-            assert len(slow) <= 1, (usual, attacked)  # the machine may be busy for a moment
+            assert len(slow) <= len(attacked) / 10, (usual, attacked)  # the machine may be busy for a moment
             assert max(attacked) < 10, (usual, attacked)
             assert descriptors < DESCRIPTORS - 64
             assert health.json()["status"] == "ok"

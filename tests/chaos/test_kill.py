@@ -24,7 +24,7 @@ JOB_SECONDS = 150
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video that is long enough for a kill during its transcoding."""
-    return make_video(tmp_path_factory.mktemp("media") / "long.mp4", seconds=8, size="640x360")
+    return make_video(tmp_path_factory.mktemp("media") / "long.mp4", seconds=16, size="640x360")
 
 
 @pytest.fixture(scope="module")
