@@ -40,7 +40,8 @@ def beyond_repair(error: BaseException) -> bool:
     texts are those of torch, CTranslate2 and the CUDA libraries; a failure that would have passed costs one more load.
     """
     text = str(error).lower()
-    if "out of memory" in text:
+    # Other kinds of errors may quote a client's words.
+    if not isinstance(error, RuntimeError) or "out of memory" in text:
         return False
     return any(words in text for words in _DEAD)
 

@@ -39,7 +39,7 @@ structlog.configure(
 )
 
 
-LONGEST = ("tests/acceptance/", "tests/chaos/", "tests/web/", "tests/contract/http/")
+LONGEST = ("tests/acceptance/", "tests/web/", "tests/contract/http/")
 """Folders whose tests start first, so that no process is left with a long test at the end."""
 
 SHARED = ("tests/acceptance/one_agent/", "tests/unit/runners/")

@@ -60,15 +60,11 @@ class Plan:
         return Decimal(width * height) / 1_000_000
 
     @property
-    def tone_maps(self) -> bool:
-        """Whether HDR is converted to SDR, because the encoder cannot keep it."""
-        video = self.media.video
-        return (
-            self.encoder is not None
-            and not keeps_depth(self.encoder)
-            and video is not None
-            and video.color is not None
-        )
+    def converted_color(self) -> Color | None:
+        """The color of HDR that becomes SDR because the encoder cannot keep it; None if nothing is converted."""
+        if self.encoder is None or keeps_depth(self.encoder) or self.media.video is None:
+            return None
+        return self.media.video.color
 
     def require_memory(self, most: int) -> None:
         """Raise `Retry` before any work if pictures of this size need more memory than a run may use."""
@@ -220,8 +216,8 @@ class Plan:
         fps = request.fps or (GIF_FPS if self.encoder == "gif" else None)
         if fps is not None:
             stream = stream.filter("fps", f"{fps:g}")
-        if self.tone_maps and video.color is not None:
-            stream = _tone_mapped(stream, video.color)
+        if (color := self.converted_color) is not None:
+            stream = _tone_mapped(stream, color)
         if self.encoder == "gif":
             pair = stream.filter_multi_output("split")
             # A palette for each picture: a common one would need the whole video in memory.

@@ -126,7 +126,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         media = inspect(self.tools, source, context)
         plan = self._plan(request, media, source, context)
         plan.require_memory(self.tools.max_memory)
-        if plan.tone_maps and not converts_hdr(self.tools):
+        if plan.converted_color is not None and not converts_hdr(self.tools):
             raise Retry(
                 "This machine's ffmpeg cannot convert HDR to SDR: it lacks the filters zscale and tonemap.",
                 code=FailureCode.ENCODER_UNAVAILABLE,

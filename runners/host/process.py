@@ -74,9 +74,6 @@ MAX_CODE = 64
 EXIT_PROTOCOL = 2
 """Exit status after an invalid frame."""
 
-EXIT_ENGINE_DIED = 3
-"""Exit status after a failure of the engine or the GPU that later runs in this process would share."""
-
 
 class _RunContext:
     """`runners.api.Context` over the socket."""
@@ -250,18 +247,14 @@ class _Host:
             self._failed(run_id, "fail", error.code, str(error))
         except Retry as error:
             self._failed(run_id, "retry", error.code, str(error))
-            if error.code == FailureCode.ENGINE_DIED:
-                os._exit(EXIT_ENGINE_DIED)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)
         except Exception as error:  # noqa: BLE001 - the boundary: an engine may raise anything
             traceback.print_exc()
             summary = traceback.format_exception_only(error)[-1].strip()
-            dead = beyond_repair(error)
-            code = FailureCode.ENGINE_DIED if dead else FailureCode.RUNNER_CRASHED
+            # The parent ends a process whose engine has died.
+            code = FailureCode.ENGINE_DIED if beyond_repair(error) else FailureCode.RUNNER_CRASHED
             self._failed(run_id, "retry", code, summary[:2000])
-            if dead:
-                os._exit(EXIT_ENGINE_DIED)
 
     def _failed(
         self, run_id: str | None, kind: Literal["fail", "retry", "cancelled"], code: str, message: str

@@ -369,7 +369,7 @@ class Child:
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Error) and message.code == FailureCode.ENGINE_DIED:
-            # It is about to end. From now on it must not get another run.
+            # Every later run in this process would fail too.
             self._fault = self._fault or Retry(message.message, code=message.code)
             self._signal(signal.SIGKILL)
         match message:

@@ -73,6 +73,19 @@ async def test_failures_state_whether_the_client_or_the_machine_caused_them(
     assert (coordinator.failures[bad]["kind"], coordinator.failures[bad]["code"]) == (kind, code)
 
 
+async def test_a_process_whose_engine_died_gets_no_other_job(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    pids = []
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        for mode in ("echo", "echo", "poison", "echo"):
+            job_id = await coordinator.submit(mode)
+            await coordinator.until(lambda: job_id in coordinator.failures | coordinator.results)  # noqa: B023 - awaited here
+            if mode == "echo":
+                pids.append(coordinator.results[job_id]["results"]["pid"])
+    assert pids[0] == pids[1] != pids[2]
+
+
 async def test_a_changed_spec_is_refused(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
         lease_of = coordinator._lease
