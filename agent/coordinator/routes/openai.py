@@ -15,8 +15,18 @@ from starlette.types import Receive, Scope, Send
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
-from agent.coordinator.operations.openai import audio, chat, completions, conversation, images, models
+from agent.coordinator.operations.openai import (
+    audio,
+    chat,
+    completions,
+    conversation,
+    images,
+    models,
+    response,
+    responses,
+)
 from agent.coordinator.operations.openai.form import form_schema
+from agent.coordinator.operations.openai.response_events import ResponseEvents
 from agent.coordinator.operations.openai.serving import Submission, result
 from agent.coordinator.operations.openai.writing import Chunks, Writing
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
@@ -123,6 +133,31 @@ async def text_completions(
     return _text(submission, completions.completion(submission, made))
 
 
+@router.post(
+    "/responses",
+    summary="Answer a conversation, in the form of Open Responses",
+    response_model=response.Response,
+    responses=_answers(
+        "The answer; with `stream`, server-sent events that are named by their `type`, and `[DONE]` at the end",
+        EVENT_STREAM,
+    ),
+)
+async def create_response(
+    context: ContextOf,
+    caller: Client,
+    body: responses.ResponseRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Same as a chat completion. The coordinator stores no conversation, so each request contains all of it."""
+    submission = await responses.create(context, caller, body, key)
+    if body.stream:
+        return await _stream(request, submission, ResponseEvents(submission, body))
+    made = await result(submission, InferenceResult, disconnected(request))
+    answer = response.made(submission, body, made)
+    return JSONResponse(answer.model_dump(mode="json"), headers=_names(submission))
+
+
 def _form(model: type[BaseModel]) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form_schema(model)}}}
@@ -222,11 +257,17 @@ async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncItera
     """Yield the answer as server-sent events; an error is the last of them."""
     try:
         async for chunk in writing.chunks(form):
-            yield KEEP_ALIVE if chunk is None else event(chunk.model_dump(exclude_unset=True))
+            yield KEEP_ALIVE if chunk is None else _frame(chunk)
     except ApiError as error:
-        yield event(error_body(error.code, error.message, error.details, request_id))
+        body = error_body(error.code, error.message, error.details, request_id)
+        yield _frame(form.failure(body["error"]))
     else:
         yield format_sse_event(data_str="[DONE]")
+
+
+def _frame(chunk: BaseModel) -> bytes:
+    """Return a chunk as a server-sent event; those of the Responses API have a name."""
+    return event(chunk.model_dump(exclude_unset=True), getattr(chunk, "type", None))
 
 
 class _TextStream(EventStream):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Protocol, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -33,17 +34,30 @@ class Added:
     logprobs: Sequence[Mapping[str, Any]] = ()
 
 
-class Chunks(Protocol):
+class ErrorChunk(BaseModel):
+    """The chunk for an error, with the fields of every error."""
+
+    error: dict[str, Any]
+
+
+class Chunks(ABC):
     """Forms the chunks of one kind of answer."""
 
+    @abstractmethod
     def begin(self) -> list[BaseModel]:
         """Return the chunks before the text."""
 
-    def piece(self, added: Added) -> BaseModel:
-        """Return the chunk for an addition to an answer."""
+    @abstractmethod
+    def piece(self, added: Added) -> list[BaseModel]:
+        """Return the chunks for an addition to an answer."""
 
+    @abstractmethod
     def end(self, result: InferenceResult) -> list[BaseModel]:
         """Return the chunks after the text."""
+
+    def failure(self, error: Mapping[str, Any]) -> BaseModel:
+        """Return the last chunk of a stream that failed."""
+        return ErrorChunk(error=dict(error))
 
 
 class Writing:
@@ -79,10 +93,15 @@ class Writing:
         for chunk in form.begin():
             yield chunk
         async for piece in self._pieces():
-            yield None if piece is None else form.piece(piece)
+            if piece is None:
+                yield None
+            else:
+                for chunk in form.piece(piece):
+                    yield chunk
         result = await self._result()
         for rest in self._rest(result):
-            yield form.piece(rest)
+            for chunk in form.piece(rest):
+                yield chunk
         for chunk in form.end(result):
             yield chunk
 
