@@ -200,11 +200,11 @@ class ResponseEvents(Chunks):
         shown = item.model_dump(mode="json")
         yield self._event("response.output_item.done", output_index=index, item=shown)
 
-    def _of(self, index: int, name: str, **fields: Any) -> ResponseEvent:
+    def _of(self, index: int, kind: str, **fields: Any) -> ResponseEvent:
         """Return an event of an item."""
-        return self._event(name, output_index=index, item_id=self._output[index].id, **fields)
+        return self._event(kind, output_index=index, item_id=self._output[index].id, **fields)
 
-    def _event(self, name: str, **fields: Any) -> ResponseEvent:
-        event = ResponseEvent(type=name, sequence_number=self._count, **fields)
+    def _event(self, kind: str, **fields: Any) -> ResponseEvent:
+        event = ResponseEvent(type=kind, sequence_number=self._count, **fields)
         self._count += 1
         return event
