@@ -15,7 +15,7 @@ DOCUMENT: Final = json.loads((files("openresponses") / "openapi" / f"{VERSION}.j
 WEATHER: Final = {
     "type": "function",
     "name": "get_weather",
-    "description": "The weather of a place.",
+    "description": "The weather of a city.",
     "parameters": {
         "type": "object",
         "properties": {"location": {"type": "string"}},
@@ -30,8 +30,11 @@ def message(role: str, content: Any, **fields: Any) -> dict[str, Any]:
 
 
 INPUTS: Final[dict[str, list[dict[str, Any]]]] = {
-    "basic": [message("user", "Greet me in three words.")],
-    "system prompt": [message("system", "You are a sailor."), message("user", "Greet me.")],
+    "basic": [message("user", "Name the capital of France.")],
+    "system prompt": [
+        message("system", "You answer in one sentence."),
+        message("user", "Name the capital of France."),
+    ],
     "phases": [
         message("assistant", "I look for the number.", phase="commentary"),
         message("assistant", "The number is four.", phase="final_answer"),
