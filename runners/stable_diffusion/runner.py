@@ -1,4 +1,4 @@
-"""Image generation with Stable Diffusion and FLUX."""
+"""Image generation with diffusers: Stable Diffusion, FLUX, Qwen-Image, Z-Image and other families."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
-from runners.stable_diffusion.files import FAMILIES, examine, lora_file
+from runners.stable_diffusion.files import examine, lora_file
 from runners.stable_diffusion.images import composed, fitted, preview, read_image, read_mask, write_image
 from runners.stable_diffusion.pipeline import DiffusionModel, Step, model_options
 from runners.stable_diffusion.request import (
@@ -58,6 +58,9 @@ _PACKAGES = {
 }
 """The modules that a run imports, and their packages."""
 
+_QUANTIZATIONS = {"fp8": "torch", "gguf": "gguf", "nf4": "bitsandbytes"}
+"""The forms of quantised weights, and the package that each needs."""
+
 _NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """Device files of NVIDIA's driver on Linux and in WSL, used because `benchmark` must not import an engine."""
 
@@ -65,11 +68,13 @@ DEFINITION = ServiceDefinition(
     service_id="image_generation",
     name="Image generation",
     category="image",
-    description="Generates pictures from text, or from text and a picture, with Stable Diffusion and FLUX models.",
+    description="Generates pictures from text, or from text and a picture, with Stable Diffusion, FLUX, Qwen-Image and Z-Image models.",
     tags=(
         "stable-diffusion",
         "sdxl",
         "flux",
+        "qwen-image",
+        "z-image",
         "image",
         "text-to-image",
         "image-to-image",
@@ -93,7 +98,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
 
     definition = DEFINITION
     name = "stable-diffusion"
-    version = "0.2.0"
+    version = "0.3.0"
 
     _loaded: DiffusionModel | None = None
     _model: Model | None = None
@@ -108,7 +113,10 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         if missing:
             reason = f"missing: {', '.join(missing)}; install the extra: pip install 'aitbc-agent[stable-diffusion]'."
             return Probe(available=False, reasons=(reason,))
-        features = {"pipelines": sorted(FAMILIES), "schedulers": list(get_args(Scheduler))}
+        quantizations = [
+            name for name, package in _QUANTIZATIONS.items() if importlib.util.find_spec(package) is not None
+        ]
+        features = {"schedulers": list(get_args(Scheduler)), "quantizations": quantizations}
         return Probe(available=True, version=_version("diffusers"), features=features)
 
     @classmethod
@@ -149,7 +157,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         report = _Report(request, generation, context)
         self._lora_files = tuple(files)
         images: list[OutputFile] = []
-        with loaded.adapted(list(zip(request.loras, files, strict=True))):
+        with loaded.adapted(list(zip(request.loras, files, strict=True))), loaded.encoding_once():
             for index in range(request.num_images):
                 with memory_faults():
                     drawn = loaded.draw(request, generation, generation.seed + index, pictures, report.step)
@@ -157,7 +165,8 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
                     drawn = composed(drawn, pictures["image"], pictures["mask_image"])
                 images.append(_write(drawn, index, request, generation, loaded, context.output))
                 report.finish()
-        results: dict[str, Any] = {"images": images}
+        settings = loaded.settings(generation).model_dump(mode="json")
+        results: dict[str, Any] = {"images": images, "settings": settings}
         if warnings:
             results["warnings"] = list(warnings)
         return Result(results, report.units)
@@ -254,11 +263,8 @@ def _write(
         "model": request.model,
         "width": image.width,
         "height": image.height,
-        "steps": generation.steps,
-        "guidance": generation.guidance,
         "seed": seed,
-        "scheduler": loaded.scheduler_name(generation.scheduler),
-        "strength": generation.strength,
+        **loaded.settings(generation).model_dump(mode="json"),
         "loras": [lora.model_dump() for lora in request.loras],
     }
     form = request.output_format

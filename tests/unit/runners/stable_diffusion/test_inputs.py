@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from agent.configuration import load_catalogue
 from runners.api import Device, Fail, Model, Retry
-from runners.stable_diffusion.files import FAMILIES, examine
+from runners.stable_diffusion.files import examine
 from runners.stable_diffusion.images import MAX_INPUT_BYTES, fitted, preview, read_image, read_mask
 from runners.stable_diffusion.memory import (
     Savings,
+    Sizes,
     available_memory,
     choose_savings,
     needs_tiling,
@@ -30,8 +31,17 @@ from runners.torch_memory import CONTEXT_BYTES, memory_fraction
 
 URL = "https://example.com/picture.png"
 GIB = 2**30
-SD15 = FAMILIES["StableDiffusionPipeline"]
-FLUX = FAMILIES["FluxPipeline"]
+SD15 = Abilities(side=512, steps=25, guidance=7.5)
+FLUX = Abilities(
+    side=1024,
+    side_step=16,
+    negative_prompt=False,
+    schedulers=False,
+    prompt_tokens=512,
+    steps=28,
+    guidance=3.5,
+)
+FLUX2 = Abilities(side=1024, strength=False, inpainting=False)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,7 @@ FLUX = FAMILIES["FluxPipeline"]
         ({"loras": [{"name": f"l{number}"} for number in range(5)]}, "at most 4"),
         ({"loras": [{"name": "../lora"}]}, "pattern"),
         ({"output_format": "gif"}, "'png', 'jpeg' or 'webp'"),
+        ({"cache": 0}, "greater than 0"),
         ({"sampler": "euler"}, "Extra inputs"),
     ],
 )
@@ -79,6 +90,10 @@ def decided(abilities=SD15, options=None, picture=None, **fields):
         (FLUX, {"size": "512x520"}, "multiples of 16"),
         (Abilities(side=1024, guided=False), {"guidance": 2}, "guidance of .* is built in"),
         (SD15, {"negative_prompt": "dog", "guidance": 1}, "negative_prompt has no effect; raise guidance"),
+        (SD15, {"cache": 0.1}, "does not support cache"),
+        (FLUX2, {"image_url": URL, "strength": 0.5}, "does not support strength"),
+        (FLUX2, {"image_url": URL, "mask_url": URL}, "does not support mask_url"),
+        (Abilities(side=64, variations=False), {"image_url": URL}, "does not support image_url"),
     ],
 )
 def test_a_parameter_without_effect_is_refused(abilities, fields, words):
@@ -259,11 +274,15 @@ def test_half_precision_and_shards_are_found(repository):
         (
             [],
             {"_class_name": "StableVideoDiffusionPipeline"},
-            "its pipeline is 'StableVideoDiffusionPipeline'",
+            "StableVideoDiffusionPipeline has no denoiser",
         ),
-        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "not one of FluxPipeline"),
+        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "no class of diffusers"),
         (["unet/my_unet.py"], {"_class_name": "FluxPipeline", "unet": ["my_unet", "Net"]}, "its own code"),
-        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "its own code"),
+        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "is not one that"),
+        ([], {"_class_name": "FluxPipeline", "vae": ["diffusers", "os.system"]}, "its own code"),
+        ([], {"_class_name": "FluxPipeline", "tokenizer": ["transformers", "AutoTokenizer"]}, "its own code"),
+        ([], {"_class_name": "FluxPipeline", "controlnet": ["diffusers", "Net"]}, "is not one that"),
+        (["a.gguf", "unet/b.gguf"], None, "several GGUF files"),
         ([], ["no object"], "is not an object"),
     ],
 )
@@ -298,7 +317,7 @@ def test_available_memory_is_the_budget_or_the_card_without_cudas_own_share():
     assert available_memory(Device("cpu", "a processor"), 8 * GIB) is None
 
 
-SDXL = (5 * GIB, GIB + GIB // 2, GIB // 4)
+SDXL = Sizes((5 * GIB, GIB + GIB // 2, GIB // 4), GIB)
 MEGAPIXEL = 1024 * 1024
 
 
@@ -308,7 +327,7 @@ MEGAPIXEL = 1024 * 1024
         (24, Savings("whole")),
         (10, Savings("whole", tiling=True)),
         (7, Savings("parts", tiling=True)),
-        (4, Savings("layers", tiling=True)),
+        (4, Savings("blocks", tiling=True)),
     ],
 )
 def test_less_memory_means_more_savings(gibibytes, savings):
