@@ -47,10 +47,13 @@ LADDER = (
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes of a loaded model: the weights of each part, and the most that is on the card at once if blocks take turns."""
+    """Bytes of a loaded model: the weights of each part, and the most that is on the card at once if blocks take turns.
+
+    `blocks` is None if they cannot.
+    """
 
     parts: tuple[int, ...]
-    blocks: int
+    blocks: int | None
 
 
 def precision(device: Device) -> Precision:
@@ -89,10 +92,11 @@ def choose_savings(sizes: Sizes, pixels: int, available: int | None) -> Savings:
         return LADDER[0]
     weights = {"whole": sum(sizes.parts), "parts": max(sizes.parts, default=0), "blocks": sizes.blocks}
     for savings in LADDER:
-        if weights[savings.placement] + working_bytes(pixels, tiling=savings.tiling) <= available:
+        needed = weights[savings.placement]
+        if needed is not None and needed + working_bytes(pixels, tiling=savings.tiling) <= available:
             return savings
     raise Retry(
-        "The model does not fit into the GPU's memory, even block by block.",
+        "The model does not fit into the GPU's memory, even in parts.",
         code=FailureCode.OUT_OF_MEMORY,
     )
 

@@ -79,7 +79,7 @@ class DiffusionModel:
         self._scheduler = self._base.scheduler
         self._denoiser = getattr(self._base, self.files.denoiser)
         self.abilities = read_abilities(self._views, self._denoiser, self.options)
-        self._sizes = measure(self._base)
+        self._sizes = measure(self._base, self._loaded.quantization)
         self._savings = choose_savings(self._sizes, self.abilities.side**2, self._available)
         self._attention: Attention = "native"
         self._compiled = False

@@ -1,4 +1,4 @@
-"""Moves a loaded pipeline to its device by the chosen placement, and measures what is moved."""
+"""Moves a loaded pipeline to its device by the chosen placement, and weighs its parts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ def modules(base: Any) -> dict[str, Any]:
     return {name: part for name, part in base.components.items() if hasattr(part, "parameters")}
 
 
-def measure(base: Any) -> Sizes:
-    """Return the bytes of a loaded pipeline's weights."""
+def measure(base: Any, quantization: str) -> Sizes:
+    """Return the bytes of a loaded pipeline's weights, whose denoiser has this form (see `GenerationSettings`)."""
     parts = modules(base)
+    # bitsandbytes' weights belong to their modules, and cannot be exchanged without them.
+    streamable = quantization in ("none", "fp8") or quantization.startswith("gguf")
     return Sizes(
         parts=tuple(_weight(part.parameters()) for part in parts.values()),
-        blocks=max(_streamed(name, part) for name, part in parts.items()),
+        blocks=max(_streamed(name, part) for name, part in parts.items()) if streamable else None,
     )
 
 

@@ -35,7 +35,7 @@ def families(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def load(families, device):
-    """Load a family's pipeline once for all tests, or anew with other options."""
+    """Load a family's pipeline once for all tests, or again for other options."""
     loaded = {}
 
     def get(family, **options):
@@ -185,11 +185,11 @@ def test_a_gguf_denoiser_stays_quantised_and_is_named_in_the_results(load, draw,
     assert _bytes(runner._loaded._denoiser) < 0.4 * _bytes(dense)
 
 
-@pytest.mark.parametrize("form", ["plain", "fp8", "gguf"])
+@pytest.mark.parametrize("form", ["none", "fp8", "gguf"])
 def test_blocks_that_take_turns_make_the_same_picture(load, draw, device, families, quantised, form):
     """In this test they are moved from the CPU to the CPU."""
     model = {
-        "plain": Model("tiny", families("FluxPipeline")),
+        "none": Model("tiny", families("FluxPipeline")),
         "fp8": Model("tiny", families("FluxPipeline"), options={"quantization": "fp8"}),
         "gguf": Model("tiny", quantised),
     }[form]
@@ -199,8 +199,9 @@ def test_blocks_that_take_turns_make_the_same_picture(load, draw, device, famili
     runner._loaded._savings = Savings("blocks")
     move(runner._loaded._base, runner._loaded._savings, "cpu")
     assert pixels(draw(runner)[0]) == whole
-    sizes = measure(runner._loaded._base)
+    sizes = measure(runner._loaded._base, form)
     assert 0 < sizes.blocks < sum(sizes.parts)
+    assert measure(runner._loaded._base, "nf4").blocks is None
 
 
 def test_caching_skips_blocks_changes_the_picture_and_ends_with_the_request(load, draw):
