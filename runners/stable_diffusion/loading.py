@@ -98,7 +98,7 @@ def _assemble(model: Model, files: ModelFiles, options: ModelOptions, number_typ
         parts[files.denoiser] = _quantised_denoiser(model, files, number_type, common)
     base = diffusers.AutoPipelineForText2Image.from_pretrained(
         str(model.path),
-        # The older name of `dtype`, which every version since 0.33 supports.
+        # The older name of `dtype`, which every version since 0.37 supports.
         torch_dtype=number_type,
         trust_remote_code=False,
         **common,

@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PREVIEW_SECONDS = 1.0
-"""Minimum time between two previews of a job."""
+"""Minimum time before a job's first preview and between two."""
+
+PREVIEW_SHARE = 0.02
+"""The largest share of a job's time that previews take after the first one."""
 
 _PACKAGES = {
     "diffusers": "diffusers",
@@ -198,7 +201,7 @@ class _Report:
         self._finished = 0
         self._steps = 0
         self._steps_before = 0
-        self._last_preview = float("-inf")
+        self._next_preview = time.monotonic() + PREVIEW_SECONDS
 
     @property
     def units(self) -> Decimal:
@@ -213,13 +216,14 @@ class _Report:
         self._steps = min(step.number, self._generation.steps_done)
         percent = 100 * (self._finished + step.number / step.total) / self._count
         self._context.progress(min(99.0, percent), self.units)
-        now = time.monotonic()
-        if step.number == step.total or now - self._last_preview < PREVIEW_SECONDS:
+        began = time.monotonic()
+        if step.number == step.total or began < self._next_preview:
             return
         sketch = step.sketch()
         if sketch is None:
             return
-        self._last_preview = now
+        ended = time.monotonic()
+        self._next_preview = ended + max(PREVIEW_SECONDS, (ended - began) / PREVIEW_SHARE)
         data = {"media_type": "image/jpeg", "step": step.number, "steps": step.total}
         self._context.event("preview", {"image": preview(sketch), "image_index": self._finished, **data})
 

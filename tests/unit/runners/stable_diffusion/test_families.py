@@ -65,7 +65,8 @@ def draw(make_context, picture, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_makes_pictures_from_text_with_previews(load, draw, family):
+def test_a_family_makes_pictures_from_text_with_previews(load, draw, family, monkeypatch):
+    monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
     runner = load(family)
     made, context = draw(runner)
     assert made.results["images"][0].extra == {"seed": 1, "width": 64, "height": 96}

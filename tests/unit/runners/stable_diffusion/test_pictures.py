@@ -176,6 +176,7 @@ def test_progress_and_units_rise_with_each_step(generate, make_context):
 def test_previews_are_small_pictures_of_the_unfinished_picture(generate, make_context, monkeypatch):
     """One for each step except the last, which the picture itself follows; here without a minimum interval."""
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
+    monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SHARE", 1e9)
     context = make_context()
     generate(context, size="320x160", num_images=2, steps=3)
     previews = [data for kind, data in context.events if kind == "preview"]
@@ -190,8 +191,13 @@ def test_previews_are_small_pictures_of_the_unfinished_picture(generate, make_co
 
 
 def test_previews_are_limited_in_time(generate, make_context, monkeypatch):
+    """Neither too often, nor if they would take more than their share of the time."""
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 3600)
     context = make_context()
+    generate(context, num_images=2)
+    assert context.events == []
+    monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
+    monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SHARE", 1e-9)
     generate(context, num_images=2)
     assert [(kind, data["step"]) for kind, data in context.events] == [("preview", 1)]
 
