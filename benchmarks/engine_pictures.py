@@ -4,7 +4,8 @@
 
 Both do the same work: encode the prompt, perform the steps, decode, and write a PNG. The runner also checks for cancellation, reports
 progress and makes previews. The pipelines are small with random weights, which makes the runner's share larger than with trained
-ones. Both are measured alternately; the figure of each is its best round.
+ones. Both have one thread and are measured alternately, in processor seconds, so that other programs on the machine do not count; the
+figure of each is its best round.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 sys.path += [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
+import psutil  # noqa: E402
 import torch  # noqa: E402 - the packages below are found by the path above
-from measuring.child import Child, running_child  # noqa: E402
+from measuring.child import running_child  # noqa: E402
 
 from runners.api import Model  # noqa: E402
 from support.diffusion import make_untrained  # noqa: E402
@@ -29,14 +31,14 @@ from support.families import make_family  # noqa: E402
 
 SIDE = 256
 THREADS = 1
-"""One thread each: with small matrices, dividing the work costs more than it saves, and a busy machine disturbs it less."""
+"""With small matrices, dividing the work costs more than it saves."""
 
 WORK = {"untrained-diffusion": (25, 1), "FluxPipeline": (28, 1), "ZImagePipeline": (9, 4)}
 """By pipeline: the steps that such models are made for, and the pictures of a request."""
 
 
 class Row(NamedTuple):
-    """Steps per second of our path and of the engine alone, and their ratio."""
+    """Steps per processor second of our path and of the engine alone, and their ratio."""
 
     name: str
     ours: float
@@ -60,10 +62,16 @@ def _measure(folder: Path, name: str, steps: int, pictures: int, rounds: int) ->
     with running_child(folder / "runs", "image_generation", Model(name, directory), THREADS) as child:
         parameters = {"prompt": "a cat", "model": name, "size": f"{SIDE}x{SIDE}", "steps": steps, "seed": 1}
         parameters["num_images"] = pictures
+        process = psutil.Process(child.process.pid)
         ours, alone = [], []
         for number in range(rounds + 1):  # the first is a warm-up
-            ours.append(_timed(lambda number=number: _run(child, f"{name}-{number}", parameters)))
-            alone.append(_timed(engine))
+            before = _used(process)
+            child.start(f"{name}-{number}", parameters)
+            child.done()
+            ours.append(_used(process) - before)
+            before = time.process_time()
+            engine()
+            alone.append(time.process_time() - before)
     work = steps * pictures
     return Row(
         f"pictures, {name}",
@@ -97,15 +105,10 @@ def _engine(directory: Path, folder: Path, steps: int, pictures: int) -> Callabl
     return draw
 
 
-def _run(child: Child, run_id: str, parameters: dict[str, Any]) -> None:
-    child.start(run_id, parameters)
-    child.done()
-
-
-def _timed(work: Callable[[], None]) -> float:
-    before = time.perf_counter()
-    work()
-    return time.perf_counter() - before
+def _used(process: psutil.Process) -> float:
+    """Return the processor seconds of a process so far."""
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ PREVIEW_SECONDS = 1.0
 """Minimum time before a job's first preview and between two."""
 
 PREVIEW_SHARE = 0.02
-"""The largest share of a job's time that previews take after the first one."""
+"""The largest share of a job's time that previews take, once the duration of one is known."""
 
 _PACKAGES = {
     "diffusers": "diffusers",
@@ -106,6 +106,8 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
     _loaded: DiffusionModel | None = None
     _model: Model | None = None
     _lora_files: tuple[Path, ...] = ()
+    _preview_seconds: float = 0.0
+    """Duration of the loaded model's last preview."""
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - it needs no program of the machine
@@ -157,7 +159,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         pictures = {
             name: fitted(image, generation.width, generation.height) for name, image in pictures.items()
         }
-        report = _Report(request, generation, context)
+        report = _Report(request, generation, context, self._preview_seconds)
         self._lora_files = tuple(files)
         images: list[OutputFile] = []
         with loaded.adapted(list(zip(request.loras, files, strict=True))), loaded.encoding_once():
@@ -168,6 +170,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
                     drawn = composed(drawn, pictures["image"], pictures["mask_image"])
                 images.append(_write(drawn, index, request, generation, loaded, context.output))
                 report.finish()
+                self._preview_seconds = report.preview_seconds
         settings = loaded.settings(generation).model_dump(mode="json")
         results: dict[str, Any] = {"images": images, "settings": settings}
         if warnings:
@@ -188,20 +191,29 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         """See `Runner.close`."""
         self._loaded = self._model = None
         self._lora_files = ()
+        self._preview_seconds = 0.0
         release_memory(self.device)
 
 
 class _Report:
     """Reports the steps of a job's pictures to the job."""
 
-    def __init__(self, request: GenerateRequest, generation: Generation, context: Context) -> None:
+    def __init__(
+        self, request: GenerateRequest, generation: Generation, context: Context, preview_seconds: float
+    ) -> None:
+        self.preview_seconds = preview_seconds
         self._context = context
         self._count = request.num_images
         self._generation = generation
         self._finished = 0
         self._steps = 0
         self._steps_before = 0
-        self._next_preview = time.monotonic() + PREVIEW_SECONDS
+        self._next_preview = time.monotonic() + self._preview_interval
+
+    @property
+    def _preview_interval(self) -> float:
+        """Seconds before the next preview."""
+        return max(PREVIEW_SECONDS, self.preview_seconds / PREVIEW_SHARE)
 
     @property
     def units(self) -> Decimal:
@@ -223,7 +235,8 @@ class _Report:
         if sketch is None:
             return
         ended = time.monotonic()
-        self._next_preview = ended + max(PREVIEW_SECONDS, (ended - began) / PREVIEW_SHARE)
+        self.preview_seconds = ended - began
+        self._next_preview = ended + self._preview_interval
         data = {"media_type": "image/jpeg", "step": step.number, "steps": step.total}
         self._context.event("preview", {"image": preview(sketch), "image_index": self._finished, **data})
 

@@ -11,7 +11,7 @@ from runners.api import Fail, Model, Retry
 from runners.stable_diffusion import StableDiffusionRunner
 from runners.stable_diffusion.memory import Savings
 from runners.stable_diffusion.placement import measure, move
-from runners.stable_diffusion.request import GenerateRequest
+from runners.stable_diffusion.request import GenerateRequest, decide
 from support.diffusion import pixels
 from support.families import FAMILIES, make_family, make_gguf
 
@@ -67,6 +67,7 @@ def draw(make_context, picture, tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_makes_pictures_from_text_with_previews(load, draw, family, monkeypatch):
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
+    monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SHARE", 1e9)
     runner = load(family)
     made, context = draw(runner)
     assert made.results["images"][0].extra == {"seed": 1, "width": 64, "height": 96}
@@ -98,6 +99,18 @@ def test_a_family_makes_pictures_from_pictures(load, draw, family):
     inside, context = draw(runner, image_url=URL, mask_url=URL, strength=0.5)
     assert len(context.reported) == 2
     assert len({*pixels(made), *pixels(varied), *pixels(inside)}) == 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_preview_of_the_finished_latents_is_the_picture(load, family):
+    """Families arrange and scale their latents in ways of their own."""
+    loaded = load(family)._loaded
+    request = GenerateRequest(prompt="a cat", model="tiny", size="64x96", steps=2)
+    generation = decide(request, loaded.abilities, loaded.options, 1, None)
+    sketches = []
+    drawn = loaded.draw(request, generation, 1, {}, lambda step: sketches.append(step.sketch()))
+    assert max(high for _, high in ImageChops.difference(sketches[-1], drawn).getextrema()) <= 1
+    assert sketches[0].tobytes() != drawn.tobytes()
 
 
 @pytest.mark.parametrize("family", FLOW_MATCHING)
@@ -199,6 +212,8 @@ def test_blocks_that_take_turns_make_the_same_picture(load, draw, device, famili
     whole = pixels(draw(runner)[0])
     runner._loaded._savings = Savings("blocks")
     move(runner._loaded._base, runner._loaded._savings, "cpu")
+    first = runner._loaded._denoiser.transformer_blocks[0]
+    assert first._diffusers_hook.get_hook("group_offloading") is not None, "the blocks take turns"
     assert pixels(draw(runner)[0]) == whole
     sizes = measure(runner._loaded._base, form)
     assert 0 < sizes.blocks < sum(sizes.parts)
@@ -248,17 +263,19 @@ def test_a_pipeline_that_makes_no_pictures_from_text_is_refused_before_it_is_rea
 
 
 @pytest.mark.parametrize("part", ["text_encoder", "tokenizer", "transformer"])
-def test_code_in_a_models_directory_is_never_run(families, device, tmp_path, part):
-    """As a class of a part's configuration, which transformers' `auto_map` and diffusers' custom parts name."""
-    model = tmp_path / "model"
-    make_family("ZImagePipeline", model)
+@pytest.mark.parametrize("named", ["by its configuration", "by the pipeline"])
+def test_code_in_a_models_directory_is_never_run(device, tmp_path, part, named):
+    """Neither the class that a part's `auto_map` names, nor one that the pipeline's index names."""
+    model = make_family("ZImagePipeline", tmp_path / "model")
     (model / part / "hostile.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Hostile: pass\n")
+    if named == "by the pipeline":
+        index = json.loads((model / "model_index.json").read_text())
+        (model / "model_index.json").write_text(json.dumps({**index, part: ["hostile", "Hostile"]}))
     for file in (model / part).glob("*config.json"):
         hostile = dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer"), "hostile.Hostile")
         file.write_text(json.dumps({**json.loads(file.read_text()), "auto_map": hostile}))
-    runner = StableDiffusionRunner(None, device)
     try:
-        runner.load(Model("tiny", model))
+        StableDiffusionRunner(None, device).load(Model("tiny", model))
     except Retry as error:
         assert error.code == "MODEL_UNAVAILABLE"  # noqa: PT017 - refusing is as good as ignoring
     assert not (tmp_path / "ran").exists()

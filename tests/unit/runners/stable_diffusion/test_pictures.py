@@ -190,15 +190,18 @@ def test_previews_are_small_pictures_of_the_unfinished_picture(generate, make_co
     assert len({data["image"] for data in previews}) == 4
 
 
-def test_previews_are_limited_in_time(generate, make_context, monkeypatch):
-    """Neither too often, nor if they would take more than their share of the time."""
+def test_previews_are_limited_in_time(make_context, monkeypatch, model, device, generate):
+    """Neither too often, nor if they would take more than their share of the time, also of a later job."""
+    fresh = StableDiffusionRunner(None, device)
+    fresh.load(model)
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 3600)
     context = make_context()
-    generate(context, num_images=2)
+    generate(context, using=fresh, num_images=2)
     assert context.events == []
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SHARE", 1e-9)
-    generate(context, num_images=2)
+    for _ in range(2):
+        generate(context, using=fresh, num_images=2)
     assert [(kind, data["step"]) for kind, data in context.events] == [("preview", 1)]
 
 
