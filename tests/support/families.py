@@ -191,8 +191,13 @@ def _flux() -> dict[str, Any]:
 
 
 def _flux2_klein() -> dict[str, Any]:
-    """The encoder has as many layers as the pipeline reads: the 9th, 18th and 27th."""
+    """The encoder has as many layers as the pipeline reads: the 9th, 18th and 27th. Latents are normalised as by a trained decoder."""
     tokenizer = _qwen_tokenizer()
+    vae = diffusers.AutoencoderKLFlux2(
+        block_out_channels=(32,) * 4, layers_per_block=1, latent_channels=8, sample_size=128
+    )
+    vae.bn.running_mean.normal_()
+    vae.bn.running_var.uniform_(0.5, 4)
     return {
         "transformer": diffusers.Flux2Transformer2DModel(
             in_channels=32,
@@ -204,9 +209,7 @@ def _flux2_klein() -> dict[str, Any]:
             axes_dims_rope=(4, 4, 4, 4),
             guidance_embeds=False,
         ),
-        "vae": diffusers.AutoencoderKLFlux2(
-            block_out_channels=(32,) * 4, layers_per_block=1, latent_channels=8, sample_size=128
-        ),
+        "vae": vae,
         "scheduler": diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         "text_encoder": _qwen3(28, tokenizer),
         "tokenizer": tokenizer,
