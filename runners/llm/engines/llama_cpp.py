@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 import threading
 from collections import deque
@@ -193,7 +192,7 @@ class _Generation:
             yield Piece("", 0, 0)
         try:
             found = openai.pieces(self._stream, self._request.n, _counts)
-            yield from _as_calls(found) if self._request.forced_tools else found
+            yield from openai.as_calls(found) if self._request.forced_tools else found
         finally:
             self._stream.cancel()
             self._budget.release(self._share)
@@ -209,20 +208,3 @@ def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:
     if timings := event.get("timings"):
         return int(timings["cache_n"]) + int(timings["prompt_n"]), int(timings["predicted_n"])
     return None
-
-
-def _as_calls(found: Iterator[Piece]) -> Iterator[Piece]:
-    """Turn the text of each answer, one call as JSON, into a tool call at its end."""
-    texts: dict[int, str] = {}
-    for piece in found:
-        text = texts[piece.index] = texts.get(piece.index, "") + piece.text
-        calls: tuple[Mapping[str, Any], ...] = ()
-        reason = piece.finish_reason
-        if reason == "stop":
-            call = json.loads(text)
-            function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
-            calls = (
-                {"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function},
-            )
-            reason = "tool_calls"
-        yield Piece("", piece.prompt_tokens, piece.completion_tokens, reason, piece.index, tool_calls=calls)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Self, cast
 
 import httpx
+import psutil
 
 from runners.api import Fail, FailureCode, Retry
 
@@ -37,8 +38,17 @@ POLL_SECONDS = 0.02
 ANSWER_SECONDS = 600.0
 """Time limit for the next part of an answer. The parent notices earlier that a run makes no progress."""
 
-LAST_LINES = 20
+LAST_LINES = 200
 ERROR_LENGTH = 500
+MEMORY_SIGNS = (
+    "out of memory",
+    "failed to allocate",
+    "no available memory",
+    "available kv cache memory",
+    "free memory on device",
+)
+"""How llama.cpp and vLLM report that a model does not fit. vLLM's cause is many lines above the last one."""
+
 SHORT = 60.0
 """Time limit for a request that generates nothing."""
 
@@ -104,9 +114,15 @@ class EngineServer:
         """End the process."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
-        self._process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._process.pid)
+            started = process.children(recursive=True)
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
+            for left in (*started, process):
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
         self._process.wait()
         self._reader.join(END_SECONDS)
         self._client.close()
@@ -121,7 +137,7 @@ class EngineServer:
             time.sleep(POLL_SECONDS)
         self._reader.join(1)
         words = " ".join(self._lines)
-        memory = "out of memory" in words.lower() or "failed to allocate" in words.lower()
+        memory = any(sign in words.lower() for sign in MEMORY_SIGNS)
         code = FailureCode.OUT_OF_MEMORY if memory else FailureCode.MODEL_UNAVAILABLE
         raise Retry(f"The engine could not load the model: {words[-ERROR_LENGTH:]}", code=code)
 
