@@ -72,12 +72,20 @@ def call_arguments(
         "max_sequence_length": abilities.prompt_tokens,
     }
     known = _parameters(view)
+    if request.control is not None:
+        optional["controlnet_conditioning_scale"] = request.control.scale
     return {
         "prompt": request.prompt,
         "num_inference_steps": generation.steps,
         weighed: generation.guidance,
         **{name: value for name, value in optional.items() if name in known and value is not None},
     }
+
+
+def picture_arguments(view: Any, images: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call that are pictures. Older pipelines have another name for the control picture."""
+    renamed = "control_image" if "control_image" in _parameters(view) else "image"
+    return {renamed if name == "control_image" else name: image for name, image in images.items()}
 
 
 def _parameters(view: Any) -> Mapping[str, inspect.Parameter]:

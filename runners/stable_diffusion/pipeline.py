@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from runners.api import Device, Fail, FailureCode, Model, Retry
-from runners.stable_diffusion.abilities import call_arguments, read_abilities, views
+from runners.stable_diffusion.abilities import call_arguments, picture_arguments, read_abilities, views
+from runners.stable_diffusion.control import ControlFiles, controlled_view
 from runners.stable_diffusion.files import examine
 from runners.stable_diffusion.latents import sketch
 from runners.stable_diffusion.loading import load
@@ -81,6 +82,7 @@ class DiffusionModel:
         self.abilities = read_abilities(self._views, self._denoiser, self.options)
         self._sizes = measure(self._base, self._loaded.quantization)
         self._savings = choose_savings(self._sizes, self.abilities.side**2, self._available)
+        self._kind = device.kind
         self._attention: Attention = "native"
         self._compiled = False
         with memory_faults():
@@ -190,6 +192,20 @@ class DiffusionModel:
             raise misfit
 
     @contextmanager
+    def controlled(self, control: ControlFiles | None) -> Iterator[None]:
+        """Attach this ControlNet to the model within the block. Raises `Fail` if it does not fit the model, and `Retry`."""
+        if control is None:
+            yield
+            return
+        self._views["control"] = controlled_view(
+            self._base, self._denoiser, control, self._base.dtype, self._kind
+        )
+        try:
+            yield
+        finally:
+            del self._views["control"]
+
+    @contextmanager
     def encoding_once(self) -> Iterator[None]:
         """Encode each prompt once within the block: the pictures of a request share it."""
         for view in self._views.values():
@@ -208,14 +224,15 @@ class DiffusionModel:
         images: Mapping[str, Image.Image],
         on_step: Callable[[Step], None],
     ) -> Image.Image:
-        """Generate one picture. `images` are diffusers' arguments `image` and `mask_image`, at the picture's size.
+        """Generate one picture. `images` are `image`, `mask_image` and `control_image`, at the picture's size.
 
         `on_step` is called after each step; an exception in it ends the generation. Raises `Fail` if the scheduler does not
         support the number of steps, and `Retry` if the numbers overflow.
         """
         import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-        view = self._views["mask" if "mask_image" in images else "image" if images else "text"]
+        kinds = {"control_image": "control", "mask_image": "mask", "image": "image"}
+        view = self._views[next((kind for name, kind in kinds.items() if name in images), "text")]
         view.scheduler = self._new_scheduler(generation)
         view.set_progress_bar_config(disable=True)
         self._set_tiling(generation)
@@ -223,7 +240,7 @@ class DiffusionModel:
             with self._caching(generation):
                 drawn = view(
                     **call_arguments(view, request, generation, self.abilities),
-                    **images,
+                    **picture_arguments(view, images),
                     # On the CPU for every device, so that a seed starts from the same noise everywhere.
                     generator=torch.Generator("cpu").manual_seed(seed),
                     callback_on_step_end=self._callback(generation, on_step),

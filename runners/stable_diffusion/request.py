@@ -51,6 +51,13 @@ class Lora(Strict):
     scale: float = Field(default=1.0, ge=-2, le=2, allow_inf_nan=False)
 
 
+class Control(Strict):
+    """A ControlNet of the model, by its catalogue name. At a larger `scale` pictures follow the control picture more closely."""
+
+    name: Name
+    scale: float = Field(default=1.0, gt=0, le=2, allow_inf_nan=False)
+
+
 class GenerateRequest(Strict):
     """Input of the service `image_generation`.
 
@@ -61,6 +68,9 @@ class GenerateRequest(Strict):
     With `image_url` the picture is a variation of the input picture; a higher `strength` (0 to 1) allows larger changes. Models
     that edit by instruction, such as FLUX.2, have no strength. With `mask_url`, a picture of the same size, only its white region
     is redrawn. An input picture with another shape than `size` is cropped.
+
+    With `control`, pictures from text follow the structure of the picture at `control_url`: edges, depth or a pose, whichever the
+    ControlNet was made for.
 
     `cache` (above 0, at most 1) skips the work of steps that change little: faster, with slightly different pictures. Not every
     model supports it. The parameters are written into each file and into the results, which the receipt signs.
@@ -89,6 +99,8 @@ class GenerateRequest(Strict):
     mask_url: Annotated[str | None, InputFile()] = Field(default=None, min_length=1, max_length=4096)
     strength: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     loras: tuple[Lora, ...] = Field(default=(), max_length=MAX_LORAS)
+    control: Control | None = None
+    control_url: Annotated[str | None, InputFile()] = Field(default=None, min_length=1, max_length=4096)
     cache: Cache | None = None
     output_format: OutputFormat = "png"
     quality: int | None = Field(default=None, ge=1, le=100)
@@ -116,6 +128,12 @@ class GenerateRequest(Strict):
             raise ValueError("mask_url requires image_url, the picture that is masked")
         if self.strength is not None and self.image_url is None:
             raise ValueError("strength requires image_url, the picture that is changed")
+        if (self.control is None) != (self.control_url is None):
+            raise ValueError(
+                "control and control_url belong together: the ControlNet and the picture to follow"
+            )
+        if self.control is not None and self.image_url is not None:
+            raise ValueError("control cannot be combined with image_url; omit one of them")
         if self.quality is not None and self.output_format == "png":
             raise ValueError("quality has no effect on png; choose jpeg or webp, or omit it")
         names = [lora.name for lora in self.loras]
@@ -234,8 +252,9 @@ def picture_size(request: Mapping[str, Any]) -> str:
 
 
 def adapters(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the LoRA names of a request. See `ServiceDefinition.adapters`."""
-    return tuple(lora["name"] for lora in parameters.get("loras") or ())
+    """Return the names of a request's LoRAs and ControlNet. See `ServiceDefinition.adapters`."""
+    control = parameters.get("control")
+    return tuple(each["name"] for each in (*(parameters.get("loras") or ()), *([control] if control else ())))
 
 
 def decide(

@@ -25,6 +25,7 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.stable_diffusion.control import control_files
 from runners.stable_diffusion.files import examine, lora_file
 from runners.stable_diffusion.images import composed, fitted, preview, read_image, read_mask, write_image
 from runners.stable_diffusion.pipeline import DiffusionModel, Step, model_options
@@ -83,6 +84,7 @@ DEFINITION = ServiceDefinition(
         "image-to-image",
         "inpainting",
         "lora",
+        "controlnet",
     ),
     unit="megapixel-step",
     determinism="The same seed gives the same pixels on the same device; between kinds of devices they differ slightly.",
@@ -105,7 +107,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
 
     _loaded: DiffusionModel | None = None
     _model: Model | None = None
-    _lora_files: tuple[Path, ...] = ()
+    _adapter_files: tuple[Path, ...] = ()
     _preview_seconds: float = 0.0
     """Duration of the loaded model's last preview."""
 
@@ -150,6 +152,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         for adapter in chosen:
             options = options.changed_by(model_options(adapter))
         files = [lora_file(adapter) for adapter in chosen]
+        control = None if request.control is None else control_files(_adapter(request.control.name, context))
         picture = pictures.get("image")
         size = None if picture is None else picture.size
         generation = decide(request, loaded.abilities, options, secrets.randbelow(MAX_SEED + 1), size)
@@ -160,9 +163,10 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
             name: fitted(image, generation.width, generation.height) for name, image in pictures.items()
         }
         report = _Report(request, generation, context, self._preview_seconds)
-        self._lora_files = tuple(files)
+        self._adapter_files = (*files, *(() if control is None else control.weights))
         images: list[OutputFile] = []
-        with loaded.adapted(list(zip(request.loras, files, strict=True))), loaded.encoding_once():
+        loras = list(zip(request.loras, files, strict=True))
+        with loaded.adapted(loras), loaded.controlled(control), loaded.encoding_once():
             for index in range(request.num_images):
                 with memory_faults():
                     drawn = loaded.draw(request, generation, generation.seed + index, pictures, report.step)
@@ -178,9 +182,9 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         return Result(results, report.units)
 
     def weights(self, model: Model) -> tuple[Path, ...]:
-        """See `Runner.weights`: the model's safetensors, then those of the last run's LoRAs in its order."""
+        """See `Runner.weights`: the model's safetensors, then those of the last run's LoRAs in its order and of its ControlNet."""
         if self._loaded is not None and self._model == model:
-            return (*self._loaded.files.weights, *self._lora_files)
+            return (*self._loaded.files.weights, *self._adapter_files)
         return examine(model).weights
 
     def vram_peak(self) -> int:
@@ -190,7 +194,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
     def close(self) -> None:
         """See `Runner.close`."""
         self._loaded = self._model = None
-        self._lora_files = ()
+        self._adapter_files = ()
         self._preview_seconds = 0.0
         release_memory(self.device)
 
@@ -248,7 +252,9 @@ class _Report:
 
 
 def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, Image.Image]:
-    """Return the input pictures by diffusers' names."""
+    """Return the input pictures by their names in diffusers."""
+    if request.control_url is not None:
+        return {"control_image": read_image(context.files["control_url"], "control_url")}
     if request.image_url is None:
         return {}
     picture = read_image(context.files["image_url"], "image_url")
@@ -260,7 +266,7 @@ def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, I
 def _adapter(name: str, context: Context) -> Model:
     adapter = context.adapters.get(name)
     if adapter is None:
-        raise Retry(f"The LoRA {name!r} is not on this machine.", code=FailureCode.MODEL_UNAVAILABLE)
+        raise Retry(f"The adapter {name!r} is not on this machine.", code=FailureCode.MODEL_UNAVAILABLE)
     return adapter
 
 
@@ -283,6 +289,7 @@ def _write(
         "seed": seed,
         **loaded.settings(generation).model_dump(mode="json"),
         "loras": [lora.model_dump() for lora in request.loras],
+        "control": None if request.control is None else request.control.model_dump(),
     }
     form = request.output_format
     path = directory / f"image_{index}.{form}"

@@ -283,3 +283,24 @@ def make_gguf(flux: Path, directory: Path) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return directory
+
+
+def make_control(pipeline: Path, directory: Path) -> Path:
+    """Create a ControlNet for this pipeline's denoiser that changes its pictures, as a trained one does."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        if (pipeline / "unet").is_dir():
+            denoiser = diffusers.UNet2DConditionModel.from_pretrained(pipeline / "unet")
+            network = diffusers.ControlNetModel.from_unet(
+                denoiser, conditioning_embedding_out_channels=(16, 16, 32, 32)
+            )
+        else:
+            denoiser = diffusers.FluxTransformer2DModel.from_pretrained(pipeline / "transformer")
+            network = diffusers.FluxControlNetModel.from_transformer(
+                denoiser, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2
+            )
+        for weight in network.parameters():
+            if not weight.any():  # its outputs start at zero
+                torch.nn.init.normal_(weight, std=0.5)
+    network.save_pretrained(str(directory), safe_serialization=True)
+    return directory

@@ -334,4 +334,4 @@ def test_the_reference_request_is_accepted():
     assert (request.sides, request.num_images, request.steps) == ((1024, 1024), 1, 20)
     definition = StableDiffusionRunner.definition
     assert (definition.route, definition.model_field) == ("stable-diffusion/generate", "model")
-    assert sorted(definition.file_fields()) == ["image_url", "mask_url"]
+    assert sorted(definition.file_fields()) == ["control_url", "image_url", "mask_url"]
