@@ -236,13 +236,15 @@ class Device:
 class Model:
     """A catalogue entry on this machine. `path` is a directory; `source` is the entry's repository.
 
-    `options` are the entry's own settings for its runner, such as the number of steps that the model was trained for.
+    `options` are the entry's own settings for its runner, such as the number of steps that the model was trained for;
+    `engines` those that can load it, best first.
     """
 
     name: str
     path: Path
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
