@@ -102,8 +102,8 @@ def suggestions(
     """Return a sentence for each engine that would serve this service and is not on this machine."""
     present = {engine.name for engine, _ in environments}
     return tuple(
-        f"The engine {engine.name} is not installed. {engine.description} It takes {_size(engine.variant(cuda=cuda).size)}: "
-        f"aitbc-agent engines install {engine.name}"
+        f"The engine {engine.name} is not installed ({_size(engine.variant(cuda=cuda).size)}). {engine.description} "
+        f"Install it: aitbc-agent engines install {engine.name}."
         for engine in engines.values()
         if service in engine.services and engine.name not in present and not has_engine(engine)
     )
