@@ -21,8 +21,8 @@ from support.agents import COMMAND
 Done = Any
 Run = Callable[..., Any]
 
-LARGE = 100 * 2**20
-"""Bytes of a package that a disk of 72 MiB cannot hold."""
+LARGE = 120 * 2**20
+"""Bytes of a package that a disk of 100 MiB cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -274,13 +274,22 @@ def test_the_space_is_checked_before_anything_is_fetched(workshop: Workshop) -> 
     assert workshop.environments() == []
 
 
+def test_a_lock_file_without_digests_is_refused(workshop: Workshop) -> None:
+    workshop.lock("tiny_engine==1.0\ntiny_part==1.0\n")
+    done = workshop.run("install", "tiny")
+    assert done.code == 1
+    assert "tiny was not installed: uv failed" in done.err
+    assert "hash" in done.err
+    assert workshop.environments() == []
+
+
 @pytest.fixture
 def small_disk(workshop: Workshop) -> Iterator[Path]:
-    """The directory of engines, on a disk of 72 MiB."""
+    """The directory of engines, on a disk of 100 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     workshop.engines_dir.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=72m", "tmpfs", workshop.engines_dir], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", workshop.engines_dir], check=True)
     try:
         yield workshop.engines_dir
     finally:
@@ -292,11 +301,18 @@ def test_a_disk_that_becomes_full_is_cleared_and_the_former_version_stays(
 ) -> None:
     workshop.installed()
     free = os.statvfs(small_disk).f_bavail
-    workshop.publish("2.0", data=bytes(LARGE))
-    done = workshop.run("install", "tiny")
-    assert done.code == 1
-    assert "tiny was not installed: the disk of" in done.err
-    assert "became full. What had arrived was deleted." in done.err
+    workshop.publish("2.0", source=b"VERSION = '2.0' #" + bytes(2**23), data=bytes(LARGE))
+    workshop.index.held.add("tiny_part")
+    process = workshop.begin("install", "tiny")
+    assert workshop.index.waiting.wait(30)
+    until(
+        lambda: any(path.stat().st_size > 2**23 for path in small_disk.glob(".packages/*/*/tiny_engine.py"))
+    )
+    workshop.index.go_on.set()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "tiny was not installed: the disk of" in errors
+    assert "became full. What had arrived was deleted." in errors
     assert workshop.version() == "1.0"
     assert len(workshop.environments()) == 1
     assert abs(os.statvfs(small_disk).f_bavail - free) * os.statvfs(small_disk).f_bsize < 2**20

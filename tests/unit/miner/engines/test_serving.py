@@ -25,7 +25,7 @@ from agent.miner.models.store import ModelStore
 from agent.settings import MinerSettings, Settings
 from miner_support import wheels
 from miner_support.coordinator import FakeCoordinator
-from miner_support.daemons import HOST, running, settings_for
+from miner_support.daemons import HOST, running, settings_for, until
 from runners.api import Device, Model, Runner, Tools, forget_probes
 from runners.host.protocol import Run
 
@@ -135,16 +135,28 @@ async def run(
 
 
 async def test_a_runner_uses_the_environment_of_its_engine_and_sees_nothing_else(
-    tmp_path: Path, index: Path, runner: type[Runner[Any]]
+    tmp_path: Path, index: Path, runner: type[Runner[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own package, `runners`, and what is in the environment; not the agent's packages, though they are installed."""
+    """Its own package, `runners`, and what is in the environment: neither the agent's packages nor those that PYTHONPATH adds."""
+    (tmp_path / "smuggled.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     settings = settings_for(tmp_path)
     environment = install(settings, runner, declare(tmp_path, index))
     capabilities = await probe(settings, runner)
     offer = capabilities.services["engine"]
     assert offer.version == f"1.0+of {environment}"
     assert (dict(offer.features), offer.concurrency) == ({"engines": ["tiny"], "batch": 8}, 2)
-    names = ["pydantic", "runners", "engine_runner", "agent", "aitbc", "structlog", "httpx", "numpy"]
+    names = [
+        "pydantic",
+        "runners",
+        "engine_runner",
+        "agent",
+        "aitbc",
+        "structlog",
+        "httpx",
+        "numpy",
+        "smuggled",
+    ]
     async with executor(capabilities, tmp_path) as subject:
         done = await run(subject, tmp_path, modules=names)
     results = done.done.results
@@ -256,7 +268,9 @@ async def test_models_of_one_service_run_with_the_interpreters_of_their_engines(
     model = {
         engines: Model("m", tmp_path, engines=engines) for engines in (("left", "right"), ("right", "left"))
     }
+    subject.prestart({"scripted": True})
     try:
+        await until(subject.status)  # the child without a model is of the first interpreter
         for engines in (("left", "right"), ("right", "left"), ("left", "right")):
             await run(subject, tmp_path, "scripted", model[engines], mode="echo")
         children = [child for child in subject.status() if child["model"]]
