@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psutil import Process
 
 from agent.configuration import load_catalogue
 from agent.miner.daemon import Daemon
@@ -257,7 +258,7 @@ async def test_models_of_one_service_run_with_the_interpreters_of_their_engines(
     """Also the same model, when a request needs another engine; its loaded copy serves only requests for the first one."""
     (tmp_path / "bytes").write_text("0")
     left = Interpreter(HOST, engines=("left",))
-    right = Interpreter(HOST, engine="right", variables=(("AITBC_TEST_SIDE", "right"),), engines=("right",))
+    right = Interpreter(HOST, engine="right", variables=(("TEST_SIDE", "right"),), engines=("right",))
     subject = LocalExecutor(
         (CPU,),
         Tools(),
@@ -271,13 +272,14 @@ async def test_models_of_one_service_run_with_the_interpreters_of_their_engines(
     subject.prestart({"scripted": True})
     try:
         await until(subject.status)  # the child without a model is of the first interpreter
-        for engines in (("left", "right"), ("right", "left"), ("left", "right")):
+        for engines in (("right", "left"), ("left", "right"), ("left", "right")):
             await run(subject, tmp_path, "scripted", model[engines], mode="echo")
         children = [child for child in subject.status() if child["model"]]
+        sides = {child["environment"]: Process(child["pid"]).environ().get("TEST_SIDE") for child in children}
     finally:
         await subject.close()
     assert {(child["environment"], child["runs"]) for child in children} == {(None, 2), ("right", 1)}
-    assert len({child["pid"] for child in children}) == 2
+    assert sides == {None: None, "right": "right"}
 
 
 @pytest.mark.parametrize(
