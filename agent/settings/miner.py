@@ -205,8 +205,7 @@ class EnginesSettings(Section):
     directory: Path | None = Field(default=None, examples=["/srv/engines"])
     """Directory of these environments. None: `engines` in `cache_dir`."""
     preferred: tuple[str, ...] = Field(default=(), examples=[["faster-whisper"]])
-    """Engines that run in their own environment even where the agent's own environment has an engine for the same service. By
-    default, the agent's own environment comes first, except for models that only another engine can load."""
+    """Engines that run in their own environment even though the agent's own environment has them too."""
     variant: Literal["auto", "cpu", "cuda"] = "auto"
     """Which packages are installed: those for the processor, or those for NVIDIA cards. `auto`: for cards if a driver is loaded."""
     check_seconds: Annotated[float, Field(gt=0)] = 300

@@ -32,7 +32,8 @@ class Probed:
 class Probes:
     """Probes runners, each within `seconds`. `own` is the agent's interpreter, and `environments` are those of installed engines.
 
-    Engines whose names are in `preferred` come before the agent's own environment.
+    An installed engine comes before the agent's own environment, unless that has the engine too: then only if its name is in
+    `preferred`.
     """
 
     def __init__(
@@ -53,9 +54,12 @@ class Probes:
     async def of(self, service: str, runner: type[Runner[Any]]) -> Probed:
         """Probe a service's runner in all environments that may serve it. Errors of runners are not raised."""
         own: _Candidate = (self._own, partial(runner.probe, self._tools))
-        others = [self._in(engine, environment, runner) for engine, environment in self._serving(service)]
-        first = [each for each in others if each[0].engine in self._preferred]
-        ordered = [*first, own, *(each for each in others if each not in first)]
+        first, last = [], []
+        for engine, environment in self._environments:
+            if service in engine.services:
+                before = engine.name in self._preferred or not has_engine(engine)
+                (first if before else last).append(self._in(engine, environment, runner))
+        ordered = [*first, own, *last]
         probes = await asyncio.gather(*(self._call(service, runner, call) for _, call in ordered))
         found = [
             (interpreter.having(result), result)
@@ -67,11 +71,6 @@ class Probes:
             return Probed(Probe(available=False, reasons=tuple(reasons)), ())
         interpreters = tuple(interpreter for interpreter, _ in found)
         return Probed(_merged([result for _, result in found]), interpreters)
-
-    def _serving(self, service: str) -> list[tuple[Engine, Environment]]:
-        return [
-            (engine, environment) for engine, environment in self._environments if service in engine.services
-        ]
 
     def _in(self, engine: Engine, environment: Environment, runner: type[Runner[Any]]) -> _Candidate:
         variant = engine.variants.get(environment.record.variant)
