@@ -54,7 +54,8 @@ class Probes:
     async def of(self, service: str, runner: type[Runner[Any]]) -> Probed:
         """Probe a service's runner in all environments that may serve it. Errors of runners are not raised."""
         own: _Candidate = (self._own, partial(runner.probe, self._tools))
-        first, last = [], []
+        first: list[_Candidate] = []
+        last: list[_Candidate] = []
         for engine, environment in self._environments:
             if service in engine.services:
                 before = engine.name in self._preferred or not has_engine(engine)
