@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import sys
 from decimal import Decimal
 from typing import Any
@@ -14,10 +15,18 @@ from pydantic import BaseModel, ConfigDict
 from runners.api import Context, Model, Probe, Result, Retry, Runner, ServiceDefinition, Strict, Tools
 
 
+def version() -> str:
+    """Return the engine's version, in a process that the engine started."""
+    import tiny_engine
+
+    return str(tiny_engine.VERSION)
+
+
 class Wanted(Strict):
     mode: str = "report"
     modules: tuple[str, ...] = ()
     engine: str | None = None
+    spawn: bool = False
 
 
 class Found(BaseModel):
@@ -58,4 +67,7 @@ class EngineRunner(Runner[Wanted]):
 
         visible = [name for name in request.modules if importlib.util.find_spec(name) is not None]
         results: dict[str, Any] = {"version": tiny_engine.VERSION, "prefix": sys.prefix, "visible": visible}
+        if request.spawn:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                results["spawned"] = pool.apply(version)
         return Result(results, Decimal(1))

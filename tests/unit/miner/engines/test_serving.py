@@ -165,6 +165,17 @@ async def test_a_runner_uses_the_environment_of_its_engine_and_sees_nothing_else
     assert results["visible"] == ["pydantic", "runners", "engine_runner"]
 
 
+async def test_processes_that_an_engine_starts_find_the_runner_too(
+    tmp_path: Path, index: Path, runner: type[Runner[Any]]
+) -> None:
+    """Engines start workers with multiprocessing, which unpickles functions and classes of the runner's module there."""
+    settings = settings_for(tmp_path)
+    install(settings, runner, declare(tmp_path, index))
+    async with executor(await probe(settings, runner), tmp_path) as subject:
+        done = await run(subject, tmp_path, spawn=True)
+    assert done.done.results["spawned"] == "1.0"
+
+
 async def test_an_environment_in_use_is_deleted_only_after_its_children_have_ended(
     tmp_path: Path, index: Path, runner: type[Runner[Any]]
 ) -> None:
