@@ -7,7 +7,7 @@ import hashlib
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
@@ -21,11 +21,14 @@ HOST_PACKAGES = (
 _LEFT_OUT = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
 
-def build(directory: Path, name: str, version: str, files: Mapping[str, bytes]) -> Path:
-    """Build a wheel for any Python that contains these files."""
+def build(
+    directory: Path, name: str, version: str, files: Mapping[str, bytes], *, requires: Sequence[str] = ()
+) -> Path:
+    """Build a wheel for any Python that contains these files and requires these packages."""
     info = f"{name.replace('-', '_')}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {package}\n" for package in requires)
     metadata = {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     return _write(directory / f"{name.replace('-', '_')}-{version}-py3-none-any.whl", {**files, **metadata})

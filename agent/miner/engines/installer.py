@@ -163,28 +163,28 @@ class Installer:
         return version
 
     def _check(self, engine: Engine, environment: Environment, held: IO[bytes] | None) -> None:
-        log = environment.path.parent / _CHECK_LOG
         variant = engine.variants.get(environment.record.variant)
-        with log.open("wb") as output:
-            try:
-                status = subprocess.run(  # noqa: S603 - the program is the engine's own check
-                    [environment.python, "-I", "-c", engine.check],
-                    env={**inherited(), **variables(environment, variant)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    timeout=self._check_seconds,
-                    pass_fds=() if held is None else (held.fileno(),),
-                    check=False,
-                ).returncode
-            except subprocess.TimeoutExpired:
-                raise AgentError(
-                    f"{engine.name} does not work: its check did not end within {self._check_seconds:g} s. "
-                    "Try again when the machine is less busy, or raise engines.check_seconds."
-                ) from None
-        if status != 0:
+        try:
+            done = subprocess.run(  # noqa: S603 - the program is the engine's own check
+                [environment.python, "-I", "-c", engine.check],
+                env={**inherited(), **variables(environment, variant)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=self._check_seconds,
+                pass_fds=() if held is None else (held.fileno(),),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
             raise AgentError(
-                f"{engine.name} does not work on this machine: {_last_line(log)} (exit status {status}; the whole output is in {log})."
+                f"{engine.name} does not work: its check did not end within {self._check_seconds:g} s. "
+                "Try again when the machine is less busy, or raise engines.check_seconds."
+            ) from None
+        if done.returncode != 0:
+            reason = _last_line(done.stdout.decode(errors="replace"))
+            saved = _saved(environment.path.with_name(_CHECK_LOG), done.stdout)
+            raise AgentError(
+                f"{engine.name} does not work on this machine: {reason} (exit status {done.returncode}{saved})."
             )
         for service in engine.services:
             if service in self._runners:
@@ -262,9 +262,18 @@ class _Progress:
         return size
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+def _last_line(output: str) -> str:
+    lines = output.strip().splitlines()
     return lines[-1].strip()[-_TAIL:].rstrip(".") if lines else "its check printed nothing"
+
+
+def _saved(log: Path, output: bytes) -> str:
+    """Save the output of a failed check if the directory can be written. Return where it is, for the error."""
+    try:
+        log.write_bytes(output)
+    except OSError:
+        return ""
+    return f"; the whole output is in {log}"
 
 
 def _gib(size: int) -> str:
