@@ -121,10 +121,9 @@ class Installer:
         self._require_space(engine, variant, progress)
         try:
             python = self._create(variant, path, held, progress)
-            packages = tuple(
-                line.split()[0] for line in variant.lock_text().splitlines() if line[:1].isalnum()
+            record = Record(
+                engine.name, variant.name, digest, python, size_of(path), _packages(path), time.time()
             )
-            record = Record(engine.name, variant.name, digest, python, size_of(path), packages, time.time())
             environment = Environment(path, record)
             self._check(engine, environment, held)
             directory.complete_with(record)
@@ -260,6 +259,12 @@ class _Progress:
         with suppress(OSError):
             self._plan.write_text(f"{self._path.name} {size}", encoding="ascii")
         return size
+
+
+def _packages(environment: Path) -> tuple[str, ...]:
+    """Return the installed packages with their versions."""
+    names = (path.stem.rpartition("-") for path in environment.glob("lib/*/site-packages/*.dist-info"))
+    return tuple(sorted(f"{name}=={version}" for name, _, version in names))
 
 
 def _last_line(output: str) -> str:
