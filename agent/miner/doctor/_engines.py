@@ -118,7 +118,7 @@ def engines(settings: Settings) -> list[Diagnostic]:
         else:
             works.append(f"{engine.name} ({current.record.variant})")
     if works:
-        diagnostics.append(ok("engines", f"In environments of their own: {', '.join(works)}."))
+        diagnostics.append(ok("engines", f"Engines in environments of their own: {', '.join(works)}."))
     return diagnostics
 
 

@@ -6,12 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from agent.configuration import configuration_directory
-from agent.miner.engines.catalogue import Engine, Variant, load_engines
+from agent.miner.engines.catalogue import Engine, Variant, load_engines, parse_engines
 from miner_support.wheels import HOST_PACKAGES, Index, build, repack
 
 SCRIPT = Path(__file__).parents[3] / "scripts/engine_locks.py"
@@ -84,3 +85,11 @@ def test_the_script_locks_an_owners_engine(tmp_path: Path, monkeypatch: pytest.M
     assert "tiny-noise" not in text
     assert "pydantic==" in text
     assert "://" not in text
+
+
+def test_the_guides_engine_is_valid(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs/how-to/engines.md").read_text()
+    document = re.search(r"```toml\n(# engines\.toml\n.*?)```", guide, re.DOTALL)
+    assert document is not None
+    (engine,) = parse_engines(tomllib.loads(document[1]), tmp_path / "engines.toml").values()
+    assert engine.variant(cuda=True).lock == tmp_path / "engines/llama-cpp-cuda.txt"

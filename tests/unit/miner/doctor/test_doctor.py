@@ -327,7 +327,7 @@ def test_the_states_of_engines_are_reported(data_dir: Path):
     installed("bpy", engines["bpy"].variant(cuda=False).digest()).unlink()
     (data_dir / "engines/vllm/half").mkdir(parents=True)
     diagnostics = examined(data_dir, **settings)
-    assert diagnostics["engines"].message == "In environments of their own: faster-whisper (cpu)."
+    assert diagnostics["engines"].message == "Engines in environments of their own: faster-whisper (cpu)."
     assert "engines install llama-cpp" in (diagnostics["engine_of_another_version"].remedy or "")
     assert "engines install bpy" in (diagnostics["engine_without_python"].remedy or "")
     assert "engines remove vllm" in (diagnostics["engine_partial"].remedy or "")
