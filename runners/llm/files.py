@@ -8,6 +8,8 @@ from runners.api import Model
 
 GGUF = "model.gguf"
 
+TEMPLATES = Path(__file__).with_name("templates")
+
 _DESCRIPTIONS = (
     "config.json",
     "generation_config.json",
@@ -35,3 +37,9 @@ def gguf_file(model: Model) -> Path | None:
     named = model.path / GGUF
     files = [named] if named.is_file() else list(model.path.glob("*.gguf"))
     return files[0] if len(files) == 1 else None
+
+
+def chat_template(model: Model) -> str | None:
+    """Return the chat template that a model's entry names in place of the model's own, None if it names none."""
+    name = model.options.get("template")
+    return None if name is None else (TEMPLATES / f"{name}.jinja").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 from aitbc import AITBCClient
 from demo_work import FOLDER, Work, expect, kilobytes, program
 
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France."
 ANSWER = "Paris"
 MAX_TOKENS = 32
 

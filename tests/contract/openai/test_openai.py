@@ -63,7 +63,7 @@ def test_a_conversation_is_answered(ai: OpenAI, miner: ScriptedMiner, client: ht
     assert (answer.object, answer.model) == ("chat.completion", LLM)
     assert answer.usage is not None
     assert answer.usage.to_dict() == USAGE
-    assert parameters["messages"] == QUESTION
+    assert [turn["content"] for turn in parameters["messages"]] == [QUESTION[0]["content"]]
     assert parameters["max_tokens"] == 1024
     assert raw.headers["x-job-id"] == answer.id
     assert client.get(f"/v1/receipts/{answer.id}").json()["job_id"] == answer.id
@@ -94,12 +94,9 @@ def test_parameters_reach_the_runner(ai: OpenAI, miner: ScriptedMiner) -> None:
             model=LLM, messages=messages, max_completion_tokens=50, extra_body=ours, **wanted, **neutral
         ),
     )
-    assert parameters["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "One.\nTwo."},
-        {"role": "assistant", "content": "Three."},
-        {"role": "user", "content": "And?"},
-    ]
+    assert [(turn["role"], turn["content"]) for turn in parameters["messages"]] == [
+        ("system", "Be brief."), ("user", "One.\nTwo."), ("assistant", "Three."), ("user", "And?"),
+    ]  # fmt: skip
     expected = {**wanted, "max_tokens": 50, "top_k": 5, "repetition_penalty": 1.1}
     assert expected.items() <= parameters.items()
 
@@ -114,7 +111,7 @@ def test_an_answer_can_be_sent_back_unchanged(ai: OpenAI, miner: ScriptedMiner) 
     _, parameters = answered(
         miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=conversation)
     )
-    assert parameters["messages"][1] == {"role": "assistant", "content": ANSWER}
+    assert (parameters["messages"][1]["role"], parameters["messages"][1]["content"]) == ("assistant", ANSWER)
 
 
 class Capital(BaseModel):

@@ -12,7 +12,7 @@ from support.clients.scripted_miner import ScriptedMiner, capabilities
 T = TypeVar("T")
 
 LLM, SPEECH, PICTURES = "smollm2-135m-instruct", "base", "untrained-diffusion"
-QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."}]
 ANSWER = "The capital of France is Paris."
 USAGE = {"prompt_tokens": 7, "completion_tokens": 8, "total_tokens": 15}
 TEXT = {"text": ANSWER, "finish_reason": "stop", "usage": USAGE, "units": 15, "processing_time": 0.5}
