@@ -405,6 +405,14 @@ class Runner(ABC, Generic[RequestT]):
         return 0
 
     @classmethod
+    def engines(cls, model: Model) -> tuple[str, ...]:
+        """Return the engines that can load the files of `model`, best first: names as in the probe's feature `engines`.
+
+        The miner runs the job in an environment that has the first of them.
+        """
+        return model.engines
+
+    @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - the default
         """Return a typical request, with input files in `directory`; None for a runner without a benchmark."""
         return None

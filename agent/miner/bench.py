@@ -208,7 +208,9 @@ class Bench:
             tools(self._settings),
             self._settings.miner,
             self._directory,
-            interpreters=Interpreters(self._own, {subject.service: subject.offer.interpreters}),
+            interpreters=Interpreters(
+                self._own, {subject.service: subject.offer.interpreters}, self._runners
+            ),
         )
         executor.end_orphans()
         rates: dict[int, tuple[float, float]] = {}

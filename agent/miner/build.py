@@ -212,6 +212,7 @@ class _Builder:
             interpreters=Interpreters(
                 Interpreter(self._options.host_command),
                 {service: offer.interpreters for service, offer in services.items()},
+                self._options.runners,
             ),
             on_change=self._models_changed.set,
             meter=self._meter,

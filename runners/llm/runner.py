@@ -77,6 +77,12 @@ class LLMRunner(Runner[InferenceRequest]):
             concurrency=tools.batch,
         )
 
+    @classmethod
+    def engines(cls, model: Model) -> tuple[str, ...]:
+        """See `Runner.engines`. GGUF is for llama.cpp, safetensors for the others."""
+        files = weights(model)
+        return ("llama.cpp",) if files and files[0].suffix == ".gguf" else ("vllm", "transformers")
+
     def load(self, model: Model | None) -> None:
         """See `Runner.load`."""
         self.close()

@@ -102,6 +102,12 @@ class WhisperRunner(Runner[TranscribeRequest]):
             features={"engines": engines},
         )
 
+    @classmethod
+    def engines(cls, model: Model) -> tuple[str, ...]:
+        """See `Runner.engines`: those whose format the model is in."""
+        present = [name for name in get_args(Engine) if weights(name, model)]
+        return tuple(name for name in model.engines if name in present)
+
     def load(self, model: Model | None) -> None:
         """Load a model into the engine for its files; `run` changes the engine if a request names the other."""
         self.close()

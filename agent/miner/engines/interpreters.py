@@ -56,13 +56,30 @@ OWN: Final = Interpreter(HOST_COMMAND)
 
 
 class Interpreters:
-    """The interpreters that can serve each service, best first; `own` serves those that are not listed."""
+    """The interpreters that can serve each service, best first; `own` serves those that are not listed.
+
+    `runners` are asked which engines can load a model.
+    """
 
     def __init__(
-        self, own: Interpreter = OWN, offered: Mapping[str, Sequence[Interpreter]] | None = None
+        self,
+        own: Interpreter = OWN,
+        offered: Mapping[str, Sequence[Interpreter]] | None = None,
+        runners: Mapping[str, type[Runner[Any]]] | None = None,
     ) -> None:
         self._own = own
         self._offered = dict(offered or {})
+        self._runners = dict(runners or {})
+
+    def for_job(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> Interpreter:
+        """Return the interpreter for a job: one with the engine that its request names, or else the best for its model."""
+        named = parameters.get("engine")
+        if isinstance(named, str):
+            return self.serving(service, (named,))
+        if model is None:
+            return self.serving(service)
+        runner = self._runners.get(service)
+        return self.serving(service, model.engines if runner is None else runner.engines(model))
 
     def serving(self, service: str, engines: Sequence[str] = ()) -> Interpreter:
         """Return the interpreter for a job that one of these engines can do, best first."""
@@ -72,14 +89,6 @@ class Interpreters:
                 if engine in interpreter.engines:
                     return interpreter
         return offered[0]
-
-
-def engines_for(model: Model | None, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the engines that can do a job, best first: the one that its request names, or those of its model."""
-    named = parameters.get("engine")
-    if isinstance(named, str):
-        return (named,)
-    return model.engines if model is not None else ()
 
 
 def of_environment(

@@ -31,7 +31,7 @@ from agent.core.machine.placement import (
 )
 from agent.metrics import Meter
 from agent.miner.backoff import sleep
-from agent.miner.engines.interpreters import Interpreter, Interpreters, engines_for
+from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
 from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
@@ -99,7 +99,7 @@ class ModelScheduler:
     async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> LoadedModel:
         """Return a model, loaded or being loaded, with one more run. Raises `Retry` if no device is free within `miner.placement_wait_seconds`."""
         waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
-        interpreter = self._interpreters.serving(service, engines_for(model, parameters))
+        interpreter = self._interpreters.for_job(service, model, parameters)
         rules = self._devices.rules(self._devices.of(service))
         self._waiting.append(waiting)
         try:

@@ -89,7 +89,7 @@ sys.exit((orphan / "status").read_text())
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Build the image with FFmpeg and an engine; its layers are reused between runs."""
     secrets = tmp_path_factory.mktemp("secrets")
-    containers.build_image(IMAGE, secrets, EXTRAS="ffmpeg", ENGINES="llama-cpp", VARIANT="cpu")
+    containers.build_image(IMAGE, secrets, EXTRAS="ffmpeg", ENGINES="llama.cpp", VARIANT="cpu")
     return IMAGE
 
 
@@ -197,8 +197,8 @@ def test_an_engine_of_the_image_is_installed_and_works(container: str) -> None:
     assert container
     listed = json.loads(inside("aitbc-agent", "engines", "list", "--json"))
     states = {engine["name"]: engine["state"] for engine in listed}
-    assert (states["llama-cpp"], states["vllm"]) == ("installed", "no")
-    assert inside("aitbc-agent", "engines", "check") == "llama-cpp: works"
+    assert (states["llama.cpp"], states["vllm"]) == ("installed", "no")
+    assert inside("aitbc-agent", "engines", "check") == "llama.cpp: works"
     assert as_root("ls", "/opt/engines/.packages").returncode != 0
     refused = containers.start("podman", "exec", NAME, "aitbc-agent", "engines", "install", "faster-whisper")
     assert "cannot be written (Read-only file system)" in refused.stderr

@@ -92,4 +92,4 @@ def test_the_guides_engine_is_valid(tmp_path: Path) -> None:
     document = re.search(r"```toml\n(# engines\.toml\n.*?)```", guide, re.DOTALL)
     assert document is not None
     (engine,) = parse_engines(tomllib.loads(document[1]), tmp_path / "engines.toml").values()
-    assert engine.variant(cuda=True).lock == tmp_path / "engines/llama-cpp-cuda.txt"
+    assert engine.variant(cuda=True).lock == tmp_path / "engines/llama.cpp-cuda.txt"

@@ -323,12 +323,12 @@ def test_the_states_of_engines_are_reported(data_dir: Path):
         return python
 
     installed("faster-whisper", engines["faster-whisper"].variant(cuda=False).digest())
-    installed("llama-cpp", "older")
+    installed("llama.cpp", "older")
     installed("bpy", engines["bpy"].variant(cuda=False).digest()).unlink()
     (data_dir / "engines/vllm/half").mkdir(parents=True)
     diagnostics = examined(data_dir, **settings)
     assert diagnostics["engines"].message == "Engines in environments of their own: faster-whisper (cpu)."
-    assert "engines install llama-cpp" in (diagnostics["engine_of_another_version"].remedy or "")
+    assert "engines install llama.cpp" in (diagnostics["engine_of_another_version"].remedy or "")
     assert "engines install bpy" in (diagnostics["engine_without_python"].remedy or "")
     assert "engines remove vllm" in (diagnostics["engine_partial"].remedy or "")
     (data_dir / "engines.toml").write_text("[[engines]]\nname = '../x'\n")

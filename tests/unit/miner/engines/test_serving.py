@@ -18,7 +18,7 @@ from agent.miner.daemon import Daemon
 from agent.miner.engines.catalogue import Engine, Variant
 from agent.miner.engines.environments import EngineDirectory
 from agent.miner.engines.installer import Installer
-from agent.miner.engines.interpreters import OWN, Interpreter, Interpreters, engines_for
+from agent.miner.engines.interpreters import OWN, Interpreter, Interpreters
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine
 from agent.miner.machine.gpus import Gpus
@@ -29,6 +29,8 @@ from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import HOST, running, settings_for, until
 from runners.api import Device, Model, Runner, Tools, forget_probes
 from runners.host.protocol import Run
+from runners.llm import LLMRunner
+from runners.whisper import WhisperRunner
 
 pytestmark = pytest.mark.anyio
 
@@ -299,7 +301,7 @@ async def test_models_of_one_service_run_with_the_interpreters_of_their_engines(
         ((), "own"),
         (("vllm", "transformers"), "vllm"),
         (("transformers", "vllm"), "own"),
-        (("llama-cpp",), "own"),
+        (("llama.cpp",), "own"),
         (("unknown",), "own"),
         (("unknown", "vllm"), "vllm"),
     ],
@@ -307,7 +309,7 @@ async def test_models_of_one_service_run_with_the_interpreters_of_their_engines(
 def test_the_best_engine_of_a_model_decides_between_interpreters(
     engines: tuple[str, ...], chosen: str
 ) -> None:
-    own = Interpreter(("own",), engines=("llama-cpp", "transformers"))
+    own = Interpreter(("own",), engines=("llama.cpp", "transformers"))
     vllm = Interpreter(("vllm",), engine="vllm", engines=("vllm",))
     interpreters = Interpreters(OWN, {"llm_inference": (own, vllm)})
     assert interpreters.serving("llm_inference", engines).command == (chosen,)
@@ -315,7 +317,29 @@ def test_the_best_engine_of_a_model_decides_between_interpreters(
 
 
 def test_a_request_may_name_its_engine() -> None:
+    first, second = Interpreter(("first",), engines=("a",)), Interpreter(("second",), engines=("b",))
+    interpreters = Interpreters(OWN, {"service": (first, second)})
     model = Model("m", Path(), engines=("a", "b"))
-    assert engines_for(model, {"engine": "b"}) == ("b",)
-    assert engines_for(model, {}) == ("a", "b")
-    assert engines_for(None, {"engine": None}) == ()
+    assert interpreters.for_job("service", model, {"engine": "b"}) is second
+    assert interpreters.for_job("service", model, {"engine": None}) is first
+    assert interpreters.for_job("service", None, {}) is first
+
+
+def test_a_models_files_decide_which_engines_can_load_it(tmp_path: Path) -> None:
+    """With the real runners: GGUF is for llama.cpp and safetensors for vLLM, whatever comes first in the catalogue."""
+    own = Interpreter(("own",), engines=("llama.cpp", "transformers", "openai-whisper"))
+    other = Interpreter(("other",), engines=("vllm", "faster-whisper"))
+    offered = {"llm_inference": (own, other), "whisper_transcription": (other, own)}
+    runners = {"llm_inference": LLMRunner, "whisper_transcription": WhisperRunner}
+    interpreters = Interpreters(OWN, offered, runners)
+    for name, service, chosen in (
+        ("model.gguf", "llm_inference", own),
+        ("model.safetensors", "llm_inference", other),
+        ("model.pt", "whisper_transcription", own),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+        engines = ("llama.cpp", "vllm", "faster-whisper", "openai-whisper")
+        assert interpreters.for_job(service, Model(name, tmp_path / name, engines=engines), {}) is chosen, (
+            name
+        )
