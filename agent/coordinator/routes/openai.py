@@ -15,7 +15,15 @@ from starlette.types import Receive, Scope, Send
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
-from agent.coordinator.operations.openai import audio, chat, completions, conversation, images, models
+from agent.coordinator.operations.openai import (
+    audio,
+    chat,
+    completions,
+    conversation,
+    embeddings,
+    images,
+    models,
+)
 from agent.coordinator.operations.openai.form import form_schema
 from agent.coordinator.operations.openai.serving import Submission, result
 from agent.coordinator.operations.openai.writing import Chunks, Writing
@@ -33,6 +41,7 @@ from agent.core.errors import (
     OfferNotAvailable,
     error_body,
 )
+from runners.embedding.request import EmbeddingResult
 from runners.llm.request import InferenceResult
 from runners.whisper.request import TranscribeResult
 
@@ -121,6 +130,27 @@ async def text_completions(
         )
     made = await result(submission, InferenceResult, disconnected(request))
     return _text(submission, completions.completion(submission, made))
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts",
+    response_model=embeddings.Embeddings,
+    responses=_answers("The vectors"),
+)
+async def text_embeddings(
+    context: ContextOf,
+    caller: Client,
+    body: embeddings.EmbeddingsRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Answers when all vectors are made. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
+    submission = await embeddings.create(context, caller, body, key)
+    made = await result(submission, EmbeddingResult, disconnected(request))
+    return _json(
+        submission, embeddings.embeddings(submission, made, encoded=body.encoding_format == "base64")
+    )
 
 
 def _form(model: type[BaseModel]) -> dict[str, Any]:

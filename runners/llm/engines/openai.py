@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from runners.api import Retry
+from runners.engine_server import Stream
 from runners.llm.engines.base import Piece
-from runners.llm.engines.server import Stream
 from runners.llm.request import FinishReason, InferenceRequest, Message, Tool
 
 Counts = Callable[[Mapping[str, Any]], tuple[int, int] | None]

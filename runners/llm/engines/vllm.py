@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runners.api import Device, Model
+from runners.engine_server import SOCKET, EngineServer, Stream, socket_directory
 from runners.llm.engines import openai
 from runners.llm.engines.base import Piece, check_context
 from runners.llm.engines.control_tokens import breaker
-from runners.llm.engines.server import SOCKET, EngineServer, Stream, socket_directory
 from runners.llm.files import TEMPLATES
 from runners.llm.grammar import call_grammar, grammar
 from runners.llm.request import InferenceRequest

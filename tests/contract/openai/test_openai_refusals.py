@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from agent.coordinator.operations.openai.audio import TranscriptionRequest, TranslationRequest
 from agent.coordinator.operations.openai.chat import ChatRequest
 from agent.coordinator.operations.openai.completions import CompletionRequest
+from agent.coordinator.operations.openai.embeddings import EmbeddingsRequest
 from agent.coordinator.operations.openai.images import ImageRequest
-from support.clients.openai_jobs import LLM, PICTURES, QUESTION
+from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, QUESTION
 from support.server import Served, serve
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "reference" / "openai.md").read_text()
@@ -45,7 +46,14 @@ def bare(deserted: Served) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize(
     "request_model",
-    [ChatRequest, CompletionRequest, TranscriptionRequest, TranslationRequest, ImageRequest],
+    [
+        ChatRequest,
+        CompletionRequest,
+        EmbeddingsRequest,
+        TranscriptionRequest,
+        TranslationRequest,
+        ImageRequest,
+    ],
 )
 def test_the_guide_documents_every_parameter(request_model: type[BaseModel]) -> None:
     """`docs/reference/openai.md` states for each whether it is supported, and with which values."""
@@ -167,6 +175,25 @@ def test_unsupported_completion_parameters_are_refused_by_name(
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.completions.create(**{"model": LLM, "prompt": "Once", field: value})
     assert field in fields_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input", [1, 2, 3]),
+        ("input", [[1, 2]]),
+        ("input", ["a", ""]),
+        ("input", []),
+        ("dimensions", 0),
+        ("encoding_format", "int8"),
+        ("colour", "red"),
+    ],
+)
+def test_unsupported_embedding_parameters_are_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+    asked = {"model": EMBEDDING, "input": "a"} | {field: value}
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.embeddings.create(model="", input="", extra_body=asked)
+    assert any(name.split(".")[0] == field for name in fields_of(caught.value))
 
 
 @pytest.mark.parametrize(

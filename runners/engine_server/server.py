@@ -7,6 +7,7 @@ a crash of the engine ends only this process.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from runners.api import Fail, FailureCode, Retry
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 
+PREFIX = "aitbc-engine-"
 SOCKET = "engine.sock"
 """The name of the socket in the server's directory."""
 
@@ -234,5 +236,10 @@ class Stream:
 
 
 def socket_directory() -> Path:
-    """Return a new directory for a server's socket, whose path must be short."""
-    return Path(tempfile.mkdtemp(prefix="aitbc-engine-"))
+    """Return a new directory for a server's socket, whose path must be short. Deletes those of processes that were killed."""
+    shared = Path(tempfile.gettempdir())
+    for old in shared.glob(f"{PREFIX}*-*"):
+        owner = old.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=shared))
