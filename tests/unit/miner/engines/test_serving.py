@@ -326,7 +326,7 @@ def test_a_request_may_name_its_engine() -> None:
 
 
 def test_a_models_files_decide_which_engines_can_load_it(tmp_path: Path) -> None:
-    """With the real runners: GGUF is for llama.cpp and safetensors for vLLM, whatever comes first in the catalogue."""
+    """With the real runners: GGUF is for llama.cpp and safetensors for vLLM, in any order of the catalogue."""
     own = Interpreter(("own",), engines=("llama.cpp", "transformers", "openai-whisper"))
     other = Interpreter(("other",), engines=("vllm", "faster-whisper"))
     offered = {"llm_inference": (own, other), "whisper_transcription": (other, own)}
