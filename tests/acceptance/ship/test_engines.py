@@ -13,15 +13,12 @@ import pytest
 from psutil import Process
 
 from agent.miner.control import ask
-from aitbc import AITBCClient
 from support.agents import Agent, running
-from support.media import make_speech
-from support.speech import SENTENCE
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
-SERVICE = "whisper_transcription"
-ENGINE = "faster-whisper"
+SERVICE = "llm_inference"
+ENGINE = "llama.cpp"
 WAIT_SECONDS = 60
 
 
@@ -39,55 +36,46 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         yield agent
 
 
-def test_an_engine_installed_beside_a_running_agent_does_its_next_job(agent: Agent, tmp_path: Path) -> None:
-    """The child's program is the environment's interpreter, the text is right, and the receipt holds."""
-    recording = make_speech(tmp_path / "speech.wav")
+def test_an_engine_installed_beside_a_running_agent_does_its_next_job(agent: Agent) -> None:
+    """The child's program is the environment's interpreter, and its answer is right."""
     process = agent.file["pid"]
+    assert "Paris" in answer(agent)
+    assert [child["environment"] for child in children(agent)] == [None]
     done = agent.cli("engines", "install", ENGINE)
     assert f"{ENGINE} (" in done.stdout
     until(lambda: "engines_changed" in agent.log.read_text())
-    with agent.client() as client:
-        job = transcribe(client, recording)
-        assert SENTENCE in job["text"]
-    children = [
-        child
-        for child in asyncio.run(ask(agent.data_dir, "status"))["children"]
-        if child["service"] == SERVICE
-    ]
-    environment = Path(json.loads(agent.cli("engines", "list", "--json").stdout)[0]["path"])
-    assert [child["environment"] for child in children] == [ENGINE]
-    assert Process(children[0]["pid"]).cmdline()[0] == str(environment / "bin/python")
+    assert "Paris" in answer(agent)
+    (child,) = children(agent)
+    listed = json.loads(agent.cli("engines", "list", "--json").stdout)
+    environment = next(Path(engine["path"]) for engine in listed if engine["name"] == ENGINE)
+    assert child["environment"] == ENGINE
+    assert Process(child["pid"]).cmdline()[0] == str(environment / "bin/python")
     assert agent.file["pid"] == process, "the agent was not restarted"
     assert agent.cli("engines", "check", ENGINE).stdout == f"{ENGINE}: works\n"
 
 
-def test_after_its_removal_the_agents_own_environment_serves_again(agent: Agent, tmp_path: Path) -> None:
-    recording = make_speech(tmp_path / "speech.wav")
+def test_after_its_removal_the_agents_own_environment_serves_again(agent: Agent) -> None:
     seen = agent.log.read_text().count("engines_changed")
     agent.cli("engines", "remove", ENGINE)
     until(lambda: agent.log.read_text().count("engines_changed") > seen)
+    assert "Paris" in answer(agent)
+    assert [child["environment"] for child in children(agent)] == [None]
+
+
+def answer(agent: Agent) -> str:
+    """Return what the demo model continues a sentence with."""
+    prompt = {"raw": True, "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
+    body = {"model": "smollm2-135m-instruct", **prompt}
     with agent.client() as client:
-        assert SENTENCE in transcribe(client, recording)["text"]
-    children = [
-        child
-        for child in asyncio.run(ask(agent.data_dir, "status"))["children"]
-        if child["service"] == SERVICE
-    ]
-    assert [child["environment"] for child in children] == [None]
+        job = client.services.call("llm/inference", body)
+        client.jobs.wait(job.job_id, WAIT_SECONDS)
+        return str(client.jobs.get_results(job.job_id)["results"]["text"])
 
 
-def transcribe(client: AITBCClient, recording: Path) -> dict[str, Any]:
-    """Return the results of a job with the demo's model."""
-    stored = client.artifacts.upload(recording)
-    body = {
-        "audio_url": f"artifact:{stored.artifact_id}",
-        "model": "tiny.en",
-        "language": "en",
-        "engine": ENGINE,
-    }
-    job = client.services.call("whisper/transcribe", body)
-    client.jobs.wait(job.job_id, WAIT_SECONDS)
-    return dict(client.jobs.get_results(job.job_id)["results"])
+def children(agent: Agent) -> list[dict[str, Any]]:
+    """Return the children of the service that have loaded a model."""
+    status = asyncio.run(ask(agent.data_dir, "status"))
+    return [child for child in status["children"] if child["service"] == SERVICE and child["model"]]
 
 
 def until(condition: Callable[[], Any]) -> None:
