@@ -236,13 +236,15 @@ class Device:
 class Model:
     """A catalogue entry on this machine. `path` is a directory; `source` is the entry's repository.
 
-    `options` are the entry's own settings for its runner, such as the number of steps that the model was trained for.
+    `options` are the entry's own settings for its runner, such as the number of steps that the model was trained for;
+    `engines` those that can load it, best first.
     """
 
     name: str
     path: Path
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +403,14 @@ class Runner(ABC, Generic[RequestT]):
         Placement learns the memory needs of a model from it.
         """
         return 0
+
+    @classmethod
+    def engines(cls, model: Model) -> tuple[str, ...]:
+        """Return the engines that can load the files of `model`, best first: names as in the probe's feature `engines`.
+
+        The miner runs the job in an environment that has the first of them.
+        """
+        return model.engines
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - the default

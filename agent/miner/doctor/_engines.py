@@ -9,6 +9,8 @@ from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor._machine import Cards
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
+from agent.miner.engines.catalogue import load_engines
+from agent.miner.engines.environments import EngineDirectory
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore
@@ -96,6 +98,30 @@ def models(settings: Settings) -> list[Diagnostic]:
     return [found("models_missing", directory=settings.models_dir)]
 
 
+def engines(settings: Settings) -> list[Diagnostic]:
+    """Check the engines in environments of their own: whether they are complete, and the versions of this agent."""
+    try:
+        catalogue = load_engines(settings.data_dir)
+    except ConfigurationError as error:
+        return [found("engines_wrong", fault=error)]
+    diagnostics, works = [], []
+    for engine in catalogue.values():
+        directory = EngineDirectory(settings.engines_dir, engine.name)
+        current = directory.current
+        if current is None:
+            if directory.has_leftovers and not directory.busy:
+                diagnostics.append(found("engine_partial", engine=engine.name))
+        elif not current.usable:
+            diagnostics.append(found("engine_without_python", engine=engine.name))
+        elif current.record.digest not in {variant.digest() for variant in engine.variants.values()}:
+            diagnostics.append(found("engine_of_another_version", engine=engine.name))
+        else:
+            works.append(f"{engine.name} ({current.record.variant})")
+    if works:
+        diagnostics.append(ok("engines", f"Engines in environments of their own: {', '.join(works)}."))
+    return diagnostics
+
+
 async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]:
     """Check which services this machine can offer."""
     try:
@@ -105,6 +131,8 @@ async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]
     gpus = Gpus()
     try:
         capabilities = await Machine(settings, gpus, store, probe_seconds=probe_seconds).probe()
+    except ConfigurationError:  # of the engines' catalogue, which `engines` reports
+        return []
     finally:
         gpus.close()
     diagnostics = []

@@ -188,6 +188,26 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Its runner names what is missing, with a command: a program, an extra (pip install 'aitbc-agent[llm]'), the sandbox, "
         "memory, or a GPU.",
     ),
+    "engines_wrong": Kind(
+        "fault",
+        "Your own catalogue of engines is wrong. {fault}",
+        "Correct the file, then check again: aitbc-agent engines list",
+    ),
+    "engine_partial": Kind(
+        "warning",
+        "The installation of the engine {engine} was interrupted.",
+        "Continue it (aitbc-agent engines install {engine}), or delete what has arrived (aitbc-agent engines remove {engine}).",
+    ),
+    "engine_without_python": Kind(
+        "warning",
+        "The engine {engine} is not used: the Python that it was installed with is no longer on this machine.",
+        "Install it again: aitbc-agent engines install {engine}",
+    ),
+    "engine_of_another_version": Kind(
+        "warning",
+        "The engine {engine} has other versions of its packages than this agent was tested with.",
+        "Upgrade it: aitbc-agent engines install {engine}",
+    ),
     "no_service": Kind(
         "fault",
         "This machine offers no service, so it cannot earn.",

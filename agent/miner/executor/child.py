@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from typing import Any, Final, Self, TypeVar
 import psutil
 import structlog
 
+from agent.miner.engines.interpreters import Interpreter, inherited
 from agent.miner.executor.output import ChildOutput
 from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.host.protocol import (
@@ -107,6 +108,7 @@ class Child:
         self,
         service: str,
         device: Device,
+        interpreter: Interpreter,
         process: asyncio.subprocess.Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         output: ChildOutput,
@@ -115,6 +117,7 @@ class Child:
         self.service = service
         self.mark = process_mark
         self.device = device
+        self.interpreter = interpreter
         self.pid = process.pid
         self.idle_since = time.monotonic()
         self.runs = 0
@@ -143,11 +146,11 @@ class Child:
         device: Device,
         tools: Tools,
         *,
-        command: Sequence[str],
+        interpreter: Interpreter,
         output: ChildOutput,
         process_mark: str,
     ) -> Self:
-        """Start a child and wait until it is ready. Raises `Retry` if it fails to start.
+        """Start a child of an interpreter and wait until it is ready. Raises `Retry` if it fails to start.
 
         `process_mark` marks it and all processes that it starts.
         """
@@ -156,14 +159,14 @@ class Child:
             ours.setblocking(False)
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *command,
+                    *interpreter.command,
                     *("--service", service, "--fd", str(theirs.fileno())),
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
-                    env=_environment(device, process_mark),
+                    env=_environment(device, process_mark, interpreter),
                 )
             except OSError as error:
                 ours.close()
@@ -172,7 +175,7 @@ class Child:
                     code=FailureCode.RUNNER_CRASHED,
                 ) from error
         streams = await asyncio.open_connection(sock=ours, limit=_BUFFER)
-        child = cls(service, device, process, streams, output, process_mark)
+        child = cls(service, device, interpreter, process, streams, output, process_mark)
         try:
             ready = await child._ask(
                 Configure(tools=tools, device=device), Ready, START_SECONDS, FailureCode.RUNNER_CRASHED
@@ -181,7 +184,13 @@ class Child:
             await child.kill()
             raise
         child.runner = ready.runner
-        _log.info("child_started", service=service, device=device.uuid or device.kind, pid=child.pid)
+        _log.info(
+            "child_started",
+            service=service,
+            device=device.uuid or device.kind,
+            pid=child.pid,
+            engine=interpreter.engine,
+        )
         return child
 
     @property
@@ -452,8 +461,6 @@ def _status(status: int) -> str:
     return f"killed by {name}, often because memory ran out" if name == "SIGKILL" else f"killed by {name}"
 
 
-def _environment(device: Device, process_mark: str) -> dict[str, str]:
-    # The parent's environment is inherited (PATH, proxies, caches), except for our settings, which may contain secrets.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+def _environment(device: Device, process_mark: str, interpreter: Interpreter) -> dict[str, str]:
     own = {"CUDA_VISIBLE_DEVICES": device.uuid or "", "PYTHONUNBUFFERED": "1", mark.VARIABLE: process_mark}
-    return {**inherited, **own}
+    return {**inherited(), **dict(interpreter.variables), **own}

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from agent.core.machine.placement import gibibytes
+from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
 from agent.miner.executor.loaded_model import card_key
 from agent.miner.executor.output import ChildOutput
@@ -39,7 +40,7 @@ class ChildPool:
         self,
         tools: Tools,
         directory: Path,
-        command: Sequence[str],
+        interpreters: Interpreters,
         *,
         load_seconds: float,
         max_memory: int,
@@ -47,7 +48,7 @@ class ChildPool:
     ) -> None:
         self._tools = tools
         self._directory = directory
-        self._command = tuple(command)
+        self._interpreters = interpreters
         self._load_seconds = load_seconds
         self._max_memory = max_memory
         self._on_end = on_end
@@ -74,13 +75,14 @@ class ChildPool:
         self._device_of = devices_of
         self._start_missing()
 
-    async def get(self, service: str, device: Device) -> Child:
+    async def get(self, service: str, device: Device, interpreter: Interpreter) -> Child:
         """Return a child without a model: a spare one, or a new one. Raises `Retry`."""
+        wanted = (service, device, interpreter)
         for child in self._spares:
-            if (child.service, child.device) == (service, device) and child.alive:
+            if (child.service, child.device, child.interpreter) == wanted and child.alive:
                 self._spares.remove(child)
                 return child
-        return await self._start(service, device)
+        return await self._start(service, device, interpreter)
 
     def put_back(self, child: Child) -> None:
         """Hold a child that has unloaded its model as a spare."""
@@ -117,6 +119,7 @@ class ChildPool:
                 "device": card_key(child.device),
                 "pid": child.pid,
                 "model": None,
+                "environment": child.interpreter.engine,
                 "state": "ready",
                 "busy": False,
                 "runs": child.runs,
@@ -140,7 +143,7 @@ class ChildPool:
         for output in self._outputs.values():
             output.close()
 
-    async def _start(self, service: str, device: Device) -> Child:
+    async def _start(self, service: str, device: Device, interpreter: Interpreter) -> Child:
         output = self._outputs.get((service, device))
         if output is None:
             name = f"{service}-{card_key(device)}.log"
@@ -149,7 +152,7 @@ class ChildPool:
             service,
             device,
             self._tools,
-            command=self._command,
+            interpreter=interpreter,
             output=output,
             process_mark=mark.make(self._directory),
         )
@@ -196,7 +199,7 @@ class ChildPool:
             key=lambda device: sum(child.device == device for child in self._children),
         )
         try:
-            child = await self._start(service, device)
+            child = await self._start(service, device, self._interpreters.serving(service))
             if not self._ahead.get(service, True):
                 await child.load(None, self._load_seconds)
             self._spares.append(child)

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from agent.core.machine.catalogue import CatalogueEntry
+from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.circuit_breaker import MAX_HANGS, MAX_LOAD_FAILURES
 from agent.miner.executor.devices import Devices
@@ -125,7 +126,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         Tools(),
         MinerSettings(**{"placement_wait_seconds": 0.5, **settings}),
         rig.directory,
-        command=HOST,
+        interpreters=Interpreters(Interpreter(HOST)),
     )
     try:
         yield subject
