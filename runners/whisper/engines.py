@@ -77,11 +77,12 @@ def installed(engine: Engine) -> bool:
 def choose(model: Model, device: Device) -> Engine:
     """Return the best engine that is installed, works on this device, and has the model in its format.
 
-    Without such an engine, return the best installed one, whose loading states what is missing.
+    Without such an engine, return one whose loading states what is missing.
     """
-    possible = [engine for engine in ENGINES if _missing(engine, device) is None]
-    ready = [engine for engine in possible if weights(engine, model)]
-    return next(iter([*ready, *possible, ENGINES[0]]))
+    working = [engine for engine in ENGINES if _missing(engine, device) is None]
+    ready = [engine for engine in working if weights(engine, model)]
+    limited = [engine for engine in ENGINES if installed(engine) and weights(engine, model)]
+    return next(iter([*ready, *limited, *working, ENGINES[0]]))
 
 
 def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:

@@ -150,7 +150,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         """See `Runner.weights`: the files that the loaded engine has read, or would read."""
         if self._engine is not None and self._model == model:
             return self._engine.weights
-        return weights(self._engine_name, model)
+        return weights(choose(model, self.device), model)
 
     def close(self) -> None:
         """See `Runner.close`."""

@@ -1,0 +1,152 @@
+"""faster-whisper: which parts of a recording it decodes, how often, and where the text is in the recording."""
+
+from __future__ import annotations
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from runners.api import Model
+from runners.whisper.faster import Decoded, FasterWhisper
+from runners.whisper.request import TranscribeRequest
+from runners.whisper.speech import WINDOW_SECONDS, Clip, blocks
+from support.speech import SENTENCE, read_samples, similarity
+
+RATE = 16_000
+REQUEST = TranscribeRequest(audio_url="https://example.com/a.mp3", model="tiny.en")
+
+
+@pytest.fixture(scope="module")
+def engine(models, device):
+    return FasterWhisper(Model("tiny.en", models / "tiny.en"), device)
+
+
+class Heard:
+    """Records an engine's reports."""
+
+    def __init__(self) -> None:
+        self.segments = []
+        self.borders = []
+
+    def reached(self, seconds, language):
+        self.borders.append((seconds, language))
+
+    def segment(self, segment, text):  # noqa: ARG002 - the listener's signature
+        self.segments.append(segment)
+
+
+@pytest.fixture
+def decodings(engine, monkeypatch):
+    """The temperatures of all decodings outside of batches."""
+    asked = []
+    alone = engine._model.transcribe
+
+    def transcribe(samples, *, temperature, **options):
+        asked.append(temperature)
+        return alone(samples, temperature=temperature, **options)
+
+    monkeypatch.setattr(engine._model, "transcribe", transcribe)
+    return asked
+
+
+def hear(engine, samples, **changes):
+    heard = Heard()
+    heard.language = engine.transcribe(samples, REQUEST.model_copy(update=changes), heard)
+    return heard
+
+
+def test_pauses_are_not_decoded_and_times_are_those_of_the_recording(engine, samples, decodings):
+    """The text after a pause of 40 seconds is at its place, although one window holds both sentences."""
+    pause = np.zeros(40 * RATE, np.float32)
+    heard = hear(engine, np.concatenate([samples, pause, samples]), word_timestamps=True)
+    first, *_, last = heard.segments
+    text = " ".join(segment["text"] for segment in heard.segments)
+    assert text.replace(",", "") == f"{SENTENCE} {SENTENCE}"
+    assert first["start"] < 1
+    assert last["end"] == pytest.approx(2 * len(samples) / RATE + 40, abs=1.5)
+    beginning = len(samples) / RATE + 40
+    times = [word["start"] for segment in heard.segments for word in segment["words"]]
+    assert sum(time < beginning - 39 for time in times) == sum(time > beginning - 1 for time in times)
+    assert len(times) == 2 * len(SENTENCE.split())
+    assert [language for _, language in heard.borders] == [None, "en", "en"]
+    assert decodings == []
+
+
+def test_a_text_that_repeats_itself_is_decoded_again_at_higher_temperatures(
+    engine, samples, decodings, monkeypatch
+):
+    """Only the first temperature is decoded in batches. One clip of a batch is affected, and the other is not."""
+    batch = engine._pipeline.transcribe
+
+    def looping(*arguments, **options):
+        passages, information = batch(*arguments, **options)
+        passages = list(passages)
+        passages[0].text = "la " * 80
+        return passages, information
+
+    monkeypatch.setattr(engine._pipeline, "transcribe", looping)
+    clips = [Clip(0, len(samples) / RATE, 0), Clip(len(samples) / RATE, 2 * len(samples) / RATE, 0)]
+    results, language = engine._decode(np.concatenate([samples] * 2), clips, REQUEST, None)
+    assert decodings == [[0.2, 0.4, 0.6, 0.8, 1.0]]
+    assert language == "en"
+    for result, clip in zip(results, clips, strict=True):
+        assert similarity("".join(segment.text for segment in result.segments), SENTENCE) > 0.7
+        assert clip.start - 0.01 <= result.segments[0].start < clip.start + 1
+
+
+def test_the_likeliest_of_poor_texts_remains(engine, decodings, tmp_path, monkeypatch):
+    """Words that are really spoken again and again."""
+    monkeypatch.setattr(TranscribeRequest, "temperatures", (0.0, 0.4))
+    path = tmp_path / "spoken.wav"
+    spoken = " ".join([SENTENCE] * 4)
+    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), spoken], check=True, timeout=30)
+    heard = hear(engine, read_samples(path))
+    assert decodings == [[0.4]]
+    assert similarity(" ".join(segment["text"] for segment in heard.segments), spoken) > 0.7
+
+
+def test_a_temperature_of_the_request_is_used(engine, samples, decodings):
+    """Batches would take the likeliest words at any temperature."""
+    heard = hear(engine, samples, temperature=0.2)
+    assert decodings == [[0.2, 0.4, 0.6, 0.8, 1.0]]
+    assert similarity(" ".join(segment["text"] for segment in heard.segments), SENTENCE) > 0.7
+    assert heard.segments[-1]["end"] <= len(samples) / RATE + 0.01
+
+
+class Said:
+    """A segment as faster-whisper returns it."""
+
+    words = None
+
+    def __init__(self, text, avg_logprob, no_speech_prob):
+        self.text, self.tokens = text, [1, 2]
+        self.avg_logprob, self.no_speech_prob = avg_logprob, no_speech_prob
+
+
+def test_an_unlikely_text_is_invented_only_where_there_may_be_silence():
+    assert Decoded([Said("Thank you.", -1.2, 0.7)]).silent
+    assert not Decoded([Said("Thank you.", -1.2, 0.5)]).silent
+    assert not Decoded([Said("Thank you.", -0.9, 0.7)]).silent
+    assert not Decoded([]).silent
+    assert not Decoded([]).poor
+
+
+def test_a_long_recording_is_cut_into_blocks_only_in_pauses(samples):
+    """A word at a border is in one block, whole."""
+    recording = np.concatenate([samples] * 6)
+    (whole,) = blocks(recording)
+    parts = list(blocks(recording, block_seconds=10))
+    assert len(parts) > 3
+    assert [part.start for part in parts] == [0, *(part.end for part in parts[:-1])]
+    assert parts[-1].end == whole.end == len(recording) / RATE
+    speech = sum(len(part.speech) for part in parts)
+    assert speech == pytest.approx(len(whole.speech), rel=0.02)
+    for clip in (clip for part in (whole, *parts) for clip in part.clips):
+        assert 0 < clip.end - clip.start <= WINDOW_SECONDS
+    assert [clip.border for clip in whole.clips] == sorted(clip.border for clip in whole.clips)
+
+
+def test_silence_has_no_clips():
+    assert [block.clips for block in blocks(np.zeros(5 * RATE, np.float32))] == [[]]
+    assert list(blocks(np.zeros(0, np.float32))) == []
