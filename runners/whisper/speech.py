@@ -1,6 +1,6 @@
 """Finds the speech in a recording by voice activity detection, and cuts it into clips of at most one window of Whisper.
 
-Clips contain no pauses, so fewer windows are decoded, and none in which there is nothing to hear. The recording is searched
+Clips contain no pauses, so fewer windows are decoded, and none without speech. The recording is searched
 block by block, so that the first clips of a long one are transcribed at once and a run can be cancelled.
 """
 

@@ -18,7 +18,7 @@ STORY = (
     "teacher who sat on the steps and wrote into a small book. He had come every day for eleven years. Later in the morning "
     "the buyers came down from the town. They walked between the tables without a word and pointed at what they wanted. Some "
     "argued about the price, but most of them paid and carried their bags to the waiting trucks. When the rain began, the "
-    "sellers covered everything with heavy cloth. Two dogs hid under the cart and slept. By noon all the fish was gone, and "
+    "sellers covered everything with heavy cloth. Two dogs hid under the cart and slept. By noon all the fish was sold, and "
     "the street was wet and empty. The teacher closed his book, thanked the boy for the bread, and went home along the river. "
     "In the evening he read aloud what he had written, and his daughter laughed at the part about the dogs."
 )
@@ -49,7 +49,7 @@ def read_samples(recording: Path) -> Any:
     return np.frombuffer(raw, dtype=np.int16).astype(np.float32) / 32768
 
 
-def similarity(heard: str, spoken: str) -> float:
+def similarity(transcribed: str, spoken: str) -> float:
     """Return how many words of two texts are the same and in the same order, from 0 to 1."""
-    words = [re.findall(r"[a-z']+", text.lower()) for text in (heard, spoken)]
+    words = [re.findall(r"[a-z']+", text.lower()) for text in (transcribed, spoken)]
     return difflib.SequenceMatcher(None, *words, autojunk=False).ratio()
