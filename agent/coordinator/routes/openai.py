@@ -17,7 +17,9 @@ from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, e
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.coordinator.operations.openai import audio, chat, completions, images, models
 from agent.coordinator.operations.openai.form import form_schema
+from agent.coordinator.operations.openai.job_stream import JobStream
 from agent.coordinator.operations.openai.serving import Submission, result
+from agent.coordinator.operations.openai.transcript_stream import TranscriptStream
 from agent.coordinator.operations.openai.writing import Chunks, Writing
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
 from agent.core.errors import (
@@ -122,6 +124,9 @@ async def text_completions(
     return _json(submission, completions.completion(submission, made))
 
 
+_SPOKEN: Final = "The text; with `stream`, server-sent events `transcript.text.delta`, then `transcript.text.done` and `[DONE]`"
+
+
 def _form(model: type[BaseModel]) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form_schema(model)}}}
@@ -132,13 +137,16 @@ def _form(model: type[BaseModel]) -> dict[str, Any]:
     "/audio/transcriptions",
     summary="Transcribe speech",
     response_model=audio.Transcription | audio.VerboseTranscription,
-    responses=_answers("The text", "text/plain"),
+    responses=_answers(_SPOKEN, "text/plain", EVENT_STREAM),
     openapi_extra=_form(audio.TranscriptionRequest),
 )
 async def transcriptions(
     context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
 ) -> Response:
-    """The file becomes an artifact of the caller. `text`, `srt` and `vtt` answers are plain text."""
+    """The file becomes an artifact of the caller. `text`, `srt` and `vtt` answers are plain text.
+
+    A streamed text comes segment by segment. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`.
+    """
     return await _speech(context, caller, request, key, "transcribe")
 
 
@@ -161,6 +169,10 @@ async def _speech(
 ) -> Response:
     content_type = request.headers.get("content-type")
     submission, form = await audio.create(context, caller, task, content_type, request.stream(), key)
+    if form.streamed:
+        stream = await TranscriptStream.begin(submission)
+        frames = _frames(stream.events(), request.scope["request_id"])
+        return _TextStream(stream, frames, _names(submission))
     made = await result(submission, TranscribeResult, disconnected(request))
     if form.response_format == "text":
         return PlainTextResponse(f"{made.text}\n", headers=_names(submission))
@@ -209,13 +221,14 @@ def _json(submission: Submission, answer: BaseModel) -> Response:
 
 async def _stream(request: Request, submission: Submission, form: Chunks) -> Response:
     writing = await Writing.begin(submission)
-    return _TextStream(writing, _frames(writing, form, request.scope["request_id"]), _names(submission))
+    frames = _frames(writing.chunks(form), request.scope["request_id"])
+    return _TextStream(writing, frames, _names(submission))
 
 
-async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncIterator[bytes]:
+async def _frames(chunks: AsyncIterator[BaseModel | None], request_id: str) -> AsyncIterator[bytes]:
     """Yield the answer as server-sent events; an error is the last of them."""
     try:
-        async for chunk in writing.chunks(form):
+        async for chunk in chunks:
             yield KEEP_ALIVE if chunk is None else event(chunk.model_dump(exclude_unset=True))
     except ApiError as error:
         yield event(error_body(error.code, error.message, error.details, request_id))
@@ -226,9 +239,11 @@ async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncItera
 class _TextStream(EventStream):
     """A streamed answer that cancels its job when the client leaves, however early."""
 
-    def __init__(self, writing: Writing, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+    def __init__(
+        self, stream: JobStream | Writing, frames: AsyncIterator[bytes], headers: dict[str, str]
+    ) -> None:
         super().__init__(frames, headers)
-        self._writing = writing
+        self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -236,4 +251,4 @@ class _TextStream(EventStream):
         finally:
             # The cancellation that the client's leaving causes must not reach this.
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await self._writing.close()
+                await self._stream.close()

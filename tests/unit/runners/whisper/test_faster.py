@@ -22,7 +22,7 @@ def engine(models, device):
     return FasterWhisper(Model("tiny.en", models / "tiny.en"), device)
 
 
-class Heard:
+class Collected:
     """Records an engine's reports."""
 
     def __init__(self) -> None:
@@ -50,26 +50,26 @@ def decodings(engine, monkeypatch):
     return asked
 
 
-def hear(engine, samples, **changes):
-    heard = Heard()
-    heard.language = engine.transcribe(samples, REQUEST.model_copy(update=changes), heard)
-    return heard
+def run(engine, samples, **changes):
+    found = Collected()
+    found.language = engine.transcribe(samples, REQUEST.model_copy(update=changes), found)
+    return found
 
 
 def test_pauses_are_not_decoded_and_times_are_those_of_the_recording(engine, samples, decodings):
-    """The text after a pause of 40 seconds is at its place, although one window holds both sentences."""
+    """The text after a pause of 40 seconds is at its time, although one window holds both sentences."""
     pause = np.zeros(40 * RATE, np.float32)
-    heard = hear(engine, np.concatenate([samples, pause, samples]), word_timestamps=True)
-    first, *_, last = heard.segments
-    text = " ".join(segment["text"] for segment in heard.segments)
+    found = run(engine, np.concatenate([samples, pause, samples]), word_timestamps=True)
+    first, *_, last = found.segments
+    text = " ".join(segment["text"] for segment in found.segments)
     assert text.replace(",", "") == f"{SENTENCE} {SENTENCE}"
     assert first["start"] < 1
     assert last["end"] == pytest.approx(2 * len(samples) / RATE + 40, abs=1.5)
     beginning = len(samples) / RATE + 40
-    times = [word["start"] for segment in heard.segments for word in segment["words"]]
+    times = [word["start"] for segment in found.segments for word in segment["words"]]
     assert sum(time < beginning - 39 for time in times) == sum(time > beginning - 1 for time in times)
     assert len(times) == 2 * len(SENTENCE.split())
-    assert [language for _, language in heard.borders] == [None, "en", "en"]
+    assert [language for _, language in found.borders] == [None, "en", "en"]
     assert decodings == []
 
 
@@ -101,17 +101,17 @@ def test_the_likeliest_of_poor_texts_remains(engine, decodings, tmp_path, monkey
     path = tmp_path / "spoken.wav"
     spoken = " ".join([SENTENCE] * 4)
     subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), spoken], check=True, timeout=30)
-    heard = hear(engine, read_samples(path))
+    found = run(engine, read_samples(path))
     assert decodings == [[0.4]]
-    assert similarity(" ".join(segment["text"] for segment in heard.segments), spoken) > 0.7
+    assert similarity(" ".join(segment["text"] for segment in found.segments), spoken) > 0.7
 
 
 def test_a_temperature_of_the_request_is_used(engine, samples, decodings):
     """Batches would take the likeliest words at any temperature."""
-    heard = hear(engine, samples, temperature=0.2)
+    found = run(engine, samples, temperature=0.2)
     assert decodings == [[0.2, 0.4, 0.6, 0.8, 1.0]]
-    assert similarity(" ".join(segment["text"] for segment in heard.segments), SENTENCE) > 0.7
-    assert heard.segments[-1]["end"] <= len(samples) / RATE + 0.01
+    assert similarity(" ".join(segment["text"] for segment in found.segments), SENTENCE) > 0.7
+    assert found.segments[-1]["end"] <= len(samples) / RATE + 0.01
 
 
 class Said:
