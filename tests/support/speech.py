@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import subprocess
 from pathlib import Path
@@ -22,7 +21,7 @@ STORY = (
     "the street was wet and empty. The teacher closed his book, thanked the boy for the bread, and went home along the river. "
     "In the evening he read aloud what he had written, and his daughter laughed at the part about the dogs."
 )
-"""About 70 seconds. No sentence occurs twice, since Whisper takes a text that repeats itself for an error."""
+"""About a minute. No sentence occurs twice, since Whisper takes a text that repeats itself for an error."""
 
 
 def read_samples(recording: Path) -> Any:
@@ -50,6 +49,13 @@ def read_samples(recording: Path) -> Any:
 
 
 def similarity(transcribed: str, spoken: str) -> float:
-    """Return how many words of two texts are the same and in the same order, from 0 to 1."""
-    words = [re.findall(r"[a-z']+", text.lower()) for text in (transcribed, spoken)]
-    return difflib.SequenceMatcher(None, *words, autojunk=False).ratio()
+    """Return the word accuracy: 1 minus the words to replace, insert or remove, per spoken word."""
+    words, expected = (re.findall(r"[a-z']+", text.lower()) for text in (transcribed, spoken))
+    distances = list(range(len(expected) + 1))
+    for number, word in enumerate(words, 1):
+        diagonal, distances[0] = distances[0], number
+        for position, other in enumerate(expected, 1):
+            changed = diagonal + (word != other)
+            diagonal = distances[position]
+            distances[position] = min(changed, diagonal + 1, distances[position - 1] + 1)
+    return 1 - distances[-1] / len(expected)
