@@ -72,12 +72,12 @@ _ERRORS: Final = errors(
 )
 
 
-def _answers(description: str, *more: str) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of an answer; `more` are its media types besides JSON."""
+def _answers(description: str, *more: str, events: str = _CHUNKS) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of an answer; `more` are its media types besides JSON, `events` an example of a stream."""
     made = headers(X_Job_ID="The id of the answer's job")
     content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in more}
     if EVENT_STREAM in more:
-        content |= event_stream("", _CHUNKS, DataEvent)["content"]
+        content |= event_stream("", events, DataEvent)["content"]
     return {200: {"description": description, "headers": made, "content": content}, **_ERRORS}
 
 
@@ -125,6 +125,10 @@ async def text_completions(
 
 
 _SPOKEN: Final = "The text; with `stream`, server-sent events `transcript.text.delta`, then `transcript.text.done` and `[DONE]`"
+_SPOKEN_EVENTS: Final = (
+    'data: {"type":"transcript.text.delta","delta":"Hello."}\n\n'
+    'data: {"type":"transcript.text.done","text":"Hello."}\n\ndata: [DONE]\n\n'
+)
 
 
 def _form(model: type[BaseModel]) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def _form(model: type[BaseModel]) -> dict[str, Any]:
     "/audio/transcriptions",
     summary="Transcribe speech",
     response_model=audio.Transcription | audio.VerboseTranscription,
-    responses=_answers(_SPOKEN, "text/plain", EVENT_STREAM),
+    responses=_answers(_SPOKEN, "text/plain", EVENT_STREAM, events=_SPOKEN_EVENTS),
     openapi_extra=_form(audio.TranscriptionRequest),
 )
 async def transcriptions(
