@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,3 +94,23 @@ def test_half_precision_halves_the_weights_and_not_the_text(models, device, samp
     listener = Text()
     engine.transcribe(samples, TranscribeRequest(audio_url="https://a.b/c", model="tiny.en"), listener)
     assert listener.text.strip() == SENTENCE
+
+
+def test_faster_whisper_needs_no_torch(models, samples, tmp_path):
+    """Nor does its process import it where it is installed, which would take a second and 200 MB."""
+    np.save(tmp_path / "samples.npy", samples)
+    code = (
+        "import sys\nsys.modules['torch'] = None\nimport pathlib, numpy\n"
+        "from runners.api import Device, Model\nfrom runners.whisper.engines import open_engine\n"
+        "from runners.whisper.request import TranscribeRequest\n"
+        "class Printer:\n"
+        "    def reached(self, seconds, language): pass\n"
+        "    def segment(self, segment, text): print(segment['text'])\n"
+        "model = Model('tiny.en', pathlib.Path(sys.argv[1]))\n"
+        "engine = open_engine('faster-whisper', model, Device('cpu', 'processor'))\n"
+        "request = TranscribeRequest(audio_url='https://a.b/c', model='tiny.en')\n"
+        "engine.transcribe(numpy.load(sys.argv[2]), request, Printer())\n"
+    )
+    command = [sys.executable, "-c", code, str(models / "tiny.en"), str(tmp_path / "samples.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == SENTENCE, done.stderr

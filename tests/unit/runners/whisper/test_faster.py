@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from runners.api import Model
+from runners.whisper import faster
 from runners.whisper.faster import Decoded, FasterWhisper
 from runners.whisper.request import TranscribeRequest
 from runners.whisper.speech import WINDOW_SECONDS, Clip, blocks
@@ -34,6 +37,17 @@ class Collected:
 
     def segment(self, segment, text):  # noqa: ARG002 - the listener's signature
         self.segments.append(segment)
+
+
+class Said:
+    """A segment as faster-whisper returns it."""
+
+    words = None
+    start = end = 0.0
+
+    def __init__(self, text, avg_logprob, no_speech_prob):
+        self.text, self.tokens, self.seek = text, [1, 2], 0
+        self.avg_logprob, self.no_speech_prob = avg_logprob, no_speech_prob
 
 
 @pytest.fixture
@@ -82,7 +96,7 @@ def test_a_text_that_repeats_itself_is_decoded_again_at_higher_temperatures(
     def looping(*arguments, **options):
         passages, information = batch(*arguments, **options)
         passages = list(passages)
-        passages[0].text = "la " * 80
+        passages[-1].text = "la " * 80
         return passages, information
 
     monkeypatch.setattr(engine._pipeline, "transcribe", looping)
@@ -95,15 +109,17 @@ def test_a_text_that_repeats_itself_is_decoded_again_at_higher_temperatures(
         assert clip.start - 0.01 <= result.segments[0].start < clip.start + 1
 
 
-def test_the_likeliest_of_poor_texts_remains(engine, decodings, tmp_path, monkeypatch):
+def test_the_likeliest_of_poor_texts_remains(engine, tmp_path, monkeypatch):
     """Words that are really spoken again and again."""
-    monkeypatch.setattr(TranscribeRequest, "temperatures", (0.0, 0.4))
+    poorer = Decoded([Said("la " * 80, -0.9, 0.1)])
+    monkeypatch.setattr(engine, "_alone", lambda *_: poorer)
     path = tmp_path / "spoken.wav"
     spoken = " ".join([SENTENCE] * 4)
     subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), spoken], check=True, timeout=30)
     found = run(engine, read_samples(path))
-    assert decodings == [[0.4]]
     assert similarity(" ".join(segment["text"] for segment in found.segments), spoken) > 0.7
+    monkeypatch.setattr(engine, "_alone", lambda *_: Decoded([Said(" Bye.", -1.1, 0.1)]))
+    assert [segment["text"] for segment in run(engine, read_samples(path)).segments] == ["Bye."]
 
 
 def test_a_temperature_of_the_request_is_used(engine, samples, decodings):
@@ -114,17 +130,15 @@ def test_a_temperature_of_the_request_is_used(engine, samples, decodings):
     assert found.segments[-1]["end"] <= len(samples) / RATE + 0.01
 
 
-class Said:
-    """A segment as faster-whisper returns it."""
-
-    words = None
-
-    def __init__(self, text, avg_logprob, no_speech_prob):
-        self.text, self.tokens = text, [1, 2]
-        self.avg_logprob, self.no_speech_prob = avg_logprob, no_speech_prob
-
-
-def test_an_unlikely_text_is_invented_only_where_there_may_be_silence():
+def test_an_unlikely_text_is_invented_only_where_there_may_be_silence(
+    engine, samples, decodings, monkeypatch
+):
+    """It is neither reported nor decoded again."""
+    information = SimpleNamespace(language="en")
+    invented = [Said("Thank you.", -1.2, 0.7)]
+    monkeypatch.setattr(engine._pipeline, "transcribe", lambda *_, **__: (invented, information))
+    found = run(engine, samples)
+    assert (found.segments, decodings) == ([], [])
     assert Decoded([Said("Thank you.", -1.2, 0.7)]).silent
     assert not Decoded([Said("Thank you.", -1.2, 0.5)]).silent
     assert not Decoded([Said("Thank you.", -0.9, 0.7)]).silent
@@ -140,11 +154,24 @@ def test_a_long_recording_is_cut_into_blocks_only_in_pauses(samples):
     assert len(parts) > 3
     assert [part.start for part in parts] == [0, *(part.end for part in parts[:-1])]
     assert parts[-1].end == whole.end == len(recording) / RATE
+    for border in (round(part.start * RATE) for part in parts[1:]):
+        assert np.abs(recording[border - 500 : border + 500]).max() < 0.02, "a word is cut"
     speech = sum(len(part.speech) for part in parts)
     assert speech == pytest.approx(len(whole.speech), rel=0.02)
     for clip in (clip for part in (whole, *parts) for clip in part.clips):
         assert 0 < clip.end - clip.start <= WINDOW_SECONDS
     assert [clip.border for clip in whole.clips] == sorted(clip.border for clip in whole.clips)
+
+
+def test_times_in_later_blocks_are_those_of_the_recording(engine, samples, monkeypatch):
+    monkeypatch.setattr(faster, "blocks", partial(blocks, block_seconds=len(samples) / RATE + 2))
+    found = run(engine, np.concatenate([samples] * 3), word_timestamps=True)
+    words = [word for segment in found.segments for word in segment["words"]]
+    starts = [word["start"] for word in words if word["word"] == "Please"]
+    length = len(samples) / RATE
+    assert starts == pytest.approx([0, length, 2 * length], abs=1)
+    assert [word["start"] for word in words] == sorted(word["start"] for word in words)
+    assert found.borders[-1] == (pytest.approx(3 * length), "en")
 
 
 def test_silence_has_no_clips():

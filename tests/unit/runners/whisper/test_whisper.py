@@ -103,6 +103,24 @@ def test_progress_follows_the_windows_of_long_audio(transcribe, long_speech, eng
     assert similarity(text, STORY) > 0.8
 
 
+def test_texts_are_joined_with_the_spaces_of_their_language(runner, make_context, speech, monkeypatch):
+    """And each event states where its text begins in the whole."""
+
+    class Speaker:
+        def transcribe(self, _samples, _request, listener):
+            for number, text in enumerate(("  你好。", "世界。", " Bye.")):
+                listener.segment({"start": number, "end": number + 1, "text": text.strip()}, text)
+            return "zh"
+
+    runner.load(Model("tiny.en", runner.tools.models_dir / "tiny.en"))
+    monkeypatch.setattr(runner, "_engine", Speaker())
+    context = make_context({"audio_url": speech})
+    results = runner.run(TranscribeRequest(audio_url=URL, model="tiny.en"), context).results
+    assert (results["text"], results["language"]) == ("你好。世界。 Bye.", "zh")
+    offsets = [data["offset"] for kind, data in context.events if kind == "segment"]
+    assert offsets == [0, 3, 7]
+
+
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_segments_are_published_while_the_rest_is_transcribed(
     runner, make_context, long_speech, engine, monkeypatch
