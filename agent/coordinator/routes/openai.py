@@ -279,9 +279,7 @@ async def _frames(chunks: AsyncIterator[BaseModel | None], request_id: str) -> A
 class _TextStream(EventStream):
     """A streamed answer that cancels its job when the client leaves, however early."""
 
-    def __init__(
-        self, stream: JobStream | Writing, frames: AsyncIterator[bytes], headers: dict[str, str]
-    ) -> None:
+    def __init__(self, stream: JobStream, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
         super().__init__(frames, headers)
         self._stream = stream
 
