@@ -182,7 +182,7 @@ class Tools:
 
     ffmpeg: str = "ffmpeg"
     ffprobe: str = "ffprobe"
-    blender: str = "blender"
+    blender: str | None = None
     bubblewrap: str = "bwrap"
     models_dir: Path = Path("models")
     cache_dir: Path = Path("cache")

@@ -13,6 +13,7 @@ import pytest
 from runners.api import Cancelled, Fail, Retry
 from runners.blender import BlenderRunner
 from runners.blender.request import RenderRequest
+from runners.errors import Fault
 from support.blender_scenes import SMALL, URL
 
 
@@ -47,7 +48,7 @@ def test_a_file_that_is_not_a_scene_is_refused(refused, scenes, kind):
 
 
 def test_a_file_of_a_newer_blender_is_retried_on_another_machine(refused, scenes):
-    (scenes / "newer.blend").write_bytes(b"BLENDER17-01v0999" + (scenes / "scene.blend").read_bytes()[17:])
+    (scenes / "newer.blend").write_bytes(b"BLENDER17-02v0999" + (scenes / "scene.blend").read_bytes()[17:])
     error = refused("newer.blend")
     assert (type(error), error.code) == (Retry, "ENGINE_OUTDATED")
 
@@ -65,6 +66,7 @@ def test_a_request_that_this_machine_cannot_serve_is_retried_on_another(refused,
         pytest.skip("this Blender has a denoiser")
     error = refused(**fields)
     assert (type(error), error.code) == (Retry, code)
+    assert error.fault is Fault.NEITHER, "the machine is not at fault"
 
 
 SLOW = {"engine": "cycles", "resolution_x": 512, "resolution_y": 512, "samples": 60_000}
