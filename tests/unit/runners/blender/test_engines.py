@@ -80,7 +80,7 @@ def test_a_run_writes_compiled_kernels_only_to_its_own_copy(stand_in, device, tm
     kernels.fill(cache, lambda *_: pytest.fail("it was filled already"))
     copy = kernels.copied(cache, tmp_path / "copy")
     run("job", copy)
-    assert texts(copy) == dict.fromkeys(probe, "trialjob")
+    assert texts(copy) == dict.fromkeys(probe, "probejob")
     assert texts(cache) == probe
 
 
