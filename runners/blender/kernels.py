@@ -80,7 +80,7 @@ def copied(cache: Path, target: Path) -> Path:
 
 
 def _publish(made: Path, cache: Path) -> None:
-    """Move a complete cache to its place, unless another process was faster."""
+    """Publish a complete cache, unless another process was faster."""
     with tempfile.TemporaryDirectory(prefix=".", dir=cache.parent, ignore_cleanup_errors=True) as directory:
         moved = Path(directory, cache.name)
         shutil.copytree(made, moved, symlinks=True)

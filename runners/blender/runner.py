@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runners.api import (
     Benchmark,
@@ -43,6 +46,14 @@ from runners.blender.video import make_video, video_encoder
 from runners.sandbox import unavailable
 from runners.sandbox.watch import Limits
 
+
+def _size(parameters: Mapping[str, Any]) -> str:
+    """Return what determines the GPU memory: the scene and the size of its pictures."""
+    scene = hashlib.sha256(str(parameters.get("blend_file_url")).encode()).hexdigest()[:16]
+    width, height = parameters.get("resolution_x"), parameters.get("resolution_y")
+    return f"{scene}/{width or ''}x{height or ''}"
+
+
 DEFINITION = ServiceDefinition(
     service_id="blender_rendering",
     name="Blender",
@@ -60,8 +71,9 @@ DEFINITION = ServiceDefinition(
     ),
     input_model=RenderRequest,
     output_model=RenderResult,
-    requirements=Requirements(gpu="optional", memory=4 * 2**30, disk=2 * 2**30),
+    requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=4 * 2**30, disk=2 * 2**30),
     route="blender/render",
+    size=_size,
     checkpoints=Checkpoints("frames", FRAME_FILES, outputs=True),
 )
 

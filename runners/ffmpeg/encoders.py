@@ -218,7 +218,7 @@ def _rate(encoder: str, request: TranscodeRequest) -> dict[str, str]:
 
 
 def takes_two_passes(encoder: str, request: TranscodeRequest) -> bool:
-    """Return whether the pictures are encoded twice: the first pass measures them, so that the second meets the bitrate.
+    """Return whether the pictures are encoded twice: the first pass analyses them, so that the second meets the bitrate.
 
     NVENC does both in one run.
     """

@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -71,6 +72,12 @@ BENCHMARK_FPS = 30
 BENCHMARK_SECONDS = 4
 """The clip of the benchmark: long enough to outweigh the start of ffmpeg, short enough for a slow processor."""
 
+
+def _size(parameters: Mapping[str, Any]) -> str:
+    """Return what determines the GPU memory, as far as the request shows it."""
+    return f"{parameters.get('codec') or ''}/{parameters.get('resolution') or ''}"
+
+
 DEFINITION = ServiceDefinition(
     service_id="video_transcoding",
     name="FFmpeg transcoding",
@@ -87,8 +94,9 @@ DEFINITION = ServiceDefinition(
     ),
     input_model=TranscodeRequest,
     output_model=TranscodeResult,
-    requirements=Requirements(gpu="optional", memory=2 * 2**30, disk=2 * 2**30),
+    requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2 * 2**30),
     route="ffmpeg/transcode",
+    size=_size,
     checkpoints=Checkpoints("chunks", CHUNK_FILES),
 )
 

@@ -25,7 +25,7 @@ def send(**message): print("\\n" + job["mark"] + json.dumps(message), flush=True
 
 @pytest.fixture
 def stand_in(tools, tmp_path):
-    """A program in the place of Blender; return the tools with it."""
+    """A program instead of Blender; return the tools with it."""
 
     def make(code):
         program = tmp_path / "blender"
@@ -84,7 +84,7 @@ def test_a_run_writes_compiled_kernels_only_to_its_own_copy(stand_in, device, tm
     assert texts(cache) == probe
 
 
-def test_a_slow_trial_of_eevee_does_not_count(stand_in):
+def test_a_slow_probe_of_eevee_does_not_count(stand_in):
     """A cold GPU compiles the shaders first; a longer probe finds out that EEVEE works."""
     tools = stand_in("time.sleep(1.5); send(renderer='NVIDIA RTX A4000/PCIe/SSE2')")
     assert not eevee_works(tools, CARD, 0.5)
