@@ -13,8 +13,8 @@ CODECS: Final = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4", "vc
 PIXELS: Final = {"yuv420p": "nv12", "p010le": "p010le"}
 """Pixel formats of encoders, and those of the same pictures in the card's memory."""
 
-INPUT: Final = {"hwaccel": "cuda", "hwaccel_output_format": "cuda"}
-"""Options for reading a file whose pictures are decoded to the card's memory."""
+INPUT: Final = {"hwaccel": "cuda", "hwaccel_output_format": "cuda", "threads": "1"}
+"""Options for reading a file whose pictures are decoded to the card's memory, where each thread would need pictures of its own."""
 
 _SHAPED: Final = {"force_original_aspect_ratio": "decrease", "force_divisible_by": 2}
 
