@@ -46,7 +46,7 @@ ENVIRONMENT = {
 JOB = {
     "name": "cycle",
     "type": SERVICE,
-    "parameters": {"model": MODEL, "prompt": "What is the capital of France?", "max_tokens": 32},
+    "parameters": {"model": MODEL, "prompt": "Name the capital of France.", "max_tokens": 32},
     "pricing": {"max_cost": "0.01"},
 }
 SUBMISSION = json.dumps(JOB).encode()

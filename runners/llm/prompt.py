@@ -45,8 +45,9 @@ class PromptReader:
             )
         if request.prompt is not None and (request.raw or not templated):
             return list(self._tokenizer(request.prompt)["input_ids"])
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        return self._conversation(messages or [{"role": "user", "content": request.prompt or ""}])
+        return self._conversation(
+            [{"role": message.role, "content": message.content} for message in request.conversation]
+        )
 
     def _conversation(self, messages: list[dict[str, str]]) -> list[int]:
         quoted: dict[str, str] = {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from runners.api import Strict, shown_as
-from runners.llm.schema import check_schema
+from runners.llm.grammar import check_schema
 
 MAX_TEXT = 1_000_000
 """Characters of a prompt, or of all messages together."""
@@ -16,18 +16,69 @@ MAX_TEXT = 1_000_000
 MAX_NEW_TOKENS = 32_768
 MAX_STOPS = 8
 
+MAX_ANSWERS = 8
+"""Answers to one request."""
+
+MAX_TOOLS = 128
+MAX_BIASES = 300
+
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 ANY_OBJECT = {"type": "object", "additionalProperties": True}
 """The schema of `json_object`."""
 
 
-class Message(Strict):
-    """One turn of a conversation."""
+class ToolCall(Strict):
+    """A function that the model calls. `arguments` is a JSON object as text."""
 
-    role: Literal["system", "user", "assistant"]
-    content: Text
+    id: str = Field(max_length=100)
+    name: ToolName
+    arguments: Text
+
+
+class Message(Strict):
+    """One turn of a conversation. A `tool` message answers the call `tool_call_id` of the turn before."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: Text = ""
+    tool_calls: tuple[ToolCall, ...] = Field(default=(), max_length=MAX_TOOLS)
+    tool_call_id: str | None = Field(default=None, max_length=100)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only an assistant's message has tool_calls")
+        if (self.tool_call_id is None) == (self.role == "tool"):
+            raise ValueError("a tool's message, and no other, requires tool_call_id")
+        if not self.content and self.role in {"system", "user"}:
+            raise ValueError("the content is empty")
+        return self
+
+
+class Tool(Strict):
+    """A function that the model may call. `parameters` is the JSON Schema of its arguments, an object."""
+
+    name: ToolName
+    description: str = Field(default="", max_length=10_000)
+    parameters: dict[str, Any] = Field(default_factory=lambda: dict(NO_PARAMETERS))
+
+    @field_validator("parameters")
+    @classmethod
+    def _schema_is_supported(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        check_schema(schema)
+        return schema
+
+
+NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+class ToolChoice(Strict):
+    """The function that the model must call."""
+
+    name: ToolName
 
 
 class InferenceRequest(Strict):
@@ -36,8 +87,13 @@ class InferenceRequest(Strict):
     Requires either `prompt` or `messages`. A model with a chat template receives `prompt` as a user's message; a
     model without one, or `raw`, continues the text unchanged, control tokens included. `temperature` 0 always chooses the
     most likely token; `seed` makes other temperatures repeatable. `stop` ends the text before the first of these strings.
-    With `response_schema` (JSON Schema) or `json_object`, a text that was not cut off is JSON of that form.
-    `repetition_penalty` includes the prompt; `presence_penalty` and `frequency_penalty` include only generated tokens.
+    With `response_schema` (JSON Schema) or `json_object`, a text that was not cut off is JSON of that form; an object has only the
+    properties that the schema lists, unless it has `additionalProperties`.
+    `repetition_penalty` includes the prompt; `presence_penalty` and `frequency_penalty` do so only in llama.cpp. `n` is the
+    number of answers. `top_logprobs` reports the log-probability of each token and of so many alternatives. `logit_bias` adds
+    to the logits of tokens, by the token's number. With `tools`, the model may answer with calls of these functions;
+    `tool_choice` "required", or a function's name, makes it do so. `reasoning_effort` "none" lets a model that thinks before it
+    answers do without.
     """
 
     model_config = shown_as(
@@ -64,6 +120,15 @@ class InferenceRequest(Strict):
     frequency_penalty: float = Field(default=0, ge=-2, le=2, allow_inf_nan=False)
     response_schema: dict[str, Any] | None = None
     json_object: bool = False
+    n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    logit_bias: dict[
+        Annotated[str, Field(pattern=r"^[0-9]{1,7}$")], Annotated[float, Field(ge=-100, le=100)]
+    ] = Field(default_factory=dict, max_length=MAX_BIASES)
+    tools: tuple[Tool, ...] = Field(default=(), max_length=MAX_TOOLS)
+    tool_choice: Literal["auto", "none", "required"] | ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+    reasoning_effort: Literal["none", "low", "medium", "high"] | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -71,11 +136,23 @@ class InferenceRequest(Strict):
         return (self.stop,) if isinstance(self.stop, str) else self.stop
 
     @property
-    def schema_text(self) -> str | None:
-        """The JSON schema that the answer must follow, None if it is free text."""
+    def schema_(self) -> dict[str, Any] | None:
+        """The JSON schema that the answer's text must follow, None if it is free text."""
         if self.response_schema is not None:
-            return json.dumps(self.response_schema)
-        return json.dumps(ANY_OBJECT) if self.json_object else None
+            return self.response_schema
+        return ANY_OBJECT if self.json_object else None
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """The messages; a prompt is a user's message."""
+        return self.messages or (Message(role="user", content=self.prompt or ""),)
+
+    @property
+    def forced_tools(self) -> tuple[Tool, ...]:
+        """The tools of which the answer must call one; empty if it may be text."""
+        if isinstance(self.tool_choice, ToolChoice):
+            return tuple(tool for tool in self.tools if tool.name == self.tool_choice.name)
+        return self.tools if self.tool_choice == "required" else ()
 
     @field_validator("response_schema")
     @classmethod
@@ -98,22 +175,65 @@ class InferenceRequest(Strict):
     def _one_form(self) -> Self:
         if self.response_schema is not None and self.json_object:
             raise ValueError("give either response_schema or json_object")
-        if self.stops and self.schema_text is not None:
+        if self.stops and self.schema_ is not None:
             raise ValueError("stop could cut the JSON short; omit it with response_schema and json_object")
+        return self
+
+    @model_validator(mode="after")
+    def _usable_tools(self) -> Self:
+        if self.tools and self.raw:
+            raise ValueError("tools need the model's chat template; omit raw")
+        if self.tools and self.schema_ is not None:
+            raise ValueError("give either tools or a form of the answer (response_schema, json_object)")
+        if len({tool.name for tool in self.tools}) < len(self.tools):
+            raise ValueError("two tools have the same name")
+        if self.tool_choice not in {"auto", "none"} and not self.forced_tools:
+            raise ValueError("tool_choice names no function in tools")
         return self
 
 
 class Usage(BaseModel):
-    """Tokens read and generated, including the one that ended the text."""
+    """Tokens read and generated, including those that ended the answers."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
 
 
-class InferenceResult(BaseModel):
-    """Output of the service. `finish_reason` is "length" if `max_tokens` or the cost limit ended the text."""
+class Alternative(BaseModel):
+    """A token and its log-probability. `bytes` are those of its text, which may be part of a character."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TokenLogprob(Alternative):
+    """A token of the answer, and the most likely tokens instead of it."""
+
+    top_logprobs: list[Alternative] = []
+
+
+class Answer(BaseModel):
+    """One answer. `finish_reason` is "length" if `max_tokens` or the cost limit ended the text.
+
+    `reasoning` is what the model thought before it answered, where it does so.
+    """
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    logprobs: list[TokenLogprob] | None = None
+
+
+class InferenceResult(Answer):
+    """Output of the service: the first answer, and in `answers` all of them if several were requested."""
+
     usage: Usage
+    answers: list[Answer] | None = None
+
+    @property
+    def all_answers(self) -> list[Answer]:
+        """The answers in order, at least one."""
+        return self.answers or [self]

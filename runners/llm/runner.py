@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Sequence
 from decimal import Decimal
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 from runners.api import (
     Benchmark,
     Context,
+    Fail,
     FailureCode,
     Model,
     Probe,
@@ -22,26 +22,28 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
 from runners.llm.engines.base import LanguageEngine, Piece
 from runners.llm.files import weights
 from runners.llm.request import InferenceRequest, InferenceResult
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "gguf", "xgrammar")
+ENGINES = {"llama.cpp": "xllamacpp", "vllm": "vllm", "transformers": "transformers"}
+"""The package of each engine."""
 
 DEFINITION = ServiceDefinition(
     service_id="llm_inference",
     name="LLM inference",
     category="text",
     description=(
-        "Answers questions and conversations, or continues a text, with open language models. Answers can be streamed "
-        "and restricted to a JSON schema."
+        "Answers questions and conversations, or continues a text, with open language models. Answers can be streamed, call "
+        "the client's functions, and follow a JSON schema."
     ),
-    tags=("llm", "text", "chat", "completion", "json", "llama", "qwen", "mistral"),
+    tags=("llm", "text", "chat", "completion", "json", "tools", "llama", "qwen", "mistral"),
     unit="token",
     determinism=(
-        "With temperature 0, or with a seed, the text is the same on the same device and engine, except that with 16-bit "
-        "numbers it may differ where two words are nearly equally likely, depending on concurrent requests."
+        "With temperature 0, or with a seed, the text is the same on the same device and engine, except that it may differ where "
+        "two words are nearly equally likely, depending on concurrent requests and on earlier ones with the same beginning."
     ),
     input_model=InferenceRequest,
     output_model=InferenceResult,
@@ -64,15 +66,14 @@ class LLMRunner(Runner[InferenceRequest]):
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
         """See `Runner.probe`. Finds packages without importing them."""
-        missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
-        if missing:
-            reason = f"{', '.join(missing)} missing; install the extra: pip install 'aitbc-agent[llm]'."
+        engines = [name for name, package in ENGINES.items() if importlib.util.find_spec(package) is not None]
+        if not engines:
+            reason = "No engine for language models is installed; install the extra: pip install 'aitbc-agent[llm]'."
             return Probe(available=False, reasons=(reason,))
-        fast = importlib.util.find_spec("vllm") is not None
         return Probe(
             available=True,
-            version=_version("transformers"),
-            features={"engines": ["vllm", "transformers"] if fast else ["transformers"]},
+            version=version(ENGINES[engines[0]]),
+            features={"engines": engines},
             concurrency=tools.batch,
         )
 
@@ -89,22 +90,24 @@ class LLMRunner(Runner[InferenceRequest]):
         context.check()
         generation = self._engine.submit(request)
         context.on_cancel(generation.cancel)
-        text = ""
+        answers = [AnswerParts() for _ in range(request.n)]
+        piece = Piece("", 0, 0)
         try:
             for piece in generation.pieces():
                 context.check()
-                if piece.text:
-                    context.event("token", {"text": piece.text, "offset": len(text)})
-                text += piece.text
-                context.progress(100 * piece.completion_tokens / request.max_tokens, _units(piece))
-                if piece.finish_reason is not None:
-                    return _result(text, piece)
+                _publish(piece, answers[piece.index], context)
+                answers[piece.index].add(piece)
+                context.progress(
+                    100 * piece.completion_tokens / (request.n * request.max_tokens), _units(piece)
+                )
                 if context.max_units is not None and _units(piece) >= context.max_units:
-                    return _result(text, replace(piece, finish_reason="length"))
+                    break
         finally:
             generation.cancel()
         context.check()
-        raise Retry("The engine ended an answer before it was complete.")
+        if request.schema_ is not None and not all(answer.is_json for answer in answers):
+            raise Fail("The model's engine cannot enforce this form of the answer; simplify response_schema.")
+        return _result(answers, piece, request)
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`."""
@@ -128,20 +131,33 @@ class LLMRunner(Runner[InferenceRequest]):
             engine.close()
 
 
+def _publish(piece: Piece, answer: AnswerParts, context: Context) -> None:
+    """Publish what a piece adds: the first answer's text as `token`, all else as `part`."""
+    logprobs = {"logprobs": [dict(entry) for entry in piece.logprobs]} if piece.logprobs else {}
+    if piece.text and piece.index == 0:
+        context.event("token", {"text": piece.text, "offset": len(answer.text), **logprobs})
+        return
+    added = {
+        "text": piece.text,
+        "reasoning": piece.reasoning,
+        "tool_calls": [dict(call) for call in piece.tool_calls],
+    }
+    added = {name: value for name, value in added.items() if value} | logprobs
+    if added:
+        context.event("part", {"index": piece.index, "offset": answer.parts, **added})
+        answer.parts += 1
+
+
 def _units(piece: Piece) -> Decimal:
     return Decimal(piece.prompt_tokens + piece.completion_tokens)
 
 
-def _result(text: str, piece: Piece) -> Result:
+def _result(answers: Sequence[AnswerParts], piece: Piece, request: InferenceRequest) -> Result:
     usage = {
         "prompt_tokens": piece.prompt_tokens,
         "completion_tokens": piece.completion_tokens,
         "total_tokens": piece.prompt_tokens + piece.completion_tokens,
     }
-    return Result({"text": text, "finish_reason": piece.finish_reason, "usage": usage}, _units(piece))
-
-
-def _version(distribution: str) -> str:
-    with suppress(PackageNotFoundError):
-        return version(distribution)
-    return "unknown"
+    described = [answer.described() for answer in answers]
+    several = {"answers": described} if request.n > 1 else {}
+    return Result({**described[0], "usage": usage, **several}, _units(piece))

@@ -38,7 +38,7 @@ TALK = (
     "They will be connected to the network before noon on Friday. "
     "Please send your scenes to the coordinator in time. Thank you, and have a good week."
 )
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France."
 PROGRAM = """
 def predict(input, **parameters):
     return {"label": "sunset", "confidence": 0.94, "others": {"forest": 0.04, "sea": 0.02}}

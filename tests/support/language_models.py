@@ -1,7 +1,10 @@
 """The language model of the tests, and requests to it."""
 
 NAME = "smollm2-135m-instruct"
-QUESTION = "What is the capital of France?"
+OPTIONS = {"context": 4096, "template": "smollm2"}
+"""The catalogue's options of the model."""
+
+QUESTION = "Name the capital of France."
 PERSON = {
     "type": "object",
     "properties": {

@@ -82,7 +82,7 @@ def fill_pictures(page: Page, media: Media) -> None:
 
 
 def fill_text(page: Page, media: Media) -> None:
-    page.get_by_label("Prompt").fill("What is the capital of France?")
+    page.get_by_label("Prompt").fill("Name the capital of France.")
     page.get_by_label("Maximum tokens").fill("24")
     page.get_by_label("Temperature").fill("0")
 
@@ -247,7 +247,7 @@ def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
     page.get_by_label("Maximum tokens of an answer").fill("24")
     page.get_by_label("Temperature").fill("0")
     box = page.get_by_label("Your message")
-    for question in ("What is the capital of France?", "Say it again."):
+    for question in ("Name the capital of France.", "Say it again."):
         box.fill(question)
         box.press("Enter")
         expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=JOB_MS)

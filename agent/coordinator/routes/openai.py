@@ -15,7 +15,15 @@ from starlette.types import Receive, Scope, Send
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
-from agent.coordinator.operations.openai import audio, chat, completions, images, models
+from agent.coordinator.operations.openai import (
+    audio,
+    chat,
+    completions,
+    conversation,
+    embeddings,
+    images,
+    models,
+)
 from agent.coordinator.operations.openai.form import form_schema
 from agent.coordinator.operations.openai.serving import Submission, result
 from agent.coordinator.operations.openai.writing import Chunks, Writing
@@ -33,6 +41,7 @@ from agent.core.errors import (
     OfferNotAvailable,
     error_body,
 )
+from runners.embedding.request import EmbeddingResult
 from runners.llm.request import InferenceResult
 from runners.whisper.request import TranscribeResult
 
@@ -85,7 +94,7 @@ _STREAM: Final = "The answer; with `stream`, one server-sent event for each chun
 @router.post(
     "/chat/completions",
     summary="Answer a conversation",
-    response_model=chat.ChatCompletion,
+    response_model=conversation.ChatCompletion,
     responses=_answers(_STREAM, EVENT_STREAM),
 )
 async def chat_completions(
@@ -94,9 +103,10 @@ async def chat_completions(
     """Answers when the text is complete, or streams it. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
     submission = await chat.create(context, caller, body, key)
     if body.stream:
-        return await _stream(request, submission, chat.ChatChunks(submission, usage=body.includes_usage))
+        chunks = conversation.ChatChunks(submission, answers=body.n or 1, usage=body.includes_usage)
+        return await _stream(request, submission, chunks)
     made = await result(submission, InferenceResult, disconnected(request))
-    return _json(submission, chat.completion(submission, made))
+    return _text(submission, conversation.completion(submission, made))
 
 
 @router.post(
@@ -119,7 +129,28 @@ async def text_completions(
             request, submission, completions.CompletionChunks(submission, usage=body.includes_usage)
         )
     made = await result(submission, InferenceResult, disconnected(request))
-    return _json(submission, completions.completion(submission, made))
+    return _text(submission, completions.completion(submission, made))
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts",
+    response_model=embeddings.Embeddings,
+    responses=_answers("The vectors"),
+)
+async def text_embeddings(
+    context: ContextOf,
+    caller: Client,
+    body: embeddings.EmbeddingsRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Answers when all vectors are made. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
+    submission = await embeddings.create(context, caller, body, key)
+    made = await result(submission, EmbeddingResult, disconnected(request))
+    return _json(
+        submission, embeddings.embeddings(submission, made, encoded=body.encoding_format == "base64")
+    )
 
 
 def _form(model: type[BaseModel]) -> dict[str, Any]:
@@ -205,6 +236,11 @@ def _names(submission: Submission) -> dict[str, str]:
 
 def _json(submission: Submission, answer: BaseModel) -> Response:
     return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=_names(submission))
+
+
+def _text(submission: Submission, answer: BaseModel) -> Response:
+    """Return a text answer, in which null is a value."""
+    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True), headers=_names(submission))
 
 
 async def _stream(request: Request, submission: Submission, form: Chunks) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.llm.engines.base import LanguageEngine
@@ -10,7 +11,10 @@ from runners.llm.files import weights
 
 
 def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) -> LanguageEngine:
-    """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
+    """Load a model: a GGUF file in llama.cpp, safetensors in vLLM on a GPU and in transformers elsewhere.
+
+    Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY.
+    """
     files = weights(model)
     if not files:
         raise Retry(
@@ -18,10 +22,24 @@ def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) ->
             f"'aitbc-agent models pull {model.name}'.",
             code=FailureCode.MODEL_UNAVAILABLE,
         )
-    if device.kind == "cuda" and files[0].suffix == ".safetensors" and importlib.util.find_spec("vllm"):
-        from runners.llm.engines.vllm import VLLMEngine  # noqa: PLC0415 - engines are optional
+    if files[0].suffix == ".gguf":
+        _require("xllamacpp", "llm")
+        from runners.llm.engines.llama_cpp import LlamaCppEngine  # noqa: PLC0415 - engines are optional
 
-        return VLLMEngine(model, device, tools, vram)
+        return LlamaCppEngine(model, device, tools, vram)
+    if device.kind == "cuda" and importlib.util.find_spec("vllm"):
+        from runners.llm.engines.vllm import VLLMEngine  # noqa: PLC0415 - as above
+
+        return VLLMEngine(sys.executable, model, device, vram)
+    _require("transformers", "transformers")
     from runners.llm.engines.transformers import TransformersEngine  # noqa: PLC0415 - as above
 
     return TransformersEngine(model, device, tools, vram)
+
+
+def _require(package: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise Retry(
+            f"{package} is missing; install the extra: pip install 'aitbc-agent[{extra}]'.",
+            code=FailureCode.ENGINE_MISSING,
+        )

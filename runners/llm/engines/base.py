@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
 from runners.api import Fail, FailureCode
-from runners.llm.request import InferenceRequest
+from runners.llm.request import FinishReason, InferenceRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Progress of a generation: new text, and the tokens read and generated so far. The last piece has `finish_reason`."""
+    """Progress of a request: what one of its answers gained, and the tokens read and generated so far for all of them.
+
+    `index` is the answer's number. `tool_calls` and `logprobs` have the form of OpenAI's API: parts of the calls of a streamed
+    message, and one entry for each token of `text`. The last piece of each answer has `finish_reason`.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: FinishReason | None = None
+    index: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    logprobs: tuple[Mapping[str, Any], ...] = ()
 
 
 class Generation(Protocol):
     """One request in an engine."""
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield pieces as they arrive, up to the one with `finish_reason`, or until `cancel`.
+        """Yield pieces as they arrive, until each answer has its `finish_reason`, or until `cancel`.
 
-        Raises `Fail` or `Retry`. Every step of the engine on the request yields at least one piece.
+        Raises `Fail` or `Retry`. Every step of the engine on the request yields at least one piece, and so does a second of
+        waiting for the engine.
         """
 
     def cancel(self) -> None:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry
-from runners.llm.files import gguf_file, weights
 from runners.torch_memory import memory_faults
 
-_LAYERS = frozenset(("full_attention", "sliding_attention"))
-"""Kinds of layers whose cache consists of keys and values, which this engine's batches can join and split."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Loaded:
     """A loaded model. `context` is its maximum number of tokens, `ends` the tokens that end an answer."""
 
@@ -31,29 +27,23 @@ class Loaded:
         """The number of logits of the model; may exceed the number of the tokenizer's tokens."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of one token in the cache of keys and values."""
-        settings = self.model.config.get_text_config(decoder=True)
-        heads = getattr(settings, "num_key_value_heads", None) or settings.num_attention_heads
-        size = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
-        return int(2 * settings.num_hidden_layers * heads * size * self.model.dtype.itemsize)
+    @functools.cached_property
+    def grammar_tokenizer(self) -> Any:
+        """The tokenizer in the form of llguidance."""
+        from llguidance import hf  # noqa: PLC0415 - the coordinator has no engine
+
+        return hf.from_tokenizer(self.tokenizer, n_vocab=self.vocabulary, eos_token=sorted(self.ends))
 
 
 def load(model: Model, device: Device) -> Loaded:
-    """Load a model's files. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY.
-
-    On processors with instructions for bfloat16, it took half the time of float32 with eight requests, and 0.8 of it
-    with one, with half the memory. In float32 an answer at temperature 0 does not depend on concurrent requests; in 16 bits
-    two nearly equally likely tokens may be exchanged.
-    """
+    """Load a model's safetensors. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
     # Read when torch's threads start. Threads that busy-wait multiply the processor time on a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch  # noqa: PLC0415 - the coordinator has no engine
         from transformers.utils import logging  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise Retry(f"{error}; install the extra llm.", code=FailureCode.ENGINE_MISSING) from None
+        raise Retry(f"{error}; install the extra transformers.", code=FailureCode.ENGINE_MISSING) from None
     torch.set_num_threads(max(1, device.threads))
     logging.disable_progress_bar()
     with memory_faults(), _explained(model):
@@ -76,17 +66,11 @@ def _read(model: Model, device: Device, number_type: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - the coordinator has no engine
 
     source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    gguf = gguf_file(model) if weights(model)[0].suffix == ".gguf" else None
-    if gguf is not None:
-        source["gguf_file"] = gguf.name
     options = {**source, "dtype": number_type, "attn_implementation": "sdpa", "use_safetensors": True}
-    if device.kind == "cuda" and gguf is None:
+    if device.kind == "cuda":
         options["device_map"] = device.kind  # straight to the GPU, without a copy in main memory
-    with nullcontext() if gguf is None else _read_once():
-        tokenizer = AutoTokenizer.from_pretrained(model.path, **source)
-        network, report = AutoModelForCausalLM.from_pretrained(
-            model.path, output_loading_info=True, **options
-        )
+    tokenizer = AutoTokenizer.from_pretrained(model.path, **source)
+    network, report = AutoModelForCausalLM.from_pretrained(model.path, output_loading_info=True, **options)
     if report["missing_keys"]:  # transformers would fill them with random numbers
         raise ValueError(f"its files lack {len(report['missing_keys'])} of its weights")
     return tokenizer, network
@@ -94,9 +78,8 @@ def _read(model: Model, device: Device, number_type: Any) -> tuple[Any, Any]:
 
 def _checked(network: Any, tokenizer: Any) -> Loaded:
     settings = network.config.get_text_config(decoder=True)
-    kinds = set(getattr(settings, "layer_types", None) or ())
-    if not kinds <= _LAYERS or not getattr(tokenizer, "is_fast", False):
-        raise ValueError("this engine supports only attention-only models with a fast tokenizer")
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError("this engine supports only models with a fast tokenizer")
     ends = {tokenizer.eos_token_id}
     for source in (network.generation_config, settings):
         given = getattr(source, "eos_token_id", None)
@@ -119,22 +102,3 @@ def _explained(model: Model) -> Iterator[None]:
             f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
             code=FailureCode.MODEL_UNAVAILABLE,
         ) from error
-
-
-@contextmanager
-def _read_once() -> Iterator[None]:
-    """Parse a GGUF file only once within the block.
-
-    transformers parses it separately for the tokenizer, the settings and the weights, and builds its table of names for each
-    module, which takes most of the loading time.
-    """
-    import gguf  # noqa: PLC0415 - the coordinator has no engine
-
-    originals = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
-    for name, original in originals.items():
-        setattr(gguf, name, functools.cache(original))
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(gguf, name, original)

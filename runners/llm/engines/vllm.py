@@ -1,178 +1,145 @@
-"""Language models in vLLM, where it is installed and there is a GPU.
-
-vLLM batches, samples, decodes and constrains by itself; this module only passes requests to its event loop and pieces
-back. It requires a GPU, so that only scripts/gpu_check.py covers it.
-"""
+"""Language models in vLLM's own server, from safetensors, on one or several GPUs or the CPU."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import queue
-import threading
-import uuid
-from collections.abc import Coroutine, Iterator
+import json
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
+from runners.api import Device, Model
+from runners.engine_server import SOCKET, EngineServer, Stream, socket_directory
+from runners.llm.engines import openai
 from runners.llm.engines.base import Piece, check_context
-from runners.llm.prompt import PromptReader
+from runners.llm.engines.control_tokens import breaker
+from runners.llm.files import TEMPLATES
+from runners.llm.grammar import call_grammar, grammar
 from runners.llm.request import InferenceRequest
-from runners.torch_memory import beyond_repair, memory_faults
 
-START_SECONDS = 600.0
-END_SECONDS = 60.0
-STALL_SECONDS = 300.0
-"""Time limit for vLLM's next token."""
+MODULE = "vllm.entrypoints.openai.api_server"
+SERVED = "model"
+"""The model's name in vLLM's API."""
 
 SHARE = 0.9
 """Share of the GPU's memory that vLLM may take without a limit."""
 
+CPU_CACHE = 2
+"""GiB of main memory for the keys and values of all requests on a machine without a GPU."""
+
 
 class VLLMEngine:
-    """See `LanguageEngine`. One thread owns vLLM's event loop."""
+    """See `LanguageEngine`. vLLM schedules and limits the requests by itself."""
 
-    def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
-        from transformers import AutoTokenizer  # noqa: PLC0415 - the coordinator has no engine
+    def __init__(self, interpreter: str, model: Model, device: Device, vram: int | None) -> None:
+        directory = socket_directory()
+        self._break = breaker(_control_tokens(model))
+        environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+        if device.kind == "cpu":
+            environment |= {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE), "OMP_NUM_THREADS": str(device.threads)}
+        arguments = [
+            *("--uds", str(directory / SOCKET)),
+            *("--model", str(model.path), "--served-model-name", SERVED, "--load-format", "safetensors"),
+            *("--max-model-len", "-1"),  # the model's context, or as much of it as fits
+            *(
+                "--generation-config",
+                "vllm",
+            ),  # the request determines the sampling, not the model's directory
+            *(
+                "--structured-outputs-config",
+                json.dumps({"backend": "guidance"}),
+            ),
+            *("--disable-log-stats", "--no-enable-log-requests", "--disable-uvicorn-access-log"),
+            *(
+                ("--enforce-eager",)
+                if device.kind == "cpu"
+                else ("--gpu-memory-utilization", _share(device, vram))
+            ),
+            *_model_options(model),
+        ]
+        self._server = EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
+        self._context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
 
-        self._loop = asyncio.new_event_loop()
-        self._budget = vram or int(device.memory * SHARE)
-        self._engine: Any = None
-        self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
-        self._thread.start()
-        share = min(SHARE, self._budget / device.memory) if device.memory else SHARE
-        try:
-            with memory_faults():
-                tokenizer = AutoTokenizer.from_pretrained(
-                    model.path, local_files_only=True, trust_remote_code=False
-                )
-                self._prompts = PromptReader(tokenizer)
-                self._engine = self._await(self._start(model, tools, share), START_SECONDS)
-        except Retry:
-            self.close()
-            raise
-        except Exception as error:  # vLLM's own processes may raise almost any exception
-            self.close()
-            code = (
-                FailureCode.OUT_OF_MEMORY if "memory" in str(error).lower() else FailureCode.MODEL_UNAVAILABLE
-            )
-            raise Retry(
-                f"The model {model.name!r} could not be loaded by vLLM: {error}"[:500], code=code
-            ) from error
-        self._context = int(self._engine.model_config.max_model_len)
-
-    def submit(self, request: InferenceRequest) -> _Answer:
+    def submit(self, request: InferenceRequest) -> _Generation:
         """See `LanguageEngine.submit`."""
-        prompt = self._prompts.read(request)
-        check_context(len(prompt), request, self._context)
-        return _Answer(self._engine, self._loop, request, prompt)
+        fields = {"model": SERVED, **openai.sampling(request)} | {
+            "top_k": request.top_k or -1,
+            "repetition_penalty": request.repetition_penalty,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        }
+        if request.schema_ is not None:
+            fields["structured_outputs"] = {"grammar": grammar(request.schema_)}
+        if request.raw:
+            path, prompt = "/v1/completions", {"prompt": request.prompt}
+            fields["logprobs"] = request.top_logprobs
+        else:
+            path, prompt = "/v1/chat/completions", openai.conversation(request, self._break)
+            fields |= {"logprobs": request.top_logprobs is not None, "top_logprobs": request.top_logprobs}
+        if request.forced_tools:
+            tools = {tool.name: tool.parameters for tool in request.forced_tools}
+            fields |= {"structured_outputs": {"grammar": call_grammar(tools)}, "tool_choice": "none"}
+        elif request.tools:
+            fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
+        counted = self._server.post("/tokenize", {"model": SERVED, **prompt})["count"]
+        check_context(int(counted), request, self._context)
+        return _Generation(self._server.stream(path, fields | prompt), request)
 
     def vram_peak(self) -> int:
-        """Return vLLM's budget: its own processes allocate all of it at once."""
-        return self._budget
+        """Return 0: the miner reads the memory of the server's process."""
+        return 0
 
     def close(self) -> None:
         """See `LanguageEngine.close`."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            self._loop.call_soon_threadsafe(engine.shutdown)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(END_SECONDS)
-
-    @staticmethod
-    async def _start(model: Model, tools: Tools, share: float) -> Any:
-        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - optional
-        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 - optional
-
-        options = AsyncEngineArgs(
-            model=str(model.path),
-            load_format="safetensors",
-            trust_remote_code=False,
-            gpu_memory_utilization=share,
-            max_num_seqs=tools.batch,
-            generation_config="vllm",  # the request determines the sampling, not the model's directory
-            enable_log_requests=False,
-            disable_log_stats=True,
-        )
-        return AsyncLLM.from_engine_args(options)
-
-    def _await(self, coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
+        self._server.close()
 
 
-class _Answer:
+class _Generation:
     """See `Generation`."""
 
-    def __init__(
-        self, engine: Any, loop: asyncio.AbstractEventLoop, request: InferenceRequest, prompt: list[int]
-    ) -> None:
-        self._engine = engine
-        self._prompt = prompt
-        # At most one piece for each token, so max_tokens bounds it.
-        self._news: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
-        self._work = asyncio.run_coroutine_threadsafe(self._generate(_sampling(request)), loop)
+    def __init__(self, stream: Stream, request: InferenceRequest) -> None:
+        self._stream = stream
+        self._request = request
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        while True:
-            try:
-                news = self._news.get(timeout=STALL_SECONDS)
-            except queue.Empty:
-                raise Retry(
-                    "vLLM produced no token for five minutes.", code=FailureCode.RUNNER_HUNG
-                ) from None
-            if news is None:
-                return
-            if isinstance(news, Exception):
-                raise news
-            yield news
-            if news.finish_reason is not None:
-                return
+        found = openai.pieces(self._stream, self._request.n, _counts)
+        return openai.as_calls(found) if self._request.forced_tools else found
 
     def cancel(self) -> None:
-        """See `Generation.cancel`. Ending the coroutine makes vLLM drop the request."""
-        self._work.cancel()
-        self._news.put(None)
-
-    async def _generate(self, sampling: Any) -> None:
-        generated = 0
-        try:
-            prompt = {"prompt_token_ids": self._prompt}
-            async with contextlib.aclosing(
-                self._engine.generate(prompt, sampling, str(uuid.uuid4()))
-            ) as outputs:
-                async for output in outputs:
-                    part = output.outputs[0]
-                    generated += len(part.token_ids)
-                    if part.finish_reason in {None, "stop", "length"}:
-                        self._news.put(Piece(part.text, len(self._prompt), generated, part.finish_reason))
-                    else:
-                        self._news.put(Retry(f"vLLM ended a request: {part.finish_reason}."))
-        except ValueError as error:
-            self._news.put(Fail(f"vLLM refuses the request: {error}"[:500]))
-        except Exception as error:  # noqa: BLE001 - vLLM wraps any exception of its processes
-            # After an error of its core process, vLLM refuses every later request.
-            dead = self._engine.errored or beyond_repair(error)
-            code = FailureCode.ENGINE_DIED if dead else FailureCode.RUNNER_CRASHED
-            self._news.put(Retry(f"vLLM failed: {type(error).__name__}.", code=code))
+        """See `Generation.cancel`."""
+        self._stream.cancel()
 
 
-def _sampling(request: InferenceRequest) -> Any:
-    from vllm import SamplingParams  # noqa: PLC0415 - optional
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # noqa: PLC0415 - optional
+def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:
+    usage = event.get("usage")
+    return None if not usage else (int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
 
-    schema = request.schema_text
-    form = None if schema is None else StructuredOutputsParams(json=schema, disable_any_whitespace=True)
-    return SamplingParams(
-        max_tokens=request.max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        seed=request.seed,
-        stop=list(request.stops),
-        repetition_penalty=request.repetition_penalty,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        structured_outputs=form,
-        output_kind=RequestOutputKind.DELTA,
-    )
+
+def _share(device: Device, vram: int | None) -> str:
+    share = SHARE if vram is None or not device.memory else min(SHARE, vram / device.memory)
+    return f"{share:.3f}"
+
+
+def _model_options(model: Model) -> list[str]:
+    """Return vLLM's arguments for the options of a model's entry."""
+    named = {
+        "context": "--max-model-len",
+        "tool_parser": "--tool-call-parser",
+        "reasoning_parser": "--reasoning-parser",
+        "gpus": "--tensor-parallel-size",
+    }
+    arguments = [
+        part
+        for name, flag in named.items()
+        if name in model.options
+        for part in (flag, str(model.options[name]))
+    ]
+    if "template" in model.options:
+        arguments += ["--chat-template", str(TEMPLATES / f"{model.options['template']}.jinja")]
+    if "tool_parser" in model.options:
+        arguments.append("--enable-auto-tool-choice")
+    return arguments
+
+
+def _control_tokens(model: Model) -> set[str]:
+    described = json.loads((model.path / "tokenizer.json").read_bytes())
+    return {token["content"] for token in described["added_tokens"] if token["special"]}

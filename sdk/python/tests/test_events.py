@@ -183,7 +183,7 @@ def test_events_are_parsed_from_any_pieces() -> None:
 def written(calls: Calls, coordinator, text: str = "Paris is it.") -> tuple[list[str], Any]:
     """Return the pieces of a text, and their stream."""
     coordinator.results = {"text": text, "finish_reason": "stop"}
-    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    messages = [{"role": "user", "content": "Name the capital of France."}]
     stream = calls(lambda client: client.services.stream(messages=messages, model="m", temperature=0))
     assert coordinator.bodies == [{"messages": messages, "model": "m", "temperature": 0}]
     assert (stream.job.job_id, stream.results) == ("job_1", None)

@@ -22,7 +22,7 @@ from support.media import SENTENCE
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
 LLM = "smollm2-135m-instruct"
-QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."}]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from support.clients.openai_jobs import (
     ANSWER,
+    EMBEDDING,
     LIMIT_SECONDS,
     LLM,
     PICTURES,
@@ -63,7 +64,7 @@ def test_a_conversation_is_answered(ai: OpenAI, miner: ScriptedMiner, client: ht
     assert (answer.object, answer.model) == ("chat.completion", LLM)
     assert answer.usage is not None
     assert answer.usage.to_dict() == USAGE
-    assert parameters["messages"] == QUESTION
+    assert [turn["content"] for turn in parameters["messages"]] == [QUESTION[0]["content"]]
     assert parameters["max_tokens"] == 1024
     assert raw.headers["x-job-id"] == answer.id
     assert client.get(f"/v1/receipts/{answer.id}").json()["job_id"] == answer.id
@@ -94,12 +95,9 @@ def test_parameters_reach_the_runner(ai: OpenAI, miner: ScriptedMiner) -> None:
             model=LLM, messages=messages, max_completion_tokens=50, extra_body=ours, **wanted, **neutral
         ),
     )
-    assert parameters["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "One.\nTwo."},
-        {"role": "assistant", "content": "Three."},
-        {"role": "user", "content": "And?"},
-    ]
+    assert [(turn["role"], turn["content"]) for turn in parameters["messages"]] == [
+        ("system", "Be brief."), ("user", "One.\nTwo."), ("assistant", "Three."), ("user", "And?"),
+    ]  # fmt: skip
     expected = {**wanted, "max_tokens": 50, "top_k": 5, "repetition_penalty": 1.1}
     assert expected.items() <= parameters.items()
 
@@ -114,7 +112,7 @@ def test_an_answer_can_be_sent_back_unchanged(ai: OpenAI, miner: ScriptedMiner) 
     _, parameters = answered(
         miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=conversation)
     )
-    assert parameters["messages"][1] == {"role": "assistant", "content": ANSWER}
+    assert (parameters["messages"][1]["role"], parameters["messages"][1]["content"]) == ("assistant", ANSWER)
 
 
 class Capital(BaseModel):
@@ -279,3 +277,20 @@ def test_with_an_idempotency_key_the_answer_can_be_fetched_later(
     answer = ai.chat.completions.create(model=LLM, messages=QUESTION, extra_headers=key)
     assert (answer.id, answer.choices[0].message.content) == (lease["job_id"], ANSWER)
     assert client.get("/v1/jobs").json()["total"] == 1
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_texts_are_embedded(ai: OpenAI, miner: ScriptedMiner, form: Any) -> None:
+    """The client asks for base64 by default."""
+    vectors = [[0.5, -0.25, 0.125], [1.0, 0.0, 0.0]]
+    usage = {"prompt_tokens": 6, "total_tokens": 6}
+    results = {"embeddings": vectors, "usage": usage, "units": 6, "processing_time": 0.1}
+    options: dict[str, Any] = {} if form == "base64" else {"encoding_format": form}
+    answer, parameters = answered(
+        miner,
+        results,
+        lambda: ai.embeddings.create(model=EMBEDDING, input=["one", "two"], user="ann", **options),
+    )
+    assert parameters["input"] == ["one", "two"]
+    assert [(entry.index, entry.embedding) for entry in answer.data] == [*enumerate(vectors)]
+    assert (answer.model, answer.usage.to_dict()) == (EMBEDDING, usage)

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from agent.coordinator.operations.openai.audio import TranscriptionRequest, TranslationRequest
 from agent.coordinator.operations.openai.chat import ChatRequest
 from agent.coordinator.operations.openai.completions import CompletionRequest
+from agent.coordinator.operations.openai.embeddings import EmbeddingsRequest
 from agent.coordinator.operations.openai.images import ImageRequest
-from support.clients.openai_jobs import LLM, PICTURES, QUESTION
+from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, QUESTION
 from support.server import Served, serve
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "reference" / "openai.md").read_text()
@@ -45,7 +46,14 @@ def bare(deserted: Served) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize(
     "request_model",
-    [ChatRequest, CompletionRequest, TranscriptionRequest, TranslationRequest, ImageRequest],
+    [
+        ChatRequest,
+        CompletionRequest,
+        EmbeddingsRequest,
+        TranscriptionRequest,
+        TranslationRequest,
+        ImageRequest,
+    ],
 )
 def test_the_guide_documents_every_parameter(request_model: type[BaseModel]) -> None:
     """`docs/reference/openai.md` states for each whether it is supported, and with which values."""
@@ -66,25 +74,23 @@ def fields_of(error: openai.APIStatusError) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("n", 2),
-        ("logprobs", True),
-        ("top_logprobs", 3),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
+        ("n", 9),
+        ("top_logprobs", 21),
+        ("tools", [{"type": "custom", "custom": {"name": "f"}}]),
+        ("tools", [{"type": "function", "function": {"name": "f", "parameters": {"not": {}}}}]),
+        ("tool_choice", "any"),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
-        ("logit_bias", {"50256": -100}),
-        ("user", "somebody"),
-        ("safety_identifier", "somebody"),
+        ("logit_bias", {"50256": -101}),
+        ("logit_bias", {"the": 1}),
         ("store", True),
-        ("metadata", {"a": "b"}),
+        ("metadata", {"a": 1}),
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy", "format": "wav"}),
         ("service_tier", "flex"),
-        ("reasoning_effort", "high"),
+        ("reasoning_effort", "enormous"),
         ("verbosity", "low"),
         ("prediction", {"type": "content", "content": "x"}),
-        ("prompt_cache_key", "key"),
         ("web_search_options", {}),
         ("moderation", {"model": "m"}),
         ("colour", "red"),
@@ -104,9 +110,9 @@ def test_unsupported_chat_parameters_are_refused_by_name(nobody: OpenAI, field: 
 @pytest.mark.parametrize(
     ("message", "field"),
     [
-        ({"role": "tool", "content": "4", "tool_call_id": "1"}, "messages.0.role"),
-        ({"role": "user", "content": "Hi", "name": "Ann"}, "messages.0.name"),
-        ({"role": "user", "content": None}, "messages.0.content.text"),
+        ({"role": "function", "content": "4", "name": "f"}, "messages.0.role"),
+        ({"role": "tool", "content": "4"}, "messages.0"),
+        ({"role": "user", "content": None}, "messages.0"),
         ({"role": "user", "content": []}, "messages.0.content.parts"),
         (
             {
@@ -115,7 +121,10 @@ def test_unsupported_chat_parameters_are_refused_by_name(nobody: OpenAI, field: 
             },
             "messages.0.content.parts.0.type",
         ),
-        ({"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]}, "messages.0.tool_calls"),
+        (
+            {"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]},
+            "messages.0.tool_calls.0.function",
+        ),
     ],
 )
 def test_unsupported_messages_are_refused(nobody: OpenAI, message: dict[str, Any], field: str) -> None:
@@ -126,11 +135,11 @@ def test_unsupported_messages_are_refused(nobody: OpenAI, message: dict[str, Any
 
 
 def test_an_unsupported_schema_is_refused_under_the_clients_name_of_the_field(nobody: OpenAI) -> None:
-    schema = {"type": "string", "pattern": "^a+$"}
+    schema = {"type": "array", "uniqueItems": True}
     form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.chat.completions.create(model=LLM, messages=QUESTION, response_format=form)
-    assert "'pattern'" in fields_of(caught.value)["response_format.json_schema.schema"]
+    assert '["uniqueItems"]' in fields_of(caught.value)["response_format.json_schema.schema"]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +148,7 @@ def test_an_unsupported_schema_is_refused_under_the_clients_name_of_the_field(no
         {"max_tokens": 5, "max_completion_tokens": 5},
         {"stop": "x", "response_format": {"type": "json_object"}},
         {"stream_options": {"include_usage": True}},
+        {"top_logprobs": 2},
     ],
 )
 def test_exclusive_parameters_are_refused(nobody: OpenAI, more: dict[str, Any]) -> None:
@@ -156,7 +166,7 @@ def test_exclusive_parameters_are_refused(nobody: OpenAI, more: dict[str, Any]) 
         ("echo", True),
         ("suffix", "end"),
         ("best_of", 2),
-        ("logprobs", 0),
+        ("logprobs", 6),
     ],
 )
 def test_unsupported_completion_parameters_are_refused_by_name(
@@ -165,6 +175,25 @@ def test_unsupported_completion_parameters_are_refused_by_name(
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.completions.create(**{"model": LLM, "prompt": "Once", field: value})
     assert field in fields_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input", [1, 2, 3]),
+        ("input", [[1, 2]]),
+        ("input", ["a", ""]),
+        ("input", []),
+        ("dimensions", 0),
+        ("encoding_format", "int8"),
+        ("colour", "red"),
+    ],
+)
+def test_unsupported_embedding_parameters_are_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+    asked = {"model": EMBEDDING, "input": "a"} | {field: value}
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.embeddings.create(model="", input="", extra_body=asked)
+    assert any(name.split(".")[0] == field for name in fields_of(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, service, submit
-from agent.core.values.fields import example
 from runners.llm.request import (
+    MAX_ANSWERS,
     MAX_NEW_TOKENS,
     MAX_STOPS,
     MAX_TEXT,
-    InferenceResult,
+    MAX_TOOLS,
     StopText,
-    Usage,
+    ToolName,
 )
 
 SERVICE: Final = "llm_inference"
@@ -26,6 +26,9 @@ SERVICE: Final = "llm_inference"
 # The service's own limits, repeated so that the OpenAPI document shows them for this path.
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+_EFFORTS: Final = {"minimal": "low", "xhigh": "high"}
 
 
 class _Part(BaseModel):
@@ -50,24 +53,89 @@ Content = Annotated[
 ]
 
 
-class ChatMessage(_Part):
-    """One turn. Text parts are joined by line breaks; `developer` is a synonym of `system`."""
+class CalledFunction(_Part):
+    """A function's name, and its arguments as a JSON object in text."""
 
-    role: Literal["developer", "system", "user", "assistant"]
-    content: Content
-    # Clients send answers back unchanged, with these fields.
+    name: ToolName
+    arguments: Annotated[str, Field(max_length=MAX_TEXT)]
+
+
+class FunctionCall(_Part):
+    """A call of a function by the model. Clients send it back in the assistant's message."""
+
+    id: Annotated[str, Field(max_length=100)]
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: Annotated[Any, Field(exclude=True)] = None
+
+
+class ChatMessage(_Part):
+    """One turn. Text parts are joined by line breaks; `developer` is a synonym of `system`.
+
+    A message of the role `tool` answers the call `tool_call_id` of the assistant's message before it.
+    """
+
+    role: Literal["developer", "system", "user", "assistant", "tool"]
+    content: Content | None = None
+    tool_calls: Annotated[list[FunctionCall], Field(max_length=MAX_TOOLS)] | None = None
+    tool_call_id: Annotated[str, Field(max_length=100)] | None = None
+    # Clients send answers back unchanged, with these fields; the model does not need them.
+    name: Annotated[str, Field(max_length=100)] | None = None
+    reasoning_content: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     refusal: Annotated[Any, Only()] = None
     annotations: Annotated[Any, Only([])] = None
     audio: Annotated[Any, Only()] = None
     function_call: Annotated[Any, Only()] = None
-    tool_calls: Annotated[Any, Only([])] = None
 
-    def turn(self) -> dict[str, str]:
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if self.content is None and not self.tool_calls:
+            raise ValueError("give content")
+        return self
+
+    def turn(self) -> dict[str, Any]:
         """Return the message in the service's form."""
         text = (
-            self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+            "\n".join(part.text for part in self.content)
+            if isinstance(self.content, list)
+            else self.content or ""
         )
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+        turn: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": text}
+        if self.tool_calls:
+            turn["tool_calls"] = [
+                {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
+                for call in self.tool_calls
+            ]
+        return turn if self.tool_call_id is None else turn | {"tool_call_id": self.tool_call_id}
+
+
+class Function(_Part):
+    """A function that the model may call. Its arguments always follow the schema if the call is required."""
+
+    name: ToolName
+    description: Annotated[str, Field(max_length=10_000)] | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(_Part):
+    """A tool; only functions are supported."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(_Part):
+    """A function's name."""
+
+    name: ToolName
+
+
+class NamedTool(_Part):
+    """The function that the model must call."""
+
+    type: Literal["function"]
+    function: FunctionName
 
 
 class PlainText(_Part):
@@ -123,9 +191,9 @@ class TextRequest(JobOptions):
     repetition_penalty: Annotated[float, Field(ge=0.5, le=2)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[Any, Only(1)] = None
-    logit_bias: Annotated[Any, Only({})] = None
-    user: Annotated[Any, Only()] = None
+    n: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    user: Annotated[str, Field(max_length=500)] | None = None
 
     @model_validator(mode="after")
     def _streamed(self) -> Self:
@@ -144,21 +212,25 @@ class TextRequest(JobOptions):
             mode="json",
             include={
                 "model", "temperature", "top_p", "top_k", "stop", "seed", "frequency_penalty", "presence_penalty",
-                "repetition_penalty",
+                "repetition_penalty", "n", "logit_bias",
             },
             exclude_none=True,
         )  # fmt: skip
 
 
 class ChatRequest(TextRequest):
-    """A conversation to continue. A parameter without effect accepts only its neutral value."""
+    """A conversation to continue.
+
+    A parameter without effect accepts only its neutral value, except those that only describe the request: `user`, `metadata`,
+    `safety_identifier`, `prompt_cache_key`.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
                     "model": "smollm2-135m-instruct",
-                    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+                    "messages": [{"role": "user", "content": "Name the capital of France."}],
                     "max_completion_tokens": 64,
                     "temperature": 0,
                 }
@@ -172,22 +244,22 @@ class ChatRequest(TextRequest):
     audio: Annotated[Any, Only()] = None
     function_call: Annotated[Any, Only("none", "auto")] = None
     functions: Annotated[Any, Only([])] = None
-    logprobs: Annotated[Any, Only(False)] = None
-    metadata: Annotated[Any, Only({})] = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
     modalities: Annotated[Any, Only(["text"])] = None
     moderation: Annotated[Any, Only()] = None
-    parallel_tool_calls: Annotated[Any, Only(True, False)] = None
     prediction: Annotated[Any, Only()] = None
-    prompt_cache_key: Annotated[Any, Only()] = None
+    prompt_cache_key: Annotated[str, Field(max_length=500)] | None = None
     prompt_cache_options: Annotated[Any, Only()] = None
     prompt_cache_retention: Annotated[Any, Only()] = None
-    reasoning_effort: Annotated[Any, Only("none")] = None
-    safety_identifier: Annotated[Any, Only()] = None
+    safety_identifier: Annotated[str, Field(max_length=500)] | None = None
     service_tier: Annotated[Any, Only("auto", "default")] = None
     store: Annotated[Any, Only(False)] = None
-    tool_choice: Annotated[Any, Only("none", "auto")] = None
-    tools: Annotated[Any, Only([])] = None
-    top_logprobs: Annotated[Any, Only(0)] = None
     verbosity: Annotated[Any, Only("medium")] = None
     web_search_options: Annotated[Any, Only()] = None
 
@@ -195,6 +267,12 @@ class ChatRequest(TextRequest):
     def _one_limit(self) -> Self:
         if None not in {self.max_tokens, self.max_completion_tokens}:
             raise ValueError("max_tokens is the old name of max_completion_tokens; give only one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _reported(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs requires logprobs")
         return self
 
     @model_validator(mode="after")
@@ -214,122 +292,26 @@ async def create(context: Context, caller: Caller, request: ChatRequest, key: st
         "max_tokens": context.settings.answer_max_tokens if limit is None else limit,
         "json_object": isinstance(form, JsonObject),
         "response_schema": form.json_schema.schema_ if isinstance(form, JsonSchema) else None,
+        **_optional(request),
     }
     names = {"response_schema": "response_format.json_schema.schema"}
     return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
 
 
-class AnswerMessage(BaseModel):
-    """The model's turn."""
-
-    role: Literal["assistant"]
-    content: str
-
-
-class ChatChoice(BaseModel):
-    """The answer. `finish_reason` is `length` if the token limit ended it."""
-
-    index: Literal[0]
-    message: AnswerMessage
-    finish_reason: Literal["stop", "length"]
-
-
-class ChatCompletion(BaseModel):
-    """An answer to a conversation. `id` is the job's id."""
-
-    model_config = example(
-        {
-            "id": "job_1234567890",
-            "object": "chat.completion",
-            "created": 1704110400,
-            "model": "smollm2-135m-instruct",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "The capital of France is Paris."},
-                    "finish_reason": "stop",
-                }
+def _optional(request: ChatRequest) -> dict[str, Any]:
+    """Return the service's parameters for what a request asks beyond a text."""
+    parameters: dict[str, Any] = {}
+    if request.logprobs:
+        parameters["top_logprobs"] = request.top_logprobs or 0
+    if request.reasoning_effort is not None:
+        parameters["reasoning_effort"] = _EFFORTS.get(request.reasoning_effort, request.reasoning_effort)
+    if request.tools:
+        choice = request.tool_choice or "auto"
+        parameters |= {
+            "tools": [
+                tool.function.model_dump(exclude={"strict"}, exclude_none=True) for tool in request.tools
             ],
-            "usage": {"prompt_tokens": 14, "completion_tokens": 8, "total_tokens": 22},
+            "tool_choice": {"name": choice.function.name} if isinstance(choice, NamedTool) else choice,
+            "parallel_tool_calls": request.parallel_tool_calls is not False,
         }
-    )
-
-    id: str
-    object: Literal["chat.completion"]
-    created: int
-    model: str
-    choices: list[ChatChoice]
-    usage: Usage
-
-
-def completion(submission: Submission, result: InferenceResult) -> ChatCompletion:
-    """Return the complete answer."""
-    message = AnswerMessage(role="assistant", content=result.text)
-    return ChatCompletion(
-        id=submission.job_id,
-        object="chat.completion",
-        created=submission.created,
-        model=submission.model,
-        choices=[ChatChoice(index=0, message=message, finish_reason=result.finish_reason)],
-        usage=result.usage,
-    )
-
-
-class Delta(BaseModel):
-    """The part of the message that a chunk adds."""
-
-    role: Literal["assistant"] | None = None
-    content: str | None = None
-
-
-class ChunkChoice(BaseModel):
-    """A piece of the answer. `finish_reason` is null before the end."""
-
-    index: Literal[0]
-    delta: Delta
-    finish_reason: Literal["stop", "length"] | None
-
-
-class ChatCompletionChunk(BaseModel):
-    """A chunk of a streamed answer. The chunk with `usage` has no choices."""
-
-    id: str
-    object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
-    choices: list[ChunkChoice]
-    usage: Usage | None = None
-
-
-class ChatChunks:
-    """See `writing.Chunks`."""
-
-    def __init__(self, submission: Submission, *, usage: bool) -> None:
-        self._submission = submission
-        self._usage = usage
-
-    def begin(self) -> list[BaseModel]:
-        """Return the chunk with the role."""
-        return [self._chunk(Delta(role="assistant", content=""))]
-
-    def piece(self, text: str) -> BaseModel:
-        """Return the chunk for a piece of the content."""
-        return self._chunk(Delta(content=text))
-
-    def end(self, result: InferenceResult) -> list[BaseModel]:
-        """Return the chunk with the finish reason, and the one with the usage if it was requested."""
-        last = self._chunk(Delta(), result.finish_reason)
-        return [last, self._of([], usage=result.usage)] if self._usage else [last]
-
-    def _chunk(self, delta: Delta, reason: Literal["stop", "length"] | None = None) -> ChatCompletionChunk:
-        return self._of([ChunkChoice(index=0, delta=delta, finish_reason=reason)])
-
-    def _of(self, choices: list[ChunkChoice], **usage: Usage) -> ChatCompletionChunk:
-        return ChatCompletionChunk(
-            id=self._submission.job_id,
-            object="chat.completion.chunk",
-            created=self._submission.created,
-            model=self._submission.model,
-            choices=choices,
-            **usage,
-        )
+    return parameters

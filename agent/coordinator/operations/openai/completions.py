@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -11,8 +14,9 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.chat import SERVICE, TextRequest
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, service, submit
+from agent.coordinator.operations.openai.writing import Added
 from agent.core.values.fields import example
-from runners.llm.request import MAX_TEXT, InferenceResult, Usage
+from runners.llm.request import MAX_TEXT, FinishReason, InferenceResult, TokenLogprob, Usage
 
 DEFAULT_MAX_TOKENS: Final = 16
 """The default of OpenAI's call."""
@@ -50,9 +54,9 @@ class CompletionRequest(TextRequest):
         ),
         Field(min_length=1, max_length=MAX_TEXT),
     ]
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     best_of: Annotated[Any, Only(1)] = None
     echo: Annotated[Any, Only(False)] = None
-    logprobs: Annotated[Any, Only()] = None
     suffix: Annotated[Any, Only("")] = None
 
 
@@ -60,20 +64,31 @@ async def create(context: Context, caller: Caller, request: CompletionRequest, k
     """Submit the job of a request. See `serving.submit`."""
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     parameters = {**request.sampling(), "prompt": request.prompt, "raw": True, "max_tokens": limit}
+    if request.logprobs is not None:
+        parameters["top_logprobs"] = request.logprobs
     return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
 
 
-class CompletionChoice(BaseModel):
-    """The text, or a piece of it. `finish_reason` is `length` if the token limit ended it, and null before the end."""
+class CompletionLogprobs(BaseModel):
+    """The tokens of a text, their log-probabilities, those of the most likely tokens instead of them, and where they begin."""
 
-    index: Literal[0]
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class CompletionChoice(BaseModel):
+    """A text, or a piece of it. `finish_reason` is `length` if the token limit ended it, and null before the end."""
+
+    index: int
     text: str
-    logprobs: None = None
-    finish_reason: Literal["stop", "length"] | None
+    logprobs: CompletionLogprobs | None = None
+    finish_reason: FinishReason | None
 
 
 class Completion(BaseModel):
-    """The continuation, or a chunk of it. `id` is the job's id. The chunk with `usage` has no choices."""
+    """The continuations, or a chunk of one. `id` is the job's id. The chunk with `usage` has no choices."""
 
     model_config = example(
         {
@@ -98,7 +113,16 @@ class Completion(BaseModel):
 
 def completion(submission: Submission, result: InferenceResult) -> Completion:
     """Return the complete answer."""
-    return _of(submission, result.text, result.finish_reason, usage=result.usage)
+    choices = [
+        CompletionChoice(
+            index=index,
+            text=answer.text,
+            logprobs=_logprobs(answer.logprobs or (), 0),
+            finish_reason=answer.finish_reason,
+        )
+        for index, answer in enumerate(result.all_answers)
+    ]
+    return _of(submission, choices, usage=result.usage)
 
 
 class CompletionChunks:
@@ -107,27 +131,46 @@ class CompletionChunks:
     def __init__(self, submission: Submission, *, usage: bool) -> None:
         self._submission = submission
         self._usage = usage
+        self._lengths: Counter[int] = Counter()
 
     def begin(self) -> list[BaseModel]:
         """Return no chunk."""
         return []
 
-    def piece(self, text: str) -> BaseModel:
-        """Return the chunk for a piece of the text."""
-        return _of(self._submission, text)
+    def piece(self, added: Added) -> BaseModel:
+        """Return the chunk for an addition to a text."""
+        tokens = [TokenLogprob.model_validate(token) for token in added.logprobs]
+        logprobs = _logprobs(tokens, self._lengths[added.index])
+        self._lengths[added.index] += len(added.text)
+        choice = CompletionChoice(index=added.index, text=added.text, logprobs=logprobs, finish_reason=None)
+        return _of(self._submission, [choice])
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
-        """Return the chunk with the finish reason, and the one with the usage if it was requested."""
-        last = _of(self._submission, "", result.finish_reason)
-        return [last, _of(self._submission, None, usage=result.usage)] if self._usage else [last]
+        """Return the chunks with the finish reasons, and the one with the usage if it was requested."""
+        last: list[BaseModel] = [
+            _of(
+                self._submission,
+                [CompletionChoice(index=index, text="", logprobs=None, finish_reason=answer.finish_reason)],
+            )
+            for index, answer in enumerate(result.all_answers)
+        ]
+        return [*last, _of(self._submission, [], usage=result.usage)] if self._usage else last
 
 
-def _of(
-    submission: Submission, text: str | None, reason: Literal["stop", "length"] | None = None, **usage: Usage
-) -> Completion:
-    choices = (
-        [] if text is None else [CompletionChoice(index=0, text=text, logprobs=None, finish_reason=reason)]
+def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs | None:
+    """Return the older form of log-probabilities; `offset` is the length of the text before."""
+    if not tokens:
+        return None
+    offsets = accumulate((len(token.token) for token in tokens[:-1]), initial=offset)
+    return CompletionLogprobs(
+        tokens=[token.token for token in tokens],
+        token_logprobs=[token.logprob for token in tokens],
+        top_logprobs=[{other.token: other.logprob for other in token.top_logprobs} for token in tokens],
+        text_offset=list(offsets),
     )
+
+
+def _of(submission: Submission, choices: list[CompletionChoice], **usage: Usage) -> Completion:
     return Completion(
         id=submission.job_id,
         object="text_completion",

@@ -1,23 +1,36 @@
-"""Streams the text of a language model as chunks of an answer while it is generated."""
+"""Streams the answers of a language model as chunks of an answer while it is generated."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import Final, Protocol, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, Protocol, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 
 from agent.coordinator.feed.hub import Message, Subscription
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.openai.serving import Submission, drop, made
 from agent.core.errors import AnswerChanged, ApiError
 from agent.core.jobs import FINAL
-from runners.llm.request import InferenceResult
+from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Interval of keep-alive comments, which prevent proxies from closing an idle stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What one of the answers gains. `tool_calls` and `logprobs` have the form of the runner's events."""
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    logprobs: Sequence[Mapping[str, Any]] = ()
 
 
 class Chunks(Protocol):
@@ -26,8 +39,8 @@ class Chunks(Protocol):
     def begin(self) -> list[BaseModel]:
         """Return the chunks before the text."""
 
-    def piece(self, text: str) -> BaseModel:
-        """Return the chunk for a piece of the text."""
+    def piece(self, added: Added) -> BaseModel:
+        """Return the chunk for an addition to an answer."""
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
         """Return the chunks after the text."""
@@ -68,12 +81,12 @@ class Writing:
         async for piece in self._pieces():
             yield None if piece is None else form.piece(piece)
         result = await self._result()
-        if rest := self._rest(result.text):
+        for rest in self._rest(result):
             yield form.piece(rest)
         for chunk in form.end(result):
             yield chunk
 
-    async def _pieces(self) -> AsyncIterator[str | None]:
+    async def _pieces(self) -> AsyncIterator[Added | None]:
         loop = asyncio.get_running_loop()
         limit = self._submission.context.settings.answer_seconds
         deadline = loop.time() + limit
@@ -99,39 +112,120 @@ class Writing:
         self._ended = job.status in FINAL
         return await made(self._submission, job, results, InferenceResult)
 
-    def _rest(self, text: str) -> str:
-        rest = self._sent.rest(text)
-        if rest is None:
+    def _rest(self, result: InferenceResult) -> list[Added]:
+        remainders = [self._sent.rest(index, answer) for index, answer in enumerate(result.all_answers)]
+        if None in remainders:
             job_id = self._submission.job_id
             message = (
                 "Another miner wrote a different text after a part had been sent. "
                 f"GET /v1/jobs/{job_id}/results has the whole text."
             )
             raise AnswerChanged(job_id, message)
-        return rest
+        return [
+            rest
+            for rest in remainders
+            if rest is not None and (rest.text or rest.reasoning or rest.tool_calls)
+        ]
+
+
+class _SentAnswer:
+    """What has been sent of one answer. Once pieces may be missing, no more are sent."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.reasoning = ""
+        self.calls: dict[int, str] = {}
+        self._parts = 0
+        self._complete = True
+
+    def add(self, kind: str, data: Mapping[str, Any], added: Added) -> bool:
+        """Record an addition; return whether it may be sent."""
+        # The position is what was published before this piece. After a gap, and in a new run, it differs from what was sent.
+        before = len(self.text) if kind == "token" else self._parts
+        if data.get("offset") != before:
+            self._complete = False
+        if not self._complete:
+            return False
+        self.text += added.text
+        self.reasoning += added.reasoning
+        for call in added.tool_calls:
+            number = int(call.get("index", 0))
+            self.calls[number] = self.calls.get(number, "") + str(
+                (call.get("function") or {}).get("arguments") or ""
+            )
+        self._parts += kind == "part"
+        return True
 
 
 class _Sent:
-    """The text that has been sent. Once pieces may be missing, no more are sent."""
+    """What has been sent of all answers."""
 
     def __init__(self) -> None:
-        self._text = ""
-        self._complete = True
+        self._answers: dict[int, _SentAnswer] = defaultdict(_SentAnswer)
 
-    def piece_of(self, message: Message) -> str:
-        """Return the text of a message to send; empty if there is none."""
+    def piece_of(self, message: Message) -> Added | None:
+        """Return what a message adds to send, None if nothing."""
         data = message.get("data", {})
-        if message["type"] != "job_event" or data["kind"] != "token" or not isinstance(data.get("text"), str):
-            return ""
-        # `offset` is the length of the text before this piece. After a gap, and in a new run, it differs from the sent text's.
-        if data.get("offset") != len(self._text):
-            self._complete = False
-        if not self._complete:
-            return ""
-        piece: str = data["text"]
-        self._text += piece
-        return piece
+        kind = data.get("kind") if message["type"] == "job_event" else None
+        if kind not in {"token", "part"}:
+            return None
+        try:
+            piece = _Piece.model_validate(data)
+        except ValidationError:  # a miner may publish anything
+            return None
+        added = Added(
+            index=piece.index,
+            text=piece.text,
+            reasoning=piece.reasoning,
+            tool_calls=[call.model_dump(exclude_none=True) for call in piece.tool_calls],
+            logprobs=[token.model_dump() for token in piece.logprobs],
+        )
+        return added if self._answers[piece.index].add(kind, data, added) else None
 
-    def rest(self, text: str) -> str | None:
-        """Return the unsent rest of the final text; None if the final text does not begin with the sent text."""
-        return text[len(self._text) :] if text.startswith(self._text) else None
+    def rest(self, index: int, answer: Answer) -> Added | None:
+        """Return the unsent rest of a final answer; None if the answer does not begin with what was sent."""
+        sent = self._answers[index]
+        calls = answer.tool_calls or []
+        arguments = {number: call.arguments for number, call in enumerate(calls)}
+        if (
+            not answer.text.startswith(sent.text)
+            or not (answer.reasoning or "").startswith(sent.reasoning)
+            or any(not arguments.get(number, "").startswith(part) for number, part in sent.calls.items())
+        ):
+            return None
+        missing = [
+            {
+                "index": number,
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            if number not in sent.calls
+            else {"index": number, "function": {"arguments": call.arguments[len(sent.calls[number]) :]}}
+            for number, call in enumerate(calls)
+            if sent.calls.get(number) != call.arguments
+        ]
+        text, reasoning = answer.text[len(sent.text) :], (answer.reasoning or "")[len(sent.reasoning) :]
+        return Added(index=index, text=text, reasoning=reasoning, tool_calls=missing)
+
+
+class _CalledPart(BaseModel):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallPart(BaseModel):
+    index: int = 0
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: _CalledPart
+
+
+class _Piece(BaseModel):
+    """The data of a runner's events `token` and `part`."""
+
+    index: Annotated[int, Field(ge=0, lt=MAX_ANSWERS)] = 0
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: list[_CallPart] = []
+    logprobs: list[TokenLogprob] = []

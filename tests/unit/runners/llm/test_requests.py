@@ -16,7 +16,8 @@ from support.language_models import NAME
     [
         ({}, "either prompt or messages"),
         ({"prompt": "a", "messages": [{"role": "user", "content": "b"}]}, "either prompt or messages"),
-        ({"messages": [{"role": "tool", "content": "b"}]}, "'system', 'user' or 'assistant'"),
+        ({"messages": [{"role": "tool", "content": "b"}]}, "requires tool_call_id"),
+        ({"messages": [{"role": "function", "content": "b"}]}, "'assistant' or 'tool'"),
         ({"messages": [{"role": "user", "content": "b"}], "raw": True}, "raw requires prompt"),
         ({"prompt": "a", "model": "../x"}, "pattern"),
         ({"prompt": "a", "stop": ["x"] * 9}, "at most 8"),
@@ -28,20 +29,47 @@ from support.language_models import NAME
             "either response_schema or json_object",
         ),
         ({"prompt": "a", "stop": "x", "json_object": True}, "cut the JSON short"),
-        (
-            {"prompt": "a", "response_schema": {"type": "string", "pattern": "a"}},
-            "'pattern' is not supported",
-        ),
-        ({"prompt": "a", "response_schema": {"not": {}}}, "'not' is not supported"),
-        ({"prompt": "a", "response_schema": {"minLength": 2}}, "'minLength' is not supported without a type"),
-        ({"prompt": "a", "response_schema": {"type": "string", "maxLength": 10**9}}, "from 0 to 2000"),
-        ({"prompt": "a", "response_schema": {"$ref": "#"}}, "refers to itself"),
-        ({"prompt": "a", "response_schema": {"$ref": "http://example.com/x"}}, "own $defs"),
-        ({"prompt": "a", "response_schema": {"enum": [1], "type": "string"}}, "not of the type"),
+        ({"prompt": "a", "response_schema": {"not": {}}}, '["not"]'),
+        ({"prompt": "a", "response_schema": {"type": "text"}}, "Invalid type: text"),
+        ({"prompt": "a", "response_schema": {"type": "array", "uniqueItems": True}}, '["uniqueItems"]'),
+        ({"prompt": "a", "response_schema": {"type": "array", "maxItems": 10**9}}, "the limit is 2000"),
+        ({"prompt": "a", "response_schema": {"type": "string", "pattern": "(?=a)"}}, "look-around"),
+        ({"prompt": "a", "response_schema": {"$ref": "http://example.com/x"}}, "not fetch"),
+        ({"prompt": "a", "response_schema": {"enum": [1], "type": "string"}}, "incompatible types"),
         ({"prompt": "a", "response_schema": {"enum": ["x" * 40_000]}}, "the limit is 32768"),
         (
-            {"prompt": "a", "response_schema": {"type": "object", "required": ["a"]}},
-            "only names in properties",
+            {"prompt": "a", "response_schema": {"type": "integer", "minimum": 3, "maximum": 2}},
+            "minimum (3) is greater than maximum (2)",
+        ),
+        (
+            {
+                "prompt": "a",
+                "response_schema": {"type": "object", "properties": {"a": False}, "required": ["a"]},
+            },
+            "required property 'a' is unsatisfiable",
+        ),
+        ({"prompt": "a", "n": 9}, "less than or equal to 8"),
+        ({"prompt": "a", "logit_bias": {"the": 1}}, "pattern"),
+        ({"prompt": "a", "tools": [{"name": "a b"}]}, "pattern"),
+        ({"prompt": "a", "tools": [{"name": "a"}, {"name": "a"}]}, "the same name"),
+        ({"prompt": "a", "tools": [{"name": "a", "parameters": {"not": {}}}]}, '["not"]'),
+        ({"prompt": "a", "tools": [{"name": "a"}], "raw": True}, "omit raw"),
+        ({"prompt": "a", "tools": [{"name": "a"}], "json_object": True}, "either tools or a form"),
+        ({"prompt": "a", "tool_choice": "required"}, "names no function"),
+        ({"prompt": "a", "tools": [{"name": "a"}], "tool_choice": {"name": "b"}}, "names no function"),
+        ({"messages": [{"role": "user", "content": ""}]}, "empty"),
+        ({"messages": [{"role": "user", "content": "a", "tool_call_id": "c"}]}, "requires tool_call_id"),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": "a",
+                        "tool_calls": [{"id": "c", "name": "f", "arguments": ""}],
+                    }
+                ]
+            },
+            "only an assistant's",
         ),
     ],
 )
@@ -53,9 +81,9 @@ def test_an_invalid_request_is_refused_with_the_reason(fields, words):
 
 def test_a_deeply_nested_schema_is_refused():
     schema = {"type": "string"}
-    for _ in range(40):
+    for _ in range(300):
         schema = {"type": "array", "items": schema}
-    with pytest.raises(ValidationError, match="more than 32 levels"):
+    with pytest.raises(ValidationError, match="recursion limit"):
         InferenceRequest(model=NAME, prompt="a", response_schema=schema)
 
 

@@ -1,0 +1,83 @@
+"""llama.cpp's server with one model, on a Unix socket. See `runners.engine_server.llama`.
+
+    python -I launch.py llama_server.py SETTINGS
+
+SETTINGS is a JSON object with the fields of `Settings`. This file runs with the interpreter of the engine's environment and
+imports only the standard library and xllamacpp.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any, NotRequired, TypedDict
+
+import xllamacpp
+
+FREE_MEMORY = 256 * 2**20
+"""Bytes of a GPU that stay free beside what the model scheduler leaves to others."""
+
+CPU_BATCH = 128
+"""Tokens of prompts that a processor reads in one step. A larger step is hardly faster there, takes memory (a number for each word
+of the vocabulary and each token) and delays the answers of others."""
+
+WARNINGS = 2
+"""llama.cpp's level of messages: errors and warnings, never prompts."""
+
+
+class Settings(TypedDict):
+    """What to load and where to listen.
+
+    `model` is a GGUF file, `socket` a path, `context` the number of tokens of all requests together (0: the model's own),
+    `answers` how many are generated at the same time, `vram` the bytes of GPU memory that the model may take, `template` a chat
+    template instead of the model's own. With `embedding`, the model returns vectors, and a text may have `context` tokens.
+    """
+
+    model: str
+    socket: str
+    context: int
+    answers: int
+    threads: int
+    gpu: bool
+    vram: int | None
+    template: NotRequired[str | None]
+    embedding: NotRequired[bool]
+
+
+def _parameters(settings: Settings) -> Any:
+    made = xllamacpp.CommonParams()
+    made.model.path = settings["model"]
+    made.hostnames, made.port = [settings["socket"]], 0
+    made.n_ctx, made.n_parallel, made.kv_unified = settings["context"], settings["answers"], True
+    made.cpuparams.n_threads = made.cpuparams_batch.n_threads = settings["threads"]
+    made.cache_ram_mib, made.cache_idle_slots = (
+        0,
+        False,
+    )  # finished prompts stay in the context only, which has a fixed size
+    made.ui, made.endpoint_slots, made.verbosity = False, False, WARNINGS
+    if (template := settings.get("template")) is not None:
+        made.chat_template = template
+    if not settings["gpu"]:
+        made.n_gpu_layers, made.no_kv_offload = 0, True
+        made.n_batch = made.n_ubatch = CPU_BATCH
+    elif settings["vram"] is not None:
+        made.fit_params_target = [_reserved(settings["vram"])] * len(made.fit_params_target)
+    if settings.get("embedding"):
+        made.embedding = True
+        made.n_batch = made.n_ubatch = settings["context"]  # a text is read in one step
+    return made
+
+
+def _reserved(vram: int) -> int:
+    """Return how many bytes of the first GPU llama.cpp must leave free."""
+    free = [device["memory_free"] for device in xllamacpp.get_device_info() if "GPU" in str(device["type"])]
+    return max(FREE_MEMORY, free[0] - vram) if free else FREE_MEMORY
+
+
+if __name__ == "__main__":
+    try:
+        server = xllamacpp.Server(_parameters(json.loads(sys.argv[1])))
+    except RuntimeError:  # llama.cpp has printed why
+        sys.exit(1)
+    threading.Event().wait()

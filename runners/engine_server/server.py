@@ -1,0 +1,245 @@
+"""An engine that is a server with OpenAI's API, run as a process of its own on a Unix socket.
+
+The engine can have an interpreter and packages of its own, a model that takes minutes to load does not stop the runner, and
+a crash of the engine ends only this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import IO, Any, Self, cast
+
+import httpx
+import psutil
+
+from runners.api import Fail, FailureCode, Retry
+
+LAUNCHER = Path(__file__).with_name("launch.py")
+
+PREFIX = "aitbc-engine-"
+SOCKET = "engine.sock"
+"""The name of the socket in the server's directory."""
+
+START_SECONDS = 1800.0
+"""Time limit for loading a model. The parent's own limit ends the runner's process earlier."""
+
+END_SECONDS = 10.0
+POLL_SECONDS = 0.02
+ANSWER_SECONDS = 600.0
+"""Time limit for the next part of an answer. The parent notices earlier that a run makes no progress."""
+
+LAST_LINES = 200
+ERROR_LENGTH = 500
+MEMORY_SIGNS = (
+    "out of memory",
+    "failed to allocate",
+    "no available memory",
+    "available kv cache memory",
+    "free memory on device",
+)
+"""How llama.cpp and vLLM report that a model does not fit. vLLM's cause is many lines above the last one."""
+
+SHORT = 60.0
+"""Time limit for a request that generates nothing."""
+
+
+class EngineServer:
+    """A running server. Safe to use from several threads."""
+
+    def __init__(self, process: subprocess.Popen[bytes], directory: Path) -> None:
+        self._process = process
+        self._directory = directory
+        self._output = cast("IO[bytes]", process.stdout)
+        self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._reader = threading.Thread(target=self._copy_output, name="engine-output", daemon=True)
+        self._reader.start()
+        # A new connection for each request costs less than a millisecond, and an idle one may be closed at any time.
+        transport = httpx.HTTPTransport(
+            uds=str(directory / SOCKET), limits=httpx.Limits(max_keepalive_connections=0)
+        )
+        self._client = httpx.Client(transport=transport, base_url="http://engine", timeout=SHORT)
+
+    @classmethod
+    def start(cls, command: Sequence[str], environment: Mapping[str, str], *, directory: Path) -> Self:
+        """Start a server that listens on `directory`/SOCKET, and wait until its model is loaded. Takes over `directory`.
+
+        `command` is an interpreter, the file or module to run, and its arguments. Raises `Retry` with the last messages of a
+        server that ends instead: MODEL_UNAVAILABLE or OUT_OF_MEMORY.
+        """
+        interpreter, *arguments = command
+        process = subprocess.Popen(  # noqa: S603 - the engine's own program
+            [interpreter, "-I", str(LAUNCHER), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=directory,
+        )
+        server = cls(process, directory)
+        try:
+            server._wait_ready()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def get(self, path: str) -> Any:
+        """Return the JSON answer to a GET request."""
+        return self._answer("GET", path, None)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON answer to a POST request. Raises `Fail` if the server refuses it, `Retry` if it cannot answer."""
+        return self._answer("POST", path, body)
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> Stream:
+        """Begin a request whose answer is a series of server-sent events."""
+        return Stream(self, self._client, path, body)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._process.pid)
+            started = process.children(recursive=True)
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
+            for left in (*started, process):
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
+        self._process.wait()
+        self._reader.join(END_SECONDS)
+        self._client.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self.alive and time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                if self._client.get("/health").status_code == httpx.codes.OK:
+                    return
+            time.sleep(POLL_SECONDS)
+        self._reader.join(1)
+        words = " ".join(self._lines)
+        memory = any(sign in words.lower() for sign in MEMORY_SIGNS)
+        code = FailureCode.OUT_OF_MEMORY if memory else FailureCode.MODEL_UNAVAILABLE
+        raise Retry(f"The engine could not load the model: {words[-ERROR_LENGTH:]}", code=code)
+
+    def _copy_output(self) -> None:
+        """Copy the server's messages to the runner's log and keep the last ones."""
+        for line in self._output:
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+            self._lines.append(line.decode(errors="replace").strip())
+
+    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        try:
+            response = self._client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise self.lost(error) from None
+        if response.is_error:
+            raise self.refusal(response.status_code, response.text)
+        return response.json()
+
+    def lost(self, error: httpx.TransportError) -> Retry:
+        """Return the error for a lost connection: ENGINE_DIED if the process has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        code = FailureCode.RUNNER_CRASHED if self.alive else FailureCode.ENGINE_DIED
+        return Retry(f"The engine's server did not answer: {type(error).__name__}.", code=code)
+
+    def refusal(self, status: int, text: str) -> Fail | Retry:
+        """Return the error for an answer that is not a success."""
+        with suppress(ValueError):
+            error = json.loads(text)
+            error = error.get("error", error)
+            text = str(error.get("message", text))
+        if status < httpx.codes.INTERNAL_SERVER_ERROR:
+            return Fail(f"The model cannot answer this request: {text}"[:ERROR_LENGTH])
+        return Retry(f"The engine failed: {text}"[:ERROR_LENGTH], code=FailureCode.RUNNER_CRASHED)
+
+
+class Stream:
+    """A streamed answer. `cancelled` is true after `cancel`."""
+
+    def __init__(
+        self, server: EngineServer, client: httpx.Client, path: str, body: Mapping[str, Any]
+    ) -> None:
+        self._server = server
+        self._client = client
+        self._path = path
+        self._body = body
+        self._lock = threading.Lock()
+        self._connection: socket.socket | None = None
+        self.cancelled = False
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the events' data until the end, or until `cancel`. Raises `Fail` or `Retry`."""
+        try:
+            with self._open() as response:
+                if response.is_error:
+                    raise self._server.refusal(response.status_code, response.read().decode(errors="replace"))
+                for line in response.iter_lines():
+                    if line.startswith("data: {"):
+                        yield self._checked(json.loads(line.removeprefix("data: ")))
+        except httpx.TransportError as error:
+            if not self.cancelled:
+                raise self._server.lost(error) from None
+
+    def cancel(self) -> None:
+        """End the stream at once, from any thread. The server notices it and drops the request."""
+        with self._lock:
+            self.cancelled = True
+            if self._connection is not None:
+                with suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _open(self) -> AbstractContextManager[httpx.Response]:
+        return self._client.stream(
+            "POST",
+            self._path,
+            json=self._body,
+            timeout=httpx.Timeout(SHORT, read=ANSWER_SECONDS),
+            extensions={"trace": self._connected},
+        )
+
+    def _connected(self, name: str, details: Mapping[str, Any]) -> None:
+        """Remember the connection's socket. httpcore calls this for each step of a request."""
+        if name == "connection.connect_unix_socket.complete":
+            with self._lock:
+                self._connection = details["return_value"].get_extra_info("socket")
+            if self.cancelled:
+                self.cancel()
+
+    def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
+        if "error" in event:
+            raise self._server.refusal(int(event["error"].get("code") or 500), json.dumps(event))
+        return event
+
+
+def socket_directory() -> Path:
+    """Return a new directory for a server's socket, whose path must be short. Deletes those of processes that were killed."""
+    shared = Path(tempfile.gettempdir())
+    for old in shared.glob(f"{PREFIX}*-*"):
+        owner = old.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=shared))

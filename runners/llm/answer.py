@@ -1,0 +1,57 @@
+"""An answer that is put together from its pieces."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from runners.llm.engines.base import Piece
+from runners.llm.request import FinishReason
+
+
+class AnswerParts:
+    """The parts of one answer so far, and the number of its `part` events."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.parts = 0
+        self._reasoning = ""
+        self._finish_reason: FinishReason = "length"
+        self._calls: dict[int, dict[str, str]] = {}
+        self._logprobs: list[dict[str, Any]] = []
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the text is JSON, or the beginning of a text that was cut off."""
+        if self._finish_reason == "length":
+            return True
+        try:
+            json.loads(self.text)
+        except ValueError:
+            return False
+        return True
+
+    def add(self, piece: Piece) -> None:
+        """Add what a piece brings."""
+        self.text += piece.text
+        self._reasoning += piece.reasoning
+        for part in piece.tool_calls:
+            call = self._calls.setdefault(int(part.get("index", 0)), {"id": "", "name": "", "arguments": ""})
+            function = part.get("function") or {}
+            for name, value in (
+                ("id", part.get("id")),
+                *((name, function.get(name)) for name in ("name", "arguments")),
+            ):
+                call[name] += value or ""
+        self._logprobs += [dict(token) for token in piece.logprobs]
+        self._finish_reason = piece.finish_reason or self._finish_reason
+
+    def described(self) -> dict[str, Any]:
+        """Return the answer as the fields of `request.Answer`, without those that have no value."""
+        optional = {
+            "reasoning": self._reasoning,
+            "tool_calls": [self._calls[index] for index in sorted(self._calls)],
+            "logprobs": self._logprobs,
+        }
+        present = {name: value for name, value in optional.items() if value}
+        return {"text": self.text, "finish_reason": self._finish_reason, **present}

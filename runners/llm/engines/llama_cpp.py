@@ -1,0 +1,199 @@
+"""Language models in llama.cpp, from GGUF files, on a GPU or the CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from runners.api import Device, Fail, Model, Tools
+from runners.engine_server import Stream
+from runners.engine_server.llama import gguf_file, start_llama
+from runners.llm.engines import openai
+from runners.llm.engines.base import Piece, check_context
+from runners.llm.engines.control_tokens import breaker
+from runners.llm.files import chat_template
+from runners.llm.grammar import call_grammar, grammar
+from runners.llm.request import MAX_ANSWERS, InferenceRequest
+
+CONTEXT = 16_384
+"""Tokens of all requests together on a machine without a GPU, unless the model's entry has the option `context`. On a GPU llama.cpp
+takes the model's own context, or as much of it as fits."""
+
+SAMPLERS = ("penalties", "temperature", "top_k", "top_p")
+"""Their order in OpenAI's API and in the other engines; llama.cpp would apply the temperature last."""
+
+WAIT_SECONDS = 1.0
+
+
+class LlamaCppEngine:
+    """See `LanguageEngine`."""
+
+    def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
+        file = gguf_file(model)
+        assert file is not None, "open_engine has found it"  # noqa: S101 - see the words
+        self._server = start_llama(
+            file,
+            device,
+            vram,
+            context=int(model.options.get("context", 0 if device.kind == "cuda" else CONTEXT)),
+            # llama.cpp refuses a request for more answers than it can generate at the same time.
+            answers=max(tools.batch, MAX_ANSWERS),
+            template=chat_template(model),
+        )
+        properties = self._server.get("/props")
+        self._templated = bool(properties["chat_template"])
+        self._tools = bool(properties["chat_template_caps"]["supports_tools"])
+        described = self._server.get("/v1/models")["data"][0]["meta"]
+        self._context = min(int(described["n_ctx"]), int(described["n_ctx_train"]))
+        self._budget = _TokenBudget(int(described["n_ctx"]))
+
+    def submit(self, request: InferenceRequest) -> _Generation:
+        """See `LanguageEngine.submit`."""
+        if request.messages and not self._templated:
+            raise Fail(
+                f"The model {request.model!r} has no chat template; send a prompt instead of messages."
+            )
+        if request.tools and not self._tools:
+            raise Fail(
+                f"The chat template of the model {request.model!r} has no tools; choose another model."
+            )
+        fields = openai.sampling(request) | {
+            "samplers": SAMPLERS,
+            "top_k": request.top_k,
+            "repeat_penalty": request.repetition_penalty,
+            "repeat_last_n": self._context,
+            "timings_per_token": True,
+            "return_progress": True,
+        }
+        if request.raw or not self._templated:
+            path, prompt = "/v1/completions", request.prompt or ""
+            fields |= {"prompt": prompt, "logprobs": request.top_logprobs}
+        else:
+            path = "/v1/chat/completions"
+            talk = openai.conversation(request, self._without_control_tokens(openai.texts(request)))
+            prompt = self._server.post("/apply-template", talk)["prompt"]
+            fields |= talk | {
+                "logprobs": request.top_logprobs is not None,
+                "top_logprobs": request.top_logprobs,
+            }
+        if request.schema_ is not None:
+            fields["grammar"] = grammar(request.schema_)
+        elif request.forced_tools:
+            # llama.cpp's own "required" lets a model write any text before the call.
+            fields |= {
+                "grammar": call_grammar({tool.name: tool.parameters for tool in request.forced_tools}),
+                "tool_choice": "none",
+            }
+        elif request.tools:
+            fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
+        tokens = len(self._tokens(prompt))
+        if not tokens:
+            raise Fail("The prompt is empty: it has no tokens.")
+        check_context(tokens, request, self._context)
+        share = tokens + request.n * request.max_tokens
+        if share > self._budget.tokens:
+            raise Fail(
+                f"{request.n} answers of {request.max_tokens} tokens do not fit into the model's context; lower n."
+            )
+        return _Generation(self._server.stream(path, fields), request, self._budget, share)
+
+    def vram_peak(self) -> int:
+        """Return 0: the miner reads the memory of the server's process."""
+        return 0
+
+    def close(self) -> None:
+        """See `LanguageEngine.close`."""
+        self._server.close()
+
+    def _tokens(self, text: str, **options: bool) -> list[dict[str, Any]]:
+        fields = {"content": text, "add_special": True, "parse_special": True, "with_pieces": True, **options}
+        found: list[dict[str, Any]] = self._server.post("/tokenize", fields)["tokens"]
+        return found
+
+    def _without_control_tokens(self, text: str) -> Callable[[str], str]:
+        """Return a function that breaks the control tokens of `text` in any part of it. See `control_tokens`."""
+        words = {token["id"] for token in self._tokens(text, parse_special=False)}
+        others = {token["id"]: token["piece"] for token in self._tokens(text) if token["id"] not in words}
+        control = {piece for identifier, piece in others.items() if not self._is_word(identifier, piece)}
+        return breaker(control)
+
+    def _is_word(self, identifier: int, piece: Any) -> bool:
+        # A token that is a part of a character has no text.
+        if not isinstance(piece, str):
+            return True
+        alone = self._tokens(piece, parse_special=False, add_special=False)
+        return [token["id"] for token in alone] == [identifier]
+
+
+class _TokenBudget:
+    """The tokens of the context, which requests share: first come, first served."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self._free = tokens
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+
+    def acquire(self, tokens: int, ticket: object, seconds: float) -> bool:
+        """Wait up to `seconds` for so many tokens, behind the tickets that have waited longer. Returns whether they are granted."""
+        with self._changed:
+            if ticket not in self._waiting:
+                self._waiting.append(ticket)
+            granted = self._changed.wait_for(
+                lambda: self._waiting[0] is ticket and self._free >= tokens, seconds
+            )
+            if granted:
+                self._waiting.popleft()
+                self._free -= tokens
+                self._changed.notify_all()
+            return granted
+
+    def leave(self, ticket: object) -> None:
+        """Give up a ticket that was not granted."""
+        with self._changed:
+            self._waiting.remove(ticket)
+            self._changed.notify_all()
+
+    def release(self, tokens: int) -> None:
+        """Return granted tokens."""
+        with self._changed:
+            self._free += tokens
+            self._changed.notify_all()
+
+
+class _Generation:
+    """See `Generation`."""
+
+    def __init__(self, stream: Stream, request: InferenceRequest, budget: _TokenBudget, share: int) -> None:
+        self._stream = stream
+        self._request = request
+        self._budget = budget
+        self._share = share
+
+    def pieces(self) -> Iterator[Piece]:
+        """See `Generation.pieces`."""
+        while not self._budget.acquire(self._share, self, WAIT_SECONDS):
+            if self._stream.cancelled:
+                self._budget.leave(self)
+                return
+            yield Piece("", 0, 0)
+        try:
+            found = openai.pieces(self._stream, self._request.n, _counts)
+            yield from openai.as_calls(found) if self._request.forced_tools else found
+        finally:
+            self._stream.cancel()
+            self._budget.release(self._share)
+
+    def cancel(self) -> None:
+        """See `Generation.cancel`."""
+        self._stream.cancel()
+
+
+def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:
+    if usage := event.get("usage"):
+        return int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+    if timings := event.get("timings"):
+        return int(timings["cache_n"]) + int(timings["prompt_n"]), int(timings["predicted_n"])
+    return None

@@ -1,0 +1,191 @@
+"""OpenAI's own client: tools, several answers, log-probabilities and reasoning, whole and streamed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, answered, asking, register
+from support.clients.scripted_miner import ScriptedMiner
+from support.server import Served
+
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOLS: list[Any] = [
+    {
+        "type": "function",
+        "function": {"name": "get_weather", "description": "Weather.", "parameters": PARAMETERS},
+    }
+]
+CALL = {"id": "call_1", "name": "get_weather", "arguments": '{"city": "Rome"}'}
+CALLED = {**TEXT, "text": "", "finish_reason": "tool_calls", "tool_calls": [CALL]}
+TOKEN = {"token": "The", "logprob": -0.5, "bytes": [84, 104, 101]}
+LOGPROBS = [{**TOKEN, "top_logprobs": [TOKEN, {"token": "A", "logprob": -2.0, "bytes": [65]}]}]
+
+
+@pytest.fixture
+def miner(served: Served) -> ScriptedMiner:
+    return register(ScriptedMiner(served.url))
+
+
+def part(miner: ScriptedMiner, lease: dict[str, Any], **data: Any) -> None:
+    """Publish an addition to an answer that is not the first answer's text."""
+    events = [{"kind": "part", "data": data}]
+    assert miner.job(lease, "events", events=events).status_code == 204
+
+
+def test_the_model_calls_a_function_and_reads_its_answer(ai: OpenAI, miner: ScriptedMiner) -> None:
+    answer, parameters = answered(
+        miner,
+        CALLED,
+        lambda: ai.chat.completions.create(model=LLM, messages=QUESTION, tools=TOOLS, tool_choice="required"),
+    )
+    assert parameters["tools"] == [
+        {"name": "get_weather", "description": "Weather.", "parameters": PARAMETERS}
+    ]
+    assert (parameters["tool_choice"], parameters["parallel_tool_calls"]) == ("required", True)
+    choice = answer.choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    (call,) = choice.message.tool_calls or []
+    assert call.type == "function"
+    assert (call.id, call.function.name, call.function.arguments) == tuple(CALL.values())
+    messages: list[Any] = [
+        *QUESTION,
+        choice.message,
+        {"role": "tool", "tool_call_id": call.id, "content": "Snow."},
+    ]
+    named: Any = {"type": "function", "function": {"name": "get_weather"}}
+    _, parameters = answered(
+        miner,
+        TEXT,
+        lambda: ai.chat.completions.create(
+            model=LLM, messages=messages, tools=TOOLS, tool_choice=named, parallel_tool_calls=False
+        ),
+    )
+    assert parameters["messages"][1]["tool_calls"] == [CALL]
+    assert (parameters["messages"][2]["role"], parameters["messages"][2]["tool_call_id"]) == (
+        "tool",
+        "call_1",
+    )
+    assert (parameters["tool_choice"], parameters["parallel_tool_calls"]) == ({"name": "get_weather"}, False)
+
+
+def test_a_call_is_streamed_in_parts(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """What the miner did not publish as an event comes at the end."""
+    stream = ai.chat.completions.create(model=LLM, messages=QUESTION, tools=TOOLS, stream=True)
+    (lease,) = miner.poll()
+    first = {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": ""},
+    }
+    part(miner, lease, index=0, offset=0, tool_calls=[first])
+    part(miner, lease, index=0, offset=1, tool_calls=[{"index": 0, "function": {"arguments": '{"city"'}}])
+    assert miner.complete(lease, CALLED).status_code == 200
+    calls = [call for chunk in stream for call in chunk.choices[0].delta.tool_calls or []]
+    assert (calls[0].id, calls[0].function and calls[0].function.name) == ("call_1", "get_weather")
+    assert "".join((call.function and call.function.arguments) or "" for call in calls) == CALL["arguments"]
+    assert len(calls) == 3
+
+
+def test_a_call_that_another_miner_repeats_is_sent_once(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """Its parts begin again at 0, so they are held back, and the end brings what is missing."""
+    stream = ai.chat.completions.create(model=LLM, messages=QUESTION, tools=TOOLS, stream=True)
+    (lease,) = miner.poll()
+    half = {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": '{"ci'},
+    }
+    for _ in range(2):
+        part(miner, lease, index=0, offset=0, tool_calls=[half])
+    assert miner.complete(lease, CALLED).status_code == 200
+    calls = [call for chunk in stream for call in chunk.choices[0].delta.tool_calls or []]
+    assert "".join((call.function and call.function.arguments) or "" for call in calls) == CALL["arguments"]
+
+
+def test_several_answers(ai: OpenAI, miner: ScriptedMiner) -> None:
+    answers = [{"text": text, "finish_reason": "stop"} for text in (ANSWER, "Paris.")]
+    results = {**TEXT, "answers": answers}
+    answer, parameters = answered(
+        miner, results, lambda: ai.chat.completions.create(model=LLM, messages=QUESTION, n=2)
+    )
+    assert parameters["n"] == 2
+    assert [(choice.index, choice.message.content) for choice in answer.choices] == [
+        (0, ANSWER),
+        (1, "Paris."),
+    ]
+    stream = ai.chat.completions.create(model=LLM, messages=QUESTION, n=2, stream=True)
+    (lease,) = miner.poll()
+    part(miner, lease, index=1, offset=0, text="Par")
+    assert miner.complete(lease, results).status_code == 200
+    texts = {0: "", 1: ""}
+    for chunk in stream:
+        texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert texts == {0: ANSWER, 1: "Paris."}
+
+
+def test_log_probabilities(ai: OpenAI, miner: ScriptedMiner) -> None:
+    results = {**TEXT, "text": "The", "logprobs": LOGPROBS}
+    answer, parameters = answered(
+        miner,
+        results,
+        lambda: ai.chat.completions.create(model=LLM, messages=QUESTION, logprobs=True, top_logprobs=2),
+    )
+    assert parameters["top_logprobs"] == 2
+    assert answer.choices[0].logprobs is not None
+    (token,) = answer.choices[0].logprobs.content or []
+    assert (token.token, token.logprob, [other.token for other in token.top_logprobs]) == (
+        "The",
+        -0.5,
+        ["The", "A"],
+    )
+    text, parameters = answered(
+        miner, results, lambda: ai.completions.create(model=LLM, prompt="Once", logprobs=2)
+    )
+    older = text.choices[0].logprobs
+    assert older is not None
+    assert (older.tokens, older.token_logprobs, older.text_offset) == (["The"], [-0.5], [0])
+    assert older.top_logprobs == [{"The": -0.5, "A": -2.0}]
+    stream = ai.chat.completions.create(model=LLM, messages=QUESTION, logprobs=True, stream=True)
+    (lease,) = miner.poll()
+    token_event = {"text": "The", "offset": 0, "logprobs": LOGPROBS}
+    events = [{"kind": "token", "data": token_event}]
+    assert miner.job(lease, "events", events=events).status_code == 204
+    assert miner.complete(lease, results).status_code == 200
+    found = [
+        entry for chunk in stream if (given := chunk.choices[0].logprobs) for entry in given.content or []
+    ]
+    assert [entry.token for entry in found] == ["The"]
+
+
+def test_reasoning_is_apart_from_the_answer(ai: OpenAI, miner: ScriptedMiner) -> None:
+    results = {**TEXT, "reasoning": "Paris is in France."}
+    answer, parameters = answered(
+        miner,
+        results,
+        lambda: ai.chat.completions.create(model=LLM, messages=QUESTION, reasoning_effort="minimal"),
+    )
+    assert parameters["reasoning_effort"] == "low"
+    message = answer.choices[0].message
+    assert (message.content, message.to_dict()["reasoning_content"]) == (ANSWER, "Paris is in France.")
+    with asking(lambda: [*ai.chat.completions.create(model=LLM, messages=QUESTION, stream=True)]) as response:
+        (lease,) = miner.poll()
+        part(miner, lease, index=0, offset=0, reasoning="Paris is")
+        assert miner.complete(lease, results).status_code == 200
+        deltas = [chunk.choices[0].delta.to_dict() for chunk in response.result(20)]
+    assert "".join(str(delta.get("reasoning_content", "")) for delta in deltas) == "Paris is in France."
+
+
+def test_what_only_describes_the_request_is_accepted(ai: OpenAI, miner: ScriptedMiner) -> None:
+    described: dict[str, Any] = {
+        "user": "ann", "metadata": {"team": "a"}, "safety_identifier": "ann", "prompt_cache_key": "k", "store": False,
+        "logit_bias": {"504": -5},
+    }  # fmt: skip
+    _, parameters = answered(
+        miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=QUESTION, **described)
+    )
+    assert parameters["logit_bias"] == {"504": -5}
