@@ -294,6 +294,10 @@ def explain_refusal(message: str, fault: str, code: FailureCode | None, *, gpu: 
     if fault == "machine":
         return Retry(message, code=code)
     reason = " ".join(dict.fromkeys(message.replace("Error: ", "").split("\n"))).strip()[:500]
+    if gpu and "out of" in reason.lower() and "memory" in reason.lower():
+        return Retry(
+            f"The scene does not fit into the GPU's memory: {reason}", code=FailureCode.OUT_OF_MEMORY
+        )
     for sign, error in _ENGINE_FAULTS.items():
         if sign in reason.lower():
             return error(reason)

@@ -36,6 +36,7 @@ def python(tmp_path_factory):
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason=f"{PACKAGE} is for Python 3.11")
 def test_rendering_with_the_module_passes_the_tests_of_rendering(python):
     """Among them: a picture equals that of the same module outside the sandbox, pixel for pixel, and no attack succeeds."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [
             sys.executable,
@@ -44,12 +45,10 @@ def test_rendering_with_the_module_passes_the_tests_of_rendering(python):
             "-q",
             "-p",
             "no:cacheprovider",
-            "-p",
-            "no:xdist",
             "tests/unit/runners/blender",
         ],
         cwd=ROOT,
-        env={**os.environ, "AITBC_TEST_BLENDER": str(python)},
+        env={**outer, "AITBC_TEST_BLENDER": str(python)},
         capture_output=True,
         text=True,
         timeout=900,

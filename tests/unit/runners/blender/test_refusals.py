@@ -12,6 +12,7 @@ import pytest
 
 from runners.api import Cancelled, Fail, Retry
 from runners.blender import BlenderRunner
+from runners.blender.process import explain_refusal
 from runners.blender.request import RenderRequest
 from runners.errors import Fault
 from support.blender_scenes import SMALL, URL
@@ -67,6 +68,17 @@ def test_a_request_that_this_machine_cannot_serve_is_retried_on_another(refused,
     error = refused(**fields)
     assert (type(error), error.code) == (Retry, code)
     assert error.fault is Fault.NEITHER, "the machine is not at fault"
+
+
+@pytest.mark.parametrize(
+    "words", ["System is out of GPU memory", "Out of memory in cuMemAlloc(&pointer, size)"]
+)
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_scene_that_does_not_fit_into_memory_is_not_the_machines_fault(words, gpu):
+    """The owner is advised to raise the limit of main memory only where that ran out."""
+    error = explain_refusal(f"frame 1: Error: {words}", "engine", None, gpu=gpu)
+    assert (type(error), error.code, error.fault) == (Retry, "OUT_OF_MEMORY", Fault.CAPACITY)
+    assert ("runners.max_memory" in str(error)) is not gpu
 
 
 SLOW = {"engine": "cycles", "resolution_x": 512, "resolution_y": 512, "samples": 60_000}
