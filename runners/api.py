@@ -177,12 +177,12 @@ class Tools:
     """Programs, folders and limits of this machine, from the settings `runners.*`. Sizes are bytes, times seconds.
 
     `batch` is the number of runs that may share one model at the same time, in runners that support it. `checkpoint_seconds` is
-    the time between two checkpoints of a run.
+    the time between two checkpoints of a run. `nvenc_sessions` videos are encoded on the machine's GPUs at the same time.
     """
 
     ffmpeg: str = "ffmpeg"
     ffprobe: str = "ffprobe"
-    blender: str = "blender"
+    blender: str | None = None
     bubblewrap: str = "bwrap"
     models_dir: Path = Path("models")
     cache_dir: Path = Path("cache")
@@ -199,6 +199,7 @@ class Tools:
     python_models: bool = True
     checkpoint_seconds: float = 30.0
     python_models_in_landlock: bool = False
+    nvenc_sessions: int = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,7 @@ class _Builder:
             reserve=int(self._settings.vram_reserve),
             footprints=footprints,
             measure=self._gpus.refresh,
+            process_memory=self._gpus.process_memory,
             capacity={service: offer.concurrency for service, offer in services.items()},
             processor=self._capabilities.processor,
             unaccelerated=frozenset(

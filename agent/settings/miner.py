@@ -155,8 +155,13 @@ class RunnersSettings(Section):
     """The ffmpeg program, as a name on PATH or a path."""
     ffprobe: str = "ffprobe"
     """The ffprobe program."""
-    blender: str = "blender"
-    """The Blender program. Debian's package renders on the processor only; Blender's own build supports CUDA and OptiX."""
+    blender: str | None = None
+    """The Blender program, or the Python of an environment with the package bpy, as a name on PATH or a path. None: the engine bpy if
+    it is installed (`aitbc-agent engines install bpy`), otherwise `blender`. Debian's package renders on the processor only; bpy and
+    Blender's own build support CUDA and OptiX."""
+    nvenc_sessions: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Number of videos that are encoded on this machine's GPUs at the same time; a further one is encoded on the processor. The default
+    is what NVIDIA's drivers allow on GeForce cards since 2024 (before: 5); workstation and data center cards have no limit."""
     bubblewrap: str = "bwrap"
     """The bubblewrap program, which isolates programs that read strangers' files."""
     sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"

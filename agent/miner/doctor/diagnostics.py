@@ -155,7 +155,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "blender_without_kernels": Kind(
         "warning",
         "Blender does not use the GPU. {reason}",
-        "Unpack the build from blender.org, and set runners.blender to the path of its program, or repair the driver.",
+        "Run aitbc-agent engines install bpy, or set runners.blender to the path of Blender's own build, or repair the driver.",
     ),
     "sandbox_missing": Kind(
         "fault",

@@ -47,7 +47,7 @@ from runners.host.protocol import (
     encode,
     receive,
 )
-from runners.sandbox import mark
+from runners.sandbox import mark, processes
 
 START_SECONDS: Final = 60.0
 """Time limit for a child to import its runner; engines are imported later, with a model."""
@@ -125,6 +125,8 @@ class Child:
         self.model: str | None = None
         self.loaded = False
         self.vram = 0
+        self.observed = 0
+        self.observed_peak = 0
         self._process = process
         self._statistics = _statistics(process.pid)
         self._reader, self._writer = streams
@@ -198,6 +200,16 @@ class Child:
         """Whether the child can accept work."""
         return self._fault is None and not self._ended.is_set() and not self._reader.at_eof()
 
+    @property
+    def hides_vram(self) -> bool:
+        """Whether it works on a GPU without reporting its memory there: the programs that it starts use it."""
+        return self.device.kind == "cuda" and bool(self._running) and not self.vram
+
+    def observe(self, used: Mapping[int, int]) -> None:
+        """Record the bytes of GPU memory of this process and its programs, from those of all processes. Blocking."""
+        self.observed = sum(used.get(pid, 0) for pid in processes.tree(self.pid)) if used else 0
+        self.observed_peak = max(self.observed_peak, self.observed)
+
     def memory(self) -> int:
         """Return the bytes of main memory of the process, without the programs that it started."""
         try:
@@ -236,6 +248,8 @@ class Child:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         running = self._running[message.run_id] = _Running(future, listener, time.monotonic())
         self.runs += 1
+        if len(self._running) == 1:
+            self.observed = self.observed_peak = 0
         try:
             if self._ended.is_set():
                 raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)
@@ -253,6 +267,7 @@ class Child:
             return answer
         finally:
             del self._running[message.run_id]
+            self.observed = 0
             self.idle_since = time.monotonic()
 
     async def close(self) -> None:

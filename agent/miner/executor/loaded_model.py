@@ -106,7 +106,7 @@ class LoadedModel:
         """Return the bytes of memory that it uses at present."""
         if self.device.kind == "cpu":
             return self.child.memory() if self.child is not None else 0
-        reported = self.child.vram if self.child is not None else 0
+        reported = self.child.vram or self.child.observed if self.child is not None else 0
         # A runner that does not report its use is counted with all that it was given.
         return reported or (self.footprint if self.model is not None and self.open else 0)
 

@@ -93,6 +93,7 @@ class LocalExecutor:
             load_seconds=settings.load_seconds,
             max_memory=int(settings.child_memory or hardware.memory_total() * MEMORY_SHARE),
             on_end=self._child_ended,
+            process_memory=self._devices.process_memory,
         )
         self._scheduler = ModelScheduler(
             self._devices, self._pool, chosen, settings, on_change or (lambda: None), meter or Meter(METRICS)
@@ -203,14 +204,24 @@ class LocalExecutor:
         footprints = self._devices.footprints
         if footprints is not None and loaded.device.kind == "cuda":
             key = footprints.key(loaded.service, loaded.model_name, parameters)
-            footprints.outgrew(key, min(loaded.footprint, loaded.device.memory))
+            # Programs know no budget, and may have run out of main memory instead.
+            observed = loaded.child.observed_peak if loaded.child is not None else 0
+            used = observed if loaded.model is None else loaded.footprint
+            footprints.outgrew(key, min(used, loaded.device.memory or used))
 
     def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any], done: Done) -> None:
         if loaded.model is not None:
             self._scheduler.guard.success(loaded.service, loaded.model.name)
         footprints = self._devices.footprints
-        if footprints is not None and done.vram and not loaded.limited and loaded.device.kind == "cuda":
-            footprints.learn(footprints.key(loaded.service, loaded.model_name, parameters), done.vram)
+        if (
+            footprints is None
+            or loaded.device.kind != "cuda"
+            or (loaded.limited and loaded.model is not None)
+        ):
+            return
+        peak = done.vram or (loaded.child.observed_peak if loaded.child is not None else 0)
+        if peak:
+            footprints.learn(footprints.key(loaded.service, loaded.model_name, parameters), peak)
 
     def _on_written(self, run_id: str) -> None:
         now = time.monotonic_ns()

@@ -13,6 +13,7 @@ import structlog
 from agent.core.machine.placement import gibibytes
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
+from agent.miner.executor.devices import ProcessMemory
 from agent.miner.executor.loaded_model import card_key
 from agent.miner.executor.output import ChildOutput
 from agent.miner.tasks import Background
@@ -33,7 +34,8 @@ class ChildPool:
     """Starts children, and holds the spare ones, which have no model. `on_end` is called for each that has ended.
 
     `directory` is for logs. `load_seconds` limits the preparation of a runner without models, `max_memory` (bytes) each
-    child. The programs that runners start in their sandbox have limits of their own.
+    child. The programs that runners start in their sandbox have limits of their own; `process_memory` reads what they use
+    of GPUs.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ChildPool:
         load_seconds: float,
         max_memory: int,
         on_end: Callable[[Child], None],
+        process_memory: ProcessMemory | None = None,
     ) -> None:
         self._tools = tools
         self._directory = directory
@@ -52,6 +55,7 @@ class ChildPool:
         self._load_seconds = load_seconds
         self._max_memory = max_memory
         self._on_end = on_end
+        self._process_memory = process_memory
         self._outputs: dict[tuple[str, Device], ChildOutput] = {}
         self._children: set[Child] = set()
         self._spares: list[Child] = []
@@ -166,11 +170,20 @@ class ChildPool:
         """End a child that uses too much memory, before the kernel ends an arbitrary process."""
         while self._children:
             await asyncio.sleep(MEMORY_POLL_SECONDS)
+            await self._observe_gpus()
             for child in [child for child in self._children if child.memory() > self._max_memory]:
                 limit = gibibytes(self._max_memory)
                 await child.condemn(
                     FailureCode.OUT_OF_MEMORY, f"The runner used more than {limit} of memory and was ended."
                 )
+
+    async def _observe_gpus(self) -> None:
+        hidden = [child for child in self._children if child.hides_vram]
+        if not hidden or self._process_memory is None:
+            return
+        used = await self._process_memory()
+        for child in hidden:
+            await asyncio.to_thread(child.observe, used.get(card_key(child.device), {}))
 
     async def _await_end(self, child: Child) -> None:
         await child.wait_ended()

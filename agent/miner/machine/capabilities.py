@@ -161,6 +161,7 @@ def tools(settings: Settings) -> Tools:
         python_models=chosen.python_models,
         checkpoint_seconds=chosen.checkpoint_seconds,
         python_models_in_landlock=chosen.python_models_in_landlock,
+        nvenc_sessions=chosen.nvenc_sessions,
     )
 
 
