@@ -16,7 +16,7 @@ from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import Device, Retry
-from runners.blender import engine
+from runners.blender import engine as blender_engine
 from runners.blender.process import abilities
 from runners.ffmpeg.encoders import HARDWARE, hardware_works, listed
 from runners.sandbox import level
@@ -57,7 +57,7 @@ def nvenc(settings: Settings, cards: Cards) -> list[Diagnostic]:
 def blender(settings: Settings, cards: Cards) -> list[Diagnostic]:
     """Check that Blender contains kernels for the installed GPUs."""
     chosen = tools(settings)
-    if not cards.gpus or shutil.which(engine.chosen(chosen)) is None or sandbox_fault(chosen) is not None:
+    if not cards.gpus or shutil.which(blender_engine.chosen(chosen)) is None or sandbox_fault(chosen) is not None:
         return []
     try:
         able = abilities(chosen, ANY_CARD)

@@ -1,6 +1,4 @@
-"""Our path in front of ffmpeg and Blender, compared with each program alone on the same work in the same run.
-
-    .venv/bin/python benchmarks/engine_media.py [--rounds 3] [--json]
+"""Video and rendering: our path in front of ffmpeg and Blender, compared with each program alone on the same work.
 
 Ours is the miner's real executor with the runner's child process, the inspection of input and output, and the sandbox. Alone is the
 program with the same options, started by itself. Both are measured alternately, so that they run under the same conditions; the figure
@@ -9,26 +7,22 @@ of each is its best round. Each comparison has a row for the elapsed time, and o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import logging
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import psutil
-import structlog
-from measuring.row import Row
 
 from agent.miner.executor.local import LocalExecutor
 from agent.settings import MinerSettings
+from measuring.row import Row
 from runners.api import Device, Tools
 from runners.blender import BlenderRunner
 from runners.blender.engine import chosen, is_python
@@ -223,26 +217,3 @@ async def _rendering(folder: Path, rounds: int) -> list[Row]:
     finally:
         await path.close()
     return rows
-
-
-def main() -> None:
-    """Measure and print a table; with --json one JSON array."""
-    parser = argparse.ArgumentParser(description="Measure our path in front of ffmpeg and Blender.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    rows: list[Row] = []
-    for measure in (video, rendering):
-        with tempfile.TemporaryDirectory() as folder:
-            rows += measure(Path(folder), options.rounds)
-    if options.json:
-        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows]))
-        return
-    print(f"{'':40} {'ours':>8} {'alone':>8} {'ratio':>6}")
-    for row in rows:
-        print(f"{row.name:40} {row.ours:8.2f} {row.alone:8.2f} {row.ratio:6.2f}  {row.unit}")
-
-
-if __name__ == "__main__":
-    main()
