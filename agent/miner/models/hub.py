@@ -23,7 +23,8 @@ _MAX_FILES: Final = 2000
 class RemoteFile:
     """A file to fetch. `name` is its path in the model's directory; `size` is in bytes, None if only the server knows it.
 
-    Its content has the hex SHA-256 `sha256` or, for small files of a repository, is the Git blob with the SHA-1 `blob`.
+    Its content has the hex SHA-256 `sha256`: the catalogue's, or else the Hub's. Small files of a repository have only the SHA-1
+    of their Git blob, `blob`.
     """
 
     name: str
@@ -77,6 +78,11 @@ def _list_repositories(entry: CatalogueEntry, endpoint: str | None) -> Listing:
         commit, found = _list_repository(entry, source, endpoint)
         commits.append(commit)
         files.update({file.name: file for file in found})
+    absent = entry.digests.keys() - files.keys()
+    if absent:
+        raise ModelUnavailable(
+            f"{entry.repository} does not have {min(absent)} at {commits[0]}; correct the catalogue."
+        )
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return Listing(tuple(files.values()), commits[0], headers)
 
@@ -110,7 +116,7 @@ def _list_repository(
             name=file.rfilename,
             url=hf_hub_url(repository, file.rfilename, revision=commit, endpoint=endpoint),
             size=file.size,
-            sha256=file.lfs.sha256 if file.lfs is not None else None,
+            sha256=entry.digests.get(file.rfilename) or (file.lfs.sha256 if file.lfs is not None else None),
             blob=file.blob_id if file.lfs is None else None,
         )
         for file in usable

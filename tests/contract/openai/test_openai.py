@@ -38,7 +38,7 @@ def test_models_are_listed_and_found(ai: OpenAI) -> None:
     models = {model.id: model for model in ai.models.list()}
     assert {LLM, SPEECH, PICTURES} <= models.keys()
     assert ai.models.retrieve(SPEECH) == models[SPEECH]
-    assert (models[SPEECH].object, models[SPEECH].owned_by) == ("model", "openai")
+    assert (models[SPEECH].object, models[SPEECH].owned_by) == ("model", "Systran")
     assert models[SPEECH].to_dict()["service_id"] == "whisper_transcription"
 
 

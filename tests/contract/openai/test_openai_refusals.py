@@ -231,7 +231,7 @@ def test_compression_without_a_compressed_format_is_refused(nobody: OpenAI) -> N
         ("language", "xx"),
         ("temperature", 2),
         ("response_format", "diarized_json"),
-        ("stream", True),
+        ("stream", "soon"),
         ("chunking_strategy", "auto"),
         ("include", ["logprobs"]),
         ("languages", ["en", "de"]),
