@@ -1,9 +1,8 @@
 """Our whole path in front of an engine, compared with the engine alone on the same work in the same run.
 
-    .venv/bin/python benchmarks/engines.py [whisper] [--rounds 3] [--json]
+    .venv/bin/python benchmarks/engines.py [whisper llm pictures video rendering] [--rounds 3] [--json]
 
-Ours is the runner's real child process, started as a miner starts it and used over its socket, with the sandboxed decoding of the
-input. Both are measured alternately, so that they run under the same conditions; the figure of each is its best round. The exit
+Ours is the runner's real child process, started as a miner starts it and used over its socket, with the sandboxes. Both are measured alternately, so that they run under the same conditions; the figure of each is its best round. The exit
 status is 1 if a ratio is below 0.95.
 """
 
@@ -11,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -21,12 +21,19 @@ from pathlib import Path
 # Idle threads of one side would otherwise take the processor from the other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from measuring import whisper
+import structlog
+from measuring import llm, media, pictures, whisper
 from measuring.row import Row
 
 LIMIT = 0.95
 
-ENGINES: dict[str, Callable[[Path, int], list[Row]]] = {"whisper": whisper.measure}
+ENGINES: dict[str, Callable[[Path, int], list[Row]]] = {
+    "llm": llm.measure,
+    "whisper": whisper.measure,
+    "pictures": pictures.measure,
+    "video": media.video,
+    "rendering": media.rendering,
+}
 """By name: a function that gets an empty directory and the number of rounds."""
 
 
@@ -37,6 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rows: list[Row] = []
     for name in options.engine or ENGINES:
         with tempfile.TemporaryDirectory() as folder:

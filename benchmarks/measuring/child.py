@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -34,8 +34,15 @@ class Child:
         self._connection, theirs = socket.socketpair()
         self._connection.settimeout(MESSAGE_SECONDS)
         command = [sys.executable, "-m", "runners.host", "--service", service, "--fd", str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
 
     def __enter__(self) -> Self:
         return self
@@ -48,19 +55,29 @@ class Child:
             self._process.kill()
             self._process.wait()
 
-    def load(self, name: str, options: Mapping[str, Any] | None = None) -> None:
+    def load(self, model: Model, *, threads: int = os.cpu_count() or 1) -> None:
         """Configure the child as a miner without a GPU does, and load a model."""
-        models = models_directory()
-        device = Device("cpu", "processor", threads=os.cpu_count() or 1)
-        self._send(Configure(tools=Tools(models_dir=models), device=device))
+        device = Device("cpu", "processor", threads=threads)
+        self._send(Configure(tools=Tools(models_dir=models_directory()), device=device))
         self._until("ready")
-        self._send(Load(model=Model(name, models / name, options=options or {})))
+        self._send(Load(model=model))
         answer = self._until("loaded", "error")
         if answer.type == "error":
             sys.exit(f"{answer.message} Run `make setup`.")
 
-    def run(self, parameters: dict[str, Any], files: dict[str, Path]) -> dict[str, Any]:
+    def run(self, parameters: dict[str, Any], files: dict[str, Path] | None = None) -> dict[str, Any]:
         """Perform a run in directories of its own. Returns its results."""
+        return self.run_together([parameters], files or {})[0]
+
+    def run_together(
+        self, requests: Sequence[dict[str, Any]], files: dict[str, Path] | None = None
+    ) -> list[dict[str, Any]]:
+        """Perform several runs at the same time. Returns their results in the order in which they end."""
+        for parameters in requests:
+            self._start(parameters, files or {})
+        return [self._done() for _ in requests]
+
+    def _start(self, parameters: dict[str, Any], files: dict[str, Path]) -> None:
         run_id = str(next(self._numbers))
         output, work = self._folder / run_id / "output", self._folder / run_id / "work"
         output.mkdir(parents=True)
@@ -69,6 +86,8 @@ class Child:
             run_id=run_id, parameters=parameters, files=files, output=output, work=work, timeout_seconds=3600
         )
         self._send(message)
+
+    def _done(self) -> dict[str, Any]:
         answer = self._until("done", "error")
         if answer.type == "error":
             sys.exit(f"A run failed: {answer.message}")

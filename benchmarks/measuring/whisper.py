@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measuring.child import Child, models_directory
 from measuring.row import Row
-from runners.api import Tools
+from runners.api import Model, Tools
 from runners.whisper import WhisperRunner
 from runners.whisper.faster import BATCH
 
@@ -30,7 +30,7 @@ def measure(folder: Path, rounds: int) -> list[Row]:
     faster, original = faster_whisper(recording), openai_whisper(recording)
     ours, alone = [], []
     with Child("whisper_transcription", folder) as child:
-        child.load(MODEL)
+        child.load(Model(MODEL, models_directory() / MODEL))
 
         def run() -> str:
             return str(child.run(parameters, {"audio_url": recording})["text"])

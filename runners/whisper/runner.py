@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from runners.api import (
     Benchmark,
@@ -101,6 +101,12 @@ class WhisperRunner(Runner[TranscribeRequest]):
             reasons=() if "faster-whisper" in engines else (hint,),
             features={"engines": engines},
         )
+
+    @classmethod
+    def engines(cls, model: Model) -> tuple[str, ...]:
+        """See `Runner.engines`: those whose format the model is in."""
+        present = [name for name in get_args(Engine) if weights(name, model)]
+        return tuple(name for name in model.engines if name in present)
 
     def load(self, model: Model | None) -> None:
         """Load a model into the best engine for its files; `run` changes the engine if a request names the other."""

@@ -73,7 +73,13 @@ class ModelStore:
         if entry.kind != kind:
             raise ModelUnknown(f"{name!r} is not a {kind} in this miner's catalogue.")
         source = entry.repository or ""
-        return Model(name=name, path=self.location(entry), source=source, options=entry.options)
+        return Model(
+            name=name,
+            path=self.location(entry),
+            source=source,
+            options=entry.options,
+            engines=entry.engines,
+        )
 
     def location(self, entry: CatalogueEntry) -> Path:
         """Return the directory of a model, whether it exists or not."""

@@ -70,12 +70,12 @@ def test_a_name_that_could_be_a_path_is_refused(name: str):
 
 def test_every_error_is_reported_with_its_location():
     with pytest.raises(ConfigurationError) as caught:
-        parse_one(vram="1 GB", licence="", size=3)
+        parse_one(vram="1 GB", licence="", weight=3)
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0].rpartition(" ")[2] for line in lines] == [
         "models.0.vram",
         "models.0.licence",
-        "models.0.size",
+        "models.0.weight",
     ]
 
 

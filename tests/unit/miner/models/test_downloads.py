@@ -304,6 +304,31 @@ def test_a_gated_repository_explains_tokens_and_opens_with_one(
     assert [headers.get("authorization") for headers in elsewhere] == [None]
 
 
+def test_a_model_that_is_known_to_be_gated_asks_for_a_token_before_anything_else(
+    tmp_path: Path, hub: Hub
+) -> None:
+    _, downloads = make(tmp_path, hub, {"name": "closed", "repository": REPOSITORY, "gated": True})
+    with pytest.raises(ModelUnavailable, match=r"accept its terms.*HF_TOKEN"):
+        fetch(downloads, "closed")
+    assert hub.requests == []
+
+
+def test_a_model_can_have_files_of_several_repositories(tmp_path: Path, hub: Hub) -> None:
+    hub.put("somebody/smaller", weights_gguf=OTHER, README_md=b"x", other_gguf=b"y")
+    small = {"repository": "somebody/smaller", "patterns": ["weights.gguf"]}
+    own = {"repository": REPOSITORY, "patterns": ["*.json", "text/*"]}
+    none = {**small, "patterns": ["*.onnx"]}
+    more = [{"name": "both", **own, "additions": [small]}, {"name": "lacking", **own, "additions": [none]}]
+    _, downloads = make(tmp_path, hub, *more)
+    progress = fetch(downloads, "both")
+    assert files(tmp_path / "both") == {
+        "config.json": CONFIG, "text/model.safetensors": WEIGHTS, "tokenizer.json": b"{}", "weights.gguf": OTHER,
+    }  # fmt: skip
+    assert progress[-1][0] == progress[-1][1]
+    with pytest.raises(ModelUnavailable, match=r"somebody/smaller has no usable file for 'lacking'"):
+        fetch(downloads, "lacking")
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [

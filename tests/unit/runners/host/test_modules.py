@@ -45,4 +45,4 @@ def test_every_module_imports_without_any_engine():
     ):
         assert name in done.stdout
     assert "['input.source', 'model.source']" in done.stdout
-    assert "['image_url', 'mask_url']" in done.stdout
+    assert "['control_url', 'image_url', 'mask_url']" in done.stdout
