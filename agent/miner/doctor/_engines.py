@@ -57,7 +57,11 @@ def nvenc(settings: Settings, cards: Cards) -> list[Diagnostic]:
 def blender(settings: Settings, cards: Cards) -> list[Diagnostic]:
     """Check that Blender contains kernels for the installed GPUs."""
     chosen = tools(settings)
-    if not cards.gpus or shutil.which(blender_engine.chosen(chosen)) is None or sandbox_fault(chosen) is not None:
+    if (
+        not cards.gpus
+        or shutil.which(blender_engine.chosen(chosen)) is None
+        or sandbox_fault(chosen) is not None
+    ):
         return []
     try:
         able = abilities(chosen, ANY_CARD)

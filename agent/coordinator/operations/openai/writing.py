@@ -63,11 +63,11 @@ class Writing(JobStream):
             yield chunk
 
     def _rest(self, sent: _Sent, result: InferenceResult) -> list[Added]:
-        rests = [sent.rest(index, answer) for index, answer in enumerate(result.all_answers)]
-        if None in rests:
+        missing = [sent.rest(index, answer) for index, answer in enumerate(result.all_answers)]
+        if None in missing:
             raise self.changed()
         return [
-            rest for rest in rests if rest is not None and (rest.text or rest.reasoning or rest.tool_calls)
+            rest for rest in missing if rest is not None and (rest.text or rest.reasoning or rest.tool_calls)
         ]
 
 
