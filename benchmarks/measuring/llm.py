@@ -1,6 +1,6 @@
 """Language models: the runner in its child process with llama.cpp, compared with llama.cpp's server alone.
 
-Alone means its HTTP server with the same model and settings in this process's place of the runner, asked for streamed texts, since
+Alone means its HTTP server with the same model and settings, asked by this process for streamed texts, since
 clients of both get an answer token by token.
 """
 
