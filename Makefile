@@ -5,7 +5,7 @@
 setup:
 	@scripts/setup
 
-# Runs a real job of each of the six services with a real agent, and verifies the receipts offline.
+# Runs a real job of each of the seven services with a real agent, and verifies the receipts offline.
 demo:
 	@scripts/demo
 

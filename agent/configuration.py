@@ -35,10 +35,11 @@ def _shipped(name: str, file: str) -> Path:
 
 @cache
 def _read_catalogue(path: Path) -> dict[str, CatalogueEntry]:
-    return parse_catalogue(_read_document(path))
+    return parse_catalogue(read_document(path))
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Return a parsed TOML file. Raises `ConfigurationError`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -53,7 +54,7 @@ def owners_catalogue_file(data_dir: Path) -> Path:
 def load_owners_catalogue(data_dir: Path) -> dict[str, CatalogueEntry]:
     """Read the owner's own models; none if the file does not exist. Raises `ConfigurationError`."""
     path = owners_catalogue_file(data_dir)
-    return parse_catalogue(_read_document(path), str(path)) if path.exists() else {}
+    return parse_catalogue(read_document(path), str(path)) if path.exists() else {}
 
 
 def load_catalogue(data_dir: Path | None = None) -> dict[str, CatalogueEntry]:

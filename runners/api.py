@@ -177,12 +177,12 @@ class Tools:
     """Programs, folders and limits of this machine, from the settings `runners.*`. Sizes are bytes, times seconds.
 
     `batch` is the number of runs that may share one model at the same time, in runners that support it. `checkpoint_seconds` is
-    the time between two checkpoints of a run.
+    the time between two checkpoints of a run. `nvenc_sessions` videos are encoded on the machine's GPUs at the same time.
     """
 
     ffmpeg: str = "ffmpeg"
     ffprobe: str = "ffprobe"
-    blender: str = "blender"
+    blender: str | None = None
     bubblewrap: str = "bwrap"
     models_dir: Path = Path("models")
     cache_dir: Path = Path("cache")
@@ -199,6 +199,7 @@ class Tools:
     python_models: bool = True
     checkpoint_seconds: float = 30.0
     python_models_in_landlock: bool = False
+    nvenc_sessions: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +237,15 @@ class Device:
 class Model:
     """A catalogue entry on this machine. `path` is a directory; `source` is the entry's repository.
 
-    `options` are the entry's own settings for its runner, such as the number of steps that the model was trained for.
+    `options` are the entry's own settings for its runner, such as the number of steps that the model was trained for;
+    `engines` those that can load it, best first.
     """
 
     name: str
     path: Path
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +404,14 @@ class Runner(ABC, Generic[RequestT]):
         Placement learns the memory needs of a model from it.
         """
         return 0
+
+    @classmethod
+    def engines(cls, model: Model) -> tuple[str, ...]:
+        """Return the engines that can load the files of `model`, best first: names as in the probe's feature `engines`.
+
+        The miner runs the job in an environment that has the first of them.
+        """
+        return model.engines
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - the default

@@ -98,6 +98,24 @@ class FailureCode(StrEnum):
     REQUIREMENTS_UNAVAILABLE = (
         "REQUIREMENTS_UNAVAILABLE", Fault.NEITHER, "The package index could not be reached, or the environment does not fit.",
     )  # fmt: skip
+    ENGINE_OUTDATED = "ENGINE_OUTDATED", Fault.NEITHER, "The machine's engine is too old for the file."
+    ENGINE_UNAVAILABLE = (
+        "ENGINE_UNAVAILABLE",
+        Fault.NEITHER,
+        "The requested engine does not work on the machine.",
+    )
+    ENCODER_UNAVAILABLE = (
+        "ENCODER_UNAVAILABLE",
+        Fault.NEITHER,
+        "The machine's ffmpeg has no encoder for the codec.",
+    )
+    DENOISER_UNAVAILABLE = "DENOISER_UNAVAILABLE", Fault.NEITHER, "The machine's Blender has no denoiser."
+    GPU_UNAVAILABLE = "GPU_UNAVAILABLE", Fault.NEITHER, "The engine cannot use a GPU on the machine."
+    HARDWARE_UNAVAILABLE = (
+        "HARDWARE_UNAVAILABLE",
+        Fault.NEITHER,
+        "No hardware encoder for the codec works on the machine.",
+    )
     LEASE_EXPIRED = "LEASE_EXPIRED", Fault.NEITHER, "The miner stopped renewing the job's lease."
 
     # The machine has too little memory for the job.
@@ -146,25 +164,7 @@ class FailureCode(StrEnum):
         "A program that the service needs is missing or does not work.",
     )
     ENGINE_MISSING = "ENGINE_MISSING", Fault.MACHINE, "The requested engine is not installed."
-    ENGINE_OUTDATED = "ENGINE_OUTDATED", Fault.MACHINE, "The machine's engine is too old for the file."
-    ENGINE_UNAVAILABLE = (
-        "ENGINE_UNAVAILABLE",
-        Fault.MACHINE,
-        "The requested engine does not work on the machine.",
-    )
-    ENCODER_UNAVAILABLE = (
-        "ENCODER_UNAVAILABLE",
-        Fault.MACHINE,
-        "The machine's ffmpeg has no encoder for the codec.",
-    )
-    DENOISER_UNAVAILABLE = "DENOISER_UNAVAILABLE", Fault.MACHINE, "The machine's Blender has no denoiser."
-    GPU_UNAVAILABLE = "GPU_UNAVAILABLE", Fault.MACHINE, "The engine cannot use a GPU on the machine."
     GPU_FAILED = "GPU_FAILED", Fault.MACHINE, "Rendering on the GPU failed."
-    HARDWARE_UNAVAILABLE = (
-        "HARDWARE_UNAVAILABLE",
-        Fault.MACHINE,
-        "No hardware encoder for the codec works on the machine.",
-    )
     HARDWARE_FAILED = "HARDWARE_FAILED", Fault.MACHINE, "The hardware encoder failed."
 
 

@@ -29,6 +29,12 @@ def find(service_id: str) -> type[Runner[Any]]:
     return installed()[service_id]
 
 
+def load(name: str) -> type[Runner[Any]]:
+    """Return the runner class of that name, "module:Class". Raises `ImportError` or `AttributeError`."""
+    runner: type[Runner[Any]] = EntryPoint(name, name, GROUP).load()
+    return runner
+
+
 def installed() -> dict[str, type[Runner[Any]]]:
     """Return all runner classes by service id, sorted by id, without those that cannot be imported.
 

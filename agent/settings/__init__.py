@@ -35,13 +35,14 @@ from agent.settings.description import describe, sections
 from agent.settings.errors import InvalidSettings, Origin, SettingError
 from agent.settings.explaining import Known, explain
 from agent.settings.merging import Sources
-from agent.settings.miner import InputSettings, MinerSettings, PauseSettings, RunnersSettings
+from agent.settings.miner import EnginesSettings, InputSettings, MinerSettings, PauseSettings, RunnersSettings
 from agent.settings.sources import read_environment, read_file
 
 __all__ = [
     "ConnectionSettings",
     "CoordinatorSettings",
     "DatabaseSettings",
+    "EnginesSettings",
     "InputSettings",
     "InvalidSettings",
     "LogSettings",
@@ -103,17 +104,23 @@ class Settings(BaseSettings):
     models_dir: HomePath = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc") / "models")
     """Directory of the downloaded models, shared by all agents of a user; they can be downloaded again."""
     cache_dir: HomePath = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc"))
-    """Directory of other files that can be created again: environments of Python models."""
+    """Directory of other files that can be created again: environments of engines and of Python models."""
     coordinator: CoordinatorSettings = CoordinatorSettings()
     database: DatabaseSettings = DatabaseSettings()
     miner: MinerSettings = MinerSettings()
     runners: RunnersSettings = RunnersSettings()
+    engines: EnginesSettings = EnginesSettings()
     log: LogSettings = LogSettings()
 
     @property
     def agent_file(self) -> Path:
         """The file in which a running agent publishes its URL and its keys (mode 0600)."""
         return self.data_dir / "agent.json"
+
+    @property
+    def engines_dir(self) -> Path:
+        """The directory of the engines' environments."""
+        return (self.engines.directory or self.cache_dir / "engines").expanduser().absolute()
 
 
 @dataclass(frozen=True)

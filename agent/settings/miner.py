@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -128,8 +129,8 @@ class MinerSettings(Section):
     models_pinned: tuple[str, ...] = ()
     """Names of models that are never deleted to free space."""
     gpu_poll_seconds: Annotated[float, Field(gt=0)] = 10
-    """How often a miner without a GPU checks whether the driver reports one. A check takes a millisecond. When a GPU has appeared,
-    the miner finishes its running jobs, then determines its capabilities again."""
+    """How often a miner without a GPU checks whether the driver reports one, and every miner whether engines were installed or
+    removed. A check takes a millisecond. After such a change the miner finishes its running jobs, then determines its capabilities again."""
     transport: Literal["auto", "websocket", "poll"] = "auto"
     """How to communicate with the coordinator: the WebSocket, long polls, or (`auto`) the WebSocket with long polls as the
     fallback."""
@@ -154,8 +155,13 @@ class RunnersSettings(Section):
     """The ffmpeg program, as a name on PATH or a path."""
     ffprobe: str = "ffprobe"
     """The ffprobe program."""
-    blender: str = "blender"
-    """The Blender program. Debian's package renders on the processor only; Blender's own build supports CUDA and OptiX."""
+    blender: str | None = None
+    """The Blender program, or the Python of an environment with the package bpy, as a name on PATH or a path. None: the engine bpy if
+    it is installed (`aitbc-agent engines install bpy`), otherwise `blender`. Debian's package renders on the processor only; bpy and
+    Blender's own build support CUDA and OptiX."""
+    nvenc_sessions: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Number of videos that are encoded on this machine's GPUs at the same time; a further one is encoded on the processor. The default
+    is what NVIDIA's drivers allow on GeForce cards since 2024 (before: 5); workstation and data center cards have no limit."""
     bubblewrap: str = "bwrap"
     """The bubblewrap program, which isolates programs that read strangers' files."""
     sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"
@@ -196,3 +202,16 @@ class RunnersSettings(Section):
     python_models_in_landlock: bool = False
     """Whether to run Python models in the Landlock sandbox too. It hides less of the machine (docs/explanation/sandbox.md), and a Python model
     is code that a stranger wrote; the other services start only programs of yours."""
+
+
+class EnginesSettings(Section):
+    """Engines in environments of their own, which `aitbc-agent engines install` creates."""
+
+    directory: Path | None = Field(default=None, examples=["/srv/engines"])
+    """Directory of these environments. None: `engines` in `cache_dir`."""
+    preferred: tuple[str, ...] = Field(default=(), examples=[["faster-whisper"]])
+    """Engines that run in their own environment even though the agent's own environment has them too."""
+    variant: Literal["auto", "cpu", "cuda"] = "auto"
+    """Which packages are installed: those for the processor, or those for NVIDIA cards. `auto`: for cards if a driver is loaded."""
+    check_seconds: Annotated[float, Field(gt=0)] = 300
+    """Time limit for the check of an engine after its installation. The first import of a large engine takes a minute on a slow disk."""

@@ -10,18 +10,23 @@ import gzip
 import json
 import re
 import secrets
-import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
+from runners.blender import kernels as kernel_cache
 from runners.blender import script as blender_script
+from runners.blender.engine import chosen, granted, granted_program, is_python
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Ended, Limits, Outcome
+
+REPEAT_SECONDS = 600.0
+"""Seconds until an undecided probe of EEVEE is repeated."""
 
 OLDEST = (4, 2)
 """The first version of Blender with --offline-mode."""
@@ -32,8 +37,13 @@ PROBE_SECONDS = 15.0
 PROBE_MEMORY = 8 * 2**30
 PROBE_OUTPUT = 16 * 2**20
 
-SCRIPT_FAULT = 3
-"""Exit status if the script inside Blender raised an unexpected exception."""
+PREPARATION_SECONDS = 480.0
+"""Time limit for compiling Blender's kernels. It is below the default of `miner.load_seconds`."""
+
+PREPARATION_OUTPUT = 2 * 2**30
+
+EEVEE_SECONDS = 60.0
+"""Time limit for the probe of EEVEE before a job. The one at the start is shorter, since the miner waits for it."""
 
 SCENE = "/input/scene.blend"
 JOB = "/job.json"
@@ -45,7 +55,6 @@ SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "software")
 
 _MAGIC = (b"BLENDER", b"\x28\xb5\x2f\xfd")
 _GZIP = b"\x1f\x8b"
-_RELEASE = re.compile(r"\d+\.\d+")
 
 Message = Mapping[str, Any]
 
@@ -87,6 +96,7 @@ def run_blender(
     scene: Path | None = None,
     output: Path | None = None,
     checkpoints: Path | None = None,
+    kernels: Path | None = None,
     on_message: Callable[[str], None],
     on_line: Callable[[str], None] = lambda _: None,
     on_tick: Callable[[float], None] | None = None,
@@ -94,7 +104,8 @@ def run_blender(
 ) -> Outcome:
     """Run `blender_script` with a job, on the GPU with a Cycles `backend`, otherwise on the processor.
 
-    It sees `scene` at `SCENE`, `output` (writable) at `OUTPUT`, and `checkpoints` at `CHECKPOINTS`. `on_message` gets the
+    It sees `scene` at `SCENE`, `output` (writable) at `OUTPUT`, and `checkpoints` at `CHECKPOINTS`; `kernels` is its cache of
+    compiled kernels (writable). `on_message` gets the
     script's messages, in JSON. Raises `Cancelled`, and `Retry` if Blender or the sandbox is missing.
     """
     if tools.sandbox == "off":
@@ -113,20 +124,23 @@ def run_blender(
     # Cycles assembles pictures larger than a tile on the disk: the sandbox's /tmp would be too small.
     environment: dict[str, str] = {}
     sandbox = Sandbox(tools, limits, device, environment)
-    command = [_program(sandbox), "-b", "--factory-startup", "--disable-autoexec", "--offline-mode"]
-    command += ["-t", str(max(1, device.threads)), "--python-exit-code", str(SCRIPT_FAULT)]
+    start = granted(sandbox, environment)
+    paths = {}
+    details: dict[str, Any] = {"mark": mark, "threads": max(1, device.threads), "packages": start.packages}
+    if output is not None:
+        paths[OUTPUT] = environment["TMPDIR"] = sandbox.write(output, OUTPUT)
+    if checkpoints is not None:
+        paths[CHECKPOINTS] = sandbox.read(checkpoints, CHECKPOINTS)
+    if kernels is not None:
+        environment |= kernel_cache.environment(sandbox.write(kernels, kernel_cache.INSIDE))
+    if scene is not None:
+        details["file"] = sandbox.read(scene, SCENE)
     with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:
-        paths = {}
-        if output is not None:
-            paths[OUTPUT] = environment["TMPDIR"] = sandbox.write(output, OUTPUT)
-        if checkpoints is not None:
-            paths[CHECKPOINTS] = sandbox.read(checkpoints, CHECKPOINTS)
-        if scene is not None:
-            command.append(sandbox.read(scene, SCENE))
         written = Path(directory, "job.json")
-        written.write_text(json.dumps({**_relocated(job, paths), "mark": mark}), encoding="utf-8")
+        written.write_text(json.dumps({**_relocated(job, paths), **details}), encoding="utf-8")
         script = sandbox.read(Path(blender_script.__file__), "/script.py")
-        command += ["-P", script, "--", "--cycles-device", backend or "CPU", sandbox.read(written, JOB)]
+        device_options = ("--", "--cycles-device", backend or "CPU")
+        command = [*start.script, script, *device_options, sandbox.read(written, JOB)]
         return sandbox.run(command, on_line=listen, on_tick=on_tick, on_cancel=on_cancel)
 
 
@@ -140,27 +154,15 @@ def _relocated(value: Any, paths: Mapping[str, str]) -> Any:
     return value
 
 
-def _program(sandbox: Sandbox) -> str:
-    """Grant running Blender. Its own archive puts the program beside the folders that it needs; only these are granted."""
-    program = sandbox.program(sandbox.tools.blender)
-    home = Path(shutil.which(sandbox.tools.blender) or program).resolve().parent
-    if home.is_relative_to("/usr"):
-        return program
-    for folder in home.iterdir():
-        if folder.name == "lib" or (_RELEASE.fullmatch(folder.name) and (folder / "scripts").is_dir()):
-            sandbox.read(folder, str(Path(program).with_name(folder.name)))
-    return program
-
-
-def _version(tools: Tools) -> tuple[int, ...]:
-    """Return Blender's version, with an option that every version has. Raises `Retry` if it does not run."""
+def _version(tools: Tools, program: str) -> tuple[int, ...]:
+    """Return a Blender program's version, with an option that every version has. Raises `Retry` if it does not run."""
     lines: list[str] = []
     sandbox = Sandbox(tools, _probe_limits(tools))
-    outcome = sandbox.run([_program(sandbox), "--version"], on_line=lines.append)
+    outcome = sandbox.run([granted_program(sandbox, program), "--version"], on_line=lines.append)
     found = re.match(r"Blender (\d+)\.(\d+)(?:\.(\d+))?", lines[0] if lines else "")
     if found is None:
         raise Retry(
-            f"{tools.blender!r} is not a Blender that runs in the sandbox: {last_line(outcome)}",
+            f"{program!r} is not a Blender that runs in the sandbox: {last_line(outcome)}",
             code=FailureCode.PROGRAM_MISSING,
         )
     return tuple(int(number or 0) for number in found.groups())
@@ -178,7 +180,8 @@ def abilities(tools: Tools, device: Device) -> Abilities:
         on_message=lambda text: reported.update(json.loads(text)),
     )
     if "version" not in reported:
-        if (release := _version(tools)) < OLDEST:
+        name = chosen(tools)
+        if not is_python(name) and (release := _version(tools, name)) < OLDEST:
             text = ".".join(map(str, release))
             raise Retry(
                 f"Blender {text} is too old; version 4.2 or newer is needed.",
@@ -191,30 +194,74 @@ def abilities(tools: Tools, device: Device) -> Abilities:
     hindrance = None
     if device.kind == "cuda" and not backends:
         hindrance = (
-            "This build of Blender has no code for NVIDIA cards, so Cycles renders on the processor; install "
-            "Blender's own build and set runners.blender to its path."
+            "This build of Blender has no code for NVIDIA cards, so Cycles renders on the processor; run "
+            "aitbc-agent engines install bpy, or set runners.blender to the path of Blender's own build."
             if not reported["kernels"]
             else "Blender finds no usable card, so Cycles renders on the processor; check NVIDIA's driver."
         )
     return Abilities(tuple(reported["version"]), reported["denoiser"], backends, hindrance)
 
 
-@cached_probe
-def eevee_works(tools: Tools, device: Device) -> bool:
-    """Return whether EEVEE renders on this machine's GPU, by rendering one tiny picture."""
-    if device.kind != "cuda":
+class _UndecidedError(Exception):
+    """A probe ended without an answer: it took too long, or could not be made."""
+
+
+def eevee_works(tools: Tools, device: Device, seconds: float = PROBE_SECONDS) -> bool:
+    """Return whether EEVEE renders on this machine's GPU within `seconds`, by rendering one tiny picture.
+
+    A probe that took too long, since a cold GPU first compiles the shaders, is repeated after `REPEAT_SECONDS`.
+    """
+    probe, now = (tools, device, seconds), time.monotonic()
+    if device.kind != "cuda" or now < _repeat_at.get(probe, now):
         return False
+    try:
+        return _eevee_renders(tools, device, seconds)
+    except _UndecidedError:
+        _repeat_at[probe] = time.monotonic() + REPEAT_SECONDS
+        return False
+
+
+_repeat_at: dict[tuple[Tools, Device, float], float] = {}
+
+
+@cached_probe
+def _eevee_renders(tools: Tools, device: Device, seconds: float) -> bool:
     reported: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:
         try:
-            run_blender(
-                tools, device, {"task": "try_eevee", "target": f"{OUTPUT}/probe.png"}, _probe_limits(tools),
+            outcome = run_blender(
+                tools, device, {"task": "try_eevee", "target": f"{OUTPUT}/probe.png"}, _probe_limits(tools, seconds),
                 output=Path(directory), on_message=lambda text: reported.update(json.loads(text)),
             )  # fmt: skip
-        except RunnerError:
-            return False
+        except RunnerError as error:
+            raise _UndecidedError from error
     renderer = str(reported.get("renderer", "")).lower()
+    if not renderer and outcome.ended is not Ended.EXITED:
+        raise _UndecidedError
     return bool(renderer) and not any(name in renderer for name in SOFTWARE_RENDERERS)
+
+
+def prepare_kernels(tools: Tools, device: Device, backend: str) -> None:
+    """Compile Blender's kernels for this card, if that has not been done yet, for the runs that follow."""
+    able = abilities(tools, device)
+
+    def probe(kernels: Path, output: Path) -> bool:
+        messages: list[str] = []
+        job = {"task": "warm", "target": f"{OUTPUT}/picture.png", "denoiser": able.denoiser}
+        limits = _probe_limits(tools, PREPARATION_SECONDS, output=PREPARATION_OUTPUT)
+        run_blender(
+            tools,
+            device,
+            job,
+            limits,
+            backend=backend,
+            output=output,
+            kernels=kernels,
+            on_message=messages.append,
+        )
+        return any("saved" in json.loads(message) for message in messages)
+
+    kernel_cache.fill(kernel_cache.location(tools, device, able.version, backend), probe)
 
 
 def save_default_scene(tools: Tools, target: Path) -> None:
@@ -234,13 +281,9 @@ def save_default_scene(tools: Tools, target: Path) -> None:
         )
 
 
-def _probe_limits(tools: Tools) -> Limits:
-    return Limits(
-        memory=min(PROBE_MEMORY, tools.max_memory),
-        output=PROBE_OUTPUT,
-        seconds=PROBE_SECONDS,
-        cpu_seconds=PROBE_SECONDS * 16,
-    )
+def _probe_limits(tools: Tools, seconds: float = PROBE_SECONDS, output: int = PROBE_OUTPUT) -> Limits:
+    memory = min(PROBE_MEMORY, tools.max_memory)
+    return Limits(memory=memory, output=output, seconds=seconds, cpu_seconds=seconds * 16)
 
 
 def explain_refusal(message: str, fault: str, code: FailureCode | None, *, gpu: bool) -> Fail | Retry:
@@ -251,6 +294,10 @@ def explain_refusal(message: str, fault: str, code: FailureCode | None, *, gpu: 
     if fault == "machine":
         return Retry(message, code=code)
     reason = " ".join(dict.fromkeys(message.replace("Error: ", "").split("\n"))).strip()[:500]
+    if gpu and "out of" in reason.lower() and "memory" in reason.lower():
+        return Retry(
+            f"The scene does not fit into the GPU's memory: {reason}", code=FailureCode.OUT_OF_MEMORY
+        )
     for sign, error in _ENGINE_FAULTS.items():
         if sign in reason.lower():
             return error(reason)
@@ -306,7 +353,7 @@ def explain_end(outcome: Outcome, complaint: str | None, *, opened: bool, gpu: b
         return _LIMITS[outcome.ended]("")
     if "bad_alloc" in outcome.stderr or outcome.exit_code == 128 + signal.SIGKILL:
         return _memory_fault(reason)
-    if outcome.exit_code == SCRIPT_FAULT:
+    if outcome.exit_code == blender_script.FAULT:
         return Retry(f"Setting up the scene failed: {reason}", code=FailureCode.RUNNER_CRASHED)
     if opened:
         message = f"Blender ended with status {outcome.exit_code} on this scene: {reason}"

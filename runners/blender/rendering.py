@@ -24,8 +24,11 @@ from runners.blender.request import (
 VIDEO_PERCENT = 97.0
 """Progress when all frames are finished and only their video remains."""
 
-_CYCLES = re.compile(r"^Fra:.*\| (?:Rendered (\d+)/(\d+) Tiles, )?Sample (\d+)/(\d+)$")
-_EEVEE = re.compile(r"^Fra:.*\| Rendering (\d+) / (\d+) samples$")
+_PRINTED = "Fra:"
+"""The beginning of Blender's statistics where it prints them, before version 5."""
+
+_CYCLES = re.compile(r"(?:^|\| )(?:Rendered (\d+)/(\d+) Tiles, )?Sample (\d+)/(\d+)$")
+_EEVEE = re.compile(r"(?:^|\| )Rendering (\d+) / (\d+) samples$")
 
 
 class Scene(Strict):
@@ -55,6 +58,7 @@ class ScriptMessage(Strict):
     saved: Frame | None = None
     reused: Frame | None = None
     refused: Refusal | None = None
+    statistics: Annotated[str, Field(max_length=4000)] | None = None
 
 
 class Rendering:
@@ -132,22 +136,30 @@ class Rendering:
         elif received.saved is not None:
             self._finish(received.saved, self._collect(received.saved))
             self._context.checkpoint(self._done[received.saved])
+        elif received.statistics is not None:
+            self._follow(received.statistics)
         else:
             self.refusal = received.refused
 
     def on_line(self, line: str) -> None:
         """Process a line of Blender's own output."""
         self._moved = True
-        if (found := _CYCLES.match(line)) is not None:
+        if line.startswith(_PRINTED):
+            self._follow(line)
+        elif line.startswith("Error: "):
+            self.complaint = line.removeprefix("Error: ").strip()
+
+    def _follow(self, statistics: str) -> None:
+        """Process Blender's statistics on the frame that it is rendering."""
+        self._moved = True
+        if (found := _CYCLES.search(statistics)) is not None:
             tile, tiles, sample, samples = (int(number or 0) for number in found.groups())
             part = sample / max(1, samples)
             if tiles:  # the last sample may belong to the previous tile
                 part = (tile + (part if sample < samples else 0)) / tiles
             self._reach(part, begins=tile == 0 and sample == 0)
-        elif (found := _EEVEE.match(line)) is not None:
+        elif (found := _EEVEE.search(statistics)) is not None:
             self._reach(int(found[1]) / max(1, int(found[2])), begins=found[1] == "1")
-        elif line.startswith("Error: "):
-            self.complaint = line.removeprefix("Error: ").strip()
 
     def on_tick(self, cpu_seconds: float) -> None:
         """Report progress while Blender prints nothing but uses the processor."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runners.api import (
     Benchmark,
     Checkpoints,
     Context,
     Device,
+    Model,
     Probe,
     Requirements,
     Result,
@@ -20,8 +24,11 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.blender import kernels
+from runners.blender.engine import chosen
 from runners.blender.process import (
     CHECKPOINTS,
+    EEVEE_SECONDS,
     OUTPUT,
     Message,
     abilities,
@@ -29,6 +36,7 @@ from runners.blender.process import (
     eevee_works,
     explain_end,
     explain_refusal,
+    prepare_kernels,
     run_blender,
     save_default_scene,
 )
@@ -37,6 +45,14 @@ from runners.blender.request import FRAME_FILES, MAX_PIXELS, MAX_SAMPLES, Render
 from runners.blender.video import make_video, video_encoder
 from runners.sandbox import unavailable
 from runners.sandbox.watch import Limits
+
+
+def _size(parameters: Mapping[str, Any]) -> str:
+    """Return what determines the GPU memory: the scene and the size of its pictures."""
+    scene = hashlib.sha256(str(parameters.get("blend_file_url")).encode()).hexdigest()[:16]
+    width, height = parameters.get("resolution_x"), parameters.get("resolution_y")
+    return f"{scene}/{width or ''}x{height or ''}"
+
 
 DEFINITION = ServiceDefinition(
     service_id="blender_rendering",
@@ -55,8 +71,9 @@ DEFINITION = ServiceDefinition(
     ),
     input_model=RenderRequest,
     output_model=RenderResult,
-    requirements=Requirements(gpu="optional", memory=4 * 2**30, disk=2 * 2**30),
+    requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=4 * 2**30, disk=2 * 2**30),
     route="blender/render",
+    size=_size,
     checkpoints=Checkpoints("frames", FRAME_FILES, outputs=True),
 )
 
@@ -78,7 +95,9 @@ class BlenderRunner(Runner[RenderRequest]):
         try:
             found = abilities(tools, device)
         except Retry as error:
-            reason = f"{error} Install Blender (apt-get install blender) or set runners.blender to its path."
+            reason = (
+                f"{error} Run aitbc-agent engines install bpy, or set runners.blender to a working Blender."
+            )
             return Probe(available=False, reasons=(reason,))
         engines = ["cycles", "eevee"] if eevee_works(tools, device) else ["cycles"]
         reasons = [found.hindrance] if found.hindrance else []
@@ -99,6 +118,11 @@ class BlenderRunner(Runner[RenderRequest]):
             reasons=tuple(reasons),
             features=features,
         )
+
+    def load(self, model: Model | None) -> None:  # noqa: ARG002 - it has no models
+        """See `Runner.load`: compiles the kernels for a new card, driver or Blender, for minutes if this build lacks them."""
+        if self.device.kind == "cuda" and (backends := abilities(self.tools, self.device).backends):
+            prepare_kernels(self.tools, self.device, backends[0])
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:
@@ -137,6 +161,7 @@ class BlenderRunner(Runner[RenderRequest]):
             scene=scene,
             output=rendering.scratch,
             checkpoints=next((path.parent for path in context.checkpoints.values()), None),
+            kernels=self._kernels(context, backend),
             on_message=rendering.on_message,
             on_line=rendering.on_line,
             on_tick=rendering.on_tick,
@@ -165,10 +190,18 @@ class BlenderRunner(Runner[RenderRequest]):
         threads = self.device.threads if self.device.kind == "cpu" else os.cpu_count() or 1
         return Device("cpu", self.device.name, threads=threads), None
 
+    def _kernels(self, context: Context, backend: str | None) -> Path | None:
+        """Return a copy of the cache of compiled kernels for one run; None on the processor."""
+        if backend is None:
+            return None
+        version = abilities(self.tools, self.device).version
+        cache = kernels.location(self.tools, self.device, version, backend)
+        return kernels.copied(cache, context.work / "kernels")
+
     def _job(self, request: RenderRequest, context: Context, device: Device, backend: str | None) -> Message:
         """Return the instructions for the script inside Blender."""
         engines = ["cycles"]
-        if request.engine != "cycles" and eevee_works(self.tools, device):
+        if request.engine != "cycles" and eevee_works(self.tools, device, EEVEE_SECONDS):
             engines.append("eevee")
         frames = request.chosen_frames
         made = {
@@ -194,6 +227,7 @@ class BlenderRunner(Runner[RenderRequest]):
             "seed": request.seed,
             "transparent": request.transparent,
             "denoise": request.denoise,
+            "noise_threshold": request.noise_threshold,
             "format": request.output_format,
             "depth": request.depth,
             "quality": request.quality,
@@ -221,9 +255,9 @@ def _missing(tools: Tools) -> str | None:
             "Scenes are untrusted files that can make Blender write anywhere, so it runs only in the sandbox; set "
             "runners.sandbox to 'auto'."
         )
-    if shutil.which(tools.blender) is None:
+    if shutil.which(name := chosen(tools)) is None:
         return (
-            f"{tools.blender} was not found; install Blender (apt-get install blender, or for CUDA and OptiX Blender's "
-            "own build) or set runners.blender to its path."
+            f"{name} was not found; run aitbc-agent engines install bpy, or install Blender (apt-get install blender, which renders "
+            "on the processor only), or set runners.blender to its path."
         )
     return unavailable(tools)

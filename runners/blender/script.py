@@ -1,18 +1,31 @@
 """Runs inside Blender, inside the sandbox: reports the abilities of this Blender, or renders the frames of a job.
 
-A separate program: the project's packages cannot be imported there. Its last argument names the JSON file with its instructions. It
+A separate program: the project's packages cannot be imported there. Blender runs it, or a Python with Blender as the
+module `bpy`. Its last argument names the JSON file with its instructions. It
 prints its messages, one JSON object per line after a mark that the scene's author cannot know, so that no name in the file can
 imitate a message. Everything in the loaded file is untrusted: none of it is executed here or inserted into code.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+FAULT = 3
+"""Exit status after an unexpected exception."""
+
+UNREADABLE = 1
+"""Exit status if Blender cannot open the scene."""
+
+REPORTS_STATISTICS = (5, 0)
+"""The first version whose handlers of statistics work. Older ones block forever in them, but print the statistics."""
 
 MAX_NAMES = 20
 """Names from the file that a message lists at most."""
@@ -85,6 +98,17 @@ def try_eevee(bpy: Any, job: dict[str, Any], send: Send) -> None:
     send(renderer=gpu.platform.renderer_get())
 
 
+def warm(bpy: Any, job: dict[str, Any], send: Send) -> None:
+    """Render a tiny picture of the default scene on the GPU, so that the driver compiles and caches the kernels."""
+    scene = bpy.context.scene
+    scene.render.engine, scene.cycles.device, scene.cycles.samples = "CYCLES", "GPU", 1
+    scene.cycles.use_denoising = job["denoiser"]
+    scene.render.resolution_x = scene.render.resolution_y = 16
+    scene.render.filepath = job["target"]
+    bpy.ops.render.render(write_still=True)
+    send(saved=0)
+
+
 def render(bpy: Any, job: dict[str, Any], send: Send) -> None:
     """Render the frames one after the other; reuse intact frames of an earlier run."""
     scene = _scene(bpy, job)
@@ -115,6 +139,8 @@ def render(bpy: Any, job: dict[str, Any], send: Send) -> None:
             send(reused=frame)
         else:
             missing.append(frame)
+    # Otherwise everything in the scene is prepared again for each frame.
+    scene.render.use_persistent_data = len(missing) > 1
     for frame in missing:
         _render_frame(bpy, scene, frame, job)
         send(saved=frame)
@@ -238,7 +264,7 @@ def _choose_picture(scene: Any, job: dict[str, Any]) -> None:
 
 
 def _choose_quality(scene: Any, job: dict[str, Any], warnings: list[str]) -> None:
-    """Set samples, seed and denoising."""
+    """Set samples, seed, denoising, and how few samples suffice."""
     if scene.render.engine != "CYCLES":
         if job["samples"] is not None:
             scene.eevee.taa_render_samples = job["samples"]
@@ -258,7 +284,10 @@ def _choose_quality(scene: Any, job: dict[str, Any], warnings: list[str]) -> Non
         warnings.append("The scene uses denoising, but the Blender that rendered it has no denoiser.")
     cycles.use_denoising = denoise and job["denoiser"]
     if cycles.use_denoising:
-        cycles.denoiser = "OPENIMAGEDENOISE"
+        cycles.denoiser, cycles.denoising_use_gpu = "OPENIMAGEDENOISE", job["gpu"]
+    if job["noise_threshold"] is not None:
+        cycles.use_adaptive_sampling = job["noise_threshold"] > 0
+        cycles.adaptive_threshold = job["noise_threshold"]
 
 
 def _choose_camera(scene: Any, job: dict[str, Any]) -> None:
@@ -308,22 +337,57 @@ def _names(items: Any) -> str:
     return (", ".join(repr(name) for name in names[:MAX_NAMES]) or "none") + more
 
 
-def main() -> None:
-    """Entry point; an unexpected exception ends Blender with the status of --python-exit-code."""
+def _open(bpy: Any, path: str) -> None:
+    """Open a scene without running its scripts. Ends Blender if that fails; the reason is printed."""
+    try:
+        bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
+    except RuntimeError as error:
+        _end(UNREADABLE, "Error: " + " ".join(str(error).split()).removeprefix("Error: "))
+
+
+def _end(status: int, line: str = "") -> None:
+    """End Blender with this status, after printing a line. What it would do by itself depends on how it was started."""
+    if (bpy := sys.modules.get("bpy")) is not None:
+        shutil.rmtree(bpy.app.tempdir, ignore_errors=True)
+    sys.stdout.write(f"{line}\n")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    ctypes.CDLL(None).fflush(None)  # what Blender itself has printed
+    os._exit(status)
+
+
+def _perform(job: dict[str, Any], send: Send) -> None:
+    """Perform the job's task."""
     import bpy  # type: ignore[import-not-found]  # noqa: PLC0415 - exists only inside Blender
 
+    if "file" in job:
+        _open(bpy, job["file"])
+    for scene in bpy.data.scenes:
+        scene.render.threads_mode, scene.render.threads = "FIXED", job["threads"]
+    if bpy.app.version[:2] >= REPORTS_STATISTICS:
+        bpy.app.handlers.render_stats.append(lambda text, *_: send(statistics=text))
+    tasks = {"describe": describe, "save": save, "try_eevee": try_eevee, "warm": warm, "render": render}
+    try:
+        tasks[job["task"]](bpy, job, send)
+    except Refused as refusal:
+        send(refused={"message": str(refusal), "fault": refusal.fault, "code": refusal.code})
+
+
+def main() -> None:
+    """Entry point."""
     job = json.loads(Path(sys.argv[-1]).read_text(encoding="utf-8"))
+    sys.path.extend(job["packages"])
 
     def send(**message: Any) -> None:
         sys.stdout.write(f"\n{job['mark']}{json.dumps(message)}\n")
         sys.stdout.flush()
 
     try:
-        {"describe": describe, "save": save, "try_eevee": try_eevee, "render": render}[job["task"]](
-            bpy, job, send
-        )
-    except Refused as refusal:
-        send(refused={"message": str(refusal), "fault": refusal.fault, "code": refusal.code})
+        _perform(job, send)
+    except Exception:  # noqa: BLE001 - the caller reads the exit status
+        traceback.print_exc()
+        _end(FAULT)
+    _end(0)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
-from runners.api import Context, Device, OutputFile, Tools
-from runners.ffmpeg.encoders import choose, video_options
+from runners.api import Context, Device, FailureCode, OutputFile, Retry, Tools
+from runners.ffmpeg.encoders import SOFTWARE, choose, software, video_options
 from runners.ffmpeg.process import job_limits, run_ffmpeg
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
@@ -50,8 +52,34 @@ def make_video(
     """
     scratch = context.work / "video"
     scratch.mkdir()
-    options = video_options(encoder, _REQUEST, depth=8, threads=max(1, device.threads))
-    sandbox = Sandbox(tools, job_limits(tools, device, max(1.0, seconds)), device)
+    began = time.monotonic()
+
+    def report(_: str) -> None:
+        context.progress(PERCENT, units)
+
+    encoders = (encoder,) if encoder in SOFTWARE["h264"] else (encoder, software(tools, "h264"))
+    for each in encoders:
+        left = max(1.0, seconds - (time.monotonic() - began))
+        sandbox = Sandbox(tools, job_limits(tools, device, left), device)
+        arguments = _arguments(sandbox, each, frames, fps, context, scratch)
+        try:
+            run_ffmpeg(sandbox, arguments, context, on_line=report, hardware=each not in SOFTWARE["h264"])
+            break
+        except Retry as error:
+            # The frames took far longer than their video will on the processor.
+            if error.code != FailureCode.HARDWARE_FAILED or each == encoders[-1]:
+                raise
+    made = context.output / NAME
+    (scratch / NAME).replace(made)
+    return OutputFile(made, "video/mp4", NAME)
+
+
+def _arguments(
+    sandbox: Sandbox, encoder: str, frames: Sequence[OutputFile], fps: float, context: Context, scratch: Path
+) -> list[str]:
+    """Grant reading the frames and writing to `scratch`; return ffmpeg's command line."""
+    threads = sandbox.device.threads if sandbox.device is not None else 1
+    options = video_options(encoder, _REQUEST, depth=8, threads=max(1, threads))
     rendered = sandbox.read(context.output, _FRAMES)
     listed = context.work / "frames.txt"
     listed.write_text(
@@ -66,12 +94,4 @@ def make_video(
     colours = [
         word for name in ("colorspace", "color_primaries", "color_trc") for word in (f"-{name}", "bt709")
     ]
-    run_ffmpeg(
-        sandbox,
-        [*reading, *source, "-vf", _GRAPH, *encoding, *colours, "-movflags", "+faststart", target],
-        context,
-        on_line=lambda _: context.progress(PERCENT, units),
-    )
-    made = context.output / NAME
-    (scratch / NAME).replace(made)
-    return OutputFile(made, "video/mp4", NAME)
+    return [*reading, *source, "-vf", _GRAPH, *encoding, *colours, "-movflags", "+faststart", target]

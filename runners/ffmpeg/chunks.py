@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from runners.api import Context, Device, Fail, OutputFile, Tools
-from runners.ffmpeg.plan import Plan, report
+from runners.ffmpeg.plan import FIRST_PASS, Plan, report
 from runners.ffmpeg.process import INPUT, Stream, job_limits, probe_lines, run_ffmpeg
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
@@ -25,11 +25,14 @@ CHUNK_FILES: Final = {r"chunk_\d{4}\.nut": "video/x-nut"}
 """Regular expressions of the names of checkpoints, with their media type."""
 
 ENCODERS: Final[Mapping[str, Mapping[str, str]]] = {
-    "libx264": {"forced-idr": "1"},
-    "libx265": {"forced-idr": "1", "x265-params": "log-level=error:open-gop=0"},
+    "libx264": {"forced-idr": "1", "x264-params": "stitchable=1"},
+    "libx265": {"forced-idr": "1", "x265-params": "log-level=error:open-gop=0:info=0"},
     "libvpx-vp9": {},
 }
-"""The encoders whose chunks can be joined, with the options that make each chunk decodable without the one before."""
+"""The encoders whose chunks can be joined, with the options that make each chunk decodable without the one before.
+
+So that all chunks have the same form, x264 does not adapt its headers to the pictures, and x265 does not describe the number of its
+threads there."""
 
 CONTAINERS: Final = ("mp4", "mov", "mkv", "webm")
 
@@ -173,25 +176,34 @@ class _Encoding:
     def encode(self, number: int, rest: _Rest) -> None:
         """Encode the rest to chunks, beginning with this number."""
         self._number = number
-        sandbox, target = self._sandbox()
         options = self._options(ORIGIN + rest.at) | {
+            "force_key_frames": f"expr:gte(t,n_forced*{self._length:.3f})",
+        }
+        segments = {
             "f": "segment",
             "segment_format": "nut",
-            "segment_list": f"{target}/{_STARTS}",
+            "segment_list": _STARTS,
             "segment_list_type": "csv",
             "segment_time": f"{self._length:.3f}",
             "segment_start_number": str(number),
-            "force_key_frames": f"expr:gte(t,n_forced*{self._length:.3f})",
         }
-        listen = report(self._plan, self._context, rest.at)
+        first = FIRST_PASS if self._plan.last_pass is not None else 0.0
+        if first:
+            self._run(
+                lambda inside: self._plan.first_pass(inside, rest.source, options),
+                report(self._plan, self._context, rest.at, (0.0, first)),
+            )
+        listen = report(self._plan, self._context, rest.at, (first, 1.0))
 
         def on_line(line: str) -> None:
             self._collect()
             listen(line)
 
-        inside = sandbox.read(self._source, INPUT)
-        arguments = self._plan.pictures(inside, f"{target}/chunk_%04d.nut", rest.source, options)
-        run_ffmpeg(sandbox, arguments, self._context, on_line=on_line)
+        name, last = "chunk_%04d.nut", self._plan.last_pass
+        self._run(
+            lambda inside: self._plan.pictures(inside, name, rest.source, options | segments, number=last),
+            on_line,
+        )
         self._collect(ended=True)
         self._starts = _starts(self._scratch / _STARTS)
 
@@ -257,9 +269,14 @@ class _Encoding:
         extra = ENCODERS[self._plan.encoder or ""]
         return {**extra, "fps_mode": "vfr", "output_ts_offset": f"{offset:.6f}", "map_metadata": "-1"}
 
-    def _sandbox(self) -> tuple[Sandbox, str]:
+    def _run(
+        self, arguments: Callable[[str], list[str]], on_line: Callable[[str], None] | None = None
+    ) -> None:
+        """Run ffmpeg in the directory of the chunks, with arguments for the path of the source."""
         sandbox = Sandbox(self._tools, self._limits(), self._device)
-        return sandbox, sandbox.write(self._scratch, "/output")
+        target = sandbox.write(self._scratch, "/output")
+        inside = sandbox.read(self._source, INPUT)
+        run_ffmpeg(sandbox, arguments(inside), self._context, on_line=on_line, directory=target)
 
     def _limits(self) -> Any:
         left = self._context.timeout_seconds - (time.monotonic() - self._began)
@@ -267,10 +284,8 @@ class _Encoding:
 
     def _local_form(self) -> _Form | None:
         """Return the form of the chunks that this machine makes. Chunks of another form cannot be joined with them."""
-        sandbox, target = self._sandbox()
-        options = self._options(ORIGIN) | {"f": "nut", "frames:v": "1"}
-        inside = sandbox.read(self._source, INPUT)
-        run_ffmpeg(sandbox, self._plan.pictures(inside, f"{target}/sample.nut", 0.0, options), self._context)
+        options = self._options(ORIGIN) | {"frames:v": "1"}
+        self._run(lambda inside: self._plan.pictures(inside, "sample.nut", 0.0, options | {"f": "nut"}))
         sample = self._read(self._scratch / "sample.nut")
         return None if sample is None else sample.form
 

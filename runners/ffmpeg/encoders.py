@@ -21,6 +21,9 @@ PROBE_SECONDS = 20.0
 
 PROBE_MEMORY = 4 * 2**30
 
+USUAL_SIZE = (256, 256)
+USUAL_PIXELS = "yuv420p"
+
 SOFTWARE: Mapping[str, tuple[str, ...]] = {
     "h264": ("libx264",),
     "hevc": ("libx265",),
@@ -48,6 +51,9 @@ _HIGH_DEPTH: Mapping[str, str] = {
     "av1_nvenc": "p010le",
 }
 """Encoders whose pictures keep 10 bits and HDR, with their pixel format. Most players of the other codecs support 8 bits only."""
+
+_TWO_PASSES = ("libx264", "libx265", "libvpx-vp9", "libaom-av1")
+"""Encoders with a first pass. SVT-AV1 has none in ffmpeg."""
 
 _DEFAULT_CRF = {"libx264": 23, "libx265": 28, "libsvtav1": 35, "libaom-av1": 32, "libvpx-vp9": 32}
 _DEFAULT_CQ = {"h264_nvenc": 23, "hevc_nvenc": 26, "av1_nvenc": 32}
@@ -100,21 +106,26 @@ def converts_hdr(tools: Tools) -> bool:
 
 
 @cached_probe
-def hardware_works(tools: Tools, encoder: str, device: Device | None) -> bool:
-    """Return whether an NVENC encoder can encode one frame, on `device` or, with None, on any device of this machine."""
+def hardware_works(
+    tools: Tools,
+    encoder: str,
+    device: Device | None,
+    size: tuple[int, int] = USUAL_SIZE,
+    pixels: str = USUAL_PIXELS,
+) -> bool:
+    """Return whether an NVENC encoder can encode one picture of this size and pixel format.
+
+    `device` is the GPU, None for any of this machine. Each encoder has a least and a greatest size, which depend on the card.
+    """
     if encoder not in listed(tools):
         return False
     probe_device = device or Device("cuda", "any")
-    picture = ("-f", "lavfi", "-i", "color=black:size=256x256:rate=25:duration=0.04")
+    width, height = size
+    source = f"color=black:size={width}x{height}:rate=25:duration=0.04,format={pixels}"
+    encode = ("-frames:v", "1", "-c:v", encoder, "-f", "null", "-")
+    command = (tools.ffmpeg, *GLOBAL_OPTIONS, "-f", "lavfi", "-i", source, *encode)
     try:
-        code, _ = short_run(
-            tools,
-            tools.ffmpeg,
-            *GLOBAL_OPTIONS,
-            *picture,
-            *("-frames:v", "1", "-c:v", encoder, "-f", "null", "-"),
-            device=probe_device,
-        )
+        code, _ = short_run(tools, *command, device=probe_device)
     except RunnerError:
         return False
     return code == 0
@@ -132,8 +143,17 @@ def working(tools: Tools, device: Device | None = None) -> dict[str, list[str]]:
     return found
 
 
-def choose(tools: Tools, device: Device, request: TranscodeRequest) -> str:
-    """Return the encoder for the pictures of a job. Raises `Retry` if only another machine may have a suitable one."""
+def choose(
+    tools: Tools,
+    device: Device,
+    request: TranscodeRequest,
+    size: tuple[int, int] = USUAL_SIZE,
+    depth: int = 8,
+) -> str:
+    """Return the encoder for pictures of this size, whose source has `depth` bits for each color component.
+
+    Raises `Retry` if only another machine may have a suitable one.
+    """
     codec = request.video_codec
     if codec in ("copy", "gif"):
         return codec
@@ -141,11 +161,14 @@ def choose(tools: Tools, device: Device, request: TranscodeRequest) -> str:
         raise Fail(f"{request.output_format!r} cannot contain pictures.")
     hardware = HARDWARE.get(codec)
     allowed = request.hardware != "off" and device.kind == "cuda"
-    if allowed and hardware is not None and hardware_works(tools, hardware, device):
-        return hardware
+    if allowed and hardware is not None:
+        pixels = pixel_format(hardware, depth)
+        if hardware_works(tools, hardware, device, size, pixels):
+            return hardware
     if request.hardware == "required":
         raise Retry(
-            f"No hardware encoder for {codec} works on {device.name}.", code=FailureCode.HARDWARE_UNAVAILABLE
+            f"No hardware encoder for {codec} works on {device.name} with pictures of {size[0]}x{size[1]}.",
+            code=FailureCode.HARDWARE_UNAVAILABLE,
         )
     return software(tools, codec)
 
@@ -163,13 +186,17 @@ def keeps_depth(encoder: str) -> bool:
     return encoder == "copy" or encoder in _HIGH_DEPTH
 
 
+def pixel_format(encoder: str, depth: int) -> str:
+    """Return the pixel format for an encoder and a source with `depth` bits for each color component."""
+    return _HIGH_DEPTH.get(encoder, USUAL_PIXELS) if depth >= HIGH_DEPTH else USUAL_PIXELS
+
+
 def video_options(encoder: str, request: TranscodeRequest, depth: int, threads: int) -> dict[str, str]:
     """Return ffmpeg's output options for pictures whose source has `depth` bits for each color component."""
     options = {"c:v": encoder}
     if encoder in ("copy", "gif"):
         return options
-    pixels = _HIGH_DEPTH.get(encoder) if depth >= HIGH_DEPTH else None
-    options |= {"pix_fmt": pixels or "yuv420p"} | dict(_SPEED.get(encoder, {}))
+    options |= {"pix_fmt": pixel_format(encoder, depth)} | dict(_SPEED.get(encoder, {}))
     if encoder not in _DEFAULT_CQ:
         options["threads"] = str(threads)
     if request.video_codec == "hevc" and request.output_format in ("mp4", "mov"):
@@ -178,6 +205,8 @@ def video_options(encoder: str, request: TranscodeRequest, depth: int, threads: 
 
 
 def _rate(encoder: str, request: TranscodeRequest) -> dict[str, str]:
+    if request.bitrate is not None and encoder in _DEFAULT_CQ:
+        return {"preset": "p5", "rc": "vbr", "b:v": request.bitrate, "multipass": "fullres"}
     if request.bitrate is not None:
         return {"b:v": request.bitrate}
     if encoder in _DEFAULT_CQ:
@@ -186,6 +215,22 @@ def _rate(encoder: str, request: TranscodeRequest) -> dict[str, str]:
     quality = request.quality if request.quality is not None else _DEFAULT_CRF[encoder]
     constant = {"crf": str(quality)}
     return constant | {"b:v": "0"} if encoder.startswith(("libvpx", "libaom")) else constant
+
+
+def takes_two_passes(encoder: str, request: TranscodeRequest) -> bool:
+    """Return whether the pictures are encoded twice: the first pass analyses them, so that the second meets the bitrate.
+
+    NVENC does both in one run.
+    """
+    return request.bitrate is not None and encoder in _TWO_PASSES
+
+
+def pass_options(number: int, options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of an encoder for its first or second pass. Both run in the same current directory."""
+    if options["c:v"] != "libx265":
+        return {**options, "pass": str(number), "passlogfile": "pass"}
+    quick = ":slow-firstpass=0" if number == 1 else ""
+    return {**options, "x265-params": f"{options['x265-params']}:pass={number}:stats=pass.log{quick}"}
 
 
 def audio_options(request: TranscodeRequest, channels: int) -> dict[str, str]:

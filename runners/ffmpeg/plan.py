@@ -8,7 +8,16 @@ from decimal import Decimal
 from typing import Any
 
 from runners.api import Context, FailureCode, Retry
-from runners.ffmpeg.encoders import audio_options, keeps_depth, video_options
+from runners.ffmpeg import card
+from runners.ffmpeg.encoders import (
+    HARDWARE,
+    audio_options,
+    keeps_depth,
+    pass_options,
+    pixel_format,
+    takes_two_passes,
+    video_options,
+)
 from runners.ffmpeg.process import Color, Media, input_options
 from runners.ffmpeg.request import MKV_SUBTITLES, SUBTITLE_CODECS, TEXT_SUBTITLES, TranscodeRequest
 
@@ -36,19 +45,28 @@ ENCODER_MEMORY = {
     "libvpx-vp9": 140 * 2**20,
 }
 """Bytes that an encoder needs per megapixel of a picture, measured with two threads; more threads need more."""
+FIRST_PASS = 0.3
+"""Share of the work that is done after the first of two passes."""
+
+NO_OPTIONS: Mapping[str, str] = {}
+
 FULL_PIPELINE_SECONDS = 4.0
 """A shorter clip may have fewer pictures than the encoder holds at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The conversion of one input. `seconds` is the length of the output."""
+    """The conversion of one input. `seconds` is the length of the output.
+
+    With `on_card` the GPU also decodes and scales the pictures, so that they need not travel to main memory and back.
+    """
 
     request: TranscodeRequest
     media: Media
     seconds: float
     encoder: str | None
     threads: int
+    on_card: bool = False
 
     @property
     def megapixels(self) -> Decimal:
@@ -58,6 +76,37 @@ class Plan:
             return SOUND_WEIGHT
         width, height = self.request.size or (video.width, video.height)
         return Decimal(width * height) / 1_000_000
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures for the encoder, as far as known before encoding."""
+        video = self.media.video
+        if video is None:
+            return 0, 0
+        wanted = self.request.size
+        if wanted is None:
+            return video.width // 2 * 2, video.height // 2 * 2
+        if self.request.fit != "contain":
+            return wanted
+        scale = min(wanted[0] / video.width, wanted[1] / video.height)
+        return int(video.width * scale) // 2 * 2, int(video.height * scale) // 2 * 2
+
+    @property
+    def uses_card(self) -> bool:
+        """Whether the GPU encodes the pictures."""
+        return self.encoder in HARDWARE.values()
+
+    @property
+    def fits_card(self) -> bool:
+        """Whether the GPU may be able to decode and scale the pictures that it encodes. It cannot convert HDR to SDR."""
+        video = self.media.video
+        encodes = self.uses_card and self.converted_color is None
+        return encodes and video is not None and card.decodes(video)
+
+    @property
+    def last_pass(self) -> int | None:
+        """The number of the last pass over the pictures; None if they are encoded only once."""
+        return 2 if self.encoder is not None and takes_two_passes(self.encoder, self.request) else None
 
     @property
     def converted_color(self) -> Color | None:
@@ -92,7 +141,7 @@ class Plan:
         streams, settings = [], self._container()
         if self.encoder is not None and self.media.video is not None:
             streams.append(self._pictures(opened[str(self.media.video.index)]))
-            settings |= video_options(self.encoder, self.request, self.media.video.depth, self.threads)
+            settings |= self._encoding(self.last_pass)
         if (sound := self._sound(opened)) is not None:
             streams.append(sound)
             settings |= self._sound_options()
@@ -100,10 +149,19 @@ class Plan:
         settings |= self._subtitle_options()
         return _compiled(ffmpeg.output(*streams, target, **settings))
 
-    def pictures(self, source: str, target: str, after: float, options: Mapping[str, str]) -> list[str]:
+    def first_pass(
+        self, source: str, after: float = 0.0, options: Mapping[str, str] = NO_OPTIONS
+    ) -> list[str]:
+        """Return the command line of the first pass over the same pictures as `arguments` or `pictures`."""
+        # Of the null format alone, ffmpeg would encode pictures that it drops in the second pass.
+        return self.pictures(source, "-", after, {"fps_mode": "vfr", **options, "f": "null"}, number=1)
+
+    def pictures(
+        self, source: str, target: str, after: float, options: Mapping[str, str], *, number: int | None = None
+    ) -> list[str]:
         """Return the command line that encodes only the pictures, beginning at `after` seconds of the output.
 
-        `options` determine how they are written to `target`. If `after` is above 0, the timestamps begin with 0, or with
+        With two passes it is that of pass `number`. `options` determine how they are written to `target`. If `after` is above 0, the timestamps begin with 0, or with
         `SEEK_MARGIN` if the frame rate is unknown.
         """
         import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
@@ -112,8 +170,7 @@ class Plan:
             raise ValueError("the plan has no pictures")
         opened = ffmpeg.input(source, **self._input(max(0.0, after - SEEK_MARGIN)))
         stream = self._pictures(opened[str(self.media.video.index)])
-        settings = video_options(self.encoder, self.request, self.media.video.depth, self.threads)
-        settings |= options
+        settings = self._encoding(number, options)
         settings.pop("tag:v", None)  # belongs to the output's container, not to this one
         return _compiled(ffmpeg.output(stream, target, **settings))
 
@@ -152,9 +209,22 @@ class Plan:
             compiled[position:position] = [*options, "-i", source]
         return compiled
 
+    def _encoding(self, number: int | None, options: Mapping[str, str] = NO_OPTIONS) -> dict[str, str]:
+        """Return the options of the pictures' encoder for pass `number`, None for a single one, with further `options`."""
+        if self.encoder is None or self.media.video is None:
+            raise ValueError("the plan has no pictures")
+        settings = video_options(self.encoder, self.request, self.media.video.depth, self.threads) | dict(
+            options
+        )
+        if self.on_card:
+            del settings["pix_fmt"]  # the pictures are in the card's memory, in the format of the last filter
+        return settings if number is None else pass_options(number, settings)
+
     def _input(self, after: float = 0.0) -> dict[str, str]:
         """Return the options for reading the source from `after` seconds of the output."""
         options = input_options() | {"threads": str(self.threads)}
+        if self.on_card:
+            options |= dict(card.INPUT)
         if self.request.start + after:
             options["ss"] = f"{self.request.start + after:.6f}"
         if self.request.length is not None:
@@ -208,6 +278,8 @@ class Plan:
         if self.encoder == "copy" or self.media.video is None:
             return stream
         request, video = self.request, self.media.video
+        if self.on_card:
+            return card.scaled(stream, request, video, pixel_format(self.encoder or "", video.depth))
         odd = video.width % 2 or video.height % 2
         if not video.square_pixels or (odd and request.size is None):
             stream = stream.filter("scale", "trunc(iw*sar/2)*2", "trunc(ih/2)*2").filter("setsar", "1")
@@ -263,13 +335,20 @@ def _compiled(output: Any) -> list[str]:
     return arguments
 
 
-def report(plan: Plan, context: Context, after: float = 0.0) -> Callable[[str], None]:
-    """Return a listener for the lines of `-progress` of a run that begins at `after` seconds. It reports at most 99 percent."""
+def report(
+    plan: Plan, context: Context, after: float = 0.0, part: tuple[float, float] = (0.0, 1.0)
+) -> Callable[[str], None]:
+    """Return a listener for the lines of `-progress` of a run that begins at `after` seconds. It reports at most 99 percent.
+
+    `part` are the shares of the work at which the run begins and ends, if it is one of several passes.
+    """
+    rest = max(0.0, plan.seconds - after)
 
     def listen(line: str) -> None:
         key, _, value = line.partition("=")
         if key == "out_time_us" and value.strip().isdigit():
-            seconds = min(after + int(value) / 1e6, plan.seconds)
+            done = min(int(value) / 1e6, rest)
+            seconds = after + rest * part[0] + done * (part[1] - part[0])
             units = round(Decimal(str(seconds)) * plan.megapixels, 6)
             context.progress(min(99.0, 100 * seconds / plan.seconds), units)
 

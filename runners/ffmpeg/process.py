@@ -58,7 +58,8 @@ class Color:
 class Stream:
     """One stream of a media file. `index` is its number in the file, `depth` the bits of each color component.
 
-    `color` is set for HDR only.
+    `pixels` is ffmpeg's name of the pixel format. `color` is set for HDR only. `rotated` pictures are stored in another
+    orientation than they are shown.
     """
 
     index: int
@@ -67,8 +68,10 @@ class Stream:
     width: int = 0
     height: int = 0
     square_pixels: bool = True
+    pixels: str = ""
     depth: int = 8
     color: Color | None = None
+    rotated: bool = False
     channels: int = 0
     duration: float | None = None
 
@@ -195,8 +198,10 @@ def _stream(entry: Mapping[str, Any]) -> Stream:
         width=width,
         height=height,
         square_pixels=entry.get("sample_aspect_ratio", "1:1") in ("1:1", "0:1", "N/A"),
+        pixels=entry.get("pix_fmt", ""),
         depth=_depth(entry.get("pix_fmt", "")),
         color=_color(entry),
+        rotated=any(data.get("rotation", 0) for data in entry.get("side_data_list", [])),
         channels=int(entry.get("channels", 0)),
         duration=_number(entry.get("duration")),
     )
@@ -230,10 +235,14 @@ def run_ffmpeg(
     *,
     on_line: Callable[[str], None] | None = None,
     hardware: bool = False,
+    directory: str | None = None,
 ) -> None:
-    """Run ffmpeg with these arguments. Raises `Fail` or `Retry` with the reason if it fails."""
+    """Run ffmpeg with these arguments. Raises `Fail` or `Retry` with the reason if it fails.
+
+    `hardware` means that it uses a GPU, and `directory` is its current directory.
+    """
     command = [sandbox.program(sandbox.tools.ffmpeg), *GLOBAL_OPTIONS, *arguments]
-    outcome = sandbox.run(command, on_line=on_line, on_cancel=context.on_cancel)
+    outcome = sandbox.run(command, directory=directory, on_line=on_line, on_cancel=context.on_cancel)
     if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:
         raise explain(outcome, hardware=hardware)
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -30,8 +34,8 @@ from runners.api import (
     Tools,
 )
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
-from runners.ffmpeg.encoders import HARDWARE, choose, converts_hdr, software, version, working
-from runners.ffmpeg.plan import SOUND_WEIGHT, Plan, report
+from runners.ffmpeg.encoders import choose, converts_hdr, software, version, working
+from runners.ffmpeg.plan import FIRST_PASS, SOUND_WEIGHT, Plan, report
 from runners.ffmpeg.process import INPUT as INPUT_PATH
 from runners.ffmpeg.process import (
     Media,
@@ -42,6 +46,7 @@ from runners.ffmpeg.process import (
     run_ffmpeg,
 )
 from runners.ffmpeg.request import MEDIA_TYPES, TranscodeRequest
+from runners.ffmpeg.sessions import session
 from runners.sandbox import Sandbox, level, unavailable
 
 
@@ -67,6 +72,12 @@ BENCHMARK_FPS = 30
 BENCHMARK_SECONDS = 4
 """The clip of the benchmark: long enough to outweigh the start of ffmpeg, short enough for a slow processor."""
 
+
+def _size(parameters: Mapping[str, Any]) -> str:
+    """Return what determines the GPU memory, as far as the request shows it."""
+    return f"{parameters.get('codec') or ''}/{parameters.get('resolution') or ''}"
+
+
 DEFINITION = ServiceDefinition(
     service_id="video_transcoding",
     name="FFmpeg transcoding",
@@ -83,8 +94,9 @@ DEFINITION = ServiceDefinition(
     ),
     input_model=TranscodeRequest,
     output_model=TranscodeResult,
-    requirements=Requirements(gpu="optional", memory=2 * 2**30, disk=2 * 2**30),
+    requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2 * 2**30),
     route="ffmpeg/transcode",
+    size=_size,
     checkpoints=Checkpoints("chunks", CHUNK_FILES),
 )
 
@@ -134,14 +146,14 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         context.check()
         kind = "video" if request.has_video else "audio"
         made = context.output / f"{kind}.{request.output_format}"
-        try:
-            resumed_until = self._encode(plan, source, made, context)
-        except Retry as error:
-            if error.code != FailureCode.HARDWARE_FAILED or request.hardware == "required":
-                raise
-            # The card may be out of sessions, or refuse this size. If the input is at fault, the CPU's encoder reports it.
-            encoder = software(self.tools, request.video_codec or "")
-            resumed_until = self._encode(replace(plan, encoder=encoder), source, made, context)
+        with (
+            session(self.tools, context, wait=request.hardware == "required")
+            if plan.uses_card
+            else nullcontext(True) as free
+        ):
+            resumed_until = self._encode_somehow(
+                self._attempts(plan, free_session=free), source, made, context
+            )
         context.check()
         if not made.is_file() or made.stat().st_size == 0:
             raise Fail("The output is empty: the selected part of the input contains no pictures or sound.")
@@ -176,8 +188,31 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         if request.start >= duration:
             raise Fail(f"start ({request.start:g} s) is not before the end of the input ({duration:.3f} s).")
         seconds = min(request.length or duration, duration - request.start)
-        encoder = choose(self.tools, self.device, request) if request.has_video else None
-        return Plan(request, media, seconds, encoder, max(1, self.device.threads))
+        plan = Plan(request, media, seconds, None, max(1, self.device.threads))
+        if media.video is None or not request.has_video:
+            return plan
+        encoder = choose(self.tools, self.device, request, plan.size, media.video.depth)
+        return replace(plan, encoder=encoder)
+
+    def _attempts(self, plan: Plan, *, free_session: bool) -> list[Plan]:
+        """Return the plan and what replaces it if the card fails: it may be out of sessions, or lack a decoder."""
+        if not plan.uses_card:
+            return [plan]
+        attempts = [replace(plan, on_card=True), plan] if plan.fits_card else [plan]
+        if plan.request.hardware == "required":
+            return attempts
+        on_processor = replace(plan, encoder=software(self.tools, plan.request.video_codec or ""))
+        return [*attempts, on_processor] if free_session else [on_processor]
+
+    def _encode_somehow(self, attempts: Sequence[Plan], source: Path, made: Path, context: Context) -> float:
+        """Return the result of `_encode` with the first plan that does not fail on the card."""
+        for plan in attempts[:-1]:
+            try:
+                return self._encode(plan, source, made, context)
+            except Retry as error:
+                if error.code != FailureCode.HARDWARE_FAILED:
+                    raise
+        return self._encode(attempts[-1], source, made, context)
 
     def _encode(self, plan: Plan, source: Path, made: Path, context: Context) -> float:
         """Write the file `made`. Return the second up to which its pictures come from an earlier run, 0 without one."""
@@ -188,12 +223,29 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         return encode_in_chunks(self.tools, self.device, plan, length, source, made, context)
 
     def _convert(self, plan: Plan, source: Path, made: Path, context: Context) -> None:
-        limits = job_limits(self.tools, self.device, context.timeout_seconds)
-        sandbox = Sandbox(self.tools, limits, self.device)
-        target = f"{sandbox.write(context.output, '/output')}/{made.name}"
-        arguments = plan.arguments(sandbox.read(source, INPUT_PATH), target)
-        hardware = plan.encoder in HARDWARE.values()
-        run_ffmpeg(sandbox, arguments, context, on_line=report(plan, context), hardware=hardware)
+        began = time.monotonic()
+        scratch = context.work / "passes"
+        scratch.mkdir(exist_ok=True)
+
+        def run(arguments: Callable[[Sandbox, str], list[str]], part: tuple[float, float]) -> None:
+            left = max(1.0, context.timeout_seconds - (time.monotonic() - began))
+            sandbox = Sandbox(self.tools, job_limits(self.tools, self.device, left), self.device)
+            directory = sandbox.write(scratch, "/passes")
+            words = arguments(sandbox, sandbox.read(source, INPUT_PATH))
+            listener = report(plan, context, part=part)
+            run_ffmpeg(
+                sandbox, words, context, on_line=listener, hardware=plan.uses_card, directory=directory
+            )
+
+        first = FIRST_PASS if plan.last_pass is not None else 0.0
+        if first:
+            run(lambda _, inside: plan.first_pass(inside), (0.0, first))
+        run(
+            lambda sandbox, inside: plan.arguments(
+                inside, f"{sandbox.write(context.output, '/output')}/{made.name}"
+            ),
+            (first, 1.0),
+        )
 
 
 def _result(plan: Plan, media: Media, made: Path, resumed_until: float) -> Result:

@@ -1,4 +1,4 @@
-"""The child process of a runner: `python -m runners.host --service ID --fd N`.
+"""The child process of a runner: `python -m runners.host --service ID --fd N [--runner MODULE:CLASS]`.
 
 An engine that runs out of memory, crashes or hangs ends only this process, never the miner. N is the inherited
 end of a socket pair for messages of `runners.host.protocol`; standard output and error belong to the
@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
@@ -52,7 +52,7 @@ from runners.host.protocol import (
     read_message,
 )
 from runners.plain_json import FILE_KEY, MAX_DEPTH, check_json
-from runners.registry import find
+from runners.registry import find, load
 from runners.sandbox.watch import adopt_orphans
 from runners.torch_memory import beyond_repair
 
@@ -155,8 +155,8 @@ class _Host:
     Each run of a concurrent runner has its own thread; other messages wait until all runs have ended.
     """
 
-    def __init__(self, service_id: str, connection: socket.socket) -> None:
-        self._runner_class = find(service_id)
+    def __init__(self, runner_class: type[Runner[Any]], connection: socket.socket) -> None:
+        self._runner_class = runner_class
         self._runner: Runner[Any] | None = None
         self._connection = connection
         self._send_lock = threading.Lock()
@@ -403,12 +403,13 @@ def _prefer_for_oom_killer() -> None:
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
 
 
-def main() -> None:
-    """Entry point of the child."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Entry point of the child. `words` are its arguments, by default those of the program."""
     parser = argparse.ArgumentParser(prog="python -m runners.host")
     parser.add_argument("--service", required=True)
     parser.add_argument("--fd", required=True, type=int)
-    arguments = parser.parse_args()
+    parser.add_argument("--runner", help="MODULE:CLASS, in an environment whose packages provide no runners")
+    arguments = parser.parse_args(words)
     _die_with_parent()
     _prefer_for_oom_killer()
     adopt_orphans()
@@ -416,4 +417,4 @@ def main() -> None:
     connection = socket.socket(fileno=arguments.fd)
     connection.set_inheritable(False)
     with suppress(BrokenPipeError, ConnectionResetError):
-        _Host(arguments.service, connection).serve()
+        _Host(load(arguments.runner) if arguments.runner else find(arguments.service), connection).serve()

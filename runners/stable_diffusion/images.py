@@ -145,6 +145,10 @@ def _parameters(record: Mapping[str, Any]) -> str:
     }
     if record["strength"] is not None:
         fields["Denoising strength"] = f"{record['strength']:g}"
+    if record["quantization"] != "none":
+        fields["Quantization"] = record["quantization"]
+    if record["cache"] is not None:
+        fields["First block cache"] = f"{record['cache']:g}"
     if record["loras"]:
         fields["Loras"] = " ".join(f"{lora['name']}:{lora['scale']:g}" for lora in record["loras"])
     return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in fields.items())])

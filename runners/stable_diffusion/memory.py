@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from runners.api import Device, FailureCode, Retry
+from runners.stable_diffusion.request import Precision
 from runners.torch_memory import CONTEXT_BYTES
 
 TILE_SIDE = 512
@@ -20,19 +20,16 @@ DECODING_BYTES_PER_PIXEL = 4096
 """Memory of steps and decoding in half precision. At full size the decoder has 128 and 256 channels, several buffers at
 once; attention needs little, because PyTorch's SDPA never stores the whole matrix."""
 
-LAYER_BYTES = 2**30
-"""Memory of the largest layers when layers are loaded in turn."""
-
-Placement = Literal["whole", "parts", "layers"]
+Placement = Literal["whole", "parts", "blocks"]
 
 
 @dataclass(frozen=True, slots=True)
 class Savings:
     """The data on the GPU, and whether pictures are decoded in tiles, whose seams can be faintly visible.
 
-    `placement` is the whole model, the active part (text encoder, denoiser, decoder), or the active layer.
-    Diffusers' other two options save nothing here: attention slicing, because SDPA stores no matrix, and decoder
-    slicing, because pictures are made one after the other.
+    `placement` is the whole model, the active part (text encoder, denoiser, decoder), or the active block of a part and the
+    next one, which is copied meanwhile. Diffusers' other two options save nothing here: attention slicing, because SDPA stores
+    no matrix, and decoder slicing, because pictures are made one after the other.
     """
 
     placement: Placement = "whole"
@@ -43,12 +40,23 @@ LADDER = (
     Savings(),
     Savings("whole", tiling=True),
     Savings("parts", tiling=True),
-    Savings("layers", tiling=True),
+    Savings("blocks", tiling=True),
 )
-"""From the fastest to the most economical. Layers are many times slower, for cards that cannot hold a whole part."""
+"""From the fastest to the most economical. With blocks, a step takes at least as long as copying the denoiser to the card."""
 
 
-def precision(device: Device) -> Literal["bfloat16", "float16", "float32"]:
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes of a loaded model: the weights of each part, and the most that is on the card at once if blocks take turns.
+
+    `blocks` is None if they cannot.
+    """
+
+    parts: tuple[int, ...]
+    blocks: int | None
+
+
+def precision(device: Device) -> Precision:
     """Return the number type.
 
     bfloat16 on cards that support it (compute capability 8 and later), since it does not overflow; float32 on a CPU, where
@@ -75,25 +83,26 @@ def available_memory(device: Device, vram: int | None) -> int | None:
     return None if device.kind != "cuda" or limit is None else max(0, limit - CONTEXT_BYTES)
 
 
-def choose_savings(parts: Sequence[int], pixels: int, available: int | None) -> Savings:
-    """Return the fastest placement for parts of these sizes in bytes and pictures with this many pixels.
+def choose_savings(sizes: Sizes, pixels: int, available: int | None) -> Savings:
+    """Return the fastest placement for a model of these sizes and pictures with this many pixels.
 
     Raises `Retry` with OUT_OF_MEMORY if none fits.
     """
     if available is None:
         return LADDER[0]
-    weights = {"whole": sum(parts), "parts": max(parts, default=0), "layers": LAYER_BYTES}
+    weights = {"whole": sum(sizes.parts), "parts": max(sizes.parts, default=0), "blocks": sizes.blocks}
     for savings in LADDER:
-        if weights[savings.placement] + working_bytes(pixels, tiling=savings.tiling) <= available:
+        needed = weights[savings.placement]
+        if needed is not None and needed + working_bytes(pixels, tiling=savings.tiling) <= available:
             return savings
     raise Retry(
-        "The model does not fit into the GPU's memory, even layer by layer.",
+        "The model does not fit into the GPU's memory, even in parts.",
         code=FailureCode.OUT_OF_MEMORY,
     )
 
 
-def needs_tiling(savings: Savings, parts: Sequence[int], pixels: int, available: int | None) -> bool:
+def needs_tiling(savings: Savings, sizes: Sizes, pixels: int, available: int | None) -> bool:
     """Return whether a model with this placement must decode a picture with this many pixels in tiles."""
     if savings.tiling or available is None:
         return savings.tiling
-    return sum(parts) + working_bytes(pixels, tiling=False) > available
+    return sum(sizes.parts) + working_bytes(pixels, tiling=False) > available

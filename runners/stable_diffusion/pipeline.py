@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from runners.api import Cancelled, Device, Fail, FailureCode, Model, Retry
-from runners.stable_diffusion.files import FAMILIES, UNUSED, ModelFiles, examine
-from runners.stable_diffusion.images import PREVIEW_SIDE
-from runners.stable_diffusion.memory import (
-    TILE_SIDE,
-    available_memory,
-    choose_savings,
-    needs_tiling,
-    precision,
-)
+from runners.api import Device, Fail, FailureCode, Model, Retry
+from runners.stable_diffusion.abilities import call_arguments, picture_arguments, read_abilities, views
+from runners.stable_diffusion.control import ControlFiles, controlled_view
+from runners.stable_diffusion.files import examine
+from runners.stable_diffusion.latents import sketch
+from runners.stable_diffusion.loading import load
+from runners.stable_diffusion.memory import TILE_SIDE, available_memory, choose_savings, needs_tiling
+from runners.stable_diffusion.placement import measure, move
 from runners.stable_diffusion.request import (
-    Abilities,
+    Attention,
     GenerateRequest,
     Generation,
+    GenerationSettings,
     Lora,
     ModelOptions,
     Scheduler,
@@ -50,6 +50,9 @@ _SCHEDULERS: Mapping[Scheduler, tuple[str, Mapping[str, Any]]] = {
 }
 """Diffusers' class for each scheduler, and its settings beside the model's own schedule."""
 
+_ATTENTION: Mapping[Attention, str] = {"cudnn": "_native_cudnn", "flash_3": "_flash_3"}
+"""Diffusers' names of implementations of attention that have another name here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -71,27 +74,60 @@ class DiffusionModel:
         self.options = model_options(model)
         self._available = available_memory(device, vram)
         hold_budget(device, vram)
-        self._base = _read(model, self.files, device)
+        self._loaded = load(model, self.files, self.options, device)
+        self._base = self._loaded.pipeline
+        self._views = views(self._base)
         self._scheduler = self._base.scheduler
-        self.abilities = _abilities(self._base, FAMILIES[self.files.pipeline], self.options)
-        self._parts = _sizes(self._base)
-        self._savings = choose_savings(self._parts, self.abilities.side**2, self._available)
+        self._denoiser = getattr(self._base, self.files.denoiser)
+        self.abilities = read_abilities(self._views, self._denoiser, self.options)
+        self._sizes = measure(self._base, self._loaded.quantization)
+        self._savings = choose_savings(self._sizes, self.abilities.side**2, self._available)
         self._kind = device.kind
+        self._attention: Attention = "native"
+        self._compiled = False
         with memory_faults():
-            self._move_to_device()
+            move(self._base, self._savings, device.kind)
+        if device.kind == "cuda" and self.files.denoiser == "transformer":
+            self._speed_up(model)
 
-    def _move_to_device(self) -> None:
-        import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
-        from diffusers.hooks.group_offloading import apply_group_offloading  # noqa: PLC0415 - as above
+    def _speed_up(self, model: Model) -> None:
+        """Choose the implementation of attention and compile the denoiser's blocks, as the model's options say."""
+        if self.options.compile and shutil.which("cc") is None:
+            raise Retry(
+                f"The option compile of {model.name!r} needs a C compiler. Install one, or remove the option.",
+                code=FailureCode.MODEL_UNAVAILABLE,
+            )
+        try:
+            if self.options.attention is not None:
+                name = self.options.attention
+                self._denoiser.set_attention_backend(_ATTENTION.get(name, name))
+                self._attention = name
+            if self.options.compile and self._savings.placement != "blocks":
+                self._denoiser.compile_repeated_blocks(fullgraph=True)
+                self._compiled = True
+        except (
+            Exception
+        ) as error:  # diffusers raises several kinds for missing packages and cards that are too old
+            raise Retry(
+                f"The options of {model.name!r} do not suit this machine: {error}. Change or remove attention and compile."[
+                    :500
+                ],
+                code=FailureCode.MODEL_UNAVAILABLE,
+            ) from error
 
-        match self._savings.placement:
-            case "whole":
-                self._base.to(self._kind)
-            case "parts":
-                self._base.enable_model_cpu_offload(device=self._kind)
-            case "layers":
-                for module in _modules(self._base):
-                    apply_group_offloading(module, torch.device(self._kind), offload_type="leaf_level")
+    def settings(self, generation: Generation) -> GenerationSettings:
+        """Return what determines the pictures of a run."""
+        return GenerationSettings(
+            steps=generation.steps,
+            guidance=generation.guidance,
+            scheduler=self.scheduler_name(generation.scheduler),
+            strength=generation.strength,
+            precision=self._loaded.precision,
+            quantization=self._loaded.quantization,
+            cache=generation.cache,
+            attention=self._attention,
+            compiled=self._compiled,
+        )
 
     def scheduler_name(self, scheduler: Scheduler | None) -> str:
         """Return the scheduler's name for a picture's record; None means the model's own."""
@@ -99,10 +135,12 @@ class DiffusionModel:
 
     def cut_prompts(self, request: GenerateRequest) -> tuple[str, ...]:
         """Return a warning for each prompt that is too long for the model."""
-        limit = self.abilities.prompt_tokens
-        parts = ("tokenizer",) if limit is None else ("tokenizer_3", "tokenizer_2", "tokenizer")
-        tokenizer = next(found for part in parts if (found := getattr(self._base, part, None)) is not None)
-        limit = limit or int(tokenizer.model_max_length)
+        parts = ("tokenizer_3", "tokenizer_2", "tokenizer", "processor")
+        readers = parts[2:] if self.abilities.prompt_tokens is None else parts
+        tokenizer = next(found for part in readers if (found := getattr(self._base, part, None)) is not None)
+        if hasattr(tokenizer, "image_processor"):  # one of texts and pictures
+            tokenizer = tokenizer.tokenizer
+        limit = self.abilities.prompt_tokens or int(tokenizer.model_max_length)
         texts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt or ""}
         counts = {field: len(tokenizer(text).input_ids) for field, text in texts.items()}
         return tuple(
@@ -153,6 +191,31 @@ class DiffusionModel:
         if not any(name in names for names in self._base.get_list_adapters().values()):
             raise misfit
 
+    @contextmanager
+    def controlled(self, control: ControlFiles | None) -> Iterator[None]:
+        """Attach this ControlNet to the model within the block. Raises `Fail` if it does not fit the model, and `Retry`."""
+        if control is None:
+            yield
+            return
+        self._views["control"] = controlled_view(
+            self._base, self._denoiser, control, self._base.dtype, self._kind
+        )
+        try:
+            yield
+        finally:
+            del self._views["control"]
+
+    @contextmanager
+    def encoding_once(self) -> Iterator[None]:
+        """Encode each prompt once within the block: the pictures of a request share it."""
+        for view in self._views.values():
+            view.encode_prompt = _encoding_each_text_once(view.encode_prompt)
+        try:
+            yield
+        finally:
+            for view in self._views.values():
+                del view.encode_prompt  # the class's method again
+
     def draw(
         self,
         request: GenerateRequest,
@@ -161,40 +224,46 @@ class DiffusionModel:
         images: Mapping[str, Image.Image],
         on_step: Callable[[Step], None],
     ) -> Image.Image:
-        """Generate one picture. `images` are diffusers' arguments `image` and `mask_image`, at the picture's size.
+        """Generate one picture. `images` are `image`, `mask_image` and `control_image`, at the picture's size.
 
         `on_step` is called after each step; an exception in it ends the generation. Raises `Fail` if the scheduler does not
         support the number of steps, and `Retry` if the numbers overflow.
         """
         import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-        view = self._view(images)
+        kinds = {"control_image": "control", "mask_image": "mask", "image": "image"}
+        view = self._views[next((kind for name, kind in kinds.items() if name in images), "text")]
         view.scheduler = self._new_scheduler(generation)
         view.set_progress_bar_config(disable=True)
         self._set_tiling(generation)
         try:
-            drawn = view(
-                **_arguments(view, request, generation, self.abilities),
-                **images,
-                # On the CPU for every device, so that a seed starts from the same noise everywhere.
-                generator=torch.Generator("cpu").manual_seed(seed),
-                callback_on_step_end=self._callback(generation, on_step),
-            )
+            with self._caching(generation):
+                drawn = view(
+                    **call_arguments(view, request, generation, self.abilities),
+                    **picture_arguments(view, images),
+                    # On the CPU for every device, so that a seed starts from the same noise everywhere.
+                    generator=torch.Generator("cpu").manual_seed(seed),
+                    callback_on_step_end=self._callback(generation, on_step),
+                )
         finally:
             # Also after a cancellation, and for the other views, which share the parts but not the hooks.
             self._base.maybe_free_model_hooks()
         picture: Image.Image = drawn.images[0]
         return picture
 
-    def _view(self, images: Mapping[str, Image.Image]) -> Any:
-        """Return the pipeline for this kind of request, with the same parts."""
+    @contextmanager
+    def _caching(self, generation: Generation) -> Iterator[None]:
+        """Reuse results of the denoiser between steps within the block, which is one picture."""
+        if generation.cache is None:
+            yield
+            return
         import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-        if "mask_image" in images:
-            return diffusers.AutoPipelineForInpainting.from_pipe(self._base)
-        if images:
-            return diffusers.AutoPipelineForImage2Image.from_pipe(self._base)
-        return self._base
+        self._denoiser.enable_cache(diffusers.FirstBlockCacheConfig(threshold=generation.cache))
+        try:
+            yield
+        finally:
+            self._denoiser.disable_cache()
 
     def _new_scheduler(self, generation: Generation) -> Any:
         """Return a new scheduler for one picture, because its state must not influence the next one."""
@@ -215,13 +284,14 @@ class DiffusionModel:
     def _set_tiling(self, generation: Generation) -> None:
         vae = self._base.vae
         pixels = generation.width * generation.height
-        if not needs_tiling(self._savings, self._parts, pixels, self._available):
+        if not needs_tiling(self._savings, self._sizes, pixels, self._available):
             vae.disable_tiling()
             return
         vae.enable_tiling()
-        # By default a tile is as large as the model's own pictures, which would save nothing.
-        vae.tile_sample_min_size = TILE_SIDE
-        vae.tile_latent_min_size = TILE_SIDE // self._base.vae_scale_factor
+        if hasattr(vae, "tile_latent_min_size"):
+            # By default a tile is as large as the model's own pictures, which would save nothing. Other decoders' are small.
+            vae.tile_sample_min_size = TILE_SIDE
+            vae.tile_latent_min_size = TILE_SIDE // self._base.vae_scale_factor
 
     def _callback(self, generation: Generation, on_step: Callable[[Step], None]) -> Any:
         def after_step(view: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -234,28 +304,24 @@ class DiffusionModel:
         return after_step
 
     def _sketch(self, latents: Any, generation: Generation) -> Image.Image | None:
-        """Return a small preview, decoded from downscaled latents; None if it is not possible.
-
-        A model whose parts take turns on the GPU would have to exchange them twice for it.
-        """
-        import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
-
+        """Return a small preview; None for a model whose parts take turns on the GPU, which would be exchanged twice for it."""
         if self._savings.placement == "parts":
             return None
-        vae, factor = self._base.vae, self._base.vae_scale_factor
-        if latents.ndim == 3:  # noqa: PLR2004 - FLUX works on patches in a row: picture, patch, values
-            latents = self._base._unpack_latents(latents, generation.height, generation.width, factor)  # noqa: SLF001 - there is no public method
-        height, width = latents.shape[-2:]
-        shrink = max(height, width) * factor / PREVIEW_SIDE
-        if shrink > 1:
-            size = max(1, round(height / shrink)), max(1, round(width / shrink))
-            latents = torch.nn.functional.adaptive_avg_pool2d(latents, size)
-        scaled = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-        decoded = vae.decode(scaled.to(vae.dtype)).sample
-        if not bool(decoded.isfinite().all()):
-            return None
-        picture: Image.Image = self._base.image_processor.postprocess(decoded, output_type="pil")[0]
-        return picture
+        return sketch(self._base, latents, generation.height, generation.width)
+
+
+def _encoding_each_text_once(encode: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a pipeline's `encode_prompt` that returns the same tensors for the same texts."""
+    known: dict[str, Any] = {}
+
+    @functools.wraps(encode)
+    def encode_once(*values: Any, **named: Any) -> Any:
+        key = repr((values, sorted(named.items())))
+        if key not in known:
+            known[key] = encode(*values, **named)
+        return known[key]
+
+    return encode_once
 
 
 def model_options(model: Model) -> ModelOptions:
@@ -269,120 +335,3 @@ def model_options(model: Model) -> ModelOptions:
             f"The options of {model.name!r} in the catalogue are invalid at {field}: {first['msg']}",
             code=FailureCode.MODEL_UNAVAILABLE,
         ) from None
-
-
-def _read(model: Model, files: ModelFiles, device: Device) -> Any:
-    """Load the pipeline on the CPU: only safetensors, only from this directory, and only diffusers' own code."""
-    import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
-    import torch  # noqa: PLC0415 - as above
-    import transformers  # noqa: PLC0415 - as above
-
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()  # their warnings quote prompts
-        library.utils.logging.disable_progress_bar()
-    torch.set_num_threads(max(1, device.threads))
-    pipeline_class: Any = getattr(diffusers, files.pipeline)
-    known = inspect.signature(pipeline_class.__init__).parameters
-    omitted = {**dict.fromkeys(UNUSED), "requires_safety_checker": False}
-    options = {"variant": files.variant, "use_safetensors": True, "local_files_only": True}
-    number_type = getattr(torch, precision(device))
-    with memory_faults():
-        try:
-            base = pipeline_class.from_pretrained(
-                str(model.path),
-                # The older name of `dtype`, which every version since 0.33 supports.
-                torch_dtype=number_type,
-                **options,
-                **{name: value for name, value in omitted.items() if name in known},
-                **_encoders(model, files, {**options, "dtype": number_type}),
-            )
-            _check_complete(base)
-        except (MemoryError, Cancelled):
-            raise
-        except Exception as error:
-            if "out of memory" in str(error).lower():
-                raise
-            # A damaged or foreign file makes the loaders raise almost any exception.
-            raise Retry(
-                f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
-                code=FailureCode.MODEL_UNAVAILABLE,
-            ) from error
-    return base
-
-
-def _check_complete(base: Any) -> None:
-    """Raise `ValueError` if diffusers found no values for some weights."""
-    if any(weight.is_meta for part in _modules(base) for weight in part.parameters()):
-        raise ValueError("its files lack some of its weights")
-
-
-def _encoders(model: Model, files: ModelFiles, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Load the pipeline's text encoders. Raises `ValueError` if weights are missing, which transformers would make up."""
-    import transformers  # noqa: PLC0415 - the coordinator imports this module without the engine
-
-    encoders = {}
-    for part, name in files.encoders.items():
-        encoders[part], report = getattr(transformers, name).from_pretrained(
-            model.path / part, output_loading_info=True, **options
-        )
-        if report["missing_keys"]:
-            raise ValueError(
-                f"the files of its part {part!r} lack {len(report['missing_keys'])} of its weights"
-            )
-    return encoders
-
-
-def _abilities(base: Any, family: Abilities, options: ModelOptions) -> Abilities:
-    """Return the family's abilities with the size and guidance of the model's own files."""
-    denoiser = getattr(base, "unet", None) or base.transformer
-    sample = getattr(base, "default_sample_size", None) or denoiser.config.sample_size
-    return replace(
-        family,
-        side=int(sample) * int(base.vae_scale_factor),
-        guided=bool(getattr(denoiser.config, "guidance_embeds", True)),
-        prompt_tokens=family.prompt_tokens and (options.prompt_tokens or family.prompt_tokens),
-    )
-
-
-def _sizes(base: Any) -> tuple[int, ...]:
-    """Return the bytes of each part's loaded weights."""
-    return tuple(
-        sum(weight.numel() * weight.element_size() for weight in module.parameters())
-        for module in _modules(base)
-    )
-
-
-def _modules(base: Any) -> list[Any]:
-    """Return the parts of a pipeline that have weights."""
-    return [part for part in base.components.values() if hasattr(part, "parameters")]
-
-
-def _arguments(
-    view: Any, request: GenerateRequest, generation: Generation, abilities: Abilities
-) -> dict[str, Any]:
-    """Return the arguments of a pipeline's call that this kind of pipeline supports."""
-    optional = {
-        "negative_prompt": request.negative_prompt or None,
-        "width": generation.width,
-        "height": generation.height,
-        "strength": _strength(generation, abilities),
-        "max_sequence_length": abilities.prompt_tokens,
-    }
-    known = inspect.signature(view.__call__).parameters
-    return {
-        "prompt": request.prompt,
-        "num_inference_steps": generation.steps,
-        "guidance_scale": generation.guidance,
-        **{name: value for name, value in optional.items() if name in known and value is not None},
-    }
-
-
-def _strength(generation: Generation, abilities: Abilities) -> float | None:
-    """Return the strength with which diffusers does the request's share of the steps, rounded down.
-
-    Its flow-matching pipelines round up instead, and with few steps would ignore the input picture.
-    """
-    if generation.strength is None or abilities.schedulers:
-        return generation.strength
-    # Slightly less, so that an inexact quotient does not add a step.
-    return (generation.steps_done - 0.001) / generation.steps

@@ -35,7 +35,13 @@ Scheduler = Literal[
 ]  # fmt: skip
 OutputFormat = Literal["png", "jpeg", "webp"]
 
+Attention = Literal["native", "cudnn", "flash", "flash_3", "sage"]
+Precision = Literal["bfloat16", "float16", "float32"]
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Cache = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+"""The threshold of first-block caching: the relative change of the first block's output below which a step reuses the
+other blocks' previous output. Larger values are faster and change the picture more; 0.1 is moderate."""
 
 
 class Lora(Strict):
@@ -45,6 +51,13 @@ class Lora(Strict):
     scale: float = Field(default=1.0, ge=-2, le=2, allow_inf_nan=False)
 
 
+class Control(Strict):
+    """A ControlNet of the model, by its catalogue name. At a larger `scale` pictures follow the control picture more closely."""
+
+    name: Name
+    scale: float = Field(default=1.0, gt=0, le=2, allow_inf_nan=False)
+
+
 class GenerateRequest(Strict):
     """Input of the service `image_generation`.
 
@@ -52,9 +65,15 @@ class GenerateRequest(Strict):
     defaults of `steps`, `guidance` and `scheduler` are those of the model or its LoRA. Image i of `num_images` has the seed
     `seed` + i and is the same if generated alone. Without a seed a random one is used, and the results contain it.
 
-    With `image_url` the picture is a variation of the input picture; a higher `strength` (0 to 1) allows larger changes. With
-    `mask_url`, a picture of the same size, only its white region is redrawn. An input picture
-    with another shape than `size` is cropped. The parameters are written into each file.
+    With `image_url` the picture is a variation of the input picture; a higher `strength` (0 to 1) allows larger changes. Models
+    that edit by instruction, such as FLUX.2, have no strength. With `mask_url`, a picture of the same size, only its white region
+    is redrawn. An input picture with another shape than `size` is cropped.
+
+    With `control`, pictures from text follow the structure of the picture at `control_url`: edges, depth or a pose, whichever the
+    ControlNet was made for.
+
+    `cache` (above 0, at most 1) skips the work of steps that change little: faster, with slightly different pictures. Not every
+    model supports it. The parameters are written into each file and into the results, which the receipt signs.
     """
 
     model_config = shown_as(
@@ -80,6 +99,9 @@ class GenerateRequest(Strict):
     mask_url: Annotated[str | None, InputFile()] = Field(default=None, min_length=1, max_length=4096)
     strength: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     loras: tuple[Lora, ...] = Field(default=(), max_length=MAX_LORAS)
+    control: Control | None = None
+    control_url: Annotated[str | None, InputFile()] = Field(default=None, min_length=1, max_length=4096)
+    cache: Cache | None = None
     output_format: OutputFormat = "png"
     quality: int | None = Field(default=None, ge=1, le=100)
 
@@ -106,6 +128,12 @@ class GenerateRequest(Strict):
             raise ValueError("mask_url requires image_url, the picture that is masked")
         if self.strength is not None and self.image_url is None:
             raise ValueError("strength requires image_url, the picture that is changed")
+        if (self.control is None) != (self.control_url is None):
+            raise ValueError(
+                "control and control_url belong together: the ControlNet and the picture to follow"
+            )
+        if self.control is not None and self.image_url is not None:
+            raise ValueError("control cannot be combined with image_url; omit one of them")
         if self.quality is not None and self.output_format == "png":
             raise ValueError("quality has no effect on png; choose jpeg or webp, or omit it")
         names = [lora.name for lora in self.loras]
@@ -122,23 +150,54 @@ class GeneratedImage(File):
     height: int
 
 
+class GenerationSettings(BaseModel):
+    """Everything beside the prompt, the seed and the size that determines the pictures, with all defaults applied.
+
+    `precision` is the number type of the computation. `quantization` is "none" or the form of the denoiser's weights: "fp8", "nf4",
+    "gguf-" and the type of most weights (such as "gguf-Q4_K"), or the method of a repository that is published quantised.
+    `attention` is the implementation of attention, `compiled` whether the denoiser's blocks were compiled; both change pictures as
+    little as another kind of card does.
+    """
+
+    steps: int
+    guidance: float
+    scheduler: str
+    strength: float | None = None
+    precision: Precision
+    quantization: str
+    cache: float | None = None
+    attention: Attention = "native"
+    compiled: bool = False
+
+
 class GenerateResult(BaseModel):
-    """Output of the service. `warnings` is present only if there are any, such as a prompt that is too long for the model."""
+    """Output of the service. `warnings` is present only if there are any, such as a prompt that is too long for the model.
+
+    Agents before version 0.3 of the runner do not report `settings`.
+    """
 
     images: list[GeneratedImage]
+    settings: GenerationSettings | None = None
     warnings: list[str] | None = None
 
 
 class ModelOptions(Strict):
-    """The catalogue's `options` of a model or a LoRA: defaults for requests.
+    """The catalogue's `options` of a model or a LoRA: defaults for requests, and how the model is loaded.
 
-    `prompt_tokens` is the number of tokens that the model's T5 encoder reads, if it has one.
+    `prompt_tokens` is the number of tokens that the model's encoder reads, where that is not CLIP's 77. `quantization` reduces the
+    weights when they are loaded: "fp8" stores the denoiser's weights in 8 bits, "nf4" (bitsandbytes, only on CUDA) stores the
+    denoiser's and the large text encoders' in 4. A GGUF file in the model's directory needs no option. `attention` and `compile`
+    (only on CUDA; compilation needs a C compiler) make transformers faster.
     """
 
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     guidance: float | None = Field(default=None, ge=0, le=MAX_GUIDANCE)
     scheduler: Scheduler | None = None
-    prompt_tokens: int | None = Field(default=None, ge=1, le=512)
+    prompt_tokens: int | None = Field(default=None, ge=1, le=1024)
+    cache: Cache | None = None
+    quantization: Literal["fp8", "nf4"] | None = None
+    attention: Attention | None = None
+    compile: bool | None = None
 
     def changed_by(self, other: ModelOptions) -> ModelOptions:
         """Return these options, overridden by those that `other` sets."""
@@ -150,7 +209,8 @@ class Abilities:
     """The abilities of a loaded model.
 
     `side` is its native width and height in pixels. `prompt_tokens` is None for models with CLIP's limit.
-    `guided` is false for a model with built-in guidance.
+    `guided` is false for a model with built-in guidance. `variations` are pictures from pictures, `strength` whether the amount of
+    change can be chosen, `inpainting` whether a mask can be given, `caching` whether steps can reuse others' results.
     """
 
     side: int
@@ -159,13 +219,17 @@ class Abilities:
     schedulers: bool = True
     guided: bool = True
     prompt_tokens: int | None = None
-    steps: int = 25
+    steps: int = 50
     guidance: float = 7.5
+    variations: bool = True
+    strength: bool = True
+    inpainting: bool = True
+    caching: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The parameters of a run, with all defaults applied. `strength` is None without an input picture."""
+    """The parameters of a run, with all defaults applied. `strength` is None without an input picture or a choice of it."""
 
     width: int
     height: int
@@ -174,6 +238,7 @@ class Generation:
     seed: int
     scheduler: Scheduler | None
     strength: float | None
+    cache: float | None = None
 
     @property
     def steps_done(self) -> int:
@@ -187,8 +252,9 @@ def picture_size(request: Mapping[str, Any]) -> str:
 
 
 def adapters(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the LoRA names of a request. See `ServiceDefinition.adapters`."""
-    return tuple(lora["name"] for lora in parameters.get("loras") or ())
+    """Return the names of a request's LoRAs and ControlNet. See `ServiceDefinition.adapters`."""
+    control = parameters.get("control")
+    return tuple(each["name"] for each in (*(parameters.get("loras") or ()), *([control] if control else ())))
 
 
 def decide(
@@ -206,8 +272,9 @@ def decide(
     guidance = _guidance(request, abilities, options)
     if request.scheduler is not None and not abilities.schedulers:
         raise Fail(f"The model {request.model!r} has its own scheduler; omit scheduler.")
+    _check_supported(request, abilities)
     strength = None
-    if picture is not None:
+    if picture is not None and abilities.strength:
         strength = _first(request.strength, 1.0 if request.mask_url else DEFAULT_STRENGTH)
     generation = Generation(
         width=width,
@@ -217,12 +284,28 @@ def decide(
         seed=_first(request.seed, drawn_seed),
         scheduler=request.scheduler or (options.scheduler if abilities.schedulers else None),
         strength=strength,
+        cache=_first(request.cache, options.cache, 0.0) or None if abilities.caching else None,
     )
     if generation.steps_done < 1:
         raise Fail(
             f"With {generation.steps} steps a strength of {strength} does not change the picture; raise steps or strength."
         )
     return generation
+
+
+def _check_supported(request: GenerateRequest, abilities: Abilities) -> None:
+    """Raise `Fail` for an input or parameter that this family of models does not have."""
+    unsupported = {
+        "image_url": request.image_url is not None and not abilities.variations,
+        "mask_url": request.mask_url is not None and not abilities.inpainting,
+        "strength": request.strength is not None and not abilities.strength,
+        "cache": request.cache is not None and not abilities.caching,
+    }
+    for field, found in unsupported.items():
+        if found:
+            raise Fail(
+                f"The model {request.model!r} does not support {field}; omit it or choose another model."
+            )
 
 
 def _first(*values: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Image generation with Stable Diffusion and FLUX."""
+"""Image generation with diffusers: Stable Diffusion, FLUX, Qwen-Image, Z-Image and other families."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
-from runners.stable_diffusion.files import FAMILIES, examine, lora_file
+from runners.stable_diffusion.control import control_files
+from runners.stable_diffusion.files import examine, lora_file
 from runners.stable_diffusion.images import composed, fitted, preview, read_image, read_mask, write_image
 from runners.stable_diffusion.pipeline import DiffusionModel, Step, model_options
 from runners.stable_diffusion.request import (
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PREVIEW_SECONDS = 1.0
-"""Minimum time between two previews of a job."""
+"""Minimum time before a job's first preview and between two."""
+
+PREVIEW_SHARE = 0.02
+"""The largest share of a job's time that previews take, once the duration of one is known."""
 
 _PACKAGES = {
     "diffusers": "diffusers",
@@ -58,6 +62,9 @@ _PACKAGES = {
 }
 """The modules that a run imports, and their packages."""
 
+_QUANTIZATIONS = {"fp8": "torch", "gguf": "gguf", "nf4": "bitsandbytes"}
+"""The forms of quantised weights, and the package that each needs."""
+
 _NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """Device files of NVIDIA's driver on Linux and in WSL, used because `benchmark` must not import an engine."""
 
@@ -65,16 +72,19 @@ DEFINITION = ServiceDefinition(
     service_id="image_generation",
     name="Image generation",
     category="image",
-    description="Generates pictures from text, or from text and a picture, with Stable Diffusion and FLUX models.",
+    description="Generates pictures from text, or from text and a picture, with Stable Diffusion, FLUX, Qwen-Image and Z-Image models.",
     tags=(
         "stable-diffusion",
         "sdxl",
         "flux",
+        "qwen-image",
+        "z-image",
         "image",
         "text-to-image",
         "image-to-image",
         "inpainting",
         "lora",
+        "controlnet",
     ),
     unit="megapixel-step",
     determinism="The same seed gives the same pixels on the same device; between kinds of devices they differ slightly.",
@@ -93,11 +103,13 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
 
     definition = DEFINITION
     name = "stable-diffusion"
-    version = "0.2.0"
+    version = "0.3.0"
 
     _loaded: DiffusionModel | None = None
     _model: Model | None = None
-    _lora_files: tuple[Path, ...] = ()
+    _adapter_files: tuple[Path, ...] = ()
+    _preview_seconds: float = 0.0
+    """Duration of the loaded model's last preview."""
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - it needs no program of the machine
@@ -108,7 +120,10 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         if missing:
             reason = f"missing: {', '.join(missing)}; install the extra: pip install 'aitbc-agent[stable-diffusion]'."
             return Probe(available=False, reasons=(reason,))
-        features = {"pipelines": sorted(FAMILIES), "schedulers": list(get_args(Scheduler))}
+        quantizations = [
+            name for name, package in _QUANTIZATIONS.items() if importlib.util.find_spec(package) is not None
+        ]
+        features = {"schedulers": list(get_args(Scheduler)), "quantizations": quantizations}
         return Probe(available=True, version=_version("diffusers"), features=features)
 
     @classmethod
@@ -137,6 +152,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         for adapter in chosen:
             options = options.changed_by(model_options(adapter))
         files = [lora_file(adapter) for adapter in chosen]
+        control = None if request.control is None else control_files(_adapter(request.control.name, context))
         picture = pictures.get("image")
         size = None if picture is None else picture.size
         generation = decide(request, loaded.abilities, options, secrets.randbelow(MAX_SEED + 1), size)
@@ -146,10 +162,11 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         pictures = {
             name: fitted(image, generation.width, generation.height) for name, image in pictures.items()
         }
-        report = _Report(request, generation, context)
-        self._lora_files = tuple(files)
+        report = _Report(request, generation, context, self._preview_seconds)
+        self._adapter_files = (*files, *(() if control is None else control.weights))
         images: list[OutputFile] = []
-        with loaded.adapted(list(zip(request.loras, files, strict=True))):
+        loras = list(zip(request.loras, files, strict=True))
+        with loaded.adapted(loras), loaded.controlled(control), loaded.encoding_once():
             for index in range(request.num_images):
                 with memory_faults():
                     drawn = loaded.draw(request, generation, generation.seed + index, pictures, report.step)
@@ -157,15 +174,17 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
                     drawn = composed(drawn, pictures["image"], pictures["mask_image"])
                 images.append(_write(drawn, index, request, generation, loaded, context.output))
                 report.finish()
-        results: dict[str, Any] = {"images": images}
+                self._preview_seconds = report.preview_seconds
+        settings = loaded.settings(generation).model_dump(mode="json")
+        results: dict[str, Any] = {"images": images, "settings": settings}
         if warnings:
             results["warnings"] = list(warnings)
         return Result(results, report.units)
 
     def weights(self, model: Model) -> tuple[Path, ...]:
-        """See `Runner.weights`: the model's safetensors, then those of the last run's LoRAs in its order."""
+        """See `Runner.weights`: the model's safetensors, then those of the last run's LoRAs in its order and of its ControlNet."""
         if self._loaded is not None and self._model == model:
-            return (*self._loaded.files.weights, *self._lora_files)
+            return (*self._loaded.files.weights, *self._adapter_files)
         return examine(model).weights
 
     def vram_peak(self) -> int:
@@ -175,21 +194,30 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
     def close(self) -> None:
         """See `Runner.close`."""
         self._loaded = self._model = None
-        self._lora_files = ()
+        self._adapter_files = ()
+        self._preview_seconds = 0.0
         release_memory(self.device)
 
 
 class _Report:
     """Reports the steps of a job's pictures to the job."""
 
-    def __init__(self, request: GenerateRequest, generation: Generation, context: Context) -> None:
+    def __init__(
+        self, request: GenerateRequest, generation: Generation, context: Context, preview_seconds: float
+    ) -> None:
+        self.preview_seconds = preview_seconds
         self._context = context
         self._count = request.num_images
         self._generation = generation
         self._finished = 0
         self._steps = 0
         self._steps_before = 0
-        self._last_preview = float("-inf")
+        self._next_preview = time.monotonic() + self._preview_interval
+
+    @property
+    def _preview_interval(self) -> float:
+        """Seconds before the next preview."""
+        return max(PREVIEW_SECONDS, self.preview_seconds / PREVIEW_SHARE)
 
     @property
     def units(self) -> Decimal:
@@ -204,13 +232,15 @@ class _Report:
         self._steps = min(step.number, self._generation.steps_done)
         percent = 100 * (self._finished + step.number / step.total) / self._count
         self._context.progress(min(99.0, percent), self.units)
-        now = time.monotonic()
-        if step.number == step.total or now - self._last_preview < PREVIEW_SECONDS:
+        began = time.monotonic()
+        if step.number == step.total or began < self._next_preview:
             return
         sketch = step.sketch()
         if sketch is None:
             return
-        self._last_preview = now
+        ended = time.monotonic()
+        self.preview_seconds = ended - began
+        self._next_preview = ended + self._preview_interval
         data = {"media_type": "image/jpeg", "step": step.number, "steps": step.total}
         self._context.event("preview", {"image": preview(sketch), "image_index": self._finished, **data})
 
@@ -222,7 +252,9 @@ class _Report:
 
 
 def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, Image.Image]:
-    """Return the input pictures by diffusers' names."""
+    """Return the input pictures by their names in diffusers."""
+    if request.control_url is not None:
+        return {"control_image": read_image(context.files["control_url"], "control_url")}
     if request.image_url is None:
         return {}
     picture = read_image(context.files["image_url"], "image_url")
@@ -234,7 +266,7 @@ def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, I
 def _adapter(name: str, context: Context) -> Model:
     adapter = context.adapters.get(name)
     if adapter is None:
-        raise Retry(f"The LoRA {name!r} is not on this machine.", code=FailureCode.MODEL_UNAVAILABLE)
+        raise Retry(f"The adapter {name!r} is not on this machine.", code=FailureCode.MODEL_UNAVAILABLE)
     return adapter
 
 
@@ -254,12 +286,10 @@ def _write(
         "model": request.model,
         "width": image.width,
         "height": image.height,
-        "steps": generation.steps,
-        "guidance": generation.guidance,
         "seed": seed,
-        "scheduler": loaded.scheduler_name(generation.scheduler),
-        "strength": generation.strength,
+        **loaded.settings(generation).model_dump(mode="json"),
         "loras": [lora.model_dump() for lora in request.loras],
+        "control": None if request.control is None else request.control.model_dump(),
     }
     form = request.output_format
     path = directory / f"image_{index}.{form}"

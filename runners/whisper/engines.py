@@ -1,4 +1,4 @@
-"""The two engines that transcribe: openai-whisper (PyTorch) and faster-whisper (CTranslate2).
+"""The two engines that transcribe, and the choice between them: faster-whisper (CTranslate2) and openai-whisper (PyTorch).
 
 Both get the sound as samples, never as a file, which they would decode outside the sandbox.
 """
@@ -6,16 +6,13 @@ Both get the sound as samples, never as a file, which they would decode outside 
 from __future__ import annotations
 
 import importlib.util
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runners.api import Device, FailureCode, Model, Retry
 from runners.torch_memory import memory_faults
+from runners.whisper import cublas
 from runners.whisper.request import Engine, TranscribeRequest
 
 if TYPE_CHECKING:
@@ -24,26 +21,21 @@ if TYPE_CHECKING:
 
     Samples = NDArray[np.float32]
 
-SAMPLE_RATE = 16_000
+SAMPLE_RATE: Final = 16_000
 """Samples per second of Whisper's input, which has one channel."""
 
-CHECKPOINT = "model.pt"
-"""The file of openai-whisper's weights in a model's directory."""
+ENGINES: Final[tuple[Engine, ...]] = ("faster-whisper", "openai-whisper")
+"""The engines, best first."""
 
-CTRANSLATE2_FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt")
-"""The files of faster-whisper's weights; a model need not have all of them."""
+MODULES: Final[Mapping[Engine, str]] = {"faster-whisper": "faster_whisper", "openai-whisper": "whisper"}
 
-_BATCH = {"cuda": 8, "cpu": 2}
-"""30-second windows that faster-whisper decodes at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """A transcript. Segments are JSON objects in the form of `request.Segment`; a space may precede `text`."""
-
-    text: str
-    language: str
-    segments: Sequence[Mapping[str, Any]]
+FILES: Final[Mapping[Engine, tuple[str, ...]]] = {
+    "faster-whisper": (
+        "model.bin", "config.json", "preprocessor_config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt",
+    ),
+    "openai-whisper": ("model.pt",),
+}  # fmt: skip
+"""The files of a model in each engine's format. The first holds the weights; a model need not have all others."""
 
 
 class Listener(Protocol):
@@ -52,7 +44,7 @@ class Listener(Protocol):
     def reached(self, seconds: float, language: str | None) -> None:
         """The sound before `seconds` is transcribed and all its segments were reported. `language` is None while unknown.
 
-        Called at least once for every window, even during silence.
+        Called at least once for every window or batch of windows.
         """
 
     def segment(self, segment: Mapping[str, Any], text: str) -> None:
@@ -66,27 +58,37 @@ class TranscriptionEngine(Protocol):
     def weights(self) -> tuple[Path, ...]:
         """The files of its weights."""
 
-    def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
-        """Transcribe samples between -1 and 1 at `SAMPLE_RATE`."""
+    def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> str:
+        """Report the segments of samples between -1 and 1 at `SAMPLE_RATE`. Return the code of their language."""
 
 
 def weights(engine: Engine, model: Model) -> tuple[Path, ...]:
     """Return the files that an engine would load; empty if the model is missing in that engine's format."""
-    names = (CHECKPOINT,) if engine == "openai-whisper" else CTRANSLATE2_FILES
+    names = FILES[engine]
     found = tuple(path for name in names if (path := model.path / name).is_file())
     return found if found and found[0].name == names[0] else ()
 
 
 def installed(engine: Engine) -> bool:
     """Return whether an engine's package is installed, without importing it."""
-    module = "whisper" if engine == "openai-whisper" else "faster_whisper"
-    return importlib.util.find_spec(module) is not None
+    return importlib.util.find_spec(MODULES[engine]) is not None
+
+
+def choose(model: Model, device: Device) -> Engine:
+    """Return the best engine that is installed, works on this device, and has the model in its format.
+
+    Without such an engine, return one whose loading states what is missing.
+    """
+    working = [engine for engine in ENGINES if _missing(engine, device) is None]
+    ready = [engine for engine in working if weights(engine, model)]
+    limited = [engine for engine in ENGINES if installed(engine) and weights(engine, model)]
+    return next(iter([*ready, *limited, *working, ENGINES[0]]))
 
 
 def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
     """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
-    if not installed(engine):
-        raise Retry(f"{engine} is not installed on this machine.", code=FailureCode.ENGINE_MISSING)
+    if (missing := _missing(engine, device)) is not None:
+        raise Retry(missing, code=FailureCode.ENGINE_MISSING)
     if not weights(engine, model):
         raise Retry(
             f"The model {model.name!r} is not on this machine in the format of {engine}; download it with "
@@ -95,9 +97,7 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
         )
     with memory_faults():
         try:
-            return (
-                OpenAIWhisper(model, device) if engine == "openai-whisper" else FasterWhisper(model, device)
-            )
+            return _load(engine, model, device)
         except MemoryError:
             raise
         except Exception as error:
@@ -112,135 +112,27 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
             ) from error
 
 
-class OpenAIWhisper:
-    """A model in openai-whisper: half precision on a GPU, single on a CPU."""
-
-    def __init__(self, model: Model, device: Device) -> None:
-        import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
-        import whisper  # noqa: PLC0415 - the coordinator imports this module without the engine
-
-        torch.set_num_threads(max(1, device.threads))
-        self.weights = weights("openai-whisper", model)
-        self._half = device.kind == "cuda"
-        self._model: Any = whisper.load_model(str(self.weights[0]), device=device.kind)
-        # Loading by path omits the attention heads that follow the timing of words.
-        heads = whisper._ALIGNMENT_HEADS.get(model.name)  # noqa: SLF001 - no public name for the table
-        if heads is not None:
-            self._model.set_alignment_heads(heads)
-
-    def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
-        """See `TranscriptionEngine`."""
-        with memory_faults(), _followed(self._model, listener) as follower:
-            result = self._model.transcribe(
-                samples,
-                language=request.language,
-                task=request.task,
-                temperature=request.temperatures,
-                initial_prompt=request.initial_prompt,
-                word_timestamps=request.word_timestamps,
-                fp16=self._half,
-                verbose=None,
-            )
-            segments = follower.finish(result["segments"])
-        return Transcript(result["text"], result["language"], segments)
-
-
-@contextmanager
-def _followed(model: Any, listener: Listener) -> Iterator[_Follower]:
-    """Make `model.decode`, called for each window and temperature, also report to the listener."""
-    follower = _Follower(model.decode, listener)
-    model.decode = follower
-    try:
-        yield follower
-    finally:
-        del model.decode
-
-
-class _Follower:
-    """Replaces a model's `decode` to observe the progress of `whisper.transcribe`.
-
-    That function reports only a progress bar, which stops during silence. This class reads its local variables `seek` (in
-    steps of 10 ms), `all_segments` and `language`. If a later version renames them, segments
-    are reported at the end, and only progress and checkpoints are lost.
-    """
-
-    def __init__(self, decode: Any, listener: Listener) -> None:
-        self._decode = decode
-        self._listener = listener
-        self._reported: list[Mapping[str, Any]] = []
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        frame = inspect.currentframe()
-        seek, segments, language = _progress_of_transcribe(frame)
-        self._publish(segments)
-        self._listener.reached(seek / 100, language)
-        return self._decode(*arguments, **options)
-
-    def finish(self, segments: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Report the remaining segments; return all segments."""
-        self._publish(segments)
-        return self._reported
-
-    def _publish(self, segments: Sequence[Mapping[str, Any]]) -> None:
-        spoken = [segment for segment in segments if segment["text"].strip()]
-        for segment in spoken[len(self._reported) :]:
-            words = segment.get("words")
-            published = _segment(segment["start"], segment["end"], segment["text"], words)
-            self._reported.append(published)
-            self._listener.segment(published, segment["text"])
-
-
-def _progress_of_transcribe(
-    frame: FrameType | None,
-) -> tuple[int, Sequence[Mapping[str, Any]], str | None]:
-    """Return `seek`, `all_segments` and `language` of the function `transcribe` on the stack; 0, () and None without it."""
-    while frame is not None:
-        if frame.f_code.co_name == "transcribe" and "all_segments" in frame.f_locals:
-            found = frame.f_locals
-            return int(found.get("seek", 0)), found["all_segments"], found.get("language")
-        frame = frame.f_back
-    return 0, (), None
-
-
-class FasterWhisper:
-    """A model in faster-whisper, several windows at once."""
-
-    def __init__(self, model: Model, device: Device) -> None:
-        from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415 - the coordinator imports this module without the engine
-
-        self.weights = weights("faster-whisper", model)
-        self._batch = _BATCH[device.kind]
-        loaded = WhisperModel(
-            str(model.path),
-            device=device.kind,
-            compute_type="float16" if device.kind == "cuda" else "float32",
-            cpu_threads=max(1, device.threads),
-            local_files_only=True,
+def _missing(engine: Engine, device: Device) -> str | None:
+    """Return what an engine lacks on this device as a sentence with the remedy; None if nothing."""
+    if not installed(engine):
+        return f"{engine} is not installed on this machine."
+    if engine == "faster-whisper" and device.kind == "cuda" and not cublas.load():
+        return (
+            "faster-whisper needs NVIDIA's cuBLAS for CUDA 12 to use the GPU; install it with: "
+            "pip install 'aitbc-agent[faster-whisper-cuda]'."
         )
-        self._pipeline: Any = BatchedInferencePipeline(loaded)
+    return None
 
-    def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
-        """See `TranscriptionEngine`."""
-        text, segments = "", list[Mapping[str, Any]]()
-        with memory_faults():
-            passages, information = self._pipeline.transcribe(
-                samples,
-                language=request.language,
-                task=request.task,
-                temperature=list(request.temperatures),
-                initial_prompt=request.initial_prompt,
-                word_timestamps=request.word_timestamps,
-                without_timestamps=False,
-                batch_size=self._batch,
-            )
-            for passage in passages:
-                words = [_word(word) for word in passage.words] if passage.words is not None else None
-                segment = _segment(passage.start, passage.end, passage.text, words)
-                text += passage.text
-                segments.append(segment)
-                listener.segment(segment, passage.text)
-                listener.reached(float(passage.end), information.language)
-        return Transcript(text, information.language, segments)
+
+def _load(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
+    # Imported here, since each module needs functions of this one.
+    if engine == "faster-whisper":
+        from runners.whisper.faster import FasterWhisper  # noqa: PLC0415 - as above
+
+        return FasterWhisper(model, device)
+    from runners.whisper.original import OpenAIWhisper  # noqa: PLC0415 - as above
+
+    return OpenAIWhisper(model, device)
 
 
 def later(segment: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
@@ -254,15 +146,10 @@ def later(segment: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
     )
 
 
-def _word(word: Any) -> Mapping[str, Any]:
-    """Return a word of faster-whisper in the form of openai-whisper."""
-    return {"word": word.word, "start": word.start, "end": word.end, "probability": word.probability}
-
-
-def _segment(
+def plain_segment(
     start: float, end: float, text: str, words: Sequence[Mapping[str, Any]] | None
 ) -> Mapping[str, Any]:
-    """Return a segment as plain JSON, without the engines' NumPy numbers."""
+    """Return a segment in the form of `request.Segment` as plain JSON, without the engines' NumPy numbers."""
     segment: dict[str, Any] = {
         "start": round(float(start), 3),
         "end": round(float(end), 3),

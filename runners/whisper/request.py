@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from runners.api import File, InputFile, Strict, shown_as
 
-Engine = Literal["openai-whisper", "faster-whisper"]
+Engine = Literal["faster-whisper", "openai-whisper"]
 Subtitle = Literal["txt", "srt", "vtt", "json"]
 
 _LANGUAGE_CODES = (
@@ -29,7 +29,8 @@ class TranscribeRequest(Strict):
 
     `language` is an ISO 639 code, None to detect it. `task` "translate" returns English text. The results always contain
     the text and its segments; each of `output_formats` adds a file. With a `temperature` above 0 the text varies.
-    A passage with a poor result is decoded again at higher temperatures.
+    A passage with a poor result is decoded again at higher temperatures. `engine` None is the miner's best: faster-whisper
+    if it has the model in that engine's format.
     """
 
     model_config = shown_as(
@@ -47,7 +48,7 @@ class TranscribeRequest(Strict):
     task: Literal["transcribe", "translate"] = "transcribe"
     word_timestamps: bool = False
     output_formats: tuple[Subtitle, ...] = Field(default=(), max_length=4)
-    engine: Engine = "openai-whisper"
+    engine: Engine | None = None
     initial_prompt: str | None = Field(default=None, max_length=2000)
     temperature: float = Field(default=0, ge=0, le=1, allow_inf_nan=False)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Mapping
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from runners.api import (
     Benchmark,
@@ -29,9 +28,10 @@ from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
 from runners.whisper.engines import (
+    ENGINES,
     SAMPLE_RATE,
-    Transcript,
     TranscriptionEngine,
+    choose,
     installed,
     later,
     open_engine,
@@ -84,7 +84,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
     sandboxed = True
 
     _engine: TranscriptionEngine | None = None
-    _engine_name: Engine = "openai-whisper"
+    _engine_name: Engine = ENGINES[0]
     _model: Model | None = None
 
     @classmethod
@@ -93,23 +93,26 @@ class WhisperRunner(Runner[TranscribeRequest]):
         reasons = [reason for reason in _missing(tools) if reason]
         if reasons:
             return Probe(available=False, reasons=tuple(reasons))
-        engines = [name for name in ("openai-whisper", "faster-whisper") if installed(name)]
+        engines = [name for name in ENGINES if installed(name)]
         hint = "For more speed install the extra faster-whisper: pip install 'aitbc-agent[faster-whisper]'."
         return Probe(
             available=True,
-            version=_version("openai-whisper"),
+            version=_version(engines[0]),
             reasons=() if "faster-whisper" in engines else (hint,),
             features={"engines": engines},
         )
 
+    @classmethod
+    def engines(cls, model: Model) -> tuple[str, ...]:
+        """See `Runner.engines`: those whose format the model is in."""
+        present = [name for name in get_args(Engine) if weights(name, model)]
+        return tuple(name for name in model.engines if name in present)
+
     def load(self, model: Model | None) -> None:
-        """Load a model into the engine for its files; `run` changes the engine if a request names the other."""
+        """Load a model into the best engine for its files; `run` changes the engine if a request names the other."""
         self.close()
-        if model is None:
-            return
-        only_faster = not weights("openai-whisper", model) and bool(weights("faster-whisper", model))
-        engine: Engine = "faster-whisper" if only_faster and installed("faster-whisper") else "openai-whisper"
-        self._open(engine, model)
+        if model is not None:
+            self._open(choose(model, self.device), model)
 
     def run(self, request: TranscribeRequest, context: Context) -> Result:
         """See `Runner.run`. Raises `Fail` with INPUT_INVALID for a file without audio."""
@@ -125,11 +128,11 @@ class WhisperRunner(Runner[TranscribeRequest]):
             resumed,
             PartWriter(request, context, resumed, duration, self.tools.checkpoint_seconds),
         )
-        transcript = _transcribe_rest(engine, samples, request, resumed, report)
+        language = _transcribe_rest(engine, samples, request, resumed, report)
         context.check()
         results: dict[str, Any] = {
-            "text": f"{resumed.text}{transcript.text}".strip(),
-            "language": transcript.language,
+            "text": report.text.strip(),
+            "language": language,
             "duration": duration,
             "segments": report.segments,
         }
@@ -153,7 +156,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         """See `Runner.weights`: the files that the loaded engine has read, or would read."""
         if self._engine is not None and self._model == model:
             return self._engine.weights
-        return weights(self._engine_name, model)
+        return weights(choose(model, self.device), model)
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -169,8 +172,9 @@ class WhisperRunner(Runner[TranscribeRequest]):
         model = self._model
         if model is None or model.name != request.model:
             model = Model(request.model, self.tools.models_dir / request.model)
-        if self._engine is None or self._model != model or self._engine_name != request.engine:
-            self._open(request.engine, model)
+        loaded = self._engine is not None and self._model == model
+        if not loaded or request.engine not in (None, self._engine_name):
+            self._open(request.engine or choose(model, self.device), model)
         if self._engine is None:
             raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         return self._engine
@@ -206,22 +210,26 @@ def _transcribe_rest(
     request: TranscribeRequest,
     resumed: Resumed,
     report: _Report,
-) -> Transcript:
-    """Transcribe the rest after earlier runs, in their language."""
+) -> str:
+    """Transcribe the rest after earlier runs, in their language. Return the code of the language."""
     if not resumed.parts or resumed.language is None:
         return engine.transcribe(samples, request, report)
     report.repeat()
     rest = samples[round(resumed.until * SAMPLE_RATE) :]
     if not len(rest):
-        return Transcript("", resumed.language, ())
+        return resumed.language
     return engine.transcribe(rest, request.model_copy(update={"language": resumed.language}), report)
 
 
 class _Report:
-    """Reports an engine's progress to the job. The engine's times begin where earlier runs ended."""
+    """Reports an engine's progress to the job. The engine's times begin where earlier runs ended.
+
+    `text` is the transcript so far, with the spaces between segments.
+    """
 
     def __init__(self, context: Context, duration: float, resumed: Resumed, parts: PartWriter) -> None:
         self.segments: list[Mapping[str, Any]] = []
+        self.text = resumed.text
         self._context = context
         self._duration = duration
         self._resumed = resumed
@@ -236,26 +244,35 @@ class _Report:
     def segment(self, segment: Mapping[str, Any], text: str) -> None:
         self._context.check()
         moved = later(segment, self._resumed.until)
-        self._publish(moved)
+        space = text[: len(text) - len(text.lstrip())]
+        self._publish(moved, len(f"{self.text}{space}".lstrip()))
+        self.text += text
         self._parts.segment(moved, text)
 
     def repeat(self) -> None:
         """Publish the segments of earlier runs: each run's events make a whole transcript."""
+        text = self._resumed.text.lstrip()
+        offset = 0
         for segment in self._resumed.segments:
-            self._publish(segment)
+            offset = max(offset, text.find(segment["text"], offset))
+            self._publish(segment, offset)
+            offset += len(segment["text"])
 
-    def _publish(self, segment: Mapping[str, Any]) -> None:
+    def _publish(self, segment: Mapping[str, Any], offset: int) -> None:
+        """Publish a segment whose text begins after `offset` characters of the transcript."""
         self.segments.append(segment)
-        self._context.event("segment", {key: segment[key] for key in ("start", "end", "text")})
+        shown = {key: segment[key] for key in ("start", "end", "text")}
+        self._context.event("segment", {**shown, "offset": offset})
 
 
 def _missing(tools: Tools) -> list[str | None]:
     """Return this machine's missing requirements as sentences for its owner."""
-    missing: list[str | None] = [
-        f"{package} is missing; install the extra: pip install 'aitbc-agent[whisper]'."
-        for module, package in (("whisper", "openai-whisper"), ("torch", "torch"))
-        if importlib.util.find_spec(module) is None
-    ]
+    missing: list[str | None] = []
+    if not any(installed(engine) for engine in ENGINES):
+        missing.append(
+            "Neither faster-whisper nor openai-whisper is installed; install the extra: "
+            "pip install 'aitbc-agent[faster-whisper]'."
+        )
     missing += [
         f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
         for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe))

@@ -22,13 +22,13 @@ from rich.markup import escape
 from aitbc import AITBCClient, AITBCError
 from demo_agent import DemoError, running_agent, stop
 from demo_media import Transcoding, Transcription
-from demo_models import Answer, Prediction
+from demo_models import Answer, Prediction, Vectors
 from demo_pictures import Picture, Render
 from demo_receipts import LOG_KEY, verify
 from demo_screen import console, fact, headline, show_end_of, watch
 from demo_work import FOLDER, ROOT, Work, expect
 
-WORKS: tuple[type[Work], ...] = (Transcoding, Transcription, Picture, Render, Prediction, Answer)
+WORKS: tuple[type[Work], ...] = (Transcoding, Transcription, Picture, Render, Prediction, Vectors, Answer)
 SANDBOXES = {
     "landlock": "Landlock, since bubblewrap does not work on this machine; the demo allows its own model in it (docs/explanation/sandbox.md)"
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from aitbc import AITBCClient
@@ -40,6 +41,34 @@ class Answer(Work):
         expect(ANSWER in text, f"the answer is {text!r}, without {ANSWER!r}.")
         usage = self.results["usage"]
         return "answer", f"names {ANSWER}; {usage['prompt_tokens']} + {usage['completion_tokens']} tokens"
+
+
+class Vectors(Work):
+    """Embeds three sentences, of which two are about the weather."""
+
+    service = "text_embedding"
+    title = "text_embedding, MiniLM"
+    name = "vectors"
+    texts = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
+
+    def submit(self, client: AITBCClient) -> None:
+        """See `Work.submit`."""
+        self.job_id = client.services.embed(self.texts, model="all-minilm-l6-v2").job_id
+
+    def check(self) -> tuple[str, str]:
+        """Check that the sentences about the weather are nearest."""
+        lovely, sunny, stadium = self.results["embeddings"]
+        alike, unlike = sumprod(lovely, sunny), sumprod(lovely, stadium)
+        expect(alike > 2 * unlike, f"the similarities are {alike:.2f} and {unlike:.2f}.")
+        return (
+            "vectors",
+            f"{len(lovely)} numbers; similarity {alike:.2f} of two alike, {unlike:.2f} of two unlike",
+        )
+
+
+def sumprod(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the scalar product."""
+    return sum(first * second for first, second in zip(one, other, strict=True))
 
 
 class Prediction(Work):

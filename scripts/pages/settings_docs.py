@@ -13,7 +13,7 @@ from agent.settings.description import Setting, describe, sections, written
 from generated import NOTE, REFERENCE, ROOT, linked, publish
 
 WIDTH: Final = 110
-MINERS_ALONE: Final = frozenset({"models_dir", "cache_dir", "miner", "runners"})
+MINERS_ALONE: Final = frozenset({"models_dir", "cache_dir", "miner", "runners", "engines"})
 """Settings and sections that a coordinator without a miner ignores."""
 _HEADS: Final = {
     "agent": (

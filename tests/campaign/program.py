@@ -69,9 +69,9 @@ def _use_runners() -> None:
     import runners.registry  # noqa: PLC0415
 
     runners.registry._discover = lambda: (RUNNERS, {})  # type: ignore[assignment]  # a cached function
-    from agent.miner.executor import local  # noqa: PLC0415
+    from agent.miner.engines import interpreters  # noqa: PLC0415
 
-    local.HOST_COMMAND = (sys.executable, "-P", __file__, "--runner")  # type: ignore[misc]  # before its first use
+    interpreters.HOST_COMMAND = (sys.executable, "-P", __file__, "--runner")  # type: ignore[misc]  # before its first use
 
 
 def _probe_runners() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
 import time
 from decimal import Decimal
@@ -53,6 +54,7 @@ class ScriptedInput(Strict):
         "resume",
         "pretend",
         "leak",
+        "program",
     ]
     text: str = ""
     gate: str = ""
@@ -128,6 +130,18 @@ class ScriptedRunner(Runner[ScriptedInput]):
 
     def _read(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         return {"text": context.files["source"].read_text()}
+
+    def _program(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
+        """Start a program that claims `text` bytes of GPU memory until the gate opens. With a "!" it runs out of memory."""
+        wait = ["sh", "-c", 'while [ ! -e "$0" ]; do sleep 0.02; done', request.gate]
+        program = subprocess.Popen(wait, start_new_session=True)
+        claim = Path(os.environ["SCRIPTED_CLAIMS"]) / str(program.pid)
+        claim.with_suffix(".new").write_text(request.text.strip("!"))
+        claim.with_suffix(".new").replace(claim)
+        program.wait()
+        if request.text.endswith("!"):
+            raise Retry("It does not fit.", code="OUT_OF_MEMORY")
+        return {}
 
     def _keep(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         path = context.output / "part.txt"

@@ -9,7 +9,9 @@
  *   0.uuid GPU-...             0.name ...     0.capability 8.9
  *   0.total BYTES              0.reserved BYTES     0.used BYTES (all programs together)
  *   0.temperature 41           0.power 60500 (milliwatts)     0.utilization 3
- *   0.power_limit 450000 (milliwatts)     0.processes 123,456 (ids of those that compute there)
+ *   0.power_limit 450000 (milliwatts)
+ *   0.processes 123,456:1048576   ids of those that compute there, each with its bytes of memory
+ *   0.graphics 123,456:1048576    the same for those that render there
  *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
  *   error.NAME 3               what the function NAME returns, for any card
  *   generation 1               changes when the driver is replaced; connections to another one fail (999)
@@ -183,18 +185,28 @@ int nvmlDeviceGetEnforcedPowerLimit(device_t device, unsigned *milliwatts) {
     return card_unsigned(__func__, device, "power_limit", milliwatts);
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, process_t *processes) {
-    char key[KEY], value[VALUE], *rest = value, *word;
+static int running(const char *name, device_t device, const char *list, unsigned *count, process_t *processes) {
+    char key[KEY], value[VALUE], *rest = value, *word, *end;
     unsigned room = *count;
-    int error = card_key(__func__, device, "processes", key);
+    int error = card_key(name, device, list, key);
     if (error != SUCCESS) return error;
     *count = 0;
     if (!lookup(key, value)) return SUCCESS;
     while ((word = strsep(&rest, ",")) != NULL) {
-        if (*count < room && processes) processes[*count] = (process_t){(unsigned)strtoul(word, NULL, 10), 0, 0, 0};
+        unsigned pid = (unsigned)strtoul(word, &end, 10);
+        unsigned long long memory = *end == ':' ? strtoull(end + 1, NULL, 10) : 0;
+        if (*count < room && processes) processes[*count] = (process_t){pid, memory, 0, 0};
         *count += 1;
     }
     return *count <= room && processes ? SUCCESS : INSUFFICIENT_SIZE;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, process_t *processes) {
+    return running(__func__, device, "processes", count, processes);
+}
+
+int nvmlDeviceGetGraphicsRunningProcesses_v3(device_t device, unsigned *count, process_t *processes) {
+    return running(__func__, device, "graphics", count, processes);
 }
 
 int nvmlDeviceGetUtilizationRates(device_t device, utilization_t *utilization) {

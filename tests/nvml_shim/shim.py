@@ -18,7 +18,10 @@ VERSION_MISMATCH = 18
 
 @dataclass(frozen=True)
 class Card:
-    """One GPU. Memory is in bytes, power in milliwatts; `processes` are comma-separated ids. None means unsupported."""
+    """One GPU. Memory is in bytes, power in milliwatts. None means unsupported.
+
+    `processes` compute and `graphics` render there: ids separated by commas, each with its bytes of memory after a colon.
+    """
 
     uuid: str
     name: str = "NVIDIA GeForce RTX 4090"
@@ -31,6 +34,7 @@ class Card:
     power_limit: int | None = 450_000
     utilization: int | None = 3
     processes: str | None = None
+    graphics: str | None = None
     error: int | None = None
 
 

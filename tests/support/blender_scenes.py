@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageChops
+
+from runners.blender.engine import is_python
 
 URL = "https://example.com/scene.blend"
 SMALL = {"engine": "cycles", "resolution_x": 64, "resolution_y": 36, "samples": 2}
@@ -103,6 +107,41 @@ def blender(*arguments: object) -> None:
     """Run Blender without the product's sandbox and script."""
     command = ["blender", "-b", "--factory-startup", *map(str, arguments)]
     subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+
+PLAIN = """
+import json, sys
+import bpy
+
+scene, target, settings, frames = json.loads(sys.argv[-1])
+bpy.ops.wm.open_mainfile(filepath=scene)
+for path, value in settings.items():
+    *owners, name = path.split(".")
+    owner = bpy.context.scene
+    for part in owners:
+        owner = getattr(owner, part)
+    setattr(owner, name, value)
+for frame in frames:
+    bpy.context.scene.frame_set(frame)
+    bpy.context.scene.render.filepath = f"{target}/plain_{frame}.png"
+    bpy.ops.render.render(write_still=True)
+"""
+
+
+def render_plainly(
+    engine: str, scene: Path, directory: Path, settings: Mapping[str, object], frames: Sequence[int]
+) -> list[Path]:
+    """Render frames with a Blender, or a Python that has it as a module, outside the product's sandbox and script.
+
+    `settings` are those of the scene by dotted path. Returns the pictures.
+    """
+    script = directory / "plain.py"
+    script.write_text(PLAIN)
+    job = json.dumps([str(scene), str(directory), dict(settings), list(frames)])
+    options = ["-I"] if is_python(engine) else ["-b", "--factory-startup", "--python-exit-code", "1", "-P"]
+    command = [engine, *options, str(script), "--", job]
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return [directory / f"plain_{frame}.png" for frame in frames]
 
 
 def difference(one: Path, other: Path) -> tuple[int, int, int, int] | None:

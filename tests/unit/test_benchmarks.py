@@ -70,6 +70,19 @@ def test_a_history_written_in_bulk_is_consistent(tmp_path: Path, monkeypatch: py
     database.close()
 
 
+def test_our_path_is_compared_with_whispers_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a few seconds of speech, with the same text. Their speeds are not checked, since the machine may be busy."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from measuring import whisper  # noqa: PLC0415 - after the path is set
+
+    monkeypatch.setattr(whisper, "SECONDS", 20)
+    first, second = whisper.measure(tmp_path, rounds=1)
+    assert (first.required, second.required) == (True, False)
+    for row in (first, second):
+        assert row.ours > 0
+        assert row.ratio == round(row.ours / row.alone, 3)
+
+
 def test_the_soak_test_detects_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     """It detects memory by its slope despite noise, descriptors by their level, and missing jobs."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))

@@ -56,7 +56,7 @@ BREACHES = [
     ("SQL only in the store", "agent/coordinator/operations/health.py", "import sqlalchemy"),
     ("FastAPI and Starlette only in app, errors, http, openapi and routes", "agent/coordinator/operations/health.py", "from fastapi import Request"),
     ("NVML only in gpus", "agent/miner/machine/hardware.py", "import pynvml"),
-    ("Processes are started only by runners, the executor and systemctl", "agent/miner/machine/hardware.py", "import subprocess"),
+    ("Processes are started only by runners, executor, engines and systemctl", "agent/miner/machine/hardware.py", "import subprocess"),
 ]  # fmt: skip
 
 
@@ -129,8 +129,8 @@ def test_every_contract_has_a_planted_breach() -> None:
     [
         ("NVML only in gpus", {"agent.miner.machine.gpus"}),
         (
-            "Processes are started only by runners, the executor and systemctl",
-            {"agent.miner.executor", "agent.cli.systemd.systemctl"},
+            "Processes are started only by runners, executor, engines and systemctl",
+            {"agent.miner.executor", "agent.miner.engines", "agent.cli.systemd.systemctl"},
         ),
     ],
 )

@@ -15,7 +15,7 @@ from agent.settings.description import describe
 
 ROOT = Path(__file__).parents[2]
 FILES = ("agent", "coordinator")
-MINERS_ALONE = {"models_dir", "cache_dir", "miner", "runners"}
+MINERS_ALONE = {"models_dir", "cache_dir", "miner", "runners", "engines"}
 SWITCHED_OFF = re.compile(r"#(?=[a-z_]+ = )")
 
 

@@ -59,7 +59,7 @@ def list_models(
     for model in models:
         used = (model.last_used or "")[: len("2026-01-31")] if model.on_disk else ""
         service = model.service if model.kind == "model" else f"{model.service} ({model.kind})"
-        licence = model.licence.removeprefix("LicenseRef-")
+        licence = model.licence.removeprefix("LicenseRef-") + (" (gated)" if model.gated else "")
         digest = (model.digest or "")[:_SHORT_DIGEST]
         sizes = (_size(model), _as_text(model.vram))
         table.add_row(model.name, _state(model), *sizes, digest, service, licence, used)

@@ -160,7 +160,7 @@ async def _mine(
         stopping = True
 
     on_signals(stop)
-    async with watchdog.running():
+    async with watchdog.running(), _agent_file_removed(settings):
         while True:
             panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
             async with panel.shown() if panel is not None else nullcontext():
@@ -169,14 +169,20 @@ async def _mine(
                 if not stopping:
                     await _announce(settings, url, daemon, local, panel)
                     watchdog.ready(activity.READY)
-                try:
-                    await daemon.run()
-                finally:
-                    agent_file.remove(settings)
+                await daemon.run()
             if stopping or not daemon.machine_changed:
                 return
             started = False
             daemon = Daemon(settings, url, token, liveness=liveness)
+
+
+@asynccontextmanager
+async def _agent_file_removed(settings: Settings) -> AsyncIterator[None]:
+    """Remove the agent file at the end. It stays while a miner is replaced: its content does not change."""
+    try:
+        yield
+    finally:
+        agent_file.remove(settings)
 
 
 async def _start_miner(daemon: Daemon, watchdog: Watchdog) -> None:

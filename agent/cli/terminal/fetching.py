@@ -26,7 +26,7 @@ from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import RunnerError
 
-_INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130
 """The exit code of a program that Ctrl-C ended, by the shell's convention."""
 _LINE_EVERY: Final = 10
 """Percentage points between two plain lines."""
@@ -42,20 +42,20 @@ def fetch_all(
     for name in names:
         try:
             was_there = store.is_complete(name)
-            with _shown(name) as on_progress:
+            with shown(name) as on_progress:
                 asyncio.run(downloads.fetch(name, on_progress))
         except RunnerError as error:
             raise AgentError(str(error)) from None
         except KeyboardInterrupt:
             typer.echo(f"\nStopped. Run `aitbc-agent models pull {name}` to resume the download.", err=True)
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         path = store.location(store.entry(name))
         fetched.append({"name": name, "path": str(path), "size": size_of(path), "fetched": not was_there})
     return fetched
 
 
 @contextmanager
-def _shown(name: str) -> Iterator[OnProgress]:
+def shown(name: str) -> Iterator[OnProgress]:
     """Show progress on standard error, so that standard output has only the result."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Final
 
 import anyio
@@ -20,14 +20,17 @@ from agent.coordinator.operations.openai import (
     chat,
     completions,
     conversation,
+    embeddings,
     images,
     models,
     response,
     responses,
 )
 from agent.coordinator.operations.openai.form import form_schema
-from agent.coordinator.operations.openai.response_events import ResponseEvents
+from agent.coordinator.operations.openai.job_stream import JobStream, error_chunk
+from agent.coordinator.operations.openai.response_events import ResponseEvent, ResponseEvents
 from agent.coordinator.operations.openai.serving import Submission, result
+from agent.coordinator.operations.openai.transcript_stream import TranscriptStream
 from agent.coordinator.operations.openai.writing import Chunks, Writing
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
 from agent.core.errors import (
@@ -43,6 +46,7 @@ from agent.core.errors import (
     OfferNotAvailable,
     error_body,
 )
+from runners.embedding.request import EmbeddingResult
 from runners.llm.request import InferenceResult
 from runners.whisper.request import TranscribeResult
 
@@ -80,12 +84,12 @@ _ERRORS: Final = errors(
 )
 
 
-def _answers(description: str, *more: str) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of an answer; `more` are its media types besides JSON."""
+def _answers(description: str, *more: str, events: str = _CHUNKS) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of an answer; `more` are its media types besides JSON, `events` an example of a stream."""
     made = headers(X_Job_ID="The id of the answer's job")
     content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in more}
     if EVENT_STREAM in more:
-        content |= event_stream("", _CHUNKS, DataEvent)["content"]
+        content |= event_stream("", events, DataEvent)["content"]
     return {200: {"description": description, "headers": made, "content": content}, **_ERRORS}
 
 
@@ -158,6 +162,34 @@ async def create_response(
     return JSONResponse(answer.model_dump(mode="json"), headers=_names(submission))
 
 
+@router.post(
+    "/embeddings",
+    summary="Embed texts",
+    response_model=embeddings.Embeddings,
+    responses=_answers("The vectors"),
+)
+async def text_embeddings(
+    context: ContextOf,
+    caller: Client,
+    body: embeddings.EmbeddingsRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Answers when all vectors are made. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
+    submission = await embeddings.create(context, caller, body, key)
+    made = await result(submission, EmbeddingResult, disconnected(request))
+    return _json(
+        submission, embeddings.embeddings(submission, made, encoded=body.encoding_format == "base64")
+    )
+
+
+_SPOKEN: Final = "The text; with `stream`, server-sent events `transcript.text.delta`, then `transcript.text.done` and `[DONE]`"
+_SPOKEN_EVENTS: Final = (
+    'data: {"type":"transcript.text.delta","delta":"Hello."}\n\n'
+    'data: {"type":"transcript.text.done","text":"Hello."}\n\ndata: [DONE]\n\n'
+)
+
+
 def _form(model: type[BaseModel]) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form_schema(model)}}}
@@ -168,13 +200,16 @@ def _form(model: type[BaseModel]) -> dict[str, Any]:
     "/audio/transcriptions",
     summary="Transcribe speech",
     response_model=audio.Transcription | audio.VerboseTranscription,
-    responses=_answers("The text", "text/plain"),
+    responses=_answers(_SPOKEN, "text/plain", EVENT_STREAM, events=_SPOKEN_EVENTS),
     openapi_extra=_form(audio.TranscriptionRequest),
 )
 async def transcriptions(
     context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
 ) -> Response:
-    """The file becomes an artifact of the caller. `text`, `srt` and `vtt` answers are plain text."""
+    """The file becomes an artifact of the caller. `text`, `srt` and `vtt` answers are plain text.
+
+    A streamed text comes segment by segment. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`.
+    """
     return await _speech(context, caller, request, key, "transcribe")
 
 
@@ -197,6 +232,10 @@ async def _speech(
 ) -> Response:
     content_type = request.headers.get("content-type")
     submission, form = await audio.create(context, caller, task, content_type, request.stream(), key)
+    if form.streamed:
+        stream = await TranscriptStream.begin(submission)
+        frames = _frames(stream.events(), request.scope["request_id"])
+        return _TextStream(stream, frames, _names(submission))
     made = await result(submission, TranscribeResult, disconnected(request))
     if form.response_format == "text":
         return PlainTextResponse(f"{made.text}\n", headers=_names(submission))
@@ -250,32 +289,38 @@ def _text(submission: Submission, answer: BaseModel) -> Response:
 
 async def _stream(request: Request, submission: Submission, form: Chunks) -> Response:
     writing = await Writing.begin(submission)
-    return _TextStream(writing, _frames(writing, form, request.scope["request_id"]), _names(submission))
+    frames = _frames(writing.chunks(form), request.scope["request_id"], form.failure)
+    return _TextStream(writing, frames, _names(submission))
 
 
-async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncIterator[bytes]:
+async def _frames(
+    chunks: AsyncIterator[BaseModel | None],
+    request_id: str,
+    failure: Callable[[Mapping[str, Any]], BaseModel] = error_chunk,
+) -> AsyncIterator[bytes]:
     """Yield the answer as server-sent events; an error is the last of them."""
     try:
-        async for chunk in writing.chunks(form):
+        async for chunk in chunks:
             yield KEEP_ALIVE if chunk is None else _frame(chunk)
     except ApiError as error:
         body = error_body(error.code, error.message, error.details, request_id)
-        yield _frame(form.failure(body["error"]))
+        yield _frame(failure(body["error"]))
     else:
         yield format_sse_event(data_str="[DONE]")
 
 
 def _frame(chunk: BaseModel) -> bytes:
     """Return a chunk as a server-sent event; those of the Responses API have a name."""
-    return event(chunk.model_dump(exclude_unset=True), getattr(chunk, "type", None))
+    name = chunk.type if isinstance(chunk, ResponseEvent) else None
+    return event(chunk.model_dump(exclude_unset=True), name)
 
 
 class _TextStream(EventStream):
     """A streamed answer that cancels its job when the client leaves, however early."""
 
-    def __init__(self, writing: Writing, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+    def __init__(self, stream: JobStream, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
         super().__init__(frames, headers)
-        self._writing = writing
+        self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -283,4 +328,4 @@ class _TextStream(EventStream):
         finally:
             # The cancellation that the client's leaving causes must not reach this.
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await self._writing.close()
+                await self._stream.close()

@@ -6,8 +6,8 @@ document; `agent.configuration` finds the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -33,18 +33,34 @@ REFUSED_SUFFIXES: Final = (
 )  # fmt: skip
 """Files that are never downloaded from a repository, because loading them may run code that they contain."""
 
+CTRANSLATE2_WEIGHTS: Final = "model.bin"
+"""The weights of CTranslate2, whose format contains only numbers. faster-whisper's models may name this file as a pattern."""
+
+_CTRANSLATE2_ENGINE: Final = "faster-whisper"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
     """A file of a model with its own URL.
 
-    `name` is its path in the model's directory, `sha256` the hex digest of its content, `size` its bytes if known.
+    `name` is its path in the model's directory, `sha256` the hex digest of its content, `size` its bytes if known. Only the
+    `engine` needs it; None for a file that every engine needs.
     """
 
     name: str
     url: str
     sha256: str
     size: int | None = None
+    engine: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """Files of another repository that belong to a model: those of its `revision` that match one of the `patterns`."""
+
+    repository: str
+    patterns: tuple[str, ...]
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +68,10 @@ class CatalogueEntry:
     """One model.
 
     `engines` are the programs that can load it, best first. It is downloaded as `files` if there are any, or else as the files
-    of the Hugging Face repository, at its `revision`, that match one of the `patterns`. `path` is a directory of this machine
-    that already contains it. With none of these, only the machine's owner can provide it. `vram` and `memory` are the bytes
+    of the Hugging Face repository, at its `revision`, that match one of the `patterns`, with the `additions`; `digests` has the
+    SHA-256 that files of the repository must have, by name. `gated` repositories give their files only to accounts that have
+    accepted their terms; `size` is about the bytes of a download. `path` is a directory of this machine that already contains
+    it. With none of these, only the machine's owner can provide it. `vram` and `memory` are the bytes
     that it needs on a GPU and on a CPU; `vram_min` is its need on a GPU when it saves memory at the cost of time. An `adapter`
     changes another model of its service (LoRA) and cannot run by itself. `options` are the model's settings for its runner.
     """
@@ -71,8 +89,26 @@ class CatalogueEntry:
     options: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
     patterns: tuple[str, ...] = DEFAULT_PATTERNS
+    digests: Mapping[str, str] = field(default_factory=dict)
+    additions: tuple[Addition, ...] = ()
+    gated: bool = False
+    size: int | None = None
     files: tuple[ModelFile, ...] = ()
     path: str | None = None
+
+    def for_engine(self, is_installed: Callable[[str], bool]) -> CatalogueEntry:
+        """Return the entry with only the files for the best installed engine.
+
+        If there are none, they are in the repository. Without an installed engine, the best one counts.
+        """
+        best = next((engine for engine in self.engines if is_installed(engine)), self.engines[0])
+        files = tuple(file for file in self.files if file.engine in (None, best))
+        return self if files == self.files else replace(self, files=files)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The names of files without which the model is not complete, as far as the catalogue knows them."""
+        return frozenset(file.name for file in self.files) if self.files else frozenset(self.digests)
 
     @property
     def fetchable(self) -> bool:
@@ -83,12 +119,12 @@ class CatalogueEntry:
 def is_included(name: str, patterns: Sequence[str]) -> bool:
     """Return whether a repository's file belongs to a model with these patterns. `name` is a path with slashes.
 
-    Names that could escape the model's directory, and hidden files, never do.
+    Names that could escape the model's directory, and hidden files, never do; nor do files that could run code.
     """
     if any(part.startswith(".") or not part for part in name.split("/")) or "\\" in name or "\0" in name:
         return False
     if name.lower().endswith(REFUSED_SUFFIXES):
-        return False
+        return name == CTRANSLATE2_WEIGHTS and name in patterns
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
@@ -99,6 +135,20 @@ class _File(BaseModel):
     url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/\S+$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size: Annotated[Bytes, Field(ge=0)] | None = None
+    engine: str | None = None
+
+
+_Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
+_Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+_Patterns = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+class _Addition(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repository: _Repository
+    patterns: _Patterns
+    revision: _Revision | None = None
 
 
 class _Entry(BaseModel):
@@ -108,9 +158,7 @@ class _Entry(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     service: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     engines: Annotated[tuple[str, ...], Field(min_length=1)]
-    repository: (
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")] | None
-    ) = None
+    repository: _Repository | None = None
     vram: Bytes = Bytes(0)
     memory: Bytes = Bytes(0)
     vram_min: Bytes | None = None
@@ -118,10 +166,12 @@ class _Entry(BaseModel):
     description: str = ""
     kind: Literal["model", "adapter"] = "model"
     options: dict[str, Any] = {}
-    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
-    patterns: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
-        DEFAULT_PATTERNS
-    )
+    digests: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
+    revision: _Revision | None = None
+    patterns: _Patterns = DEFAULT_PATTERNS
+    additions: tuple[_Addition, ...] = ()
+    gated: bool = False
+    size: Annotated[Bytes, Field(ge=0)] | None = None
     files: tuple[_File, ...] = ()
     path: Annotated[str, Field(pattern=r"^/")] | None = None
 
@@ -135,12 +185,24 @@ class _Entry(BaseModel):
     def _one_origin(self) -> Self:
         if self.path is not None and (self.files or self.repository is not None):
             raise ValueError("path is a directory of this machine; leave out repository and files")
-        if self.repository is None and (self.revision is not None or self.patterns != DEFAULT_PATTERNS):
-            raise ValueError("revision and patterns need a repository; add one or remove them")
+        needing = (
+            self.revision is not None
+            or self.patterns != DEFAULT_PATTERNS
+            or self.digests
+            or self.additions
+            or self.gated
+        )
+        if self.repository is None and needing:
+            raise ValueError(
+                "revision, patterns, digests, additions and gated need a repository; add one or remove them"
+            )
         if len({file.name for file in self.files}) < len(self.files):
             raise ValueError("two files have the same name")
-        for pattern in self.patterns:
-            if pattern.lower().endswith(REFUSED_SUFFIXES):
+        if any(file.engine not in (None, *self.engines) for file in self.files):
+            raise ValueError("a file's engine is not one of the model's engines")
+        for pattern in (*self.patterns, *(each for one in self.additions for each in one.patterns)):
+            allowed = pattern == CTRANSLATE2_WEIGHTS and _CTRANSLATE2_ENGINE in self.engines
+            if pattern.lower().endswith(REFUSED_SUFFIXES) and not allowed:
                 raise ValueError(
                     f"the pattern {pattern!r} matches files that may run code when they are loaded; "
                     "list such a file under files, with its SHA-256"
@@ -172,7 +234,10 @@ def parse_catalogue(
         values = entry.model_dump()
         least = entry.vram if entry.vram_min is None else entry.vram_min
         files = tuple(ModelFile(**file.model_dump()) for file in entry.files)
-        catalogue[entry.name] = CatalogueEntry(**{**values, "vram_min": least, "files": files})
+        additions = tuple(Addition(**addition.model_dump()) for addition in entry.additions)
+        catalogue[entry.name] = CatalogueEntry(
+            **{**values, "vram_min": least, "files": files, "additions": additions}
+        )
     return catalogue
 
 

@@ -45,6 +45,7 @@ async def examine(settings: Settings) -> list[Diagnostic]:
         "blender": partial(_engines.blender, cards=cards),
         "sandbox": _engines.sandbox,
         "models": _engines.models,
+        "engines": _engines.engines,
         "models_directory": _files.models_directory,
         "agent": _network.agent,
     }

@@ -9,11 +9,14 @@ from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor._machine import Cards
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
+from agent.miner.engines.catalogue import load_engines
+from agent.miner.engines.environments import EngineDirectory
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import Device, Retry
+from runners.blender import engine as blender_engine
 from runners.blender.process import abilities
 from runners.ffmpeg.encoders import HARDWARE, hardware_works, listed
 from runners.sandbox import level
@@ -54,7 +57,11 @@ def nvenc(settings: Settings, cards: Cards) -> list[Diagnostic]:
 def blender(settings: Settings, cards: Cards) -> list[Diagnostic]:
     """Check that Blender contains kernels for the installed GPUs."""
     chosen = tools(settings)
-    if not cards.gpus or shutil.which(chosen.blender) is None or sandbox_fault(chosen) is not None:
+    if (
+        not cards.gpus
+        or shutil.which(blender_engine.chosen(chosen)) is None
+        or sandbox_fault(chosen) is not None
+    ):
         return []
     try:
         able = abilities(chosen, ANY_CARD)
@@ -96,6 +103,30 @@ def models(settings: Settings) -> list[Diagnostic]:
     return [found("models_missing", directory=settings.models_dir)]
 
 
+def engines(settings: Settings) -> list[Diagnostic]:
+    """Check the engines in environments of their own: whether they are complete, and the versions of this agent."""
+    try:
+        catalogue = load_engines(settings.data_dir)
+    except ConfigurationError as error:
+        return [found("engines_wrong", fault=error)]
+    diagnostics, works = [], []
+    for engine in catalogue.values():
+        directory = EngineDirectory(settings.engines_dir, engine.name)
+        current = directory.current
+        if current is None:
+            if directory.has_leftovers and not directory.busy:
+                diagnostics.append(found("engine_partial", engine=engine.name))
+        elif not current.usable:
+            diagnostics.append(found("engine_without_python", engine=engine.name))
+        elif current.record.digest not in {variant.digest() for variant in engine.variants.values()}:
+            diagnostics.append(found("engine_of_another_version", engine=engine.name))
+        else:
+            works.append(f"{engine.name} ({current.record.variant})")
+    if works:
+        diagnostics.append(ok("engines", f"Engines in environments of their own: {', '.join(works)}."))
+    return diagnostics
+
+
 async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]:
     """Check which services this machine can offer."""
     try:
@@ -105,6 +136,8 @@ async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]
     gpus = Gpus()
     try:
         capabilities = await Machine(settings, gpus, store, probe_seconds=probe_seconds).probe()
+    except ConfigurationError:  # of the engines' catalogue, which `engines` reports
+        return []
     finally:
         gpus.close()
     diagnostics = []

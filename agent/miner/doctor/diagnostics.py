@@ -155,7 +155,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "blender_without_kernels": Kind(
         "warning",
         "Blender does not use the GPU. {reason}",
-        "Unpack the build from blender.org, and set runners.blender to the path of its program, or repair the driver.",
+        "Run aitbc-agent engines install bpy, or set runners.blender to the path of Blender's own build, or repair the driver.",
     ),
     "sandbox_missing": Kind(
         "fault",
@@ -187,6 +187,26 @@ KINDS: Final[Mapping[str, Kind]] = {
         "{reasons}",
         "Its runner names what is missing, with a command: a program, an extra (pip install 'aitbc-agent[llm]'), the sandbox, "
         "memory, or a GPU.",
+    ),
+    "engines_wrong": Kind(
+        "fault",
+        "Your own catalogue of engines is wrong. {fault}",
+        "Correct the file, then check again: aitbc-agent engines list",
+    ),
+    "engine_partial": Kind(
+        "warning",
+        "The installation of the engine {engine} was interrupted.",
+        "Continue it (aitbc-agent engines install {engine}), or delete what has arrived (aitbc-agent engines remove {engine}).",
+    ),
+    "engine_without_python": Kind(
+        "warning",
+        "The engine {engine} is not used: the Python that it was installed with is no longer on this machine.",
+        "Install it again: aitbc-agent engines install {engine}",
+    ),
+    "engine_of_another_version": Kind(
+        "warning",
+        "The engine {engine} has other versions of its packages than this agent was tested with.",
+        "Upgrade it: aitbc-agent engines install {engine}",
     ),
     "no_service": Kind(
         "fault",

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from typing import Any, Final, Self, TypeVar
 import psutil
 import structlog
 
+from agent.miner.engines.interpreters import Interpreter, inherited
 from agent.miner.executor.output import ChildOutput
 from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.host.protocol import (
@@ -46,7 +47,7 @@ from runners.host.protocol import (
     encode,
     receive,
 )
-from runners.sandbox import mark
+from runners.sandbox import mark, processes
 
 START_SECONDS: Final = 60.0
 """Time limit for a child to import its runner; engines are imported later, with a model."""
@@ -107,6 +108,7 @@ class Child:
         self,
         service: str,
         device: Device,
+        interpreter: Interpreter,
         process: asyncio.subprocess.Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         output: ChildOutput,
@@ -115,6 +117,7 @@ class Child:
         self.service = service
         self.mark = process_mark
         self.device = device
+        self.interpreter = interpreter
         self.pid = process.pid
         self.idle_since = time.monotonic()
         self.runs = 0
@@ -122,6 +125,8 @@ class Child:
         self.model: str | None = None
         self.loaded = False
         self.vram = 0
+        self.observed = 0
+        self.observed_peak = 0
         self._process = process
         self._statistics = _statistics(process.pid)
         self._reader, self._writer = streams
@@ -143,11 +148,11 @@ class Child:
         device: Device,
         tools: Tools,
         *,
-        command: Sequence[str],
+        interpreter: Interpreter,
         output: ChildOutput,
         process_mark: str,
     ) -> Self:
-        """Start a child and wait until it is ready. Raises `Retry` if it fails to start.
+        """Start a child of an interpreter and wait until it is ready. Raises `Retry` if it fails to start.
 
         `process_mark` marks it and all processes that it starts.
         """
@@ -156,14 +161,14 @@ class Child:
             ours.setblocking(False)
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *command,
+                    *interpreter.command,
                     *("--service", service, "--fd", str(theirs.fileno())),
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
-                    env=_environment(device, process_mark),
+                    env=_environment(device, process_mark, interpreter),
                 )
             except OSError as error:
                 ours.close()
@@ -172,7 +177,7 @@ class Child:
                     code=FailureCode.RUNNER_CRASHED,
                 ) from error
         streams = await asyncio.open_connection(sock=ours, limit=_BUFFER)
-        child = cls(service, device, process, streams, output, process_mark)
+        child = cls(service, device, interpreter, process, streams, output, process_mark)
         try:
             ready = await child._ask(
                 Configure(tools=tools, device=device), Ready, START_SECONDS, FailureCode.RUNNER_CRASHED
@@ -181,13 +186,29 @@ class Child:
             await child.kill()
             raise
         child.runner = ready.runner
-        _log.info("child_started", service=service, device=device.uuid or device.kind, pid=child.pid)
+        _log.info(
+            "child_started",
+            service=service,
+            device=device.uuid or device.kind,
+            pid=child.pid,
+            engine=interpreter.engine,
+        )
         return child
 
     @property
     def alive(self) -> bool:
         """Whether the child can accept work."""
         return self._fault is None and not self._ended.is_set() and not self._reader.at_eof()
+
+    @property
+    def hides_vram(self) -> bool:
+        """Whether it works on a GPU without reporting its memory there: the programs that it starts use it."""
+        return self.device.kind == "cuda" and bool(self._running) and not self.vram
+
+    def observe(self, used: Mapping[int, int]) -> None:
+        """Record the bytes of GPU memory of this process and its programs, from those of all processes. Blocking."""
+        self.observed = sum(used.get(pid, 0) for pid in processes.tree(self.pid)) if used else 0
+        self.observed_peak = max(self.observed_peak, self.observed)
 
     def memory(self) -> int:
         """Return the bytes of main memory of the process, without the programs that it started."""
@@ -227,6 +248,8 @@ class Child:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         running = self._running[message.run_id] = _Running(future, listener, time.monotonic())
         self.runs += 1
+        if len(self._running) == 1:
+            self.observed = self.observed_peak = 0
         try:
             if self._ended.is_set():
                 raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)
@@ -244,6 +267,7 @@ class Child:
             return answer
         finally:
             del self._running[message.run_id]
+            self.observed = 0
             self.idle_since = time.monotonic()
 
     async def close(self) -> None:
@@ -452,8 +476,6 @@ def _status(status: int) -> str:
     return f"killed by {name}, often because memory ran out" if name == "SIGKILL" else f"killed by {name}"
 
 
-def _environment(device: Device, process_mark: str) -> dict[str, str]:
-    # The parent's environment is inherited (PATH, proxies, caches), except for our settings, which may contain secrets.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+def _environment(device: Device, process_mark: str, interpreter: Interpreter) -> dict[str, str]:
     own = {"CUDA_VISIBLE_DEVICES": device.uuid or "", "PYTHONUNBUFFERED": "1", mark.VARIABLE: process_mark}
-    return {**inherited, **own}
+    return {**inherited(), **dict(interpreter.variables), **own}

@@ -16,13 +16,15 @@ from runners.api import Device
 _PLENTY = 2**63
 
 Measure = Callable[[], Awaitable[Sequence[Gpu]]]
+ProcessMemory = Callable[[], Awaitable[Mapping[str, Mapping[int, int]]]]
+"""Returns the bytes that each process uses on each GPU, by the GPU's UUID and the process's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
     """The devices on which children run, all of one kind.
 
-    `measure` reads the GPUs; without it their memory counts as free. `footprints` estimates the memory of models; without
+    `measure` reads the GPUs; without it their memory counts as free. `process_memory` reads the memory of their processes. `footprints` estimates the memory of models; without
     it, none is counted. `slots` children may work at the same time, and `reserve` bytes of each GPU stay free. `capacity`
     is how many runs of one model a child of a service computes at once. Services in `unaccelerated` run on the
     `processor`, which a machine with GPUs has too.
@@ -33,6 +35,7 @@ class Devices:
     reserve: int = 0
     footprints: Footprints | None = None
     measure: Measure | None = None
+    process_memory: ProcessMemory | None = None
     capacity: Mapping[str, int] = field(default_factory=dict)
     processor: Device | None = None
     unaccelerated: frozenset[str] = frozenset()

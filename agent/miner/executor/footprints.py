@@ -20,6 +20,8 @@ HEADROOM: Final = 1.1
 """Factor on measured peaks, since memory fragments differently in each run."""
 GROWTH: Final = 1.5
 """Factor on the budget of a run that ran out of memory, for the next attempt."""
+LARGEST_SHARE: Final = 0.9
+"""Share of a card that a program may need at least: what has once filled a card fits there without much headroom too."""
 _MAX_KNOWN: Final = 2000
 
 _log = structlog.get_logger(__name__)
@@ -28,7 +30,8 @@ _log = structlog.get_logger(__name__)
 class Footprints:
     """Measured figures, saved in a file.
 
-    There is one for each service, model and size of request (`ServiceDefinition.size`). On a machine without a GPU the
+    There is one for each service, model and size of request (`ServiceDefinition.size`). Programs without a model, such as
+    ffmpeg and Blender, are placed with what the service declares, or less, until a run of that size was observed. On a machine without a GPU the
     catalogue's figures for main memory are used instead.
     """
 
@@ -55,12 +58,16 @@ class Footprints:
         stated = entry.vram if entry is not None else 0
         stated = max(stated, requirements.vram if requirements is not None else 0, CONTEXT)
         least = entry.vram_min if entry is not None and entry.vram_min else stated
+        if model is None:
+            least = CONTEXT  # how much a program needs is known after its first run
         if parameters is None:
             return Demand(service, model, stated, least)
         key = self.key(service, model, parameters)
         floor = self._floors.get(key, 0)
         known = self._known.get(key)
         need = max(floor, int(known * HEADROOM) if known is not None else stated)
+        if model is None and known is not None:
+            least = min(known, int(device.memory * LARGEST_SHARE) or known)
         return Demand(service, model, need, max(floor, min(least, need)))
 
     def key(self, service: str, model: str | None, parameters: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.core.machine.placement import Occupant
+from agent.miner.engines.interpreters import Interpreter
 from agent.miner.executor.child import Child
 from runners.api import Device, FailureCode, Model, Retry
 
@@ -23,6 +24,7 @@ class LoadedModel:
     key: int
     service: str
     device: Device
+    interpreter: Interpreter
     model: Model | None
     footprint: int
     limited: bool
@@ -63,12 +65,16 @@ class LoadedModel:
         """Record that the model is loaded: from now on the device's memory figure includes it."""
         self._ready_at = self.used_at = time.monotonic()
 
-    def occupant(self, sampled_at: float) -> Occupant:
-        """Return the model as the placement sees it, beside memory figures that were read at `sampled_at`."""
+    def occupant(self, sampled_at: float, interpreter: Interpreter | None = None) -> Occupant:
+        """Return the model as the placement sees it, beside memory figures that were read at `sampled_at`.
+
+        Jobs that need another `interpreter` than this model's cannot join it.
+        """
+        joinable = interpreter in (None, self.interpreter)
         return Occupant(
             key=self.key,
             card=card_key(self.device),
-            service=self.service,
+            service=self.service if joinable else f"{self.service} with {self.interpreter.engine or 'agent'}",
             model=self.model_name,
             footprint=self.footprint,
             held=self.held() if self._ready_at <= sampled_at else 0,
@@ -85,6 +91,7 @@ class LoadedModel:
             "device": self.device.uuid or self.device.kind,
             "pid": child.pid if child is not None else None,
             "model": self.model_name,
+            "environment": self.interpreter.engine,
             "state": "working" if self.runs else "idle" if self.open else "loading",
             "busy": self.working,
             "running": self.runs,
@@ -99,7 +106,7 @@ class LoadedModel:
         """Return the bytes of memory that it uses at present."""
         if self.device.kind == "cpu":
             return self.child.memory() if self.child is not None else 0
-        reported = self.child.vram if self.child is not None else 0
+        reported = self.child.vram or self.child.observed if self.child is not None else 0
         # A runner that does not report its use is counted with all that it was given.
         return reported or (self.footprint if self.model is not None and self.open else 0)
 

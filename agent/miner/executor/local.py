@@ -8,7 +8,6 @@ job faster.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
@@ -19,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 import structlog
 
 from agent.metrics import Meter
+from agent.miner.engines.interpreters import Interpreters
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.loaded_model import LoadedModel, card_key
@@ -31,8 +31,6 @@ from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.host.protocol import Done, Run, RunnerIdentity
 
-HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
-"""With `-P`, so that a module in the current directory cannot replace one of an engine."""
 MEMORY_SHARE: Final = 0.9
 """The share of the machine's memory that one child may use, unless `miner.child_memory` is set."""
 _TEND: Final = "executor-tend"
@@ -67,8 +65,8 @@ class LocalExecutor:
     """`run` may be called for several jobs at once. `close` ends all children.
 
     `directory` is for logs. For benchmarks, `on_run_written(run_id, nanoseconds)` is called with the monotonic time at
-    which a run was sent to its child. `command` replaces the child's program in tests. `on_change` is called when the set
-    of available models may have changed.
+    which a run was sent to its child. `interpreters` run the children. `on_change` is called when the set of available models
+    may have changed.
     """
 
     def __init__(
@@ -78,7 +76,7 @@ class LocalExecutor:
         settings: MinerSettings,
         directory: Path,
         *,
-        command: Sequence[str] = HOST_COMMAND,
+        interpreters: Interpreters | None = None,
         on_run_written: Callable[[str, int], None] | None = None,
         on_change: Callable[[], None] | None = None,
         meter: Meter | None = None,
@@ -87,16 +85,18 @@ class LocalExecutor:
         self._settings = settings
         self._on_run_written = on_run_written
         self._background = Background()
+        chosen = interpreters or Interpreters()
         self._pool = ChildPool(
             tools,
             directory,
-            command,
+            chosen,
             load_seconds=settings.load_seconds,
             max_memory=int(settings.child_memory or hardware.memory_total() * MEMORY_SHARE),
             on_end=self._child_ended,
+            process_memory=self._devices.process_memory,
         )
         self._scheduler = ModelScheduler(
-            self._devices, self._pool, settings, on_change or (lambda: None), meter or Meter(METRICS)
+            self._devices, self._pool, chosen, settings, on_change or (lambda: None), meter or Meter(METRICS)
         )
 
     def end_orphans(self) -> None:
@@ -204,14 +204,24 @@ class LocalExecutor:
         footprints = self._devices.footprints
         if footprints is not None and loaded.device.kind == "cuda":
             key = footprints.key(loaded.service, loaded.model_name, parameters)
-            footprints.outgrew(key, min(loaded.footprint, loaded.device.memory))
+            # Programs know no budget, and may have run out of main memory instead.
+            observed = loaded.child.observed_peak if loaded.child is not None else 0
+            used = observed if loaded.model is None else loaded.footprint
+            footprints.outgrew(key, min(used, loaded.device.memory or used))
 
     def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any], done: Done) -> None:
         if loaded.model is not None:
             self._scheduler.guard.success(loaded.service, loaded.model.name)
         footprints = self._devices.footprints
-        if footprints is not None and done.vram and not loaded.limited and loaded.device.kind == "cuda":
-            footprints.learn(footprints.key(loaded.service, loaded.model_name, parameters), done.vram)
+        if (
+            footprints is None
+            or loaded.device.kind != "cuda"
+            or (loaded.limited and loaded.model is not None)
+        ):
+            return
+        peak = done.vram or (loaded.child.observed_peak if loaded.child is not None else 0)
+        if peak:
+            footprints.learn(footprints.key(loaded.service, loaded.model_name, parameters), peak)
 
     def _on_written(self, run_id: str) -> None:
         now = time.monotonic_ns()

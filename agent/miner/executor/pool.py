@@ -11,7 +11,9 @@ from typing import Any, Final
 import structlog
 
 from agent.core.machine.placement import gibibytes
+from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
+from agent.miner.executor.devices import ProcessMemory
 from agent.miner.executor.loaded_model import card_key
 from agent.miner.executor.output import ChildOutput
 from agent.miner.tasks import Background
@@ -32,25 +34,28 @@ class ChildPool:
     """Starts children, and holds the spare ones, which have no model. `on_end` is called for each that has ended.
 
     `directory` is for logs. `load_seconds` limits the preparation of a runner without models, `max_memory` (bytes) each
-    child. The programs that runners start in their sandbox have limits of their own.
+    child. The programs that runners start in their sandbox have limits of their own; `process_memory` reads what they use
+    of GPUs.
     """
 
     def __init__(
         self,
         tools: Tools,
         directory: Path,
-        command: Sequence[str],
+        interpreters: Interpreters,
         *,
         load_seconds: float,
         max_memory: int,
         on_end: Callable[[Child], None],
+        process_memory: ProcessMemory | None = None,
     ) -> None:
         self._tools = tools
         self._directory = directory
-        self._command = tuple(command)
+        self._interpreters = interpreters
         self._load_seconds = load_seconds
         self._max_memory = max_memory
         self._on_end = on_end
+        self._process_memory = process_memory
         self._outputs: dict[tuple[str, Device], ChildOutput] = {}
         self._children: set[Child] = set()
         self._spares: list[Child] = []
@@ -74,13 +79,14 @@ class ChildPool:
         self._device_of = devices_of
         self._start_missing()
 
-    async def get(self, service: str, device: Device) -> Child:
+    async def get(self, service: str, device: Device, interpreter: Interpreter) -> Child:
         """Return a child without a model: a spare one, or a new one. Raises `Retry`."""
+        wanted = (service, device, interpreter)
         for child in self._spares:
-            if (child.service, child.device) == (service, device) and child.alive:
+            if (child.service, child.device, child.interpreter) == wanted and child.alive:
                 self._spares.remove(child)
                 return child
-        return await self._start(service, device)
+        return await self._start(service, device, interpreter)
 
     def put_back(self, child: Child) -> None:
         """Hold a child that has unloaded its model as a spare."""
@@ -117,6 +123,7 @@ class ChildPool:
                 "device": card_key(child.device),
                 "pid": child.pid,
                 "model": None,
+                "environment": child.interpreter.engine,
                 "state": "ready",
                 "busy": False,
                 "runs": child.runs,
@@ -140,7 +147,7 @@ class ChildPool:
         for output in self._outputs.values():
             output.close()
 
-    async def _start(self, service: str, device: Device) -> Child:
+    async def _start(self, service: str, device: Device, interpreter: Interpreter) -> Child:
         output = self._outputs.get((service, device))
         if output is None:
             name = f"{service}-{card_key(device)}.log"
@@ -149,7 +156,7 @@ class ChildPool:
             service,
             device,
             self._tools,
-            command=self._command,
+            interpreter=interpreter,
             output=output,
             process_mark=mark.make(self._directory),
         )
@@ -163,11 +170,20 @@ class ChildPool:
         """End a child that uses too much memory, before the kernel ends an arbitrary process."""
         while self._children:
             await asyncio.sleep(MEMORY_POLL_SECONDS)
+            await self._observe_gpus()
             for child in [child for child in self._children if child.memory() > self._max_memory]:
                 limit = gibibytes(self._max_memory)
                 await child.condemn(
                     FailureCode.OUT_OF_MEMORY, f"The runner used more than {limit} of memory and was ended."
                 )
+
+    async def _observe_gpus(self) -> None:
+        hidden = [child for child in self._children if child.hides_vram]
+        if not hidden or self._process_memory is None:
+            return
+        used = await self._process_memory()
+        for child in hidden:
+            await asyncio.to_thread(child.observe, used.get(card_key(child.device), {}))
 
     async def _await_end(self, child: Child) -> None:
         await child.wait_ended()
@@ -196,7 +212,7 @@ class ChildPool:
             key=lambda device: sum(child.device == device for child in self._children),
         )
         try:
-            child = await self._start(service, device)
+            child = await self._start(service, device, self._interpreters.serving(service))
             if not self._ahead.get(service, True):
                 await child.load(None, self._load_seconds)
             self._spares.append(child)

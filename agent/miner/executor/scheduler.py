@@ -31,6 +31,7 @@ from agent.core.machine.placement import (
 )
 from agent.metrics import Meter
 from agent.miner.backoff import sleep
+from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
 from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
@@ -70,12 +71,14 @@ class ModelScheduler:
         self,
         devices: Devices,
         pool: ChildPool,
+        interpreters: Interpreters,
         settings: MinerSettings,
         on_change: Callable[[], None],
         meter: Meter,
     ) -> None:
         self._devices = devices
         self._pool = pool
+        self._interpreters = interpreters
         self._settings = settings
         self._on_change = on_change
         self._meter = meter
@@ -96,6 +99,7 @@ class ModelScheduler:
     async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> LoadedModel:
         """Return a model, loaded or being loaded, with one more run. Raises `Retry` if no device is free within `miner.placement_wait_seconds`."""
         waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
+        interpreter = self._interpreters.for_job(service, model, parameters)
         rules = self._devices.rules(self._devices.of(service))
         self._waiting.append(waiting)
         try:
@@ -109,7 +113,7 @@ class ModelScheduler:
                 cards, sampled_at = await self._devices.sample(devices, demand)
                 if any(card.key in self.paused for card in cards):
                     continue  # paused while it was being measured
-                decision = decide(demand, cards, self._occupants(sampled_at), rules)
+                decision = decide(demand, cards, self._occupants(sampled_at, interpreter), rules)
                 match decision:
                     case Join(key, ()):
                         loaded = self._loaded_models[key]
@@ -117,7 +121,7 @@ class ModelScheduler:
                         return loaded
                     case Load(card, budget, ()):
                         device = next(device for device in devices if card_key(device) == card)
-                        return self._open(service, model, device, demand, budget)
+                        return self._open(service, model, device, interpreter, demand, budget)
                     case Join() | Load():
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
@@ -227,12 +231,19 @@ class ModelScheduler:
     # --- Loading ----------------------------------------------------------------------------------------------------
 
     def _open(
-        self, service: str, model: Model | None, device: Device, demand: Demand, budget: int
+        self,
+        service: str,
+        model: Model | None,
+        device: Device,
+        interpreter: Interpreter,
+        demand: Demand,
+        budget: int,
     ) -> LoadedModel:
         loaded = LoadedModel(
             key=next(self._numbers),
             service=service,
             device=device,
+            interpreter=interpreter,
             model=model,
             footprint=budget,
             limited=budget < demand.need,
@@ -251,7 +262,7 @@ class ModelScheduler:
     async def _load(self, loaded: LoadedModel) -> Child:
         """Get a child and load the model in it."""
         try:
-            loaded.child = child = await self._pool.get(loaded.service, loaded.device)
+            loaded.child = child = await self._pool.get(loaded.service, loaded.device, loaded.interpreter)
             if loaded.model is not None or not child.loaded:
                 budget = (
                     loaded.footprint if loaded.device.kind == "cuda" and loaded.model is not None else None
@@ -379,9 +390,9 @@ class ModelScheduler:
 
     # --- Shared -----------------------------------------------------------------------------------------------------
 
-    def _occupants(self, sampled_at: float) -> Iterator[Occupant]:
+    def _occupants(self, sampled_at: float, interpreter: Interpreter | None = None) -> Iterator[Occupant]:
         return (
-            loaded.occupant(sampled_at)
+            loaded.occupant(sampled_at, interpreter)
             for loaded in list(self._loaded_models.values())
             if loaded.child is None or loaded.child.alive
         )

@@ -9,19 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
 
 from agent.core.values.quantities import format_money
-from agent.deadline import call_within
+from agent.miner.engines.catalogue import load_engines
+from agent.miner.engines.environments import environments_in_use
+from agent.miner.engines.interpreters import OWN, Interpreter, installed_environments
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu, Gpus
+from agent.miner.machine.probes import Probed, Probes, suggestions
 from agent.miner.machine.scores import FILE_NAME, Score, advertised, read_scores
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
-from runners.api import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
+from runners.api import Device, Requirements, Runner, ServiceDefinition, Tools
 from runners.registry import broken, installed
 from runners.sandbox import level
 
@@ -40,6 +44,7 @@ class ServiceOffer:
 
     One slot computes `concurrency` jobs of one model together. `sandbox` isolates the programs that runs start; it is
     "none" without isolation, or if runs start no programs. `score` is that of `aitbc-agent bench` for this version, or None.
+    `interpreters` can run it, best first.
     """
 
     definition: ServiceDefinition
@@ -54,6 +59,7 @@ class ServiceOffer:
     unavailable_models: tuple[str, ...] = ()
     sandbox: str = "none"
     score: Mapping[str, Any] | None = None
+    interpreters: tuple[Interpreter, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """Return the offer as a registration contains it."""
@@ -77,7 +83,8 @@ class Capabilities:
 
     `sandbox` isolates programs, None if none can be started. `unavailable` has the reasons why services are not offered,
     `hints` how offered ones would be faster, and `gpu_reason` why GPUs cannot be used. Up to `slots` children run at the
-    same time on the `devices`, except for services that never use a GPU, which run on the `processor`.
+    same time on the `devices`, except for services that never use a GPU, which run on the `processor`. `environments` are those
+    of engines that were in use when the machine was probed.
     """
 
     services: Mapping[str, ServiceOffer]
@@ -92,6 +99,7 @@ class Capabilities:
     processor: Device
     slots: int
     sandbox: str | None = None
+    environments: frozenset[Path] = frozenset()
 
     def with_models(
         self,
@@ -153,11 +161,12 @@ def tools(settings: Settings) -> Tools:
         python_models=chosen.python_models,
         checkpoint_seconds=chosen.checkpoint_seconds,
         python_models_in_landlock=chosen.python_models_in_landlock,
+        nvenc_sessions=chosen.nvenc_sessions,
     )
 
 
 class Machine:
-    """Probes this machine. `probe` may be called again after a change."""
+    """Probes this machine. `probe` may be called again after a change. `own` is the agent's own interpreter."""
 
     def __init__(
         self,
@@ -167,34 +176,51 @@ class Machine:
         runners: Mapping[str, type[Runner[Any]]] | None = None,
         *,
         probe_seconds: float = PROBE_SECONDS,
+        own: Interpreter = OWN,
     ) -> None:
         self._settings = settings
         self._gpus = gpus
         self._models = models
         self._runners = installed() if runners is None else runners
         self._probe_seconds = probe_seconds
+        self._own = own
 
     async def probe(self) -> Capabilities:
         """Probe all installed runners concurrently, each within its time limit. Errors of runners are not raised."""
+        in_use = await asyncio.to_thread(environments_in_use, self._settings.engines_dir)
         gpus = await self._gpus.refresh()
         memory = await asyncio.to_thread(hardware.memory_total)
         free = await asyncio.to_thread(hardware.disk_free, self._settings.data_dir)
         scores = await asyncio.to_thread(read_scores, self._settings.data_dir / "miner" / FILE_NAME)
         slots = self._settings.miner.slots or max(1, len(gpus))
         devices = _devices(gpus, slots)
-        probes = await asyncio.gather(
-            *(self._probe(service, runner) for service, runner in self._runners.items())
+        engines = load_engines(self._settings.data_dir)
+        chosen = self._settings.engines
+        environments = await asyncio.to_thread(
+            installed_environments, self._settings.engines_dir, engines, chosen.preferred
+        )
+        probes = Probes(
+            tools(self._settings),
+            self._own,
+            environments,
+            preferred=chosen.preferred,
+            seconds=self._probe_seconds,
+        )
+        results = await asyncio.gather(
+            *(probes.of(service, runner) for service, runner in self._runners.items())
         )
         services: dict[str, ServiceOffer] = {}
         unavailable: dict[str, tuple[str, ...]] = {name: (reason,) for name, reason in broken().items()}
         hints: dict[str, tuple[str, ...]] = {}
-        for (service, runner), probe in zip(self._runners.items(), probes, strict=True):
+        for (service, runner), probed in zip(self._runners.items(), results, strict=True):
+            probe = probed.probe
             lacks = self._lacks(runner.definition.requirements, gpus, memory, free)
+            missing = suggestions(engines, environments, service, cuda=bool(gpus))
             if probe.available and not lacks:
-                services[service] = self._offer(runner, probe, scores, devices)
-                hints[service] = probe.reasons
+                services[service] = self._offer(runner, probed, scores, devices)
+                hints[service] = (*probe.reasons, *missing)
             else:
-                reasons = (*lacks, *(() if probe.available else probe.reasons))
+                reasons = (*lacks, *(() if probe.available else (*probe.reasons, *missing)))
                 unavailable[service] = reasons or (
                     f"The runner {runner.name} is not available and gives no reason.",
                 )
@@ -214,23 +240,8 @@ class Machine:
             processor=_processor(slots),
             slots=slots,
             sandbox=await asyncio.to_thread(level, tools(self._settings)),
+            environments=in_use,
         )
-
-    async def _probe(self, service: str, runner: type[Runner[Any]]) -> Probe:
-        available_tools = tools(self._settings)
-        try:
-            return await call_within(
-                self._probe_seconds, lambda: runner.probe(available_tools), name=f"probe-{service}"
-            )
-        except TimeoutError:
-            reason = (
-                f"The runner {runner.name} could not be probed within {self._probe_seconds:g} s; "
-                "the machine may be too busy."
-            )
-        except Exception as error:  # noqa: BLE001 - a third-party runner must not end the daemon
-            _log.warning("probe_failed", service=service, runner=runner.name, exc_info=True)
-            reason = f"The runner {runner.name} could not be probed ({type(error).__name__}: {error})."
-        return Probe(available=False, reasons=(f"{reason} Update or uninstall it.",))
 
     def _lacks(self, needs: Requirements, gpus: Sequence[Gpu], memory: int, free: int) -> tuple[str, ...]:
         reasons = []
@@ -249,8 +260,9 @@ class Machine:
         return tuple(reasons)
 
     def _offer(
-        self, runner: type[Runner[Any]], probe: Probe, scores: Sequence[Score], devices: Sequence[Device]
+        self, runner: type[Runner[Any]], probed: Probed, scores: Sequence[Score], devices: Sequence[Device]
     ) -> ServiceOffer:
+        probe = probed.probe
         definition: ServiceDefinition = runner.definition
         version = f"{runner.version}+{probe.version}" if probe.version else runner.version
         miner = self._settings.miner
@@ -269,6 +281,7 @@ class Machine:
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
             sandbox=(level(tools(self._settings)) or "none") if runner.sandboxed else "none",
+            interpreters=probed.interpreters,
         )
 
 

@@ -141,6 +141,26 @@ class Gpus:
         finally:
             self._lock.release()
 
+    async def process_memory(self) -> dict[str, dict[int, int]]:
+        """Return the bytes that each process uses on each GPU, by the GPU's UUID and the process's id; empty if unknown.
+
+        Raises nothing. In a container the ids may be those of another process namespace.
+        """
+        try:
+            return await call_within(_REFRESH_SECONDS, self._process_memory, name="gpus-processes")
+        except TimeoutError:
+            return {}
+
+    def _process_memory(self) -> dict[str, dict[int, int]]:
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            return {}
+        try:
+            if not self._connected:
+                return {}
+            return {gpu.uuid: _memory_by_process(gpu.index) for gpu in self.last}
+        finally:
+            self._lock.release()
+
     def close(self) -> None:
         """Disconnect from NVML. A later `snapshot` connects again."""
         if self._lock.acquire(timeout=_LOCK_SECONDS):
@@ -228,6 +248,19 @@ def _read_gpu(index: int, driver: str) -> Gpu:
 def _computing(index: int) -> frozenset[int]:
     processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(index))
     return frozenset(int(process.pid) for process in processes)
+
+
+def _memory_by_process(index: int) -> dict[int, int]:
+    """Return the memory of processes that compute, render or encode; a process may be in both of NVML's lists."""
+    found: dict[int, int] = {}
+    for read in (pynvml.nvmlDeviceGetComputeRunningProcesses, pynvml.nvmlDeviceGetGraphicsRunningProcesses):
+        for process in _optional(partial(_running, read, index)) or ():
+            found[process.pid] = max(found.get(process.pid, 0), int(process.usedGpuMemory or 0))
+    return found
+
+
+def _running(read: Callable[[Any], list[Any]], index: int) -> list[Any]:
+    return read(pynvml.nvmlDeviceGetHandleByIndex(index))
 
 
 def _memory(handle: Any) -> tuple[int, int]:

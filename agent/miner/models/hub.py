@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agent.core.machine.catalogue import CatalogueEntry, is_included
+from agent.core.machine.catalogue import Addition, CatalogueEntry, is_included
 from agent.deadline import call_within
 from agent.miner.models.store import ModelUnavailable
 
@@ -23,7 +23,8 @@ _MAX_FILES: Final = 2000
 class RemoteFile:
     """A file to fetch. `name` is its path in the model's directory; `size` is in bytes, None if only the server knows it.
 
-    Its content has the hex SHA-256 `sha256` or, for small files of a repository, is the Git blob with the SHA-1 `blob`.
+    Its content has the hex SHA-256 `sha256`: the catalogue's, or else the Hub's. Small files of a repository have only the SHA-1
+    of their Git blob, `blob`.
     """
 
     name: str
@@ -54,43 +55,68 @@ async def list_files(entry: CatalogueEntry, endpoint: str | None = None) -> List
         return Listing(tuple(RemoteFile(file.name, file.url, file.size, file.sha256) for file in entry.files))
     try:
         listing = await call_within(
-            _LISTING_SECONDS, lambda: _list_repository(entry, endpoint), name=f"list-{entry.name}"
+            _LISTING_SECONDS, lambda: _list_repositories(entry, endpoint), name=f"list-{entry.name}"
         )
     except TimeoutError:
         raise ModelUnavailable(
             f"The Hugging Face Hub did not list {entry.repository} in time. Try again later."
         ) from None
-    if not listing.files:
-        raise ModelUnavailable(
-            f"{entry.repository} has no usable file for {entry.name!r}: none matches its patterns "
-            f"({', '.join(entry.patterns)}), or those that match could run code when they are loaded."
-        )
     return listing
 
 
-def _list_repository(entry: CatalogueEntry, endpoint: str | None) -> Listing:
+def _list_repositories(entry: CatalogueEntry, endpoint: str | None) -> Listing:
+    """Return the files of the entry's repository and of its additions."""
     # Imported here because the import takes a second, which would delay every start of the agent.
-    from huggingface_hub import HfApi, get_token, hf_hub_url  # noqa: PLC0415 - as above
+    from huggingface_hub import get_token  # noqa: PLC0415 - as above
 
-    repository = str(entry.repository)
+    token = get_token()
+    if entry.gated and not token:
+        raise needs_token(entry)
+    own = Addition(str(entry.repository), entry.patterns, entry.revision)
+    commits, files = [], {}
+    for source in (own, *entry.additions):
+        commit, found = _list_repository(entry, source, endpoint)
+        commits.append(commit)
+        files.update({file.name: file for file in found})
+    absent = entry.digests.keys() - files.keys()
+    if absent:
+        raise ModelUnavailable(
+            f"{entry.repository} does not have {min(absent)} at {commits[0]}; correct the catalogue."
+        )
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return Listing(tuple(files.values()), commits[0], headers)
+
+
+def _list_repository(
+    entry: CatalogueEntry, source: Addition, endpoint: str | None
+) -> tuple[str, tuple[RemoteFile, ...]]:
+    """Return a repository's commit and its files that match the patterns. Raises `ModelUnavailable`."""
+    from huggingface_hub import HfApi, hf_hub_url  # noqa: PLC0415 - as above
+
+    repository = source.repository
     try:
         found = HfApi(endpoint=endpoint).model_info(
-            repository, revision=entry.revision, files_metadata=True, timeout=_ANSWER_SECONDS
+            repository, revision=source.revision, files_metadata=True, timeout=_ANSWER_SECONDS
         )
     except Exception as error:
-        raise _explain(entry, error) from error
-    commit = found.sha or entry.revision or "main"
-    usable = [file for file in found.siblings or () if is_included(file.rfilename, entry.patterns)]
+        raise _explain(entry, source, error) from error
+    commit = found.sha or source.revision or "main"
+    usable = [file for file in found.siblings or () if is_included(file.rfilename, source.patterns)]
     if len(usable) > _MAX_FILES:
         raise ModelUnavailable(
             f"{repository} has more than {_MAX_FILES} files. Add patterns to the catalogue's entry {entry.name!r}."
+        )
+    if not usable:
+        raise ModelUnavailable(
+            f"{repository} has no usable file for {entry.name!r}: none matches its patterns "
+            f"({', '.join(source.patterns)}), or those that match could run code when they are loaded."
         )
     files = tuple(
         RemoteFile(
             name=file.rfilename,
             url=hf_hub_url(repository, file.rfilename, revision=commit, endpoint=endpoint),
             size=file.size,
-            sha256=file.lfs.sha256 if file.lfs is not None else None,
+            sha256=entry.digests.get(file.rfilename) or (file.lfs.sha256 if file.lfs is not None else None),
             blob=file.blob_id if file.lfs is None else None,
         )
         for file in usable
@@ -98,11 +124,10 @@ def _list_repository(entry: CatalogueEntry, endpoint: str | None) -> Listing:
     unnamed = next((file.name for file in files if file.sha256 is None and file.blob is None), None)
     if unnamed is not None:
         raise ModelUnavailable(f"The Hub gives no digest of {unnamed} in {repository}.")
-    token = get_token()
-    return Listing(files, commit, {"Authorization": f"Bearer {token}"} if token else {})
+    return commit, files
 
 
-def _explain(entry: CatalogueEntry, error: Exception) -> ModelUnavailable:
+def _explain(entry: CatalogueEntry, source: Addition, error: Exception) -> ModelUnavailable:
     from huggingface_hub import errors  # noqa: PLC0415 - as above
 
     response: Any = getattr(error, "response", None)
@@ -110,7 +135,7 @@ def _explain(entry: CatalogueEntry, error: Exception) -> ModelUnavailable:
         case errors.GatedRepoError():
             return needs_token(entry)
         case errors.RevisionNotFoundError():
-            why = f"has no revision {entry.revision!r}; correct the catalogue's entry"
+            why = f"has no revision {source.revision!r}; correct the catalogue's entry"
         case errors.RepositoryNotFoundError():
             why = (
                 "does not exist, or is private; correct the catalogue's entry, or set HF_TOKEN to a token that may "
@@ -120,7 +145,7 @@ def _explain(entry: CatalogueEntry, error: Exception) -> ModelUnavailable:
             why = f"cannot be listed: the Hub answered {response.status_code}; try again later"
         case _:
             why = f"cannot be listed: the Hub cannot be reached ({type(error).__name__}); check the network"
-    return ModelUnavailable(f"The repository {entry.repository} of {entry.name!r} {why}.")
+    return ModelUnavailable(f"The repository {source.repository} of {entry.name!r} {why}.")
 
 
 def needs_token(entry: CatalogueEntry) -> ModelUnavailable:

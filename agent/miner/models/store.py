@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, Literal
 
@@ -32,12 +33,29 @@ class ModelUnavailable(Retry):
     default_code = FailureCode.MODEL_UNAVAILABLE
 
 
-class ModelStore:
-    """The directory of models, one directory per catalogue name. May be called from any thread."""
+def is_installed(engine: str) -> bool:
+    """Return whether the distribution of this name is installed. Engines have the names of their distributions."""
+    try:
+        distribution(engine)
+    except PackageNotFoundError:
+        return False
+    return True
 
-    def __init__(self, models_dir: Path, catalogue: Mapping[str, CatalogueEntry]) -> None:
+
+class ModelStore:
+    """The directory of models, one directory per catalogue name. May be called from any thread.
+
+    A model that the catalogue has in several formats is fetched in that of its best engine here.
+    """
+
+    def __init__(
+        self,
+        models_dir: Path,
+        catalogue: Mapping[str, CatalogueEntry],
+        is_installed: Callable[[str], bool] = is_installed,
+    ) -> None:
         self.models_dir = models_dir
-        self.catalogue = dict(catalogue)
+        self.catalogue = {name: entry.for_engine(is_installed) for name, entry in catalogue.items()}
         self.digests = DigestCache(models_dir / _CACHE_FILE)
 
     def entry(self, name: str) -> CatalogueEntry:
@@ -55,7 +73,13 @@ class ModelStore:
         if entry.kind != kind:
             raise ModelUnknown(f"{name!r} is not a {kind} in this miner's catalogue.")
         source = entry.repository or ""
-        return Model(name=name, path=self.location(entry), source=source, options=entry.options)
+        return Model(
+            name=name,
+            path=self.location(entry),
+            source=source,
+            options=entry.options,
+            engines=entry.engines,
+        )
 
     def location(self, entry: CatalogueEntry) -> Path:
         """Return the directory of a model, whether it exists or not."""
@@ -68,9 +92,8 @@ class ModelStore:
 
     def is_complete(self, name: str) -> bool:
         """Whether all files of the model are on disk. It may be there in another engine's format only."""
-        entry = self.catalogue.get(name)
         return self.has(name) and all(
-            (self.models_dir / name / file.name).is_file() for file in (entry.files if entry else ())
+            (self.models_dir / name / file).is_file() for file in self.catalogue[name].needed
         )
 
     def on_disk(self, service: str) -> list[str]:

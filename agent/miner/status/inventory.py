@@ -24,7 +24,7 @@ class ListedModel:
     `size` is its size on disk, `arrived` that of its partial files, `size_to_fetch` the size in the catalogue of a missing
     model. `digest` identifies its weights as in receipts, and is None until it has been computed. `in_use` means that a job
     uses it or a program fetches it. `source` is its repository, first address or directory. `own` is true for entries of
-    the owner's catalogue.
+    the owner's catalogue. `gated` models can be downloaded only with a token of an account that has accepted their terms.
     """
 
     name: str
@@ -32,6 +32,7 @@ class ListedModel:
     kind: str
     description: str
     licence: str
+    gated: bool
     vram: int
     memory: int
     source: str | None
@@ -78,6 +79,7 @@ class Inventory:
             kind=entry.kind,
             description=entry.description,
             licence=entry.licence,
+            gated=entry.gated,
             vram=entry.vram,
             memory=entry.memory,
             source=entry.path or (entry.files[0].url if entry.files else entry.repository),
@@ -86,7 +88,7 @@ class Inventory:
             on_disk=on_disk,
             size=size_of(directory) if on_disk else None,
             arrived=arrived(self._model_directory.partial(name)),
-            size_to_fetch=sum(sizes) if entry.files and len(sizes) == len(entry.files) else None,
+            size_to_fetch=sum(sizes) if entry.files and len(sizes) == len(entry.files) else entry.size,
             fetched=(directory / FETCHED_MARK).is_file(),
             pinned=name in self._settings.miner.models_pinned,
             in_use=self._model_directory.in_use(name),

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from runners.api import Device, Fail, Model, Tools
+from runners.engine_server import Stream
+from runners.engine_server.llama import gguf_file, start_llama
 from runners.llm.engines import openai
 from runners.llm.engines.base import Piece, check_context
 from runners.llm.engines.control_tokens import breaker
-from runners.llm.engines.server import SOCKET, EngineServer, Stream, socket_directory
-from runners.llm.files import chat_template, gguf_file
+from runners.llm.files import chat_template
 from runners.llm.grammar import call_grammar, grammar
 from runners.llm.request import MAX_ANSWERS, InferenceRequest
-
-SERVER = Path(__file__).with_name("llama_server.py")
 
 CONTEXT = 16_384
 """Tokens of all requests together on a machine without a GPU, unless the model's entry has the option `context`. On a GPU llama.cpp
@@ -37,23 +31,17 @@ class LlamaCppEngine:
     """See `LanguageEngine`."""
 
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
-        directory = socket_directory()
-        gpu = device.kind == "cuda"
-        settings = {
-            "model": str(gguf_file(model)),
-            "socket": str(directory / SOCKET),
-            "context": int(model.options.get("context", 0 if gpu else CONTEXT)),
+        file = gguf_file(model)
+        assert file is not None, "open_engine has found it"  # noqa: S101 - see the words
+        self._server = start_llama(
+            file,
+            device,
+            vram,
+            context=int(model.options.get("context", 0 if device.kind == "cuda" else CONTEXT)),
             # llama.cpp refuses a request for more answers than it can generate at the same time.
-            "answers": max(tools.batch, MAX_ANSWERS),
-            "threads": max(1, device.threads),
-            "gpu": gpu,
-            "vram": vram,
-            "template": chat_template(model),
-        }
-        # Threads that wait in a busy loop need minutes for an answer on a machine that has other work.
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-        command = [sys.executable, str(SERVER), json.dumps(settings)]
-        self._server = EngineServer.start(command, environment, directory=directory)
+            answers=max(tools.batch, MAX_ANSWERS),
+            template=chat_template(model),
+        )
         properties = self._server.get("/props")
         self._templated = bool(properties["chat_template"])
         self._tools = bool(properties["chat_template_caps"]["supports_tools"])
@@ -193,7 +181,7 @@ class _Generation:
             yield Piece("", 0, 0)
         try:
             found = openai.pieces(self._stream, self._request.n, _counts)
-            yield from _as_calls(found) if self._request.forced_tools else found
+            yield from openai.as_calls(found) if self._request.forced_tools else found
         finally:
             self._stream.cancel()
             self._budget.release(self._share)
@@ -209,20 +197,3 @@ def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:
     if timings := event.get("timings"):
         return int(timings["cache_n"]) + int(timings["prompt_n"]), int(timings["predicted_n"])
     return None
-
-
-def _as_calls(found: Iterator[Piece]) -> Iterator[Piece]:
-    """Turn the text of each answer, one call as JSON, into a tool call at its end."""
-    texts: dict[int, str] = {}
-    for piece in found:
-        text = texts[piece.index] = texts.get(piece.index, "") + piece.text
-        calls: tuple[Mapping[str, Any], ...] = ()
-        reason = piece.finish_reason
-        if reason == "stop":
-            call = json.loads(text)
-            function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
-            calls = (
-                {"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function},
-            )
-            reason = "tool_calls"
-        yield Piece("", piece.prompt_tokens, piece.completion_tokens, reason, piece.index, tool_calls=calls)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from runners.api import Retry
+from runners.engine_server import Stream
 from runners.llm.engines.base import Piece
-from runners.llm.engines.server import Stream
 from runners.llm.request import FinishReason, InferenceRequest, Message, Tool
 
 Counts = Callable[[Mapping[str, Any]], tuple[int, int] | None]
@@ -124,7 +126,26 @@ def _piece(choice: Mapping[str, Any], index: int, prompt: int, generated: int) -
         index=index,
         reasoning=delta.get("reasoning_content") or delta.get("reasoning") or "",
         tool_calls=tuple(delta.get("tool_calls") or ()),
-        logprobs=tuple(map(_logprob, (choice.get("logprobs") or {}).get("content") or ())),
+        logprobs=_logprobs(choice.get("logprobs") or {}),
+    )
+
+
+def _logprobs(given: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the tokens' entries; the older form of text completions names them in lists."""
+    if "tokens" not in given:
+        return tuple(map(_logprob, given.get("content") or ()))
+    lists = zip(given["tokens"], given["token_logprobs"], given["top_logprobs"], strict=True)
+    return tuple(
+        _logprob(
+            {
+                "token": token,
+                "logprob": logprob,
+                "top_logprobs": [
+                    {"token": other, "logprob": value} for other, value in (others or {}).items()
+                ],
+            }
+        )
+        for token, logprob, others in lists
     )
 
 
@@ -134,4 +155,22 @@ def _logprob(token: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _alternative(token: Mapping[str, Any]) -> dict[str, Any]:
-    return {"token": token["token"], "logprob": token["logprob"], "bytes": token.get("bytes")}
+    text = str(token["token"])
+    return {"token": text, "logprob": token["logprob"], "bytes": token.get("bytes") or [*text.encode()]}
+
+
+def as_calls(found: Iterator[Piece]) -> Iterator[Piece]:
+    """Turn the text of each answer, one call as JSON, into a tool call at its end."""
+    texts: dict[int, str] = {}
+    for piece in found:
+        text = texts[piece.index] = texts.get(piece.index, "") + piece.text
+        calls: tuple[Mapping[str, Any], ...] = ()
+        reason = piece.finish_reason
+        if reason == "stop":
+            call = json.loads(text)
+            function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
+            calls = (
+                {"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function},
+            )
+            reason = "tool_calls"
+        yield Piece("", piece.prompt_tokens, piece.completion_tokens, reason, piece.index, tool_calls=calls)

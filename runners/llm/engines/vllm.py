@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runners.api import Device, Model
+from runners.engine_server import SOCKET, EngineServer, Stream, socket_directory
 from runners.llm.engines import openai
 from runners.llm.engines.base import Piece, check_context
 from runners.llm.engines.control_tokens import breaker
-from runners.llm.engines.server import SOCKET, EngineServer, Stream, socket_directory
 from runners.llm.files import TEMPLATES
-from runners.llm.request import InferenceRequest, ToolChoice
+from runners.llm.grammar import call_grammar, grammar
+from runners.llm.request import InferenceRequest
 
 MODULE = "vllm.entrypoints.openai.api_server"
 SERVED = "model"
@@ -45,7 +46,7 @@ class VLLMEngine:
             ),  # the request determines the sampling, not the model's directory
             *(
                 "--structured-outputs-config",
-                json.dumps({"backend": "guidance", "disable_any_whitespace": True}),
+                json.dumps({"backend": "guidance"}),
             ),
             *("--disable-log-stats", "--no-enable-log-requests", "--disable-uvicorn-access-log"),
             *(
@@ -66,21 +67,21 @@ class VLLMEngine:
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
         if request.schema_ is not None:
-            fields["structured_outputs"] = {"json": request.schema_}
+            fields["structured_outputs"] = {"grammar": grammar(request.schema_)}
         if request.raw:
             path, prompt = "/v1/completions", {"prompt": request.prompt}
             fields["logprobs"] = request.top_logprobs
         else:
             path, prompt = "/v1/chat/completions", openai.conversation(request, self._break)
             fields |= {"logprobs": request.top_logprobs is not None, "top_logprobs": request.top_logprobs}
-        if request.tools:
-            fields |= {
-                "tool_choice": _tool_choice(request),
-                "parallel_tool_calls": request.parallel_tool_calls,
-            }
+        if request.forced_tools:
+            tools = {tool.name: tool.parameters for tool in request.forced_tools}
+            fields |= {"structured_outputs": {"grammar": call_grammar(tools)}, "tool_choice": "none"}
+        elif request.tools:
+            fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
         counted = self._server.post("/tokenize", {"model": SERVED, **prompt})["count"]
         check_context(int(counted), request, self._context)
-        return _Generation(self._server.stream(path, fields | prompt), request.n)
+        return _Generation(self._server.stream(path, fields | prompt), request)
 
     def vram_peak(self) -> int:
         """Return 0: the miner reads the memory of the server's process."""
@@ -94,13 +95,14 @@ class VLLMEngine:
 class _Generation:
     """See `Generation`."""
 
-    def __init__(self, stream: Stream, answers: int) -> None:
+    def __init__(self, stream: Stream, request: InferenceRequest) -> None:
         self._stream = stream
-        self._answers = answers
+        self._request = request
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        return openai.pieces(self._stream, self._answers, _counts)
+        found = openai.pieces(self._stream, self._request.n, _counts)
+        return openai.as_calls(found) if self._request.forced_tools else found
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""
@@ -110,13 +112,6 @@ class _Generation:
 def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:
     usage = event.get("usage")
     return None if not usage else (int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
-
-
-def _tool_choice(request: InferenceRequest) -> Any:
-    choice = request.tool_choice
-    return (
-        {"type": "function", "function": {"name": choice.name}} if isinstance(choice, ToolChoice) else choice
-    )
 
 
 def _share(device: Device, vram: int | None) -> str:

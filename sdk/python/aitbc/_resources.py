@@ -140,6 +140,7 @@ class Services(_Resource):
     generate = _blocking(services.generate)
     infer = _blocking(services.infer)
     stream = _streamed(services.stream)
+    embed = _blocking(services.embed)
     render = _blocking(services.render)
     run = _blocking(services.run)
 
@@ -153,6 +154,7 @@ class AsyncServices(_AsyncResource):
     generate = _awaited(services.generate)
     infer = _awaited(services.infer)
     stream = _async_streamed(services.stream)
+    embed = _awaited(services.embed)
     render = _awaited(services.render)
     run = _awaited(services.run)
 

@@ -175,6 +175,12 @@ def test_generate_uploads_images_first(calls, coordinator, tmp_path) -> None:
     assert coordinator.paths()[-1] == "POST /v1/services/stable-diffusion/generate"
 
 
+def test_embed(calls, coordinator) -> None:
+    calls(lambda client: client.services.embed(["one", "two"], model="small", dimensions=64))
+    assert coordinator.bodies == [{"input": ["one", "two"], "model": "small", "dimensions": 64}]
+    assert coordinator.paths() == ["POST /v1/services/text/embedding"]
+
+
 def test_infer_and_render(calls, coordinator) -> None:
     calls(
         lambda client: client.services.infer("Once upon", model="llama-7b", max_tokens=5, stop=["."], wait=2)

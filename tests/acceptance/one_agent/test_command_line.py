@@ -139,6 +139,7 @@ def test_a_prompt_becomes_images(workdir: Path, aitbc: Callable[..., str]) -> No
     (file,) = answer["files"]
     assert file["outputs"] == ["out-1.png", "out-2.png"]
     assert [image["seed"] for image in file["results"]["images"]] == [7, 8]
+    assert file["results"]["settings"]["quantization"] == "none"
     assert all((workdir / name).read_bytes().startswith(PNG) for name in file["outputs"])
 
 

@@ -87,6 +87,15 @@ def test_speech_is_transcribed(ai: OpenAI, speech: Path) -> None:
     assert "coordinator" in subtitles
 
 
+def test_a_streamed_transcript_has_the_same_text(ai: OpenAI, speech: Path) -> None:
+    """Its pieces arrive as events of the client's own types."""
+    whole = ai.audio.transcriptions.create(file=speech, model="tiny.en")
+    *pieces, done = list(ai.audio.transcriptions.create(file=speech, model="tiny.en", stream=True))
+    assert done.type == "transcript.text.done"
+    assert done.text == whole.text == SENTENCE
+    assert "".join(piece.delta for piece in pieces if piece.type == "transcript.text.delta") == SENTENCE
+
+
 def test_images_are_generated(ai: OpenAI) -> None:
     """With an untrained model, so they are noise, but in the requested size and format."""
     answer = ai.images.generate(

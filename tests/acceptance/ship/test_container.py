@@ -87,8 +87,9 @@ sys.exit((orphan / "status").read_text())
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Build the image with FFmpeg; its layers are reused between runs."""
-    containers.build_image(IMAGE, tmp_path_factory.mktemp("secrets"), EXTRAS="ffmpeg")
+    """Build the image with FFmpeg and an engine; its layers are reused between runs."""
+    secrets = tmp_path_factory.mktemp("secrets")
+    containers.build_image(IMAGE, secrets, EXTRAS="ffmpeg", ENGINES="llama.cpp", VARIANT="cpu")
     return IMAGE
 
 
@@ -189,6 +190,19 @@ def test_a_container_runs_a_job_whose_receipt_verifies(container: str) -> None:
     assert inside("ffprobe", "-v", "error", *size, "out.mp4") == "160,120"
     verified = inside("aitbc", "receipts", "verify", "receipt.json", "--artifact", "out.mp4")
     assert verified.splitlines()[-1].startswith("valid: miner_")
+
+
+def test_an_engine_of_the_image_is_installed_and_works(container: str) -> None:
+    """In an environment of its own, without a cache of packages. The image is read-only, so another one cannot be added there."""
+    assert container
+    listed = json.loads(inside("aitbc-agent", "engines", "list", "--json"))
+    states = {engine["name"]: engine["state"] for engine in listed}
+    assert (states["llama.cpp"], states["vllm"]) == ("installed", "no")
+    assert inside("aitbc-agent", "engines", "check") == "llama.cpp: works"
+    assert as_root("ls", "/opt/engines/.packages").returncode != 0
+    refused = containers.start("podman", "exec", NAME, "aitbc-agent", "engines", "install", "faster-whisper")
+    assert "cannot be written (Read-only file system)" in refused.stderr
+    assert "set engines.directory" in refused.stderr
 
 
 def test_process_one_reaps_orphans_of_engines(container: str) -> None:

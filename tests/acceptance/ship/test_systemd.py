@@ -125,13 +125,13 @@ def test_the_units_are_valid_and_hardened(
 
 
 def test_installing_starts_the_agent_and_waits_until_it_is_ready(installed: Box) -> None:
-    """All six services are offered: the unit's hardening permits bubblewrap to isolate programs."""
+    """All seven services are offered: the unit's hardening permits bubblewrap to isolate programs."""
     state = installed.state
     assert state["ready"]
     assert state["enabled"]
     assert all(file["changed"] for file in state["files"])
     status = json.loads(installed.agent("status", "--json", "--data-dir", DATA).stdout)
-    assert len(status["miner"]["services"]) == 6, status["miner"]["unavailable"]
+    assert len(status["miner"]["services"]) == 7, status["miner"]["unavailable"]
     uid = installed.machine.run("stat", "--format=%U", f"/proc/{state['pid']}").stdout.strip()
     assert uid == "aitbc-agent"
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from support.clients.openai_jobs import (
     ANSWER,
+    EMBEDDING,
     LIMIT_SECONDS,
     LLM,
     PICTURES,
@@ -37,7 +38,7 @@ def test_models_are_listed_and_found(ai: OpenAI) -> None:
     models = {model.id: model for model in ai.models.list()}
     assert {LLM, SPEECH, PICTURES} <= models.keys()
     assert ai.models.retrieve(SPEECH) == models[SPEECH]
-    assert (models[SPEECH].object, models[SPEECH].owned_by) == ("model", "openai")
+    assert (models[SPEECH].object, models[SPEECH].owned_by) == ("model", "Systran")
     assert models[SPEECH].to_dict()["service_id"] == "whisper_transcription"
 
 
@@ -276,3 +277,20 @@ def test_with_an_idempotency_key_the_answer_can_be_fetched_later(
     answer = ai.chat.completions.create(model=LLM, messages=QUESTION, extra_headers=key)
     assert (answer.id, answer.choices[0].message.content) == (lease["job_id"], ANSWER)
     assert client.get("/v1/jobs").json()["total"] == 1
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_texts_are_embedded(ai: OpenAI, miner: ScriptedMiner, form: Any) -> None:
+    """The client asks for base64 by default."""
+    vectors = [[0.5, -0.25, 0.125], [1.0, 0.0, 0.0]]
+    usage = {"prompt_tokens": 6, "total_tokens": 6}
+    results = {"embeddings": vectors, "usage": usage, "units": 6, "processing_time": 0.1}
+    options: dict[str, Any] = {} if form == "base64" else {"encoding_format": form}
+    answer, parameters = answered(
+        miner,
+        results,
+        lambda: ai.embeddings.create(model=EMBEDDING, input=["one", "two"], user="ann", **options),
+    )
+    assert parameters["input"] == ["one", "two"]
+    assert [(entry.index, entry.embedding) for entry in answer.data] == [*enumerate(vectors)]
+    assert (answer.model, answer.usage.to_dict()) == (EMBEDDING, usage)

@@ -15,9 +15,10 @@ from pydantic import BaseModel
 from agent.coordinator.operations.openai.audio import TranscriptionRequest, TranslationRequest
 from agent.coordinator.operations.openai.chat import ChatRequest
 from agent.coordinator.operations.openai.completions import CompletionRequest
+from agent.coordinator.operations.openai.embeddings import EmbeddingsRequest
 from agent.coordinator.operations.openai.images import ImageRequest
 from agent.coordinator.operations.openai.responses import ResponseRequest
-from support.clients.openai_jobs import LLM, PICTURES, QUESTION
+from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, QUESTION
 from support.server import Served, serve
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "reference" / "openai.md").read_text()
@@ -46,7 +47,15 @@ def bare(deserted: Served) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize(
     "request_model",
-    [ChatRequest, CompletionRequest, ResponseRequest, TranscriptionRequest, TranslationRequest, ImageRequest],
+    [
+        ChatRequest,
+        CompletionRequest,
+        EmbeddingsRequest,
+        ResponseRequest,
+        TranscriptionRequest,
+        TranslationRequest,
+        ImageRequest,
+    ],
 )
 def test_the_guide_documents_every_parameter(request_model: type[BaseModel]) -> None:
     """`docs/reference/openai.md` states for each whether it is supported, and with which values."""
@@ -209,6 +218,25 @@ def test_unsupported_completion_parameters_are_refused_by_name(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("input", [1, 2, 3]),
+        ("input", [[1, 2]]),
+        ("input", ["a", ""]),
+        ("input", []),
+        ("dimensions", 0),
+        ("encoding_format", "int8"),
+        ("colour", "red"),
+    ],
+)
+def test_unsupported_embedding_parameters_are_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+    asked = {"model": EMBEDDING, "input": "a"} | {field: value}
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.embeddings.create(model="", input="", extra_body=asked)
+    assert any(name.split(".")[0] == field for name in fields_of(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
         ("n", 9),
         ("size", "100x100"),
         ("size", "big"),
@@ -241,7 +269,7 @@ def test_compression_without_a_compressed_format_is_refused(nobody: OpenAI) -> N
         ("language", "xx"),
         ("temperature", 2),
         ("response_format", "diarized_json"),
-        ("stream", True),
+        ("stream", "soon"),
         ("chunking_strategy", "auto"),
         ("include", ["logprobs"]),
         ("languages", ["en", "de"]),

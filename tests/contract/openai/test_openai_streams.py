@@ -13,7 +13,7 @@ from openai import OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
 
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.openai import writing
+from agent.coordinator.operations.openai import job_stream
 from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, USAGE, register, send_tokens
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import ended, job
@@ -216,7 +216,7 @@ def test_a_piece_with_a_lone_surrogate_does_not_break_the_stream(
 def test_an_idle_stream_sends_keep_alive_comments(
     client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "KEEP_ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(job_stream, "KEEP_ALIVE_SECONDS", 0.01)
     body = {"model": LLM, "messages": QUESTION, "stream": True}
     with client.stream("POST", "/v1/chat/completions", json=body) as answer:
         lines = answer.iter_lines()

@@ -12,6 +12,7 @@ from support.clients.scripted_miner import ScriptedMiner, capabilities
 T = TypeVar("T")
 
 LLM, SPEECH, PICTURES = "smollm2-135m-instruct", "base", "untrained-diffusion"
+EMBEDDING = "all-minilm-l6-v2"
 QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."}]
 ANSWER = "The capital of France is Paris."
 USAGE = {"prompt_tokens": 7, "completion_tokens": 8, "total_tokens": 15}
@@ -26,6 +27,7 @@ def register(miner: ScriptedMiner) -> ScriptedMiner:
         ("llm_inference", LLM),
         ("whisper_transcription", SPEECH),
         ("image_generation", PICTURES),
+        ("text_embedding", EMBEDDING),
     ):
         offered["services"][service]["models"] = [model]
     assert miner.register(capabilities=offered).status_code == 200

@@ -208,7 +208,7 @@ def run_block(reader: Reader, namespace: dict[str, Any], block: dict[str, Any], 
     if block["language"] == "toml":
         path = Path(named[1] if named else f"block-{number}.toml")
         path.write_text(block["text"], encoding="utf-8")
-        if path.name not in {"models.toml", "pyproject.toml"}:
+        if path.name not in {"engines.toml", "models.toml", "pyproject.toml"}:
             run_console(reader, {**block, "text": f"$ aitbc-agent config check {path}"})
     elif named:
         return

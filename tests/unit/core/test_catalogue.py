@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from platformdirs import user_cache_path
 
 from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
@@ -28,6 +32,9 @@ ENTRY = {
     "licence": "MIT",
     "description": "Small.",
 }
+
+SHA256 = "0" * 64
+FILE = {"name": "model.pt", "url": "https://example.com/model.pt", "sha256": SHA256}
 
 
 def parse_one(**changes: Any) -> CatalogueEntry:
@@ -63,12 +70,12 @@ def test_a_name_that_could_be_a_path_is_refused(name: str):
 
 def test_every_error_is_reported_with_its_location():
     with pytest.raises(ConfigurationError) as caught:
-        parse_one(vram="1 GB", licence="", size=3)
+        parse_one(vram="1 GB", licence="", weight=3)
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0].rpartition(" ")[2] for line in lines] == [
         "models.0.vram",
         "models.0.licence",
-        "models.0.size",
+        "models.0.weight",
     ]
 
 
@@ -85,9 +92,6 @@ def test_the_shipped_catalogue_loads_and_callers_get_separate_copies():
 
 
 # How models are fetched -------------------------------------------------------------------------------------------------
-
-SHA256 = "0" * 64
-FILE = {"name": "model.pt", "url": "https://example.com/model.pt", "sha256": SHA256}
 
 
 def test_an_entry_with_a_repository_or_files_is_fetchable_but_not_one_with_a_directory():
@@ -107,6 +111,11 @@ def test_an_entry_with_a_repository_or_files_is_fetchable_but_not_one_with_a_dir
         ({"path": "relative", "repository": None}, r"models\.0\.path"),
         ({"repository": None, "patterns": ["*.gguf"]}, "need a repository"),
         ({"repository": None, "revision": "main"}, "need a repository"),
+        ({"repository": None, "digests": {"model.bin": SHA256}}, "need a repository"),
+        ({"digests": {"model.bin": "abc"}}, r"digests\.model\.bin"),
+        ({"patterns": ["model.bin"]}, "may run code when they are loaded"),
+        ({"engines": ["faster-whisper"], "patterns": ["*.bin"]}, "may run code when they are loaded"),
+        ({"files": [FILE | {"engine": "faster-whisper"}]}, "not one of the model's engines"),
         ({"repository": "../../etc"}, r"models\.0\.repository"),
         ({"revision": "a b"}, r"models\.0\.revision"),
         ({"patterns": []}, r"models\.0\.patterns"),
@@ -140,13 +149,60 @@ def test_only_weights_without_code_and_vocabularies_are_downloaded_from_a_reposi
     assert not is_included("model.bin", ["*"])
 
 
+def test_ctranslate2s_weights_are_downloaded_for_the_engine_that_reads_them():
+    """By name: a pattern that matches them does not suffice, and files of the same name elsewhere are other files."""
+    patterns = ("model.bin", "config.json")
+    assert parse_one(engines=["faster-whisper", "other"], patterns=patterns).patterns == patterns
+    assert is_included("model.bin", patterns)
+    assert not is_included("text/model.bin", patterns)
+    assert not is_included("text/model.bin", [*patterns, "*"])
+
+
+def test_a_model_in_several_formats_is_that_of_the_best_installed_engine():
+    entry = parse_one(
+        engines=["faster-whisper", "openai-whisper"],
+        patterns=["model.bin"],
+        digests={"model.bin": SHA256},
+        files=[FILE | {"engine": "openai-whisper"}],
+    )
+    for installed, needed in (
+        ({"faster-whisper", "openai-whisper"}, {"model.bin"}),
+        ({"openai-whisper"}, {"model.pt"}),
+        (set(), {"model.bin"}),
+    ):
+        assert entry.for_engine(installed.__contains__).needed == needed
+    both = parse_one(engines=["faster-whisper", "openai-whisper"], files=[FILE])
+    assert both.for_engine({"openai-whisper"}.__contains__) == both
+
+
+def whisper_models() -> list[CatalogueEntry]:
+    return [entry for entry in load_catalogue().values() if entry.service == "whisper_transcription"]
+
+
 def test_every_shipped_whisper_checkpoint_has_the_digest_that_its_package_requires():
     whisper = pytest.importorskip("whisper")
-    for entry in load_catalogue().values():
-        if entry.service == "whisper_transcription":
-            (file,) = entry.files
-            assert file.url == whisper._MODELS[entry.name]
-            assert file.sha256 in file.url
+    checked = [entry for entry in whisper_models() if entry.files]
+    assert {entry.name for entry in checked} >= set(whisper._MODELS)
+    for entry in checked:
+        (file,) = entry.for_engine("openai-whisper".__eq__).files
+        assert file.url == whisper._MODELS[entry.name]
+        assert file.sha256 in file.url
+
+
+def test_every_shipped_whisper_model_can_be_fetched_for_faster_whisper():
+    """From the commit and with the weights that the catalogue names. The demo's file has the shipped digest."""
+    files = {"model.bin", "config.json", "tokenizer.json", "vocabulary.txt", "vocabulary.json"}
+    for entry in whisper_models():
+        assert entry.engines[0] == "faster-whisper"
+        assert entry.for_engine("faster-whisper".__eq__).needed == {"model.bin"}
+        assert all(is_included(name, entry.patterns) for name in files)
+        assert not is_included("model.safetensors", entry.patterns)
+        assert re.fullmatch("[0-9a-f]{40}", entry.revision or "")
+    names = {entry.name for entry in whisper_models()}
+    assert {"large-v3-turbo", "distil-large-v3", "distil-medium.en", "distil-small.en"} <= names
+    models = Path(os.environ.get("AITBC_MODELS_DIR") or user_cache_path("aitbc") / "models")
+    weights = (models / "tiny.en" / "model.bin").read_bytes()
+    assert load_catalogue()["tiny.en"].digests == {"model.bin": hashlib.sha256(weights).hexdigest()}
 
 
 def test_an_owners_entry_overrides_the_shipped_one(tmp_path: Path):

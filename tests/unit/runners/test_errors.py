@@ -78,7 +78,8 @@ def test_faults_and_loggable_messages_are_those_that_miners_and_reputation_depen
     spared = {code for code in FailureCode if code.retried and code.fault is not Fault.MACHINE}
     assert spared == {
         "INPUT_UNAVAILABLE", "LEASE_EXPIRED", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN", "NO_MEMORY", "OUT_OF_MEMORY",
-        "REQUIREMENTS_UNAVAILABLE", "SPEC_MISMATCH", "SERVICE_NOT_OFFERED",
+        "REQUIREMENTS_UNAVAILABLE", "SPEC_MISMATCH", "SERVICE_NOT_OFFERED", "ENGINE_OUTDATED", "ENGINE_UNAVAILABLE",
+        "ENCODER_UNAVAILABLE", "DENOISER_UNAVAILABLE", "GPU_UNAVAILABLE", "HARDWARE_UNAVAILABLE",
     }  # fmt: skip
     logged = {code for code in FailureCode if code.own_message}
     assert logged == {"DISK_FULL", "DISK_FAULT", "NO_MEMORY", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN"}

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from runners.api import Device, Model, Retry, Tools
+from runners.llm import LLMRunner
 from runners.llm.engines.loading import load
 from runners.stable_diffusion import StableDiffusionRunner
 
@@ -50,16 +51,21 @@ GGUF = {
 
 
 @pytest.fixture
-def refused(tmp_path):
-    """Load a model, which must be refused quickly and without using memory. Return the message."""
+def refused(tools):
+    """Load a model, which must be refused quickly and without using memory here or in an engine's process. Return the message."""
+
+    def memory() -> int:
+        return max(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
 
     def attempt(directory: Path) -> str:
-        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+        before, began = memory(), time.monotonic()
         with pytest.raises(Retry) as caught:
-            load(Model("strange", directory), CPU)
+            LLMRunner(tools, CPU).load(Model("strange", directory))
         assert caught.value.code == "MODEL_UNAVAILABLE"
         assert time.monotonic() - began < SECONDS
-        assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
+        assert (memory() - before) * 1024 < MEMORY
         return str(caught.value)
 
     return attempt

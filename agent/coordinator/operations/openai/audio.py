@@ -48,6 +48,11 @@ class SpeechRequest(JobOptions):
         """The units for which the answer gives times."""
         return frozenset(("segment",))
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is sent piece by piece."""
+        return False
+
 
 class TranslationRequest(SpeechRequest):
     """Speech in any language, to be transcribed in English."""
@@ -60,7 +65,7 @@ class TranscriptionRequest(SpeechRequest):
     timestamp_granularities: (
         Annotated[list[Literal["word", "segment"]], Field(min_length=1, max_length=2)] | None
     ) = None
-    stream: Annotated[bool | None, Only(False)] = None
+    stream: bool | None = None
     chunking_strategy: Annotated[Any, Only()] = None
     include: Annotated[Any, Only()] = None
     keywords: Annotated[Any, Only()] = None
@@ -74,10 +79,21 @@ class TranscriptionRequest(SpeechRequest):
             raise ValueError("timestamp_granularities requires the response_format verbose_json")
         return self
 
+    @model_validator(mode="after")
+    def _streamable(self) -> Self:
+        if self.stream and self.response_format not in {"json", "text"}:
+            raise ValueError("stream requires the response_format json or text")
+        return self
+
     @property
     def granularities(self) -> frozenset[str]:
         """See `SpeechRequest.granularities`."""
         return frozenset(self.timestamp_granularities or ["segment"])
+
+    @property
+    def streamed(self) -> bool:
+        """See `SpeechRequest.streamed`."""
+        return bool(self.stream)
 
 
 REQUESTS: Final[Mapping[Task, type[SpeechRequest]]] = {

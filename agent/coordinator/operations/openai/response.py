@@ -139,6 +139,22 @@ class Response(BaseModel):
                 "output_tokens_details": {"reasoning_tokens": 0},
                 "total_tokens": 22,
             },
+            "instructions": None,
+            "temperature": 0,
+            "top_p": 1,
+            "presence_penalty": 0,
+            "frequency_penalty": 0,
+            "top_logprobs": 0,
+            "max_output_tokens": 64,
+            "tools": [],
+            "tool_choice": "auto",
+            "parallel_tool_calls": True,
+            "text": {"format": {"type": "text"}, "verbosity": "medium"},
+            "reasoning": {"effort": None, "summary": None},
+            "metadata": {},
+            "user": None,
+            "safety_identifier": None,
+            "prompt_cache_key": None,
         }
     )
 

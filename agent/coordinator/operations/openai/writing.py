@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from agent.coordinator.feed.hub import Message, Subscription
-from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.openai.serving import Submission, drop, made
-from agent.core.errors import AnswerChanged, ApiError
-from agent.core.jobs import FINAL
+from agent.coordinator.feed.hub import Message
+from agent.coordinator.operations.openai.job_stream import JobStream, error_chunk
 from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
-
-KEEP_ALIVE_SECONDS: Final = 15.0
-"""Interval of keep-alive comments, which prevent proxies from closing an idle stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +24,6 @@ class Added:
     reasoning: str = ""
     tool_calls: Sequence[Mapping[str, Any]] = ()
     logprobs: Sequence[Mapping[str, Any]] = ()
-
-
-class ErrorChunk(BaseModel):
-    """The chunk for an error, with the fields of every error."""
-
-    error: dict[str, Any]
 
 
 class Chunks(ABC):
@@ -57,32 +43,11 @@ class Chunks(ABC):
 
     def failure(self, error: Mapping[str, Any]) -> BaseModel:
         """Return the last chunk of a stream that failed."""
-        return ErrorChunk(error=dict(error))
+        return error_chunk(error)
 
 
-class Writing:
-    """A job whose text is streamed. Call `begin` as soon as the job is submitted, and always `close`."""
-
-    def __init__(self, submission: Submission, watch: AsyncExitStack, news: Subscription) -> None:
-        self._submission = submission
-        self._watch = watch
-        self._news = news
-        self._sent = _Sent()
-        self._ended = False
-
-    @classmethod
-    async def begin(cls, submission: Submission) -> Self:
-        """Subscribe to the job's events."""
-        watch = AsyncExitStack()
-        news = await watch.enter_async_context(submission.context.feed.subscribe(submission.job_id))
-        return cls(submission, watch, news)
-
-    async def close(self) -> None:
-        """Unsubscribe, and cancel the job if it has not ended, because the client has left."""
-        await self._watch.aclose()
-        if not self._ended:
-            with suppress(ApiError):
-                await drop(self._submission)
+class Writing(JobStream):
+    """A job whose answers are streamed."""
 
     async def chunks(self, form: Chunks) -> AsyncIterator[BaseModel | None]:
         """Yield the answer, chunk by chunk, and None after an interval without a chunk. Raises `AnswerFailed`.
@@ -92,58 +57,27 @@ class Writing:
         """
         for chunk in form.begin():
             yield chunk
-        async for piece in self._pieces():
-            if piece is None:
+        sent = _Sent()
+        async for message in self.messages():
+            if message is None:
                 yield None
-            else:
+            elif piece := sent.piece_of(message):
+                self.extend()
                 for chunk in form.piece(piece):
                     yield chunk
-        result = await self._result()
-        for rest in self._rest(result):
+        result = await self.result(InferenceResult)
+        for rest in self._rest(sent, result):
             for chunk in form.piece(rest):
                 yield chunk
         for chunk in form.end(result):
             yield chunk
 
-    async def _pieces(self) -> AsyncIterator[Added | None]:
-        loop = asyncio.get_running_loop()
-        limit = self._submission.context.settings.answer_seconds
-        deadline = loop.time() + limit
-        status = await self._status()
-        while status not in FINAL and (left := deadline - loop.time()) > 0:
-            message = await self._news.next(min(left, KEEP_ALIVE_SECONDS))
-            if message is None or message["type"] != "job_event":  # a change, or messages were lost
-                status = await self._status()
-            if message is None:
-                yield None
-            elif piece := self._sent.piece_of(message):
-                deadline = loop.time() + limit
-                yield piece
-
-    async def _status(self) -> str:
-        job = await jobs.get(self._submission.context, self._submission.caller, self._submission.job_id)
-        return job.status
-
-    async def _result(self) -> InferenceResult:
-        job, results = await jobs.wait_until_final(
-            self._submission.context, self._submission.caller, self._submission.job_id, 0
-        )
-        self._ended = job.status in FINAL
-        return await made(self._submission, job, results, InferenceResult)
-
-    def _rest(self, result: InferenceResult) -> list[Added]:
-        remainders = [self._sent.rest(index, answer) for index, answer in enumerate(result.all_answers)]
-        if None in remainders:
-            job_id = self._submission.job_id
-            message = (
-                "Another miner wrote a different text after a part had been sent. "
-                f"GET /v1/jobs/{job_id}/results has the whole text."
-            )
-            raise AnswerChanged(job_id, message)
+    def _rest(self, sent: _Sent, result: InferenceResult) -> list[Added]:
+        missing = [sent.rest(index, answer) for index, answer in enumerate(result.all_answers)]
+        if None in missing:
+            raise self.changed()
         return [
-            rest
-            for rest in remainders
-            if rest is not None and (rest.text or rest.reasoning or rest.tool_calls)
+            rest for rest in missing if rest is not None and (rest.text or rest.reasoning or rest.tool_calls)
         ]
 
 

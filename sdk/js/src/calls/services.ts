@@ -65,6 +65,11 @@ export interface InferOptions extends ServiceOptions {
   stop?: string | readonly string[] | undefined;
 }
 
+/** Options of embedding; `dimensions` shortens the vectors. */
+export interface EmbedOptions extends ServiceOptions {
+  dimensions?: number | undefined;
+}
+
 /** Options of rendering; the resolution is in pixels, `frames` is a range such as `"1-48"`. */
 export interface RenderOptions extends ServiceOptions {
   engine?: "cycles" | "eevee" | undefined;
@@ -136,6 +141,11 @@ export class Services {
     const job = await this.infer(prompt, options);
     const { signal } = typeof prompt === "string" ? options : prompt;
     return new TextStream(this.#session, job, signal);
+  }
+
+  /** Turn texts into vectors. */
+  embed(texts: readonly string[], options: EmbedOptions = {}): Promise<CreatedJob> {
+    return this.#call("text/embedding", {}, { input: texts, ...options });
   }
 
   /** Render a scene from a .blend file. */

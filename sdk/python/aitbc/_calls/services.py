@@ -150,6 +150,24 @@ def infer(
     )
 
 
+def embed(
+    session: Session,
+    /,
+    texts: Sequence[str],
+    *,
+    model: str | None = None,
+    dimensions: int | None = None,
+    wait: float | None = None,
+    idempotency_key: str | None = None,
+    **more: Any,
+) -> Flow[ServiceJob]:
+    """Turn texts into vectors; `dimensions` shortens them. `more` are further fields of the body, such as `pricing`."""
+    fields = _present({"input": list(texts), "model": model, "dimensions": dimensions, **more})
+    return (
+        yield from call_service(session, "text/embedding", fields, wait=wait, idempotency_key=idempotency_key)
+    )
+
+
 def stream(
     session: Session,
     /,

@@ -15,8 +15,11 @@ import pytest
 from agent.miner import doctor
 from agent.miner.doctor import _engines, _machine
 from agent.miner.doctor._machine import Cards, has_wal_reset_bug
+from agent.miner.engines.catalogue import load_engines
+from agent.miner.engines.environments import EngineDirectory, Record
 from agent.miner.machine import capabilities, hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
+from agent.settings import EnginesSettings
 from miner_support.examined import examined
 from runners.api import Probe, Tools
 from runners.ffmpeg import FFmpegRunner
@@ -301,3 +304,34 @@ def test_models_on_disk_are_listed(data_dir: Path):
     diagnostics = examined(data_dir)
     assert "models.toml is invalid at models.0.name" in diagnostics["catalogue_wrong"].message
     assert "video_transcoding" in diagnostics
+
+
+def test_the_states_of_engines_are_reported(data_dir: Path):
+    """Installed ones, an interrupted installation, another version than the lock file's, and one without its Python."""
+    engines = load_engines()
+    settings = {"engines": EnginesSettings(directory=data_dir / "engines")}
+    assert "engines" not in examined(data_dir, **settings)
+
+    def installed(name: str, digest: str) -> Path:
+        variant = engines[name].variant(cuda=False)
+        directory = EngineDirectory(data_dir / "engines", name)
+        (directory.environment(digest) / "bin").mkdir(parents=True)
+        python = directory.environment(digest) / "bin/python"
+        python.symlink_to(sys.executable)
+        directory.complete_with(Record(name, variant.name, digest, "3.11", 1, (), 0))
+        directory.use(digest)
+        return python
+
+    installed("faster-whisper", engines["faster-whisper"].variant(cuda=False).digest())
+    installed("llama.cpp", "older")
+    installed("bpy", engines["bpy"].variant(cuda=False).digest()).unlink()
+    (data_dir / "engines/vllm/half").mkdir(parents=True)
+    diagnostics = examined(data_dir, **settings)
+    assert diagnostics["engines"].message == "Engines in environments of their own: faster-whisper (cpu)."
+    assert "engines install llama.cpp" in (diagnostics["engine_of_another_version"].remedy or "")
+    assert "engines install bpy" in (diagnostics["engine_without_python"].remedy or "")
+    assert "engines remove vllm" in (diagnostics["engine_partial"].remedy or "")
+    (data_dir / "engines.toml").write_text("[[engines]]\nname = '../x'\n")
+    assert (
+        "engines.toml is invalid at engines.0.name" in examined(data_dir, **settings)["engines_wrong"].message
+    )

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
@@ -39,7 +40,9 @@ async def executor(
     tmp_path: Path, devices: tuple[Device, ...] = (CPU,), **settings: Any
 ) -> AsyncIterator[LocalExecutor]:
     before = set(psutil.Process().children())  # children of other tests in this process
-    subject = LocalExecutor(devices, Tools(), MinerSettings(**settings), tmp_path, command=HOST)
+    subject = LocalExecutor(
+        devices, Tools(), MinerSettings(**settings), tmp_path, interpreters=Interpreters(Interpreter(HOST))
+    )
     try:
         yield subject
     finally:
@@ -201,7 +204,9 @@ async def test_a_prestarted_child_runs_the_first_job(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_cannot_start_is_a_machine_fault(tmp_path: Path) -> None:
-    subject = LocalExecutor((CPU,), Tools(), MinerSettings(), tmp_path, command=("/bin/false",))
+    subject = LocalExecutor(
+        (CPU,), Tools(), MinerSettings(), tmp_path, interpreters=Interpreters(Interpreter(("/bin/false",)))
+    )
     with pytest.raises(Retry, match="exit status 1"):
         await do(subject, tmp_path, "echo")
     await subject.close()

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from agent.core.machine.catalogue import CatalogueEntry
+from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.circuit_breaker import MAX_HANGS, MAX_LOAD_FAILURES
 from agent.miner.executor.devices import Devices
@@ -68,6 +69,14 @@ class Rig:
                 continue
         return total
 
+    async def process_memory(self) -> dict[str, dict[int, int]]:
+        """Return the claims of processes as NVML would, all on the first GPU."""
+        claims = {}
+        for path in (self.directory / "claims").iterdir():
+            if path.name.isdecimal() and (text := path.read_text().strip("!")):
+                claims[int(path.name)] = int(text)
+        return {"GPU-0": claims}
+
     async def measure(self) -> list[Gpu]:
         return [
             Gpu(
@@ -118,6 +127,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         reserve=GIBIBYTE // 2,
         footprints=Footprints(rig.directory / "footprints.json", definitions, catalogue(**sizes)),
         measure=rig.measure,
+        process_memory=rig.process_memory,
         capacity={"batch": 4},
     )
     subject = LocalExecutor(
@@ -125,7 +135,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         Tools(),
         MinerSettings(**{"placement_wait_seconds": 0.5, **settings}),
         rig.directory,
-        command=HOST,
+        interpreters=Interpreters(Interpreter(HOST)),
     )
     try:
         yield subject
@@ -303,6 +313,44 @@ async def test_the_memory_use_of_a_model_is_measured_and_saved(rig: Rig) -> None
     async with executor(rig) as subject:
         await do(subject, rig, model)
         assert 3 * GIBIBYTE <= subject.status()[0]["footprint"] < 4 * GIBIBYTE
+
+
+async def run_program(subject: LocalExecutor, rig: Rig, size: float, fault: str = "") -> int:
+    """Run a job without a model, whose program uses so many GiB; return what the job was placed with."""
+    gate = rig.directory / f"gate-{os.urandom(4).hex()}"
+    text = f"{int(size * GIBIBYTE)}{fault}"
+    job = asyncio.create_task(do(subject, rig, None, "program", text=text, gate=str(gate)))
+    try:
+        await until(lambda: any(child.get("held") == int(size * GIBIBYTE) for child in subject.status()))
+        footprint = max(child.get("footprint", 0) for child in subject.status())
+    finally:
+        gate.touch()
+        await asyncio.wait([job])
+    assert (job.exception() is not None) == bool(fault)
+    return footprint
+
+
+async def test_the_memory_of_a_runners_programs_is_measured_and_saved(rig: Rig) -> None:
+    """Such as Blender's and ffmpeg's. They start with little, and do not lie idle on the card."""
+    async with executor(rig) as subject:
+        assert await run_program(subject, rig, 3) < GIBIBYTE
+        assert all(child.get("held", 0) == 0 for child in subject.status())
+        assert 3 * GIBIBYTE <= await run_program(subject, rig, 3) < 4 * GIBIBYTE
+    async with executor(rig) as subject:
+        assert 3 * GIBIBYTE <= await run_program(subject, rig, 3) < 4 * GIBIBYTE
+
+
+async def test_a_program_that_ran_out_of_memory_gets_more_than_it_used(rig: Rig) -> None:
+    """Instead of half as much again as a guess, at each failure."""
+    async with executor(rig) as subject:
+        await run_program(subject, rig, 4, "!")
+        assert await run_program(subject, rig, 1) == 6 * GIBIBYTE
+
+
+async def test_a_program_that_filled_the_card_may_run_there_again(rig: Rig) -> None:
+    async with executor(rig) as subject:
+        await run_program(subject, rig, 23.4)
+        assert await run_program(subject, rig, 23.4) >= 21 * GIBIBYTE
 
 
 async def test_three_failures_to_load_open_the_models_circuit(rig: Rig) -> None:

@@ -30,6 +30,9 @@ for line in sys.stdin:
     match line.strip():
         case "snapshot": found = cards.snapshot()
         case "refresh": found = asyncio.run(cards.refresh())
+        case "processes":
+            print(json.dumps(asyncio.run(cards.process_memory())), flush=True)
+            continue
         case "close": found = cards.close() or ()
     print(json.dumps({"gpus": [asdict(gpu) for gpu in found], "reason": cards.reason}), flush=True)
 """
@@ -40,6 +43,11 @@ class Program:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+
+    def processes(self) -> dict[str, dict[str, int]]:
+        self._process.stdin.write("processes\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
 
     def ask(self, what: str = "snapshot") -> tuple[list[dict[str, Any]], str | None]:
         self._process.stdin.write(f"{what}\n")
@@ -91,6 +99,19 @@ def test_memory_of_another_program_is_counted_at_once(nvml: NvmlShim):
     assert before[0]["memory_free"] - after[0]["memory_free"] == 20 * GIB
     assert after[0]["temperature"] == 83
     assert after[1] == before[1]
+
+
+def test_the_memory_of_processes_that_compute_or_render_is_read(nvml: NvmlShim):
+    """One process may do both; a driver that does not report them, as in some virtual machines, has none."""
+    with watching(nvml.environment) as program:
+        program.ask()
+        nvml.change(0, processes=f"11:{2 * GIB},12:{GIB}", graphics=f"12:{GIB},13:{3 * GIB}")
+        assert program.processes() == {
+            TWO_CARDS[0].uuid: {"11": 2 * GIB, "12": GIB, "13": 3 * GIB}, TWO_CARDS[1].uuid: {},
+        }  # fmt: skip
+        nvml.errors["nvmlDeviceGetComputeRunningProcesses_v3"] = 3
+        nvml.write()
+        assert program.processes()[TWO_CARDS[0].uuid] == {"12": GIB, "13": 3 * GIB}
 
 
 def test_a_lost_gpu_leaves_the_other_usable_and_returns(nvml: NvmlShim):

@@ -43,7 +43,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 def make(models_dir: Path, hub: Hub, *more: dict[str, Any], **options: Any) -> tuple[ModelStore, Downloads]:
     entry = {"name": "chatty", "service": "llm_inference", "engines": ["e"], "licence": "MIT"}
     entries = [{**entry, "repository": REPOSITORY}, *({**entry, **other} for other in more)]
-    store = ModelStore(models_dir, parse_catalogue({"models": entries}))
+    installed = {name: options.pop(name) for name in ("is_installed",) if name in options}
+    store = ModelStore(models_dir, parse_catalogue({"models": entries}), **installed)
     quota = options.pop("limits", Limits())
     settings = {"endpoint": hub.url, **TWO_RETRIES_AT_ONCE, **options}
     return store, Downloads(store, ModelDirectory(models_dir), quota, **settings)
@@ -96,6 +97,52 @@ def test_a_pattern_chooses_the_files(tmp_path: Path, hub: Hub) -> None:
     _, downloads = make(tmp_path, hub, chosen)
     fetch(downloads, "part")
     assert set(files(tmp_path / "part")) == {"text/model.safetensors", "config.json", "tokenizer.json"}
+
+
+SPEECH = {
+    "name": "speech", "repository": "somebody/speech", "engines": ["faster-whisper", "openai-whisper"],
+    "patterns": ["model.bin", "config.json", "vocabulary.*"],
+}  # fmt: skip
+
+
+def speech_model(hub: Hub, content: bytes = WEIGHTS) -> dict[str, Any]:
+    """Return the entry of a model with a repository for one engine and a file for the other."""
+    hub.put(
+        "somebody/speech", config_json=CONFIG, model_bin=content, vocabulary_txt=b"a", tokenizer_json=b"{}"
+    )
+    file = plain(hub, "speech", OTHER, engine="openai-whisper")["files"]
+    return {**SPEECH, "files": file, "digests": {"model.bin": hashlib.sha256(WEIGHTS).hexdigest()}}
+
+
+def test_a_model_is_fetched_in_the_format_of_the_best_engine_and_then_in_the_other(
+    tmp_path: Path, hub: Hub
+) -> None:
+    entry = speech_model(hub)
+    only_other = make(tmp_path, hub, entry, is_installed="openai-whisper".__eq__)
+    fetch(only_other[1], "speech")
+    assert files(tmp_path / "speech") == {"model.pt": OTHER}
+    store, downloads = make(tmp_path, hub, entry, is_installed=lambda _: True)
+    assert (store.has("speech"), store.is_complete("speech")) == (True, False)
+    fetch(downloads, "speech")
+    expected = {"model.pt": OTHER, "model.bin": WEIGHTS, "config.json": CONFIG, "vocabulary.txt": b"a"}
+    assert files(tmp_path / "speech") == expected
+    assert store.is_complete("speech")
+    assert fetch(downloads, "speech") == []
+
+
+def test_weights_that_differ_from_the_catalogues_digest_are_refused(tmp_path: Path, hub: Hub) -> None:
+    """Although they are what the Hub says they are."""
+    _, downloads = make(tmp_path, hub, speech_model(hub, WEIGHTS[::-1]), is_installed=lambda _: True)
+    with pytest.raises(ModelUnavailable, match=r"model\.bin"):
+        fetch(downloads, "speech")
+    assert not (tmp_path / "speech").exists()
+
+
+def test_a_repository_without_a_file_of_the_catalogue_is_refused(tmp_path: Path, hub: Hub) -> None:
+    entry = {**speech_model(hub), "patterns": ["config.json"]}
+    _, downloads = make(tmp_path, hub, entry, is_installed=lambda _: True)
+    with pytest.raises(ModelUnavailable, match=r"does not have model\.bin"):
+        fetch(downloads, "speech")
 
 
 def test_a_plain_file_is_checked_against_the_catalogue(tmp_path: Path, hub: Hub) -> None:
@@ -255,6 +302,31 @@ def test_a_gated_repository_explains_tokens_and_opens_with_one(
     assert len(files(tmp_path / "chatty")) == 4
     elsewhere = hub.requests_of("/content/somebody/chatty/unet/model.safetensors")
     assert [headers.get("authorization") for headers in elsewhere] == [None]
+
+
+def test_a_model_that_is_known_to_be_gated_asks_for_a_token_before_anything_else(
+    tmp_path: Path, hub: Hub
+) -> None:
+    _, downloads = make(tmp_path, hub, {"name": "closed", "repository": REPOSITORY, "gated": True})
+    with pytest.raises(ModelUnavailable, match=r"accept its terms.*HF_TOKEN"):
+        fetch(downloads, "closed")
+    assert hub.requests == []
+
+
+def test_a_model_can_have_files_of_several_repositories(tmp_path: Path, hub: Hub) -> None:
+    hub.put("somebody/smaller", weights_gguf=OTHER, README_md=b"x", other_gguf=b"y")
+    small = {"repository": "somebody/smaller", "patterns": ["weights.gguf"]}
+    own = {"repository": REPOSITORY, "patterns": ["*.json", "text/*"]}
+    none = {**small, "patterns": ["*.onnx"]}
+    more = [{"name": "both", **own, "additions": [small]}, {"name": "lacking", **own, "additions": [none]}]
+    _, downloads = make(tmp_path, hub, *more)
+    progress = fetch(downloads, "both")
+    assert files(tmp_path / "both") == {
+        "config.json": CONFIG, "text/model.safetensors": WEIGHTS, "tokenizer.json": b"{}", "weights.gguf": OTHER,
+    }  # fmt: skip
+    assert progress[-1][0] == progress[-1][1]
+    with pytest.raises(ModelUnavailable, match=r"somebody/smaller has no usable file for 'lacking'"):
+        fetch(downloads, "lacking")
 
 
 @pytest.mark.parametrize(

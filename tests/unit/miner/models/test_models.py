@@ -36,7 +36,9 @@ def put(store: ModelStore, name: str, content: bytes = b"weights") -> Path:
 
 
 def test_a_name_resolves_to_its_directory_and_repository(store: ModelStore):
-    assert store.resolve("tiny.en") == Model("tiny.en", store.models_dir / "tiny.en", "somebody/tiny.en")
+    assert store.resolve("tiny.en") == Model(
+        "tiny.en", store.models_dir / "tiny.en", "somebody/tiny.en", engines=("engine",)
+    )
 
 
 @pytest.mark.parametrize("name", ["unknown", "../tiny.en", "/etc/passwd", "tiny.en/", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -24,9 +25,13 @@ def device() -> Device:
 
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory) -> Tools:
-    """The same for all tests: the probe of Blender, which starts it, is cached by tools and device."""
+    """The same for all tests: the probe of Blender, which starts it, is cached by tools and device.
+
+    AITBC_TEST_BLENDER names another Blender than the installed one, such as a Python with the module bpy.
+    """
     directory = tmp_path_factory.mktemp("tools")
-    return Tools(models_dir=directory / "models", cache_dir=directory / "cache")
+    blender = os.environ.get("AITBC_TEST_BLENDER")
+    return Tools(models_dir=directory / "models", cache_dir=directory / "cache", blender=blender)
 
 
 @pytest.fixture(scope="session")

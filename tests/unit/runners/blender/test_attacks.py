@@ -9,7 +9,7 @@ import pytest
 
 from runners.api import Fail
 from runners.blender import BlenderRunner
-from runners.blender.process import _program
+from runners.blender.engine import granted, granted_program
 from runners.blender.rendering import Rendering
 from runners.blender.request import RenderRequest
 from runners.sandbox import Sandbox
@@ -52,7 +52,7 @@ def test_attack_python_that_runs_inside_the_sandbox_reaches_nothing(attack, tool
     output = tmp_path / "inside"
     output.mkdir()
     sandbox.write(output, "/output")
-    program = _program(sandbox)
+    program = granted_program(sandbox, "blender")
     scene = sandbox.read(attack.file, "/scene.blend")
     sandbox.run([program, "-b", "--factory-startup", "-y", scene, "-o", "/output/frame_####", "-f", "1"])
     assert {"text", "driver", "style"} <= {path.name for path in output.iterdir()}, "the attack did run"
@@ -111,5 +111,5 @@ def test_only_blender_itself_is_visible_of_an_installation_in_a_home(tools, tmp_
     unpacked = dataclasses.replace(tools, blender=str(home / "blender"))
     lines = []
     sandbox = Sandbox(unpacked, Limits(memory=2**30, output=2**20, seconds=10, cpu_seconds=10))
-    sandbox.run([_program(sandbox)], on_line=lines.append)
+    sandbox.run([granted(sandbox, {}).script[0]], on_line=lines.append)
     assert sorted(lines) == ["4.5", "blender", "lib"]

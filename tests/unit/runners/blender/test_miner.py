@@ -8,9 +8,10 @@ from decimal import Decimal
 
 import pytest
 
-from runners.api import Device, Retry
+from runners.api import Device, OutputFile, Retry
 from runners.blender import BlenderRunner
 from runners.blender.request import RenderRequest
+from runners.blender.video import make_video
 from runners.host.protocol import Run
 from support.blender_scenes import SMALL, URL, describe
 
@@ -102,3 +103,16 @@ def test_a_gpu_renders_with_both_engines(tools, make_context, scenes):
         fields = {**SMALL, "engine": engine, "device": "gpu"}
         result = runner.run(RenderRequest.model_validate({"blend_file_url": URL, **fields}), context)
         assert describe(result.results["frames"][0].path) == "png,64,36,rgb24"
+
+
+def test_a_video_that_the_card_does_not_encode_is_encoded_by_the_processor(tools, make_context, first_frame):
+    """As where all sessions of the card are taken. The frames are not lost with it."""
+    context = make_context()
+    frames = []
+    for number in (1, 2):
+        copy = context.output / f"frame_{number:04}.png"
+        copy.write_bytes(first_frame.read_bytes())
+        frames.append(OutputFile(copy, "image/png", copy.name))
+    card = Device("cuda", "a card", "GPU-00000000-0000-0000-0000-000000000000", 1)
+    made = make_video(tools, card, "h264_nvenc", frames, 8.0, 60.0, context, Decimal(1))
+    assert describe(made.path, "stream=codec_name,nb_frames") == "h264,2"

@@ -12,11 +12,13 @@ from PIL import Image
 
 from runners.api import Fail, Retry
 from runners.blender import BlenderRunner
+from runners.blender.engine import chosen
+from runners.blender.process import abilities
 from runners.blender.request import RenderRequest
-from support.blender_scenes import SMALL, URL, blender, describe, difference
+from support.blender_scenes import SMALL, URL, describe, difference, render_plainly
 
 
-def test_a_picture_equals_one_that_blender_renders_by_itself(render, scenes, tmp_path):
+def test_a_picture_equals_one_that_blender_renders_by_itself(render, tools, scenes, tmp_path):
     """Pixel for pixel, with the parameters of the reference's example."""
     result, context = render(
         small={}, engine="cycles", resolution_x=192, resolution_y=108, samples=8, frame=4
@@ -25,28 +27,13 @@ def test_a_picture_equals_one_that_blender_renders_by_itself(render, scenes, tmp
     assert (frame.name, frame.media_type, frame.extra) == ("frame_0004.png", "image/png", {"frame": 4})
     assert frame.path == context.output / "frame_0004.png"
     assert result.units == Decimal(192 * 108 * 8) / 1_000_000
-    settings = (
-        "import bpy; scene = bpy.context.scene; scene.cycles.samples = 8; scene.render.resolution_percentage = 100; "
-        "scene.render.resolution_x, scene.render.resolution_y = 192, 108; scene.render.image_settings.color_mode = 'RGB'"
-    )
-    options = (
-        "-E",
-        "CYCLES",
-        "-o",
-        tmp_path / "plain_####",
-        "-F",
-        "PNG",
-        "-f",
-        "4,5",
-        "--",
-        "--cycles-device",
-        "CPU",
-    )
-    blender(scenes / "scene.blend", "--python-expr", settings, *options)
-    assert difference(frame.path, tmp_path / "plain_0004.png") is None
-    assert difference(frame.path, tmp_path / "plain_0005.png") is not None, (
-        "the comparison detects another frame"
-    )
+    settings = {
+        "render.engine": "CYCLES", "render.resolution_x": 192, "render.resolution_y": 108, "render.resolution_percentage": 100,
+        "render.image_settings.color_mode": "RGB", "cycles.samples": 8,
+    }  # fmt: skip
+    same, other = render_plainly(chosen(tools), scenes / "scene.blend", tmp_path, settings, (4, 5))
+    assert difference(frame.path, same) is None
+    assert difference(frame.path, other) is not None, "the comparison detects another frame"
 
 
 def test_settings_that_are_not_requested_come_from_the_file(render):
@@ -149,6 +136,29 @@ def test_a_rendering_is_repeatable_and_a_seed_changes_the_noise(render, first_fr
     seeded, _ = render(frame=1, seed=7)
     assert difference(first_frame, same.results["frames"][0].path) is None
     assert difference(first_frame, seeded.results["frames"][0].path) is not None
+
+
+def test_a_frame_of_several_equals_the_frame_alone(render, scenes):
+    """Data that persist from frame to frame do not change the picture."""
+    alone, _ = render(frame=3)
+    several, _ = render(frames="1,3")
+    assert difference(alone.results["frames"][0].path, several.results["frames"][1].path) is None
+
+
+def test_denoising_changes_the_picture(render, tools, device, first_frame):
+    if not abilities(tools, device).denoiser:
+        pytest.skip("this Blender has no denoiser")
+    clean, _ = render(frame=1, denoise=True)
+    assert difference(first_frame, clean.results["frames"][0].path) is not None
+
+
+def test_pixels_that_are_clean_enough_get_fewer_samples(render):
+    """For the same price, which is known before."""
+    fields = {**SMALL, "samples": 64}
+    every, _ = render(small=fields, frame=1, noise_threshold=0)
+    fewer, _ = render(small=fields, frame=1, noise_threshold=1)
+    assert difference(every.results["frames"][0].path, fewer.results["frames"][0].path) is not None
+    assert every.units == fewer.units
 
 
 def test_a_run_resumes_from_the_frames_of_another_miner(render):

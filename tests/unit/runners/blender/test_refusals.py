@@ -12,7 +12,9 @@ import pytest
 
 from runners.api import Cancelled, Fail, Retry
 from runners.blender import BlenderRunner
+from runners.blender.process import explain_refusal
 from runners.blender.request import RenderRequest
+from runners.errors import Fault
 from support.blender_scenes import SMALL, URL
 
 
@@ -47,7 +49,7 @@ def test_a_file_that_is_not_a_scene_is_refused(refused, scenes, kind):
 
 
 def test_a_file_of_a_newer_blender_is_retried_on_another_machine(refused, scenes):
-    (scenes / "newer.blend").write_bytes(b"BLENDER17-01v0999" + (scenes / "scene.blend").read_bytes()[17:])
+    (scenes / "newer.blend").write_bytes(b"BLENDER17-02v0999" + (scenes / "scene.blend").read_bytes()[17:])
     error = refused("newer.blend")
     assert (type(error), error.code) == (Retry, "ENGINE_OUTDATED")
 
@@ -65,6 +67,18 @@ def test_a_request_that_this_machine_cannot_serve_is_retried_on_another(refused,
         pytest.skip("this Blender has a denoiser")
     error = refused(**fields)
     assert (type(error), error.code) == (Retry, code)
+    assert error.fault is Fault.NEITHER, "the machine is not at fault"
+
+
+@pytest.mark.parametrize(
+    "words", ["System is out of GPU memory", "Out of memory in cuMemAlloc(&pointer, size)"]
+)
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_scene_that_does_not_fit_into_memory_is_not_the_machines_fault(words, gpu):
+    """The owner is advised to raise the limit of main memory only where that ran out."""
+    error = explain_refusal(f"frame 1: Error: {words}", "engine", None, gpu=gpu)
+    assert (type(error), error.code, error.fault) == (Retry, "OUT_OF_MEMORY", Fault.CAPACITY)
+    assert ("runners.max_memory" in str(error)) is not gpu
 
 
 SLOW = {"engine": "cycles", "resolution_x": 512, "resolution_y": 512, "samples": 60_000}

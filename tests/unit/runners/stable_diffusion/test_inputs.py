@@ -6,32 +6,29 @@ import io
 import json
 import struct
 import zlib
-from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
-from agent.configuration import load_catalogue
-from runners.api import Device, Fail, Model, Retry
-from runners.stable_diffusion.files import FAMILIES, examine
+from runners.api import Fail, Model, Retry
+from runners.stable_diffusion.files import examine
 from runners.stable_diffusion.images import MAX_INPUT_BYTES, fitted, preview, read_image, read_mask
-from runners.stable_diffusion.memory import (
-    Savings,
-    available_memory,
-    choose_savings,
-    needs_tiling,
-    precision,
-    working_bytes,
-)
 from runners.stable_diffusion.pipeline import model_options
 from runners.stable_diffusion.request import Abilities, GenerateRequest, ModelOptions, decide
-from runners.torch_memory import CONTEXT_BYTES, memory_fraction
 
 URL = "https://example.com/picture.png"
-GIB = 2**30
-SD15 = FAMILIES["StableDiffusionPipeline"]
-FLUX = FAMILIES["FluxPipeline"]
+SD15 = Abilities(side=512, steps=25, guidance=7.5)
+FLUX = Abilities(
+    side=1024,
+    side_step=16,
+    negative_prompt=False,
+    schedulers=False,
+    prompt_tokens=512,
+    steps=28,
+    guidance=3.5,
+)
+FLUX2 = Abilities(side=1024, strength=False, inpainting=False)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +54,7 @@ FLUX = FAMILIES["FluxPipeline"]
         ({"loras": [{"name": f"l{number}"} for number in range(5)]}, "at most 4"),
         ({"loras": [{"name": "../lora"}]}, "pattern"),
         ({"output_format": "gif"}, "'png', 'jpeg' or 'webp'"),
+        ({"cache": 0}, "greater than 0"),
         ({"sampler": "euler"}, "Extra inputs"),
     ],
 )
@@ -79,6 +77,10 @@ def decided(abilities=SD15, options=None, picture=None, **fields):
         (FLUX, {"size": "512x520"}, "multiples of 16"),
         (Abilities(side=1024, guided=False), {"guidance": 2}, "guidance of .* is built in"),
         (SD15, {"negative_prompt": "dog", "guidance": 1}, "negative_prompt has no effect; raise guidance"),
+        (SD15, {"cache": 0.1}, "does not support cache"),
+        (FLUX2, {"image_url": URL, "strength": 0.5}, "does not support strength"),
+        (FLUX2, {"image_url": URL, "mask_url": URL}, "does not support mask_url"),
+        (Abilities(side=64, variations=False), {"image_url": URL}, "does not support image_url"),
     ],
 )
 def test_a_parameter_without_effect_is_refused(abilities, fields, words):
@@ -259,11 +261,15 @@ def test_half_precision_and_shards_are_found(repository):
         (
             [],
             {"_class_name": "StableVideoDiffusionPipeline"},
-            "its pipeline is 'StableVideoDiffusionPipeline'",
+            "StableVideoDiffusionPipeline has no denoiser",
         ),
-        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "not one of FluxPipeline"),
+        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "no class of diffusers"),
         (["unet/my_unet.py"], {"_class_name": "FluxPipeline", "unet": ["my_unet", "Net"]}, "its own code"),
-        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "its own code"),
+        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "is not one that"),
+        ([], {"_class_name": "FluxPipeline", "vae": ["diffusers", "os.system"]}, "its own code"),
+        ([], {"_class_name": "FluxPipeline", "tokenizer": ["transformers", "AutoTokenizer"]}, "its own code"),
+        ([], {"_class_name": "FluxPipeline", "controlnet": ["diffusers", "Net"]}, "is not one that"),
+        (["a.gguf", "unet/b.gguf"], None, "several GGUF files"),
         ([], ["no object"], "is not an object"),
     ],
 )
@@ -276,99 +282,3 @@ def test_an_unsupported_model_is_refused_with_the_reason(repository, files, inde
 def test_the_error_about_a_missing_model_names_the_download_command(tmp_path):
     with pytest.raises(Retry, match="models pull absent"):
         examine(Model("absent", tmp_path / "absent"))
-
-
-def card(capability="8.9", memory=24 * GIB):
-    return Device("cuda", "a card", uuid="GPU-1", memory=memory, compute_capability=capability)
-
-
-@pytest.mark.parametrize(
-    ("capability", "numbers"),
-    [("7.5", "float16"), ("8.0", "bfloat16"), ("12.0", "bfloat16"), (None, "float16")],
-)
-def test_precision_follows_the_card(capability, numbers):
-    assert precision(card(capability)) == numbers
-    assert precision(Device("cpu", "a processor")) == "float32"
-
-
-def test_available_memory_is_the_budget_or_the_card_without_cudas_own_share():
-    assert available_memory(card(), 8 * GIB) == 8 * GIB - CONTEXT_BYTES
-    assert available_memory(card(), None) == 24 * GIB - CONTEXT_BYTES
-    assert available_memory(card(memory=0), None) is None
-    assert available_memory(Device("cpu", "a processor"), 8 * GIB) is None
-
-
-SDXL = (5 * GIB, GIB + GIB // 2, GIB // 4)
-MEGAPIXEL = 1024 * 1024
-
-
-@pytest.mark.parametrize(
-    ("gibibytes", "savings"),
-    [
-        (24, Savings("whole")),
-        (10, Savings("whole", tiling=True)),
-        (7, Savings("parts", tiling=True)),
-        (4, Savings("layers", tiling=True)),
-    ],
-)
-def test_less_memory_means_more_savings(gibibytes, savings):
-    assert choose_savings(SDXL, MEGAPIXEL, gibibytes * GIB) == savings
-
-
-def test_no_limit_means_no_savings_and_too_little_memory_is_a_machine_fault():
-    assert choose_savings(SDXL, MEGAPIXEL, None) == Savings()
-    with pytest.raises(Retry) as caught:
-        choose_savings(SDXL, MEGAPIXEL, GIB)
-    assert caught.value.code == "OUT_OF_MEMORY"
-
-
-def test_a_picture_larger_than_the_models_own_may_need_tiles():
-    available = 11 * GIB
-    assert choose_savings(SDXL, MEGAPIXEL, available) == Savings("whole")
-    assert not needs_tiling(Savings(), SDXL, MEGAPIXEL, available)
-    assert needs_tiling(Savings(), SDXL, 4 * MEGAPIXEL, available)
-    assert not needs_tiling(Savings(), SDXL, 4 * MEGAPIXEL, None)
-    assert needs_tiling(Savings("parts", tiling=True), SDXL, 64 * 64, available)
-    assert working_bytes(4 * MEGAPIXEL, tiling=True) < working_bytes(4 * MEGAPIXEL, tiling=False)
-
-
-MILLIONS = {
-    "stable-diffusion-1.5": (860, 123, 84),
-    "sdxl": (2567, 695, 123, 84),
-    "sdxl-turbo": (2567, 695, 123, 84),
-    "stable-diffusion-3.5-medium": (2470, 4762, 695, 124, 84),
-    "stable-diffusion-3.5-large": (8057, 4762, 695, 124, 84),
-    "flux.1-schnell": (11891, 4762, 123, 84),
-    "flux.1-dev": (11901, 4762, 123, 84),
-    "untrained-diffusion": (1, 1, 1),
-}
-"""Parameters of each model's parts, in millions: denoiser, text encoders, decoder."""
-
-
-@pytest.mark.parametrize("name", MILLIONS)
-def test_the_catalogues_memory_figures_match_the_runners_needs(name):
-    """With `vram` no saving is needed, with `vram_min` the model still fits, and the options are valid."""
-    entry = load_catalogue()[name]
-    side = {"stable-diffusion-1.5": 512, "sdxl-turbo": 512, "untrained-diffusion": 128}.get(name, 1024)
-    parts = [2 * millions * 10**6 for millions in MILLIONS[name]]
-    assert choose_savings(parts, side * side, available_memory(card(), entry.vram)) == Savings()
-    least = choose_savings(parts, side * side, available_memory(card(), entry.vram_min)).placement
-    assert least == {"untrained-diffusion": "whole"}.get(
-        name, "layers" if name.startswith("flux") else "parts"
-    )
-    assert 2 * sum(parts) < entry.memory
-
-
-def test_every_image_entry_of_the_catalogue_has_valid_options():
-    entries = [entry for entry in load_catalogue().values() if entry.service == "image_generation"]
-    assert {entry.name for entry in entries if entry.kind == "model"} == set(MILLIONS)
-    for entry in entries:
-        model_options(Model(entry.name, Path("models"), options=entry.options))
-    assert load_catalogue()["untrained-diffusion"].repository is None
-
-
-def test_torch_may_take_the_budget_without_cudas_own_share():
-    assert memory_fraction(None, 24 * GIB) == 1
-    assert memory_fraction(12 * GIB + CONTEXT_BYTES, 24 * GIB) == 0.5
-    assert memory_fraction(48 * GIB, 24 * GIB) == 1
-    assert memory_fraction(0, 24 * GIB) == 0

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from support.diffusion import script
+from support.scripts import script
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from runners.api import Device
-from support.speech import SENTENCE
+from support.speech import SENTENCE, STORY, read_samples
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +27,14 @@ def speech(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def long_speech(speech, tmp_path_factory):
-    """The sentence ten times: three of Whisper's windows."""
-    path = tmp_path_factory.mktemp("speech") / "long.wav"
-    subprocess.run(["sox", *[str(speech)] * 10, str(path)], check=True, timeout=30)
+def long_speech(tmp_path_factory):
+    """The story, spoken: three of Whisper's windows."""
+    path = tmp_path_factory.mktemp("speech") / "story.wav"
+    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), STORY], check=True, timeout=30)
     return path
+
+
+@pytest.fixture(scope="session")
+def samples(speech):
+    """The sentence as samples at Whisper's rate."""
+    return read_samples(speech)

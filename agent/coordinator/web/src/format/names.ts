@@ -5,6 +5,7 @@ const SERVICES: Record<string, string> = {
   whisper_transcription: "Transcription",
   image_generation: "Image generation",
   llm_inference: "Language model",
+  text_embedding: "Embedding",
   video_transcoding: "Transcoding",
   blender_rendering: "Rendering",
 };

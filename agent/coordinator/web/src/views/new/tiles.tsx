@@ -11,6 +11,7 @@ export const SERVICE_ICONS: Record<string, IconName> = {
   blender_rendering: "model",
   image_generation: "image",
   llm_inference: "chat",
+  text_embedding: "jobs",
   video_transcoding: "film",
   whisper_transcription: "sound",
 };
@@ -21,6 +22,7 @@ const SUMMARIES: Record<string, string> = {
   blender_rendering: "Render frames of a .blend file, or an animation.",
   image_generation: "Generate images from text, or from text and an image.",
   llm_inference: "Ask an open language model, or chat with it.",
+  text_embedding: "Turn texts into vectors for search and comparison.",
   video_transcoding: "Convert, resize or trim video and audio.",
   whisper_transcription: "Turn speech into text with timestamps, or into subtitles.",
 };

@@ -7,6 +7,7 @@ a crash of the engine ends only this process.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -21,11 +22,13 @@ from pathlib import Path
 from typing import IO, Any, Self, cast
 
 import httpx
+import psutil
 
 from runners.api import Fail, FailureCode, Retry
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 
+PREFIX = "aitbc-engine-"
 SOCKET = "engine.sock"
 """The name of the socket in the server's directory."""
 
@@ -37,8 +40,17 @@ POLL_SECONDS = 0.02
 ANSWER_SECONDS = 600.0
 """Time limit for the next part of an answer. The parent notices earlier that a run makes no progress."""
 
-LAST_LINES = 20
+LAST_LINES = 200
 ERROR_LENGTH = 500
+MEMORY_SIGNS = (
+    "out of memory",
+    "failed to allocate",
+    "no available memory",
+    "available kv cache memory",
+    "free memory on device",
+)
+"""How llama.cpp and vLLM report that a model does not fit. vLLM's cause is many lines above the last one."""
+
 SHORT = 60.0
 """Time limit for a request that generates nothing."""
 
@@ -104,9 +116,15 @@ class EngineServer:
         """End the process."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
-        self._process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._process.pid)
+            started = process.children(recursive=True)
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
+            for left in (*started, process):
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
         self._process.wait()
         self._reader.join(END_SECONDS)
         self._client.close()
@@ -121,7 +139,7 @@ class EngineServer:
             time.sleep(POLL_SECONDS)
         self._reader.join(1)
         words = " ".join(self._lines)
-        memory = "out of memory" in words.lower() or "failed to allocate" in words.lower()
+        memory = any(sign in words.lower() for sign in MEMORY_SIGNS)
         code = FailureCode.OUT_OF_MEMORY if memory else FailureCode.MODEL_UNAVAILABLE
         raise Retry(f"The engine could not load the model: {words[-ERROR_LENGTH:]}", code=code)
 
@@ -218,5 +236,10 @@ class Stream:
 
 
 def socket_directory() -> Path:
-    """Return a new directory for a server's socket, whose path must be short."""
-    return Path(tempfile.mkdtemp(prefix="aitbc-engine-"))
+    """Return a new directory for a server's socket, whose path must be short. Deletes those of processes that were killed."""
+    shared = Path(tempfile.gettempdir())
+    for old in shared.glob(f"{PREFIX}*-*"):
+        owner = old.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=shared))

@@ -1,4 +1,4 @@
-"""llama.cpp's server with one model, on a Unix socket. See `runners.llm.engines.llama_cpp`.
+"""llama.cpp's server with one model, on a Unix socket. See `runners.engine_server.llama`.
 
     python -I launch.py llama_server.py SETTINGS
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import xllamacpp
 
@@ -31,7 +31,7 @@ class Settings(TypedDict):
 
     `model` is a GGUF file, `socket` a path, `context` the number of tokens of all requests together (0: the model's own),
     `answers` how many are generated at the same time, `vram` the bytes of GPU memory that the model may take, `template` a chat
-    template in place of the model's own.
+    template instead of the model's own. With `embedding`, the model returns vectors, and a text may have `context` tokens.
     """
 
     model: str
@@ -41,7 +41,8 @@ class Settings(TypedDict):
     threads: int
     gpu: bool
     vram: int | None
-    template: str | None
+    template: NotRequired[str | None]
+    embedding: NotRequired[bool]
 
 
 def _parameters(settings: Settings) -> Any:
@@ -55,13 +56,16 @@ def _parameters(settings: Settings) -> Any:
         False,
     )  # finished prompts stay in the context only, which has a fixed size
     made.ui, made.endpoint_slots, made.verbosity = False, False, WARNINGS
-    if settings["template"] is not None:
-        made.chat_template = settings["template"]
+    if (template := settings.get("template")) is not None:
+        made.chat_template = template
     if not settings["gpu"]:
         made.n_gpu_layers, made.no_kv_offload = 0, True
         made.n_batch = made.n_ubatch = CPU_BATCH
     elif settings["vram"] is not None:
         made.fit_params_target = [_reserved(settings["vram"])] * len(made.fit_params_target)
+    if settings.get("embedding"):
+        made.embedding = True
+        made.n_batch = made.n_ubatch = settings["context"]  # a text is read in one step
     return made
 
 

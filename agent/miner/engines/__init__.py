@@ -1,0 +1,5 @@
+"""Engines in environments of their own: which there are, how they are installed, and which interpreter serves a job.
+
+Engines pin each other's dependencies, so that two of them rarely fit into one environment. Each is therefore installed by
+uv from a lock file into `engines_dir/NAME/DIGEST`, and the child processes of its runners use that environment's interpreter.
+"""

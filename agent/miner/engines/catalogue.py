@@ -1,0 +1,172 @@
+"""The engines that can be installed: those of the shipped `engines.toml`, and those that an owner adds.
+
+The packages of an environment are those of its lock file, `engines/NAME-VARIANT.txt` beside the `engines.toml` that
+declares the engine. `scripts/engine_locks.py` writes these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agent.configuration import configuration_directory, read_document
+from agent.core.errors import AgentError, ConfigurationError
+from agent.core.values.near_names import hint
+from agent.core.values.quantities import Bytes
+
+FILE_NAME = "engines.toml"
+
+VariantName: TypeAlias = Literal["any", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An engine's packages for machines with or without an NVIDIA driver, or for any machine.
+
+    `python` are the versions of Python that the lock file is for, best first; `size` the bytes of the environment on disk;
+    `index` a package index that has packages which PyPI lacks. `libraries` are directories below the environment's
+    site-packages whose shared libraries the engine loads. `packages` and `exclude` are the input of the lock file: what it pins,
+    and what it leaves out although a package requires it.
+    """
+
+    name: VariantName
+    lock: Path
+    python: tuple[str, ...]
+    packages: tuple[str, ...]
+    size: int
+    exclude: tuple[str, ...] = ()
+    index: str | None = None
+    libraries: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Return what names an environment of this variant: two lock files never share one. Raises `ConfigurationError`."""
+        identity = (self.lock_text(), *self.python, platform.machine())
+        return hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
+
+    def lock_text(self) -> str:
+        """Return the lock file's content. Raises `ConfigurationError`."""
+        try:
+            return self.lock.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"The lock file {self.lock} cannot be read ({error}). Install aitbc-agent again, or write it with uv pip compile."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that can be installed.
+
+    `services` are the ids of those whose runners it serves. `modules` are its Python modules: an environment that has them has
+    the engine. `check` is a Python program that ends without an error where the engine works.
+    """
+
+    name: str
+    services: tuple[str, ...]
+    description: str
+    licence: str
+    modules: tuple[str, ...]
+    check: str
+    variants: Mapping[VariantName, Variant]
+
+    def variant(self, *, cuda: bool) -> Variant:
+        """Return the variant for a machine with or without an NVIDIA driver."""
+        order: tuple[VariantName, ...] = ("cuda", "any", "cpu") if cuda else ("cpu", "any", "cuda")
+        return next(self.variants[name] for name in order if name in self.variants)
+
+
+class _Variant(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    python: Annotated[tuple[Annotated[str, Field(pattern=r"^3\.\d+$")], ...], Field(min_length=1)]
+    packages: Annotated[tuple[str, ...], Field(min_length=1)]
+    size: Annotated[Bytes, Field(gt=0)]
+    exclude: tuple[str, ...] = ()
+    index: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    libraries: tuple[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$")], ...
+    ] = ()
+
+
+class _Engine(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # A name becomes the name of a directory, so it must not be able to escape its parent.
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    services: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...]
+    description: Annotated[str, Field(min_length=1)]
+    licence: Annotated[str, Field(min_length=1)]
+    modules: Annotated[tuple[str, ...], Field(min_length=1)]
+    check: Annotated[str, Field(min_length=1)]
+    variants: Mapping[VariantName, _Variant]
+
+    @model_validator(mode="after")
+    def _has_variants(self) -> Self:
+        if not self.variants:
+            raise ValueError("an engine needs a variant: any, cpu or cuda")
+        return self
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # What `runners.host` imports, in every environment. Only the script that writes the lock files reads it.
+    host: tuple[str, ...] = ()
+    engines: tuple[_Engine, ...] = ()
+
+
+def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, Engine]:
+    """Return the engines of a parsed `engines.toml` at `path`, by name. Raises `ConfigurationError`."""
+    try:
+        entries = _Document.model_validate(dict(document)).engines
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_explain(item, path) for item in error.errors())) from None
+    engines: dict[str, Engine] = {}
+    for entry in entries:
+        if entry.name in engines:
+            raise ConfigurationError(f"{path} contains {entry.name!r} twice; rename one of them.")
+        variants = {
+            name: Variant(
+                name, path.with_name("engines") / f"{entry.name}-{name}.txt", **variant.model_dump()
+            )
+            for name, variant in entry.variants.items()
+        }
+        fields = entry.model_dump(exclude={"variants"})
+        engines[entry.name] = Engine(**fields, variants=variants)
+    return engines
+
+
+def load_engines(data_dir: Path | None = None) -> dict[str, Engine]:
+    """Return the engines by name: the shipped ones, and the owner's, which replace those of the same name.
+
+    Raises `ConfigurationError`.
+    """
+    engines = dict(_shipped(configuration_directory() / FILE_NAME))
+    owners = None if data_dir is None else data_dir / FILE_NAME
+    if owners is not None and owners.exists():
+        engines |= parse_engines(read_document(owners), owners)
+    return engines
+
+
+def find_engine(engines: Mapping[str, Engine], name: str) -> Engine:
+    """Return the engine of that name. Raises `AgentError`, which suggests the nearest name."""
+    if name in engines:
+        return engines[name]
+    raise AgentError(f"There is no engine {name!r}.{hint(name, list(engines))}.")
+
+
+@cache
+def _shipped(path: Path) -> dict[str, Engine]:
+    return parse_engines(read_document(path), path)
+
+
+def _explain(error: Any, path: Path) -> str:
+    location = ".".join(str(part) for part in error["loc"])
+    return f"{path} is invalid at {location}: {error['msg'].removeprefix('Value error, ')}"

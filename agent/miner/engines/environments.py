@@ -1,0 +1,244 @@
+"""The environments of an engine on this machine: which is in use, which came before it, and which are left over.
+
+Each engine has a directory with these entries:
+
+* `DIGEST`, an environment. It is complete once it contains `engine.json`; before that, nothing uses it. It is created
+  under its final name, because programs in it contain its path.
+* `current` and `previous`, links to environments. Only what `current` names is used. A link is replaced in one step.
+* `lock`, which is locked while the directory is changed, and inherited by the programs that do so.
+* `DIGEST/in-use`, which every process that uses the environment locks, shared, until it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from agent.core.errors import AgentError
+from agent.miner.engines.catalogue import VariantName
+
+RECORD: Final = "engine.json"
+IN_USE: Final = "in-use"
+_LOCK: Final = "lock"
+_POLL_SECONDS: Final = 0.2
+_MODULES: Final = "lib/python{}/site-packages"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a complete environment says of itself. `size` is in bytes, `python` a version ("3.11"), `installed_at` in epoch seconds."""
+
+    engine: str
+    variant: VariantName
+    digest: str
+    python: str
+    size: int
+    packages: tuple[str, ...]
+    installed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A complete environment."""
+
+    path: Path
+    record: Record
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.path / "bin" / "python"
+
+    @property
+    def usable(self) -> bool:
+        """Whether its interpreter is still there: it is a link to one that the system may have replaced."""
+        return self.python.exists()
+
+    @property
+    def modules(self) -> Path:
+        """The directory of its packages."""
+        return self.path / _MODULES.format(self.record.python)
+
+
+class EngineDirectory:
+    """The environments of one engine. All methods but `locked` return at once."""
+
+    def __init__(self, engines_dir: Path, name: str) -> None:
+        self.name = name
+        self.path = engines_dir / name
+
+    @property
+    def current(self) -> Environment | None:
+        """The environment in use, None if the engine is not installed."""
+        return self._linked("current")
+
+    @property
+    def previous(self) -> Environment | None:
+        """The environment before the last upgrade."""
+        return self._linked("previous")
+
+    def environment(self, digest: str) -> Path:
+        """Return the path of an environment, whether it exists or not."""
+        return self.path / digest
+
+    def complete(self, digest: str) -> Environment | None:
+        """Return the environment if it is complete and its interpreter exists."""
+        found = read_environment(self.path / digest)
+        return found if found is not None and found.usable else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether another program changes the directory at present."""
+        with suppress(OSError), (self.path / _LOCK).open("rb") as handle:
+            return not lock(handle, fcntl.LOCK_EX)
+        return False
+
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether an installation was interrupted here."""
+        return any(read_environment(path) is None for path in self._environments())
+
+    @contextmanager
+    def locked(self, while_waiting: Callable[[], None]) -> Iterator[IO[bytes]]:
+        """Lock out other programs that change this directory. `while_waiting` is called if one has to be waited for.
+
+        Raises `AgentError` if the directory cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / _LOCK).open("ab")
+        except OSError as error:
+            raise AgentError(
+                f"The directory {self.path} cannot be written ({error.strerror}). Change its owner, or set engines.directory."
+            ) from None
+        with handle:
+            while not lock(handle, fcntl.LOCK_EX):
+                while_waiting()
+                time.sleep(_POLL_SECONDS)
+            yield handle
+
+    def complete_with(self, record: Record) -> None:
+        """Mark an environment as complete."""
+        path = self.path / record.digest / RECORD
+        _write(path, json.dumps(asdict(record), indent=2))
+
+    def use(self, digest: str) -> None:
+        """Make a complete environment the current one, and the one that was current the previous one."""
+        before = self.current
+        if before is not None and before.record.digest != digest:
+            self._link("previous", before.record.digest)
+        self._link("current", digest)
+
+    def roll_back(self) -> Environment:
+        """Exchange the current and the previous environment. Raises `AgentError` if there is no previous one."""
+        current, previous = self.current, self.previous
+        if previous is None or not previous.usable:
+            raise AgentError(f"There is no earlier version of {self.name} on this machine.")
+        self._link("current", previous.record.digest)
+        if current is not None:
+            self._link("previous", current.record.digest)
+        return previous
+
+    def forget(self) -> None:
+        """Use no environment any more."""
+        for name in ("current", "previous"):
+            (self.path / name).unlink(missing_ok=True)
+        _sync(self.path)
+
+    def sweep(self, needed: str | None = None) -> bool:
+        """Delete all environments but the current, the previous and the `needed` one, unless a process uses them.
+
+        Return whether any was deleted.
+        """
+        retained = {
+            needed,
+            *(found.record.digest for found in (self.current, self.previous) if found is not None),
+        }
+        deleted = [delete_unused(path) for path in self._environments() if path.name not in retained]
+        return any(deleted)
+
+    def _environments(self) -> list[Path]:
+        with suppress(OSError):
+            return [
+                Path(entry.path) for entry in os.scandir(self.path) if entry.is_dir(follow_symlinks=False)
+            ]
+        return []
+
+    def _linked(self, name: str) -> Environment | None:
+        try:
+            target = (self.path / name).readlink()
+        except OSError:
+            return None
+        return read_environment(self.path / target.name)
+
+    def _link(self, name: str, digest: str) -> None:
+        temporary = self.path / f".{name}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(digest)
+        temporary.replace(self.path / name)
+        _sync(self.path)
+
+
+def environments_in_use(engines_dir: Path) -> frozenset[Path]:
+    """Return the current environments of all engines, complete or not."""
+    found = set()
+    with suppress(OSError):
+        for entry in os.scandir(engines_dir):
+            with suppress(OSError):
+                found.add(Path(entry.path, Path(entry.path, "current").readlink()))
+    return frozenset(found)
+
+
+def read_environment(path: Path) -> Environment | None:
+    """Return the environment at `path` if it is complete."""
+    try:
+        document = json.loads((path / RECORD).read_bytes())
+        return Environment(path, Record(**{**document, "packages": tuple(document["packages"])}))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def delete_unused(path: Path) -> bool:
+    """Delete an environment unless a process uses it. Return whether it was deleted."""
+    with suppress(FileNotFoundError), (path / IN_USE).open("rb") as handle:
+        if not lock(handle, fcntl.LOCK_EX):
+            return False
+    (path / RECORD).unlink(missing_ok=True)  # first, so that a partly deleted environment is never used
+    shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()
+
+
+def lock(handle: IO[bytes], kind: int) -> bool:
+    """Acquire a lock if it is free."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """Make changes of a directory survive a loss of power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

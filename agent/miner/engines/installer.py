@@ -1,0 +1,285 @@
+"""Installs engines: creates an environment from a lock file, tries it, and only then puts it into use."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
+
+from agent.core.errors import AgentError
+from agent.miner.engines import uv
+from agent.miner.engines.catalogue import Engine, Variant
+from agent.miner.engines.environments import IN_USE, EngineDirectory, Environment, Record, delete_unused, lock
+from agent.miner.engines.interpreters import inherited, of_environment, probe, variables
+from agent.miner.models.locks import size_of
+from runners.api import Runner, Tools
+
+SPARE: Final = 64 * 2**20
+"""Bytes that stay free on the disk beside an environment: package metadata, and one package being unpacked."""
+
+_PLAN: Final = ".plan"
+_CHECK_LOG: Final = "check.log"
+_TAIL: Final = 500
+_PACKAGES_LOCK: Final = ".packages.lock"
+
+OnProgress: TypeAlias = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The outcome of an installation. `changed`: whether another environment is in use than before."""
+
+    environment: Environment
+    changed: bool
+
+
+class Installer:
+    """Installs engines below `engines_dir`. `runners` are the installed runners by service id.
+
+    Methods block until they are done. `while_waiting` is called if another program changes the same engine.
+    """
+
+    def __init__(
+        self,
+        engines_dir: Path,
+        runners: Mapping[str, type[Runner[Any]]],
+        *,
+        check_seconds: float,
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engines_dir = engines_dir
+        self._runners = runners
+        self._check_seconds = check_seconds
+        self._while_waiting = while_waiting
+
+    def install(self, engine: Engine, variant: Variant, on_progress: OnProgress) -> Installed:
+        """Install an engine, or upgrade it to its lock file. An interrupted installation is continued.
+
+        Until the new environment has been tried, the former one stays in use. Raises `AgentError`.
+        """
+        directory = EngineDirectory(self._engines_dir, engine.name)
+        digest = variant.digest()
+        with directory.locked(self._while_waiting) as held:
+            before = directory.current
+            changed = before is None or before.record.digest != digest or not before.usable
+            environment = directory.complete(digest)
+            if environment is None:
+                environment = self._make(engine, variant, directory, held, on_progress)
+            directory.use(digest)
+            if directory.sweep():
+                self._clear_packages()
+        return Installed(environment, changed)
+
+    def roll_back(self, engine: Engine) -> Environment:
+        """Return to the environment before the last upgrade. Raises `AgentError`."""
+        directory = EngineDirectory(self._engines_dir, engine.name)
+        with directory.locked(self._while_waiting):
+            return directory.roll_back()
+
+    def remove(self, name: str) -> int:
+        """Delete an engine's environments, interrupted ones too. Return the freed bytes.
+
+        Environments that processes use are deleted by the next command that changes engines.
+        """
+        directory = EngineDirectory(self._engines_dir, name)
+        with directory.locked(self._while_waiting):
+            before = size_of(directory.path)
+            directory.forget()
+            if directory.sweep():
+                self._clear_packages()
+            return before - size_of(directory.path)
+
+    def check(self, engine: Engine, environment: Environment) -> None:
+        """Try an installed engine. Raises `AgentError` if it does not work."""
+        if not environment.usable:
+            raise AgentError(
+                f"Its interpreter is no longer on this machine. Install it again: aitbc-agent engines install {engine.name}"
+            )
+        self._check(engine, environment, None)
+
+    def _make(
+        self,
+        engine: Engine,
+        variant: Variant,
+        directory: EngineDirectory,
+        held: IO[bytes],
+        on_progress: OnProgress,
+    ) -> Environment:
+        digest = variant.digest()
+        path = directory.environment(digest)
+        if path.exists() and not delete_unused(path):
+            raise AgentError(f"{path} is damaged, but still in use. Stop the agent and try again.")
+        directory.sweep(digest)
+        progress = _Progress(self._engines_dir, path, variant.size, on_progress)
+        self._require_space(engine, variant, progress)
+        try:
+            python = self._create(variant, path, held, progress)
+            record = Record(
+                engine.name, variant.name, digest, python, size_of(path), _packages(path), time.time()
+            )
+            environment = Environment(path, record)
+            self._check(engine, environment, held)
+            directory.complete_with(record)
+        except uv.DiskFull:
+            delete_unused(path)
+            self._clear_packages()
+            raise AgentError(
+                f"{engine.name} was not installed: the disk of {self._engines_dir} became full. What had arrived was deleted. "
+                f"Free {_gib(variant.size + SPARE)}, or set engines.directory to a directory on another disk."
+            ) from None
+        except (OSError, uv.InstallationFailed) as error:
+            delete_unused(path)
+            raise AgentError(f"{engine.name} was not installed: {error}.") from None
+        except AgentError:
+            delete_unused(path)
+            raise
+        progress.finish()
+        return environment
+
+    def _create(self, variant: Variant, path: Path, held: IO[bytes], progress: _Progress) -> str:
+        """Create the environment. Return its version of Python."""
+        chosen = uv.environment(self._engines_dir, variant.index)
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if version in variant.python:
+            program = str(Path(getattr(sys, "_base_executable", sys.executable)))
+        else:
+            program = version = variant.python[0]
+        with self._packages_lock() as shared:
+            fcntl.flock(shared, fcntl.LOCK_SH)
+            tool = uv.Uv(chosen, held, progress.report)
+            tool.run("venv", "--no-project", "--python", program, str(path))
+            (path / IN_USE).touch()
+            only_locked = ("--require-hashes", "--no-deps", "--no-build", "--no-sources")
+            python = str(path / "bin" / "python")
+            tool.run("pip", "install", "--python", python, *only_locked, "-r", str(variant.lock))
+        return version
+
+    def _check(self, engine: Engine, environment: Environment, held: IO[bytes] | None) -> None:
+        variant = engine.variants.get(environment.record.variant)
+        try:
+            done = subprocess.run(  # noqa: S603 - the program is the engine's own check
+                [environment.python, "-I", "-c", engine.check],
+                env={**inherited(), **variables(environment, variant)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=self._check_seconds,
+                pass_fds=() if held is None else (held.fileno(),),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise AgentError(
+                f"{engine.name} does not work: its check did not end within {self._check_seconds:g} s. "
+                "Try again when the machine is less busy, or raise engines.check_seconds."
+            ) from None
+        if done.returncode != 0:
+            reason = _last_line(done.stdout.decode(errors="replace"))
+            saved = _saved(environment.path.with_name(_CHECK_LOG), done.stdout)
+            raise AgentError(
+                f"{engine.name} does not work on this machine: {reason} (exit status {done.returncode}{saved})."
+            )
+        for service in engine.services:
+            if service in self._runners:
+                self._check_runner(engine, environment, variant, service)
+
+    def _check_runner(
+        self, engine: Engine, environment: Environment, variant: Variant | None, service: str
+    ) -> None:
+        try:
+            probe(of_environment(environment, variant, self._runners[service]), Tools())
+        except AgentError as error:
+            raise AgentError(f"{engine.name} does not work with this version of the agent: {error}") from None
+
+    def _require_space(self, engine: Engine, variant: Variant, progress: _Progress) -> None:
+        self._engines_dir.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._engines_dir).free
+        missing = variant.size + SPARE - progress.present()
+        if free < missing:
+            raise AgentError(
+                f"{engine.name} takes {_gib(variant.size)}, and {_gib(free)} are free in {self._engines_dir}. Free some space, or "
+                "set engines.directory to a directory on another disk."
+            )
+
+    def _packages_lock(self) -> IO[bytes]:
+        return (self._engines_dir / _PACKAGES_LOCK).open("ab")
+
+    def _clear_packages(self) -> None:
+        """Delete the cache of packages, which shares its files with environments, unless another engine is being installed."""
+        with self._packages_lock() as handle:
+            if lock(handle, fcntl.LOCK_EX):
+                shutil.rmtree(self._engines_dir / uv.DIRECTORY_OF_PACKAGES, ignore_errors=True)
+
+
+class _Progress:
+    """Reports the bytes that have arrived of an environment: in the cache of packages, then in the environment itself.
+
+    A file beside the environment records the size that the cache had before, also for the installation that continues this one.
+    """
+
+    def __init__(self, engines_dir: Path, path: Path, size: int, on_progress: OnProgress) -> None:
+        self._packages = engines_dir / uv.DIRECTORY_OF_PACKAGES
+        self._path = path
+        self._size = size
+        self._on_progress = on_progress
+        self._plan = path.with_name(_PLAN)
+        self._before = self._read()
+        self._next = 0.0
+
+    def present(self) -> int:
+        """Return the bytes that have arrived."""
+        arrived = max(0, size_of(self._packages) - self._before)
+        return max(arrived, size_of(self._path))
+
+    def report(self) -> None:
+        """Report the progress, unless counting the bytes would take more than a tenth of the time."""
+        began = time.monotonic()
+        if began < self._next:
+            return
+        self._on_progress(min(self.present(), self._size), self._size)
+        self._next = began + 10 * (time.monotonic() - began)
+
+    def finish(self) -> None:
+        """Report that everything has arrived."""
+        self._plan.unlink(missing_ok=True)
+        self._on_progress(self._size, self._size)
+
+    def _read(self) -> int:
+        with suppress(OSError, ValueError):
+            digest, _, before = self._plan.read_text(encoding="ascii").partition(" ")
+            if digest == self._path.name:
+                return int(before)
+        size = size_of(self._packages)
+        with suppress(OSError):
+            self._plan.write_text(f"{self._path.name} {size}", encoding="ascii")
+        return size
+
+
+def _packages(environment: Path) -> tuple[str, ...]:
+    """Return the installed packages with their versions."""
+    names = (path.stem.rpartition("-") for path in environment.glob("lib/*/site-packages/*.dist-info"))
+    return tuple(sorted(f"{name}=={version}" for name, _, version in names))
+
+
+def _last_line(output: str) -> str:
+    lines = output.strip().splitlines()
+    return lines[-1].strip()[-_TAIL:].rstrip(".") if lines else "its check printed nothing"
+
+
+def _saved(log: Path, output: bytes) -> str:
+    """Save the output of a failed check if the directory can be written. Return where it is, for the error."""
+    try:
+        log.write_bytes(output)
+    except OSError:
+        return ""
+    return f"; the whole output is in {log}"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"

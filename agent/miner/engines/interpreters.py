@@ -1,0 +1,173 @@
+"""The interpreters that run the child processes of runners, and the choice between them for a job.
+
+A runner runs with the agent's own interpreter, or with that of an engine's environment, where only the runner's package and
+`runners` are visible beside the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+import runners.host
+from agent.core.errors import AgentError
+from agent.miner.engines.catalogue import Engine, Variant
+from agent.miner.engines.environments import EngineDirectory, Environment
+from runners.api import Model, Probe, Runner, Tools, cached_probe
+
+HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
+"""With `-P`, so that a module in the current directory cannot replace one of an engine."""
+
+PROBE_SECONDS: Final = 60.0
+"""Time limit for a probe in an environment that was just installed: nothing of it is in memory yet."""
+
+_ISOLATED: Final = Path(runners.host.__file__).with_name("isolated.py")
+_TAIL: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python that runs child processes of one service's runner.
+
+    `command` starts a child, `variables` are added to its environment. `engine` names the engine whose environment it is, None
+    for the agent's own. `engines` are those that the runner's probe found there.
+    """
+
+    command: tuple[str, ...]
+    engine: str | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+    engines: tuple[str, ...] = ()
+
+    def having(self, probe: Probe) -> Interpreter:
+        """Return a copy with the engines that a probe found."""
+        names = probe.features.get("engines", ())
+        return replace(self, engines=tuple(names) if isinstance(names, list | tuple) else ())
+
+
+OWN: Final = Interpreter(HOST_COMMAND)
+
+
+class Interpreters:
+    """The interpreters that can serve each service, best first; `own` serves those that are not listed.
+
+    `runners` are asked which engines can load a model.
+    """
+
+    def __init__(
+        self,
+        own: Interpreter = OWN,
+        offered: Mapping[str, Sequence[Interpreter]] | None = None,
+        runners: Mapping[str, type[Runner[Any]]] | None = None,
+    ) -> None:
+        self._own = own
+        self._offered = dict(offered or {})
+        self._runners = dict(runners or {})
+
+    def for_job(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> Interpreter:
+        """Return the interpreter for a job: one with the engine that its request names, or else the best for its model."""
+        named = parameters.get("engine")
+        if isinstance(named, str):
+            return self.serving(service, (named,))
+        if model is None:
+            return self.serving(service)
+        runner = self._runners.get(service)
+        return self.serving(service, model.engines if runner is None else runner.engines(model))
+
+    def serving(self, service: str, engines: Sequence[str] = ()) -> Interpreter:
+        """Return the interpreter for a job that one of these engines can do, best first."""
+        offered = self._offered.get(service) or (self._own,)
+        for engine in engines:
+            for interpreter in offered:
+                if engine in interpreter.engines:
+                    return interpreter
+        return offered[0]
+
+
+def of_environment(
+    environment: Environment, variant: Variant | None, runner: type[Runner[Any]]
+) -> Interpreter:
+    """Return the interpreter of an environment for a runner."""
+    names = dict.fromkeys(("runners", runner.__module__.partition(".")[0]))
+    modules = [word for name in names for word in ("--module", f"{name}={_file_of(name)}")]
+    return Interpreter(
+        command=(
+            # Without the user's own packages and Python's variables; unbuffered, since output is read as it arrives.
+            *(str(environment.python), "-I", "-u", str(_ISOLATED)),
+            *modules,
+            *("--runner", f"{runner.__module__}:{runner.__qualname__}"),
+        ),
+        engine=environment.record.engine,
+        variables=tuple(variables(environment, variant).items()),
+    )
+
+
+def variables(environment: Environment, variant: Variant | None) -> dict[str, str]:
+    """Return the environment variables that programs of an environment need: their libraries and programs are found last."""
+    libraries = [str(environment.modules / name) for name in (variant.libraries if variant else ())]
+    found = {"PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), str(environment.path / "bin")))}
+    if libraries:
+        inherited = os.environ.get("LD_LIBRARY_PATH")
+        found["LD_LIBRARY_PATH"] = os.pathsep.join([*([inherited] if inherited else []), *libraries])
+    return found
+
+
+def inherited() -> dict[str, str]:
+    """Return the variables that a child process inherits (PATH, proxies, caches): not our settings, which may contain secrets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+
+
+def installed_environments(
+    engines_dir: Path, engines: Mapping[str, Engine], preferred: Collection[str] = ()
+) -> list[tuple[Engine, Environment]]:
+    """Return the engines that are installed, the owner's preferred ones first. Blocking."""
+    found = []
+    for engine in sorted(engines.values(), key=lambda engine: engine.name not in preferred):
+        environment = EngineDirectory(engines_dir, engine.name).current
+        if environment is not None and environment.usable:
+            found.append((engine, environment))
+    return found
+
+
+def has_engine(engine: Engine) -> bool:
+    """Whether the agent's own environment has the engine."""
+    return all(find_spec(module) is not None for module in engine.modules)
+
+
+@cached_probe
+def probe(interpreter: Interpreter, tools: Tools) -> Probe:
+    """Return the result of a runner's probe in an engine's environment. Raises `AgentError`. Blocking."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the command is ours
+            [*interpreter.command, "--probe"],
+            input=TypeAdapter(Tools).dump_json(tools),
+            env={**inherited(), **dict(interpreter.variables)},
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+        return TypeAdapter(Probe).validate_json(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise AgentError(f"The runner's probe did not end within {PROBE_SECONDS:g} s.") from None
+    except OSError as error:
+        raise AgentError(
+            f"The interpreter {interpreter.command[0]} cannot be started ({error.strerror})."
+        ) from None
+    except ValidationError:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1][-_TAIL:].rstrip(".") if lines else f"exit status {done.returncode}"
+        raise AgentError(f"The runner cannot be imported there ({reason}).") from None
+
+
+def _file_of(name: str) -> str:
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise AgentError(f"The package {name} has no file that an engine's interpreter could import.")
+    return spec.origin

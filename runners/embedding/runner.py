@@ -1,0 +1,152 @@
+"""Vectors of texts in llama.cpp, several requests at a time."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from runners.api import (
+    Benchmark,
+    Context,
+    Fail,
+    FailureCode,
+    Model,
+    Probe,
+    Requirements,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Tools,
+)
+from runners.embedding.request import EmbeddingRequest, EmbeddingResult
+from runners.engine_server import EngineServer
+from runners.engine_server.llama import gguf_file, start_llama
+
+PACKAGE = "xllamacpp"
+
+CONTEXT = 2048
+"""Tokens of one text, unless the model's entry has the option `context` or the model reads fewer."""
+
+TEXTS = 16
+"""Texts in one request to the engine. Between two, a job can be cancelled and reports progress."""
+
+DIGITS = 8
+"""Decimal places of a vector's numbers, the precision of the engine's 32 bits."""
+
+TOO_LONG = "too large to process"
+"""What llama.cpp says of a text with more tokens than its context."""
+
+DEFINITION = ServiceDefinition(
+    service_id="text_embedding",
+    name="Text embedding",
+    category="text",
+    description="Turns texts into vectors whose distances say how similar the texts are in meaning, for search and retrieval.",
+    tags=("embedding", "vector", "search", "rag", "text"),
+    unit="token",
+    determinism="The vectors are the same on the same device, up to rounding errors.",
+    input_model=EmbeddingRequest,
+    output_model=EmbeddingResult,
+    requirements=Requirements(gpu="optional", vram=2**29, memory=2**29, disk=2**29),
+    route="text/embedding",
+    model_field="model",
+)
+
+
+class EmbeddingRunner(Runner[EmbeddingRequest]):
+    """Performs `text_embedding`. One model is loaded at a time."""
+
+    definition = DEFINITION
+    name = "embedding"
+    version = "0.1.0"
+    concurrent = True
+
+    _server: EngineServer | None = None
+    _context = CONTEXT
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        """See `Runner.probe`. Finds the package without importing it."""
+        if importlib.util.find_spec(PACKAGE) is None:
+            reason = f"{PACKAGE} is missing; install the extra: pip install 'aitbc-agent[llm]'."
+            return Probe(available=False, reasons=(reason,))
+        return Probe(
+            available=True,
+            version=version(PACKAGE),
+            features={"engines": ["llama.cpp"]},
+            concurrency=tools.batch,
+        )
+
+    def load(self, model: Model | None) -> None:
+        """See `Runner.load`."""
+        self.close()
+        if model is None:
+            return
+        file = gguf_file(model)
+        if file is None:
+            raise Retry(
+                f"The model {model.name!r} is not on this machine as GGUF; download it with "
+                f"'aitbc-agent models pull {model.name}'.",
+                code=FailureCode.MODEL_UNAVAILABLE,
+            )
+        self._context = int(model.options.get("context", CONTEXT))
+        self._server = start_llama(
+            file, self.device, self.vram, context=self._context, answers=self.tools.batch, embedding=True
+        )
+
+    def run(self, request: EmbeddingRequest, context: Context) -> Result:
+        """See `Runner.run`. Raises `Fail` with CONTEXT_OVERFLOW."""
+        if self._server is None:
+            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+        vectors, tokens = list[list[float]](), 0
+        for first in range(0, len(request.input), TEXTS):
+            context.check()
+            answer = self._embed(self._server, request.input[first : first + TEXTS])
+            vectors += [vector["embedding"] for vector in answer["data"]]
+            tokens += int(answer["usage"]["prompt_tokens"])
+            context.progress(100 * len(vectors) / len(request.input), Decimal(tokens))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        shown = [_shortened(vector, request.dimensions) for vector in vectors]
+        return Result({"embeddings": shown, "usage": usage}, Decimal(tokens))
+
+    def weights(self, model: Model) -> tuple[Path, ...]:
+        """See `Runner.weights`."""
+        file = gguf_file(model)
+        return () if file is None else (file,)
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - it needs no files
+        """Sixty-four paragraphs."""
+        paragraph = "A steam engine turns heat into motion: water boils, and its steam pushes a piston. " * 8
+        return Benchmark({"input": [f"{number}. {paragraph}" for number in range(64)]}, "token/s")
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    def _embed(self, server: EngineServer, texts: Sequence[str]) -> Any:
+        try:
+            return server.post("/v1/embeddings", {"input": texts})
+        except Retry as error:
+            if TOO_LONG not in str(error):
+                raise
+            raise Fail(
+                f"A text has more tokens than the model reads ({self._context}); split it.",
+                code=FailureCode.CONTEXT_OVERFLOW,
+            ) from None
+
+
+def _shortened(vector: Sequence[float], dimensions: int | None) -> list[float]:
+    """Return the first numbers of a vector, scaled to length 1."""
+    if dimensions is None or dimensions >= len(vector):
+        return [round(number, DIGITS) for number in vector]
+    part = vector[:dimensions]
+    length = math.sqrt(sum(number * number for number in part)) or 1.0
+    return [round(number / length, DIGITS) for number in part]

@@ -1,0 +1,175 @@
+"""The engine faster-whisper: Whisper on CTranslate2, several windows at once."""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from runners.api import Device, Model
+from runners.torch_memory import memory_faults
+from runners.whisper.engines import SAMPLE_RATE, Listener, plain_segment, weights
+from runners.whisper.request import TranscribeRequest
+from runners.whisper.speech import WINDOW_SECONDS, Block, Clip, blocks
+
+if TYPE_CHECKING:
+    from runners.whisper.engines import Samples
+
+BATCH: Final = {"cuda": 8, "cpu": 4}
+"""Clips that are decoded at once. More are no faster on a CPU, and each takes a quarter of a gigabyte with a medium model."""
+
+REPETITIVE: Final = 2.4
+UNLIKELY: Final = -1.0
+SILENT: Final = 0.6
+"""Whisper's own thresholds: the compression ratio of a text, the mean logarithm of its tokens' probabilities, and the
+probability that there is no speech (section 4.5 of "Robust Speech Recognition via Large-Scale Weak Supervision")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The segments of a clip, as faster-whisper returns them, with times in the speech."""
+
+    segments: Sequence[Any]
+
+    @property
+    def repetitive(self) -> bool:
+        """Whether the text repeats itself, the usual sign of a decoder in a loop."""
+        text = "".join(segment.text for segment in self.segments).strip().encode()
+        return bool(text) and len(text) / len(zlib.compress(text)) > REPETITIVE
+
+    @property
+    def likelihood(self) -> float:
+        """The mean logarithm of the tokens' probabilities."""
+        tokens = [(segment.avg_logprob, len(segment.tokens)) for segment in self.segments]
+        count = sum(length for _, length in tokens)
+        return sum(mean * length for mean, length in tokens) / count if count else 0.0
+
+    @property
+    def silent(self) -> bool:
+        """Whether there was probably no speech, so that the text is invented."""
+        return self.likelihood < UNLIKELY and all(
+            segment.no_speech_prob > SILENT for segment in self.segments
+        )
+
+    @property
+    def poor(self) -> bool:
+        """Whether decoding at a higher temperature may give a better text."""
+        return self.repetitive or self.likelihood < UNLIKELY
+
+
+class FasterWhisper:
+    """A model in faster-whisper: half precision on a GPU, 8-bit integers on a CPU."""
+
+    def __init__(self, model: Model, device: Device) -> None:
+        import ctranslate2  # noqa: PLC0415 - the coordinator imports the runner without the engine
+        from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415 - as above
+
+        wanted = "float16" if device.kind == "cuda" else "int8"
+        supported = ctranslate2.get_supported_compute_types(device.kind)
+        self.weights = weights("faster-whisper", model)
+        self._batch = BATCH[device.kind]
+        self._model: Any = WhisperModel(
+            str(model.path),
+            device=device.kind,
+            compute_type=wanted if wanted in supported else "auto",
+            cpu_threads=max(1, device.threads),
+            local_files_only=True,
+        )
+        self._pipeline: Any = BatchedInferencePipeline(self._model)
+
+    def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> str:
+        """See `TranscriptionEngine`."""
+        language = request.language
+        listener.reached(0, language)
+        with memory_faults():
+            for block in blocks(samples):
+                for clips in _batched(block.clips, self._batch):
+                    decoded, language = self._decode(block.speech, clips, request, language)
+                    for clip, result in zip(clips, decoded, strict=True):
+                        self._report(block, clip, result, listener)
+                        listener.reached(clip.border, language)
+                listener.reached(block.end, language)
+            return language or self._language(samples)
+
+    def _decode(
+        self, speech: Samples, clips: Sequence[Clip], request: TranscribeRequest, language: str | None
+    ) -> tuple[list[Decoded], str]:
+        """Decode clips together, and those with a poor result again one by one at higher temperatures."""
+        options = {
+            "language": language,
+            "task": request.task,
+            "initial_prompt": request.initial_prompt,
+            "word_timestamps": request.word_timestamps,
+            "without_timestamps": False,
+        }
+        first, *higher = request.temperatures
+        if first:  # the pipeline takes the likeliest words at any temperature
+            language = language or self._language(speech)
+            options["language"] = language
+            return [self._alone(speech, clip, request.temperatures, options) for clip in clips], language
+        passages, information = self._pipeline.transcribe(
+            speech,
+            temperature=first,
+            batch_size=len(clips),
+            clip_timestamps=[{"start": clip.start, "end": clip.end} for clip in clips],
+            **options,
+        )
+        decoded = _by_clip(passages, clips)
+        options["language"] = information.language
+        for number, clip in enumerate(clips):
+            if higher and decoded[number].poor and not decoded[number].silent:
+                again = self._alone(speech, clip, higher, options)
+                # As in Whisper: if all are poor, the likeliest of those that do not repeat themselves.
+                decoded[number] = max(decoded[number], again, key=_quality)
+        return decoded, information.language
+
+    def _alone(
+        self, speech: Samples, clip: Clip, temperatures: Sequence[float], options: Mapping[str, Any]
+    ) -> Decoded:
+        """Decode one clip at the first of the temperatures whose result is good."""
+        samples = speech[round(clip.start * SAMPLE_RATE) : round(clip.end * SAMPLE_RATE)]
+        segments, _ = self._model.transcribe(
+            samples, temperature=list(temperatures), condition_on_previous_text=False, **options
+        )
+        moved = list(segments)
+        for segment in moved:
+            for timed in (segment, *(segment.words or ())):
+                timed.start += clip.start
+                timed.end += clip.start
+        return Decoded(moved)
+
+    def _report(self, block: Block, clip: Clip, decoded: Decoded, listener: Listener) -> None:
+        if decoded.silent:
+            return
+        spoken = [segment for segment in decoded.segments if segment.text.strip()]
+        for (
+            segment
+        ) in spoken:  # a window is padded with silence, in which Whisper may put the end of the last word
+            segment.start, segment.end = min(segment.start, clip.end), min(segment.end, clip.end)
+        for segment in block.restore(spoken):
+            words = None if segment.words is None else [asdict(word) for word in segment.words]
+            listener.segment(plain_segment(segment.start, segment.end, segment.text, words), segment.text)
+
+    def _language(self, samples: Samples) -> str:
+        if not self._model.model.is_multilingual:
+            return "en"
+        return str(self._model.detect_language(samples[: WINDOW_SECONDS * SAMPLE_RATE])[0])
+
+
+def _quality(decoded: Decoded) -> tuple[bool, float]:
+    return not decoded.repetitive, decoded.likelihood
+
+
+def _by_clip(passages: Iterator[Any], clips: Sequence[Clip]) -> list[Decoded]:
+    """Return the segments of each clip. A segment's `seek` is the start of its clip in steps of 10 ms, rounded down."""
+    segments: list[list[Any]] = [[] for _ in clips]
+    starts = [clip.start for clip in clips]
+    for passage in passages:
+        segments[max(0, bisect(starts, passage.seek / 100 + 0.02) - 1)].append(passage)
+    return [Decoded(one) for one in segments]
+
+
+def _batched(clips: Sequence[Clip], size: int) -> Iterator[Sequence[Clip]]:
+    return (clips[first : first + size] for first in range(0, len(clips), size))

@@ -1,0 +1,85 @@
+"""A real engine from the package index, installed beside a running agent that then does a real job with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psutil import Process
+
+from agent.miner.control import ask
+from support.agents import Agent, running
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+SERVICE = "llm_inference"
+ENGINE = "llama.cpp"
+WAIT_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """An agent with an empty cache, whose own environment has the engine too, so that the settings must prefer the other one."""
+    home = tmp_path_factory.mktemp("engines")
+    environment = {
+        "AITBC_CACHE_DIR": str(home / "cache"),
+        "AITBC_ENGINES__PREFERRED": json.dumps([ENGINE]),
+        "AITBC_MINER__GPU_POLL_SECONDS": "0.2",
+    }
+    agent = Agent(home / "data", "start", "--port", "0", **environment)
+    with running(agent):
+        yield agent
+
+
+def test_an_engine_installed_beside_a_running_agent_does_its_next_job(agent: Agent) -> None:
+    """The child's program is the environment's interpreter, and its answer is right."""
+    process = agent.file["pid"]
+    assert "Paris" in answer(agent)
+    assert [child["environment"] for child in children(agent)] == [None]
+    done = agent.cli("engines", "install", ENGINE)
+    assert f"{ENGINE} (" in done.stdout
+    until(lambda: "engines_changed" in agent.log.read_text())
+    assert "Paris" in answer(agent)
+    (child,) = children(agent)
+    listed = json.loads(agent.cli("engines", "list", "--json").stdout)
+    environment = next(Path(engine["path"]) for engine in listed if engine["name"] == ENGINE)
+    assert child["environment"] == ENGINE
+    assert Process(child["pid"]).cmdline()[0] == str(environment / "bin/python")
+    assert agent.file["pid"] == process, "the agent was not restarted"
+    assert agent.cli("engines", "check", ENGINE).stdout == f"{ENGINE}: works\n"
+
+
+def test_after_its_removal_the_agents_own_environment_serves_again(agent: Agent) -> None:
+    seen = agent.log.read_text().count("engines_changed")
+    agent.cli("engines", "remove", ENGINE)
+    until(lambda: agent.log.read_text().count("engines_changed") > seen)
+    assert "Paris" in answer(agent)
+    assert [child["environment"] for child in children(agent)] == [None]
+
+
+def answer(agent: Agent) -> str:
+    """Return what the demo model continues a sentence with."""
+    prompt = {"raw": True, "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
+    body = {"model": "smollm2-135m-instruct", **prompt}
+    with agent.client() as client:
+        job = client.services.call("llm/inference", body)
+        client.jobs.wait(job.job_id, WAIT_SECONDS)
+        return str(client.jobs.get_results(job.job_id)["results"]["text"])
+
+
+def children(agent: Agent) -> list[dict[str, Any]]:
+    """Return the children of the service that have loaded a model."""
+    status = asyncio.run(ask(agent.data_dir, "status"))
+    return [child for child in status["children"] if child["service"] == SERVICE and child["model"]]
+
+
+def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)

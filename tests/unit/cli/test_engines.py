@@ -1,0 +1,332 @@
+"""`aitbc-agent engines`: the real command and the real uv, with an engine of two small wheels from an index of the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.miner.engines.environments import EngineDirectory
+from miner_support.wheels import Index, build, locked
+from support.agents import COMMAND
+
+Done = Any
+Run = Callable[..., Any]
+
+LARGE = 120 * 2**20
+"""Bytes of a package that a disk of 100 MiB cannot hold."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The owner's engine `tiny` in a data directory, and the index that has its wheels."""
+
+    home: Path
+    index: Index
+    command: Run
+
+    @property
+    def engines_dir(self) -> Path:
+        return self.home / "engines"
+
+    def publish(self, version: str, *, source: bytes = b"", data: bytes = b"") -> None:
+        """Put a version of the engine into the index, and make it the one of the lock file."""
+        wheels = [
+            build(self.index.directory, "tiny-engine", version, {"tiny_engine.py": source or f"VERSION = {version!r}".encode()}),
+            build(self.index.directory, "tiny-part", version, {"tiny_part/__init__.py": b"", "tiny_part/data": data}),
+        ]  # fmt: skip
+        self.lock("".join(map(locked, wheels)))
+
+    def lock(self, text: str) -> None:
+        """Write the lock file."""
+        path = self.home / "data/engines/tiny-any.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def declare(self, size: str = "1Mi") -> None:
+        """Write the owner's catalogue of engines."""
+        (self.home / "data").mkdir(exist_ok=True)
+        (self.home / "data/engines.toml").write_text(
+            '[[engines]]\nname = "tiny"\nservices = []\ndescription = "Does little."\nlicence = "MIT"\n'
+            'modules = ["tiny_engine"]\ncheck = "import tiny_engine, tiny_part; print(tiny_engine.VERSION)"\n'
+            f'[engines.variants.any]\npython = ["3.11", "3.12", "3.13"]\npackages = ["tiny-engine"]\nsize = "{size}"\n'
+        )
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Start the command as a process of its own, in a process group of its own."""
+        return subprocess.Popen(
+            [COMMAND, "engines", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *words: str) -> Done:
+        """Run the command in this process."""
+        return self.command("engines", *words)
+
+    def installed(self) -> dict[str, Any]:
+        """Install the engine."""
+        done = self.run("install", "tiny", "--json")
+        assert done.code == 0, done.err
+        (result,) = json.loads(done.out)
+        return dict(result)
+
+    def state(self) -> dict[str, Any]:
+        """Return the engine as it is listed."""
+        done = self.run("list", "--json")
+        assert done.code == 0, done.err
+        return next(engine for engine in json.loads(done.out) if engine["name"] == "tiny")
+
+    def version(self) -> str:
+        """Return the version of the engine in use."""
+        program = self.engines_dir / "tiny/current/bin/python"
+        command = [program, "-I", "-c", "import tiny_engine; print(tiny_engine.VERSION)"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def environments(self) -> list[str]:
+        """Return the directories of the environments, complete or not."""
+        directory = self.engines_dir / "tiny"
+        return sorted(path.name for path in directory.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def until(condition: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait for a state that no event reports: another process's files."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    for name in os.environ:
+        if name.startswith(("UV_", "PIP_")):
+            monkeypatch.delenv(name)
+    (tmp_path / "wheels").mkdir()
+    with Index(tmp_path / "wheels").serving() as index:
+        workshop = Workshop(tmp_path, index, run)
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("AITBC_DATA_DIR", str(tmp_path / "data"))
+        monkeypatch.setenv("AITBC_ENGINES__DIRECTORY", str(workshop.engines_dir))
+        monkeypatch.setenv("UV_FIND_LINKS", index.url)
+        monkeypatch.setenv("UV_NO_INDEX", "1")
+        workshop.declare()
+        workshop.publish("1.0")
+        yield workshop
+
+
+def test_an_engine_is_installed_listed_checked_and_removed(workshop: Workshop) -> None:
+    assert workshop.state()["state"] == "no"
+    done = workshop.run("install", "tiny")
+    assert done.code == 0, done.err
+    assert "tiny (any) was installed in" in done.out
+    listed = workshop.state()
+    assert (listed["state"], listed["variant"]) == ("installed", "any")
+    assert listed["packages"] == ["tiny_engine==1.0", "tiny_part==1.0"]
+    assert workshop.version() == "1.0"
+    assert workshop.run("check").out == "tiny: works\n"
+    again = workshop.run("install", "tiny")
+    assert "tiny (any) is already in" in again.out
+    assert workshop.index.asked["tiny_engine"] == 1
+    assert "was removed" in workshop.run("remove", "tiny").out
+    assert workshop.environments() == []
+    assert workshop.state()["state"] == "no"
+    assert "tiny is not installed." in workshop.run("remove", "tiny").err
+
+
+def test_only_the_lock_files_packages_are_in_the_environment(workshop: Workshop) -> None:
+    """Neither packages of the agent nor what a package asks for beyond the lock file."""
+    environment = Path(workshop.installed()["path"])
+    names = {path.name.partition("-")[0] for path in environment.glob("lib/*/site-packages/*.dist-info")}
+    assert names == {"tiny_engine", "tiny_part"}
+
+
+@pytest.mark.parametrize("whole_group", [False, True], ids=["only the command", "uv too"])
+def test_an_installation_killed_half_way_is_continued_and_never_used(
+    workshop: Workshop, whole_group: bool
+) -> None:
+    """One package has arrived, and half of the other. If uv survives, the next installation waits for it."""
+    workshop.index.held.add("tiny_part")
+    first = workshop.begin("install", "tiny")
+    assert workshop.index.waiting.wait(30)
+    until(lambda: any((workshop.engines_dir / ".packages").glob("archive-*/*/tiny_engine.py")))
+    os.killpg(first.pid, signal.SIGKILL) if whole_group else first.kill()
+    first.wait()
+    assert EngineDirectory(workshop.engines_dir, "tiny").current is None
+    assert workshop.state()["state"] == ("partial" if whole_group else "being changed")
+    second = workshop.begin("install", "tiny")
+    if not whole_group:
+        assert second.stderr is not None
+        assert "Another program is installing or removing tiny. Waiting" in second.stderr.readline()
+    workshop.index.go_on.set()
+    _, errors = second.communicate(timeout=60)
+    assert second.returncode == 0, errors
+    assert workshop.version() == "1.0"
+    assert workshop.state()["state"] == "installed"
+    assert workshop.index.asked["tiny_engine"] == 1, "what had arrived is used"
+
+
+def test_ctrl_c_ends_the_installation_and_names_the_command_that_continues_it(workshop: Workshop) -> None:
+    workshop.index.held.add("tiny_part")
+    process = workshop.begin("install", "tiny")
+    assert workshop.index.waiting.wait(30)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Run `aitbc-agent engines install tiny` to continue." in errors
+    workshop.index.go_on.set()
+    assert workshop.installed()["changed"]
+
+
+def test_two_installations_at_once_wait_for_each_other(workshop: Workshop) -> None:
+    workshop.index.held.add("tiny_part")
+    first = workshop.begin("install", "tiny")
+    assert workshop.index.waiting.wait(30)
+    second = workshop.begin("install", "tiny")
+    assert second.stderr is not None
+    assert "Another program is installing or removing tiny. Waiting" in second.stderr.readline()
+    workshop.index.go_on.set()
+    outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "was installed in" in outputs[0]
+    assert "is already in" in outputs[1]
+    assert workshop.index.asked["tiny_engine"] == 1
+
+
+def test_a_wrong_digest_is_refused_and_the_former_version_stays(workshop: Workshop) -> None:
+    workshop.installed()
+    workshop.publish("2.0")
+    lock = workshop.home / "data/engines/tiny-any.txt"
+    digest = lock.read_text().rpartition("sha256:")[2].strip()
+    lock.write_text(lock.read_text().replace(digest, "0" * 64))
+    done = workshop.run("install", "tiny")
+    assert done.code == 1
+    assert (
+        "aitbc-agent: tiny was not installed: the package tiny-part==2.0 does not have the SHA-256 digest"
+        in done.err
+    )
+    assert "check the package index" in done.err
+    assert workshop.version() == "1.0"
+    assert len(workshop.environments()) == 1
+
+
+def test_an_upgrade_is_put_into_use_as_a_whole_and_rolled_back_as_a_whole(workshop: Workshop) -> None:
+    old = workshop.installed()
+    workshop.publish("2.0")
+    assert workshop.state()["state"] == "another version"
+    new = workshop.installed()
+    assert workshop.version() == "2.0"
+    assert workshop.environments() == sorted((old["digest"], new["digest"]))
+    assert workshop.run("rollback", "tiny").code == 0
+    assert workshop.version() == "1.0"
+    assert workshop.run("rollback", "tiny").code == 0
+    assert workshop.version() == "2.0"
+    workshop.publish("3.0")
+    third = workshop.installed()
+    assert workshop.environments() == sorted((new["digest"], third["digest"])), "the oldest was deleted"
+    assert workshop.index.asked["tiny_engine"] == 3
+
+
+def test_an_upgrade_that_does_not_work_is_not_used(workshop: Workshop) -> None:
+    workshop.installed()
+    workshop.publish("2.0", source=b"raise OSError('no such card')")
+    done = workshop.run("install", "tiny")
+    assert done.code == 1
+    assert "tiny does not work on this machine: OSError: no such card (exit status 1" in done.err
+    assert workshop.version() == "1.0"
+    assert len(workshop.environments()) == 1
+
+
+def test_a_damaged_engine_is_reported(workshop: Workshop) -> None:
+    environment = Path(workshop.installed()["path"])
+    next(environment.glob("lib/*/site-packages/tiny_part/__init__.py")).write_text("1 / 0")
+    done = workshop.run("check")
+    assert done.code == 1
+    assert "tiny: tiny does not work on this machine: ZeroDivisionError" in done.out
+
+
+def test_an_engine_whose_python_is_missing_is_installed_again(workshop: Workshop) -> None:
+    """As after an upgrade of the system, which replaces the interpreter that the environment links to."""
+    environment = Path(workshop.installed()["path"])
+    (environment / "bin/python").unlink()
+    assert workshop.state()["state"] == "without Python"
+    assert workshop.installed()["changed"]
+    assert workshop.version() == "1.0"
+
+
+def test_the_space_is_checked_before_anything_is_fetched(workshop: Workshop) -> None:
+    workshop.declare(size="900Ti")
+    done = workshop.run("install", "tiny")
+    assert done.code == 1
+    assert "aitbc-agent: tiny takes 921600.0 GiB, and " in done.err
+    assert "set engines.directory to a directory on another disk" in done.err
+    assert not workshop.index.asked
+    assert workshop.environments() == []
+
+
+def test_a_lock_file_without_digests_is_refused(workshop: Workshop) -> None:
+    workshop.lock("tiny_engine==1.0\ntiny_part==1.0\n")
+    done = workshop.run("install", "tiny")
+    assert done.code == 1
+    assert "tiny was not installed: uv failed" in done.err
+    assert "hash" in done.err
+    assert workshop.environments() == []
+
+
+@pytest.fixture
+def small_disk(workshop: Workshop) -> Iterator[Path]:
+    """The directory of engines, on a disk of 100 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    workshop.engines_dir.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", workshop.engines_dir], check=True)
+    try:
+        yield workshop.engines_dir
+    finally:
+        subprocess.run(["umount", "--lazy", workshop.engines_dir], check=True)
+
+
+def test_a_disk_that_becomes_full_is_cleared_and_the_former_version_stays(
+    workshop: Workshop, small_disk: Path
+) -> None:
+    workshop.installed()
+    free = os.statvfs(small_disk).f_bavail
+    workshop.publish("2.0", source=b"VERSION = '2.0' #" + bytes(2**23), data=bytes(LARGE))
+    workshop.index.held.add("tiny_part")
+    process = workshop.begin("install", "tiny")
+    assert workshop.index.waiting.wait(30)
+    until(
+        lambda: any(path.stat().st_size > 2**23 for path in small_disk.glob(".packages/*/*/tiny_engine.py"))
+    )
+    workshop.index.go_on.set()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "tiny was not installed: the disk of" in errors
+    assert "became full. What had arrived was deleted." in errors
+    assert workshop.version() == "1.0"
+    assert len(workshop.environments()) == 1
+    assert abs(os.statvfs(small_disk).f_bavail - free) * os.statvfs(small_disk).f_bsize < 2**20
+
+
+def test_a_misspelt_name_gets_a_suggestion(workshop: Workshop) -> None:
+    done = workshop.run("install", "tinny")
+    assert done.code == 1
+    assert "There is no engine 'tinny'. Did you mean tiny?" in done.err
+
+
+def test_an_invalid_catalogue_names_the_file_and_the_entry(workshop: Workshop) -> None:
+    path = workshop.home / "data/engines.toml"
+    path.write_text(path.read_text().replace('licence = "MIT"', ""))
+    done = workshop.run("list")
+    assert done.code == 1
+    assert f"{path} is invalid at engines.0.licence: Field required" in done.err
