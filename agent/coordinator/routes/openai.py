@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Final
 
 import anyio
@@ -23,9 +23,12 @@ from agent.coordinator.operations.openai import (
     embeddings,
     images,
     models,
+    response,
+    responses,
 )
 from agent.coordinator.operations.openai.form import form_schema
-from agent.coordinator.operations.openai.job_stream import JobStream
+from agent.coordinator.operations.openai.job_stream import JobStream, error_chunk
+from agent.coordinator.operations.openai.response_events import ResponseEvent, ResponseEvents
 from agent.coordinator.operations.openai.serving import Submission, result
 from agent.coordinator.operations.openai.transcript_stream import TranscriptStream
 from agent.coordinator.operations.openai.writing import Chunks, Writing
@@ -132,6 +135,31 @@ async def text_completions(
         )
     made = await result(submission, InferenceResult, disconnected(request))
     return _text(submission, completions.completion(submission, made))
+
+
+@router.post(
+    "/responses",
+    summary="Answer a conversation, in the form of Open Responses",
+    response_model=response.Response,
+    responses=_answers(
+        "The answer; with `stream`, server-sent events that are named by their `type`, and `[DONE]` at the end",
+        EVENT_STREAM,
+    ),
+)
+async def create_response(
+    context: ContextOf,
+    caller: Client,
+    body: responses.ResponseRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Same as a chat completion. The coordinator stores no conversation, so each request contains all of it."""
+    submission = await responses.create(context, caller, body, key)
+    if body.stream:
+        return await _stream(request, submission, ResponseEvents(submission, body))
+    made = await result(submission, InferenceResult, disconnected(request))
+    answer = response.made(submission, body, made)
+    return JSONResponse(answer.model_dump(mode="json"), headers=_names(submission))
 
 
 @router.post(
@@ -261,19 +289,30 @@ def _text(submission: Submission, answer: BaseModel) -> Response:
 
 async def _stream(request: Request, submission: Submission, form: Chunks) -> Response:
     writing = await Writing.begin(submission)
-    frames = _frames(writing.chunks(form), request.scope["request_id"])
+    frames = _frames(writing.chunks(form), request.scope["request_id"], form.failure)
     return _TextStream(writing, frames, _names(submission))
 
 
-async def _frames(chunks: AsyncIterator[BaseModel | None], request_id: str) -> AsyncIterator[bytes]:
+async def _frames(
+    chunks: AsyncIterator[BaseModel | None],
+    request_id: str,
+    failure: Callable[[Mapping[str, Any]], BaseModel] = error_chunk,
+) -> AsyncIterator[bytes]:
     """Yield the answer as server-sent events; an error is the last of them."""
     try:
         async for chunk in chunks:
-            yield KEEP_ALIVE if chunk is None else event(chunk.model_dump(exclude_unset=True))
+            yield KEEP_ALIVE if chunk is None else _frame(chunk)
     except ApiError as error:
-        yield event(error_body(error.code, error.message, error.details, request_id))
+        body = error_body(error.code, error.message, error.details, request_id)
+        yield _frame(failure(body["error"]))
     else:
         yield format_sse_event(data_str="[DONE]")
+
+
+def _frame(chunk: BaseModel) -> bytes:
+    """Return a chunk as a server-sent event; those of the Responses API have a name."""
+    name = chunk.type if isinstance(chunk, ResponseEvent) else None
+    return event(chunk.model_dump(exclude_unset=True), name)
 
 
 class _TextStream(EventStream):

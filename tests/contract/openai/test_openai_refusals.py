@@ -17,6 +17,7 @@ from agent.coordinator.operations.openai.chat import ChatRequest
 from agent.coordinator.operations.openai.completions import CompletionRequest
 from agent.coordinator.operations.openai.embeddings import EmbeddingsRequest
 from agent.coordinator.operations.openai.images import ImageRequest
+from agent.coordinator.operations.openai.responses import ResponseRequest
 from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, QUESTION
 from support.server import Served, serve
 
@@ -50,6 +51,7 @@ def bare(deserted: Served) -> Iterator[httpx.Client]:
         ChatRequest,
         CompletionRequest,
         EmbeddingsRequest,
+        ResponseRequest,
         TranscriptionRequest,
         TranslationRequest,
         ImageRequest,
@@ -105,6 +107,42 @@ def test_unsupported_chat_parameters_are_refused_by_name(nobody: OpenAI, field: 
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.chat.completions.create(model=LLM, messages=QUESTION, extra_body={field: value})
     assert any(name.split(".")[0] == field for name in fields_of(caught.value)), fields_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("previous_response_id", "resp_1"),
+        ("conversation", "conv_1"),
+        ("store", True),
+        ("background", True),
+        ("truncation", "auto"),
+        ("max_tool_calls", 1),
+        ("prompt", {"id": "pmpt_1"}),
+        ("tools", [{"type": "web_search"}]),
+        ("tool_choice", {"type": "allowed_tools", "tools": [{"type": "function", "name": "f"}]}),
+        ("text", {"verbosity": "low"}),
+        ("text", {"format": {"type": "grammar"}}),
+        ("reasoning", {"summary": "concise"}),
+        ("include", ["file_search_call.results"]),
+        ("stop", ["END"]),
+        ("n", 2),
+        ("max_tokens", 5),
+        ("input", [{"type": "item_reference", "id": "msg_1"}]),
+        ("input", [{"type": "web_search_call", "id": "ws_1"}]),
+        ("input", [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]),
+    ],
+)
+def test_unsupported_response_parameters_are_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.responses.create(model=LLM, input="Hello.", extra_body={field: value})
+    fields = fields_of(caught.value)
+    assert all(name.split(".")[0] == field for name in fields) or "tool_choice allows f" in str(fields)
+
+
+def test_a_stored_conversation_is_refused_with_the_reason(nobody: OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="send the whole conversation in input"):
+        nobody.responses.create(model=LLM, input="And?", previous_response_id="resp_1")
 
 
 @pytest.mark.parametrize(

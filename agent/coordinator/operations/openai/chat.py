@@ -28,14 +28,17 @@ MaxTokens = Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 _EFFORTS: Final = {"minimal": "low", "xhigh": "high"}
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a request: no other fields, no conversions."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class TextPart(_Part):
+class TextPart(Part):
     """A part of a message. Models accept text only."""
 
     type: Literal["text"]
@@ -53,14 +56,14 @@ Content = Annotated[
 ]
 
 
-class CalledFunction(_Part):
+class CalledFunction(Part):
     """A function's name, and its arguments as a JSON object in text."""
 
     name: ToolName
     arguments: Annotated[str, Field(max_length=MAX_TEXT)]
 
 
-class FunctionCall(_Part):
+class FunctionCall(Part):
     """A call of a function by the model. Clients send it back in the assistant's message."""
 
     id: Annotated[str, Field(max_length=100)]
@@ -69,7 +72,7 @@ class FunctionCall(_Part):
     index: Annotated[Any, Field(exclude=True)] = None
 
 
-class ChatMessage(_Part):
+class ChatMessage(Part):
     """One turn. Text parts are joined by line breaks; `developer` is a synonym of `system`.
 
     A message of the role `tool` answers the call `tool_call_id` of the assistant's message before it.
@@ -109,7 +112,7 @@ class ChatMessage(_Part):
         return turn if self.tool_call_id is None else turn | {"tool_call_id": self.tool_call_id}
 
 
-class Function(_Part):
+class Function(Part):
     """A function that the model may call. Its arguments always follow the schema if the call is required."""
 
     name: ToolName
@@ -118,39 +121,39 @@ class Function(_Part):
     strict: bool | None = None
 
 
-class FunctionTool(_Part):
+class FunctionTool(Part):
     """A tool; only functions are supported."""
 
     type: Literal["function"]
     function: Function
 
 
-class FunctionName(_Part):
+class FunctionName(Part):
     """A function's name."""
 
     name: ToolName
 
 
-class NamedTool(_Part):
+class NamedTool(Part):
     """The function that the model must call."""
 
     type: Literal["function"]
     function: FunctionName
 
 
-class PlainText(_Part):
+class PlainText(Part):
     """Any text."""
 
     type: Literal["text"]
 
 
-class JsonObject(_Part):
+class JsonObject(Part):
     """Any JSON object."""
 
     type: Literal["json_object"]
 
 
-class NamedSchema(_Part):
+class NamedSchema(Part):
     """A JSON Schema. The answer always follows it, with or without `strict`; `name` and `description` have no effect."""
 
     name: Annotated[str, Field(max_length=64)]
@@ -159,7 +162,7 @@ class NamedSchema(_Part):
     strict: bool | None = None
 
 
-class JsonSchema(_Part):
+class JsonSchema(Part):
     """JSON that follows a schema."""
 
     type: Literal["json_schema"]
@@ -169,42 +172,27 @@ class JsonSchema(_Part):
 ResponseFormat = Annotated[PlainText | JsonObject | JsonSchema, Field(discriminator="type")]
 
 
-class StreamOptions(_Part):
+class StreamOptions(Part):
     """With `include_usage`, a last chunk has the numbers of prompt and completion tokens."""
 
     include_usage: bool | None = None
     include_obfuscation: Annotated[Any, Only(False)] = None
 
 
-class TextRequest(JobOptions):
-    """The fields of both text calls. `top_k`, `repetition_penalty` and job options are extensions."""
+class Sampling(JobOptions):
+    """The fields of all text calls. `top_k`, `repetition_penalty` and job options are extensions."""
 
     model: Annotated[str, Field(max_length=200, examples=["smollm2-135m-instruct"])]
-    max_tokens: MaxTokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=1000)] | None = None
-    stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(ge=0.5, le=2)] | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     user: Annotated[str, Field(max_length=500)] | None = None
-
-    @model_validator(mode="after")
-    def _streamed(self) -> Self:
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options requires stream")
-        return self
-
-    @property
-    def includes_usage(self) -> bool:
-        """Whether a stream ends with the usage."""
-        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def sampling(self) -> dict[str, Any]:
         """Return the given parameters that have the same names in the service."""
@@ -216,6 +204,26 @@ class TextRequest(JobOptions):
             },
             exclude_none=True,
         )  # fmt: skip
+
+
+class TextRequest(Sampling):
+    """The fields of chats and continuations."""
+
+    max_tokens: MaxTokens | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
+
+    @model_validator(mode="after")
+    def _streamed(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options requires stream")
+        return self
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
 class ChatRequest(TextRequest):
@@ -249,7 +257,7 @@ class ChatRequest(TextRequest):
     tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Effort | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
     modalities: Annotated[Any, Only(["text"])] = None
     moderation: Annotated[Any, Only()] = None
@@ -304,7 +312,7 @@ def _optional(request: ChatRequest) -> dict[str, Any]:
     if request.logprobs:
         parameters["top_logprobs"] = request.top_logprobs or 0
     if request.reasoning_effort is not None:
-        parameters["reasoning_effort"] = _EFFORTS.get(request.reasoning_effort, request.reasoning_effort)
+        parameters["reasoning_effort"] = known_effort(request.reasoning_effort)
     if request.tools:
         choice = request.tool_choice or "auto"
         parameters |= {
@@ -315,3 +323,8 @@ def _optional(request: ChatRequest) -> dict[str, Any]:
             "parallel_tool_calls": request.parallel_tool_calls is not False,
         }
     return parameters
+
+
+def known_effort(effort: Effort) -> str:
+    """Return the service's nearest effort."""
+    return _EFFORTS.get(effort, effort)

@@ -14,7 +14,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.chat import SERVICE, TextRequest
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, service, submit
-from agent.coordinator.operations.openai.writing import Added
+from agent.coordinator.operations.openai.writing import Added, Chunks
 from agent.core.values.fields import example
 from runners.llm.request import MAX_TEXT, FinishReason, InferenceResult, TokenLogprob, Usage
 
@@ -125,7 +125,7 @@ def completion(submission: Submission, result: InferenceResult) -> Completion:
     return _of(submission, choices, usage=result.usage)
 
 
-class CompletionChunks:
+class CompletionChunks(Chunks):
     """See `writing.Chunks`."""
 
     def __init__(self, submission: Submission, *, usage: bool) -> None:
@@ -137,13 +137,13 @@ class CompletionChunks:
         """Return no chunk."""
         return []
 
-    def piece(self, added: Added) -> BaseModel:
+    def piece(self, added: Added) -> list[BaseModel]:
         """Return the chunk for an addition to a text."""
         tokens = [TokenLogprob.model_validate(token) for token in added.logprobs]
         logprobs = _logprobs(tokens, self._lengths[added.index])
         self._lengths[added.index] += len(added.text)
         choice = CompletionChoice(index=added.index, text=added.text, logprobs=logprobs, finish_reason=None)
-        return _of(self._submission, [choice])
+        return [_of(self._submission, [choice])]
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
         """Return the chunks with the finish reasons, and the one with the usage if it was requested."""

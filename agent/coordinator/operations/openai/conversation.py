@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from agent.coordinator.operations.openai.chat import CalledFunction, FunctionCall
 from agent.coordinator.operations.openai.serving import Submission
-from agent.coordinator.operations.openai.writing import Added
+from agent.coordinator.operations.openai.writing import Added, Chunks
 from agent.core.values.fields import example
 from runners.llm.request import Answer, FinishReason, InferenceResult, TokenLogprob, Usage
 
@@ -144,7 +144,7 @@ class ChatCompletionChunk(BaseModel):
     usage: Usage | None = None
 
 
-class ChatChunks:
+class ChatChunks(Chunks):
     """See `writing.Chunks`."""
 
     def __init__(self, submission: Submission, *, answers: int, usage: bool) -> None:
@@ -156,7 +156,7 @@ class ChatChunks:
         """Return the chunks with the role."""
         return [self._chunk(index, Delta(role="assistant", content="")) for index in range(self._answers)]
 
-    def piece(self, added: Added) -> BaseModel:
+    def piece(self, added: Added) -> list[BaseModel]:
         """Return the chunk for an addition to an answer."""
         delta = Delta()
         if added.text:
@@ -168,7 +168,7 @@ class ChatChunks:
         choice = ChunkChoice(index=added.index, delta=delta, finish_reason=None)
         if added.logprobs:
             choice.logprobs = Logprobs.model_validate({"content": added.logprobs})
-        return self._of([choice])
+        return [self._of([choice])]
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
         """Return the chunks with the finish reasons, and the one with the usage if it was requested."""

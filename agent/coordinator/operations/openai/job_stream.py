@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import Final, Self
+from typing import Any, Final, Self
+
+from pydantic import BaseModel
 
 from agent.coordinator.feed.hub import Message, Subscription
 from agent.coordinator.operations.jobs import jobs
@@ -15,6 +17,17 @@ from agent.core.jobs import FINAL
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Interval of keep-alive comments, which prevent proxies from closing an idle stream."""
+
+
+class ErrorChunk(BaseModel):
+    """The last chunk of a stream that failed, with the fields of every error."""
+
+    error: dict[str, Any]
+
+
+def error_chunk(error: Mapping[str, Any]) -> BaseModel:
+    """Return the last chunk of a stream that failed."""
+    return ErrorChunk(error=dict(error))
 
 
 class JobStream:

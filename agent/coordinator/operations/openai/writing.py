@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from agent.coordinator.feed.hub import Message
-from agent.coordinator.operations.openai.job_stream import JobStream
+from agent.coordinator.operations.openai.job_stream import JobStream, error_chunk
 from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
 
 
@@ -25,17 +26,24 @@ class Added:
     logprobs: Sequence[Mapping[str, Any]] = ()
 
 
-class Chunks(Protocol):
+class Chunks(ABC):
     """Forms the chunks of one kind of answer."""
 
+    @abstractmethod
     def begin(self) -> list[BaseModel]:
         """Return the chunks before the text."""
 
-    def piece(self, added: Added) -> BaseModel:
-        """Return the chunk for an addition to an answer."""
+    @abstractmethod
+    def piece(self, added: Added) -> list[BaseModel]:
+        """Return the chunks for an addition to an answer."""
 
+    @abstractmethod
     def end(self, result: InferenceResult) -> list[BaseModel]:
         """Return the chunks after the text."""
+
+    def failure(self, error: Mapping[str, Any]) -> BaseModel:
+        """Return the last chunk of a stream that failed."""
+        return error_chunk(error)
 
 
 class Writing(JobStream):
@@ -55,10 +63,12 @@ class Writing(JobStream):
                 yield None
             elif piece := sent.piece_of(message):
                 self.extend()
-                yield form.piece(piece)
+                for chunk in form.piece(piece):
+                    yield chunk
         result = await self.result(InferenceResult)
         for rest in self._rest(sent, result):
-            yield form.piece(rest)
+            for chunk in form.piece(rest):
+                yield chunk
         for chunk in form.end(result):
             yield chunk
 
