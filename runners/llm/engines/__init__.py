@@ -11,7 +11,7 @@ from runners.llm.files import weights
 
 
 def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) -> LanguageEngine:
-    """Load a model: a GGUF file in llama.cpp, safetensors in vLLM on a GPU and in transformers elsewhere.
+    """Load a model: a GGUF file in llama.cpp, safetensors in vLLM, or else in transformers.
 
     Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY.
     """
@@ -27,7 +27,7 @@ def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) ->
         from runners.llm.engines.llama_cpp import LlamaCppEngine  # noqa: PLC0415 - engines are optional
 
         return LlamaCppEngine(model, device, tools, vram)
-    if device.kind == "cuda" and importlib.util.find_spec("vllm"):
+    if importlib.util.find_spec("vllm"):
         from runners.llm.engines.vllm import VLLMEngine  # noqa: PLC0415 - as above
 
         return VLLMEngine(sys.executable, model, device, vram)

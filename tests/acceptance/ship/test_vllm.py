@@ -1,0 +1,160 @@
+"""vLLM's build for processors, installed as an owner would, answers OpenAI's client through the whole path."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from openai import OpenAI
+from platformdirs import user_cache_path
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from agent.miner.control import ask
+from aitbc.receipts import verify_bundle
+from support.agents import Agent, running
+from support.language_models import NAME, PERSON
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
+
+MODEL = "smollm2-safetensors"
+ENTRY = """
+[[models]]
+name = "{name}"
+service = "llm_inference"
+engines = ["vllm"]
+path = "{path}"
+memory = "2Gi"
+licence = "Apache-2.0"
+options = {{ context = 2048, template = "smollm2", tool_parser = "hermes" }}
+"""
+QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."}]
+WEATHER: list[Any] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"enum": ["Paris", "Rome"]}},
+                "required": ["city"],
+            },
+        },
+    }
+]
+
+
+def write_safetensors(directory: Path) -> None:
+    """Convert the demo's model, which is 4-bit GGUF, to 16-bit safetensors."""
+    source = user_cache_path("aitbc") / "models" / NAME
+    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file="model.gguf", dtype=torch.bfloat16)
+    settings = loaded.config
+    del settings.quantization_config
+    model = LlamaForCausalLM(settings).to(torch.bfloat16)
+    model.load_state_dict({name: value.clone() for name, value in loaded.state_dict().items()}, strict=False)
+    model.tie_weights()
+    model.save_pretrained(directory)
+    AutoTokenizer.from_pretrained(source, gguf_file="model.gguf").save_pretrained(directory)
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """An agent with vLLM in an environment of its own, and a model for it."""
+    home = tmp_path_factory.mktemp("vllm")
+    write_safetensors(home / "model")
+    environment = {"AITBC_CACHE_DIR": str(home / "cache"), "AITBC_MINER__LOAD_SECONDS": "600"}
+    agent = Agent(home / "data", "start", "--port", "0", **environment)
+    (home / "data").mkdir()
+    (home / "data" / "models.toml").write_text(ENTRY.format(name=MODEL, path=home / "model"))
+    assert "vllm (" in agent.cli("engines", "install", "vllm").stdout
+    with running(agent):
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def ai(agent: Agent) -> Iterator[OpenAI]:
+    """OpenAI's client."""
+    key = agent.file["client_key"]
+    with OpenAI(api_key=key, base_url=f"{agent.url}/v1", max_retries=0, timeout=600) as ai:
+        yield ai
+
+
+def test_a_question_is_answered_in_vllms_environment(agent: Agent, ai: OpenAI) -> None:
+    answer = ai.chat.completions.create(model=MODEL, messages=QUESTION, temperature=0, max_tokens=16)
+    assert answer.choices[0].message.content == "The capital of France is Paris."
+    children = asyncio.run(ask(agent.data_dir, "status"))["children"]
+    assert [child["environment"] for child in children if child["service"] == "llm_inference"] == ["vllm"]
+    with agent.client() as client:
+        bundle = client.receipts.export(answer.id)
+    assert verify_bundle(bundle, agent.file["log_key"]).valid
+
+
+def test_a_required_tool_is_called_with_arguments_of_its_schema(ai: OpenAI) -> None:
+    answer = ai.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "How is the weather in Rome?"}],
+        tools=WEATHER,
+        tool_choice="required",
+        temperature=0,
+        max_tokens=48,
+    )
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Rome"})
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
+def test_an_answer_follows_its_schema(ai: OpenAI) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
+    answer = ai.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Describe a person."}],
+        response_format=form,
+        temperature=1,
+        seed=1,
+        max_tokens=128,
+    )
+    person = json.loads(answer.choices[0].message.content or "")
+    assert set(person) == set(PERSON["required"])
+    assert 0 <= person["age"] <= 120
+
+
+def test_log_probabilities_and_several_answers(ai: OpenAI) -> None:
+    answer = ai.chat.completions.create(
+        model=MODEL, messages=QUESTION, temperature=0, max_tokens=2, n=2, logprobs=True, top_logprobs=2
+    )
+    assert [choice.message.content for choice in answer.choices] == ["The capital"] * 2
+    for choice in answer.choices:
+        assert choice.logprobs is not None
+        tokens = choice.logprobs.content or []
+        assert [token.token for token in tokens] == ["The", " capital"]
+        assert all(len(token.top_logprobs) == 2 for token in tokens)
+
+
+def test_a_cancelled_answer_ends_and_the_next_is_given(agent: Agent, ai: OpenAI) -> None:
+    """Leaving the stream cancels the job; its tokens so far are charged."""
+    story: list[Any] = [{"role": "user", "content": "Write a long story."}]
+    with ai.chat.completions.create(model=MODEL, messages=story, stream=True, max_tokens=1500) as stream:
+        pieces = (chunk for chunk in stream if chunk.choices[0].delta.content)
+        job_id = next(pieces).id
+    with agent.client() as client:
+        assert client.jobs.wait(job_id, 60).status == "cancelled"
+    answer = ai.chat.completions.create(model=MODEL, messages=QUESTION, temperature=0, max_tokens=16)
+    assert "Paris" in (answer.choices[0].message.content or "")
+
+
+def test_a_prompt_that_was_read_before_is_not_read_again(ai: OpenAI) -> None:
+    prompt = "The quick brown fox jumps over the lazy dog near the river bank. " * 110
+
+    def seconds() -> float:
+        began = time.monotonic()
+        ai.completions.create(model=MODEL, prompt=prompt, max_tokens=1, temperature=0)
+        return time.monotonic() - began
+
+    first = seconds()
+    assert min(seconds() for _ in range(3)) < first / 2
