@@ -104,6 +104,7 @@ def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
             "files": [],
         },
         "image_generation": {"images": images},
+        "text_embedding": {"embeddings": [[0.6, 0.8]], "usage": {"prompt_tokens": 1, "total_tokens": 1}},
     }
     return {**by_service.get(lease["service"], {}), "processing_time": 0.1, "units": 1}
 

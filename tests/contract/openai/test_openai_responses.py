@@ -181,6 +181,53 @@ def test_the_clients_own_helper_assembles_the_stream(ai: OpenAI, miner: Scripted
     assert "".join(thoughts) == "Paris is in France."
     done = [event.item.type for event in events if event.type == "response.output_item.done"]
     assert done == ["reasoning", "message", "function_call"]
+    order = [
+        (event.type.rpartition(".")[2], event.output_index)
+        for event in events
+        if event.type in {"response.output_item.added", "response.output_item.done"}
+    ]
+    assert order == [("added", 0), ("done", 0), ("added", 1), ("done", 1), ("added", 2), ("done", 2)]
+
+
+def test_the_parts_of_two_calls_may_alternate(ai: OpenAI, miner: ScriptedMiner) -> None:
+    other = {"id": "call_2", "name": "get_time", "arguments": "{}"}
+    with ai.responses.stream(model=LLM, input=QUESTION, tools=[WEATHER]) as stream:  # type: ignore[list-item]
+        (lease,) = miner.poll()
+        part(miner, lease, offset=0, tool_calls=[call_part('{"loc', id="call_1", type="function")])
+        second = {"index": 1, "id": "call_2", "type": "function"}
+        called = second | {"function": {"name": "get_time", "arguments": "{}"}}
+        part(miner, lease, offset=1, tool_calls=[called])
+        part(miner, lease, offset=2, tool_calls=[call_part('ation": "Rome"}')])
+        miner.complete(lease, {**CALLED, "tool_calls": [CALL, other]})
+        calls = [item for item in stream.get_final_response().output if item.type == "function_call"]
+    assert [(call.call_id, call.name, call.arguments) for call in calls] == [
+        tuple(CALL.values()),
+        tuple(other.values()),
+    ]
+
+
+def test_items_become_turns(client: httpx.Client, miner: ScriptedMiner) -> None:
+    """Calls belong to the message before them, also if it has text; the type of a message may be missing."""
+    items = [
+        {"role": "developer", "content": "Be brief."},
+        message("user", [{"type": "input_text", "text": "One."}, {"type": "input_text", "text": "Two."}]),
+        message("assistant", [{"type": "output_text", "text": "I ask.", "annotations": []}], id="msg_1"),
+        {"type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": "{}"},
+        {"type": "function_call", "call_id": "call_2", "name": "get_time", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "Snow."},
+        {"type": "function_call_output", "call_id": "call_2", "output": "Noon."},
+    ]
+    body = {"model": LLM, "input": items}
+    _, parameters = answered(miner, TEXT, lambda: client.post("/v1/responses", json=body))
+    turns = parameters["messages"]
+    assert [(turn["role"], turn["content"]) for turn in turns] == [
+        ("system", "Be brief."),
+        ("user", "One.\nTwo."),
+        ("assistant", "I ask."),
+        ("tool", "Snow."),
+        ("tool", "Noon."),
+    ]
+    assert [call["id"] for call in turns[2]["tool_calls"]] == ["call_1", "call_2"]
 
 
 class Capital(BaseModel):
