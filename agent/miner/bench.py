@@ -205,7 +205,7 @@ class Bench:
         # With this device only, the executor cannot choose another one.
         executor = LocalExecutor(
             Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
-            tools(self._settings),
+            tools(self._settings, gpu=device.kind == "cuda"),
             self._settings.miner,
             self._directory,
             interpreters=Interpreters(

@@ -207,7 +207,10 @@ class _Builder:
         )
         executor = LocalExecutor(
             devices,
-            tools(self._options.settings),
+            tools(
+                self._options.settings,
+                gpu=any(device.kind == "cuda" for device in self._capabilities.devices),
+            ),
             self._settings,
             self._options.directory,
             interpreters=Interpreters(

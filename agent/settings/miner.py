@@ -190,8 +190,9 @@ class RunnersSettings(Section):
     environments_quota: Annotated[Bytes, Field(gt=0)] = Bytes("48Gi")
     """Disk space for the environments of all Python models and the packages cached to create them. The least recently used are
     deleted first, so that `max_environment` is free for the next one."""
-    batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """Maximum number of language model requests for one model that are computed together in the slot of one job."""
+    batch: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Maximum number of language model requests for one model that are computed together in the slot of one job. By default 64 on
+    a machine with GPUs, 8 on others."""
     model_download: bool = True
     """Whether models that are not on disk may be downloaded when a job needs them."""
     python_models: bool = True

@@ -18,9 +18,6 @@ from typing import Final
 from runners.api import FailureCode, Retry, Tools, cached_probe
 from runners.sandbox import Sandbox
 
-ENVIRONMENT: Final = Path("engines", "bpy", "current", "bin", "python")
-"""Where `aitbc-agent engines install bpy` puts the Python with the module, in the cache."""
-
 PROGRAM: Final = "blender"
 MODULE: Final = "bpy"
 
@@ -59,10 +56,8 @@ def chosen(tools: Tools) -> str:
     """Return the name or path of the Blender to use, or of the Python that has it as a module."""
     if tools.blender is not None:
         return tools.blender
-    if importlib.util.find_spec(MODULE) is not None:  # this process runs in the engine's environment
-        return sys.executable
-    installed = tools.cache_dir / ENVIRONMENT
-    return str(installed) if installed.exists() else PROGRAM
+    # `aitbc-agent engines install bpy` makes an environment with whose Python this process then runs.
+    return sys.executable if importlib.util.find_spec(MODULE) is not None else PROGRAM
 
 
 def granted(sandbox: Sandbox, environment: dict[str, str]) -> Start:

@@ -77,14 +77,16 @@ class Agent:
     def client(self) -> AITBCClient:
         return AITBCClient(api_key=self.file["client_key"], base_url=self.url)
 
-    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run `aitbc-agent` on this data directory."""
+    def cli(
+        self, *arguments: str, check: bool = True, seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `aitbc-agent` on this data directory, at most so many seconds."""
         command = [str(COMMAND), *arguments, "--data-dir", str(self.data_dir)]
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=seconds,
             check=False,
             env={**os.environ, **self.environment},
         )

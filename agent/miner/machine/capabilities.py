@@ -138,8 +138,12 @@ class Capabilities:
         }
 
 
-def tools(settings: Settings) -> Tools:
-    """Return the settings that runners need."""
+BATCH: Final = {True: 64, False: 8}
+"""Requests that share a language model, on a machine with GPUs and on one without, if the settings name no number."""
+
+
+def tools(settings: Settings, *, gpu: bool = False) -> Tools:
+    """Return the settings that runners need, on a machine with GPUs or without."""
     chosen = settings.runners
     return Tools(
         ffmpeg=chosen.ffmpeg,
@@ -157,7 +161,7 @@ def tools(settings: Settings) -> Tools:
         max_unpacked=int(chosen.max_unpacked),
         max_environment=int(chosen.max_environment),
         environments_quota=int(chosen.environments_quota),
-        batch=chosen.batch,
+        batch=chosen.batch or BATCH[gpu],
         python_models=chosen.python_models,
         checkpoint_seconds=chosen.checkpoint_seconds,
         python_models_in_landlock=chosen.python_models_in_landlock,
@@ -200,7 +204,7 @@ class Machine:
             installed_environments, self._settings.engines_dir, engines, chosen.preferred
         )
         probes = Probes(
-            tools(self._settings),
+            tools(self._settings, gpu=bool(gpus)),
             self._own,
             environments,
             preferred=chosen.preferred,

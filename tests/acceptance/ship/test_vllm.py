@@ -71,7 +71,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     agent = Agent(home / "data", "start", "--port", "0", **environment)
     (home / "data").mkdir()
     (home / "data" / "models.toml").write_text(ENTRY.format(name=MODEL, path=home / "model"))
-    assert "vllm (" in agent.cli("engines", "install", "vllm").stdout
+    assert "vllm (" in agent.cli("engines", "install", "vllm", seconds=600).stdout
     with running(agent):
         yield agent
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
 from runners.api import Device, Retry
 from runners.blender import kernels, process
-from runners.blender.engine import ENVIRONMENT, chosen
+from runners.blender.engine import chosen
 from runners.blender.process import abilities, eevee_works, run_blender
 from runners.sandbox.watch import Limits
 
@@ -38,13 +39,12 @@ def stand_in(tools, tmp_path):
     return make
 
 
-def test_the_installed_engine_comes_before_the_program_and_after_the_setting(tools, tmp_path):
-    tools = dataclasses.replace(tools, blender=None, cache_dir=tmp_path)
+def test_the_module_comes_before_the_program_and_after_the_setting(tools, tmp_path, monkeypatch):
+    tools = dataclasses.replace(tools, blender=None)
     assert chosen(tools) == "blender"
-    python = tmp_path / ENVIRONMENT
-    python.parent.mkdir(parents=True)
-    python.touch()
-    assert chosen(tools) == str(python)
+    (tmp_path / "bpy.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert chosen(tools) == sys.executable
     assert chosen(dataclasses.replace(tools, blender="/opt/blender/blender")) == "/opt/blender/blender"
 
 
