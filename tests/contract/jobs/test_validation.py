@@ -33,6 +33,10 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         LLM,
         {"model": "llama-7b", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "stop": ["\n"]},
     ],
+    "text_embedding": [
+        {"model": "all-minilm-l6-v2", "input": ["Hi", "Bye"]},
+        {"model": "all-minilm-l6-v2", "input": ["Hi"], "dimensions": 64},
+    ],
     "video_transcoding": [
         {"input_url": "https://example.com/v.mp4", "output_format": "mp4", "codec": "h264", "resolution": "1920x1080"},
         {"input_url": "https://example.com/v.mp4", "output_format": "gif", "fps": 12.5},
@@ -76,6 +80,11 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"prompt": "Hi"},
         {**LLM, "max_tokens": 0},
         {**LLM, "max_tokens": 2.5},
+    ],
+    "text_embedding": [
+        {"model": "all-minilm-l6-v2", "input": "Hi"},
+        {"model": "all-minilm-l6-v2", "input": []},
+        {"input": ["Hi"]},
     ],
     "video_transcoding": [
         {"output_format": "mp4"},
