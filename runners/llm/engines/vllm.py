@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from runners.api import Device, Model
@@ -62,6 +63,7 @@ class VLLMEngine:
     def submit(self, request: InferenceRequest) -> _Generation:
         """See `LanguageEngine.submit`."""
         fields = {"model": SERVED, **openai.sampling(request)} | {
+            "n": _answers(request),
             "top_k": request.top_k or -1,
             "repetition_penalty": request.repetition_penalty,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
@@ -101,12 +103,20 @@ class _Generation:
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        found = openai.pieces(self._stream, self._request.n, _counts)
-        return openai.as_calls(found) if self._request.forced_tools else found
+        found = openai.pieces(self._stream, _answers(self._request), _counts)
+        if self._request.forced_tools:
+            found = openai.as_calls(found)
+        copies = self._request.n // _answers(self._request)
+        return (replace(piece, index=piece.index + copy) for piece in found for copy in range(copies))
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""
         self._stream.cancel()
+
+
+def _answers(request: InferenceRequest) -> int:
+    """Return how many answers vLLM generates: it refuses several at temperature 0, which would be the same."""
+    return request.n if request.temperature > 0 else 1
 
 
 def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:
