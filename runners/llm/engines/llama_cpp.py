@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from runners.api import Device, Fail, Model, Tools
@@ -153,7 +154,8 @@ class _TokenBudget:
     def leave(self, ticket: object) -> None:
         """Give up a ticket that was not granted."""
         with self._changed:
-            self._waiting.remove(ticket)
+            with suppress(ValueError):
+                self._waiting.remove(ticket)
             self._changed.notify_all()
 
     def release(self, tokens: int) -> None:
@@ -174,17 +176,20 @@ class _Generation:
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        while not self._budget.acquire(self._share, self, WAIT_SECONDS):
-            if self._stream.cancelled:
-                self._budget.leave(self)
-                return
-            yield Piece("", 0, 0)
+        granted = False
         try:
+            while not (granted := self._budget.acquire(self._share, self, WAIT_SECONDS)):
+                if self._stream.cancelled:
+                    return
+                yield Piece("", 0, 0)
             found = openai.pieces(self._stream, self._request.n, _counts)
             yield from openai.as_calls(found) if self._request.forced_tools else found
         finally:
             self._stream.cancel()
-            self._budget.release(self._share)
+            if granted:
+                self._budget.release(self._share)
+            else:  # also if the reader has left: those behind would wait for ever
+                self._budget.leave(self)
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from runners.api import Retry
+from runners.api import Fail, Retry
 from runners.engine_server import Stream
 from runners.llm.engines.base import Piece
 from runners.llm.request import FinishReason, InferenceRequest, Message, Tool
@@ -97,17 +97,24 @@ def _converted(value: Any, text: Callable[[str], str]) -> Any:
     return value
 
 
-def pieces(stream: Stream, answers: int, counts: Counts) -> Iterator[Piece]:
-    """Yield the pieces of a streamed answer, up to the one with the final counts. Raises `Fail` or `Retry`."""
+def pieces(stream: Stream, answers: int, counts: Counts, *, counts_all: bool = False) -> Iterator[Piece]:
+    """Yield the pieces of a streamed answer, up to the one with the final counts. Raises `Fail` or `Retry`.
+
+    An event without choices counts the tokens of the answer before it, or of all answers together (`counts_all`).
+    """
     prompt, generated, unfinished = 0, [0] * answers, set(range(answers))
+    index, total = 0, 0
     for event in stream.events():
         choice = (event.get("choices") or [{}])[0]
-        index = int(choice.get("index", 0))
+        index = int(choice.get("index", index))
         counted = counts(event)
         if counted is not None:
             prompt = max(prompt, counted[0])
-            generated[index] = max(generated[index], counted[1])
-        piece = _piece(choice, index, prompt, sum(generated))
+            if counts_all and not choice:
+                total = counted[1]
+            else:
+                generated[index] = max(generated[index], counted[1])
+        piece = _piece(choice, index, prompt, total or sum(generated))
         if piece.finish_reason is not None:
             unfinished.discard(index)
         yield piece
@@ -167,7 +174,12 @@ def as_calls(found: Iterator[Piece]) -> Iterator[Piece]:
         calls: tuple[Mapping[str, Any], ...] = ()
         reason = piece.finish_reason
         if reason == "stop":
-            call = json.loads(text)
+            try:
+                call = json.loads(text)
+            except ValueError:  # llama.cpp ignores a grammar that it cannot compile
+                raise Fail(
+                    "The model's engine cannot enforce a call of these tools; simplify their parameters."
+                ) from None
             function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
             calls = (
                 {"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function},

@@ -132,6 +132,7 @@ class _Steps:
         self._prompt = prompt
         self._index = index
         self._ended = ended
+        self._left = False
         self._rules = Rules(loaded, request, len(prompt))
         # At most max_tokens entries.
         self._news: queue.SimpleQueue[int | Exception | None] = queue.SimpleQueue()
@@ -141,6 +142,7 @@ class _Steps:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
+        self._left = True
         self._thread.join()
 
     def tokens(self) -> Iterator[tuple[int, tuple[dict[str, Any], ...]]]:
@@ -162,7 +164,7 @@ class _Steps:
 
     def __call__(self, tokens: Any, _scores: Any, **_options: object) -> Any:
         """Return whether the answer ends after these tokens."""
-        return tokens.new_full((tokens.shape[0],), self._ended(), dtype=bool)
+        return tokens.new_full((tokens.shape[0],), self._left or self._ended(), dtype=bool)
 
     def _work(self) -> None:
         try:

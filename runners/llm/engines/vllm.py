@@ -103,7 +103,7 @@ class _Generation:
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        found = openai.pieces(self._stream, _answers(self._request), _counts)
+        found = openai.pieces(self._stream, _answers(self._request), _counts, counts_all=True)
         if self._request.forced_tools:
             found = openai.as_calls(found)
         copies = self._request.n // _answers(self._request)

@@ -137,6 +137,14 @@ def test_log_probabilities_and_several_answers(ai: OpenAI) -> None:
         assert all(len(token.top_logprobs) == 2 for token in tokens)
 
 
+def test_the_tokens_of_several_answers_are_charged_once(ai: OpenAI) -> None:
+    answer = ai.chat.completions.create(
+        model=MODEL, messages=QUESTION, temperature=1, seed=3, max_tokens=4, n=2
+    )
+    assert answer.usage is not None
+    assert 2 < answer.usage.completion_tokens <= 8
+
+
 def test_a_cancelled_answer_ends_and_the_next_is_given(agent: Agent, ai: OpenAI) -> None:
     """Leaving the stream cancels the job; its tokens so far are charged."""
     story: list[Any] = [{"role": "user", "content": "Write a long story."}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 import torch
@@ -79,6 +80,18 @@ def test_cancelling_the_running_request_begins_the_next(ask_tiny, make_context):
         with pytest.raises(Cancelled):
             cancelled.result(60)
         assert pool.submit(ask_tiny, **STORY, max_tokens=2).result(60)["usage"]["completion_tokens"] == 2
+
+
+def test_the_model_stops_where_max_cost_is_reached(tiny_runner, ask_tiny, make_context, monkeypatch):
+    """It does not go on to max_tokens unseen."""
+    head = tiny_runner._engine._loaded.model.lm_head
+    steps, compute = [], head.forward
+    monkeypatch.setattr(head, "forward", lambda hidden: steps.append(1) or compute(hidden))
+    context = make_context()
+    context.max_units = Decimal(20)
+    answer = ask_tiny(**STORY, max_tokens=200, context=context)
+    assert answer["usage"]["total_tokens"] == 20
+    assert len(steps) < 60
 
 
 def test_what_the_engine_cannot_do_is_refused(ask_tiny):
