@@ -9,7 +9,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from runners.api import Device, FailureCode, Retry
+from runners.api import Cancelled, Device, FailureCode, Model, Retry
 
 CONTEXT_BYTES = 512 * 2**20
 """GPU memory that CUDA's context and kernels take in each process beside torch's allocations; between 300 and 500 MiB, depending
@@ -30,6 +30,23 @@ def memory_faults() -> Iterator[None]:
             raise
         raise Retry(
             "The model does not fit into the GPU's memory.", code=FailureCode.OUT_OF_MEMORY
+        ) from error
+
+
+@contextmanager
+def loading_faults(model: Model) -> Iterator[None]:
+    """Turn the errors of a loader into `Retry` with MODEL_UNAVAILABLE, except those of memory: see `memory_faults`."""
+    try:
+        yield
+    except (MemoryError, Retry, Cancelled):
+        raise
+    except Exception as error:
+        if "out of memory" in str(error).lower():
+            raise
+        # A damaged or foreign file makes loaders raise almost any exception.
+        raise Retry(
+            f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
+            code=FailureCode.MODEL_UNAVAILABLE,
         ) from error
 
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runners.api import Cancelled, Device, FailureCode, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 from runners.stable_diffusion.files import UNUSED, ModelFiles
 from runners.stable_diffusion.memory import precision
 from runners.stable_diffusion.placement import modules
 from runners.stable_diffusion.request import ModelOptions, Precision
-from runners.torch_memory import memory_faults
+from runners.torch_memory import loading_faults, memory_faults
 
 _LARGE_ENCODERS = ("T5", "UMT5", "Mistral", "Qwen")
 """The beginnings of the names of encoders' classes with billions of parameters. CLIP's gain nothing from fewer bits."""
@@ -44,20 +44,9 @@ def load(model: Model, files: ModelFiles, options: ModelOptions, device: Device)
     torch.set_num_threads(max(1, device.threads))
     _check_loadable(model, files, options, device)
     number_type = precision(device)
-    with memory_faults():
-        try:
-            base = _assemble(model, files, options, getattr(torch, number_type))
-            _check_complete(base)
-        except (MemoryError, Cancelled):
-            raise
-        except Exception as error:
-            if "out of memory" in str(error).lower():
-                raise
-            # A damaged or foreign file makes the loaders raise almost any exception.
-            raise Retry(
-                f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
-                code=FailureCode.MODEL_UNAVAILABLE,
-            ) from error
+    with memory_faults(), loading_faults(model):
+        base = _assemble(model, files, options, getattr(torch, number_type))
+        _check_complete(base)
     return Loaded(base, number_type, _quantization(getattr(base, files.denoiser), files, options))
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry
-from runners.torch_memory import memory_faults
+from runners.torch_memory import loading_faults, memory_faults
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def load(model: Model, device: Device) -> Loaded:
         raise Retry(f"{error}; install the extra transformers.", code=FailureCode.ENGINE_MISSING) from None
     torch.set_num_threads(max(1, device.threads))
     logging.disable_progress_bar()
-    with memory_faults(), _explained(model):
+    with memory_faults(), loading_faults(model):
         tokenizer, network = _read(model, device, _number_type(torch, model, device))
         return _checked(network.to(device.kind).eval(), tokenizer)
 
@@ -86,19 +84,3 @@ def _checked(network: Any, tokenizer: Any) -> Loaded:
         ends |= set(given) if isinstance(given, list) else {given}
     context = min(settings.max_position_embeddings, tokenizer.model_max_length)
     return Loaded(network, tokenizer, int(context), frozenset(ends - {None}))
-
-
-@contextmanager
-def _explained(model: Model) -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, Retry):
-        raise
-    except Exception as error:
-        if "out of memory" in str(error).lower():
-            raise
-        # A damaged or foreign file makes the loaders raise almost anything.
-        raise Retry(
-            f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
-            code=FailureCode.MODEL_UNAVAILABLE,
-        ) from error
