@@ -87,6 +87,8 @@ def candidate_of(
             downloadable=offer["downloadable"],
             unavailable_models=frozenset(offer["unavailable_models"]),
             concurrency=offer["concurrency"],
+            features=offer.get("features", {}),
+            paused=offer.get("paused"),
         )
         for service, offer in capabilities["services"].items()
     }

@@ -13,7 +13,15 @@ from fastapi.sse import format_sse_event
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
-from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
+from agent.coordinator.operations.answers.jobs import (
+    JobCancelled,
+    JobCreated,
+    JobExplanation,
+    JobPage,
+    JobResults,
+    JobStatus,
+)
+from agent.coordinator.operations.jobs import explaining
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs.following import Update, follow
@@ -30,6 +38,7 @@ from agent.coordinator.routes._callers import (
 )
 from agent.core.errors import (
     ApiError,
+    CannotRun,
     Conflict,
     InsufficientBalance,
     InsufficientStorage,
@@ -67,7 +76,7 @@ log = structlog.get_logger()
                 X_Trace_ID="The job's id in all logs: the trace id of your `traceparent`, or a new one",
             )
         },
-        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable, CannotRun),
     },
     summary="Create a job",
 )
@@ -112,6 +121,15 @@ async def list_jobs(
 async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobStatus:
     """`progress` is 0 to 100; a failed job has an `error`."""
     return await operations.get(context, caller, job_id)
+
+
+@router.get("/{job_id}/explain", responses=errors(JobNotFound), summary="Why a job does not run")
+async def explain(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobExplanation:
+    """For each reason: what and by how much, who can change it, and how. A running or ended job has no reasons.
+
+    docs/reference/waiting.md lists all codes.
+    """
+    return await explaining.explanation(context, caller, job_id)
 
 
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")

@@ -4,7 +4,16 @@ import { AITBCError, JobFailed, JobNotCompleted, TimeoutError } from "../errors.
 import { type FollowOptions, follow, isFinal } from "../http/events.js";
 import { blobOf, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import { type Call, type CallOptions, fetchJson, part, pause, type Session } from "../http/transport.js";
-import type { CancelledJob, CreatedJob, Job, JobEvent, JobList, JobResults, JobState } from "../models.js";
+import type {
+  CancelledJob,
+  CreatedJob,
+  Job,
+  JobEvent,
+  JobExplanation,
+  JobList,
+  JobResults,
+  JobState,
+} from "../models.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
 
 /** Milliseconds between polls of a job: short at first, so that a short job is not delayed, then longer. */
@@ -34,6 +43,8 @@ export interface JobOptions {
   webhookUrl?: string | undefined;
   /** The offer to accept with this job. */
   offerId?: string | undefined;
+  /** Accept the job even if no known miner can run it, and wait for one. Otherwise it is refused with `CannotRun`. */
+  wait?: boolean | undefined;
 }
 
 /** A new job. The API's names (`timeout_seconds`) are accepted too. */
@@ -90,6 +101,11 @@ export class Jobs {
   /** Return a job. */
   get(jobId: string, options: CallOptions = {}): Promise<Job> {
     return getJob(this.#session, jobId, options.signal);
+  }
+
+  /** Return why a job does not run: what and by how much, who can change it, and how. */
+  explain(jobId: string, options: CallOptions = {}): Promise<JobExplanation> {
+    return fetchJson(this.#session, { path: `/v1/jobs/${part(jobId)}/explain`, signal: options.signal });
   }
 
   /** Return a page of the account's jobs, newest first, optionally of one `status` or `type`. */
