@@ -295,6 +295,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 
     parts.outbox.on_change = parts.workload.update
     parts.pauses.on_change = pauses_changed
+    parts.workload.on_services_changed = heartbeat_due.set
     parts.link.attach(
         LinkCallbacks(
             lease=parts.workload.accept,

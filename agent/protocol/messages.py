@@ -79,7 +79,7 @@ class Service(_Message):
     """A service that a miner offers.
 
     `concurrency` is how many jobs of one model one slot computes together; `unavailable_models` are models for which it
-    accepts no jobs at present.
+    accepts no jobs at present, and `paused` is why it accepts none at all.
     """
 
     runner: ShortText
@@ -92,6 +92,7 @@ class Service(_Message):
     concurrency: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 1
     unavailable_models: Annotated[list[ShortText], Field(max_length=1000)] = []
     score: Score | None = None
+    paused: ShortText | None = None
 
 
 class Capabilities(_Message):

@@ -295,6 +295,25 @@ def anything_due(connection: Connection, now: float, created_before: float) -> b
     return any(connection.execute(query.limit(1)).first() is not None for query in (lease, files))
 
 
+def waiting_since(connection: Connection, created_before: float, limit: int) -> list[JobRecord]:
+    """Return jobs submitted before `created_before` that still wait for a miner, and whose clients were not notified of that."""
+    found = (
+        select(jobs)
+        .where(
+            text("state = 'submitted' AND missing_files IS NULL AND notified_at IS NULL"),
+            jobs.c.created_at < created_before,
+        )
+        .order_by(jobs.c.created_at)
+        .limit(limit)
+    )
+    return [_record(row) for row in connection.execute(found)]
+
+
+def mark_notified(connection: Connection, job_id: str, now: float) -> None:
+    """Record that the client was notified that the job waits."""
+    connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(notified_at=now))
+
+
 def extend_leases(connection: Connection, expires_at: float) -> int:
     """Extend all leases at least to `expires_at`, because the coordinator's downtime is not the miners' fault."""
     return connection.execute(

@@ -237,6 +237,14 @@ export interface components {
             error?: components["schemas"]["JobError"];
             /** @description Files that are still to be uploaded */
             missingFiles?: string[];
+            /** @description Only in the one event that notifies a client that its job waits for long */
+            waiting?: components["schemas"]["JobWaiting"];
+        };
+        JobWaiting: {
+            summary: string;
+            /** @enum {string} */
+            canRun: "now" | "later" | "never";
+            reasons: components["schemas"]["JobReason"][];
         };
         JsonValue: Json;
         Key: {
@@ -743,6 +751,9 @@ export type JobState = components["schemas"]["JobState"];
 
 /** A job. Fields that do not apply are omitted. */
 export type JobStatus = components["schemas"]["JobStatus"];
+
+/** The notice that a job waits for long, and why. */
+export type JobWaiting = components["schemas"]["JobWaiting"];
 
 export type JsonValue = components["schemas"]["JsonValue"];
 

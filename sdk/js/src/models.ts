@@ -4,7 +4,7 @@
  * Times are RFC 3339 UTC strings, money is a decimal string, sizes are bytes.
  */
 
-import type { JobStatus as Job, JobError, JobState, Transaction } from "./answers.js";
+import type { JobStatus as Job, JobError, JobState, JobWaiting, Transaction } from "./answers.js";
 import type { Json, JsonObject } from "./verification/shape.js";
 
 export type {
@@ -32,6 +32,7 @@ export type {
   JobResults,
   JobState,
   JobStatus as Job,
+  JobWaiting,
   Key,
   KeyList,
   LoggedIn as Login,
@@ -99,6 +100,8 @@ export interface JobUpdate {
   startedAt?: string;
   minerId?: string;
   error?: JobError;
+  /** Only in the one event that notifies the client that its job waits for long. */
+  waiting?: JobWaiting;
 }
 
 /** A new or changed offer or transaction. */

@@ -53,7 +53,8 @@ class Record(BaseModel, Mapping[str, Any]):
 class Job(Record):
     """The state of a job. Times are RFC 3339 UTC, and `progress` is 0 to 100. A failed job has an `error` (`code`, `message`).
 
-    `cost` is the amount paid for a job that has ended, as a decimal string.
+    `cost` is the amount paid for a job that has ended, as a decimal string. `waiting` (`summary`, `can_run`, `reasons`) is only in the
+    one event that notifies its client that the job waits for long.
     """
 
     job_id: str
@@ -68,6 +69,7 @@ class Job(Record):
     miner_id: str | None = None
     cost: str | None = None
     error: dict[str, Any] | None = None
+    waiting: dict[str, Any] | None = None
 
     @property
     def is_final(self) -> bool:

@@ -57,7 +57,7 @@ async def explanation(context: Context, caller: Caller, job_id: str) -> JobExpla
         can_run: CanRun = "now" if state in (JobState.RUNNING, JobState.COMPLETED) else "never"
         return _answer(record, Explanation(can_run, ()), ended or "It has failed.")
     expected = await estimates(context)
-    job, situation = await context.database.read(_situation, context, record)
+    job, situation = await context.database.read(situation_of, context, record)
     found = explain(job, situation)
     starts = _start(job, situation, expected, found)
     return _answer(record, found, found.summary, situation, starts)
@@ -87,7 +87,7 @@ def _answer(
     )
 
 
-def _situation(connection: Connection, context: Context, record: JobRecord) -> tuple[Waiting, Situation]:
+def situation_of(connection: Connection, context: Context, record: JobRecord) -> tuple[Waiting, Situation]:
     """Return a waiting job and everything that decides when it runs."""
     now = context.clock()
     job = queue.waiting_job(record)
