@@ -83,14 +83,6 @@ def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: Situati
     )
 
 
-def _offer_full(job: Waiting, *_: object) -> Words:
-    return Words(
-        "The offer has reached its maximum number of jobs.",
-        "Wait until one of its jobs has ended, choose another offer, or submit the job with none.",
-        {"miner_id": job.miner_id},
-    )
-
-
 def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
     jobs = "1 job" if situation.limit == 1 else f"{situation.limit} jobs"
     return Words(
@@ -102,10 +94,10 @@ def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situ
 
 def _service_not_offered(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
     whose = "No miner offers" if len(miners) != 1 else f"{miners[0].name} does not offer"
-    told = next(
+    reported = next(
         ((miner.name, why[0]) for miner in miners if (why := miner.unavailable.get(job.service))), None
     )
-    because = f" {told[0]} reports: {told[1]}" if told else ""
+    because = f" {reported[0]} reports: {reported[1]}" if reported else ""
     return Words(
         f"{whose} the service {job.service}.{because}",
         "The owner of a miner can add it; `aitbc-agent doctor` shows what is missing.",
@@ -327,7 +319,6 @@ WORDS: Final[Mapping[ReasonCode, _Words]] = {
     ReasonCode.NO_MINERS: _no_miners,
     ReasonCode.MINER_UNKNOWN: _miner_unknown,
     ReasonCode.OFFER_ENDED: _offer_ended,
-    ReasonCode.OFFER_FULL: _offer_full,
     ReasonCode.NOT_CHOSEN: _not_chosen,
     ReasonCode.SERVICE_NOT_OFFERED: _service_not_offered,
     ReasonCode.FEATURE_MISSING: _feature_missing,

@@ -22,6 +22,8 @@ CLAIM_WINDOW: Final = 512
 """How many waiting jobs one round of matching considers from each end: the most urgent and the oldest."""
 ACCOUNT_WINDOW: Final = 64
 """Maximum number of one account's jobs among them, in a queue that is longer than the window."""
+SAMPLE: Final = 2000
+"""Maximum number of waiting jobs that `sample` returns."""
 
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
@@ -188,6 +190,14 @@ def waiting_job(record: JobRecord) -> Waiting:
         record.needs,
         None if record.life.failure is None else record.life.failure.code,
     )
+
+
+_sample = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(SAMPLE))
+
+
+def sample(connection: Connection) -> list[Waiting]:
+    """Return claimable jobs, the most urgent ones of a long queue."""
+    return [_waiting(*row) for row in _sample.rows(connection)]
 
 
 def models_waited_for(connection: Connection, limit: int) -> list[tuple[str, str]]:

@@ -347,6 +347,14 @@ export interface components {
             /** @description Money, a decimal string */
             totalEarned: string;
         };
+        MinerExplanation: {
+            minerId: string;
+            /** @description One sentence for people */
+            summary: string;
+            /** @description Of a long queue, the 2000 most urgent ones */
+            waitingJobs: number;
+            kinds: components["schemas"]["WaitingKind"][];
+        };
         MinerPage: {
             miners: components["schemas"]["MinerDetails"][];
             total: number;
@@ -642,6 +650,13 @@ export interface components {
             seconds: number | null;
             model: string | null;
         };
+        WaitingKind: {
+            serviceId: string;
+            model: string | null;
+            jobs: number;
+            /** @description `action` is what the miner's owner can do */
+            reasons: components["schemas"]["JobReason"][];
+        };
         Wallet: {
             accountId?: string;
             minerId?: string;
@@ -796,6 +811,9 @@ export type MarketStats = components["schemas"]["MarketStats"];
  */
 export type MinerDetails = components["schemas"]["MinerDetails"];
 
+/** Why a miner does not get the jobs that wait, by kind of job. */
+export type MinerExplanation = components["schemas"]["MinerExplanation"];
+
 /** Miners, newest first, and their total number. */
 export type MinerPage = components["schemas"]["MinerPage"];
 
@@ -914,6 +932,9 @@ export type ValidationProblem = components["schemas"]["ValidationProblem"];
 
 /** A command that the miner has not executed yet. Fields that do not apply are null. */
 export type WaitingCommand = components["schemas"]["WaitingCommand"];
+
+/** Waiting jobs of one service and model that a miner does not get for the same reasons. Without any, it can run them now. */
+export type WaitingKind = components["schemas"]["WaitingKind"];
 
 /**
  * Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.

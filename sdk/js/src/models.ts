@@ -43,6 +43,7 @@ export type {
   MachineService as MinerService,
   MarketStats,
   MinerDetails,
+  MinerExplanation,
   MinerPage as MinerList,
   MinerStats,
   MinerSummary,

@@ -14,7 +14,7 @@ from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import CannotRun
-from agent.core.explaining import ModelNeeds, Reason, Situation, able, explain, possible
+from agent.core.explaining import KnownMiner, ModelNeeds, Reason, Situation, able, explain, possible
 from agent.core.matching import Waiting
 
 MAX_ANSWERS: Final = 10_000
@@ -23,9 +23,21 @@ MAX_ANSWERS: Final = 10_000
 
 def basis_of(context: Context, record: JobRecord) -> Situation:
     """Return the part of a job's situation that does not change."""
-    definition = context.services.get(record.service)
+    return situation_of_kind(context, record.service, record.model)
+
+
+def situation_of_kind(context: Context, service: str, model: str | None) -> Situation:
+    """Return the situation of jobs of a service and model, without miners."""
+    definition = context.services.get(service)
     unit = "unit" if definition is None else definition.unit
-    return Situation((), context.clock(), unit=unit, model=_needs(context, record.model))
+    return Situation((), context.clock(), unit=unit, model=_needs(context, model))
+
+
+def with_load(miner: KnownMiner, context: Context, service: str, model: str | None) -> KnownMiner:
+    """Return the miner with whether it has free capacity for jobs of a service and model."""
+    port = context.dispatcher.connected(miner.miner_id)
+    free = port is not None and port.free.accepts(service, model)
+    return replace(miner, busy=not free)
 
 
 def _needs(context: Context, model: str | None) -> ModelNeeds | None:
