@@ -9,14 +9,18 @@ from typing import Final
 
 from agent.coordinator.operations.answers.jobs import JobReason
 from agent.coordinator.operations.caches import Fleet
-from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.supply import fleet
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.supply import fleet, offline_before
+from agent.coordinator.store import offers as offer_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import CannotRun
 from agent.core.explaining import KnownMiner, ModelNeeds, Reason, Situation, able, explain, possible
+from agent.core.market.offers import kind_of
 from agent.core.matching import Waiting
+from agent.core.reasons import ReasonCode
 
+TOO_COSTLY: Final = frozenset({ReasonCode.PRICE_ABOVE_MAX_COST, ReasonCode.ESTIMATE_ABOVE_MAX_COST})
 MAX_ANSWERS: Final = 10_000
 """Cached answers about the known miners."""
 
@@ -59,7 +63,8 @@ def reason_answer(reason: Reason) -> JobReason:
 async def require_possible(context: Context, record: JobRecord, units: Decimal | None) -> None:
     """Raise `CannotRun` if no known miner can ever run a new job.
 
-    The known miners are a few seconds old; before a job is refused, they are read again.
+    The known miners are a few seconds old; before a job is refused, they are read again. A job that is too costly for all of them is
+    accepted while there is an offer that it can pay.
     """
     known = await fleet(context)
     if _possible(context, known, record, units):
@@ -69,9 +74,24 @@ async def require_possible(context: Context, record: JobRecord, units: Decimal |
         return
     situation = replace(basis_of(context, record), miners=known.miners, units=units)
     found = explain(_new(record), situation)
+    too_costly = all(reason.code in TOO_COSTLY for reason in found.reasons)
+    if too_costly and await context.database.read(_has_offer, context, record):
+        return
     raise CannotRun(
         f"No known miner can run this job. {found.summary}",
         {"reasons": [reason_answer(reason).model_dump(mode="json") for reason in found.reasons]},
+    )
+
+
+def _has_offer(connection: Connection, context: Context, record: JobRecord) -> bool:
+    """Return whether there is an offer within the job's `max_cost`, which its client may accept."""
+    now = context.clock()
+    seen_after = offline_before(context)
+    return any(
+        offer_store.available(
+            connection, kind=kind_of(name), max_price=record.max_cost, limit=1, now=now, seen_after=seen_after
+        )
+        for name in (record.type, record.name)
     )
 
 
