@@ -143,7 +143,7 @@ def test_a_faulty_gpu_is_recognised(nvml: NvmlShim, sign: dict[str, Any], fault:
         assert fault in after[1]["fault"]
 
 
-def test_an_xid_error_is_remembered_until_the_connection_ends(nvml: NvmlShim):
+def test_an_xid_error_counts_until_the_connection_ends(nvml: NvmlShim):
     """An error of a program that follows it does not hide it."""
     with watching(nvml.environment) as program:
         for xid in (79, 31):
