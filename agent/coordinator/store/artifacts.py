@@ -88,6 +88,11 @@ _of_miner = _query(
     ),
 )
 _of_anybody = _query()
+_inputs_of = Prepared(
+    select(job_artifacts.c.name, artifacts.c.artifact_id, artifacts.c.size, job_artifacts.c.file_name)
+    .join(artifacts, artifacts.c.artifact_id == job_artifacts.c.artifact_id)
+    .where(job_artifacts.c.job_id == bindparam("job"), job_artifacts.c.direction == "input")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +235,7 @@ def link(connection: Connection, job_id: str, direction: str, files: Iterable[Jo
 
 def inputs_of(connection: Connection, job_id: str) -> list[JobInput]:
     """Return the artifacts that a job reads, without deleted ones."""
-    query = (
-        select(job_artifacts.c.name, artifacts.c.artifact_id, artifacts.c.size, job_artifacts.c.file_name)
-        .join(artifacts, artifacts.c.artifact_id == job_artifacts.c.artifact_id)
-        .where(job_artifacts.c.job_id == job_id, job_artifacts.c.direction == "input")
-    )
-    return [JobInput(*row) for row in connection.execute(query)]
+    return [JobInput(*row) for row in _inputs_of.rows(connection, {"job": job_id})]
 
 
 def release(connection: Connection, job_id: str, account_id: str) -> list[str]:
