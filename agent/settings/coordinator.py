@@ -169,6 +169,9 @@ class CoordinatorSettings(Section):
     """Longest duration of a long poll; shorter than the idle timeouts of common proxies."""
     input_wait_seconds: Annotated[float, Field(gt=0)] = 3600
     """How long a job waits for its client to upload the missing files before it fails with INPUT_MISSING."""
+    notify_waiting_seconds: Annotated[float, Field(gt=0)] = 60
+    """How long a job waits before its client is notified of the reason, once. Most jobs start within seconds; a minute is short enough
+    for a client that watches."""
     default_max_cost: Money = Money("1.00")
     """`pricing.max_cost` of jobs that do not set one."""
     fee_percent: Annotated[Decimal, Field(ge=0, le=100, decimal_places=4)] = Decimal(0)

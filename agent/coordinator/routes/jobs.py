@@ -18,12 +18,13 @@ from agent.coordinator.operations.answers.jobs import (
     JobCreated,
     JobDataDeleted,
     JobDetails,
+    JobExplanation,
     JobLog,
     JobPage,
     JobResults,
     JobStatus,
 )
-from agent.coordinator.operations.jobs import deletion, details, lists, rerun
+from agent.coordinator.operations.jobs import deletion, details, explaining, lists, rerun
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs import log as job_log
@@ -44,6 +45,7 @@ from agent.coordinator.routes._callers import (
 from agent.coordinator.store.job_lists import JobFilter
 from agent.core.errors import (
     ApiError,
+    CannotRun,
     Conflict,
     InsufficientBalance,
     InsufficientStorage,
@@ -81,7 +83,7 @@ log = structlog.get_logger()
                 X_Trace_ID="The job's id in all logs: the trace id of your `traceparent`, or a new one",
             )
         },
-        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable, CannotRun),
     },
     summary="Create a job",
 )
@@ -150,6 +152,15 @@ async def list_jobs(
 async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobDetails:
     """`progress` is 0 to 100; a failed job has an `error`. `parameters` and `inputs` say what the job was asked to do."""
     return await details.get(context, caller, job_id)
+
+
+@router.get("/{job_id}/explain", responses=errors(JobNotFound), summary="Why a job does not run")
+async def explain(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobExplanation:
+    """For each reason: what and by how much, who can change it, and how. A running or ended job has no reasons.
+
+    docs/reference/waiting.md lists all codes.
+    """
+    return await explaining.explanation(context, caller, job_id)
 
 
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")

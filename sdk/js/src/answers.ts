@@ -146,8 +146,8 @@ export interface components {
             status: "submitted" | "running" | "completed" | "failed" | "cancelled";
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            /** @description UTC, RFC 3339 */
-            estimatedCompletion: string;
+            /** @description Absent while no known miner can take the job */
+            estimatedCompletion?: string;
             /** @description Present for a service call */
             serviceId?: string;
             /** @description Files that are still to be uploaded */
@@ -204,6 +204,27 @@ export interface components {
             code: string;
             message: string;
         };
+        JobExplanation: {
+            jobId: string;
+            /** @enum {string} */
+            status: "submitted" | "running" | "completed" | "failed" | "cancelled";
+            /** @description One sentence for people */
+            summary: string;
+            /**
+             * @description `now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner
+             * @enum {string}
+             */
+            canRun: "now" | "later" | "never";
+            reasons: components["schemas"]["JobReason"][];
+            /** @description Position in the queue of the miners that can run it, 1 for the next; null: it is in no queue */
+            position: number | null;
+            /** @description Number of jobs that come first */
+            ahead: number | null;
+            /** @description Null without measured durations to derive it from */
+            estimatedStart: string | null;
+            /** @description Known miners, the one nearest to running the job first; at most 50 */
+            miners: components["schemas"]["MinerReasons"][];
+        };
         JobInput: {
             /** @description Where the input names it, with dots */
             field: string;
@@ -230,6 +251,16 @@ export interface components {
             total: number;
             limit: number;
             offset: number;
+        };
+        JobReason: {
+            code: components["schemas"]["ReasonCode"];
+            message: string;
+            /** @description Who can change it; `time`: it ends by itself */
+            who: components["schemas"]["Who"];
+            /** @description What to do */
+            action: string;
+            /** @description Figures for programs, which depend on the code (docs/reference/waiting.md) */
+            details: JsonObject;
         };
         JobResults: {
             jobId: string;
@@ -385,6 +416,11 @@ export interface components {
             limit: number;
             offset: number;
         };
+        MinerReasons: {
+            minerId: string;
+            name: string;
+            reasons: components["schemas"]["ReasonCode"][];
+        };
         MinerStats: {
             minerId: string;
             reputation: number;
@@ -519,6 +555,8 @@ export interface components {
             /** @description UTC, RFC 3339 */
             createdAt: string;
         };
+        /** @enum {string} */
+        ReasonCode: "FILES_MISSING" | "ACCOUNT_LIMIT" | "NO_MINERS" | "MINER_UNKNOWN" | "OFFER_ENDED" | "OFFER_FULL" | "NOT_CHOSEN" | "SERVICE_NOT_OFFERED" | "FEATURE_MISSING" | "MODEL_MISSING" | "MODEL_TOO_LARGE" | "NOT_ENOUGH_CPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_GPUS" | "PRICE_ABOVE_MAX_COST" | "ESTIMATE_ABOVE_MAX_COST" | "MINER_EXCLUDED" | "MINER_OFFLINE" | "MINER_PAUSED" | "MINER_ASLEEP" | "MINER_SUSPENDED" | "SERVICE_PAUSED" | "MODEL_UNAVAILABLE" | "FAILED_THERE" | "MINER_BUSY" | "QUEUED";
         Receipt: {
             receiptId: string;
             jobId: string;
@@ -677,6 +715,8 @@ export interface components {
             /** @description Money, a decimal string */
             issued?: string;
         };
+        /** @enum {string} */
+        Who: "client" | "owner" | "operator" | "time";
     };
     responses: never;
     parameters: never;
@@ -763,6 +803,9 @@ export type JobDetails = components["schemas"]["JobDetails"];
 /** Why a job failed. */
 export type JobError = components["schemas"]["JobError"];
 
+/** Why a job does not run, or that it runs or has ended. The most important reason is the first. */
+export type JobExplanation = components["schemas"]["JobExplanation"];
+
 /**
  * A file that a job reads: an artifact, a text in the request, or an address, of which the query is left out.
  *
@@ -778,6 +821,9 @@ export type JobLogEntry = components["schemas"]["JobLogEntry"];
 
 /** Jobs, newest first, and their total number. */
 export type JobPage = components["schemas"]["JobPage"];
+
+/** A reason why a job does not run: what and by how much, who can change it, and how. */
+export type JobReason = components["schemas"]["JobReason"];
 
 /** The results of a completed job. Their form is defined by the job's service. */
 export type JobResults = components["schemas"]["JobResults"];
@@ -832,6 +878,9 @@ export type MinerDetails = components["schemas"]["MinerDetails"];
 /** Miners, newest first, and their total number. */
 export type MinerPage = components["schemas"]["MinerPage"];
 
+/** The reasons of one miner. Without any, it can run the job now. */
+export type MinerReasons = components["schemas"]["MinerReasons"];
+
 /**
  * A miner's record. `totalJobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
  *
@@ -884,6 +933,13 @@ export type Price = components["schemas"]["Price"];
 
 /** A command that is sent to the miner until it has executed it. */
 export type QueuedCommand = components["schemas"]["QueuedCommand"];
+
+/**
+ * The codes of reasons. A `lasting` one holds until somebody changes the job, a miner or a price; others end by themselves.
+ *
+ * `who` can change it. `meaning` is for people.
+ */
+export type ReasonCode = components["schemas"]["ReasonCode"];
 
 /** The miner's signed statement with the coordinator's attestations. */
 export type Receipt = components["schemas"]["Receipt"];
@@ -944,3 +1000,6 @@ export type WaitingCommand = components["schemas"]["WaitingCommand"];
  * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits.
  */
 export type Wallet = components["schemas"]["Wallet"];
+
+/** Who can remove a reason. `TIME`: it ends by itself. */
+export type Who = components["schemas"]["Who"];

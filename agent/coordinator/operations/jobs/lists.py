@@ -8,8 +8,7 @@ from agent.coordinator.operations.answers.jobs import JobPage
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import validation as submissions
-from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.jobs import account_of, view
+from agent.coordinator.operations.jobs.jobs import account_of, estimates_for, view
 from agent.coordinator.store import job_lists
 from agent.coordinator.store.job_lists import JobFilter
 
@@ -23,7 +22,6 @@ async def page(context: Context, caller: Caller, wanted: JobFilter, *, limit: in
     account = None if caller.role is Role.ADMIN else account_of(caller)
     wanted = replace(wanted, account_id=account, service=service)
     records, total = await context.database.read(job_lists.page, wanted, limit=limit, offset=offset)
-    expected = await estimates(context)
     now = context.clock()
-    jobs = [view(record, expected, now) for record in records]
+    jobs = [view(record, await estimates_for(context, record), now) for record in records]
     return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)

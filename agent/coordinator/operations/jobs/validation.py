@@ -95,6 +95,10 @@ class JobOptions(_Body):
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
         default=None, description="The offer to which the job is given at once"
     )
+    wait: bool = Field(
+        default=False,
+        description="Accept the job even if no known miner can run it, and wait for one. False: it is refused with `CANNOT_RUN`",
+    )
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
@@ -152,6 +156,7 @@ class Submission:
     max_cost: Decimal
     timeout_seconds: int
     max_attempts: int
+    needs: tuple[tuple[str, str], ...] = ()
     webhook_url: str | None = None
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -292,6 +297,7 @@ def _check(
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
+        needs=tuple(definition.needs(parameters)) if definition.needs is not None else (),
         webhook_url=webhook,
         files=files,
         missing=missing,

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from aitbc.errors import (
     AITBCError,
+    CannotRun,
     ConfigurationError,
     Forbidden,
     InsufficientBalance,
@@ -93,6 +94,9 @@ def explain(error: Exception) -> str:
         advice = (
             f"The coordinator has an internal error; report the request {error.request_id} to its operator."
         )
+    elif isinstance(error, CannotRun):
+        actions = " ".join(str(reason["action"]) for reason in error.reasons[:1])
+        advice = f"{actions} With --wait-for-miner the job waits for a miner that can run it."
     elif isinstance(error, JobFailed):
         advice = f"`aitbc jobs show {error.job_id}` shows the details." if error.status == "failed" else ""
     else:

@@ -19,12 +19,10 @@ _JOB = "Every job"
 _BATCH = "Several files"
 
 LAST = "last"
-JobArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="JOB", help="The job's id, or `last` for the newest job.", autocompletion=_complete.jobs
-    ),
-]
+JOB_ARGUMENT = typer.Argument(
+    metavar="JOB", help="The job's id, or `last` for the newest job.", autocompletion=_complete.jobs
+)
+JobArgument = Annotated[str, JOB_ARGUMENT]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -84,13 +82,23 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = None
+    wait_for_miner: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-miner",
+            help="Submit the job even if no known miner can run it, and wait for one.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
     as_json: JsonOption = False
 
     @property
     def body(self) -> dict[str, Any]:
         """The fields of a job's body that these options fill."""
         pricing = None if self.max_cost is None else {"max_cost": self.max_cost}
-        return given({"pricing": pricing, "priority": self.priority, "timeout_seconds": self.timeout})
+        wait = self.wait_for_miner or None
+        options = {"priority": self.priority, "timeout_seconds": self.timeout, "wait": wait}
+        return given({"pricing": pricing, **options})
 
 
 @dataclass(frozen=True)
