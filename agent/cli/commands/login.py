@@ -25,7 +25,7 @@ def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     roles = {"admin": True, "account_id": _account(agent), "miner_id": agent.miner_id}
     body = {name: value for name, value in roles.items() if value is not None}
     answer = local_api.call(settings, "POST", "admin/logins", body)
-    url = f"{agent.url}{answer['path']}"
+    url = f"{agent.shown_url}{answer['path']}"
     if as_json:
         print_json({"url": url, "expires_at": answer["expires_at"]})
         return

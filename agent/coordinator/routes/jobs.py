@@ -97,12 +97,15 @@ async def list_jobs(
     job_type: Annotated[
         str | None, Query(alias="type", description="Only jobs of this service", examples=["ai-inference"])
     ] = None,
+    account_id: Annotated[
+        str | None, Query(max_length=64, description="Only jobs of this account; for administrators")
+    ] = None,
     limit: Limit = 50,
     offset: Annotated[int, Query(ge=0, le=2**31, description="Number of jobs to skip")] = 0,
 ) -> JobPage:
-    """Your jobs, newest first."""
+    """Your jobs, newest first. Administrators see those of all accounts."""
     return await operations.list_page(
-        context, caller, status=state, job_type=job_type, limit=limit, offset=offset
+        context, caller, status=state, job_type=job_type, account_id=account_id, limit=limit, offset=offset
     )
 
 

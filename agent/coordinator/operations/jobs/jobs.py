@@ -35,6 +35,7 @@ from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import (
     Conflict,
+    Forbidden,
     JobAlreadyCompleted,
     JobNotCompleted,
     JobNotFound,
@@ -281,6 +282,7 @@ def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
         completed_at=finished_at if state is JobState.COMPLETED else None,
         failed_at=finished_at if state is JobState.FAILED else None,
         cancelled_at=finished_at if state is JobState.CANCELLED else None,
+        account_id=record.account_id,
         miner_id=record.miner_id,
         offer_id=record.offer_id,
         cost=None if record.cost is None else format_money(from_units(record.cost)),
@@ -299,12 +301,15 @@ async def list_page(
     *,
     status: JobState | None,
     job_type: str | None,
+    account_id: str | None = None,
     limit: int,
     offset: int,
 ) -> JobPage:
-    """Return a page of the caller's jobs (of all jobs for an administrator), newest first."""
+    """Return a page of the caller's jobs, newest first; for an administrator those of all accounts, or of `account_id`."""
     service = submissions.service_of(context, job_type).service_id if job_type else None
-    account = None if caller.role is Role.ADMIN else account_of(caller)
+    account = account_id if caller.role is Role.ADMIN else account_of(caller)
+    if account_id not in (None, account):
+        raise Forbidden("Only administrators see the jobs of other accounts.")
     records, total = await context.database.read(
         store.page,
         account,
