@@ -12,7 +12,7 @@ import pytest
 from agent.fault_points import VARIABLE
 from support.agents import Agent, running
 from support.clients.scripted_miner import ScriptedMiner
-from support.jobs import job, submit
+from support.jobs import submit
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
@@ -62,7 +62,7 @@ def test_a_debit_is_booked_once_wherever_the_kill_strikes(coordinator: Agent, pl
         booked = admin.get("/v1/wallet/transactions").json()["transactions"]
         points = admin.get("/v1/admin/history?metric=money&period=hour").json()["points"]
     assert [item["amount"] for item in booked if item["type"] == "debit"] == ["100"]
-    assert sum(float(point["values"]["debited"]) for point in points) == 100
+    assert sum(float(point["figures"]["debited"]) for point in points) == 100
     assert "0 problems" in (done := coordinator.cli("fsck", check=False)).stdout or done.returncode == 0
 
 
@@ -76,7 +76,9 @@ def test_a_miner_is_removed_with_its_leases_or_not_at_all(coordinator: Agent, pl
     for when, status, offers in (("before", "running", True), ("after", "submitted", False)):
         killed_at(coordinator, plan, f"database.{when}_commit:_remove", "DELETE", path)
         with client_of(coordinator, "client_key") as client:
-            assert client.get(f"/v1/jobs/{job_id}").json().get("status") == status, client.get(f"/v1/jobs/{job_id}").text
+            assert client.get(f"/v1/jobs/{job_id}").json().get("status") == status, client.get(
+                f"/v1/jobs/{job_id}"
+            ).text
             listed = client.get("/v1/marketplace/offers").json()["offers"]
             assert any(offer["miner_id"] == miner.miner_id for offer in listed) == offers
     miner.http.base_url = httpx.URL(f"{coordinator.url}/v1/miners")

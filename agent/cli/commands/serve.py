@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urljoin
 
 import structlog
 import typer
@@ -243,9 +244,9 @@ async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: s
         return "Dashboard: disabled (coordinator.dashboard)"
     url = context.settings.public_url or url
     if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
-        return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` creates a login link)"
+        return f"Dashboard: {urljoin(url, DASHBOARD)} (`aitbc-agent login` creates a login link)"
     link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
-    return f"Dashboard: {url}{link.path}"
+    return f"Dashboard: {urljoin(url, link.path)}"
 
 
 def on_signals(callback: Callable[[], None]) -> None:

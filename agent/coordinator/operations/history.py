@@ -46,7 +46,7 @@ _NAMES: Final[dict[Metric, tuple[tuple[str, ...], Callable[[Any], Value]]]] = {
 
 
 async def series(context: Context, metric: Metric, period: Period) -> History:
-    """Return the values of each interval of the period until now, oldest first. Empty intervals count 0."""
+    """Return the figures of each interval of the period until now, oldest first. Empty intervals count 0."""
     seconds, interval = _PERIODS[period]
     names, shown = _NAMES[metric]
     last = int(context.clock()) // interval * interval
@@ -57,7 +57,9 @@ async def series(context: Context, metric: Metric, period: Period) -> History:
     points = [
         HistoryPoint(
             time=format_time(start),
-            values={name: shown(value) for name, value in zip(names, found.get(start, nothing), strict=True)},
+            figures={
+                name: shown(value) for name, value in zip(names, found.get(start, nothing), strict=True)
+            },
         )
         for start in range(first, last + 1, interval)
     ]

@@ -26,9 +26,9 @@ def series(admin: httpx.Client, metric: str, period: str = "hour") -> dict[str, 
 
 
 def total(answer: dict[str, Any]) -> dict[str, Decimal]:
-    names = answer["points"][0]["values"]
+    names = answer["points"][0]["figures"]
     return {
-        name: sum((Decimal(point["values"][name] or 0) for point in answer["points"]), Decimal(0))
+        name: sum((Decimal(point["figures"][name] or 0) for point in answer["points"]), Decimal(0))
         for name in names
     }
 
@@ -66,9 +66,9 @@ def test_the_queue_and_the_miners_are_sampled(
     submit(client)
     miner.poll()
     served.do(history.sample)
-    assert series(admin, "queue")["points"][-1]["values"] == {"waiting": 1, "running": 1}
-    assert series(admin, "miners")["points"][-1]["values"] == {"online": 1}
-    assert series(admin, "queue")["points"][0]["values"] == {"waiting": None, "running": None}
+    assert series(admin, "queue")["points"][-1]["figures"] == {"waiting": 1, "running": 1}
+    assert series(admin, "miners")["points"][-1]["figures"] == {"online": 1}
+    assert series(admin, "queue")["points"][0]["figures"] == {"waiting": None, "running": None}
 
 
 @pytest.mark.parametrize("period", INTERVALS)
@@ -91,7 +91,7 @@ def test_each_period_has_its_intervals_until_now(served: Served, admin: httpx.Cl
     times = [point["time"] for point in answer["points"]]
     assert times == sorted(set(times))
     assert total(answer)["completed"] == 4
-    waiting = [point["values"]["waiting"] for point in series(admin, "queue", period)["points"]]
+    waiting = [point["figures"]["waiting"] for point in series(admin, "queue", period)["points"]]
     assert [value for value in waiting if value is not None] in ([1.5], [3.0, 0.0])
 
 

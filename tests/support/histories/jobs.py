@@ -647,8 +647,6 @@ def _snapshot(connection: Connection) -> Snapshot:
         changes=event_store.after(connection, 0, limit=100_000),
         counts=counts.by_state(connection),
         history=tuple(
-            connection.execute(
-                select(*(func.sum(tables.history.c[name]) for name in history.COUNTED))
-            ).one()
+            connection.execute(select(*(func.sum(tables.history.c[name]) for name in history.COUNTED))).one()
         ),
     )

@@ -30,16 +30,16 @@ class Period(StrEnum):
 
 
 class HistoryPoint(Answer):
-    """The values of one interval by name: numbers, or money as decimal strings; null if nothing was measured."""
+    """The figures of one interval by name: numbers, or money as decimal strings; null if nothing was measured."""
 
     time: fields.Time
-    values: dict[str, int | float | str | None] = Field(
+    figures: dict[str, int | float | str | None] = Field(
         examples=[{"submitted": 42, "completed": 40, "failed": 1, "cancelled": 0}]
     )
 
 
 class History(Answer):
-    """Values over time. Points are `interval_seconds` apart, each at the beginning of its interval."""
+    """Figures over time. Points are `interval_seconds` apart, each at the beginning of its interval."""
 
     metric: Metric = Field(examples=["jobs"])
     period: Period = Field(examples=["day"])

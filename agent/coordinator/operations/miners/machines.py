@@ -212,7 +212,7 @@ def _summaries(
     connection: Connection, context: Context, records: Sequence[MinerRecord]
 ) -> list[MinerSummary]:
     seen_after, now = offline_before(context), context.clock()
-    standings = miner_stats.all_stats(connection)
+    statistics = miner_stats.all_stats(connection)
     faults = store.last_faults(connection, [record.miner_id for record in records])
     pauses = throttling.pauses(connection, now)
     return [
@@ -220,7 +220,7 @@ def _summaries(
             record,
             seen_after,
             now,
-            standings.get(record.miner_id, miner_stats.MinerStats()),
+            statistics.get(record.miner_id, miner_stats.MinerStats()),
             faults.get(record.miner_id),
             pauses.get(record.miner_id),
         )
