@@ -1,8 +1,8 @@
-"""`aitbc-agent accounts`: list, create and credit clients' accounts."""
+"""`aitbc-agent accounts`: list, create, credit and debit clients' accounts."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,10 @@ from agent.cli import local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 
 app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
+
+AccountId = Annotated[str, typer.Argument(help="The account's id, from `accounts list`.")]
+Amount = Annotated[str, typer.Argument(help='Amount, such as "12.50".')]
+Note = Annotated[str, typer.Option(help="Purpose; the client can see it.")]
 
 
 @app.command("list")
@@ -48,16 +52,37 @@ def create(
 
 @app.command("credit")
 def credit(
-    account_id: Annotated[str, typer.Argument(help="The account's id, from `accounts list`.")],
-    amount: Annotated[str, typer.Argument(help='Amount, such as "12.50".')],
-    note: Annotated[str, typer.Option(help="Purpose; the client can see it.")] = "",
+    account_id: AccountId,
+    amount: Amount,
+    note: Note = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Credit money to an account."""
     body = {"amount": amount, "note": note}
     answer = local_api.call(settings_from(data_dir), "POST", f"admin/accounts/{account_id}/credit", body)
+    _print_booked(answer, as_json)
+
+
+@app.command("debit")
+def debit(
+    account_id: AccountId,
+    amount: Amount,
+    note: Note = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Allow a negative balance if the account has less.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take money back from an account. Money held for unfinished jobs is not touched."""
+    body = {"amount": amount, "note": note, "force": force}
+    answer = local_api.call(settings_from(data_dir), "POST", f"admin/accounts/{account_id}/debits", body)
+    _print_booked(answer, as_json)
+
+
+def _print_booked(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"The balance of {account_id} is now {answer['balance']}.")
+        typer.echo(f"The balance of {answer['account_id']} is now {answer['balance']}.")

@@ -47,6 +47,7 @@ from agent.core.errors import (
     ApiError,
     CannotRun,
     Conflict,
+    Forbidden,
     InsufficientBalance,
     InsufficientStorage,
     InvalidJobType,
@@ -104,7 +105,7 @@ async def create(
 
 
 @router.get(
-    "", response_model_exclude_none=True, responses=errors(InvalidJobType, Conflict), summary="List jobs"
+    "", response_model_exclude_none=True, responses=errors(InvalidJobType, Conflict, Forbidden), summary="List jobs"
 )
 async def list_jobs(
     context: ContextOf,
@@ -131,10 +132,13 @@ async def list_jobs(
         str | None,
         Query(description="Only jobs that were given to this offer", examples=["offer_1234567890"]),
     ] = None,
+    account_id: Annotated[
+        str | None, Query(max_length=64, description="Only jobs of this account; for administrators")
+    ] = None,
     limit: Limit = 50,
     offset: Annotated[int, Query(ge=0, le=2**31, description="Number of jobs to skip")] = 0,
 ) -> JobPage:
-    """Your jobs, newest first. Filters that are combined must all apply."""
+    """Your jobs, newest first; administrators see those of all accounts. Filters that are combined must all apply."""
     wanted = JobFilter(
         status=state.value if state else None,
         service=job_type,
@@ -142,6 +146,7 @@ async def list_jobs(
         miner_id=miner_id,
         offer_id=offer_id,
         labels=parse_filters(label),
+        account_id=account_id,
     )
     return await lists.page(context, caller, wanted, limit=limit, offset=offset)
 

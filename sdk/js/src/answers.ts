@@ -13,6 +13,8 @@ export interface components {
             held: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            slowedUntil?: string;
         };
         AccountPage: {
             accounts: components["schemas"]["Account"][];
@@ -39,6 +41,16 @@ export interface components {
             fence: string;
             signature: string;
         };
+        Booked: {
+            transactionId: string;
+            accountId: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            /** @description Money, a decimal string */
+            balance: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
         BrowserSession: {
             sessionId: string;
             /** @description UTC, RFC 3339 */
@@ -50,16 +62,6 @@ export interface components {
         };
         BrowserSessionList: {
             sessions: components["schemas"]["BrowserSession"][];
-        };
-        Credited: {
-            transactionId: string;
-            accountId: string;
-            /** @description Money, a decimal string */
-            amount: string;
-            /** @description Money, a decimal string */
-            balance: string;
-            /** @description UTC, RFC 3339 */
-            createdAt: string;
         };
         DatabaseNumbers: {
             commits: number;
@@ -77,11 +79,32 @@ export interface components {
             /** @description Money, a decimal string */
             total: string;
         };
+        EnrolledMiner: {
+            minerId: string;
+            name: string;
+        };
         Enrolment: {
-            enrolmentToken: string;
+            enrolmentId: string;
+            /** @enum {string} */
+            status: "valid" | "used" | "expired" | "revoked";
+            note: string;
+            /** @description Number of miners that could join with it */
             uses: number;
+            usesLeft: number;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            createdBy: string | null;
+            createdByName: string | null;
             /** @description UTC, RFC 3339 */
             expiresAt: string;
+            /** @description When a miner last enrolled with it */
+            usedAt: string | null;
+            revokedAt: string | null;
+            miners: components["schemas"]["EnrolledMiner"][];
+        };
+        EnrolmentPage: {
+            enrolments: components["schemas"]["Enrolment"][];
+            next?: string;
         };
         Envelope: {
             payloadType: string;
@@ -122,6 +145,19 @@ export interface components {
                 [key: string]: "healthy" | "unhealthy";
             };
             logKey: string;
+        };
+        History: {
+            metric: components["schemas"]["Metric"];
+            period: components["schemas"]["Period"];
+            intervalSeconds: number;
+            points: components["schemas"]["HistoryPoint"][];
+        };
+        HistoryPoint: {
+            /** @description UTC, RFC 3339 */
+            time: string;
+            figures: {
+                [key: string]: number | string | null;
+            };
         };
         IdleShare: {
             reason: string;
@@ -300,6 +336,8 @@ export interface components {
             failedAt?: string;
             /** @description UTC, RFC 3339 */
             cancelledAt?: string;
+            /** @description The account that owns the job */
+            accountId?: string;
             minerId?: string;
             offerId?: string;
             /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
@@ -381,6 +419,8 @@ export interface components {
             totalVolume: string;
             activeMiners: number;
         };
+        /** @enum {string} */
+        Metric: "jobs" | "queue" | "money" | "miners";
         MinerDetails: {
             minerId: string;
             name: string;
@@ -409,6 +449,15 @@ export interface components {
             reputation: number;
             /** @description Money, a decimal string */
             totalEarned: string;
+            /** @description Until then the miner gets no jobs, because it has handed back too many */
+            throttledUntil: string | null;
+        };
+        MinerFault: {
+            jobId: string;
+            /** @description UTC, RFC 3339 */
+            time: string;
+            code: string | null;
+            message: string | null;
         };
         MinerPage: {
             miners: components["schemas"]["MinerDetails"][];
@@ -441,17 +490,29 @@ export interface components {
             online: boolean;
             /** @description UTC, RFC 3339 */
             seenAt: string;
+            /** @description UTC, RFC 3339 */
+            registeredAt: string;
             session: number;
+            agentVersion: string | null;
             paused: string | null;
             /** @description When an operator excluded it */
             excludedAt: string | null;
             excludedReason: string | null;
+            /** @description Until then the miner gets no jobs, because it has handed back too many */
+            throttledUntil: string | null;
             services: string[];
             unavailable: {
                 [key: string]: string[];
             };
             gpus: string[];
             slots: number;
+            reputation: number;
+            completedRuns: number;
+            failedRuns: number;
+            refusedResults: number;
+            lastFault: components["schemas"]["MinerFault"] | null;
+            /** @description Money, a decimal string */
+            totalEarned: string;
         };
         ModelNeeds: {
             name: string;
@@ -464,6 +525,13 @@ export interface components {
         NewAccount: {
             accountId: string;
             name: string;
+        };
+        NewEnrolment: {
+            enrolmentId: string;
+            enrolmentToken: string;
+            uses: number;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
         };
         NewKey: {
             keyId: string;
@@ -542,6 +610,8 @@ export interface components {
             keys: components["schemas"]["Key"][];
             limit: number;
         };
+        /** @enum {string} */
+        Period: "hour" | "day" | "week" | "month" | "year";
         Price: {
             /** @description Money, a decimal string */
             lowest: string;
@@ -575,6 +645,13 @@ export interface components {
             /** @description UTC, RFC 3339 */
             verifiedAt: string;
             failures: string[];
+        };
+        Removal: {
+            minerId: string;
+            /** @description UTC, RFC 3339 */
+            removedAt: string;
+            requeuedJobs: number;
+            endedOffers: number;
         };
         /** @enum {string} */
         Role: "client" | "miner" | "admin";
@@ -659,7 +736,7 @@ export interface components {
         Transaction: {
             transactionId: string;
             /** @enum {string} */
-            type: "credit" | "payment";
+            type: "credit" | "debit" | "payment";
             /** @enum {string} */
             status: "pending" | "settled" | "refunded";
             /** @description Money, a decimal string */
@@ -714,6 +791,8 @@ export interface components {
             held: string;
             /** @description Money, a decimal string */
             issued?: string;
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            slowedUntil?: string;
         };
         /** @enum {string} */
         Who: "client" | "owner" | "operator" | "time";
@@ -740,14 +819,14 @@ export type ArtifactLink = components["schemas"]["ArtifactLink"];
 /** A statement about a run that the coordinator signs. */
 export type Attestation = components["schemas"]["Attestation"];
 
+/** A credit or a debit, and the account's balance after it. */
+export type Booked = components["schemas"]["Booked"];
+
 /** A session, its keys without their secrets, and its expiry. */
 export type BrowserSession = components["schemas"]["BrowserSession"];
 
 /** Sessions, oldest first. */
 export type BrowserSessionList = components["schemas"]["BrowserSessionList"];
-
-/** A credit, and the account's balance after it. */
-export type Credited = components["schemas"]["Credited"];
 
 /** The number of commits since the coordinator's start, and the number of writes that shared them. */
 export type DatabaseNumbers = components["schemas"]["DatabaseNumbers"];
@@ -758,8 +837,18 @@ export type DayEarnings = components["schemas"]["DayEarnings"];
 /** Earnings by day, newest last, and their sum. */
 export type Earnings = components["schemas"]["Earnings"];
 
-/** A new enrolment token. */
+/** A miner that has enrolled with a token. */
+export type EnrolledMiner = components["schemas"]["EnrolledMiner"];
+
+/**
+ * An enrolment token without its secret.
+ *
+ * `createdBy` is the administrator's key that created it, null if the agent did for its own miner; `miners` enrolled with it last.
+ */
 export type Enrolment = components["schemas"]["Enrolment"];
+
+/** Enrolment tokens, newest first. If there are more, `next` is the value of `before` for the next page. */
+export type EnrolmentPage = components["schemas"]["EnrolmentPage"];
 
 /** The miner's signed statement, a DSSE envelope. */
 export type Envelope = components["schemas"]["Envelope"];
@@ -778,6 +867,12 @@ export type Hardware = components["schemas"]["Hardware"];
 
 /** The health of the coordinator. `logKey` is the key that verifies receipts. */
 export type Health = components["schemas"]["Health"];
+
+/** Figures over time. Points are `intervalSeconds` apart, each at the beginning of its interval. */
+export type History = components["schemas"]["History"];
+
+/** The figures of one interval by name: numbers, or money as decimal strings; null if nothing was measured. */
+export type HistoryPoint = components["schemas"]["HistoryPoint"];
 
 /** A share of the last hour, and its reason: `working`, or why the miner was idle. */
 export type IdleShare = components["schemas"]["IdleShare"];
@@ -867,6 +962,9 @@ export type MachineService = components["schemas"]["MachineService"];
 /** Statistics of the whole market. `averageCompletionTime` is the seconds from a job's assignment to its result. */
 export type MarketStats = components["schemas"]["MarketStats"];
 
+/** What a history is about. */
+export type Metric = components["schemas"]["Metric"];
+
 /**
  * A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
  *
@@ -874,6 +972,9 @@ export type MarketStats = components["schemas"]["MarketStats"];
  * report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
  */
 export type MinerDetails = components["schemas"]["MinerDetails"];
+
+/** A run that ended by its miner's fault. `code` and `message` are null if its lease expired. */
+export type MinerFault = components["schemas"]["MinerFault"];
 
 /** Miners, newest first, and their total number. */
 export type MinerPage = components["schemas"]["MinerPage"];
@@ -888,7 +989,11 @@ export type MinerReasons = components["schemas"]["MinerReasons"];
  */
 export type MinerStats = components["schemas"]["MinerStats"];
 
-/** A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered. */
+/**
+ * A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
+ *
+ * `failedRuns` counts runs that failed by the miner's fault, `refusedResults` invalid statements.
+ */
 export type MinerSummary = components["schemas"]["MinerSummary"];
 
 /** What a model needs, in bytes: VRAM for full speed and at least, and memory on a machine without a GPU. */
@@ -896,6 +1001,9 @@ export type ModelNeeds = components["schemas"]["ModelNeeds"];
 
 /** A new account. */
 export type NewAccount = components["schemas"]["NewAccount"];
+
+/** A new enrolment token. */
+export type NewEnrolment = components["schemas"]["NewEnrolment"];
 
 /** A new key, with its secret. */
 export type NewKey = components["schemas"]["NewKey"];
@@ -928,6 +1036,9 @@ export type OwnBrowserSession = components["schemas"]["OwnBrowserSession"];
 /** The valid keys of the caller's account, oldest first, and their maximum number. */
 export type OwnKeyList = components["schemas"]["OwnKeyList"];
 
+/** The time that a history covers, until now. */
+export type Period = components["schemas"]["Period"];
+
 /** The lowest and the median price that miners ask for a unit. */
 export type Price = components["schemas"]["Price"];
 
@@ -946,6 +1057,9 @@ export type Receipt = components["schemas"]["Receipt"];
 
 /** The result of a verification; `failures` names each part that is not valid. */
 export type ReceiptVerification = components["schemas"]["ReceiptVerification"];
+
+/** A removed miner, and the numbers of its jobs that were queued again and of its offers that ended. */
+export type Removal = components["schemas"]["Removal"];
 
 /** The role of a key. */
 export type Role = components["schemas"]["Role"];
@@ -976,7 +1090,7 @@ export type Signature = components["schemas"]["Signature"];
 /** The best and the median score of the miners' own benchmarks. */
 export type Speed = components["schemas"]["Speed"];
 
-/** A credit or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`. */
+/** A credit, a debit, or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`. */
 export type Transaction = components["schemas"]["Transaction"];
 
 /** Transactions, newest first. If there are more, `next` is the value of `before` for the next page. */
@@ -997,7 +1111,7 @@ export type WaitingCommand = components["schemas"]["WaitingCommand"];
 /**
  * Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.
  *
- * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits.
+ * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits less debits.
  */
 export type Wallet = components["schemas"]["Wallet"];
 

@@ -133,6 +133,7 @@ class JobStatus(Answer):
     completed_at: fields.Time | None = None
     failed_at: fields.Time | None = None
     cancelled_at: fields.Time | None = None
+    account_id: fields.AccountId | None = Field(default=None, description="The account that owns the job")
     miner_id: fields.MinerId | None = None
     offer_id: fields.OfferId | None = None
     cost: fields.Amount | None = Field(

@@ -342,6 +342,7 @@ def view(record: JobRecord, expected: Estimates | None, now: float) -> JobStatus
         completed_at=finished_at if state is JobState.COMPLETED else None,
         failed_at=finished_at if state is JobState.FAILED else None,
         cancelled_at=finished_at if state is JobState.CANCELLED else None,
+        account_id=record.account_id,
         miner_id=record.miner_id,
         offer_id=record.offer_id,
         cost=None if record.cost is None else format_money(from_units(record.cost)),

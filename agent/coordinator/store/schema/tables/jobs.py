@@ -185,6 +185,8 @@ runs = Table(
     Column("outcome", String(16), nullable=False),
     Column("failure_code", String(64), nullable=True),
     Column("failure_message", Text, nullable=True),
+    # For the last fault of each miner.
+    Index("ix_runs_faults", "miner_id", "ended_at", **where("outcome IN ('retried', 'expired')")),
 )
 
 results = Table(
