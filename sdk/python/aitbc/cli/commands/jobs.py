@@ -13,9 +13,20 @@ from aitbc._calls.jobs import failure
 from aitbc.cli import _complete
 from aitbc.cli._display import row_of
 from aitbc.cli._exits import explain
+from aitbc.cli._finding import AmbiguousName, NoSuchName
+from aitbc.cli._ids import find_job
 from aitbc.cli._names import numbered, safe_name
-from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
-from aitbc.cli._output import print_error, print_fields, print_json, print_rows, print_status, print_text
+from aitbc.cli._options import JobArgument, JsonOption, client_of
+from aitbc.cli._output import (
+    moment,
+    print_error,
+    print_fields,
+    print_json,
+    print_rows,
+    print_status,
+    print_text,
+    service_name,
+)
 from aitbc.errors import AITBCError, APIError
 from aitbc.outputs import OutputFile
 
@@ -43,8 +54,11 @@ def list_jobs(
     if as_json:
         print_json(page.to_dict())
         return
-    rows = [(job.job_id, job.status, job.type or "", job.created_at or "") for job in page.jobs]
-    print_rows(("JOB", "STATUS", "TYPE", "CREATED"), rows)
+    rows = [
+        (job.job_id, job.status, str(job.get("name") or ""), moment(job.created_at), service_name(job.type))
+        for job in page.jobs
+    ]
+    print_rows(("JOB", "STATUS", "NAME", "CREATED", "TYPE"), rows, free=("NAME",))
     if offset + len(rows) < page.total:
         last = offset + len(rows)
         print_status(f"{last} of {page.total} jobs shown; --offset {last} shows the next ones.")
@@ -82,7 +96,9 @@ def cancel(
     jobs: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB", help="Ids of jobs, or `last` for the newest job.", autocompletion=_complete.jobs
+            metavar="JOB",
+            help="Jobs: ids or parts of them, names, or `last` for the newest one.",
+            autocompletion=_complete.jobs,
         ),
     ],
     as_json: JsonOption = False,
@@ -94,7 +110,7 @@ def cancel(
         for job in jobs:
             try:
                 states.append(client.jobs.cancel(find_job(client, job)).to_dict())
-            except APIError as error:
+            except (APIError, NoSuchName, AmbiguousName) as error:
                 failed.append(error)
     if as_json:
         print_json({"jobs": states})
