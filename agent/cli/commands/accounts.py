@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agent.cli import local_api
+from agent.cli.lookups import accounts, find_account
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc.cli._output import moment, print_rows
 
 app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
 
@@ -17,19 +17,15 @@ app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
 @app.command("list")
 def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all accounts with their balances and the amounts held for unfinished jobs."""
-    settings = settings_from(data_dir)
-    page = local_api.call(settings, "GET", "admin/accounts?limit=500")
-    accounts = page["accounts"]
-    while "next" in page:
-        page = local_api.call(settings, "GET", f"admin/accounts?limit=500&after={page['next']}")
-        accounts += page["accounts"]
+    found = accounts(settings_from(data_dir))
     if as_json:
-        print_json(accounts)
+        print_json(found)
         return
-    table = Table("Account", "Name", "Balance", "Held", "Created")
-    for account in accounts:
-        table.add_row(*(account[name] for name in ("account_id", "name", "balance", "held", "created_at")))
-    Console().print(table)
+    rows = [
+        (one["account_id"], one["name"], one["balance"], one["held"], moment(one["created_at"]))
+        for one in found
+    ]
+    print_rows(("ACCOUNT", "NAME", "BALANCE", "HELD", "CREATED"), rows, free=("NAME",))
 
 
 @app.command("create")
@@ -48,7 +44,10 @@ def create(
 
 @app.command("credit")
 def credit(
-    account_id: Annotated[str, typer.Argument(help="The account's id, from `accounts list`.")],
+    account: Annotated[
+        str,
+        typer.Argument(help="The account: its name, its id or a part of it, or `last` for the newest one."),
+    ],
     amount: Annotated[str, typer.Argument(help='Amount, such as "12.50".')],
     note: Annotated[str, typer.Option(help="Purpose; the client can see it.")] = "",
     data_dir: DataDir = None,
@@ -56,7 +55,9 @@ def credit(
 ) -> None:
     """Credit money to an account."""
     body = {"amount": amount, "note": note}
-    answer = local_api.call(settings_from(data_dir), "POST", f"admin/accounts/{account_id}/credit", body)
+    settings = settings_from(data_dir)
+    account_id = find_account(settings, account)
+    answer = local_api.call(settings, "POST", f"admin/accounts/{account_id}/credit", body)
     if as_json:
         print_json(answer)
     else:

@@ -14,7 +14,7 @@ from collections import deque
 import pytest
 from starlette.responses import JSONResponse
 
-from aitbc.cli._finding import AmbiguousName, Candidate, NoSuchName, find
+from aitbc.cli._lookup import AmbiguousName, Candidate, NoSuchName, find
 from aitbc.cli._output import print_rows, print_text
 from aitbc.cli.commands.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
@@ -504,7 +504,7 @@ def test_models_services_and_miners_are_listed(quick, coordinator) -> None:
 
 
 def test_names_and_parts_of_ids_are_found() -> None:
-    """The most exact way that names something counts; several things are listed."""
+    """The most exact way that names something counts; several matches are listed."""
     first, second = Candidate("job_06h1aaaaab", "talk.wav"), Candidate("job_06h1aaabbc", "film", "failed")
 
     def found(named: str) -> str:

@@ -67,7 +67,7 @@ def test_each_field_has_one_sentence(
 
 
 def _patterns(schema: Any, examples: bool = False, path: str = "") -> Iterator[str]:
-    """Yield the places of a JSON Schema with a pattern and without an example."""
+    """Yield the paths in a JSON Schema with a pattern and without an example."""
     if isinstance(schema, dict):
         examples = examples or bool(schema.get("examples"))
         if "pattern" in schema and not examples:

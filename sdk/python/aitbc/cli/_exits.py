@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from aitbc.cli._finding import AmbiguousName, NoSuchName
+from aitbc.cli._lookup import AmbiguousName, NoSuchName
 from aitbc.cli._options import option_of
 from aitbc.errors import (
     AITBCError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from aitbc._client import AITBCClient
-from aitbc.cli._finding import Candidate, find
+from aitbc.cli._lookup import Candidate, find
 from aitbc.errors import APIError, Forbidden, JobNotCompleted
 from aitbc.models import Job, Offer
 

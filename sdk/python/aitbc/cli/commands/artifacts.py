@@ -8,8 +8,8 @@ import typer
 
 from aitbc.cli import _complete
 from aitbc.cli._exits import explain
-from aitbc.cli._finding import AmbiguousName, NoSuchName
 from aitbc.cli._ids import find_artifact, find_job
+from aitbc.cli._lookup import AmbiguousName, NoSuchName
 from aitbc.cli._options import JsonOption, client_of
 from aitbc.cli._output import print_error, print_json, print_rows
 from aitbc.errors import AITBCError, APIError

@@ -13,8 +13,8 @@ from aitbc._calls.jobs import failure
 from aitbc.cli import _complete
 from aitbc.cli._display import row_of
 from aitbc.cli._exits import explain
-from aitbc.cli._finding import AmbiguousName, NoSuchName
 from aitbc.cli._ids import find_job
+from aitbc.cli._lookup import AmbiguousName, NoSuchName
 from aitbc.cli._names import numbered, safe_name
 from aitbc.cli._options import JobArgument, JsonOption, client_of
 from aitbc.cli._output import (

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from aitbc.cli import _complete
-from aitbc.cli._finding import Candidate, find
+from aitbc.cli._lookup import Candidate, find
 from aitbc.cli._options import JsonOption, client_of
 from aitbc.cli._output import moment, print_json, print_rows, print_status
 from aitbc.models import MarketMiner, ModelSupply, ServiceSupply

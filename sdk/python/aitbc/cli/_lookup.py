@@ -23,7 +23,7 @@ class NoSuchName(AITBCError):
 
 
 class AmbiguousName(AITBCError):
-    """An argument names several things. The message lists them."""
+    """An argument names more than one candidate. The message lists them."""
 
 
 @dataclass(frozen=True, slots=True)
