@@ -105,7 +105,10 @@ async def create(
 
 
 @router.get(
-    "", response_model_exclude_none=True, responses=errors(InvalidJobType, Conflict, Forbidden), summary="List jobs"
+    "",
+    response_model_exclude_none=True,
+    responses=errors(InvalidJobType, Conflict, Forbidden),
+    summary="List jobs",
 )
 async def list_jobs(
     context: ContextOf,
