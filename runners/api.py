@@ -339,6 +339,13 @@ class Context(Protocol):
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Publish an event of the job to its subscribers: a token, a preview, a finished segment."""
 
+    def log(self, text: str, source: str = "runner") -> None:
+        """Add lines to the job's log, which its client reads: what a program printed, or warned of.
+
+        `source` names the program or stream in up to 32 characters ("stdout", "ffmpeg"). The log is bounded: of a long one,
+        the beginning and the end remain. Lines never go to the logs of the machine.
+        """
+
     def checkpoint(self, file: OutputFile) -> None:
         """Hand over a file below `output` before the run ends. The file must not change afterwards.
 
