@@ -10,6 +10,7 @@ A failure is reported on standard error: a sentence, then a traceback of the cli
 """
 
 import importlib.util
+import io
 import json
 import shutil
 import site
@@ -79,7 +80,7 @@ def unpack(source: Path, entrypoint: str, directory: Path, max_unpacked: int) ->
         else:
             refuse("The archive is neither a zip file nor a tar file, or it is incomplete.")
     except Exception as error:  # noqa: BLE001 - an archive of strangers may break any part of the readers
-        refuse(f"The archive cannot be unpacked: {error or type(error).__name__}.")
+        refuse(f"The archive cannot be unpacked: {str(error) or type(error).__name__}.")
     return root_of(directory, entrypoint)
 
 
@@ -116,12 +117,12 @@ def plain(value: Any, path: str = "", depth: int = 0) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        return {
-            key_of(key, at): plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()
-        }
+        return {key_of(key, at): plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, f"{path}[{number}]", depth + 1) for number, item in enumerate(value)]
-    if any(kind.__module__ == "numpy" and kind.__name__ in ("ndarray", "generic") for kind in type(value).__mro__):
+    if any(
+        kind.__module__ == "numpy" and kind.__name__ in ("ndarray", "generic") for kind in type(value).__mro__
+    ):
         return plain(value.tolist(), path, depth)
     raise ValueError(f"{described(value)}{at}, which JSON does not have{advice(value)}")
 
@@ -139,14 +140,20 @@ def key_of(key: Any, at: str) -> str:
 def described(value: Any) -> str:
     """Return the class of a value in words."""
     kind = type(value)
-    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__", "model") else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__
+        if kind.__module__ in ("builtins", "__main__", "model")
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def advice(value: Any) -> str:
     """Return what to return instead, as the end of a sentence."""
     for kind in type(value).__mro__:
-        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        name = (
+            kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        )
         if name in ADVICE:
             return f"; {ADVICE[name]}"
     return "; return numbers, text, lists and dictionaries"
@@ -160,7 +167,8 @@ def explained(error: BaseException, action: str) -> str:
         chain.append(before)
     for part in chain:
         own = [
-            frame for frame in part.stack
+            frame
+            for frame in part.stack
             if frame.filename != __file__ and not frame.filename.startswith("<frozen importlib")
         ]
         if len(own) > 2 * TRACEBACK_FRAMES:
@@ -194,10 +202,10 @@ def load(root: Path, entrypoint: str) -> Callable[..., Any]:
     sys.modules["model"] = module
     loader = specification.loader
     attempted(f"{entrypoint} cannot be imported", lambda: loader.exec_module(module))
-    predict = getattr(module, "predict", None)
-    if not callable(predict):
+    function: Callable[..., Any] | None = getattr(module, "predict", None)
+    if not callable(function):
         refuse(f"{entrypoint} defines no function predict(input, **parameters).")
-    return predict
+    return function
 
 
 def predict(job: Mapping[str, Any]) -> None:
@@ -227,7 +235,8 @@ def prepare(job: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Entry point; ends with `FAILED` or `TOO_LARGE` and a reason on standard error if it fails."""
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr] - a file of text
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     job = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     {"unpack": prepare, "predict": predict}[sys.argv[1]](job)
 
