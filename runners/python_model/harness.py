@@ -188,7 +188,7 @@ def attempted(action: str, call: Callable[[], Any]) -> Any:
         if error.code:
             refuse(f"{action}: it called sys.exit({error.code!r}).")
         refuse(f"{action}: it called sys.exit() instead of returning.")
-    except BaseException as error:  # noqa: BLE001 - whatever the client's code raises
+    except BaseException as error:  # noqa: BLE001 - any exception of the client's code
         refuse(explained(error, action))
 
 

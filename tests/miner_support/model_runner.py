@@ -1,6 +1,6 @@
 """A runner with models and adapters: it answers what is in their files. As a program it is its own host."""
 
-# ruff: noqa: ARG002, ARG003 - the contract's signature; the path must be set before what is imported through it
+# ruff: noqa: ARG003 - the contract's signature; the path must be set before what is imported through it
 
 from __future__ import annotations
 

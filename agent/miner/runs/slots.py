@@ -153,13 +153,13 @@ class Workload:
         try:
             run.stage = "waiting"
             self.update()
-            while not self._has_room_for(run):
+            while not self._has_capacity_for(run):
                 await self._changed.wait()
         finally:
             self._admitting.remove(run)
             self.update()
 
-    def _has_room_for(self, run: JobRun) -> bool:
+    def _has_capacity_for(self, run: JobRun) -> bool:
         """Return whether there is capacity for a run beside those that have it and those that wait longer for it."""
         later = self._admitting[self._admitting.index(run) :]
         earlier = [other.batch for other in self._occupying() if other not in later]
