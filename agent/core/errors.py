@@ -83,8 +83,12 @@ def error_body(code: str, message: str, details: Mapping[str, Any], request_id: 
     The message includes the first errors of fields, because many clients show only the message.
     """
     fields = list(details.get("fields", {}).items())[:MAX_FIELDS_IN_MESSAGE]
-    message = " ".join([message, *(f"{field}: {str(error).rstrip('.')}." for field, error in fields)])
+    message = " ".join([message, *(f"{field}: {_ended(str(error))}" for field, error in fields)])
     return {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
 class InvalidJobType(ApiError):

@@ -27,8 +27,8 @@ class ServiceOffer:
     """What a miner announces about one of its services.
 
     `downloadable`: models that are not on disk can be downloaded. `unavailable_models`: models that it does not accept now.
-    `concurrency`: how many jobs of one model a slot computes together. `features` are those of its engine; `paused` is why the
-    service accepts no jobs now.
+    `concurrency`: how many jobs of one model a slot computes together. `gpus`: how many GPUs one job can use. `features` are those
+    of its engine; `paused` is why the service accepts no jobs now.
     """
 
     unit_price: Decimal
@@ -37,6 +37,7 @@ class ServiceOffer:
     downloadable: bool = False
     unavailable_models: frozenset[str] = frozenset()
     concurrency: int = 1
+    gpus: int = 1
     features: Mapping[str, Any] = field(default_factory=dict)
     paused: str | None = None
 
@@ -262,7 +263,7 @@ def obstacles(job: Waiting, candidate: Candidate, now: float) -> Iterator[Reason
         yield ReasonCode.NOT_ENOUGH_CPU
     if job.memory > candidate.memory:
         yield ReasonCode.NOT_ENOUGH_MEMORY
-    if job.gpus > candidate.gpus:
+    if job.gpus > min(candidate.gpus, offer.gpus):
         yield ReasonCode.NOT_ENOUGH_GPUS
     avoided = job.avoid_miner_id == candidate.miner_id and now < job.avoid_until
     if avoided or candidate.miner_id in job.avoided:

@@ -176,12 +176,12 @@ def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: S
 
 
 def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
-    has = max(miner.candidate.gpus for miner in miners)
-    shown = "none has a GPU" if has == 0 else f"the largest miner has {has}"
+    has = max(min(miner.candidate.gpus, miner.candidate.services[job.service].gpus) for miner in miners)
+    shown = "no miner has a GPU" if has == 0 else f"a job of this service can use {has} on the largest miner"
     how = "Omit resources.gpu" if has == 0 else f"Lower resources.gpu to at most {has}"
     return Words(
         f"The job requests {job.gpus} GPU{'s' if job.gpus != 1 else ''}; {shown}.",
-        f"{how}, or wait for a miner with more GPUs.",
+        f"{how}, or wait for a miner with more.",
         {"requested": job.gpus, "available": has},
     )
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from statistics import median, median_low
 from typing import Final
 
+from agent.coordinator.operations.answers.supply import MarketMiner
 from agent.coordinator.operations.callers import Caller, Session
 from agent.core.explaining import KnownMiner
 
@@ -91,5 +92,11 @@ class Caches:
     callers: dict[str, tuple[float, Caller]] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     supply: Fleet | None = None
+    market: tuple[float, list[MarketMiner]] | None = None
     estimates: Estimates | None = None
     awaited_models: tuple[float, list[tuple[str, str]]] | None = None
+
+    def forget_supply(self) -> None:
+        """Have the supply read again: a miner joined, left, or offers something else."""
+        self.supply = None
+        self.market = None

@@ -9,11 +9,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
 
-from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.jobs import JobRecord, from_row
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import job_counts, jobs
+from agent.coordinator.store.schema.tables import job_counts, jobs, runs
+from agent.core.jobs import Outcome
 from agent.core.matching import Candidate, ServiceOffer, Waiting
 from agent.core.values.quantities import from_units, to_units
 from runners.errors import FailureCode
@@ -99,30 +100,29 @@ def _conditions(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool
     by_service: defaultdict[str, list[ColumnElement[bool]]] = defaultdict(list)
     for candidate in candidates:
         fits = and_(
-            jobs.c.gpus <= candidate.gpus,
             jobs.c.memory <= candidate.memory,
             jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
             or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id == candidate.miner_id),
         )
         if candidate.slots > 0:
             for service, offer in candidate.services.items():
-                by_service[service].append(and_(fits, _acceptable(offer)))
+                by_service[service].append(and_(fits, _acceptable(candidate, offer)))
             continue
         for service, model in candidate.batch_capacity:
             if service in candidate.services:
-                acceptable = _acceptable(candidate.services[service])
+                acceptable = _acceptable(candidate, candidate.services[service])
                 by_service[service].append(and_(fits, acceptable, jobs.c.model.is_not_distinct_from(model)))
     return {service: or_(*conditions) for service, conditions in by_service.items()}
 
 
-def _acceptable(offer: ServiceOffer) -> ColumnElement[bool]:
+def _acceptable(candidate: Candidate, offer: ServiceOffer) -> ColumnElement[bool]:
     unavailable_models = (
         [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.unavailable_models))]
         if offer.unavailable_models
         else []
     )
     affordable = or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= to_units(offer.unit_price))
-    return and_(affordable, *unavailable_models)
+    return and_(jobs.c.gpus <= min(candidate.gpus, offer.gpus), affordable, *unavailable_models)
 
 
 def _waiting(
@@ -203,3 +203,33 @@ def sample(connection: Connection) -> list[Waiting]:
 def models_waited_for(connection: Connection, limit: int) -> list[tuple[str, str]]:
     """Return services and models of waiting jobs that any miner may claim, those with the most jobs first."""
     return [(row.service, row.model) for row in connection.execute(_models_waited_for.limit(limit))]
+
+
+def waiting_since(connection: Connection, created_before: float, limit: int) -> list[JobRecord]:
+    """Return jobs submitted before `created_before` that still wait for a miner, and whose clients were not notified of that."""
+    found = (
+        select(jobs)
+        .where(
+            text("state = 'submitted' AND missing_files IS NULL AND notified_at IS NULL"),
+            jobs.c.created_at < created_before,
+        )
+        .order_by(jobs.c.created_at)
+        .limit(limit)
+    )
+    return [from_row(row) for row in connection.execute(found)]
+
+
+def mark_notified(connection: Connection, job_id: str, now: float) -> None:
+    """Record that the client was notified that the job waits."""
+    connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(notified_at=now))
+
+
+def failed_on(connection: Connection, job_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the miners on which each of these jobs has failed."""
+    failed: defaultdict[str, set[str]] = defaultdict(set)
+    query = select(runs.c.job_id, runs.c.miner_id).where(
+        runs.c.job_id.in_(job_ids), runs.c.outcome == Outcome.RETRIED.value
+    )
+    for job_id, miner_id in connection.execute(query):
+        failed[job_id].add(miner_id)
+    return {job_id: frozenset(miner_ids) for job_id, miner_ids in failed.items()}

@@ -83,6 +83,12 @@ def pausing(connection: Connection, now: float) -> dict[tuple[str, str], float]:
     return {(miner_id, service): until for miner_id, service, until in rows}
 
 
+def pauses(connection: Connection, now: float) -> dict[str, float]:
+    """Return the same miners, each with the time until which it gets no jobs."""
+    query = select(miner_releases.c.miner_id, miner_releases.c.pause_until)
+    return dict(connection.execute(query.where(miner_releases.c.pause_until > now)).all())
+
+
 def failures_of(connection: Connection, account_id: str) -> Tally:
     """Return the tally of failures that the account has caused."""
     row = _failures.row(connection, {"key": account_id})

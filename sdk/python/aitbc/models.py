@@ -54,12 +54,15 @@ class Job(Record):
     """The state of a job. Times are RFC 3339 UTC, and `progress` is 0 to 100. A failed job has an `error` (`code`, `message`).
 
     `cost` is the amount paid for a job that has ended, as a decimal string. `waiting` (`summary`, `can_run`, `reasons`) is only in the
-    one event that notifies its client that the job waits for long.
+    one event that notifies its client that the job waits for long. `parameters` (without defaults) and `inputs` (`field`,
+    `name`, `artifact_id` or `url`, `size`) say what it was asked to do; lists are without them.
     """
 
     job_id: str
     status: str
     type: str | None = None
+    name: str | None = None
+    labels: dict[str, str] | None = None
     created_at: str | None = None
     started_at: str | None = None
     completed_at: str | None = None
@@ -70,6 +73,8 @@ class Job(Record):
     cost: str | None = None
     error: dict[str, Any] | None = None
     waiting: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
+    inputs: list[dict[str, Any]] | None = None
 
     @property
     def is_final(self) -> bool:
@@ -130,6 +135,33 @@ class JobList(Record):
     total: int
     limit: int
     offset: int
+
+
+class JobLogEntry(Record):
+    """One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1."""
+
+    time: str
+    attempt: int
+    source: str
+    text: str
+
+
+class JobLog(Record):
+    """What the runs of a job have written, oldest first. If `truncated`, the log was longer, and lines are missing."""
+
+    job_id: str
+    entries: list[JobLogEntry]
+    truncated: bool
+
+    def __str__(self) -> str:
+        return "\n".join(entry.text for entry in self.entries)
+
+
+class JobDataDeleted(Record):
+    """A job whose data was deleted."""
+
+    job_id: str
+    deleted_at: str
 
 
 class JobResults(Record):
@@ -266,6 +298,79 @@ class OfferList(Record):
 
     offers: list[Offer]
     next: str | None = None
+
+
+class Speed(Record):
+    """The best and the median score of the miners' benchmarks in `metric`, such as `token/s`."""
+
+    metric: str
+    best: float
+    typical: float
+
+
+class ModelSupply(Record):
+    """A model, and whether a miner would run it now. `price` is the lowest for a `unit`, a decimal string; None if there is no such miner.
+
+    `downloadable`: a miner would download it first. `typical_seconds` is the measured duration of a run.
+    """
+
+    name: str
+    available: bool
+    miners: int
+    price: str | None = None
+    unit: str | None = None
+    downloadable: bool | None = None
+    typical_seconds: float | None = None
+
+
+class ServiceSupply(Record):
+    """A service with its models, and whether a miner would run it now. `price` is the lowest for a `unit`, a decimal string."""
+
+    service_id: str
+    name: str
+    available: bool
+    miners: int
+    models: list[ModelSupply]
+    price: str | None = None
+    unit: str | None = None
+    speed: Speed | None = None
+    typical_seconds: float | None = None
+
+
+class ServiceSupplyList(Record):
+    """All services, in the order of their ids."""
+
+    services: list[ServiceSupply]
+
+
+class OfferedService(Record):
+    """A service that a miner offers, with the models that it can run without a download. `speed` has a `metric` and a `value`."""
+
+    service_id: str
+    price: str
+    unit: str
+    models: list[str]
+    speed: Record | None = None
+
+
+class MarketMiner(Record):
+    """A miner as clients see it. It accepts jobs while it is `available`: online, and not paused."""
+
+    miner_id: str
+    name: str
+    available: bool
+    online: bool
+    seen_at: str
+    reputation: float
+    services: list[OfferedService]
+    gpus: list[str] | None = None
+
+
+class MarketMinerList(Record):
+    """Miners, the available ones first. `total` is their number on all pages."""
+
+    miners: list[MarketMiner]
+    total: int
 
 
 class MarketStats(Record):

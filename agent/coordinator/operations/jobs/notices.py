@@ -12,6 +12,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.explaining import situation_of
 from agent.coordinator.operations.jobs.feasibility import reason_answer
 from agent.coordinator.store import jobs as store
+from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.explaining import explain
 from agent.core.jobs import JobState
@@ -34,7 +35,7 @@ def _due(connection: Connection, context: Context, before: float) -> list[tuple[
     """Return jobs whose clients are to be notified, with the notices."""
     return [
         (record, _notice(connection, context, record))
-        for record in store.waiting_since(connection, before, AT_ONCE)
+        for record in queue.waiting_since(connection, before, AT_ONCE)
         if not record.life.fence or _requeued_at(connection, record) < before
     ]
 

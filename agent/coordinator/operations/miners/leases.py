@@ -12,6 +12,7 @@ import structlog
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.metrics import LEASES_EXPIRED
+from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import throttling
@@ -33,7 +34,7 @@ from agent.core.jobs import (
 from agent.core.market.reputation import TOO_LARGE, UNABLE
 from agent.core.values.quantities import UNIT_DECIMALS
 from agent.protocol.answers import RunEndedAnswer
-from agent.protocol.messages import RunFailure, RunRelease
+from agent.protocol.messages import RunFailure, RunLog, RunRelease
 from runners.errors import FailureCode
 
 LACKING: Final = frozenset(
@@ -59,7 +60,9 @@ async def fail(context: Context, session: Session, job_id: str, request: RunFail
         failure=Failure(request.code, request.message),
         retry=request.kind == "retry",
     )
-    life, trace_id = await context.database.write(_fail, context, session, job_id, event, request.units)
+    life, trace_id = await context.database.write(
+        _fail, context, session, job_id, event, request.units, request.log
+    )
     log.info(
         "run_failed",
         job_id=job_id,
@@ -78,6 +81,7 @@ def _fail(
     job_id: str,
     event: FailRun,
     units: Decimal | None,
+    sent: RunLog | None,
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, event.fence)
     if _is_repeated(record, session, event):
@@ -87,6 +91,7 @@ def _fail(
     if event.retry and event.failure.code in LACKING:
         event = replace(event, elsewhere=_runs_elsewhere(connection, context, record, event))
     life = _change(connection, record, event, units=metered(record, units, event.now))
+    job_logs.replace(connection, context.settings, record, sent, event.now)
     if not event.retry or event.failure.code in TOO_LARGE:
         throttling.client_failed(connection, context, record, event.now)
     if event.retry and event.failure.code in UNABLE and lease is not None:

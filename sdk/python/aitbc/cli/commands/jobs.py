@@ -14,9 +14,20 @@ from aitbc.cli import _complete
 from aitbc.cli._display import row_of
 from aitbc.cli._exits import explain as explain_error
 from aitbc.cli._explanation import print_explanation
+from aitbc.cli._ids import find_job
+from aitbc.cli._lookup import LAST, AmbiguousName, NoSuchName
 from aitbc.cli._names import numbered, safe_name
-from aitbc.cli._options import JOB_ARGUMENT, LAST, JobArgument, JsonOption, client_of, find_job
-from aitbc.cli._output import print_error, print_fields, print_json, print_rows, print_status, print_text
+from aitbc.cli._options import JobArgument, JsonOption, client_of
+from aitbc.cli._output import (
+    moment,
+    print_error,
+    print_fields,
+    print_json,
+    print_rows,
+    print_status,
+    print_text,
+    service_name,
+)
 from aitbc.errors import AITBCError, APIError
 from aitbc.outputs import OutputFile
 
@@ -44,8 +55,11 @@ def list_jobs(
     if as_json:
         print_json(page.to_dict())
         return
-    rows = [(job.job_id, job.status, job.type or "", job.created_at or "") for job in page.jobs]
-    print_rows(("JOB", "STATUS", "TYPE", "CREATED"), rows)
+    rows = [
+        (job.job_id, job.status, str(job.get("name") or ""), moment(job.created_at), service_name(job.type))
+        for job in page.jobs
+    ]
+    print_rows(("JOB", "STATUS", "NAME", "CREATED", "TYPE"), rows, free=("NAME",))
     if offset + len(rows) < page.total:
         last = offset + len(rows)
         print_status(f"{last} of {page.total} jobs shown; --offset {last} shows the next ones.")
@@ -64,9 +78,7 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
 
 
 @app.command()
-def explain(
-    context: typer.Context, job: Annotated[str, JOB_ARGUMENT] = LAST, as_json: JsonOption = False
-) -> None:
+def explain(context: typer.Context, job: JobArgument = LAST, as_json: JsonOption = False) -> None:
     """Show why a job does not run: what prevents it, by how much, who can change that, and how."""
     with client_of(context) as client:
         found = client.jobs.explain(find_job(client, job))
@@ -97,7 +109,9 @@ def cancel(
     jobs: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB", help="Ids of jobs, or `last` for the newest job.", autocompletion=_complete.jobs
+            metavar="JOB",
+            help="Jobs: ids or parts of them, names, or `last` for the newest one.",
+            autocompletion=_complete.jobs,
         ),
     ],
     as_json: JsonOption = False,
@@ -109,7 +123,7 @@ def cancel(
         for job in jobs:
             try:
                 states.append(client.jobs.cancel(find_job(client, job)).to_dict())
-            except APIError as error:
+            except (APIError, NoSuchName, AmbiguousName) as error:
                 failed.append(error)
     if as_json:
         print_json({"jobs": states})
