@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from agent.coordinator.store import counts, events, history, ledger, miner_stats, offers, webhooks
+from agent.coordinator.store import counts, events, history, ledger, miner_stats, offers, queue, webhooks
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection

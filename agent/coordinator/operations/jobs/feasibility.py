@@ -21,6 +21,8 @@ from agent.core.matching import Waiting
 from agent.core.reasons import ReasonCode
 
 TOO_COSTLY: Final = frozenset({ReasonCode.PRICE_ABOVE_MAX_COST, ReasonCode.ESTIMATE_ABOVE_MAX_COST})
+MAX_OFFERS: Final = 100
+"""Cheapest offers among which one that is not standing is sought."""
 MAX_ANSWERS: Final = 10_000
 """Cached answers about the known miners."""
 
@@ -75,7 +77,7 @@ async def require_possible(context: Context, record: JobRecord, units: Decimal |
     situation = replace(basis_of(context, record), miners=known.miners, units=units)
     found = explain(_new(record), situation)
     too_costly = all(reason.code in TOO_COSTLY for reason in found.reasons)
-    if too_costly and await context.database.read(_has_offer, context, record):
+    if too_costly and await context.database.read(_has_offer, context, record, units):
         return
     raise CannotRun(
         f"No known miner can run this job. {found.summary}",
@@ -83,16 +85,21 @@ async def require_possible(context: Context, record: JobRecord, units: Decimal |
     )
 
 
-def _has_offer(connection: Connection, context: Context, record: JobRecord) -> bool:
-    """Return whether there is an offer within the job's `max_cost`, which its client may accept."""
-    now = context.clock()
-    seen_after = offline_before(context)
-    return any(
-        offer_store.available(
-            connection, kind=kind_of(name), max_price=record.max_cost, limit=1, now=now, seen_after=seen_after
+def _has_offer(connection: Connection, context: Context, record: JobRecord, units: Decimal | None) -> bool:
+    """Return whether a miner has made an offer within the job's `max_cost`, which its client may accept."""
+    listed = [
+        found
+        for name in {record.type, record.name}
+        for found in offer_store.available(
+            connection,
+            kind=kind_of(name),
+            max_price=int(record.max_cost / max(Decimal(1), units or Decimal(1))),
+            limit=MAX_OFFERS,
+            now=context.clock(),
+            seen_after=offline_before(context),
         )
-        for name in (record.type, record.name)
-    )
+    ]
+    return any(not found.offer.standing for found in listed)
 
 
 def _possible(context: Context, known: Fleet, record: JobRecord, units: Decimal | None) -> bool:
