@@ -1,4 +1,28 @@
 -- Brings a current database back to the schema of revision 0013.
+DROP TABLE job_logs;
+DROP TABLE job_labels;
+DROP INDEX ix_jobs_account;
+DROP INDEX ix_jobs_account_state;
+DROP INDEX ix_jobs_account_service;
+DROP INDEX ix_jobs_account_name;
+DROP INDEX ix_jobs_service;
+DROP INDEX ix_jobs_ended_by_account;
+DROP INDEX ix_jobs_ended_by_service;
+DROP INDEX ix_jobs_ended_by_state;
+DROP INDEX ix_jobs_miner;
+DROP INDEX ix_jobs_offer;
+ALTER TABLE jobs DROP COLUMN name_given;
+ALTER TABLE jobs DROP COLUMN labels;
+ALTER TABLE jobs DROP COLUMN deleted_at;
+ALTER TABLE artifact_owners DROP COLUMN file_name;
+ALTER TABLE job_artifacts DROP COLUMN file_name;
+CREATE INDEX ix_jobs_account ON jobs (account_id, job_id);
+CREATE INDEX ix_jobs_account_state ON jobs (account_id, state, job_id);
+CREATE INDEX ix_jobs_account_service ON jobs (account_id, service, job_id);
+CREATE INDEX ix_jobs_service ON jobs (service, job_id);
+CREATE INDEX ix_jobs_ended_by_account ON jobs (account_id, service, state, job_id) WHERE finished_at IS NOT NULL;
+CREATE INDEX ix_jobs_ended_by_service ON jobs (service, state, job_id) WHERE finished_at IS NOT NULL;
+CREATE INDEX ix_jobs_ended_by_state ON jobs (state, job_id) WHERE finished_at IS NOT NULL;
 DROP TABLE run_outputs;
 DROP TABLE browser_session_keys;
 DROP TABLE browser_sessions;
