@@ -148,7 +148,7 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
 
 
 def delete_data(connection: Connection, record: JobRecord, now: float) -> None:
-    """Delete the data of an ended job. Its receipt, its payment and its place in the network's statistics remain."""
+    """Delete the data of an ended job. Its receipt, its payment and its share of the statistics remain."""
     account, service, state = record.account_id, record.service, record.life.state.value
     store.forget_data(connection, record.job_id, now)
     counts.move(connection, [((account, service, state), (account, service, f"{counts.DELETED}{state}"))])

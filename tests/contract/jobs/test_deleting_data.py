@@ -171,7 +171,7 @@ def test_a_crash_at_any_step_leaves_no_file_behind(
         key = served.client_key
         miner = ScriptedMiner(served.url)
         miner.register()
-        kept = store(client, b"kept")
+        retained = store(client, b"retained")
         job_id = completed(client, miner, store(client, b"input"))
         plan.write_text(f"{step}\n")
         assert client.delete(f"/v1/jobs/{job_id}/data").status_code == 500
@@ -179,8 +179,8 @@ def test_a_crash_at_any_step_leaves_no_file_behind(
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
         client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
         until(lambda: served.do(quota.remove_orphans) == 0)
-        assert blobs(served) == {b"kept"}
-        assert client.get(f"/v1/artifacts/{kept}").content == b"kept"
+        assert blobs(served) == {b"retained"}
+        assert client.get(f"/v1/artifacts/{retained}").content == b"retained"
         assert client.get("/v1/jobs").json()["total"] == 0
         assert examined(served) == []
 
