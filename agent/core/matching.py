@@ -25,7 +25,7 @@ class ServiceOffer:
     """What a miner announces about one of its services.
 
     `downloadable`: models that are not on disk can be downloaded. `unavailable_models`: models that it does not accept now.
-    `concurrency`: how many jobs of one model a slot computes together.
+    `concurrency`: how many jobs of one model a slot computes together. `gpus`: how many GPUs one job can use.
     """
 
     unit_price: Decimal
@@ -34,6 +34,7 @@ class ServiceOffer:
     downloadable: bool = False
     unavailable_models: frozenset[str] = frozenset()
     concurrency: int = 1
+    gpus: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,4 +233,5 @@ def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
         job.model in offer.unavailable_models or (job.model not in offer.models and not offer.downloadable)
     ):
         return False
-    return job.cpu <= candidate.cpu_cores and job.memory <= candidate.memory and job.gpus <= candidate.gpus
+    gpus = min(candidate.gpus, offer.gpus)
+    return job.cpu <= candidate.cpu_cores and job.memory <= candidate.memory and job.gpus <= gpus

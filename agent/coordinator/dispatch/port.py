@@ -87,6 +87,7 @@ def candidate_of(
             downloadable=offer["downloadable"],
             unavailable_models=frozenset(offer["unavailable_models"]),
             concurrency=offer["concurrency"],
+            gpus=offer.get("gpus", 1),  # a registration of an earlier version has none
         )
         for service, offer in capabilities["services"].items()
     }

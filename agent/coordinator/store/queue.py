@@ -93,30 +93,29 @@ def _conditions(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool
     by_service: defaultdict[str, list[ColumnElement[bool]]] = defaultdict(list)
     for candidate in candidates:
         fits = and_(
-            jobs.c.gpus <= candidate.gpus,
             jobs.c.memory <= candidate.memory,
             jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
             or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id == candidate.miner_id),
         )
         if candidate.slots > 0:
             for service, offer in candidate.services.items():
-                by_service[service].append(and_(fits, _acceptable(offer)))
+                by_service[service].append(and_(fits, _acceptable(candidate, offer)))
             continue
         for service, model in candidate.batch_capacity:
             if service in candidate.services:
-                acceptable = _acceptable(candidate.services[service])
+                acceptable = _acceptable(candidate, candidate.services[service])
                 by_service[service].append(and_(fits, acceptable, jobs.c.model.is_not_distinct_from(model)))
     return {service: or_(*conditions) for service, conditions in by_service.items()}
 
 
-def _acceptable(offer: ServiceOffer) -> ColumnElement[bool]:
+def _acceptable(candidate: Candidate, offer: ServiceOffer) -> ColumnElement[bool]:
     unavailable_models = (
         [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.unavailable_models))]
         if offer.unavailable_models
         else []
     )
     affordable = or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= to_units(offer.unit_price))
-    return and_(affordable, *unavailable_models)
+    return and_(jobs.c.gpus <= min(candidate.gpus, offer.gpus), affordable, *unavailable_models)
 
 
 def _waiting(

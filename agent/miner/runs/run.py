@@ -72,7 +72,7 @@ class RunDependencies:
 class JobRun:
     """The run of one lease. `progress`, `units` and `counter` go into heartbeats while `run` is running.
 
-    `stage` and `device` (a GPU's UUID or "cpu", None before it has one) describe the position. Afterwards `outcome` states
+    `stage` and `devices` (UUIDs of GPUs or "cpu", empty before it has one) describe the position. Afterwards `outcome` states
     how it ended, and `machine_fault` whether this machine failed.
     """
 
@@ -83,7 +83,7 @@ class JobRun:
         self.counter = 0
         self.machine_fault = False
         self.stage: RunStage = "fetching"
-        self.device: str | None = None
+        self.devices: tuple[str, ...] = ()
         self.outcome = "dropped"
         self._parts = parts
         self._directory = parts.jobs_directory / f"{lease.job_id}_{lease.fence}"
@@ -240,8 +240,8 @@ class JobRun:
             limits=self._parts.inputs,
         )
 
-    def _on_stage(self, stage: Stage, device: str) -> None:
-        self.stage, self.device = stage, device
+    def _on_stage(self, stage: Stage, devices: tuple[str, ...]) -> None:
+        self.stage, self.devices = stage, devices
 
     def _on_progress(self, percent: float, units: Decimal) -> None:
         self.progress, self.units = percent, units
