@@ -106,6 +106,8 @@ class ServiceDefinition:
     returns the file field that an uploaded file of that name fills. `cpu_unit` is the unit on machines without a GPU, if it differs.
     `unit_is_time` means that units are seconds of the run's own duration, so that no run can meter more than have passed.
     `adapters(input)` returns the catalogue's adapters (such as LoRA) that a request uses beside its model.
+    `needs(input)` returns features of the engine without which a request cannot run, as pairs of a name in `Probe.features` and a
+    value that it contains. `units(input)` returns the metered units if the request alone determines them.
     `size(input)` describes the part of a request that determines its GPU memory ("1024x1024"). `checkpoints` describes
     how a run resumes the work of an earlier one; without it, a job whose miner is lost starts from scratch.
     `title(input, names)` names a request in lists, from its input and the names of its files by field. Without a title, a request has
@@ -130,6 +132,8 @@ class ServiceDefinition:
     unit_is_time: bool = False
     adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     size: Callable[[Mapping[str, Any]], str] | None = None
+    needs: Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]] | None = None
+    units: Callable[[Mapping[str, Any]], Decimal | None] | None = None
     checkpoints: Checkpoints | None = None
     title: Callable[[Mapping[str, Any], Mapping[str, str]], str | None] | None = None
 

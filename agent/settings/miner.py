@@ -107,8 +107,12 @@ class MinerSettings(Section):
     """Number of jobs at the same time. None: one per GPU, or one on a machine without GPUs."""
     prices: dict[str, Money] = Field(default={}, examples=[{"whisper_transcription": Money("0.0002")}])
     """Price per metered unit by service id. Services that are not listed cost `default_price`."""
-    default_price: Money = Money("0.0001")
-    """Price per metered unit of services without a price of their own."""
+    default_price: Money | None = None
+    """Price per metered unit of services without a price of their own. None: a busy hour earns `hourly_earnings` at the speed that
+    `aitbc-agent bench` has measured, or before that at the usual speed of a machine without a GPU."""
+    hourly_earnings: Money = Money("0.25")
+    """What a busy hour of this machine earns at default prices and at those that `aitbc-agent bench` suggests. The default is roughly the
+    hourly rent of a consumer card, if credits were dollars."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30
     """How long a stop waits for running jobs before it returns them to the coordinator."""
     load_seconds: Annotated[float, Field(gt=0)] = 600

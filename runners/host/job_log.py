@@ -56,7 +56,7 @@ class LogWriter:
 
     def flush(self) -> None:
         """Send the lines that wait."""
-        with self._sending:  # messages of one run must stay in order
+        with self._sending:  # two messages of one run must arrive in order
             with self._lock:
                 lines, dropped = [line for _, line in self._waiting], self._dropped
                 self._waiting.clear()

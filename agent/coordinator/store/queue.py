@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text
 
+from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs
 from agent.core.matching import Candidate, ServiceOffer, Waiting
 from agent.core.values.quantities import from_units, to_units
+from runners.errors import FailureCode
 
 CLAIM_WINDOW: Final = 512
 """How many waiting jobs one round of matching considers from each end: the most urgent and the oldest."""
@@ -22,7 +26,7 @@ ACCOUNT_WINDOW: Final = 64
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
     jobs.c.memory, jobs.c.gpus, jobs.c.max_cost, jobs.c.agreed_price, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
-    jobs.c.avoid_until,
+    jobs.c.avoid_until, jobs.c.needs, jobs.c.failure_code,
 )  # fmt: skip
 # With literal conditions the query planner recognizes the partial indexes.
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
@@ -133,8 +137,11 @@ def _waiting(
     miner_id: str | None,
     avoid_miner_id: str | None,
     avoid_until: float | None,
+    needs: str | None,
+    failure_code: str | None,
 ) -> Waiting:
     """Return a waiting job from a row of `_claim_columns`."""
+    reported = failure_code not in (None, FailureCode.LEASE_EXPIRED)
     return Waiting(
         job_id=job_id,
         account_id=account_id,
@@ -149,6 +156,36 @@ def _waiting(
         miner_id=miner_id,
         avoid_miner_id=avoid_miner_id,
         avoid_until=avoid_until or 0.0,
+        needs=() if needs is None else parse_needs(needs),
+        failed_on=frozenset({avoid_miner_id}) if reported and avoid_miner_id else frozenset(),
+    )
+
+
+@lru_cache(maxsize=1024)
+def parse_needs(needs: str) -> tuple[tuple[str, str], ...]:
+    """Return the features that a job needs, from the text that its row has."""
+    return tuple((name, value) for name, value in json.loads(needs))
+
+
+def waiting_job(record: JobRecord) -> Waiting:
+    """Return a job as the matching sees it."""
+    return _waiting(
+        record.job_id,
+        record.account_id,
+        record.service,
+        record.model,
+        record.priority,
+        record.created_at,
+        record.cpu_millis,
+        record.memory,
+        record.gpus,
+        record.max_cost,
+        record.agreed_price,
+        record.requested_miner_id,
+        record.life.avoid_miner_id,
+        record.life.avoid_until,
+        record.needs,
+        None if record.life.failure is None else record.life.failure.code,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.core.market.default_prices import usual_price
 from agent.core.values.quantities import format_money
 from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import environments_in_use
@@ -22,9 +23,17 @@ from agent.miner.engines.interpreters import OWN, Interpreter, installed_environ
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu, Gpus
 from agent.miner.machine.probes import Probed, Probes, suggestions
-from agent.miner.machine.scores import FILE_NAME, Score, advertised, read_scores
+from agent.miner.machine.scores import (
+    FILE_NAME,
+    Score,
+    advertised,
+    read_scores,
+    suggested_prices,
+    valid,
+)
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
+from agent.settings.miner import MinerSettings
 from runners.api import Device, Requirements, Runner, ServiceDefinition, Tools
 from runners.registry import broken, installed
 from runners.sandbox import level
@@ -273,6 +282,7 @@ class Machine:
         version = f"{runner.version}+{probe.version}" if probe.version else runner.version
         miner = self._settings.miner
         has_models = definition.model_field is not None
+        measured = valid(scores, definition.service_id, version, devices)
         return ServiceOffer(
             definition=definition,
             runner=runner.name,
@@ -282,7 +292,7 @@ class Machine:
             downloadable=has_models
             and self._settings.runners.model_download
             and self._models.fetchable(definition.service_id),
-            unit_price=format_money(miner.prices.get(definition.service_id, miner.default_price)),
+            unit_price=_price(miner, definition, measured, devices),
             features=MappingProxyType(dict(probe.features)),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
@@ -290,6 +300,22 @@ class Machine:
             sandbox=(level(tools(self._settings)) or "none") if runner.sandboxed else "none",
             interpreters=probed.interpreters,
         )
+
+
+def _price(
+    miner: MinerSettings,
+    definition: ServiceDefinition,
+    measured: Sequence[Score],
+    devices: Sequence[Device],
+) -> str:
+    """Return the price of a unit: the owner's, else the one that the benchmark suggests, else the usual one."""
+    service = definition.service_id
+    owners = miner.prices.get(service, miner.default_price)
+    if owners is not None:
+        return format_money(owners)
+    unit = definition.unit_on(devices[0].kind)
+    suggested = suggested_prices(measured, miner.hourly_earnings)
+    return suggested.get(service) or format_money(usual_price(miner.hourly_earnings, unit))
 
 
 def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:

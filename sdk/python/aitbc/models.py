@@ -87,6 +87,45 @@ class ServiceJob(Job):
     results: dict[str, Any] | None = None
 
 
+class Reason(Record):
+    """A reason why a job does not run. `who` can change it (client, owner, operator; `time`: it ends by itself), as `action` says.
+
+    `details` has figures for programs, which depend on the `code`.
+    """
+
+    code: str
+    message: str
+    who: str
+    action: str
+    details: dict[str, Any]
+
+
+class MinerReasons(Record):
+    """The codes of the reasons of one miner. Without any, it can run the job now."""
+
+    miner_id: str
+    name: str
+    reasons: list[str]
+
+
+class JobExplanation(Record):
+    """Why a job does not run, or that it runs or has ended.
+
+    `can_run` is `now`, `later`, or `never` as it is on any known miner. `position` and `ahead` are its position in the queue, None
+    if it is in none; `estimated_start` is None without measured durations to derive it from.
+    """
+
+    job_id: str
+    status: str
+    summary: str
+    can_run: str
+    reasons: list[Reason]
+    position: int | None = None
+    ahead: int | None = None
+    estimated_start: str | None = None
+    miners: list[MinerReasons]
+
+
 class JobList(Record):
     """One page of jobs. `total` is the number of all matching jobs."""
 
@@ -257,6 +296,79 @@ class OfferList(Record):
 
     offers: list[Offer]
     next: str | None = None
+
+
+class Speed(Record):
+    """The best and the median score of the miners' benchmarks in `metric`, such as `token/s`."""
+
+    metric: str
+    best: float
+    typical: float
+
+
+class ModelSupply(Record):
+    """A model, and whether a miner would run it now. `price` is the lowest for a `unit`, a decimal string; None if there is no such miner.
+
+    `downloadable`: a miner would download it first. `typical_seconds` is the measured duration of a run.
+    """
+
+    name: str
+    available: bool
+    miners: int
+    price: str | None = None
+    unit: str | None = None
+    downloadable: bool | None = None
+    typical_seconds: float | None = None
+
+
+class ServiceSupply(Record):
+    """A service with its models, and whether a miner would run it now. `price` is the lowest for a `unit`, a decimal string."""
+
+    service_id: str
+    name: str
+    available: bool
+    miners: int
+    models: list[ModelSupply]
+    price: str | None = None
+    unit: str | None = None
+    speed: Speed | None = None
+    typical_seconds: float | None = None
+
+
+class ServiceSupplyList(Record):
+    """All services, in the order of their ids."""
+
+    services: list[ServiceSupply]
+
+
+class OfferedService(Record):
+    """A service that a miner offers, with the models that it can run without a download. `speed` has a `metric` and a `value`."""
+
+    service_id: str
+    price: str
+    unit: str
+    models: list[str]
+    speed: Record | None = None
+
+
+class MarketMiner(Record):
+    """A miner as clients see it. It accepts jobs while it is `available`: online, and not paused."""
+
+    miner_id: str
+    name: str
+    available: bool
+    online: bool
+    seen_at: str
+    reputation: float
+    services: list[OfferedService]
+    gpus: list[str] | None = None
+
+
+class MarketMinerList(Record):
+    """Miners, the available ones first. `total` is their number on all pages."""
+
+    miners: list[MarketMiner]
+    total: int
 
 
 class MarketStats(Record):

@@ -15,7 +15,6 @@ from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.operations.jobs.references import artifact_of
 from agent.coordinator.store import artifacts as artifact_store
@@ -31,7 +30,7 @@ _HIDDEN: Final = "hidden"
 async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
     """Return a job with its parameters and inputs. Raises `JobNotFound`, also for another account's job."""
     record, spec, stored = await context.database.peek(_read, caller, job_id)
-    described = jobs.described(record, await estimates(context), context.clock())
+    described = jobs.described(record, await jobs.estimates_for(context, record), context.clock())
     definition = context.services.get(record.service)
     parameters, files = spec["parameters"], spec["files"]
     if files:
