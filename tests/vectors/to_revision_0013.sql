@@ -33,4 +33,14 @@ UPDATE miners SET capabilities = replace(capabilities, '"unavailable_models"', '
 DROP INDEX ix_jobs_not_notified;
 ALTER TABLE jobs DROP COLUMN needs;
 ALTER TABLE jobs DROP COLUMN notified_at;
+DROP TABLE history;
+DROP INDEX ix_miners_enrolment;
+DROP INDEX ix_runs_faults;
+ALTER TABLE enrolments DROP COLUMN uses;
+ALTER TABLE enrolments DROP COLUMN note;
+ALTER TABLE enrolments DROP COLUMN created_by;
+ALTER TABLE enrolments DROP COLUMN used_at;
+ALTER TABLE enrolments DROP COLUMN revoked_at;
+ALTER TABLE miners DROP COLUMN removed_at;
+ALTER TABLE miners DROP COLUMN enrolment_id;
 UPDATE alembic_version SET version_num = '0013';
