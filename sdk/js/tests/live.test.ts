@@ -320,6 +320,9 @@ describe.skipIf(!isLive)("services", () => {
     expect((await client.jobs.list({ labels, name: "second" })).total).toBe(1);
     const log = await client.jobs.log(first.jobId);
     expect(log).toMatchObject({ jobId: first.jobId, truncated: false });
+    expect(log.entries).toContainEqual(
+      expect.objectContaining({ attempt: 1, source: "stdout", text: "some words" }),
+    );
     expect((await client.jobs.deleteData(first.jobId)).jobId).toBe(first.jobId);
     await expect(client.jobs.get(first.jobId)).rejects.toMatchObject({ name: "JobNotFound" });
     expect((await client.jobs.list({ labels })).total).toBe(1);

@@ -150,6 +150,25 @@ def test_a_job_runs_again_with_changes(
     assert "colour" in explain(refused.exception)  # type: ignore[arg-type]
 
 
+def test_the_commands_of_the_reference_work(
+    aitbc: Command, client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    """Those of docs/reference/cli.md about repeating and deleting jobs."""
+    done = completed(
+        client, miner, labels={"project": "podcast"}, audio_url="https://example.com/interview.mp3"
+    )
+    text = (Path(__file__).parents[3] / "docs/reference/cli.md").read_text()
+    block = text.partition("run by tests/contract/jobs/test_job_data_cli.py -->\n```console\n")[2]
+    commands = [line.removeprefix("$ aitbc ").split() for line in block.partition("```")[0].splitlines()]
+    assert done in aitbc(*commands[0])
+    again = aitbc(*commands[1]).strip()
+    assert job(client, again)["parameters"]["language"] == "de"
+    client.delete(f"/v1/jobs/{again}/data")
+    client.delete(f"/v1/jobs/{again}").raise_for_status()
+    client.delete(f"/v1/jobs/{again}/data").raise_for_status()
+    assert done in aitbc(*commands[2])
+
+
 def test_jobs_and_files_are_deleted(
     aitbc: Command, run: Callable[..., Result], client: httpx.Client, miner: ScriptedMiner
 ) -> None:
