@@ -265,6 +265,7 @@ class _Builder:
             services=self._capabilities.services,
             inputs=self._settings.inputs,
             jobs_directory=jobs_directory,
+            max_job_log=self._settings.max_job_log,
             background=background,
             meter=self._meter,
         )
