@@ -97,18 +97,16 @@ class _RunContext:
         self._cancelled = False
         self._callbacks: list[Callable[[], None]] = []
         self._last_progress = float("-inf")
-        self._unsent: Progress | None = None
+        self._unsent: tuple[float, Decimal] | None = None
 
     def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
         now = time.monotonic()
-        bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
-        message = Progress(run_id=self._run_id, progress=bounded, units=units)
         with self._lock:
             if now - self._last_progress < PROGRESS_INTERVAL:
-                self._unsent = message
+                self._unsent = percent, units
                 return
             self._last_progress, self._unsent = now, None
-        self._send(message)
+        self._send_progress(percent, units)
 
     def log(self, text: str, source: str = "runner") -> None:
         self._log.add(text, source)
@@ -121,9 +119,13 @@ class _RunContext:
         """Send what was held back of a run that ends without a result: its log, and its progress, whose units are billed."""
         self.flush_log()
         with self._lock:
-            message, self._unsent = self._unsent, None
-        if message is not None:
-            self._send(message)
+            unsent, self._unsent = self._unsent, None
+        if unsent is not None:
+            self._send_progress(*unsent)
+
+    def _send_progress(self, percent: float, units: Decimal) -> None:
+        bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
+        self._send(Progress(run_id=self._run_id, progress=bounded, units=units))
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         check_json(dict(data))

@@ -29,7 +29,7 @@ from runners.api import (
 from runners.python_model.environment import environment
 from runners.python_model.environment import unavailable as environments_unavailable
 from runners.python_model.program import Program
-from runners.python_model.request import InferenceRequest, InferenceResult, upload_field
+from runners.python_model.request import InferenceRequest, InferenceResult, title, upload_field
 from runners.python_model.returned import returned, written
 from runners.sandbox import level, unavailable
 from runners.sandbox.watch import Limits
@@ -85,6 +85,7 @@ DEFINITION = ServiceDefinition(
     size=_model_digest,
     body_fields=("model", "input", "output", "parameters"),
     upload_field=upload_field,
+    title=title,
 )
 
 
