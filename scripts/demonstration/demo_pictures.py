@@ -49,7 +49,7 @@ class Picture(Work):
         return Exhibit(
             "An image from an untrained model: noise",
             page.text(
-                f"“{PROMPT}”. No trained model comes with the demo, because the smallest is several gigabytes. This one has "
+                f"“{PROMPT}”. No trained model is part of the demo, because a useful one is a download of gigabytes. This one has "
                 "random weights: it shows the way of an image through the system, and nothing else."
             ),
             page.image(self.file(image), "Coloured noise", kind="pixels"),
