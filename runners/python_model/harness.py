@@ -13,6 +13,7 @@ import site
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -60,7 +61,10 @@ def main() -> None:
     site.addsitedir(job["packages"])
     directory = Path(job["model"])
     directory.mkdir()
-    root = unpack(Path(job["source"]), job["entrypoint"], directory, job["max_unpacked"])
+    try:
+        root = unpack(Path(job["source"]), job["entrypoint"], directory, job["max_unpacked"])
+    except (OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        sys.exit(f"The model's source cannot be unpacked: {error}.")
     sys.path.insert(0, str(root))
     specification = importlib.util.spec_from_file_location("model", root / job["entrypoint"])
     if specification is None or specification.loader is None:

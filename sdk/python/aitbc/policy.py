@@ -54,8 +54,11 @@ class Policy:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a policy from a file. Raises `FormatError` and `OSError`."""
-        return cls.parse(path.read_bytes())
+        """Read a policy from a file. Raises `FormatError`, which names the file, and `OSError`."""
+        try:
+            return cls.parse(path.read_bytes())
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from None
 
     @classmethod
     def parse(cls, content: bytes | str) -> Self:
