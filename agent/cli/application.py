@@ -20,7 +20,7 @@ from aitbc.errors import AITBCError
 COMMANDS: Final = {
     "start": "serve.start",
     "coordinator": "serve.coordinator",
-    "enroll": "enroll.enroll",
+    "enroll": "enroll.app",
     "login": "login.login",
     "status": "status.status",
     "doctor": "doctor.doctor",

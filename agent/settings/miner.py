@@ -34,6 +34,8 @@ class PauseSettings(Section):
 
     schedule: tuple[ScheduleWindow, ...] = ()
     """Times of the week, in local time: "Mon-Fri 09:00-18:00", "Sat,Sun 00:00-24:00", "22:00-06:00" (over midnight)."""
+    faulty: bool = True
+    """Whether a GPU is paused that the driver has lost, that has uncorrectable memory errors, or that its hardware slows down."""
     other_programs: bool = False
     """Whether a GPU is paused while another program computes on it, or keeps it busy while no job of the agent runs there. Even
     when this is off, idle models are unloaded when other programs need the memory."""
@@ -57,6 +59,8 @@ class GpuPauseSettings(Section):
 
     schedule: tuple[ScheduleWindow, ...] | None = None
     """Times of the week at which this GPU is paused. None: those of `miner.pause`; the same holds for the settings below."""
+    faulty: bool | None = None
+    """Whether the GPU is paused when it is faulty."""
     other_programs: bool | None = None
     """Whether the GPU is paused while another program uses it."""
     other_utilization: Annotated[float, Field(gt=0, le=100)] | None = None

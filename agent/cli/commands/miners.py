@@ -1,4 +1,4 @@
-"""`aitbc-agent miners`: list, exclude and include the miners of this coordinator."""
+"""`aitbc-agent miners`: list, exclude, include and remove the miners of this coordinator."""
 
 from __future__ import annotations
 
@@ -78,3 +78,18 @@ def include(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = Fa
         print_json(answer)
         return
     typer.echo(f"{miner_id} is included again.")
+
+
+@app.command("remove")
+def remove(miner_id: MinerId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Remove a miner: its running jobs return to the queue and its offers end. Its receipts and earnings stay.
+
+    It can join again with an enrolment token. To keep it out, use `exclude`.
+    """
+    path = f"admin/miners/{quote(miner_id, safe='')}"
+    answer = local_api.call(settings_from(data_dir), "DELETE", path)
+    if as_json:
+        print_json(answer)
+        return
+    jobs = answer["requeued_jobs"]
+    typer.echo(f"{miner_id} is removed. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")

@@ -51,7 +51,7 @@ _log = structlog.get_logger(__name__)
 class ServiceOffer:
     """A service that this machine offers. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
-    One slot computes `concurrency` jobs of one model together. `sandbox` isolates the programs that runs start; it is
+    One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
     "none" without isolation, or if runs start no programs. `score` is that of `aitbc-agent bench` for this version, or None.
     `interpreters` can run it, best first.
     """
@@ -65,6 +65,7 @@ class ServiceOffer:
     unit_price: str
     features: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 1
+    gpus: int = 1
     unavailable_models: tuple[str, ...] = ()
     sandbox: str = "none"
     score: Mapping[str, Any] | None = None
@@ -81,6 +82,7 @@ class ServiceOffer:
             "unit_price": self.unit_price,
             "features": dict(self.features),
             "concurrency": self.concurrency,
+            "gpus": self.gpus,
             "unavailable_models": list(self.unavailable_models),
             "score": None if self.score is None else dict(self.score),
         }
@@ -294,6 +296,7 @@ class Machine:
             features=MappingProxyType(dict(probe.features)),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
+            gpus=max(1, min(probe.gpus, len(devices))),
             sandbox=(level(tools(self._settings)) or "none") if runner.sandboxed else "none",
             interpreters=probed.interpreters,
         )

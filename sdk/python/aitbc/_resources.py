@@ -106,26 +106,34 @@ def _async_streamed(
 
 
 class Jobs(_Resource):
-    """Create, follow and cancel jobs, and fetch their results."""
+    """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
     create = _blocking(jobs.create)
     upload = _blocking(jobs.upload)
     get = _blocking(jobs.get)
+    explain = _blocking(jobs.explain)
     list = _blocking(jobs.list_jobs)
     cancel = _blocking(jobs.cancel)
+    rerun = _blocking(jobs.rerun)
+    log = _blocking(jobs.log)
+    delete_data = _blocking(jobs.delete_data)
     get_results = _blocking(jobs.get_results)
     wait = _blocking(jobs.wait)
     events = _iterated(events.follow)
 
 
 class AsyncJobs(_AsyncResource):
-    """Create, follow and cancel jobs, and fetch their results."""
+    """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
     create = _awaited(jobs.create)
     upload = _awaited(jobs.upload)
     get = _awaited(jobs.get)
+    explain = _awaited(jobs.explain)
     list = _awaited(jobs.list_jobs)
     cancel = _awaited(jobs.cancel)
+    rerun = _awaited(jobs.rerun)
+    log = _awaited(jobs.log)
+    delete_data = _awaited(jobs.delete_data)
     get_results = _awaited(jobs.get_results)
     wait = _awaited(jobs.wait)
     events = _async_iterated(events.follow)
@@ -321,13 +329,18 @@ class Admin(_Resource):
     accounts = _blocking(admin.accounts)
     create_account = _blocking(admin.create_account)
     credit = _blocking(admin.credit)
+    debit = _blocking(admin.debit)
     keys = _blocking(admin.keys)
     create_key = _blocking(admin.create_key)
     revoke_key = _blocking(admin.revoke_key)
+    enrolments = _blocking(admin.enrolments)
     create_enrolment = _blocking(admin.create_enrolment)
+    revoke_enrolment = _blocking(admin.revoke_enrolment)
     create_login = _blocking(admin.create_login)
     exclude_miner = _blocking(admin.exclude_miner)
     include_miner = _blocking(admin.include_miner)
+    remove_miner = _blocking(admin.remove_miner)
+    history = _blocking(admin.history)
     overview = _blocking(admin.overview)
 
 
@@ -337,11 +350,16 @@ class AsyncAdmin(_AsyncResource):
     accounts = _awaited(admin.accounts)
     create_account = _awaited(admin.create_account)
     credit = _awaited(admin.credit)
+    debit = _awaited(admin.debit)
     keys = _awaited(admin.keys)
     create_key = _awaited(admin.create_key)
     revoke_key = _awaited(admin.revoke_key)
+    enrolments = _awaited(admin.enrolments)
     create_enrolment = _awaited(admin.create_enrolment)
+    revoke_enrolment = _awaited(admin.revoke_enrolment)
     create_login = _awaited(admin.create_login)
     exclude_miner = _awaited(admin.exclude_miner)
     include_miner = _awaited(admin.include_miner)
+    remove_miner = _awaited(admin.remove_miner)
+    history = _awaited(admin.history)
     overview = _awaited(admin.overview)

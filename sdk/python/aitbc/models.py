@@ -53,12 +53,15 @@ class Record(BaseModel, Mapping[str, Any]):
 class Job(Record):
     """The state of a job. Times are RFC 3339 UTC, and `progress` is 0 to 100. A failed job has an `error` (`code`, `message`).
 
-    `cost` is the amount paid for a job that has ended, as a decimal string.
+    `cost` is the amount paid for a job that has ended, as a decimal string. `parameters` (without defaults) and `inputs` (`field`,
+    `name`, `artifact_id` or `url`, `size`) say what it was asked to do; lists are without them.
     """
 
     job_id: str
     status: str
     type: str | None = None
+    name: str | None = None
+    labels: dict[str, str] | None = None
     created_at: str | None = None
     started_at: str | None = None
     completed_at: str | None = None
@@ -68,6 +71,8 @@ class Job(Record):
     miner_id: str | None = None
     cost: str | None = None
     error: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
+    inputs: list[dict[str, Any]] | None = None
 
     @property
     def is_final(self) -> bool:
@@ -82,6 +87,45 @@ class ServiceJob(Job):
     results: dict[str, Any] | None = None
 
 
+class Reason(Record):
+    """A reason why a job does not run. `who` can change it (client, owner, operator; `time`: it ends by itself), as `action` says.
+
+    `details` has figures for programs, which depend on the `code`.
+    """
+
+    code: str
+    message: str
+    who: str
+    action: str
+    details: dict[str, Any]
+
+
+class MinerReasons(Record):
+    """The codes of the reasons of one miner. Without any, it can run the job now."""
+
+    miner_id: str
+    name: str
+    reasons: list[str]
+
+
+class JobExplanation(Record):
+    """Why a job does not run, or that it runs or has ended.
+
+    `can_run` is `now`, `later`, or `never` as it is on any known miner. `position` and `ahead` are its position in the queue, None
+    if it is in none; `estimated_start` is None without measured durations to derive it from.
+    """
+
+    job_id: str
+    status: str
+    summary: str
+    can_run: str
+    reasons: list[Reason]
+    position: int | None = None
+    ahead: int | None = None
+    estimated_start: str | None = None
+    miners: list[MinerReasons]
+
+
 class JobList(Record):
     """One page of jobs. `total` is the number of all matching jobs."""
 
@@ -89,6 +133,33 @@ class JobList(Record):
     total: int
     limit: int
     offset: int
+
+
+class JobLogEntry(Record):
+    """One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1."""
+
+    time: str
+    attempt: int
+    source: str
+    text: str
+
+
+class JobLog(Record):
+    """What the runs of a job have written, oldest first. If `truncated`, the log was longer, and lines are missing."""
+
+    job_id: str
+    entries: list[JobLogEntry]
+    truncated: bool
+
+    def __str__(self) -> str:
+        return "\n".join(entry.text for entry in self.entries)
+
+
+class JobDataDeleted(Record):
+    """A job whose data was deleted."""
+
+    job_id: str
+    deleted_at: str
 
 
 class JobResults(Record):

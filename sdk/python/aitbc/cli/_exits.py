@@ -8,6 +8,7 @@ from aitbc.cli._lookup import AmbiguousName, NoSuchName
 from aitbc.cli._options import option_of
 from aitbc.errors import (
     AITBCError,
+    CannotRun,
     ConfigurationError,
     Forbidden,
     InsufficientBalance,
@@ -99,6 +100,9 @@ def explain(error: Exception) -> str:
         advice = (
             f"The coordinator has an internal error; report the request {error.request_id} to its operator."
         )
+    elif isinstance(error, CannotRun):
+        actions = " ".join(str(reason["action"]) for reason in error.reasons[:1])
+        advice = f"{actions} With --wait-for-miner the job waits for a miner that can run it."
     elif isinstance(error, JobFailed):
         advice = f"`aitbc jobs show {error.job_id}` shows the details." if error.status == "failed" else ""
     else:

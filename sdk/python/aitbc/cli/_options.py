@@ -127,6 +127,14 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = None
+    wait_for_miner: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-miner",
+            help="Submit the job even if no known miner can run it, and wait for one.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
     as_json: JsonOption = False
 
     def body(self, context: typer.Context) -> dict[str, Any]:
@@ -147,6 +155,7 @@ class JobOptions(Options):
                 "timeout_seconds": self.timeout,
                 "miner_id": miner_id,
                 "offer_id": offer_id,
+                "wait": self.wait_for_miner or None,
             }
         )
 

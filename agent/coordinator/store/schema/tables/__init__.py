@@ -24,10 +24,13 @@ from agent.coordinator.store.schema.tables.files import (
     stored_bytes,
     uploads,
 )
+from agent.coordinator.store.schema.tables.history import history
 from agent.coordinator.store.schema.tables.jobs import (
     durations,
     events,
     job_counts,
+    job_labels,
+    job_logs,
     jobs,
     receipts,
     results,
@@ -66,10 +69,13 @@ __all__ = [
     "enrolments",
     "events",
     "gone_webhooks",
+    "history",
     "idempotency",
     "job_artifacts",
     "job_checkpoints",
     "job_counts",
+    "job_labels",
+    "job_logs",
     "jobs",
     "log_checkpoints",
     "log_cosignatures",

@@ -12,9 +12,10 @@ import typer
 from aitbc._calls.jobs import failure
 from aitbc.cli import _complete
 from aitbc.cli._display import row_of
-from aitbc.cli._exits import explain
+from aitbc.cli._exits import explain as explain_error
+from aitbc.cli._explanation import print_explanation
 from aitbc.cli._ids import find_job
-from aitbc.cli._lookup import AmbiguousName, NoSuchName
+from aitbc.cli._lookup import LAST, AmbiguousName, NoSuchName
 from aitbc.cli._names import numbered, safe_name
 from aitbc.cli._options import JobArgument, JsonOption, client_of
 from aitbc.cli._output import (
@@ -66,10 +67,22 @@ def list_jobs(
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show a job's state."""
+    """Show a job's state, and why it waits."""
     with client_of(context) as client:
         state = client.jobs.get(find_job(client, job)).to_dict()
+        waits = state["status"] == "submitted" and not as_json
+        why = client.jobs.explain(state["job_id"]) if waits else None
     print_json(state) if as_json else print_fields(state)
+    if why is not None:
+        print_explanation(why)
+
+
+@app.command()
+def explain(context: typer.Context, job: JobArgument = LAST, as_json: JsonOption = False) -> None:
+    """Show why a job does not run: what prevents it, by how much, who can change that, and how."""
+    with client_of(context) as client:
+        found = client.jobs.explain(find_job(client, job))
+    print_json(found.to_dict()) if as_json else print_explanation(found)
 
 
 @app.command()
@@ -117,7 +130,7 @@ def cancel(
     elif states:
         print_rows(("JOB", "STATUS", "CANCELLED"), [_cells(state) for state in states])
     for refusal in failed[:-1]:
-        print_error(explain(refusal))
+        print_error(explain_error(refusal))
     if failed:
         raise failed[-1]
 
