@@ -81,13 +81,14 @@ def include(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = Fa
 
 
 @app.command("remove")
-def remove(miner_id: MinerId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def remove(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Remove a miner: its running jobs return to the queue and its offers end. Its receipts and earnings stay.
 
     It can join again with an enrolment token. To keep it out, use `exclude`.
     """
-    path = f"admin/miners/{quote(miner_id, safe='')}"
-    answer = local_api.call(settings_from(data_dir), "DELETE", path)
+    settings = settings_from(data_dir)
+    miner_id = find_miner(settings, miner)
+    answer = local_api.call(settings, "DELETE", f"admin/miners/{quote(miner_id, safe='')}")
     if as_json:
         print_json(answer)
         return

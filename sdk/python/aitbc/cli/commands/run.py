@@ -128,7 +128,7 @@ def run(
         )
         for one, target in zip(found, targets, strict=True)
     ]
-    perform(context, works, as_json=job.as_json, show=_print if output is None else _nothing, batch=batch)
+    perform(context, works, job=job, show=_print if output is None else _nothing, batch=batch)
 
 
 def _inputs(model: Path, named: Sequence[str], batch: BatchOptions) -> list[Input]:
