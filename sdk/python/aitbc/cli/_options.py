@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -54,10 +54,11 @@ class Parameters(Options):
 
 _OPTION_OF = {
     "pricing.max_cost": "--max-cost", "timeout_seconds": "--timeout", "miner_id": "--miner", "offer_id": "--offer",
-    "bid_price": "--bid", "webhook_url": "--webhook", "labels": "--label", "job_type": "--type", "resolution_x": "--resolution", "resolution_y": "--resolution",
+    "bid_price": "--bid", "job_type": "--type", "resolution_x": "--resolution", "resolution_y": "--resolution",
     "resources.cpu": "--cpu", "resources.memory": "--memory", "resources.gpu": "--gpu",
     "model.entrypoint": "--entrypoint", "model.requirements": "--requirements",
     "max_tokens": "--max-tokens", "temperature": "--temperature", "system": "--system",
+    "webhook_url": "--webhook",
 }  # fmt: skip
 """Options whose names differ from those of the fields that they fill, or that belong to no group."""
 
@@ -127,14 +128,6 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = None
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="A label to group and filter jobs; may be repeated.",
-            rich_help_panel=_JOB,
-        ),
-    ] = None
     webhook: Annotated[
         str | None,
         typer.Option(
@@ -180,21 +173,10 @@ class JobOptions(Options):
                 "timeout_seconds": self.timeout,
                 "miner_id": miner_id,
                 "offer_id": offer_id,
-                "labels": _labels(self.label or ()) or None,
                 "webhook_url": self.webhook,
                 "wait": self.wait_for_miner or None,
             }
         )
-
-
-def _labels(given: Sequence[str]) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for one in given:
-        key, equals, value = one.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"--label {one} is not KEY=VALUE, such as project=film.")
-        labels[key] = value
-    return labels
 
 
 @dataclass(frozen=True)
