@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -53,7 +53,7 @@ class Parameters(Options):
 
 
 _OPTION_OF = {
-    "pricing.max_cost": "--max-cost", "timeout_seconds": "--timeout", "miner_id": "--miner", "offer_id": "--offer",
+    "pricing.max_cost": "--max-cost", "timeout_seconds": "--timeout", "miner_id": "--miner", "offer_id": "--offer", "labels": "--label",
     "bid_price": "--bid", "job_type": "--type", "resolution_x": "--resolution", "resolution_y": "--resolution",
     "resources.cpu": "--cpu", "resources.memory": "--memory", "resources.gpu": "--gpu",
     "model.entrypoint": "--entrypoint", "model.requirements": "--requirements",
@@ -71,6 +71,17 @@ def option_of(field: str) -> str:
     groups: list[type[Options]] = [JobOptions, *Parameters.__subclasses__()]
     known = {one.name for group in groups for one in fields(group)}
     return f"--{name.replace('_', '-')}" if name in known else name
+
+
+def labels_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Return the labels of `--label` options. Raises `typer.BadParameter`."""
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{pair!r} is not of the form KEY=VALUE, such as project=podcast.")
+        labels[key] = value
+    return labels
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +129,12 @@ class JobOptions(Options):
             metavar="NAME",
             help="The job's name in lists. Default: from its file or prompt.",
             rich_help_panel=_JOB,
+        ),
+    ] = None
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="A label, to find jobs by; may be repeated.", rich_help_panel=_JOB
         ),
     ] = None
     receipt: Annotated[
@@ -168,6 +185,7 @@ class JobOptions(Options):
         return given(
             {
                 "name": self.name,
+                "labels": None if self.label is None else labels_of(self.label),
                 "pricing": pricing,
                 "priority": self.priority,
                 "timeout_seconds": self.timeout,
