@@ -130,7 +130,7 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Sit
 def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
     fetchable = situation.model is not None and situation.model.fetchable
     how = (
-        f"Its owner can fetch it: aitbc-agent models fetch {job.model}."
+        f"Its owner can fetch it: aitbc-agent models pull {job.model}."
         if fetchable
         else "Its owner can add it: aitbc-agent models add."
     )
