@@ -63,7 +63,9 @@ def test_a_revoked_token_admits_nobody_and_its_miners_stay(served: Served, admin
     assert joined.register().status_code == 200
 
 
-def test_the_status_is_the_reason_for_which_a_token_no_longer_works(served: Served, admin: httpx.Client) -> None:
+def test_the_status_is_the_reason_for_which_a_token_no_longer_works(
+    served: Served, admin: httpx.Client
+) -> None:
     used, expired = create(admin), create(admin, valid_seconds=0.001)
     assert ScriptedMiner(served.url).register(enrolment_token=used["enrolment_token"]).status_code == 200
     found = {token["enrolment_id"]: token["status"] for token in listed(admin)}
