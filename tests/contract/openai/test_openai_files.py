@@ -240,8 +240,7 @@ def test_images_are_returned_as_links_that_need_no_key(
 def test_links_to_images_name_the_public_address(tmp_path: Path) -> None:
     """A proxy may send a request on under another name, which the client could not reach."""
     with serve(tmp_path / "public", open_enrolment=True, public_url="https://jobs.example.org/api") as served:
-        miner = ScriptedMiner(served.url)
-        miner.register()
+        miner = register(ScriptedMiner(served.url))
         with OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0) as ai:
             answer, _ = answered(
                 miner,
