@@ -198,6 +198,7 @@ class _Builder:
             measure=self._gpus.refresh,
             process_memory=self._gpus.process_memory,
             capacity={service: offer.concurrency for service, offer in services.items()},
+            gpus={service: offer.gpus for service, offer in services.items()},
             processor=self._capabilities.processor,
             unaccelerated=frozenset(
                 service
@@ -244,7 +245,7 @@ class _Builder:
             self._options.directory / "pauses.json",
             self._settings,
             self._gpus,
-            working=lambda: {child.device for child in executor.working()},
+            working=lambda: {device for child in executor.working() for device in child.devices},
         )
         await pauses.measure()
         executor.pause(pauses.now.devices)

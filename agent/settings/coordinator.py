@@ -182,6 +182,9 @@ class CoordinatorSettings(Section):
     """Longest duration of a long poll; shorter than the idle timeouts of common proxies."""
     input_wait_seconds: Annotated[float, Field(gt=0)] = 3600
     """How long a job waits for its client to upload the missing files before it fails with INPUT_MISSING."""
+    notify_waiting_seconds: Annotated[float, Field(gt=0)] = 60
+    """How long a job waits before its client is notified of the reason, once. Most jobs start within seconds; a minute is short enough
+    for a client that watches."""
     default_max_cost: Money = Money("1.00")
     """`pricing.max_cost` of jobs that do not set one."""
     fee_percent: Annotated[Decimal, Field(ge=0, le=100, decimal_places=4)] = Decimal(0)
@@ -272,6 +275,15 @@ class CoordinatorSettings(Section):
     a driver update."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """Maximum number of unfinished jobs per account, so that a client in a loop cannot fill the queue."""
+    max_labels: Annotated[int, Field(ge=0, le=1000)] = 32
+    """Maximum number of labels per job; each is an entry in an index."""
+    max_job_log: Bytes = Bytes("64Ki")
+    """Maximum size of the log of one run; each line counts 32 bytes in addition to its text. Of a longer log, the beginning and the
+    end are stored: about a thousand lines, which is more than a person reads."""
+    max_job_log_runs: Annotated[int, Field(ge=1)] = 10
+    """Number of runs of a job whose logs are stored, the newest ones: as many as a job may have attempts."""
+    job_log_retention_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
+    """How long logs of jobs are stored. A month, as long as messages to webhooks: by then a failure was looked into."""
     max_keys_per_account: Annotated[int, Field(ge=1)] = 50
     """Maximum number of valid keys per account, including those of its dashboard sessions. Enough for a key per machine and
     program of a small company, and few enough to review."""

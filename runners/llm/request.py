@@ -24,7 +24,7 @@ MAX_BIASES = 300
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
-ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["get_weather"])]
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 ANY_OBJECT = {"type": "object", "additionalProperties": True}
@@ -123,7 +123,8 @@ class InferenceRequest(Strict):
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     logit_bias: dict[
-        Annotated[str, Field(pattern=r"^[0-9]{1,7}$")], Annotated[float, Field(ge=-100, le=100)]
+        Annotated[str, Field(pattern=r"^[0-9]{1,7}$", examples=["198"])],
+        Annotated[float, Field(ge=-100, le=100)],
     ] = Field(default_factory=dict, max_length=MAX_BIASES)
     tools: tuple[Tool, ...] = Field(default=(), max_length=MAX_TOOLS)
     tool_choice: Literal["auto", "none", "required"] | ToolChoice = "auto"
@@ -237,3 +238,9 @@ class InferenceResult(Answer):
     def all_answers(self) -> list[Answer]:
         """The answers in order, at least one."""
         return self.answers or [self]
+
+
+def title(request: Mapping[str, Any], _: Mapping[str, str]) -> str | None:
+    """Return the text that the model answers or continues: the prompt, or the newest message of a person."""
+    asked = (turn["content"] for turn in reversed(request.get("messages") or ()) if turn["role"] == "user")
+    return request.get("prompt") or next(asked, None)

@@ -26,7 +26,7 @@ from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
 from runners.llm.engines.base import LanguageEngine, Piece
 from runners.llm.files import weights
-from runners.llm.request import InferenceRequest, InferenceResult
+from runners.llm.request import InferenceRequest, InferenceResult, title
 
 ENGINES = {"llama.cpp": "xllamacpp", "vllm": "vllm", "transformers": "transformers"}
 """The package of each engine."""
@@ -50,7 +50,12 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
     route="llm/inference",
     model_field="model",
+    title=title,
 )
+
+
+MAX_GPUS = 8
+"""GPUs that llama.cpp and vLLM may use for one model: those of the largest common machines."""
 
 
 class LLMRunner(Runner[InferenceRequest]):
@@ -75,6 +80,7 @@ class LLMRunner(Runner[InferenceRequest]):
             version=_version(ENGINES[engines[0]]),
             features={"engines": engines},
             concurrency=tools.batch,
+            gpus=1 if engines == ["transformers"] else MAX_GPUS,
         )
 
     @classmethod

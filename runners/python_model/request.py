@@ -36,7 +36,9 @@ class PythonModel(Strict):
 
     type: Literal["python"] = "python"
     entrypoint: str = Field(
-        max_length=200, pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/){0,8}[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py$"
+        max_length=200,
+        pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/){0,8}[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py$",
+        examples=["model.py"],
     )
     requirements: tuple[Annotated[str, AfterValidator(_requirement)], ...] = Field(default=(), max_length=50)
     source: Annotated[str | Inline | None, InputFile(upload=True)] = None
@@ -46,7 +48,7 @@ class ModelInput(Strict):
     """The input file of `predict`. `format` becomes the extension of its name."""
 
     type: str = Field(default="file", max_length=50)
-    format: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]{1,10}$")
+    format: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]{1,10}$", examples=["jpeg"])
     source: Annotated[str | Inline | None, InputFile(upload=True)] = None
 
 
@@ -78,3 +80,9 @@ def upload_field(request: Mapping[str, Any], name: str) -> str:
     model = request.get("model")
     entrypoint = model.get("entrypoint") if isinstance(model, Mapping) else None
     return "model.source" if name == entrypoint or name.lower().endswith(ARCHIVES) else "input.source"
+
+
+def title(request: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Return the program's name, after that of the file that it reads, if it has one."""
+    entrypoint: str = request["model"]["entrypoint"]
+    return f"{names['input.source']} ({entrypoint})" if "input.source" in names else entrypoint

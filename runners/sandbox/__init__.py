@@ -213,7 +213,7 @@ class Sandbox:
             "LOGNAME": "sandbox",
         }
         if self.device is not None and (self.device.kind == "cpu" or self.device.uuid is not None):
-            environment["CUDA_VISIBLE_DEVICES"] = self.device.uuid or ""
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.device.gpus)
         return {**environment, **mark.inherited(), **self.environment}
 
 

@@ -32,8 +32,7 @@ from agent.miner.runs.events import EventFeed
 from agent.miner.runs.inputs import FetchedFile, fetch
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
-from agent.miner.runs.outputs import Collected, collect, has_files
-from agent.miner.runs.statement import FinishedRun, describe, result_body
+from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
 from agent.miner.session import Session
 from agent.miner.tasks import Background
 from agent.settings import InputSettings
@@ -73,7 +72,7 @@ class RunDependencies:
 class JobRun:
     """The run of one lease. `progress`, `units` and `counter` go into heartbeats while `run` is running.
 
-    `stage` and `device` (a GPU's UUID or "cpu", None before it has one) describe the position. Afterwards `outcome` states
+    `stage` and `devices` (UUIDs of GPUs or "cpu", empty before it has one) describe the position. Afterwards `outcome` states
     how it ended, and `machine_fault` whether this machine failed.
     """
 
@@ -84,7 +83,7 @@ class JobRun:
         self.counter = 0
         self.machine_fault = False
         self.stage: RunStage = "fetching"
-        self.device: str | None = None
+        self.devices: tuple[str, ...] = ()
         self.outcome = "dropped"
         self._parts = parts
         self._directory = parts.jobs_directory / f"{lease.job_id}_{lease.fence}"
@@ -162,7 +161,7 @@ class JobRun:
                     parts.executor.model_failed(lease.service, lease.spec.model, error)
                 raise
             run = await self._execute(lent, offer)
-        statement = describe(lease, offer, parts.session, run)
+        statement = statement_about(lease, offer, parts.session, run)
         self._count_result(statement)
         collected = run.collected
         body = result_body(lease, parts.session, statement, collected)
@@ -241,8 +240,8 @@ class JobRun:
             limits=self._parts.inputs,
         )
 
-    def _on_stage(self, stage: Stage, device: str) -> None:
-        self.stage, self.device = stage, device
+    def _on_stage(self, stage: Stage, devices: tuple[str, ...]) -> None:
+        self.stage, self.devices = stage, devices
 
     def _on_progress(self, percent: float, units: Decimal) -> None:
         self.progress, self.units = percent, units

@@ -105,7 +105,7 @@ class Workload:
         on_device, batch_capacity = Counter[Batch](), Counter[Batch]()
         for child in working:
             on_device[child.service, child.model] += child.runs
-            if child.device not in paused:
+            if not set(child.devices) & set(paused):
                 batch_capacity[child.service, child.model] += child.capacity - child.runs
         concurrency = {service: offer.concurrency for service, offer in self._parts.services.items()}
         free = FreeCapacity(slots, batch_capacity, concurrency)
@@ -119,8 +119,9 @@ class Workload:
         if now.miner is not None:
             return 0
         slots = min(self._slots, self._per_card * (max(1, self._pauses.cards) - len(now.gpus)))
-        working_there = sum(child.device not in now.devices for child in working)
-        return max(0, min(slots - working_there, self._slots - len(working)))
+        used = [len(child.devices) for child in working]
+        used_there = sum(len(set(child.devices) - now.devices) for child in working)
+        return max(0, min(slots - used_there, self._slots - sum(used)))
 
     @property
     def _per_card(self) -> int:
@@ -168,14 +169,14 @@ class Workload:
         free = self._beside(working, self._free(working), self._pauses.now.devices, iter(()))
 
         def has_no_capacity(run: JobRun) -> bool:
-            return run.device is None and not free.reserve(run.lease.service, run.lease.spec.model)
+            return not run.devices and not free.reserve(run.lease.service, run.lease.spec.model)
 
         self._hand_back(has_no_capacity)
         self.update()
 
     def hand_back(self, device: str | None) -> int:
         """End the runs on a device, or all, and hand their leases back. Return how many."""
-        return self._hand_back(lambda run: device is None or run.device == device)
+        return self._hand_back(lambda run: device is None or device in run.devices)
 
     def _hand_back(self, chosen_run: Callable[[JobRun], bool]) -> int:
         chosen = [
@@ -332,7 +333,7 @@ class Workload:
             "service": run.lease.service,
             "model": run.lease.spec.model,
             "stage": run.stage,
-            "device": run.device,
+            "device": ",".join(run.devices) or None,
             "progress": run.progress,
             "seconds": round(time.monotonic() - run.lease.received_at, 1),
             "seconds_left": round(run.lease.seconds_left(), 1),

@@ -182,8 +182,8 @@ export interface components {
             status: "submitted" | "running" | "completed" | "failed" | "cancelled";
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            /** @description UTC, RFC 3339 */
-            estimatedCompletion: string;
+            /** @description Absent while no known miner can take the job */
+            estimatedCompletion?: string;
             /** @description Present for a service call */
             serviceId?: string;
             /** @description Files that are still to be uploaded */
@@ -191,15 +191,112 @@ export interface components {
             results?: JsonObject;
             error?: components["schemas"]["JobError"];
         };
+        JobDataDeleted: {
+            jobId: string;
+            /** @description UTC, RFC 3339 */
+            deletedAt: string;
+        };
+        JobDetails: {
+            jobId: string;
+            /** @enum {string} */
+            status: "submitted" | "running" | "completed" | "failed" | "cancelled";
+            progress: number;
+            /** @description The type as the request wrote it */
+            type: string;
+            serviceId: string;
+            /** @description As given, or derived from its file or prompt */
+            name: string;
+            /** @description Present if there are any */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description Number of runs that have begun */
+            attempts: number;
+            /** @description UTC, RFC 3339 */
+            startedAt?: string;
+            /** @description UTC, RFC 3339 */
+            estimatedCompletion?: string;
+            /** @description UTC, RFC 3339 */
+            completedAt?: string;
+            /** @description UTC, RFC 3339 */
+            failedAt?: string;
+            /** @description UTC, RFC 3339 */
+            cancelledAt?: string;
+            minerId?: string;
+            offerId?: string;
+            /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
+            cost?: string;
+            /** @description Present for a failed job */
+            error?: components["schemas"]["JobError"];
+            /** @description Files that are still to be uploaded */
+            missingFiles?: string[];
+            /** @description The service's input, without fields that have their default. Queries of addresses are left out: they may be secret */
+            parameters: JsonObject;
+            inputs: components["schemas"]["JobInput"][];
+        };
         JobError: {
             code: string;
             message: string;
+        };
+        JobExplanation: {
+            jobId: string;
+            /** @enum {string} */
+            status: "submitted" | "running" | "completed" | "failed" | "cancelled";
+            /** @description One sentence for people */
+            summary: string;
+            /**
+             * @description `now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner
+             * @enum {string}
+             */
+            canRun: "now" | "later" | "never";
+            reasons: components["schemas"]["JobReason"][];
+            /** @description Position in the queue of the miners that can run it, 1 for the next; null: it is in no queue */
+            position: number | null;
+            /** @description Number of jobs that come first */
+            ahead: number | null;
+            /** @description Null without measured durations to derive it from */
+            estimatedStart: string | null;
+            /** @description Known miners, the one nearest to running the job first; at most 50 */
+            miners: components["schemas"]["MinerReasons"][];
+        };
+        JobInput: {
+            /** @description Where the input names it, with dots */
+            field: string;
+            /** @description Its file name, or else the field */
+            name: string;
+            artifactId?: string;
+            url?: string;
+            size?: number;
+        };
+        JobLog: {
+            jobId: string;
+            entries: components["schemas"]["JobLogEntry"][];
+            truncated: boolean;
+        };
+        JobLogEntry: {
+            /** @description UTC, RFC 3339 */
+            time: string;
+            attempt: number;
+            source: string;
+            text: string;
         };
         JobPage: {
             jobs: components["schemas"]["JobStatus"][];
             total: number;
             limit: number;
             offset: number;
+        };
+        JobReason: {
+            code: components["schemas"]["ReasonCode"];
+            message: string;
+            /** @description Who can change it; `time`: it ends by itself */
+            who: components["schemas"]["Who"];
+            /** @description What to do */
+            action: string;
+            /** @description Figures for programs, which depend on the code (docs/reference/waiting.md) */
+            details: JsonObject;
         };
         JobResults: {
             jobId: string;
@@ -219,7 +316,12 @@ export interface components {
             /** @description The type as the request wrote it */
             type: string;
             serviceId: string;
+            /** @description As given, or derived from its file or prompt */
             name: string;
+            /** @description Present if there are any */
+            labels?: {
+                [key: string]: string;
+            };
             /** @description UTC, RFC 3339 */
             createdAt: string;
             /** @description Number of runs that have begun */
@@ -307,6 +409,21 @@ export interface components {
             downloadable: boolean;
             score: components["schemas"]["ServiceScore"] | null;
         };
+        MarketMiner: {
+            minerId: string;
+            name: string;
+            available: boolean;
+            online: boolean;
+            /** @description UTC, RFC 3339 */
+            seenAt: string;
+            reputation: number;
+            gpus: string[];
+            services: components["schemas"]["OfferedService"][];
+        };
+        MarketMinerList: {
+            miners: components["schemas"]["MarketMiner"][];
+            total: number;
+        };
         MarketStats: {
             totalJobs: number;
             activeJobs: number;
@@ -363,6 +480,11 @@ export interface components {
             limit: number;
             offset: number;
         };
+        MinerReasons: {
+            minerId: string;
+            name: string;
+            reasons: components["schemas"]["ReasonCode"][];
+        };
         MinerStats: {
             minerId: string;
             reputation: number;
@@ -414,6 +536,17 @@ export interface components {
             vram: number;
             vramMin: number;
             memory: number;
+        };
+        ModelSupply: {
+            /** @description Whether a miner would run a job now */
+            available: boolean;
+            /** @description Miners that are online and would run it */
+            miners: number;
+            price: string | null;
+            unit: string | null;
+            name: string;
+            downloadable: boolean;
+            typicalSeconds: number | null;
         };
         NewAccount: {
             accountId: string;
@@ -482,6 +615,14 @@ export interface components {
             minGpuMemory?: string;
             minCpu?: string;
         };
+        OfferedService: {
+            serviceId: string;
+            /** @description Money, a decimal string */
+            price: string;
+            unit: string;
+            speed: components["schemas"]["ServiceScore"] | null;
+            models: string[];
+        };
         Overview: {
             jobs: {
                 [key: string]: number;
@@ -518,6 +659,8 @@ export interface components {
             /** @description UTC, RFC 3339 */
             createdAt: string;
         };
+        /** @enum {string} */
+        ReasonCode: "FILES_MISSING" | "ACCOUNT_LIMIT" | "NO_MINERS" | "MINER_UNKNOWN" | "OFFER_ENDED" | "OFFER_FULL" | "NOT_CHOSEN" | "SERVICE_NOT_OFFERED" | "FEATURE_MISSING" | "MODEL_MISSING" | "MODEL_TOO_LARGE" | "NOT_ENOUGH_CPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_GPUS" | "PRICE_ABOVE_MAX_COST" | "ESTIMATE_ABOVE_MAX_COST" | "MINER_EXCLUDED" | "MINER_OFFLINE" | "MINER_PAUSED" | "MINER_ASLEEP" | "MINER_SUSPENDED" | "SERVICE_PAUSED" | "MODEL_UNAVAILABLE" | "FAILED_THERE" | "MINER_BUSY" | "QUEUED";
         Receipt: {
             receiptId: string;
             jobId: string;
@@ -615,6 +758,23 @@ export interface components {
             /** @description One for each model that has been measured */
             durations: components["schemas"]["TypicalDuration"][];
         };
+        ServiceSupply: {
+            /** @description Whether a miner would run a job now */
+            available: boolean;
+            /** @description Miners that are online and would run it */
+            miners: number;
+            price: string | null;
+            unit: string | null;
+            serviceId: string;
+            name: string;
+            speed: components["schemas"]["Speed"] | null;
+            /** @description Measured duration of a run, for a service without models */
+            typicalSeconds: number | null;
+            models: components["schemas"]["ModelSupply"][];
+        };
+        ServiceSupplyList: {
+            services: components["schemas"]["ServiceSupply"][];
+        };
         Signature: {
             sig: string;
             publicKey: string;
@@ -685,6 +845,8 @@ export interface components {
             /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
             slowedUntil?: string;
         };
+        /** @enum {string} */
+        Who: "client" | "owner" | "operator" | "time";
     };
     responses: never;
     parameters: never;
@@ -778,11 +940,36 @@ export type JobCancelled = components["schemas"]["JobCancelled"];
 /** A new job. With `Prefer: wait=N` it may already have ended, and then has `results` or an `error`. */
 export type JobCreated = components["schemas"]["JobCreated"];
 
+/** A job whose data was deleted. Its receipt and its payment remain. */
+export type JobDataDeleted = components["schemas"]["JobDataDeleted"];
+
+/** A job with what it was asked to do. Fields that do not apply are omitted. */
+export type JobDetails = components["schemas"]["JobDetails"];
+
 /** Why a job failed. */
 export type JobError = components["schemas"]["JobError"];
 
+/** Why a job does not run, or that it runs or has ended. The most important reason is the first. */
+export type JobExplanation = components["schemas"]["JobExplanation"];
+
+/**
+ * A file that a job reads: an artifact, a text in the request, or an address, of which the query is left out.
+ *
+ * `size` is in bytes; an address has none, and neither has an artifact that was deleted.
+ */
+export type JobInput = components["schemas"]["JobInput"];
+
+/** What the runs of a job wrote, oldest first. `truncated`: the log was longer, and lines are missing. */
+export type JobLog = components["schemas"]["JobLog"];
+
+/** One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1. */
+export type JobLogEntry = components["schemas"]["JobLogEntry"];
+
 /** Jobs, newest first, and their total number. */
 export type JobPage = components["schemas"]["JobPage"];
+
+/** A reason why a job does not run: what and by how much, who can change it, and how. */
+export type JobReason = components["schemas"]["JobReason"];
 
 /** The results of a completed job. Their form is defined by the job's service. */
 export type JobResults = components["schemas"]["JobResults"];
@@ -823,6 +1010,12 @@ export type MachineJob = components["schemas"]["MachineJob"];
 /** A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable. */
 export type MachineService = components["schemas"]["MachineService"];
 
+/** A miner as clients see it. It accepts jobs while it is `available`: online, and not paused. */
+export type MarketMiner = components["schemas"]["MarketMiner"];
+
+/** Miners: first those that are available, then by the time at which they were last seen; and their total number. */
+export type MarketMinerList = components["schemas"]["MarketMinerList"];
+
 /** Statistics of the whole market. `averageCompletionTime` is the seconds from a job's assignment to its result. */
 export type MarketStats = components["schemas"]["MarketStats"];
 
@@ -843,6 +1036,9 @@ export type MinerFault = components["schemas"]["MinerFault"];
 /** Miners, newest first, and their total number. */
 export type MinerPage = components["schemas"]["MinerPage"];
 
+/** The reasons of one miner. Without any, it can run the job now. */
+export type MinerReasons = components["schemas"]["MinerReasons"];
+
 /**
  * A miner's record. `totalJobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
  *
@@ -859,6 +1055,13 @@ export type MinerSummary = components["schemas"]["MinerSummary"];
 
 /** What a model needs, in bytes: VRAM for full speed and at least, and memory on a machine without a GPU. */
 export type ModelNeeds = components["schemas"]["ModelNeeds"];
+
+/**
+ * A model that jobs may name. `typicalSeconds` is the measured duration of a run; null before the first ones.
+ *
+ * A miner that is online would download a `downloadable` model before it runs the first job.
+ */
+export type ModelSupply = components["schemas"]["ModelSupply"];
 
 /** A new account. */
 export type NewAccount = components["schemas"]["NewAccount"];
@@ -888,6 +1091,9 @@ export type OfferPage = components["schemas"]["OfferPage"];
 /** The minimum that the offer's machine has: memory of its largest GPU, and CPU. */
 export type OfferRequirements = components["schemas"]["OfferRequirements"];
 
+/** A service that a miner offers, with the models that it can run without a download. */
+export type OfferedService = components["schemas"]["OfferedService"];
+
 /** The number of jobs in each state, all miners, and the database's writes. */
 export type Overview = components["schemas"]["Overview"];
 
@@ -905,6 +1111,13 @@ export type Price = components["schemas"]["Price"];
 
 /** A command that is sent to the miner until it has executed it. */
 export type QueuedCommand = components["schemas"]["QueuedCommand"];
+
+/**
+ * The codes of reasons. A `lasting` one holds until somebody changes the job, a miner or a price; others end by themselves.
+ *
+ * `who` can change it. `meaning` is for people.
+ */
+export type ReasonCode = components["schemas"]["ReasonCode"];
 
 /** The miner's signed statement with the coordinator's attestations. */
 export type Receipt = components["schemas"]["Receipt"];
@@ -938,6 +1151,12 @@ export type ServiceScore = components["schemas"]["ServiceScore"];
 /** A service. It is metered in `unit`, or in `cpuUnit` on machines without a GPU; `determinism` states how two results compare. */
 export type ServiceSummary = components["schemas"]["ServiceSummary"];
 
+/** A service and its models. `speed` is that of the miners' benchmarks; null while no miner that is online has run one. */
+export type ServiceSupply = components["schemas"]["ServiceSupply"];
+
+/** All services, in the order of their ids. */
+export type ServiceSupplyList = components["schemas"]["ServiceSupplyList"];
+
 /** The miner's signature and public key, in base64. */
 export type Signature = components["schemas"]["Signature"];
 
@@ -968,3 +1187,6 @@ export type WaitingCommand = components["schemas"]["WaitingCommand"];
  * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits less debits.
  */
 export type Wallet = components["schemas"]["Wallet"];
+
+/** Who can remove a reason. `TIME`: it ends by itself. */
+export type Who = components["schemas"]["Who"];

@@ -106,26 +106,34 @@ def _async_streamed(
 
 
 class Jobs(_Resource):
-    """Create, follow and cancel jobs, and fetch their results."""
+    """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
     create = _blocking(jobs.create)
     upload = _blocking(jobs.upload)
     get = _blocking(jobs.get)
+    explain = _blocking(jobs.explain)
     list = _blocking(jobs.list_jobs)
     cancel = _blocking(jobs.cancel)
+    rerun = _blocking(jobs.rerun)
+    log = _blocking(jobs.log)
+    delete_data = _blocking(jobs.delete_data)
     get_results = _blocking(jobs.get_results)
     wait = _blocking(jobs.wait)
     events = _iterated(events.follow)
 
 
 class AsyncJobs(_AsyncResource):
-    """Create, follow and cancel jobs, and fetch their results."""
+    """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
     create = _awaited(jobs.create)
     upload = _awaited(jobs.upload)
     get = _awaited(jobs.get)
+    explain = _awaited(jobs.explain)
     list = _awaited(jobs.list_jobs)
     cancel = _awaited(jobs.cancel)
+    rerun = _awaited(jobs.rerun)
+    log = _awaited(jobs.log)
+    delete_data = _awaited(jobs.delete_data)
     get_results = _awaited(jobs.get_results)
     wait = _awaited(jobs.wait)
     events = _async_iterated(events.follow)
@@ -238,6 +246,8 @@ class Marketplace(_Resource):
     offers = _blocking(marketplace.offers)
     accept = _blocking(marketplace.accept)
     withdraw = _blocking(marketplace.withdraw)
+    services = _blocking(marketplace.services)
+    miners = _blocking(marketplace.miners)
     stats = _blocking(marketplace.stats)
 
 
@@ -248,6 +258,8 @@ class AsyncMarketplace(_AsyncResource):
     offers = _awaited(marketplace.offers)
     accept = _awaited(marketplace.accept)
     withdraw = _awaited(marketplace.withdraw)
+    services = _awaited(marketplace.services)
+    miners = _awaited(marketplace.miners)
     stats = _awaited(marketplace.stats)
 
 

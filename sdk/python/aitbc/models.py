@@ -53,12 +53,15 @@ class Record(BaseModel, Mapping[str, Any]):
 class Job(Record):
     """The state of a job. Times are RFC 3339 UTC, and `progress` is 0 to 100. A failed job has an `error` (`code`, `message`).
 
-    `cost` is the amount paid for a job that has ended, as a decimal string.
+    `cost` is the amount paid for a job that has ended, as a decimal string. `parameters` (without defaults) and `inputs` (`field`,
+    `name`, `artifact_id` or `url`, `size`) say what it was asked to do; lists are without them.
     """
 
     job_id: str
     status: str
     type: str | None = None
+    name: str | None = None
+    labels: dict[str, str] | None = None
     created_at: str | None = None
     started_at: str | None = None
     completed_at: str | None = None
@@ -68,6 +71,8 @@ class Job(Record):
     miner_id: str | None = None
     cost: str | None = None
     error: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
+    inputs: list[dict[str, Any]] | None = None
 
     @property
     def is_final(self) -> bool:
@@ -82,6 +87,45 @@ class ServiceJob(Job):
     results: dict[str, Any] | None = None
 
 
+class Reason(Record):
+    """A reason why a job does not run. `who` can change it (client, owner, operator; `time`: it ends by itself), as `action` says.
+
+    `details` has figures for programs, which depend on the `code`.
+    """
+
+    code: str
+    message: str
+    who: str
+    action: str
+    details: dict[str, Any]
+
+
+class MinerReasons(Record):
+    """The codes of the reasons of one miner. Without any, it can run the job now."""
+
+    miner_id: str
+    name: str
+    reasons: list[str]
+
+
+class JobExplanation(Record):
+    """Why a job does not run, or that it runs or has ended.
+
+    `can_run` is `now`, `later`, or `never` as it is on any known miner. `position` and `ahead` are its position in the queue, None
+    if it is in none; `estimated_start` is None without measured durations to derive it from.
+    """
+
+    job_id: str
+    status: str
+    summary: str
+    can_run: str
+    reasons: list[Reason]
+    position: int | None = None
+    ahead: int | None = None
+    estimated_start: str | None = None
+    miners: list[MinerReasons]
+
+
 class JobList(Record):
     """One page of jobs. `total` is the number of all matching jobs."""
 
@@ -89,6 +133,33 @@ class JobList(Record):
     total: int
     limit: int
     offset: int
+
+
+class JobLogEntry(Record):
+    """One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1."""
+
+    time: str
+    attempt: int
+    source: str
+    text: str
+
+
+class JobLog(Record):
+    """What the runs of a job have written, oldest first. If `truncated`, the log was longer, and lines are missing."""
+
+    job_id: str
+    entries: list[JobLogEntry]
+    truncated: bool
+
+    def __str__(self) -> str:
+        return "\n".join(entry.text for entry in self.entries)
+
+
+class JobDataDeleted(Record):
+    """A job whose data was deleted."""
+
+    job_id: str
+    deleted_at: str
 
 
 class JobResults(Record):
@@ -225,6 +296,79 @@ class OfferList(Record):
 
     offers: list[Offer]
     next: str | None = None
+
+
+class Speed(Record):
+    """The best and the median score of the miners' benchmarks in `metric`, such as `token/s`."""
+
+    metric: str
+    best: float
+    typical: float
+
+
+class ModelSupply(Record):
+    """A model, and whether a miner would run it now. `price` is the lowest for a `unit`, a decimal string; None if there is no such miner.
+
+    `downloadable`: a miner would download it first. `typical_seconds` is the measured duration of a run.
+    """
+
+    name: str
+    available: bool
+    miners: int
+    price: str | None = None
+    unit: str | None = None
+    downloadable: bool | None = None
+    typical_seconds: float | None = None
+
+
+class ServiceSupply(Record):
+    """A service with its models, and whether a miner would run it now. `price` is the lowest for a `unit`, a decimal string."""
+
+    service_id: str
+    name: str
+    available: bool
+    miners: int
+    models: list[ModelSupply]
+    price: str | None = None
+    unit: str | None = None
+    speed: Speed | None = None
+    typical_seconds: float | None = None
+
+
+class ServiceSupplyList(Record):
+    """All services, in the order of their ids."""
+
+    services: list[ServiceSupply]
+
+
+class OfferedService(Record):
+    """A service that a miner offers, with the models that it can run without a download. `speed` has a `metric` and a `value`."""
+
+    service_id: str
+    price: str
+    unit: str
+    models: list[str]
+    speed: Record | None = None
+
+
+class MarketMiner(Record):
+    """A miner as clients see it. It accepts jobs while it is `available`: online, and not paused."""
+
+    miner_id: str
+    name: str
+    available: bool
+    online: bool
+    seen_at: str
+    reputation: float
+    services: list[OfferedService]
+    gpus: list[str] | None = None
+
+
+class MarketMinerList(Record):
+    """Miners, the available ones first. `total` is their number on all pages."""
+
+    miners: list[MarketMiner]
+    total: int
 
 
 class MarketStats(Record):

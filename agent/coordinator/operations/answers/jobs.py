@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agent.core.explaining import CanRun
+from agent.core.reasons import ReasonCode, Who
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
@@ -34,11 +36,68 @@ class JobCreated(Answer):
     job_id: fields.JobId
     status: Status
     created_at: fields.Time
-    estimated_completion: fields.Time
+    estimated_completion: fields.Time | None = Field(
+        default=None, description="Absent while no known miner can take the job"
+    )
     service_id: fields.ServiceId | None = Field(default=None, description="Present for a service call")
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
     results: dict[str, Any] | None = None
     error: JobError | None = None
+
+
+class JobReason(Answer):
+    """A reason why a job does not run: what and by how much, who can change it, and how."""
+
+    code: ReasonCode = Field(examples=["PRICE_ABOVE_MAX_COST"])
+    message: str = Field(
+        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
+    )
+    who: Who = Field(description="Who can change it; `time`: it ends by itself", examples=["client"])
+    action: str = Field(
+        description="What to do",
+        examples=[
+            "Submit the job again with pricing.max_cost of at least 0.001; it is the limit for the whole job."
+        ],
+    )
+    details: dict[str, Any] = Field(
+        description="Figures for programs, which depend on the code (docs/reference/waiting.md)",
+        examples=[{"max_cost": "0.0001", "lowest_price": "0.001", "missing": "0.0009", "unit": "token"}],
+    )
+
+
+class MinerReasons(Answer):
+    """The reasons of one miner. Without any, it can run the job now."""
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+    reasons: list[ReasonCode] = Field(examples=[["PRICE_ABOVE_MAX_COST"]])
+
+
+class JobExplanation(Answer):
+    """Why a job does not run, or that it runs or has ended. The most important reason is the first."""
+
+    job_id: fields.JobId
+    status: Status = Field(examples=["submitted"])
+    summary: str = Field(
+        description="One sentence for people",
+        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."],
+    )
+    can_run: CanRun = Field(
+        description="`now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner",
+        examples=["never"],
+    )
+    reasons: list[JobReason]
+    position: int | None = Field(
+        description="Position in the queue of the miners that can run it, 1 for the next; null: it is in no queue",
+        examples=[None],
+    )
+    ahead: int | None = Field(description="Number of jobs that come first", examples=[None])
+    estimated_start: fields.Time | None = Field(
+        description="Null without measured durations to derive it from", examples=[None]
+    )
+    miners: list[MinerReasons] = Field(
+        description="Known miners, the one nearest to running the job first; at most 50"
+    )
 
 
 class JobStatus(Answer):
@@ -65,7 +124,8 @@ class JobStatus(Answer):
     progress: fields.Percentage
     type: str = Field(description="The type as the request wrote it")
     service_id: fields.ServiceId
-    name: str
+    name: str = Field(description="As given, or derived from its file or prompt")
+    labels: dict[str, str] | None = Field(default=None, description="Present if there are any")
     created_at: fields.Time
     attempts: int = Field(description="Number of runs that have begun")
     started_at: fields.Time | None = None
@@ -82,6 +142,81 @@ class JobStatus(Answer):
     )
     error: JobError | None = Field(default=None, description="Present for a failed job")
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
+
+
+class JobInput(Answer):
+    """A file that a job reads: an artifact, a text in the request, or an address, of which the query is left out.
+
+    `size` is in bytes; an address has none, and neither has an artifact that was deleted.
+    """
+
+    field: str = Field(description="Where the input names it, with dots", examples=["audio_url"])
+    name: str = Field(description="Its file name, or else the field", examples=["interview.mp3"])
+    artifact_id: fields.ArtifactId | None = None
+    url: str | None = Field(default=None, examples=[None])
+    size: int | None = Field(default=None, examples=[1048576])
+
+
+class JobDetails(JobStatus):
+    """A job with what it was asked to do. Fields that do not apply are omitted."""
+
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "running",
+            "progress": 75,
+            "type": "whisper_transcription",
+            "service_id": "whisper_transcription",
+            "name": "interview.mp3",
+            "labels": {"project": "podcast"},
+            "created_at": "2024-01-01T12:00:00Z",
+            "attempts": 1,
+            "started_at": "2024-01-01T12:01:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+            "miner_id": "miner_1234567890",
+            "parameters": {
+                "audio_url": "artifact:sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "language": "en",
+            },
+            "inputs": [
+                {
+                    "field": "audio_url",
+                    "name": "interview.mp3",
+                    "artifact_id": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "size": 1048576,
+                }
+            ],
+        }
+    )
+
+    parameters: dict[str, Any] = Field(
+        description="The service's input, without fields that have their default. Queries of addresses are left out: they may be secret"
+    )
+    inputs: list[JobInput]
+
+
+class JobLogEntry(Answer):
+    """One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1."""
+
+    time: fields.Time
+    attempt: int = Field(ge=1, examples=[1])
+    source: str = Field(examples=["stdout"])
+    text: str = Field(examples=["loading the model"])
+
+
+class JobLog(Answer):
+    """What the runs of a job wrote, oldest first. `truncated`: the log was longer, and lines are missing."""
+
+    job_id: fields.JobId
+    entries: list[JobLogEntry]
+    truncated: bool = Field(examples=[False])
+
+
+class JobDataDeleted(Answer):
+    """A job whose data was deleted. Its receipt and its payment remain."""
+
+    job_id: fields.JobId
+    deleted_at: fields.Time
 
 
 class JobPage(Answer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -15,27 +15,28 @@ from agent.coordinator.operations.answers.jobs import (
     JobCancelled,
     JobCreated,
     JobError,
-    JobPage,
     JobResults,
     JobStatus,
 )
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
+from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
-from agent.coordinator.operations.supply import supply
+from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts
+from agent.coordinator.store import counts, job_lists
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import (
+    CannotRun,
     Conflict,
-    Forbidden,
     JobAlreadyCompleted,
     JobNotCompleted,
     JobNotFound,
@@ -65,7 +66,7 @@ async def submit(context: Context, caller: Caller, request: JobRequest, key: str
     service = submissions.service_of(context, request.type)
     models = (await supply(context, service.service_id)).models
     submission = submissions.check_job(context, request, models)
-    return await _add(context, caller, submission, _repeatable(key, request.model_dump(mode="json")))
+    return await add(context, caller, submission, key, request.model_dump(mode="json"))
 
 
 async def submit_service_call(
@@ -78,8 +79,8 @@ async def submit_service_call(
     """Create a job from the body of a service call; `key` as for `submit`."""
     models = (await supply(context, definition.service_id)).models
     submission = submissions.check_service_call(context, definition, body, models)
-    repeatable = _repeatable(key, {"service": definition.service_id, "body": body})
-    created = await _add(context, caller, submission, repeatable)
+    request = {"service": definition.service_id, "body": body}
+    created = await add(context, caller, submission, key, request)
     return created.model_copy(update={"service_id": definition.service_id})
 
 
@@ -95,29 +96,53 @@ def _repeatable(key: str | None, request: Mapping[str, Any]) -> Repeatable | Non
     return None if key is None else Repeatable(key, sha256_hex(canonical_json(request)))
 
 
-async def _add(
-    context: Context, caller: Caller, submission: Submission, repeatable: Repeatable | None
+async def add(
+    context: Context, caller: Caller, submission: Submission, key: str | None, request: Mapping[str, Any]
 ) -> JobCreated:
+    """Create a job from a valid request; `key` as for `submit`, for which `request` identifies the request."""
+    repeatable = _repeatable(key, request)
     record = _new_record(context, account_of(caller), submission)
+    if not submission.options.wait and submission.options.offer_id is None:
+        await _require_possible(context, record, submission, repeatable)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
-    done = expected.waiting_job(record.service, record.model, record.created_at)
+    done = None
+    if feasibility.takeable(context, await fleet(context), record):
+        done = expected.waiting_job(record.service, record.model, record.created_at)
     created = JobCreated(
         job_id=record.job_id,
         status="submitted",
         created_at=format_time(record.created_at),
-        estimated_completion=format_time(done),
+        estimated_completion=_time(done),
         missing_files=json.loads(record.missing_files) if record.missing_files else None,
     )
     offer_id = submission.options.offer_id
     if record.missing_files is None:
         # Before the write, so that the claim usually shares its commit: the job starts one wait for the disk earlier.
         context.dispatcher.job_waiting()
-    created = await context.database.write(_insert, context, record, inputs, offer_id, created, repeatable)
+    created = await context.database.write(
+        _insert, context, record, submission, inputs, offer_id, created, repeatable
+    )
     if created.job_id == record.job_id:  # a repeated request gets its first answer
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
     return created
+
+
+async def _require_possible(
+    context: Context, record: JobRecord, submission: Submission, repeatable: Repeatable | None
+) -> None:
+    """Raise `CannotRun` for a job that no known miner can run, unless it is a repeated request, which gets its first answer."""
+    units = submission.definition.units
+    try:
+        await feasibility.require_possible(
+            context, record, None if units is None else units(submission.parameters)
+        )
+    except CannotRun:
+        if repeatable is None or not await context.database.read(
+            idempotency_store.find, record.account_id, repeatable.key
+        ):
+            raise
 
 
 def account_of(caller: Caller) -> str:
@@ -142,7 +167,10 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         account_id=account_id,
         service=submission.definition.service_id,
         type=submission.type,
-        name=submission.name,
+        name=submission.options.name
+        or derived(submission.definition, submission.parameters, submission.files, {}),
+        name_given=int(submission.options.name is not None),
+        labels=json.dumps(submission.options.labels) if submission.options.labels else None,
         model=submission.model,
         spec=spec,
         spec_digest=digest,
@@ -157,6 +185,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         created_at=context.clock(),
         webhook_url=submission.webhook_url,
         client_trace_id=tracing.of_request(),
+        needs=json.dumps(submission.needs) if submission.needs else None,
     )
 
 
@@ -164,6 +193,7 @@ def _insert(
     connection: Connection,
     context: Context,
     record: JobRecord,
+    submission: Submission,
     inputs: list[JobArtifact],
     offer_id: str | None,
     created: JobCreated,
@@ -179,8 +209,14 @@ def _insert(
             f"You have {limit} unfinished jobs, which is the limit. Wait for some to end.",
             retry_after=QUEUE_RETRY_SECONDS,
         )
-    _check_inputs(connection, record.account_id, inputs)
+    if inputs:
+        inputs = _named(connection, record.account_id, inputs)
+        if not record.name_given:
+            names = {file.name: file.file_name for file in inputs if file.file_name is not None}
+            name = derived(submission.definition, submission.parameters, submission.files, names)
+            record = replace(record, name=name)
     lifecycle.create(connection, record)
+    job_lists.add_labels(connection, record.job_id, record.account_id, submission.options.labels)
     if offer_id is not None:
         marketplace.bind(connection, context, record, offer_id)
     artifact_store.link(connection, record.job_id, "input", inputs)
@@ -206,20 +242,37 @@ def _first_answer(connection: Connection, account_id: str, repeatable: Repeatabl
     return JobCreated.model_validate_json(answer)
 
 
-def _check_inputs(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> None:
+def _named(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> list[JobArtifact]:
+    """Return the input files with their names. Raises `ValidationFailed` for files that the account cannot read."""
+    found = {
+        file: artifact_store.readable_by_account(connection, file.artifact_id, account_id) for file in inputs
+    }
     unknown = {
         file.name: f"there is no artifact {file.artifact_id}; upload it with POST /v1/artifacts"
-        for file in inputs
-        if artifact_store.readable_by_account(connection, file.artifact_id, account_id) is None
+        for file, artifact in found.items()
+        if artifact is None
     }
     if unknown:
         raise ValidationFailed("An input file is missing.", unknown)
+    return [
+        replace(file, file_name=artifact.file_name)
+        for file, artifact in found.items()
+        if artifact is not None
+    ]
 
 
 async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:
     """Return the status of a job. Raises `JobNotFound`, also for another account's job."""
     record = await find(context, caller, job_id)
-    return view(record, await estimates(context), context.clock())
+    return view(record, await estimates_for(context, record), context.clock())
+
+
+async def estimates_for(context: Context, record: JobRecord) -> Estimates | None:
+    """Return the estimates for a job, None while no known miner can take it."""
+    waits = record.life.state is JobState.SUBMITTED
+    if waits and not feasibility.takeable(context, await fleet(context), record):
+        return None
+    return await estimates(context)
 
 
 async def find(context: Context, caller: Caller, job_id: str) -> JobRecord:
@@ -251,17 +304,23 @@ async def wait_for_end(context: Context, caller: Caller, created: JobCreated, se
 
 
 def own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
-    """Return the job if it belongs to the caller or the caller is an administrator. Raises `JobNotFound`."""
-    if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
+    """Return the job if it belongs to the caller or the caller is an administrator. Raises `JobNotFound`, also for deleted data."""
+    if (
+        record is None
+        or record.deleted_at is not None
+        or (caller.role is not Role.ADMIN and record.account_id != caller.account_id)
+    ):
         raise JobNotFound(job_id)
     return record
 
 
-def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
-    """Return the answer that describes a job."""
+def view(record: JobRecord, expected: Estimates | None, now: float) -> JobStatus:
+    """Return the answer that describes a job. Without `expected`, it has no estimate."""
     life, state = record.life, record.life.state
     done = None
-    if state is JobState.SUBMITTED:
+    if expected is None:
+        pass
+    elif state is JobState.SUBMITTED:
         done = expected.waiting_job(record.service, record.model, now)
     elif state is JobState.RUNNING:
         done = expected.running_job(record.service, record.model, life.started_at or now, now)
@@ -275,6 +334,7 @@ def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
         type=record.type,
         service_id=record.service,
         name=record.name,
+        labels=json.loads(record.labels) if record.labels else None,
         created_at=format_time(record.created_at),
         attempts=life.attempts,
         started_at=_time(life.started_at),
@@ -293,35 +353,6 @@ def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
 
 def _time(moment: float | None) -> str | None:
     return None if moment is None else format_time(moment)
-
-
-async def list_page(
-    context: Context,
-    caller: Caller,
-    *,
-    status: JobState | None,
-    job_type: str | None,
-    account_id: str | None = None,
-    limit: int,
-    offset: int,
-) -> JobPage:
-    """Return a page of the caller's jobs, newest first; for an administrator those of all accounts, or of `account_id`."""
-    service = submissions.service_of(context, job_type).service_id if job_type else None
-    account = account_id if caller.role is Role.ADMIN else account_of(caller)
-    if account_id not in (None, account):
-        raise Forbidden("Only administrators see the jobs of other accounts.")
-    records, total = await context.database.read(
-        store.page,
-        account,
-        status=status.value if status else None,
-        service=service,
-        limit=limit,
-        offset=offset,
-    )
-    expected = await estimates(context)
-    now = context.clock()
-    jobs = [view(record, expected, now) for record in records]
-    return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)
 
 
 async def cancel(context: Context, caller: Caller, job_id: str) -> JobCancelled:

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs import labels as job_labels
 from agent.coordinator.operations.jobs.addresses import webhook_url
+from agent.coordinator.operations.jobs.labels import Labels
 from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.values.near_names import hint
@@ -69,8 +71,9 @@ class JobOptions(_Body):
     """The options of any job, independent of its service."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="The job's name in lists. Null: the name of its service"
+        default=None, description="The job's name in lists. Null: derived from its file or prompt"
     )
+    labels: Labels = {}
     resources: Resources = Resources()
     pricing: Pricing = Pricing()
     priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="9 is the most urgent")
@@ -82,7 +85,9 @@ class JobOptions(_Body):
         description="Maximum number of runs, if runs fail through machine faults. Null: the coordinator's default (3)",
     )
     miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
-        default=None, description="The only miner that may run it"
+        default=None,
+        description="The only miner that may run it",
+        examples=["miner_aebagbafaydqqcikbmga2dqp"],
     )
     webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
         default=None,
@@ -90,7 +95,11 @@ class JobOptions(_Body):
         examples=["https://example.com/hooks"],
     )
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
-        default=None, description="The offer to which the job is given at once"
+        default=None, description="The offer to which the job is given at once", examples=["offer_1234567890"]
+    )
+    wait: bool = Field(
+        default=False,
+        description="Accept the job even if no known miner can run it, and wait for one. False: it is refused with `CANNOT_RUN`",
     )
 
     @model_validator(mode="after")
@@ -135,7 +144,10 @@ class JobRequest(JobOptions):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A valid request. `missing` are the file fields whose files are still to be uploaded."""
+    """A valid request. `missing` are the file fields whose files are still to be uploaded.
+
+    `name` is the client's name for the job, or else that of its service, as offers and miners see it.
+    """
 
     definition: ServiceDefinition
     type: str
@@ -146,6 +158,7 @@ class Submission:
     max_cost: Decimal
     timeout_seconds: int
     max_attempts: int
+    needs: tuple[tuple[str, str], ...] = ()
     webhook_url: str | None = None
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -234,6 +247,20 @@ def check_service_call(
     return _check(context, definition, definition.service_id, data, options, models, prefix="", errors=errors)
 
 
+def check_again(
+    context: Context,
+    definition: ServiceDefinition,
+    job_type: str,
+    parameters: Mapping[str, Any],
+    given: Mapping[str, Any],
+    models: frozenset[str],
+) -> Submission:
+    """Validate the parameters and the job options of a job that is to run again. Raises `ValidationFailed`."""
+    errors: Errors = {}
+    options = _read(JobOptions, given, errors, prefix="")
+    return _check(context, definition, job_type, parameters, options, models, prefix="", errors=errors)
+
+
 Errors = dict[str, str]
 """Validation errors, one sentence by dotted field. Checks add to it and continue, so that all errors are reported together."""
 
@@ -257,6 +284,8 @@ def _check(
     files, missing = _files(context, definition, parameters, prefix, errors)
     timeout = _timeout(context, options, errors)
     webhook = _webhook(context, options, errors)
+    if options is not None and (wrong := job_labels.problem(context.settings, options.labels)):
+        errors["labels"] = wrong
     if options is None or errors:
         raise ValidationFailed("The request is not valid.", errors)
     max_cost = options.pricing.max_cost
@@ -270,6 +299,7 @@ def _check(
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
+        needs=tuple(definition.needs(parameters)) if definition.needs is not None else (),
         webhook_url=webhook,
         files=files,
         missing=missing,
@@ -282,7 +312,7 @@ def _read(model: type[_ModelT], data: Mapping[str, Any], errors: Errors, prefix:
         # As JSON: in strict mode, pydantic converts lists to tuples and strings to decimals only for JSON input.
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        errors |= field_errors(error, prefix)
+        errors |= field_errors(error, prefix, model)
     except ValueError as error:
         errors[prefix.rstrip(".") or "body"] = str(error)
     return None
