@@ -22,7 +22,7 @@ MinerArgument = Annotated[
 
 @app.command("list")
 def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List all miners, most recently seen first, and why any of them is excluded."""
+    """List all miners, most recently seen first, with the number of their faults, and why any of them is excluded."""
     miners = local_api.call(settings_from(data_dir), "GET", "admin/overview")["miners"]
     if as_json:
         print_json(miners)
@@ -33,11 +33,13 @@ def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             miner["name"],
             *_state(miner),
             moment(miner["seen_at"]),
+            str(miner["failed_runs"] + miner["refused_results"]),
             ", ".join(miner["services"]),
         )
         for miner in miners
     ]
-    print_rows(("MINER", "NAME", "STATE", "REASON", "LAST SEEN", "SERVICES"), rows, free=("NAME", "REASON"))
+    titles = ("MINER", "NAME", "STATE", "REASON", "LAST SEEN", "FAULTS", "SERVICES")
+    print_rows(titles, rows, free=("NAME", "REASON"))
 
 
 def _state(miner: dict[str, Any]) -> tuple[str, str]:
@@ -81,13 +83,14 @@ def include(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = Fa
 
 
 @app.command("remove")
-def remove(miner_id: MinerId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def remove(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Remove a miner: its running jobs return to the queue and its offers end. Its receipts and earnings stay.
 
     It can join again with an enrolment token. To keep it out, use `exclude`.
     """
-    path = f"admin/miners/{quote(miner_id, safe='')}"
-    answer = local_api.call(settings_from(data_dir), "DELETE", path)
+    settings = settings_from(data_dir)
+    miner_id = find_miner(settings, miner)
+    answer = local_api.call(settings, "DELETE", f"admin/miners/{quote(miner_id, safe='')}")
     if as_json:
         print_json(answer)
         return
