@@ -224,6 +224,8 @@ export interface components {
             failedAt?: string;
             /** @description UTC, RFC 3339 */
             cancelledAt?: string;
+            /** @description The account that owns the job */
+            accountId?: string;
             minerId?: string;
             offerId?: string;
             /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
