@@ -5,7 +5,7 @@ import { Copyable } from "../../components/controls/copyable.tsx";
 
 export function Settings({ machine }: { machine: MinerDetails }) {
   const services = machine.services.slice(0, 2);
-  const prices = services.map(({ serviceId, unitPrice }) => `${serviceId} = "${unitPrice}"`).join("\n");
+  const prices = services.map(({ serviceId, unitPrice }) => `${serviceId} = "${unitPrice}"`);
   return (
     <Card title="Prices, schedule and engines">
       <p>
@@ -17,12 +17,12 @@ export function Settings({ machine }: { machine: MinerDetails }) {
         <dd>
           <Copyable text="aitbc-agent bench --apply" noun="command" /> measures the machine and sets a price
           for each service. Or write them into the file:
-          <pre class="secret">{`[miner.prices]\n${prices}`}</pre>
+          <Lines of={["[miner.prices]", ...prices]} />
         </dd>
         <dt>Schedule</dt>
         <dd>
           Times at which the machine accepts no jobs; for now, use “Pause” on the machine's page.
-          <pre class="secret">{'[miner.pause]\nschedule = ["Mon-Fri 09:00-18:00"]'}</pre>
+          <Lines of={["[miner.pause]", 'schedule = ["Mon-Fri 09:00-18:00"]']} />
         </dd>
         <dt>Engines</dt>
         <dd>
@@ -31,5 +31,15 @@ export function Settings({ machine }: { machine: MinerDetails }) {
         </dd>
       </dl>
     </Card>
+  );
+}
+
+function Lines({ of }: { of: string[] }) {
+  return (
+    <div class="secret">
+      {of.map((line) => (
+        <div key={line}>{line}</div>
+      ))}
+    </div>
   );
 }
