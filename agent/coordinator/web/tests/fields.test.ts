@@ -1,14 +1,18 @@
 /** Forms from schemas, requests from forms, and estimates. */
 import { describe, expect, test } from "vitest";
+import { checked } from "../src/schema/check.ts";
 import { estimated, estimateHint, frameCount } from "../src/schema/estimate.ts";
 import {
   fieldsOf,
   initialValues,
   type JsonSchema,
+  labelsIn,
   requestOf,
   suggested,
+  valuesOf,
   withFiles,
 } from "../src/schema/fields.ts";
+import { JOB_OPTIONS } from "../src/views/new/options.ts";
 
 const SCHEMA: JsonSchema = {
   description:
@@ -106,6 +110,71 @@ describe("requests", () => {
     expect(suggested(FIELDS, {}, "model.source", file)).toEqual({ "model.entrypoint": "cat.py" });
     expect(suggested(FIELDS, { "model.entrypoint": "my.py" }, "model.source", file)).toEqual({});
     expect(suggested(FIELDS, {}, "image_url", file)).toEqual({});
+  });
+});
+
+describe("an earlier request", () => {
+  test("fills in the form, and comes out of it again", () => {
+    const request = {
+      prompt: "a house",
+      count: 3,
+      model: { entrypoint: "cat.py", source: "artifact:sha256:1" },
+    };
+    const values = valuesOf(FIELDS, request);
+    expect(values).toEqual({
+      prompt: "a house",
+      count: 3,
+      "model.entrypoint": "cat.py",
+      "model.source": "artifact:sha256:1",
+    });
+    expect(requestOf(FIELDS, { ...initialValues(FIELDS), ...values })).toEqual(request);
+  });
+
+  test("includes the labels", () => {
+    const labels = JOB_OPTIONS.filter(({ name }) => name === "labels");
+    const values = valuesOf(labels, { labels: { project: "demo", take: "2" } });
+    expect(values).toEqual({ labels: "project:demo, take:2" });
+    expect(requestOf(labels, values)).toEqual({ labels: { project: "demo", take: "2" } });
+    expect([labelsIn("project"), labelsIn("a:"), labelsIn("")]).toEqual([undefined, undefined, {}]);
+  });
+});
+
+describe("errors", () => {
+  const errors = (values: Record<string, unknown>) =>
+    checked([...FIELDS, ...JOB_OPTIONS], {
+      ...initialValues(FIELDS),
+      prompt: "x",
+      "model.entrypoint": "m.py",
+      ...values,
+    });
+
+  test("name what is missing, with an example", () => {
+    expect(errors({})).toEqual({});
+    expect(errors({ prompt: "", "model.entrypoint": undefined })).toEqual({
+      prompt: "Enter a prompt, for example a house.",
+      "model.entrypoint": "Enter an entry point.",
+    });
+  });
+
+  test("say in words what is right", () => {
+    const wrong = {
+      count: 9,
+      "pricing.max_cost": "1,5",
+      priority: 1.5,
+      labels: "demo",
+      image_url: "cat.png",
+    };
+    expect(errors(wrong)).toEqual({
+      count: "Enter a whole number from 1 to 8.",
+      "pricing.max_cost": "Enter an amount in credits, for example 1.00.",
+      priority: "Enter a whole number from 0 to 9, for example 5.",
+      labels: "Write name:value, separated by commas, for example project:demo.",
+      image_url:
+        "Enter an address, for example https://example.com/file, or artifact:sha256: and the file's 64 hex digits.",
+    });
+    expect(errors({ prompt: "x".repeat(4001) }).prompt).toBe(
+      "Use at most 4,000 characters; these are 4,001.",
+    );
   });
 });
 

@@ -2,7 +2,7 @@
 import type { JobEvent } from "@aitbc/client";
 import { describe, expect, test } from "vitest";
 import { niceCeiling } from "../src/components/figures/chart.tsx";
-import { isMoney, money, shortened } from "../src/format/money.ts";
+import { decimalsOf, digits, isMoney, money, shortened } from "../src/format/money.ts";
 import { serviceName, shortId, units } from "../src/format/names.ts";
 import { plural, size } from "../src/format/size.ts";
 import { ago, duration, position } from "../src/format/time.ts";
@@ -10,15 +10,15 @@ import { partsOf } from "../src/results/answer.tsx";
 import { bucketed } from "../src/throughput.ts";
 import { INITIAL, reduce } from "../src/views/job/progress.ts";
 
-test("formats money with all decimals and thousands separators", () => {
-  expect(["1000", "0.00012", "-1234567.5", "0"].map((amount) => money(amount))).toEqual([
+test("formats money with its currency, all decimals and thousands separators", () => {
+  expect(["1000", "0.00012", "-1234567.5", "0"].map((amount) => digits(amount))).toEqual([
     "1,000.00",
     "0.00012",
     "\u22121,234,567.50",
     "0.00",
   ]);
-  expect(money("5", true)).toBe("+5.00");
-  expect(money("0", true)).toBe("0.00");
+  expect(money("5", { signed: true })).toBe("+5.00 credits");
+  expect(money("0", { signed: true })).toBe("0.00 credits");
   expect(shortened("999.97633719")).toBe("999.9763");
   expect(["1", "0.00000001", "1.", "-1", "1e5", "0.000000001"].map(isMoney)).toEqual([
     true,
@@ -30,11 +30,25 @@ test("formats money with all decimals and thousands separators", () => {
   ]);
 });
 
+test("aligns the decimals of a column", () => {
+  const column = ["0.0001", "1000", "2.5"];
+  const decimals = decimalsOf(column);
+  expect(column.map((amount) => digits(amount, { decimals }))).toEqual(["0.0001", "1,000.0000", "2.5000"]);
+  expect(decimalsOf(["3"])).toBe(2);
+});
+
 test("formats times and durations", () => {
   const now = Date.parse("2026-11-25T12:00:00Z");
-  expect(ago("2026-11-25T11:59:55Z", now)).toBe("now");
-  expect(ago("2026-11-25T11:57:00Z", now)).toBe("3 min. ago");
-  expect(ago("2026-11-25T14:00:00Z", now)).toBe("in 2 hr.");
+  const times = ["11:59:59.5", "11:59:48", "11:57:00", "09:59:00", "14:00:00", "12:00:30"];
+  expect(times.map((time) => ago(`2026-11-25T${time}Z`, now))).toEqual([
+    "now",
+    "12 s ago",
+    "3 min ago",
+    "2 h ago",
+    "in 2 h",
+    "in 30 s",
+  ]);
+  expect(ago("2026-11-20T12:00:00Z", now)).toBe("5 days ago");
   expect([0.25, 2.034, 59.97, 125, 7860].map(duration)).toEqual([
     "250 ms",
     "2.03 s",

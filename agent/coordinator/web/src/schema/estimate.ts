@@ -98,7 +98,7 @@ export function byField(
   const found: Record<string, string> = {};
   for (const { field, message } of problems) {
     const name = names.find((name) => field === name || field.startsWith(`${name}.`)) ?? field;
-    found[name] ??= capital(message);
+    found[name] ??= capital(message.split("\n", 1)[0] ?? "");
   }
   return found;
 }

@@ -5,6 +5,8 @@ import { api } from "../../session.ts";
 
 export interface SubmitOptions {
   offerId: string | undefined;
+  /** Submit the job even if no miner can run it now or later as the network is. */
+  wait: boolean;
   /** Called with the upload progress of a field's file, in percent. */
   onProgress: (name: string, percent: number) => void;
 }
@@ -16,7 +18,7 @@ export async function submitForm(
   service: ServiceDetails,
   fields: FormField[],
   values: FormValues,
-  { offerId, onProgress }: SubmitOptions,
+  { offerId, wait, onProgress }: SubmitOptions,
 ): Promise<CreatedJob> {
   const client = api("client");
   const addresses = new Map<string, string>();
@@ -33,6 +35,7 @@ export async function submitForm(
       withFiles(values, (name) => addresses.get(name) ?? ""),
     ),
     ...(offerId ? { offer_id: offerId } : {}),
+    ...(wait ? { wait } : {}),
   };
   // With a key, the client repeats the call if the response is lost, without creating a second job.
   const idempotencyKey = crypto.getRandomValues(new Uint32Array(4)).join("-");
