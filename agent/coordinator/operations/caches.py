@@ -7,6 +7,7 @@ from decimal import Decimal
 from statistics import median, median_low
 from typing import Final
 
+from agent.coordinator.operations.answers.supply import MarketMiner
 from agent.coordinator.operations.callers import Caller, Session
 
 UNMEASURED_SECONDS: Final = 300.0
@@ -79,5 +80,11 @@ class Caches:
     callers: dict[str, tuple[float, Caller]] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     supply: tuple[float, dict[str, Supply]] | None = None
+    market: tuple[float, list[MarketMiner]] | None = None
     estimates: Estimates | None = None
     awaited_models: tuple[float, list[tuple[str, str]]] | None = None
+
+    def forget_supply(self) -> None:
+        """Have the supply read again: a miner joined, left, or offers something else."""
+        self.supply = None
+        self.market = None

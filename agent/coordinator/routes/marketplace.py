@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, status
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations import current_supply
 from agent.coordinator.operations.answers.market import (
     MarketStats,
     Offer,
@@ -15,6 +16,7 @@ from agent.coordinator.operations.answers.market import (
     OfferEnded,
     OfferPage,
 )
+from agent.coordinator.operations.answers.supply import MarketMinerList, ServiceSupplyList
 from agent.coordinator.operations.market import marketplace, statistics
 from agent.coordinator.operations.market import offers as operations
 from agent.coordinator.operations.market.marketplace import AcceptRequest
@@ -89,6 +91,26 @@ async def accept(
 ) -> OfferAccepted:
     """Gives one of your submitted jobs to the offer's miner, at the offer's price. The job is paid when it is completed."""
     return await marketplace.accept(context, caller, offer_id, request)
+
+
+@router.get("/services", summary="Services and models that are available now")
+async def services(context: ContextOf, _: AnyCaller) -> ServiceSupplyList:
+    """Returns every service and model with its lowest price; at most a few seconds old."""
+    return await current_supply.services(context)
+
+
+@router.get("/miners", summary="Miners of the market")
+async def miners(
+    context: ContextOf,
+    _: AnyCaller,
+    service: Annotated[
+        str | None, Query(max_length=64, description="Only miners that offer this service")
+    ] = None,
+    limit: Limit = 50,
+    offset: Annotated[int, Query(ge=0, description="How many miners to skip")] = 0,
+) -> MarketMinerList:
+    """Returns available miners first, then those last seen most recently; at most a few seconds old."""
+    return await current_supply.miners(context, service_id=service, limit=limit, offset=offset)
 
 
 @router.get("/stats", summary="Statistics")

@@ -58,7 +58,7 @@ CLOSE_SECONDS: Final = 5.0
 
 @router.get("/models", summary="List models")
 async def list_models(context: ContextOf, _: AnyCaller) -> models.ModelList:
-    """Returns the models for text, speech and images; `service_id` is the kind of a model."""
+    """Returns the models for text, embeddings, speech and images, and whether a miner would run each of them now."""
     return await models.find_all(context)
 
 

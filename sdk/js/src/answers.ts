@@ -269,6 +269,21 @@ export interface components {
             downloadable: boolean;
             score: components["schemas"]["ServiceScore"] | null;
         };
+        MarketMiner: {
+            minerId: string;
+            name: string;
+            available: boolean;
+            online: boolean;
+            /** @description UTC, RFC 3339 */
+            seenAt: string;
+            reputation: number;
+            gpus: string[];
+            services: components["schemas"]["OfferedService"][];
+        };
+        MarketMinerList: {
+            miners: components["schemas"]["MarketMiner"][];
+            total: number;
+        };
         MarketStats: {
             totalJobs: number;
             activeJobs: number;
@@ -354,6 +369,17 @@ export interface components {
             vramMin: number;
             memory: number;
         };
+        ModelSupply: {
+            /** @description Whether a miner would run a job now */
+            available: boolean;
+            /** @description Miners that are online and would run it */
+            miners: number;
+            price: string | null;
+            unit: string | null;
+            name: string;
+            downloadable: boolean;
+            typicalSeconds: number | null;
+        };
         NewAccount: {
             accountId: string;
             name: string;
@@ -413,6 +439,14 @@ export interface components {
         OfferRequirements: {
             minGpuMemory?: string;
             minCpu?: string;
+        };
+        OfferedService: {
+            serviceId: string;
+            /** @description Money, a decimal string */
+            price: string;
+            unit: string;
+            speed: components["schemas"]["ServiceScore"] | null;
+            models: string[];
         };
         Overview: {
             jobs: {
@@ -537,6 +571,23 @@ export interface components {
             speed: components["schemas"]["Speed"] | null;
             /** @description One for each model that has been measured */
             durations: components["schemas"]["TypicalDuration"][];
+        };
+        ServiceSupply: {
+            /** @description Whether a miner would run a job now */
+            available: boolean;
+            /** @description Miners that are online and would run it */
+            miners: number;
+            price: string | null;
+            unit: string | null;
+            serviceId: string;
+            name: string;
+            speed: components["schemas"]["Speed"] | null;
+            /** @description Measured duration of a run, for a service without models */
+            typicalSeconds: number | null;
+            models: components["schemas"]["ModelSupply"][];
+        };
+        ServiceSupplyList: {
+            services: components["schemas"]["ServiceSupply"][];
         };
         Signature: {
             sig: string;
@@ -728,6 +779,12 @@ export type MachineJob = components["schemas"]["MachineJob"];
 /** A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable. */
 export type MachineService = components["schemas"]["MachineService"];
 
+/** A miner as clients see it. It accepts jobs while it is `available`: online, and not paused. */
+export type MarketMiner = components["schemas"]["MarketMiner"];
+
+/** Miners: first those that are available, then by the time at which they were last seen; and their total number. */
+export type MarketMinerList = components["schemas"]["MarketMinerList"];
+
 /** Statistics of the whole market. `averageCompletionTime` is the seconds from a job's assignment to its result. */
 export type MarketStats = components["schemas"]["MarketStats"];
 
@@ -755,6 +812,13 @@ export type MinerSummary = components["schemas"]["MinerSummary"];
 /** What a model needs, in bytes: VRAM for full speed and at least, and memory on a machine without a GPU. */
 export type ModelNeeds = components["schemas"]["ModelNeeds"];
 
+/**
+ * A model that jobs may name. `typicalSeconds` is the measured duration of a run; null before the first ones.
+ *
+ * A miner that is online would download a `downloadable` model before it runs the first job.
+ */
+export type ModelSupply = components["schemas"]["ModelSupply"];
+
 /** A new account. */
 export type NewAccount = components["schemas"]["NewAccount"];
 
@@ -779,6 +843,9 @@ export type OfferPage = components["schemas"]["OfferPage"];
 
 /** The minimum that the offer's machine has: memory of its largest GPU, and CPU. */
 export type OfferRequirements = components["schemas"]["OfferRequirements"];
+
+/** A service that a miner offers, with the models that it can run without a download. */
+export type OfferedService = components["schemas"]["OfferedService"];
 
 /** The number of jobs in each state, all miners, and the database's writes. */
 export type Overview = components["schemas"]["Overview"];
@@ -823,6 +890,12 @@ export type ServiceScore = components["schemas"]["ServiceScore"];
 
 /** A service. It is metered in `unit`, or in `cpuUnit` on machines without a GPU; `determinism` states how two results compare. */
 export type ServiceSummary = components["schemas"]["ServiceSummary"];
+
+/** A service and its models. `speed` is that of the miners' benchmarks; null while no miner that is online has run one. */
+export type ServiceSupply = components["schemas"]["ServiceSupply"];
+
+/** All services, in the order of their ids. */
+export type ServiceSupplyList = components["schemas"]["ServiceSupplyList"];
 
 /** The miner's signature and public key, in base64. */
 export type Signature = components["schemas"]["Signature"];

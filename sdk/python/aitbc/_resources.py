@@ -238,6 +238,8 @@ class Marketplace(_Resource):
     offers = _blocking(marketplace.offers)
     accept = _blocking(marketplace.accept)
     withdraw = _blocking(marketplace.withdraw)
+    services = _blocking(marketplace.services)
+    miners = _blocking(marketplace.miners)
     stats = _blocking(marketplace.stats)
 
 
@@ -248,6 +250,8 @@ class AsyncMarketplace(_AsyncResource):
     offers = _awaited(marketplace.offers)
     accept = _awaited(marketplace.accept)
     withdraw = _awaited(marketplace.withdraw)
+    services = _awaited(marketplace.services)
+    miners = _awaited(marketplace.miners)
     stats = _awaited(marketplace.stats)
 
 

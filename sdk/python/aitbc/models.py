@@ -227,6 +227,79 @@ class OfferList(Record):
     next: str | None = None
 
 
+class Speed(Record):
+    """The best and the median score of the miners' benchmarks in `metric`, such as `token/s`."""
+
+    metric: str
+    best: float
+    typical: float
+
+
+class ModelSupply(Record):
+    """A model, and whether a miner would run it now. `price` is the lowest for a `unit`, a decimal string; None if there is no such miner.
+
+    `downloadable`: a miner would download it first. `typical_seconds` is the measured duration of a run.
+    """
+
+    name: str
+    available: bool
+    miners: int
+    price: str | None = None
+    unit: str | None = None
+    downloadable: bool | None = None
+    typical_seconds: float | None = None
+
+
+class ServiceSupply(Record):
+    """A service with its models, and whether a miner would run it now. `price` is the lowest for a `unit`, a decimal string."""
+
+    service_id: str
+    name: str
+    available: bool
+    miners: int
+    models: list[ModelSupply]
+    price: str | None = None
+    unit: str | None = None
+    speed: Speed | None = None
+    typical_seconds: float | None = None
+
+
+class ServiceSupplyList(Record):
+    """All services, in the order of their ids."""
+
+    services: list[ServiceSupply]
+
+
+class OfferedService(Record):
+    """A service that a miner offers, with the models that it can run without a download. `speed` has a `metric` and a `value`."""
+
+    service_id: str
+    price: str
+    unit: str
+    models: list[str]
+    speed: Record | None = None
+
+
+class MarketMiner(Record):
+    """A miner as clients see it. It accepts jobs while it is `available`: online, and not paused."""
+
+    miner_id: str
+    name: str
+    available: bool
+    online: bool
+    seen_at: str
+    reputation: float
+    services: list[OfferedService]
+    gpus: list[str] | None = None
+
+
+class MarketMinerList(Record):
+    """Miners, the available ones first. `total` is their number on all pages."""
+
+    miners: list[MarketMiner]
+    total: int
+
+
 class MarketStats(Record):
     """Statistics of the whole market. `average_completion_time` is in seconds, from the assignment of a job to its result."""
 

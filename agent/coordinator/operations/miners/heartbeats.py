@@ -67,7 +67,7 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
     if port is not None:
         port.capabilities = wire
         context.dispatcher.job_waiting()
-    context.caches.supply = None
+    context.caches.forget_supply()
 
 
 def _heartbeat(

@@ -105,7 +105,7 @@ async def register(context: Context, request: Registration) -> Registered:
     )
     token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
     context.caches.sessions = {}
-    context.caches.supply = None
+    context.caches.forget_supply()
     context.meter.count(REGISTRATIONS)
     context.dispatcher.end_connections(
         miner.miner_id, StaleSession("A newer session of this miner has begun.")

@@ -6,22 +6,31 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
+from agent.coordinator.operations import current_supply
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.openai import audio, chat, images
+from agent.coordinator.operations.current_supply import Cheapest
+from agent.coordinator.operations.openai import audio, chat, embeddings, images
 from agent.coordinator.operations.openai.serving import known_models, unknown_model
 from agent.core.values import fields
 
-SERVICES: Final = (chat.SERVICE, audio.SERVICE, images.SERVICE)
+SERVICES: Final = (chat.SERVICE, embeddings.SERVICE, audio.SERVICE, images.SERVICE)
 
 
 class Model(BaseModel):
-    """A model. `service_id` is the service that it is for; `created` is always 0, since the date is unknown."""
+    """A model. `service_id` is the service that it is for; `created` is always 0, since the date is unknown.
+
+    `price` is the lowest for a `unit`; both are null while no miner would run the model without downloading it.
+    """
 
     id: str = Field(examples=["smollm2-135m-instruct"])
     object: Literal["model"]
     created: int = Field(examples=[0])
     owned_by: str = Field(examples=["HuggingFaceTB"])
     service_id: fields.ServiceId
+    available: bool = Field(description="Whether a miner that is online would run it now")
+    miners: int = Field(ge=0, description="Miners that would run it now", examples=[12])
+    price: fields.Amount | None
+    unit: str | None = Field(examples=["token"])
 
 
 class ModelList(BaseModel):
@@ -32,12 +41,13 @@ class ModelList(BaseModel):
 
 
 async def find_all(context: Context) -> ModelList:
-    """Return the models for text, speech and images, in this order."""
+    """Return the models for text, embeddings, speech and images, in this order."""
     found: dict[str, Model] = {}
     for service_id in SERVICES:
         definition = context.services.get(service_id)
+        supplied = await current_supply.models(context, service_id)
         for name in await known_models(context, definition) if definition else ():
-            found.setdefault(name, _model(context, name, service_id))
+            found.setdefault(name, _model(context, name, service_id, supplied.get(name, Cheapest())))
     return ModelList(object="list", data=list(found.values()))
 
 
@@ -49,9 +59,14 @@ async def find(context: Context, name: str) -> Model:
     return models[name]
 
 
-def _model(context: Context, name: str, service_id: str) -> Model:
+def _model(context: Context, name: str, service_id: str, supplied: Cheapest) -> Model:
     entry = context.catalogue.get(name)
     owner, slash, _ = (entry.repository if entry and entry.repository else "").partition("/")
     return Model(
-        id=name, object="model", created=0, owned_by=owner if slash else "aitbc", service_id=service_id
+        id=name,
+        object="model",
+        created=0,
+        owned_by=owner if slash else "aitbc",
+        service_id=service_id,
+        **supplied.fields(),
     )

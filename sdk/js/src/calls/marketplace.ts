@@ -1,7 +1,15 @@
 /** `client.marketplace`: offers and market statistics. */
 
 import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
-import type { MarketStats, Offer, OfferAccepted, OfferEnded, OfferList } from "../models.js";
+import type {
+  MarketMinerList,
+  MarketStats,
+  Offer,
+  OfferAccepted,
+  OfferEnded,
+  OfferList,
+  ServiceSupplyList,
+} from "../models.js";
 import { snakeCased } from "../verification/shape.js";
 
 const OFFERS = "/v1/marketplace/offers";
@@ -74,6 +82,23 @@ export class Marketplace {
   withdraw(offerId: string, options: CallOptions = {}): Promise<OfferEnded> {
     const path = `${OFFERS}/${part(offerId)}`;
     return fetchJson(this.#session, { method: "DELETE", path, repeatable: true, ...options });
+  }
+
+  /** Return every service with its models: what is available now, the lowest price, and the typical speed. */
+  services(options: CallOptions = {}): Promise<ServiceSupplyList> {
+    return fetchJson(this.#session, { path: "/v1/marketplace/services", ...options });
+  }
+
+  /** Return the market's miners, optionally only those that offer a service. Available miners come first. */
+  miners(
+    options: {
+      service?: string | undefined;
+      limit?: number | undefined;
+      offset?: number | undefined;
+    } & CallOptions = {},
+  ): Promise<MarketMinerList> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: "/v1/marketplace/miners", query, signal });
   }
 
   /** Return statistics of the whole market. */

@@ -8,7 +8,15 @@ from typing import Any
 from urllib.parse import quote
 
 from aitbc._http.flow import Flow, Request, Session, fetch, post_json
-from aitbc.models import MarketStats, Offer, OfferList, Record, Transaction
+from aitbc.models import (
+    MarketMinerList,
+    MarketStats,
+    Offer,
+    OfferList,
+    Record,
+    ServiceSupplyList,
+    Transaction,
+)
 
 _OFFERS = "/v1/marketplace/offers"
 
@@ -73,6 +81,22 @@ def accept(session: Session, /, offer_id: str, job_id: str, *, bid_price: str | 
 def withdraw(session: Session, /, offer_id: str) -> Flow[Record]:
     """Withdraw one of the caller's offers. Jobs that have accepted it still run."""
     return (yield from fetch(session, Request("DELETE", f"{_OFFERS}/{quote(offer_id, safe='')}"), Record))
+
+
+def services(session: Session, /) -> Flow[ServiceSupplyList]:
+    """Return every service with its models: what is available now, the lowest price, and the typical speed."""
+    return (yield from fetch(session, Request("GET", "/v1/marketplace/services"), ServiceSupplyList))
+
+
+def miners(
+    session: Session, /, *, service: str | None = None, limit: int = 50, offset: int = 0
+) -> Flow[MarketMinerList]:
+    """Return the market's miners, optionally only those that offer a service. Available miners come first."""
+    filters = {"service": service, "limit": str(limit), "offset": str(offset)}
+    params = {name: value for name, value in filters.items() if value is not None}
+    return (
+        yield from fetch(session, Request("GET", "/v1/marketplace/miners", params=params), MarketMinerList)
+    )
 
 
 def stats(session: Session, /) -> Flow[MarketStats]:
