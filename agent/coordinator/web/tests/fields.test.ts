@@ -25,8 +25,14 @@ const SCHEMA: JsonSchema = {
     depth: { anyOf: [{ type: "integer", enum: [8, 16] }, { type: "null" }], default: null },
     image_url: { anyOf: [{ type: "string" }, { type: "null" }], default: null, "x-aitbc-file": true },
     model: { $ref: "#/$defs/Program" },
+    control: { anyOf: [{ $ref: "#/$defs/Control" }, { type: "null" }], default: null },
   },
   $defs: {
+    Control: {
+      type: "object",
+      properties: { name: { type: "string" }, scale: { type: "number", default: 1, exclusiveMinimum: 0 } },
+      required: ["name"],
+    },
     Program: {
       type: "object",
       properties: {
@@ -57,7 +63,14 @@ describe("fields", () => {
       "count",
       "depth",
       "model.entrypoint",
+      "control.name",
+      "control.scale",
     ]);
+    expect(field("control.name")).toMatchObject({
+      label: "Control name",
+      required: false,
+      neededIn: "control.",
+    });
   });
 
   test("collapses fields that the example leaves out", () => {
@@ -65,6 +78,8 @@ describe("fields", () => {
       "image_url",
       "count",
       "depth",
+      "control.name",
+      "control.scale",
     ]);
   });
 
@@ -153,6 +168,13 @@ describe("errors", () => {
     expect(errors({ prompt: "", "model.entrypoint": undefined })).toEqual({
       prompt: "Enter a prompt, for example a house.",
       "model.entrypoint": "Enter an entry point.",
+    });
+  });
+
+  test("require a field of an optional object once another is filled in", () => {
+    expect(errors({ "control.scale": 0.5 })).toEqual({ "control.name": "Enter a control name." });
+    expect(errors({ "control.name": "canny", "control.scale": 0 })).toEqual({
+      "control.scale": "Enter a number above 0.",
     });
   });
 

@@ -11,16 +11,26 @@ const LONGEST_EXAMPLE = 48;
 export function checked(fields: FormField[], values: FormValues): Record<string, string> {
   const errors: Record<string, string> = {};
   for (const field of fields) {
-    const error = errorOf(field, values[field.name]);
+    const error = errorOf(field, values, fields);
     if (error) errors[field.name] = error;
   }
   return errors;
 }
 
-function errorOf(field: FormField, value: unknown): string | undefined {
-  if (isEmpty(value)) return field.required ? missing(field) : undefined;
+function errorOf(field: FormField, values: FormValues, fields: FormField[]): string | undefined {
+  const value = values[field.name];
+  if (isEmpty(value)) {
+    return field.required || isNeeded(field.neededIn, values, fields) ? missing(field) : undefined;
+  }
   if (value instanceof File) return undefined;
   return CHECKS[field.kind]?.(field, value);
+}
+
+/** Whether a field of the same optional object is filled in. */
+function isNeeded(prefix: string | undefined, values: FormValues, fields: FormField[]): boolean {
+  if (prefix === undefined) return false;
+  const inside = fields.filter(({ name }) => name.startsWith(prefix));
+  return inside.some(({ name, default: preset }) => !isEmpty(values[name]) && values[name] !== preset);
 }
 
 function missing(field: FormField): string {

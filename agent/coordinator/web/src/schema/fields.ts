@@ -45,6 +45,8 @@ export interface FormField {
   help: string | undefined;
   kind: FieldKind;
   required: boolean;
+  /** The prefix of an optional object in which it is required: a form that fills in part of the object needs it. */
+  neededIn: string | undefined;
   /** Collapsed at first: fields that the schema's example leaves out. */
   advanced: boolean;
   default: unknown;
@@ -89,7 +91,7 @@ export const SHORT_TEXT = 300;
 export function fieldsOf(schema: JsonSchema): FormField[] {
   const example = schema.examples?.[0];
   const shown = new Set([...(schema.required ?? []), ...Object.keys(isObject(example) ? example : {})]);
-  const scope = { prefix: "", advanced: (name: string) => !shown.has(name), example };
+  const scope = { prefix: "", optional: false, advanced: (name: string) => !shown.has(name), example };
   const fields = inside(schema, schema, scope);
   return [
     ...fields.filter((field) => field.kind === "file"),
@@ -100,6 +102,8 @@ export function fieldsOf(schema: JsonSchema): FormField[] {
 interface Scope {
   /** The dotted name of the enclosing object, with a trailing dot. */
   prefix: string;
+  /** Whether a request may leave out the object. */
+  optional: boolean;
   advanced: (name: string) => boolean;
   /** The schema's example of the enclosing object. */
   example: unknown;
@@ -112,9 +116,11 @@ function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[]
     // A constant needs no field.
     if (property.const !== undefined) return [];
     if (property.properties) {
+      const optional = scope.optional || !schema.required?.includes(name);
       const nested = {
         prefix: `${scope.prefix}${name}.`,
-        advanced: (inner: string) => isMinor(property, inner),
+        optional,
+        advanced: (inner: string) => (optional && scope.advanced(name)) || isMinor(property, inner),
         example: isObject(scope.example) ? scope.example[name] : undefined,
       };
       return inside(property, root, nested);
@@ -135,12 +141,14 @@ function fieldOf(
   sentences: string[],
   scope: Scope,
 ): FormField {
+  const required = parent.required?.includes(name) ?? false;
   return {
     name: scope.prefix + name,
     label: labelOf(scope.prefix + name),
     help: helpOf(name, property, sentences),
     kind: kindOf(name, property),
-    required: parent.required?.includes(name) ?? false,
+    required: required && !scope.optional,
+    neededIn: required && scope.optional ? scope.prefix : undefined,
     advanced: scope.advanced(name),
     default: property.default ?? undefined,
     options: (property.enum ?? property.items?.enum ?? []).map(String),
@@ -200,7 +208,15 @@ function kindOfList(items: JsonSchema): FieldKind {
 
 /** Return the label of a field: "Audio" for "audio_url", "Number of images" for "num_images". */
 export function labelOf(name: string): string {
-  return LABELS[name] ?? sentence(name.replace(/_url$/, "").replace(/_file$/, " file"));
+  return (
+    LABELS[name] ??
+    sentence(
+      name
+        .replace(/_url$/, "")
+        .replace(/_file$/, " file")
+        .replaceAll(".", " "),
+    )
+  );
 }
 
 /**

@@ -4,6 +4,7 @@ import type { FormField } from "../../schema/fields.ts";
 const FIELD: Omit<FormField, "name" | "label" | "help"> = {
   kind: "text",
   required: false,
+  neededIn: undefined,
   advanced: true,
   default: undefined,
   options: [],
