@@ -13,6 +13,9 @@ const GATHER_MS = 600;
 export interface JobFilter {
   status?: JobState | undefined;
   type?: string | undefined;
+  name?: string | undefined;
+  /** `key:value` */
+  label?: string | undefined;
   limit: number;
   offset: number;
 }
@@ -21,7 +24,7 @@ export interface JobFilter {
 export function useJobList(filter: JobFilter): Loading<JobList> {
   const list = useLoad(
     (signal) => api("client").jobs.list({ ...filter, signal }),
-    [filter.status, filter.type, filter.limit, filter.offset],
+    [filter.status, filter.type, filter.name, filter.label, filter.limit, filter.offset],
   );
   const [changes, setChanges] = useState<Map<string, Partial<Job>>>(new Map());
   const reload = useGathered(list.reload);

@@ -32,7 +32,7 @@ export const PAGES: PageEntry[] = [
     path: "/chat",
     role: "client",
     nav: { group: "work", name: "Chat", icon: "chat" },
-    view: lazy(() => import("./views/chat.tsx")),
+    view: lazy(() => import("./views/chat/chat.tsx")),
   },
   {
     path: "/wallet",

@@ -1,12 +1,14 @@
 /** Formatting of amounts, times and sizes, and the views of answers and of a running job. */
 import type { JobEvent } from "@aitbc/client";
+import { CODE_FENCE, ITALIC_UND, PARAGRAPH } from "streaming-markdown";
 import { describe, expect, test } from "vitest";
 import { niceCeiling } from "../src/components/figures/chart.tsx";
 import { decimalsOf, digits, isMoney, money, shortened } from "../src/format/money.ts";
 import { serviceName, shortId, units } from "../src/format/names.ts";
 import { plural, size } from "../src/format/size.ts";
 import { ago, duration, position } from "../src/format/time.ts";
-import { partsOf } from "../src/results/answer.tsx";
+import { withoutReasoning } from "../src/results/answer.tsx";
+import { type Node, parsed, safeAddress } from "../src/results/markdown.ts";
 import { bucketed } from "../src/throughput.ts";
 import { INITIAL, reduce } from "../src/views/job/progress.ts";
 
@@ -82,13 +84,42 @@ test("counts events by the time step in which they happened", () => {
   expect(points.slice(-2).map(({ value }) => value)).toEqual([1, 2]);
 });
 
-test("separates code from text in an answer, also while it is written", () => {
-  expect(partsOf("Look:\n```python\nprint(1)\n```\nDone.")).toEqual([
-    { code: false, text: "Look:" },
-    { code: true, text: "print(1)" },
-    { code: false, text: "Done." },
-  ]);
-  expect(partsOf("Look:\n```python\npri").at(-1)).toEqual({ code: true, text: "pri" });
+describe("Markdown", () => {
+  const texts = (text: string): unknown => {
+    const simple = (node: Node | string): unknown =>
+      typeof node === "string" ? node : [node.token, ...node.children.map(simple)];
+    return parsed(text).children.map(simple);
+  };
+
+  test("separates code from text, also while it is written", () => {
+    expect(texts("Look:\n```python\nprint(1)\n```\nDone.")).toEqual([
+      [PARAGRAPH, "Look:"],
+      [CODE_FENCE, "print(1)"],
+      [PARAGRAPH, "Done."],
+    ]);
+    expect(texts("```python\nprint(1)\npri")).toEqual([[CODE_FENCE, "print(1)\npri"]]);
+  });
+
+  test("shows HTML and underscores inside words as they are", () => {
+    expect(texts("a <b onclick=x>snake_case_word</b> and _this_")).toEqual([
+      [PARAGRAPH, "a <b onclick=x>snake_case_word</b> and ", [ITALIC_UND, "this"]],
+    ]);
+  });
+
+  test("links only to web pages and e-mail addresses", () => {
+    expect(["https://example.com", "mailto:a@example.com"].map(safeAddress)).toEqual([
+      "https://example.com",
+      "mailto:a@example.com",
+    ]);
+    const others = ["javascript:alert(1)", "data:text/html,x", "/v1/jobs", undefined];
+    expect(others.map(safeAddress)).toEqual([undefined, undefined, undefined, undefined]);
+  });
+
+  test("separates the reasoning from the answer", () => {
+    expect(withoutReasoning("<think>Hm.</think>\nParis.")).toEqual({ reasoning: "Hm.", answer: "\nParis." });
+    expect(withoutReasoning("<think>Hm")).toEqual({ reasoning: "Hm", answer: "" });
+    expect(withoutReasoning("Paris.")).toEqual({ reasoning: "", answer: "Paris." });
+  });
 });
 
 describe("the progress of a job", () => {
@@ -97,6 +128,15 @@ describe("the progress of a job", () => {
   test("contains each piece of text once, with offsets in code points", () => {
     const progress = [token("\u{1f600} a", 0), token(" b", 3), token(" b", 3)].reduce(reduce, INITIAL);
     expect(progress.text).toBe("\u{1f600} a b");
+  });
+
+  test("separates the reasoning from the text", () => {
+    const part = (reasoning: string, index: number): JobEvent => ({
+      kind: "part",
+      data: { reasoning, index },
+    });
+    const events = [part("Let me ", 0), part("see.", 0), part("another answer's", 1), token("Paris", 0)];
+    expect(events.reduce(reduce, INITIAL)).toMatchObject({ reasoning: "Let me see.", text: "Paris" });
   });
 
   test("contains the latest output of each name, with the runner's extra fields", () => {

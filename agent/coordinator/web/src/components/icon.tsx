@@ -31,6 +31,8 @@ const PATHS = {
   play: "M8 5l11 7-11 7z",
   pause: "M8 5v14M16 5v14",
   stop: "M6 6h12v12H6z",
+  again: "M19 12a7 7 0 1 1-2-4.9M19 4v4h-4",
+  trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   file: "M6 3h8l4 4v14H6zM14 3v4h4",
   upload: "M12 16V5M7 10l5-5 5 5M5 19h14",

@@ -2,29 +2,33 @@
 import type { Job } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
-import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
-import { ask } from "../../components/controls/dialog.tsx";
+import { Labels } from "../../components/controls/labels.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
 import { Progress } from "../../components/figures/progress.tsx";
 import { Status } from "../../components/figures/status.tsx";
-import { Ago, Clock, now } from "../../components/figures/time.tsx";
+import { Ago, Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { notify } from "../../components/toast.tsx";
 import { serviceName, shortId } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
 import { Result } from "../../results/result.tsx";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
+import { Actions } from "./actions.tsx";
 import { useJob } from "./follow.ts";
+import { Given } from "./given.tsx";
 import { Live } from "./live.tsx";
+import { JobLogCard } from "./log.tsx";
 import type { JobProgress } from "./progress.ts";
 import { ReceiptPanel } from "./receipt.tsx";
+import type { JobRequest } from "./request.ts";
 import { inputsOf } from "./statement.ts";
+import { Waiting } from "./waiting.tsx";
 
 const BACK = { href: `${BASE}/jobs`, name: "Jobs" };
 
@@ -60,26 +64,6 @@ export default function JobPage() {
   );
 }
 
-function Actions({ job }: { job: Job }) {
-  if (job.status !== "submitted" && job.status !== "running") return null;
-  const cancel = async () => {
-    const sure = await ask({
-      title: "Cancel this job?",
-      text: "You pay for what was computed so far. The rest is refunded.",
-      action: "Cancel the job",
-      danger: true,
-    });
-    if (!sure) return;
-    await api("client").jobs.cancel(job.jobId);
-    notify("The job was cancelled.");
-  };
-  return (
-    <Button kind="danger" icon="stop" onClick={cancel}>
-      Cancel the job
-    </Button>
-  );
-}
-
 function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
   return (
     <>
@@ -93,10 +77,7 @@ function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
       {job.status === "failed" && (
         <Notice tone="bad" title="The job failed">
           <p>{job.error?.message ?? "No reason was given."}</p>
-          <p class="small quiet">
-            {job.error?.code}. The amount held for it was refunded.{" "}
-            <a href={`${BASE}/new/${job.serviceId}`}>Submit another job</a>
-          </p>
+          <p class="small quiet">{job.error?.code}. The amount held for it was refunded.</p>
         </Notice>
       )}
       {job.status === "cancelled" && (
@@ -104,29 +85,8 @@ function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
           <p>The unused part of the amount held for it was refunded.</p>
         </Notice>
       )}
-      <Details job={job} />
+      <About job={job} />
     </>
-  );
-}
-
-function Waiting({ job }: { job: Job }) {
-  const left = job.estimatedCompletion ? (Date.parse(job.estimatedCompletion) - now.value) / 1000 : 0;
-  if (job.missingFiles?.length) {
-    return (
-      <Notice tone="wait" title="Waiting for files">
-        <p>Not uploaded yet: {job.missingFiles.join(", ")}. The job starts when all files are uploaded.</p>
-      </Notice>
-    );
-  }
-  return (
-    <Notice tone="wait" title="Waiting for a miner">
-      <p>
-        {left > 0
-          ? `Expected to finish in about ${duration(Math.ceil(left))}.`
-          : "It starts as soon as a suitable miner is free."}
-        {job.attempts > 0 && " An earlier run did not finish, so the job runs again."}
-      </p>
-    </Notice>
   );
 }
 
@@ -141,7 +101,7 @@ function Completed({ job }: { job: Job }) {
             {({ results }) => <Result job={job} results={results} inputs={inputsOf(receipt.data)} />}
           </Loaded>
         </Card>
-        <Details job={job} />
+        <About job={job} />
       </div>
       <Loaded from={receipt} skeleton={<Skeleton height="20rem" />}>
         {(receipt) => <ReceiptPanel receipt={receipt} />}
@@ -150,16 +110,28 @@ function Completed({ job }: { job: Job }) {
   );
 }
 
-function Details({ job }: { job: Job }) {
+function About({ job }: { job: Job }) {
+  return (
+    <>
+      <Given job={job} />
+      <JobLogCard job={job} />
+      <Details job={job} />
+    </>
+  );
+}
+
+function Details({ job }: { job: Job & JobRequest }) {
   const ended = job.completedAt ?? job.failedAt ?? job.cancelledAt;
   const took = job.startedAt && ended ? (Date.parse(ended) - Date.parse(job.startedAt)) / 1000 : undefined;
   return (
     <Card title="Details">
       <Facts
         items={[
+          ["Labels", job.labels && <Labels key="labels" labels={job.labels} />],
           ["Submitted", <Clock key="created" at={job.createdAt} />],
           ["Started", job.startedAt && <Ago key="started" at={job.startedAt} />],
           ["Duration", took === undefined ? undefined : duration(took)],
+          ["Cost", job.cost && <Money key="cost" amount={job.cost} />],
           ["Runs", job.attempts > 1 ? `${job.attempts}; the earlier ones did not finish` : undefined],
           ["Miner", job.minerId && <Copyable key="miner" text={job.minerId} shown={shortId(job.minerId)} />],
           ["Offer", job.offerId && <Copyable key="offer" text={job.offerId} shown={shortId(job.offerId)} />],

@@ -1,0 +1,75 @@
+/** What a job was given: its parameters and its input files. */
+import type { Job } from "@aitbc/client";
+import type { ComponentChildren } from "preact";
+import { Card } from "../../components/card.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
+import { Icon } from "../../components/icon.tsx";
+import { size } from "../../format/size.ts";
+import { Download } from "../../results/files.tsx";
+import { labelOf } from "../../schema/fields.ts";
+import type { JobInput, JobRequest } from "./request.ts";
+
+/** Longer texts are collapsed. */
+const LONG_TEXT = 400;
+
+export function Given({ job }: { job: Job & JobRequest }) {
+  const { parameters = {}, inputs = [] } = job;
+  const names = new Set(inputs.map(({ name }) => name));
+  const facts = flat(parameters).filter(([name]) => !names.has(name));
+  if (facts.length + inputs.length === 0) return null;
+  return (
+    <Card title="Request">
+      {inputs.length > 0 && (
+        <ul class="files">
+          {inputs.map((input) => (
+            <Input key={input.name} input={input} />
+          ))}
+        </ul>
+      )}
+      <Facts items={facts.map(([name, value]) => [labelOf(name), shown(value)])} />
+    </Card>
+  );
+}
+
+/** Return the leaves of the parameters by dotted name. Messages and other lists stay whole. */
+function flat(parameters: Record<string, unknown>, prefix = ""): [string, unknown][] {
+  return Object.entries(parameters).flatMap(([name, value]): [string, unknown][] =>
+    value && typeof value === "object" && !Array.isArray(value)
+      ? flat(value as Record<string, unknown>, `${prefix}${name}.`)
+      : [[prefix + name, value]],
+  );
+}
+
+function shown(value: unknown): ComponentChildren {
+  if (value === null || value === undefined) return undefined;
+  if (typeof value === "boolean") return value ? "Yes" : "No";
+  const text = typeof value === "object" ? JSON.stringify(value, null, 2) : String(value);
+  const content =
+    typeof value === "object" ? <pre class="json">{text}</pre> : <p class="given-text">{text}</p>;
+  if (text.length <= LONG_TEXT) return content;
+  return (
+    <details class="fold">
+      <summary>{text.slice(0, 60)}…</summary>
+      {content}
+    </details>
+  );
+}
+
+function Input({ input: { name, artifactId, url, size: bytes } }: { input: JobInput }) {
+  const file = artifactId && {
+    artifact_id: artifactId,
+    name: name.replaceAll(".", "-"),
+    media_type: "application/octet-stream",
+    size: bytes ?? 0,
+  };
+  return (
+    <li>
+      <Icon name="file" />
+      <span class="files-name">
+        {labelOf(name)} {url && <span class="quiet small">{url}</span>}
+      </span>
+      {bytes !== undefined && bytes !== null && <span class="quiet small">{size(bytes)}</span>}
+      {file && <Download file={file} />}
+    </li>
+  );
+}
