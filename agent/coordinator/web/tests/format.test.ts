@@ -21,7 +21,12 @@ test("formats money with its currency, all decimals and thousands separators", (
   ]);
   expect(money("5", { signed: true })).toBe("+5.00 credits");
   expect(money("0", { signed: true })).toBe("0.00 credits");
-  expect(shortened("999.97633719")).toBe("999.9763");
+  expect(["999.97633719", "0.01234567", "-0.00001", "5"].map(shortened)).toEqual([
+    "999.97",
+    "0.0123",
+    "-0.0000",
+    "5",
+  ]);
   expect(["1", "0.00000001", "1.", "-1", "1e5", "0.000000001"].map(isMoney)).toEqual([
     true,
     true,

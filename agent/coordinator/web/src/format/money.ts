@@ -30,9 +30,9 @@ export function decimalsOf(amounts: string[]): number {
   return Math.max(AT_LEAST, ...amounts.map((amount) => amount.split(".")[1]?.length ?? 0));
 }
 
-/** Truncate to four decimals, so that an amount is never shown larger than it is. */
+/** Truncate to two decimals, below 1 to four, so that an amount is never shown larger than it is. */
 export function shortened(amount: string): string {
-  return amount.replace(/(\.\d{4})\d+$/, "$1");
+  return amount.replace(/^(-?0\.\d{4}|-?[1-9]\d*\.\d{2})\d+$/, "$1");
 }
 
 /** Return whether the API accepts a text as an amount. */

@@ -3,14 +3,18 @@ import type { Job } from "@aitbc/client";
 import { Labels } from "../components/controls/labels.tsx";
 import { Progress } from "../components/figures/progress.tsx";
 import { Status } from "../components/figures/status.tsx";
-import { Table } from "../components/figures/table.tsx";
+import { type Column, Table } from "../components/figures/table.tsx";
 import { Ago, now } from "../components/figures/time.tsx";
 import { serviceName } from "../format/names.ts";
 import { duration } from "../format/time.ts";
 import { BASE } from "../routes.ts";
 import type { JobRequest } from "./job/request.ts";
 
-export function JobTable({ jobs }: { jobs: (Job & JobRequest)[] }) {
+type JobRow = Job & JobRequest;
+
+export function JobTable({ jobs }: { jobs: JobRow[] }) {
+  const labelled = jobs.some((job) => Object.keys(job.labels ?? {}).length > 0);
+  const labels: Column<JobRow> = { title: "Labels", cell: (job) => <Labels labels={job.labels} /> };
   return (
     <Table
       caption="Jobs"
@@ -19,7 +23,7 @@ export function JobTable({ jobs }: { jobs: (Job & JobRequest)[] }) {
       href={(job) => `${BASE}/jobs/${job.jobId}`}
       columns={[
         { title: "Job", cell: (job) => (job.name === job.serviceId ? serviceName(job.serviceId) : job.name) },
-        { title: "Labels", cell: (job) => <Labels labels={job.labels} /> },
+        ...(labelled ? [labels] : []),
         { title: "Service", cell: (job) => serviceName(job.serviceId), minor: true },
         { title: "Status", cell: (job) => <Status state={job.status} />, shrink: true },
         { title: "Progress", cell: (job) => <JobProgress job={job} /> },

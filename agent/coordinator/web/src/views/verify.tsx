@@ -8,7 +8,7 @@ import { FileDrop } from "../components/controls/file-drop.tsx";
 import { Facts } from "../components/figures/figures.tsx";
 import { Failure } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
-import { shortId, units } from "../format/names.ts";
+import { units } from "../format/names.ts";
 import { type Outcome, verified } from "../verification.ts";
 
 export default function Verify() {
@@ -77,8 +77,8 @@ function SignedStatement({ outcome: { verification } }: { outcome: Outcome }) {
     <Card title="Signed by the miner">
       <Facts
         items={[
-          ["Job", <Copyable key="job" text={statement.jobId} shown={shortId(statement.jobId)} />],
-          ["Miner", <Copyable key="miner" text={statement.minerId} shown={shortId(statement.minerId)} />],
+          ["Job", <Copyable key="job" text={statement.jobId} />],
+          ["Miner", <Copyable key="miner" text={statement.minerId} />],
           ["Service", statement.service],
           ["Model", statement.model?.name],
           ["Ran on", statement.deviceName],

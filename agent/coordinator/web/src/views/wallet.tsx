@@ -11,6 +11,7 @@ import { Ago } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
+import { sentence } from "../format/names.ts";
 import { useGathered } from "../jobs.ts";
 import { useLive } from "../live.ts";
 import { useLoad } from "../load.ts";
@@ -93,7 +94,10 @@ function TransactionTable({ transactions }: { transactions: Transaction[] }) {
         { title: "Transaction", cell: (transaction) => <Subject transaction={transaction} /> },
         { title: "Status", cell: (transaction) => <State transaction={transaction} />, shrink: true },
         { title: "Held", amount: ({ held }) => held },
-        { title: "Refunded", amount: ({ refunded }) => refunded },
+        {
+          title: "Refunded",
+          amount: ({ status, refunded }) => (status === "pending" ? undefined : refunded),
+        },
         { title: "Amount", amount: paid, signed: true },
         { title: "When", cell: ({ createdAt }) => <Ago at={createdAt} />, align: "end", shrink: true },
       ]}
@@ -102,8 +106,9 @@ function TransactionTable({ transactions }: { transactions: Transaction[] }) {
 }
 
 function Subject({ transaction }: { transaction: Transaction }) {
-  if (transaction.type === "credit") return <>Credit{transaction.note ? `: ${transaction.note}` : ""}</>;
-  return <span class="mono">{transaction.jobId}</span>;
+  const { type, jobId, note } = transaction;
+  if (jobId) return <span class="mono">{jobId}</span>;
+  return <>{[sentence(type), note].filter(Boolean).join(": ")}</>;
 }
 
 /** Return what a transaction added to the balance; undefined while a payment is pending. */

@@ -1,7 +1,7 @@
 /**
  * An id, a key or an address with a button to copy it.
  *
- *   <Copyable text={job.jobId} />                            shown in full, truncated if it does not fit
+ *   <Copyable text={job.jobId} />                            shown in full
  *   <Copyable text={minerId} shown={shortId(minerId)} noun="miner id" />
  */
 import { Icon } from "../icon.tsx";

@@ -15,6 +15,8 @@ import { Conversations } from "./list.tsx";
 import { ModelField, MoreSettings, modelOptions } from "./settings.tsx";
 import { ChatTurn } from "./turn.tsx";
 
+/** Within this distance of its end, the page follows the answer. */
+const NEAR_PIXELS = 240;
 const SERVICE = "llm_inference";
 
 export default function Chat() {
@@ -81,6 +83,12 @@ function Conversation({ id, models }: ConversationProps) {
     setTurns(conversations.peek().find((conversation) => conversation.id === id)?.turns ?? []);
   }, [id]);
   useEffect(() => () => answering.current?.abort(), []);
+  useEffect(() => {
+    const page = document.documentElement;
+    // A reader who has scrolled up stays there.
+    const below = page.scrollHeight - page.clientHeight - page.scrollTop;
+    if (busy && below < NEAR_PIXELS) page.scrollTop = page.scrollHeight;
+  }, [turns]);
 
   const ask = async () => {
     const question = text.trim();

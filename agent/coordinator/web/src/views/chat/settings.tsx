@@ -52,6 +52,7 @@ export function MoreSettings({ settings, onChange }: SettingsProps) {
         />
         <NumberField
           label="Maximum tokens of an answer"
+          quiet
           integer
           min={1}
           max={32768}
@@ -60,6 +61,7 @@ export function MoreSettings({ settings, onChange }: SettingsProps) {
         />
         <NumberField
           label="Temperature"
+          quiet
           help="0 always picks the most likely word; higher values vary more."
           min={0}
           max={2}

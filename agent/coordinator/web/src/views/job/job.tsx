@@ -13,7 +13,7 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { serviceName, shortId } from "../../format/names.ts";
+import { serviceName } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
 import { Result } from "../../results/result.tsx";
@@ -53,7 +53,7 @@ export default function JobPage() {
             <Status state={job.status} />
           </span>
           {serviceName(job.serviceId)}
-          <Copyable text={job.jobId} shown={shortId(job.jobId)} />
+          <Copyable text={job.jobId} />
         </span>
       }
       actions={<Actions job={job} />}
@@ -74,19 +74,35 @@ function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
         </Card>
       )}
       {job.status === "submitted" && <Waiting job={job} />}
-      {job.status === "failed" && (
-        <Notice tone="bad" title="The job failed">
-          <p>{job.error?.message ?? "No reason was given."}</p>
-          <p class="small quiet">{job.error?.code}. The amount held for it was refunded.</p>
-        </Notice>
-      )}
+      {job.status === "failed" && <Failed job={job} />}
       {job.status === "cancelled" && (
         <Notice tone="still" title="The job was cancelled">
-          <p>The unused part of the amount held for it was refunded.</p>
+          <p>The unused part of its maximum cost was refunded.</p>
         </Notice>
       )}
       <About job={job} />
     </>
+  );
+}
+
+function Failed({ job: { error, cost } }: { job: Job }) {
+  const [first, ...more] = (error?.message ?? "No reason was given.").split("\n");
+  return (
+    <Notice tone="bad" title="The job failed">
+      <p>{first}</p>
+      {more.length > 0 && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it
+        <pre class="json" tabIndex={0}>
+          {more.join("\n")}
+        </pre>
+      )}
+      <p class="small">
+        {error?.code}.{" "}
+        {Number(cost ?? 0) > 0
+          ? "The unused part of its maximum cost was refunded."
+          : "Its maximum cost was refunded."}
+      </p>
+    </Notice>
   );
 }
 
@@ -133,8 +149,8 @@ function Details({ job }: { job: Job & JobRequest }) {
           ["Duration", took === undefined ? undefined : duration(took)],
           ["Cost", job.cost && <Money key="cost" amount={job.cost} />],
           ["Runs", job.attempts > 1 ? `${job.attempts}; the earlier ones did not finish` : undefined],
-          ["Miner", job.minerId && <Copyable key="miner" text={job.minerId} shown={shortId(job.minerId)} />],
-          ["Offer", job.offerId && <Copyable key="offer" text={job.offerId} shown={shortId(job.offerId)} />],
+          ["Miner", job.minerId && <Copyable key="miner" text={job.minerId} />],
+          ["Offer", job.offerId && <Copyable key="offer" text={job.offerId} />],
         ]}
       />
     </Card>

@@ -10,7 +10,7 @@ import { Failure, Notice } from "../../components/notice.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { money } from "../../format/money.ts";
-import { sentence, shortId } from "../../format/names.ts";
+import { sentence } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
@@ -165,6 +165,6 @@ function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
 }
 
 function choice({ offerId, minerId, price }: Offer, miners: MarketMiner[]) {
-  const name = miners.find((miner) => miner.minerId === minerId)?.name ?? shortId(minerId);
+  const name = miners.find((miner) => miner.minerId === minerId)?.name ?? minerId;
   return { value: offerId, label: `${name}: ${money(price)} per unit` };
 }

@@ -3,7 +3,7 @@ import type { MarketMiner, Offer } from "@aitbc/client";
 import { type Column, Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Icon } from "../../components/icon.tsx";
-import { cores, memory, serviceName, shortId, unitName } from "../../format/names.ts";
+import { cores, memory, serviceName, unitName } from "../../format/names.ts";
 import { count, plural } from "../../format/size.ts";
 import { BASE } from "../../routes.ts";
 import { SERVICE_ICONS } from "../new/tiles.tsx";
@@ -19,7 +19,6 @@ export function ServiceGroup({ jobType, rows, units }: { jobType: string; rows: 
       <div class="row">
         <Icon name={SERVICE_ICONS[jobType] ?? "jobs"} />
         <h2 id={`market-${jobType}`}>{jobName(jobType, units)}</h2>
-        <span class="quiet small">metered by {unit}</span>
       </div>
       <Table
         caption={`Offers for ${jobName(jobType, units)}, cheapest first`}
@@ -48,7 +47,7 @@ interface MinerGroupProps {
 }
 
 export function MinerGroup({ minerId, miner, rows, units }: MinerGroupProps) {
-  const name = miner?.name ?? shortId(minerId);
+  const name = miner?.name ?? minerId;
   return (
     <section class="stack market-group" aria-labelledby={`market-${minerId}`}>
       <div class="row">
@@ -113,7 +112,7 @@ function unitOf(jobType: string, units: Units): string {
 }
 
 function MinerName({ row: { offer, miner } }: { row: MarketRow }) {
-  return miner ? <span title={offer.minerId}>{miner.name}</span> : <span>{shortId(offer.minerId)}</span>;
+  return <span title={offer.minerId}>{miner?.name ?? offer.minerId}</span>;
 }
 
 function machine({ offer: { requirements }, miner }: MarketRow) {
