@@ -108,6 +108,8 @@ class ServiceDefinition:
     `adapters(input)` returns the catalogue's adapters (such as LoRA) that a request uses beside its model.
     `size(input)` describes the part of a request that determines its GPU memory ("1024x1024"). `checkpoints` describes
     how a run resumes the work of an earlier one; without it, a job whose miner is lost starts from scratch.
+    `title(input, names)` names a request in lists, from its input and the names of its files by field. Without a title, a request has
+    the name of its first file.
     """
 
     service_id: str
@@ -129,6 +131,7 @@ class ServiceDefinition:
     adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     size: Callable[[Mapping[str, Any]], str] | None = None
     checkpoints: Checkpoints | None = None
+    title: Callable[[Mapping[str, Any], Mapping[str, str]], str | None] | None = None
 
     def unit_on(self, device_kind: str) -> str:
         """Return the metering unit of a run on a device of this kind ("cuda" or "cpu")."""
@@ -338,6 +341,13 @@ class Context(Protocol):
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Publish an event of the job to its subscribers: a token, a preview, a finished segment."""
+
+    def log(self, text: str, source: str = "runner") -> None:
+        """Add lines to the job's log, which its client reads: what a program printed, or warned of.
+
+        `source` names the program or stream in up to 32 characters ("stdout", "ffmpeg"). The log is bounded: of a long one,
+        the beginning and the end remain. Lines never go to the logs of the machine.
+        """
 
     def checkpoint(self, file: OutputFile) -> None:
         """Hand over a file below `output` before the run ends. The file must not change afterwards.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.operations import health, streams
+from agent.coordinator.operations import health, job_logs, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import quota, uploads
@@ -41,6 +41,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
         _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, quota.settle_run_outputs)),
         _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
+        _watched(context, "job_logs", _repeated(context, ORPHANS_SECONDS, job_logs.prune_old)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, quota.remove_orphans)),
     ]
     context.dispatcher.job_waiting()

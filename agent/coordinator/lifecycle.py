@@ -147,6 +147,13 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     events.add(connection, updates, now)
 
 
+def delete_data(connection: Connection, record: JobRecord, now: float) -> None:
+    """Delete the data of an ended job. Its receipt, its payment and its place in the network's statistics remain."""
+    account, service, state = record.account_id, record.service, record.life.state.value
+    store.forget_data(connection, record.job_id, now)
+    counts.move(connection, [((account, service, state), (account, service, f"{counts.DELETED}{state}"))])
+
+
 def bind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> bool:
     """Bind a waiting job to an offer at its price. Return False, changing nothing, if the offer accepts no more jobs."""
     if not offers.reserve(connection, offer.offer_id):

@@ -25,6 +25,9 @@ MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
 MAX_MESSAGE: Final = 4000
 """Characters of a failure's message, which reaches the client: enough for the end of a traceback."""
+MAX_LINE: Final = 4096
+"""Characters of a line in a job's log."""
+MAX_LINES: Final = 10_000
 ShortText = Annotated[str, Field(max_length=200)]
 Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
@@ -290,6 +293,21 @@ class RunEvent(_Message):
         return value
 
 
+class LogLine(_Message):
+    """A line of a job's log: when it was written, in seconds since the epoch by the coordinator's clock, by what, and its text."""
+
+    time: Annotated[float, Field(ge=0, le=2**40, allow_inf_nan=False, examples=[1704110400.5])]
+    source: Annotated[str, Field(max_length=32, examples=["stdout"])]
+    text: Annotated[str, Field(max_length=MAX_LINE, examples=["loading the model"])]
+
+
+class RunLog(_Message):
+    """Lines that a run has written for its job's client. `truncated`: others were dropped."""
+
+    entries: Annotated[list[LogLine], Field(max_length=MAX_LINES)]
+    truncated: bool = False
+
+
 class RunProgress(_Message):
     """The data of a `progress` event. Without `units`, the last reported ones remain."""
 
@@ -298,13 +316,14 @@ class RunProgress(_Message):
 
 
 class RunEvents(_Message):
-    """`POST /v1/miners/jobs/{job_id}/events`."""
+    """`POST /v1/miners/jobs/{job_id}/events`. `log` has the lines since the message before."""
 
     fence: Fence
     events: Annotated[
         list[RunEvent],
         Field(max_length=1000, examples=[[{"kind": "progress", "data": {"progress": 41, "units": "12.9"}}]]),
     ]
+    log: RunLog | None = Field(default=None, examples=[None])
 
 
 class OutputArtifact(_Message):
@@ -333,7 +352,7 @@ class RunOutput(OutputArtifact):
 
 
 class RunResult(_Message):
-    """`POST /v1/miners/jobs/{job_id}/result`."""
+    """`POST /v1/miners/jobs/{job_id}/result`. `log` is the whole log of the run."""
 
     fence: Fence
     envelope: JsonObject = Field(
@@ -348,12 +367,14 @@ class RunResult(_Message):
     )
     results: JsonObject = Field(examples=[{"text": "Hello", "processing_time": 1.23, "units": 1.5}])
     artifacts: Annotated[list[OutputArtifact], Field(max_length=10_000)] = []
+    log: RunLog | None = Field(default=None, examples=[None])
 
 
 class RunFailure(_Message):
     """`POST /v1/miners/jobs/{job_id}/fail`. `kind` states the cause: the machine (`retry`) or the client (`fail`).
 
-    `units` are those metered by the run, for which the client pays if it caused the failure; null: the last reported ones.
+    `units` are those metered by the run, for which the client pays if it caused the failure; null: the last reported ones. `log` is
+    the whole log of the run.
     """
 
     fence: Fence
@@ -361,6 +382,7 @@ class RunFailure(_Message):
     code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$", examples=["MACHINE_FAULT"])]
     message: Annotated[str, Field(max_length=MAX_MESSAGE, examples=["The GPU ran out of memory."])]
     units: Units | None = None
+    log: RunLog | None = Field(default=None, examples=[None])
 
 
 class RunRelease(_Message):

@@ -259,6 +259,15 @@ class CoordinatorSettings(Section):
     a driver update."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """Maximum number of unfinished jobs per account, so that a client in a loop cannot fill the queue."""
+    max_labels: Annotated[int, Field(ge=0, le=1000)] = 32
+    """Maximum number of labels per job; each is an entry in an index."""
+    max_job_log: Bytes = Bytes("64Ki")
+    """Maximum size of the log of one run; each line counts 32 bytes in addition to its text. Of a longer log, the beginning and the
+    end are stored: about a thousand lines, which is more than a person reads."""
+    max_job_log_runs: Annotated[int, Field(ge=1)] = 10
+    """Number of runs of a job whose logs are stored, the newest ones: as many as a job may have attempts."""
+    job_log_retention_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
+    """How long logs of jobs are stored. A month, as long as messages to webhooks: by then a failure was looked into."""
     max_keys_per_account: Annotated[int, Field(ge=1)] = 50
     """Maximum number of valid keys per account, including those of its dashboard sessions. Enough for a key per machine and
     program of a small company, and few enough to review."""

@@ -55,6 +55,7 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2**29, memory=2**29, disk=2**29),
     route="text/embedding",
     model_field="model",
+    title=lambda request, _: request["input"][0],
 )
 
 

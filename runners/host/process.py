@@ -27,6 +27,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from runners.api import Cancelled, Checkpoints, Fail, FailureCode, Model, OutputFile, Result, Retry, Runner
+from runners.host.job_log import LogWriter
 from runners.host.protocol import (
     Cancel,
     Checkpoint,
@@ -91,29 +92,40 @@ class _RunContext:
         self._run_id = message.run_id
         self._send = send
         self._declared = declared
+        self._log = LogWriter(message.run_id, send)
         self._lock = threading.Lock()
         self._cancelled = False
         self._callbacks: list[Callable[[], None]] = []
         self._last_progress = float("-inf")
-        self._unsent: Progress | None = None
+        self._unsent: tuple[float, Decimal] | None = None
 
     def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
         now = time.monotonic()
-        bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
-        message = Progress(run_id=self._run_id, progress=bounded, units=units)
         with self._lock:
             if now - self._last_progress < PROGRESS_INTERVAL:
-                self._unsent = message
+                self._unsent = percent, units
                 return
             self._last_progress, self._unsent = now, None
-        self._send(message)
+        self._send_progress(percent, units)
+
+    def log(self, text: str, source: str = "runner") -> None:
+        self._log.add(text, source)
+
+    def flush_log(self) -> None:
+        """Send the lines of the job's log that were held back."""
+        self._log.flush()
 
     def flush(self) -> None:
-        """Send the latest progress if it was held back: the run ends without a result, and its units are billed."""
+        """Send what was held back of a run that ends without a result: its log, and its progress, whose units are billed."""
+        self.flush_log()
         with self._lock:
-            message, self._unsent = self._unsent, None
-        if message is not None:
-            self._send(message)
+            unsent, self._unsent = self._unsent, None
+        if unsent is not None:
+            self._send_progress(*unsent)
+
+    def _send_progress(self, percent: float, units: Decimal) -> None:
+        bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
+        self._send(Progress(run_id=self._run_id, progress=bounded, units=units))
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         check_json(dict(data))
@@ -304,6 +316,7 @@ class _Host:
         self._note(message.run_id, "started", model=model)
         began = time.monotonic()
         result = runner.run(request, context)
+        context.flush_log()
         seconds = round(time.monotonic() - began, 3)
         context.check()
         units = Decimal(plain_units(result.units))

@@ -170,6 +170,27 @@ class Log(Message):
     ] = Field(default={}, max_length=16)
 
 
+MAX_LINE = 4096
+"""Characters of one line in a job's log; longer ones are sent as several."""
+
+
+class LogLine(Message):
+    """One line of a job's log. `time` is the miner's, in seconds since the epoch."""
+
+    time: float
+    source: str = Field(max_length=32)
+    text: str = Field(max_length=MAX_LINE)
+
+
+class JobLog(Message):
+    """Lines for the job's log, which only its client reads. `dropped` lines before them came too fast to be sent."""
+
+    type: Literal["job_log"] = "job_log"
+    run_id: str
+    lines: list[LogLine]
+    dropped: int = Field(default=0, ge=0)
+
+
 class Done(Message):
     """A run's results, with `{"$file": FileReference}` for each output file, and the metered units.
 
@@ -221,7 +242,7 @@ class Checkpoint(Message):
 
 
 ForChild: TypeAlias = Configure | Load | Run | Cancel | Unload | Exit
-FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Checkpoint | Log | Done | Error
+FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Checkpoint | Log | JobLog | Done | Error
 
 ToChild = Annotated[ForChild, Field(discriminator="type")]
 ToParent = Annotated[FromChild, Field(discriminator="type")]

@@ -237,3 +237,9 @@ class InferenceResult(Answer):
     def all_answers(self) -> list[Answer]:
         """The answers in order, at least one."""
         return self.answers or [self]
+
+
+def title(request: Mapping[str, Any], _: Mapping[str, str]) -> str | None:
+    """Return the text that the model answers or continues: the prompt, or the newest message of a person."""
+    asked = (turn["content"] for turn in reversed(request.get("messages") or ()) if turn["role"] == "user")
+    return request.get("prompt") or next(asked, None)

@@ -26,7 +26,7 @@ from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
 from runners.llm.engines.base import LanguageEngine, Piece
 from runners.llm.files import weights
-from runners.llm.request import InferenceRequest, InferenceResult
+from runners.llm.request import InferenceRequest, InferenceResult, title
 
 ENGINES = {"llama.cpp": "xllamacpp", "vllm": "vllm", "transformers": "transformers"}
 """The package of each engine."""
@@ -50,6 +50,7 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
     route="llm/inference",
     model_field="model",
+    title=title,
 )
 
 

@@ -78,3 +78,9 @@ def upload_field(request: Mapping[str, Any], name: str) -> str:
     model = request.get("model")
     entrypoint = model.get("entrypoint") if isinstance(model, Mapping) else None
     return "model.source" if name == entrypoint or name.lower().endswith(ARCHIVES) else "input.source"
+
+
+def title(request: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Return the program's name, after that of the file that it reads, if it has one."""
+    entrypoint: str = request["model"]["entrypoint"]
+    return f"{names['input.source']} ({entrypoint})" if "input.source" in names else entrypoint

@@ -35,7 +35,7 @@ from runners.plain_json import check_json
 from runners.python_model import harness as python_harness
 from runners.python_model.environment import PACKAGES, environment
 from runners.python_model.environment import unavailable as environments_unavailable
-from runners.python_model.request import InferenceRequest, InferenceResult, upload_field
+from runners.python_model.request import InferenceRequest, InferenceResult, title, upload_field
 from runners.sandbox import Sandbox, level, python_prefix, unavailable
 from runners.sandbox.watch import Ended, Limits, Outcome
 
@@ -102,6 +102,7 @@ DEFINITION = ServiceDefinition(
     size=_model_digest,
     body_fields=("model", "input", "output", "parameters"),
     upload_field=upload_field,
+    title=title,
 )
 
 

@@ -95,6 +95,7 @@ DEFINITION = ServiceDefinition(
     model_field="model",
     adapters=adapters,
     size=picture_size,
+    title=lambda request, _: request["prompt"],
 )
 
 

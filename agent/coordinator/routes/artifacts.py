@@ -64,6 +64,14 @@ async def create(
     context: ContextOf,
     who: ClientOrSession,
     request: Request,
+    name: Annotated[
+        str | None,
+        Query(
+            max_length=1000,
+            description="The file's name, after which jobs are named",
+            examples=["interview.mp3"],
+        ),
+    ] = None,
     job_id: Annotated[
         fields.JobId | None, Query(description="For miners: the job to which the file belongs")
     ] = None,
@@ -78,7 +86,7 @@ async def create(
     media_type = clean_media_type(request.headers.get("content-type"))
     size = announced_size(request)
     if isinstance(who, Caller):
-        return await operations.save(context, who, media_type, request.stream(), size)
+        return await operations.save(context, who, media_type, request.stream(), size, name)
     lease = None if job_id is None or fence is None else (job_id, fence)
     return await operations.save_output(context, who, lease, media_type, request.stream(), size)
 

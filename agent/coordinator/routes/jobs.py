@@ -13,10 +13,23 @@ from fastapi.sse import format_sse_event
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
-from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
+from agent.coordinator.operations.answers.jobs import (
+    JobCancelled,
+    JobCreated,
+    JobDataDeleted,
+    JobDetails,
+    JobLog,
+    JobPage,
+    JobResults,
+    JobStatus,
+)
+from agent.coordinator.operations.jobs import deletion, details, lists, rerun
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
+from agent.coordinator.operations.jobs import log as job_log
 from agent.coordinator.operations.jobs.following import Update, follow
+from agent.coordinator.operations.jobs.labels import parse_filters
+from agent.coordinator.operations.jobs.rerun import RerunRequest
 from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.routes._callers import (
@@ -28,6 +41,7 @@ from agent.coordinator.routes._callers import (
     PreferredWait,
     announced_size,
 )
+from agent.coordinator.store.job_lists import JobFilter
 from agent.core.errors import (
     ApiError,
     Conflict,
@@ -97,27 +111,97 @@ async def list_jobs(
     job_type: Annotated[
         str | None, Query(alias="type", description="Only jobs of this service", examples=["ai-inference"])
     ] = None,
+    name: Annotated[
+        str | None, Query(description="Only jobs of this name", examples=["interview.mp3"])
+    ] = None,
+    label: Annotated[
+        list[str],
+        Query(
+            description="Only jobs with this label, `key:value`; may be repeated",
+            examples=[["project:podcast"]],
+        ),
+    ] = [],  # noqa: B006 - FastAPI copies it
+    miner_id: Annotated[
+        str | None,
+        Query(description="Only jobs that this miner runs or ran last", examples=["miner_1234567890"]),
+    ] = None,
+    offer_id: Annotated[
+        str | None,
+        Query(description="Only jobs that were given to this offer", examples=["offer_1234567890"]),
+    ] = None,
     limit: Limit = 50,
     offset: Annotated[int, Query(ge=0, le=2**31, description="Number of jobs to skip")] = 0,
 ) -> JobPage:
-    """Your jobs, newest first."""
-    return await operations.list_page(
-        context, caller, status=state, job_type=job_type, limit=limit, offset=offset
+    """Your jobs, newest first. Filters that are combined must all apply."""
+    wanted = JobFilter(
+        status=state.value if state else None,
+        service=job_type,
+        name=name,
+        miner_id=miner_id,
+        offer_id=offer_id,
+        labels=parse_filters(label),
     )
+    return await lists.page(context, caller, wanted, limit=limit, offset=offset)
 
 
 @router.get(
     "/{job_id}", response_model_exclude_none=True, responses=errors(JobNotFound), summary="Status of a job"
 )
-async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobStatus:
-    """`progress` is 0 to 100; a failed job has an `error`."""
-    return await operations.get(context, caller, job_id)
+async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobDetails:
+    """`progress` is 0 to 100; a failed job has an `error`. `parameters` and `inputs` say what the job was asked to do."""
+    return await details.get(context, caller, job_id)
 
 
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")
 async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
     """The run of a running job is stopped."""
     return await operations.cancel(context, caller, job_id)
+
+
+@router.delete(
+    "/{job_id}/data",
+    responses=errors(JobNotFound, Conflict),
+    summary="Delete an ended job's data",
+)
+async def delete_data(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobDataDeleted:
+    """Removes a job from your lists with its parameters, results, log, labels and files. Files that other jobs of yours use remain.
+
+    The receipt and the payment remain, and the receipt can still be verified. Answers 409 unless the job has ended.
+    """
+    return await deletion.delete(context, caller, job_id)
+
+
+@router.get("/{job_id}/log", responses=errors(JobNotFound), summary="Log of a job")
+async def log_of(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobLog:
+    """What the job's runs have written, such as the output of a Python model or warnings of ffmpeg, also while it runs.
+
+    Only the account of a job reads its log.
+    """
+    return await job_log.read(context, caller, job_id)
+
+
+@router.post(
+    "/{job_id}/rerun",
+    status_code=status.HTTP_201_CREATED,
+    response_model_exclude_none=True,
+    responses=errors(JobNotFound, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+    summary="Run a job again",
+)
+async def rerun_job(
+    context: ContextOf,
+    caller: Client,
+    job_id: fields.JobId,
+    wait: PreferredWait,
+    response: Response,
+    request: RerunRequest | None = None,
+    key: IdempotencyKey = None,
+) -> JobCreated:
+    """Creates a job with the input and the options of this one, except for what the body changes. An offer is not accepted again."""
+    created = await rerun.rerun(context, caller, job_id, request or RerunRequest(), key)
+    if wait:
+        created = await operations.wait_for_end(context, caller, created, wait)
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    return created
 
 
 @router.get(

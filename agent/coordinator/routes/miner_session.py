@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -11,16 +11,36 @@ from weakref import WeakValueDictionary
 import orjson
 import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from agent.coordinator.connections import connection_of
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.http.large_json import LARGE, decode_large
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import leases, protocol, sessions
-from agent.core.errors import ApiError, MinerExcluded, PayloadTooLarge, StaleSession, Unauthorized
-from agent.protocol.messages import MAX_SLOTS, SlotsMessage
+from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
+from agent.core.errors import (
+    ApiError,
+    InternalError,
+    MinerExcluded,
+    NotFound,
+    PayloadTooLarge,
+    StaleSession,
+    Unauthorized,
+    ValidationFailed,
+    error_body,
+)
+from agent.core.values.fields import Answer
+from agent.protocol.messages import (
+    MAX_SLOTS,
+    Heartbeat,
+    RunEvents,
+    RunFailure,
+    RunRelease,
+    RunResult,
+    SlotsMessage,
+)
+from agent.protocol.validation_errors import field_errors
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
 
@@ -37,6 +57,16 @@ MAX_CALLS: Final = 64
 MAX_UNSENT: Final = 10_000
 MAX_REASON: Final = 123
 """Limit of the closing reason in bytes, by RFC 6455."""
+
+Body = Mapping[str, Any]
+_JobCall = Callable[[Context, Session, str, Any], Awaitable[Answer | None]]
+
+_JOB_CALLS: Final[dict[str, tuple[type[BaseModel], _JobCall]]] = {
+    "result": (RunResult, completion.complete),
+    "fail": (RunFailure, leases.fail),
+    "release": (RunRelease, leases.release),
+    "events": (RunEvents, events.pass_on),
+}
 
 log = structlog.get_logger()
 
@@ -141,7 +171,7 @@ class _Connection:
     async def _answer(self, message: Mapping[str, Any]) -> None:
         try:
             async with self._turn(message.get("job_id")):
-                status, body = await protocol.answer(self._context, self._miner, message)
+                status, body = await _answer(self._context, self._miner, message)
             await self._outgoing.put(orjson.dumps({"id": message.get("id"), "status": status, "body": body}))
         finally:
             self._call_slots.release()
@@ -195,3 +225,30 @@ class _Connection:
 async def _close(websocket: WebSocket, error: ApiError) -> None:
     reason = error.message.encode()[:MAX_REASON].decode(errors="ignore")
     await websocket.close(CLOSING_CODES[type(error)], reason)
+
+
+async def _answer(context: Context, session: Session, message: Body) -> tuple[int, Body]:
+    """Carry out one call. Return the status and body of the HTTP answer; errors are answers too."""
+    try:
+        result = await _perform(context, session, message)
+    except ValidationError as error:
+        failure: ApiError = ValidationFailed("The message is not valid.", field_errors(error))
+    except ApiError as error:
+        failure = error
+    except Exception:
+        log.exception("miner_call_failed", call=str(message.get("call"))[:40], miner_id=session.miner_id)
+        failure = InternalError("The server failed; its log has the details.")
+    else:
+        return (204, {}) if result is None else (200, result.model_dump(exclude_none=True))
+    return failure.status, error_body(failure.code, failure.message, failure.details, "")
+
+
+async def _perform(context: Context, session: Session, message: Body) -> Answer | None:
+    call = message.get("call")
+    body = message.get("body", {})
+    if call == "heartbeat":
+        return await heartbeats.heartbeat(context, session, Heartbeat.model_validate(body))
+    if not isinstance(call, str) or call not in _JOB_CALLS:
+        raise NotFound(f"There is no call {call!r}. The calls are heartbeat, {', '.join(_JOB_CALLS)}.")
+    model, perform = _JOB_CALLS[call]
+    return await perform(context, session, str(message.get("job_id", "")), model.model_validate(body))

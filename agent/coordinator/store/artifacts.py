@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
@@ -18,6 +18,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    union,
     update,
 )
 
@@ -32,13 +33,15 @@ from agent.coordinator.store.schema.tables import (
     stored_bytes,
 )
 
+BATCH: Final = 500
+"""Artifacts that one statement names."""
 _UNFINISHED = ("submitted", "running")
 
 
 def _query(*readable: ColumnElement[bool]) -> Prepared:
-    """Return a query for size and media type of the artifact `artifact_id`, if any of the conditions holds or none is given.
+    """Return a query for size, media type and file name of the artifact `artifact_id`, if any of the conditions holds or none is given.
 
-    The media type is the one that `owner` gave, or else the one that a miner gave.
+    The media type is the one that `owner` gave, or else the one that a miner gave; the file name is the one that `owner` gave.
     """
     given = (
         select(artifact_owners.c.media_type).where(
@@ -50,7 +53,13 @@ def _query(*readable: ColumnElement[bool]) -> Prepared:
         select(job_checkpoints.c.media_type).where(job_checkpoints.c.artifact_id == _ARTIFACT),
     )
     media_type = func.coalesce(*(query.limit(1).scalar_subquery() for query in given), _UNKNOWN_MEDIA_TYPE)
-    query = select(artifacts.c.size, media_type).where(artifacts.c.artifact_id == _ARTIFACT)
+    file_name = (
+        select(artifact_owners.c.file_name)
+        .where(artifact_owners.c.artifact_id == _ARTIFACT, artifact_owners.c.owner == _OWNER)
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(artifacts.c.size, media_type, file_name).where(artifacts.c.artifact_id == _ARTIFACT)
     return Prepared(query.where(or_(*readable)) if readable else query)
 
 
@@ -79,36 +88,62 @@ _of_miner = _query(
     ),
 )
 _of_anybody = _query()
+_inputs_of = Prepared(
+    select(job_artifacts.c.name, artifacts.c.artifact_id, artifacts.c.size, job_artifacts.c.file_name)
+    .join(artifacts, artifacts.c.artifact_id == job_artifacts.c.artifact_id)
+    .where(job_artifacts.c.job_id == bindparam("job"), job_artifacts.c.direction == "input")
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRecord:
-    """A stored artifact. `size` is in bytes."""
+    """A stored artifact. `size` is in bytes, `file_name` the name that its owner gave it."""
 
     artifact_id: str
     size: int
     media_type: str
+    file_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobArtifact:
-    """An artifact that is an input of a job (`name` is the field) or an output (`name` is the file name)."""
+    """An artifact that is an input of a job (`name` is the field) or an output (`name` is the file name).
+
+    `file_name` is an input's.
+    """
 
     artifact_id: str
     name: str
     media_type: str
+    file_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobInput:
+    """An input of a job: its field, artifact, size in bytes and file name."""
+
+    field: str
+    artifact_id: str
+    size: int
+    file_name: str | None
 
 
 def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) -> None:
     """Record that the artifact belongs to the account `owner`. May be repeated."""
     ensure(connection, record.artifact_id, record.size, now)
-    owned = select(artifact_owners.c.owner).where(
-        artifact_owners.c.artifact_id == record.artifact_id, artifact_owners.c.owner == owner
-    )
-    if connection.execute(owned).first() is None:
-        values = {"artifact_id": record.artifact_id, "owner": owner, "media_type": record.media_type}
+    mine = (artifact_owners.c.artifact_id == record.artifact_id, artifact_owners.c.owner == owner)
+    known = connection.execute(select(artifact_owners.c.file_name).where(*mine)).first()
+    if known is None:
+        values = {
+            "artifact_id": record.artifact_id,
+            "owner": owner,
+            "media_type": record.media_type,
+            "file_name": record.file_name,
+        }
         connection.execute(insert(artifact_owners), values)
         _count(connection, owner, record.size)
+    elif record.file_name is not None and known.file_name != record.file_name:
+        connection.execute(update(artifact_owners).where(*mine).values(file_name=record.file_name))
 
 
 def ensure(connection: Connection, artifact_id: str, size: int, now: float) -> None:
@@ -190,12 +225,55 @@ def link(connection: Connection, job_id: str, direction: str, files: Iterable[Jo
     rows = {
         (file.artifact_id, file.name): {
             "job_id": job_id, "artifact_id": file.artifact_id, "direction": direction, "name": file.name,
-            "media_type": file.media_type,
+            "media_type": file.media_type, "file_name": file.file_name,
         }
         for file in files
     }  # fmt: skip
     if rows:
         connection.execute(insert(job_artifacts), list(rows.values()))
+
+
+def inputs_of(connection: Connection, job_id: str) -> list[JobInput]:
+    """Return the artifacts that a job reads, without deleted ones."""
+    return [JobInput(*row) for row in _inputs_of.rows(connection, {"job": job_id})]
+
+
+def release(connection: Connection, job_id: str, account_id: str) -> list[str]:
+    """Detach all artifacts from an ended job, and remove those from its account that no other job of the account refers to.
+
+    Return the detached artifacts, some of which may no longer exist.
+    """
+    tables = (job_artifacts, job_checkpoints, run_outputs)
+    of_job = union(*(select(table.c.artifact_id).where(table.c.job_id == job_id) for table in tables))
+    ids = list(connection.execute(of_job).scalars())
+    for table in tables:
+        connection.execute(delete(table).where(table.c.job_id == job_id))
+    used = or_(
+        *(
+            exists().where(
+                table.c.artifact_id == artifact_owners.c.artifact_id,
+                table.c.job_id == jobs.c.job_id,
+                jobs.c.account_id == account_id,
+            )
+            for table in tables
+        )
+    )
+    mine = select(artifact_owners.c.artifact_id, artifacts.c.size).join(
+        artifacts, artifacts.c.artifact_id == artifact_owners.c.artifact_id
+    )
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        condition = (artifact_owners.c.artifact_id.in_(batch), artifact_owners.c.owner == account_id)
+        unused = connection.execute(mine.where(*condition, ~used)).all()
+        gone = [row.artifact_id for row in unused]
+        connection.execute(
+            delete(artifact_owners).where(
+                artifact_owners.c.artifact_id.in_(gone), artifact_owners.c.owner == account_id
+            )
+        )
+        _count(connection, account_id, -sum(row.size for row in unused))
+        drop_unreferenced(connection, batch)
+    return ids
 
 
 def readable_by_account(connection: Connection, artifact_id: str, account_id: str) -> ArtifactRecord | None:

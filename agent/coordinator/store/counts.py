@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
+from typing import Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts
+from agent.core.jobs import JobState
 
 Group = tuple[str, str, str]
 """Account, service, state."""
+DELETED: Final = "~"
+"""Before the state of jobs whose data was deleted: they are in no list, but remain in the network's statistics."""
+
+_STATES: Final = tuple(state.value for state in JobState)
 
 _add = Prepared(
     text(
@@ -44,25 +50,25 @@ def total(
     service: str | None = None,
     states: Iterable[str] | None = None,
 ) -> int:
-    """Return the number of jobs, optionally of one account, of one service, and in certain states."""
+    """Return the number of jobs whose data exists, optionally of one account, of one service, and in certain states."""
     given = {
         name: value for name, value in (("account_id", account_id), ("service", service)) if value is not None
     }
-    named = None if states is None else {f"state_{number}": state for number, state in enumerate(states)}
-    query = _total(tuple(given), None if named is None else tuple(named))
-    return int(query.scalar(connection, {**given, **(named or {})}))
+    wanted = _STATES if states is None else states
+    named = {f"state_{number}": state for number, state in enumerate(wanted)}
+    return int(_total(tuple(given), tuple(named)).scalar(connection, {**given, **named}))
 
 
 @cache
-def _total(given: tuple[str, ...], states: tuple[str, ...] | None) -> Prepared:
+def _total(given: tuple[str, ...], states: tuple[str, ...]) -> Prepared:
     """Return the query for these columns and names of states."""
     conditions = [job_counts.c[name] == bindparam(name) for name in given]
-    if states is not None:
-        conditions.append(job_counts.c.state.in_([bindparam(name) for name in states]))
+    conditions.append(job_counts.c.state.in_([bindparam(name) for name in states]))
     return Prepared(select(func.coalesce(func.sum(job_counts.c.count), 0)).where(*conditions))
 
 
 def by_state(connection: Connection) -> dict[str, int]:
-    """Return the number of jobs in each state."""
-    query = select(job_counts.c.state, func.sum(job_counts.c.count)).group_by(job_counts.c.state)
-    return {state: int(count) for state, count in connection.execute(query) if count}
+    """Return the number of all jobs in each state, also of those whose data was deleted."""
+    state = func.ltrim(job_counts.c.state, DELETED)
+    query = select(state, func.sum(job_counts.c.count)).group_by(state)
+    return {name: int(count) for name, count in connection.execute(query) if count}

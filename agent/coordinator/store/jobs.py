@@ -20,10 +20,16 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.store import counts
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import jobs, results, runs
-from agent.core.jobs import DEADLINE_GRACE_SECONDS, FINAL, Failure, Job, JobState, Lease, RunEnded
+from agent.coordinator.store.schema.tables import (
+    job_labels,
+    job_logs,
+    jobs,
+    results,
+    runs,
+    webhook_deliveries,
+)
+from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
 
 
@@ -31,7 +37,8 @@ from agent.core.tracing import trace_id_of
 class JobRecord:
     """A job as stored. `life` is the part that events change; money is in units of 1e-8, memory in bytes.
 
-    `cost` is what the client has paid, or None until the job has ended.
+    `name_given` is 1 if the client gave the name, 0 if it is derived; `labels` are JSON. `cost` is what the client has paid, or None
+    until the job has ended. `deleted_at` is when the client deleted the job's data.
     """
 
     life: Job
@@ -60,6 +67,9 @@ class JobRecord:
     agreed_price: int | None = None
     client_trace_id: str | None = None
     cost: int | None = None
+    name_given: int = 1
+    labels: str | None = None
+    deleted_at: float | None = None
 
     @property
     def job_id(self) -> str:
@@ -86,7 +96,7 @@ class RunningJob:
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
-    "offer_id", "agreed_price", "client_trace_id", "cost",
+    "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "labels", "deleted_at",
 )  # fmt: skip
 
 _NAMES = tuple(jobs.c.keys())
@@ -146,13 +156,34 @@ def runs_of(connection: Connection, job_id: str) -> list[dict[str, Any]]:
     return [dict(row) for row in rows.mappings()]
 
 
-def save_files(connection: Connection, job_id: str, spec: str, spec_digest: str, missing: str | None) -> None:
-    """Store a job's specification after one of its files was uploaded."""
+def save_files(
+    connection: Connection, job_id: str, *, name: str, spec: str, spec_digest: str, missing: str | None
+) -> None:
+    """Store a job's name and specification after one of its files was uploaded."""
     connection.execute(
         update(jobs)
         .where(jobs.c.job_id == job_id)
-        .values(spec=spec, spec_digest=spec_digest, missing_files=missing)
+        .values(name=name, spec=spec, spec_digest=spec_digest, missing_files=missing)
     )
+
+
+def forget_data(connection: Connection, job_id: str, now: float) -> None:
+    """Delete everything of an ended job that its client gave or got. What its receipt and payment refer to remains."""
+    row = update(jobs).where(jobs.c.job_id == job_id)
+    connection.execute(
+        row.values(
+            name="",
+            name_given=0,
+            labels=None,
+            spec="{}",
+            webhook_url=None,
+            failure_message=case((jobs.c.failure_code.is_not(None), ""), else_=None),
+            deleted_at=now,
+        )
+    )
+    connection.execute(update(runs).where(runs.c.job_id == job_id).values(failure_message=None))
+    for table in (results, job_labels, job_logs, webhook_deliveries):
+        connection.execute(delete(table).where(table.c.job_id == job_id))
 
 
 def bind(
@@ -223,7 +254,7 @@ _IS_RUNNING = text("state = 'running'")
 def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
     """Return jobs by id, without unknown ids."""
     rows = connection.execute(_by_ids, {"keys": list(job_ids)})
-    return {row.job_id: _record(row) for row in rows}
+    return {row.job_id: from_row(row) for row in rows}
 
 
 _RUNNING = (jobs.c.job_id, jobs.c.lease_miner_id, jobs.c.service, jobs.c.progress, jobs.c.started_at)
@@ -254,13 +285,15 @@ def running_of(connection: Connection, miner_ids: Sequence[str]) -> list[Running
 
 def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
     """Return the jobs whose newest lease is the miner's, including expired leases."""
-    return [_record(row) for row in connection.execute(select(jobs).where(jobs.c.lease_miner_id == miner_id))]
+    return [
+        from_row(row) for row in connection.execute(select(jobs).where(jobs.c.lease_miner_id == miner_id))
+    ]
 
 
 def expired(connection: Connection, now: float, limit: int = 1000) -> list[JobRecord]:
     """Return running jobs whose lease has expired."""
     found = select(jobs).where(_IS_RUNNING, jobs.c.lease_expires_at < now).limit(limit)
-    return [_record(row) for row in connection.execute(found)]
+    return [from_row(row) for row in connection.execute(found)]
 
 
 def abandoned(connection: Connection, created_before: float, limit: int = 1000) -> list[JobRecord]:
@@ -270,7 +303,7 @@ def abandoned(connection: Connection, created_before: float, limit: int = 1000) 
         .where(text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before)
         .limit(limit)
     )
-    return [_record(row) for row in connection.execute(found)]
+    return [from_row(row) for row in connection.execute(found)]
 
 
 def anything_due(connection: Connection, now: float, created_before: float) -> bool:
@@ -289,33 +322,6 @@ def extend_leases(connection: Connection, expires_at: float) -> int:
         .where(_IS_RUNNING, jobs.c.lease_expires_at < expires_at)
         .values(lease_expires_at=expires_at)
     ).rowcount
-
-
-def page(
-    connection: Connection,
-    account_id: str | None,
-    *,
-    status: str | None,
-    service: str | None,
-    limit: int,
-    offset: int,
-) -> tuple[list[JobRecord], int]:
-    """Return jobs of an account (or of all with None), newest first, and their total number."""
-    conditions = []
-    if account_id is not None:
-        conditions.append(jobs.c.account_id == account_id)
-    if service is not None:
-        conditions.append(jobs.c.service == service)
-    if status is not None:
-        # Redundant, but it lets the query planner choose the right partial index.
-        ended = jobs.c.finished_at.is_not(None) if status in FINAL else jobs.c.finished_at.is_(None)
-        conditions += [jobs.c.state == status, ended]
-    rows = connection.execute(
-        select(jobs).where(*conditions).order_by(jobs.c.job_id.desc()).limit(limit).offset(offset)
-    )
-    states = None if status is None else (status,)
-    total = counts.total(connection, account_id=account_id, service=service, states=states)
-    return [_record(row) for row in rows], total
 
 
 def add_results(connection: Connection, job_id: str, canonical: str) -> None:
@@ -351,7 +357,8 @@ def _life_values(life: Job) -> dict[str, Any]:
     }
 
 
-def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
+def from_row(row: Row[*tuple[Any, ...]]) -> JobRecord:
+    """Return the job of a row with all columns."""
     return _from_values(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
+from agent.coordinator.store import counts
 from agent.coordinator.store.schema.tables import (
     job_counts,
     jobs,
@@ -42,8 +43,9 @@ class Numbers:
 def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
     """Return all numbers of this moment."""
     one = connection.execute
-    by_state = select(job_counts.c.service, job_counts.c.state, func.sum(job_counts.c.count))
-    counted = one(by_state.group_by(job_counts.c.service, job_counts.c.state))
+    state = func.ltrim(job_counts.c.state, counts.DELETED)
+    by_state = select(job_counts.c.service, state, func.sum(job_counts.c.count))
+    counted = one(by_state.group_by(job_counts.c.service, state))
     waiting = (jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None))
     claimable, oldest = one(select(func.count(), func.min(jobs.c.created_at)).where(*waiting)).one()
     online = miners.c.seen_at >= offline_before

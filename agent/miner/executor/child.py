@@ -33,6 +33,7 @@ from runners.host.protocol import (
     Event,
     Exit,
     FileReference,
+    JobLog,
     Load,
     Loaded,
     Log,
@@ -80,11 +81,12 @@ def _ignore(*_: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunListener:
-    """Callbacks of a run: for its progress (percent, units), its events (kind, data) and its checkpoints."""
+    """Callbacks of a run: for its progress (percent, units), events (kind, data), checkpoints and lines of its log."""
 
     progress: Callable[[float, Decimal], None] = _ignore
     event: Callable[[str, Mapping[str, Any]], None] = _ignore
     checkpoint: Callable[[FileReference], None] = _ignore
+    log: Callable[[JobLog], None] = _ignore
 
 
 @dataclass(slots=True)
@@ -397,7 +399,7 @@ class Child:
             self._fault = self._fault or Retry(message.message, code=message.code)
             self._signal(signal.SIGKILL)
         match message:
-            case Progress() | Event() | Checkpoint() | Log():
+            case Progress() | Event() | Checkpoint() | Log() | JobLog():
                 self._notify(message)
             case Loaded():
                 self.loaded, self.model, self.vram = True, message.model, message.vram
@@ -411,7 +413,7 @@ class Child:
             case _:
                 self._settle(message)
 
-    def _notify(self, message: Progress | Event | Checkpoint | Log) -> None:
+    def _notify(self, message: Progress | Event | Checkpoint | Log | JobLog) -> None:
         running = self._running.get(message.run_id)
         if running is None:
             return  # the run has ended
@@ -423,6 +425,8 @@ class Child:
                 running.listener.event(message.kind, message.data)
             case Checkpoint():
                 running.listener.checkpoint(message.file)
+            case JobLog():
+                running.listener.log(message)
             case Log() if running.lines < _MAX_LINES:
                 running.lines += 1
                 fields = {

@@ -32,8 +32,7 @@ from agent.miner.runs.events import EventFeed
 from agent.miner.runs.inputs import FetchedFile, fetch
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
-from agent.miner.runs.outputs import Collected, collect, has_files
-from agent.miner.runs.statement import FinishedRun, describe, result_body
+from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
 from agent.miner.session import Session
 from agent.miner.tasks import Background
 from agent.settings import InputSettings
@@ -162,7 +161,7 @@ class JobRun:
                     parts.executor.model_failed(lease.service, lease.spec.model, error)
                 raise
             run = await self._execute(lent, offer)
-        statement = describe(lease, offer, parts.session, run)
+        statement = statement_about(lease, offer, parts.session, run)
         self._count_result(statement)
         collected = run.collected
         body = result_body(lease, parts.session, statement, collected)

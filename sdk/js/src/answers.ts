@@ -155,9 +155,75 @@ export interface components {
             results?: JsonObject;
             error?: components["schemas"]["JobError"];
         };
+        JobDataDeleted: {
+            jobId: string;
+            /** @description UTC, RFC 3339 */
+            deletedAt: string;
+        };
+        JobDetails: {
+            jobId: string;
+            /** @enum {string} */
+            status: "submitted" | "running" | "completed" | "failed" | "cancelled";
+            progress: number;
+            /** @description The type as the request wrote it */
+            type: string;
+            serviceId: string;
+            /** @description As given, or derived from its file or prompt */
+            name: string;
+            /** @description Present if there are any */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description Number of runs that have begun */
+            attempts: number;
+            /** @description UTC, RFC 3339 */
+            startedAt?: string;
+            /** @description UTC, RFC 3339 */
+            estimatedCompletion?: string;
+            /** @description UTC, RFC 3339 */
+            completedAt?: string;
+            /** @description UTC, RFC 3339 */
+            failedAt?: string;
+            /** @description UTC, RFC 3339 */
+            cancelledAt?: string;
+            minerId?: string;
+            offerId?: string;
+            /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
+            cost?: string;
+            /** @description Present for a failed job */
+            error?: components["schemas"]["JobError"];
+            /** @description Files that are still to be uploaded */
+            missingFiles?: string[];
+            /** @description The service's input, without fields that have their default. Queries of addresses are left out: they may be secret */
+            parameters: JsonObject;
+            inputs: components["schemas"]["JobInput"][];
+        };
         JobError: {
             code: string;
             message: string;
+        };
+        JobInput: {
+            /** @description Where the input names it, with dots */
+            field: string;
+            /** @description Its file name, or else the field */
+            name: string;
+            artifactId?: string;
+            url?: string;
+            size?: number;
+        };
+        JobLog: {
+            jobId: string;
+            entries: components["schemas"]["JobLogEntry"][];
+            truncated: boolean;
+        };
+        JobLogEntry: {
+            /** @description UTC, RFC 3339 */
+            time: string;
+            attempt: number;
+            source: string;
+            text: string;
         };
         JobPage: {
             jobs: components["schemas"]["JobStatus"][];
@@ -183,7 +249,12 @@ export interface components {
             /** @description The type as the request wrote it */
             type: string;
             serviceId: string;
+            /** @description As given, or derived from its file or prompt */
             name: string;
+            /** @description Present if there are any */
+            labels?: {
+                [key: string]: string;
+            };
             /** @description UTC, RFC 3339 */
             createdAt: string;
             /** @description Number of runs that have begun */
@@ -734,8 +805,27 @@ export type JobCancelled = components["schemas"]["JobCancelled"];
 /** A new job. With `Prefer: wait=N` it may already have ended, and then has `results` or an `error`. */
 export type JobCreated = components["schemas"]["JobCreated"];
 
+/** A job whose data was deleted. Its receipt and its payment remain. */
+export type JobDataDeleted = components["schemas"]["JobDataDeleted"];
+
+/** A job with what it was asked to do. Fields that do not apply are omitted. */
+export type JobDetails = components["schemas"]["JobDetails"];
+
 /** Why a job failed. */
 export type JobError = components["schemas"]["JobError"];
+
+/**
+ * A file that a job reads: an artifact, a text in the request, or an address, of which the query is left out.
+ *
+ * `size` is in bytes; an address has none, and neither has an artifact that was deleted.
+ */
+export type JobInput = components["schemas"]["JobInput"];
+
+/** What the runs of a job wrote, oldest first. `truncated`: the log was longer, and lines are missing. */
+export type JobLog = components["schemas"]["JobLog"];
+
+/** One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1. */
+export type JobLogEntry = components["schemas"]["JobLogEntry"];
 
 /** Jobs, newest first, and their total number. */
 export type JobPage = components["schemas"]["JobPage"];

@@ -13,7 +13,7 @@
 
 export type { Admin, Keys } from "./calls/admin.js";
 export { type Artifacts, artifactAddress, type UploadOptions } from "./calls/artifacts.js";
-export type { CreateOptions, JobOptions, Jobs, NewJob } from "./calls/jobs.js";
+export type { CreateOptions, JobOptions, Jobs, NewJob, RerunOptions } from "./calls/jobs.js";
 export type { Log } from "./calls/log.js";
 export type { Marketplace, NewOffer, OfferQuery } from "./calls/marketplace.js";
 export type { Miners } from "./calls/miners.js";

@@ -106,26 +106,32 @@ def _async_streamed(
 
 
 class Jobs(_Resource):
-    """Create, follow and cancel jobs, and fetch their results."""
+    """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
     create = _blocking(jobs.create)
     upload = _blocking(jobs.upload)
     get = _blocking(jobs.get)
     list = _blocking(jobs.list_jobs)
     cancel = _blocking(jobs.cancel)
+    rerun = _blocking(jobs.rerun)
+    log = _blocking(jobs.log)
+    delete_data = _blocking(jobs.delete_data)
     get_results = _blocking(jobs.get_results)
     wait = _blocking(jobs.wait)
     events = _iterated(events.follow)
 
 
 class AsyncJobs(_AsyncResource):
-    """Create, follow and cancel jobs, and fetch their results."""
+    """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
     create = _awaited(jobs.create)
     upload = _awaited(jobs.upload)
     get = _awaited(jobs.get)
     list = _awaited(jobs.list_jobs)
     cancel = _awaited(jobs.cancel)
+    rerun = _awaited(jobs.rerun)
+    log = _awaited(jobs.log)
+    delete_data = _awaited(jobs.delete_data)
     get_results = _awaited(jobs.get_results)
     wait = _awaited(jobs.wait)
     events = _async_iterated(events.follow)

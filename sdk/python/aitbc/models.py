@@ -53,12 +53,15 @@ class Record(BaseModel, Mapping[str, Any]):
 class Job(Record):
     """The state of a job. Times are RFC 3339 UTC, and `progress` is 0 to 100. A failed job has an `error` (`code`, `message`).
 
-    `cost` is the amount paid for a job that has ended, as a decimal string.
+    `cost` is the amount paid for a job that has ended, as a decimal string. `parameters` (without defaults) and `inputs` (`field`,
+    `name`, `artifact_id` or `url`, `size`) say what it was asked to do; lists are without them.
     """
 
     job_id: str
     status: str
     type: str | None = None
+    name: str | None = None
+    labels: dict[str, str] | None = None
     created_at: str | None = None
     started_at: str | None = None
     completed_at: str | None = None
@@ -68,6 +71,8 @@ class Job(Record):
     miner_id: str | None = None
     cost: str | None = None
     error: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
+    inputs: list[dict[str, Any]] | None = None
 
     @property
     def is_final(self) -> bool:
@@ -89,6 +94,33 @@ class JobList(Record):
     total: int
     limit: int
     offset: int
+
+
+class JobLogEntry(Record):
+    """One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1."""
+
+    time: str
+    attempt: int
+    source: str
+    text: str
+
+
+class JobLog(Record):
+    """What the runs of a job have written, oldest first. If `truncated`, the log was longer, and lines are missing."""
+
+    job_id: str
+    entries: list[JobLogEntry]
+    truncated: bool
+
+    def __str__(self) -> str:
+        return "\n".join(entry.text for entry in self.entries)
+
+
+class JobDataDeleted(Record):
+    """A job whose data was deleted."""
+
+    job_id: str
+    deleted_at: str
 
 
 class JobResults(Record):

@@ -72,7 +72,7 @@ class Run:
     def progress(self, *_: Any) -> None:
         """Ignore progress."""
 
-    event = checkpoint = check = progress
+    event = log = checkpoint = check = progress
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """See `Context.on_cancel`."""

@@ -105,6 +105,7 @@ class RecordingContext:
         self.resumed_from.mkdir()
         self.reported: list[tuple[float, Decimal]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.lines: list[tuple[str, str]] = []
         self.callbacks: list[Callable[[], None]] = []
         self.cancelled = False
         self.on_progress: Callable[[], None] = lambda: None
@@ -115,6 +116,9 @@ class RecordingContext:
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         self.events.append((kind, dict(data)))
+
+    def log(self, text: str, source: str = "runner") -> None:
+        self.lines += [(source, line) for line in text.splitlines()]
 
     def checkpoint(self, file: OutputFile) -> None:
         assert file.path.is_relative_to(self.output)

@@ -65,7 +65,8 @@ class JobStatus(Answer):
     progress: fields.Percentage
     type: str = Field(description="The type as the request wrote it")
     service_id: fields.ServiceId
-    name: str
+    name: str = Field(description="As given, or derived from its file or prompt")
+    labels: dict[str, str] | None = Field(default=None, description="Present if there are any")
     created_at: fields.Time
     attempts: int = Field(description="Number of runs that have begun")
     started_at: fields.Time | None = None
@@ -81,6 +82,81 @@ class JobStatus(Answer):
     )
     error: JobError | None = Field(default=None, description="Present for a failed job")
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
+
+
+class JobInput(Answer):
+    """A file that a job reads: an artifact, a text in the request, or an address, of which the query is left out.
+
+    `size` is in bytes; an address has none, and neither has an artifact that was deleted.
+    """
+
+    field: str = Field(description="Where the input names it, with dots", examples=["audio_url"])
+    name: str = Field(description="Its file name, or else the field", examples=["interview.mp3"])
+    artifact_id: fields.ArtifactId | None = None
+    url: str | None = Field(default=None, examples=[None])
+    size: int | None = Field(default=None, examples=[1048576])
+
+
+class JobDetails(JobStatus):
+    """A job with what it was asked to do. Fields that do not apply are omitted."""
+
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "running",
+            "progress": 75,
+            "type": "whisper_transcription",
+            "service_id": "whisper_transcription",
+            "name": "interview.mp3",
+            "labels": {"project": "podcast"},
+            "created_at": "2024-01-01T12:00:00Z",
+            "attempts": 1,
+            "started_at": "2024-01-01T12:01:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+            "miner_id": "miner_1234567890",
+            "parameters": {
+                "audio_url": "artifact:sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "language": "en",
+            },
+            "inputs": [
+                {
+                    "field": "audio_url",
+                    "name": "interview.mp3",
+                    "artifact_id": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "size": 1048576,
+                }
+            ],
+        }
+    )
+
+    parameters: dict[str, Any] = Field(
+        description="The service's input, without fields that have their default. Queries of addresses are left out: they may be secret"
+    )
+    inputs: list[JobInput]
+
+
+class JobLogEntry(Answer):
+    """One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1."""
+
+    time: fields.Time
+    attempt: int = Field(ge=1, examples=[1])
+    source: str = Field(examples=["stdout"])
+    text: str = Field(examples=["loading the model"])
+
+
+class JobLog(Answer):
+    """What the runs of a job wrote, oldest first. `truncated`: the log was longer, and lines are missing."""
+
+    job_id: fields.JobId
+    entries: list[JobLogEntry]
+    truncated: bool = Field(examples=[False])
+
+
+class JobDataDeleted(Answer):
+    """A job whose data was deleted. Its receipt and its payment remain."""
+
+    job_id: fields.JobId
+    deleted_at: fields.Time
 
 
 class JobPage(Answer):

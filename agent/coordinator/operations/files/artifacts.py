@@ -14,6 +14,7 @@ from agent.coordinator.store import run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import RunOutput
 from agent.core.errors import Conflict, NotFound, PayloadTooLarge, StaleLease, ValidationFailed
+from agent.core.values.file_names import clean_file_name
 
 __all__ = ["ArtifactRecord", "delete", "find", "save", "save_output"]
 
@@ -24,16 +25,21 @@ NAMED_JOBS: Final = 20
 
 
 async def save(
-    context: Context, caller: Caller, media_type: str, chunks: AsyncIterable[bytes], size: int | None = None
+    context: Context,
+    caller: Caller,
+    media_type: str,
+    chunks: AsyncIterable[bytes],
+    size: int | None = None,
+    file_name: str | None = None,
 ) -> Artifact:
-    """Store a client's stream; `size` is its announced length, if any.
+    """Store a client's stream; `size` is its announced length, if any, and `file_name` its name, after which jobs are named.
 
     Raises `PayloadTooLarge` beyond the account's quota, `InsufficientStorage`.
     """
     account_id = account_of(caller)
     budgets = [quota.account_budget(context, account_id)]
     async with quota.receiving(context, budgets, chunks, size) as stored:
-        record = ArtifactRecord(stored.artifact_id, stored.size, media_type)
+        record = ArtifactRecord(stored.artifact_id, stored.size, media_type, clean_file_name(file_name))
         await context.database.write(store.add, record, account_id, context.clock())
     return Artifact(artifact_id=stored.artifact_id, size=stored.size, media_type=media_type)
 

@@ -26,6 +26,7 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.tus import Checksum, parse_metadata
+from agent.core.values.file_names import clean_file_name
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time
 
@@ -219,8 +220,9 @@ async def _settled(context: Context, upload: UploadRecord, file: GrowingFile) ->
     except NotFound:
         await context.database.write(store.remove, upload.upload_id)
         raise
-    media_type = clean_media_type(parse_metadata(upload.metadata).get("filetype"))
-    record = ArtifactRecord(upload.artifact_id, upload.length, media_type)
+    metadata = parse_metadata(upload.metadata)
+    media_type, name = clean_media_type(metadata.get("filetype")), clean_file_name(metadata.get("filename"))
+    record = ArtifactRecord(upload.artifact_id, upload.length, media_type, name)
     try:
         finished = await context.database.write(_finish, context, upload, record)
     finally:

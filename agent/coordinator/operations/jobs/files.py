@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
+from typing import Any
 
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.answers.jobs import JobStatus
@@ -13,6 +14,7 @@ from agent.coordinator.operations.files import quota
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
+from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
@@ -20,6 +22,7 @@ from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict
 from agent.core.jobs import JobState
+from agent.core.values.file_names import clean_file_name
 
 
 async def upload_file(
@@ -68,12 +71,32 @@ def _fill(
 ) -> JobRecord:
     record = jobs.own(store.find(connection, job_id), caller, job_id)
     path, missing = _awaited_field(context, record, name)
-    file = ArtifactRecord(stored.artifact_id, stored.size, media_type)
+    file_name = clean_file_name(name)
+    file = ArtifactRecord(stored.artifact_id, stored.size, media_type, file_name)
     artifact_store.add(connection, file, jobs.account_of(caller), context.clock())
-    artifact_store.link(connection, job_id, "input", [JobArtifact(stored.artifact_id, path, media_type)])
+    linked = JobArtifact(stored.artifact_id, path, media_type, file_name)
+    artifact_store.link(connection, job_id, "input", [linked])
     reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
-    spec, digest = submissions.specify(submissions.with_file(record.spec, path, reference))
+    filled_spec = submissions.with_file(record.spec, path, reference)
+    spec, digest = submissions.specify(filled_spec)
     missing.remove(path)
-    store.save_files(connection, job_id, spec, digest, json.dumps(missing) if missing else None)
+    store.save_files(
+        connection,
+        job_id,
+        name=record.name if record.name_given else _name(connection, context, record, filled_spec),
+        spec=spec,
+        spec_digest=digest,
+        missing=json.dumps(missing) if missing else None,
+    )
     filled = store.find(connection, job_id)
     return jobs.own(filled, caller, job_id)
+
+
+def _name(connection: Connection, context: Context, record: JobRecord, spec: Mapping[str, Any]) -> str:
+    """Return the name that the job has now that one more of its files is known."""
+    names = {
+        file.field: file.file_name
+        for file in artifact_store.inputs_of(connection, record.job_id)
+        if file.file_name is not None
+    }
+    return derived(context.services[record.service], spec["parameters"], spec["files"], names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -15,7 +15,6 @@ from agent.coordinator.operations.answers.jobs import (
     JobCancelled,
     JobCreated,
     JobError,
-    JobPage,
     JobResults,
     JobStatus,
 )
@@ -24,11 +23,12 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
+from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts
+from agent.coordinator.store import counts, job_lists
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobArtifact
@@ -64,7 +64,7 @@ async def submit(context: Context, caller: Caller, request: JobRequest, key: str
     service = submissions.service_of(context, request.type)
     models = (await supply(context, service.service_id)).models
     submission = submissions.check_job(context, request, models)
-    return await _add(context, caller, submission, _repeatable(key, request.model_dump(mode="json")))
+    return await add(context, caller, submission, key, request.model_dump(mode="json"))
 
 
 async def submit_service_call(
@@ -77,8 +77,8 @@ async def submit_service_call(
     """Create a job from the body of a service call; `key` as for `submit`."""
     models = (await supply(context, definition.service_id)).models
     submission = submissions.check_service_call(context, definition, body, models)
-    repeatable = _repeatable(key, {"service": definition.service_id, "body": body})
-    created = await _add(context, caller, submission, repeatable)
+    request = {"service": definition.service_id, "body": body}
+    created = await add(context, caller, submission, key, request)
     return created.model_copy(update={"service_id": definition.service_id})
 
 
@@ -94,9 +94,11 @@ def _repeatable(key: str | None, request: Mapping[str, Any]) -> Repeatable | Non
     return None if key is None else Repeatable(key, sha256_hex(canonical_json(request)))
 
 
-async def _add(
-    context: Context, caller: Caller, submission: Submission, repeatable: Repeatable | None
+async def add(
+    context: Context, caller: Caller, submission: Submission, key: str | None, request: Mapping[str, Any]
 ) -> JobCreated:
+    """Create a job from a valid request; `key` as for `submit`, for which `request` identifies the request."""
+    repeatable = _repeatable(key, request)
     record = _new_record(context, account_of(caller), submission)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
@@ -112,7 +114,9 @@ async def _add(
     if record.missing_files is None:
         # Before the write, so that the claim usually shares its commit: the job starts one wait for the disk earlier.
         context.dispatcher.job_waiting()
-    created = await context.database.write(_insert, context, record, inputs, offer_id, created, repeatable)
+    created = await context.database.write(
+        _insert, context, record, submission, inputs, offer_id, created, repeatable
+    )
     if created.job_id == record.job_id:  # a repeated request gets its first answer
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
@@ -141,7 +145,10 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         account_id=account_id,
         service=submission.definition.service_id,
         type=submission.type,
-        name=submission.name,
+        name=submission.options.name
+        or derived(submission.definition, submission.parameters, submission.files, {}),
+        name_given=int(submission.options.name is not None),
+        labels=json.dumps(submission.options.labels) if submission.options.labels else None,
         model=submission.model,
         spec=spec,
         spec_digest=digest,
@@ -163,6 +170,7 @@ def _insert(
     connection: Connection,
     context: Context,
     record: JobRecord,
+    submission: Submission,
     inputs: list[JobArtifact],
     offer_id: str | None,
     created: JobCreated,
@@ -178,8 +186,14 @@ def _insert(
             f"You have {limit} unfinished jobs, which is the limit. Wait for some to end.",
             retry_after=QUEUE_RETRY_SECONDS,
         )
-    _check_inputs(connection, record.account_id, inputs)
+    if inputs:
+        inputs = _named(connection, record.account_id, inputs)
+        if not record.name_given:
+            names = {file.name: file.file_name for file in inputs if file.file_name is not None}
+            name = derived(submission.definition, submission.parameters, submission.files, names)
+            record = replace(record, name=name)
     lifecycle.create(connection, record)
+    job_lists.add_labels(connection, record.job_id, record.account_id, submission.options.labels)
     if offer_id is not None:
         marketplace.bind(connection, context, record, offer_id)
     artifact_store.link(connection, record.job_id, "input", inputs)
@@ -205,14 +219,23 @@ def _first_answer(connection: Connection, account_id: str, repeatable: Repeatabl
     return JobCreated.model_validate_json(answer)
 
 
-def _check_inputs(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> None:
+def _named(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> list[JobArtifact]:
+    """Return the input files with their names. Raises `ValidationFailed` for files that the account cannot read."""
+    found = {
+        file: artifact_store.readable_by_account(connection, file.artifact_id, account_id) for file in inputs
+    }
     unknown = {
         file.name: f"there is no artifact {file.artifact_id}; upload it with POST /v1/artifacts"
-        for file in inputs
-        if artifact_store.readable_by_account(connection, file.artifact_id, account_id) is None
+        for file, artifact in found.items()
+        if artifact is None
     }
     if unknown:
         raise ValidationFailed("An input file is missing.", unknown)
+    return [
+        replace(file, file_name=artifact.file_name)
+        for file, artifact in found.items()
+        if artifact is not None
+    ]
 
 
 async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:
@@ -250,8 +273,12 @@ async def wait_for_end(context: Context, caller: Caller, created: JobCreated, se
 
 
 def own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
-    """Return the job if it belongs to the caller or the caller is an administrator. Raises `JobNotFound`."""
-    if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
+    """Return the job if it belongs to the caller or the caller is an administrator. Raises `JobNotFound`, also for deleted data."""
+    if (
+        record is None
+        or record.deleted_at is not None
+        or (caller.role is not Role.ADMIN and record.account_id != caller.account_id)
+    ):
         raise JobNotFound(job_id)
     return record
 
@@ -274,6 +301,7 @@ def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
         type=record.type,
         service_id=record.service,
         name=record.name,
+        labels=json.loads(record.labels) if record.labels else None,
         created_at=format_time(record.created_at),
         attempts=life.attempts,
         started_at=_time(life.started_at),
@@ -291,32 +319,6 @@ def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
 
 def _time(moment: float | None) -> str | None:
     return None if moment is None else format_time(moment)
-
-
-async def list_page(
-    context: Context,
-    caller: Caller,
-    *,
-    status: JobState | None,
-    job_type: str | None,
-    limit: int,
-    offset: int,
-) -> JobPage:
-    """Return a page of the caller's jobs (of all jobs for an administrator), newest first."""
-    service = submissions.service_of(context, job_type).service_id if job_type else None
-    account = None if caller.role is Role.ADMIN else account_of(caller)
-    records, total = await context.database.read(
-        store.page,
-        account,
-        status=status.value if status else None,
-        service=service,
-        limit=limit,
-        offset=offset,
-    )
-    expected = await estimates(context)
-    now = context.clock()
-    jobs = [view(record, expected, now) for record in records]
-    return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)
 
 
 async def cancel(context: Context, caller: Caller, job_id: str) -> JobCancelled:

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs import labels as job_labels
 from agent.coordinator.operations.jobs.addresses import webhook_url
+from agent.coordinator.operations.jobs.labels import Labels
 from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.values.near_names import hint
@@ -69,8 +71,9 @@ class JobOptions(_Body):
     """The options of any job, independent of its service."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="The job's name in lists. Null: the name of its service"
+        default=None, description="The job's name in lists. Null: derived from its file or prompt"
     )
+    labels: Labels = {}
     resources: Resources = Resources()
     pricing: Pricing = Pricing()
     priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="9 is the most urgent")
@@ -135,7 +138,10 @@ class JobRequest(JobOptions):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A valid request. `missing` are the file fields whose files are still to be uploaded."""
+    """A valid request. `missing` are the file fields whose files are still to be uploaded.
+
+    `name` is the client's name for the job, or else that of its service, as offers and miners see it.
+    """
 
     definition: ServiceDefinition
     type: str
@@ -234,6 +240,20 @@ def check_service_call(
     return _check(context, definition, definition.service_id, data, options, models, prefix="", errors=errors)
 
 
+def check_again(
+    context: Context,
+    definition: ServiceDefinition,
+    job_type: str,
+    parameters: Mapping[str, Any],
+    given: Mapping[str, Any],
+    models: frozenset[str],
+) -> Submission:
+    """Validate the parameters and the job options of a job that is to run again. Raises `ValidationFailed`."""
+    errors: Errors = {}
+    options = _read(JobOptions, given, errors, prefix="")
+    return _check(context, definition, job_type, parameters, options, models, prefix="", errors=errors)
+
+
 Errors = dict[str, str]
 """Validation errors, one sentence by dotted field. Checks add to it and continue, so that all errors are reported together."""
 
@@ -257,6 +277,8 @@ def _check(
     files, missing = _files(context, definition, parameters, prefix, errors)
     timeout = _timeout(context, options, errors)
     webhook = _webhook(context, options, errors)
+    if options is not None and (wrong := job_labels.problem(context.settings, options.labels)):
+        errors["labels"] = wrong
     if options is None or errors:
         raise ValidationFailed("The request is not valid.", errors)
     max_cost = options.pricing.max_cost

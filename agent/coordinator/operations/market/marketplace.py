@@ -136,7 +136,7 @@ def _check_offer(
     why = "; ".join(offers.broken(offer, capabilities).values()) or misfit(
         offer,
         _waiting(record),
-        (record.service, record.name),
+        (record.service, record.name if record.name_given else record.service),
         record.max_cost,
         candidate_of(miner.miner_id, miner.session, 1, wire),
     )

@@ -13,6 +13,7 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.metrics import RUN_SECONDS
+from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
@@ -37,7 +38,7 @@ from agent.core.jobs import (
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time, from_units, parse_decimal
 from agent.protocol.answers import Delivered
-from agent.protocol.messages import OutputArtifact, RunResult
+from agent.protocol.messages import OutputArtifact, RunLog, RunResult
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import open_envelope
 from aitbc.errors import VerificationError
@@ -63,6 +64,7 @@ class Delivery:
     results: str
     artifacts: tuple[OutputArtifact, ...]
     public_key: bytes
+    log: RunLog | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         results=results.decode(),
         artifacts=tuple(request.artifacts),
         public_key=session.public_key,
+        log=request.log,
     )
 
 
@@ -182,6 +185,7 @@ def _complete(
     completed_at = max(now, lease.assigned_at)
     _check_against_lease(context, record, session, lease, delivery.statement, completed_at)
     sizes = _check_artifacts(connection, delivery)
+    job_logs.replace(connection, context.settings, record, delivery.log, now)
     lifecycle.change(connection, record, event, now, progress=100.0, units=str(delivery.statement.units))
     store.add_results(connection, job_id, delivery.results)
     _add_outputs(connection, record, delivery.artifacts, sizes, now)

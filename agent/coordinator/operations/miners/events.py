@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
+from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.checkpoints import declared_by, published
 from agent.coordinator.operations.context import Connection, Context
@@ -15,14 +17,25 @@ from agent.coordinator.store import run_outputs
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.events import NewEvent
 from agent.core.errors import StaleLease, ValidationFailed
+from agent.core.job_log import Line
 from agent.core.values.media_types import clean_media_type
+from agent.core.values.quantities import format_time
 from agent.protocol.messages import RunEvent, RunEvents, RunOutput, RunProgress
 from agent.settings import CoordinatorSettings
 from runners.api import Checkpoints
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What was stored of a report: the job's account, whether its checkpoints are also outputs, and the new lines of its log."""
+
+    account_id: str
+    visible: bool = False
+    lines: Sequence[Line] = ()
+
+
 async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
-    """Store the newest progress and the checkpoints of a run, and publish its events to the job's subscribers.
+    """Store the newest progress, the log and the checkpoints of a run, and publish its events to the job's subscribers.
 
     Raises `StaleLease`, also if there is nothing to store, since a miner may report only on its own runs. Raises
     `ValidationFailed`, without publishing anything, for a checkpoint that the service does not declare, that is not stored, or
@@ -32,11 +45,12 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
     progress = None if newest is None else RunProgress.model_validate(newest.data)
     reported = [(event, _checkpoint(event) if event.kind == "output" else None) for event in request.events]
     checkpoints = {checkpoint.name: checkpoint for _, checkpoint in reported if checkpoint is not None}
-    visible = False
-    if progress is not None or checkpoints:
-        account_id, visible = await context.database.write(
-            _store, context, session, job_id, request.fence, progress, checkpoints.values(), context.clock()
+    stored = _Stored("")
+    if progress is not None or checkpoints or request.log is not None:
+        stored = await context.database.write(
+            _store, context, session, job_id, request, progress, checkpoints.values(), context.clock()
         )
+        account_id = stored.account_id
     else:
         account_id = await context.database.peek(_account, session, job_id, request.fence)
     passing = []
@@ -45,9 +59,16 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
     for event, checkpoint in reported:
         if event.kind != "progress":
             plain = {**event.data, "job_id": job_id, "kind": event.kind}
-            data = plain if checkpoint is None else published(job_id, checkpoint, visible=visible)
+            data = plain if checkpoint is None else published(job_id, checkpoint, visible=stored.visible)
             # A job's events are for its client only, not for the miner's owner.
             passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
+    if stored.lines:
+        entries = [
+            {"time": format_time(line.time), "source": line.source, "text": line.text}
+            for line in stored.lines
+        ]
+        data = {"job_id": job_id, "kind": "log", "entries": entries}
+        passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
     await context.feed.publish(passing)
 
 
@@ -74,26 +95,32 @@ def _store(
     context: Context,
     session: Session,
     job_id: str,
-    fence: int,
+    request: RunEvents,
     progress: RunProgress | None,
     checkpoints: Collection[Checkpoint],
     now: float,
-) -> tuple[str, bool]:
-    """Store progress and checkpoints. Return the job's account, and whether its checkpoints are also outputs."""
+) -> _Stored:
+    """Store progress, lines of the log, and checkpoints."""
+    fence = request.fence
     account_id = _account(connection, session, job_id, fence)
     if progress is not None:
         units = None if progress.units is None else str(progress.units)
         store.save_progress(
             connection, job_id, session.miner_id, fence, progress=progress.progress, units=units, now=now
         )
-    if not checkpoints:
-        return account_id, False
+    if not checkpoints and request.log is None:
+        return _Stored(account_id)
     record = store.find(connection, job_id)
+    lines = []
+    if record is not None and request.log is not None:
+        lines = job_logs.append(connection, context.settings, record, request.log, now)
+    if not checkpoints:
+        return _Stored(account_id, lines=lines)
     declared = None if record is None else declared_by(context, record)
     _check(connection, declared, job_id, checkpoints)
     checkpoint_store.add(connection, job_id, list(checkpoints))
     _check_totals(connection, context.settings, job_id)
-    return account_id, declared is not None and declared.outputs
+    return _Stored(account_id, declared is not None and declared.outputs, lines)
 
 
 def _account(connection: Connection, session: Session, job_id: str, fence: int) -> str:

@@ -10,6 +10,7 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.metrics import LEASES_EXPIRED
+from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import throttling
@@ -29,7 +30,7 @@ from agent.core.jobs import (
 from agent.core.market.reputation import TOO_LARGE
 from agent.core.values.quantities import UNIT_DECIMALS
 from agent.protocol.answers import RunEndedAnswer
-from agent.protocol.messages import RunFailure, RunRelease
+from agent.protocol.messages import RunFailure, RunLog, RunRelease
 from runners.errors import FailureCode
 
 log = structlog.get_logger()
@@ -44,7 +45,9 @@ async def fail(context: Context, session: Session, job_id: str, request: RunFail
         failure=Failure(request.code, request.message),
         retry=request.kind == "retry",
     )
-    life, trace_id = await context.database.write(_fail, context, session, job_id, event, request.units)
+    life, trace_id = await context.database.write(
+        _fail, context, session, job_id, event, request.units, request.log
+    )
     log.info(
         "run_failed",
         job_id=job_id,
@@ -63,6 +66,7 @@ def _fail(
     job_id: str,
     event: FailRun,
     units: Decimal | None,
+    sent: RunLog | None,
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, event.fence)
     if _is_repeated(record, session, event):
@@ -70,6 +74,7 @@ def _fail(
     lease = record.life.lease
     units = _plausible(context, record, units, event.now)
     life = _change(connection, record, event, units=metered(record, units, event.now))
+    job_logs.replace(connection, context.settings, record, sent, event.now)
     if not event.retry:
         throttling.client_failed(connection, context, record, event.now)
     elif event.failure.code in TOO_LARGE and lease is not None:

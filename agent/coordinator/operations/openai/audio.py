@@ -112,8 +112,8 @@ async def create(
 ) -> tuple[Submission, SpeechRequest]:
     """Store the file of a form as the caller's artifact and submit the job. See `serving.submit`."""
 
-    async def store(media_type: str, content: AsyncIterable[bytes]) -> Artifact:
-        return await artifacts.save(context, caller, media_type, content)
+    async def store(name: str, media_type: str, content: AsyncIterable[bytes]) -> Artifact:
+        return await artifacts.save(context, caller, media_type, content, file_name=name)
 
     fields, stored = await read_form(chunks, content_type, store)
     request = REQUESTS[task].model_validate(fields)

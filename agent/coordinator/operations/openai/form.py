@@ -21,8 +21,8 @@ MAX_FIELDS: Final = 64 * 1024
 
 _NAME: Final = re.compile(r"(\w+)\[(\w*)\]", re.ASCII)
 
-Store = Callable[[str, AsyncIterable[bytes]], Awaitable[Artifact]]
-"""Stores a file, given its media type and its bytes in pieces."""
+Store = Callable[[str, str, AsyncIterable[bytes]], Awaitable[Artifact]]
+"""Stores a file, given its name, its media type and its bytes in pieces."""
 
 _Headers = dict[bytes, bytes]
 _Event = _Headers | bytes | None
@@ -47,8 +47,8 @@ async def read_form(
         parts += 1
         if parts > MAX_PARTS:
             raise PayloadTooLarge(f"A form may have at most {MAX_PARTS} fields.", {"limit": MAX_PARTS})
-        name, is_file = _disposition(headers)
-        if not is_file:
+        name, file_name = _disposition(headers)
+        if file_name is None:
             value = bytearray()
             async for piece in _content(events):
                 value += piece
@@ -60,7 +60,7 @@ async def read_form(
             _add(fields, name, _text(name, value))
         elif name == FILE and stored is None:
             media_type = _latin(headers.get(b"content-type", b""))
-            stored = await store(clean_media_type(media_type), _content(events))
+            stored = await store(file_name, clean_media_type(media_type), _content(events))
         else:
             raise ValidationFailed("The form is not valid.", {name: f"send one file, in the field {FILE}"})
     return fields, stored
@@ -163,13 +163,14 @@ class _Collected:
         self.complete = True
 
 
-def _disposition(headers: _Headers) -> tuple[str, bool]:
-    """Return the field's name, and whether it is a file."""
+def _disposition(headers: _Headers) -> tuple[str, str | None]:
+    """Return the field's name, and the file's; None for a field without a file."""
     _, options = parse_options_header(headers.get(b"content-disposition", b""))
     name = _latin(options.get(b"name", b""))
     if not name:
         raise ValidationFailed("The form is not valid.", {"body": "a field of the form has no name"})
-    return name, b"filename" in options
+    file_name = options.get(b"filename")
+    return name, None if file_name is None else file_name.decode(errors="replace")
 
 
 def _add(fields: dict[str, Any], name: str, value: str) -> None:

@@ -117,6 +117,7 @@ async function storeAtOnce(
   const artifact = await fetchJson<Artifact>(session, {
     method: "POST",
     path: "/v1/artifacts",
+    query: { name: source.name || undefined },
     headers: { "Content-Type": source.mediaType },
     body,
     repeatable: true,

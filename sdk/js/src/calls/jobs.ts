@@ -1,10 +1,21 @@
-/** `client.jobs`: create, follow and cancel jobs, and get their results. */
+/** `client.jobs`: create, follow, repeat, cancel and delete jobs, and get their results and logs. */
 
 import { AITBCError, JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
 import { type FollowOptions, follow, isFinal } from "../http/events.js";
 import { blobOf, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import { type Call, type CallOptions, fetchJson, part, pause, type Session } from "../http/transport.js";
-import type { CancelledJob, CreatedJob, Job, JobEvent, JobList, JobResults, JobState } from "../models.js";
+import type {
+  CancelledJob,
+  CreatedJob,
+  Job,
+  JobDataDeleted,
+  JobDetails,
+  JobEvent,
+  JobList,
+  JobLog,
+  JobResults,
+  JobState,
+} from "../models.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
 
 /** Milliseconds between polls of a job: short at first, so that a short job is not delayed, then longer. */
@@ -16,8 +27,10 @@ const LONGEST_WAIT_SECONDS = 60;
 
 /** Options of any job. */
 export interface JobOptions {
-  /** The name that lists show. */
+  /** The name that lists show. Derived from the file or the prompt by default. */
   name?: string | undefined;
+  /** Keys and values by which lists can be filtered. */
+  labels?: Record<string, string> | undefined;
   /** Kubernetes quantities: `"1000m"`, `"2Gi"`, `"1"`. */
   resources?: { cpu?: string | undefined; memory?: string | undefined; gpu?: string | undefined } | undefined;
   /** `maxCost` is held in escrow until the job ends: a decimal string. */
@@ -57,7 +70,15 @@ export interface CreateOptions extends CallOptions {
   idempotencyKey?: string | undefined;
 }
 
-/** Create, follow and cancel jobs, and get their results. */
+/** Changes of a job that runs again; the job options replace those of the first job. */
+export interface RerunOptions extends JobOptions, CreateOptions {
+  /** New values of parameters by the API's names, with dots inside objects; null restores a default. */
+  set?: JsonObject | undefined;
+  /** Wait up to this many seconds (at most 60) for the end of the job; the response then has its `results`. */
+  waitSeconds?: number | undefined;
+}
+
+/** Create, follow, repeat, cancel and delete jobs, and get their results and logs. */
 export class Jobs {
   readonly #session: Session;
 
@@ -87,22 +108,58 @@ export class Jobs {
     return uploadFile(this.#session, jobId, name, await sourceOf(content, options.mediaType), options.signal);
   }
 
-  /** Return a job. */
-  get(jobId: string, options: CallOptions = {}): Promise<Job> {
+  /** Return a job, with its parameters and inputs. */
+  get(jobId: string, options: CallOptions = {}): Promise<JobDetails> {
     return getJob(this.#session, jobId, options.signal);
   }
 
-  /** Return a page of the account's jobs, newest first, optionally of one `status` or `type`. */
+  /** Return a page of the account's jobs, newest first, to which all given filters apply. */
   list(
     options: {
       status?: JobState | undefined;
       type?: string | undefined;
+      name?: string | undefined;
+      /** Labels that the jobs have, perhaps among others. */
+      labels?: Record<string, string> | undefined;
+      /** The miner that runs a job, or ran it last. */
+      minerId?: string | undefined;
+      /** The offer that a job was given to. */
+      offerId?: string | undefined;
       limit?: number | undefined;
       offset?: number | undefined;
     } & CallOptions = {},
   ): Promise<JobList> {
-    const { signal, ...query } = options;
+    const { signal, labels = {}, minerId, offerId, ...more } = options;
+    const label = Object.entries(labels).map(([key, value]) => `${key}:${value}`);
+    const query = { ...more, label, miner_id: minerId, offer_id: offerId };
     return fetchJson(this.#session, { path: "/v1/jobs", query, signal });
+  }
+
+  /**
+   * Create a job like this one: same input, parameters and options, except for the changes.
+   *
+   * Throws `ValidationFailed` if an input file no longer exists.
+   */
+  rerun(jobId: string, options: RerunOptions = {}): Promise<CreatedJob> {
+    const { idempotencyKey, waitSeconds, signal, ...changes } = options;
+    const path = `/v1/jobs/${part(jobId)}/rerun`;
+    const call = creation(path, snakeCased(changes), { idempotencyKey, waitSeconds, signal });
+    return fetchJson(this.#session, call);
+  }
+
+  /** Return what the job's runs have written: the output of a Python model, warnings of ffmpeg and the like. */
+  log(jobId: string, options: CallOptions = {}): Promise<JobLog> {
+    return fetchJson(this.#session, { path: `/v1/jobs/${part(jobId)}/log`, signal: options.signal });
+  }
+
+  /**
+   * Delete an ended job from lists, with its parameters, results, log, and files that no other job of the account uses.
+   *
+   * Its receipt and payment remain. Throws `Conflict` if the job has not ended.
+   */
+  deleteData(jobId: string, options: CallOptions = {}): Promise<JobDataDeleted> {
+    const path = `/v1/jobs/${part(jobId)}/data`;
+    return fetchJson(this.#session, { method: "DELETE", path, repeatable: true, signal: options.signal });
   }
 
   /** Cancel a submitted or running job. Throws `JobAlreadyCompleted` if it has ended. */
@@ -214,7 +271,11 @@ export function creation(
 }
 
 /** Return a job. */
-export function getJob(session: Session, jobId: string, signal: AbortSignal | undefined): Promise<Job> {
+export function getJob(
+  session: Session,
+  jobId: string,
+  signal: AbortSignal | undefined,
+): Promise<JobDetails> {
   return fetchJson(session, { path: `/v1/jobs/${part(jobId)}`, signal });
 }
 

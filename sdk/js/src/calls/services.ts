@@ -169,9 +169,11 @@ export class Services {
       model: { type: "python", entrypoint: start, requirements },
     };
     if (input !== undefined) {
-      const format = /\.([A-Za-z0-9]{1,10})$/.exec(nameOf(input))?.[1];
+      const own = nameOf(input);
+      const format = /\.([A-Za-z0-9]{1,10})$/.exec(own)?.[1];
       job.input = { type: "file", format };
-      files.input = input;
+      // Under the program's name or as an archive, it would be taken for the program.
+      files[own && own !== start && !ARCHIVE.test(own) ? own : "input"] = input;
     }
     return createJob(this.#session, job, { files, idempotencyKey, signal });
   }

@@ -39,7 +39,8 @@ export interface CallOptions {
 export interface Call extends CallOptions {
   method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | undefined;
   path: string;
-  query?: Record<string, string | number | boolean | undefined> | undefined;
+  /** A list repeats its parameter. */
+  query?: Record<string, string | number | boolean | readonly string[] | undefined> | undefined;
   headers?: Record<string, string> | undefined;
   /** A value to send as JSON. */
   json?: unknown;
@@ -332,7 +333,8 @@ export function pause(milliseconds: number, signal: AbortSignal | undefined): Pr
 /** Return the URL of a call, with its query. */
 export function addressOf(session: Session, call: Call): string {
   const given = Object.entries(call.query ?? {}).filter(([, value]) => value !== undefined);
-  const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
+  const pairs = given.flatMap(([name, value]) => [value].flat().map((item) => [name, String(item)]));
+  const query = new URLSearchParams(pairs).toString();
   return session.baseUrl + call.path + (query && `?${query}`);
 }
 

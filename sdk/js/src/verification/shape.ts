@@ -14,6 +14,7 @@ const OPAQUE: ReadonlySet<string> = new Set([
   "output_schema",
   "unavailable",
   "extra",
+  "labels",
 ]);
 
 const SNAKE = /_([a-z0-9])/g;

@@ -61,7 +61,9 @@ def upload(
     if source.repeatable and source.size is not None and source.size > RESUMABLE:
         artifact = yield from _upload_resumably(session, source, source.size, media_type)
     else:
-        request = Request("POST", "/v1/artifacts", headers={"Content-Type": media_type}, source=source)
+        params = {"name": source.name} if source.name else {}
+        headers = {"Content-Type": media_type}
+        request = Request("POST", "/v1/artifacts", params=params, headers=headers, source=source)
         artifact = yield from fetch(session, request, Artifact)
     if artifact.artifact_id != f"sha256:{source.sha256}":
         raise VerificationError(

@@ -12,7 +12,7 @@ from aitbc import errors
 from aitbc._http.flow import Flow, Request, Session, Sleep, call, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.errors import AITBCError, JobFailed
-from aitbc.models import Job, JobList, JobResults
+from aitbc.models import Job, JobDataDeleted, JobList, JobLog, JobResults, ServiceJob
 
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
@@ -36,7 +36,7 @@ def create(
 ) -> Flow[Job]:
     """Create a job, and upload its `files` under the names that the body uses.
 
-    `body` is the job as the API defines it: `name`, `type`, `parameters`, `pricing` and so on. A job starts when its files are
+    `body` is the job as the API defines it: `name`, `type`, `labels`, `parameters`, `pricing` and so on. A job starts when its files are
     uploaded. If an upload fails, the job is cancelled and the error is raised. Calls with the same `idempotency_key` create a single
     job; without a key, the call is not retried once the coordinator may have received it.
     Raises `APIError`, `TransportError`, `TimeoutError`, and `OSError` for a file that cannot be read.
@@ -86,12 +86,29 @@ def list_jobs(
     *,
     status: str | None = None,
     type: str | None = None,  # noqa: A002 - the API's name
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    miner_id: str | None = None,
+    offer_id: str | None = None,
     limit: int = 50,
     offset: int = 0,
 ) -> Flow[JobList]:
-    """Return one page of the account's jobs, newest first, optionally filtered by `status` and `type`."""
-    filters = {"status": status, "type": type, "limit": str(limit), "offset": str(offset)}
-    params = {name: value for name, value in filters.items() if value is not None}
+    """Return one page of the account's jobs, newest first, to which all given filters apply.
+
+    `labels` are those that the jobs have, perhaps among others. `miner_id` is the miner that runs a job or ran it last, `offer_id` the
+    offer that it was given to.
+    """
+    filters = {
+        "status": status,
+        "type": type,
+        "name": name,
+        "label": [f"{key}:{value}" for key, value in (labels or {}).items()] or None,
+        "miner_id": miner_id,
+        "offer_id": offer_id,
+        "limit": str(limit),
+        "offset": str(offset),
+    }
+    params = {key: value for key, value in filters.items() if value is not None}
     return (yield from fetch(session, Request("GET", "/v1/jobs", params=params), JobList))
 
 
@@ -99,6 +116,45 @@ def cancel(session: Session, /, job_id: str) -> Flow[Job]:
     """Cancel a submitted or running job. Raises `JobAlreadyCompleted` if it has ended."""
     request = Request("DELETE", f"/v1/jobs/{quote(job_id, safe='')}", repeatable=False)
     return (yield from fetch(session, request, Job))
+
+
+def rerun(
+    session: Session,
+    /,
+    job_id: str,
+    *,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - the API's name
+    wait: float | None = None,
+    idempotency_key: str | None = None,
+    **changes: Any,
+) -> Flow[ServiceJob]:
+    """Create a job like this one: same input, parameters and options, except for changes.
+
+    `set` has new values of parameters by name, with dots inside objects; None restores a default. `changes` are job options such as
+    `name`, `labels`, `pricing`, `priority` or `miner_id`. With `wait` (seconds, at most 60), the response is delayed until the job
+    ends, and then includes its `results`. Raises `ValidationFailed` if an input file no longer exists.
+    """
+    headers = idempotency_headers(idempotency_key)
+    if wait is not None:
+        headers["Prefer"] = f"wait={wait:g}"
+    body = {**changes, "set": dict(set or {})}
+    path = f"/v1/jobs/{quote(job_id, safe='')}/rerun"
+    request = post_json(path, body, headers=headers, extra_timeout=wait or 0.0)
+    return (yield from fetch(session, request, ServiceJob))
+
+
+def log(session: Session, /, job_id: str) -> Flow[JobLog]:
+    """Return what the job's runs have written: the output of a Python model, warnings of ffmpeg and the like."""
+    return (yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/log"), JobLog))
+
+
+def delete_data(session: Session, /, job_id: str) -> Flow[JobDataDeleted]:
+    """Delete an ended job from lists, with its parameters, results, log and files that no other job of the account uses.
+
+    Its receipt and payment remain. Raises `Conflict` if the job has not ended.
+    """
+    request = Request("DELETE", f"/v1/jobs/{quote(job_id, safe='')}/data")
+    return (yield from fetch(session, request, JobDataDeleted))
 
 
 def get_results(session: Session, /, job_id: str, *, wait: bool = True) -> Flow[JobResults]:

@@ -252,9 +252,11 @@ def run(
         **more,
     }
     if input is not None:
-        found = _FORMAT.search(Source(input).name)
+        own = Source(input).name
+        found = _FORMAT.search(own)
         body["input"] = _present({"type": "file", "format": found[1] if found else None})
-        files["input"] = input
+        # Under a program's name or as an archive, it would be taken for the program.
+        files[own if own and own != start and not _ARCHIVE.search(own) else "input"] = input
     return (yield from jobs.create(session, _present(body), files, idempotency_key=idempotency_key))
 
 

@@ -19,7 +19,7 @@ from agent.miner.executor.circuit_breaker import (
 )
 from agent.miner.identity import ApiKeyStore, load_identity
 from agent.miner.runs.lease import Lease
-from agent.miner.runs.outputs import collect
+from agent.miner.runs.result import collect
 from agent.protocol.reading import MalformedMessage
 from aitbc.canonical import canonical_json, sha256_hex
 from runners.api import Fail, Retry

@@ -76,6 +76,15 @@ class ScriptedRunner(Runner[Request]):
         context.event("token", {"text": request.text})
         return Result({"value": request.text}, Decimal("1.50"))
 
+    def do_log(self, request, context):
+        context.log("loading 10 %\rloading 100 %\nname \udcff\n", "stdout")
+        for number in range(20_000):
+            context.log(f"line {number:05} {'x' * 40}", "stderr")
+        context.log("the last line", "stderr")
+        if request.text:
+            raise Fail(request.text)
+        return Result({"value": 1}, Decimal(1))
+
     def do_fail(self, request, context):
         raise Fail("The picture is upside down.", code="INPUT_INVALID")
 

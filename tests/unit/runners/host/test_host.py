@@ -101,6 +101,23 @@ def test_the_log_line_of_a_failed_run_has_its_code_but_not_its_message(child, or
     )
 
 
+@pytest.mark.parametrize(("text", "end"), [("", "done"), ("The picture is upside down.", "error")])
+def test_a_run_writes_to_the_log_of_its_job(child, order, text, end):
+    """Lines arrive before the run's end, a flood of them in few messages, and the number of dropped lines is known."""
+    child.send(order("log", text))
+    messages = []
+    while not messages or messages[-1].type != end:
+        messages.append(child.until("job_log", end))
+    parts = messages[:-1]
+    assert [(line.source, line.text) for line in parts[0].lines] == [
+        ("stdout", "loading 100 %"),
+        ("stdout", "name ?"),
+    ]
+    assert parts[-1].lines[-1].text == "the last line"
+    assert sum(part.dropped + len(part.lines) for part in parts) == 20_003
+    assert all(sum(len(line.text) for line in part.lines) <= 64 * 1024 for part in parts)
+
+
 def test_one_child_performs_many_runs(child, order):
     for text in ("a", "b", "c"):
         child.send(order("echo", text))

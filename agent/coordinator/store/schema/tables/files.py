@@ -24,13 +24,14 @@ artifacts = Table(
     Column("created_at", Float, nullable=False),
 )
 
-# The account that an artifact belongs to (`owner` is its id), and the media type that it gave. Outputs belong to their job's account.
+# The account that an artifact belongs to (`owner` is its id), and the media type and the file name that it gave. Outputs belong to their job's account.
 artifact_owners = Table(
     "artifact_owners",
     metadata,
     Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
     Column("owner", String(64), primary_key=True),
     Column("media_type", Text, nullable=False),
+    Column("file_name", String(255), nullable=True),
 )
 
 # Bytes of the artifacts that each owner has stored, updated with every change of `artifact_owners`.
@@ -64,8 +65,11 @@ job_artifacts = Table(
     Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
     Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
     Column("direction", String(8), primary_key=True),
+    # The field of an input, the file name of an output.
     Column("name", String(255), primary_key=True),
     Column("media_type", Text, nullable=False),
+    # The file name of an input, as it was when the job was submitted.
+    Column("file_name", String(255), nullable=True),
     Index("ix_job_artifacts_artifact_id", "artifact_id"),
 )
 

@@ -17,6 +17,9 @@ from sqlalchemy import (
 
 from agent.coordinator.store.schema.tables._metadata import COUNTED, NEVER_REUSED, metadata, where
 
+_LISTED = where("deleted_at IS NULL")
+_ENDED = where("finished_at IS NOT NULL AND deleted_at IS NULL")
+
 jobs = Table(
     "jobs",
     metadata,
@@ -25,6 +28,10 @@ jobs = Table(
     Column("service", String(64), nullable=False),
     Column("type", String(64), nullable=False),
     Column("name", Text, nullable=False),
+    # 1 if the client gave the name, 0 if it is derived from the input. Offers match only given names.
+    Column("name_given", Integer, nullable=False, server_default="1"),
+    # JSON, NULL if there are none; `job_labels` has them for filters.
+    Column("labels", Text, nullable=True),
     Column("model", Text, nullable=True),
     Column("spec", Text, nullable=False),
     Column("spec_digest", String(64), nullable=False),
@@ -67,22 +74,20 @@ jobs = Table(
     Column("failure_message", Text, nullable=True),
     Column("avoid_miner_id", String(64), nullable=True),
     Column("avoid_until", Float, nullable=True),
-    Index("ix_jobs_account", "account_id", "job_id"),
+    # When the client deleted the job's data. What remains of the row is what the receipt and the ledger refer to.
+    Column("deleted_at", Float, nullable=True),
     # For all lists of jobs, newest first: of an account or of all, of a state, a service, or both. Ended jobs have separate indexes,
     # because the query planner would use an index over all states for the dispatcher's queries instead of theirs.
-    Index("ix_jobs_account_state", "account_id", "state", "job_id"),
-    Index("ix_jobs_account_service", "account_id", "service", "job_id"),
-    Index("ix_jobs_service", "service", "job_id"),
-    Index(
-        "ix_jobs_ended_by_account",
-        "account_id",
-        "service",
-        "state",
-        "job_id",
-        **where("finished_at IS NOT NULL"),
-    ),
-    Index("ix_jobs_ended_by_service", "service", "state", "job_id", **where("finished_at IS NOT NULL")),
-    Index("ix_jobs_ended_by_state", "state", "job_id", **where("finished_at IS NOT NULL")),
+    Index("ix_jobs_account", "account_id", "job_id", **_LISTED),
+    Index("ix_jobs_account_state", "account_id", "state", "job_id", **_LISTED),
+    Index("ix_jobs_account_service", "account_id", "service", "job_id", **_LISTED),
+    Index("ix_jobs_account_name", "account_id", "name", "job_id", **_LISTED),
+    Index("ix_jobs_service", "service", "job_id", **_LISTED),
+    Index("ix_jobs_ended_by_account", "account_id", "service", "state", "job_id", **_ENDED),
+    Index("ix_jobs_ended_by_service", "service", "state", "job_id", **_ENDED),
+    Index("ix_jobs_ended_by_state", "state", "job_id", **_ENDED),
+    Index("ix_jobs_miner", "miner_id", "job_id", **where("miner_id IS NOT NULL")),
+    Index("ix_jobs_offer", "offer_id", "job_id", **where("offer_id IS NOT NULL")),
     Index("ix_jobs_open_by_service", "service", "state", "job_id", **where("finished_at IS NULL")),
     Index("ix_jobs_open_by_state", "state", "job_id", **where("finished_at IS NULL")),
     Index("ix_jobs_submitted_by_service", "service", "job_id", **where("state = 'submitted'")),
@@ -121,7 +126,35 @@ jobs = Table(
     Index("ix_jobs_leased_by", "lease_miner_id", **where("lease_miner_id IS NOT NULL")),
 )
 
-# The number of jobs of an account and service in each state, so that they need not be counted.
+# The labels of jobs, for lists that are filtered by them.
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("key", String(63), primary_key=True),
+    Column("value", String(255), nullable=False),
+    Column("account_id", String(64), nullable=False),
+    Index("ix_job_labels_account", "account_id", "key", "value", "job_id"),
+    Index("ix_job_labels_value", "key", "value", "job_id"),
+)
+
+# Lines that the runs of jobs wrote: the parts of a run, in order. `entries` is a JSON list of [time, source, text], `size` what they
+# count towards the limit.
+job_logs = Table(
+    "job_logs",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("entries", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("truncated", Integer, nullable=False),
+    Column("created_at", Float, nullable=False, index=True),
+)
+
+# The number of jobs of an account and service in each state, so that they need not be counted. Jobs whose data was deleted count in
+# states of their own (`counts.DELETED`).
 job_counts = Table(
     "job_counts",
     metadata,

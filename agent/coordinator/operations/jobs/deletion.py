@@ -1,0 +1,42 @@
+"""Deletion of a job's data by its client: what proves and pays the work remains."""
+
+from __future__ import annotations
+
+from agent.coordinator import lifecycle
+from agent.coordinator.operations.answers.jobs import JobDataDeleted
+from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.files import quota
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import jobs as store
+from agent.core.errors import Conflict, JobNotFound
+from agent.core.jobs import FINAL
+from agent.core.values.quantities import format_time
+
+
+async def delete(context: Context, caller: Caller, job_id: str) -> JobDataDeleted:
+    """Delete a job's parameters, results, log, labels and files. May be repeated.
+
+    Files that other jobs of the account use remain. Raises `JobNotFound`, and `Conflict` unless the job has ended.
+    """
+    deleted_at, artifact_ids = await context.database.write(_delete, caller, job_id, context.clock())
+    for start in range(0, len(artifact_ids), quota.BATCH):
+        await quota.discard(context, artifact_ids[start : start + quota.BATCH])
+    return JobDataDeleted(job_id=job_id, deleted_at=format_time(deleted_at))
+
+
+def _delete(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[float, list[str]]:
+    record = store.find(connection, job_id)
+    if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
+        raise JobNotFound(job_id)
+    if record.deleted_at is not None:
+        return record.deleted_at, []
+    state = record.life.state
+    if state not in FINAL:
+        raise Conflict(
+            f"Job {job_id} is {state}. Cancel it or wait until it ends, then delete its data.",
+            {"status": state.value},
+        )
+    artifact_ids = artifact_store.release(connection, job_id, record.account_id)
+    lifecycle.delete_data(connection, record, now)
+    return now, artifact_ids

@@ -1,0 +1,135 @@
+"""What a job was asked to do: its parameters and inputs, as its client sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Final, get_args
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs.estimates import estimates
+from agent.coordinator.operations.jobs.jobs import own, view
+from agent.coordinator.operations.jobs.names import file_names
+from agent.coordinator.operations.jobs.references import artifact_of
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store.artifacts import JobInput as StoredInput
+from agent.coordinator.store.jobs import JobRecord
+
+_MISSING: Final = object()
+_HIDDEN: Final = "hidden"
+"""In place of an address's query, which often is a password to the file."""
+
+
+async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
+    """Return a job with its parameters and inputs. Raises `JobNotFound`, also for another account's job."""
+    record, spec, stored = await context.database.peek(_read, caller, job_id)
+    status = view(record, await estimates(context), context.clock())
+    definition = context.services.get(record.service)
+    parameters, files = spec["parameters"], spec["files"]
+    if files:
+        parameters = _without_queries(parameters, files)
+    if definition is not None:
+        parameters = without_defaults(definition.input_model, parameters)
+    return JobDetails.model_construct(
+        **status.__dict__, parameters=parameters, inputs=list(_inputs(files, stored))
+    )
+
+
+def _read(
+    connection: Connection, caller: Caller, job_id: str
+) -> tuple[JobRecord, dict[str, Any], list[StoredInput]]:
+    record = own(store.find(connection, job_id), caller, job_id)
+    spec = orjson.loads(record.spec)
+    return record, spec, artifact_store.inputs_of(connection, job_id) if spec["files"] else []
+
+
+def _inputs(files: Mapping[str, Any], stored: list[StoredInput]) -> Iterator[JobInput]:
+    known, names = {item.field: item for item in stored}, file_names(files)
+    for field, reference in files.items():
+        artifact_id, item = artifact_of(reference), known.get(field)
+        if isinstance(reference, Mapping):
+            yield JobInput(field=field, name=field, size=len(reference["inline"].encode()))
+        elif artifact_id is None:
+            yield JobInput(field=field, name=names.get(field, field), url=_without_query(reference))
+        elif item is None:
+            yield JobInput(field=field, name=field, artifact_id=artifact_id)
+        else:
+            name = item.file_name or field
+            yield JobInput(field=field, name=name, artifact_id=artifact_id, size=item.size)
+
+
+def _without_query(address: str) -> str:
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(query=_HIDDEN)) if parts.query else address
+
+
+def _without_queries(parameters: Mapping[str, Any], files: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a copy of the parameters with the addresses in its file fields without their queries."""
+    for path, reference in files.items():
+        if isinstance(reference, str) and "?" in reference:
+            parameters = with_value(parameters, path.split("."), _without_query(reference))
+    return parameters
+
+
+def with_value(values: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """Return a copy of nested objects with another value at a path; None removes the field, so that its default applies.
+
+    Raises `ValueError` for a path through a value that is not an object.
+    """
+    name, *rest = path
+    if not rest:
+        changed = {**values, name: value}
+        return changed if value is not None else {key: old for key, old in values.items() if key != name}
+    inner = values.get(name)
+    if inner is None:
+        inner = {}
+    if not isinstance(inner, Mapping):
+        raise ValueError(f"{name} is not an object, so it has no field {rest[0]}")  # noqa: TRY004 - it is the client's value
+    return {**values, name: with_value(inner, rest, value)}
+
+
+def without_defaults(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a model's fields that differ from the fields' defaults, in nested models too."""
+    defaults, nested = _shape(model)
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if value == defaults.get(name, _MISSING):
+            continue
+        inner = nested.get(name)
+        if inner is not None and isinstance(value, Mapping):
+            found[name] = without_defaults(inner, value)
+        elif inner is not None and isinstance(value, list):
+            found[name] = [
+                without_defaults(inner, item) if isinstance(item, Mapping) else item for item in value
+            ]
+        else:
+            found[name] = value
+    return found
+
+
+@cache
+def _shape(model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, type[BaseModel]]]:
+    """Return the JSON of the defaults of a model's fields, and the models of those fields that have exactly one."""
+    defaults, nested = {}, {}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            defaults[name] = to_jsonable_python(field.get_default(call_default_factory=True))
+        models = set(_models(field.annotation))
+        if len(models) == 1:
+            nested[name] = models.pop()
+    return defaults, nested
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

@@ -1,0 +1,121 @@
+"""Running a job again, with the same input or with changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pydantic import ConfigDict, Field
+
+from agent.coordinator.operations.answers.jobs import JobCreated
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import validation as submissions
+from agent.coordinator.operations.jobs.details import with_value
+from agent.coordinator.operations.jobs.references import artifact_of
+from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.supply import supply
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import ValidationFailed
+from agent.core.values.quantities import format_money, from_units
+
+
+class RerunRequest(JobOptions):
+    """What is to differ from the first job. `set` changes parameters by their names, with dots inside objects.
+
+    The job options replace those of the first job.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"set": {"steps": 30}, "labels": {"project": "podcast"}}]}
+    )
+
+    set: dict[str, Any] = Field(
+        default={},
+        description="New values of parameters, as `GET /v1/jobs/{job_id}` names them; null: the default",
+        examples=[{"steps": 30}],
+    )
+
+
+async def rerun(
+    context: Context, caller: Caller, job_id: str, request: RerunRequest, key: str | None = None
+) -> JobCreated:
+    """Create a job like this one, with changes; `key` as for `jobs.submit`. An offer is not accepted again.
+
+    Raises `JobNotFound`, and `ValidationFailed`, which names input files that no longer exist.
+    """
+    record, lost = await context.database.read(_read, caller, job_id)
+    spec = orjson.loads(record.spec)
+    given = request.model_dump(mode="json", exclude_unset=True, exclude={"set"})
+    parameters = _changed(spec["parameters"], request.set)
+    lost = {path: artifact for path, artifact in lost.items() if _at(parameters, path) == artifact}
+    if lost:
+        raise ValidationFailed(
+            "Input files of the first job were deleted.",
+            {
+                path: f"{_file(record, artifact)} was deleted; upload it again and set {path} to its new address"
+                for path, artifact in lost.items()
+            },
+        )
+    definition = submissions.service_of(context, record.service)
+    models = (await supply(context, definition.service_id)).models
+    options = {**_options(record, spec), **given}
+    if "offer_id" in given:
+        options.pop("miner_id", None)
+    submission = submissions.check_again(context, definition, record.type, parameters, options, models)
+    return await jobs.add(context, caller, submission, key, {"rerun": job_id, **given, "set": request.set})
+
+
+def _read(connection: Connection, caller: Caller, job_id: str) -> tuple[JobRecord, dict[str, str]]:
+    """Return the job, and those of its input files, by field, that no longer exist."""
+    record = jobs.own(store.find(connection, job_id), caller, job_id)
+    files: dict[str, Any] = orjson.loads(record.spec)["files"]
+    account = jobs.account_of(caller)
+    lost = {
+        path: reference
+        for path, reference in files.items()
+        if (artifact := artifact_of(reference)) is not None
+        and artifact_store.readable_by_account(connection, artifact, account) is None
+    }
+    return record, lost
+
+
+def _changed(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    for path, value in changes.items():
+        try:
+            parameters = with_value(parameters, path.split("."), value)
+        except ValueError as error:
+            raise ValidationFailed("The request is not valid.", {f"set.{path}": str(error)}) from None
+    return parameters
+
+
+def _at(parameters: Mapping[str, Any], path: str) -> Any:
+    value: Any = parameters
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _file(record: JobRecord, address: str) -> str:
+    """Return how a message names a lost file: by the job's name, which usually is the file's."""
+    return address if record.name_given else f"{record.name} ({address})"
+
+
+def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a job as its client gave them, or as the coordinator filled them in."""
+    options = {
+        "name": record.name if record.name_given else None,
+        "labels": orjson.loads(record.labels) if record.labels else {},
+        "resources": spec["resources"],
+        "pricing": {"max_cost": format_money(from_units(record.max_cost))},
+        "priority": record.priority,
+        "timeout_seconds": int(spec["timeout_seconds"]),
+        "max_attempts": record.life.max_attempts,
+        "miner_id": record.requested_miner_id if record.offer_id is None else None,
+        "webhook_url": record.webhook_url,
+    }
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,97 @@
+"""Lists of jobs, newest first, and the labels by which they are filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, insert, select
+
+from agent.coordinator.store import counts
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.schema.tables import job_labels, jobs
+from agent.core.jobs import FINAL
+
+_insert_labels = Prepared(insert(job_labels))
+_labels = (
+    select(job_labels.c.key, job_labels.c.value, func.count())
+    .where(job_labels.c.account_id == bindparam("account_id"))
+    .group_by(job_labels.c.key, job_labels.c.value)
+    .order_by(job_labels.c.key, job_labels.c.value)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """The jobs that a list shows: those to which all given fields apply. `account_id` None means all accounts."""
+
+    account_id: str | None = None
+    status: str | None = None
+    service: str | None = None
+    name: str | None = None
+    miner_id: str | None = None
+    offer_id: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+def page(
+    connection: Connection, wanted: JobFilter, *, limit: int, offset: int
+) -> tuple[list[JobRecord], int]:
+    """Return jobs, newest first, and the number of all that the filter shows."""
+    order = (job_labels if wanted.labels else jobs).c.job_id.desc()
+    query = _filtered(select(jobs), wanted).order_by(order).limit(limit).offset(offset)
+    return [store.from_row(row) for row in connection.execute(query)], _total(connection, wanted)
+
+
+def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
+    given = {"name": wanted.name, "miner_id": wanted.miner_id, "offer_id": wanted.offer_id}
+    conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
+    conditions += [jobs.c[column] == value for column, value in given.items() if value is not None]
+    if wanted.service is not None:
+        conditions.append(jobs.c.service == wanted.service)
+    if wanted.status is not None:
+        # Redundant, but it lets the query planner choose the right partial index.
+        ended = jobs.c.finished_at.is_not(None) if wanted.status in FINAL else jobs.c.finished_at.is_(None)
+        conditions += [jobs.c.state == wanted.status, ended]
+    if not wanted.labels:
+        if wanted.account_id is not None:
+            conditions.append(jobs.c.account_id == wanted.account_id)
+        return query.where(*conditions)
+    # The index of labels leads: an account has more jobs than one label.
+    (key, value), *others = wanted.labels
+    conditions += [job_labels.c.key == key, job_labels.c.value == value]
+    if wanted.account_id is not None:
+        conditions.append(job_labels.c.account_id == wanted.account_id)
+    for other_key, other_value in others:
+        other = job_labels.alias()
+        conditions.append(
+            exists().where(
+                other.c.job_id == job_labels.c.job_id, other.c.key == other_key, other.c.value == other_value
+            )
+        )
+    return query.join_from(job_labels, jobs, jobs.c.job_id == job_labels.c.job_id).where(*conditions)
+
+
+def _total(connection: Connection, wanted: JobFilter) -> int:
+    if wanted.name is wanted.miner_id is wanted.offer_id is None and not wanted.labels:
+        states = None if wanted.status is None else (wanted.status,)
+        return counts.total(connection, account_id=wanted.account_id, service=wanted.service, states=states)
+    return int(connection.execute(_filtered(select(func.count()).select_from(jobs), wanted)).scalar_one())
+
+
+def add_labels(connection: Connection, job_id: str, account_id: str, labels: Mapping[str, str]) -> None:
+    """Store the labels of a new job for filters."""
+    rows = [
+        {"job_id": job_id, "account_id": account_id, "key": key, "value": value}
+        for key, value in labels.items()
+    ]
+    _insert_labels.run_many(connection, rows)
+
+
+def labels_of(connection: Connection, account_id: str, limit: int) -> Sequence[tuple[str, str, int]]:
+    """Return the labels of an account's jobs in order, each as key, value and number of jobs."""
+    rows = connection.execute(_labels.limit(limit), {"account_id": account_id})
+    return [(key, value, count) for key, value, count in rows]
