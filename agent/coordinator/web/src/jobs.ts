@@ -23,7 +23,7 @@ export interface JobFilter {
 /** One page of the job list. Progress is shown as it arrives; a change of status reloads the list. */
 export function useJobList(filter: JobFilter): Loading<JobList> {
   const list = useLoad(
-    (signal) => api("client").jobs.list({ ...filter, signal }),
+    (signal) => api("client").jobs.list({ ...asked(filter), signal }),
     [filter.status, filter.type, filter.name, filter.label, filter.limit, filter.offset],
   );
   const [changes, setChanges] = useState<Map<string, Partial<Job>>>(new Map());
@@ -38,6 +38,11 @@ export function useJobList(filter: JobFilter): Loading<JobList> {
   if (!list.data) return list;
   const jobs = list.data.jobs.map((job) => ({ ...job, ...changes.get(job.jobId) }));
   return { ...list, data: { ...list.data, jobs } };
+}
+
+function asked({ label, ...filter }: JobFilter) {
+  const [key = "", ...value] = label?.split(":") ?? [];
+  return label ? { ...filter, labels: { [key]: value.join(":") } } : filter;
 }
 
 /** The number of jobs in each state. */

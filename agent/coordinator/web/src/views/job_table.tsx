@@ -8,13 +8,10 @@ import { Ago, now } from "../components/figures/time.tsx";
 import { serviceName } from "../format/names.ts";
 import { duration } from "../format/time.ts";
 import { BASE } from "../routes.ts";
-import type { JobRequest } from "./job/request.ts";
 
-type JobRow = Job & JobRequest;
-
-export function JobTable({ jobs }: { jobs: JobRow[] }) {
+export function JobTable({ jobs }: { jobs: Job[] }) {
   const labelled = jobs.some((job) => Object.keys(job.labels ?? {}).length > 0);
-  const labels: Column<JobRow> = { title: "Labels", cell: (job) => <Labels labels={job.labels} /> };
+  const labels: Column<Job> = { title: "Labels", cell: (job) => <Labels labels={job.labels} /> };
   return (
     <Table
       caption="Jobs"

@@ -19,8 +19,6 @@ import { publicApi } from "../session.ts";
 import { JobTable } from "./job_table.tsx";
 
 const PAGE = 25;
-/** The list is searched once nothing was typed for this long. */
-const QUIET_MS = 400;
 
 const STATE_OPTIONS = [
   { value: "", label: "All" },
@@ -117,12 +115,29 @@ function searched(text: string): Filters {
 function Search({ text, onInput }: { text: string; onInput: (text: string) => void }) {
   const [typed, setTyped] = useState(text);
   useEffect(() => setTyped(text), [text]);
-  useEffect(() => {
-    if (typed.trim() === text) return;
-    const timer = setTimeout(() => onInput(typed.trim()), QUIET_MS);
-    return () => clearTimeout(timer);
-  }, [typed]);
-  return <TextField label="Find" quiet value={typed} onInput={setTyped} placeholder="name or project:demo" />;
+  return (
+    <form
+      class="row"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onInput(typed.trim());
+      }}
+    >
+      <TextField
+        label="Find"
+        quiet
+        value={typed}
+        onInput={(typed) => {
+          setTyped(typed);
+          if (typed === "") onInput("");
+        }}
+        placeholder="name, or project:demo"
+      />
+      <Button type="submit" size="small" disabled={typed.trim() === text}>
+        Find
+      </Button>
+    </form>
+  );
 }
 
 function NoJobs({ filtered }: { filtered: boolean }) {

@@ -6,7 +6,6 @@ import { ask } from "../../components/controls/dialog.tsx";
 import { notify } from "../../components/toast.tsx";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
-import { deleteJob, rerunJob } from "./calls.ts";
 import { reasonsIn } from "./reasons.tsx";
 
 export function Actions({ job }: { job: Job }) {
@@ -47,7 +46,7 @@ function Ended({ job }: { job: Job }) {
       danger: true,
     });
     if (!sure) return;
-    await deleteJob(job.jobId);
+    await api("client").jobs.deleteData(job.jobId);
     notify("The job was deleted.");
     route(`${BASE}/jobs`);
   };
@@ -68,13 +67,14 @@ function Ended({ job }: { job: Job }) {
 
 /** Submit a job again. If no miner can run it, ask whether it should wait. Returns the new job's id. */
 async function rerun(jobId: string): Promise<string | undefined> {
+  const { jobs } = api("client");
   try {
-    return await rerunJob(jobId, false);
+    return (await jobs.rerun(jobId)).jobId;
   } catch (error) {
     const reasons = reasonsIn(error);
     if (!reasons) throw error;
     const text = reasons.map(({ message }) => message).join(" ");
     const wait = await ask({ title: "No miner can run this job", text, action: "Submit and wait anyway" });
-    return wait ? rerunJob(jobId, true) : undefined;
+    return wait ? (await jobs.rerun(jobId, { ...{ wait } })).jobId : undefined;
   }
 }

@@ -1,20 +1,26 @@
 /** What a job was given: its parameters and its input files. */
-import type { Job } from "@aitbc/client";
+import type { Job, JobInput } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { Card } from "../../components/card.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { size } from "../../format/size.ts";
+import { useLoad } from "../../load.ts";
 import { Download } from "../../results/files.tsx";
 import { labelOf } from "../../schema/fields.ts";
-import type { JobInput, JobRequest } from "./request.ts";
+import { api } from "../../session.ts";
 
 /** Longer texts are collapsed. */
 const LONG_TEXT = 400;
 
-export function Given({ job }: { job: Job & JobRequest }) {
-  const { parameters = {}, inputs = [] } = job;
-  const names = new Set(inputs.map(({ name }) => name));
+export function Given({ job: { jobId, missingFiles = [] } }: { job: Job }) {
+  const details = useLoad(
+    (signal) => api("client").jobs.get(jobId, { signal }),
+    // An upload adds an input.
+    [jobId, missingFiles.length],
+  );
+  const { parameters = {}, inputs = [] } = details.data ?? {};
+  const names = new Set(inputs.map(({ field }) => field));
   const facts = flat(parameters).filter(([name]) => !names.has(name));
   if (facts.length + inputs.length === 0) return null;
   return (
@@ -22,7 +28,7 @@ export function Given({ job }: { job: Job & JobRequest }) {
       {inputs.length > 0 && (
         <ul class="files">
           {inputs.map((input) => (
-            <Input key={input.name} input={input} />
+            <Input key={input.field} input={input} />
           ))}
         </ul>
       )}
@@ -55,10 +61,10 @@ function shown(value: unknown): ComponentChildren {
   );
 }
 
-function Input({ input: { name, artifactId, url, size: bytes } }: { input: JobInput }) {
+function Input({ input: { field, name, artifactId, url, size: bytes } }: { input: JobInput }) {
   const file = artifactId && {
     artifact_id: artifactId,
-    name: name.replaceAll(".", "-"),
+    name,
     media_type: "application/octet-stream",
     size: bytes ?? 0,
   };
@@ -66,9 +72,9 @@ function Input({ input: { name, artifactId, url, size: bytes } }: { input: JobIn
     <li>
       <Icon name="file" />
       <span class="files-name">
-        {labelOf(name)} {url && <span class="quiet small">{url}</span>}
+        {name === field ? labelOf(field) : name} {url && <span class="quiet small">{url}</span>}
       </span>
-      {bytes !== undefined && bytes !== null && <span class="quiet small">{size(bytes)}</span>}
+      {bytes !== undefined && <span class="quiet small">{size(bytes)}</span>}
       {file && <Download file={file} />}
     </li>
   );

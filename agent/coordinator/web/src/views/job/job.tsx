@@ -26,7 +26,6 @@ import { Live } from "./live.tsx";
 import { JobLogCard } from "./log.tsx";
 import type { JobProgress } from "./progress.ts";
 import { ReceiptPanel } from "./receipt.tsx";
-import type { JobRequest } from "./request.ts";
 import { inputsOf } from "./statement.ts";
 import { Waiting } from "./waiting.tsx";
 
@@ -136,7 +135,7 @@ function About({ job }: { job: Job }) {
   );
 }
 
-function Details({ job }: { job: Job & JobRequest }) {
+function Details({ job }: { job: Job }) {
   const ended = job.completedAt ?? job.failedAt ?? job.cancelledAt;
   const took = job.startedAt && ended ? (Date.parse(ended) - Date.parse(job.startedAt)) / 1000 : undefined;
   return (

@@ -1,9 +1,9 @@
 /** The job's log: what its program printed, and what its engine warned of. */
-import type { Job } from "@aitbc/client";
+import type { Job, JobLogEntry } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
 import { CopyButton } from "../../components/controls/copyable.tsx";
 import { usePolled } from "../../poll.ts";
-import { jobLog, type LogEntry } from "./calls.ts";
+import { api } from "../../session.ts";
 
 const RUNNING_SECONDS = 3;
 /** A job that has ended writes no more. */
@@ -13,7 +13,7 @@ const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
 export function JobLogCard({ job }: { job: Job }) {
   const log = usePolled(
-    () => jobLog(job.jobId),
+    (signal) => api("client").jobs.log(job.jobId, { signal }),
     () => (job.status === "running" ? RUNNING_SECONDS : NEVER_SECONDS),
     [job.jobId, job.status],
   );
@@ -36,7 +36,7 @@ export function JobLogCard({ job }: { job: Job }) {
   );
 }
 
-function Line({ entry, before }: { entry: LogEntry; before: LogEntry | undefined }) {
+function Line({ entry, before }: { entry: JobLogEntry; before: JobLogEntry | undefined }) {
   return (
     <li>
       {entry.attempt > 1 && entry.attempt !== before?.attempt && <p class="quiet">Run {entry.attempt}</p>}

@@ -27,6 +27,8 @@ export function changesOf(
   request: Record<string, unknown>,
 ): Record<string, unknown> {
   const names = new Set([...Object.keys(earlier), ...Object.keys(request)]);
-  const changed = [...names].filter((name) => JSON.stringify(earlier[name]) !== JSON.stringify(request[name]));
+  const changed = [...names].filter(
+    (name) => JSON.stringify(earlier[name]) !== JSON.stringify(request[name]),
+  );
   return Object.fromEntries(changed.map((name) => [name, request[name] ?? null]));
 }

@@ -1,5 +1,5 @@
 /** The form of a service, generated from its schema in the registry. */
-import type { ServiceDetails } from "@aitbc/client";
+import type { JobDetails, ServiceDetails } from "@aitbc/client";
 import { useRef, useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
@@ -13,14 +13,7 @@ import { serviceName } from "../../format/names.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { firstFile } from "../../schema/estimate.ts";
-import {
-  type FormField,
-  type FormValues,
-  fieldsOf,
-  type JsonSchema,
-  requestOf,
-  valuesOf,
-} from "../../schema/fields.ts";
+import { type FormField, fieldsOf, type JsonSchema, requestOf, valuesOf } from "../../schema/fields.ts";
 import { api, publicApi } from "../../session.ts";
 import { type Reason, Reasons, reasonsIn } from "../job/reasons.tsx";
 import { requestFor } from "../job/request.ts";
@@ -44,7 +37,7 @@ export default function NewJob() {
         query.from ? api("client").jobs.get(query.from, { signal }) : undefined,
       ]);
       const fields = fieldsOf(schema as JsonSchema);
-      return { details, fields, earlier: job && valuesOf(jobFields(fields).all, requestFor(job)) };
+      return { details, fields, earlier: job };
     },
     [serviceId, query.from],
   );
@@ -73,8 +66,8 @@ export default function NewJob() {
 interface ServiceFormProps {
   service: ServiceDetails;
   fields: FormField[];
-  /** The values of an earlier job. */
-  earlier: FormValues | undefined;
+  /** The job to run again with changes. */
+  earlier: JobDetails | undefined;
 }
 
 function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
@@ -82,7 +75,10 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
   const { route } = useLocation();
   const form = useRef<HTMLFormElement>(null);
   const { options, all } = jobFields(fields);
-  const draft = useDraft(service.serviceId, all, { ...startingValues(service, fields), ...earlier });
+  const draft = useDraft(service.serviceId, all, {
+    ...startingValues(service, fields),
+    ...(earlier && valuesOf(all, requestFor(earlier))),
+  });
   const [progress, setProgress] = useState<Record<string, number>>({});
   const [busy, setBusy] = useState(false);
   const [refusal, setRefusal] = useState<Reason[]>();
@@ -97,7 +93,12 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
       if (!(await draft.validate())) return showError(form.current);
       const onProgress = (name: string, percent: number) =>
         setProgress((progress) => ({ ...progress, [name]: percent }));
-      const job = await submitForm(service, all, draft.values, { offerId: query.offer, wait, onProgress });
+      const job = await submitForm(service, all, draft.values, {
+        offerId: query.offer,
+        wait,
+        earlier,
+        onProgress,
+      });
       route(`${BASE}/jobs/${job.jobId}`);
     } catch (error) {
       const reasons = reasonsIn(error);
@@ -124,7 +125,10 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
         {draft.warnings.service_id && <Notice tone="wait">{draft.warnings.service_id}</Notice>}
         {earlier && (
           <Notice tone="still" title="Filled in from an earlier job">
-            <p>Change what should be different, then submit.</p>
+            <p>
+              Change what should be different, then submit. Job options that you leave empty, such as the
+              maximum cost, stay as they were.
+            </p>
           </Notice>
         )}
         {query.offer && (
