@@ -216,9 +216,12 @@ describe("estimates", () => {
   test("are undefined, with a hint, if the form does not determine the units", () => {
     expect(estimated(service("image_generation"), { steps: 20 })).toBeUndefined();
     expect(estimated(service("ai_inference"), {})).toBeUndefined();
-    expect(estimateHint("whisper_transcription", undefined)).toBe("Add a file to see an estimate");
-    expect(estimateHint("image_generation", undefined)).toBe("Fill in the form to see an estimate");
-    expect(estimateHint("ai_inference", undefined)).toBe("Known when the job ends");
+    expect(estimateHint("whisper_transcription", {})).toBe("Add a file to see an estimate");
+    expect(estimateHint("image_generation", {})).toBe("Fill in the form to see an estimate");
+    expect(estimateHint("ai_inference", {})).toBe("Known when the job ends");
+    expect(estimateHint("whisper_transcription", { audio_url: "https://example.com/a.mp3" })).toBe(
+      "Known when the job ends",
+    );
   });
 
   test("count the frames of lists and ranges", () => {

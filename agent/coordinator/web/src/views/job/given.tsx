@@ -20,15 +20,15 @@ export function Given({ job: { jobId, missingFiles = [] } }: { job: Job }) {
     [jobId, missingFiles.length],
   );
   const { parameters = {}, inputs = [] } = details.data ?? {};
-  const names = new Set(inputs.map(({ field }) => field));
-  const facts = flat(parameters).filter(([name]) => !names.has(name));
+  const fields = inputs.map(({ field }) => field);
+  const facts = flat(parameters).filter(([name]) => !fields.includes(name.replace(/\.inline$/, "")));
   if (facts.length + inputs.length === 0) return null;
   return (
     <Card title="Request">
       {inputs.length > 0 && (
         <ul class="files">
           {inputs.map((input) => (
-            <Input key={input.field} input={input} />
+            <Input key={input.field} input={input} text={inlineText(parameters, input.field)} />
           ))}
         </ul>
       )}
@@ -46,6 +46,12 @@ function flat(parameters: Record<string, unknown>, prefix = ""): [string, unknow
   );
 }
 
+/** Return a file's text if the request contains it. */
+function inlineText(parameters: Record<string, unknown>, field: string): string | undefined {
+  const found = flat(parameters).find(([name]) => name === `${field}.inline`);
+  return found && String(found[1]);
+}
+
 function shown(value: unknown): ComponentChildren {
   if (value === null || value === undefined) return undefined;
   if (typeof value === "boolean") return value ? "Yes" : "No";
@@ -61,7 +67,9 @@ function shown(value: unknown): ComponentChildren {
   );
 }
 
-function Input({ input: { field, name, artifactId, url, size: bytes } }: { input: JobInput }) {
+function Input({ input, text }: { input: JobInput; text: string | undefined }) {
+  const { field, name, artifactId, url, size: bytes } = input;
+  const label = name === field ? labelOf(field) : name;
   const file = artifactId && {
     artifact_id: artifactId,
     name,
@@ -72,10 +80,23 @@ function Input({ input: { field, name, artifactId, url, size: bytes } }: { input
     <li>
       <Icon name="file" />
       <span class="files-name">
-        {name === field ? labelOf(field) : name} {url && <span class="quiet small">{url}</span>}
+        {text === undefined ? label : <Text label={label} text={text} />}{" "}
+        {url && <span class="quiet small">{url}</span>}
       </span>
       {bytes !== undefined && <span class="quiet small">{size(bytes)}</span>}
       {file && <Download file={file} />}
     </li>
+  );
+}
+
+function Text({ label, text }: { label: string; text: string }) {
+  return (
+    <details class="fold">
+      <summary>{label}</summary>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it */}
+      <pre class="json" tabIndex={0}>
+        {text}
+      </pre>
+    </details>
   );
 }

@@ -13,7 +13,14 @@ import { serviceName } from "../../format/names.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { firstFile } from "../../schema/estimate.ts";
-import { type FormField, fieldsOf, type JsonSchema, requestOf, valuesOf } from "../../schema/fields.ts";
+import {
+  type FormField,
+  type FormValues,
+  fieldsOf,
+  type JsonSchema,
+  requestOf,
+  valuesOf,
+} from "../../schema/fields.ts";
 import { api, publicApi } from "../../session.ts";
 import { type Reason, Reasons, reasonsIn } from "../job/reasons.tsx";
 import { requestFor } from "../job/request.ts";
@@ -110,7 +117,7 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
       setBusy(false);
     }
   };
-  const shared = { draft, models: modelOptions(service), progress };
+  const shared = { draft, models: modelOptions(service), progress, notes: fileNotes(earlier, draft.values) };
   return (
     <form
       class="form-columns"
@@ -208,9 +215,11 @@ interface FieldsProps {
   draft: Draft;
   models: Option[];
   progress: Record<string, number>;
+  /** What a field's value means, by field name. */
+  notes: Record<string, string>;
 }
 
-function Fields({ fields, draft, models, progress }: FieldsProps) {
+function Fields({ fields, draft, models, progress, notes }: FieldsProps) {
   return (
     <div class="form-fields">
       {fields.map((field) => (
@@ -220,13 +229,25 @@ function Fields({ fields, draft, models, progress }: FieldsProps) {
             value={draft.values[field.name]}
             onInput={(value) => draft.set(field.name, value)}
             error={draft.errors[field.name]}
-            warning={draft.warnings[field.name]}
+            warning={draft.warnings[field.name] ?? notes[field.name]}
             models={models}
             progress={progress[field.name]}
           />
         </div>
       ))}
     </div>
+  );
+}
+
+/** Return the names of files of an earlier job that the form still has, by field name. */
+function fileNotes(earlier: JobDetails | undefined, values: FormValues): Record<string, string> {
+  const inputs = earlier?.inputs ?? [];
+  return Object.fromEntries(
+    inputs.flatMap(({ field, name, artifactId }) =>
+      artifactId && values[field] === `artifact:${artifactId}`
+        ? [[field, `${name}, the earlier job's file.`]]
+        : [],
+    ),
   );
 }
 
