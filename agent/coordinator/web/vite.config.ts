@@ -24,7 +24,6 @@ export default defineConfig(({ command }) => ({
     // The Content Security Policy does not allow data: URLs, so no assets are inlined.
     assetsInlineLimit: 0,
     rolldownOptions: {
-      treeshake: { propertyReadSideEffects: false },
       output: {
         // Without these groups, each component that two pages share becomes a separate file.
         codeSplitting: {

@@ -120,7 +120,8 @@ function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[]
       const nested = {
         prefix: `${scope.prefix}${name}.`,
         optional,
-        advanced: (inner: string) => (optional && scope.advanced(name)) || isMinor(property, inner),
+        advanced: (inner: string) =>
+          isMinor(property, inner) || (optional && scope.advanced(name) && !isFile(property, inner)),
         example: isObject(scope.example) ? scope.example[name] : undefined,
       };
       return inside(property, root, nested);
@@ -131,7 +132,11 @@ function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[]
 
 /** Whether a nested object's field is collapsed at first: one that is neither required nor a file. */
 function isMinor(schema: JsonSchema, name: string): boolean {
-  return !schema.required?.includes(name) && !schema.properties?.[name]?.["x-aitbc-file"];
+  return !schema.required?.includes(name) && !isFile(schema, name);
+}
+
+function isFile(schema: JsonSchema, name: string): boolean {
+  return schema.properties?.[name]?.["x-aitbc-file"] ?? false;
 }
 
 function fieldOf(

@@ -6,6 +6,8 @@ import { Copyable } from "../components/controls/copyable.tsx";
 import { TextField } from "../components/controls/field.tsx";
 import { FileDrop } from "../components/controls/file-drop.tsx";
 import { Facts } from "../components/figures/figures.tsx";
+import { Money } from "../components/figures/money.tsx";
+import { Clock } from "../components/figures/time.tsx";
 import { Failure } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
 import { units } from "../format/names.ts";
@@ -82,9 +84,9 @@ function SignedStatement({ outcome: { verification } }: { outcome: Outcome }) {
           ["Service", statement.service],
           ["Model", statement.model?.name],
           ["Ran on", statement.deviceName],
-          ["Finished", statement.finishedAt],
+          ["Finished", <Clock key="finished" at={statement.finishedAt} />],
           ["Metered", units(String(statement.units), statement.unit)],
-          ["Price", String(statement.price)],
+          ["Price", <Money key="price" amount={String(statement.price)} />],
         ]}
       />
     </Card>
