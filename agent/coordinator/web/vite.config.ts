@@ -24,6 +24,8 @@ export default defineConfig(({ command }) => ({
     // The Content Security Policy does not allow data: URLs, so no assets are inlined.
     assetsInlineLimit: 0,
     rolldownOptions: {
+      // Imported by the SDK only where there is no WebSocket.
+      external: ["ws"],
       output: {
         // Without these groups, each component that two pages share becomes a separate file.
         codeSplitting: {

@@ -1,4 +1,5 @@
 /** Formatting of amounts, times and sizes, and the views of answers and of a running job. */
+import { readFileSync } from "node:fs";
 import type { JobEvent } from "@aitbc/client";
 import { CODE_FENCE, ITALIC_UND, PARAGRAPH } from "streaming-markdown";
 import { describe, expect, test } from "vitest";
@@ -164,4 +165,12 @@ describe("the progress of a job", () => {
     const progress = [token("half", 0), { kind: "job_update", job, data: {} }].reduce(reduce, INITIAL);
     expect(progress).toEqual({ ...INITIAL, job });
   });
+});
+
+test("draws every icon that pages may name", () => {
+  const read = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");
+  const names = [...read("../src/components/icon.tsx").matchAll(/\| "(\w+)"/g)].map(([, name]) => name);
+  const drawn = [...read("../index.html").matchAll(/id="icon-(\w+)"/g)].map(([, name]) => name);
+  expect(names.length).toBeGreaterThan(40);
+  expect(drawn).toEqual(names);
 });

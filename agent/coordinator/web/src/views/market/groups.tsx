@@ -89,7 +89,6 @@ const LAST: Column<MarketRow>[] = [
     hideTitle: true,
     align: "end",
     shrink: true,
-    minor: true,
     cell: () => (
       <span class="row-action" aria-hidden="true">
         New job <Icon name="forward" />
