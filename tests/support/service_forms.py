@@ -8,7 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from support.media import SENTENCE, make_scene, make_speech, make_video
+from support.media import make_scene, make_speech, make_video
+from support.speech import SENTENCE
 
 PROGRAM = """
 def predict(input, **parameters):
