@@ -42,10 +42,6 @@ export function api(role: Role): AITBCClient {
   return client;
 }
 
-export function csrf(): string | undefined {
-  return session.value?.csrfToken;
-}
-
 /** Return the API client without a key, for the registry, health and the log. */
 export function publicApi(): AITBCClient {
   return open;

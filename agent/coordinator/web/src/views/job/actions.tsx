@@ -1,5 +1,5 @@
 /** What a client can do with a job: cancel it, run it again, delete it. */
-import type { Job, RerunOptions } from "@aitbc/client";
+import type { Job } from "@aitbc/client";
 import { useLocation } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
@@ -74,8 +74,7 @@ async function rerun(jobId: string): Promise<string | undefined> {
     const reasons = reasonsIn(error);
     if (!reasons) throw error;
     const text = reasons.map(({ message }) => message).join(" ");
-    const waiting: RerunOptions & { wait: boolean } = { wait: true };
     const wait = await ask({ title: "No miner can run this job", text, action: "Submit and wait anyway" });
-    return wait ? (await jobs.rerun(jobId, waiting)).jobId : undefined;
+    return wait ? (await jobs.rerun(jobId, { wait })).jobId : undefined;
   }
 }

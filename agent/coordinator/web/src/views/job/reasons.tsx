@@ -1,22 +1,14 @@
 /** Why a job does not run: one line for each reason, who can change it, and how. */
+import { CannotRun, type JobReason } from "@aitbc/client";
 
-import { codeOf } from "../../errors.ts";
-
-export interface Reason {
-  code: string;
-  message: string;
-  who: string;
-  action: string;
-}
-
-const WHO: Record<string, string> = {
+const WHO: Record<JobReason["who"], string> = {
   client: "You",
   owner: "The machine's owner",
   operator: "The operator of the network",
   time: "Nobody needs to act",
 };
 
-export function Reasons({ reasons }: { reasons: Reason[] }) {
+export function Reasons({ reasons }: { reasons: JobReason[] }) {
   return (
     <ul class="reasons">
       {reasons.map((reason) => (
@@ -24,7 +16,7 @@ export function Reasons({ reasons }: { reasons: Reason[] }) {
           <p>{reason.message}</p>
           {reason.action && (
             <p class="small">
-              <strong>{WHO[reason.who] ?? reason.who}:</strong> {reason.action}
+              <strong>{WHO[reason.who]}:</strong> {reason.action}
             </p>
           )}
         </li>
@@ -34,8 +26,6 @@ export function Reasons({ reasons }: { reasons: Reason[] }) {
 }
 
 /** Return the reasons in the error of a job that no miner can run, or undefined for other errors. */
-export function reasonsIn(error: unknown): Reason[] | undefined {
-  if (codeOf(error) !== "CANNOT_RUN") return undefined;
-  const { details } = error as { details?: { reasons?: Reason[] } };
-  return details?.reasons ?? [];
+export function reasonsIn(error: unknown): JobReason[] | undefined {
+  return error instanceof CannotRun ? error.reasons : undefined;
 }

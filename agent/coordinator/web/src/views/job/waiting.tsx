@@ -1,5 +1,5 @@
 /** Why a job waits, what would change that, and the choice of an offer for it. */
-import type { Job, MarketMiner, Offer } from "@aitbc/client";
+import type { Job, JobExplanation, MarketMiner, Offer } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
 import { Dialog } from "../../components/controls/dialog.tsx";
@@ -15,7 +15,6 @@ import { plural } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api } from "../../session.ts";
-import { type Explanation, explainJob } from "./calls.ts";
 import { Reasons } from "./reasons.tsx";
 
 const POLL_SECONDS = 5;
@@ -35,7 +34,7 @@ export function Waiting({ job }: { job: Job }) {
 
 function Explained({ job }: { job: Job }) {
   const explanation = usePolled(
-    () => explainJob(job.jobId),
+    (signal) => api("client").jobs.explain(job.jobId, { signal }),
     () => POLL_SECONDS,
     [job.jobId, job.offerId],
   );
@@ -58,17 +57,11 @@ function Explained({ job }: { job: Job }) {
   );
 }
 
-function Expectation({ explanation: { ahead, position, estimatedStart } }: { explanation: Explanation }) {
-  const queue =
-    ahead !== null && ahead > 0
-      ? `${plural(ahead, "job")} ${ahead === 1 ? "runs" : "run"} before it.`
-      : position !== null && position > 1
-        ? `Number ${position} in the queue.`
-        : "";
-  if (!queue && !estimatedStart) return null;
+function Expectation({ explanation: { position, estimatedStart } }: { explanation: JobExplanation }) {
+  if (position === null && !estimatedStart) return null;
   return (
     <p class="small">
-      {queue}{" "}
+      {position !== null && `Number ${position} in the queue. `}
       {estimatedStart && (
         <>
           Expected to start <Ago at={estimatedStart} />.
@@ -79,7 +72,7 @@ function Expectation({ explanation: { ahead, position, estimatedStart } }: { exp
 }
 
 /** Why each miner does not run the job. */
-function Miners({ explanation: { miners, reasons } }: { explanation: Explanation }) {
+function Miners({ explanation: { miners, reasons } }: { explanation: JobExplanation }) {
   const words = new Map(reasons.map(({ code, message }) => [code, message]));
   return (
     <details class="fold small">

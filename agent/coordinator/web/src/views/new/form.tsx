@@ -1,5 +1,5 @@
 /** The form of a service, generated from its schema in the registry. */
-import type { JobDetails, ServiceDetails } from "@aitbc/client";
+import type { JobDetails, JobReason, ServiceDetails } from "@aitbc/client";
 import { useRef, useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
@@ -22,7 +22,7 @@ import {
   valuesOf,
 } from "../../schema/fields.ts";
 import { api, publicApi } from "../../session.ts";
-import { type Reason, Reasons, reasonsIn } from "../job/reasons.tsx";
+import { Reasons, reasonsIn } from "../job/reasons.tsx";
 import { requestFor } from "../job/request.ts";
 import { Control } from "./control.tsx";
 import { type Draft, useDraft } from "./draft.ts";
@@ -88,7 +88,7 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
   });
   const [progress, setProgress] = useState<Record<string, number>>({});
   const [busy, setBusy] = useState(false);
-  const [refusal, setRefusal] = useState<Reason[]>();
+  const [refusal, setRefusal] = useState<JobReason[]>();
   const request = requestOf(all, draft.values);
   const media = useMedia(firstFile(draft.values));
 
