@@ -106,6 +106,8 @@ class ServiceDefinition:
     returns the file field that an uploaded file of that name fills. `cpu_unit` is the unit on machines without a GPU, if it differs.
     `unit_is_time` means that units are seconds of the run's own duration, so that no run can meter more than have passed.
     `adapters(input)` returns the catalogue's adapters (such as LoRA) that a request uses beside its model.
+    `needs(input)` returns features of the engine without which a request cannot run, as pairs of a name in `Probe.features` and a
+    value that it contains. `units(input)` returns the metered units if the request alone determines them.
     `size(input)` describes the part of a request that determines its GPU memory ("1024x1024"). `checkpoints` describes
     how a run resumes the work of an earlier one; without it, a job whose miner is lost starts from scratch.
     `title(input, names)` names a request in lists, from its input and the names of its files by field. Without a title, a request has
@@ -130,6 +132,8 @@ class ServiceDefinition:
     unit_is_time: bool = False
     adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     size: Callable[[Mapping[str, Any]], str] | None = None
+    needs: Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]] | None = None
+    units: Callable[[Mapping[str, Any]], Decimal | None] | None = None
     checkpoints: Checkpoints | None = None
     title: Callable[[Mapping[str, Any], Mapping[str, str]], str | None] | None = None
 
@@ -211,7 +215,8 @@ class Probe:
 
     `reasons` are sentences for the owner: why not, and the remedy; or, if `available`, what is missing for
     more speed. `version` is the engine's ("7.1.3"). `features` is free-form, such as the encoders that work. `concurrency` is
-    the number of concurrent runs of one model in one child; above 1 only if the runner is `concurrent`.
+    the number of concurrent runs of one model in one child; above 1 only if the runner is `concurrent`. `gpus` is the number
+    of GPUs that the engine can use together for one model.
     """
 
     available: bool
@@ -219,13 +224,15 @@ class Probe:
     reasons: tuple[str, ...] = ()
     features: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 1
+    gpus: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """The device of a child process: one GPU by UUID, or the CPU with a number of threads.
 
-    `memory` is the card's VRAM in bytes, `compute_capability` NVIDIA's ("8.9"); 0 and None on a CPU.
+    `memory` is the card's VRAM in bytes, `compute_capability` NVIDIA's ("8.9"); 0 and None on a CPU. `others` are the UUIDs of
+    further cards of the same size that an engine uses together with this one.
     """
 
     kind: Literal["cuda", "cpu"]
@@ -234,6 +241,12 @@ class Device:
     threads: int = 1
     memory: int = 0
     compute_capability: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The UUIDs of its GPUs."""
+        return (*((self.uuid,) if self.uuid is not None else ()), *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +390,7 @@ class Runner(ABC, Generic[RequestT]):
     true, up to `Probe.concurrency` threads call `run` at the same time, and `load` and `close` are called only
     while no run is active. `sandboxed` means that only programs in `runners.sandbox` read the client's files.
 
-    `vram` is the GPU memory in bytes that the next `load` and the runs after it may take; None without a
+    `vram` is the memory in bytes that the next `load` and the runs after it may take of each GPU; None without a
     limit. A model that needs more at full speed saves memory at the cost of time, or raises `Retry`.
     """
 

@@ -18,7 +18,10 @@ from agent.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AgentFile:
-    """The URL, process and keys of a running agent. Keys that the agent does not have are None."""
+    """The URL, process and keys of a running agent. Keys that the agent does not have are None.
+
+    `public_url` is the setting, the coordinator's address for other machines.
+    """
 
     url: str
     pid: int
@@ -27,6 +30,12 @@ class AgentFile:
     client_key: str | None
     miner_key: str | None
     admin_key: str | None
+    public_url: str | None = None
+
+    @property
+    def shown_url(self) -> str:
+        """The address to show to people, who may be on other machines."""
+        return self.public_url or self.url
 
 
 def write(settings: Settings, content: AgentFile) -> None:

@@ -20,7 +20,7 @@ from aitbc.errors import AITBCError
 COMMANDS: Final = {
     "start": "serve.start",
     "coordinator": "serve.coordinator",
-    "enroll": "enroll.enroll",
+    "enroll": "enroll.app",
     "login": "login.login",
     "status": "status.status",
     "doctor": "doctor.doctor",
@@ -48,6 +48,11 @@ COMMANDS: Final = {
 
 class _Commands(TyperGroup):
     """Finds commands in `COMMANDS`. Uses no types of the library, since they differ between versions."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """See `TyperGroup.resolve_command`. Its suggestions come from `commands`, whose values are not needed for them."""
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment] # see above
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is the library's
         """Return all names, in the order of the help."""

@@ -6,9 +6,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -48,6 +49,32 @@ from agent.settings import Settings
 from runners.registry import installed
 
 API_PREFIXES: Final = ("/v1", "/api/v1")
+CROSS_ORIGIN: Final[dict[str, Any]] = {
+    "allow_methods": ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+    "allow_headers": ("*",),  # also those of tus, of OpenAI's clients, and of tracing
+    "expose_headers": (
+        "Content-Range",
+        "ETag",
+        "Location",
+        "Preference-Applied",
+        "RateLimit",
+        "RateLimit-Policy",
+        "Retry-After",
+        "Tus-Extension",
+        "Tus-Max-Size",
+        "Tus-Resumable",
+        "Tus-Version",
+        "Upload-Expires",
+        "Upload-Length",
+        "Upload-Metadata",
+        "Upload-Offset",
+        "X-Job-ID",
+        "X-Request-ID",
+        "X-Trace-ID",
+    ),
+    "max_age": 600,
+}
+"""What pages of other origins may do: everything that a key permits. Cookies are not allowed, so the dashboard's session is useless."""
 
 
 def build_context(settings: Settings) -> Context:
@@ -166,6 +193,8 @@ def build_app(context: Context) -> FastAPI:
     app.add_middleware(RateLimits, context=context)
     app.add_middleware(Tus)
     app.add_middleware(Failures)
+    if context.settings.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=context.settings.cors_origins, **CROSS_ORIGIN)
     if context.settings.trusted_proxies:
         trusted = [str(network) for network in context.settings.trusted_proxies]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)

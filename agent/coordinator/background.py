@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.operations import health, job_logs, streams
+from agent.coordinator.operations import health, history, job_logs, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import quota, uploads
@@ -20,6 +20,7 @@ UPKEEP_SECONDS: Final = 1.0
 UPKEEP_SILENCE_SECONDS: Final = 120.0
 """Time after which a round of the upkeep counts as hung. Thousands of expired leases take seconds."""
 UPLOADS_SECONDS: Final = 60.0
+HISTORY_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, quota.settle_run_outputs)),
         _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
         _watched(context, "job_logs", _repeated(context, ORPHANS_SECONDS, job_logs.prune_old)),
+        _watched(context, "history", _repeated(context, HISTORY_SECONDS, history.sample)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, quota.remove_orphans)),
     ]
     context.dispatcher.job_waiting()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from agent.core.errors import (
     ValidationFailed,
     error_body,
 )
-from agent.protocol.validation_errors import field_errors
+from agent.protocol.validation_errors import field_errors, sentences
 
 RETRY_AFTER_SECONDS: Final = 1
 
@@ -39,14 +39,7 @@ def map_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        errors = error.errors()
-        if any(item["type"] == "json_invalid" for item in errors):
-            message, fields = (
-                "The body is not valid JSON.",
-                {"body": str(errors[0].get("ctx", {}).get("error", ""))},
-            )
-        else:
-            message, fields = "The request is not valid.", {_field(item): _sentence(item) for item in errors}
+        message, fields = "The request is not valid.", _fields(request, error.errors())
         return _error(request, ValidationFailed.status, ValidationFailed.code, message, {"fields": fields})
 
     @app.exception_handler(HTTPException)
@@ -82,13 +75,38 @@ def map_errors(app: FastAPI) -> None:
         )
 
 
-def _field(error: dict[str, Any]) -> str:
-    parts = [str(part) for part in error["loc"]]
-    return ".".join(parts[1:] if len(parts) > 1 and parts[0] == "body" else parts)
+def _fields(request: Request, errors: Sequence[Any]) -> dict[str, str]:
+    """Return the sentences for the errors of a request that its route's declaration refuses."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if any(tuple(item["loc"]) == ("body",) for item in errors) and "json" not in media_type:
+        sent = f"it is sent as {media_type}" if media_type else "its media type is missing"
+        return {"body": f"{sent}; send JSON with the header `Content-Type: application/json`"}
+    broken = next((item for item in errors if item["type"] == "json_invalid"), None)
+    if broken is not None:
+        cause = broken.get("ctx", {}).get("error", "it cannot be parsed")
+        return {"body": f"this is not valid JSON: {cause} (character {broken['loc'][-1]})"}
+    route = request.scope.get("route")
+    body = getattr(getattr(route, "body_field", None), "field_info", None)
+    within: list[Any] = [{**item, "loc": item["loc"][1:]} for item in errors if item["loc"][0] == "body"]
+    found = sentences(within, model=getattr(body, "annotation", None))
+    examples = _examples_of_parameters(getattr(route, "dependant", None))
+    for item in errors:
+        if item["loc"][0] != "body":
+            # Their first part is where they are: query, path or header.
+            inner: Any = {**item, "loc": item["loc"][1:]}
+            found |= sentences([inner], examples=examples.get(item["loc"][1], ()))
+    return found
 
 
-def _sentence(error: dict[str, Any]) -> str:
-    return str(error["msg"]).removeprefix("Value error, ")
+def _examples_of_parameters(dependant: Any) -> dict[str, Sequence[Any]]:
+    """Return the examples of a route's parameters, by name."""
+    if dependant is None:
+        return {}
+    parameters = [*dependant.path_params, *dependant.query_params, *dependant.header_params]
+    found = {one.alias: one.field_info.examples or () for one in parameters}
+    for inner in dependant.dependencies:
+        found |= _examples_of_parameters(inner)
+    return found
 
 
 def _error(

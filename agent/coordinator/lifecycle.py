@@ -7,13 +7,13 @@ columns of the row that change; this module does the rest.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from agent.coordinator.store import counts, events, ledger, miner_stats, offers, webhooks
+from agent.coordinator.store import counts, events, history, ledger, miner_stats, offers, webhooks
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
@@ -89,6 +89,7 @@ def create(connection: Connection, record: JobRecord) -> None:
     store.add(connection, record)
     ledger.add_payment(connection, record.job_id, record.account_id, record.max_cost, held, now)
     counts.move(connection, [(None, (record.account_id, record.service, record.life.state.value))])
+    history.add(connection, now, submitted=1)
     events.add(connection, [_job_update(record, record.life, None, 0, now)], now)
 
 
@@ -133,6 +134,7 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     moved = [item for item in changes if item.moved]
     counts.move(connection, [_move(item) for item in moved])
     updates: list[NewEvent] = []
+    ending: Counter[str] = Counter()
     for item in changes:
         settlement, cost = None, costs.get(item.life.job_id)
         if item.moved:
@@ -141,14 +143,18 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
         if cost is not None:
             settlement, settled = _settle(connection, item, cost, now)
             updates += settled + _return_to_offer(connection, item, now)
+            ending[item.life.state.value] += 1
+            if settlement is not None:
+                ending.update(paid=settlement.paid, fees=settlement.fee)
         if cost is not None and item.before.webhook_url is not None:
             webhooks.enqueue(connection, _message(item, item.before.webhook_url, now), item.before.created_at)
         _update_stats(connection, item, settlement, now)
+    history.add(connection, now, **ending)
     events.add(connection, updates, now)
 
 
 def delete_data(connection: Connection, record: JobRecord, now: float) -> None:
-    """Delete the data of an ended job. Its receipt, its payment and its place in the network's statistics remain."""
+    """Delete the data of an ended job. Its receipt, its payment and its share of the network's statistics remain."""
     account, service, state = record.account_id, record.service, record.life.state.value
     store.forget_data(connection, record.job_id, now)
     counts.move(connection, [((account, service, state), (account, service, f"{counts.DELETED}{state}"))])

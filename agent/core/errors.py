@@ -24,6 +24,7 @@ AgentError
     ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
     ├── UnknownHost             421 UNKNOWN_HOST
+    ├── CannotRun               422 CANNOT_RUN
     ├── ValidationFailed        422 VALIDATION_ERROR
     │   └── ReceiptInvalid      422 RECEIPT_INVALID
     ├── Locked                  423 LOCKED
@@ -82,8 +83,12 @@ def error_body(code: str, message: str, details: Mapping[str, Any], request_id: 
     The message includes the first errors of fields, because many clients show only the message.
     """
     fields = list(details.get("fields", {}).items())[:MAX_FIELDS_IN_MESSAGE]
-    message = " ".join([message, *(f"{field}: {str(error).rstrip('.')}." for field, error in fields)])
+    message = " ".join([message, *(f"{field}: {_ended(str(error))}" for field, error in fields)])
     return {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
 class InvalidJobType(ApiError):
@@ -259,6 +264,14 @@ class UnknownHost(ApiError):
     code = "UNKNOWN_HOST"
     status = 421
     remedy = "Use the coordinator's address or a name listed in `coordinator.hosts`, to which the operator can add names."
+
+
+class CannotRun(ApiError):
+    """No known miner can ever run the job. `details["reasons"]` has the reasons, as `GET /v1/jobs/{job_id}/explain` returns them."""
+
+    code = "CANNOT_RUN"
+    status = 422
+    remedy = 'Change what the reasons name. To wait until a miner can run the job as it is, submit it again with `"wait": true`.'
 
 
 class ValidationFailed(ApiError):

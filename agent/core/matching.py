@@ -7,10 +7,12 @@ between clients. Each job goes to the cheapest miner that can start it at once a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
+
+from agent.core.reasons import ReasonCode
 
 AGEING_SECONDS: Final = 60.0
 """Waiting time that raises a job by one level: a job of priority 0 overtakes a new one of priority 9 after 10 minutes."""
@@ -25,7 +27,8 @@ class ServiceOffer:
     """What a miner announces about one of its services.
 
     `downloadable`: models that are not on disk can be downloaded. `unavailable_models`: models that it does not accept now.
-    `concurrency`: how many jobs of one model a slot computes together.
+    `concurrency`: how many jobs of one model a slot computes together. `gpus`: how many GPUs one job can use. `features` are those
+    of its engine; `paused` is why the service accepts no jobs now.
     """
 
     unit_price: Decimal
@@ -34,6 +37,9 @@ class ServiceOffer:
     downloadable: bool = False
     unavailable_models: frozenset[str] = frozenset()
     concurrency: int = 1
+    gpus: int = 1
+    features: Mapping[str, Any] = field(default_factory=dict)
+    paused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ class Candidate:
 class Waiting:
     """A job that waits for a miner. Times are seconds since the epoch, memory is in bytes.
 
-    `budget` is the maximum cost, or None if the price is already agreed.
+    `budget` is the maximum cost, or None if the price is already agreed. `needs` are features of the miner's engine. The miners in
+    `failed_on` failed the job; those in `avoided` do not get it now, because another miner can run it.
     """
 
     job_id: str
@@ -76,6 +83,9 @@ class Waiting:
     miner_id: str | None = None
     avoid_miner_id: str | None = None
     avoid_until: float = 0.0
+    needs: tuple[tuple[str, str], ...] = ()
+    failed_on: frozenset[str] = frozenset()
+    avoided: frozenset[str] = frozenset()
 
 
 class FreeCapacity:
@@ -156,34 +166,50 @@ def match(
     `limits` has the maximum number of running jobs of accounts that are limited. A job avoids the miner that failed it last
     while another suitable miner is waiting.
     """
-    limits = limits or {}
     shares = [share for candidate in candidates if (share := _Share(candidate)).open]
     load = Counter(running)
     pairs: list[tuple[str, Candidate]] = []
+    if not shares:
+        return pairs
+    for job in in_turn(jobs, load, now, limits):
+        suitable = [share for share in shares if share.suits(job, now)]
+        if not suitable:
+            continue
+        share = min(suitable, key=lambda share: _preference(job, share))
+        share.give(job)
+        load[job.account_id] += 1
+        pairs.append((job.job_id, share.candidate))
+        if not share.open:
+            shares.remove(share)
+            if not shares:
+                break
+    return pairs
+
+
+def in_turn(
+    jobs: Iterable[Waiting], load: Counter[str], now: float, limits: Mapping[str, int] | None = None
+) -> Iterator[Waiting]:
+    """Yield jobs in the order in which miners are sought for them, without those of accounts that have reached their limit.
+
+    `load` counts the running jobs of each account. The caller adds the jobs that it assigns before it requests the next one.
+    """
+    limits = limits or {}
     levels: dict[int, list[Waiting]] = {}
     for job in jobs:
         levels.setdefault(_level(job, now), []).append(job)
     for level in sorted(levels, reverse=True):
         queue = _by_account(levels[level])
-        while queue and shares:
+        while queue:
             account = min(
                 queue, key=lambda name: (load[name], queue[name][0].submitted_at, queue[name][0].job_id)
             )
+            if load[account] >= limits.get(account, load[account] + 1):
+                del queue[account]
+                continue
             job = queue[account].pop(0)
             if not queue[account]:
                 del queue[account]
-            if load[account] >= limits.get(account, load[account] + 1):
-                queue.pop(account, None)
-                continue
-            suitable = [share for share in shares if share.suits(job, now)]
-            if suitable:
-                share = min(suitable, key=lambda share: _preference(job, share))
-                share.give(job)
-                load[account] += 1
-                pairs.append((job.job_id, share.candidate))
-                if not share.open:
-                    shares.remove(share)
-    return pairs
+            yield job
 
 
 def _level(job: Waiting, now: float) -> int:
@@ -217,19 +243,50 @@ def _preference(job: Waiting, share: _Share) -> tuple[bool, bool, Decimal, bool,
 
 
 def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
-    """Return whether the miner can run the job at all: service, price, model, hardware, and the client's choice of miner.
+    """Return whether the miner can run the job now, apart from its free capacity."""
+    return next(obstacles(job, candidate, now), None) is None
+
+
+def obstacles(job: Waiting, candidate: Candidate, now: float) -> Iterator[ReasonCode]:
+    """Yield what prevents the miner from running the job, apart from its free capacity.
 
     A job that cannot pay for one metered unit does not fit, because the miner would be paid less than its price.
     """
     offer = candidate.services.get(job.service)
-    if offer is None or job.miner_id not in (None, candidate.miner_id):
-        return False
+    if job.miner_id not in (None, candidate.miner_id):
+        yield ReasonCode.NOT_CHOSEN
+    if offer is None:
+        yield ReasonCode.SERVICE_NOT_OFFERED
+        return
+    yield from _of_service(job, offer)
+    if job.cpu > candidate.cpu_cores:
+        yield ReasonCode.NOT_ENOUGH_CPU
+    if job.memory > candidate.memory:
+        yield ReasonCode.NOT_ENOUGH_MEMORY
+    if job.gpus > min(candidate.gpus, offer.gpus):
+        yield ReasonCode.NOT_ENOUGH_GPUS
+    avoided = job.avoid_miner_id == candidate.miner_id and now < job.avoid_until
+    if avoided or candidate.miner_id in job.avoided:
+        yield ReasonCode.FAILED_THERE
+
+
+def _of_service(job: Waiting, offer: ServiceOffer) -> Iterator[ReasonCode]:
     if job.budget is not None and job.budget < offer.unit_price:
-        return False
-    if job.avoid_miner_id == candidate.miner_id and now < job.avoid_until:
-        return False
-    if job.model is not None and (
-        job.model in offer.unavailable_models or (job.model not in offer.models and not offer.downloadable)
-    ):
-        return False
-    return job.cpu <= candidate.cpu_cores and job.memory <= candidate.memory and job.gpus <= candidate.gpus
+        yield ReasonCode.PRICE_ABOVE_MAX_COST
+    if not all(has_feature(offer, name, value) for name, value in job.needs):
+        yield ReasonCode.FEATURE_MISSING
+    if job.model is not None:
+        if job.model in offer.unavailable_models:
+            yield ReasonCode.MODEL_UNAVAILABLE
+        elif job.model not in offer.models and not offer.downloadable:
+            yield ReasonCode.MODEL_MISSING
+    if offer.paused is not None:
+        yield ReasonCode.SERVICE_PAUSED
+
+
+def has_feature(offer: ServiceOffer, name: str, value: str) -> bool:
+    """Return whether the service has a feature of its engine. A miner that does not report the feature is believed to have it."""
+    known = offer.features.get(name)
+    if isinstance(known, bool):
+        return known
+    return value in known if isinstance(known, list | dict) else True

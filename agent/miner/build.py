@@ -163,7 +163,7 @@ class _Builder:
             activity_log=Activity(workload.moment),
             earnings=Earnings(self._link, self._session),
             offers=self._capabilities,
-            unavailable_models=lambda: unavailable.now,
+            unavailable_models=lambda: _merged(unavailable.now, provider.fetching_for_jobs),
         )
         heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
         parts = MinerParts(
@@ -198,6 +198,7 @@ class _Builder:
             measure=self._gpus.refresh,
             process_memory=self._gpus.process_memory,
             capacity={service: offer.concurrency for service, offer in services.items()},
+            gpus={service: offer.gpus for service, offer in services.items()},
             processor=self._capabilities.processor,
             unaccelerated=frozenset(
                 service
@@ -244,7 +245,7 @@ class _Builder:
             self._options.directory / "pauses.json",
             self._settings,
             self._gpus,
-            working=lambda: {child.device for child in executor.working()},
+            working=lambda: {device for child in executor.working() for device in child.devices},
         )
         await pauses.measure()
         executor.pause(pauses.now.devices)
@@ -268,10 +269,23 @@ class _Builder:
             meter=self._meter,
         )
         workload = Workload(
-            dependencies, pauses, slots=self._capabilities.slots, max_outbox=self._settings.max_outbox
+            dependencies,
+            pauses,
+            slots=self._capabilities.slots,
+            max_outbox=self._settings.max_outbox,
+            max_downloads=self._settings.max_downloads,
         )
         self._closing.push_async_callback(workload.close)
         return workload
+
+
+def _merged(*reasons: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return the reasons of all, by service and model."""
+    merged: dict[str, dict[str, str]] = {}
+    for by_service in reasons:
+        for service, by_model in by_service.items():
+            merged.setdefault(service, {}).update(by_model)
+    return merged
 
 
 def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Event) -> None:

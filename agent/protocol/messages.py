@@ -81,7 +81,7 @@ class Score(_Message):
 class Service(_Message):
     """A service that a miner offers.
 
-    `concurrency` is how many jobs of one model one slot computes together; `unavailable_models` are models for which it
+    `concurrency` is how many jobs of one model one slot computes together, `gpus` how many GPUs one job can use; `unavailable_models` are models for which it
     accepts no jobs at present.
     """
 
@@ -93,6 +93,7 @@ class Service(_Message):
     unit_price: Money
     features: JsonObject = {}
     concurrency: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 1
+    gpus: Annotated[int, Field(ge=1, le=64)] = 1
     unavailable_models: Annotated[list[ShortText], Field(max_length=1000)] = []
     score: Score | None = None
 

@@ -1,14 +1,237 @@
-"""Formats validation errors for answers."""
+"""Validation errors in the user's words: one sentence for each field, with an example of a valid value instead of a pattern."""
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+import json
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import UnionType
+from typing import Annotated, Any, Final, Union
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from agent.core.values.near_names import nearest
+
+MAX_SHOWN: Final = 40
+"""Characters of a wrong value that a sentence repeats."""
+MAX_DISTINCT: Final = 3
+"""How many alternatives of a field's type a sentence names."""
+
+_KINDS: Final = {
+    "string": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "decimal": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "set": "a list",
+    "frozen_set": "a list",
+    "dict": "an object",
+    "model": "an object",
+    "model_attributes": "an object",
+    "finite_number": "a finite number",
+}
+"""What a field must be, by the beginning of the error's type."""
+_LIMITS: Final = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+}
+_LENGTHS: Final = {
+    "string_too_short": ("min_length", "at least", "character"),
+    "string_too_long": ("max_length", "at most", "character"),
+    "too_short": ("min_length", "at least", "entry"),
+    "too_long": ("max_length", "at most", "entry"),
+}
+_PLURALS: Final = {"character": "characters", "entry": "entries"}
 
 
-def field_errors(error: ValidationError, prefix: str = "") -> dict[str, str]:
-    """Return one sentence for each dotted field with an error."""
-    found: dict[str, str] = {}
-    for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"]) or "body"
-        found[f"{prefix}{path}"] = item["msg"].removeprefix("Value error, ")
-    return found
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """A position in a model: the field's types, and values that it may have."""
+
+    types: tuple[Any, ...] = ()
+    examples: tuple[Any, ...] = ()
+
+    def models(self) -> list[type[BaseModel]]:
+        return [one for one in self.types if isinstance(one, type) and issubclass(one, BaseModel)]
+
+
+def field_errors(error: ValidationError, prefix: str = "", model: Any = None) -> dict[str, str]:
+    """Return one sentence for each dotted field with an error. `model` is the type that was validated, for its examples."""
+    return sentences(error.errors(include_url=False), prefix, model)
+
+
+def sentences(
+    errors: Iterable[ErrorDetails], prefix: str = "", model: Any = None, examples: Sequence[Any] = ()
+) -> dict[str, str]:
+    """Return one sentence for each dotted field in pydantic's errors. `examples` are those of fields that have no model.
+
+    A field that may have one of several types has one error for each of them; their sentences are joined.
+    """
+    found: dict[str, list[str]] = {}
+    for item in errors:
+        path, declared = _located(item["loc"], model, is_extra=item["type"] == "extra_forbidden")
+        declared = declared if declared.examples else replace(declared, examples=tuple(examples))
+        sentence = _sentence(item, declared, _siblings(item["loc"], model))
+        said = found.setdefault(prefix + path if path else prefix.rstrip(".") or "body", [])
+        if sentence not in said:
+            said.append(sentence)
+    return {path: _joined(said[:MAX_DISTINCT]) for path, said in found.items()}
+
+
+def _joined(said: Sequence[str]) -> str:
+    """Join the sentences of a union's members: "must be text, not 3" and "must be a list, not 3" to "must be text or a list, not 3"."""
+    split = [sentence.removeprefix("must be ").rsplit(", not ", 1) for sentence in said]
+    if all(sentence.startswith("must be ") for sentence in said) and len({one[-1] for one in split}) == 1:
+        return f"must be {' or '.join(one[0] for one in split)}, not {split[0][-1]}"
+    return ", or ".join(said)
+
+
+def _located(loc: Sequence[int | str], model: Any, *, is_extra: bool = False) -> tuple[str, _Declared]:
+    """Return the dotted path of an error, without the names of a union's members, and its declaration in the model.
+
+    `is_extra`: its last part is a name that the model does not have.
+    """
+    declared = _declared(model)
+    path: list[str] = []
+    for position, part in enumerate(loc):
+        known = bool(declared.types)
+        inner = _inside(declared, part)
+        if inner is None and known and not (is_extra and position == len(loc) - 1):
+            continue  # the name of a member of a union
+        path.append(str(part))
+        declared = inner or _Declared()
+    return ".".join(path), declared
+
+
+def _siblings(loc: Sequence[int | str], model: Any) -> list[str]:
+    """Return the fields that the object around an error may have."""
+    _, declared = _located(loc[:-1], model)
+    return [name for one in declared.models() for name in one.model_fields]
+
+
+def _declared(annotation: Any, examples: Iterable[Any] = ()) -> _Declared:
+    types: list[Any] = []
+    given = list(examples)
+    waiting = [] if annotation is None else [annotation]
+    while waiting:
+        one = waiting.pop(0)
+        origin = typing.get_origin(one)
+        if origin is Annotated:
+            one, *notes = typing.get_args(one)
+            given += [value for note in notes if isinstance(note, FieldInfo) for value in note.examples or ()]
+            waiting.insert(0, one)
+        elif origin in (Union, UnionType):
+            waiting += [member for member in typing.get_args(one) if member is not type(None)]
+        else:
+            types.append(one)
+    return _Declared(tuple(types), tuple(given))
+
+
+def _inside(declared: _Declared, part: int | str) -> _Declared | None:
+    """Return the declaration of an object's field or a list's entry, or None if no type has it."""
+    for model in declared.models():
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            examples = [*(field.examples or ()), *_model_examples(model, str(part))]
+            return _declared(field.annotation, examples)
+    for one in declared.types:
+        origin, members = typing.get_origin(one), typing.get_args(one)
+        if isinstance(part, int) and members and origin in (list, tuple, Sequence, set, frozenset):
+            return _declared(members[0])
+        if isinstance(part, str) and origin in (dict, Mapping) and len(members) > 1 and part != "[key]":
+            return _declared(members[1])
+    return None
+
+
+def _model_examples(model: type[BaseModel], name: str) -> list[Any]:
+    extra = model.model_config.get("json_schema_extra")
+    shown = extra.get("examples", ()) if isinstance(extra, Mapping) else ()
+    return [one[name] for one in shown if isinstance(one, Mapping) and name in one]  # type: ignore[union-attr]
+
+
+def _sentence(item: ErrorDetails, declared: _Declared, siblings: Sequence[str]) -> str:
+    kind, context, value = item["type"], item.get("ctx", {}), item["input"]
+    if kind == "extra_forbidden":
+        near = nearest(str(item["loc"][-1]), siblings)
+        return f"is unknown; did you mean {near}?" if near else "is unknown; remove it"
+    if kind in _LIMITS or kind in _LENGTHS:
+        return _limit(kind, context, value)
+    wanted = _KINDS.get(kind.rsplit("_", 1)[0]) or _KINDS.get(kind)
+    sentences: dict[str, Callable[[], str]] = {
+        "missing": lambda: f"is required{_such_as(declared)}",
+        "literal_error": lambda: _choice(str(context["expected"]), value),
+        "enum": lambda: _choice(str(context["expected"]), value),
+        "string_pattern_mismatch": lambda: f"cannot be {_shown(value)}; write it{_like(declared)}",
+    }
+    if kind in sentences:
+        return sentences[kind]()
+    if wanted is not None:
+        return f"must be {wanted}{_such_as(_of_kind(declared, wanted))}, not {_described(value)}"
+    return item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
+def _limit(kind: str, context: Mapping[str, Any], value: Any) -> str:
+    if kind in _LIMITS:
+        name, words = _LIMITS[kind]
+        return f"must be {words} {context[name]:g}, not {_shown(value)}"
+    name, words, noun = _LENGTHS[kind]
+    limit = context[name]
+    return f"must have {words} {limit} {noun if limit == 1 else _PLURALS[noun]}"
+
+
+def _of_kind(declared: _Declared, wanted: str) -> _Declared:
+    """Return the declaration with only the examples of a kind in `_KINDS`."""
+    kinds = {
+        "text": str,
+        "a whole number": int,
+        "a number": int | float,
+        "a list": list | tuple,
+        "an object": Mapping,
+    }
+    kind = kinds.get(wanted, ())
+    return replace(declared, examples=tuple(one for one in declared.examples if isinstance(one, kind)))
+
+
+def _choice(expected: str, value: Any) -> str:
+    """Return the sentence for a value that is not one of several. `expected` is like `'a', 'b' or 'c'`."""
+    names = [name for name in expected.replace(" or ", ", ").split(", ") if name]
+    plain = [name.strip("'") for name in names]
+    near = nearest(value, plain) if isinstance(value, str) else None
+    hint = f"; did you mean {near}?" if near else ""
+    choices = f"{', '.join(plain[:-1])} or {plain[-1]}" if len(plain) > 1 else names[0].replace("'", '"')
+    return f"must be {choices}, not {_shown(value)}{hint}"
+
+
+def _such_as(declared: _Declared) -> str:
+    return f", such as {_shown(declared.examples[0])}" if declared.examples else ""
+
+
+def _like(declared: _Declared) -> str:
+    if not declared.examples:
+        return " with letters, digits and -, . or _"
+    return f" like {' or '.join(_shown(one) for one in declared.examples[:2])}"
+
+
+def _described(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping | BaseModel):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as JSON writes it, shortened."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 4]}...{text[-1]}"

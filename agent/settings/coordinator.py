@@ -147,9 +147,17 @@ class CoordinatorSettings(Section):
     IP addresses, `localhost` and this machine's name are always accepted. Other names are refused when the coordinator
     listens on loopback only, or when this setting is not empty: a web page could point its own name at this address (DNS
     rebinding)."""
-    origins: tuple[Annotated[str, Field(max_length=300)], ...] = ()
-    """Origins of web pages, such as `https://app.example.org`, that may open WebSockets in addition to the coordinator's own; `*`
-    for any."""
+    public_url: Annotated[
+        str | None, Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*[^\s?#/])?$", max_length=500)
+    ] = None
+    """The address under which clients and miners reach the coordinator, such as `https://jobs.example.org` or, if a proxy forwards
+    only that path, `https://example.org/api`. `enroll`, login links and the URLs of generated images name it, and its host name is
+    accepted as if `hosts` listed it. None: the address on which the coordinator listens, or that of the request."""
+    cors_origins: tuple[
+        Annotated[str, Field(pattern=r"^(\*|https?://[^\s/?#*]+)$", max_length=300)], ...
+    ] = ()
+    """Origins of web pages, such as `https://app.example.org`, that may call the API and open WebSockets with an API key, in addition
+    to the coordinator's own; `*` for any. Browsers never send them the dashboard's session."""
     environment: str = "production"
     """Name of this installation in the health response."""
     origin: str | None = None
@@ -169,6 +177,9 @@ class CoordinatorSettings(Section):
     """Longest duration of a long poll; shorter than the idle timeouts of common proxies."""
     input_wait_seconds: Annotated[float, Field(gt=0)] = 3600
     """How long a job waits for its client to upload the missing files before it fails with INPUT_MISSING."""
+    notify_waiting_seconds: Annotated[float, Field(gt=0)] = 60
+    """How long a job waits before its client is notified of the reason, once. Most jobs start within seconds; a minute is short enough
+    for a client that watches."""
     default_max_cost: Money = Money("1.00")
     """`pricing.max_cost` of jobs that do not set one."""
     fee_percent: Annotated[Decimal, Field(ge=0, le=100, decimal_places=4)] = Decimal(0)

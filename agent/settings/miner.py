@@ -34,6 +34,8 @@ class PauseSettings(Section):
 
     schedule: tuple[ScheduleWindow, ...] = ()
     """Times of the week, in local time: "Mon-Fri 09:00-18:00", "Sat,Sun 00:00-24:00", "22:00-06:00" (over midnight)."""
+    faulty: bool = True
+    """Whether a GPU is paused that the driver has lost, that has uncorrectable memory errors, or that its hardware slows down."""
     other_programs: bool = False
     """Whether a GPU is paused while another program computes on it, or keeps it busy while no job of the agent runs there. Even
     when this is off, idle models are unloaded when other programs need the memory."""
@@ -57,6 +59,8 @@ class GpuPauseSettings(Section):
 
     schedule: tuple[ScheduleWindow, ...] | None = None
     """Times of the week at which this GPU is paused. None: those of `miner.pause`; the same holds for the settings below."""
+    faulty: bool | None = None
+    """Whether the GPU is paused when it is faulty."""
     other_programs: bool | None = None
     """Whether the GPU is paused while another program uses it."""
     other_utilization: Annotated[float, Field(gt=0, le=100)] | None = None
@@ -103,8 +107,12 @@ class MinerSettings(Section):
     """Number of jobs at the same time. None: one per GPU, or one on a machine without GPUs."""
     prices: dict[str, Money] = Field(default={}, examples=[{"whisper_transcription": Money("0.0002")}])
     """Price per metered unit by service id. Services that are not listed cost `default_price`."""
-    default_price: Money = Money("0.0001")
-    """Price per metered unit of services without a price of their own."""
+    default_price: Money | None = None
+    """Price per metered unit of services without a price of their own. None: a busy hour earns `hourly_earnings` at the speed that
+    `aitbc-agent bench` has measured, or before that at the usual speed of a machine without a GPU."""
+    hourly_earnings: Money = Money("0.25")
+    """What a busy hour of this machine earns at default prices and at those that `aitbc-agent bench` suggests. The default is roughly the
+    hourly rent of a consumer card, if credits were dollars."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30
     """How long a stop waits for running jobs before it returns them to the coordinator."""
     load_seconds: Annotated[float, Field(gt=0)] = 600
@@ -126,6 +134,11 @@ class MinerSettings(Section):
     models_quota: Annotated[Bytes, Field(gt=0)] | None = None
     """Maximum total size of the models on disk. Beyond it, the models that the agent downloaded are deleted, least recently used
     first. None: only the disk is the limit, and no model is ever deleted."""
+    max_downloads: Annotated[int, Field(ge=1, le=64)] = 4
+    """Jobs that may wait for the download of their model without occupying a slot. Further ones occupy one."""
+    download_stall_seconds: Annotated[float, Field(gt=0)] = 15
+    """A connection that brings no byte of a model for this time is replaced. After three in succession the jobs that wait for
+    the model fail, and others of the same server fail at once for half a minute."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that are never deleted to free space."""
     gpu_poll_seconds: Annotated[float, Field(gt=0)] = 10

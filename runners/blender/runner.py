@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,25 @@ def _size(parameters: Mapping[str, Any]) -> str:
     return f"{scene}/{width or ''}x{height or ''}"
 
 
+def _needs(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the features that a request names. The file may need an engine that the request does not name."""
+    engine = parameters.get("engine")
+    needs = [("engines", engine)] if isinstance(engine, str) else []
+    if parameters.get("denoise") is True:
+        needs.append(("denoiser", "a denoiser"))
+    if parameters.get("video") is True:
+        needs.append(("video", "a video of the frames"))
+    return needs
+
+
+def _requested_units(parameters: Mapping[str, Any]) -> Decimal | None:
+    """Return the megapixel-samples of a request that names the frames, their size and the samples."""
+    width, height, samples = (parameters.get(name) for name in ("resolution_x", "resolution_y", "samples"))
+    if width is None or height is None or samples is None:
+        return None
+    return Decimal(width * height * samples * len(parameters.get("frames") or (0,))) / 1_000_000
+
+
 DEFINITION = ServiceDefinition(
     service_id="blender_rendering",
     name="Blender",
@@ -74,6 +94,8 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=4 * 2**30, disk=2 * 2**30),
     route="blender/render",
     size=_size,
+    needs=_needs,
+    units=_requested_units,
     checkpoints=Checkpoints("frames", FRAME_FILES, outputs=True),
 )
 
@@ -164,6 +186,7 @@ class BlenderRunner(Runner[RenderRequest]):
             kernels=self._kernels(context, backend),
             on_message=rendering.on_message,
             on_line=rendering.on_line,
+            on_log=lambda text: context.log(text, "blender"),
             on_tick=rendering.on_tick,
             on_cancel=context.on_cancel,
         )

@@ -30,7 +30,7 @@ class Settings(TypedDict):
     """What to load and where to listen.
 
     `model` is a GGUF file, `socket` a path, `context` the number of tokens of all requests together (0: the model's own),
-    `answers` how many are generated at the same time, `vram` the bytes of GPU memory that the model may take, `template` a chat
+    `answers` how many are generated at the same time, `vram` the bytes of memory that the model may take of each GPU, `template` a chat
     template instead of the model's own. With `embedding`, the model returns vectors, and a text may have `context` tokens.
     """
 
@@ -62,17 +62,18 @@ def _parameters(settings: Settings) -> Any:
         made.n_gpu_layers, made.no_kv_offload = 0, True
         made.n_batch = made.n_ubatch = CPU_BATCH
     elif settings["vram"] is not None:
-        made.fit_params_target = [_reserved(settings["vram"])] * len(made.fit_params_target)
+        made.fit_params_target = _reserved(settings["vram"], len(made.fit_params_target))
     if settings.get("embedding"):
         made.embedding = True
         made.n_batch = made.n_ubatch = settings["context"]  # a text is read in one step
     return made
 
 
-def _reserved(vram: int) -> int:
-    """Return how many bytes of the first GPU llama.cpp must leave free."""
+def _reserved(vram: int, count: int) -> list[int]:
+    """Return how many bytes of each GPU llama.cpp must leave free; it has entries for `count` devices."""
     free = [device["memory_free"] for device in xllamacpp.get_device_info() if "GPU" in str(device["type"])]
-    return max(FREE_MEMORY, free[0] - vram) if free else FREE_MEMORY
+    reserved = [max(FREE_MEMORY, of_gpu - vram) for of_gpu in free]
+    return [*reserved, *[FREE_MEMORY] * count][:count]
 
 
 if __name__ == "__main__":

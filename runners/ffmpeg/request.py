@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from runners.api import InputFile, Strict, shown_as
+from runners.ffmpeg.spellings import RESOLUTION, normal
 
 Container = Literal["mp4", "webm", "mkv", "mov", "gif", "mp3", "m4a", "ogg", "flac", "wav"]
 VideoCodec = Literal["h264", "hevc", "av1", "vp9", "copy"]
@@ -71,9 +72,11 @@ class TranscodeRequest(Strict):
     With `codec` or `audio_codec` "copy" the stream is copied unchanged, which is fast and lossless; a trimmed
     copy begins at the last key frame before `start`. `resolution` gives the exact size of the output: `fit` "pad"
     keeps the picture's shape and fills the rest with black bars, "stretch" distorts it, "contain" keeps the shape and
-    gives up the exact size (the picture fits inside). `quality` is the constant rate factor (less is better).
-    Text subtitles and chapters are carried over; MKV also contains subtitles that are pictures.
-    HDR and 10 bits stay with hevc and av1; with the other codecs, pictures become SDR of 8 bits, which every player supports.
+    gives up the exact size (the picture fits inside). Resolutions like "720p", "1280x" and "x720" imply "contain". Other usual
+    names are understood, such as "h265" for hevc. `quality` is the constant rate factor (less is better).
+    Sound tracks, text subtitles, chapters, cover pictures and attachments are carried over where the container can hold them;
+    MKV also contains subtitles that are pictures. HDR and 10 bits stay with hevc and av1; with the other codecs, pictures become
+    SDR of 8 bits, which every player supports. The result's `warnings` name what was left out, and how to keep it.
     """
 
     model_config = shown_as(
@@ -88,7 +91,12 @@ class TranscodeRequest(Strict):
     input_url: Annotated[str, InputFile()] = Field(min_length=1, max_length=4096)
     output_format: Container = "mp4"
     codec: VideoCodec | None = Field(default=None, description="Default: the container's usual codec.")
-    resolution: str | None = Field(default=None, pattern=r"^\d{2,4}x\d{2,4}$", examples=["1920x1080"])
+    resolution: str | None = Field(
+        default=None,
+        pattern=r"^\d{2,4}x\d{2,4}$",
+        examples=["1920x1080", "720p"],
+        json_schema_extra={"pattern": RESOLUTION},
+    )
     fit: Literal["pad", "contain", "stretch"] = "pad"
     fps: float | None = Field(default=None, ge=1, le=240, allow_inf_nan=False)
     bitrate: str | None = Field(default=None, pattern=_RATE, examples=["2500k", "4M"])
@@ -131,6 +139,11 @@ class TranscodeRequest(Strict):
     def length(self) -> float | None:
         """Seconds of the input to take from `start`; None for the rest of it."""
         return self.end - self.start if self.end is not None else self.duration
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_spellings(cls, values: Any) -> Any:
+        return normal(values, SIDE[1]) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _codecs_fit(self) -> Self:

@@ -34,7 +34,7 @@ from runners.api import (
     Tools,
 )
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
-from runners.ffmpeg.encoders import choose, converts_hdr, software, version, working
+from runners.ffmpeg.encoders import SOFTWARE, choose, converts_hdr, software, version, working
 from runners.ffmpeg.plan import FIRST_PASS, SOUND_WEIGHT, Plan, report
 from runners.ffmpeg.process import INPUT as INPUT_PATH
 from runners.ffmpeg.process import (
@@ -78,6 +78,12 @@ def _size(parameters: Mapping[str, Any]) -> str:
     return f"{parameters.get('codec') or ''}/{parameters.get('resolution') or ''}"
 
 
+def _needs(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the encoder that a request needs."""
+    codec = parameters.get("codec")
+    return [("encoders", codec)] if isinstance(codec, str) and codec in SOFTWARE else []
+
+
 DEFINITION = ServiceDefinition(
     service_id="video_transcoding",
     name="FFmpeg transcoding",
@@ -97,6 +103,7 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2 * 2**30),
     route="ffmpeg/transcode",
     size=_size,
+    needs=_needs,
     checkpoints=Checkpoints("chunks", CHUNK_FILES),
 )
 

@@ -56,7 +56,7 @@ class LogWriter:
 
     def flush(self) -> None:
         """Send the lines that wait."""
-        with self._sending:  # two messages of one run must not change places
+        with self._sending:  # two messages of one run must arrive in order
             with self._lock:
                 lines, dropped = [line for _, line in self._waiting], self._dropped
                 self._waiting.clear()
@@ -69,7 +69,7 @@ class LogWriter:
                 self._send(JobLog(run_id=self._run_id, lines=lines, dropped=dropped))
 
     def _send_later(self) -> None:
-        with suppress(OSError):  # the parent has gone, and this process ends
+        with suppress(OSError):  # the parent has ended, and this process ends too
             self.flush()
 
 

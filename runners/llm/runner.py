@@ -54,6 +54,10 @@ DEFINITION = ServiceDefinition(
 )
 
 
+MAX_GPUS = 8
+"""GPUs that llama.cpp and vLLM may use for one model: those of the largest common machines."""
+
+
 class LLMRunner(Runner[InferenceRequest]):
     """Performs `llm_inference`. One model is loaded at a time and answers up to `Tools.batch` requests together."""
 
@@ -76,6 +80,7 @@ class LLMRunner(Runner[InferenceRequest]):
             version=_version(ENGINES[engines[0]]),
             features={"engines": engines},
             concurrency=tools.batch,
+            gpus=1 if engines == ["transformers"] else MAX_GPUS,
         )
 
     @classmethod

@@ -38,7 +38,7 @@ OutputFormat = Literal["png", "jpeg", "webp"]
 Attention = Literal["native", "cudnn", "flash", "flash_3", "sage"]
 Precision = Literal["bfloat16", "float16", "float32"]
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["sdxl"])]
 Cache = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 """The threshold of first-block caching: the relative change of the first block's output below which a step reuses the
 other blocks' previous output. Larger values are faster and change the picture more; 0.1 is moderate."""

@@ -68,6 +68,16 @@ _QUANTIZATIONS = {"fp8": "torch", "gguf": "gguf", "nf4": "bitsandbytes"}
 _NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """Device files of NVIDIA's driver on Linux and in WSL, used because `benchmark` must not import an engine."""
 
+
+def _requested_units(parameters: Mapping[str, Any]) -> Decimal | None:
+    """Return the megapixel-steps of a request that names its size and steps. A variation of a picture takes fewer steps."""
+    size, steps = parameters.get("size"), parameters.get("steps")
+    if size is None or steps is None or parameters.get("image_url") is not None:
+        return None
+    width, _, height = size.partition("x")
+    return Decimal(int(width) * int(height) * steps * parameters.get("num_images", 1)) / 1_000_000
+
+
 DEFINITION = ServiceDefinition(
     service_id="image_generation",
     name="Image generation",
@@ -96,6 +106,7 @@ DEFINITION = ServiceDefinition(
     adapters=adapters,
     size=picture_size,
     title=lambda request, _: request["prompt"],
+    units=_requested_units,
 )
 
 

@@ -43,7 +43,7 @@ class TranscribeRequest(Strict):
     )
 
     audio_url: Annotated[str, InputFile()] = Field(min_length=1, max_length=4096)
-    model: str = Field(default="base", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    model: str = Field(default="base", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["base"])
     language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", examples=["en"])
     task: Literal["transcribe", "translate"] = "transcribe"
     word_timestamps: bool = False

@@ -100,7 +100,7 @@ class ScriptedRunner(Runner[ScriptedInput]):
             self._taken = int((model.path / "bytes").read_text())
         except FileNotFoundError:
             raise Retry(f"{model.name} is damaged.", code="MODEL_UNAVAILABLE") from None
-        if self.vram is not None and self._taken > self.vram:
+        if self.vram is not None and self._taken > self.vram * len(self.device.gpus):
             self._taken = 0
             raise Retry("It does not fit.", code="OUT_OF_MEMORY")
         self._claim()

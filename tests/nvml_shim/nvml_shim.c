@@ -12,6 +12,11 @@
  *   0.power_limit 450000 (milliwatts)
  *   0.processes 123,456:1048576   ids of those that compute there, each with its bytes of memory
  *   0.graphics 123,456:1048576    the same for those that render there
+ *   0.ecc 2                    uncorrectable memory errors since the driver was loaded
+ *   0.remapped 0,1,1,0         rows: corrected, uncorrected, whether a remapping is pending, whether one has failed
+ *   0.retired 1                whether pages are to be retired with the next reset
+ *   0.clocks 64                reasons why the clocks are low, a bit mask
+ *   0.xid 79                   an Xid error; each change of the value is reported once to each set of events
  *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
  *   error.NAME 3               what the function NAME returns, for any card
  *   generation 1               changes when the driver is replaced; connections to another one fail (999)
@@ -24,7 +29,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, GPU_IS_LOST = 15, UNKNOWN = 999 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, GPU_IS_LOST = 15, UNKNOWN = 999 };
 enum { VALUE = 256, KEY = 64, MAX_CARDS = 16 };
 
 typedef struct { int index; } *device_t;
@@ -32,6 +37,9 @@ typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2_t;
 typedef struct { unsigned gpu, memory; } utilization_t;
 typedef struct { unsigned pid; unsigned long long memory; unsigned instance, compute_instance; } process_t;
+
+typedef struct { int registered[MAX_CARDS]; unsigned long long reported[MAX_CARDS]; } *event_set_t;
+typedef struct { device_t device; unsigned long long type, data; unsigned instance, compute_instance; } event_t;
 
 static struct { int index; } cards[MAX_CARDS];
 static int lost[MAX_CARDS];
@@ -207,6 +215,56 @@ int nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, pr
 
 int nvmlDeviceGetGraphicsRunningProcesses_v3(device_t device, unsigned *count, process_t *processes) {
     return running(__func__, device, "graphics", count, processes);
+}
+
+int nvmlDeviceGetTotalEccErrors(device_t device, unsigned type, unsigned counter, unsigned long long *count) {
+    if (type != 1 || counter != 0) return INVALID_ARGUMENT; /* uncorrected, since the driver was loaded */
+    return card_number(__func__, device, "ecc", count);
+}
+
+int nvmlDeviceGetRemappedRows(device_t device, unsigned *corrected, unsigned *uncorrected, unsigned *pending, unsigned *failed) {
+    char value[VALUE];
+    int error = card_text(__func__, device, "remapped", value, VALUE);
+    if (error != SUCCESS) return error;
+    return sscanf(value, "%u,%u,%u,%u", corrected, uncorrected, pending, failed) == 4 ? SUCCESS : UNKNOWN;
+}
+
+int nvmlDeviceGetRetiredPagesPendingStatus(device_t device, unsigned *pending) {
+    return card_unsigned(__func__, device, "retired", pending);
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(device_t device, unsigned long long *reasons) {
+    return card_number(__func__, device, "clocks", reasons);
+}
+
+int nvmlEventSetCreate(event_set_t *set) {
+    *set = calloc(1, sizeof **set);
+    return *set ? SUCCESS : UNKNOWN;
+}
+
+int nvmlEventSetFree(event_set_t set) {
+    free(set);
+    return SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(device_t device, unsigned long long types, event_set_t set) {
+    set->registered[device->index] = types == 8; /* critical Xid errors */
+    return function_error(__func__);
+}
+
+int nvmlEventSetWait_v2(event_set_t set, event_t *event, unsigned milliseconds) {
+    int index;
+    (void)milliseconds;
+    for (index = 0; index < MAX_CARDS; index++) {
+        unsigned long long xid = 0;
+        cards[index].index = index;
+        if (!set->registered[index] || card_number(__func__, (device_t)&cards[index], "xid", &xid) != SUCCESS) continue;
+        if (xid == set->reported[index]) continue;
+        set->reported[index] = xid;
+        *event = (event_t){(device_t)&cards[index], 8, xid, 0, 0};
+        return SUCCESS;
+    }
+    return TIMEOUT;
 }
 
 int nvmlDeviceGetUtilizationRates(device_t device, utilization_t *utilization) {

@@ -20,7 +20,8 @@ VERSION_MISMATCH = 18
 class Card:
     """One GPU. Memory is in bytes, power in milliwatts. None means unsupported.
 
-    `processes` compute and `graphics` render there: ids separated by commas, each with its bytes of memory after a colon.
+    `ecc` counts uncorrectable errors, `remapped` is about rows of memory, `retired` about pages, and `clocks` is a bit mask of
+    reasons; see nvml_shim.c. `processes` compute and `graphics` render there: ids separated by commas, each with its bytes of memory after a colon.
     """
 
     uuid: str
@@ -35,6 +36,11 @@ class Card:
     utilization: int | None = 3
     processes: str | None = None
     graphics: str | None = None
+    ecc: int | None = None
+    remapped: str | None = None
+    retired: int | None = None
+    clocks: int | None = None
+    xid: int | None = None
     error: int | None = None
 
 

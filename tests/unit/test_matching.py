@@ -111,6 +111,13 @@ def test_a_job_that_does_not_fit_is_not_assigned() -> None:
     assert fits(job("a", miner_id="m", gpus=1), miner("m", gpus=1), 0.0)
 
 
+def test_a_job_for_several_gpus_needs_a_service_that_can_use_them_together() -> None:
+    alone, together = miner("alone", gpus=4), miner("together", offer=replace(CHEAP, gpus=4), gpus=2)
+    assert matched([job("a", gpus=2)], [alone]) == []
+    assert matched([job("a", gpus=2)], [alone, together]) == [("a", "together")]
+    assert matched([job("a", gpus=3)], [together]) == []
+
+
 def test_no_miner_gets_more_than_its_slots() -> None:
     pairs = matched([job(str(number)) for number in range(10)], [miner("m", 2), miner("n", 3)])
     assert sorted(name for _, name in pairs) == ["m", "m", "n", "n", "n"]

@@ -93,7 +93,7 @@ def test_money_survives_the_database(text: str) -> None:
     ],
 )
 def test_an_invalid_amount_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="money is a decimal string"):
+    with pytest.raises(ValueError, match="must be an amount"):
         parse_money(text)
 
 

@@ -144,9 +144,9 @@ def test_variables_of_the_sdk_are_ignored(monkeypatch: pytest.MonkeyPatch) -> No
         ('[coordinator]\nmax_body = "500m"', r"coordinator\.max_body: "),
         (
             "[coordinator]\ndefault_max_cost = 1.0",
-            r"coordinator\.default_max_cost: money is a decimal string",
+            r"coordinator\.default_max_cost: must be an amount",
         ),
-        ('[miner.prices]\nx = "free"', r"miner\.prices\.x: money is a decimal string"),
+        ('[miner.prices]\nx = "free"', r"miner\.prices\.x: must be an amount"),
         ("[coordinator]\nport = 65536", r"coordinator\.port: .*65535"),
         ("[coordinator]\nlease_seconds = 0", r"coordinator\.lease_seconds: "),
         ('[log]\nlevel = "loud"', r'log\.level: .*"debug"'),

@@ -1,35 +1,38 @@
-"""`aitbc-agent accounts`: list, create and credit clients' accounts."""
+"""`aitbc-agent accounts`: list, create, credit and debit clients' accounts."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agent.cli import local_api
+from agent.cli.lookups import accounts, find_account
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.settings import Settings
+from aitbc.cli._output import moment, print_rows
 
 app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
+
+AccountName = Annotated[
+    str, typer.Argument(help="The account: its name, its id or a part of it, or `last` for the newest one.")
+]
+Amount = Annotated[str, typer.Argument(help='Amount, such as "12.50".')]
+Note = Annotated[str, typer.Option(help="Purpose; the client can see it.")]
 
 
 @app.command("list")
 def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all accounts with their balances and the amounts held for unfinished jobs."""
-    settings = settings_from(data_dir)
-    page = local_api.call(settings, "GET", "admin/accounts?limit=500")
-    accounts = page["accounts"]
-    while "next" in page:
-        page = local_api.call(settings, "GET", f"admin/accounts?limit=500&after={page['next']}")
-        accounts += page["accounts"]
+    found = accounts(settings_from(data_dir))
     if as_json:
-        print_json(accounts)
+        print_json(found)
         return
-    table = Table("Account", "Name", "Balance", "Held", "Created")
-    for account in accounts:
-        table.add_row(*(account[name] for name in ("account_id", "name", "balance", "held", "created_at")))
-    Console().print(table)
+    rows = [
+        (one["account_id"], one["name"], one["balance"], one["held"], moment(one["created_at"]))
+        for one in found
+    ]
+    print_rows(("ACCOUNT", "NAME", "BALANCE", "HELD", "CREATED"), rows, free=("NAME",))
 
 
 @app.command("create")
@@ -48,16 +51,37 @@ def create(
 
 @app.command("credit")
 def credit(
-    account_id: Annotated[str, typer.Argument(help="The account's id, from `accounts list`.")],
-    amount: Annotated[str, typer.Argument(help='Amount, such as "12.50".')],
-    note: Annotated[str, typer.Option(help="Purpose; the client can see it.")] = "",
+    account: AccountName,
+    amount: Amount,
+    note: Note = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Credit money to an account."""
     body = {"amount": amount, "note": note}
-    answer = local_api.call(settings_from(data_dir), "POST", f"admin/accounts/{account_id}/credit", body)
+    _book(settings_from(data_dir), account, "credit", body, as_json=as_json)
+
+
+@app.command("debit")
+def debit(
+    account: AccountName,
+    amount: Amount,
+    note: Note = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Allow a negative balance if the account has less.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take money back from an account. Money held for unfinished jobs is not touched."""
+    body = {"amount": amount, "note": note, "force": force}
+    _book(settings_from(data_dir), account, "debits", body, as_json=as_json)
+
+
+def _book(settings: Settings, account: str, call: str, body: dict[str, Any], *, as_json: bool) -> None:
+    account_id = find_account(settings, account)
+    answer = local_api.call(settings, "POST", f"admin/accounts/{account_id}/{call}", body)
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"The balance of {account_id} is now {answer['balance']}.")
+        typer.echo(f"The balance of {answer['account_id']} is now {answer['balance']}.")

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import asdict
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Final
 
+import tomlkit
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.agent_file import replace_file
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal import logs
 from agent.core.values.quantities import format_money, parse_money
 from agent.miner.bench import Bench, Report
 from agent.miner.machine.scores import Score, suggested_prices
-
-DEFAULT_PER_HOUR: Final = "0.25"
-"""Default earnings of a busy machine per hour at the suggested prices.
-
-This is a choice, not a measurement: roughly the hourly rent of a consumer card, if the network's money were dollars. Because all
-machines share the default, the prices of two machines differ only by their speed.
-"""
+from aitbc.cli._output import print_rows
 
 DEFAULT_SECONDS: Final = 5.0
 
@@ -49,14 +46,23 @@ def bench(
         typer.Option("--seconds", min=0, max=600, help="Duration of each measurement, after a warm-up run."),
     ] = DEFAULT_SECONDS,
     per_hour: Annotated[
-        str,
-        typer.Option("--per-hour", metavar="MONEY", help="Target earnings of this machine in a busy hour."),
-    ] = DEFAULT_PER_HOUR,
+        str | None,
+        typer.Option(
+            "--per-hour",
+            metavar="MONEY",
+            help="Target earnings of this machine in a busy hour.",
+            show_default="miner.hourly_earnings",
+        ),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write the suggested settings to the settings file.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure every runner on every device, save the scores, and suggest prices. The agent must not be running."""
-    target = _money(per_hour)
-    settings = settings_from(data_dir, config)
+    reading = reading_from(data_dir, config)
+    settings = reading.settings
+    target = settings.miner.hourly_earnings if per_hour is None else _money(per_hour)
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     progress = Console(stderr=True)
     measuring = Bench(
@@ -68,6 +74,8 @@ def bench(
     report = asyncio.run(measuring.measure())
     prices = suggested_prices(report.scores, target)
     suggestion = _suggestion(report.scores, prices)
+    if apply and report.scores:
+        _write(reading.file, prices, _batch(report.scores))
     if as_json:
         print_json(
             {
@@ -77,17 +85,31 @@ def bench(
                 "prices": prices,
                 "batch": _batch(report.scores),
                 "toml": suggestion,
+                "applied": str(reading.file) if apply and report.scores else None,
             }
         )
     else:
         _print(report, prices)
-        if report.scores:
+        if report.scores and apply:
+            typer.echo(f"\nThese prices were written to {reading.file}. They apply from the next start.")
+        elif report.scores:
             typer.echo(
-                f"\nTo earn {format_money(target)} in a busy hour, add this to {settings.data_dir / 'agent.toml'}:\n"
+                f"\nTo earn {format_money(target)} in a busy hour, run the command with --apply, or add this to {reading.file}:\n"
             )
             typer.echo(suggestion)
     if not report.scores:
         raise typer.Exit(1)
+
+
+def _write(path: Path, prices: dict[str, str], batch: int | None) -> None:
+    """Add the settings to the file. Other settings and comments stay as they are."""
+    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    miner = document.setdefault("miner", tomlkit.table())
+    miner.setdefault("prices", tomlkit.table()).update(prices)
+    if batch is not None:
+        document.setdefault("runners", tomlkit.table())["batch"] = batch
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, tomlkit.dumps(document).encode())
 
 
 def _batch(scores: list[Score]) -> int | None:
@@ -104,13 +126,12 @@ def _suggestion(scores: list[Score], prices: dict[str, str]) -> str:
 
 def _print(report: Report, prices: dict[str, str]) -> None:
     """Print a table on a terminal, otherwise a line per score."""
-    console = Console()
     rows = [_row(score, prices) for score in report.scores]
-    if console.is_terminal and rows:
-        table = Table("Service", "Device", "Model", "Speed", "Concurrency", "Price", box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    if sys.stdout.isatty() and rows:
+        print_rows(
+            ("SERVICE", "SPEED", "PRICE", "MODEL", "CONCURRENCY", "DEVICE"),
+            [(row[0], row[3], row[5], row[2], row[4], row[1]) for row in rows],
+        )
     else:
         for name, device, model, speed, number, price in rows:
             typer.echo(f"{name} on {device}, model {model}: {speed}, concurrency {number}, {price}")

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
+from aitbc.cli._output import moment, print_rows
 
 
 def earnings(
@@ -43,12 +43,13 @@ def _print(shown: dict[str, Any]) -> None:
     )
     if not shown["payments"]:
         return
-    table = Table("Settled", "Job", "Paid", "Fee", box=None, pad_edge=False)
-    for payment in shown["payments"]:
-        table.add_row(
-            payment.get("settled_at", ""),
+    rows = [
+        (
             payment.get("job_id", ""),
             payment["amount"],
             payment.get("fee", "0"),
+            moment(payment.get("settled_at")),
         )
-    console.print(table)
+        for payment in shown["payments"]
+    ]
+    print_rows(("JOB", "PAID", "FEE", "SETTLED"), rows)

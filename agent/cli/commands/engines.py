@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal import logs
@@ -21,6 +19,7 @@ from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import has_engine
 from agent.miner.machine.gpus import Gpus
 from agent.settings import Settings
+from aitbc.cli._output import print_rows
 from runners.registry import installed
 
 app = typer.Typer(help="Manage engines in environments of their own.", no_args_is_help=True)
@@ -56,15 +55,18 @@ def list_engines(data_dir: DataDir = None, config: ConfigFile = None, as_json: A
     if as_json:
         print_json([asdict(engine) for engine in engines])
         return
-    table = Table(box=None, pad_edge=False)
-    for name, longest in (("Engine", "faster-whisper"), ("State", "another version"), ("Size", "330.0 MiB")):
-        justify: Literal["left", "right"] = "right" if name == "Size" else "left"
-        table.add_column(name, no_wrap=True, min_width=len(longest), justify=justify)
-    table.add_column("Description", overflow="fold")
-    for engine in engines:
-        about = f"{engine.description} For {', '.join(engine.services) or 'no service'}; {engine.licence}."
-        table.add_row(engine.name, engine.state, as_text(engine.size), about)
-    Console().print(table)
+    rows = [
+        (
+            engine.name,
+            engine.state,
+            as_text(engine.size),
+            engine.licence,
+            ", ".join(engine.services),
+            engine.description,
+        )
+        for engine in engines
+    ]
+    print_rows(("ENGINE", "STATE", "SIZE", "LICENCE", "SERVICES", "DESCRIPTION"), rows)
 
 
 @app.command("install")

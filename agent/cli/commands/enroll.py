@@ -1,30 +1,100 @@
-"""`aitbc-agent enroll`: create enrolment tokens."""
+"""`aitbc-agent enroll`: create, list and revoke enrolment tokens."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from ipaddress import ip_address
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 
+app = typer.Typer(help="Let miners on other machines join this coordinator.")
 
-def enroll(
+
+@app.callback(invoke_without_command=True)
+def create(
+    context: typer.Context,
     data_dir: DataDir = None,
     uses: Annotated[int, typer.Option(min=1, help="Number of miners that may join with the token.")] = 1,
     hours: Annotated[float, typer.Option(min=0.01, help="Validity in hours.")] = 24,
+    note: Annotated[str, typer.Option(help="Purpose, for the list of tokens.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Create an enrolment token, with which miners on other machines join this coordinator."""
-    settings = settings_from(data_dir)
-    answer = local_api.call(
-        settings, "POST", "admin/enrolments", {"uses": uses, "valid_seconds": hours * 3600}
-    )
-    if as_json:
-        print_json(answer)
+    if context.invoked_subcommand is not None:
         return
-    url = agent_file.read(settings).url
-    typer.echo(answer["enrolment_token"])
+    settings = settings_from(data_dir)
+    body = {"uses": uses, "valid_seconds": hours * 3600, "note": note}
+    answer = local_api.call(settings, "POST", "admin/enrolments", body)
+    url = agent_file.read(settings).shown_url
+    if as_json:
+        print_json({**answer, "coordinator": url})
+        return
+    token = answer["enrolment_token"]
+    typer.echo(token)
     typer.echo(f"Valid until {answer['expires_at']}. On the other machine, run:", err=True)
-    typer.echo(f"  aitbc-agent start --coordinator {url} --enroll {answer['enrolment_token']}", err=True)
+    typer.echo(f"  aitbc-agent start --coordinator {url} --enroll {token}", err=True)
+    if _only_this_machine(url):
+        typer.echo(
+            f"Other machines cannot reach {url}. Let the coordinator listen on their network (--host), or forward a public address "
+            "to it, and set coordinator.public_url to the address that they use.",
+            err=True,
+        )
+
+
+def _only_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@app.command("list")
+def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all tokens without their secrets, newest first, with the miners that joined with them."""
+    settings = settings_from(data_dir)
+    page = local_api.call(settings, "GET", "admin/enrolments?limit=500")
+    tokens = page["enrolments"]
+    while page["next"] is not None:
+        page = local_api.call(settings, "GET", f"admin/enrolments?limit=500&before={page['next']}")
+        tokens += page["enrolments"]
+    if as_json:
+        print_json(tokens)
+        return
+    table = Table("Token", "Status", "Uses left", "Created", "By", "Expires", "Note", "Miners")
+    for token in tokens:
+        table.add_row(*_row(token))
+    Console().print(table)
+
+
+def _row(token: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        token["enrolment_id"],
+        token["status"],
+        f"{token['uses_left']} of {token['uses']}",
+        token["created_at"],
+        token["created_by_name"] or "the agent",
+        token["expires_at"],
+        token["note"],
+        ", ".join(miner["name"] for miner in token["miners"]),
+    )
+
+
+@app.command("revoke")
+def revoke(
+    enrolment_id: Annotated[str, typer.Argument(help="The token's id, from `enroll list`.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a token with immediate effect. Miners that have joined with it stay."""
+    local_api.call(settings_from(data_dir), "DELETE", f"admin/enrolments/{quote(enrolment_id, safe='')}")
+    if as_json:
+        print_json({"enrolment_id": enrolment_id, "revoked": True})
+    else:
+        typer.echo(f"{enrolment_id} is revoked.")

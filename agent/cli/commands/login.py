@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urljoin
+
 import typer
 
 from agent.cli import agent_file, local_api
@@ -25,7 +27,7 @@ def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     roles = {"admin": True, "account_id": _account(agent), "miner_id": agent.miner_id}
     body = {name: value for name, value in roles.items() if value is not None}
     answer = local_api.call(settings, "POST", "admin/logins", body)
-    url = f"{agent.url}{answer['path']}"
+    url = urljoin(agent.shown_url, answer["path"])
     if as_json:
         print_json({"url": url, "expires_at": answer["expires_at"]})
         return

@@ -1,4 +1,4 @@
-"""`aitbc-agent miners`: list, exclude and include the miners of this coordinator."""
+"""`aitbc-agent miners`: list, exclude, include and remove the miners of this coordinator."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agent.cli import local_api
+from agent.cli.lookups import find_miner
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc.cli._output import moment, print_rows
 
 app = typer.Typer(help="Manage the miners of this coordinator.", no_args_is_help=True)
 
-MinerId = Annotated[str, typer.Argument(help="The miner's id, from `miners list`.")]
+MinerArgument = Annotated[
+    str,
+    typer.Argument(help="The miner: its name, its id or a part of it, or `last` for the one seen last."),
+]
 
 
 @app.command("list")
@@ -24,12 +27,17 @@ def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(miners)
         return
-    table = Table("Miner", "Name", "State", "Last seen", "Services", "Reason")
-    for miner in miners:
-        state, reason = _state(miner)
-        services = ", ".join(miner["services"])
-        table.add_row(miner["miner_id"], miner["name"], state, miner["seen_at"], services, reason)
-    Console().print(table)
+    rows = [
+        (
+            miner["miner_id"],
+            miner["name"],
+            *_state(miner),
+            moment(miner["seen_at"]),
+            ", ".join(miner["services"]),
+        )
+        for miner in miners
+    ]
+    print_rows(("MINER", "NAME", "STATE", "REASON", "LAST SEEN", "SERVICES"), rows, free=("NAME", "REASON"))
 
 
 def _state(miner: dict[str, Any]) -> tuple[str, str]:
@@ -42,14 +50,16 @@ def _state(miner: dict[str, Any]) -> tuple[str, str]:
 
 @app.command("exclude")
 def exclude(
-    miner_id: MinerId,
+    miner: MinerArgument,
     reason: Annotated[str, typer.Option(help="Reason; the miner's owner can see it.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """End a miner's session, return its running jobs to the queue, and refuse it until `include`."""
+    settings = settings_from(data_dir)
+    miner_id = find_miner(settings, miner)
     path = f"admin/miners/{quote(miner_id, safe='')}/exclude"
-    answer = local_api.call(settings_from(data_dir), "POST", path, {"reason": reason})
+    answer = local_api.call(settings, "POST", path, {"reason": reason})
     if as_json:
         print_json(answer)
         return
@@ -58,11 +68,29 @@ def exclude(
 
 
 @app.command("include")
-def include(miner_id: MinerId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def include(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Readmit an excluded miner. Its agent joins again within five minutes."""
+    settings = settings_from(data_dir)
+    miner_id = find_miner(settings, miner)
     path = f"admin/miners/{quote(miner_id, safe='')}/include"
-    answer = local_api.call(settings_from(data_dir), "POST", path)
+    answer = local_api.call(settings, "POST", path)
     if as_json:
         print_json(answer)
         return
     typer.echo(f"{miner_id} is included again.")
+
+
+@app.command("remove")
+def remove(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Remove a miner: its running jobs return to the queue and its offers end. Its receipts and earnings stay.
+
+    It can join again with an enrolment token. To keep it out, use `exclude`.
+    """
+    settings = settings_from(data_dir)
+    miner_id = find_miner(settings, miner)
+    answer = local_api.call(settings, "DELETE", f"admin/miners/{quote(miner_id, safe='')}")
+    if as_json:
+        print_json(answer)
+        return
+    jobs = answer["requeued_jobs"]
+    typer.echo(f"{miner_id} is removed. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agent.cli import owners_models
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
@@ -20,11 +18,10 @@ from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.store import ModelStore
 from agent.miner.status.inventory import Inventory, ListedModel, loaded_models
 from agent.settings import Settings
+from aitbc.cli._output import moment, print_rows
 
 app = typer.Typer(help="Manage models.", no_args_is_help=True)
 
-
-_SHORT_DIGEST = 12
 
 Name = Annotated[str, typer.Argument(help="The model's name, from `models list`.")]
 
@@ -48,22 +45,21 @@ def list_models(
     if as_json:
         print_json([asdict(model) for model in models])
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Model", no_wrap=True, min_width=max((len(model.name) for model in models), default=0))
-    table.add_column("On disk", no_wrap=True, min_width=len("On disk"))
-    for name in ("Size", "VRAM"):
-        table.add_column(name, no_wrap=True, min_width=len("256.0 MiB"), justify="right")
-    table.add_column("Weights", no_wrap=True, min_width=_SHORT_DIGEST)
-    for name in ("Service", "Licence", "Last used"):  # shortened on a narrow terminal
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for model in models:
-        used = (model.last_used or "")[: len("2026-01-31")] if model.on_disk else ""
-        service = model.service if model.kind == "model" else f"{model.service} ({model.kind})"
-        licence = model.licence.removeprefix("LicenseRef-") + (" (gated)" if model.gated else "")
-        digest = (model.digest or "")[:_SHORT_DIGEST]
-        sizes = (_size(model), _as_text(model.vram))
-        table.add_row(model.name, _state(model), *sizes, digest, service, licence, used)
-    Console().print(table)
+    titles = ("MODEL", "ON DISK", "SIZE", "SERVICE", "VRAM", "LICENCE", "LAST USED", "WEIGHTS")
+    print_rows(titles, [_row(model) for model in models])
+
+
+def _row(model: ListedModel) -> tuple[str, ...]:
+    return (
+        model.name,
+        _state(model),
+        _size(model),
+        model.service if model.kind == "model" else f"{model.service} ({model.kind})",
+        _as_text(model.vram),
+        model.licence.removeprefix("LicenseRef-") + (" (gated)" if model.gated else ""),
+        moment(model.last_used) if model.on_disk else "",
+        model.digest or "",
+    )
 
 
 @app.command("pull")

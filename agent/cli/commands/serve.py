@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urljoin
 
 import structlog
 import typer
@@ -27,7 +28,7 @@ from agent.cli.terminal import activity, live, logs
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations import health
-from agent.coordinator.operations.accounts.access import create_enrolment
+from agent.coordinator.operations.accounts import enrolments
 from agent.coordinator.operations.accounts.logins import DASHBOARD, create_login
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ConfigurationError
@@ -108,8 +109,10 @@ async def _start(settings: Settings, pane: live.LogPane | None) -> None:
         await _mine(settings, joined.rstrip("/"), settings.miner.enrolment_token, None, pane)
         return
     async with _serving(settings) as (url, context, keys):
-        token, _ = await create_enrolment(context, uses=1, valid_seconds=ENROLMENT_SECONDS)
-        await _mine(settings, url, token, (context, keys), pane)
+        enrolment = await enrolments.create(
+            context, uses=1, valid_seconds=ENROLMENT_SECONDS, note="the agent's own miner"
+        )
+        await _mine(settings, url, enrolment.token, (context, keys), pane)
 
 
 async def _coordinate(settings: Settings) -> None:
@@ -224,6 +227,7 @@ def _content(
         client_key=local[1].client_key if local else None,
         miner_key=miner_key,
         admin_key=local[1].admin_key if local else None,
+        public_url=local[0].settings.public_url if local else None,
     )
 
 
@@ -238,10 +242,11 @@ async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: s
     """Return a line with a login link to the dashboard, or with its plain URL if the line would remain in a log."""
     if not context.settings.dashboard:
         return "Dashboard: disabled (coordinator.dashboard)"
+    url = context.settings.public_url or url
     if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
-        return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` creates a login link)"
+        return f"Dashboard: {urljoin(url, DASHBOARD)} (`aitbc-agent login` creates a login link)"
     link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
-    return f"Dashboard: {url}{link.path}"
+    return f"Dashboard: {urljoin(url, link.path)}"
 
 
 def on_signals(callback: Callable[[], None]) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.core.machine.placement import TOO_LARGE
 from agent.core.values.durations import format_duration
 from agent.miner.control import ask
+from aitbc.cli._output import print_rows
 
 GIGABYTE = 2**30
 LEAST_SHARE = 0.005
@@ -120,8 +120,8 @@ def _print_models(console: Console, miner: dict[str, Any]) -> None:
 def _print_coordinator(console: Console, overview: dict[str, Any]) -> None:
     jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
     console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none'}")
-    table = Table("Miner", "Name", "", "Services", box=None, pad_edge=False)
+    rows = []
     for miner in overview["miners"]:
         state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"
-        table.add_row(miner["miner_id"], miner["name"], state, ", ".join(miner["services"]))
-    console.print(table)
+        rows.append((miner["miner_id"], miner["name"], state, ", ".join(miner["services"])))
+    print_rows(("MINER", "NAME", "STATE", "SERVICES"), rows, free=("NAME",))

@@ -156,7 +156,8 @@ class _Painter:
         leases = status["leases"]
         for lease in leases[:_MAX_JOBS]:
             line = Text(f" {_cut(_named(lease), 44 if self.wide else 28)}")
-            line.append(_cut(cards.get(lease["device"], lease["device"] or ""), 6))
+            devices = (lease["device"] or "").split(",")
+            line.append(_cut(", ".join(cards.get(device, device) for device in devices), 6))
             if lease["stage"] == "running":
                 line.append_text(_bar(lease["progress"] / 100, BAR * 2 if self.wide else BAR, "green"))
                 line.append(f" {lease['progress']:3.0f} % ")

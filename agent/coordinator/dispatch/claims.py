@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 
 from agent.coordinator import lifecycle
+from agent.coordinator.dispatch.fleet import known_miners, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import jobs as job_store
@@ -16,9 +17,10 @@ from agent.coordinator.store import queue
 from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
+from agent.core.explaining import KnownMiner, elsewhere
 from agent.core.jobs import Claim, Job, Release
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
-from agent.core.matching import Candidate, match
+from agent.core.matching import Candidate, Waiting, match
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
 from agent.settings import CoordinatorSettings
@@ -47,12 +49,17 @@ def claim(
     waiting = queue.waiting(connection, candidates)
     if not waiting:
         return [], False
+    waiting = _avoiding(connection, waiting, candidates, now, settings)
     pausing = throttling_store.pausing(connection, now)
     limited = _limited(
-        [candidate for candidate in candidates if candidate.miner_id not in pausing],
+        [
+            with_pauses(candidate, pausing) if pausing else candidate
+            for candidate in candidates
+            if (candidate.miner_id, throttling_store.WHOLE) not in pausing
+        ],
         job_store.running_by_miner(connection),
     )
-    slowed = _slowed(connection, settings, now)
+    slowed = slowed_accounts(connection, settings, now)
     pairs = match(waiting, limited, job_store.running_by_account(connection), now, slowed)
     if not pairs:
         return [], True
@@ -79,7 +86,33 @@ def claim(
     return assignments, len(waiting) > len(pairs)
 
 
-def _slowed(connection: Connection, settings: CoordinatorSettings, now: float) -> dict[str, int]:
+def _avoiding(
+    connection: Connection,
+    waiting: Sequence[Waiting],
+    candidates: Sequence[Candidate],
+    now: float,
+    settings: CoordinatorSettings,
+) -> list[Waiting]:
+    """Mark the miners that do not get a job because it failed there and another miner could run it, even if that one is busy."""
+    retried = [job.job_id for job in waiting if job.failed_on]
+    if not retried:
+        return list(waiting)
+    failed = job_store.failed_on(connection, retried)
+    free = {candidate.miner_id for candidate in candidates}
+    known: list[KnownMiner] | None = None
+    marked = []
+    for job in waiting:
+        failed_on = job.failed_on | failed.get(job.job_id, frozenset())
+        if failed_on & free:
+            known = known_miners(connection, settings, now) if known is None else known
+            if elsewhere(job, known, failed_on, now):
+                marked.append(replace(job, avoided=failed_on))
+                continue
+        marked.append(job)
+    return marked
+
+
+def slowed_accounts(connection: Connection, settings: CoordinatorSettings, now: float) -> dict[str, int]:
     """Return how many jobs may run at a time for each account whose jobs fail too often by their own fault."""
     many = throttling_store.many_failures(connection, settings.client_failures_tolerated)
     half_life = CLIENT_FAILURES_HALF_LIFE_SECONDS

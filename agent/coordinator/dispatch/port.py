@@ -87,6 +87,9 @@ def candidate_of(
             downloadable=offer["downloadable"],
             unavailable_models=frozenset(offer["unavailable_models"]),
             concurrency=offer["concurrency"],
+            gpus=offer.get("gpus", 1),  # a registration of an earlier version has none
+            features=offer.get("features", {}),
+            paused=offer.get("paused"),
         )
         for service, offer in capabilities["services"].items()
     }

@@ -8,7 +8,6 @@ the page's name in `Host`. An IP address in `Host` cannot be a page's name.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -44,8 +43,10 @@ class Hosts:
                 f"{machine}.local",
                 settings.host.lower(),
                 *(name.lower() for name in settings.hosts),
+                *_host_of(settings.public_url),
             }
         )
+        self._origins = frozenset({*settings.cors_origins, *_origin_of(settings.public_url)})
         self._below = tuple(name[1:] for name in self._names if name.startswith("*."))
         self._loopback = _is_loopback(settings.host)
 
@@ -95,13 +96,12 @@ class Hosts:
     def _check_origin(self, scope: Scope, host: str) -> None:
         """Raise `Forbidden` for a WebSocket of another site's page: browsers allow any page to open one, and name its origin."""
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
-        allowed: Sequence[str] = self._settings.origins
         for origin in origins:
-            if _same(origin, host) or origin in allowed or ANY in allowed:
+            if _same(origin, host) or origin in self._origins or ANY in self._origins:
                 continue
             self._meter.count(REFUSED, "origin")
             raise Forbidden(
-                f"Pages of {origin[:100]!r} may not open WebSockets here. The operator can add it to the setting coordinator.origins."
+                f"Pages of {origin[:100]!r} may not open WebSockets here. The operator can add it to the setting coordinator.cors_origins."
             )
 
 
@@ -109,6 +109,14 @@ def _same(origin: str, host: str) -> bool:
     """Return whether an origin is that of the requested host. Some proxies omit the host's port."""
     page = urlsplit(origin)
     return host.lower() in (page.netloc.lower(), page.hostname)
+
+
+def _host_of(url: str | None) -> tuple[str, ...]:
+    return () if url is None else ((urlsplit(url).hostname or "").lower(),)
+
+
+def _origin_of(url: str | None) -> tuple[str, ...]:
+    return () if url is None else ("{0.scheme}://{0.netloc}".format(urlsplit(url)),)
 
 
 def _name(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from statistics import median, median_low
@@ -9,6 +10,7 @@ from typing import Final
 
 from agent.coordinator.operations.answers.supply import MarketMiner
 from agent.coordinator.operations.callers import Caller, Session
+from agent.core.explaining import KnownMiner
 
 UNMEASURED_SECONDS: Final = 300.0
 """The reference's five minutes, used until a duration has been measured."""
@@ -49,6 +51,16 @@ class Supply:
 
 
 @dataclass(frozen=True, slots=True)
+class Fleet:
+    """The known miners when they were read, and what they offer by service. `answers` caches what was derived from them."""
+
+    read_at: float
+    miners: tuple[KnownMiner, ...]
+    supplies: dict[str, Supply]
+    answers: dict[Hashable, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Estimates:
     """Typical seconds of a run by service and model, and the seconds of queued work by service."""
 
@@ -79,7 +91,7 @@ class Caches:
 
     callers: dict[str, tuple[float, Caller]] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
-    supply: tuple[float, dict[str, Supply]] | None = None
+    supply: Fleet | None = None
     market: tuple[float, list[MarketMiner]] | None = None
     estimates: Estimates | None = None
     awaited_models: tuple[float, list[tuple[str, str]]] | None = None

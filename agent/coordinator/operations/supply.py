@@ -7,29 +7,38 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from agent.coordinator.operations.caches import Supply
+from agent.coordinator.dispatch import fleet as fleets
+from agent.coordinator.operations.caches import Fleet, Supply
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners as store
 from agent.core.values.quantities import parse_money
 
 CACHE_SECONDS: Final = 5.0
-MISSED_HEARTBEATS: Final = 3
-"""A miner that missed this many heartbeats counts as offline."""
 
 
 async def supply(context: Context, service: str) -> Supply:
     """Return the supply of a service, which is at most a few seconds old."""
+    return (await fleet(context)).supplies.get(service, Supply())
+
+
+async def fleet(context: Context, *, now: bool = False) -> Fleet:
+    """Return the known miners, as they were a few seconds ago at most, or as they are `now`."""
     cached = context.caches.supply
-    now = context.clock()
-    if cached is None or now - cached[0] >= CACHE_SECONDS:
-        cached = (now, await context.database.read(_supply, offline_before(context)))
+    moment = context.clock()
+    if now or cached is None or moment - cached.read_at >= CACHE_SECONDS:
+        cached = await context.database.read(_fleet, context, moment)
         context.caches.supply = cached
-    return cached[1].get(service, Supply())
+    return cached
 
 
 def offline_before(context: Context) -> float:
     """Return the time before which a miner's last heartbeat makes it offline."""
-    return context.clock() - MISSED_HEARTBEATS * context.settings.heartbeat_seconds
+    return fleets.offline_before(context.settings, context.clock())
+
+
+def _fleet(connection: Connection, context: Context, now: float) -> Fleet:
+    miners = tuple(fleets.known_miners(connection, context.settings, now))
+    return Fleet(now, miners, _supply(connection, fleets.offline_before(context.settings, now)))
 
 
 def _supply(connection: Connection, offline_before: float) -> dict[str, Supply]:

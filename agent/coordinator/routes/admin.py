@@ -9,13 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.accounts import access, logins, wallet
-from agent.coordinator.operations.answers.accounts import AccountPage, Credited, Key, LoginLink
-from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Overview
+from agent.coordinator.operations import history as operations
+from agent.coordinator.operations.accounts import access, enrolments, logins, wallet
+from agent.coordinator.operations.answers.accounts import AccountPage, Booked, EnrolmentPage, Key, LoginLink
+from agent.coordinator.operations.answers.history import History, Metric, Period
+from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Overview, Removal
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.miners import exclusion, machines
-from agent.coordinator.routes._callers import Admin, ContextOf, KeyName, Limit, NewKey
-from agent.core.errors import NotFound
+from agent.coordinator.routes._callers import Admin, ContextOf, IdempotencyKey, KeyName, Limit, NewKey
+from agent.core.errors import Conflict, InsufficientBalance, NotFound
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 from agent.core.values.quantities import Money, format_time
@@ -49,11 +51,18 @@ class KeyRequest(_Request):
     miner_id: str | None = None
 
 
+class DebitRequest(CreditRequest):
+    """An amount to take back from an account, as a decimal string. With `force`, the balance may become negative."""
+
+    force: bool = False
+
+
 class EnrolmentRequest(_Request):
-    """A new enrolment token, with which miners can register."""
+    """A new enrolment token, with which miners can register. `note` describes its purpose."""
 
     uses: Annotated[int, Field(ge=1, le=10_000)] = 1
-    valid_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400
+    valid_seconds: Annotated[float, Field(gt=0, le=enrolments.MAX_SECONDS)] = 86_400
+    note: Annotated[str, Field(max_length=200, examples=["the new rack"])] = ""
 
 
 class LoginRequest(_Request):
@@ -80,9 +89,10 @@ class KeyList(Answer):
     keys: list[Key]
 
 
-class Enrolment(Answer):
+class NewEnrolment(Answer):
     """A new enrolment token."""
 
+    enrolment_id: fields.EnrolmentId
     enrolment_token: str = Field(examples=["enrol_secret"])
     uses: int = Field(examples=[1])
     expires_at: fields.Time
@@ -119,14 +129,37 @@ async def list_accounts(
 @router.post(
     "/accounts/{account_id}/credit",
     status_code=status.HTTP_201_CREATED,
-    responses=errors(NotFound),
+    responses=errors(NotFound, Conflict),
     summary="Credit an account",
 )
 async def credit(
-    context: ContextOf, _: Admin, account_id: fields.AccountId, request: CreditRequest
-) -> Credited:
+    context: ContextOf,
+    _: Admin,
+    account_id: fields.AccountId,
+    request: CreditRequest,
+    key: IdempotencyKey = None,
+) -> Booked:
     """The account can spend the amount at once."""
-    return await wallet.add_credit(context, account_id, request.amount, request.note)
+    return await wallet.add_credit(context, account_id, request.amount, request.note, key)
+
+
+@router.post(
+    "/accounts/{account_id}/debits",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(NotFound, Conflict, InsufficientBalance),
+    summary="Debit an account",
+)
+async def debit(
+    context: ContextOf,
+    _: Admin,
+    account_id: fields.AccountId,
+    request: DebitRequest,
+    key: IdempotencyKey = None,
+) -> Booked:
+    """Takes unspent money back. What is held for unfinished jobs stays held. Without `force`, at most the balance can be debited."""
+    return await wallet.add_debit(
+        context, account_id, request.amount, request.note, force=request.force, key=key
+    )
 
 
 @router.get("/keys", response_model_exclude_none=True, summary="List keys")
@@ -163,13 +196,48 @@ async def revoke_key(context: ContextOf, _: Admin, key_id: fields.KeyId) -> None
         await exclusion.end_session_of_key(context, revoked.miner_id)
 
 
+@router.get("/enrolments", summary="List enrolment tokens")
+async def list_enrolments(
+    context: ContextOf,
+    _: Admin,
+    limit: Limit = 50,
+    before: Annotated[
+        str | None,
+        Query(max_length=64, description="Continue before this token: `next` of the previous page"),
+    ] = None,
+) -> EnrolmentPage:
+    """All enrolment tokens without their secrets, which are not stored, newest first, with the miners that joined."""
+    return await enrolments.page(context, limit=limit, before=before)
+
+
 @router.post("/enrolments", status_code=status.HTTP_201_CREATED, summary="Create an enrolment token")
-async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentRequest) -> Enrolment:
+async def create_enrolment(context: ContextOf, caller: Admin, request: EnrolmentRequest) -> NewEnrolment:
     """The answer contains the token, which cannot be retrieved later."""
-    token, expires_at = await access.create_enrolment(
-        context, uses=request.uses, valid_seconds=request.valid_seconds
+    new = await enrolments.create(
+        context,
+        uses=request.uses,
+        valid_seconds=request.valid_seconds,
+        note=request.note,
+        created_by=caller.key_id,
     )
-    return Enrolment(enrolment_token=token, uses=request.uses, expires_at=format_time(expires_at))
+    record = new.record
+    return NewEnrolment(
+        enrolment_id=record.enrolment_id,
+        enrolment_token=new.token,
+        uses=record.uses,
+        expires_at=format_time(record.expires_at),
+    )
+
+
+@router.delete(
+    "/enrolments/{enrolment_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(NotFound),
+    summary="Revoke an enrolment token",
+)
+async def revoke_enrolment(context: ContextOf, _: Admin, enrolment_id: fields.EnrolmentId) -> None:
+    """No miner can join with it from now on. Miners that have joined stay; remove or exclude them."""
+    await enrolments.revoke(context, enrolment_id)
 
 
 @router.post(
@@ -196,6 +264,37 @@ async def exclude_miner(
 async def include_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -> Inclusion:
     """The miner can register again, which it attempts every few minutes."""
     return await exclusion.include(context, miner_id)
+
+
+@router.delete("/miners/{miner_id}", responses=errors(NotFound), summary="Remove a miner")
+async def remove_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -> Removal:
+    """Its session ends at once, its running jobs go to other miners, and its offers end. Receipts, statistics and earnings stay.
+
+    The miner can join again with an enrolment token. To keep it out, exclude it.
+    """
+    return await exclusion.remove(context, miner_id)
+
+
+@router.get("/history", summary="Jobs, money and miners over time")
+async def history(
+    context: ContextOf,
+    _: Admin,
+    metric: Annotated[
+        Metric,
+        Query(
+            description=(
+                "`jobs`: submitted, completed, failed, cancelled; `queue`: waiting, running; `money`: credited, debited, paid, fees; "
+                "`miners`: online"
+            )
+        ),
+    ] = Metric.JOBS,
+    period: Annotated[Period, Query(description="The time until now")] = Period.DAY,
+) -> History:
+    """A point for each interval of the period, oldest first; the last interval has not ended.
+
+    Jobs and money are counted, the queue and the miners are averages of samples. A miner that is paused is not online.
+    """
+    return await operations.series(context, metric, period)
 
 
 @router.get("/overview", summary="Miners and queue")

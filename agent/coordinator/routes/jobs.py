@@ -18,12 +18,13 @@ from agent.coordinator.operations.answers.jobs import (
     JobCreated,
     JobDataDeleted,
     JobDetails,
+    JobExplanation,
     JobLog,
     JobPage,
     JobResults,
     JobStatus,
 )
-from agent.coordinator.operations.jobs import deletion, details, lists, rerun
+from agent.coordinator.operations.jobs import deletion, details, explaining, lists, rerun
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs import log as job_log
@@ -44,7 +45,9 @@ from agent.coordinator.routes._callers import (
 from agent.coordinator.store.job_lists import JobFilter
 from agent.core.errors import (
     ApiError,
+    CannotRun,
     Conflict,
+    Forbidden,
     InsufficientBalance,
     InsufficientStorage,
     InvalidJobType,
@@ -81,7 +84,7 @@ log = structlog.get_logger()
                 X_Trace_ID="The job's id in all logs: the trace id of your `traceparent`, or a new one",
             )
         },
-        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable, CannotRun),
     },
     summary="Create a job",
 )
@@ -102,7 +105,10 @@ async def create(
 
 
 @router.get(
-    "", response_model_exclude_none=True, responses=errors(InvalidJobType, Conflict), summary="List jobs"
+    "",
+    response_model_exclude_none=True,
+    responses=errors(InvalidJobType, Conflict, Forbidden),
+    summary="List jobs",
 )
 async def list_jobs(
     context: ContextOf,
@@ -129,10 +135,13 @@ async def list_jobs(
         str | None,
         Query(description="Only jobs that were given to this offer", examples=["offer_1234567890"]),
     ] = None,
+    account_id: Annotated[
+        str | None, Query(max_length=64, description="Only jobs of this account; for administrators")
+    ] = None,
     limit: Limit = 50,
     offset: Annotated[int, Query(ge=0, le=2**31, description="Number of jobs to skip")] = 0,
 ) -> JobPage:
-    """Your jobs, newest first. Filters that are combined must all apply."""
+    """Your jobs, newest first; administrators see those of all accounts. Filters that are combined must all apply."""
     wanted = JobFilter(
         status=state.value if state else None,
         service=job_type,
@@ -140,6 +149,7 @@ async def list_jobs(
         miner_id=miner_id,
         offer_id=offer_id,
         labels=parse_filters(label),
+        account_id=account_id,
     )
     return await lists.page(context, caller, wanted, limit=limit, offset=offset)
 
@@ -150,6 +160,15 @@ async def list_jobs(
 async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobDetails:
     """`progress` is 0 to 100; a failed job has an `error`. `parameters` and `inputs` say what the job was asked to do."""
     return await details.get(context, caller, job_id)
+
+
+@router.get("/{job_id}/explain", responses=errors(JobNotFound), summary="Why a job does not run")
+async def explain(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobExplanation:
+    """For each reason: what and by how much, who can change it, and how. A running or ended job has no reasons.
+
+    docs/reference/waiting.md lists all codes.
+    """
+    return await explaining.explanation(context, caller, job_id)
 
 
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")

@@ -262,13 +262,15 @@ async def image_generations(
     submission = await images.create(context, caller, body, key)
     made = await result(submission, images.GeneratedImages, disconnected(request))
     if body.response_format == "url":
-        return _json(submission, await images.linked(submission, body, made, _base(request)))
+        return _json(submission, await images.linked(submission, body, made, _base(context, request)))
     content = await images.encoded(submission, body, made)
     return StreamingResponse(content, headers=_names(submission), media_type="application/json")
 
 
-def _base(request: Request) -> str:
-    """Return this server's address as the client wrote it, including `/api`: a proxy may forward no other path."""
+def _base(context: ContextOf, request: Request) -> str:
+    """Return this server's public address, or else as the client wrote it, including `/api`: a proxy may forward no other path."""
+    if context.settings.public_url is not None:
+        return context.settings.public_url
     prefix = "/api" if request.url.path.startswith("/api/") else ""
     return f"{request.base_url}".rstrip("/") + prefix
 

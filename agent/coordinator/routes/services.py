@@ -19,7 +19,7 @@ from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
-from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotAvailable
+from agent.core.errors import CannotRun, Conflict, InsufficientBalance, NotFound, OfferNotAvailable
 from runners.api import ServiceDefinition
 from runners.registry import installed
 
@@ -95,7 +95,7 @@ for _definition in (runner.definition for runner in installed().values()):
             response_model_exclude_none=True,
             responses={
                 status.HTTP_201_CREATED: _created(_definition),
-                **errors(InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+                **errors(InsufficientBalance, NotFound, Conflict, OfferNotAvailable, CannotRun),
             },
             name=_definition.service_id,
             summary=_definition.name,

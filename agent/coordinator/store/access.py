@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from agent.coordinator.store.schema.tables import accounts, api_keys, enrolments, logins
 
@@ -40,6 +41,22 @@ class LoginRecord:
     admin: bool
 
 
+@dataclass(frozen=True, slots=True)
+class EnrolmentRecord:
+    """An enrolment token without its secret. `created_by` is a key's id; None if the agent created it for its own miner."""
+
+    enrolment_id: str
+    created_at: float
+    expires_at: float
+    uses: int
+    uses_left: int
+    note: str = ""
+    created_by: str | None = None
+    used_at: float | None = None
+    revoked_at: float | None = None
+
+
+ENROLMENT_COLUMNS = tuple(enrolments.c[name] for name in EnrolmentRecord.__dataclass_fields__)
 KEY_COLUMNS = (
     api_keys.c.key_id, api_keys.c.role, api_keys.c.account_id, api_keys.c.miner_id, api_keys.c.name, api_keys.c.created_at,
     api_keys.c.revoked_at,
@@ -129,28 +146,53 @@ def use_login(connection: Connection, sha256: str) -> bool:
     return connection.execute(delete(logins).where(logins.c.sha256 == sha256)).rowcount == 1
 
 
-def add_enrolment(
-    connection: Connection, enrolment_id: str, sha256: str, *, now: float, expires_at: float, uses: int
-) -> None:
-    """Store a token that `uses` miners can enrol with until `expires_at`."""
-    values = {
-        "enrolment_id": enrolment_id, "sha256": sha256, "created_at": now, "expires_at": expires_at, "uses_left": uses,
-    }  # fmt: skip
-    connection.execute(insert(enrolments), values)
+def add_enrolment(connection: Connection, record: EnrolmentRecord, sha256: str) -> None:
+    """Store a new token."""
+    values = {column.name: getattr(record, column.name) for column in ENROLMENT_COLUMNS}
+    connection.execute(insert(enrolments), {**values, "sha256": sha256})
 
 
-def use_enrolment(connection: Connection, sha256: str, now: float) -> bool:
-    """Use a token once. Return False if it is unknown, expired or used up."""
-    change = update(enrolments).where(*_good(sha256, now)).values(uses_left=enrolments.c.uses_left - 1)
-    return connection.execute(change).rowcount == 1
+def enrolments_page(connection: Connection, *, limit: int, before: str | None) -> list[EnrolmentRecord]:
+    """Return tokens in any state, newest first, before the id `before`."""
+    query = select(*ENROLMENT_COLUMNS)
+    if before is not None:
+        query = query.where(enrolments.c.enrolment_id < before)
+    rows = connection.execute(query.order_by(enrolments.c.enrolment_id.desc()).limit(limit))
+    return [EnrolmentRecord(*row) for row in rows]
 
 
-def has_enrolment(connection: Connection, sha256: str, now: float) -> bool:
-    """Return whether `use_enrolment` would succeed."""
-    return (
-        connection.execute(select(enrolments.c.enrolment_id).where(*_good(sha256, now))).first() is not None
-    )
+def key_names(connection: Connection, key_ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of keys by id, including revoked ones."""
+    query = select(api_keys.c.key_id, api_keys.c.name).where(api_keys.c.key_id.in_(set(key_ids)))
+    return dict(connection.execute(query).all())
+
+
+def revoke_enrolment(connection: Connection, enrolment_id: str, now: float) -> bool:
+    """Revoke a token. Return False if it does not exist. Revoking it again changes nothing."""
+    change = update(enrolments).where(enrolments.c.enrolment_id == enrolment_id)
+    first = func.coalesce(enrolments.c.revoked_at, now)
+    return connection.execute(change.values(revoked_at=first)).rowcount == 1
+
+
+def use_enrolment(connection: Connection, sha256: str, now: float) -> str | None:
+    """Use a token once and return its id. Return None if it is unknown, expired, revoked or used up."""
+    values = {"uses_left": enrolments.c.uses_left - 1, "used_at": now}
+    if connection.execute(update(enrolments).where(*_good(sha256, now)).values(values)).rowcount != 1:
+        return None
+    query = select(enrolments.c.enrolment_id).where(enrolments.c.sha256 == sha256)
+    enrolment_id: str = connection.execute(query).scalar_one()
+    return enrolment_id
+
+
+def has_enrolment(connection: Connection, sha256: str, now: float) -> str | None:
+    """Return the id of a token that `use_enrolment` would accept, or None."""
+    return connection.execute(select(enrolments.c.enrolment_id).where(*_good(sha256, now))).scalar()
 
 
 def _good(sha256: str, now: float) -> tuple[ColumnElement[bool], ...]:
-    return enrolments.c.sha256 == sha256, enrolments.c.expires_at > now, enrolments.c.uses_left > 0
+    return (
+        enrolments.c.sha256 == sha256,
+        enrolments.c.expires_at > now,
+        enrolments.c.uses_left > 0,
+        enrolments.c.revoked_at.is_(None),
+    )

@@ -265,10 +265,10 @@ def release(connection: Connection, job_id: str, account_id: str) -> list[str]:
         batch = ids[start : start + BATCH]
         condition = (artifact_owners.c.artifact_id.in_(batch), artifact_owners.c.owner == account_id)
         unused = connection.execute(mine.where(*condition, ~used)).all()
-        gone = [row.artifact_id for row in unused]
+        deleted = [row.artifact_id for row in unused]
         connection.execute(
             delete(artifact_owners).where(
-                artifact_owners.c.artifact_id.in_(gone), artifact_owners.c.owner == account_id
+                artifact_owners.c.artifact_id.in_(deleted), artifact_owners.c.owner == account_id
             )
         )
         _count(connection, account_id, -sum(row.size for row in unused))

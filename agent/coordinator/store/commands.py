@@ -73,6 +73,11 @@ def remove(connection: Connection, miner_id: str, command_ids: Collection[str]) 
         )
 
 
+def remove_all(connection: Connection, miner_id: str) -> None:
+    """Delete all commands of a miner."""
+    connection.execute(delete(miner_commands).where(miner_commands.c.miner_id == miner_id))
+
+
 def _record(
     command_id: str,
     miner_id: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,7 @@ from agent.coordinator.store.schema.tables import (
     runs,
     webhook_deliveries,
 )
-from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, RunEnded
+from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, Outcome, RunEnded
 from agent.core.tracing import trace_id_of
 
 
@@ -38,7 +39,8 @@ class JobRecord:
     """A job as stored. `life` is the part that events change; money is in units of 1e-8, memory in bytes.
 
     `name_given` is 1 if the client gave the name, 0 if it is derived; `labels` are JSON. `cost` is what the client has paid, or None
-    until the job has ended. `deleted_at` is when the client deleted the job's data.
+    until the job has ended. `deleted_at` is when the client deleted the job's data. `needs` is JSON: pairs of a feature's name and
+    value.
     """
 
     life: Job
@@ -70,6 +72,7 @@ class JobRecord:
     name_given: int = 1
     labels: str | None = None
     deleted_at: float | None = None
+    needs: str | None = None
 
     @property
     def job_id(self) -> str:
@@ -96,7 +99,7 @@ class RunningJob:
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
-    "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "labels", "deleted_at",
+    "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "labels", "deleted_at", "needs",
 )  # fmt: skip
 
 _NAMES = tuple(jobs.c.keys())
@@ -154,6 +157,17 @@ def runs_of(connection: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return the ended runs of a job, oldest first."""
     rows = connection.execute(select(runs).where(runs.c.job_id == job_id).order_by(runs.c.fence))
     return [dict(row) for row in rows.mappings()]
+
+
+def failed_on(connection: Connection, job_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the miners on which each of these jobs has failed."""
+    failed: defaultdict[str, set[str]] = defaultdict(set)
+    query = select(runs.c.job_id, runs.c.miner_id).where(
+        runs.c.job_id.in_(job_ids), runs.c.outcome == Outcome.RETRIED.value
+    )
+    for job_id, miner_id in connection.execute(query):
+        failed[job_id].add(miner_id)
+    return {job_id: frozenset(miner_ids) for job_id, miner_ids in failed.items()}
 
 
 def save_files(

@@ -21,13 +21,14 @@ from sqlalchemy import (
 
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
-from agent.core.market.ledger import Entry, Settlement
+from agent.core.market.ledger import ISSUED, Entry, Settlement
 
 
 class Kind(StrEnum):
     """The purpose of a transaction."""
 
     CREDIT = "credit"
+    DEBIT = "debit"
     PAYMENT = "payment"
 
 
@@ -41,12 +42,11 @@ class Status(StrEnum):
 
 HELD: Final = "hold"
 SETTLED: Final = "settlement"
-CREDITED: Final = "credit"
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionRecord:
-    """A transaction. Amounts are in units of 1e-8; `paid` is the price of a job or the amount of a credit."""
+    """A transaction. Amounts are in units of 1e-8; `paid` is the price of a job or the amount of a credit or debit."""
 
     tx_id: str
     kind: str
@@ -95,15 +95,23 @@ def balance(connection: Connection, ledger_account: str) -> int:
     return _balance.scalar(connection, {"account": ledger_account}) or 0
 
 
-def add_credit(
-    connection: Connection, tx_id: str, account_id: str, amount: int, entry: Entry, note: str, now: float
+def add_booking(
+    connection: Connection,
+    tx_id: str,
+    kind: Kind,
+    account_id: str,
+    amount: int,
+    entry: Entry,
+    *,
+    note: str,
+    now: float,
 ) -> TransactionRecord:
-    """Store a credit."""
+    """Store a credit or a debit."""
     record = TransactionRecord(
-        tx_id, Kind.CREDIT, Status.SETTLED, account_id, None, None, 0, amount, 0, note, now, now
+        tx_id, kind, Status.SETTLED, account_id, None, None, 0, amount, 0, note, now, now
     )
     _add(connection, record)
-    _post(connection, tx_id, CREDITED, entry)
+    _post(connection, tx_id, kind.value, entry)
     return record
 
 
@@ -230,10 +238,13 @@ def problems(connection: Connection) -> list[str]:
         for account in sorted(posted.keys() | stored.keys())
         if stored.get(account, 0) != posted.get(account, 0)
     ]
+    overdrawn = set(
+        connection.scalars(select(postings.c.ledger_account).where(postings.c.entry == Kind.DEBIT.value))
+    )
     found += [
         f"the balance of {account} is negative"
         for account, amount in sorted(stored.items())
-        if amount < 0 and account != "issued"
+        if amount < 0 and account != ISSUED and account not in overdrawn
     ]
     doubled = (
         select(postings.c.tx_id)

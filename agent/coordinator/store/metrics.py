@@ -54,7 +54,9 @@ def numbers(connection: Connection, now: float, offline_before: float) -> Number
             func.count(),
             func.coalesce(func.sum(case((online, 1), else_=0)), 0),
             func.coalesce(func.sum(case((online & miners.c.paused.is_not(None), 1), else_=0)), 0),
-        ).select_from(miners)
+        )
+        .select_from(miners)
+        .where(miners.c.removed_at.is_(None))
     ).one()
     due = select(func.count()).where(
         webhook_deliveries.c.state == "pending", webhook_deliveries.c.next_attempt_at <= now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
@@ -97,8 +97,16 @@ _totals = select(
 def find(connection: Connection, miner_id: str) -> MinerStats:
     """Return the statistics of a miner."""
     row = _stats.row(connection, {"key": miner_id})
-    if row is None:
-        return MinerStats()
+    return MinerStats() if row is None else _from_row(row)
+
+
+def all_stats(connection: Connection) -> dict[str, MinerStats]:
+    """Return the statistics of all miners that have any."""
+    query = select(miner_stats.c.miner_id, *(miner_stats.c[name] for name in _NUMBERS), *_EVIDENCE)
+    return {row[0]: _from_row(tuple(row[1:])) for row in connection.execute(query)}
+
+
+def _from_row(row: tuple[Any, ...]) -> MinerStats:
     numbers = dict(zip(_NUMBERS, row, strict=False))  # the remaining columns are the evidence
     return MinerStats(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
 

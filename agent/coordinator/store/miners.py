@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
-from agent.coordinator.store.schema.tables import challenges, miners
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.schema.tables import challenges, miners, runs
 
 
 @dataclass(frozen=True, slots=True)
 class MinerRecord:
     """A miner as stored. `capabilities`, `telemetry` and `activity` are JSON text as the miner sent them.
 
-    `runners` is JSON: by service, names and versions of the runners that it has registered. `excluded_at` is when an operator
-    excluded it, or None if it is not excluded.
+    `runners` is JSON: by service, names and versions of the runners that it has registered. `excluded_at` and `removed_at` are when
+    an operator excluded or removed it, or None. `enrolment_id` is the token with which it enrolled last.
     """
 
     miner_id: str
@@ -32,9 +35,28 @@ class MinerRecord:
     runners: str = "{}"
     excluded_at: float | None = None
     excluded_reason: str | None = None
+    removed_at: float | None = None
+    enrolment_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A run that ended by its miner's fault. `code` and `message` are None if its lease expired."""
+
+    job_id: str
+    ended_at: float
+    code: str | None
+    message: str | None
+
+
+_last_fault = Prepared(
+    select(runs.c.job_id, runs.c.ended_at, runs.c.failure_code, runs.c.failure_message)
+    .where(runs.c.miner_id == bindparam("key"), text("outcome IN ('retried', 'expired')"))
+    .order_by(runs.c.ended_at.desc())
+    .limit(1)
+)
 _COLUMNS = tuple(miners.c[name] for name in MinerRecord.__dataclass_fields__)
+_IS_PRESENT = miners.c.removed_at.is_(None)
 
 
 def add_challenge(connection: Connection, nonce: str, now: float, expires_at: float) -> None:
@@ -50,30 +72,46 @@ def use_challenge(connection: Connection, nonce: str, now: float) -> bool:
 
 
 def find(connection: Connection, miner_id: str) -> MinerRecord | None:
-    """Return the miner, or None."""
+    """Return the miner, or None if it is unknown or removed."""
+    record = find_former(connection, miner_id)
+    return None if record is None or record.removed_at is not None else record
+
+
+def find_former(connection: Connection, miner_id: str) -> MinerRecord | None:
+    """Return the miner, even if it is removed, or None."""
     row = connection.execute(select(*_COLUMNS).where(miners.c.miner_id == miner_id)).one_or_none()
     return None if row is None else MinerRecord(*row)
 
 
 def all_miners(connection: Connection) -> list[MinerRecord]:
-    """Return all miners, the most recently seen first."""
-    return [
-        MinerRecord(*row) for row in connection.execute(select(*_COLUMNS).order_by(miners.c.seen_at.desc()))
-    ]
+    """Return all miners, the most recently seen first, without removed ones."""
+    query = select(*_COLUMNS).where(_IS_PRESENT).order_by(miners.c.seen_at.desc())
+    return [MinerRecord(*row) for row in connection.execute(query)]
 
 
 def page(connection: Connection, *, limit: int, offset: int) -> tuple[list[MinerRecord], int]:
-    """Return a page of miners, the newest first, and their total number."""
-    query = select(*_COLUMNS).order_by(miners.c.registered_at.desc(), miners.c.miner_id)
+    """Return a page of miners, the newest first, and their total number, without removed ones."""
+    query = select(*_COLUMNS).where(_IS_PRESENT).order_by(miners.c.registered_at.desc(), miners.c.miner_id)
     rows = connection.execute(query.limit(limit).offset(offset))
-    total = connection.execute(select(func.count()).select_from(miners)).scalar_one()
+    total = connection.execute(select(func.count()).select_from(miners).where(_IS_PRESENT)).scalar_one()
     return [MinerRecord(*row) for row in rows], int(total)
 
 
 def count_active(connection: Connection, seen_after: float) -> int:
     """Return how many miners are online and not paused."""
-    query = select(func.count()).where(miners.c.seen_at >= seen_after, miners.c.paused.is_(None))
+    query = select(func.count()).where(miners.c.seen_at >= seen_after, miners.c.paused.is_(None), _IS_PRESENT)
     return int(connection.execute(query.select_from(miners)).scalar_one())
+
+
+def enrolled_with(connection: Connection, enrolment_ids: list[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return ids and names of the miners that enrolled last with each of these tokens, removed ones included."""
+    query = select(miners.c.enrolment_id, miners.c.miner_id, miners.c.name)
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for enrolment_id, miner_id, name in connection.execute(
+        query.where(miners.c.enrolment_id.in_(enrolment_ids)).order_by(miners.c.registered_at)
+    ):
+        found[enrolment_id].append((miner_id, name))
+    return found
 
 
 def save(connection: Connection, record: MinerRecord) -> None:
@@ -114,3 +152,21 @@ def end_session(connection: Connection, miner_id: str, unusable_sha256: str) -> 
     connection.execute(
         update(miners).where(miners.c.miner_id == miner_id).values(session_sha256=unusable_sha256)
     )
+
+
+def remove(connection: Connection, miner_id: str, now: float, unusable_sha256: str) -> None:
+    """Mark a miner as removed, and invalidate the token of its session."""
+    connection.execute(
+        update(miners)
+        .where(miners.c.miner_id == miner_id)
+        .values(removed_at=now, paused=None, session_sha256=unusable_sha256)
+    )
+
+
+def last_faults(connection: Connection, miner_ids: Iterable[str]) -> dict[str, Fault]:
+    """Return the last run of each of these miners that ended by the miner's fault."""
+    found = {}
+    for miner_id in miner_ids:
+        if (row := _last_fault.row(connection, {"key": miner_id})) is not None:
+            found[miner_id] = Fault(*row)
+    return found

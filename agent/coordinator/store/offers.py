@@ -147,6 +147,20 @@ def of_miner(connection: Connection, miner_id: str, *, limit: int, before: str |
     return [_offer(row) for row in connection.execute(query)]
 
 
+def open_of_miner(connection: Connection, miner_id: str) -> list[Offer]:
+    """Return a miner's active offers, including standing ones."""
+    query = select(*_COLUMNS).where(_IS_ACTIVE, offers.c.miner_id == miner_id)
+    return [_offer(row) for row in connection.execute(query)]
+
+
+def bound_to(connection: Connection, miner_id: str) -> list[JobRecord]:
+    """Return the jobs that wait for an offer of the miner."""
+    offered = select(offers.c.offer_id).where(offers.c.miner_id == miner_id)
+    query = select(jobs.c.job_id).where(_IS_BOUND, jobs.c.offer_id.in_(offered))
+    found = connection.scalars(query).all()
+    return list(find_many(connection, found).values()) if found else []
+
+
 def expired(connection: Connection, now: float, limit: int = 1000) -> list[Offer]:
     """Return active offers that have expired."""
     query = select(*_COLUMNS).where(_IS_ACTIVE, offers.c.expires_at <= now).limit(limit)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text
 
+from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs
 from agent.core.matching import Candidate, ServiceOffer, Waiting
 from agent.core.values.quantities import from_units, to_units
+from runners.errors import FailureCode
 
 CLAIM_WINDOW: Final = 512
 """How many waiting jobs one round of matching considers from each end: the most urgent and the oldest."""
@@ -22,7 +26,7 @@ ACCOUNT_WINDOW: Final = 64
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
     jobs.c.memory, jobs.c.gpus, jobs.c.max_cost, jobs.c.agreed_price, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
-    jobs.c.avoid_until,
+    jobs.c.avoid_until, jobs.c.needs, jobs.c.failure_code,
 )  # fmt: skip
 # With literal conditions the query planner recognizes the partial indexes.
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
@@ -93,30 +97,29 @@ def _conditions(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool
     by_service: defaultdict[str, list[ColumnElement[bool]]] = defaultdict(list)
     for candidate in candidates:
         fits = and_(
-            jobs.c.gpus <= candidate.gpus,
             jobs.c.memory <= candidate.memory,
             jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
             or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id == candidate.miner_id),
         )
         if candidate.slots > 0:
             for service, offer in candidate.services.items():
-                by_service[service].append(and_(fits, _acceptable(offer)))
+                by_service[service].append(and_(fits, _acceptable(candidate, offer)))
             continue
         for service, model in candidate.batch_capacity:
             if service in candidate.services:
-                acceptable = _acceptable(candidate.services[service])
+                acceptable = _acceptable(candidate, candidate.services[service])
                 by_service[service].append(and_(fits, acceptable, jobs.c.model.is_not_distinct_from(model)))
     return {service: or_(*conditions) for service, conditions in by_service.items()}
 
 
-def _acceptable(offer: ServiceOffer) -> ColumnElement[bool]:
+def _acceptable(candidate: Candidate, offer: ServiceOffer) -> ColumnElement[bool]:
     unavailable_models = (
         [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.unavailable_models))]
         if offer.unavailable_models
         else []
     )
     affordable = or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= to_units(offer.unit_price))
-    return and_(affordable, *unavailable_models)
+    return and_(jobs.c.gpus <= min(candidate.gpus, offer.gpus), affordable, *unavailable_models)
 
 
 def _waiting(
@@ -134,8 +137,11 @@ def _waiting(
     miner_id: str | None,
     avoid_miner_id: str | None,
     avoid_until: float | None,
+    needs: str | None,
+    failure_code: str | None,
 ) -> Waiting:
     """Return a waiting job from a row of `_claim_columns`."""
+    reported = failure_code not in (None, FailureCode.LEASE_EXPIRED)
     return Waiting(
         job_id=job_id,
         account_id=account_id,
@@ -150,6 +156,36 @@ def _waiting(
         miner_id=miner_id,
         avoid_miner_id=avoid_miner_id,
         avoid_until=avoid_until or 0.0,
+        needs=() if needs is None else parse_needs(needs),
+        failed_on=frozenset({avoid_miner_id}) if reported and avoid_miner_id else frozenset(),
+    )
+
+
+@lru_cache(maxsize=1024)
+def parse_needs(needs: str) -> tuple[tuple[str, str], ...]:
+    """Return the features that a job needs, from the text that its row has."""
+    return tuple((name, value) for name, value in json.loads(needs))
+
+
+def waiting_job(record: JobRecord) -> Waiting:
+    """Return a job as the matching sees it."""
+    return _waiting(
+        record.job_id,
+        record.account_id,
+        record.service,
+        record.model,
+        record.priority,
+        record.created_at,
+        record.cpu_millis,
+        record.memory,
+        record.gpus,
+        record.max_cost,
+        record.agreed_price,
+        record.requested_miner_id,
+        record.life.avoid_miner_id,
+        record.life.avoid_until,
+        record.needs,
+        None if record.life.failure is None else record.life.failure.code,
     )
 
 

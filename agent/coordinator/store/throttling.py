@@ -13,18 +13,20 @@ from agent.core.market.throttling import Tally
 
 _releases = Prepared(
     select(miner_releases.c.count, miner_releases.c.counted_at, miner_releases.c.pause_until).where(
-        miner_releases.c.miner_id == bindparam("key")
+        miner_releases.c.miner_id == bindparam("key"), miner_releases.c.service == bindparam("of_service")
     )
 )
 _save_releases = Prepared(
     text(
-        "INSERT INTO miner_releases (miner_id, count, counted_at, pause_until) "
-        "VALUES (:miner_id, :count, :counted_at, :pause_until) ON CONFLICT (miner_id) DO UPDATE SET "
+        "INSERT INTO miner_releases (miner_id, service, count, counted_at, pause_until) "
+        "VALUES (:miner_id, :service, :count, :counted_at, :pause_until) ON CONFLICT (miner_id, service) DO UPDATE SET "
         "count = excluded.count, counted_at = excluded.counted_at, pause_until = excluded.pause_until"
     )
 )
 _pausing = Prepared(
-    select(miner_releases.c.miner_id).where(miner_releases.c.pause_until > bindparam("moment"))
+    select(miner_releases.c.miner_id, miner_releases.c.service, miner_releases.c.pause_until).where(
+        miner_releases.c.pause_until > bindparam("moment")
+    )
 )
 _failures = Prepared(
     select(client_failures.c.count, client_failures.c.counted_at).where(
@@ -44,9 +46,16 @@ _many_failures = Prepared(
 )
 
 
+WHOLE: Final = ""
+"""Instead of a service: the whole miner."""
+
+
 @dataclass(frozen=True, slots=True)
 class Releases:
-    """A miner's tally of leases handed back, and the time until which it therefore gets no jobs."""
+    """A miner's tally of leases handed back, and the time until which it therefore gets no jobs.
+
+    With a service: its tally of runs of that service which it could not perform, and the same for that service.
+    """
 
     tally: Tally
     pause_until: float
@@ -55,21 +64,29 @@ class Releases:
 NONE: Final = Releases(Tally(), 0.0)
 
 
-def releases_of(connection: Connection, miner_id: str) -> Releases:
-    """Return the miner's tally of leases handed back."""
-    row = _releases.row(connection, {"key": miner_id})
+def releases_of(connection: Connection, miner_id: str, service: str = WHOLE) -> Releases:
+    """Return the miner's tally of leases handed back, or of runs of a service that it could not perform."""
+    row = _releases.row(connection, {"key": miner_id, "of_service": service})
     return NONE if row is None else Releases(Tally(row[0], row[1]), row[2])
 
 
-def save_releases(connection: Connection, miner_id: str, releases: Releases) -> None:
-    """Store the miner's tally of leases handed back."""
+def save_releases(connection: Connection, miner_id: str, releases: Releases, service: str = WHOLE) -> None:
+    """Store the tally that `releases_of` returns."""
     values = {"count": releases.tally.count, "counted_at": releases.tally.at}
-    _save_releases.run(connection, {"miner_id": miner_id, **values, "pause_until": releases.pause_until})
+    key = {"miner_id": miner_id, "service": service}
+    _save_releases.run(connection, {**key, **values, "pause_until": releases.pause_until})
 
 
-def pausing(connection: Connection, now: float) -> set[str]:
-    """Return the miners that get no jobs now because they hand back too many."""
-    return {miner_id for (miner_id,) in _pausing.rows(connection, {"moment": now})}
+def pausing(connection: Connection, now: float) -> dict[tuple[str, str], float]:
+    """Return the miners and services that get no jobs now, by miner and service, and until when."""
+    rows = _pausing.rows(connection, {"moment": now})
+    return {(miner_id, service): until for miner_id, service, until in rows}
+
+
+def pauses(connection: Connection, now: float) -> dict[str, float]:
+    """Return the same miners, each with the time until which it gets no jobs."""
+    query = select(miner_releases.c.miner_id, miner_releases.c.pause_until)
+    return dict(connection.execute(query.where(miner_releases.c.pause_until > now)).all())
 
 
 def failures_of(connection: Connection, account_id: str) -> Tally:

@@ -23,6 +23,7 @@ class Use(StrEnum):
     WAITING = "a job waits for memory on a device"
     HAND = "paused by hand"
     SCHEDULE = "paused by schedule"
+    FAULT = "paused because of a fault"
     PROGRAM = "paused for another program"
     TEMPERATURE = "paused for the temperature"
     POWER = "paused for the power"
@@ -37,6 +38,7 @@ class Use(StrEnum):
 PAUSED: Final = {
     Cause.HAND: Use.HAND,
     Cause.SCHEDULE: Use.SCHEDULE,
+    Cause.FAULT: Use.FAULT,
     Cause.PROGRAM: Use.PROGRAM,
     Cause.TEMPERATURE: Use.TEMPERATURE,
     Cause.POWER: Use.POWER,

@@ -7,13 +7,15 @@ absent for that long. Times are seconds since the epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from agent.core.machine.schedules import Window
 
+SLOWED_SECONDS: Final = 30.0
+"""How long the hardware must slow a GPU down before that counts."""
 ONSET_SECONDS: Final = 10.0
 """How long a GPU must be busy before that counts. A desktop is briefly busy whenever a window moves."""
 
@@ -23,6 +25,7 @@ class Cause(StrEnum):
 
     HAND = "by hand"
     SCHEDULE = "by schedule"
+    FAULT = "because of a fault"
     PROGRAM = "for another program"
     TEMPERATURE = "for the temperature"
     POWER = "for the power"
@@ -55,6 +58,7 @@ class Rules:
     """What pauses a GPU, apart from its owner's manual override. Degrees Celsius, watts, percent; None is no limit."""
 
     schedule: tuple[Window, ...] = ()
+    faulty: bool = True
     other_programs: bool = False
     other_utilization: float = 25.0
     max_temperature: float | None = None
@@ -73,6 +77,7 @@ class Rules:
 class Reading:
     """A GPU at one moment. `others` is how many other programs compute on it, `working` whether one of this agent does.
 
+    `fault` describes a faulty card, and `slowed` means that its hardware protects it from heat or from a weak power supply.
     Values that the card does not report are None.
     """
 
@@ -81,6 +86,11 @@ class Reading:
     utilization: float | None = None
     others: int = 0
     working: bool = False
+    fault: str | None = None
+    slowed: bool = False
+
+
+SLOWED: Final = "its hardware slows it down; check its cooling and its power cables"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,8 @@ class Watch:
 class GpuWatch:
     """The measured causes of one GPU. `update` returns the next state, `pauses` the pauses that follow from it."""
 
+    fault: Watch = field(default_factory=Watch)
+    slowed: Watch = field(default_factory=Watch)
     program: Watch = field(default_factory=Watch)
     busy: Watch = field(default_factory=Watch)
     temperature: Watch = field(default_factory=Watch)
@@ -115,6 +127,10 @@ class GpuWatch:
         # While this agent works, the utilisation cannot be attributed to other programs.
         used = 0.0 if reading.working or reading.utilization is None else reading.utilization
         return GpuWatch(
+            fault=self.fault.update(now, present=rules.faulty and reading.fault is not None, hold=hold),
+            slowed=self.slowed.update(
+                now, present=rules.faulty and reading.slowed, hold=hold, onset=SLOWED_SECONDS
+            ),
             program=self.program.update(now, present=rules.other_programs and reading.others > 0, hold=hold),
             busy=self.busy.update(
                 now,
@@ -132,11 +148,15 @@ class GpuWatch:
             power=self.power.update(
                 now, present=_above(reading.power, rules.max_power, rules.power_margin, self.power), hold=hold
             ),
-            reading=reading,
+            reading=reading if reading.fault else replace(reading, fault=self.reading.fault),
         )
 
     def pauses(self, rules: Rules) -> Iterator[Pause]:
         """Yield a pause for each cause that holds."""
+        if self.fault.holds:
+            yield Pause(Cause.FAULT, self.reading.fault or "")
+        if self.slowed.holds:
+            yield Pause(Cause.FAULT, SLOWED)
         if self.program.holds or self.busy.holds:
             yield Pause(Cause.PROGRAM)
         if self.temperature.holds:

@@ -4,12 +4,15 @@ A card's free memory is the driver's figure, which covers the use of all program
 still take beyond that figure is reserved before anything else is placed. Decisions are pure: after an eviction the caller
 reads the free memory and decides again, so that no model is loaded into memory that has not been freed yet.
 
+A model whose engine can use several cards is spread over as few equal ones as possible, in equal shares.
+
 A machine without a GPU is one card with the machine's memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -33,7 +36,8 @@ class Occupant:
     """A process of the agent that has loaded a model on a card, or is about to.
 
     `footprint` is the maximum that it may take, and `held` the part that the card's figure already includes, in bytes. `runs`
-    of at most `capacity` are under way (loading counts as one). `used_at` is when it last worked, in seconds.
+    of at most `capacity` are under way (loading counts as one). `used_at` is when it last worked, in seconds. A process that uses
+    several `cards` is one occupant of each, with the same key and its share of the memory.
     """
 
     key: int
@@ -45,6 +49,7 @@ class Occupant:
     runs: int = 0
     capacity: int = 1
     used_at: float = 0.0
+    cards: int = 1
 
     @property
     def growth(self) -> int:
@@ -54,12 +59,17 @@ class Occupant:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A job that needs a device. `need` is what its model takes at full speed, `least` what it needs at least, in bytes."""
+    """A job that needs a device. `need` is what its model takes at full speed, `least` what it needs at least, in bytes.
+
+    It needs `cards` cards, and more, up to `most`, if `least` does not fit on so few.
+    """
 
     service: str
     model: str | None
     need: int
     least: int
+    cards: int = 1
+    most: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +90,9 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the model on this card with a budget of `budget` bytes, after the occupants in `evict` have ended."""
+    """Load the model on these cards with a budget of `budget` bytes on each, after the occupants in `evict` have ended."""
 
-    card: str
+    cards: tuple[str, ...]
     budget: int
     evict: tuple[int, ...] = ()
 
@@ -149,7 +159,10 @@ def decide(demand: Demand, cards: Sequence[Card], occupants: Iterable[Occupant],
     views = [
         _View(card, tuple(item for item in everywhere if item.card == card.key), rules) for card in cards
     ]
-    return _join(demand, views) or _load(demand, views) or _why_not(demand, views, rules)
+    count = _card_count(demand, {card: card.total - rules.reserve for card in cards})
+    if count is None:
+        return Refuse(_too_large(demand, cards, rules))
+    return _join(demand, views) or _load(demand, views, count) or _why_not(demand, views)
 
 
 def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) -> tuple[int, ...]:
@@ -164,7 +177,7 @@ def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) 
                 break
             leaving.append(occupant.key)
             missing -= occupant.held
-    return tuple(leaving)
+    return tuple(dict.fromkeys(leaving))
 
 
 def obstacle(
@@ -172,54 +185,98 @@ def obstacle(
 ) -> str | None:
     """Return why a model cannot be loaded at present, even if all of the agent's own were evicted, or None if it can."""
     ours = {card.key: sum(item.held for item in occupants if item.card == card.key) for card in cards}
-    if any(card.free + ours[card.key] - rules.reserve >= demand.least for card in cards):
-        return None
-    return _too_large(demand, cards, rules) or _crowded(demand, cards, ours)
+    if _card_count(demand, {card: card.total - rules.reserve for card in cards}) is None:
+        return _too_large(demand, cards, rules)
+    if _card_count(demand, {card: card.free + ours[card.key] - rules.reserve for card in cards}) is None:
+        return _crowded(demand, cards, ours)
+    return None
+
+
+def _card_count(demand: Demand, sizes: Mapping[Card, int]) -> int | None:
+    """Return how many cards the job needs if each has so many bytes for it, or None if these cards do not suffice."""
+    groups = defaultdict[int, list[int]](list)
+    for card, size in sizes.items():
+        groups[card.total].append(size)
+    for count in _counts(demand):
+        share = -(-demand.least // count)
+        if any(sum(size >= share for size in group) >= count for group in groups.values()):
+            return count
+    return None
+
+
+def _counts(demand: Demand) -> Iterator[int]:
+    """Yield the numbers of cards that a job may use. Engines divide a model's layers and heads by powers of two."""
+    count = demand.cards
+    while count <= max(demand.cards, demand.most):
+        yield count
+        count *= 2
 
 
 def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
     """Return an occupant with the model: a working one with free capacity, or else an idle one that has memory to grow."""
-    fitting = [
-        (view, occupant)
-        for view in views
-        for occupant in view.occupants
-        if (occupant.service, occupant.model) == (demand.service, demand.model)
-        and occupant.runs < occupant.capacity
-        and occupant.footprint >= demand.least
-    ]
-    for _, occupant in sorted(fitting, key=lambda pair: (pair[1].runs, pair[1].key)):
-        if occupant.runs > 0:
-            return Join(occupant.key)
+    fitting = defaultdict[int, list[tuple[_View, Occupant]]](list)
+    for view in views:
+        for occupant in view.occupants:
+            if (
+                (occupant.service, occupant.model) == (demand.service, demand.model)
+                and occupant.runs < occupant.capacity
+                and occupant.cards >= demand.cards
+                and occupant.footprint * occupant.cards >= demand.least
+            ):
+                fitting[occupant.key].append((view, occupant))
+    # A process on a card that is paused is not among the views of all its cards.
+    whole = [parts for parts in fitting.values() if len(parts) == parts[0][1].cards]
+    working = [occupant for ((_, occupant), *_) in whole if occupant.runs > 0]
+    if working:
+        return Join(min(working, key=lambda occupant: (occupant.runs, occupant.key)).key)
     options = []
-    for view, occupant in fitting:
-        if view.has_turn and (leaving := view.evictions(occupant.growth, occupant.key)) is not None:
-            options.append((len(leaving), view.working, -occupant.used_at, occupant.key, leaving))
+    for parts in whole:
+        evictions = [view.evictions(occupant.growth, occupant.key) for view, occupant in parts]
+        if all(view.has_turn for view, _ in parts) and None not in evictions:
+            leaving = tuple(dict.fromkeys(key for keys in evictions for key in keys or ()))
+            occupant = parts[0][1]
+            busy = max(view.working for view, _ in parts)
+            options.append((len(leaving), busy, -occupant.used_at, occupant.key, leaving))
     if not options:
         return None
     *_, key, leaving = min(options)
     return Join(key, leaving)
 
 
-def _load(demand: Demand, views: Sequence[_View]) -> Load | None:
-    """Return the card for the model. Prefers its full size to a reduced one, and no eviction to an eviction."""
+def _load(demand: Demand, views: Sequence[_View], count: int) -> Load | None:
+    """Return `count` equal cards for the model. Prefers its full size to a reduced one, and no eviction to an eviction."""
     turn = [view for view in views if view.has_turn]
-    for size in dict.fromkeys((demand.need, demand.least)):
-        options = [
-            (bool(leaving), view.working, len(leaving), -view.available, view, leaving)
-            for view in turn
-            if (leaving := view.evictions(size)) is not None
+    need, least = -(-demand.need // count), -(-demand.least // count)
+    for size in dict.fromkeys((need, least)):
+        groups = defaultdict[int, list[_Option]](list)
+        for view in turn:
+            if (leaving := view.evictions(size)) is not None:
+                groups[view.card.total].append(_Option(view, leaving))
+        choices = [
+            sorted(group, key=_Option.cost)[:count] for group in groups.values() if len(group) >= count
         ]
-        if options:
-            *_, view, leaving = min(options, key=lambda option: option[:4])
-            budget = size if size == demand.need else max(size, min(demand.need, view.available))
-            return Load(view.card.key, budget, leaving)
+        if choices:
+            chosen = min(choices, key=lambda options: max(option.cost() for option in options))
+            available = min(option.view.available for option in chosen)
+            budget = size if size == need else max(size, min(need, available))
+            leaving = tuple(dict.fromkeys(key for option in chosen for key in option.leaving))
+            return Load(tuple(option.view.card.key for option in chosen), budget, leaving)
     return None
 
 
-def _why_not(demand: Demand, views: Sequence[_View], rules: Rules) -> Wait | Refuse:
-    cards = [view.card for view in views]
-    if (reason := _too_large(demand, cards, rules)) is not None:
-        return Refuse(reason)
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A card on which a model could be loaded after evictions."""
+
+    view: _View
+    leaving: tuple[int, ...]
+
+    def cost(self) -> tuple[bool, int, int, int]:
+        """Return a value that is smaller for a better card."""
+        return bool(self.leaving), self.view.working, len(self.leaving), -self.view.available
+
+
+def _why_not(demand: Demand, views: Sequence[_View]) -> Wait:
     states = "; ".join(_state(view) for view in views) or "no device answers"
     return Wait(f"{_named(demand)} needs {gibibytes(demand.least)}: {states}.")
 
@@ -232,10 +289,10 @@ def _state(view: _View) -> str:
     return f"{view.card.name} has {gibibytes(max(0, view.available))} free{used}"
 
 
-def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str | None:
+def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str:
     largest = max((card.total - rules.reserve for card in cards), default=0)
-    if demand.least <= largest:
-        return None
+    if demand.cards > 1 and demand.least <= largest * demand.cards:
+        return f"{_named(demand)} needs {demand.cards} GPUs of the same size, and this machine has {len(cards)} GPUs."
     return (
         f"{_named(demand)} needs {gibibytes(demand.least)} of memory, and {TOO_LARGE} "
         f"{gibibytes(max(0, largest))} available for it."

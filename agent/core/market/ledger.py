@@ -2,7 +2,7 @@
 
 Money starts as a credit by an operator (`issued` becomes negative, so that the sum of all accounts stays zero). It is held in
 escrow while a job may still cost something, and ends up with the miner that did the work, with the operator as a fee, or back
-with the client. This module has no database: balances are arguments, and postings are return values.
+with the client. A debit by an operator takes unspent money back. This module has no database: balances are arguments, and postings are return values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Final
 FEES: Final = "fees"
 """What the operator has earned."""
 ISSUED: Final = "issued"
-"""The counterpart of all credits; never positive."""
+"""The counterpart of all credits, less the debits; never positive."""
+OVERDRAWN: Final = "overdrawn"
+"""The counterpart of the parts of debits that exceeded a client's balance; never negative."""
 MILLION: Final = 1_000_000
 MAX_UNITS: Final = 9 * 10**18
 """Bound of every balance in both directions: 90 billion in units of 1e-8, which fits 64 bits with the next posting's carry."""
@@ -56,10 +58,10 @@ class InsufficientFunds(Exception):
 
 
 class TooMuchMoney(Exception):
-    """A credit would push a balance out of its bounds. `most` is the largest possible credit in units of 1e-8."""
+    """A credit or debit would push a balance out of its bounds. `most` is the largest possible amount in units of 1e-8."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"at most {most} units can be credited")
+        super().__init__(f"at most {most} units are possible")
         self.most = most
 
 
@@ -82,6 +84,30 @@ def credit(account_id: str, amount: int, issued: int) -> Entry:
     if amount > most:
         raise TooMuchMoney(most)
     return entry((Posting(ISSUED, -amount), Posting(available(account_id), amount)))
+
+
+def debit(account_id: str, amount: int, balance: int, overdrawn: int, *, force: bool) -> Entry:
+    """Take money back from a client. `overdrawn` is the balance of `OVERDRAWN`.
+
+    Raises `InsufficientFunds` for more than the balance; with `force`, the balance becomes negative instead. Raises `TooMuchMoney`
+    if all overdrafts together would exceed the bound. The overdraft has its own counterpart, so that no account can have more than
+    was issued.
+    """
+    if amount <= 0:
+        raise ValueError("a debit must be positive")
+    covered = min(amount, max(0, balance))
+    overdraft = amount - covered
+    if overdraft and not force:
+        raise InsufficientFunds(balance, amount)
+    if overdrawn + overdraft > MAX_UNITS:
+        raise TooMuchMoney(covered + max(0, MAX_UNITS - overdrawn))
+    return entry(
+        (
+            Posting(available(account_id), -amount),
+            Posting(ISSUED, covered),
+            Posting(OVERDRAWN, overdraft),
+        )
+    )
 
 
 def hold(account_id: str, amount: int, balance: int) -> Entry:

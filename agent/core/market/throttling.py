@@ -7,6 +7,7 @@ epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log2
 from typing import Final
 
 RELEASES_HALF_LIFE_SECONDS: Final = 3600.0
@@ -32,6 +33,10 @@ class Tally:
     def now(self, now: float, half_life: float) -> float:
         """Return the count at the time `now`."""
         return float(self.count * 0.5 ** (max(0.0, now - self.at) / half_life))
+
+    def below(self, tolerated: float, half_life: float) -> float | None:
+        """Return when the count falls to `tolerated`; None if it is not above that."""
+        return self.at + half_life * log2(self.count / tolerated) if self.count > tolerated else None
 
     def with_one(self, now: float, half_life: float) -> Tally:
         """Return the tally after one more occurrence."""

@@ -9,11 +9,16 @@ from typing import Final
 MAX_COMPARED: Final = 1000
 MAX_LENGTH: Final = 100
 MAX_NAMED: Final = 20
+SHORTEST: Final = 3
+"""Characters of a name's beginning that suggest it."""
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """Return the known name that is most similar to this one, or None if none is similar."""
-    near = difflib.get_close_matches(name[:MAX_LENGTH], known[:MAX_COMPARED], n=1)
+    """Return the known name that is most similar to this one or else begins with it, or None if there is none."""
+    short, compared = name[:MAX_LENGTH], known[:MAX_COMPARED]
+    near = difflib.get_close_matches(short, compared, n=1)
+    if not near and len(short) >= SHORTEST:
+        near = [one for one in compared if one.startswith(short)]
     return near[0] if near else None
 
 

@@ -43,9 +43,7 @@ def parse_quantity(text: str) -> Decimal:
 def parse_money(text: str) -> Decimal:
     """Parse a decimal string ("0.10") with at most 8 decimals. Raises `ValueError` with the valid format."""
     if _MONEY.fullmatch(text) is None:
-        raise ValueError(
-            'money is a decimal string like "0.10", not negative, below 10000000000, with at most 8 decimals'
-        )
+        raise ValueError('must be an amount below 10000000000 with at most 8 decimals, such as "0.10"')
     return Decimal(text)
 
 
@@ -86,7 +84,7 @@ class Money(Decimal):
         if isinstance(value, Decimal):
             value = format(value, "f")
         if not isinstance(value, str):
-            raise ValueError('money is a decimal string like "0.10", not a number')  # noqa: TRY004 - pydantic's way
+            raise ValueError('must be an amount in quotes, such as "0.10", not a number')  # noqa: TRY004 - pydantic's way
         return cls(parse_money(value))
 
 

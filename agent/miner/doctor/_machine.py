@@ -89,6 +89,14 @@ def gpus(cards: Cards) -> list[Diagnostic]:
         diagnostics.append(found("driver_missing", card=", ".join(installed)))
     elif cards.reason is not None:
         diagnostics.append(found("gpu_unusable", reason=cards.reason))
+    diagnostics += [
+        found("gpu_faulty", card=f"GPU {gpu.index} ({gpu.name})", fault=gpu.fault)
+        for gpu in cards.gpus
+        if gpu.fault is not None
+    ]
+    diagnostics += [
+        found("gpu_slowed", card=f"GPU {gpu.index} ({gpu.name})") for gpu in cards.gpus if gpu.slowed
+    ]
     if cards.gpus:
         diagnostics += _driver(cards.gpus[0].driver)
     return diagnostics

@@ -129,6 +129,16 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Depends on the driver's state: load the driver (modprobe nvidia), restart the machine after an update, let this user "
         "open /dev/nvidia*, check the card's power and slot, or correct CUDA_VISIBLE_DEVICES.",
     ),
+    "gpu_faulty": Kind(
+        "warning",
+        "{card} is faulty and accepts no jobs: {fault}.",
+        "Do what the message says. If the fault returns, have the card replaced. `miner.pause.faulty = false` uses it nevertheless.",
+    ),
+    "gpu_slowed": Kind(
+        "warning",
+        "{card} is slowed down by its hardware, which protects it from heat or from a weak power supply.",
+        "Check the card's fans and dust, the air flow, and its power cables.",
+    ),
     "driver_old": Kind(
         "warning",
         "NVIDIA's driver {driver} is too old for CUDA {version}, so the engines fall back to the processor or fail.",

@@ -481,5 +481,9 @@ def _status(status: int) -> str:
 
 
 def _environment(device: Device, process_mark: str, interpreter: Interpreter) -> dict[str, str]:
-    own = {"CUDA_VISIBLE_DEVICES": device.uuid or "", "PYTHONUNBUFFERED": "1", mark.VARIABLE: process_mark}
+    own = {
+        "CUDA_VISIBLE_DEVICES": ",".join(device.gpus),
+        "PYTHONUNBUFFERED": "1",
+        mark.VARIABLE: process_mark,
+    }
     return {**inherited(), **dict(interpreter.variables), **own}

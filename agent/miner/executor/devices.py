@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.core.machine.placement import Card, Demand, Rules
 from agent.miner.executor.footprints import Footprints
@@ -26,7 +26,7 @@ class Devices:
 
     `measure` reads the GPUs; without it their memory counts as free. `process_memory` reads the memory of their processes. `footprints` estimates the memory of models; without
     it, none is counted. `slots` children may work at the same time, and `reserve` bytes of each GPU stay free. `capacity`
-    is how many runs of one model a child of a service computes at once. Services in `unaccelerated` run on the
+    is how many runs of one model a child of a service computes at once, and `gpus` how many GPUs it can use together. Services in `unaccelerated` run on the
     `processor`, which a machine with GPUs has too.
     """
 
@@ -37,6 +37,7 @@ class Devices:
     measure: Measure | None = None
     process_memory: ProcessMemory | None = None
     capacity: Mapping[str, int] = field(default_factory=dict)
+    gpus: Mapping[str, int] = field(default_factory=dict)
     processor: Device | None = None
     unaccelerated: frozenset[str] = frozenset()
 
@@ -56,11 +57,27 @@ class Devices:
         per_card = -(-max(self.slots, 1) // len(devices))
         return Rules(reserve=self.reserve if devices[0].kind == "cuda" else 0, per_card=per_card)
 
-    def demand(self, service: str, model: str | None, parameters: Mapping[str, object]) -> Demand:
-        """Return the memory that a job needs."""
+    def demand(
+        self, service: str, model: str | None, parameters: Mapping[str, object] | None, gpus: int = 1
+    ) -> Demand:
+        """Return the memory that a job needs which asks for so many GPUs. Without `parameters`, the model's minimum."""
         if self.footprints is None:
             return Demand(service, model, 0, 0)
-        return self.footprints.demand(service, model, self.of(service)[0], parameters)
+        device = self.of(service)[0]
+        demand = self.footprints.demand(service, model, device, parameters)
+        if device.kind == "cpu":
+            return demand
+        return replace(demand, cards=max(1, gpus), most=self.gpus.get(service, 1))
+
+    def together(self, cards: Sequence[str]) -> Device:
+        """Return one or several cards as one device."""
+        first, *others = cards
+        device = next(
+            device
+            for device in (*self.devices, self.processor)
+            if device is not None and card_key(device) == first
+        )
+        return replace(device, others=tuple(others)) if others else device
 
     async def sample(
         self, devices: Sequence[Device], demand: Demand | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.core.machine.placement import Occupant
@@ -17,7 +17,7 @@ from runners.api import Device, FailureCode, Model, Retry
 class LoadedModel:
     """A model on a device, or the engine of a runner without models.
 
-    `footprint` is the memory in bytes that it may use, `limited` whether that is less than it prefers. The `opening` task
+    `footprint` is the memory in bytes that it may use of each of its cards, `limited` whether that is less than it prefers. The `opening` task
     starts the child and loads the model, and runs wait for it. Times are monotonic seconds.
     """
 
@@ -65,30 +65,33 @@ class LoadedModel:
         """Record that the model is loaded: from now on the device's memory figure includes it."""
         self._ready_at = self.used_at = time.monotonic()
 
-    def occupant(self, sampled_at: float, interpreter: Interpreter | None = None) -> Occupant:
-        """Return the model as the placement sees it, beside memory figures that were read at `sampled_at`.
+    def occupants(self, sampled_at: float, interpreter: Interpreter | None = None) -> list[Occupant]:
+        """Return the model on each of its cards as the placement sees it, beside memory figures that were read at `sampled_at`.
 
         Jobs that need another `interpreter` than this model's cannot join it.
         """
         joinable = interpreter in (None, self.interpreter)
-        return Occupant(
+        keys = card_keys(self.device)
+        whole = Occupant(
             key=self.key,
-            card=card_key(self.device),
+            card=keys[0],
             service=self.service if joinable else f"{self.service} with {self.interpreter.engine or 'agent'}",
             model=self.model_name,
             footprint=self.footprint,
-            held=self.held() if self._ready_at <= sampled_at else 0,
+            held=self.held() // len(keys) if self._ready_at <= sampled_at else 0,
             runs=max(self.runs, int(self.working)),
             capacity=self.capacity,
             used_at=self.used_at,
+            cards=len(keys),
         )
+        return [replace(whole, card=key) for key in keys]
 
     def describe(self) -> dict[str, Any]:
         """Return its state for the daemon's status."""
         child = self.child
         return {
             "service": self.service,
-            "device": self.device.uuid or self.device.kind,
+            "device": ",".join(card_keys(self.device)),
             "pid": child.pid if child is not None else None,
             "model": self.model_name,
             "environment": self.interpreter.engine,
@@ -103,14 +106,21 @@ class LoadedModel:
         }
 
     def held(self) -> int:
-        """Return the bytes of memory that it uses at present."""
+        """Return the bytes of memory that it uses at present, of all its cards."""
         if self.device.kind == "cpu":
             return self.child.memory() if self.child is not None else 0
         reported = self.child.vram or self.child.observed if self.child is not None else 0
         # A runner that does not report its use is counted with all that it was given.
-        return reported or (self.footprint if self.model is not None and self.open else 0)
+        return reported or (
+            self.footprint * len(card_keys(self.device)) if self.model is not None and self.open else 0
+        )
 
 
 def card_key(device: Device) -> str:
-    """Return the name of a device in placements."""
+    """Return the name of a device in placements, that of its first card if there are several."""
     return device.uuid or device.kind
+
+
+def card_keys(device: Device) -> tuple[str, ...]:
+    """Return the names of all its cards in placements."""
+    return device.gpus or (device.kind,)

@@ -17,11 +17,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
+from agent.core.values.quantities import parse_quantity
 from agent.metrics import Meter
 from agent.miner.engines.interpreters import Interpreters
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.loaded_model import LoadedModel, card_key
+from agent.miner.executor.loaded_model import LoadedModel, card_keys
 from agent.miner.executor.pool import ChildPool
 from agent.miner.executor.scheduler import ModelScheduler
 from agent.miner.machine import hardware
@@ -52,11 +53,11 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """A child that works: `runs` of its `capacity` are in use. `device` is the UUID of a GPU, or "cpu"."""
+    """A child that works: `runs` of its `capacity` are in use. `devices` are the UUIDs of its GPUs, or "cpu"."""
 
     service: str
     model: str | None
-    device: str
+    devices: tuple[str, ...]
     runs: int
     capacity: int
 
@@ -118,7 +119,7 @@ class LocalExecutor:
         message: Run,
         listener: RunListener | None = None,
         *,
-        on_stage: Callable[[Stage, str], None] = lambda _stage, _device: None,
+        on_stage: Callable[[Stage, tuple[str, ...]], None] = lambda _stage, _devices: None,
     ) -> Execution:
         """Run one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first.
 
@@ -127,11 +128,13 @@ class LocalExecutor:
         if not self._background.has(_TEND):
             # In a context of its own, since the task outlives this job.
             Context().run(self._background.spawn, self._scheduler.tend(), _TEND)
-        loaded = await self._scheduler.admit(service, model, message.parameters)
+        loaded = await self._scheduler.admit(
+            service, model, message.parameters, int(parse_quantity(message.resources.get("gpu") or "0"))
+        )
         try:
-            on_stage("loading", card_key(loaded.device))
+            on_stage("loading", card_keys(loaded.device))
             child = await loaded.ready()
-            on_stage("running", card_key(loaded.device))
+            on_stage("running", card_keys(loaded.device))
             done = await child.run(
                 message,
                 listener or RunListener(),
@@ -174,7 +177,7 @@ class LocalExecutor:
     def working(self) -> list[Working]:
         """Return every child that is working."""
         return [
-            Working(loaded.service, loaded.model_name, card_key(loaded.device), loaded.runs, loaded.capacity)
+            Working(loaded.service, loaded.model_name, card_keys(loaded.device), loaded.runs, loaded.capacity)
             for loaded in self._scheduler.loaded_models()
             if loaded.runs > 0
         ]
@@ -206,8 +209,9 @@ class LocalExecutor:
             key = footprints.key(loaded.service, loaded.model_name, parameters)
             # Programs know no budget, and may have run out of main memory instead.
             observed = loaded.child.observed_peak if loaded.child is not None else 0
-            used = observed if loaded.model is None else loaded.footprint
-            footprints.outgrew(key, min(used, loaded.device.memory or used))
+            cards = len(card_keys(loaded.device))
+            used = observed if loaded.model is None else loaded.footprint * cards
+            footprints.outgrew(key, min(used, loaded.device.memory * cards or used))
 
     def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any], done: Done) -> None:
         if loaded.model is not None:

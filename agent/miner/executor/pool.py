@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ from agent.core.machine.placement import gibibytes
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
 from agent.miner.executor.devices import ProcessMemory
-from agent.miner.executor.loaded_model import card_key
+from agent.miner.executor.loaded_model import card_key, card_keys
 from agent.miner.executor.output import ChildOutput
 from agent.miner.tasks import Background
 from runners.api import Device, FailureCode, Retry, Tools
@@ -110,7 +111,9 @@ class ChildPool:
 
     async def close_spares(self, devices: Collection[str]) -> None:
         """End the spare children of these devices that have run jobs, since they may still hold memory there."""
-        leaving = [child for child in self._spares if child.runs and card_key(child.device) in devices]
+        leaving = [
+            child for child in self._spares if child.runs and set(devices) & set(card_keys(child.device))
+        ]
         for child in leaving:
             self._spares.remove(child)
         await asyncio.gather(*(child.close() for child in leaving))
@@ -120,7 +123,7 @@ class ChildPool:
         return [
             {
                 "service": child.service,
-                "device": card_key(child.device),
+                "device": ",".join(card_keys(child.device)),
                 "pid": child.pid,
                 "model": None,
                 "environment": child.interpreter.engine,
@@ -183,7 +186,10 @@ class ChildPool:
             return
         used = await self._process_memory()
         for child in hidden:
-            await asyncio.to_thread(child.observe, used.get(card_key(child.device), {}))
+            of_cards = Counter[int]()
+            for card in child.device.gpus:
+                of_cards.update(used.get(card, {}))
+            await asyncio.to_thread(child.observe, of_cards)
 
     async def _await_end(self, child: Child) -> None:
         await child.wait_ended()

@@ -35,7 +35,7 @@ from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
 from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.loaded_model import LoadedModel, card_key
+from agent.miner.executor.loaded_model import LoadedModel, card_key, card_keys
 from agent.miner.executor.pool import ChildPool
 from agent.miner.metrics import PLACEMENTS
 from agent.settings import MinerSettings
@@ -96,8 +96,13 @@ class ModelScheduler:
         self._changed()
         self._on_change()
 
-    async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> LoadedModel:
-        """Return a model, loaded or being loaded, with one more run. Raises `Retry` if no device is free within `miner.placement_wait_seconds`."""
+    async def admit(
+        self, service: str, model: Model | None, parameters: Mapping[str, Any], gpus: int = 1
+    ) -> LoadedModel:
+        """Return a model, loaded or being loaded on at least so many GPUs, with one more run.
+
+        Raises `Retry` if no device is free within `miner.placement_wait_seconds`.
+        """
         waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
         interpreter = self._interpreters.for_job(service, model, parameters)
         rules = self._devices.rules(self._devices.of(service))
@@ -109,7 +114,7 @@ class ModelScheduler:
                 if not devices:
                     await self._wait(waiting, "All devices for it are paused.", change)
                     continue
-                demand = self._devices.demand(service, waiting.model, parameters)
+                demand = self._devices.demand(service, waiting.model, parameters, gpus)
                 cards, sampled_at = await self._devices.sample(devices, demand)
                 if any(card.key in self.paused for card in cards):
                     continue  # paused while it was being measured
@@ -119,8 +124,8 @@ class ModelScheduler:
                         loaded = self._loaded_models[key]
                         loaded.runs += 1
                         return loaded
-                    case Load(card, budget, ()):
-                        device = next(device for device in devices if card_key(device) == card)
+                    case Load(chosen, budget, ()):
+                        device = self._devices.together(chosen)
                         return self._open(service, model, device, interpreter, demand, budget)
                     case Join() | Load():
                         await self._evict(decision.evict, demand)
@@ -181,9 +186,8 @@ class ModelScheduler:
         held: dict[str, dict[str, str]] = {}
         for service, name, reason in self.guard.cooling_down(time.monotonic()):
             held.setdefault(service, {})[name] = reason
-        footprints = self._devices.footprints
         samples: dict[tuple[Device, ...], tuple[list[Card], float]] = {}
-        if footprints is None:
+        if self._devices.footprints is None:
             return held
         for service, names in models.items():
             devices = self._devices.of(service)
@@ -193,7 +197,7 @@ class ModelScheduler:
             occupants, rules = list(self._occupants(sampled_at)), self._devices.rules(devices)
             unpaused = [card for card in cards if card.key not in self.paused]
             for name in names if cards else ():
-                demand = footprints.demand(service, name, devices[0])
+                demand = self._devices.demand(service, name, None)
                 obstructed = obstacle(demand, cards, occupants, rules)
                 if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules):
                     obstructed = "It fits only on a GPU that is paused."
@@ -246,14 +250,15 @@ class ModelScheduler:
             interpreter=interpreter,
             model=model,
             footprint=budget,
-            limited=budget < demand.need,
+            limited=budget * len(card_keys(device)) < demand.need,
             capacity=self._devices.capacity.get(service, 1),
             runs=1,
         )
         self._loaded_models[loaded.key] = loaded
         if model is not None:
             saving = f", less than the preferred {gibibytes(demand.need)}" if loaded.limited else ""
-            reason = f"It may use {gibibytes(budget)}{saving}."
+            each = f" of each of {len(device.gpus)} GPUs" if device.others else ""
+            reason = f"It may use {gibibytes(budget)}{each}{saving}."
             self._record("placed", service, model.name, reason, device)
         loaded.opening = asyncio.create_task(self._load(loaded), name=f"open-{service}-{loaded.key}")
         loaded.opening.add_done_callback(_retrieve)
@@ -307,7 +312,9 @@ class ModelScheduler:
     async def _evict(self, keys: Sequence[int], demand: Demand) -> None:
         """Unload idle models, and wait until the driver reports their memory as free."""
         leaving = [loaded for key in keys if (loaded := self._loaded_models.pop(key, None)) is not None]
-        devices = tuple({loaded.device for loaded in leaving})
+        devices = tuple(
+            {self._devices.together([key]): None for loaded in leaving for key in card_keys(loaded.device)}
+        )
         expected = await self._expected(devices, leaving)
         for loaded in leaving:
             reason = f"{demand.model or demand.service} needs its memory."
@@ -329,7 +336,8 @@ class ModelScheduler:
         cards, _ = await self._devices.sample(devices)
         held = {card.key: 0 for card in cards}
         for loaded in leaving:
-            held[card_key(loaded.device)] = held.get(card_key(loaded.device), 0) + loaded.held()
+            for key in (keys := card_keys(loaded.device)):
+                held[key] = held.get(key, 0) + loaded.held() // len(keys)
         return {card.key: card.free + held[card.key] // 2 for card in cards}
 
     async def _unload(self, loaded: LoadedModel, *, reuse: bool = False) -> None:
@@ -365,7 +373,7 @@ class ModelScheduler:
             idle = [
                 loaded
                 for loaded in self._loaded_models.values()
-                if loaded.idle and card_key(loaded.device) in self.paused
+                if loaded.idle and not self.paused.isdisjoint(card_keys(loaded.device))
             ]
             await self._release(idle, "Its device is paused.")
             await self._pool.close_spares(self.paused)
@@ -392,9 +400,10 @@ class ModelScheduler:
 
     def _occupants(self, sampled_at: float, interpreter: Interpreter | None = None) -> Iterator[Occupant]:
         return (
-            loaded.occupant(sampled_at, interpreter)
+            occupant
             for loaded in list(self._loaded_models.values())
             if loaded.child is None or loaded.child.alive
+            for occupant in loaded.occupants(sampled_at, interpreter)
         )
 
     def _changed(self) -> None:
@@ -404,7 +413,7 @@ class ModelScheduler:
     def _record(
         self, event: str, service: str, model: str | None, reason: str, device: Device | None = None
     ) -> None:
-        where = card_key(device) if device is not None else None
+        where = ",".join(card_keys(device)) if device is not None else None
         entry = {"event": event, "service": service, "model": model, "device": where, "reason": reason}
         _log.info("placement", what=event, service=service, model=model, device=where, reason=reason)
         self._meter.count(PLACEMENTS, service, event.replace(" ", "_"))

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.core.market.default_prices import usual_price
 from agent.core.values.quantities import format_money
 from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import environments_in_use
@@ -22,9 +23,17 @@ from agent.miner.engines.interpreters import OWN, Interpreter, installed_environ
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu, Gpus
 from agent.miner.machine.probes import Probed, Probes, suggestions
-from agent.miner.machine.scores import FILE_NAME, Score, advertised, read_scores
+from agent.miner.machine.scores import (
+    FILE_NAME,
+    Score,
+    advertised,
+    read_scores,
+    suggested_prices,
+    valid,
+)
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
+from agent.settings.miner import MinerSettings
 from runners.api import Device, Requirements, Runner, ServiceDefinition, Tools
 from runners.registry import broken, installed
 from runners.sandbox import level
@@ -42,7 +51,7 @@ _log = structlog.get_logger(__name__)
 class ServiceOffer:
     """A service that this machine offers. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
-    One slot computes `concurrency` jobs of one model together. `sandbox` isolates the programs that runs start; it is
+    One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
     "none" without isolation, or if runs start no programs. `score` is that of `aitbc-agent bench` for this version, or None.
     `interpreters` can run it, best first.
     """
@@ -56,6 +65,7 @@ class ServiceOffer:
     unit_price: str
     features: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 1
+    gpus: int = 1
     unavailable_models: tuple[str, ...] = ()
     sandbox: str = "none"
     score: Mapping[str, Any] | None = None
@@ -72,6 +82,7 @@ class ServiceOffer:
             "unit_price": self.unit_price,
             "features": dict(self.features),
             "concurrency": self.concurrency,
+            "gpus": self.gpus,
             "unavailable_models": list(self.unavailable_models),
             "score": None if self.score is None else dict(self.score),
         }
@@ -271,6 +282,7 @@ class Machine:
         version = f"{runner.version}+{probe.version}" if probe.version else runner.version
         miner = self._settings.miner
         has_models = definition.model_field is not None
+        measured = valid(scores, definition.service_id, version, devices)
         return ServiceOffer(
             definition=definition,
             runner=runner.name,
@@ -280,13 +292,30 @@ class Machine:
             downloadable=has_models
             and self._settings.runners.model_download
             and self._models.fetchable(definition.service_id),
-            unit_price=format_money(miner.prices.get(definition.service_id, miner.default_price)),
+            unit_price=_price(miner, definition, measured, devices),
             features=MappingProxyType(dict(probe.features)),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
+            gpus=max(1, min(probe.gpus, len(devices))),
             sandbox=(level(tools(self._settings)) or "none") if runner.sandboxed else "none",
             interpreters=probed.interpreters,
         )
+
+
+def _price(
+    miner: MinerSettings,
+    definition: ServiceDefinition,
+    measured: Sequence[Score],
+    devices: Sequence[Device],
+) -> str:
+    """Return the price of a unit: the owner's, else the one that the benchmark suggests, else the usual one."""
+    service = definition.service_id
+    owners = miner.prices.get(service, miner.default_price)
+    if owners is not None:
+        return format_money(owners)
+    unit = definition.unit_on(devices[0].kind)
+    suggested = suggested_prices(measured, miner.hourly_earnings)
+    return suggested.get(service) or format_money(usual_price(miner.hourly_earnings, unit))
 
 
 def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:

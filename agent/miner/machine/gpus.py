@@ -1,7 +1,8 @@
 """The GPUs of this machine, as the NVIDIA management library (NVML) reports them.
 
 GPUs disappear, drivers are updated while programs run, and older libraries lack functions. None of this may end the
-daemon: unreadable values are None, and `Gpus.reason` states what is wrong and what to do. No other module uses NVML.
+daemon: unreadable values are None, and `Gpus.reason` states what is wrong and what to do. Only this module and `gpu_health`
+use NVML.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import psutil
 import pynvml
 import structlog
 
 from agent.deadline import call_within
+from agent.miner.machine.gpu_health import XidErrors, memory_fault, slowed
+from agent.miner.machine.gpu_health import optional as _optional
 
 _LOCK_SECONDS: Final = 2.0
 """How long a caller waits for another thread's NVML calls, which take milliseconds unless the driver hangs."""
@@ -26,7 +29,6 @@ _LOCK_SECONDS: Final = 2.0
 _REFRESH_SECONDS: Final = 5.0
 
 _log = structlog.get_logger(__name__)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Gpu:
 
     Memory is in bytes, `utilization` in percent, `temperature` in degrees Celsius, `power` and the `power_limit` that the
     driver enforces in watts. `index` is NVML's, in the order of the PCI bus. Values that a GPU does not report are None.
+    `fault` is what makes its results doubtful, and the remedy; `slowed` means that the hardware protects it from heat or from a
+    weak power supply.
     """
 
     uuid: str
@@ -48,6 +52,8 @@ class Gpu:
     temperature: int | None
     power: float | None
     power_limit: float | None = None
+    fault: str | None = None
+    slowed: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """Return the GPU as a registration describes it."""
@@ -101,6 +107,7 @@ class Gpus:
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._lock = threading.Lock()
         self._connected = False
+        self._xids: XidErrors | None = None
         self.last: tuple[Gpu, ...] = ()
         self.reason: str | None = None
 
@@ -177,6 +184,9 @@ class Gpus:
     def _disconnect(self) -> None:
         if self._connected:
             self._connected = False
+            if self._xids is not None:
+                self._xids.close()
+                self._xids = None
             with suppress(pynvml.NVMLError):  # the connection is closed either way
                 pynvml.nvmlShutdown()
 
@@ -187,6 +197,7 @@ class Gpus:
                 self._connected = True
             driver = _text(pynvml.nvmlSystemGetDriverVersion())
             count = pynvml.nvmlDeviceGetCount()
+            self._xids = self._xids or XidErrors(count)
         except pynvml.NVMLError as error:
             self._disconnect()
             return (), _remedy(error)
@@ -194,7 +205,7 @@ class Gpus:
         problems: list[str] = []
         for index in range(count):
             try:
-                gpus.append(_read_gpu(index, driver))
+                gpus.append(_read_gpu(index, driver, self._xids))
             except pynvml.NVMLError as error:
                 problems.append(f"GPU {index} cannot be used. {_remedy(error)}")
         if problems:
@@ -222,14 +233,15 @@ def _text(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _read_gpu(index: int, driver: str) -> Gpu:
+def _read_gpu(index: int, driver: str, xids: XidErrors) -> Gpu:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     total, free = _memory(handle)
     capability = _optional(lambda: pynvml.nvmlDeviceGetCudaComputeCapability(handle))
     milliwatts = _optional(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
     limit = _optional(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))
+    uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
     return Gpu(
-        uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
+        uuid=uuid,
         index=index,
         name=_text(pynvml.nvmlDeviceGetName(handle)),
         memory_total=total,
@@ -242,6 +254,8 @@ def _read_gpu(index: int, driver: str) -> Gpu:
         ),
         power=None if milliwatts is None else milliwatts / 1000,
         power_limit=None if limit is None else limit / 1000,
+        fault=xids.fault(uuid) or memory_fault(handle),
+        slowed=slowed(handle),
     )
 
 
@@ -274,14 +288,6 @@ def _memory(handle: Any) -> tuple[int, int]:
             return shared.total, shared.available
         info = pynvml.nvmlDeviceGetMemoryInfo(handle)
     return int(info.total), int(info.free)
-
-
-def _optional(read: Callable[[], _T]) -> _T | None:
-    """Return the result of `read`, or None if this GPU or this library does not support it."""
-    try:
-        return read()
-    except pynvml.NVMLError:
-        return None
 
 
 def _visible(gpus: list[Gpu], names: str | None) -> Iterator[Gpu]:

@@ -127,6 +127,7 @@ def _merged(probes: Sequence[Probe]) -> Probe:
         reasons=first.reasons,
         features=features,
         concurrency=min(result.concurrency for result in probes),
+        gpus=max(result.gpus for result in probes),
     )
 
 

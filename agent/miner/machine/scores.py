@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.core.market.default_prices import price_for
 from agent.core.values.quantities import format_money
 from runners.api import Device
 
@@ -24,8 +25,6 @@ FILE_NAME: Final = "benchmark.json"
 
 GOOD_ENOUGH: Final = 0.9
 """The share of the best speed beyond which more concurrent runs are not worth their memory."""
-
-_SECONDS_AN_HOUR: Final = 3600
 
 _log = structlog.get_logger(__name__)
 
@@ -91,12 +90,17 @@ def advertised(
     scores: Iterable[Score], service: str, version: str, devices: Sequence[Device]
 ) -> Mapping[str, Any] | None:
     """Return the service's score for a registration, that of the fastest device; None without a valid one."""
-    keys = {(service, device.uuid or device.name) for device in devices}
-    valid = [score for score in scores if score.key in keys and score.version == version]
-    if not valid:
+    found = valid(scores, service, version, devices)
+    if not found:
         return None
-    best = max(valid, key=lambda score: score.units_per_second)
+    best = max(found, key=lambda score: score.units_per_second)
     return {"metric": best.metric, "value": best.speed, "device": best.device_name}
+
+
+def valid(scores: Iterable[Score], service: str, version: str, devices: Sequence[Device]) -> list[Score]:
+    """Return a service's scores on these devices with this version of its runner."""
+    keys = {(service, device.uuid or device.name) for device in devices}
+    return [score for score in scores if score.key in keys and score.version == version]
 
 
 def worthwhile_concurrency(levels: Mapping[int, float]) -> int:
@@ -110,7 +114,4 @@ def suggested_prices(scores: Iterable[Score], per_hour: Decimal) -> dict[str, st
     rates: dict[str, float] = defaultdict(float)
     for score in scores:
         rates[score.service] += score.units_per_second
-    return {
-        service: format_money(per_hour / (Decimal(repr(rate)) * _SECONDS_AN_HOUR))
-        for service, rate in sorted(rates.items())
-    }
+    return {service: format_money(price_for(per_hour, rate)) for service, rate in sorted(rates.items())}

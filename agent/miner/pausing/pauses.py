@@ -29,7 +29,10 @@ from agent.miner.pausing.pause_file import WHOLE, SavedPauses
 from agent.settings import MinerSettings
 
 POLL_SECONDS: Final = 1.0
-"""How often the clock and the GPUs are read."""
+"""How often the clock is read, and the GPUs if a rule needs their readings."""
+HEALTH_POLL_SECONDS: Final = 10.0
+"""How often the GPUs are read if only faults matter."""
+LOST: Final = "the driver does not find it any more"
 _MEASURE_SECONDS: Final = 5.0
 _PROCESSOR: Final = "cpu"
 
@@ -80,6 +83,7 @@ class Pauses:
         self._clock = clock
         self._saved = pause_file.read(path)
         self.now = Paused()
+        self._measured_at = float("-inf")
         for name in settings.gpus:
             if not any(_is_named(gpu, name) for gpu in gpus.last):
                 _log.warning("settings_of_absent_gpu", gpu=name)
@@ -189,16 +193,17 @@ class Pauses:
     # Clock and measurements -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Read the clock and, if a rule needs it, the GPUs, until cancelled."""
+        """Read the clock and the GPUs until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            if any(rules.measure for rules in self._rules.values()):
+            due = self._clock() - self._measured_at >= HEALTH_POLL_SECONDS
+            if self._rules and (due or any(rules.measure for rules in self._rules.values())):
                 await self._measure()
             self.update()
 
     async def measure(self) -> None:
-        """Measure what the rules need, and decide without calling `on_change`, before work begins."""
-        if any(rules.measure for rules in self._rules.values()):
+        """Read the GPUs, and decide without calling `on_change`, before work begins."""
+        if self._rules:
             await self._measure()
         self._decide()
 
@@ -242,6 +247,7 @@ class Pauses:
         return None if end is None else end.timestamp()
 
     async def _measure(self) -> None:
+        self._measured_at = self._clock()
         cards = {gpu.uuid: gpu for gpu in await self._gpus.refresh()}
         others: Mapping[str, int] = {}
         if any(rules.other_programs for rules in self._rules.values()):
@@ -249,11 +255,18 @@ class Pauses:
                 others = await call_within(_MEASURE_SECONDS, self._count_others, name="gpus-programs")
         working = self._working()
         for uuid, rules in self._rules.items():
+            reading = Reading(fault=LOST)
             if (gpu := cards.get(uuid)) is not None:
                 reading = Reading(
-                    gpu.temperature, gpu.power, gpu.utilization, others.get(uuid, 0), uuid in working
+                    temperature=gpu.temperature,
+                    power=gpu.power,
+                    utilization=gpu.utilization,
+                    others=others.get(uuid, 0),
+                    working=uuid in working,
+                    fault=gpu.fault,
+                    slowed=gpu.slowed,
                 )
-                self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
+            self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
 
     def _count_others(self) -> dict[str, int]:
         """Return how many processes of other programs compute on each GPU, among those that this system can see."""

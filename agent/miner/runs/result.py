@@ -141,8 +141,8 @@ def statement_about(lease: Lease, offer: ServiceOffer, session: Session, run: Fi
         runner_version=offer.version,  # as registered: it also names the engine
         model=run.model,
         device_kind=device.kind,
-        device_name=device.name,
-        device_uuid=device.uuid,
+        device_name=f"{len(device.gpus)} x {device.name}" if device.others else device.name,
+        device_uuid=",".join(device.gpus) or None,
         started_at=format_time(run.started_at),
         finished_at=format_time(run.finished_at),
         units=units,

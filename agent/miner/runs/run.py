@@ -11,11 +11,12 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import structlog
 from structlog.contextvars import bind_contextvars
 
+from agent.core.matching import Batch
 from agent.fault_points import reach
 from agent.metrics import Meter
 from agent.miner import metrics
@@ -26,7 +27,7 @@ from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent, ModelProvider
-from agent.miner.models.store import ModelUnavailable
+from agent.miner.models.store import ModelUnavailable, SourceUnreachable
 from agent.miner.runs.checkpoints import CheckpointUploads, fetch_checkpoints
 from agent.miner.runs.events import EventFeed
 from agent.miner.runs.inputs import FetchedFile, fetch
@@ -47,8 +48,8 @@ _DONE: Final = 100.0
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OUTCOMES: Final = {"result": "completed", "fail": "failed", "retry": "retried"}
-RunStage: TypeAlias = Literal["fetching", "waiting"] | Stage
-"""Fetching its model and inputs, waiting for a device, loading its model, or running until its outcome is stored."""
+RunStage: TypeAlias = Literal["downloading", "fetching", "waiting"] | Stage
+"""Waiting for the download of its model, fetching its inputs, waiting for a device, loading its model, or running until its outcome is stored."""
 
 _log = structlog.get_logger(__name__)
 
@@ -69,21 +70,32 @@ class RunDependencies:
     meter: Meter
 
 
+class Admission(Protocol):
+    """The slots, as a run sees them that had none while its model was being downloaded."""
+
+    def downloading(self) -> None:
+        """Note that a run waits for its model, and needs no slot until then."""
+
+    async def admit(self, run: JobRun) -> None:
+        """Wait for a slot, now that the model is there."""
+
+
 class JobRun:
     """The run of one lease. `progress`, `units` and `counter` go into heartbeats while `run` is running.
 
-    `stage` and `device` (a GPU's UUID or "cpu", None before it has one) describe the position. Afterwards `outcome` states
+    `stage` and `devices` (UUIDs of GPUs or "cpu", empty before it has one) describe the position. Afterwards `outcome` states
     how it ended, and `machine_fault` whether this machine failed.
     """
 
-    def __init__(self, lease: Lease, parts: RunDependencies) -> None:
+    def __init__(self, lease: Lease, parts: RunDependencies, slots: Admission) -> None:
         self.lease = lease
+        self._slots = slots
         self.progress = 0.0
         self.units = Decimal(0)
         self.counter = 0
         self.machine_fault = False
         self.stage: RunStage = "fetching"
-        self.device: str | None = None
+        self.devices: tuple[str, ...] = ()
         self.outcome = "dropped"
         self._parts = parts
         self._directory = parts.jobs_directory / f"{lease.job_id}_{lease.fence}"
@@ -92,6 +104,11 @@ class JobRun:
         self._ending = False
         self._time_left = asyncio.timeout(None)
         self._too_costly = False
+
+    @property
+    def batch(self) -> Batch:
+        """The service and the model of the job."""
+        return self.lease.service, self.lease.spec.model
 
     @property
     def can_be_cancelled(self) -> bool:
@@ -157,9 +174,12 @@ class JobRun:
                 lending = parts.provider.lend(lease.spec.model, adapters, self._on_model)
                 lent = await stack.enter_async_context(lending)
             except ModelUnavailable as error:
-                if lease.spec.model is not None:
+                # An unreachable server says nothing about the model.
+                if lease.spec.model is not None and not isinstance(error, SourceUnreachable):
                     parts.executor.model_failed(lease.service, lease.spec.model, error)
                 raise
+            if self.stage == "downloading":
+                await self._slots.admit(self)
             run = await self._execute(lent, offer)
         statement = statement_about(lease, offer, parts.session, run)
         self._count_result(statement)
@@ -240,8 +260,8 @@ class JobRun:
             limits=self._parts.inputs,
         )
 
-    def _on_stage(self, stage: Stage, device: str) -> None:
-        self.stage, self.device = stage, device
+    def _on_stage(self, stage: Stage, devices: tuple[str, ...]) -> None:
+        self.stage, self.devices = stage, devices
 
     def _on_progress(self, percent: float, units: Decimal) -> None:
         self.progress, self.units = percent, units
@@ -262,6 +282,9 @@ class JobRun:
         return f"{reached}; a max_cost of about {money(enough)} is enough."
 
     def _on_model(self, name: str, done: int, total: int | None) -> None:
+        if self.stage != "downloading":
+            self.stage = "downloading"
+            self._slots.downloading()
         self._on_event("model", {"model": name, "done": done, "total": total})
 
     def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:

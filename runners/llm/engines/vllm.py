@@ -55,6 +55,7 @@ class VLLMEngine:
                 if device.kind == "cpu"
                 else ("--gpu-memory-utilization", _share(device, vram))
             ),
+            *(("--tensor-parallel-size", str(len(device.gpus))) if device.others else ()),
             *_model_options(model),
         ]
         self._server = EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
@@ -135,7 +136,6 @@ def _model_options(model: Model) -> list[str]:
         "context": "--max-model-len",
         "tool_parser": "--tool-call-parser",
         "reasoning_parser": "--reasoning-parser",
-        "gpus": "--tensor-parallel-size",
     }
     arguments = [
         part

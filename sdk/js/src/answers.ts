@@ -13,6 +13,8 @@ export interface components {
             held: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            slowedUntil?: string;
         };
         AccountPage: {
             accounts: components["schemas"]["Account"][];
@@ -39,6 +41,16 @@ export interface components {
             fence: string;
             signature: string;
         };
+        Booked: {
+            transactionId: string;
+            accountId: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            /** @description Money, a decimal string */
+            balance: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
         BrowserSession: {
             sessionId: string;
             /** @description UTC, RFC 3339 */
@@ -50,16 +62,6 @@ export interface components {
         };
         BrowserSessionList: {
             sessions: components["schemas"]["BrowserSession"][];
-        };
-        Credited: {
-            transactionId: string;
-            accountId: string;
-            /** @description Money, a decimal string */
-            amount: string;
-            /** @description Money, a decimal string */
-            balance: string;
-            /** @description UTC, RFC 3339 */
-            createdAt: string;
         };
         DatabaseNumbers: {
             commits: number;
@@ -77,11 +79,32 @@ export interface components {
             /** @description Money, a decimal string */
             total: string;
         };
+        EnrolledMiner: {
+            minerId: string;
+            name: string;
+        };
         Enrolment: {
-            enrolmentToken: string;
+            enrolmentId: string;
+            /** @enum {string} */
+            status: "valid" | "used" | "expired" | "revoked";
+            note: string;
+            /** @description Number of miners that could join with it */
             uses: number;
+            usesLeft: number;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            createdBy: string | null;
+            createdByName: string | null;
             /** @description UTC, RFC 3339 */
             expiresAt: string;
+            /** @description When a miner last enrolled with it */
+            usedAt: string | null;
+            revokedAt: string | null;
+            miners: components["schemas"]["EnrolledMiner"][];
+        };
+        EnrolmentPage: {
+            enrolments: components["schemas"]["Enrolment"][];
+            next?: string;
         };
         Envelope: {
             payloadType: string;
@@ -123,6 +146,19 @@ export interface components {
             };
             logKey: string;
         };
+        History: {
+            metric: components["schemas"]["Metric"];
+            period: components["schemas"]["Period"];
+            intervalSeconds: number;
+            points: components["schemas"]["HistoryPoint"][];
+        };
+        HistoryPoint: {
+            /** @description UTC, RFC 3339 */
+            time: string;
+            figures: {
+                [key: string]: number | string | null;
+            };
+        };
         IdleShare: {
             reason: string;
             share: number;
@@ -146,8 +182,8 @@ export interface components {
             status: "submitted" | "running" | "completed" | "failed" | "cancelled";
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            /** @description UTC, RFC 3339 */
-            estimatedCompletion: string;
+            /** @description Absent while no known miner can take the job */
+            estimatedCompletion?: string;
             /** @description Present for a service call */
             serviceId?: string;
             /** @description Files that are still to be uploaded */
@@ -188,6 +224,8 @@ export interface components {
             failedAt?: string;
             /** @description UTC, RFC 3339 */
             cancelledAt?: string;
+            /** @description The account that owns the job */
+            accountId?: string;
             minerId?: string;
             offerId?: string;
             /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
@@ -203,6 +241,27 @@ export interface components {
         JobError: {
             code: string;
             message: string;
+        };
+        JobExplanation: {
+            jobId: string;
+            /** @enum {string} */
+            status: "submitted" | "running" | "completed" | "failed" | "cancelled";
+            /** @description One sentence for people */
+            summary: string;
+            /**
+             * @description `now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner
+             * @enum {string}
+             */
+            canRun: "now" | "later" | "never";
+            reasons: components["schemas"]["JobReason"][];
+            /** @description Position in the queue of the miners that can run it, 1 for the next; null: it is in no queue */
+            position: number | null;
+            /** @description Number of jobs that come first */
+            ahead: number | null;
+            /** @description Null without measured durations to derive it from */
+            estimatedStart: string | null;
+            /** @description Known miners, the one nearest to running the job first; at most 50 */
+            miners: components["schemas"]["MinerReasons"][];
         };
         JobInput: {
             /** @description Where the input names it, with dots */
@@ -230,6 +289,16 @@ export interface components {
             total: number;
             limit: number;
             offset: number;
+        };
+        JobReason: {
+            code: components["schemas"]["ReasonCode"];
+            message: string;
+            /** @description Who can change it; `time`: it ends by itself */
+            who: components["schemas"]["Who"];
+            /** @description What to do */
+            action: string;
+            /** @description Figures for programs, which depend on the code (docs/reference/waiting.md) */
+            details: JsonObject;
         };
         JobResults: {
             jobId: string;
@@ -269,6 +338,8 @@ export interface components {
             failedAt?: string;
             /** @description UTC, RFC 3339 */
             cancelledAt?: string;
+            /** @description The account that owns the job */
+            accountId?: string;
             minerId?: string;
             offerId?: string;
             /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
@@ -365,6 +436,8 @@ export interface components {
             totalVolume: string;
             activeMiners: number;
         };
+        /** @enum {string} */
+        Metric: "jobs" | "queue" | "money" | "miners";
         MinerDetails: {
             minerId: string;
             name: string;
@@ -393,12 +466,26 @@ export interface components {
             reputation: number;
             /** @description Money, a decimal string */
             totalEarned: string;
+            /** @description Until then the miner gets no jobs, because it has handed back too many */
+            throttledUntil: string | null;
+        };
+        MinerFault: {
+            jobId: string;
+            /** @description UTC, RFC 3339 */
+            time: string;
+            code: string | null;
+            message: string | null;
         };
         MinerPage: {
             miners: components["schemas"]["MinerDetails"][];
             total: number;
             limit: number;
             offset: number;
+        };
+        MinerReasons: {
+            minerId: string;
+            name: string;
+            reasons: components["schemas"]["ReasonCode"][];
         };
         MinerStats: {
             minerId: string;
@@ -420,17 +507,29 @@ export interface components {
             online: boolean;
             /** @description UTC, RFC 3339 */
             seenAt: string;
+            /** @description UTC, RFC 3339 */
+            registeredAt: string;
             session: number;
+            agentVersion: string | null;
             paused: string | null;
             /** @description When an operator excluded it */
             excludedAt: string | null;
             excludedReason: string | null;
+            /** @description Until then the miner gets no jobs, because it has handed back too many */
+            throttledUntil: string | null;
             services: string[];
             unavailable: {
                 [key: string]: string[];
             };
             gpus: string[];
             slots: number;
+            reputation: number;
+            completedRuns: number;
+            failedRuns: number;
+            refusedResults: number;
+            lastFault: components["schemas"]["MinerFault"] | null;
+            /** @description Money, a decimal string */
+            totalEarned: string;
         };
         ModelNeeds: {
             name: string;
@@ -454,6 +553,13 @@ export interface components {
         NewAccount: {
             accountId: string;
             name: string;
+        };
+        NewEnrolment: {
+            enrolmentId: string;
+            enrolmentToken: string;
+            uses: number;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
         };
         NewKey: {
             keyId: string;
@@ -540,6 +646,8 @@ export interface components {
             keys: components["schemas"]["Key"][];
             limit: number;
         };
+        /** @enum {string} */
+        Period: "hour" | "day" | "week" | "month" | "year";
         Price: {
             /** @description Money, a decimal string */
             lowest: string;
@@ -553,6 +661,8 @@ export interface components {
             /** @description UTC, RFC 3339 */
             createdAt: string;
         };
+        /** @enum {string} */
+        ReasonCode: "FILES_MISSING" | "ACCOUNT_LIMIT" | "NO_MINERS" | "MINER_UNKNOWN" | "OFFER_ENDED" | "OFFER_FULL" | "NOT_CHOSEN" | "SERVICE_NOT_OFFERED" | "FEATURE_MISSING" | "MODEL_MISSING" | "MODEL_TOO_LARGE" | "NOT_ENOUGH_CPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_GPUS" | "PRICE_ABOVE_MAX_COST" | "ESTIMATE_ABOVE_MAX_COST" | "MINER_EXCLUDED" | "MINER_OFFLINE" | "MINER_PAUSED" | "MINER_ASLEEP" | "MINER_SUSPENDED" | "SERVICE_PAUSED" | "MODEL_UNAVAILABLE" | "FAILED_THERE" | "MINER_BUSY" | "QUEUED";
         Receipt: {
             receiptId: string;
             jobId: string;
@@ -571,6 +681,13 @@ export interface components {
             /** @description UTC, RFC 3339 */
             verifiedAt: string;
             failures: string[];
+        };
+        Removal: {
+            minerId: string;
+            /** @description UTC, RFC 3339 */
+            removedAt: string;
+            requeuedJobs: number;
+            endedOffers: number;
         };
         /** @enum {string} */
         Role: "client" | "miner" | "admin";
@@ -672,7 +789,7 @@ export interface components {
         Transaction: {
             transactionId: string;
             /** @enum {string} */
-            type: "credit" | "payment";
+            type: "credit" | "debit" | "payment";
             /** @enum {string} */
             status: "pending" | "settled" | "refunded";
             /** @description Money, a decimal string */
@@ -727,7 +844,11 @@ export interface components {
             held: string;
             /** @description Money, a decimal string */
             issued?: string;
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            slowedUntil?: string;
         };
+        /** @enum {string} */
+        Who: "client" | "owner" | "operator" | "time";
     };
     responses: never;
     parameters: never;
@@ -751,14 +872,14 @@ export type ArtifactLink = components["schemas"]["ArtifactLink"];
 /** A statement about a run that the coordinator signs. */
 export type Attestation = components["schemas"]["Attestation"];
 
+/** A credit or a debit, and the account's balance after it. */
+export type Booked = components["schemas"]["Booked"];
+
 /** A session, its keys without their secrets, and its expiry. */
 export type BrowserSession = components["schemas"]["BrowserSession"];
 
 /** Sessions, oldest first. */
 export type BrowserSessionList = components["schemas"]["BrowserSessionList"];
-
-/** A credit, and the account's balance after it. */
-export type Credited = components["schemas"]["Credited"];
 
 /** The number of commits since the coordinator's start, and the number of writes that shared them. */
 export type DatabaseNumbers = components["schemas"]["DatabaseNumbers"];
@@ -769,8 +890,18 @@ export type DayEarnings = components["schemas"]["DayEarnings"];
 /** Earnings by day, newest last, and their sum. */
 export type Earnings = components["schemas"]["Earnings"];
 
-/** A new enrolment token. */
+/** A miner that has enrolled with a token. */
+export type EnrolledMiner = components["schemas"]["EnrolledMiner"];
+
+/**
+ * An enrolment token without its secret.
+ *
+ * `createdBy` is the administrator's key that created it, null if the agent did for its own miner; `miners` enrolled with it last.
+ */
 export type Enrolment = components["schemas"]["Enrolment"];
+
+/** Enrolment tokens, newest first. If there are more, `next` is the value of `before` for the next page. */
+export type EnrolmentPage = components["schemas"]["EnrolmentPage"];
 
 /** The miner's signed statement, a DSSE envelope. */
 export type Envelope = components["schemas"]["Envelope"];
@@ -789,6 +920,12 @@ export type Hardware = components["schemas"]["Hardware"];
 
 /** The health of the coordinator. `logKey` is the key that verifies receipts. */
 export type Health = components["schemas"]["Health"];
+
+/** Figures over time. Points are `intervalSeconds` apart, each at the beginning of its interval. */
+export type History = components["schemas"]["History"];
+
+/** The figures of one interval by name: numbers, or money as decimal strings; null if nothing was measured. */
+export type HistoryPoint = components["schemas"]["HistoryPoint"];
 
 /** A share of the last hour, and its reason: `working`, or why the miner was idle. */
 export type IdleShare = components["schemas"]["IdleShare"];
@@ -814,6 +951,9 @@ export type JobDetails = components["schemas"]["JobDetails"];
 /** Why a job failed. */
 export type JobError = components["schemas"]["JobError"];
 
+/** Why a job does not run, or that it runs or has ended. The most important reason is the first. */
+export type JobExplanation = components["schemas"]["JobExplanation"];
+
 /**
  * A file that a job reads: an artifact, a text in the request, or an address, of which the query is left out.
  *
@@ -829,6 +969,9 @@ export type JobLogEntry = components["schemas"]["JobLogEntry"];
 
 /** Jobs, newest first, and their total number. */
 export type JobPage = components["schemas"]["JobPage"];
+
+/** A reason why a job does not run: what and by how much, who can change it, and how. */
+export type JobReason = components["schemas"]["JobReason"];
 
 /** The results of a completed job. Their form is defined by the job's service. */
 export type JobResults = components["schemas"]["JobResults"];
@@ -878,6 +1021,9 @@ export type MarketMinerList = components["schemas"]["MarketMinerList"];
 /** Statistics of the whole market. `averageCompletionTime` is the seconds from a job's assignment to its result. */
 export type MarketStats = components["schemas"]["MarketStats"];
 
+/** What a history is about. */
+export type Metric = components["schemas"]["Metric"];
+
 /**
  * A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
  *
@@ -886,8 +1032,14 @@ export type MarketStats = components["schemas"]["MarketStats"];
  */
 export type MinerDetails = components["schemas"]["MinerDetails"];
 
+/** A run that ended by its miner's fault. `code` and `message` are null if its lease expired. */
+export type MinerFault = components["schemas"]["MinerFault"];
+
 /** Miners, newest first, and their total number. */
 export type MinerPage = components["schemas"]["MinerPage"];
+
+/** The reasons of one miner. Without any, it can run the job now. */
+export type MinerReasons = components["schemas"]["MinerReasons"];
 
 /**
  * A miner's record. `totalJobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
@@ -896,7 +1048,11 @@ export type MinerPage = components["schemas"]["MinerPage"];
  */
 export type MinerStats = components["schemas"]["MinerStats"];
 
-/** A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered. */
+/**
+ * A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
+ *
+ * `failedRuns` counts runs that failed by the miner's fault, `refusedResults` invalid statements.
+ */
 export type MinerSummary = components["schemas"]["MinerSummary"];
 
 /** What a model needs, in bytes: VRAM for full speed and at least, and memory on a machine without a GPU. */
@@ -911,6 +1067,9 @@ export type ModelSupply = components["schemas"]["ModelSupply"];
 
 /** A new account. */
 export type NewAccount = components["schemas"]["NewAccount"];
+
+/** A new enrolment token. */
+export type NewEnrolment = components["schemas"]["NewEnrolment"];
 
 /** A new key, with its secret. */
 export type NewKey = components["schemas"]["NewKey"];
@@ -946,17 +1105,30 @@ export type OwnBrowserSession = components["schemas"]["OwnBrowserSession"];
 /** The valid keys of the caller's account, oldest first, and their maximum number. */
 export type OwnKeyList = components["schemas"]["OwnKeyList"];
 
+/** The time that a history covers, until now. */
+export type Period = components["schemas"]["Period"];
+
 /** The lowest and the median price that miners ask for a unit. */
 export type Price = components["schemas"]["Price"];
 
 /** A command that is sent to the miner until it has executed it. */
 export type QueuedCommand = components["schemas"]["QueuedCommand"];
 
+/**
+ * The codes of reasons. A `lasting` one holds until somebody changes the job, a miner or a price; others end by themselves.
+ *
+ * `who` can change it. `meaning` is for people.
+ */
+export type ReasonCode = components["schemas"]["ReasonCode"];
+
 /** The miner's signed statement with the coordinator's attestations. */
 export type Receipt = components["schemas"]["Receipt"];
 
 /** The result of a verification; `failures` names each part that is not valid. */
 export type ReceiptVerification = components["schemas"]["ReceiptVerification"];
+
+/** A removed miner, and the numbers of its jobs that were queued again and of its offers that ended. */
+export type Removal = components["schemas"]["Removal"];
 
 /** The role of a key. */
 export type Role = components["schemas"]["Role"];
@@ -993,7 +1165,7 @@ export type Signature = components["schemas"]["Signature"];
 /** The best and the median score of the miners' own benchmarks. */
 export type Speed = components["schemas"]["Speed"];
 
-/** A credit or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`. */
+/** A credit, a debit, or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`. */
 export type Transaction = components["schemas"]["Transaction"];
 
 /** Transactions, newest first. If there are more, `next` is the value of `before` for the next page. */
@@ -1014,6 +1186,9 @@ export type WaitingCommand = components["schemas"]["WaitingCommand"];
 /**
  * Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.
  *
- * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits.
+ * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits less debits.
  */
 export type Wallet = components["schemas"]["Wallet"];
+
+/** Who can remove a reason. `TIME`: it ends by itself. */
+export type Who = components["schemas"]["Who"];

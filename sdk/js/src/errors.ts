@@ -22,6 +22,7 @@
  *     +-- StaleLease               STALE_LEASE, 409
  *     +-- OfferNotAvailable        OFFER_NOT_AVAILABLE, 410
  *     +-- PayloadTooLarge          PAYLOAD_TOO_LARGE, 413
+ *     +-- CannotRun                CANNOT_RUN, 422
  *     +-- ValidationFailed         VALIDATION_ERROR, 422
  *     +-- RateLimitExceeded        RATE_LIMIT_EXCEEDED, 429
  *     +-- InternalError            INTERNAL_ERROR, 500
@@ -30,6 +31,8 @@
  *
  * An aborted call is rejected with the signal's reason, like `fetch`, not with one of these errors.
  */
+
+import type { JobReason } from "./answers.js";
 
 /** Base of all errors of this package. */
 export class AITBCError extends Error {
@@ -173,6 +176,17 @@ export class PayloadTooLarge extends APIError {
   override name = "PayloadTooLarge";
 }
 
+/** No known miner can ever run the job, which was not created. With `wait: true`, it waits for a miner that can. */
+export class CannotRun extends APIError {
+  override name = "CannotRun";
+
+  /** The reasons, as `client.jobs.explain` returns them. */
+  get reasons(): JobReason[] {
+    const { reasons } = this.details;
+    return Array.isArray(reasons) ? (reasons as JobReason[]) : [];
+  }
+}
+
 /** The request is not valid. `fields` contains the validation errors. */
 export class ValidationFailed extends APIError {
   override name = "ValidationFailed";
@@ -214,6 +228,7 @@ export const API_ERRORS: Readonly<Record<string, typeof APIError>> = {
   STALE_LEASE: StaleLease,
   OFFER_NOT_AVAILABLE: OfferNotAvailable,
   PAYLOAD_TOO_LARGE: PayloadTooLarge,
+  CANNOT_RUN: CannotRun,
   VALIDATION_ERROR: ValidationFailed,
   RATE_LIMIT_EXCEEDED: RateLimitExceeded,
   INTERNAL_ERROR: InternalError,

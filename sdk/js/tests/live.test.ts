@@ -418,7 +418,18 @@ describe.skipIf(!isLive)("money, miners and administration", () => {
     expect(keys.map(({ role }) => role)).toEqual(["client"]);
     await admin.admin.revokeKey(keys[0]?.keyId ?? "");
     await expect(clientOf().login(token)).rejects.toMatchObject({ name: "Unauthorized" });
-    expect((await admin.admin.createEnrolment({ uses: 2, validSeconds: 60 })).uses).toBe(2);
+    expect(await admin.admin.debit(accountId, { amount: "2", force: true })).toMatchObject({
+      balance: "-0.5",
+    });
+    const history = await admin.admin.history("money", "hour");
+    expect(history.points.at(-1)?.figures).toMatchObject({ debited: "2" });
+    const enrolment = await admin.admin.createEnrolment({ uses: 2, validSeconds: 60, note: "a rack" });
+    await admin.admin.revokeEnrolment(enrolment.enrolmentId);
+    expect((await admin.admin.enrolments({ limit: 1 })).enrolments[0]).toMatchObject({
+      enrolmentId: enrolment.enrolmentId,
+      status: "revoked",
+      note: "a rack",
+    });
     expect((await admin.admin.overview()).miners[0]).toMatchObject({ minerId, online: true });
     expect((await admin.admin.accounts({ limit: 1 })).next).toBeDefined();
   });

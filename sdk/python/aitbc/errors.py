@@ -20,6 +20,7 @@ AITBCError
     +-- StaleLease               STALE_LEASE, 409
     +-- OfferNotAvailable        OFFER_NOT_AVAILABLE, 410
     +-- PayloadTooLarge          PAYLOAD_TOO_LARGE, 413
+    +-- CannotRun                CANNOT_RUN, 422
     +-- ValidationFailed         VALIDATION_ERROR, 422
     +-- RateLimitExceeded        RATE_LIMIT_EXCEEDED, 429
     +-- InternalError            INTERNAL_ERROR, 500
@@ -169,6 +170,18 @@ class PayloadTooLarge(APIError):
     """The body or file is larger than the coordinator accepts."""
 
     wire_code = "PAYLOAD_TOO_LARGE"
+
+
+class CannotRun(APIError):
+    """No known miner can ever run the job. It was not submitted; with `"wait": true` it waits for a miner that can."""
+
+    wire_code = "CANNOT_RUN"
+
+    @property
+    def reasons(self) -> list[Mapping[str, Any]]:
+        """The reasons, each with `code`, `message`, `who` can change it, `action` and `details`."""
+        reasons = self.details.get("reasons")
+        return [dict(reason) for reason in reasons] if isinstance(reasons, list) else []
 
 
 class ValidationFailed(APIError):

@@ -87,6 +87,45 @@ class ServiceJob(Job):
     results: dict[str, Any] | None = None
 
 
+class Reason(Record):
+    """A reason why a job does not run. `who` can change it (client, owner, operator; `time`: it ends by itself), as `action` says.
+
+    `details` has figures for programs, which depend on the `code`.
+    """
+
+    code: str
+    message: str
+    who: str
+    action: str
+    details: dict[str, Any]
+
+
+class MinerReasons(Record):
+    """The codes of the reasons of one miner. Without any, it can run the job now."""
+
+    miner_id: str
+    name: str
+    reasons: list[str]
+
+
+class JobExplanation(Record):
+    """Why a job does not run, or that it runs or has ended.
+
+    `can_run` is `now`, `later`, or `never` as it is on any known miner. `position` and `ahead` are its position in the queue, None
+    if it is in none; `estimated_start` is None without measured durations to derive it from.
+    """
+
+    job_id: str
+    status: str
+    summary: str
+    can_run: str
+    reasons: list[Reason]
+    position: int | None = None
+    ahead: int | None = None
+    estimated_start: str | None = None
+    miners: list[MinerReasons]
+
+
 class JobList(Record):
     """One page of jobs. `total` is the number of all matching jobs."""
 

@@ -160,6 +160,7 @@ class Account(Record):
     balance: str | None = None
     held: str | None = None
     created_at: str | None = None
+    slowed_until: str | None = None
 
 
 class AccountList(Record):
@@ -169,8 +170,8 @@ class AccountList(Record):
     next: str | None = None
 
 
-class Credited(Record):
-    """A credit, and the account's new balance."""
+class Booked(Record):
+    """A credit or a debit, and the account's new balance."""
 
     transaction_id: str
     account_id: str
@@ -179,12 +180,44 @@ class Credited(Record):
     created_at: str
 
 
-class Enrolment(Record):
+class NewEnrolment(Record):
     """A token with which miners may join. It is shown only once."""
 
+    enrolment_id: str
     enrolment_token: str
     uses: int
     expires_at: str
+
+
+class EnrolledMiner(Record):
+    """A miner that has enrolled with a token."""
+
+    miner_id: str
+    name: str
+
+
+class Enrolment(Record):
+    """A token without its secret. `status` is `valid`, `used`, `expired` or `revoked`; `miners` have enrolled with it."""
+
+    enrolment_id: str
+    status: str
+    note: str
+    uses: int
+    uses_left: int
+    created_at: str
+    expires_at: str
+    miners: list[EnrolledMiner]
+    created_by: str | None = None
+    created_by_name: str | None = None
+    used_at: str | None = None
+    revoked_at: str | None = None
+
+
+class EnrolmentList(Record):
+    """Tokens, newest first. If there are more, `next` is the cursor of the next page."""
+
+    enrolments: list[Enrolment]
+    next: str | None = None
 
 
 class Exclusion(Record):
@@ -193,6 +226,31 @@ class Exclusion(Record):
     miner_id: str
     excluded_at: str
     requeued_jobs: int
+
+
+class Removal(Record):
+    """A removed miner, and the numbers of its jobs that were requeued and of its offers that ended."""
+
+    miner_id: str
+    removed_at: str
+    requeued_jobs: int
+    ended_offers: int
+
+
+class HistoryPoint(Record):
+    """The figures of the interval that begins at `time`, by name: numbers, or money as decimal strings."""
+
+    time: str
+    figures: dict[str, Any]
+
+
+class History(Record):
+    """Figures over time, oldest first, with a point every `interval_seconds`."""
+
+    metric: str
+    period: str
+    interval_seconds: int
+    points: list[HistoryPoint]
 
 
 class Overview(Record):

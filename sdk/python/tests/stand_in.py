@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +43,8 @@ class Coordinator:
 
     `faults` are responses that are sent before anything else; `cut_after` breaks the next downloads after that many bytes; `states` are
     the states of a job, one for each poll, and `ends` the states of single jobs that override them; `created` has the jobs by their
-    idempotency key; `holds_creating` delays that response (from `creating` until `answering`), `holds_cancelling` the one to a
+    idempotency key; `on_created` is called for each new one;
+    `holds_creating` delays that response (from `creating` until `answering`), `holds_cancelling` the one to a
     cancellation; `streams` has the pieces of event streams, a list for each connection (by default they publish the states), and
     `sockets` the messages of each WebSocket; `proofs` are the responses to requests for a proof, `log` the files of the log by path,
     and `answers` the responses to other calls by method and path.
@@ -70,6 +71,7 @@ class Coordinator:
     registry: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    on_created: Callable[[], None] = lambda: None
     holds_cancelling: bool = False
     holds_creating: bool = False
     creating: threading.Event = field(default_factory=threading.Event)
@@ -157,6 +159,8 @@ class Coordinator:
 
     def _create(self, request: Request) -> str:
         key = request.headers.get("idempotency-key", f"none {len(self.created)}")
+        if key not in self.created:
+            self.on_created()
         return self.created.setdefault(key, f"job_{len(self.created) + 1}")
 
     async def _results(self, request: Request) -> Response:

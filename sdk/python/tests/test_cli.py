@@ -12,7 +12,9 @@ import sys
 from collections import deque
 
 import pytest
+from starlette.responses import JSONResponse
 
+from aitbc.cli._lookup import AmbiguousName, Candidate, NoSuchName, find
 from aitbc.cli._output import print_rows, print_text
 from aitbc.cli.commands.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
@@ -45,7 +47,8 @@ TRANSCRIPT = {
 def test_jobs_list(quick) -> None:
     outcome = quick("jobs", "list", "--limit", "1")
     assert (
-        outcome.stdout == "JOB\tSTATUS\tTYPE\tCREATED\njob_1\tcompleted\tai-inference\t2026-11-24T15:00:00Z\n"
+        outcome.stdout
+        == "JOB\tSTATUS\tNAME\tCREATED\tTYPE\njob_1\tcompleted\t\t2026-11-24T15:00:00Z\tai_inference\n"
     )
     assert json.loads(quick("jobs", "list", "--json").stdout)["jobs"][0]["job_id"] == "job_1"
 
@@ -69,6 +72,7 @@ def test_artifacts_delete(quick, coordinator) -> None:
     done = quick("artifacts", "delete", first, first, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"deleted": [first]})
     assert coordinator.paths().count(f"DELETE /v1/artifacts/{first}") == 1
+    coordinator.faults.append(error(404, "NOT_FOUND", "There is no such artifact."))
     done = quick("artifacts", "delete", second, first, "--json")
     assert json.loads(done.stdout) == {"deleted": [first]}
     assert done.returncode != 0
@@ -164,6 +168,7 @@ def test_transcribe_writes_every_format_and_the_receipt(quick, workdir, coordina
     ]
     assert coordinator.bodies == [
         {
+            "name": "speech.wav",
             "audio_url": f"artifact:sha256:{hashlib.sha256(b'RIFF').hexdigest()}",
             "model": "tiny.en",
             "word_timestamps": True,
@@ -200,7 +205,7 @@ def test_transcode_writes_the_file(quick, workdir, coordinator, signed) -> None:
         "input": address, "status": "done", "job_id": "job_1", "outputs": ["small.MP4"], "results": signed.results,
     }  # fmt: skip
     assert coordinator.bodies == [
-        {"input_url": address, "output_format": "mp4", "fps": 30, "audio_codec": "none"}
+        {"name": "v.mkv", "input_url": address, "output_format": "mp4", "fps": 30, "audio_codec": "none"}
     ]
 
 
@@ -325,7 +330,9 @@ def test_tables_omit_columns_instead_of_cutting_ids(capsys, monkeypatch) -> None
     assert printed.out.splitlines() == [
         f"{first:<30}  {second}" for first, second in [("JOB", "TRANSACTION"), *(row[:2] for row in rows)]
     ]
-    assert printed.err == "The terminal is too narrow for CREATED; --json prints all columns.\n"
+    assert printed.err == (
+        "Left out, because the terminal is too narrow: CREATED. `| cat` and --json show all columns.\n"
+    )
     monkeypatch.setenv("COLUMNS", "73")
     print_rows(("JOB", "TRANSACTION", "CREATED"), rows)
     assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [list(row) for row in rows]
@@ -414,6 +421,16 @@ def test_verify_and_export_apply_a_policy(exported, coordinator, signed) -> None
     assert "cosignatures that the policy requires" in outcome.stderr
 
 
+MINER = {
+    "miner_id": "miner_1", "name": "rig-1", "available": True, "online": True, "seen_at": "2026-11-24T15:00:00Z",
+    "reputation": 4.8,
+    "services": [{
+        "service_id": "llm_inference", "price": "0.001", "unit": "token", "models": ["m"],
+        "speed": {"metric": "token/s", "value": 41.5},
+    }],
+}  # fmt: skip
+
+
 def test_offers_are_listed_and_accepted(quick, coordinator) -> None:
     offer = {
         "offer_id": "offer_1", "miner_id": "miner_1", "job_type": "llm_inference", "price": "0.001", "reputation": 4.8,
@@ -422,12 +439,14 @@ def test_offers_are_listed_and_accepted(quick, coordinator) -> None:
     payment = {"transaction_id": "tx_1", "status": "pending", "created_at": "2024-01-01T12:00:00Z"}
     coordinator.answers = {
         "GET /v1/marketplace/offers": {"offers": [offer]},
+        "GET /v1/marketplace/miners": {"miners": [MINER], "total": 1},
         "POST /v1/marketplace/offers/offer_1/accept": payment,
     }
     listed = quick("offers", "list", "--type", "llm-inference", "--max-price", "0.01")
-    assert listed.stdout == (
-        "OFFER\tFOR\tPRICE\tLEFT\tREPUTATION\tMINER\noffer_1\tllm_inference\t0.001\t3\t4.80\tminer_1\n"
-    )
+    assert listed.stdout.splitlines() == [
+        "OFFER\tFOR\tPRICE\tMINER NAME\tLEFT\tREPUTATION\tSTATUS\tMINER",
+        "offer_1\tllm_inference\t0.001 per token\trig-1\t3\t4.80\t\tminer_1",
+    ]
     assert json.loads(quick("offers", "list", "--json").stdout) == {"offers": [offer]}
     accepted = quick("offers", "accept", "offer_1", "job_1", "--bid", "0.001", "--json")
     assert json.loads(accepted.stdout) == payment
@@ -448,3 +467,125 @@ def test_wallet_balance_and_transactions(quick, coordinator) -> None:
     assert listed.stdout.splitlines()[1] == "tx_1\tpayment\tsettled\t0.5\tjob_1\t2024-01-01T12:00:00Z"
     assert "--before tx_1" in listed.stderr
     assert json.loads(quick("wallet", "balance", "--json").stdout) == {"balance": "10", "held": "0.5"}
+
+
+SERVICE = {
+    "service_id": "llm_inference", "name": "Language model", "available": True, "miners": 1, "price": "0.001", "unit": "token",
+    "speed": {"metric": "token/s", "best": 50.0, "typical": 41.5}, "typical_seconds": None,
+    "models": [
+        {"name": "large", "available": False, "downloadable": True, "miners": 0, "price": None, "unit": None, "typical_seconds": None},
+        {"name": "small", "available": True, "downloadable": True, "miners": 1, "price": "0.001", "unit": "token", "typical_seconds": 2.4},
+    ],
+}  # fmt: skip
+
+
+def test_models_services_and_miners_are_listed(quick, coordinator) -> None:
+    """They show what is available now, from what price, and how fast; what is available comes first."""
+    coordinator.answers = {
+        "GET /v1/marketplace/services": {"services": [SERVICE]},
+        "GET /v1/marketplace/miners": {"miners": [MINER], "total": 1},
+    }
+    assert quick("models").stdout.splitlines() == [
+        "MODEL\tAVAILABLE\tFROM\tTYPICAL RUN\tMINERS\tSERVICE",
+        "small\tyes\t0.001 per token\t2.4 s\t1\tllm_inference",
+        "large\tafter download\t\t\t0\tllm_inference",
+    ]
+    assert len(quick("models", "--available", "--service", "llm").stdout.splitlines()) == 2
+    assert json.loads(quick("models", "--json").stdout)["models"][0]["name"] == "small"
+    assert (
+        quick("services").stdout.splitlines()[1] == "llm_inference\tyes\t0.001 per token\t41.5 token/s\t1\t1"
+    )
+    assert quick("miners", "--service", "llm-inference").stdout.splitlines()[1] == (
+        "rig-1\tllm_inference\t0.001 per token\tavailable\t2026-11-24T15:00:00Z\t41.5 token/s\t4.80\tminer_1\tm"
+    )
+    wrong = quick("miners", "--service", "llm_inferense")
+    assert wrong.returncode == 1
+    assert "There is no service 'llm_inferense'. Did you mean 'llm_inference'?" in wrong.stderr
+
+
+def test_names_and_parts_of_ids_are_found() -> None:
+    """The most exact way that names something counts; several matches are listed."""
+    first, second = Candidate("job_06h1aaaaab", "talk.wav"), Candidate("job_06h1aaabbc", "film", "failed")
+
+    def found(named: str) -> str:
+        return find("job", named, lambda: [second, first], "aitbc jobs list")
+
+    assert found("last") == second.id
+    assert (
+        found("talk.wav")
+        == found("TALK.WAV")
+        == found("06h1aaaaa")
+        == found("job_06h1aaaaa")
+        == found("aab")
+        == first.id
+    )
+    assert found("job_older") == "job_older"
+    with pytest.raises(AmbiguousName) as ambiguous:
+        found("06h1")
+    assert str(ambiguous.value).splitlines() == [
+        "'06h1' names 2 jobs. Use more characters of the id:",
+        "  job_06h1aaabbc (film, failed)",
+        "  job_06h1aaaaab (talk.wav)",
+    ]
+    with pytest.raises(NoSuchName, match=r"There is no job 'talk\.waf'\. Did you mean 'talk\.wav'\?"):
+        found("talk.waf")
+    complete = "job_" + "0" * 26
+    assert find("job", complete, lambda: pytest.fail("A complete id needs no search."), "") == complete
+
+
+def test_a_job_is_given_to_a_miner_by_its_name(quick, coordinator, workdir) -> None:
+    """Its name is that of its file, unless --name says otherwise."""
+    coordinator.answers = {
+        "GET /v1/marketplace/miners": {"miners": [MINER], "total": 1},
+        "GET /v1/marketplace/offers": {
+            "offers": [
+                {"offer_id": "offer_7", "miner_id": "miner_1", "job_type": "llm_inference", "price": "1"}
+            ]
+        },
+    }
+    (workdir / "v.mkv").write_bytes(b"film")
+    quick("transcode", "v.mkv", "o.mp4", "--miner", "rig-1", "--name", "my film")
+    quick("transcode", "v.mkv", "p.webm", "--offer", "rig-1/llm-inference")
+    sent = [
+        {name: body.get(name) for name in ("name", "miner_id", "offer_id")} for body in coordinator.bodies
+    ]
+    assert sent == [
+        {"name": "my film", "miner_id": "miner_1", "offer_id": None},
+        {"name": "v.mkv", "miner_id": None, "offer_id": "offer_7"},
+    ]
+    both = quick("transcode", "v.mkv", "q.mp4", "--miner", "rig-1", "--offer", "rig-1")
+    assert both.returncode == 2
+    unknown = quick("transcode", "v.mkv", "q.mp4", "--miner", "rig-2")
+    assert "Did you mean 'rig-1'?" in unknown.stderr
+
+
+def test_invalid_fields_are_named_as_their_options(quick, coordinator, workdir) -> None:
+    """There is one line for each, and none twice."""
+    (workdir / "v.mkv").write_bytes(b"film")
+    fields = {
+        "codec": 'must be h264, not "h266"; did you mean h264?',
+        "pricing.max_cost": "must be an amount",
+    }
+    message = " ".join(["The request is not valid.", *(f"{name}: {text}." for name, text in fields.items())])
+    body = {
+        "error": {
+            "code": "VALIDATION_ERROR",
+            "message": message,
+            "details": {"fields": fields},
+            "request_id": "r",
+        }
+    }
+
+    def refused() -> str:
+        return quick("transcode", "https://example.com/v.mkv", "o.mp4").stderr
+
+    coordinator.faults.append(JSONResponse(body, 422))
+    assert refused().splitlines() == [
+        "aitbc: The request is not valid:",
+        '  --codec: must be h264, not "h266"; did you mean h264?',
+        "  --max-cost: must be an amount.",
+    ]
+    del fields["pricing.max_cost"]
+    body["error"]["message"] = "The request is not valid. codec: " + fields["codec"]
+    coordinator.faults.append(JSONResponse(body, 422))
+    assert refused().splitlines() == ['aitbc: --codec: must be h264, not "h266"; did you mean h264?']

@@ -11,6 +11,7 @@ from collections import deque
 
 import pytest
 
+from aitbc.cli import _patience
 from aitbc.cli._journal import Entry, Journal, write_file
 
 from .conftest import INTERRUPTIBLE
@@ -167,12 +168,58 @@ def test_outputs_are_not_inputs(quick, workdir, coordinator, signed) -> None:
     assert len(coordinator.created) == 2
 
 
-def test_two_inputs_with_the_same_output_are_refused(quick, talks, coordinator) -> None:
-    """The two recordings differ only in their suffix."""
+def test_inputs_that_differ_only_in_their_suffix_have_outputs_of_their_own(quick, talks, coordinator) -> None:
+    """Their outputs retain the suffix."""
     (talks / "0.mp3").write_bytes(b"ID3")
-    outcome = quick("transcribe", "talks", "--srt")
+    outcome = quick("transcribe", "talks/0.mp3", "talks/0.wav", "talks/1.wav", "--txt")
+    assert outcome.returncode == 0
+    assert sorted(path.name for path in talks.glob("*.txt")) == ["0.mp3.txt", "0.wav.txt", "1.txt"]
+
+
+def test_two_inputs_with_the_same_output_are_refused(quick, talks, coordinator) -> None:
+    """Two directories have a recording of the same name."""
+    (talks / "more" / "0.wav").write_bytes(b"another")
+    outcome = quick("transcribe", "talks/0.wav", "talks/more/0.wav", "--txt", "-o", "texts")
     assert outcome.returncode == 2
     assert coordinator.seen == []
+
+
+def test_a_restart_of_the_coordinator_is_bridged(quick, talks, coordinator, monkeypatch) -> None:
+    """While it is away, the command keeps trying; the job is not submitted again."""
+    monkeypatch.setattr(_patience, "_PAUSE_SECONDS", 0.01)
+
+    def away() -> None:
+        coordinator.faults.extend(
+            [error(503, "SERVICE_UNAVAILABLE", "It starts.", **{"Retry-After": "0"})] * 12
+        )
+
+    coordinator.on_created = away
+    outcome = quick("transcribe", "talks/0.wav", "--txt")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "the coordinator does not respond; trying again for 60 s" in outcome.stderr
+    assert (len(coordinator.created), len(coordinator.faults)) == (1, 0)
+
+
+def test_a_coordinator_that_stays_away_leaves_the_job_running(quick, talks, coordinator, monkeypatch) -> None:
+    """The message names the job and says how to resume; the same command then gets its results."""
+    monkeypatch.setattr(_patience, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(_patience, "_PAUSE_SECONDS", 0.01)
+
+    def away() -> None:
+        coordinator.faults.extend(
+            [error(503, "SERVICE_UNAVAILABLE", "It starts.", **{"Retry-After": "0"})] * 10
+        )
+
+    coordinator.on_created = away
+    outcome = quick("transcribe", "talks/0.wav", "--txt")
+    assert outcome.returncode == 4
+    assert (
+        "Job job_1 goes on without this command. Run the same command later to get its results."
+        in outcome.stderr
+    )
+    coordinator.faults.clear()
+    assert quick("transcribe", "talks/0.wav", "--txt").returncode == 0
+    assert len(coordinator.created) == 1
 
 
 def test_receipts_of_several_jobs_need_a_directory(quick, talks, workdir, coordinator, signed) -> None:

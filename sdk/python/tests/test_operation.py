@@ -20,6 +20,10 @@ MINER: dict[str, Any] = {
     "reputation": 4.8, "total_earned": "1.5",
 }  # fmt: skip
 KEY = {"key_id": "key_1", "role": "client", "name": "mine", "account_id": "account_1", "created_at": "now"}
+ENROLMENT = {
+    "enrolment_id": "enrolment_1", "status": "used", "note": "", "uses": 1, "uses_left": 0, "created_at": "then", "expires_at": "soon",
+    "miners": [{"miner_id": "miner_1", "name": "rig-1"}],
+}  # fmt: skip
 COMMAND = {"command_id": "command_1", "command": "pause", "created_at": "now"}
 
 
@@ -135,7 +139,27 @@ def test_administration(calls, coordinator) -> None:
         "GET /v1/admin/keys": {"keys": [KEY]},
         "POST /v1/admin/keys": {**KEY, "key": "secret"},
         "DELETE /v1/admin/keys/key_1": {},
-        "POST /v1/admin/enrolments": {"enrolment_token": "enrol_1", "uses": 2, "expires_at": "soon"},
+        "POST /v1/admin/accounts/account_1/debits": {**credited, "balance": "-1"},
+        "POST /v1/admin/enrolments": {
+            "enrolment_id": "enrolment_1",
+            "enrolment_token": "enrol_1",
+            "uses": 2,
+            "expires_at": "soon",
+        },
+        "GET /v1/admin/enrolments": {"enrolments": [ENROLMENT], "next": None},
+        "DELETE /v1/admin/enrolments/enrolment_1": {},
+        "DELETE /v1/admin/miners/miner_1": {
+            "miner_id": "miner_1",
+            "removed_at": "now",
+            "requeued_jobs": 1,
+            "ended_offers": 6,
+        },
+        "GET /v1/admin/history": {
+            "metric": "money",
+            "period": "week",
+            "interval_seconds": 3600,
+            "points": [{"time": "now", "figures": {"paid": "0.5"}}],
+        },
         "POST /v1/admin/logins": {"token": "t", "path": "/dashboard/#login=t", "expires_at": "soon"},
         "GET /v1/admin/overview": {"jobs": {"running": 1}, "miners": [], "database": {"commits": 1}},
     }
@@ -156,6 +180,20 @@ def test_administration(calls, coordinator) -> None:
     )
     assert calls(lambda client: client.admin.revoke_key("key_1")) is None
     assert calls(lambda client: client.admin.create_enrolment(uses=2)).uses == 2
+    (token,) = calls(lambda client: client.admin.enrolments(before="enrolment_2")).enrolments
+    assert (token.status, token.miners[0].name, coordinator.asked[-1]) == (
+        "used",
+        "rig-1",
+        "limit=50&before=enrolment_2",
+    )
+    assert calls(lambda client: client.admin.revoke_enrolment("enrolment_1")) is None
+    assert calls(lambda client: client.admin.remove_miner("miner_1")).ended_offers == 6
+    history = calls(lambda client: client.admin.history("money", period="week"))
+    assert (history.points[0].figures, coordinator.asked[-1]) == (
+        {"paid": "0.5"},
+        "metric=money&period=week",
+    )
+    assert calls(lambda client: client.admin.debit("account_1", "2", force=True)).balance == "-1"
     assert calls(lambda client: client.admin.create_login(miner_id="miner_1")).path == "/dashboard/#login=t"
     assert calls(lambda client: client.admin.overview()).jobs == {"running": 1}
     assert coordinator.bodies == [
@@ -163,6 +201,7 @@ def test_administration(calls, coordinator) -> None:
         {"amount": "0.5", "note": "a gift"},
         {"role": "client", "name": "mine", "account_id": "account_1"},
         {"uses": 2, "valid_seconds": 86_400},
+        {"amount": "2", "force": True},
         {"miner_id": "miner_1"},
     ]
 

@@ -228,7 +228,7 @@ def test_a_page_of_another_site_cannot_open_a_websocket(served: Served, origin: 
 
 
 def test_the_coordinators_own_pages_and_configured_origins_can_open_websockets(tmp_path: Path) -> None:
-    with serve(tmp_path / "data", origins=("https://app.example.org",)) as served:
+    with serve(tmp_path / "data", cors_origins=("https://app.example.org",)) as served:
         for origin in (served.url, "https://app.example.org"):
             headers = {"Origin": origin, "Authorization": f"Bearer {served.client_key}"}
             with StreamSocket(served.url, headers=headers) as stream:

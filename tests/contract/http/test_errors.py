@@ -189,3 +189,25 @@ def test_an_account_cannot_fill_the_queue(tmp_path: Any) -> None:
         answer = client.post("/v1/services/whisper/transcribe", json=WHISPER)
         error_of(answer, 429, "RATE_LIMIT_EXCEEDED")
         assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("media_type", "expected"),
+    [
+        (None, "its media type is missing"),
+        ("application/x-www-form-urlencoded", "it is sent as application/x-www-form-urlencoded"),
+    ],
+)
+def test_a_body_that_is_not_sent_as_json_is_explained(
+    client: httpx.Client, media_type: str | None, expected: str
+) -> None:
+    """As with `curl -d`, whose media type is that of a form."""
+    headers = {} if media_type is None else {"Content-Type": media_type}
+    answer = client.post("/v1/jobs", content=b'{"type": "whisper-transcription"}', headers=headers)
+    sentence = f"{expected}; send JSON with the header `Content-Type: application/json`"
+    assert error_of(answer, 422, "VALIDATION_ERROR")["details"]["fields"] == {"body": sentence}
+
+
+def test_a_parameter_of_the_address_has_its_plain_name(client: httpx.Client) -> None:
+    error = error_of(client.get("/v1/jobs", params={"limit": "many"}), 422, "VALIDATION_ERROR")
+    assert error["details"]["fields"] == {"limit": 'must be a whole number, not "many"'}

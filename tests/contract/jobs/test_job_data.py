@@ -272,7 +272,7 @@ def test_changes_that_do_not_fit_are_refused_by_their_names(client: httpx.Client
 
 
 def test_running_again_needs_the_input_files(client: httpx.Client) -> None:
-    """The error names the file that was deleted; with another file in its place, the job runs."""
+    """The error names the file that was deleted; with another file instead, the job runs."""
     audio = store(client, b"sound", "interview.mp3")
     first = submit(client, audio_url=audio)
     client.delete(f"/v1/jobs/{first}")

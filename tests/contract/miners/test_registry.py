@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.dispatch import fleet
 from agent.coordinator.operations import supply
 from runners.registry import installed
 from support.clients.scripted_miner import ScriptedMiner, capabilities
@@ -139,5 +140,5 @@ def test_only_available_miners_of_a_service_are_counted(
     assert (online()["whisper_transcription"], online()["video_transcoding"]) == (2, 3)
     first.http.post("/heartbeat", json={"leases": [], "paused": "by hand"})
     assert (online()["whisper_transcription"], online()["video_transcoding"]) == (1, 2)
-    monkeypatch.setattr(supply, "MISSED_HEARTBEATS", 0)
+    monkeypatch.setattr(fleet, "MISSED_HEARTBEATS", 0)
     assert set(online().values()) == {0}

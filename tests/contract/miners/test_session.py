@@ -345,7 +345,7 @@ def test_changed_capabilities_take_effect_immediately(client: httpx.Client, serv
     del offered["services"]["whisper_transcription"]
     miner = ScriptedMiner(served.url)
     miner.register(capabilities=offered)
-    job_id = submit(client)
+    job_id = submit(client, wait=True)
     with Socket(miner) as socket:
         socket.slots(1)
         assert socket.nothing_comes()

@@ -151,13 +151,13 @@ def test_a_stored_conversation_is_refused_with_the_reason(nobody: OpenAI) -> Non
         ({"role": "function", "content": "4", "name": "f"}, "messages.0.role"),
         ({"role": "tool", "content": "4"}, "messages.0"),
         ({"role": "user", "content": None}, "messages.0"),
-        ({"role": "user", "content": []}, "messages.0.content.parts"),
+        ({"role": "user", "content": []}, "messages.0.content"),
         (
             {
                 "role": "user",
                 "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}],
             },
-            "messages.0.content.parts.0.type",
+            "messages.0.content.0.type",
         ),
         (
             {"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]},

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from agent.configuration import load_catalogue
 from agent.coordinator.blobs.resumable import UploadDirectory
@@ -42,7 +42,7 @@ from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
 from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
-from agent.coordinator.store import counts, run_outputs
+from agent.coordinator.store import counts, history, run_outputs
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger as ledger_store
@@ -54,7 +54,7 @@ from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
-from agent.core.market.ledger import available, escrow
+from agent.core.market.ledger import FEES, ISSUED, available, escrow
 from agent.core.values.quantities import to_units
 from agent.metrics import Meter
 from agent.protocol.answers import Registered
@@ -559,6 +559,7 @@ class Histories(RuleBasedStateMachine):
             assert snapshot.counts.get(state, 0) == sum(
                 record.life.state is state for record in snapshot.jobs
             )
+        self.the_history_agrees(snapshot)
 
     def only_forward(self, record: job_store.JobRecord) -> None:
         before = self.seen.get(record.job_id)
@@ -584,6 +585,18 @@ class Histories(RuleBasedStateMachine):
         account = self.client.account_id or ""
         assert snapshot.balances.get(escrow(account), 0) == held
         assert snapshot.balances[available(account)] == to_units(CREDIT) - held - paid
+
+    @staticmethod
+    def the_history_agrees(snapshot: Snapshot) -> None:
+        """Check that the history has counted every job, and all money that has moved, once."""
+        counted = dict(zip(history.COUNTED, snapshot.history, strict=True))
+        assert counted["submitted"] == len(snapshot.jobs)
+        for state in FINAL:
+            assert counted[state.value] == snapshot.counts.get(state, 0)
+        payments = [record for job_id, record in snapshot.payments.items() if job_id is not None]
+        assert counted["paid"] == sum(payment.paid for payment in payments)
+        assert counted["fees"] == snapshot.balances.get(FEES, 0)
+        assert counted["credited"] - counted["debited"] == -snapshot.balances[ISSUED]
 
     @staticmethod
     def last_outcome(snapshot: Snapshot, record: job_store.JobRecord) -> str:
@@ -615,6 +628,7 @@ class Snapshot:
     ledger_problems: list[str]
     changes: list[event_store.StoredEvent]
     counts: dict[str, int]
+    history: tuple[int, ...]
 
 
 def _snapshot(connection: Connection) -> Snapshot:
@@ -632,4 +646,7 @@ def _snapshot(connection: Connection) -> Snapshot:
         ledger_problems=ledger_store.problems(connection),
         changes=event_store.after(connection, 0, limit=100_000),
         counts=counts.by_state(connection),
+        history=tuple(
+            connection.execute(select(*(func.sum(tables.history.c[name]) for name in history.COUNTED))).one()
+        ),
     )

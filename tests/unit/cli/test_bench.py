@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from agent.core.market.default_prices import USUAL_RATES, usual_price
 from agent.settings import load_settings
 from runners.ffmpeg import runner as ffmpeg
+from runners.registry import installed
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def test_a_run_without_measurements_fails_with_the_reason(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("--per-hour", "much"), 2, "decimal string"),
+        (("--per-hour", "much"), 2, "must be an amount"),
         (("--per-hour", "0"), 2, "more than zero"),
         (("--service", "video"), 1, "No runner is installed for 'video'; installed are:"),
     ],
@@ -73,3 +75,27 @@ def test_invalid_options_are_refused_with_the_allowed_values(
     done = bench(*words)
     assert (done.code, done.out) == (code, "")
     assert message in done.err
+
+
+def test_prices_are_applied_to_the_settings(bench: Any, tmp_path: Path) -> None:
+    """Comments and other settings of the file stay. Without prices in it, the miner asks the same anyway."""
+    (tmp_path / "agent.toml").write_text(
+        '# mine\n[miner]\nname = "rig-1"\n\n[miner.prices]\nllm_inference = "0.5"\n'
+    )
+    done = bench("--service", "video_transcoding", "--apply", "--json")
+    assert done.code == 0, done.err
+    price = json.loads(done.out)["prices"]["video_transcoding"]
+    written = (tmp_path / "agent.toml").read_text()
+    assert written.startswith("# mine\n")
+    settings = load_settings(flags={"data_dir": tmp_path}).miner
+    assert settings.name == "rig-1"
+    assert settings.prices == {"llm_inference": Decimal("0.5"), "video_transcoding": Decimal(price)}
+
+
+def test_default_prices_follow_from_the_speed() -> None:
+    """A token costs far less than a second of a whole machine, and a measured speed replaces the usual one."""
+    hour = Decimal("0.25")
+    assert usual_price(hour, "token") * 20 < usual_price(hour, "second")
+    assert usual_price(hour, "an unknown unit") == usual_price(hour, "second")
+    units = {runner.definition.unit for runner in installed().values()}
+    assert units <= set(USUAL_RATES)

@@ -89,7 +89,7 @@ def test_an_invalid_amount_is_refused_with_the_allowed_format(command: Any) -> N
     account_id = json.loads(command("accounts", "list", "--json").out)[0]["account_id"]
     refused = command("accounts", "credit", account_id, "lots")
     assert refused.code == 1
-    assert 'amount: money is a decimal string like "0.10"' in refused.err
+    assert "amount: must be an amount below" in refused.err
     assert "There is no account account_x" in command("accounts", "credit", "account_x", "1").err
 
 
@@ -138,6 +138,42 @@ def test_a_miner_is_excluded_listed_and_included(command: Any, agent: Agent) -> 
     assert f"There is no miner {unknown}" in command("miners", "exclude", unknown).err
 
 
+def test_a_miner_is_removed_and_its_token_is_listed_and_revoked(command: Any, agent: Agent) -> None:
+    made = json.loads(command("enroll", "--uses", "3", "--note", "the new rack", "--json").out)
+    miner = ScriptedMiner(agent.url)
+    assert miner.register(enrolment_token=made["enrolment_token"], name="rig-9").status_code == 200
+    removed = command("miners", "remove", miner.miner_id)
+    message = f"{miner.miner_id} is removed. 0 running jobs returned to the queue.\n"
+    assert (removed.code, removed.out) == (0, message)
+    assert miner.miner_id not in command("miners", "list", "--json").out
+
+    def listed() -> dict[str, Any]:
+        rows = json.loads(command("enroll", "list", "--json").out)
+        return next(row for row in rows if row["enrolment_id"] == made["enrolment_id"])
+
+    assert (listed()["status"], listed()["uses_left"], listed()["note"]) == ("valid", 2, "the new rack")
+    assert listed()["miners"] == [{"miner_id": miner.miner_id, "name": "rig-9"}]
+    assert "valid" in command("enroll", "list").out
+    revoked = command("enroll", "revoke", made["enrolment_id"])
+    assert (revoked.code, revoked.out) == (0, f"{made['enrolment_id']} is revoked.\n")
+    assert listed()["status"] == "revoked"
+    assert miner.register(enrolment_token=made["enrolment_token"]).status_code == 403
+    assert "There is no enrolment token enrolment_x" in command("enroll", "revoke", "enrolment_x").err
+
+
+def test_an_account_is_debited_below_zero_only_by_force(command: Any) -> None:
+    account_id = json.loads(command("accounts", "create", "a debtor", "--json").out)["account_id"]
+    command("accounts", "credit", account_id, "5")
+    done = command("accounts", "debit", account_id, "2", "--note", "paid out")
+    assert (done.code, done.out) == (0, f"The balance of {account_id} is now 3.\n")
+    refused = command("accounts", "debit", account_id, "4")
+    assert refused.code == 1
+    assert "The account has 3, less than 4." in refused.err
+    assert (
+        json.loads(command("accounts", "debit", account_id, "4", "--force", "--json").out)["balance"] == "-1"
+    )
+
+
 def test_only_the_keys_secret_is_on_standard_output(command: Any, agent: Agent) -> None:
     """It can be redirected to a file or stored in a variable."""
     made = command("keys", "create", "script")
@@ -181,6 +217,23 @@ def test_enroll_prints_the_command_for_the_other_machine(command: Any, agent: Ag
     token = done.out.strip()
     assert re.fullmatch(r"enrol_\S+", token)
     assert f"aitbc-agent start --coordinator {agent.url} --enroll {token}" in done.err
+
+
+def test_enroll_and_login_name_the_public_address(command: Any, agent: Agent) -> None:
+    """Without one, `enroll` says that other machines cannot reach a loopback address."""
+    assert f"Other machines cannot reach {agent.url}." in command("enroll").err
+    file = agent.data_dir / "agent.json"
+    original = file.read_text(encoding="utf-8")
+    assert agent.file["public_url"] is None
+    public = "https://jobs.example.org/api"
+    file.write_text(json.dumps({**agent.file, "public_url": public}))
+    try:
+        done = command("enroll")
+        assert f"aitbc-agent start --coordinator {public} --enroll {done.out.strip()}" in done.err
+        assert "cannot reach" not in done.err
+        assert command("login").out.startswith("https://jobs.example.org/dashboard/#login=")
+    finally:
+        file.write_text(original, encoding="utf-8")
 
 
 @pytest.mark.parametrize(

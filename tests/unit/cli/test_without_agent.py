@@ -56,7 +56,7 @@ def test_an_unknown_command_is_a_usage_error(run: Any) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("status",), ("stop",), ("enroll",), ("keys", "list"), ("keys", "create", "name"), ("keys", "revoke", "key_1"),
+        ("status",), ("stop",), ("enroll",), ("enroll", "list"), ("enroll", "revoke", "enrolment_1"), ("keys", "list"), ("keys", "create", "name"), ("keys", "revoke", "key_1"),
         ("status", "--json"),
     ],
 )  # fmt: skip

@@ -6,7 +6,16 @@ from datetime import datetime
 
 import pytest
 
-from agent.core.machine.pausing import ONSET_SECONDS, Cause, GpuWatch, Pause, Reading, Rules, whole
+from agent.core.machine.pausing import (
+    ONSET_SECONDS,
+    SLOWED_SECONDS,
+    Cause,
+    GpuWatch,
+    Pause,
+    Reading,
+    Rules,
+    whole,
+)
 from agent.core.values.durations import format_duration, parse_duration
 
 HOLD = 60.0
@@ -39,6 +48,28 @@ def test_power_pauses_likewise_and_a_card_without_readings_is_not_paused() -> No
     assert causes(watch.update(Reading(power=281), rules, 1), rules) == [Cause.POWER]
     assert causes(watch.update(Reading(power=280), rules, 1), rules) == []
     assert causes(GpuWatch().update(Reading(), rules, 0), rules) == []
+
+
+def test_a_faulty_card_is_paused_until_the_fault_has_been_absent_for_the_hold_time() -> None:
+    rules = Rules(hold_seconds=HOLD)
+    watch = GpuWatch().update(Reading(fault="2 uncorrectable memory errors"), rules, 0)
+    assert [pause.words(0) for pause in watch.pauses(rules)] == [
+        "because of a fault (2 uncorrectable memory errors)"
+    ]
+    watch = watch.update(Reading(), rules, HOLD - 1)
+    assert [pause.detail for pause in watch.pauses(rules)] == ["2 uncorrectable memory errors"]
+    assert causes(watch.update(Reading(), rules, HOLD), rules) == []
+    tolerant = Rules(faulty=False, hold_seconds=HOLD)
+    assert causes(GpuWatch().update(Reading(fault="Xid 79", slowed=True), tolerant, 0), tolerant) == []
+
+
+def test_a_card_that_its_hardware_slows_down_for_long_is_paused() -> None:
+    rules = Rules(hold_seconds=0)
+    watch = GpuWatch().update(Reading(slowed=True), rules, 0)
+    watch = watch.update(Reading(slowed=True), rules, SLOWED_SECONDS - 1)
+    assert causes(watch, rules) == []
+    assert causes(watch.update(Reading(slowed=True), rules, SLOWED_SECONDS), rules) == [Cause.FAULT]
+    assert causes(watch.update(Reading(), rules, SLOWED_SECONDS), rules) == []
 
 
 def test_another_computing_program_pauses_at_once_until_it_is_absent_for_the_hold_time() -> None:

@@ -36,8 +36,11 @@ def occupant(key: int, number: int, size: float, model: str = "a", **values: obj
     return Occupant(key, f"GPU-{number}", "images", model, int(size * GIBIBYTE), held, **values)  # type: ignore[arg-type]  # as named
 
 
-def demand(size: float, model: str = "a", least: float | None = None) -> Demand:
-    return Demand("images", model, int(size * GIBIBYTE), int((size if least is None else least) * GIBIBYTE))
+def demand(
+    size: float, model: str = "a", least: float | None = None, cards: int = 1, most: int = 1
+) -> Demand:
+    smallest = int((size if least is None else least) * GIBIBYTE)
+    return Demand("images", model, int(size * GIBIBYTE), smallest, cards, most)
 
 
 def test_a_loaded_model_is_preferred_to_loading_it_elsewhere():
@@ -50,14 +53,14 @@ def test_jobs_are_spread_over_the_cards():
     """A busy card gets no job while another one is idle."""
     cards = [card(0, 16), card(1, 16)]
     decision = decide(demand(8, "b"), cards, [occupant(1, 0, 8, runs=1)], RULES)
-    assert decision == Load("GPU-1", 8 * GIBIBYTE)
+    assert decision == Load(("GPU-1",), 8 * GIBIBYTE)
 
 
 def test_a_batch_with_free_capacity_is_joined_before_another_one_is_opened():
     cards = [card(0, 10), card(1, 24)]
     assert decide(demand(8), cards, [occupant(1, 0, 8, runs=3, capacity=8)], RULES) == Join(1)
     full = occupant(1, 0, 8, runs=8, capacity=8)
-    assert decide(demand(8), cards, [full], RULES) == Load("GPU-1", 8 * GIBIBYTE)
+    assert decide(demand(8), cards, [full], RULES) == Load(("GPU-1",), 8 * GIBIBYTE)
 
 
 def test_the_least_recently_used_models_are_evicted_and_no_more_than_necessary():
@@ -67,23 +70,23 @@ def test_the_least_recently_used_models_are_evicted_and_no_more_than_necessary()
         occupant(2, 0, 8, "y", used_at=10),
         occupant(3, 0, 6, "z", used_at=20),
     ]
-    assert decide(demand(8), [card(0, 1)], models, RULES) == Load("GPU-0", 8 * GIBIBYTE, (2,))
+    assert decide(demand(8), [card(0, 1)], models, RULES) == Load(("GPU-0",), 8 * GIBIBYTE, (2,))
 
 
 def test_nothing_is_evicted_while_another_card_has_free_memory():
     cards = [card(0, 1), card(1, 20)]
-    assert decide(demand(8), cards, [occupant(1, 0, 22, "x")], RULES) == Load("GPU-1", 8 * GIBIBYTE)
+    assert decide(demand(8), cards, [occupant(1, 0, 22, "x")], RULES) == Load(("GPU-1",), 8 * GIBIBYTE)
 
 
 def test_a_model_saves_memory_if_necessary_and_gets_all_that_is_free():
     """Other programs use most of the card."""
     decision = decide(demand(12, least=4), [card(0, 7)], [], RULES)
-    assert decision == Load("GPU-0", int(6.5 * GIBIBYTE))
+    assert decision == Load(("GPU-0",), int(6.5 * GIBIBYTE))
 
 
 def test_evicting_is_preferred_to_saving_memory():
     idle = occupant(1, 0, 8, "x")
-    assert decide(demand(12, least=4), [card(0, 7)], [idle], RULES) == Load("GPU-0", 12 * GIBIBYTE, (1,))
+    assert decide(demand(12, least=4), [card(0, 7)], [idle], RULES) == Load(("GPU-0",), 12 * GIBIBYTE, (1,))
 
 
 def test_a_model_that_is_still_loading_counts_with_its_full_footprint():
@@ -153,6 +156,70 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(
     assert obstacle(demand(size), [card(0, free)], [occupant(1, 0, 4, "x")], RULES) == reason
 
 
+# --- Several cards for one model ------------------------------------------------------------------------------------
+
+
+def test_a_job_that_asks_for_two_cards_gets_two_equal_ones_with_half_of_the_model_each():
+    cards = [card(0, 12, total=12), card(1, 24), card(2, 20)]
+    assert decide(demand(16, cards=2, most=2), cards, [], RULES) == Load(("GPU-1", "GPU-2"), 8 * GIBIBYTE)
+
+
+def test_a_model_that_is_larger_than_a_card_is_spread_over_as_few_as_possible():
+    cards = [card(number, 24) for number in range(4)]
+    assert decide(demand(40, most=8), cards, [], RULES) == Load(("GPU-0", "GPU-1"), 20 * GIBIBYTE)
+    assert decide(demand(60, most=8), cards, [], RULES) == Load(
+        tuple(card.key for card in cards), 15 * GIBIBYTE
+    )
+    assert isinstance(decide(demand(40, most=1), cards, [], RULES), Refuse)
+    assert isinstance(decide(demand(100, most=8), cards, [], RULES), Refuse)
+
+
+def test_a_model_that_fits_on_one_card_is_not_spread_because_that_card_is_full_now():
+    decision = decide(demand(16, most=2), [card(0, 10), card(1, 10)], [], RULES)
+    assert isinstance(decision, Wait)
+
+
+def test_a_job_for_more_cards_than_there_are_is_refused():
+    decision = decide(demand(8, cards=4, most=8), [card(0, 24), card(1, 24)], [], RULES)
+    assert decision == Refuse("The model a needs 4 GPUs of the same size, and this machine has 2 GPUs.")
+
+
+def spread(key: int, numbers: tuple[int, ...], size: float, **values: object) -> list[Occupant]:
+    return [occupant(key, number, size / len(numbers), cards=len(numbers), **values) for number in numbers]
+
+
+def test_a_spread_model_is_joined_by_jobs_that_need_as_many_cards_or_fewer():
+    cards = [card(0, 4), card(1, 4)]
+    for runs in (0, 1):
+        loaded = spread(7, (0, 1), 36, runs=runs, capacity=4)
+        assert decide(demand(36, cards=2, most=2), cards, loaded, RULES) == Join(7)
+        assert decide(demand(36, most=2), cards, loaded, RULES) == Join(7)
+    single = [occupant(8, 0, 18, runs=1, capacity=4)]
+    assert isinstance(decide(demand(18, cards=2, most=2), [card(0, 4), card(1, 24)], single, RULES), Wait)
+
+
+def test_a_spread_model_is_not_joined_while_one_of_its_cards_is_paused():
+    """The other card alone is among the cards that may be used."""
+    loaded = spread(7, (0, 1), 20)
+    assert decide(demand(8), [card(0, 12)], loaded, RULES) == Load(("GPU-0",), 8 * GIBIBYTE)
+
+
+def test_an_idle_spread_model_is_evicted_as_a_whole():
+    cards = [card(0, 4), card(1, 24 - 18)]
+    assert decide(demand(20, "b"), cards, spread(7, (0, 1), 36), RULES) == Load(
+        ("GPU-1",), 20 * GIBIBYTE, (7,)
+    )
+    leaving = overdue([card(0, 0), card(1, 0)], spread(7, (0, 1), 36), RULES)
+    assert leaving == (7,)
+
+
+def test_an_obstacle_is_judged_for_as_many_cards_as_the_engine_can_use():
+    full = [card(0, 24), card(1, 10)]
+    assert obstacle(demand(40, most=1), full, [], RULES) is not None
+    assert "other programs leave at most" in str(obstacle(demand(40, most=2), full, [], RULES))
+    assert obstacle(demand(40, most=2), [card(0, 24), card(1, 24)], [], RULES) is None
+
+
 # --- Histories ------------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +228,7 @@ class _Process:
     """A process of the agent on the simulated machine. `used` is its actual use."""
 
     key: int
-    card: int
+    cards: tuple[int, ...]
     model: str
     footprint: int
     used: int = 0
@@ -187,7 +254,7 @@ class _Machine:
         self.others = [0] * len(self.totals)
 
     def free(self, number: int) -> int:
-        used = sum(item.used for item in self.processes.values() if item.card == number)
+        used = sum(item.used for item in self.processes.values() if number in item.cards)
         return self.totals[number] - self.others[number] - used
 
     def cards(self) -> list[Card]:
@@ -199,14 +266,16 @@ class _Machine:
     def occupants(self) -> list[Occupant]:
         return [
             Occupant(
-                item.key, f"GPU-{item.card}", "images", item.model, item.footprint, item.used, item.runs, item.capacity, item.used_at
+                item.key, f"GPU-{number}", "images", item.model, item.footprint, item.used, item.runs, item.capacity, item.used_at,
+                len(item.cards),
             )
             for item in self.processes.values()
+            for number in item.cards
         ]  # fmt: skip
 
     def promised(self, number: int) -> int:
         """Return the bytes that the working processes on a card may still take."""
-        mine = [item for item in self.processes.values() if item.card == number and item.runs > 0]
+        mine = [item for item in self.processes.values() if number in item.cards and item.runs > 0]
         return sum(item.footprint - item.used for item in mine)
 
     def submit(self, demand: Demand) -> None:
@@ -218,20 +287,27 @@ class _Machine:
                     process = self.processes[key]
                     assert process.model == demand.model
                     assert process.runs < process.capacity
+                    assert len(process.cards) >= demand.cards
                     process.runs += 1
-                    self.check(process.card)
+                    self.check(process.cards)
                     return
-                case Load(name, budget, ()):
-                    number = int(name.removeprefix("GPU-"))
-                    assert demand.least <= budget <= max(demand.need, demand.least)
-                    assert budget + self.promised(number) + self.rules.reserve <= self.free(number)
+                case Load(names, budget, ()):
+                    numbers = tuple(int(name.removeprefix("GPU-")) for name in names)
+                    assert len(set(numbers)) == len(numbers) >= demand.cards
+                    assert len(numbers) in (demand.cards, demand.most)
+                    assert len({self.totals[number] for number in numbers}) == 1
+                    assert (
+                        demand.least <= budget * len(numbers) < max(demand.need, demand.least) + len(numbers)
+                    )
+                    for number in numbers:
+                        assert budget + self.promised(number) + self.rules.reserve <= self.free(number)
                     self.placed += 1
                     key = self.placed
                     capacity = self.chance.choice([1, 1, 4])
                     self.processes[key] = _Process(
-                        key, number, str(demand.model), budget, runs=1, capacity=capacity
+                        key, numbers, str(demand.model), budget, runs=1, capacity=capacity
                     )
-                    self.check(number)
+                    self.check(numbers)
                     return
                 case Join(_, evict) | Load(_, _, evict):
                     for key in evict:
@@ -242,11 +318,12 @@ class _Machine:
                     return
         raise AssertionError("evictions did not end")
 
-    def check(self, number: int) -> None:
-        """Check that the card has enough memory even if all working processes use their full budgets."""
-        assert self.promised(number) <= self.free(number)
-        working = sum(item.runs > 0 for item in self.processes.values() if item.card == number)
-        assert working <= self.rules.per_card
+    def check(self, numbers: tuple[int, ...]) -> None:
+        """Check that the cards have enough memory even if all working processes use their full budgets."""
+        for number in numbers:
+            assert self.promised(number) <= self.free(number)
+            working = sum(item.runs > 0 for item in self.processes.values() if number in item.cards)
+            assert working <= self.rules.per_card
 
     def step(self) -> None:
         self.now += 1
@@ -257,7 +334,8 @@ class _Machine:
             case "submit":
                 need = self.chance.randint(0, 30) * GIBIBYTE
                 least = self.chance.randint(0, need) if self.chance.random() < 0.5 else need
-                self.submit(Demand("images", self.chance.choice("abcd"), need, least))
+                cards, most = self.chance.choice([(1, 1), (1, 1), (1, 2), (2, 2), (2, 4)])
+                self.submit(Demand("images", self.chance.choice("abcd"), need, least, cards, most))
             case "grow":
                 for item in self.processes.values():
                     if item.runs > 0:

@@ -1,4 +1,4 @@
-"""API keys, authentication by key or browser session, and enrolment tokens for miners."""
+"""API keys, and authentication by key or browser session."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ from agent.core.values.quantities import format_time
 CACHE_SECONDS: Final = 5.0
 """How long a key is accepted without a look-up in the database: another process may have revoked it."""
 CACHE_LIMIT: Final = 10_000
-MAX_ENROLMENT_SECONDS: Final = 30 * 86_400
 
 __all__ = [
     "KeyRecord",
     "NewKey",
     "authenticate",
     "create_account",
-    "create_enrolment",
     "create_key",
     "create_own_key",
     "digest",
@@ -233,19 +231,3 @@ def _account(caller: Caller) -> str:
     if caller.account_id is None:
         raise Conflict("This call needs a key that belongs to an account; use a client's key.")
     return caller.account_id
-
-
-async def create_enrolment(context: Context, *, uses: int, valid_seconds: float) -> tuple[str, float]:
-    """Create a token with which `uses` miners may join. Return it and its expiry."""
-    token = f"enrol_{secrets.token_urlsafe(24)}"
-    now = context.clock()
-    expires_at = now + min(valid_seconds, MAX_ENROLMENT_SECONDS)
-    await context.database.write(
-        store.add_enrolment,
-        context.new_id("enrolment"),
-        digest(token),
-        now=now,
-        expires_at=expires_at,
-        uses=uses,
-    )
-    return token, expires_at

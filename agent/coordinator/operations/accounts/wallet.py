@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from agent.coordinator.operations.answers.accounts import (
     Account,
     AccountPage,
-    Credited,
+    Booked,
     Transaction,
     TransactionPage,
     Wallet,
@@ -16,20 +17,35 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store
+from agent.coordinator.store import history, idempotency, throttling
 from agent.coordinator.store import ledger as store
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.ledger import TransactionRecord
-from agent.core.errors import NotFound, ValidationFailed
-from agent.core.market.ledger import FEES, ISSUED, TooMuchMoney, available, credit, earned, escrow
+from agent.coordinator.store.ledger import Kind, TransactionRecord
+from agent.core.errors import Conflict, InsufficientBalance, NotFound, ValidationFailed
+from agent.core.market.ledger import (
+    FEES,
+    ISSUED,
+    OVERDRAWN,
+    Entry,
+    InsufficientFunds,
+    TooMuchMoney,
+    available,
+    credit,
+    debit,
+    earned,
+    escrow,
+)
+from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS, Tally
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
+from aitbc.canonical import canonical_json, sha256_hex
 
 
 async def wallet(context: Context, caller: Caller) -> Wallet:
     """Return a client's balance and escrow, a miner's earnings, or for administrators the operator's fees and all credits."""
-    return await context.database.peek(_wallet, caller)
+    return await context.database.peek(_wallet, context, caller)
 
 
-def _wallet(connection: Connection, caller: Caller) -> Wallet:
+def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
     def amount(ledger_account: str) -> str:
         return _money(store.balance(connection, ledger_account))
 
@@ -38,6 +54,7 @@ def _wallet(connection: Connection, caller: Caller) -> Wallet:
             account_id=caller.account_id,
             balance=amount(available(caller.account_id)),
             held=amount(escrow(caller.account_id)),
+            slowed_until=_slowed_until(context, throttling.failures_of(connection, caller.account_id)),
         )
     if caller.role is Role.MINER and caller.miner_id is not None:
         return Wallet(miner_id=caller.miner_id, balance=amount(earned(caller.miner_id)), held="0")
@@ -82,10 +99,16 @@ def _transaction(record: TransactionRecord) -> Transaction:
 
 async def accounts(context: Context, *, limit: int, after: str | None) -> AccountPage:
     """Return all accounts with their balances, oldest first."""
-    return await context.database.read(_accounts, limit, after)
+    return await context.database.read(_accounts, context, limit, after)
 
 
-def _accounts(connection: Connection, limit: int, after: str | None) -> AccountPage:
+def _slowed_until(context: Context, failures: Tally) -> str | None:
+    until = failures.below(context.settings.client_failures_tolerated, CLIENT_FAILURES_HALF_LIFE_SECONDS)
+    return None if until is None or until <= context.clock() else format_time(until)
+
+
+def _accounts(connection: Connection, context: Context, limit: int, after: str | None) -> AccountPage:
+    failures = throttling.many_failures(connection, context.settings.client_failures_tolerated)
     records = access_store.accounts_page(connection, limit=limit + 1, after=after)
     shown = records[:limit]
     ledger_accounts = [kind(record.account_id) for record in shown for kind in (available, escrow)]
@@ -98,6 +121,7 @@ def _accounts(connection: Connection, limit: int, after: str | None) -> AccountP
                 balance=_money(amounts.get(available(record.account_id), 0)),
                 held=_money(amounts.get(escrow(record.account_id), 0)),
                 created_at=format_time(record.created_at),
+                slowed_until=_slowed_until(context, failures.get(record.account_id, Tally())),
             )
             for record in shown
         ],
@@ -105,47 +129,134 @@ def _accounts(connection: Connection, limit: int, after: str | None) -> AccountP
     )
 
 
-async def add_credit(context: Context, account_id: str, amount: Decimal, note: str = "") -> Credited:
-    """Credit an account. Raises `NotFound`, and `ValidationFailed` for an amount that is not positive or exceeds the ledger's range."""
-    if amount <= 0:
-        raise ValidationFailed("The request is not valid.", {"amount": "must be more than 0"})
-    tx_id = context.new_id("tx")
-    return await context.database.write(
-        _add_credit, tx_id, account_id, to_units(amount), note, context.clock(), once=False
-    )
+async def add_credit(
+    context: Context, account_id: str, amount: Decimal, note: str = "", key: str | None = None
+) -> Booked:
+    """Credit an account. With an idempotency `key`, a repeated request gets the first answer.
+
+    Raises `NotFound`, and `ValidationFailed` for an amount that is not positive or exceeds the ledger's range.
+    """
+    booking = _booking(context, Kind.CREDIT, account_id, amount, note, key)
+    return await context.database.write(_book, booking)
+
+
+async def add_debit(
+    context: Context, account_id: str, amount: Decimal, note: str = "", *, force: bool, key: str | None = None
+) -> Booked:
+    """Take money back from an account. With an idempotency `key`, a repeated request gets the first answer.
+
+    Raises `NotFound`, `ValidationFailed`, and `InsufficientBalance` for more than the balance. With `force`, the balance becomes
+    negative instead.
+    """
+    booking = _booking(context, Kind.DEBIT, account_id, amount, note, key)
+    return await context.database.write(_book, replace(booking, force=force))
 
 
 async def credit_once(context: Context, account_id: str, amount: Decimal, note: str) -> None:
     """Credit an account unless it has been credited before."""
     if amount > 0:
-        await context.database.write(
-            _add_credit, context.new_id("tx"), account_id, to_units(amount), note, context.clock(), once=True
-        )
+        booking = _booking(context, Kind.CREDIT, account_id, amount, note, None)
+        await context.database.write(_credit_once, booking)
 
 
-def _add_credit(
-    connection: Connection, tx_id: str, account_id: str, amount: int, note: str, now: float, *, once: bool
-) -> Credited:
-    if not access_store.account_exists(connection, account_id):
-        raise NotFound(f"There is no account {account_id}.", {"account_id": account_id})
-    if not (once and store.has_credit(connection, account_id)):
-        try:
-            entry = credit(account_id, amount, store.balance(connection, ISSUED))
-        except TooMuchMoney as error:
-            most = f"at most {_money(error.most)} more can be issued by this coordinator"
-            raise ValidationFailed("The request is not valid.", {"amount": most}) from None
-        record = store.add_credit(connection, tx_id, account_id, amount, entry, note, now)
-        event_store.add(connection, [_credited(record)], now)
-    return Credited(
-        transaction_id=tx_id,
-        account_id=account_id,
-        amount=_money(amount),
-        balance=_money(store.balance(connection, available(account_id))),
-        created_at=format_time(now),
+@dataclass(frozen=True, slots=True)
+class _Booking:
+    """A credit or a debit, in units of 1e-8."""
+
+    tx_id: str
+    kind: Kind
+    account_id: str
+    amount: int
+    note: str
+    now: float
+    key: str | None
+    force: bool = False
+
+    @property
+    def request_sha256(self) -> str:
+        """The digest of what was requested."""
+        return sha256_hex(canonical_json([self.kind.value, str(self.amount), self.note, self.force]))
+
+
+def _booking(
+    context: Context, kind: Kind, account_id: str, amount: Decimal, note: str, key: str | None
+) -> _Booking:
+    if amount <= 0:
+        raise ValidationFailed("The request is not valid.", {"amount": "must be more than 0"})
+    # No header can contain a line break, so that no client's key equals this one.
+    stored_key = None if key is None else f"{kind.value}\n{sha256_hex(key.encode())}"
+    return _Booking(
+        context.new_id("tx"), kind, account_id, to_units(amount), note, context.clock(), stored_key
     )
 
 
-def _credited(record: TransactionRecord) -> NewEvent:
+def _credit_once(connection: Connection, booking: _Booking) -> None:
+    if not store.has_credit(connection, booking.account_id):
+        _book(connection, booking)
+
+
+def _book(connection: Connection, booking: _Booking) -> Booked:
+    """Book a credit or a debit: the entry, the history, the event, and the answer to a repetition, in one transaction."""
+    account_id, now = booking.account_id, booking.now
+    if not access_store.account_exists(connection, account_id):
+        raise NotFound(f"There is no account {account_id}.", {"account_id": account_id})
+    if booking.key is not None and (first := idempotency.find(connection, account_id, booking.key)):
+        request_sha256, answer = first
+        if request_sha256 != booking.request_sha256:
+            raise Conflict("This Idempotency-Key was used for another request; use a new one.")
+        return Booked.model_validate_json(answer)
+    record = store.add_booking(
+        connection,
+        booking.tx_id,
+        booking.kind,
+        account_id,
+        booking.amount,
+        _entry(connection, booking),
+        note=booking.note,
+        now=now,
+    )
+    history.add(connection, now, **{f"{booking.kind.value}ed": booking.amount})
+    event_store.add(connection, [_booked(record)], now)
+    booked = Booked(
+        transaction_id=booking.tx_id,
+        account_id=account_id,
+        amount=_money(booking.amount),
+        balance=_money(store.balance(connection, available(account_id))),
+        created_at=format_time(now),
+    )
+    if booking.key is not None:
+        idempotency.add(
+            connection,
+            account_id,
+            booking.key,
+            request_sha256=booking.request_sha256,
+            answer=booked.model_dump_json(),
+            now=now,
+        )
+    return booked
+
+
+def _entry(connection: Connection, booking: _Booking) -> Entry:
+    """Return the entry of a credit or a debit. Raises `ValidationFailed`, `InsufficientBalance`."""
+    account_id, amount = booking.account_id, booking.amount
+    balance = store.balance(connection, available(account_id))
+    try:
+        if booking.kind is Kind.CREDIT:
+            return credit(account_id, amount, store.balance(connection, ISSUED))
+        overdrawn = store.balance(connection, OVERDRAWN)
+        return debit(account_id, amount, balance, overdrawn, force=booking.force)
+    except TooMuchMoney as error:
+        most = f"at most {_money(error.most)} more can be {booking.kind.value}ed by this coordinator"
+        raise ValidationFailed("The request is not valid.", {"amount": most}) from None
+    except InsufficientFunds as error:
+        raise InsufficientBalance(
+            f"The account has {_money(error.balance)}, less than {_money(error.needed)}. Debit at most its balance, or set "
+            "`force` to make the balance negative.",
+            {"needed": _money(error.needed), "balance": _money(error.balance)},
+        ) from None
+
+
+def _booked(record: TransactionRecord) -> NewEvent:
     data = {
         "kind": "transaction",
         "transaction_id": record.tx_id,

@@ -10,11 +10,14 @@ from agent.coordinator.operations.callers import Role
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
+SLOWED = "Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault"
+EnrolmentStatus = Literal["valid", "used", "expired", "revoked"]
+
 
 class Wallet(Answer):
     """Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.
 
-    For administrators, `balance` is the operator's fees and `issued` is the sum of all credits.
+    For administrators, `balance` is the operator's fees and `issued` is the sum of all credits less debits.
     """
 
     model_config = example({"account_id": "account_1234567890", "balance": "999.50", "held": "0.10"})
@@ -24,10 +27,11 @@ class Wallet(Answer):
     balance: fields.Amount
     held: fields.Amount
     issued: fields.Amount | None = None
+    slowed_until: fields.Time | None = Field(default=None, description=SLOWED)
 
 
 class Transaction(Answer):
-    """A credit or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`."""
+    """A credit, a debit, or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`."""
 
     model_config = example(
         {
@@ -46,7 +50,7 @@ class Transaction(Answer):
     )
 
     transaction_id: fields.TransactionId
-    type: Literal["credit", "payment"]
+    type: Literal["credit", "debit", "payment"]
     status: Literal["pending", "settled", "refunded"]
     amount: fields.Amount
     created_at: fields.Time
@@ -66,8 +70,8 @@ class TransactionPage(Answer):
     next: str | None = None
 
 
-class Credited(Answer):
-    """A credit, and the account's balance after it."""
+class Booked(Answer):
+    """A credit or a debit, and the account's balance after it."""
 
     transaction_id: fields.TransactionId
     account_id: fields.AccountId
@@ -84,6 +88,7 @@ class Account(Answer):
     balance: fields.Amount
     held: fields.Amount
     created_at: fields.Time
+    slowed_until: fields.Time | None = Field(default=None, description=SLOWED)
 
 
 class AccountPage(Answer):
@@ -120,3 +125,37 @@ class BrowserSession(Answer):
     created_at: fields.Time
     expires_at: fields.Time
     keys: Annotated[list[Key], Field(description="The keys with which the session acts")]
+
+
+class EnrolledMiner(Answer):
+    """A miner that has enrolled with a token."""
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+
+
+class Enrolment(Answer):
+    """An enrolment token without its secret.
+
+    `created_by` is the administrator's key that created it, null if the agent did for its own miner; `miners` enrolled with it last.
+    """
+
+    enrolment_id: fields.EnrolmentId
+    status: EnrolmentStatus
+    note: str = Field(examples=["the new rack"])
+    uses: int = Field(description="Number of miners that could join with it", examples=[1])
+    uses_left: int = Field(examples=[0])
+    created_at: fields.Time
+    created_by: fields.KeyId | None
+    created_by_name: str | None = Field(examples=["operations"])
+    expires_at: fields.Time
+    used_at: fields.Time | None = Field(description="When a miner last enrolled with it")
+    revoked_at: fields.Time | None = Field(examples=[None])
+    miners: list[EnrolledMiner]
+
+
+class EnrolmentPage(Answer):
+    """Enrolment tokens, newest first. If there are more, `next` is the value of `before` for the next page."""
+
+    enrolments: list[Enrolment]
+    next: str | None = Field(default=None, examples=[None])

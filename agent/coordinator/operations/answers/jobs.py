@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agent.core.explaining import CanRun
+from agent.core.reasons import ReasonCode, Who
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
@@ -34,11 +36,68 @@ class JobCreated(Answer):
     job_id: fields.JobId
     status: Status
     created_at: fields.Time
-    estimated_completion: fields.Time
+    estimated_completion: fields.Time | None = Field(
+        default=None, description="Absent while no known miner can take the job"
+    )
     service_id: fields.ServiceId | None = Field(default=None, description="Present for a service call")
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
     results: dict[str, Any] | None = None
     error: JobError | None = None
+
+
+class JobReason(Answer):
+    """A reason why a job does not run: what and by how much, who can change it, and how."""
+
+    code: ReasonCode = Field(examples=["PRICE_ABOVE_MAX_COST"])
+    message: str = Field(
+        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
+    )
+    who: Who = Field(description="Who can change it; `time`: it ends by itself", examples=["client"])
+    action: str = Field(
+        description="What to do",
+        examples=[
+            "Submit the job again with pricing.max_cost of at least 0.001; it is the limit for the whole job."
+        ],
+    )
+    details: dict[str, Any] = Field(
+        description="Figures for programs, which depend on the code (docs/reference/waiting.md)",
+        examples=[{"max_cost": "0.0001", "lowest_price": "0.001", "missing": "0.0009", "unit": "token"}],
+    )
+
+
+class MinerReasons(Answer):
+    """The reasons of one miner. Without any, it can run the job now."""
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+    reasons: list[ReasonCode] = Field(examples=[["PRICE_ABOVE_MAX_COST"]])
+
+
+class JobExplanation(Answer):
+    """Why a job does not run, or that it runs or has ended. The most important reason is the first."""
+
+    job_id: fields.JobId
+    status: Status = Field(examples=["submitted"])
+    summary: str = Field(
+        description="One sentence for people",
+        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."],
+    )
+    can_run: CanRun = Field(
+        description="`now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner",
+        examples=["never"],
+    )
+    reasons: list[JobReason]
+    position: int | None = Field(
+        description="Position in the queue of the miners that can run it, 1 for the next; null: it is in no queue",
+        examples=[None],
+    )
+    ahead: int | None = Field(description="Number of jobs that come first", examples=[None])
+    estimated_start: fields.Time | None = Field(
+        description="Null without measured durations to derive it from", examples=[None]
+    )
+    miners: list[MinerReasons] = Field(
+        description="Known miners, the one nearest to running the job first; at most 50"
+    )
 
 
 class JobStatus(Answer):
@@ -74,6 +133,7 @@ class JobStatus(Answer):
     completed_at: fields.Time | None = None
     failed_at: fields.Time | None = None
     cancelled_at: fields.Time | None = None
+    account_id: fields.AccountId | None = Field(default=None, description="The account that owns the job")
     miner_id: fields.MinerId | None = None
     offer_id: fields.OfferId | None = None
     cost: fields.Amount | None = Field(

@@ -21,6 +21,9 @@ ALWAYS_PRESENT = ConfigDict(json_schema_extra=_require_all)
 """Configuration of answers whose fields are null, rather than left out, if they do not apply."""
 
 
+THROTTLED = "Until then the miner gets no jobs, because it has handed back too many"
+
+
 class MachineGpu(Answer):
     """A GPU. Memory is in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null if unknown.
 
@@ -138,6 +141,7 @@ class MinerDetails(Answer):
     commands: list[WaitingCommand]
     reputation: float = Field(examples=[4.8])
     total_earned: fields.Amount
+    throttled_until: fields.Time | None = Field(description=THROTTLED, examples=[None])
 
 
 class MinerPage(Answer):
@@ -173,29 +177,59 @@ class Exclusion(Answer):
     requeued_jobs: int = Field(examples=[2])
 
 
+class Removal(Answer):
+    """A removed miner, and the numbers of its jobs that were queued again and of its offers that ended."""
+
+    miner_id: fields.MinerId
+    removed_at: fields.Time
+    requeued_jobs: int = Field(examples=[2])
+    ended_offers: int = Field(examples=[5])
+
+
 class Inclusion(Answer):
     """A miner that may register again."""
 
     miner_id: fields.MinerId
 
 
+class MinerFault(Answer):
+    """A run that ended by its miner's fault. `code` and `message` are null if its lease expired."""
+
+    job_id: fields.JobId
+    time: fields.Time
+    code: str | None = Field(examples=["ENGINE_UNAVAILABLE"])
+    message: str | None = Field(examples=["The GPU was lost."])
+
+
 class MinerSummary(Answer):
-    """A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered."""
+    """A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
+
+    `failed_runs` counts runs that failed by the miner's fault, `refused_results` invalid statements.
+    """
 
     miner_id: fields.MinerId
     name: str = Field(examples=["rig-1"])
     online: bool
     seen_at: fields.Time
+    registered_at: fields.Time
     session: int = Field(examples=[4])
+    agent_version: str | None = Field(examples=["0.2.0"])
     paused: str | None = Field(examples=[None])
     excluded_at: fields.Time | None = Field(description="When an operator excluded it", examples=[None])
     excluded_reason: str | None = Field(examples=[None])
+    throttled_until: fields.Time | None = Field(description=THROTTLED, examples=[None])
     services: list[str] = Field(examples=[["llm_inference"]])
     unavailable: dict[str, list[str]] = Field(
         examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
     )
     gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
     slots: int = Field(examples=[1])
+    reputation: float = Field(examples=[4.8])
+    completed_runs: int = Field(examples=[412])
+    failed_runs: int = Field(examples=[3])
+    refused_results: int = Field(examples=[0])
+    last_fault: MinerFault | None
+    total_earned: fields.Amount
 
 
 class DatabaseNumbers(Answer):

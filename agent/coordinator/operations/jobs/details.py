@@ -14,8 +14,7 @@ from pydantic_core import to_jsonable_python
 from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.jobs import own, view
+from agent.coordinator.operations.jobs.jobs import estimates_for, own, view
 from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.operations.jobs.references import artifact_of
 from agent.coordinator.store import artifacts as artifact_store
@@ -31,7 +30,7 @@ _HIDDEN: Final = "hidden"
 async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
     """Return a job with its parameters and inputs. Raises `JobNotFound`, also for another account's job."""
     record, spec, stored = await context.database.peek(_read, caller, job_id)
-    status = view(record, await estimates(context), context.clock())
+    status = view(record, await estimates_for(context, record), context.clock())
     definition = context.services.get(record.service)
     parameters, files = spec["parameters"], spec["files"]
     if files:

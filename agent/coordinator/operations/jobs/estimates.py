@@ -9,8 +9,6 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import receipts as store
 
 REFRESH_SECONDS: Final = 1.0
-NO_ESTIMATES: Final = Estimates(0.0, {}, {})
-"""Used when the caller needs no estimate."""
 
 
 async def estimates(context: Context) -> Estimates:

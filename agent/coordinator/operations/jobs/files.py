@@ -13,7 +13,6 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs import validation as submissions
-from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
 from agent.coordinator.store import artifacts as artifact_store
@@ -45,7 +44,7 @@ async def upload_file(
         record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
     if record.missing_files is None:
         context.dispatcher.job_waiting()
-    return jobs.view(record, await estimates(context), context.clock())
+    return jobs.view(record, await jobs.estimates_for(context, record), context.clock())
 
 
 def _awaited_field(context: Context, record: JobRecord, name: str) -> tuple[str, list[str]]:

@@ -12,9 +12,10 @@ from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.checkpoints import outputs_so_far
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.jobs.estimates import NO_ESTIMATES, estimates
+from agent.coordinator.operations.jobs import feasibility, jobs
+from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.streams import Audience, Filter, Stream, StreamType, open_stream
+from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
@@ -102,7 +103,7 @@ class _Followed:
         self._record = snapshot.record
         # A job that is older than these numbers, or whose changes have been deleted, is followed from now on.
         self.seq = snapshot.seq or self._stream.position
-        known = _data(jobs.view(snapshot.record, NO_ESTIMATES, 0))
+        known = _data(jobs.view(snapshot.record, None, 0))
         self._constant = {name: known[name] for name in _CONSTANT}
         self._run: Data = {name: known[name] for name in _RUN if name in known}
 
@@ -113,7 +114,8 @@ class _Followed:
 
     async def from_now(self) -> AsyncIterator[Update]:
         """Yield its state and outputs. The stream then continues with its run's events, recent ones included."""
-        status = jobs.view(self._record, await estimates(self._context), self._context.clock())
+        expected = await jobs.estimates_for(self._context, self._record)
+        status = jobs.view(self._record, expected, self._context.clock())
         self._progress = status.progress
         yield Update("job_update", _data(status), self.seq)
         self._stream.resume_after(self.seq, quietly=True)
@@ -161,7 +163,8 @@ class _Followed:
         expected, now = await estimates(self._context), self._context.clock()
         service, model = self._record.service, self._record.model
         if state["status"] == JobState.SUBMITTED:
-            state["estimated_completion"] = format_time(expected.waiting_job(service, model, now))
+            if feasibility.takeable(self._context, await fleet(self._context), self._record):
+                state["estimated_completion"] = format_time(expected.waiting_job(service, model, now))
         elif state["status"] == JobState.RUNNING:
             begun = parse_time(state["started_at"]) if "started_at" in state else now
             state["estimated_completion"] = format_time(expected.running_job(service, model, begun, now))

@@ -21,12 +21,13 @@ from agent.coordinator.operations.answers.jobs import (
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
-from agent.coordinator.operations.supply import supply
+from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import counts, job_lists
 from agent.coordinator.store import idempotency as idempotency_store
@@ -34,6 +35,7 @@ from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import (
+    CannotRun,
     Conflict,
     JobAlreadyCompleted,
     JobNotCompleted,
@@ -100,14 +102,18 @@ async def add(
     """Create a job from a valid request; `key` as for `submit`, for which `request` identifies the request."""
     repeatable = _repeatable(key, request)
     record = _new_record(context, account_of(caller), submission)
+    if not submission.options.wait and submission.options.offer_id is None:
+        await _require_possible(context, record, submission, repeatable)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
-    done = expected.waiting_job(record.service, record.model, record.created_at)
+    done = None
+    if feasibility.takeable(context, await fleet(context), record):
+        done = expected.waiting_job(record.service, record.model, record.created_at)
     created = JobCreated(
         job_id=record.job_id,
         status="submitted",
         created_at=format_time(record.created_at),
-        estimated_completion=format_time(done),
+        estimated_completion=_time(done),
         missing_files=json.loads(record.missing_files) if record.missing_files else None,
     )
     offer_id = submission.options.offer_id
@@ -121,6 +127,22 @@ async def add(
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
     return created
+
+
+async def _require_possible(
+    context: Context, record: JobRecord, submission: Submission, repeatable: Repeatable | None
+) -> None:
+    """Raise `CannotRun` for a job that no known miner can run, unless it is a repeated request, which gets its first answer."""
+    units = submission.definition.units
+    try:
+        await feasibility.require_possible(
+            context, record, None if units is None else units(submission.parameters)
+        )
+    except CannotRun:
+        if repeatable is None or not await context.database.read(
+            idempotency_store.find, record.account_id, repeatable.key
+        ):
+            raise
 
 
 def account_of(caller: Caller) -> str:
@@ -163,6 +185,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         created_at=context.clock(),
         webhook_url=submission.webhook_url,
         client_trace_id=tracing.of_request(),
+        needs=json.dumps(submission.needs) if submission.needs else None,
     )
 
 
@@ -241,7 +264,15 @@ def _named(connection: Connection, account_id: str, inputs: list[JobArtifact]) -
 async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:
     """Return the status of a job. Raises `JobNotFound`, also for another account's job."""
     record = await find(context, caller, job_id)
-    return view(record, await estimates(context), context.clock())
+    return view(record, await estimates_for(context, record), context.clock())
+
+
+async def estimates_for(context: Context, record: JobRecord) -> Estimates | None:
+    """Return the estimates for a job, None while no known miner can take it."""
+    waits = record.life.state is JobState.SUBMITTED
+    if waits and not feasibility.takeable(context, await fleet(context), record):
+        return None
+    return await estimates(context)
 
 
 async def find(context: Context, caller: Caller, job_id: str) -> JobRecord:
@@ -283,11 +314,13 @@ def own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
     return record
 
 
-def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
-    """Return the answer that describes a job."""
+def view(record: JobRecord, expected: Estimates | None, now: float) -> JobStatus:
+    """Return the answer that describes a job. Without `expected`, it has no estimate."""
     life, state = record.life, record.life.state
     done = None
-    if state is JobState.SUBMITTED:
+    if expected is None:
+        pass
+    elif state is JobState.SUBMITTED:
         done = expected.waiting_job(record.service, record.model, now)
     elif state is JobState.RUNNING:
         done = expected.running_job(record.service, record.model, life.started_at or now, now)
@@ -309,6 +342,7 @@ def view(record: JobRecord, expected: Estimates, now: float) -> JobStatus:
         completed_at=finished_at if state is JobState.COMPLETED else None,
         failed_at=finished_at if state is JobState.FAILED else None,
         cancelled_at=finished_at if state is JobState.CANCELLED else None,
+        account_id=record.account_id,
         miner_id=record.miner_id,
         offer_id=record.offer_id,
         cost=None if record.cost is None else format_money(from_units(record.cost)),

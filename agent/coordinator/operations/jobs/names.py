@@ -1,4 +1,4 @@
-"""Names of jobs whose clients gave none: from their input, so that people can tell jobs apart."""
+"""Names of jobs whose clients gave none: from their input, so that people can distinguish jobs."""
 
 from __future__ import annotations
 

@@ -85,7 +85,9 @@ class JobOptions(_Body):
         description="Maximum number of runs, if runs fail through machine faults. Null: the coordinator's default (3)",
     )
     miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
-        default=None, description="The only miner that may run it"
+        default=None,
+        description="The only miner that may run it",
+        examples=["miner_aebagbafaydqqcikbmga2dqp"],
     )
     webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
         default=None,
@@ -93,7 +95,11 @@ class JobOptions(_Body):
         examples=["https://example.com/hooks"],
     )
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
-        default=None, description="The offer to which the job is given at once"
+        default=None, description="The offer to which the job is given at once", examples=["offer_1234567890"]
+    )
+    wait: bool = Field(
+        default=False,
+        description="Accept the job even if no known miner can run it, and wait for one. False: it is refused with `CANNOT_RUN`",
     )
 
     @model_validator(mode="after")
@@ -152,6 +158,7 @@ class Submission:
     max_cost: Decimal
     timeout_seconds: int
     max_attempts: int
+    needs: tuple[tuple[str, str], ...] = ()
     webhook_url: str | None = None
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -292,6 +299,7 @@ def _check(
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
+        needs=tuple(definition.needs(parameters)) if definition.needs is not None else (),
         webhook_url=webhook,
         files=files,
         missing=missing,
@@ -304,7 +312,7 @@ def _read(model: type[_ModelT], data: Mapping[str, Any], errors: Errors, prefix:
         # As JSON: in strict mode, pydantic converts lists to tuples and strings to decimals only for JSON input.
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        errors |= field_errors(error, prefix)
+        errors |= field_errors(error, prefix, model)
     except ValueError as error:
         errors[prefix.rstrip(".") or "body"] = str(error)
     return None

@@ -43,7 +43,7 @@ async def miner(context: Context, miner_id: str) -> MinerStats:
 
 
 def _miner(connection: Connection, miner_id: str, now: float) -> MinerStats:
-    record = miner_store.find(connection, miner_id)
+    record = miner_store.find_former(connection, miner_id)
     if record is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
     known = miner_stats.find(connection, miner_id)

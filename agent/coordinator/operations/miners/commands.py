@@ -65,10 +65,11 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
     store.add(connection, record)
 
 
-def of_caller(connection: Connection, caller: Caller, miner_id: str) -> MinerRecord:
-    """Return the miner if the caller owns it or is an administrator. Raises `NotFound`."""
+def of_caller(connection: Connection, caller: Caller, miner_id: str, *, removed: bool = False) -> MinerRecord:
+    """Return the miner if the caller owns it or is an administrator, with `removed` even a removed one. Raises `NotFound`."""
     mine = caller.role is Role.ADMIN or caller.miner_id == miner_id
-    record = miner_store.find(connection, miner_id) if mine else None
+    find = miner_store.find_former if removed else miner_store.find
+    record = find(connection, miner_id) if mine else None
     if record is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
     return record

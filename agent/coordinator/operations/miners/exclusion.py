@@ -1,4 +1,7 @@
-"""Exclusion of miners by operators: a miner's session ends at once, its jobs go to others, and it cannot register."""
+"""Exclusion and removal of miners by operators: a miner's session ends at once, and its jobs go to others.
+
+An excluded miner cannot register. A removed one is unknown again, and may enrol with a token like a new one.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,17 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.operations.accounts.access import digest
-from agent.coordinator.operations.answers.miners import Exclusion, Inclusion
+from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.miners.sessions import end_lease, exclusion_of
+from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
+from agent.coordinator.store import offers as offer_store
 from agent.core.errors import ApiError, NotFound, Unauthorized
 from agent.core.jobs import JobState, Release
+from agent.core.market.offers import OfferState
 from agent.core.values.quantities import format_time
 
 log = structlog.get_logger()
@@ -33,6 +40,11 @@ async def exclude(context: Context, miner_id: str, reason: str) -> Exclusion:
 def _exclude(connection: Connection, miner_id: str, reason: str | None, now: float) -> int:
     _require(connection, miner_id)
     store.set_exclusion(connection, miner_id, now, reason)
+    return _return_jobs(connection, miner_id, now, "the miner was excluded")
+
+
+def _return_jobs(connection: Connection, miner_id: str, now: float, reason: str) -> int:
+    """Queue the running jobs of a miner again, and accept none of its late results. Return the number of the former."""
     requeued = 0
     for record in job_store.leased_by(connection, miner_id):
         lease = record.life.lease
@@ -42,8 +54,34 @@ def _exclude(connection: Connection, miner_id: str, reason: str | None, now: flo
             lifecycle.change(connection, record, Release(miner_id, lease.fence, now), now)
             requeued += 1
         else:  # its lease has expired; a late result is no longer accepted
-            end_lease(connection, record, now, "the miner was excluded", forget=True)
+            end_lease(connection, record, now, reason, forget=True)
     return requeued
+
+
+async def remove(context: Context, miner_id: str) -> Removal:
+    """Remove a miner. Its running jobs are queued again, and its offers end. Receipts, statistics and earnings stay.
+
+    An exclusion stays in force. Raises `NotFound`.
+    """
+    now = context.clock()
+    requeued, ended = await context.database.write(_remove, miner_id, now)
+    _end_session(context, miner_id, Unauthorized("An operator has removed this miner."))
+    context.dispatcher.job_waiting()
+    log.warning("miner_removed", miner_id=miner_id, requeued=requeued, offers_ended=ended)
+    return Removal(miner_id=miner_id, removed_at=format_time(now), requeued_jobs=requeued, ended_offers=ended)
+
+
+def _remove(connection: Connection, miner_id: str, now: float) -> tuple[int, int]:
+    _require(connection, miner_id)
+    requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
+    active = offer_store.open_of_miner(connection, miner_id)
+    for offer in active:
+        offers.end(connection, offer, OfferState.WITHDRAWN, now)
+    for record in offer_store.bound_to(connection, miner_id):
+        lifecycle.unbind(connection, record, offers.find(connection, record.offer_id or ""), now)
+    command_store.remove_all(connection, miner_id)
+    store.remove(connection, miner_id, now, digest(secrets.token_urlsafe(32)))
+    return requeued, len(active)
 
 
 async def include(context: Context, miner_id: str) -> Inclusion:
@@ -54,13 +92,18 @@ async def include(context: Context, miner_id: str) -> Inclusion:
 
 
 def _include(connection: Connection, miner_id: str) -> None:
-    _require(connection, miner_id)
+    if store.find_former(connection, miner_id) is None:  # a removed miner may be excluded
+        raise _unknown(miner_id)
     store.set_exclusion(connection, miner_id, None, None)
 
 
 def _require(connection: Connection, miner_id: str) -> None:
     if store.find(connection, miner_id) is None:
-        raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
+        raise _unknown(miner_id)
+
+
+def _unknown(miner_id: str) -> NotFound:
+    return NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
 
 
 async def end_session_of_key(context: Context, miner_id: str) -> None:

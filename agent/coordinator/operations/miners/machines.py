@@ -16,6 +16,7 @@ from agent.coordinator.operations.answers.miners import (
     MachineJob,
     MachineService,
     MinerDetails,
+    MinerFault,
     MinerPage,
     MinerSummary,
     Overview,
@@ -26,13 +27,13 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import commands as command_store
-from agent.coordinator.store import counts, miner_stats
+from agent.coordinator.store import counts, miner_stats, throttling
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.jobs import RunningJob
 from agent.coordinator.store.miner_stats import DAY_SECONDS
-from agent.coordinator.store.miners import MinerRecord
+from agent.coordinator.store.miners import Fault, MinerRecord
 from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
@@ -121,7 +122,13 @@ def _details(
         commands=[_waiting(command) for command in waiting],
         reputation=shown(standing.evidence, context.clock()),
         total_earned=format_money(from_units(standing.earned)),
+        throttled_until=_throttled_until(connection, record.miner_id, context.clock()),
     )
+
+
+def _throttled_until(connection: Connection, miner_id: str, now: float) -> str | None:
+    until = throttling.releases_of(connection, miner_id).pause_until
+    return format_time(until) if until > now else None
 
 
 def _waiting(command: CommandRecord) -> WaitingCommand:
@@ -167,7 +174,7 @@ async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -
 
 
 def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, now: float) -> Earnings:
-    commands.of_caller(connection, caller, miner_id)
+    commands.of_caller(connection, caller, miner_id, removed=True)
     today = int(now // DAY_SECONDS)
     first = today - days + 1
     found = miner_stats.earnings(connection, miner_id, first)
@@ -192,28 +199,68 @@ async def overview(context: Context) -> Overview:
 
 
 def _overview(connection: Connection, context: Context) -> Overview:
-    seen_after = offline_before(context)
     database = context.database
+    records = store.all_miners(connection)
     return Overview(
         jobs={JobState(state): count for state, count in counts.by_state(connection).items()},
-        miners=[_summary(record, seen_after) for record in store.all_miners(connection)],
+        miners=_summaries(connection, context, records),
         database=DatabaseNumbers(commits=database.commits, writes=database.writes),
     )
 
 
-def _summary(record: MinerRecord, seen_after: float) -> MinerSummary:
+def _summaries(
+    connection: Connection, context: Context, records: Sequence[MinerRecord]
+) -> list[MinerSummary]:
+    seen_after, now = offline_before(context), context.clock()
+    statistics = miner_stats.all_stats(connection)
+    faults = store.last_faults(connection, [record.miner_id for record in records])
+    pauses = throttling.pauses(connection, now)
+    return [
+        _summary(
+            record,
+            seen_after,
+            now,
+            statistics.get(record.miner_id, miner_stats.MinerStats()),
+            faults.get(record.miner_id),
+            pauses.get(record.miner_id),
+        )
+        for record in records
+    ]
+
+
+def _summary(
+    record: MinerRecord,
+    seen_after: float,
+    now: float,
+    standing: miner_stats.MinerStats,
+    fault: Fault | None,
+    throttled_until: float | None,
+) -> MinerSummary:
     capabilities = json.loads(record.capabilities)
     return MinerSummary(
         miner_id=record.miner_id,
         name=record.name,
         online=record.seen_at >= seen_after,
         seen_at=format_time(record.seen_at),
+        registered_at=format_time(record.registered_at),
         session=record.session,
+        agent_version=record.agent_version,
         paused=record.paused,
         excluded_at=None if record.excluded_at is None else format_time(record.excluded_at),
         excluded_reason=record.excluded_reason,
+        throttled_until=None if throttled_until is None else format_time(throttled_until),
         services=sorted(capabilities["services"]),
         unavailable=capabilities["unavailable"],
         gpus=[gpu["name"] for gpu in capabilities["gpus"]],
         slots=capabilities["slots"],
+        reputation=shown(standing.evidence, now),
+        completed_runs=standing.completed,
+        failed_runs=standing.failed,
+        refused_results=standing.refused,
+        last_fault=None
+        if fault is None
+        else MinerFault(
+            job_id=fault.job_id, time=format_time(fault.ended_at), code=fault.code, message=fault.message
+        ),
+        total_earned=format_money(from_units(standing.earned)),
     )

@@ -80,12 +80,9 @@ async def admission(context: Context, request: AdmissionRequest) -> Admission:
 def _admission(
     connection: Connection, context: Context, miner_id: str | None, token: str | None
 ) -> Admission:
-    known = None if miner_id is None else store.find(connection, miner_id)
+    known = None if miner_id is None else store.find_former(connection, miner_id)
     try:
-        if known is not None:
-            require_not_excluded(known)
-        else:
-            _check_enrolment(connection, context, token, access_store.has_enrolment)
+        _admit(connection, context, known, token, access_store.has_enrolment)
     except Forbidden as error:
         return Admission(admitted=False, reason=str(error))
     return Admission(admitted=True, reason=None)
@@ -153,11 +150,10 @@ def _register(
     now = context.clock()
     _use_challenge(connection, request.nonce, now)
     miner_id = id_of_key(public_key)
-    known = store.find(connection, miner_id)
-    if known is None:
-        _check_enrolment(connection, context, request.enrolment_token, access_store.use_enrolment)
-    else:
-        require_not_excluded(known)
+    known = store.find_former(connection, miner_id)
+    is_new = known is None or known.removed_at is not None
+    token = request.enrolment_token
+    enrolment_id = _admit(connection, context, known, token, access_store.use_enrolment)
     miner = MinerRecord(
         miner_id=miner_id,
         public_key=public_key,
@@ -167,15 +163,16 @@ def _register(
         capabilities=request.capabilities.model_dump_json(),
         telemetry="[]",
         paused=None,
-        registered_at=known.registered_at if known else now,
+        registered_at=now if known is None or is_new else known.registered_at,
         seen_at=now,
         agent_version=request.agent_version,
         runners=with_runners(known.runners if known else "{}", request.capabilities),
+        enrolment_id=enrolment_id or (known.enrolment_id if known else None),
     )
     store.save(connection, miner)
     standing_offers.refresh(connection, context, miner_id, request.capabilities)
     api_key = None
-    if known is None:
+    if is_new:
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
         access.store_key(connection, key)
         api_key = key.secret
@@ -208,22 +205,34 @@ def with_runners(known: str, capabilities: Capabilities) -> str:
     return json.dumps(dict(list(runners.items())[-MAX_SERVICES:]))
 
 
-def _check_enrolment(
+def _admit(
     connection: Connection,
     context: Context,
+    known: MinerRecord | None,
     token: str | None,
-    accept: Callable[[Connection, str, float], bool],
-) -> None:
-    """Raise `Forbidden` for a miner that may not join. `accept` checks the token, or spends a use of it."""
+    accept: Callable[[Connection, str, float], str | None],
+) -> str | None:
+    """Return the id of the token with which a new or removed miner joins; None if it needs none.
+
+    `accept` checks the token, or spends a use of it. Raises `Forbidden` for a miner that may not join.
+    """
+    if known is not None:
+        require_not_excluded(known)
+        if known.removed_at is None:
+            return None
     if context.settings.open_enrolment:
-        return
+        return None
     if token is None:
         raise Forbidden(
             "This coordinator does not know your miner's key. Ask its operator for an enrolment token "
             "(`aitbc-agent enroll` makes one) and start with `--enroll TOKEN`."
         )
-    if not accept(connection, digest(token), context.clock()):
-        raise Forbidden("The enrolment token is unknown, expired or used up. Ask the operator for a new one.")
+    enrolment_id = accept(connection, digest(token), context.clock())
+    if enrolment_id is None:
+        raise Forbidden(
+            "The enrolment token is unknown, expired, revoked or used up. Ask the operator for a new one."
+        )
+    return enrolment_id
 
 
 def _end_old_sessions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agent.coordinator.operations.answers.files import Artifact
 from agent.coordinator.operations.callers import Caller
@@ -24,6 +24,7 @@ from agent.coordinator.operations.openai.serving import (
 )
 from agent.core.errors import ValidationFailed
 from agent.core.values.fields import example
+from agent.protocol.validation_errors import field_errors
 from runners.whisper.request import Segment, TranscribeResult
 
 SERVICE: Final = "whisper_transcription"
@@ -116,7 +117,12 @@ async def create(
         return await artifacts.save(context, caller, media_type, content, file_name=name)
 
     fields, stored = await read_form(chunks, content_type, store)
-    request = REQUESTS[task].model_validate(fields)
+    try:
+        request = REQUESTS[task].model_validate(fields)
+    except ValidationError as error:
+        raise ValidationFailed(
+            "The request is not valid.", field_errors(error, model=REQUESTS[task])
+        ) from None
     if stored is None:
         raise ValidationFailed("The request is not valid.", {FILE: "send the audio as a file in this field"})
     given = request.model_dump(include={"model", "language", "temperature"}, exclude_none=True)

@@ -3,17 +3,22 @@
 import { type CallOptions, fetchBytes, fetchJson, part, type Session } from "../http/transport.js";
 import type {
   AccountList,
-  Credited,
-  Enrolment,
+  Booked,
+  EnrolmentList,
   Exclusion,
+  History,
   Key,
   KeyList,
   KeyRole,
+  Metric,
   NewAccount,
+  NewEnrolment,
   NewKey,
   NewLogin,
   Overview,
   OwnKeyList,
+  Period,
+  Removal,
 } from "../models.js";
 import { snakeCased } from "../verification/shape.js";
 
@@ -72,13 +77,22 @@ export class Admin {
     return this.#post("/v1/admin/accounts", { name }, options);
   }
 
-  /** Credit an account with an amount (a decimal string). */
+  /** Credit an account with an amount (a decimal string). The call is retried, and books once. */
   credit(
     accountId: string,
     credit: { amount: string; note?: string | undefined },
     options: CallOptions = {},
-  ): Promise<Credited> {
-    return this.#post(`/v1/admin/accounts/${part(accountId)}/credit`, credit, options);
+  ): Promise<Booked> {
+    return this.#book(`/v1/admin/accounts/${part(accountId)}/credit`, credit, options);
+  }
+
+  /** Take an amount back from an account, with `force` even more than it has. The call is retried, and books once. */
+  debit(
+    accountId: string,
+    debit: { amount: string; note?: string | undefined; force?: boolean | undefined },
+    options: CallOptions = {},
+  ): Promise<Booked> {
+    return this.#book(`/v1/admin/accounts/${part(accountId)}/debits`, debit, options);
   }
 
   /** Return all keys, including revoked ones, without their secrets. */
@@ -104,12 +118,30 @@ export class Admin {
     await fetchBytes(this.#session, { method: "DELETE", path: `/v1/admin/keys/${part(keyId)}`, ...options });
   }
 
-  /** Create a token with which miners can join. */
+  /** Create a token with which miners can join. Only this response contains the token. */
   createEnrolment(
-    enrolment: { uses?: number | undefined; validSeconds?: number | undefined } = {},
+    enrolment: {
+      uses?: number | undefined;
+      validSeconds?: number | undefined;
+      note?: string | undefined;
+    } = {},
     options: CallOptions = {},
-  ): Promise<Enrolment> {
+  ): Promise<NewEnrolment> {
     return this.#post("/v1/admin/enrolments", enrolment, options);
+  }
+
+  /** Return a page of tokens without their secrets, newest first. Pass the `next` of a page as `before` for the following one. */
+  enrolments(
+    options: { limit?: number | undefined; before?: string | undefined } & CallOptions = {},
+  ): Promise<EnrolmentList> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: "/v1/admin/enrolments", query, signal });
+  }
+
+  /** Revoke a token. Miners that have enrolled with it stay. */
+  async revokeEnrolment(enrolmentId: string, options: CallOptions = {}): Promise<void> {
+    const path = `/v1/admin/enrolments/${part(enrolmentId)}`;
+    await fetchBytes(this.#session, { method: "DELETE", path, ...options });
   }
 
   /**
@@ -141,12 +173,44 @@ export class Admin {
     await this.#post(`/v1/admin/miners/${part(minerId)}/include`, {}, options);
   }
 
+  /** Remove a miner: its running jobs are queued again and its offers end. Its receipts and earnings stay. */
+  removeMiner(minerId: string, options: CallOptions = {}): Promise<Removal> {
+    return fetchJson(this.#session, {
+      method: "DELETE",
+      path: `/v1/admin/miners/${part(minerId)}`,
+      ...options,
+    });
+  }
+
+  /** Return jobs, the queue, money or miners over time, oldest first. */
+  history(metric: Metric, period: Period, options: CallOptions = {}): Promise<History> {
+    return fetchJson(this.#session, { path: "/v1/admin/history", query: { metric, period }, ...options });
+  }
+
   /** Return all miners with their services, and the number of jobs in each state. */
   overview(options: CallOptions = {}): Promise<Overview> {
     return fetchJson(this.#session, { path: "/v1/admin/overview", ...options });
   }
 
+  #book(path: string, body: object, options: CallOptions): Promise<Booked> {
+    return fetchJson(this.#session, {
+      method: "POST",
+      path,
+      json: snakeCased(body),
+      headers: { "Idempotency-Key": randomKey() },
+      repeatable: true,
+      ...options,
+    });
+  }
+
   #post<T>(path: string, body: object, options: CallOptions): Promise<T> {
     return fetchJson(this.#session, { method: "POST", path, json: snakeCased(body), ...options });
   }
+}
+
+/** Return 128 random bits as text. Pages without TLS have no `crypto.randomUUID`. */
+function randomKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
 }

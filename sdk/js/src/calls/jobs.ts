@@ -11,6 +11,7 @@ import type {
   JobDataDeleted,
   JobDetails,
   JobEvent,
+  JobExplanation,
   JobList,
   JobLog,
   JobResults,
@@ -47,6 +48,8 @@ export interface JobOptions {
   webhookUrl?: string | undefined;
   /** The offer to accept with this job. */
   offerId?: string | undefined;
+  /** Accept the job even if no known miner can run it, and wait for one. Otherwise it is refused with `CannotRun`. */
+  wait?: boolean | undefined;
 }
 
 /** A new job. The API's names (`timeout_seconds`) are accepted too. */
@@ -111,6 +114,11 @@ export class Jobs {
   /** Return a job, with its parameters and inputs. */
   get(jobId: string, options: CallOptions = {}): Promise<JobDetails> {
     return getJob(this.#session, jobId, options.signal);
+  }
+
+  /** Return why a job does not run: what and by how much, who can change it, and how. */
+  explain(jobId: string, options: CallOptions = {}): Promise<JobExplanation> {
+    return fetchJson(this.#session, { path: `/v1/jobs/${part(jobId)}/explain`, signal: options.signal });
   }
 
   /** Return a page of the account's jobs, newest first, to which all given filters apply. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -11,13 +12,16 @@ from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json
 from aitbc.operation import (
     Account,
     AccountList,
-    Credited,
-    Enrolment,
+    Booked,
+    EnrolmentList,
     Exclusion,
+    History,
     Key,
+    NewEnrolment,
     NewKey,
     NewLogin,
     Overview,
+    Removal,
 )
 
 
@@ -34,10 +38,32 @@ def create_account(session: Session, /, name: str) -> Flow[Account]:
 
 def credit(
     session: Session, /, account_id: str, amount: str | Decimal, *, note: str | None = None
-) -> Flow[Credited]:
-    """Add money to an account. The call is not retried once the coordinator may have received it."""
-    path = f"/v1/admin/accounts/{quote(account_id, safe='')}/credit"
-    return (yield from fetch(session, post_json(path, _present(amount=amount, note=note)), Credited))
+) -> Flow[Booked]:
+    """Add money to an account. The call is retried, and books once."""
+    return (yield from _book(session, account_id, "credit", _present(amount=amount, note=note)))
+
+
+def debit(
+    session: Session,
+    /,
+    account_id: str,
+    amount: str | Decimal,
+    *,
+    note: str | None = None,
+    force: bool = False,
+) -> Flow[Booked]:
+    """Take money back from an account, with `force` even more than it has. The call is retried, and books once.
+
+    Raises `InsufficientBalance`.
+    """
+    body = _present(amount=amount, note=note, force=force or None)
+    return (yield from _book(session, account_id, "debits", body))
+
+
+def _book(session: Session, account_id: str, kind: str, body: dict[str, Any]) -> Flow[Booked]:
+    path = f"/v1/admin/accounts/{quote(account_id, safe='')}/{kind}"
+    headers = {"Idempotency-Key": secrets.token_hex(16)}
+    return (yield from fetch(session, post_json(path, body, headers=headers), Booked))
 
 
 def keys(session: Session, /) -> Flow[list[Key]]:
@@ -58,10 +84,23 @@ def revoke_key(session: Session, /, key_id: str) -> Flow[None]:
     yield from call(session, Request("DELETE", f"/v1/admin/keys/{quote(key_id, safe='')}", repeatable=False))
 
 
-def create_enrolment(session: Session, /, *, uses: int = 1, valid_seconds: float = 86_400) -> Flow[Enrolment]:
-    """Create a token with which up to `uses` miners may join."""
-    body = {"uses": uses, "valid_seconds": valid_seconds}
-    return (yield from fetch(session, post_json("/v1/admin/enrolments", body), Enrolment))
+def create_enrolment(
+    session: Session, /, *, uses: int = 1, valid_seconds: float = 86_400, note: str | None = None
+) -> Flow[NewEnrolment]:
+    """Create a token with which up to `uses` miners may join. Only this response contains the token."""
+    body = {"uses": uses, "valid_seconds": valid_seconds, **_present(note=note)}
+    return (yield from fetch(session, post_json("/v1/admin/enrolments", body), NewEnrolment))
+
+
+def enrolments(session: Session, /, *, limit: int = 50, before: str | None = None) -> Flow[EnrolmentList]:
+    """Return tokens without their secrets, newest first. Pass a page's `next` as `before` to get the next page."""
+    params = {"limit": str(limit), **({} if before is None else {"before": before})}
+    return (yield from fetch(session, Request("GET", "/v1/admin/enrolments", params=params), EnrolmentList))
+
+
+def revoke_enrolment(session: Session, /, enrolment_id: str) -> Flow[None]:
+    """Revoke a token. Miners that have enrolled with it stay."""
+    yield from call(session, Request("DELETE", f"/v1/admin/enrolments/{quote(enrolment_id, safe='')}"))
 
 
 def create_login(
@@ -87,6 +126,18 @@ def include_miner(session: Session, /, miner_id: str) -> Flow[None]:
     """Allow an excluded miner to register again."""
     path = f"/v1/admin/miners/{quote(miner_id, safe='')}/include"
     yield from call(session, Request("POST", path, repeatable=False))
+
+
+def remove_miner(session: Session, /, miner_id: str) -> Flow[Removal]:
+    """Remove a miner: its running jobs are requeued and its offers end. Its receipts and earnings stay."""
+    path = f"/v1/admin/miners/{quote(miner_id, safe='')}"
+    return (yield from fetch(session, Request("DELETE", path, repeatable=False), Removal))
+
+
+def history(session: Session, /, metric: str = "jobs", *, period: str = "day") -> Flow[History]:
+    """Return `jobs`, `queue`, `money` or `miners` over the last `hour`, `day`, `week`, `month` or `year`."""
+    params = {"metric": metric, "period": period}
+    return (yield from fetch(session, Request("GET", "/v1/admin/history", params=params), History))
 
 
 def _present(**fields: Any) -> dict[str, Any]:

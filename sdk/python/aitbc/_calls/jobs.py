@@ -12,7 +12,7 @@ from aitbc import errors
 from aitbc._http.flow import Flow, Request, Session, Sleep, call, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.errors import AITBCError, JobFailed
-from aitbc.models import Job, JobDataDeleted, JobList, JobLog, JobResults, ServiceJob
+from aitbc.models import Job, JobDataDeleted, JobExplanation, JobList, JobLog, JobResults, ServiceJob
 
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
@@ -78,6 +78,12 @@ def _abandon(session: Session, job_id: str) -> Flow[None]:
 def get(session: Session, /, job_id: str) -> Flow[Job]:
     """Return the state of a job."""
     return (yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job))
+
+
+def explain(session: Session, /, job_id: str) -> Flow[JobExplanation]:
+    """Return why a job does not run: what and by how much, who can change it, and how."""
+    request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/explain")
+    return (yield from fetch(session, request, JobExplanation))
 
 
 def list_jobs(

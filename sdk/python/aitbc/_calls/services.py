@@ -30,8 +30,12 @@ def call_service(
 ) -> Flow[ServiceJob]:
     """Create a job through the service at `route` (below `/v1/services/`, such as `whisper/transcribe`).
 
-    With `wait` (seconds, at most 60), the response is delayed until the job ends, and then includes its `results`.
+    With `wait` (seconds, at most 60), the response is delayed until the job ends, and then includes its `results`. A job that no
+    known miner can ever run raises `CannotRun`; with the field `wait_for_miner` of the body, it waits for a miner that can.
     """
+    if "wait_for_miner" in body:  # the API's name for it is that of the parameter above
+        body = {**body, "wait": body["wait_for_miner"]}
+        del body["wait_for_miner"]
     headers = idempotency_headers(idempotency_key)
     if wait is not None:
         headers["Prefer"] = f"wait={wait:g}"

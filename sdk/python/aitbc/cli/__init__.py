@@ -20,6 +20,7 @@ from aitbc.cli.commands import (
     imagine,
     jobs,
     log,
+    market,
     offers,
     receipts,
     render,
@@ -38,6 +39,7 @@ app = typer.Typer(
     add_completion=True,
 )
 _WORK = "Run jobs"
+_MARKET = "What is available"
 _ACCOUNT = "Jobs and payments"
 _PROOF = "Verification"
 
@@ -47,9 +49,12 @@ app.command("chat", rich_help_panel=_WORK)(chat.chat)
 app.command("transcode", rich_help_panel=_WORK)(transcode.transcode)
 app.command("render", rich_help_panel=_WORK)(render.render)
 app.command("run", rich_help_panel=_WORK)(run.run)
+app.command("models", rich_help_panel=_MARKET)(market.models)
+app.command("services", rich_help_panel=_MARKET)(market.services)
+app.command("miners", rich_help_panel=_MARKET)(market.miners)
+app.add_typer(offers.app, name="offers", rich_help_panel=_MARKET)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_ACCOUNT)
 app.add_typer(artifacts.app, name="artifacts", rich_help_panel=_ACCOUNT)
-app.add_typer(offers.app, name="offers", rich_help_panel=_ACCOUNT)
 app.add_typer(wallet.app, name="wallet", rich_help_panel=_ACCOUNT)
 app.add_typer(receipts.app, name="receipts", rich_help_panel=_PROOF)
 app.add_typer(log.app, name="log", rich_help_panel=_PROOF)

@@ -12,6 +12,7 @@ from aitbc.cli._display import Board, Row
 from aitbc.cli._exits import ends_batch, explain
 from aitbc.cli._journal import Entry, Journal
 from aitbc.cli._output import encoded
+from aitbc.cli._patience import Patience
 from aitbc.cli._submission import Submission
 from aitbc.cli._work import Outcome, Work, Writer
 from aitbc.errors import AITBCError, JobFailed
@@ -80,9 +81,10 @@ class Engine:
         work.delivery.check(writer)
         submission = Submission(self._client, self._journal, work, key, self.cancelled.append)
         job_id = await submission.job(entry, row)
-        await submission.follow(job_id, writer, row)
-        answer = await self._client.jobs.get_results(job_id)
-        await self._deliver(work, key, answer, writer)
+        patience = Patience(job_id, row, _how_to_resume(work, job_id))
+        await submission.follow(job_id, writer, row, patience)
+        answer = await patience.call(lambda: self._client.jobs.get_results(job_id))
+        await patience.call(lambda: self._deliver(work, key, answer, writer))
         _report_outputs(row, writer)
         return Outcome(work.label, "done", job_id, tuple(writer.written), answer)
 
@@ -104,6 +106,12 @@ class Engine:
                     target, [path for path in writer.written if path.is_relative_to(target)]
                 )
             self._journal.save(key, entry)
+
+
+def _how_to_resume(work: Work, job_id: str) -> str:
+    if work.resumable:
+        return "Run the same command later to get its results."
+    return f"`aitbc jobs results {job_id} -o DIR` gets its results later."
 
 
 def _report_outputs(row: Row, writer: Writer) -> None:

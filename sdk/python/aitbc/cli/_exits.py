@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from aitbc.cli._lookup import AmbiguousName, NoSuchName
+from aitbc.cli._options import option_of
 from aitbc.errors import (
     AITBCError,
+    CannotRun,
     ConfigurationError,
     Forbidden,
     InsufficientBalance,
@@ -17,8 +20,12 @@ from aitbc.errors import (
     TimeoutError,  # noqa: A004 - the package's own, which is the builtin one too
     TransportError,
     Unauthorized,
+    ValidationFailed,
     VerificationError,
 )
+
+_NOT_VALID = "The request is not valid."
+"""The coordinator's message without the sentences for the fields."""
 
 
 class ExitCode(IntEnum):
@@ -60,10 +67,6 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-class NoSuchJob(AITBCError):
-    """The account has no job to which `last` could refer."""
-
-
 class NoSuchResult(AITBCError):
     """A job's results lack the requested output."""
 
@@ -84,7 +87,11 @@ def explain(error: Exception) -> str:
     """Return what happened and what to do."""
     if isinstance(error, OSError) and not isinstance(error, AITBCError):
         return _explain_file(error)
-    text = str(error)
+    if isinstance(error, ValidationFailed) and error.fields:
+        return _explain_fields(error)
+    if isinstance(error, (NoSuchName, AmbiguousName)):
+        return str(error)
+    text = str(error) if isinstance(error, JobFailed) else " ".join(str(error).split())
     if isinstance(error, TransportError) and not error.sent:
         advice = (
             "Is it running? `aitbc-agent start` starts one on this machine; --base-url selects another one."
@@ -93,12 +100,27 @@ def explain(error: Exception) -> str:
         advice = (
             f"The coordinator has an internal error; report the request {error.request_id} to its operator."
         )
+    elif isinstance(error, CannotRun):
+        actions = " ".join(str(reason["action"]) for reason in error.reasons[:1])
+        advice = f"{actions} With --wait-for-miner the job waits for a miner that can run it."
     elif isinstance(error, JobFailed):
         advice = f"`aitbc jobs show {error.job_id}` shows the details." if error.status == "failed" else ""
     else:
         advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
-    ended = text if text.endswith((".", "!", "?")) else f"{text}."
-    return f"{ended} {advice}".strip()
+    return f"{_ended(text)} {advice}".strip()
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _explain_fields(error: ValidationFailed) -> str:
+    """Return one line for each field, named as the option that fills it."""
+    lines = [f"{option_of(name)}: {_ended(text)}" for name, text in error.fields.items()]
+    general = error.message.partition(f" {next(iter(error.fields))}: ")[0]
+    if len(lines) == 1:
+        return lines[0] if general == _NOT_VALID else f"{general} {lines[0]}"
+    return "\n".join([general.removesuffix(".") + ":", *lines])
 
 
 def _explain_file(error: OSError) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import typer
 
 _ADDRESSES = ("https://", "http://", "artifact:")
 _PATTERN = frozenset("*?[")
+_LONGEST_NAME = 200
+"""Characters of a job's name."""
 
 SPOKEN = frozenset({
     ".aac", ".aif", ".aiff", ".amr", ".avi", ".flac", ".m4a", ".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg",
@@ -25,13 +28,20 @@ MEDIA = SPOKEN | {".3gp", ".flv", ".gif", ".m2ts", ".mts", ".ogv", ".ts", ".vob"
 class Input:
     """One input: a local file, or an `address` (a URL or an artifact).
 
-    `below` is the path within the directory that the user named. Outputs keep it.
+    `below` is the path within the directory that the user named. Outputs keep it, and also its suffix if another input has the same
+    name without its suffix (`whole_name`): a.mp3 and a.wav become a.mp3.srt and a.wav.srt.
     """
 
     label: str
     file: Path | None
     below: Path
     address: str = ""
+    whole_name: bool = False
+
+    @property
+    def name(self) -> str:
+        """The input's name, for the job's."""
+        return self.below.name[:_LONGEST_NAME]
 
     def file_in(self, field: str) -> dict[str, Path]:
         """Return the local file as the content of a job's field, or nothing if there is none."""
@@ -43,10 +53,11 @@ class Input:
 
     def beside(self, suffix: str, directory: Path | None) -> Path:
         """Return the path of an output: the input's name with another suffix, in `directory` or else beside the input."""
-        name = self.below.with_suffix(suffix)
+        stem = self.below.name if self.whole_name else self.below.stem
+        name = self.below.with_name(stem + suffix)
         if directory is not None:
             return directory / name
-        return self.file.with_suffix(suffix) if self.file is not None else Path(name.name)
+        return self.file.with_name(stem + suffix) if self.file is not None else Path(name.name)
 
 
 def find_inputs(
@@ -66,7 +77,12 @@ def find_inputs(
     for argument in named:
         for one in _found(argument, allowed, recursive=recursive, is_output=is_output):
             found.setdefault(str(one.file.resolve()) if one.file is not None else one.address, one)
-    return list(found.values())
+    stems = Counter(_stem(one) for one in found.values())
+    return [replace(one, whole_name=stems[_stem(one)] > 1) for one in found.values()]
+
+
+def _stem(one: Input) -> Path:
+    return (one.below if one.file is None else one.file.resolve()).with_suffix("")
 
 
 def _found(

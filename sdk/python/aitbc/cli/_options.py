@@ -13,16 +13,17 @@ import typer
 
 from aitbc._client import AITBCClient, AsyncAITBCClient
 from aitbc.cli import _complete
-from aitbc.cli._exits import NoSuchJob
+from aitbc.cli._ids import find_miner, find_offer
 
 _JOB = "Every job"
 _BATCH = "Several files"
 
-LAST = "last"
 JobArgument = Annotated[
     str,
     typer.Argument(
-        metavar="JOB", help="The job's id, or `last` for the newest job.", autocompletion=_complete.jobs
+        metavar="JOB",
+        help="The job: its id or a part of it, its name, or `last` for the newest one.",
+        autocompletion=_complete.jobs,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -51,6 +52,26 @@ class Parameters(Options):
         return given({field.name: getattr(self, field.name) for field in fields(self)})
 
 
+_OPTION_OF = {
+    "pricing.max_cost": "--max-cost", "timeout_seconds": "--timeout", "miner_id": "--miner", "offer_id": "--offer",
+    "bid_price": "--bid", "job_type": "--type", "resolution_x": "--resolution", "resolution_y": "--resolution",
+    "resources.cpu": "--cpu", "resources.memory": "--memory", "resources.gpu": "--gpu",
+    "model.entrypoint": "--entrypoint", "model.requirements": "--requirements",
+    "max_tokens": "--max-tokens", "temperature": "--temperature", "system": "--system",
+}  # fmt: skip
+"""Options whose names differ from those of the fields that they fill, or that belong to no group."""
+
+
+def option_of(field: str) -> str:
+    """Return the option that fills a field of a request, or the field itself if there is none."""
+    if field in _OPTION_OF:
+        return _OPTION_OF[field]
+    name = field.removeprefix("parameters.")
+    groups: list[type[Options]] = [JobOptions, *Parameters.__subclasses__()]
+    known = {one.name for group in groups for one in fields(group)}
+    return f"--{name.replace('_', '-')}" if name in known else name
+
+
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}
@@ -76,6 +97,28 @@ class JobOptions(Options):
         int | None,
         typer.Option(min=1, metavar="SECONDS", help="The time limit of one run.", rich_help_panel=_JOB),
     ] = None
+    miner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MINER", help="Only this miner may run it: its name or id.", rich_help_panel=_JOB
+        ),
+    ] = None
+    offer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OFFER",
+            help="Accept this offer: its id, or its miner's name (rig-1/llm_inference).",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The job's name in lists. Default: from its file or prompt.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
     receipt: Annotated[
         Path | None,
         typer.Option(
@@ -84,13 +127,37 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = None
+    wait_for_miner: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-miner",
+            help="Submit the job even if no known miner can run it, and wait for one.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
     as_json: JsonOption = False
 
-    @property
-    def body(self) -> dict[str, Any]:
-        """The fields of a job's body that these options fill."""
+    def body(self, context: typer.Context) -> dict[str, Any]:
+        """Return the fields of a job's body that these options fill. Raises `NoSuchName` and `AmbiguousName`."""
+        if self.miner is not None and self.offer is not None:
+            raise typer.BadParameter("Use either --miner or --offer: an offer determines the miner.")
+        miner_id, offer_id = self.miner, self.offer
+        if miner_id is not None or offer_id is not None:
+            with client_of(context) as client:
+                miner_id = None if miner_id is None else find_miner(client, miner_id)
+                offer_id = None if offer_id is None else find_offer(client, offer_id)
         pricing = None if self.max_cost is None else {"max_cost": self.max_cost}
-        return given({"pricing": pricing, "priority": self.priority, "timeout_seconds": self.timeout})
+        return given(
+            {
+                "name": self.name,
+                "pricing": pricing,
+                "priority": self.priority,
+                "timeout_seconds": self.timeout,
+                "miner_id": miner_id,
+                "offer_id": offer_id,
+                "wait": self.wait_for_miner or None,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -159,16 +226,6 @@ def model_option(service_id: str) -> Any:
         help="The model. Shell completion lists the models.",
         autocompletion=_complete.models_of(service_id),
     )
-
-
-def find_job(client: AITBCClient, named: str) -> str:
-    """Return the id of the job that an argument names; `last` is the newest job. Raises `NoSuchJob`."""
-    if named != LAST:
-        return named
-    jobs = client.jobs.list(limit=1).jobs
-    if not jobs:
-        raise NoSuchJob("You have no jobs yet.")
-    return jobs[0].job_id
 
 
 def client_of(context: typer.Context) -> AITBCClient:

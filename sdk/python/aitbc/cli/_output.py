@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 _ALLOWED_CONTROLS = "\n\t"
 _GAP = 2
 """Spaces between two columns."""
+_FREE = 32
+"""Longest text in a free column on a terminal."""
 
 
 def print_json(value: Any) -> None:
@@ -43,27 +45,68 @@ def print_fields(fields: Mapping[str, Any]) -> None:
         print_text(f"{name:<{width}}  {shown}")
 
 
-def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: aligned on a terminal, otherwise tab-separated.
+def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]], *, free: Collection[str] = ()) -> None:
+    """Print a table: aligned on a terminal, otherwise tab-separated and complete.
 
-    No cell is ever cut. The last columns are omitted if the terminal is too narrow for them, and named on stderr.
+    On a terminal that is too narrow, whole columns are left out, from the last one, and named on stderr. Only cells of `free` columns, which
+    hold text of any length such as names, are shortened.
     """
     lines = [tuple(titles), *(tuple(row) for row in rows)]
     if not sys.stdout.isatty():
         for line in lines:
-            typer.echo("\t".join(line))
+            typer.echo("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in line))
         return
-    lines = [tuple(map(harmless, line)) for line in lines]
-    widths = [max(cell_len(line[column]) for line in lines) + _GAP for column in range(len(titles))]
-    available = Console().width + _GAP
-    shown = sum(total <= available for total in accumulate(widths)) or 1
+    lines = [tuple(_one_line(cell) for cell in line) for line in lines]
+    for column in (position for position, title in enumerate(titles) if title in free):
+        lines = [(*line[:column], _shortened(line[column]), *line[column + 1 :]) for line in lines]
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(titles))]
+    shown = _fitting(widths, Console().width)
     for line in lines:
-        cells = (
-            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths[:shown], strict=False)
-        )
+        cells = (line[column] + " " * (widths[column] - cell_len(line[column]) + _GAP) for column in shown)
         typer.echo("".join(cells).rstrip())
-    if omitted := titles[shown:]:
-        print_status(f"The terminal is too narrow for {', '.join(omitted)}; --json prints all columns.")
+    if omitted := [title for column, title in enumerate(titles) if column not in shown]:
+        print_status(
+            f"Left out, because the terminal is too narrow: {', '.join(omitted)}. `| cat` and --json show all columns."
+        )
+
+
+def _fitting(widths: Sequence[int], available: int) -> list[int]:
+    """Return the columns that fit, the first one always."""
+    shown: list[int] = []
+    used = 0
+    for column, width in enumerate(widths):
+        if not shown or used + width <= available:
+            shown.append(column)
+            used += width + _GAP
+    return shown
+
+
+def _one_line(text: str) -> str:
+    return harmless(" ".join(text.split()))
+
+
+def _shortened(text: str) -> str:
+    return (
+        text
+        if cell_len(text) <= _FREE
+        else set_cell_size(text, _FREE - 1).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+    )
+
+
+def service_name(job_type: str | None) -> str:
+    """Return a job's type in the one spelling of the output, with underscores."""
+    return (job_type or "").replace("-", "_")
+
+
+def moment(time: str | None) -> str:
+    """Return an RFC 3339 time: on a terminal how long ago it was, otherwise unchanged."""
+    if not time or not sys.stdout.isatty():
+        return time or ""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{max(0, int(seconds))} s ago"
 
 
 def encoded(value: Any) -> bytes:
@@ -72,12 +115,13 @@ def encoded(value: Any) -> bytes:
 
 
 def print_error(message: str) -> None:
-    """Print an error on stderr as one paragraph, wrapped between words on a terminal."""
-    text = f"aitbc: {harmless(' '.join(message.split()))}"
-    if sys.stderr.isatty():
-        Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
-    else:
-        typer.echo(text, err=True)
+    """Print an error on stderr: one paragraph for each of its lines, wrapped between words on a terminal."""
+    for number, line in enumerate(message.strip().splitlines()):
+        text = harmless(f"  {' '.join(line.split())}" if number else f"aitbc: {' '.join(line.split())}")
+        if sys.stderr.isatty():
+            Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
+        else:
+            typer.echo(text, err=True)
 
 
 def print_status(message: str) -> None:

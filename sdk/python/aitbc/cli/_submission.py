@@ -15,9 +15,11 @@ from aitbc._calls.jobs import failure
 from aitbc._client import AsyncAITBCClient
 from aitbc.cli._display import Row
 from aitbc.cli._journal import Entry, Journal
+from aitbc.cli._patience import Patience
 from aitbc.cli._work import ANY_JOB, Work, Writer, idempotency_key
-from aitbc.errors import AITBCError, APIError, InternalError, JobNotFound
-from aitbc.models import Job
+from aitbc.errors import AITBCError, APIError, InternalError, JobNotFound, TransportError
+from aitbc.errors import TimeoutError as NoResponse
+from aitbc.models import Job, JobEvent
 
 CANCEL_SECONDS = 10.0
 """The longest that Ctrl-C waits for the coordinator to cancel a job, or to return the id of a job that it is creating."""
@@ -104,16 +106,29 @@ class Submission:
             except JobNotFound:
                 return True
 
-    async def follow(self, job_id: str, writer: Writer, row: Row) -> None:
+    async def follow(self, job_id: str, writer: Writer, row: Row, patience: Patience) -> None:
         """Wait until the job has completed. If the task is cancelled meanwhile, the job is cancelled. Raises `JobFailed`."""
-        async with self._cancelled_with_task(job_id), aclosing(self._client.jobs.events(job_id)) as events:
-            async for event in events:
-                if event.job is None:
-                    await self._work.delivery.during(event, writer)
-                    continue
-                row.job(event.job)
-                if event.job.status in _LOST:
-                    raise failure(event.job)
+        last: int | None = None
+        async with self._cancelled_with_task(job_id):
+            while True:
+                try:
+                    async with aclosing(self._client.jobs.events(job_id, after=last)) as events:
+                        async for event in events:
+                            patience.responded()
+                            last = last if event.seq is None else event.seq
+                            await self._handle(event, writer, row)
+                except (TransportError, NoResponse, APIError) as error:
+                    await patience.wait(error)
+                else:
+                    return
+
+    async def _handle(self, event: JobEvent, writer: Writer, row: Row) -> None:
+        if event.job is None:
+            await self._work.delivery.during(event, writer)
+            return
+        row.job(event.job)
+        if event.job.status in _LOST:
+            raise failure(event.job)
 
     @asynccontextmanager
     async def _cancelled_with_task(self, job_id: str) -> AsyncIterator[None]:

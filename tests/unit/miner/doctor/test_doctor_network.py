@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import trustme
 
-from agent.coordinator.operations.accounts.access import create_enrolment
+from agent.coordinator.operations.accounts import enrolments
 from agent.miner.doctor import _network
 from agent.miner.doctor.diagnostics import Diagnostic
 from agent.miner.identity import load_identity
@@ -203,7 +203,7 @@ def closed(tmp_path: Path) -> Iterator[Served]:
 
 def test_the_coordinators_admission_is_checked_without_joining(data_dir: Path, closed: Served) -> None:
     """Without a token, with a wrong one, a valid one, and the same after its use. The check does not spend it."""
-    token, _ = closed.do(lambda context: create_enrolment(context, uses=1, valid_seconds=600))
+    token = closed.do(lambda context: enrolments.create(context, uses=1, valid_seconds=600)).token
     assert "does not know your miner's key" in joining(data_dir, closed.url)["enrolment_refused"].message
     wrong = joining(data_dir, closed.url, enrolment_token=f"{token}x")["enrolment_refused"]
     assert "unknown, expired or used up" in wrong.message
@@ -216,7 +216,7 @@ def test_the_coordinators_admission_is_checked_without_joining(data_dir: Path, c
 
 def test_a_miner_that_has_joined_needs_no_token(data_dir: Path, closed: Served) -> None:
     identity = load_identity(data_dir / "miner")
-    token, _ = closed.do(lambda context: create_enrolment(context, uses=1, valid_seconds=600))
+    token = closed.do(lambda context: enrolments.create(context, uses=1, valid_seconds=600)).token
     miner = ScriptedMiner(closed.url, identity.signing_key)
     assert miner.register(enrolment_token=token).status_code == 200
     assert "enrolment" in joining(data_dir, closed.url)

@@ -63,8 +63,9 @@ class Rig:
         for path in (self.directory / "claims").iterdir():
             try:
                 process = psutil.Process(int(path.name))
-                if process.environ()["CUDA_VISIBLE_DEVICES"] == f"GPU-{number}":
-                    total += int(path.read_text())
+                visible = process.environ()["CUDA_VISIBLE_DEVICES"].split(",")
+                if f"GPU-{number}" in visible:
+                    total += int(path.read_text()) // len(visible)
             except (psutil.Error, ValueError, KeyError):
                 continue
         return total
@@ -129,6 +130,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         measure=rig.measure,
         process_memory=rig.process_memory,
         capacity={"batch": 4},
+        gpus={"scripted": rig.cards},
     )
     subject = LocalExecutor(
         devices,
@@ -152,6 +154,7 @@ async def do(
     *,
     service: str = "scripted",
     listener: RunListener | None = None,
+    gpus: str = "0",
     **parameters: Any,
 ) -> Execution:
     identity = os.urandom(4).hex()
@@ -163,6 +166,7 @@ async def do(
         parameters={"mode": mode, **parameters},
         output=output,
         work=work,
+        resources={"gpu": gpus},
         timeout_seconds=60,
     )
     return await subject.run(service, model, message, listener)
@@ -212,6 +216,38 @@ async def test_two_jobs_run_on_two_gpus(rig: Rig) -> None:
         assert {child["device"] for child in subject.status()} == {"GPU-0", "GPU-1"}
         gate.touch()
         await asyncio.gather(*runs)
+
+
+async def test_a_job_runs_on_as_many_gpus_as_it_asks_for(rig: Rig) -> None:
+    """Its child sees both. Another job waits for a free one, although it would find enough memory."""
+    rig.cards, rig.others = 2, [0, 0]
+    async with executor(rig, placement_wait_seconds=30) as subject:
+        gate = rig.directory / "gate"
+        large = rig.model("large", 16)
+        both = asyncio.create_task(do(subject, rig, large, "wait", gate=str(gate), gpus="2"))
+        await until(lambda: (rig.used(0), rig.used(1)) == (8 * GIBIBYTE, 8 * GIBIBYTE))
+        (working,) = subject.working()
+        assert set(working.devices) == {"GPU-0", "GPU-1"}
+        other = asyncio.create_task(do(subject, rig, rig.model("small", 6)))
+        await until(lambda: [job["model"] for job in subject.placement()["waiting"]] == ["small"])
+        gate.touch()
+        assert set((await both).device.gpus) == {"GPU-0", "GPU-1"}
+        assert len((await other).device.gpus) == 1
+        subject.pause(frozenset({"GPU-1"}))  # the model cannot be used without its second half
+        await until(lambda: subject.loaded().get("scripted", []) in ([], ["small"]), 5)
+
+
+async def test_a_model_that_no_gpu_can_hold_alone_is_spread(rig: Rig) -> None:
+    rig.cards, rig.others = 2, [0, 0]
+    async with executor(rig) as subject:
+        huge = rig.model("huge", 40)
+        assert len((await do(subject, rig, huge)).device.gpus) == 2
+        assert (rig.used(0), rig.used(1)) == (20 * GIBIBYTE, 20 * GIBIBYTE)
+        await do(subject, rig, rig.model("large", 16))
+        assert subject.loaded() == {"scripted": ["large"]}
+        rig.others[1] = 20 * GIBIBYTE
+        held = await subject.unavailable_models({"scripted": ["huge", "large"]})
+        assert list(held["scripted"]) == ["huge"]
 
 
 async def test_idle_models_leave_a_paused_gpu_within_five_seconds_and_busy_ones_after_their_run(
@@ -402,7 +438,7 @@ async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(r
 
         runs = [begin(number) for number in range(4)]
         await asyncio.gather(*(event.wait() for event in started[:4]))
-        assert subject.working() == [Working("batch", "small", "GPU-0", 4, 4)]
+        assert subject.working() == [Working("batch", "small", ("GPU-0",), 4, 4)]
         fifth = begin(4)
         await until(lambda: subject.placement()["waiting"])
         runs[0].cancel()
@@ -424,7 +460,7 @@ async def test_killing_a_batchs_child_fails_all_its_runs_and_the_next_run_succee
             for _ in range(2)
         ]
         await until(
-            lambda: subject.working() == [Working("batch", "small", "GPU-0", 2, 4)] and subject.loaded()
+            lambda: subject.working() == [Working("batch", "small", ("GPU-0",), 2, 4)] and subject.loaded()
         )
         os.kill(subject.status()[0]["pid"], signal.SIGKILL)
         for run in runs:

@@ -102,6 +102,7 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
             "unit_price": "0.001",
             "features": {"encoders": ["h264"]},
             "concurrency": 1,
+            "gpus": 1,
             "unavailable_models": [],
             "score": None,
         }

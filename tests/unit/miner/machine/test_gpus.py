@@ -88,6 +88,8 @@ def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
         "temperature": 41,
         "power": 60.5,
         "power_limit": 450.0,
+        "fault": None,
+        "slowed": False,
     }
 
 
@@ -112,6 +114,57 @@ def test_the_memory_of_processes_that_compute_or_render_is_read(nvml: NvmlShim):
         nvml.errors["nvmlDeviceGetComputeRunningProcesses_v3"] = 3
         nvml.write()
         assert program.processes()[TWO_CARDS[0].uuid] == {"12": GIB, "13": 3 * GIB}
+
+
+@pytest.mark.parametrize(
+    ("sign", "fault"),
+    [
+        ({"ecc": 1}, "1 uncorrectable memory error since the driver was loaded; reset it"),
+        ({"ecc": 12}, "12 uncorrectable memory errors"),
+        ({"retired": 1}, "a damaged part of its memory is replaced with the next reset"),
+        ({"remapped": "3,1,1,0"}, "a damaged part of its memory is replaced with the next reset"),
+        ({"remapped": "3,9,0,1", "ecc": 1}, "beyond repair; replace the card"),
+        ({"xid": 119}, "Xid 119, its system processor does not respond; reset it"),
+        ({"ecc": 0, "remapped": "3,0,0,0", "retired": 0}, None),
+        ({"xid": 13}, None),  # the fault of one program
+    ],
+)
+def test_a_faulty_gpu_is_recognised(nvml: NvmlShim, sign: dict[str, Any], fault: str | None):
+    """The sign appears while the GPU is in use. The other one is healthy."""
+    with watching(nvml.environment) as program:
+        before, _ = program.ask()
+        nvml.change(1, **sign)
+        after, reason = program.ask()
+    assert [gpu["fault"] for gpu in (*before, after[0])] == [None] * 3
+    assert reason is None
+    if fault is None:
+        assert after[1]["fault"] is None
+    else:
+        assert fault in after[1]["fault"]
+
+
+def test_an_xid_error_counts_until_the_connection_ends(nvml: NvmlShim):
+    """An error of a program that follows it does not hide it."""
+    with watching(nvml.environment) as program:
+        for xid in (79, 31):
+            nvml.change(0, xid=xid)
+            (first, _), _ = program.ask()
+            assert first["fault"].startswith("Xid 79")
+        nvml.change(0, xid=0)
+        program.ask("close")
+        (first, _), _ = program.ask()
+        assert first["fault"] is None
+
+
+@pytest.mark.parametrize(
+    ("reasons", "slowed"), [(0, False), (1 | 4 | 32, False), (64, True), (128 | 1, True)]
+)
+def test_only_slowing_by_the_hardware_counts(nvml: NvmlShim, reasons: int, slowed: bool):
+    """Not an idle card, nor the usual limits of power and heat."""
+    nvml.change(0, clocks=reasons)
+    with watching(nvml.environment) as program:
+        (first, second), _ = program.ask()
+    assert (first["slowed"], second["slowed"]) == (slowed, False)
 
 
 def test_a_lost_gpu_leaves_the_other_usable_and_returns(nvml: NvmlShim):

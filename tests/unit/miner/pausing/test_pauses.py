@@ -139,6 +139,22 @@ def test_resuming_overrides_a_schedule_until_its_next_window(owner: Owner, cards
 
 
 @pytest.mark.anyio
+async def test_a_faulty_or_lost_gpu_is_paused_without_any_rule_and_the_other_works_on(owner: Owner) -> None:
+    owner.cards.last = (replace(CARDS[0], fault="Xid 79, it has fallen off the bus"), CARDS[1])
+    pauses = owner.pauses()
+    await pauses.measure()
+    assert (pauses.now.devices, pauses.now.miner) == ({FIRST}, None)
+    assert pauses.gpu_reason(FIRST) == "because of a fault (Xid 79, it has fallen off the bus)"
+    owner.cards.last = ()
+    await pauses.measure()
+    assert pauses.gpu_reason(SECOND) == "because of a fault (the driver does not find it any more)"
+    assert cause(pauses) == Cause.FAULT
+    pauses.resume()
+    assert cause(pauses) == Cause.FAULT
+    assert cause(owner.pauses(pause={"faulty": False})) is None
+
+
+@pytest.mark.anyio
 async def test_temperature_is_measured_before_work_begins_and_held(owner: Owner) -> None:
     """One hot GPU is paused, by its own limit. Resuming does not override a measurement."""
     owner.cards.last = (replace(CARDS[0], temperature=71), replace(CARDS[1], temperature=71))

@@ -24,6 +24,7 @@ from agent.coordinator.store.schema.tables.files import (
     stored_bytes,
     uploads,
 )
+from agent.coordinator.store.schema.tables.history import history
 from agent.coordinator.store.schema.tables.jobs import (
     durations,
     events,
@@ -68,6 +69,7 @@ __all__ = [
     "enrolments",
     "events",
     "gone_webhooks",
+    "history",
     "idempotency",
     "job_artifacts",
     "job_checkpoints",

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 
 accounts = Table(
     "accounts",
@@ -97,6 +97,13 @@ enrolments = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("uses_left", Integer, nullable=False),
+    Column("uses", Integer, nullable=False, server_default="1"),
+    Column("note", Text, nullable=False, server_default=""),
+    # The administrator's key that created it; NULL if the agent did, for its own miner.
+    Column("created_by", String(64), nullable=True),
+    # When a miner has last enrolled with it.
+    Column("used_at", Float, nullable=True),
+    Column("revoked_at", Float, nullable=True),
 )
 
 miners = Table(
@@ -120,6 +127,11 @@ miners = Table(
     # When and why an operator excluded it; NULL if it is not excluded.
     Column("excluded_at", Float, nullable=True),
     Column("excluded_reason", Text, nullable=True),
+    # When an operator removed it; NULL unless it is removed. The row stays for its receipts, statistics and earnings.
+    Column("removed_at", Float, nullable=True),
+    # The token with which it has enrolled last.
+    Column("enrolment_id", String(64), nullable=True),
+    Index("ix_miners_enrolment", "enrolment_id", **where("enrolment_id IS NOT NULL")),
 )
 
 # Commands of owners that their miners have not executed yet.

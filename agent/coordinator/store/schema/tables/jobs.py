@@ -76,6 +76,10 @@ jobs = Table(
     Column("avoid_until", Float, nullable=True),
     # When the client deleted the job's data. What remains of the row is what the receipt and the ledger refer to.
     Column("deleted_at", Float, nullable=True),
+    # JSON: features of the miner's engine that the job needs, as pairs of name and value; NULL if there are none.
+    Column("needs", Text, nullable=True),
+    # When the client was notified that the job waits for long.
+    Column("notified_at", Float, nullable=True),
     # For all lists of jobs, newest first: of an account or of all, of a state, a service, or both. Ended jobs have separate indexes,
     # because the query planner would use an index over all states for the dispatcher's queries instead of theirs.
     Index("ix_jobs_account", "account_id", "job_id", **_LISTED),
@@ -120,6 +124,11 @@ jobs = Table(
         "ix_jobs_waiting_for_files",
         "created_at",
         **where("state = 'submitted' AND missing_files IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_not_notified",
+        "created_at",
+        **where("state = 'submitted' AND missing_files IS NULL AND notified_at IS NULL"),
     ),
     Index("ix_jobs_bound", "offer_id", **where("state = 'submitted' AND offer_id IS NOT NULL")),
     Index("ix_jobs_lease_expiry", "lease_expires_at", **where("state = 'running'")),
@@ -176,6 +185,8 @@ runs = Table(
     Column("outcome", String(16), nullable=False),
     Column("failure_code", String(64), nullable=True),
     Column("failure_message", Text, nullable=True),
+    # For the last fault of each miner.
+    Index("ix_runs_faults", "miner_id", "ended_at", **where("outcome IN ('retried', 'expired')")),
 )
 
 results = Table(

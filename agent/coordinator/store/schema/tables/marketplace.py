@@ -63,11 +63,13 @@ miner_stats = Table(
     Column("client_failed", BigInteger, nullable=False, server_default="0"),
 )
 
-# Decaying count of leases that a miner has handed back, and the time until which it therefore gets no jobs.
+# Decaying count of leases that a miner has handed back, and the time until which it therefore gets no jobs. With a service: of runs
+# of that service that the miner could not perform, and the time until which it gets no jobs of that service.
 miner_releases = Table(
     "miner_releases",
     metadata,
     Column("miner_id", ForeignKey("miners.miner_id"), primary_key=True),
+    Column("service", String(64), primary_key=True, server_default=""),
     Column("count", Float, nullable=False),
     Column("counted_at", Float, nullable=False),
     Column("pause_until", Float, nullable=False, index=True),

@@ -8,7 +8,9 @@ import typer
 
 from aitbc.cli import _complete
 from aitbc.cli._exits import explain
-from aitbc.cli._options import JsonOption, client_of, find_job
+from aitbc.cli._ids import find_artifact, find_job
+from aitbc.cli._lookup import AmbiguousName, NoSuchName
+from aitbc.cli._options import JsonOption, client_of
 from aitbc.cli._output import print_error, print_json, print_rows
 from aitbc.errors import AITBCError, APIError
 
@@ -19,7 +21,11 @@ app = typer.Typer(help="Manage the files that your account stores at the coordin
 def delete(
     context: typer.Context,
     artifacts: Annotated[
-        list[str] | None, typer.Argument(metavar="ARTIFACT", help="Ids of artifacts (sha256:...).")
+        list[str] | None,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="Artifacts: ids (sha256:...) or their beginnings, names of output files, or `last`.",
+        ),
     ] = None,
     job: Annotated[
         str | None,
@@ -42,11 +48,12 @@ def delete(
         if job is not None:
             outputs = client.jobs.get_results(find_job(client, job), wait=False).output_files()
             named += [file.artifact_id for file in outputs]
-        for artifact_id in dict.fromkeys(named):
+        for one in dict.fromkeys(named):
             try:
+                artifact_id = find_artifact(client, one)
                 client.artifacts.delete(artifact_id)
                 deleted.append(artifact_id)
-            except APIError as error:
+            except (APIError, NoSuchName, AmbiguousName) as error:
                 failed.append(error)
     if as_json:
         print_json({"deleted": deleted})

@@ -54,7 +54,9 @@ def chat(
     given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     options = {name: value for name, value in given.items() if value is not None}
     with client_of(context) as client:
-        conversation = Conversation(client, model or _default_model(client), system, {**options, **job.body})
+        conversation = Conversation(
+            client, model or _default_model(client), system, {**options, **job.body(context)}
+        )
         if interactive:
             _converse(conversation)
         else:

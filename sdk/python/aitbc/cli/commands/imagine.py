@@ -69,11 +69,12 @@ def imagine(
         for one in find_inputs([named] if named else [], (), recursive=False):
             body |= one.address_in(field)
             files |= one.file_in(field)
+    options = job.body(context)
     work = Work(
         label=_short(prompt),
         route="stable-diffusion/generate",
         body=body,
-        options=job.body,
+        options=options,
         delivery=_Images(_names(output, image_options.num_images, prompt)),
         files=files,
         receipt=job.receipt,

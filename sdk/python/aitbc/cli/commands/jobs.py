@@ -12,10 +12,22 @@ import typer
 from aitbc._calls.jobs import failure
 from aitbc.cli import _complete
 from aitbc.cli._display import row_of
-from aitbc.cli._exits import explain
+from aitbc.cli._exits import explain as explain_error
+from aitbc.cli._explanation import print_explanation
+from aitbc.cli._ids import find_job
+from aitbc.cli._lookup import LAST, AmbiguousName, NoSuchName
 from aitbc.cli._names import numbered, safe_name
-from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
-from aitbc.cli._output import print_error, print_fields, print_json, print_rows, print_status, print_text
+from aitbc.cli._options import JobArgument, JsonOption, client_of
+from aitbc.cli._output import (
+    moment,
+    print_error,
+    print_fields,
+    print_json,
+    print_rows,
+    print_status,
+    print_text,
+    service_name,
+)
 from aitbc.errors import AITBCError, APIError
 from aitbc.outputs import OutputFile
 
@@ -43,8 +55,11 @@ def list_jobs(
     if as_json:
         print_json(page.to_dict())
         return
-    rows = [(job.job_id, job.status, job.type or "", job.created_at or "") for job in page.jobs]
-    print_rows(("JOB", "STATUS", "TYPE", "CREATED"), rows)
+    rows = [
+        (job.job_id, job.status, str(job.get("name") or ""), moment(job.created_at), service_name(job.type))
+        for job in page.jobs
+    ]
+    print_rows(("JOB", "STATUS", "NAME", "CREATED", "TYPE"), rows, free=("NAME",))
     if offset + len(rows) < page.total:
         last = offset + len(rows)
         print_status(f"{last} of {page.total} jobs shown; --offset {last} shows the next ones.")
@@ -52,10 +67,22 @@ def list_jobs(
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show a job's state."""
+    """Show a job's state, and why it waits."""
     with client_of(context) as client:
         state = client.jobs.get(find_job(client, job)).to_dict()
+        waits = state["status"] == "submitted" and not as_json
+        why = client.jobs.explain(state["job_id"]) if waits else None
     print_json(state) if as_json else print_fields(state)
+    if why is not None:
+        print_explanation(why)
+
+
+@app.command()
+def explain(context: typer.Context, job: JobArgument = LAST, as_json: JsonOption = False) -> None:
+    """Show why a job does not run: what prevents it, by how much, who can change that, and how."""
+    with client_of(context) as client:
+        found = client.jobs.explain(find_job(client, job))
+    print_json(found.to_dict()) if as_json else print_explanation(found)
 
 
 @app.command()
@@ -82,7 +109,9 @@ def cancel(
     jobs: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB", help="Ids of jobs, or `last` for the newest job.", autocompletion=_complete.jobs
+            metavar="JOB",
+            help="Jobs: ids or parts of them, names, or `last` for the newest one.",
+            autocompletion=_complete.jobs,
         ),
     ],
     as_json: JsonOption = False,
@@ -94,14 +123,14 @@ def cancel(
         for job in jobs:
             try:
                 states.append(client.jobs.cancel(find_job(client, job)).to_dict())
-            except APIError as error:
+            except (APIError, NoSuchName, AmbiguousName) as error:
                 failed.append(error)
     if as_json:
         print_json({"jobs": states})
     elif states:
         print_rows(("JOB", "STATUS", "CANCELLED"), [_cells(state) for state in states])
     for refusal in failed[:-1]:
-        print_error(explain(refusal))
+        print_error(explain_error(refusal))
     if failed:
         raise failed[-1]
 

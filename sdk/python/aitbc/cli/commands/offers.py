@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from aitbc._client import AITBCClient
 from aitbc.cli import _complete
+from aitbc.cli._ids import PAGE, find_job, find_offer, offers
 from aitbc.cli._options import JsonOption, client_of
-from aitbc.cli._output import print_fields, print_json, print_rows, print_status
-from aitbc.errors import Forbidden, OfferNotAvailable
-from aitbc.models import Offer
+from aitbc.cli._output import print_fields, print_json, print_rows, print_status, service_name
+from aitbc.cli.commands.market import price
+from aitbc.errors import OfferNotAvailable
+from aitbc.models import MarketMiner, Offer
 
 app = typer.Typer(help="List miners' offers, and assign jobs to them.", no_args_is_help=True)
 
 OfferArgument = Annotated[
-    str, typer.Argument(metavar="OFFER", help="The offer's id.", autocompletion=_complete.offers)
+    str,
+    typer.Argument(
+        metavar="OFFER",
+        help="The offer: its id or a part of it, or its miner's name (rig-1/llm_inference).",
+        autocompletion=_complete.offers,
+    ),
 ]
-_PAGE = 500
 _HTTP_GONE = 410
 
 
@@ -48,45 +52,45 @@ def list_offers(
         page = client.marketplace.offers(
             job_type=job_type, max_price=max_price, limit=limit, mine=mine, before=before
         )
+        miners = (
+            {} if as_json else {one.miner_id: one for one in client.marketplace.miners(limit=PAGE).miners}
+        )
     if as_json:
         print_json(page.to_dict())
         return
-    rows = [
-        (
-            offer.offer_id,
-            offer.job_type or "",
-            offer.price or "",
-            "" if offer.jobs_left is None else str(offer.jobs_left),
-            "" if offer.reputation is None else f"{offer.reputation:.2f}",
-            (offer.status or "") if mine else offer.miner_id,
-        )
-        for offer in page.offers
-    ]
-    print_rows(("OFFER", "FOR", "PRICE", "LEFT", "REPUTATION", "STATUS" if mine else "MINER"), rows)
+    titles = ("OFFER", "FOR", "PRICE", "MINER NAME", "LEFT", "REPUTATION", "STATUS", "MINER")
+    print_rows(
+        titles, [_row(offer, miners.get(offer.miner_id)) for offer in page.offers], free=("MINER NAME",)
+    )
     if page.next is not None:
         print_status(f"There are more offers; --before {page.next} shows them.")
+
+
+def _row(offer: Offer, miner: MarketMiner | None) -> tuple[str, ...]:
+    units = {one.service_id: one.unit for one in miner.services} if miner is not None else {}
+    return (
+        offer.offer_id,
+        service_name(offer.job_type),
+        price(offer.price, units.get(service_name(offer.job_type))),
+        "" if miner is None else miner.name,
+        "" if offer.jobs_left is None else str(offer.jobs_left),
+        "" if offer.reputation is None else f"{offer.reputation:.2f}",
+        offer.status or "",
+        offer.miner_id,
+    )
 
 
 @app.command()
 def show(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
     """Show an offer: its type of jobs, its price, and its miner's minimum hardware."""
     with client_of(context) as client:
-        found = _find(client, offer).to_dict()
-    print_json(found) if as_json else print_fields(found)
-
-
-def _find(client: AITBCClient, offer_id: str) -> Offer:
-    """Find an offer among the available ones and the caller's own. Raises `OfferNotAvailable`."""
-    pages = [client.marketplace.offers(limit=_PAGE)]
-    with suppress(Forbidden):  # a client has no offers of its own
-        pages.append(client.marketplace.offers(limit=_PAGE, mine=True))
-    for page in pages:
-        for offer in page.offers:
-            if offer.offer_id == offer_id:
-                return offer
-    raise OfferNotAvailable(
-        _HTTP_GONE, OfferNotAvailable.wire_code, f"The offer {offer_id} is not available."
-    )
+        wanted = find_offer(client, offer)
+        found = next((one for one in offers(client) if one.offer_id == wanted), None)
+    if found is None:
+        raise OfferNotAvailable(
+            _HTTP_GONE, OfferNotAvailable.wire_code, f"The offer {wanted} is not available."
+        )
+    print_json(found.to_dict()) if as_json else print_fields(found.to_dict())
 
 
 @app.command()
@@ -95,14 +99,20 @@ def accept(
     offer: OfferArgument,
     job: Annotated[
         str,
-        typer.Argument(metavar="JOB", help="The id of a submitted job.", autocompletion=_complete.jobs),
+        typer.Argument(
+            metavar="JOB",
+            help="A submitted job: its id or a part of it, its name, or `last`.",
+            autocompletion=_complete.jobs,
+        ),
     ],
     bid: Annotated[str, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")],
     as_json: JsonOption = False,
 ) -> None:
     """Assign a job to an offer. You pay the offer's price, which may be lower than the bid."""
     with client_of(context) as client:
-        payment = client.marketplace.accept(offer, job, bid_price=bid).to_dict()
+        payment = client.marketplace.accept(
+            find_offer(client, offer), find_job(client, job), bid_price=bid
+        ).to_dict()
     print_json(payment) if as_json else print_fields(payment)
 
 
@@ -142,5 +152,5 @@ def make(
 def withdraw(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
     """Withdraw one of your offers. Jobs that have accepted it still run."""
     with client_of(context) as client:
-        withdrawn = client.marketplace.withdraw(offer).to_dict()
+        withdrawn = client.marketplace.withdraw(find_offer(client, offer)).to_dict()
     print_json(withdrawn) if as_json else print_fields(withdrawn)

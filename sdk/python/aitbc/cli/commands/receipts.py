@@ -12,8 +12,9 @@ import typer
 
 from aitbc.canonical import parse_json
 from aitbc.cli._exits import ExitCode
+from aitbc.cli._ids import find_job
 from aitbc.cli._journal import write_file
-from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
+from aitbc.cli._options import JobArgument, JsonOption, client_of
 from aitbc.cli._output import encoded, print_error, print_fields, print_json, print_status, print_text
 from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
 from aitbc.policy import Policy

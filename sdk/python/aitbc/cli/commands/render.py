@@ -76,12 +76,13 @@ def render(
     alone = output if len(inputs) == 1 else None
     targets = [alone or one.beside("", output) for one in inputs]
     check_distinct(zip((one.label for one in inputs), targets, strict=True))
+    options = job.body(context)
     works = [
         Work(
             label=one.label,
             route="blender/render",
             body={**body, **one.address_in("blend_file_url")},
-            options=job.body,
+            options={"name": one.name, **options},
             delivery=_Frames(target),
             files=one.file_in("blend_file_url"),
             receipt=receipt_of(job.receipt, one, inputs),

@@ -115,12 +115,13 @@ def run(
     check_distinct(
         (one.label, target) for one, target in zip(found, targets, strict=True) if target is not None
     )
+    options = job.body(context)
     works = [
         Work(
             label=one.label,
             route=ANY_JOB,
             body=_with_input(body, one) if inputs else body,
-            options=job.body,
+            options=options,
             delivery=_Results(target),
             files={"model.source": model, **(one.file_in("input.source") if inputs else {})},
             receipt=receipt_of(job.receipt, one, found),

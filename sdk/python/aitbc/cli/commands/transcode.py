@@ -77,6 +77,7 @@ def transcode(
     targets = _targets(files, output_format, output, batch)
     inputs = [one for one, _ in targets]
     check_distinct((one.label, path) for one, path in targets)
+    options = job.body(context)
     works = [
         Work(
             label=one.label,
@@ -86,7 +87,7 @@ def transcode(
                 **one.address_in("input_url"),
                 "output_format": path.suffix.removeprefix(".").lower(),
             },
-            options=job.body,
+            options={"name": one.name, **options},
             delivery=_Media(path),
             files=one.file_in("input_url"),
             receipt=receipt_of(job.receipt, one, inputs),

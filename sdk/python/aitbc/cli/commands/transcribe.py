@@ -115,13 +115,14 @@ def transcribe(
     check_distinct(
         (one.label, path) for one, paths in zip(inputs, files, strict=True) for path in paths.values()
     )
+    options = job.body(context)
     works = [
         Work(
             label=one.label,
             route="whisper/transcribe",
             # All formats, so that requesting another one for the same recording later needs no new job.
             body={**transcription.body, **one.address_in("audio_url"), "output_formats": _FORMATS},
-            options=job.body,
+            options={"name": one.name, **options},
             delivery=_Texts(paths),
             files=one.file_in("audio_url"),
             receipt=receipt_of(job.receipt, one, inputs),

@@ -1,0 +1,55 @@
+"""Ids that the commands' arguments name: complete, by their unique beginning or end, by a name, or `last`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.cli import local_api
+from agent.settings import Settings
+from aitbc.cli._lookup import Candidate, find
+
+
+def accounts(settings: Settings) -> list[dict[str, Any]]:
+    """Return all accounts, oldest first."""
+    page = local_api.call(settings, "GET", "admin/accounts?limit=500")
+    found: list[dict[str, Any]] = page["accounts"]
+    while "next" in page:
+        page = local_api.call(settings, "GET", f"admin/accounts?limit=500&after={page['next']}")
+        found += page["accounts"]
+    return found
+
+
+def find_account(settings: Settings, named: str) -> str:
+    """Return the id of an account. Raises `NoSuchName` and `AmbiguousName`."""
+
+    def candidates() -> list[Candidate]:
+        return _newest_first(
+            [(one["account_id"], one["name"], one["created_at"]) for one in accounts(settings)]
+        )
+
+    return find("account", named, candidates, "aitbc-agent accounts list")
+
+
+def find_key(settings: Settings, named: str) -> str:
+    """Return the id of a key. Raises `NoSuchName` and `AmbiguousName`."""
+
+    def candidates() -> list[Candidate]:
+        keys = local_api.call(settings, "GET", "admin/keys")["keys"]
+        return _newest_first([(one["key_id"], one["name"], one["created_at"]) for one in keys])
+
+    return find("key", named, candidates, "aitbc-agent keys list")
+
+
+def find_miner(settings: Settings, named: str) -> str:
+    """Return the id of a miner; `last` is the one that was seen last. Raises `NoSuchName` and `AmbiguousName`."""
+
+    def candidates() -> list[Candidate]:
+        miners = local_api.call(settings, "GET", "admin/overview")["miners"]
+        return [Candidate(one["miner_id"], one["name"], f"last seen {one['seen_at']}") for one in miners]
+
+    return find("miner", named, candidates, "aitbc-agent miners list")
+
+
+def _newest_first(rows: list[tuple[str, str, str]]) -> list[Candidate]:
+    ordered = sorted(rows, key=lambda row: row[2], reverse=True)
+    return [Candidate(found_id, name, f"created {created}") for found_id, name, created in ordered]

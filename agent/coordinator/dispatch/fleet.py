@@ -1,0 +1,95 @@
+"""The known miners: those that have registered, whether they are online or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.store import miners as store
+from agent.coordinator.store import throttling as throttling_store
+from agent.coordinator.store.database import Connection
+from agent.coordinator.store.miners import MinerRecord
+from agent.coordinator.store.throttling import WHOLE
+from agent.core.explaining import KnownMiner
+from agent.core.matching import Candidate
+from agent.protocol.messages import Capabilities
+from agent.settings import CoordinatorSettings
+
+MISSED_HEARTBEATS: Final = 3
+"""A miner that missed this many heartbeats counts as offline."""
+TOO_OFTEN: Final = "Several jobs in a row could not run there."
+"""Why the coordinator pauses a service of a miner."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """Capabilities as stored, and what a miner's row needs of them."""
+
+    candidate: Candidate
+    largest_gpu: int
+    unavailable: Mapping[str, Sequence[str]]
+
+
+@lru_cache(maxsize=4096)
+def _parsed(miner_id: str, session: int, capabilities: str) -> _Parsed:
+    """Parse stored capabilities, which change much more rarely than they are read.
+
+    An older version may have stored them without all fields of this one.
+    """
+    wire: dict[str, Any] = Capabilities.model_validate_json(capabilities).model_dump(mode="json")
+    return _Parsed(
+        candidate_of(miner_id, session, wire["slots"], wire),
+        max((gpu["memory_total"] for gpu in wire["gpus"]), default=0),
+        wire.get("unavailable", {}),
+    )
+
+
+def offline_before(settings: CoordinatorSettings, now: float) -> float:
+    """Return the time before which a miner's last heartbeat makes it offline."""
+    return now - MISSED_HEARTBEATS * settings.heartbeat_seconds
+
+
+def known_miners(connection: Connection, settings: CoordinatorSettings, now: float) -> list[KnownMiner]:
+    """Return all registered miners. Their `busy` is not set."""
+    pausing = throttling_store.pausing(connection, now)
+    seen_after = offline_before(settings, now)
+    found = (_known(record, seen_after, pausing) for record in store.all_miners(connection))
+    return [miner for miner in found if miner is not None]
+
+
+def _known(
+    record: MinerRecord, seen_after: float, pausing: Mapping[tuple[str, str], float]
+) -> KnownMiner | None:
+    try:
+        parsed = _parsed(record.miner_id, record.session, record.capabilities)
+    except ValidationError:  # accepted by an older version; the miner sends them again when it registers
+        return None
+    return KnownMiner(
+        with_pauses(parsed.candidate, pausing),
+        record.name,
+        online=record.seen_at >= seen_after,
+        seen_at=record.seen_at,
+        paused=record.paused,
+        excluded=record.excluded_at is not None,
+        excluded_reason=record.excluded_reason,
+        suspended_until=pausing.get((record.miner_id, WHOLE), 0.0),
+        largest_gpu=parsed.largest_gpu,
+        unavailable=parsed.unavailable,
+    )
+
+
+def with_pauses(candidate: Candidate, pausing: Mapping[tuple[str, str], float]) -> Candidate:
+    """Return the miner with the services marked that the coordinator pauses there."""
+    paused = {service for miner_id, service in pausing if miner_id == candidate.miner_id}
+    if not paused & candidate.services.keys():
+        return candidate
+    services = {
+        service: replace(offer, paused=TOO_OFTEN) if service in paused else offer
+        for service, offer in candidate.services.items()
+    }
+    return replace(candidate, services=services)

@@ -1,0 +1,93 @@
+"""Enrolment tokens, with which miners join. Only their digests are stored."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from agent.coordinator.operations.accounts.access import digest
+from agent.coordinator.operations.answers.accounts import (
+    EnrolledMiner,
+    Enrolment,
+    EnrolmentPage,
+    EnrolmentStatus,
+)
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import access as store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store.access import EnrolmentRecord
+from agent.core.errors import NotFound
+from agent.core.values.quantities import format_time
+
+MAX_SECONDS: Final = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class NewEnrolment:
+    """A new token, with its secret, which is not stored."""
+
+    record: EnrolmentRecord
+    token: str
+
+
+async def create(
+    context: Context, *, uses: int, valid_seconds: float, note: str = "", created_by: str | None = None
+) -> NewEnrolment:
+    """Create a token with which `uses` miners may join. `created_by` is an administrator's key, None for the agent itself."""
+    token = f"enrol_{secrets.token_urlsafe(24)}"
+    now = context.clock()
+    record = EnrolmentRecord(
+        context.new_id("enrolment"), now, now + min(valid_seconds, MAX_SECONDS), uses, uses, note, created_by
+    )
+    await context.database.write(store.add_enrolment, record, digest(token))
+    return NewEnrolment(record, token)
+
+
+async def page(context: Context, *, limit: int, before: str | None) -> EnrolmentPage:
+    """Return all tokens without their secrets, newest first, with the miners that enrolled with them."""
+    return await context.database.read(_page, limit, before, context.clock())
+
+
+def _page(connection: Connection, limit: int, before: str | None, now: float) -> EnrolmentPage:
+    records = store.enrolments_page(connection, limit=limit + 1, before=before)
+    shown = records[:limit]
+    names = store.key_names(connection, [record.created_by for record in shown if record.created_by])
+    enrolled = miner_store.enrolled_with(connection, [record.enrolment_id for record in shown])
+    return EnrolmentPage(
+        enrolments=[
+            Enrolment(
+                enrolment_id=record.enrolment_id,
+                status=_status(record, now),
+                note=record.note,
+                uses=record.uses,
+                uses_left=record.uses_left,
+                created_at=format_time(record.created_at),
+                created_by=record.created_by,
+                created_by_name=names.get(record.created_by or ""),
+                expires_at=format_time(record.expires_at),
+                used_at=None if record.used_at is None else format_time(record.used_at),
+                revoked_at=None if record.revoked_at is None else format_time(record.revoked_at),
+                miners=[
+                    EnrolledMiner(miner_id=miner_id, name=name)
+                    for miner_id, name in enrolled.get(record.enrolment_id, [])
+                ],
+            )
+            for record in shown
+        ],
+        next=shown[-1].enrolment_id if len(records) > limit else None,
+    )
+
+
+def _status(record: EnrolmentRecord, now: float) -> EnrolmentStatus:
+    if record.revoked_at is not None:
+        return "revoked"
+    if record.uses_left == 0:
+        return "used"
+    return "expired" if record.expires_at <= now else "valid"
+
+
+async def revoke(context: Context, enrolment_id: str) -> None:
+    """Revoke a token. Miners that have enrolled with it stay. Raises `NotFound`."""
+    if not await context.database.write(store.revoke_enrolment, enrolment_id, context.clock()):
+        raise NotFound(f"There is no enrolment token {enrolment_id}.", {"enrolment_id": enrolment_id})

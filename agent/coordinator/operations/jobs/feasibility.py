@@ -1,0 +1,102 @@
+"""Whether the known miners can run a job: the refusal of jobs that none can ever run, and the ground for estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from agent.coordinator.operations.answers.jobs import JobReason
+from agent.coordinator.operations.caches import Fleet
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.supply import fleet
+from agent.coordinator.store import queue
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import CannotRun
+from agent.core.explaining import ModelNeeds, Reason, Situation, able, explain, possible
+from agent.core.matching import Waiting
+
+MAX_ANSWERS: Final = 10_000
+"""Cached answers about the known miners."""
+
+
+def basis_of(context: Context, record: JobRecord) -> Situation:
+    """Return the part of a job's situation that does not change."""
+    definition = context.services.get(record.service)
+    unit = "unit" if definition is None else definition.unit
+    return Situation((), context.clock(), unit=unit, model=_needs(context, record.model))
+
+
+def _needs(context: Context, model: str | None) -> ModelNeeds | None:
+    entry = None if model is None else context.catalogue.get(model)
+    return None if entry is None else ModelNeeds(entry.vram_min, entry.memory, entry.fetchable)
+
+
+def reason_answer(reason: Reason) -> JobReason:
+    """Return a reason as answers show it."""
+    return JobReason(
+        code=reason.code,
+        message=reason.message,
+        who=reason.who,
+        action=reason.action,
+        details=dict(reason.details),
+    )
+
+
+async def require_possible(context: Context, record: JobRecord, units: Decimal | None) -> None:
+    """Raise `CannotRun` if no known miner can ever run a new job.
+
+    The known miners are a few seconds old; before a job is refused, they are read again.
+    """
+    known = await fleet(context)
+    if _possible(context, known, record, units):
+        return
+    known = await fleet(context, now=True)
+    if _possible(context, known, record, units):
+        return
+    situation = replace(basis_of(context, record), miners=known.miners, units=units)
+    found = explain(_new(record), situation)
+    raise CannotRun(
+        f"No known miner can run this job. {found.summary}",
+        {"reasons": [reason_answer(reason).model_dump(mode="json") for reason in found.reasons]},
+    )
+
+
+def _possible(context: Context, known: Fleet, record: JobRecord, units: Decimal | None) -> bool:
+    key = ("possible", _kind(record), units)
+    if (cached := known.answers.get(key)) is not None:
+        return cached
+    situation = replace(basis_of(context, record), miners=known.miners, units=units)
+    return _cached(known, key, possible(_new(record), situation))
+
+
+def takeable(context: Context, known: Fleet, record: JobRecord) -> bool:
+    """Return whether one of the known miners can run the waiting job at present, once it has free capacity."""
+    if not known.miners:
+        return True
+    key = ("takeable", _kind(record))
+    if (cached := known.answers.get(key)) is not None:
+        return cached
+    job = _new(record)
+    situation = replace(basis_of(context, record), miners=known.miners)
+    return _cached(known, key, any(able(job, miner, situation) for miner in known.miners))
+
+
+def _new(record: JobRecord) -> Waiting:
+    """Return the job as if it had never run: whom it avoids differs between jobs of a kind, and soon ends."""
+    return replace(queue.waiting_job(record), avoid_miner_id=None, failed_on=frozenset())
+
+
+def _kind(record: JobRecord) -> tuple[Hashable, ...]:
+    """Return everything about a job that decides which miners can run it."""
+    price = record.max_cost if record.agreed_price is None else None
+    resources = (record.cpu_millis, record.memory, record.gpus)
+    return (record.service, record.model, *resources, price, record.requested_miner_id, record.needs)
+
+
+def _cached(known: Fleet, key: tuple[Hashable, ...], answer: bool) -> bool:
+    if len(known.answers) >= MAX_ANSWERS:
+        known.answers.clear()
+    known.answers[key] = answer
+    return answer

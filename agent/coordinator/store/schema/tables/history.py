@@ -1,0 +1,26 @@
+"""The history of jobs, money and miners, for charts."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, Table
+
+from agent.coordinator.store.schema.tables._metadata import metadata
+
+# One row for each five minutes in which something happened, `start` in seconds since the epoch. The first eight columns count what
+# happened, money in units of 1e-8; the others are the latest sample of the queue and of the miners, NULL without one.
+history = Table(
+    "history",
+    metadata,
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("submitted", BigInteger, nullable=False, server_default="0"),
+    Column("completed", BigInteger, nullable=False, server_default="0"),
+    Column("failed", BigInteger, nullable=False, server_default="0"),
+    Column("cancelled", BigInteger, nullable=False, server_default="0"),
+    Column("credited", BigInteger, nullable=False, server_default="0"),
+    Column("debited", BigInteger, nullable=False, server_default="0"),
+    Column("paid", BigInteger, nullable=False, server_default="0"),
+    Column("fees", BigInteger, nullable=False, server_default="0"),
+    Column("waiting", Integer, nullable=True),
+    Column("running", Integer, nullable=True),
+    Column("online", Integer, nullable=True),
+)

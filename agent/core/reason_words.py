@@ -1,0 +1,351 @@
+"""The words of reasons: what prevents a job from running, by how much, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from agent.core.machine.placement import gibibytes
+from agent.core.reasons import ReasonCode
+from agent.core.values.durations import format_duration
+from agent.core.values.quantities import format_money, format_time
+
+if TYPE_CHECKING:
+    from agent.core.explaining import KnownMiner, Situation
+    from agent.core.matching import Waiting
+
+MAX_NAMED: Final = 3
+"""How many miners a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What prevents a job from running, how to change that, and the figures for programs."""
+
+    message: str
+    action: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+_Words = Callable[["Waiting", "Sequence[KnownMiner]", "Situation"], Words]
+
+
+def names(miners: Sequence[KnownMiner]) -> str:
+    """Return the names of miners for a sentence: at most a few of them."""
+    shown = [miner.name for miner in miners[:MAX_NAMED]]
+    if len(miners) > MAX_NAMED:
+        return f"{', '.join(shown)} and {len(miners) - MAX_NAMED} more miners"
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+
+
+def _are(miners: Sequence[KnownMiner]) -> str:
+    return "is" if len(miners) == 1 else "are"
+
+
+def _files_missing(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    files = list(situation.missing_files)
+    return Words(
+        f"Files are still to be uploaded: {', '.join(files)}.",
+        "Upload them with PUT /v1/jobs/{job_id}/files/{name}, or submit the job again with its files.",
+        {"files": files},
+    )
+
+
+def _no_miners(*_: object) -> Words:
+    return Words(
+        "No miner has joined this coordinator yet.",
+        "Start one with `aitbc-agent start`, or invite one with `aitbc-agent enroll`.",
+    )
+
+
+def _miner_unknown(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    return Words(
+        f"There is no miner {job.miner_id}.",
+        "Submit the job again with the id of an existing miner, or without miner_id.",
+        {"miner_id": job.miner_id},
+    )
+
+
+def _not_chosen(job: Waiting, *_: object) -> Words:
+    return Words(
+        f"The job names the miner {job.miner_id}.",
+        "Submit the job again without miner_id, so that other miners can run it.",
+        {"miner_id": job.miner_id},
+    )
+
+
+def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    return Words(
+        f"The offer {situation.offer_ended} has ended; the job still waits for its miner {job.miner_id}.",
+        "Wait for the miner, or cancel the job and submit it again with another offer or with none.",
+        {"offer_id": situation.offer_ended},
+    )
+
+
+def _offer_full(job: Waiting, *_: object) -> Words:
+    return Words(
+        "The offer has reached its maximum number of jobs.",
+        "Wait until one of its jobs has ended, choose another offer, or submit the job with none.",
+        {"miner_id": job.miner_id},
+    )
+
+
+def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    jobs = "1 job" if situation.limit == 1 else f"{situation.limit} jobs"
+    return Words(
+        f"Your account may run {jobs} at a time, because many of its jobs failed by their own fault.",
+        "Wait until a running job has ended. The limit ends by itself within minutes if no more jobs fail.",
+        {"running": situation.running, "limit": situation.limit},
+    )
+
+
+def _service_not_offered(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    whose = "No miner offers" if len(miners) != 1 else f"{miners[0].name} does not offer"
+    reported = next(
+        ((miner.name, why[0]) for miner in miners if (why := miner.unavailable.get(job.service))), None
+    )
+    because = f" {reported[0]} reports: {reported[1]}" if reported else ""
+    return Words(
+        f"{whose} the service {job.service}.{because}",
+        "The owner of a miner can add it; `aitbc-agent doctor` shows what is missing.",
+        {"service": job.service},
+    )
+
+
+def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    from agent.core.matching import has_feature  # noqa: PLC0415 - matching imports nothing of this module
+
+    lacking = {
+        name: value
+        for name, value in job.needs
+        if any(not has_feature(miner.candidate.services[job.service], name, value) for miner in miners)
+    }
+    wanted = ", ".join(lacking.values())
+    known = sorted(
+        {
+            str(item)
+            for miner in miners
+            for name in lacking
+            if isinstance(has := miner.candidate.services[job.service].features.get(name), list | dict)
+            for item in has
+        }
+    )
+    instead = f"Request one of these instead: {', '.join(known)}." if known else "Submit the job without it."
+    return Words(f"{wanted} does not work on {names(miners)}.", instead, {"needs": lacking, "has": known})
+
+
+def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    fetchable = situation.model is not None and situation.model.fetchable
+    how = (
+        f"Its owner can fetch it: aitbc-agent models fetch {job.model}."
+        if fetchable
+        else "Its owner can add it: aitbc-agent models add."
+    )
+    who = "No miner has" if len(miners) != 1 else f"{miners[0].name} does not have"
+    could = [miner.miner_id for miner in miners] if fetchable else []
+    which = f" {names(miners)} could fetch it." if fetchable else ""
+    return Words(
+        f"{who} the model {job.model}.{which}",
+        f"{how} Or choose another model.",
+        {"model": job.model, "could_fetch": could},
+    )
+
+
+def _model_too_large(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    on_gpu = any(miner.largest_gpu for miner in miners)
+    needs = situation.model
+    need = 0 if needs is None else needs.vram if on_gpu else needs.memory
+    has = max(miner.largest_gpu if on_gpu else miner.candidate.memory for miner in miners)
+    what = "GPU memory" if on_gpu else "memory"
+    return Words(
+        f"The model {job.model} needs {gibibytes(need)} of {what}; the largest miner has {gibibytes(has)}.",
+        "Choose a smaller model.",
+        {"model": job.model, "needed": need, "available": has},
+    )
+
+
+def _not_enough_cpu(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    has = max(miner.candidate.cpu_cores for miner in miners)
+    return Words(
+        f"The job requests {job.cpu.normalize():f} CPU cores; the largest miner has {has}.",
+        f"Lower resources.cpu to at most {has}.",
+        {"requested": f"{job.cpu.normalize():f}", "available": str(has)},
+    )
+
+
+def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    has = max(miner.candidate.memory for miner in miners)
+    return Words(
+        f"The job requests {gibibytes(job.memory)} of memory; the largest miner has {gibibytes(has)}.",
+        f"Lower resources.memory to at most {has >> 20}Mi.",
+        {"requested": job.memory, "available": has},
+    )
+
+
+def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    has = max(miner.candidate.gpus for miner in miners)
+    shown = "none has a GPU" if has == 0 else f"the largest miner has {has}"
+    how = "Omit resources.gpu" if has == 0 else f"Lower resources.gpu to at most {has}"
+    return Words(
+        f"The job requests {job.gpus} GPU{'s' if job.gpus != 1 else ''}; {shown}.",
+        f"{how}, or wait for a miner with more GPUs.",
+        {"requested": job.gpus, "available": has},
+    )
+
+
+def _price(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    lowest = min(miner.candidate.services[job.service].unit_price for miner in miners)
+    budget = job.budget or 0 * lowest
+    return Words(
+        f"One {situation.unit} costs at least {format_money(lowest)}, which is {format_money(lowest - budget)} more "
+        f"than the job's max_cost of {format_money(budget)}.",
+        f"Submit the job again with pricing.max_cost of at least {format_money(lowest)}; it is the limit for the whole job.",
+        {
+            "max_cost": format_money(budget),
+            "lowest_price": format_money(lowest),
+            "missing": format_money(lowest - budget),
+            "unit": situation.unit,
+        },
+    )
+
+
+def _estimate(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    lowest = min(miner.candidate.services[job.service].unit_price for miner in miners)
+    units = situation.units or 0 * lowest
+    cost, budget = units * lowest, job.budget or 0 * lowest
+    return Words(
+        f"The job takes {units.normalize():f} {situation.unit}s, which cost at least {format_money(cost)}: "
+        f"{format_money(cost - budget)} more than its max_cost of {format_money(budget)}.",
+        f"Raise pricing.max_cost to at least {format_money(cost)}, or request less.",
+        {
+            "max_cost": format_money(budget),
+            "estimated_cost": format_money(cost),
+            "missing": format_money(cost - budget),
+            "units": f"{units.normalize():f}",
+            "unit": situation.unit,
+        },
+    )
+
+
+def _excluded(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    reason = next((miner.excluded_reason for miner in miners if miner.excluded_reason), None)
+    return Words(
+        f"The operator has excluded {names(miners)}{f': {reason}' if reason else ''}.",
+        "Submit the job again without miner_id, or ask the operator.",
+        {"reason": reason},
+    )
+
+
+def _offline(_job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    newest = max(miner.seen_at for miner in miners)
+    return Words(
+        f"{names(miners)} {_are(miners)} offline; last seen {format_duration(max(0.0, situation.now - newest))} ago.",
+        "Wait until it is back, or ask its owner.",
+        {"last_seen": format_time(newest)},
+    )
+
+
+def _paused(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    why = (miners[0].paused or "").rstrip(".")
+    return Words(
+        f"{names(miners)} {_are(miners)} paused{'' if why[:1].islower() else ':'} {why}.",
+        "Its owner can resume it with `aitbc-agent resume`.",
+        {"paused": miners[0].paused},
+    )
+
+
+def _asleep(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    return Words(
+        f"{names(miners)} {_are(miners)} paused {miners[0].paused}.",
+        "Wait for the end of the schedule's pause; its owner can resume it earlier.",
+        {"paused": miners[0].paused},
+    )
+
+
+def _suspended(_job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    until = min(miner.suspended_until for miner in miners)
+    return Words(
+        f"{names(miners)} {'gets' if len(miners) == 1 else 'get'} no jobs for another "
+        f"{format_duration(max(0.0, until - situation.now))}, because too many were handed back.",
+        "Wait; the owner finds the cause with `aitbc-agent doctor`.",
+        {"until": format_time(until)},
+    )
+
+
+def _service_paused(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    why = miners[0].candidate.services[job.service].paused or ""
+    return Words(
+        f"The service {job.service} pauses on {names(miners)}. {why}".strip(),
+        "Wait; the service starts again by itself.",
+        {"service": job.service},
+    )
+
+
+def _model_unavailable(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    return Words(
+        f"{names(miners)} cannot load the model {job.model} at present: other programs use the memory, or it failed to load.",
+        "Wait, or choose a smaller model; the owner sees the cause with `aitbc-agent status`.",
+        {"model": job.model},
+    )
+
+
+def _failed_there(_job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    ids = {miner.miner_id: miner.name for miner in miners}
+    failures = [failed for failed in situation.failures if failed.miner_id in ids]
+    why = "; ".join(f"{ids[item.miner_id]}: {item.message} ({item.code})" for item in failures[-MAX_NAMED:])
+    return Words(
+        f"The job failed on {names(miners)}. {why}".strip(),
+        "Wait; another miner gets it first, or the same one after a pause.",
+        {
+            "failures": [
+                {"miner_id": item.miner_id, "code": item.code, "message": item.message} for item in failures
+            ]
+        },
+    )
+
+
+def _busy(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    if len(miners) == 1:
+        return Words(f"{miners[0].name} is busy with other jobs.", "Wait until it is free.")
+    return Words(f"All {len(miners)} miners that can run it are busy.", "Wait until one is free.")
+
+
+def _queued(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
+    ahead = situation.ahead or ()
+    count = len(ahead)
+    return Words(
+        f"{count} job{'s' if count != 1 else ''} of the queue {'come' if count != 1 else 'comes'} first.",
+        "Wait, or submit it with a higher priority.",
+        {"ahead": count},
+    )
+
+
+WORDS: Final[Mapping[ReasonCode, _Words]] = {
+    ReasonCode.FILES_MISSING: _files_missing,
+    ReasonCode.ACCOUNT_LIMIT: _account_limit,
+    ReasonCode.NO_MINERS: _no_miners,
+    ReasonCode.MINER_UNKNOWN: _miner_unknown,
+    ReasonCode.OFFER_ENDED: _offer_ended,
+    ReasonCode.OFFER_FULL: _offer_full,
+    ReasonCode.NOT_CHOSEN: _not_chosen,
+    ReasonCode.SERVICE_NOT_OFFERED: _service_not_offered,
+    ReasonCode.FEATURE_MISSING: _feature_missing,
+    ReasonCode.MODEL_MISSING: _model_missing,
+    ReasonCode.MODEL_TOO_LARGE: _model_too_large,
+    ReasonCode.NOT_ENOUGH_CPU: _not_enough_cpu,
+    ReasonCode.NOT_ENOUGH_MEMORY: _not_enough_memory,
+    ReasonCode.NOT_ENOUGH_GPUS: _not_enough_gpus,
+    ReasonCode.PRICE_ABOVE_MAX_COST: _price,
+    ReasonCode.ESTIMATE_ABOVE_MAX_COST: _estimate,
+    ReasonCode.MINER_EXCLUDED: _excluded,
+    ReasonCode.MINER_OFFLINE: _offline,
+    ReasonCode.MINER_PAUSED: _paused,
+    ReasonCode.MINER_ASLEEP: _asleep,
+    ReasonCode.MINER_SUSPENDED: _suspended,
+    ReasonCode.SERVICE_PAUSED: _service_paused,
+    ReasonCode.MODEL_UNAVAILABLE: _model_unavailable,
+    ReasonCode.FAILED_THERE: _failed_there,
+    ReasonCode.MINER_BUSY: _busy,
+    ReasonCode.QUEUED: _queued,
+}

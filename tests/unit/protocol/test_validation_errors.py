@@ -1,0 +1,92 @@
+"""Validation errors are sentences for people: what is wrong, and an example of what is right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from agent.coordinator.operations.jobs.validation import JobOptions, JobRequest
+from agent.coordinator.operations.openai.chat import ChatRequest
+from agent.protocol.validation_errors import field_errors
+from runners.blender.request import RenderRequest
+from runners.ffmpeg.request import TranscodeRequest
+from runners.llm.request import InferenceRequest
+from runners.python_model.request import InferenceRequest as PythonRequest
+from runners.registry import installed
+
+CASES: list[tuple[type[BaseModel], dict[str, Any], dict[str, str]]] = [
+    (TranscodeRequest, {"resolution": "fast"}, {"resolution": 'cannot be "fast"; write it like "1920x1080" or "720p"'}),
+    (
+        TranscodeRequest,
+        {"codec": "h266"},
+        {"codec": 'must be h264, hevc, av1, vp9 or copy, not "h266"; did you mean h264?'},
+    ),
+    (TranscodeRequest, {"qualty": 3}, {"qualty": "is unknown; did you mean quality?"}),
+    (TranscodeRequest, {"volume": 3}, {"volume": "is unknown; remove it"}),
+    (TranscodeRequest, {"quality": 99}, {"quality": "must be at most 63, not 99"}),
+    (TranscodeRequest, {"start": "1"}, {"start": 'must be a number, not "1"'}),
+    (TranscodeRequest, {"input_url": None}, {"input_url": 'must be text, such as "https://example.com/video.mp4", not null'}),
+    (InferenceRequest, {"prompt": "x"}, {"model": 'is required, such as "smollm2-135m-instruct"'}),
+    (InferenceRequest, {"model": "m", "prompt": "x", "stop": 3}, {"stop": "must be text or a list, not 3"}),
+    (InferenceRequest, {"model": "m", "prompt": ""}, {"prompt": "must have at least 1 character"}),
+    (
+        InferenceRequest,
+        {"model": "m", "messages": [{"role": "wizard", "content": "x"}]},
+        {"messages.0.role": 'must be system, user, assistant or tool, not "wizard"'},
+    ),
+    (
+        RenderRequest,
+        {"blend_file_url": "x", "frames": "a"},
+        {"frames": "'a' is neither a frame nor a range such as '1-48'"},
+    ),
+    (
+        PythonRequest,
+        {"model": {"entrypoint": "x.exe", "source": 3}},
+        {"model.entrypoint": 'cannot be "x.exe"; write it like "model.py"', "model.source": "must be text or an object, not 3"},
+    ),
+    (JobOptions, {"resources": {"cpus": "2"}}, {"resources.cpus": "is unknown; did you mean cpu?"}),
+    (JobOptions, {"miner_id": "rig"}, {"miner_id": 'cannot be "rig"; write it like "miner_aebagbafaydqqcikbmga2dqp"'}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "given", "expected"), CASES)
+def test_each_field_has_one_sentence(
+    model: type[BaseModel], given: dict[str, Any], expected: dict[str, str]
+) -> None:
+    """It names the field as the user does, and gives an example instead of a pattern."""
+    whole = {"input_url": "https://a.b/c", **given} if model is TranscodeRequest else given
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate_json(json.dumps(whole), strict=True)
+    assert field_errors(caught.value, model=model) == expected
+    prefixed = field_errors(caught.value, "parameters.", model)
+    assert prefixed == {f"parameters.{name}": sentence for name, sentence in expected.items()}
+
+
+def _patterns(schema: Any, examples: bool = False, path: str = "") -> Iterator[str]:
+    """Yield the paths in a JSON Schema with a pattern and without an example."""
+    if isinstance(schema, dict):
+        examples = examples or bool(schema.get("examples"))
+        if "pattern" in schema and not examples:
+            yield path
+        for name, inner in schema.items():
+            passed = (examples and name in {"anyOf", "allOf", "oneOf"}) or name.isdecimal()
+            yield from _patterns(inner, bool(passed), f"{path}.{name}")
+    elif isinstance(schema, list):
+        for number, inner in enumerate(schema):
+            yield from _patterns(inner, examples, f"{path}.{number}")
+
+
+def test_every_pattern_has_an_example() -> None:
+    """Otherwise its sentence could not say what is right. Money has its own sentence."""
+    models = [JobRequest, ChatRequest, *(one.definition.input_model for one in installed().values())]
+    missing = [
+        f"{model.__name__}{path}"
+        for model in models
+        for path in _patterns(model.model_json_schema())
+        if "max_cost" not in path
+    ]
+    assert missing == []

@@ -1,0 +1,62 @@
+"""How vLLM's server is started on one GPU and on several. A machine without GPUs cannot run these commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runners.api import Device, Model
+from runners.engine_server import EngineServer
+from runners.llm.engines import vllm
+
+GIBIBYTE = 2**30
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A function that returns the arguments with which vLLM is started, by name."""
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": []}))
+
+    class Started:
+        def get(self, _path: str) -> Any:
+            return {"data": [{"max_model_len": 4096}]}
+
+    def of(device: Device, vram: int | None, **options: Any) -> dict[str, str]:
+        commands: list[Sequence[str]] = []
+
+        def start(command: Sequence[str], _environment: Mapping[str, str], *, directory: Path) -> Started:
+            directory.rmdir()
+            commands.append(command)
+            return Started()
+
+        monkeypatch.setattr(EngineServer, "start", start)
+        vllm.VLLMEngine("python", Model("model", tmp_path, options=options), device, vram)
+        (arguments,) = commands
+        return dict(pairwise(arguments))
+
+    return of
+
+
+def test_one_gpu_is_used_up_to_its_budget(command: Any) -> None:
+    arguments = command(Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE), 12 * GIBIBYTE)
+    assert arguments["--gpu-memory-utilization"] == "0.500"
+    assert "--tensor-parallel-size" not in arguments
+
+
+def test_the_layers_are_divided_among_several_gpus_each_up_to_its_budget(command: Any) -> None:
+    cards = Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE, others=("GPU-1", "GPU-2", "GPU-3"))
+    arguments = command(cards, 18 * GIBIBYTE)
+    assert arguments["--tensor-parallel-size"] == "4"
+    assert arguments["--gpu-memory-utilization"] == "0.750"
+
+
+def test_an_entrys_options_become_arguments(command: Any) -> None:
+    device = Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE)
+    arguments = command(device, None, context=8192, tool_parser="hermes")
+    assert (arguments["--max-model-len"], arguments["--tool-call-parser"]) == ("8192", "hermes")
+    assert arguments["--gpu-memory-utilization"] == "0.900"
