@@ -10,7 +10,17 @@ import { reasonsIn } from "./reasons.tsx";
 
 export function Actions({ job }: { job: Job }) {
   const ended = job.status !== "submitted" && job.status !== "running";
-  return ended ? <Ended job={job} /> : <Cancel job={job} />;
+  return (
+    <>
+      {ended && <RunAgain job={job} />}
+      {job.status !== "running" && (
+        <Button icon="settings" href={`${BASE}/new/${job.serviceId}?from=${job.jobId}`}>
+          Run again with changes
+        </Button>
+      )}
+      {ended ? <Delete job={job} /> : <Cancel job={job} />}
+    </>
+  );
 }
 
 function Cancel({ job }: { job: Job }) {
@@ -32,16 +42,25 @@ function Cancel({ job }: { job: Job }) {
   );
 }
 
-function Ended({ job }: { job: Job }) {
+function RunAgain({ job }: { job: Job }) {
   const { route } = useLocation();
   const again = async () => {
     const jobId = await rerun(job.jobId);
     if (jobId) route(`${BASE}/jobs/${jobId}`);
   };
+  return (
+    <Button icon="again" onClick={again}>
+      Run again
+    </Button>
+  );
+}
+
+function Delete({ job }: { job: Job }) {
+  const { route } = useLocation();
   const remove = async () => {
     const sure = await ask({
       title: "Delete this job?",
-      text: "Its inputs, results and log are deleted and it disappears from lists. The receipt and the payment stay. This cannot be undone.",
+      text: "Its inputs, results and log are deleted, and lists no longer show it. The receipt and the payment stay. This cannot be undone.",
       action: "Delete the job",
       danger: true,
     });
@@ -51,17 +70,9 @@ function Ended({ job }: { job: Job }) {
     route(`${BASE}/jobs`);
   };
   return (
-    <>
-      <Button icon="again" onClick={again}>
-        Run again
-      </Button>
-      <Button icon="settings" href={`${BASE}/new/${job.serviceId}?from=${job.jobId}`}>
-        Run again with changes
-      </Button>
-      <Button kind="danger" icon="trash" onClick={remove}>
-        Delete
-      </Button>
-    </>
+    <Button kind="danger" icon="trash" onClick={remove}>
+      Delete
+    </Button>
   );
 }
 

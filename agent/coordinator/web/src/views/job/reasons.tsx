@@ -8,12 +8,13 @@ const WHO: Record<JobReason["who"], string> = {
   time: "Nobody needs to act",
 };
 
-export function Reasons({ reasons }: { reasons: JobReason[] }) {
+/** `title` is a message that is shown above already. */
+export function Reasons({ reasons, title }: { reasons: JobReason[]; title?: string }) {
   return (
     <ul class="reasons">
       {reasons.map((reason) => (
         <li key={reason.code + reason.message} data-code={reason.code}>
-          <p>{reason.message}</p>
+          {reason.message !== title && <p>{reason.message}</p>}
           {reason.action && (
             <p class="small">
               <strong>{WHO[reason.who]}:</strong> {reason.action}

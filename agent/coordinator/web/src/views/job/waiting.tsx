@@ -48,7 +48,7 @@ function Explained({ job }: { job: Job }) {
   }
   return (
     <Notice tone={data.canRun === "never" ? "bad" : "wait"} title={data.summary}>
-      <Reasons reasons={data.reasons} />
+      <Reasons reasons={data.reasons} title={data.summary} />
       <Expectation explanation={data} />
       {job.attempts > 0 && <p class="small">An earlier run did not finish, so the job runs again.</p>}
       {data.miners.length > 0 && <Miners explanation={data} />}
