@@ -154,6 +154,10 @@ def test_shows_the_coordinators_own_errors_once(dashboard: Dashboard) -> None:
 def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
     """The second answer builds on the first; each names its model and links to its job; the history survives a reload."""
     page = dashboard.open("/chat")
+    models = page.get_by_label("Model", exact=True)
+    expect(models.locator('optgroup[label="Available now"] option')).to_have_count(1)
+    expect(models).to_have_value("smollm2-135m-instruct")
+    expect(models.locator('optgroup[label="After a download"]')).to_contain_text("qwen3-8b")
     page.get_by_text("More settings").click()
     page.get_by_label("Maximum tokens of an answer").fill("24")
     page.get_by_label("Temperature").fill("0")

@@ -12,9 +12,9 @@ export interface SettingsProps {
 
 /** Return the models: those that answer now, those that a miner would download first, and the others. */
 export function modelOptions(models: ServiceSupply["models"]): Option[] {
-  const now = models.filter(({ available, downloadable }) => available && !downloadable);
-  const later = models.filter(({ available, downloadable }) => available && downloadable);
-  const others = models.filter(({ available }) => !available);
+  const now = models.filter(({ available }) => available);
+  const later = models.filter(({ available, downloadable }) => !available && downloadable);
+  const others = models.filter(({ available, downloadable }) => !available && !downloadable);
   return [
     ...now.map((model) => ({ value: model.name, label: withPrice(model), group: "Available now" })),
     ...later.map((model) => ({ value: model.name, label: withPrice(model), group: "After a download" })),
