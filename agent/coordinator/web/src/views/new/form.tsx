@@ -196,7 +196,7 @@ function ToDo({ draft, fields, form }: ToDoProps) {
       {draft.general.map((error) => (
         <p key={error}>{error}</p>
       ))}
-      {wrong.length > 0 && <p>Needed before you can submit:</p>}
+      {wrong.length > 0 && <p>Still to complete or correct:</p>}
       <ul>
         {wrong.map((field) => (
           <li key={field.name}>
