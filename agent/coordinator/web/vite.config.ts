@@ -1,10 +1,19 @@
-import { defineConfig } from "vite";
+import { defineConfig, type Plugin } from "vite";
 
 /** The coordinator that the development server uses: AITBC_DASHBOARD_API=http://127.0.0.1:8420 npx vite */
 const coordinator = process.env.AITBC_DASHBOARD_API ?? "http://127.0.0.1:8420";
 
+/** Loads pages without Vite's helper, which would preload their other scripts and styles: all pages share one of each. */
+const plainImports: Plugin = {
+  name: "plain-imports",
+  enforce: "pre",
+  load: (id) =>
+    id.endsWith("vite/preload-helper.js") ? "export const __vitePreload = (load) => load();" : undefined,
+};
+
 export default defineConfig(({ command }) => ({
   base: "/dashboard/",
+  plugins: [plainImports],
   // Leaves out the SDK's code for Node, in which the tests run.
   define: command === "build" ? { "globalThis.process": "undefined" } : {},
   // The calls of the classic runtime are shorter: children are arguments, not properties.
@@ -38,6 +47,7 @@ export default defineConfig(({ command }) => ({
             { name: "answer", test: /src\/results\/|streaming-markdown/ },
             { name: "owner", test: /src\/views\/owner\// },
             { name: "operator", test: /src\/views\/operator\// },
+            { name: "client", test: /src\/views\/([a-z_]+\.tsx|market|new\/(choose|tiles))/ },
           ],
         },
       },

@@ -9,16 +9,17 @@ import { Skeleton } from "./components/skeleton.tsx";
 import { complain } from "./components/toast.tsx";
 import { PAGES } from "./pages.ts";
 import { BASE, type PageEntry } from "./routes.ts";
-import { type Role, ready, resume, roles, signInWithLink } from "./session.ts";
+import { type Role, resume, signInWithLink, useReady, useRoles } from "./session.ts";
 import { Shell } from "./shell.tsx";
 import { Login } from "./views/login.tsx";
 
 export function App() {
   const signingIn = useLoginLink();
+  const ready = useReady();
   useEffect(() => void resume(), []);
   return (
     <LocationProvider scope={BASE}>
-      <Shell>{signingIn || !ready.value ? <Skeleton lines={6} /> : <Pages />}</Shell>
+      <Shell>{signingIn || !ready ? <Skeleton lines={6} /> : <Pages />}</Shell>
     </LocationProvider>
   );
 }
@@ -43,8 +44,10 @@ function guarded(page: PageEntry) {
   const known = guards.get(page);
   if (known) return known;
   const View = page.view;
-  const Guarded = () =>
-    page.role && !roles.value.includes(page.role) ? <NoKey role={page.role} /> : <View />;
+  const Guarded = () => {
+    const roles = useRoles();
+    return page.role && !roles.includes(page.role) ? <NoKey role={page.role} /> : <View />;
+  };
   guards.set(page, Guarded);
   return Guarded;
 }
@@ -52,13 +55,14 @@ function guarded(page: PageEntry) {
 /** The login page if there is no key; with a key of another role, that role's first page instead of the overview. */
 function NoKey({ role }: { role: Role }) {
   const { path, route } = useLocation();
-  const home = PAGES.find((page) => page.nav && page.role && roles.value.includes(page.role));
+  const roles = useRoles();
+  const home = PAGES.find((page) => page.nav && page.role && roles.includes(page.role));
   // The router drops trailing slashes.
   const elsewhere = home && path === BASE ? BASE + home.path : undefined;
   useEffect(() => {
     if (elsewhere) route(elsewhere, true);
   }, [elsewhere, route]);
-  if (roles.value.length === 0) return <Login />;
+  if (roles.length === 0) return <Login />;
   return elsewhere ? <Skeleton lines={6} /> : <Login missing={role} />;
 }
 

@@ -1,8 +1,8 @@
 /** Live events: one event stream of the API for each role that has a listener. */
 import type { StreamEvent, StreamType } from "@aitbc/client";
-import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { api, type Role } from "./session.ts";
+import { Store } from "./store.ts";
 
 type Listener = (event: StreamEvent) => void;
 
@@ -11,7 +11,7 @@ const TYPES: StreamType[] = ["job_update", "job_progress", "marketplace_update",
 const PAUSE_MS = 5000;
 
 /** Whether the page receives events. */
-export const connection = signal<"off" | "open" | "waiting">("off");
+export const connection = new Store<"off" | "open" | "waiting">("off");
 
 const streams = new Map<Role, Stream>();
 

@@ -9,9 +9,9 @@ import "./styles/views.css";
 import "./styles/jobs.css";
 import "./styles/chat.css";
 import "./styles/motion.css";
-import { followTheme } from "./theme.ts";
+import { applyTheme } from "./theme.ts";
 
-followTheme();
+applyTheme();
 
 const root = document.getElementById("app");
 if (root) render(<App />, root);

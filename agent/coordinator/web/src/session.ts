@@ -1,38 +1,44 @@
 /** The session of this browser, and the API clients that use it. */
 import { AITBCClient, type OwnBrowserSession } from "@aitbc/client";
-import { computed, signal } from "@preact/signals";
+import { Store, useStore } from "./store.ts";
 
 export type Role = "client" | "miner" | "admin";
 
 const ROLES: Role[] = ["client", "miner", "admin"];
 
 /** The session: `null` if the browser is not signed in, `undefined` until that is known. */
-const session = signal<OwnBrowserSession | null | undefined>(undefined);
+const session = new Store<OwnBrowserSession | null | undefined>(undefined);
+let roles: Role[] = [];
 const clients = new Map<Role, AITBCClient>();
 const open = new AITBCClient({ baseUrl: location.origin });
 
 /** Why the last session ended without a sign-out, for the login page. */
-export const ended = signal<string | undefined>(undefined);
+export const ended = new Store<string | undefined>(undefined);
 
 /** Whether the sign-in state is known. */
-export const ready = computed(() => session.value !== undefined);
+export function useReady(): boolean {
+  return useStore(session, (session) => session !== undefined);
+}
 
 /** The roles in which this browser may act. */
-export const roles = computed(() => {
-  const keys = session.value?.keys ?? [];
-  return ROLES.filter((role) => keys.some((key) => key.role === role));
-});
-
-/** The id of this browser's session. */
-export const ownSession = computed(() => session.value?.sessionId);
+export function useRoles(): Role[] {
+  return useStore(session, () => roles);
+}
 
 /** The id of the account for which this browser submits jobs. */
-export const ownAccount = computed(() => session.value?.keys.find((key) => key.role === "client")?.accountId);
+export function useOwnAccount(): string | undefined {
+  return useStore(session, (session) => session?.keys.find((key) => key.role === "client")?.accountId);
+}
+
+/** Return the id of this browser's session. */
+export function ownSession(): string | undefined {
+  return session.value?.sessionId;
+}
 
 /** Return the API client of a role. Throws if the session lacks the role, which the routing prevents. */
 export function api(role: Role): AITBCClient {
   const csrfToken = session.value?.csrfToken;
-  if (!csrfToken || !roles.value.includes(role)) {
+  if (!csrfToken || !roles.includes(role)) {
     throw new Error(`This needs the role ${role}. Sign in with a key of that role.`);
   }
   const known = clients.get(role);
@@ -53,7 +59,7 @@ export async function resume(): Promise<void> {
   localStorage.removeItem("aitbc.keys");
   const found = await open.sessions.current().catch(() => undefined);
   // A login link may have been followed meanwhile.
-  if (session.value === undefined) session.value = found ?? null;
+  if (session.value === undefined) become(found ?? null);
 }
 
 /** Sign in with a one-time link. Its keys are revoked when the session ends. */
@@ -76,20 +82,24 @@ export async function signOut(): Promise<void> {
 
 /** Return a client that uses the existing session, so that the new session keeps its other roles. */
 function signingIn(): AITBCClient {
-  const role = roles.value[0];
+  const role = roles[0];
   return role ? api(role) : open;
 }
 
 function begin(begun: OwnBrowserSession): void {
-  clients.clear();
   ended.value = undefined;
-  session.value = begun;
+  become(begun);
 }
 
 function forget(reason?: string): void {
-  clients.clear();
   ended.value = reason;
-  session.value = null;
+  become(null);
+}
+
+function become(next: OwnBrowserSession | null): void {
+  clients.clear();
+  roles = ROLES.filter((role) => next?.keys.some((key) => key.role === role));
+  session.value = next;
 }
 
 /** `fetch` that notices when the session has ended. A failed sign-in does not end it. */

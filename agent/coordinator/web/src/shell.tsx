@@ -9,7 +9,8 @@ import { Toasts } from "./components/toast.tsx";
 import { connection, useLive } from "./live.ts";
 import { PAGES } from "./pages.ts";
 import { BASE, GROUPS, type NavGroup, type PageEntry } from "./routes.ts";
-import { type Role, roles, signOut } from "./session.ts";
+import { type Role, signOut, useRoles } from "./session.ts";
+import { useValue } from "./store.ts";
 import { nextTheme, type Theme, theme } from "./theme.ts";
 
 const THEMES: Record<Theme, { icon: IconName; name: string }> = {
@@ -23,6 +24,7 @@ const CONNECTIONS = { off: "Not connected", open: "Live", waiting: "Reconnecting
 export function Shell({ children }: { children: ComponentChildren }) {
   const [open, setOpen] = useState(false);
   const { path } = useLocation();
+  const [role] = useRoles();
   useEffect(() => setOpen(false), [path]);
   return (
     <>
@@ -45,7 +47,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <Bar onMore={() => setOpen(true)} />
       </div>
       <Drawer open={open} onClose={() => setOpen(false)} />
-      {roles.value[0] && <Listening key={roles.value[0]} role={roles.value[0]} />}
+      {role && <Listening key={role} role={role} />}
       <Questions />
       <Toasts />
     </>
@@ -68,8 +70,9 @@ export function Brand() {
 }
 
 /** Return the navigation pages that this session may open. */
-function visible(): PageEntry[] {
-  return PAGES.filter((page) => page.nav && (page.role === undefined || roles.value.includes(page.role)));
+function useVisible(): PageEntry[] {
+  const roles = useRoles();
+  return PAGES.filter((page) => page.nav && (page.role === undefined || roles.includes(page.role)));
 }
 
 function href(page: PageEntry): string {
@@ -86,7 +89,7 @@ export function currentPage(path: string, pages: PageEntry[]): PageEntry | undef
 
 function Navigation({ id }: { id: "pages" | "all-pages" }) {
   const { path } = useLocation();
-  const pages = visible();
+  const pages = useVisible();
   const current = currentPage(path, pages);
   return (
     <nav class="nav" aria-label={id === "pages" ? "Pages" : "All pages"}>
@@ -123,16 +126,18 @@ function PageLink({ page, current }: { page: PageEntry; current: boolean }) {
 }
 
 function Foot() {
-  const shown = THEMES[theme.value];
+  const state = useValue(connection);
+  const roles = useRoles();
+  const shown = THEMES[useValue(theme)];
   return (
     <div class="shell-foot">
       <div class="shell-foot-row">
-        <span class="connection" data-state={connection.value} role="status">
-          {CONNECTIONS[connection.value]}
+        <span class="connection" data-state={state} role="status">
+          {CONNECTIONS[state]}
         </span>
         <Button size="small" kind="plain" icon={shown.icon} label={shown.name} onClick={nextTheme} />
       </div>
-      {roles.value.length > 0 && (
+      {roles.length > 0 && (
         <Button size="small" icon="leave" onClick={signOut}>
           Sign out
         </Button>
@@ -143,7 +148,7 @@ function Foot() {
 
 function Bar({ onMore }: { onMore: () => void }) {
   const { path } = useLocation();
-  const pages = visible();
+  const pages = useVisible();
   const current = currentPage(path, pages);
   const inBar = pages.filter((page) => page.nav?.bar).slice(0, 4);
   return (

@@ -1,5 +1,5 @@
 /** The colour theme: the system's, light or dark. */
-import { effect, signal } from "@preact/signals";
+import { Store } from "./store.ts";
 
 export type Theme = "auto" | "light" | "dark";
 
@@ -11,18 +11,17 @@ function stored(): Theme {
   return value === "light" || value === "dark" ? value : "auto";
 }
 
-export const theme = signal<Theme>(stored());
+export const theme = new Store(stored());
 
-/** Apply and store the theme whenever it changes. */
-export function followTheme(): void {
-  effect(() => {
-    localStorage.setItem(KEY, theme.value);
-    if (theme.value === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme.value;
-  });
+/** Apply the theme. */
+export function applyTheme(): void {
+  if (theme.value === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme.value;
 }
 
 /** Switch from system to light to dark and back. */
 export function nextTheme(): void {
   theme.value = NEXT[theme.value];
+  localStorage.setItem(KEY, theme.value);
+  applyTheme();
 }

@@ -6,16 +6,12 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
-import canonicalizeModule from "canonicalize";
+import canonicalize from "canonicalize";
 import { FormatError } from "../errors.js";
 import type { Json } from "./shape.js";
 
-/** The module itself is the function, although its types declare it as `default`. */
-const canonicalize = canonicalizeModule as unknown as (value: unknown) => string | undefined;
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const ENCODER = new TextEncoder();
-/** A lone surrogate as `JSON.stringify` escapes it; a backslash in the text is doubled. */
-const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 /** The JSON tokens that matter for repeated keys and for numbers that are too large. */
 const TOKENS = /"(?:[^"\\]|\\.)*"|[{}[\],:]|-?[0-9][0-9.eE+-]*/g;
@@ -29,17 +25,18 @@ const SLICE = 0x8000;
  * than JSON's own.
  */
 export function canonicalJson(value: unknown): Uint8Array<ArrayBuffer> {
-  let text: string | undefined;
+  let text: string;
   try {
     requireJson(value);
-    text = canonicalize(value);
+    text = canonicalize(value) as string;
   } catch (error) {
     if (error instanceof FormatError) throw error;
-    // Deep nesting overflows the stack.
-    throw new FormatError("The value is nested too deeply for canonical JSON.", { cause: error });
-  }
-  if (text === undefined || LONE_SURROGATE.test(text)) {
-    throw new FormatError("The value has no canonical JSON form: it has text that is not Unicode.");
+    // Deep nesting overflows the stack, whose error's name depends on the engine.
+    const why =
+      (error as Error).name === "Error"
+        ? "The value has no canonical JSON form: it has text that is not Unicode."
+        : "The value is nested too deeply for canonical JSON.";
+    throw new FormatError(why, { cause: error });
   }
   return ENCODER.encode(text);
 }

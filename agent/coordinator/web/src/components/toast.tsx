@@ -4,8 +4,8 @@
  *   notify("The key was copied.");
  *   await client.jobs.cancel(id).catch(complain);      shows what went wrong and what to do
  */
-import { signal } from "@preact/signals";
 import { explain } from "../errors.ts";
+import { Store, useValue } from "../store.ts";
 import { Icon } from "./icon.tsx";
 
 interface Toast {
@@ -17,7 +17,7 @@ interface Toast {
 const SECONDS = { good: 5, bad: 12 };
 const MOST = 4;
 
-const toasts = signal<Toast[]>([]);
+const toasts = new Store<Toast[]>([]);
 let count = 0;
 
 /** Show a message. */
@@ -40,7 +40,7 @@ function dismiss(id: number): void {
 export function Toasts() {
   return (
     <div class="toasts" role="status" aria-live="polite">
-      {toasts.value.map((toast) => (
+      {useValue(toasts).map((toast) => (
         <div class="toast" key={toast.id} data-tone={toast.tone}>
           <Icon name={toast.tone === "good" ? "check" : "warn"} />
           <p>{toast.text}</p>

@@ -8,6 +8,7 @@ import { Ago, now } from "../components/figures/time.tsx";
 import { serviceName } from "../format/names.ts";
 import { duration } from "../format/time.ts";
 import { BASE } from "../routes.ts";
+import { useStore } from "../store.ts";
 
 export function JobTable({ jobs }: { jobs: Job[] }) {
   const labelled = jobs.some((job) => Object.keys(job.labels ?? {}).length > 0);
@@ -38,9 +39,12 @@ function JobProgress({ job }: { job: Job }) {
   }
   if (job.status === "submitted" && job.missingFiles?.length)
     return <span class="quiet">waiting for files</span>;
-  if (job.status === "submitted" && job.estimatedCompletion) {
-    const left = (Date.parse(job.estimatedCompletion) - now.value) / 1000;
-    return left > 0 ? <span class="quiet">about {duration(Math.ceil(left))} left</span> : null;
-  }
+  if (job.status === "submitted" && job.estimatedCompletion)
+    return <TimeLeft end={job.estimatedCompletion} />;
   return null;
+}
+
+function TimeLeft({ end }: { end: string }) {
+  const left = useStore(now, (now) => Math.ceil((Date.parse(end) - now) / 1000));
+  return left > 0 ? <span class="quiet">about {duration(left)} left</span> : null;
 }

@@ -101,7 +101,7 @@ function Browsers() {
                 align: "end",
                 shrink: true,
                 cell: (session) =>
-                  session.sessionId === ownSession.value ? (
+                  session.sessionId === ownSession() ? (
                     <Badge tone="good" icon="check">
                       This browser
                     </Badge>

@@ -8,6 +8,7 @@ import { Notice } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
 import { codeOf, explain } from "../errors.ts";
 import { ended, type Role, signInWithKey } from "../session.ts";
+import { useValue } from "../store.ts";
 
 const MISSING: Record<Role, string> = {
   client: "This page requires a client key.",
@@ -16,9 +17,10 @@ const MISSING: Record<Role, string> = {
 };
 
 export function Login({ missing }: { missing?: Role }) {
+  const reason = useValue(ended);
   return (
     <Page title="Sign in" narrow lead="Submit jobs, see their results, and manage machines.">
-      {ended.value && <Notice tone="wait">{ended.value}</Notice>}
+      {reason && <Notice tone="wait">{reason}</Notice>}
       {missing && <Notice tone="wait">{MISSING[missing]}</Notice>}
       <Card title="On the machine that runs the agent">
         <p>This command prints a link that signs this browser in. It works once, within ten minutes.</p>

@@ -1,6 +1,5 @@
 /** The first page of a client: job counts, balance, the newest jobs and the services. */
 import type { Job, Service } from "@aitbc/client";
-import { useComputed } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
 import { Button } from "../components/controls/button.tsx";
@@ -18,6 +17,7 @@ import { useLive } from "../live.ts";
 import { type Loading, useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { api, publicApi } from "../session.ts";
+import { useStore } from "../store.ts";
 import { bucketed, SPANS, type Span } from "../throughput.ts";
 import { JobTable } from "./job_table.tsx";
 import { ServiceTiles } from "./new/tiles.tsx";
@@ -129,8 +129,8 @@ function Throughput() {
   const times = (ended.data?.jobs ?? []).flatMap((job) =>
     job.completedAt ? [Date.parse(job.completedAt)] : [],
   );
-  const minute = useComputed(() => Math.floor(now.value / MINUTE_MS) * MINUTE_MS);
-  const points = bucketed(times, span, minute.value);
+  const minute = useStore(now, (now) => Math.floor(now / MINUTE_MS) * MINUTE_MS);
+  const points = bucketed(times, span, minute);
   const total = points.reduce((sum, point) => sum + point.value, 0);
   return (
     <Card

@@ -5,9 +5,9 @@
  *
  *   if (await ask({ title: "Revoke this key?", text: "Programs that use it stop working.", action: "Revoke", danger: true })) ...
  */
-import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
+import { Store, useValue } from "../../store.ts";
 import { Button } from "./button.tsx";
 
 export interface DialogProps {
@@ -46,7 +46,7 @@ interface Question {
   danger?: boolean;
 }
 
-const pending = signal<(Question & { answer: (yes: boolean) => void }) | null>(null);
+const pending = new Store<(Question & { answer: (yes: boolean) => void }) | null>(null);
 
 /** Ask for confirmation before an action that cannot be undone. */
 export function ask(question: Question): Promise<boolean> {
@@ -64,7 +64,7 @@ export function ask(question: Question): Promise<boolean> {
 
 /** Shows the question of `ask`; the page contains it once. */
 export function Questions() {
-  const question = pending.value;
+  const question = useValue(pending);
   return (
     <Dialog
       title={question?.title ?? ""}

@@ -8,7 +8,7 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
-import { api, ownAccount } from "../../session.ts";
+import { api, useOwnAccount } from "../../session.ts";
 import { answer, type Settings } from "./answer.ts";
 import { conversations, openHistory, remember, type Turn } from "./history.ts";
 import { Conversations } from "./list.tsx";
@@ -21,7 +21,7 @@ const SERVICE = "llm_inference";
 
 export default function Chat() {
   const { query, route } = useLocation();
-  const account = ownAccount.value ?? "";
+  const account = useOwnAccount() ?? "";
   const models = useLoad(
     async (signal) => {
       openHistory(account);
@@ -80,7 +80,7 @@ function Conversation({ id, models }: ConversationProps) {
     if (id !== undefined && id === shown.current && turns.length > 0) return;
     answering.current?.abort();
     shown.current = id;
-    setTurns(conversations.peek().find((conversation) => conversation.id === id)?.turns ?? []);
+    setTurns(conversations.value.find((conversation) => conversation.id === id)?.turns ?? []);
   }, [id]);
   useEffect(() => () => answering.current?.abort(), []);
   useEffect(() => {

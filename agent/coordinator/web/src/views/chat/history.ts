@@ -1,5 +1,5 @@
 /** Conversations, stored in this browser only, for each account. */
-import { signal } from "@preact/signals";
+import { Store } from "../../store.ts";
 
 export interface Turn {
   role: "user" | "assistant";
@@ -24,7 +24,7 @@ export interface Conversation {
 const MOST = 100;
 
 /** The stored conversations of the current account, newest first. */
-export const conversations = signal<Conversation[]>([]);
+export const conversations = new Store<Conversation[]>([]);
 
 let key = "";
 

@@ -4,10 +4,11 @@ import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { BASE } from "../../routes.ts";
+import { useValue } from "../../store.ts";
 import { conversations, forget, forgetAll, titleOf } from "./history.ts";
 
 export function Conversations({ current, onLeave }: { current: string; onLeave: () => void }) {
-  const list = conversations.value;
+  const list = useValue(conversations);
   if (list.length === 0) return null;
   const remove = (id: string) => {
     forget(id);
