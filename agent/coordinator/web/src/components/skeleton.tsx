@@ -4,7 +4,7 @@
  *   <Skeleton lines={6} />        <Skeleton height="9rem" />
  */
 
-export function Skeleton({ lines = 1, height = "1.25rem" }: { lines?: number; height?: string }) {
+export function Skeleton({ lines = 1, height = "1.25rem" }: { lines?: number; height?: string | undefined }) {
   return (
     <div class="stack" aria-busy="true">
       <span class="visually-hidden">Loading</span>

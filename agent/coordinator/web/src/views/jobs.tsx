@@ -8,7 +8,6 @@ import { Segments } from "../components/controls/segments.tsx";
 import { Empty } from "../components/empty.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
-import { Skeleton } from "../components/skeleton.tsx";
 import { type Filters, useFilters } from "../filters.ts";
 import { serviceName } from "../format/names.ts";
 import { plural } from "../format/size.ts";
@@ -48,7 +47,7 @@ export default function Jobs() {
       }
     >
       <FilterBar status={status} filters={filters} onChange={filter} />
-      <Loaded from={list} skeleton={<Skeleton lines={8} height="2.75rem" />}>
+      <Loaded from={list} lines={8} height="2.75rem">
         {({ jobs, total }) =>
           jobs.length > 0 ? (
             <>

@@ -5,6 +5,7 @@ import { Card } from "../components/card.tsx";
 import { Button } from "../components/controls/button.tsx";
 import { ask } from "../components/controls/dialog.tsx";
 import { TextField } from "../components/controls/field.tsx";
+import { Form } from "../components/controls/form.tsx";
 import { type Secret, SecretDialog } from "../components/controls/secret.tsx";
 import { Badge } from "../components/figures/status.tsx";
 import { Table } from "../components/figures/table.tsx";
@@ -12,7 +13,6 @@ import { Ago, Clock } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { notify } from "../components/toast.tsx";
-import { explain } from "../errors.ts";
 import { useLoad } from "../load.ts";
 import { api, ownSession } from "../session.ts";
 import "../styles/machine.css";
@@ -26,7 +26,7 @@ export default function Keys() {
   const [secret, setSecret] = useState<Secret | null>(null);
   const revoke = async (key: Key) => {
     const text = "Programs and browsers that use it stop working at once. This cannot be undone.";
-    if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke", danger: true }))) return;
+    if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke" }))) return;
     await api("client").keys.revoke(key.keyId);
     keys.reload();
     notify(`${key.name} was revoked.`);
@@ -59,10 +59,7 @@ export default function Keys() {
                 { title: "Created", cell: (key) => <Ago at={key.createdAt} /> },
                 {
                   title: "Revoke",
-                  hideTitle: true,
-                  align: "end",
-                  shrink: true,
-                  cell: (key) =>
+                  action: (key) =>
                     key.keyId === own ? <InUse /> : <Revoke name={key.name} onClick={() => revoke(key)} />,
                 },
               ]}
@@ -97,10 +94,7 @@ function Browsers() {
               { title: "Until", cell: (session) => <Clock at={session.expiresAt} /> },
               {
                 title: "Sign out",
-                hideTitle: true,
-                align: "end",
-                shrink: true,
-                cell: (session) =>
+                action: (session) =>
                   session.sessionId === ownSession() ? (
                     <Badge tone="good" icon="check">
                       This browser
@@ -138,26 +132,16 @@ export function Revoke({ name, onClick }: { name: string; onClick: () => Promise
 function NewKey({ onMade }: { onMade: (key: string) => void }) {
   const [name, setName] = useState("");
   const [error, setError] = useState<string>();
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const send = async () => {
     if (!name.trim()) return setError("Enter a name, such as the machine or program that will use the key.");
-    setBusy(true);
     setError(undefined);
-    await api("client")
-      .keys.create(name.trim())
-      .then(
-        ({ key }) => {
-          setName("");
-          onMade(key);
-        },
-        (error) => setError(explain(error)),
-      );
-    setBusy(false);
+    const { key } = await api("client").keys.create(name.trim());
+    setName("");
+    onMade(key);
   };
   return (
     <Card title="New key">
-      <form class="form-grid" onSubmit={submit} noValidate>
+      <Form inline action="Create key" icon="key" onSend={send}>
         <TextField
           label="Name"
           required
@@ -167,12 +151,7 @@ function NewKey({ onMade }: { onMade: (key: string) => void }) {
           placeholder="Laptop"
           error={error}
         />
-        <div class="row">
-          <Button type="submit" kind="main" icon="key" busy={busy}>
-            Create key
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Card>
   );
 }

@@ -1,9 +1,9 @@
 /** Explains how to sign in: with the link that the agent prints, or with a key. */
 import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
-import { Button } from "../components/controls/button.tsx";
 import { Copyable } from "../components/controls/copyable.tsx";
 import { TextField } from "../components/controls/field.tsx";
+import { Form } from "../components/controls/form.tsx";
 import { Notice } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
 import { codeOf, explain } from "../errors.ts";
@@ -34,17 +34,13 @@ export function Login({ missing }: { missing?: Role }) {
 function KeyForm() {
   const [key, setKey] = useState("");
   const [error, setError] = useState<string>();
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const send = async () => {
     if (!key.trim()) return setError("Enter a key. Keys start with aitbc_.");
-    setBusy(true);
     await signInWithKey(key.trim()).catch((error: unknown) => setError(refusal(error)));
-    setBusy(false);
   };
   return (
     <Card title="With a key">
-      <form class="stack" onSubmit={submit} noValidate>
+      <Form action="Sign in" onSend={send}>
         <TextField
           label="API key"
           secret
@@ -55,12 +51,7 @@ function KeyForm() {
           help="The operator of the network issues keys. This browser stores a session, not the key."
           required
         />
-        <div class="row">
-          <Button type="submit" kind="main" busy={busy}>
-            Sign in
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Card>
   );
 }

@@ -10,7 +10,6 @@ import { Money } from "../components/figures/money.tsx";
 import { now } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
-import { Skeleton } from "../components/skeleton.tsx";
 import { count, plural } from "../format/size.ts";
 import { useCounts, useGathered, useJobList } from "../jobs.ts";
 import { useLive } from "../live.ts";
@@ -77,7 +76,7 @@ function Numbers() {
 function Welcome({ services }: { services: Loading<{ services: Service[] }> }) {
   return (
     <Card title="What would you like to run?" note="A miner runs the job and signs the result.">
-      <Loaded from={services} skeleton={<Skeleton lines={3} height="5rem" />}>
+      <Loaded from={services} lines={3} height="5rem">
         {({ services }) => <ServiceTiles services={services} />}
       </Loaded>
     </Card>
@@ -97,14 +96,14 @@ function Busy({ newest, services }: BusyProps) {
           <h2 id="newest">Newest jobs</h2>
           <a href={`${BASE}/jobs`}>All jobs</a>
         </div>
-        <Loaded from={newest} skeleton={<Skeleton lines={6} height="2.75rem" />}>
+        <Loaded from={newest} lines={6} height="2.75rem">
           {({ jobs }) => <JobTable jobs={jobs} />}
         </Loaded>
       </section>
       <div class="grid">
         <Throughput />
         <Card title="Services" note={online(services.data?.services)}>
-          <Loaded from={services} skeleton={<Skeleton lines={3} height="3rem" />}>
+          <Loaded from={services} lines={3} height="3rem">
             {({ services }) => <ServiceTiles services={services} brief />}
           </Loaded>
         </Card>

@@ -10,7 +10,6 @@ import { Table } from "../components/figures/table.tsx";
 import { Ago } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
-import { Skeleton } from "../components/skeleton.tsx";
 import { sentence } from "../format/names.ts";
 import { useGathered } from "../jobs.ts";
 import { useLive } from "../live.ts";
@@ -35,7 +34,7 @@ export default function WalletPage() {
       title="Wallet"
       lead="Submitting a job holds its maximum cost. When the job is done, its actual cost is paid and the rest is refunded."
     >
-      <Loaded from={wallet} skeleton={<Skeleton height="5rem" />}>
+      <Loaded from={wallet} lines={1} height="5rem">
         {(wallet) => (
           <Figures
             items={[
@@ -47,7 +46,7 @@ export default function WalletPage() {
       </Loaded>
       <section class="stack" aria-labelledby="transactions">
         <h2 id="transactions">Credits and payments</h2>
-        <Loaded from={newest} skeleton={<Skeleton lines={6} height="2.75rem" />}>
+        <Loaded from={newest} lines={6} height="2.75rem">
           {(page) => <Transactions newest={page.transactions} next={page.next} />}
         </Loaded>
       </section>

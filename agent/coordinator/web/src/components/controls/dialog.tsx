@@ -3,7 +3,7 @@
  *
  *   <Dialog title="New key" open={open} onClose={() => setOpen(false)}>...</Dialog>
  *
- *   if (await ask({ title: "Revoke this key?", text: "Programs that use it stop working.", action: "Revoke", danger: true })) ...
+ *   if (await ask({ title: "Revoke this key?", text: "Programs that use it stop working.", action: "Revoke" })) ...
  */
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
@@ -43,12 +43,13 @@ interface Question {
   title: string;
   text: string;
   action: string;
-  danger?: boolean;
+  /** The action can be undone. */
+  harmless?: boolean;
 }
 
 const pending = new Store<(Question & { answer: (yes: boolean) => void }) | null>(null);
 
-/** Ask for confirmation before an action that cannot be undone. */
+/** Ask for confirmation before an action, usually one that cannot be undone. */
 export function ask(question: Question): Promise<boolean> {
   pending.value?.answer(false);
   return new Promise((resolve) => {
@@ -73,7 +74,7 @@ export function Questions() {
       actions={
         <>
           <Button onClick={() => question?.answer(false)}>Cancel</Button>
-          <Button kind={question?.danger ? "danger" : "main"} onClick={() => question?.answer(true)}>
+          <Button kind={question?.harmless ? "main" : "danger"} onClick={() => question?.answer(true)}>
             {question?.action}
           </Button>
         </>

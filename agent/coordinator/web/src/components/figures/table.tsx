@@ -21,6 +21,8 @@ export interface Column<Row> {
   cell?: (row: Row) => ComponentChildren;
   /** Instead of `cell`: an amount of money. */
   amount?: (row: Row) => string | undefined;
+  /** Instead of `cell`: a button; the title is for screen readers only. */
+  action?: (row: Row) => ComponentChildren;
   /** Amounts have a plus or a minus sign. */
   signed?: boolean;
   align?: "start" | "end";
@@ -28,8 +30,6 @@ export interface Column<Row> {
   shrink?: boolean;
   /** Hidden on phones. */
   minor?: boolean;
-  /** Give the title to screen readers only, for columns of buttons. */
-  hideTitle?: boolean;
 }
 
 export interface TableProps<Row> {
@@ -55,6 +55,7 @@ function filled<Row>(
   rows: Row[],
 ): (Column<Row> & { cell: (row: Row) => ComponentChildren })[] {
   return columns.map(({ cell = () => null, amount, signed = false, ...column }) => {
+    if (column.action) return { align: "end", shrink: true, ...column, cell: column.action };
     if (!amount) return { ...column, cell };
     const decimals = decimalsOf(rows.flatMap((row) => amount(row) ?? []));
     const content = (row: Row) => {
@@ -79,7 +80,7 @@ export function Table<Row>({ caption, columns: declared, rows, rowKey, href }: T
           <tr {...ROLES.row}>
             {columns.map((column) => (
               <th key={column.title} {...ROLES.columnheader} scope="col" data-align={column.align}>
-                <span class={column.hideTitle ? "visually-hidden" : undefined}>{column.title}</span>
+                <span class={column.action ? "visually-hidden" : undefined}>{column.title}</span>
               </th>
             ))}
           </tr>
@@ -109,7 +110,7 @@ function Row<Row>({ row, columns, href }: RowProps<Row>) {
           <td
             key={column.title}
             {...ROLES.cell}
-            data-label={column.hideTitle ? "" : column.title}
+            data-label={column.action ? "" : column.title}
             data-lead={index === 0}
             data-align={column.align}
             data-shrink={column.shrink}

@@ -19,7 +19,6 @@ export function Conversations({ current, onLeave }: { current: string; onLeave: 
       title: "Delete all conversations?",
       text: "They are stored in this browser only and cannot be restored. The jobs of the answers stay.",
       action: "Delete all",
-      danger: true,
     });
     if (!sure) return;
     forgetAll();

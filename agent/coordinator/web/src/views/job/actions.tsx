@@ -29,7 +29,6 @@ function Cancel({ job }: { job: Job }) {
       title: "Cancel this job?",
       text: "You pay for what was computed so far. The rest is refunded.",
       action: "Cancel the job",
-      danger: true,
     });
     if (!sure) return;
     await api("client").jobs.cancel(job.jobId);
@@ -62,7 +61,6 @@ function Delete({ job }: { job: Job }) {
       title: "Delete this job?",
       text: "Its inputs, results and log are deleted, and lists no longer show it. The receipt and the payment stay. This cannot be undone.",
       action: "Delete the job",
-      danger: true,
     });
     if (!sure) return;
     await api("client").jobs.deleteData(job.jobId);
@@ -85,7 +83,12 @@ async function rerun(jobId: string): Promise<string | undefined> {
     const reasons = reasonsIn(error);
     if (!reasons) throw error;
     const text = reasons.map(({ message }) => message).join(" ");
-    const wait = await ask({ title: "No miner can run this job", text, action: "Submit and wait anyway" });
+    const wait = await ask({
+      title: "No miner can run this job",
+      text,
+      action: "Submit and wait anyway",
+      harmless: true,
+    });
     return wait ? (await jobs.rerun(jobId, { wait })).jobId : undefined;
   }
 }

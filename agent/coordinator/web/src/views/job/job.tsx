@@ -112,13 +112,13 @@ function Completed({ job }: { job: Job }) {
     <div class="job-columns">
       <div class="stack">
         <Card title="Result">
-          <Loaded from={results} skeleton={<Skeleton height="16rem" />}>
+          <Loaded from={results} lines={1} height="16rem">
             {({ results }) => <Result job={job} results={results} inputs={inputsOf(receipt.data)} />}
           </Loaded>
         </Card>
         <About job={job} />
       </div>
-      <Loaded from={receipt} skeleton={<Skeleton height="20rem" />}>
+      <Loaded from={receipt} lines={1} height="20rem">
         {(receipt) => <ReceiptPanel receipt={receipt} />}
       </Loaded>
     </div>

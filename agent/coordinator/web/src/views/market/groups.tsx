@@ -86,10 +86,7 @@ const LAST: Column<MarketRow>[] = [
   { title: "Ends", cell: ({ offer }) => <Ends offer={offer} />, align: "end", shrink: true },
   {
     title: "Action",
-    hideTitle: true,
-    align: "end",
-    shrink: true,
-    cell: () => (
+    action: () => (
       <span class="row-action" aria-hidden="true">
         New job <Icon name="forward" />
       </span>

@@ -7,7 +7,6 @@ import { Figures } from "../../components/figures/figures.tsx";
 import { Money } from "../../components/figures/money.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { useFilters } from "../../filters.ts";
 import { serviceName } from "../../format/names.ts";
 import { count } from "../../format/size.ts";
@@ -75,7 +74,7 @@ export default function Market() {
           ]}
         />
       </div>
-      <Loaded from={market} skeleton={<Skeleton lines={6} height="2.75rem" />}>
+      <Loaded from={market} lines={6} height="2.75rem">
         {({ offers, miners }) =>
           offers.length > 0 ? (
             <Groups rows={rowsOf(offers, miners)} by={by} services={known} miners={miners} />
@@ -121,7 +120,7 @@ function Statistics() {
     if (event.type === "job_update") reload();
   });
   return (
-    <Loaded from={stats} skeleton={<Skeleton height="5rem" />}>
+    <Loaded from={stats} lines={1} height="5rem">
       {(stats) => (
         <Figures
           items={[

@@ -1,7 +1,6 @@
 /** Lists the services to choose from for a new job. */
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { useLoad } from "../../load.ts";
 import { publicApi } from "../../session.ts";
 import { ServiceTiles } from "./tiles.tsx";
@@ -13,7 +12,7 @@ export default function Choose() {
       title="New job"
       lead="A miner runs the job and signs the result. You pay for the metered units, never more than your maximum cost."
     >
-      <Loaded from={services} skeleton={<Skeleton lines={6} height="5rem" />}>
+      <Loaded from={services} lines={6} height="5rem">
         {({ services }) => <ServiceTiles services={services} />}
       </Loaded>
     </Page>

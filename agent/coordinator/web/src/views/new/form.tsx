@@ -7,7 +7,6 @@ import type { Option } from "../../components/controls/field.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { complain } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
 import { useLoad } from "../../load.ts";
@@ -61,7 +60,7 @@ export default function NewJob() {
         )
       }
     >
-      <Loaded from={service} skeleton={<Skeleton lines={8} height="3rem" />}>
+      <Loaded from={service} lines={8} height="3rem">
         {({ details, fields, earlier }) => (
           <ServiceForm key={details.serviceId} service={details} fields={fields} earlier={earlier} />
         )}

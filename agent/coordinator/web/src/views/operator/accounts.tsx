@@ -6,13 +6,13 @@ import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { Dialog } from "../../components/controls/dialog.tsx";
 import { CheckField, TextField } from "../../components/controls/field.tsx";
+import { Form } from "../../components/controls/form.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Money } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { explain } from "../../errors.ts";
 import { isMoney, money } from "../../format/money.ts";
@@ -34,7 +34,7 @@ export default function Accounts() {
       lead="An account owns jobs, files and money. Create keys for it under “Keys and tokens”."
     >
       <NewAccount onMade={accounts.reload} />
-      <Loaded from={accounts} skeleton={<Skeleton lines={5} height="2.75rem" />}>
+      <Loaded from={accounts} lines={5} height="2.75rem">
         {({ accounts: list, next }) => (
           <>
             {list.length > 0 ? (
@@ -85,10 +85,7 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
         { title: "Available", cell: (account) => <Money amount={account.balance} />, align: "end" },
         {
           title: "Credit or debit",
-          hideTitle: true,
-          align: "end",
-          shrink: true,
-          cell: (account) => (
+          action: (account) => (
             <span class="row">
               {(["Credit", "Debit"] as const).map((kind) => (
                 <Button
@@ -111,34 +108,19 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
 function NewAccount({ onMade }: { onMade: () => void }) {
   const [name, setName] = useState("");
   const [error, setError] = useState<string>();
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const send = async () => {
     if (!name.trim()) return setError("Enter a name for the account.");
-    setBusy(true);
     setError(undefined);
-    await api("admin")
-      .admin.createAccount(name.trim())
-      .then(
-        () => {
-          setName("");
-          onMade();
-          notify("The account was created. Its balance is zero until you credit it.");
-        },
-        (error) => setError(explain(error)),
-      );
-    setBusy(false);
+    await api("admin").admin.createAccount(name.trim());
+    setName("");
+    onMade();
+    notify("The account was created. Its balance is zero until you credit it.");
   };
   return (
     <Card title="New account">
-      <form class="form-grid" onSubmit={submit} noValidate>
+      <Form inline action="Create account" icon="add" onSend={send}>
         <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={error} />
-        <div class="row">
-          <Button type="submit" kind="main" icon="add" busy={busy}>
-            Create account
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Card>
   );
 }

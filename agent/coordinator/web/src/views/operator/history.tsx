@@ -5,7 +5,6 @@ import { Card } from "../../components/card.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { Chart, type ChartProps, type Point } from "../../components/figures/chart.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { money } from "../../format/money.ts";
 import { count } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
@@ -76,7 +75,7 @@ export function Histories() {
         />
       }
     >
-      <Loaded from={all} skeleton={<Skeleton lines={4} height="7rem" />}>
+      <Loaded from={all} lines={4} height="7rem">
         {(histories) => (
           <div class="grid">
             {CHARTS.map((chart, index) => (

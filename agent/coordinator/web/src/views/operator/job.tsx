@@ -11,7 +11,6 @@ import { Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
 import { useLive } from "../../live.ts";
@@ -35,7 +34,7 @@ export default function OperatorJob() {
   const job = found.data?.job;
   const cancel = async () => {
     const text = "Its account pays for the work that was done. This cannot be undone.";
-    if (!(await ask({ title: "Cancel this job?", text, action: "Cancel job", danger: true }))) return;
+    if (!(await ask({ title: "Cancel this job?", text, action: "Cancel job" }))) return;
     await api("admin").jobs.cancel(id);
     found.reload();
     notify("The job was cancelled.");
@@ -48,7 +47,7 @@ export default function OperatorJob() {
         job && ["submitted", "running"].includes(job.status) && <Button onClick={cancel}>Cancel job</Button>
       }
     >
-      <Loaded from={found} skeleton={<Skeleton lines={5} height="3rem" />}>
+      <Loaded from={found} lines={5} height="3rem">
         {({ job, why }) => (
           <div class="stack">
             {job.error && (

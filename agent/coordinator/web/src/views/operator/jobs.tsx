@@ -12,7 +12,6 @@ import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { serviceName } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
 import { STATES, useGathered } from "../../jobs.ts";
@@ -74,7 +73,7 @@ export default function AllJobs() {
           ]}
         />
       </div>
-      <Loaded from={list} skeleton={<Skeleton lines={8} height="2.75rem" />}>
+      <Loaded from={list} lines={8} height="2.75rem">
         {({ jobs, total }) =>
           jobs.length > 0 ? (
             <>

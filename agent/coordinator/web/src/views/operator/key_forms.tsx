@@ -1,9 +1,8 @@
 /** The operator's forms for new keys and for enrolment tokens. */
 import { useState } from "preact/hooks";
-import { Button } from "../../components/controls/button.tsx";
 import { NumberField, SelectField, TextField } from "../../components/controls/field.tsx";
+import { Form } from "../../components/controls/form.tsx";
 import type { Secret } from "../../components/controls/secret.tsx";
-import { Failure } from "../../components/notice.tsx";
 import { useLoad } from "../../load.ts";
 import { api, type Role } from "../../session.ts";
 
@@ -27,29 +26,16 @@ export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
   const [name, setName] = useState("");
   const [owner, setOwner] = useState("");
   const [wrong, setWrong] = useState<string>();
-  const [error, setError] = useState<unknown>();
-  const [busy, setBusy] = useState(false);
   const owners = useOwners(role);
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const send = async () => {
     setWrong(name.trim() ? undefined : "Enter a name, such as the program or person that will use the key.");
     if (!name.trim()) return;
-    setBusy(true);
-    setError(undefined);
-    await make(role, name.trim(), owner || owners[0]?.value || "").then((key) => {
-      setName("");
-      onMade({
-        title: "New key",
-        text: key,
-        noun: "key",
-        advice: "Copy it now; it cannot be shown again.",
-      });
-    }, setError);
-    setBusy(false);
+    const key = await make(role, name.trim(), owner || owners[0]?.value || "");
+    setName("");
+    onMade({ title: "New key", text: key, noun: "key", advice: "Copy it now; it cannot be shown again." });
   };
   return (
-    <form class="stack" onSubmit={submit} noValidate>
-      {error !== undefined && <Failure error={error} />}
+    <Form action="Create key" icon="key" disabled={role === "miner" && owners.length === 0} onSend={send}>
       <SelectField
         label="Role"
         required
@@ -71,18 +57,7 @@ export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
         />
       )}
       <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={wrong} />
-      <div class="row">
-        <Button
-          type="submit"
-          kind="main"
-          icon="key"
-          busy={busy}
-          disabled={role === "miner" && owners.length === 0}
-        >
-          Create key
-        </Button>
-      </div>
-    </form>
+    </Form>
   );
 }
 
@@ -117,28 +92,18 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
   const [uses, setUses] = useState<number | undefined>(1);
   const [span, setSpan] = useState(SPANS[1]?.value ?? "");
   const [note, setNote] = useState("");
-  const [error, setError] = useState<unknown>();
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
-    setError(undefined);
-    await api("admin")
-      .admin.createEnrolment({ uses: uses ?? 1, validSeconds: Number(span), note })
-      .then(({ enrolmentToken }) => {
-        onMade({
-          title: "Run this on the new machine",
-          text: `aitbc-agent start --coordinator ${location.origin} --enroll ${enrolmentToken}`,
-          noun: "command",
-          advice:
-            "Copy it now; it cannot be shown again. Machines that have joined stay when the token expires.",
-        });
-      }, setError);
-    setBusy(false);
+  const send = async () => {
+    const body = { uses: uses ?? 1, validSeconds: Number(span), note };
+    const { enrolmentToken } = await api("admin").admin.createEnrolment(body);
+    onMade({
+      title: "Run this on the new machine",
+      text: `aitbc-agent start --coordinator ${location.origin} --enroll ${enrolmentToken}`,
+      noun: "command",
+      advice: "Copy it now; it cannot be shown again. Machines that have joined stay when the token expires.",
+    });
   };
   return (
-    <form class="stack" onSubmit={submit} noValidate>
-      {error !== undefined && <Failure error={error} />}
+    <Form action="Create token" icon="add" onSend={send}>
       <NumberField
         label="Number of machines"
         required
@@ -150,11 +115,6 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
       />
       <SelectField label="Valid for" required value={span} onInput={setSpan} options={SPANS} />
       <TextField label="Note" value={note} onInput={setNote} maxLength={200} help="For the list of tokens." />
-      <div class="row">
-        <Button type="submit" kind="main" icon="add" busy={busy}>
-          Create token
-        </Button>
-      </div>
-    </form>
+    </Form>
   );
 }

@@ -11,7 +11,6 @@ import { Ago } from "../../components/figures/time.tsx";
 import type { IconName } from "../../components/icon.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { shortId } from "../../format/names.ts";
 import { count } from "../../format/size.ts";
@@ -64,7 +63,7 @@ export default function OperatorKeys() {
         </Card>
       </div>
       <Tokens tokens={tokens} />
-      <Loaded from={keys} skeleton={<Skeleton lines={5} height="2.75rem" />}>
+      <Loaded from={keys} lines={5} height="2.75rem">
         {({ keys: all, own }) => {
           const shown = all.filter((key) => revoked || key.revokedAt === undefined);
           return (
@@ -83,7 +82,7 @@ export default function OperatorKeys() {
 function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange: () => void }) {
   const revoke = async (key: Key) => {
     const text = "Programs and browsers that use it stop working at once. This cannot be undone.";
-    if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke", danger: true }))) return;
+    if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke" }))) return;
     await api("admin").admin.revokeKey(key.keyId);
     onChange();
     notify(`${key.name} was revoked.`);
@@ -103,10 +102,7 @@ function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange:
         { title: "Created", cell: (key) => <Ago at={key.createdAt} /> },
         {
           title: "Revoke",
-          hideTitle: true,
-          align: "end",
-          shrink: true,
-          cell: (key) => <Action record={key} own={own} onRevoke={() => revoke(key)} />,
+          action: (key) => <Action record={key} own={own} onRevoke={() => revoke(key)} />,
         },
       ]}
     />

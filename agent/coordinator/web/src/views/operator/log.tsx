@@ -8,7 +8,6 @@ import { Badge } from "../../components/figures/status.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { codeOf } from "../../errors.ts";
 import { count, plural } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
@@ -33,7 +32,7 @@ export default function LogPage() {
   const log = usePolled(read, () => SECONDS);
   return (
     <Page title="Log" lead="An append-only log of all receipts and settlements that anyone can verify.">
-      <Loaded from={log} skeleton={<Skeleton lines={3} height="6rem" />}>
+      <Loaded from={log} lines={3} height="6rem">
         {({ health, checkpoint }) => (
           <>
             <Problem health={health} />

@@ -43,7 +43,7 @@ function Record({ miner, reload }: { miner: MinerSummary } & Pick<Loading<unknow
   const remove = async () => {
     const text =
       "Its running jobs go to other miners and its offers end. Its receipts and earnings stay. It can join again with a token; to keep it out, exclude it.";
-    if (!(await ask({ title: `Remove ${miner.name}?`, text, action: "Remove", danger: true }))) return;
+    if (!(await ask({ title: `Remove ${miner.name}?`, text, action: "Remove" }))) return;
     const { requeuedJobs } = await api("admin").admin.removeMiner(miner.minerId);
     notify(`${miner.name} was removed. ${plural(requeuedJobs, "running job")} returned to the queue.`);
     route(MINERS);

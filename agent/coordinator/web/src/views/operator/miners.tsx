@@ -10,7 +10,6 @@ import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
@@ -33,7 +32,7 @@ export default function Miners() {
         </Button>
       }
     >
-      <Loaded from={miners} skeleton={<Skeleton lines={6} height="2.75rem" />}>
+      <Loaded from={miners} lines={6} height="2.75rem">
         {(list) => <List miners={list} />}
       </Loaded>
     </Page>

@@ -6,7 +6,6 @@ import { Money } from "../../components/figures/money.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { sentence } from "../../format/names.ts";
 import { count, plural } from "../../format/size.ts";
 import { duration } from "../../format/time.ts";
@@ -34,7 +33,7 @@ export default function Network() {
   });
   return (
     <Page title="Network" lead="Miners, jobs and money of this coordinator.">
-      <Loaded from={all} skeleton={<Skeleton lines={3} height="7rem" />}>
+      <Loaded from={all} lines={3} height="7rem">
         {(state) => <Numbers {...state} />}
       </Loaded>
       <Histories />

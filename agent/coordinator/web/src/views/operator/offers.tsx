@@ -7,7 +7,6 @@ import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { serviceName, shortId } from "../../format/names.ts";
 import { useGathered } from "../../jobs.ts";
 import { useLive } from "../../live.ts";
@@ -45,7 +44,7 @@ export default function AllOffers() {
       <div class="filters">
         <SelectField label="Service" quiet value={type} onInput={setType} options={options} />
       </div>
-      <Loaded from={offers} skeleton={<Skeleton lines={6} height="2.75rem" />}>
+      <Loaded from={offers} lines={6} height="2.75rem">
         {({ offers: list }) =>
           list.length > 0 ? (
             <Table

@@ -7,7 +7,6 @@ import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import type { IconName } from "../../components/icon.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import type { Loading } from "../../load.ts";
 import { BASE } from "../../routes.ts";
@@ -24,7 +23,7 @@ const STATES: Record<Enrolment["status"], { tone: Tone; icon: IconName; word: st
 export function Tokens({ tokens }: { tokens: Loading<EnrolmentList> }) {
   return (
     <Card title="Enrolment tokens" note="newest first">
-      <Loaded from={tokens} skeleton={<Skeleton lines={3} height="2.75rem" />}>
+      <Loaded from={tokens} lines={3} height="2.75rem">
         {({ enrolments }) =>
           enrolments.length > 0 ? (
             <TokenTable tokens={enrolments} onChange={tokens.reload} />
@@ -41,7 +40,7 @@ function TokenTable({ tokens, onChange }: { tokens: Enrolment[]; onChange: () =>
   const revoke = async (token: Enrolment) => {
     const text = "No machine can join with it from now on. Machines that have joined stay.";
     const title = `Revoke the token${token.note && ` \u201c${token.note}\u201d`}?`;
-    if (!(await ask({ title, text, action: "Revoke", danger: true }))) return;
+    if (!(await ask({ title, text, action: "Revoke" }))) return;
     await api("admin").admin.revokeEnrolment(token.enrolmentId);
     onChange();
     notify("The token was revoked.");
@@ -75,10 +74,7 @@ function TokenTable({ tokens, onChange }: { tokens: Enrolment[]; onChange: () =>
         { title: "Machines", cell: machines },
         {
           title: "Revoke",
-          hideTitle: true,
-          align: "end",
-          shrink: true,
-          cell: (token) =>
+          action: (token) =>
             token.status === "valid" && (
               <Revoke name={token.note || token.enrolmentId} onClick={() => revoke(token)} />
             ),

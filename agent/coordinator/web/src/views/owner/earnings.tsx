@@ -12,7 +12,6 @@ import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { money } from "../../format/money.ts";
 import { shortId } from "../../format/names.ts";
 import { count, plural } from "../../format/size.ts";
@@ -45,7 +44,7 @@ export default function Earnings() {
   });
   return (
     <Page title="Earnings" lead="After the operator's fee. Days are UTC.">
-      <Loaded from={all} skeleton={<Skeleton lines={3} height="8rem" />}>
+      <Loaded from={all} lines={3} height="8rem">
         {({ earnings, stats, payments }) => (
           <>
             <Numbers stats={stats} />

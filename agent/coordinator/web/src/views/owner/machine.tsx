@@ -14,7 +14,6 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { sentence, serviceName, shortId } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
@@ -65,7 +64,7 @@ export function MachinePage({ by, minerId, back, children }: MachinePageProps) {
         ))
       }
     >
-      <Loaded from={machine} skeleton={<Skeleton lines={5} height="6rem" />}>
+      <Loaded from={machine} lines={5} height="6rem">
         {(machine) =>
           machine ? (
             <Machine machine={machine} by={by} onPause={setPausing} onResume={resume} />

@@ -13,7 +13,6 @@ import { Table } from "../../components/figures/table.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { serviceName } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
@@ -29,7 +28,7 @@ export default function Models() {
       title="Services and models"
       lead="What this machine offers, and why other services are unavailable."
     >
-      <Loaded from={machine} skeleton={<Skeleton lines={4} height="8rem" />}>
+      <Loaded from={machine} lines={4} height="8rem">
         {(data) =>
           data ? (
             <>
@@ -134,7 +133,7 @@ function ModelList({ machine, send }: { machine: MinerDetails } & Sending) {
   const rows = rowsOf(machine);
   const remove = async (model: string) => {
     const text = "The machine deletes it from its disk as soon as no job uses it. You can download it again.";
-    if (!(await ask({ title: `Remove ${model}?`, text, action: "Remove", danger: true }))) return;
+    if (!(await ask({ title: `Remove ${model}?`, text, action: "Remove" }))) return;
     await send((id) => api("miner").miners.removeModel(id, model), `Removal of ${model} requested.`);
   };
   return (
@@ -155,10 +154,7 @@ function ModelList({ machine, send }: { machine: MinerDetails } & Sending) {
             { title: "Status", cell: (model) => <ModelState model={model} /> },
             {
               title: "Remove",
-              hideTitle: true,
-              align: "end",
-              shrink: true,
-              cell: (model) =>
+              action: (model) =>
                 model.onDisk && (
                   <Button
                     size="small"

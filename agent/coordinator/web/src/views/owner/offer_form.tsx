@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
 import { NumberField, SelectField, TextField } from "../../components/controls/field.tsx";
-import { Failure } from "../../components/notice.tsx";
+import { Form } from "../../components/controls/form.tsx";
 import { fieldErrors } from "../../errors.ts";
 import { isMoney } from "../../format/money.ts";
 import { serviceName } from "../../format/names.ts";
@@ -27,28 +27,28 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
   const [price, setPrice] = useState("");
   const [maxJobs, setMaxJobs] = useState<number | undefined>(10);
   const [span, setSpan] = useState(SPANS[2]?.value ?? "");
-  const [error, setError] = useState<unknown>();
+  const [refused, setRefused] = useState<Record<string, string>>({});
   const [tried, setTried] = useState(false);
-  const [busy, setBusy] = useState(false);
 
   const chosen = services.data?.services.find(({ serviceId }) => serviceId === service);
   const jobType = service === NAMED ? name.trim() : service;
   const wrong: Record<string, string | undefined> = {
-    ...fieldErrors(error),
+    ...refused,
     ...(tried && !jobType && { job_type: "Enter the name of the jobs." }),
     ...(tried && !isMoney(price) && { price: "Enter a number like 0.001, with at most 8 decimals." }),
     ...(tried && !maxJobs && { max_jobs: "Enter at least 1." }),
   };
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const send = async () => {
     setTried(true);
-    setError(undefined);
+    setRefused({});
     if (!jobType || !isMoney(price) || !maxJobs) return;
-    setBusy(true);
+    const body = { jobType, price, maxJobs, duration: Number(span) };
     await api("miner")
-      .marketplace.createOffer({ jobType, price, maxJobs, duration: Number(span) })
-      .then(onMade, setError);
-    setBusy(false);
+      .marketplace.createOffer(body)
+      .then(onMade, (error: unknown) => {
+        setRefused(fieldErrors(error));
+        if (Object.keys(fieldErrors(error)).length === 0) throw error;
+      });
   };
   const options = [
     ...(services.data?.services ?? []).map(({ serviceId }) => ({
@@ -58,8 +58,15 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
     { value: NAMED, label: "Jobs with a certain name\u2026" },
   ];
   return (
-    <form class="stack" onSubmit={submit} noValidate>
-      {error !== undefined && Object.keys(fieldErrors(error)).length === 0 && <Failure error={error} />}
+    <Form
+      action="Create offer"
+      beside={
+        <Button kind="plain" onClick={onCancel}>
+          Cancel
+        </Button>
+      }
+      onSend={send}
+    >
       <div class="form-grid">
         <SelectField
           label="Service"
@@ -108,14 +115,6 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
           error={wrong.duration}
         />
       </div>
-      <div class="row">
-        <Button type="submit" kind="main" busy={busy}>
-          Create offer
-        </Button>
-        <Button kind="plain" onClick={onCancel}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+    </Form>
   );
 }

@@ -12,7 +12,6 @@ import { Ago } from "../../components/figures/time.tsx";
 import type { IconName } from "../../components/icon.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
 import { useGathered } from "../../jobs.ts";
@@ -58,7 +57,7 @@ export default function OwnOffers() {
           <OfferForm onMade={made} onCancel={() => setMaking(false)} />
         </Card>
       )}
-      <Loaded from={offers} skeleton={<Skeleton lines={5} height="2.75rem" />}>
+      <Loaded from={offers} lines={5} height="2.75rem">
         {({ offers: list }) =>
           list.length > 0 ? (
             <Offers offers={list} onChange={offers.reload} />
@@ -81,7 +80,7 @@ function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void })
   const withdraw = async (offer: Offer) => {
     const text = "It accepts no more jobs. Jobs already assigned to it still run at its price.";
     const title = `Withdraw the offer for ${jobType(offer)}?`;
-    if (!(await ask({ title, text, action: "Withdraw", danger: true }))) return;
+    if (!(await ask({ title, text, action: "Withdraw" }))) return;
     await api("miner").marketplace.withdraw(offer.offerId);
     onChange();
     notify("The offer was withdrawn.");
@@ -99,10 +98,7 @@ function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void })
         { title: "Status", cell: (offer) => <OfferState offer={offer} />, shrink: true },
         {
           title: "Withdraw",
-          hideTitle: true,
-          align: "end",
-          shrink: true,
-          cell: (offer) =>
+          action: (offer) =>
             offer.status === "active" &&
             !offer.standing && (
               <Button size="small" kind="plain" onClick={() => withdraw(offer)}>
