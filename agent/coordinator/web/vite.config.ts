@@ -48,6 +48,7 @@ export default defineConfig(({ command }) => ({
             { name: "owner", test: /src\/views\/owner\// },
             { name: "operator", test: /src\/views\/operator\// },
             { name: "client", test: /src\/views\/([a-z_]+\.tsx|market|new\/(choose|tiles))/ },
+            { name: "job", test: /src\/(views\/(job|new)|schema)\// },
           ],
         },
       },

@@ -34,9 +34,10 @@ export type {
 export type { Wallet as WalletCalls } from "./calls/wallet.js";
 export { AITBCClient, type ClientOptions } from "./client.js";
 export * from "./errors.js";
-export type { DownloadOptions, Target } from "./http/download.js";
+export type { Target } from "./http/download.js";
 export { type FollowOptions, isFinal } from "./http/events.js";
 export type { OnProgress, Uploadable } from "./http/files.js";
+export type { DownloadOptions } from "./http/receive.js";
 export type { ListenOptions, StreamType } from "./http/stream.js";
 export type { BrowserAccess, CallOptions, Fetch } from "./http/transport.js";
 export type * from "./models.js";
@@ -63,7 +64,7 @@ export {
 } from "./verification/monitor.js";
 export { findCosignature, type Note, parseNote, requireSignature } from "./verification/notes.js";
 export { type OutputFile, outputFiles } from "./verification/outputs.js";
-export { type Group, Policy } from "./verification/policy.js";
+export { type Group, Policy, parsePolicy } from "./verification/policy.js";
 export { parseQuantity } from "./verification/quantities.js";
 export {
   BUNDLE_FORMAT,

@@ -21,7 +21,7 @@ import { openEnvelope } from "../src/verification/dsse.js";
 import { COSIGNATURE_TYPE, parseVkey } from "../src/verification/keys.js";
 import { parseCheckpoint, parseProof } from "../src/verification/log.js";
 import { parseNote } from "../src/verification/notes.js";
-import { Policy } from "../src/verification/policy.js";
+import { parsePolicy } from "../src/verification/policy.js";
 import { parseSettlement } from "../src/verification/settlement.js";
 import { parseStatement } from "../src/verification/statement.js";
 import { parseTilePath } from "../src/verification/tiles.js";
@@ -49,7 +49,7 @@ const TARGETS: Record<string, (data: Uint8Array<ArrayBuffer>) => unknown> = {
   dsse: (data) => openEnvelope(parseJson(data), minerKey, "application/vnd.in-toto+json"),
   json: (data) => canonicalJson(parseJson(data)),
   note: (data) => parseNote(data),
-  policy: (data) => Policy.parse(data),
+  policy: parsePolicy,
   proof: (data) => parseProof(data),
   settlement: (data) => parseSettlement(data),
   statement: (data) => parseStatement(data),

@@ -1,7 +1,7 @@
 /** Values that several components share, such as the session and the colour theme. */
 import { useEffect, useRef, useState } from "preact/hooks";
 
-/** A value that tells its listeners about every change. */
+/** A value with listeners, which it notifies of every change. */
 export class Store<T> {
   readonly listeners = new Set<() => void>();
   #value: T;

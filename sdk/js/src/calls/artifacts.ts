@@ -3,8 +3,9 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { FormatError, VerificationError } from "../errors.js";
-import { type DownloadOptions, downloadBlob, downloadTo, type Target } from "../http/download.js";
+import { downloadBlob, downloadTo, type Target } from "../http/download.js";
 import { type OnProgress, type Source, sourceOf, type Uploadable } from "../http/files.js";
+import type { DownloadOptions } from "../http/receive.js";
 import { type CallOptions, fetchBytes, fetchJson, type Session } from "../http/transport.js";
 import type { Artifact, ArtifactLink } from "../models.js";
 

@@ -7,6 +7,9 @@ interface NodeProcess {
   getBuiltinModule?: (name: string) => unknown;
 }
 
+/** Why a browser refuses a file path. */
+export const NO_PATHS = "File paths work only in Node; in a browser, pass a File or a Blob.";
+
 /** Return Node's process; undefined in browsers. */
 export function nodeProcess(): NodeProcess | undefined {
   const process = (globalThis as { process?: NodeProcess }).process;
@@ -16,7 +19,7 @@ export function nodeProcess(): NodeProcess | undefined {
 /** Import a Node module. Throws `TypeError` in browsers. */
 export async function nodeModule<T>(name: `node:${string}`): Promise<T> {
   if (nodeProcess() === undefined) {
-    throw new TypeError("File paths work only in Node; in a browser, pass a File or a Blob.");
+    throw new TypeError(NO_PATHS);
   }
   return (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as T;
 }

@@ -34,7 +34,7 @@ export interface Group {
 
 /** Trusted logs by origin, witnesses by name (both as vkeys), and the `quorum`: a witness, a group, or `none`. */
 export class Policy {
-  private constructor(
+  constructor(
     readonly logs: ReadonlyMap<string, string>,
     readonly witnesses: ReadonlyMap<string, string>,
     readonly groups: ReadonlyMap<string, Group>,
@@ -44,30 +44,6 @@ export class Policy {
   /** Trust one log, without witnesses. Throws `FormatError` for a malformed vkey. */
   static ofLog(logKey: string): Policy {
     return new Policy(new Map([[parseVkey(logKey).name, logKey]]), new Map(), new Map(), NONE);
-  }
-
-  /** Parse a policy. Throws `FormatError`, which names the line. */
-  static parse(content: string | Uint8Array): Policy {
-    const data = typeof content === "string" ? utf8(content) : content;
-    // In this format, bytes above 0x7F are opaque.
-    const lines = Array.from(data, (byte) => String.fromCharCode(byte))
-      .join("")
-      .split("\n");
-    if (lines.length > MAX_LINES) throw new FormatError(`The policy has more than ${MAX_LINES} lines.`);
-    const parser = new Parser();
-    for (const [index, line] of lines.entries()) {
-      try {
-        parser.add(line);
-      } catch (error) {
-        if (!(error instanceof FormatError)) throw error;
-        throw new FormatError(`Line ${index + 1} of the policy: ${error.message}`, { cause: error });
-      }
-    }
-    if (parser.logs.size === 0) throw new FormatError("The policy names no log.");
-    if (parser.quorum === undefined) {
-      throw new FormatError("The policy has no quorum line; `quorum none` asks for no witness.");
-    }
-    return new Policy(parser.logs, parser.witnesses, parser.groups, parser.quorum);
   }
 
   /** Return the vkey of the log with this origin. A policy of one log returns its vkey for any origin. */
@@ -108,6 +84,30 @@ export class Policy {
     if (group === undefined) return witnesses.has(name);
     return group.members.filter((member) => this.#witnessed(member, witnesses)).length >= group.threshold;
   }
+}
+
+/** Parse a policy. Throws `FormatError`, which names the line. A function of its own, so that bundlers can leave it out. */
+export function parsePolicy(content: string | Uint8Array): Policy {
+  const data = typeof content === "string" ? utf8(content) : content;
+  // In this format, bytes above 0x7F are opaque.
+  const lines = Array.from(data, (byte) => String.fromCharCode(byte))
+    .join("")
+    .split("\n");
+  if (lines.length > MAX_LINES) throw new FormatError(`The policy has more than ${MAX_LINES} lines.`);
+  const parser = new Parser();
+  for (const [index, line] of lines.entries()) {
+    try {
+      parser.add(line);
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      throw new FormatError(`Line ${index + 1} of the policy: ${error.message}`, { cause: error });
+    }
+  }
+  if (parser.logs.size === 0) throw new FormatError("The policy names no log.");
+  if (parser.quorum === undefined) {
+    throw new FormatError("The policy has no quorum line; `quorum none` asks for no witness.");
+  }
+  return new Policy(parser.logs, parser.witnesses, parser.groups, parser.quorum);
 }
 
 /** Collects the definitions of a policy's lines. */
