@@ -10,7 +10,7 @@ import { expect, test } from "vitest";
 const INDEX = JSON.stringify(new URL("../src/index.ts", import.meta.url).pathname);
 
 /** Bundle a program with Vite, and return its chunks and warnings. */
-async function bundled(source: string) {
+async function bundled(source: string, define: Record<string, string> = {}) {
   const root = mkdtempSync(join(tmpdir(), "aitbc-"));
   writeFileSync(join(root, "main.ts"), source);
   const warnings: string[] = [];
@@ -20,6 +20,7 @@ async function bundled(source: string) {
     configFile: false,
     logLevel: "warn",
     customLogger,
+    define,
     build: {
       write: false,
       target: "es2022",
@@ -40,8 +41,18 @@ test("a page with the client is small and contains nothing of Node", async () =>
   expect(warnings).toEqual([]);
   expect(size).toBeLessThan(20_000);
   for (const { code } of chunks) expect(code).not.toMatch(/(?:from|import)\s*\(?["']node:/);
-  // Resumable uploads and sockets for Node are loaded on demand.
+  // Resumable uploads, downloads into files, and sockets for Node are loaded on demand.
   expect(main.code).not.toContain("Tus-Resumable");
+  expect(main.code).not.toContain(".part");
+  expect(main.dynamicImports.length).toBe(3);
+});
+
+test("a page that declares that it does not run in Node leaves out downloads into files", async () => {
+  const { chunks, main } = await bundled(
+    `import { AITBCClient } from ${INDEX}; export const client = new AITBCClient();`,
+    { "globalThis.process": "undefined" },
+  );
+  for (const { code } of chunks) expect(code).not.toContain(".part");
   expect(main.dynamicImports.length).toBe(2);
 });
 
