@@ -3,7 +3,7 @@ import { defineConfig, type Plugin } from "vite";
 /** The coordinator that the development server uses: AITBC_DASHBOARD_API=http://127.0.0.1:8420 npx vite */
 const coordinator = process.env.AITBC_DASHBOARD_API ?? "http://127.0.0.1:8420";
 
-/** Loads pages without Vite's helper, which would preload their other scripts and styles: all pages share one of each. */
+/** Loads pages without Vite's helper, which would preload further scripts and styles: there are none to preload. */
 const plainImports: Plugin = {
   name: "plain-imports",
   enforce: "pre",
