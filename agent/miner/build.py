@@ -308,8 +308,13 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
         heartbeat_due.set()
         parts.workload.update()
 
-    parts.outbox.on_change = parts.workload.update
+    def results_changed() -> None:
+        parts.workload.update()
+        parts.report.earnings.changed()
+
+    parts.outbox.on_change = results_changed
     parts.pauses.on_change = pauses_changed
+    parts.workload.on_services_changed = heartbeat_due.set
     parts.link.attach(
         LinkCallbacks(
             lease=parts.workload.accept,

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agent.cli import agent_file, local_api
+from agent.cli.lookups import enrolments, find_enrolment
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc.cli._output import moment, print_rows
 
 app = typer.Typer(help="Let miners on other machines join this coordinator.")
 
@@ -58,19 +58,12 @@ def _only_this_machine(url: str) -> bool:
 @app.command("list")
 def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all tokens without their secrets, newest first, with the miners that joined with them."""
-    settings = settings_from(data_dir)
-    page = local_api.call(settings, "GET", "admin/enrolments?limit=500")
-    tokens = page["enrolments"]
-    while page["next"] is not None:
-        page = local_api.call(settings, "GET", f"admin/enrolments?limit=500&before={page['next']}")
-        tokens += page["enrolments"]
+    tokens = enrolments(settings_from(data_dir))
     if as_json:
         print_json(tokens)
         return
-    table = Table("Token", "Status", "Uses left", "Created", "By", "Expires", "Note", "Miners")
-    for token in tokens:
-        table.add_row(*_row(token))
-    Console().print(table)
+    titles = ("TOKEN", "STATUS", "USES LEFT", "EXPIRES", "NOTE", "CREATED", "BY", "MINERS")
+    print_rows(titles, [_row(token) for token in tokens], free=("NOTE", "MINERS"))
 
 
 def _row(token: dict[str, Any]) -> tuple[str, ...]:
@@ -78,22 +71,27 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
         token["enrolment_id"],
         token["status"],
         f"{token['uses_left']} of {token['uses']}",
-        token["created_at"],
-        token["created_by_name"] or "the agent",
-        token["expires_at"],
+        moment(token["expires_at"]),
         token["note"],
+        moment(token["created_at"]),
+        token["created_by_name"] or "the agent",
         ", ".join(miner["name"] for miner in token["miners"]),
     )
 
 
 @app.command("revoke")
 def revoke(
-    enrolment_id: Annotated[str, typer.Argument(help="The token's id, from `enroll list`.")],
+    token: Annotated[
+        str,
+        typer.Argument(help="The token: its note, its id or a part of it, or `last` for the newest one."),
+    ],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Revoke a token with immediate effect. Miners that have joined with it stay."""
-    local_api.call(settings_from(data_dir), "DELETE", f"admin/enrolments/{quote(enrolment_id, safe='')}")
+    settings = settings_from(data_dir)
+    enrolment_id = find_enrolment(settings, token)
+    local_api.call(settings, "DELETE", f"admin/enrolments/{quote(enrolment_id, safe='')}")
     if as_json:
         print_json({"enrolment_id": enrolment_id, "revoked": True})
     else:

@@ -355,15 +355,26 @@ async def test_a_miner_accepts_jobs_up_to_its_batch_capacity(
     assert {statement.runner_name for statement in coordinator.statements.values()} == {"batch"}
 
 
-async def test_three_machine_faults_pause_the_miner(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+async def test_machine_faults_of_three_jobs_pause_their_service_only(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
     daemon = make_daemon(settings_for(tmp_path), coordinator.url)
     async with running(daemon):
         for _ in range(3):
             job_id = await coordinator.submit("retry")
             await coordinator.until(lambda job_id=job_id: job_id in coordinator.failures)
-        await coordinator.until(lambda: coordinator.heartbeats[-1]["paused"])
-        assert daemon.status()["slots"]["free"] == 0
-        assert "pauses for" in daemon.status()["paused"]
+        await coordinator.until(
+            lambda: any(
+                offer.get("paused")
+                for beat in coordinator.heartbeats
+                for offer in ((beat["capabilities"] or {}).get("services") or {}).values()
+            )
+        )
+        (paused,) = daemon.status()["paused_services"]
+        assert (daemon.status()["paused"], daemon.status()["slots"]["free"]) == (None, 1)
+        job_id = await coordinator.submit("echo", service="batch")
+        await coordinator.until(lambda: job_id in coordinator.results)
+        assert paused != "batch"
 
 
 async def test_a_full_outbox_accepts_no_more_leases(coordinator: FakeCoordinator, tmp_path: Path) -> None:

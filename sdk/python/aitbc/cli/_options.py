@@ -58,6 +58,7 @@ _OPTION_OF = {
     "resources.cpu": "--cpu", "resources.memory": "--memory", "resources.gpu": "--gpu",
     "model.entrypoint": "--entrypoint", "model.requirements": "--requirements",
     "max_tokens": "--max-tokens", "temperature": "--temperature", "system": "--system",
+    "webhook_url": "--webhook",
 }  # fmt: skip
 """Options whose names differ from those of the fields that they fill, or that belong to no group."""
 
@@ -144,6 +145,23 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = None
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The address that gets a signed message when the job ends.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            "-d",
+            help="Submit the job, print its id, and end. The same command without --detach gets the results.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
     wait_for_miner: Annotated[
         bool,
         typer.Option(
@@ -173,6 +191,7 @@ class JobOptions(Options):
                 "timeout_seconds": self.timeout,
                 "miner_id": miner_id,
                 "offer_id": offer_id,
+                "webhook_url": self.webhook,
                 "wait": self.wait_for_miner or None,
             }
         )

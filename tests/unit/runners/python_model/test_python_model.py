@@ -139,6 +139,18 @@ def test_an_archive_contains_a_model_of_several_files(predict, tmp_path, kind):
     assert result.results == {"label": "cat"}
 
 
+def test_an_archive_that_cannot_be_unpacked_is_explained(predict, tmp_path):
+    """Without the traceback of the program that unpacks it."""
+    path = tmp_path / "model.tar"
+    with tarfile.open(path, "w") as packed:
+        member = tarfile.TarInfo("../outside.py")
+        packed.addfile(member)
+    with pytest.raises(Fail) as caught:
+        predict(path)
+    assert "The archive cannot be unpacked: " in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
