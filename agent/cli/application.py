@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "doctor": "doctor.doctor",
     "health": "health.health",
     "earnings": "earnings.earnings",
+    "explain": "explain.explain",
     "bench": "bench.bench",
     "pause": "pause.pause",
     "resume": "pause.resume",

@@ -30,6 +30,25 @@ def find_account(settings: Settings, named: str) -> str:
     return find("account", named, candidates, "aitbc-agent accounts list")
 
 
+def enrolments(settings: Settings) -> list[dict[str, Any]]:
+    """Return all enrolment tokens, newest first."""
+    page = local_api.call(settings, "GET", "admin/enrolments?limit=500")
+    found: list[dict[str, Any]] = page["enrolments"]
+    while page["next"] is not None:
+        page = local_api.call(settings, "GET", f"admin/enrolments?limit=500&before={page['next']}")
+        found += page["enrolments"]
+    return found
+
+
+def find_enrolment(settings: Settings, named: str) -> str:
+    """Return the id of an enrolment token; its name is its note. Raises `NoSuchName` and `AmbiguousName`."""
+
+    def candidates() -> list[Candidate]:
+        return [Candidate(one["enrolment_id"], one["note"], one["status"]) for one in enrolments(settings)]
+
+    return find("enrolment", named, candidates, "aitbc-agent enroll list")
+
+
 def find_key(settings: Settings, named: str) -> str:
     """Return the id of a key. Raises `NoSuchName` and `AmbiguousName`."""
 
@@ -48,25 +67,6 @@ def find_miner(settings: Settings, named: str) -> str:
         return [Candidate(one["miner_id"], one["name"], f"last seen {one['seen_at']}") for one in miners]
 
     return find("miner", named, candidates, "aitbc-agent miners list")
-
-
-def enrolments(settings: Settings) -> list[dict[str, Any]]:
-    """Return all enrolment tokens without their secrets, newest first."""
-    page = local_api.call(settings, "GET", "admin/enrolments?limit=500")
-    found: list[dict[str, Any]] = page["enrolments"]
-    while page["next"] is not None:
-        page = local_api.call(settings, "GET", f"admin/enrolments?limit=500&before={page['next']}")
-        found += page["enrolments"]
-    return found
-
-
-def find_enrolment(settings: Settings, named: str) -> str:
-    """Return the id of an enrolment token. Raises `NoSuchName` and `AmbiguousName`."""
-
-    def candidates() -> list[Candidate]:
-        return [Candidate(one["enrolment_id"], one["note"], one["status"]) for one in enrolments(settings)]
-
-    return find("enrolment", named, candidates, "aitbc-agent enroll list")
 
 
 def _newest_first(rows: list[tuple[str, str, str]]) -> list[Candidate]:

@@ -177,6 +177,7 @@ def build_app(context: Context) -> FastAPI:
         app.add_route("/", to_dashboard)
         app.add_route("/dashboard", to_dashboard)
         app.mount("/dashboard", Dashboard(BUILT))
+        app.mount("/reference", Dashboard(BUILT / "reference"))
     for router in ROOT_ROUTERS:
         for prefix in ("", "/api", *API_PREFIXES):
             app.include_router(router, prefix=prefix)

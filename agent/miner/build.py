@@ -265,6 +265,7 @@ class _Builder:
             services=self._capabilities.services,
             inputs=self._settings.inputs,
             jobs_directory=jobs_directory,
+            max_job_log=self._settings.max_job_log,
             background=background,
             meter=self._meter,
         )
@@ -313,6 +314,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 
     parts.outbox.on_change = results_changed
     parts.pauses.on_change = pauses_changed
+    parts.workload.on_services_changed = heartbeat_due.set
     parts.link.attach(
         LinkCallbacks(
             lease=parts.workload.accept,

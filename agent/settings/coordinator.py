@@ -148,14 +148,19 @@ class CoordinatorSettings(Section):
     listens on loopback only, or when this setting is not empty: a web page could point its own name at this address (DNS
     rebinding)."""
     public_url: Annotated[
-        str | None, Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*[^\s?#/])?$", max_length=500)
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/?#]+(/[^\s?#]*[^\s?#/])?$",
+            max_length=500,
+            examples=["https://jobs.example.org"],
+        ),
     ] = None
     """The address under which clients and miners reach the coordinator, such as `https://jobs.example.org` or, if a proxy forwards
     only that path, `https://example.org/api`. `enroll`, login links and the URLs of generated images name it, and its host name is
     accepted as if `hosts` listed it. None: the address on which the coordinator listens, or that of the request."""
-    cors_origins: tuple[
-        Annotated[str, Field(pattern=r"^(\*|https?://[^\s/?#*]+)$", max_length=300)], ...
-    ] = ()
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^\s/?#*]+)$", max_length=300)], ...] = (
+        Field(default=(), examples=[["https://app.example.org"]])
+    )
     """Origins of web pages, such as `https://app.example.org`, that may call the API and open WebSockets with an API key, in addition
     to the coordinator's own; `*` for any. Browsers never send them the dashboard's session."""
     environment: str = "production"

@@ -32,7 +32,7 @@ COPIED_SOUND: Mapping[str, tuple[str, ...]] = {
 WAV_BITS = 16
 
 CONTAINED_DATA = ("bin_data", "tmcd", "unknown")
-"""Data streams that are chapters or time codes of QuickTime, which ffmpeg writes anew."""
+"""Data streams that are chapters or time codes of QuickTime, which ffmpeg writes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +191,13 @@ class Carried:
             yield f"The data tracks in the format {', '.join(data)} are left out: they cannot be converted."
 
 
-def depth_warning(codec: str, depth: int, kept: int, *, hdr: bool) -> str | None:
-    """Return a warning if pictures of this depth lose bits or HDR in a codec that keeps `kept` bits."""
-    if hdr and kept < HIGH_DEPTH:
-        return (
-            f"The HDR pictures become SDR of {kept} bits with {codec}. Choose codec hevc or av1 to keep HDR."
-        )
-    if depth > kept:
-        advice = " Choose codec hevc or av1 to keep 10 bits." if kept < HIGH_DEPTH else ""
-        return f"The pictures' {depth} bits per color become {kept} with {codec}.{advice}"
+def depth_warning(codec: str, depth: int, retained: int, *, hdr: bool) -> str | None:
+    """Return a warning if pictures of this depth lose bits or HDR in a codec that keeps `retained` bits."""
+    if hdr and retained < HIGH_DEPTH:
+        return f"The HDR pictures become SDR of {retained} bits with {codec}. Choose codec hevc or av1 to keep HDR."
+    if depth > retained:
+        advice = " Choose codec hevc or av1 to keep 10 bits." if retained < HIGH_DEPTH else ""
+        return f"The pictures' {depth} bits per color become {retained} with {codec}.{advice}"
     return None
 
 

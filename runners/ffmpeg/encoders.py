@@ -187,7 +187,7 @@ def keeps_depth(encoder: str) -> bool:
     return encoder == "copy" or encoder in _HIGH_DEPTH
 
 
-def kept_depth(encoder: str) -> int:
+def retained_depth(encoder: str) -> int:
     """Return how many bits of each color component pictures keep at most with this encoder."""
     return HIGH_DEPTH if encoder in _HIGH_DEPTH else USUAL_DEPTH
 

@@ -13,9 +13,9 @@ from runners.ffmpeg.carried import Carried, depth_warning
 from runners.ffmpeg.encoders import (
     HARDWARE,
     keeps_depth,
-    kept_depth,
     pass_options,
     pixel_format,
+    retained_depth,
     takes_two_passes,
     video_options,
 )
@@ -237,7 +237,7 @@ class Plan:
             lost = depth_warning(
                 str(self.request.video_codec),
                 video.depth,
-                kept_depth(self.encoder or ""),
+                retained_depth(self.encoder or ""),
                 hdr=video.color is not None,
             )
             found = [lost, *found] if lost is not None else found

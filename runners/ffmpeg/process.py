@@ -80,7 +80,7 @@ class Stream:
 class Media:
     """ffprobe's description of a file; `duration` is in seconds, None if the file does not state it.
 
-    `video` is the first of `videos` tracks. `data` are the codecs of streams that are neither seen nor heard, `chapters` a
+    `video` is the first of `videos` tracks. `data` are the codecs of streams that are neither pictures nor sound nor text, `chapters` a
     count.
     """
 

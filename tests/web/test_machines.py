@@ -20,7 +20,7 @@ pytestmark = pytest.mark.acceptance
 
 GPUS = [{**GPU, "uuid": f"GPU-{index}", "index": index, "name": f"GPU {index}"} for index in (0, 1)]
 PAGES = (
-    "/keys", "/machine", "/machine/models", "/machine/earnings", "/machine/offers", "/network", "/network/miners",
+    "/keys", "/machine", "/machine/models", "/machine/earnings", "/machine/offers", "/network", "/network/jobs", "/network/miners",
     "/network/accounts", "/network/keys", "/network/offers", "/network/log",
 )  # fmt: skip
 MODEL = "def predict(input):\n    return {'prediction': 'cat'}\n"
@@ -188,9 +188,12 @@ def test_creates_accepts_and_withdraws_an_offer(dashboard: Dashboard, agent: Age
         }
         job_id = client.post("/v1/jobs", json=body).json()["job_id"]  # waits for its file
         page = dashboard.open("/market")
-        page.get_by_role("button", name=re.compile("Assign a waiting job .*classification")).click()
-        page.get_by_role("dialog").get_by_label("Job").select_option(index=1)
-        confirm(page, "Assign job")
+        expect(page.get_by_role("table", name="Offers for image-classification")).to_contain_text("0.002")
+        page = dashboard.open(f"/jobs/{job_id}")
+        page.get_by_role("button", name="Choose an offer").click()
+        offers = page.get_by_role("dialog").get_by_label("Offer")
+        offers.select_option(offers.locator("option", has_text="0.002").get_attribute("value"))
+        confirm(page, "Assign the job")
         expect(page.get_by_text("The job was assigned to the offer.")).to_be_visible()
         assert client.put(f"/v1/jobs/{job_id}/files/model.py", content=MODEL).status_code == 200
         ended(client, job_id, "completed")
@@ -257,6 +260,110 @@ def test_an_operator_adds_a_miner(dashboard: Dashboard, agent: Agent) -> None:
     expect(row).to_contain_text("Ready")
     row.get_by_role("link").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("new rig")
+
+
+def test_an_operator_sees_the_jobs_of_all_accounts_and_cancels_one(
+    dashboard: Dashboard, agent: Agent
+) -> None:
+    """With the account's name and the reason for waiting, filtered by account."""
+    admin = httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file["admin_key"]})
+    account = admin.post("/v1/admin/accounts", json={"name": "a studio"}).json()["account_id"]
+    admin.post(f"/v1/admin/accounts/{account}/credit", json={"amount": "5"}).raise_for_status()
+    owner = {"role": "client", "name": "k", "account_id": account}
+    key = {"X-API-Key": admin.post("/v1/admin/keys", json=owner).json()["key"]}
+    body = {
+        "type": "ai-inference", "name": "a costly model", "model": {"type": "python", "entrypoint": "model.py"}, "wait": True,
+    }  # fmt: skip
+    job_id = httpx.post(f"{agent.url}/v1/jobs", json=body, headers=key).json()["job_id"]
+    page = dashboard.open("/network")
+    page.get_by_role("link", name=re.compile(r"^\d+$")).nth(2).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs of all accounts")
+    expect(page.get_by_role("button", name="Waiting")).to_have_attribute("aria-pressed", "true")
+    page.get_by_label("Account").select_option("a studio")
+    row = page.get_by_role("row").filter(has_text="a costly model")
+    expect(row).to_contain_text("a studio")
+    row.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("a costly model")
+    expect(page.get_by_text(re.compile("model.source")).first).to_be_visible()
+    page.get_by_role("button", name="Cancel job").click()
+    confirm(page, "Cancel job")
+    expect(page.get_by_text("The job was cancelled.")).to_be_visible()
+    assert admin.get(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
+
+
+def test_an_operator_excludes_readmits_and_removes_a_miner(dashboard: Dashboard, agent: Agent) -> None:
+    admin = httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file["admin_key"]})
+    made = admin.post("/v1/admin/enrolments", json={"uses": 2, "note": "the old rack"}).json()
+    miner = ScriptedMiner(agent.url)
+    assert miner.register(name="old rig", enrolment_token=made["enrolment_token"]).status_code == 200
+    page = dashboard.open("/network/miners")
+    page.get_by_role("row").filter(has_text="old rig").get_by_role("link").click()
+    page.get_by_role("button", name="Exclude").click()
+    page.get_by_role("dialog").get_by_label("Reason").fill("It lies.")
+    confirm(page, "Exclude")
+    expect(page.get_by_text("It lies.")).to_be_visible()
+    assert miner.register().json()["error"]["code"] == "MINER_EXCLUDED"
+    page.get_by_role("button", name="Readmit").click()
+    expect(page.get_by_text("It lies.")).to_have_count(0)
+    assert miner.register(name="old rig").status_code == 200
+    page.get_by_role("button", name="Remove", exact=True).click()
+    confirm(page, "Remove")
+    expect(page.get_by_text("old rig was removed.")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Miners")
+    expect(page.get_by_role("row").filter(has_text="old rig")).to_have_count(0)
+
+    page = dashboard.open("/network/keys")
+    row = page.get_by_role("row").filter(has_text="the old rack")
+    expect(row).to_contain_text("1 of 2")
+    expect(row).to_contain_text("old rig")
+    row.get_by_role("button", name="Revoke the old rack").click()
+    confirm(page, "Revoke")
+    expect(row).to_contain_text("Revoked")
+    assert miner.register(enrolment_token=made["enrolment_token"]).status_code == 403
+
+
+def test_an_operator_debits_an_account(dashboard: Dashboard, agent: Agent) -> None:
+    admin = httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file["admin_key"]})
+    account = admin.post("/v1/admin/accounts", json={"name": "a debtor"}).json()["account_id"]
+    admin.post(f"/v1/admin/accounts/{account}/credit", json={"amount": "5"}).raise_for_status()
+    page = dashboard.open("/network/accounts")
+    page.get_by_role("button", name="Debit a debtor").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("at most 5.00")).to_be_visible()
+    dialog.get_by_label("Amount").fill("7")
+    confirm(page, "Debit")
+    expect(dialog.get_by_text("The account has 5, less than 7.")).to_be_visible()
+    dialog.get_by_label("Allow a negative balance").check()
+    confirm(page, "Debit")
+    expect(page.get_by_role("row").filter(has_text="a debtor")).to_contain_text("\N{MINUS SIGN}2.00")
+    dashboard.faults[:] = [fault for fault in dashboard.faults if "402" not in fault]  # the refusal
+
+
+def test_the_network_page_charts_jobs_money_and_miners(dashboard: Dashboard) -> None:
+    page = dashboard.open("/network")
+    for label in ("Jobs that ended", "Queue", "Money in and out", "Miners that accept jobs"):
+        table = page.get_by_role("table", name=label, exact=True)
+        expect(table.get_by_role("row")).to_have_count(48)
+    page.get_by_role("button", name="Hour").click()
+    expect(page.get_by_role("table", name="Queue", exact=True).get_by_role("row")).to_have_count(12)
+    money = page.get_by_role("table", name="Money in and out", exact=True)
+    expect(money).to_contain_text("credited 1,0")
+
+
+def test_the_api_reference_needs_no_other_host_and_makes_calls(browser: Browser, agent: Agent) -> None:
+    """Under the dashboard's content policy, which the browser would report as an error."""
+    with visit(browser, agent) as dashboard:
+        page = dashboard.page
+        page.goto(f"{agent.url}/reference/")
+        page.get_by_role("button", name="Authorize").first.click()
+        page.get_by_label("auth-bearer-value").first.fill(agent.file["client_key"])
+        page.get_by_role("button", name="Apply credentials").first.click()
+        page.get_by_role("button", name="Close").first.click()
+        page.locator("#operations-tag-Wallet").click()
+        page.locator(".opblock-summary-path").get_by_text(re.compile("^/v1/wallet$")).click()
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".live-responses-table")).to_contain_text('"balance"')
+        assert not dashboard.faults
 
 
 def test_owner_and_operator_pages_are_accessible_on_a_phone(browser: Browser, agent: Agent, rig: Rig) -> None:

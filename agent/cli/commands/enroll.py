@@ -63,7 +63,7 @@ def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         print_json(tokens)
         return
     titles = ("TOKEN", "STATUS", "USES LEFT", "EXPIRES", "NOTE", "CREATED", "BY", "MINERS")
-    print_rows(titles, [_row(token) for token in tokens], free=("NOTE",))
+    print_rows(titles, [_row(token) for token in tokens], free=("NOTE", "MINERS"))
 
 
 def _row(token: dict[str, Any]) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
         token["enrolment_id"],
         token["status"],
         f"{token['uses_left']} of {token['uses']}",
-        token["expires_at"],
+        moment(token["expires_at"]),
         token["note"],
         moment(token["created_at"]),
         token["created_by_name"] or "the agent",
@@ -82,7 +82,8 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
 @app.command("revoke")
 def revoke(
     token: Annotated[
-        str, typer.Argument(help="The token: its id or a part of it, its note, or `last`; not its secret.")
+        str,
+        typer.Argument(help="The token: its note, its id or a part of it, or `last` for the newest one."),
     ],
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -22,7 +22,7 @@ MinerArgument = Annotated[
 
 @app.command("list")
 def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List all miners, most recently seen first, and why any of them is excluded."""
+    """List all miners, most recently seen first, with the number of their faults, and why any of them is excluded."""
     miners = local_api.call(settings_from(data_dir), "GET", "admin/overview")["miners"]
     if as_json:
         print_json(miners)
@@ -33,11 +33,13 @@ def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             miner["name"],
             *_state(miner),
             moment(miner["seen_at"]),
+            str(miner["failed_runs"] + miner["refused_results"]),
             ", ".join(miner["services"]),
         )
         for miner in miners
     ]
-    print_rows(("MINER", "NAME", "STATE", "REASON", "LAST SEEN", "SERVICES"), rows, free=("NAME", "REASON"))
+    titles = ("MINER", "NAME", "STATE", "REASON", "LAST SEEN", "FAULTS", "SERVICES")
+    print_rows(titles, rows, free=("NAME", "REASON"))
 
 
 def _state(miner: dict[str, Any]) -> tuple[str, str]:

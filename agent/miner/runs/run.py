@@ -31,6 +31,7 @@ from agent.miner.models.store import ModelUnavailable, SourceUnreachable
 from agent.miner.runs.checkpoints import CheckpointUploads, fetch_checkpoints
 from agent.miner.runs.events import EventFeed
 from agent.miner.runs.inputs import FetchedFile, fetch
+from agent.miner.runs.job_log import RunLog
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
 from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
@@ -40,7 +41,7 @@ from agent.settings import InputSettings
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Model, Retry, RunnerError
 from runners.errors import Fault
-from runners.host.protocol import FileReference, Run
+from runners.host.protocol import FileReference, JobLog, Run
 
 _MAX_MESSAGE: Final = 2000
 _DONE: Final = 100.0
@@ -66,6 +67,7 @@ class RunDependencies:
     services: Mapping[str, ServiceOffer]
     inputs: InputSettings
     jobs_directory: Path
+    max_job_log: int
     background: Background
     meter: Meter
 
@@ -100,6 +102,7 @@ class JobRun:
         self._parts = parts
         self._directory = parts.jobs_directory / f"{lease.job_id}_{lease.fence}"
         self._feed = EventFeed(parts.link, lease, parts.background)
+        self._job_log = RunLog(lease, self._feed, parts.max_job_log)
         self._checkpoints = CheckpointUploads(parts.link, lease, self._directory / "output")
         self._ending = False
         self._time_left = asyncio.timeout(None)
@@ -184,7 +187,7 @@ class JobRun:
         statement = statement_about(lease, offer, parts.session, run)
         self._count_result(statement)
         collected = run.collected
-        body = result_body(lease, parts.session, statement, collected)
+        body = result_body(lease, parts.session, statement, collected) | self._job_log.fields()
         return Entry(
             *lease.key, "result", body, collected.artifacts, self._directory if collected.artifacts else None
         )
@@ -239,7 +242,7 @@ class JobRun:
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
         )
-        listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint)
+        listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint, self._on_log)
         self.stage = "waiting"
         return await self._parts.executor.run(
             lease.service, lent.model, message, listener, on_stage=self._on_stage
@@ -297,6 +300,10 @@ class JobRun:
             self._checkpoints.upload(reference), f"checkpoint-upload-{self.lease.job_id}"
         )
 
+    def _on_log(self, message: JobLog) -> None:
+        self.counter += 1
+        self._job_log.add(message)
+
     async def _weights_digest(self, model: Model, execution: Execution) -> NamedDigest:
         try:
             return NamedDigest(
@@ -327,6 +334,7 @@ class JobRun:
             "code": code,
             "message": str(error)[:_MAX_MESSAGE],
             "units": f"{self.units:f}",
+            **self._job_log.fields(),
         }
         return Entry(*self.lease.key, "fail", body)
 

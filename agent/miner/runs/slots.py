@@ -49,7 +49,8 @@ class Workload:
 
     A run whose model is being downloaded occupies no slot, up to `max_downloads` of them; afterwards it waits for one, before
     new leases.
-    Call `pauses_changed` when the devices that `pauses` pauses have changed.
+    Call `pauses_changed` when the devices that `pauses` pauses have changed. `on_services_changed` is called when a service begins
+    or ends a pause.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Workload:
         self._open = False
         self._connected = False
         self._ending = False
+        self.on_services_changed: Callable[[], object] = lambda: None
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -170,10 +172,16 @@ class Workload:
 
     def pause_reason(self) -> str | None:
         """Return why no leases are accepted despite free slots, for the owner; None if they are accepted."""
-        if (reason := self._pauses.reason()) is not None:
-            return reason
-        seconds = self._faults.seconds_left(time.monotonic())
-        return f"Several jobs failed on this machine. It pauses for {seconds:.0f} s." if seconds > 0 else None
+        return self._pauses.reason()
+
+    def paused_services(self) -> dict[str, str]:
+        """Return the services that accept no leases because several of their jobs failed, and the reasons."""
+        now = time.monotonic()
+        return {
+            service: "Several of its jobs failed through faults of the machine."
+            for service in self._parts.services
+            if self._faults.seconds_left(service, now) > 0
+        }
 
     def moment(self) -> Moment:
         """Return the current use of the slots."""
@@ -201,7 +209,8 @@ class Workload:
         self._connected = True
         if len(self._parts.outbox) >= self._max_outbox:
             return Use.OUTBOX
-        return Use.COOLING_DOWN if self._faults.seconds_left(time.monotonic()) > 0 else None
+        services = self._parts.services
+        return Use.COOLING_DOWN if services and len(self.paused_services()) == len(services) else None
 
     def pauses_changed(self) -> None:
         """Hand back the leases of runs that have no device yet and for which no capacity is left."""
@@ -247,7 +256,8 @@ class Workload:
         if lease.key in self._runs or lease.key in self._parts.outbox:
             return  # sent twice
         reach("miner.lease_received")
-        if not self._open or not self._capacity().reserve(lease.service, lease.spec.model):
+        paused = lease.service in self.paused_services()
+        if not self._open or paused or not self._capacity().reserve(lease.service, lease.spec.model):
             # e.g. one that was on its way when a pause began
             reason = "no free slot" if self._pauses.now.miner is None else "paused"
             self._parts.background.spawn(self._release(lease.key, reason), f"release-{lease.job_id}")
@@ -354,11 +364,12 @@ class Workload:
         elif (error := task.exception()) is not None:
             _log.error("run_failed", job_id=run.lease.job_id, fence=run.lease.fence, exc_info=error)
         elif not run.machine_fault:
-            self._faults.success()
-        elif self._faults.fault(time.monotonic()):
-            seconds = self._faults.seconds_left(time.monotonic())
-            _log.warning("miner_paused", seconds=seconds, cause="machine faults")
-            asyncio.get_running_loop().call_later(seconds, self.update)
+            self._faults.success(run.lease.service)
+        elif self._faults.fault(run.lease.service, run.lease.job_id, time.monotonic()):
+            seconds = self._faults.seconds_left(run.lease.service, time.monotonic())
+            _log.warning("service_paused", service=run.lease.service, seconds=seconds, cause="machine faults")
+            asyncio.get_running_loop().call_later(seconds, self.on_services_changed)
+            self.on_services_changed()
         self.update()
 
     def status(self) -> list[dict[str, Any]]:

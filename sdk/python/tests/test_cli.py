@@ -69,14 +69,14 @@ def test_artifacts_delete(quick, coordinator) -> None:
     """Each file is deleted once; a refusal does not prevent the other deletions, but the command then fails."""
     first, second = (f"sha256:{digit * 64}" for digit in "12")
     coordinator.answers = {f"DELETE /v1/artifacts/{first}": {}}
-    done = quick("artifacts", "delete", first, first, "--json")
+    done = quick("artifacts", "rm", first, first, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"deleted": [first]})
     assert coordinator.paths().count(f"DELETE /v1/artifacts/{first}") == 1
     coordinator.faults.append(error(404, "NOT_FOUND", "There is no such artifact."))
-    done = quick("artifacts", "delete", second, first, "--json")
+    done = quick("artifacts", "rm", second, first, "--json")
     assert json.loads(done.stdout) == {"deleted": [first]}
     assert done.returncode != 0
-    assert quick("artifacts", "delete").returncode != 0
+    assert quick("artifacts", "rm").returncode != 0
 
 
 def test_jobs_show_and_cancel(quick, coordinator) -> None:

@@ -135,8 +135,21 @@ def test_without_a_build_a_page_explains_how_to_make_one(
         assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
+def test_the_api_reference_is_a_page_of_its_own_with_the_same_policy(http: httpx.Client, built: Path) -> None:
+    page = PAGE.replace("AITBC", "AITBC API reference")
+    (built / "reference" / "assets").mkdir(parents=True)
+    (built / "reference" / "index.html").write_text(page)
+    (built / "reference" / "assets" / "index-abc123.js").write_text(SCRIPT)
+    answer = http.get("/reference/")
+    assert (answer.status_code, answer.text) == (200, page)
+    dashboard = http.get("/dashboard/")
+    assert answer.headers["content-security-policy"] == dashboard.headers["content-security-policy"]
+    script = http.get("/reference/assets/index-abc123.js")
+    assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
+
+
 def test_the_dashboard_can_be_disabled(built: Path, tmp_path: Path) -> None:
     with serve(tmp_path / "data", dashboard=False) as served:
-        for path in ("/", "/dashboard", "/dashboard/"):
+        for path in ("/", "/dashboard", "/dashboard/", "/reference/"):
             answer = httpx.get(f"{served.url}{path}")
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")

@@ -77,7 +77,7 @@ def priced(price: str) -> dict[str, Any]:
 
 def waiting_job(client: httpx.Client, **changes: Any) -> str:
     """Submit a job that no miner gets yet, because it waits for its model's file, and return its id."""
-    answer = client.post("/v1/jobs", json={**REFERENCE_JOB, **changes})
+    answer = client.post("/v1/jobs", json={**REFERENCE_JOB, "wait": True, **changes})
     assert answer.status_code == 201, answer.text
     job_id: str = answer.json()["job_id"]
     return job_id

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import socket
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -234,6 +235,22 @@ def test_images_are_returned_as_links_that_need_no_key(
     assert [picture.content for picture in seen] == [b"\x89PNG1", b"\x89PNG2"]
     assert {picture.headers["content-type"] for picture in seen} == {"image/png"}
     assert all(image.b64_json is None for image in answer.data or [])
+
+
+def test_links_to_images_name_the_public_address(tmp_path: Path) -> None:
+    """A proxy may send a request on under another name, which the client could not reach."""
+    with serve(tmp_path / "public", open_enrolment=True, public_url="https://jobs.example.org/api") as served:
+        miner = register(ScriptedMiner(served.url))
+        with OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0) as ai:
+            answer, _ = answered(
+                miner,
+                image_results(miner, b"\x89PNG1"),
+                lambda: ai.images.generate(prompt="a lighthouse", model=PICTURES, response_format="url"),
+            )
+        (image,) = answer.data or []
+        public, _, path = (image.url or "").partition("/v1/")
+        assert public == "https://jobs.example.org/api"
+        assert httpx.get(f"{served.url}/v1/{path}").content == b"\x89PNG1"
 
 
 def test_images_can_have_another_format(ai: OpenAI, miner: ScriptedMiner) -> None:

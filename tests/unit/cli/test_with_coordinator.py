@@ -142,7 +142,7 @@ def test_a_miner_is_removed_and_its_token_is_listed_and_revoked(command: Any, ag
     made = json.loads(command("enroll", "--uses", "3", "--note", "the new rack", "--json").out)
     miner = ScriptedMiner(agent.url)
     assert miner.register(enrolment_token=made["enrolment_token"], name="rig-9").status_code == 200
-    removed = command("miners", "remove", miner.miner_id)
+    removed = command("miners", "remove", "rig-9")
     message = f"{miner.miner_id} is removed. 0 running jobs returned to the queue.\n"
     assert (removed.code, removed.out) == (0, message)
     assert miner.miner_id not in command("miners", "list", "--json").out
@@ -154,7 +154,7 @@ def test_a_miner_is_removed_and_its_token_is_listed_and_revoked(command: Any, ag
     assert (listed()["status"], listed()["uses_left"], listed()["note"]) == ("valid", 2, "the new rack")
     assert listed()["miners"] == [{"miner_id": miner.miner_id, "name": "rig-9"}]
     assert "valid" in command("enroll", "list").out
-    revoked = command("enroll", "revoke", made["enrolment_id"])
+    revoked = command("enroll", "revoke", "the new rack")
     assert (revoked.code, revoked.out) == (0, f"{made['enrolment_id']} is revoked.\n")
     assert listed()["status"] == "revoked"
     assert miner.register(enrolment_token=made["enrolment_token"]).status_code == 403
@@ -164,7 +164,7 @@ def test_a_miner_is_removed_and_its_token_is_listed_and_revoked(command: Any, ag
 def test_an_account_is_debited_below_zero_only_by_force(command: Any) -> None:
     account_id = json.loads(command("accounts", "create", "a debtor", "--json").out)["account_id"]
     command("accounts", "credit", account_id, "5")
-    done = command("accounts", "debit", account_id, "2", "--note", "paid out")
+    done = command("accounts", "debit", "a debtor", "2", "--note", "paid out")
     assert (done.code, done.out) == (0, f"The balance of {account_id} is now 3.\n")
     refused = command("accounts", "debit", account_id, "4")
     assert refused.code == 1

@@ -46,6 +46,13 @@ export const NETWORK_PAGES: PageEntry[] = [
     view: lazy(() => import("./views/operator/network.tsx")),
   },
   {
+    path: "/network/jobs",
+    role: "admin",
+    nav: { group: "operator", name: "Jobs of all accounts", icon: "jobs" },
+    view: lazy(() => import("./views/operator/jobs.tsx")),
+  },
+  { path: "/network/jobs/:id", role: "admin", view: lazy(() => import("./views/operator/job.tsx")) },
+  {
     path: "/network/miners",
     role: "admin",
     nav: { group: "operator", name: "Miners", icon: "gpu" },

@@ -1,5 +1,4 @@
 /** Counts of events over time, for a chart. */
-import type { Point } from "./components/figures/chart.tsx";
 
 export type Span = "hour" | "day";
 
@@ -14,7 +13,7 @@ export const SPANS: Record<Span, { label: string; step: number; steps: number }>
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 /** Return the counts of `times` by steps aligned to whole minutes or hours, the last one containing `now`. All in milliseconds. */
-export function bucketed(times: number[], span: Span, now: number): Point[] {
+export function bucketed(times: number[], span: Span, now: number): { name: string; value: number }[] {
   const { step, steps } = SPANS[span];
   const last = Math.floor(now / step);
   const counts = new Array<number>(steps).fill(0);

@@ -133,13 +133,15 @@ export class Jobs {
       minerId?: string | undefined;
       /** The offer that a job was given to. */
       offerId?: string | undefined;
+      /** Only jobs of this account; for administrators, who otherwise see the jobs of all accounts. */
+      accountId?: string | undefined;
       limit?: number | undefined;
       offset?: number | undefined;
     } & CallOptions = {},
   ): Promise<JobList> {
-    const { signal, labels = {}, minerId, offerId, ...more } = options;
+    const { signal, labels = {}, minerId, offerId, accountId, ...more } = options;
     const label = Object.entries(labels).map(([key, value]) => `${key}:${value}`);
-    const query = { ...more, label, miner_id: minerId, offer_id: offerId };
+    const query = { ...more, label, miner_id: minerId, offer_id: offerId, account_id: accountId };
     return fetchJson(this.#session, { path: "/v1/jobs", query, signal });
   }
 

@@ -96,13 +96,14 @@ def list_jobs(
     labels: Mapping[str, str] | None = None,
     miner_id: str | None = None,
     offer_id: str | None = None,
+    account_id: str | None = None,
     limit: int = 50,
     offset: int = 0,
 ) -> Flow[JobList]:
     """Return one page of the account's jobs, newest first, to which all given filters apply.
 
     `labels` are those that the jobs have, perhaps among others. `miner_id` is the miner that runs a job or ran it last, `offer_id` the
-    offer that it was given to.
+    offer that it was given to. Administrators see the jobs of all accounts, or of `account_id`.
     """
     filters = {
         "status": status,
@@ -111,6 +112,7 @@ def list_jobs(
         "label": [f"{key}:{value}" for key, value in (labels or {}).items()] or None,
         "miner_id": miner_id,
         "offer_id": offer_id,
+        "account_id": account_id,
         "limit": str(limit),
         "offset": str(offset),
     }

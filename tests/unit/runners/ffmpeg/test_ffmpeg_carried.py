@@ -84,7 +84,7 @@ TRACKS = "Only the first of 2 sound tracks"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "fields", "kept", "warnings"),
+    ("seconds", "fields", "retained", "warnings"),
     [
         (4, {"output_format": "mkv", "codec": "hevc"}, {"audio": 2, "subtitle": ["subrip", "ass"], "attachment": 1, "chapters": 2}, [COVER]),
         (4, {"output_format": "mkv"}, {"audio": 2, "subtitle": ["subrip", "ass"], "attachment": 1, "chapters": 2}, [DEPTH, COVER]),
@@ -101,22 +101,23 @@ TRACKS = "Only the first of 2 sound tracks"
     ids=["mkv", "mkv of 8 bits", "mp4", "webm", "copied sound", "copied pictures", "mp4 in chunks", "mkv in chunks", "mp3", "flac", "wav"],
 )  # fmt: skip
 def test_what_the_container_can_hold_is_carried_over_and_the_rest_is_named(
-    transcode, film, seconds, fields, kept, warnings
+    transcode, film, seconds, fields, retained, warnings
 ):
-    if kept is None:
+    if retained is None:
         with pytest.raises(Fail):  # the first track decides, as before
             transcode(film(seconds), **fields)
         return
-    result, _ = transcode(film(seconds), **fields)
+    result, context = transcode(film(seconds), **fields)
     streams, chapters = described(result.results["file"].path)
     found = {name: len(streams[name]) for name in ("audio", "cover", "attachment") if name in streams}
     found |= {"subtitle": [one["codec_name"] for one in streams["subtitle"]]} if "subtitle" in streams else {}
     found |= {"chapters": len(chapters)} if chapters else {}
-    assert found == kept
+    assert found == retained
     assert len(streams.get("video", ())) == (fields["output_format"] in ("mkv", "mp4", "webm", "mov"))
     given = result.results.get("warnings", [])
     assert len(given) == len(warnings), given
     assert all(any(words in line for line in given) for words in warnings), given
+    assert {("ffmpeg", line) for line in given} <= set(context.lines), "the job's log has them too"
     if found.get("audio") == 2:
         assert [one["tags"]["language"] for one in streams["audio"]] in (["fra", "eng"], ["fre", "eng"])
     if fields.get("codec") == "hevc":

@@ -1,57 +1,83 @@
 /**
- * A chart of one series, as bars (amounts by day) or as a line (levels).
+ * A chart: bars for amounts, stacked if there are several series, or lines for levels.
  *
- *   <Chart label="Earnings by day" kind="bars" points={days.map((day) => ({ name: shortDay(day.date), value: Number(day.amount) }))}
+ *   <Chart label="Earnings by day" points={days.map((day) => ({ name: shortDay(day.date), value: Number(day.amount) }))}
  *          format={(value) => value.toFixed(2)} />
+ *   <Chart label="Queue" kind="line" points={[{ name: "12:00", value: [3, 1] }]} series={{ waiting: "wait", running: "accent" }} />
  *
- * It is SVG in the page's colours, so it follows the theme, and takes 2 kB of script where a chart library takes 50. Screen
- * readers get the values as a table. Hovering shows a value.
+ * `series` has a name and a colour (styles/tokens.css) for each of a point's values; null is an unknown value. The chart is SVG in the
+ * page's colours, so it follows the theme, and takes 2 kB of script where a chart library takes 50. Screen readers get the values
+ * as a table. Hovering shows the values.
  */
 import { useState } from "preact/hooks";
 
 export interface Point {
   name: string;
-  value: number;
+  value: number | (number | null)[];
 }
 
 export interface ChartProps {
   label: string;
   points: Point[];
   kind?: "bars" | "line";
+  series?: Record<string, string>;
   format?: (value: number) => string;
 }
 
 const WIDTH = 1000;
 const HEIGHT = 100;
 const GAP = 0.28;
+const SINGLE = { "": "accent" };
 
-export function Chart({ label, points, kind = "bars", format = String }: ChartProps) {
+type Row = (number | null)[];
+
+export function Chart({ label, points, kind = "bars", series = SINGLE, format = String }: ChartProps) {
   const [here, setHere] = useState<number | null>(null);
-  const max = niceCeiling(Math.max(0, ...points.map((point) => point.value)));
+  const names = Object.keys(series);
+  const tones = Object.values(series);
+  const rows = points.map(({ value }): Row => (Array.isArray(value) ? value : [value]));
+  const values = (row: Row = []) =>
+    names
+      .map((name, index) => {
+        const value = row[index] ?? null;
+        return `${name} ${value === null ? "unknown" : format(value)}`.trim();
+      })
+      .join(", ");
+  const max = niceCeiling(Math.max(0, ...rows.map((row) => (kind === "bars" ? sum(row) : largest(row)))));
   const point = (event: PointerEvent & { currentTarget: Element }) => {
     const box = event.currentTarget.getBoundingClientRect();
     const index = Math.floor(((event.clientX - box.left) / box.width) * points.length);
     setHere(Math.max(0, Math.min(points.length - 1, index)));
   };
-  const pointed = here === null ? undefined : points[here];
   const across = here === null ? 0 : ((here + 0.5) / points.length) * 100;
+  const step = WIDTH / Math.max(1, rows.length);
   return (
     <figure class="chart">
       <div class="chart-top" aria-hidden="true">
         <span>{format(max)}</span>
+        {names.length > 1 &&
+          names.map((name, index) => (
+            <span key={name} class="chart-name" style={colour(tones[index])}>
+              {name}
+            </span>
+          ))}
       </div>
       <div class="chart-plot" onPointerMove={point} onPointerLeave={() => setHere(null)}>
         <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
           {[0, 0.5, 1].map((share) => (
             <line key={share} class="chart-grid" x1="0" x2={WIDTH} y1={share * HEIGHT} y2={share * HEIGHT} />
           ))}
-          {kind === "bars" ? bars(points, max, here) : line(points, max)}
+          {kind === "bars"
+            ? rows.map((row, index) => bar(row, index, tones, max, step, index === here))
+            : tones.map((tone, index) => (
+                <path key={tone} class="chart-line" style={colour(tone)} d={line(rows, index, max, step)} />
+              ))}
         </svg>
-        {pointed && (
+        {here !== null && (
           <>
             {kind === "line" && <span class="chart-mark" style={{ left: `${across}%` }} />}
             <span class="chart-tip" style={{ left: `${across}%`, translate: `${-across}% -50%` }}>
-              {pointed.name}: <strong>{format(pointed.value)}</strong>
+              {points[here]?.name}: <strong>{values(rows[here])}</strong>
             </span>
           </>
         )}
@@ -60,22 +86,40 @@ export function Chart({ label, points, kind = "bars", format = String }: ChartPr
         <span>{points[0]?.name}</span>
         <span>{points.at(-1)?.name}</span>
       </div>
-      <Values label={label} points={points} format={format} />
+      <div class="visually-hidden">
+        <table>
+          <caption>{label}</caption>
+          <tbody>
+            {points.map(({ name }, index) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td>{values(rows[index])}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </figure>
   );
 }
 
-function bars(points: Point[], max: number, here: number | null) {
-  const step = WIDTH / points.length;
-  return points.map((point, index) => {
-    const height = (point.value / max) * HEIGHT;
+function colour(tone: string | undefined) {
+  return { "--series": `var(--${tone})` };
+}
+
+function bar(row: Row, index: number, tones: string[], max: number, step: number, here: boolean) {
+  let below = 0;
+  return row.map((value, series) => {
+    const height = ((value ?? 0) / max) * HEIGHT;
+    below += height;
     return (
       <rect
-        key={point.name}
+        key={`${index} ${tones[series]}`}
         class="chart-bar"
-        data-here={index === here}
+        style={colour(tones[series])}
+        data-here={here}
         x={index * step + (step * GAP) / 2}
-        y={HEIGHT - height}
+        y={HEIGHT - below}
         width={step * (1 - GAP)}
         height={height}
       />
@@ -83,40 +127,28 @@ function bars(points: Point[], max: number, here: number | null) {
   });
 }
 
-function line(points: Point[], max: number) {
-  const step = WIDTH / points.length;
-  const path = points.map(
-    (point, index) => `${((index + 0.5) * step).toFixed(1)} ${((1 - point.value / max) * HEIGHT).toFixed(2)}`,
-  );
-  if (path.length === 0) return null;
-  const edge = (index: number) => ((index + 0.5) * step).toFixed(1);
-  return (
-    <>
-      <path
-        class="chart-area"
-        d={`M${edge(0)} ${HEIGHT} L${path.join(" L")} L${edge(points.length - 1)} ${HEIGHT} Z`}
-      />
-      <path class="chart-line" d={`M${path.join(" L")}`} />
-    </>
-  );
+/** Return the path of a series, which is interrupted where a value is unknown. */
+function line(rows: Row[], series: number, max: number, step: number): string {
+  let pen = "M";
+  return rows
+    .map((row, index) => {
+      const value = row[series] ?? null;
+      const part =
+        value === null
+          ? ""
+          : `${pen}${((index + 0.5) * step).toFixed(1)} ${((1 - value / max) * HEIGHT).toFixed(2)}`;
+      pen = value === null ? "M" : "L";
+      return part;
+    })
+    .join(" ");
 }
 
-function Values({ label, points, format }: Required<Pick<ChartProps, "label" | "points" | "format">>) {
-  return (
-    <div class="visually-hidden">
-      <table>
-        <caption>{label}</caption>
-        <tbody>
-          {points.map((point) => (
-            <tr key={point.name}>
-              <th scope="row">{point.name}</th>
-              <td>{format(point.value)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
+function sum(row: Row): number {
+  return row.reduce<number>((total, value) => total + (value ?? 0), 0);
+}
+
+function largest(row: Row): number {
+  return Math.max(...row.map((value) => value ?? 0));
 }
 
 /** Return the smallest 1, 2, 4 or 5 times a power of ten that is at least `value`: a readable top of the scale. */

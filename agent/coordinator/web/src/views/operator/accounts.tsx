@@ -1,11 +1,11 @@
-/** Accounts, their balances, and crediting them. */
+/** Accounts, their balances, and crediting and debiting them. */
 import type { Account } from "@aitbc/client";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { Dialog } from "../../components/controls/dialog.tsx";
-import { TextField } from "../../components/controls/field.tsx";
+import { CheckField, TextField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Money } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
@@ -27,7 +27,7 @@ export default function Accounts() {
   const [before, setBefore] = useState<string[]>([]);
   const after = before.at(-1);
   const accounts = useLoad((signal) => api("admin").admin.accounts({ limit: PAGE, after, signal }), [after]);
-  const [credited, setCredited] = useState<Account | null>(null);
+  const [booking, setBooking] = useState<Booking | null>(null);
   return (
     <Page
       title="Accounts"
@@ -38,7 +38,7 @@ export default function Accounts() {
         {({ accounts: list, next }) => (
           <>
             {list.length > 0 ? (
-              <List accounts={list} onCredit={setCredited} />
+              <List accounts={list} onBook={setBooking} />
             ) : (
               <Empty icon="people" title="No accounts yet" />
             )}
@@ -49,19 +49,33 @@ export default function Accounts() {
           </>
         )}
       </Loaded>
-      <CreditDialog account={credited} onClose={() => setCredited(null)} onCredited={accounts.reload} />
+      <BookingDialog booking={booking} onClose={() => setBooking(null)} onBooked={accounts.reload} />
     </Page>
   );
 }
 
-function List({ accounts, onCredit }: { accounts: Account[]; onCredit: (account: Account) => void }) {
+function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Booking) => void }) {
   return (
     <Table
       caption="Accounts"
       rows={accounts}
       rowKey={(account) => account.accountId}
       columns={[
-        { title: "Name", cell: (account) => account.name },
+        {
+          title: "Name",
+          cell: ({ name, slowedUntil }) => (
+            <>
+              {name}
+              {slowedUntil && (
+                <span class="quiet small">
+                  {" "}
+                  slowed, because too many of its jobs failed by their own fault; ends{" "}
+                  <Ago at={slowedUntil} />
+                </span>
+              )}
+            </>
+          ),
+        },
         {
           title: "Id",
           cell: ({ accountId }) => <Copyable text={accountId} shown={shortId(accountId)} noun="account id" />,
@@ -70,14 +84,23 @@ function List({ accounts, onCredit }: { accounts: Account[]; onCredit: (account:
         { title: "Held for jobs", cell: (account) => <Money amount={account.held} />, align: "end" },
         { title: "Available", cell: (account) => <Money amount={account.balance} />, align: "end" },
         {
-          title: "Credit",
+          title: "Credit or debit",
           hideTitle: true,
           align: "end",
           shrink: true,
           cell: (account) => (
-            <Button size="small" label={`Credit ${account.name}`} onClick={() => onCredit(account)}>
-              Credit
-            </Button>
+            <span class="row">
+              {(["Credit", "Debit"] as const).map((kind) => (
+                <Button
+                  key={kind}
+                  size="small"
+                  label={`${kind} ${account.name}`}
+                  onClick={() => onBook({ account, kind })}
+                >
+                  {kind}
+                </Button>
+              ))}
+            </span>
           ),
         },
       ]}
@@ -120,44 +143,68 @@ function NewAccount({ onMade }: { onMade: () => void }) {
   );
 }
 
-interface CreditProps {
-  account: Account | null;
-  onClose: () => void;
-  onCredited: () => void;
+interface Booking {
+  account: Account;
+  kind: "Credit" | "Debit";
 }
 
-function CreditDialog({ account, onClose, onCredited }: CreditProps) {
+interface BookingProps {
+  booking: Booking | null;
+  onClose: () => void;
+  onBooked: () => void;
+}
+
+function BookingDialog({ booking, onClose, onBooked }: BookingProps) {
   const [amount, setAmount] = useState("");
   const [note, setNote] = useState("");
+  const [force, setForce] = useState(false);
   const [error, setError] = useState<string>();
-  const credit = async () => {
-    if (!account) return;
+  useEffect(() => {
+    setAmount("");
+    setNote("");
+    setForce(false);
+    setError(undefined);
+  }, [booking]);
+  const kind = booking?.kind ?? "Credit";
+  const book = async () => {
+    if (!booking) return;
     if (!isMoney(amount) || Number(amount) === 0) {
       return setError("Enter a number like 10 or 2.50, with at most 8 decimals.");
     }
-    setError(undefined);
-    await api("admin").admin.credit(account.accountId, { amount, note: note || undefined });
-    onCredited();
-    onClose();
-    setAmount("");
-    setNote("");
-    notify(`${account.name} was credited with ${money(amount)}.`);
+    const { accountId, name } = booking.account;
+    const { admin } = api("admin");
+    const request =
+      kind === "Credit"
+        ? admin.credit(accountId, { amount, note: note || undefined })
+        : admin.debit(accountId, { amount, note: note || undefined, force });
+    await request.then(
+      () => {
+        onBooked();
+        onClose();
+        notify(`${name} was ${kind.toLowerCase()}ed with ${money(amount)}.`);
+      },
+      (failure) => setError(explain(failure)),
+    );
   };
   return (
     <Dialog
-      title={account ? `Credit ${account.name}` : ""}
-      open={account !== null}
+      title={booking ? `${kind} ${booking.account.name}` : ""}
+      open={booking !== null}
       onClose={onClose}
       actions={
         <>
           <Button onClick={onClose}>Cancel</Button>
-          <Button kind="main" onClick={credit}>
-            Credit
+          <Button kind="main" onClick={book}>
+            {kind}
           </Button>
         </>
       }
     >
-      <p class="quiet">The account can spend the amount at once. A credit cannot be undone.</p>
+      <p class="quiet">
+        {kind === "Credit"
+          ? "The account can spend the amount at once."
+          : `Takes back unspent money: at most ${money(booking?.account.balance ?? "0")}. What is held for unfinished jobs stays held.`}
+      </p>
       <TextField label="Amount" required value={amount} onInput={setAmount} placeholder="10" error={error} />
       <TextField
         label="Note"
@@ -166,6 +213,7 @@ function CreditDialog({ account, onClose, onCredited }: CreditProps) {
         maxLength={200}
         help="Shown in the account's transactions."
       />
+      {kind === "Debit" && <CheckField label="Allow a negative balance" checked={force} onInput={setForce} />}
     </Dialog>
   );
 }

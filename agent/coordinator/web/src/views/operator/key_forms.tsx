@@ -116,6 +116,7 @@ async function make(role: Role, name: string, owner: string): Promise<string> {
 export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) {
   const [uses, setUses] = useState<number | undefined>(1);
   const [span, setSpan] = useState(SPANS[1]?.value ?? "");
+  const [note, setNote] = useState("");
   const [error, setError] = useState<unknown>();
   const [busy, setBusy] = useState(false);
   const submit = async (event: Event) => {
@@ -123,7 +124,7 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
     setBusy(true);
     setError(undefined);
     await api("admin")
-      .admin.createEnrolment({ uses: uses ?? 1, validSeconds: Number(span) })
+      .admin.createEnrolment({ uses: uses ?? 1, validSeconds: Number(span), note })
       .then(({ enrolmentToken }) => {
         onMade({
           title: "Run this on the new machine",
@@ -148,6 +149,7 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
         onInput={setUses}
       />
       <SelectField label="Valid for" required value={span} onInput={setSpan} options={SPANS} />
+      <TextField label="Note" value={note} onInput={setNote} maxLength={200} help="For the list of tokens." />
       <div class="row">
         <Button type="submit" kind="main" icon="add" busy={busy}>
           Create token

@@ -20,6 +20,10 @@ import { api, type Role } from "../../session.ts";
 import "../../styles/machine.css";
 import { Revoke } from "../keys.tsx";
 import { EnrolmentForm, KeyForm } from "./key_forms.tsx";
+import { Tokens } from "./tokens.tsx";
+
+/** The newest tokens; `aitbc-agent enroll list` shows all. */
+const TOKENS = 50;
 
 const ROLES: Record<Role, { tone: Tone; icon: IconName; word: string }> = {
   client: { tone: "still", icon: "people", word: "Client" },
@@ -33,6 +37,7 @@ export default function OperatorKeys() {
     const [own, list] = await Promise.all([client.keys.me({ signal }), client.admin.keys({ signal })]);
     return { keys: list.keys.toReversed(), own: own.keyId };
   });
+  const tokens = useLoad((signal) => api("admin").admin.enrolments({ limit: TOKENS, signal }));
   const [secret, setSecret] = useState<Secret | null>(null);
   const [revoked, setRevoked] = useState(false);
   return (
@@ -50,9 +55,15 @@ export default function OperatorKeys() {
           />
         </Card>
         <Card title="Add a miner">
-          <EnrolmentForm onMade={setSecret} />
+          <EnrolmentForm
+            onMade={(secret) => {
+              setSecret(secret);
+              tokens.reload();
+            }}
+          />
         </Card>
       </div>
+      <Tokens tokens={tokens} />
       <Loaded from={keys} skeleton={<Skeleton lines={5} height="2.75rem" />}>
         {({ keys: all, own }) => {
           const shown = all.filter((key) => revoked || key.revokedAt === undefined);

@@ -1,11 +1,145 @@
-/** One miner of the network, for the operator. */
-import { useRoute } from "preact-iso";
+/** One miner of the network, for the operator: its page, its faults, and its exclusion or removal. */
+import type { MinerSummary } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { useLocation, useRoute } from "preact-iso";
+import { Card } from "../../components/card.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { ask, Dialog } from "../../components/controls/dialog.tsx";
+import { TextField } from "../../components/controls/field.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
+import { Ago } from "../../components/figures/time.tsx";
+import { Notice } from "../../components/notice.tsx";
+import { notify } from "../../components/toast.tsx";
+import { count, plural } from "../../format/size.ts";
+import { type Loading, useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
+import { api } from "../../session.ts";
 import { MachinePage } from "../owner/machine.tsx";
 
+const MINERS = `${BASE}/network/miners`;
+
 export default function Miner() {
-  const { params } = useRoute();
+  const { id = "" } = useRoute().params;
+  const found = useLoad(
+    async (signal) =>
+      (await api("admin").admin.overview({ signal })).miners.find(({ minerId }) => minerId === id),
+    [id],
+  );
   return (
-    <MachinePage by="admin" minerId={params.id} back={{ href: `${BASE}/network/miners`, name: "Miners" }} />
+    <MachinePage by="admin" minerId={id} back={{ href: MINERS, name: "Miners" }}>
+      {found.data && <Record miner={found.data} reload={found.reload} />}
+    </MachinePage>
+  );
+}
+
+function Record({ miner, reload }: { miner: MinerSummary } & Pick<Loading<unknown>, "reload">) {
+  const { route } = useLocation();
+  const [excluding, setExcluding] = useState(false);
+  const include = async () => {
+    await api("admin").admin.includeMiner(miner.minerId);
+    reload();
+    notify(`${miner.name} may join again. Its agent tries every few minutes.`);
+  };
+  const remove = async () => {
+    const text =
+      "Its running jobs go to other miners and its offers end. Its receipts and earnings stay. It can join again with a token; to keep it out, exclude it.";
+    if (!(await ask({ title: `Remove ${miner.name}?`, text, action: "Remove", danger: true }))) return;
+    const { requeuedJobs } = await api("admin").admin.removeMiner(miner.minerId);
+    notify(`${miner.name} was removed. ${plural(requeuedJobs, "running job")} returned to the queue.`);
+    route(MINERS);
+  };
+  const fault = miner.lastFault;
+  return (
+    <>
+      {miner.excludedAt && (
+        <Notice tone="bad" title="Excluded from this network">
+          <p>
+            <Ago at={miner.excludedAt} />
+            {miner.excludedReason && `: ${miner.excludedReason}`}
+          </p>
+        </Notice>
+      )}
+      <Card
+        title="Record"
+        action={
+          <span class="row">
+            {miner.excludedAt ? (
+              <Button size="small" onClick={include}>
+                Readmit
+              </Button>
+            ) : (
+              <Button size="small" onClick={() => setExcluding(true)}>
+                Exclude
+              </Button>
+            )}
+            <Button size="small" kind="danger" onClick={remove}>
+              Remove
+            </Button>
+          </span>
+        }
+      >
+        <Facts
+          items={[
+            ["Completed runs", count(miner.completedRuns)],
+            ["Runs failed by its fault", count(miner.failedRuns)],
+            ["Results refused", count(miner.refusedResults)],
+            [
+              "Last fault",
+              fault ? (
+                <span key="fault">
+                  <Ago at={fault.time} />:{" "}
+                  <a href={`${BASE}/network/jobs/${fault.jobId}`}>{fault.code ?? "Lease expired"}</a>
+                  {fault.message && `. ${fault.message}`}
+                </span>
+              ) : (
+                "none"
+              ),
+            ],
+          ]}
+        />
+      </Card>
+      <ExcludeDialog miner={miner} open={excluding} onClose={() => setExcluding(false)} onExcluded={reload} />
+    </>
+  );
+}
+
+interface ExcludeProps {
+  miner: MinerSummary;
+  open: boolean;
+  onClose: () => void;
+  onExcluded: () => void;
+}
+
+function ExcludeDialog({ miner, open, onClose, onExcluded }: ExcludeProps) {
+  const [reason, setReason] = useState("");
+  const exclude = async () => {
+    await api("admin").admin.excludeMiner(miner.minerId, { reason });
+    onExcluded();
+    onClose();
+    notify(`${miner.name} was excluded.`);
+  };
+  return (
+    <Dialog
+      title={`Exclude ${miner.name}?`}
+      open={open}
+      onClose={onClose}
+      actions={
+        <>
+          <Button onClick={onClose}>Cancel</Button>
+          <Button kind="danger" onClick={exclude}>
+            Exclude
+          </Button>
+        </>
+      }
+    >
+      <p>Its session ends, its running jobs go to other miners, and it cannot join until you readmit it.</p>
+      <TextField
+        label="Reason"
+        value={reason}
+        onInput={setReason}
+        maxLength={200}
+        help="The machine's owner can see it."
+      />
+    </Dialog>
   );
 }

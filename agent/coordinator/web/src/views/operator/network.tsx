@@ -15,6 +15,7 @@ import { useLive } from "../../live.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api, publicApi } from "../../session.ts";
+import { Histories } from "./history.tsx";
 
 const SECONDS = 5;
 
@@ -36,6 +37,7 @@ export default function Network() {
       <Loaded from={all} skeleton={<Skeleton lines={3} height="7rem" />}>
         {(state) => <Numbers {...state} />}
       </Loaded>
+      <Histories />
     </Page>
   );
 }
@@ -83,17 +85,29 @@ function Numbers({ overview, stats, wallet, health }: NetworkState) {
             note: paused > 0 ? `${paused} paused` : `of ${count(overview.miners.length)}`,
             href: `${BASE}/network/miners`,
           },
-          { name: "Jobs running", value: count(overview.jobs.running ?? 0) },
-          { name: "Jobs waiting", value: count(waiting) },
-          { name: "Completed", value: count(overview.jobs.completed ?? 0) },
-          { name: "Failed", value: count(overview.jobs.failed ?? 0) },
+          {
+            name: "Jobs running",
+            value: count(overview.jobs.running ?? 0),
+            href: `${BASE}/network/jobs?status=running`,
+          },
+          { name: "Jobs waiting", value: count(waiting), href: `${BASE}/network/jobs?status=submitted` },
+          {
+            name: "Completed",
+            value: count(overview.jobs.completed ?? 0),
+            href: `${BASE}/network/jobs?status=completed`,
+          },
+          {
+            name: "Failed",
+            value: count(overview.jobs.failed ?? 0),
+            href: `${BASE}/network/jobs?status=failed`,
+          },
         ]}
       />
       <div class="grid">
         <Card title="Money">
           <Facts
             items={[
-              ["Issued", <Money key="issued" amount={wallet.issued ?? "0"} />],
+              ["Credited, less debits", <Money key="issued" amount={wallet.issued ?? "0"} />],
               ["Paid for jobs", <Money key="volume" amount={stats.totalVolume} />],
               ["Fees", <Money key="fees" amount={wallet.balance} />],
               [
@@ -111,6 +125,12 @@ function Numbers({ overview, stats, wallet, health }: NetworkState) {
               ["Status", health.status === "ok" ? "Healthy" : "Degraded"],
               ["Version", health.version],
               ["Environment", health.environment],
+              [
+                "API",
+                <a key="reference" href="/reference/">
+                  Interactive reference
+                </a>,
+              ],
               [
                 "Job duration",
                 stats.completedJobs > 0 ? `${duration(stats.averageCompletionTime)} on average` : undefined,

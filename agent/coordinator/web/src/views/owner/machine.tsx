@@ -1,5 +1,6 @@
 /** A machine's page: what it does, why it is idle, its GPUs, and how to pause it. */
 import type { MinerCommand, MinerDetails } from "@aitbc/client";
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
@@ -8,7 +9,6 @@ import { Empty } from "../../components/empty.tsx";
 import { Facts, Figures } from "../../components/figures/figures.tsx";
 import { Money } from "../../components/figures/money.tsx";
 import { Progress } from "../../components/figures/progress.tsx";
-import { Badge } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
@@ -37,9 +37,11 @@ export interface MachinePageProps {
   /** Without one, the owner's machine. */
   minerId?: string;
   back?: { href: string; name: string };
+  /** Shown below the machine. */
+  children?: ComponentChildren;
 }
 
-export function MachinePage({ by, minerId, back }: MachinePageProps) {
+export function MachinePage({ by, minerId, back, children }: MachinePageProps) {
   const machine = useMachine(by, minerId);
   const [pausing, setPausing] = useState<PauseTarget | null>(null);
   const data = machine.data;
@@ -72,6 +74,7 @@ export function MachinePage({ by, minerId, back }: MachinePageProps) {
           )
         }
       </Loaded>
+      {children}
       <PauseDialog target={pausing} onClose={() => setPausing(null)} onPause={pauser(machine, by)} />
     </Page>
   );
@@ -170,6 +173,14 @@ function State({ machine }: { machine: MinerDetails }) {
           </p>
         </Notice>
       )}
+      {machine.throttledUntil && (
+        <Notice tone="wait" title="Gets no jobs for a while">
+          <p>
+            It has handed back too many jobs that it had accepted. It gets jobs again{" "}
+            <Ago at={machine.throttledUntil} />. The log of its agent has the reasons.
+          </p>
+        </Notice>
+      )}
       {machine.commands.length > 0 && (
         <Notice tone="busy" title={`${plural(machine.commands.length, "command")} not executed yet`}>
           <ul class="plain-list">
@@ -258,32 +269,5 @@ function NoMachine() {
     <Empty icon="machine" title="No machine belongs to this key">
       Start an agent with <code>aitbc-agent start</code>. The link that it prints signs you in as its owner.
     </Empty>
-  );
-}
-
-/** A machine's status as a badge. */
-export function MachineState({ machine }: { machine: MinerDetails }) {
-  if (!machine.online)
-    return (
-      <Badge tone="bad" icon="cross">
-        Offline
-      </Badge>
-    );
-  if (machine.paused)
-    return (
-      <Badge tone="wait" icon="pause">
-        Paused
-      </Badge>
-    );
-  if (machine.jobs.length > 0)
-    return (
-      <Badge tone="busy" icon="play">
-        Working
-      </Badge>
-    );
-  return (
-    <Badge tone="good" icon="check">
-      Ready
-    </Badge>
   );
 }

@@ -19,6 +19,7 @@ import { plural, size } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { api, publicApi } from "../../session.ts";
 import "../../styles/machine.css";
+import { Settings } from "./settings.tsx";
 import { useMachine, type Watched } from "./watch.ts";
 
 export default function Models() {
@@ -35,6 +36,7 @@ export default function Models() {
               <Services machine={data} />
               <ModelList machine={data} send={machine.send} />
               <Fetch machine={data} send={machine.send} />
+              <Settings machine={data} />
             </>
           ) : (
             <Empty icon="model" title="No machine belongs to this key" />
@@ -70,10 +72,6 @@ function Services({ machine }: { machine: MinerDetails }) {
           ))}
         </Notice>
       ))}
-      <p class="quiet small">
-        Set prices on the machine (<code>miner.prices</code>). <code>aitbc-agent bench</code> benchmarks it
-        and suggests prices.
-      </p>
     </Card>
   );
 }

@@ -1,0 +1,96 @@
+/** One job of any account, for the operator: its state and the reasons for it, without its content. */
+import { useRoute } from "preact-iso";
+import { Card } from "../../components/card.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
+import { ask } from "../../components/controls/dialog.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Status } from "../../components/figures/status.tsx";
+import { Clock } from "../../components/figures/time.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Notice } from "../../components/notice.tsx";
+import { Page } from "../../components/page.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { notify } from "../../components/toast.tsx";
+import { serviceName } from "../../format/names.ts";
+import { useLive } from "../../live.ts";
+import { useLoad } from "../../load.ts";
+import { BASE } from "../../routes.ts";
+import { api } from "../../session.ts";
+
+export default function OperatorJob() {
+  const { id = "" } = useRoute().params;
+  const found = useLoad(
+    async (signal) => {
+      const { jobs } = api("admin");
+      const [job, why] = await Promise.all([jobs.get(id, { signal }), jobs.explain(id, { signal })]);
+      return { job, why };
+    },
+    [id],
+  );
+  useLive("admin", (event) => {
+    if (event.type === "resync" || (event.type === "job_update" && event.data.jobId === id)) found.reload();
+  });
+  const job = found.data?.job;
+  const cancel = async () => {
+    const text = "Its account pays for the work that was done. This cannot be undone.";
+    if (!(await ask({ title: "Cancel this job?", text, action: "Cancel job", danger: true }))) return;
+    await api("admin").jobs.cancel(id);
+    found.reload();
+    notify("The job was cancelled.");
+  };
+  return (
+    <Page
+      title={job?.name ?? "Job"}
+      back={{ href: `${BASE}/network/jobs`, name: "Jobs of all accounts" }}
+      actions={
+        job && ["submitted", "running"].includes(job.status) && <Button onClick={cancel}>Cancel job</Button>
+      }
+    >
+      <Loaded from={found} skeleton={<Skeleton lines={5} height="3rem" />}>
+        {({ job, why }) => (
+          <div class="stack">
+            {job.error && (
+              <Notice tone="bad" title={`Failed: ${job.error.code}`}>
+                <p>{job.error.message}</p>
+              </Notice>
+            )}
+            {job.status === "submitted" && (
+              <Notice tone="wait" title={why.summary}>
+                <ul class="plain-list">
+                  {why.reasons.map((reason) => (
+                    <li key={reason.code}>
+                      {reason.message} {reason.action}
+                    </li>
+                  ))}
+                </ul>
+              </Notice>
+            )}
+            <Card title="The job">
+              <Facts
+                items={[
+                  ["Status", <Status key="status" state={job.status} />],
+                  ["Service", serviceName(job.serviceId)],
+                  ["Id", <Copyable key="id" text={job.jobId} noun="job id" />],
+                  ["Account", job.accountId && <Copyable text={job.accountId} noun="account id" />],
+                  [
+                    "Miner",
+                    job.minerId && <a href={`${BASE}/network/miners/${job.minerId}`}>{job.minerId}</a>,
+                  ],
+                  ["Runs", job.attempts],
+                  ["Cost", job.cost && <Money amount={job.cost} />],
+                  ["Submitted", <Clock key="submitted" at={job.createdAt} />],
+                  ["Started", job.startedAt && <Clock at={job.startedAt} />],
+                  ["Completed", job.completedAt && <Clock at={job.completedAt} />],
+                  ["Failed", job.failedAt && <Clock at={job.failedAt} />],
+                  ["Cancelled", job.cancelledAt && <Clock at={job.cancelledAt} />],
+                ]}
+              />
+            </Card>
+          </div>
+        )}
+      </Loaded>
+    </Page>
+  );
+}
