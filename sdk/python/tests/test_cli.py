@@ -48,7 +48,7 @@ def test_jobs_list(quick) -> None:
     outcome = quick("jobs", "list", "--limit", "1")
     assert (
         outcome.stdout
-        == "JOB\tSTATUS\tNAME\tCREATED\tTYPE\njob_1\tcompleted\t\t2026-11-24T15:00:00Z\tai_inference\n"
+        == "JOB\tSTATUS\tNAME\tCREATED\tTYPE\tLABELS\njob_1\tcompleted\t\t2026-11-24T15:00:00Z\tai_inference\t\n"
     )
     assert json.loads(quick("jobs", "list", "--json").stdout)["jobs"][0]["job_id"] == "job_1"
 
