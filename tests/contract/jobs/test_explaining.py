@@ -356,12 +356,13 @@ def test_a_repeated_request_gets_its_first_answer_even_if_no_miner_could_run_it_
     assert stage.client.post(path, json=body).status_code == 422
 
 
-def test_a_miner_that_joins_makes_a_job_possible_at_once(stage: Stage) -> None:
-    """The refusal is not from an earlier state of the known miners."""
-    body = {**WHISPER, "miner_id": stage.miner.miner_id}
-    ScriptedMiner(stage.served.url).register()
+def test_a_refusal_follows_from_the_miners_as_they_are_now(stage: Stage) -> None:
+    """The known miners are cached, but no job is refused because of an earlier state of them."""
+    stage.offers(unit_price="0.777")
+    stage.miner.register(capabilities=stage.able)
+    body = {**WHISPER, "miner_id": stage.miner.miner_id, "pricing": {"max_cost": "0.5"}}
     assert stage.client.post(f"/v1/services/{TRANSCRIBE}", json=body).status_code == 422
-    stage.miner.register()
+    stage.execute("UPDATE miners SET capabilities = replace(capabilities, '0.777', '0.5')")
     assert stage.client.post(f"/v1/services/{TRANSCRIBE}", json=body).status_code == 201
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from agent.coordinator import background
+from agent.coordinator.operations.context import Context
 from aitbc.cli._display import row_of
 from aitbc.models import Job
 from support.clients.scripted_miner import ScriptedMiner
@@ -70,6 +71,13 @@ def test_a_job_that_runs_again_is_announced_only_if_it_waits_again_for_long(
     """The time counts from the end of the last run."""
     job_id = submit(client)
     (lease,) = miner.poll()
+
+    async def submitted_long_ago(context: Context) -> None:
+        await context.database.write(
+            lambda connection: connection.exec_driver_sql("UPDATE jobs SET created_at = created_at - 60")
+        )
+
+    served.do(submitted_long_ago)
     miner.job(lease, "release", reason="").raise_for_status()
     with followed(client, job_id) as events:
         notice = next(data for _, data in events if "waiting" in data)
