@@ -16,7 +16,6 @@ import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { explain } from "../../errors.ts";
 import { isMoney, money } from "../../format/money.ts";
-import { shortId } from "../../format/names.ts";
 import { useLoad } from "../../load.ts";
 import { api } from "../../session.ts";
 import "../../styles/machine.css";
@@ -78,7 +77,7 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
         },
         {
           title: "Id",
-          cell: ({ accountId }) => <Copyable text={accountId} shown={shortId(accountId)} noun="account id" />,
+          cell: ({ accountId }) => <Copyable text={accountId} noun="account id" />,
         },
         { title: "Created", cell: (account) => <Ago at={account.createdAt} /> },
         { title: "Held for jobs", cell: (account) => <Money amount={account.held} />, align: "end" },

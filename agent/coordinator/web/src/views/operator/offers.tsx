@@ -8,7 +8,7 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { serviceName, shortId } from "../../format/names.ts";
+import { serviceName } from "../../format/names.ts";
 import { useGathered } from "../../jobs.ts";
 import { useLive } from "../../live.ts";
 import { useLoad } from "../../load.ts";
@@ -57,7 +57,7 @@ export default function AllOffers() {
                 { title: "Price per unit", cell: (offer) => <Money amount={offer.price} />, align: "end" },
                 {
                   title: "Miner",
-                  cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{shortId(minerId)}</a>,
+                  cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{minerId}</a>,
                 },
                 { title: "Reputation", cell: (offer) => offer.reputation?.toFixed(1), align: "end" },
                 { title: "Jobs left", cell: (offer) => offer.jobsLeft ?? "unlimited", align: "end" },

@@ -15,7 +15,7 @@ export function Settings({ machine }: { machine: MinerDetails }) {
       <dl class="facts">
         <dt>Prices</dt>
         <dd>
-          <Copyable text="aitbc-agent bench --apply" noun="command" /> measures the machine and sets a price
+          <Copyable text="aitbc-agent bench --apply" noun="command" /> benchmarks the machine and sets a price
           for each service. Or write them into the file:
           <Lines of={["[miner.prices]", ...prices]} />
         </dd>
