@@ -17,7 +17,7 @@ start: setup
 test:
 	@scripts/test
 
-# The tests that kill agents, flood them, and inject faults of all kinds.
+# The tests that kill and flood agents, inject faults, and generate thousands of requests and histories.
 test-chaos:
 	@scripts/test --chaos
 

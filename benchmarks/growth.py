@@ -53,6 +53,10 @@ CLIENT_CALLS = {
     "list, no job of the type": "/v1/jobs?type=blender-rendering",
     "list, none of the state and type": "/v1/jobs?status=failed&type=blender-rendering",
     "list, offset 200": "/v1/jobs?offset=200",
+    "list, name": "/v1/jobs?name={name}",
+    "list, label": "/v1/jobs?label={label}",
+    "list, label and status": "/v1/jobs?label={label}&status=completed",
+    "list, miner": "/v1/jobs?miner_id={miner}",
     "job": "/v1/jobs/{job}",
     "results": "/v1/jobs/{job}/results",
     "receipt": "/v1/receipts/{job}",
@@ -166,6 +170,8 @@ def measure(folder: Path, size: int, repeat: int) -> Figures:
     names = {
         "job": one(path, "SELECT job_id FROM jobs WHERE state = 'completed' AND account_id = ?", history.own),
         "miner": one(path, "SELECT miner_id FROM miners"),
+        "name": one(path, "SELECT name FROM jobs WHERE account_id = ?", history.own),
+        "label": one(path, "SELECT key || ':' || value FROM job_labels WHERE account_id = ?", history.own),
     }
 
     async def served(agent: Running) -> None:

@@ -2,10 +2,11 @@
 
     python scripts/gpu_check.py                   all checks on this machine's cards
     python scripts/gpu_check.py --only nvenc      the checks whose name contains a word
+    python scripts/gpu_check.py --require nvenc   fails unless the checks whose name contains the word were performed; repeatable
     python scripts/gpu_check.py --rehearse        the checks that also run on the processor, to test the checks themselves
 
-The script needs a checkout and the Python packages of the engines, but no installed agent. Checks that lack a package are skipped.
-The exit status is 1 if any check failed. The script downloads nothing, changes nothing outside a temporary directory except the
+The script needs a checkout and the Python packages of the engines, but no installed agent. Checks that lack a package are skipped;
+with only torch, that is all but one. The exit status is 1 if any check failed, or if a required one was not performed. The script downloads nothing, changes nothing outside a temporary directory except the
 caches of the engines, and uses only as much of a card's memory as small models need. See docs/how-to/gpu.md.
 """
 
@@ -22,6 +23,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import gpu_check_bare  # noqa: F401 - imported first: ends the program where the packages of the others are missing
+
+# isort: split
 import structlog
 
 import gpu_check_child  # noqa: F401 - imported first, since it makes the checkout importable
@@ -177,6 +181,13 @@ def main() -> int:
     parser.add_argument(
         "--rehearse", action="store_true", help="on the processor, where a check can be tried there"
     )
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="fail unless such checks were performed and succeeded",
+    )
     parser.add_argument("--models", type=Path, help="directory of models (default: the user's)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table here")
     arguments = parser.parse_args()
@@ -199,7 +210,13 @@ def main() -> int:
     print(", ".join(f"{count} {status}" for status, count in counts.items()))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
-    return 1 if counts["failed"] else 0
+    return 1 if counts["failed"] or not all(_performed(word, lines) for word in arguments.require) else 0
+
+
+def _performed(word: str, lines: list[Line]) -> bool:
+    """Return whether the checks whose name contains a word were performed, at least one, and all of them with success."""
+    chosen = [line for line in lines if word in line.name]
+    return bool(chosen) and all(line.status == "ok" for line in chosen)
 
 
 if __name__ == "__main__":

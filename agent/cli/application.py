@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "doctor": "doctor.doctor",
     "health": "health.health",
     "earnings": "earnings.earnings",
+    "explain": "explain.explain",
     "bench": "bench.bench",
     "pause": "pause.pause",
     "resume": "pause.resume",
@@ -104,5 +105,6 @@ def main() -> None:
     try:
         app(prog_name="aitbc-agent")
     except (AgentError, AITBCError, OSError) as error:
-        typer.echo(f"aitbc-agent: {error}", err=True)
+        first, *more = str(error).splitlines() or [type(error).__name__]
+        typer.echo("\n  ".join([f"aitbc-agent: {first}", *more]), err=True)
         sys.exit(error.exit_code if isinstance(error, AgentError) else 1)

@@ -13,6 +13,7 @@ from agent.coordinator.operations import health, history, job_logs, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import quota, uploads
+from agent.coordinator.operations.jobs import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import events, leases
 
@@ -77,6 +78,7 @@ async def _upkeep(context: Context) -> None:
         try:
             await leases.expire_due(context)
             await marketplace.tidy(context)
+            await notices.notify_waiting(context)
             await events.prune_old(context)
             await streams.keep_numbers(context)
             context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from agent.coordinator.store import counts, events, history, ledger, miner_stats, offers, webhooks
+from agent.coordinator.store import counts, events, history, ledger, miner_stats, offers, queue, webhooks
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
@@ -38,7 +38,15 @@ from agent.core.market.ledger import InsufficientFunds, Settlement, available, h
 from agent.core.market.offers import EXHAUSTED, Offer
 from agent.core.market.reputation import judge
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
-from agent.core.webhooks import event_type, lane, message, webhook_id
+from agent.core.webhooks import (
+    WAITING,
+    event_type,
+    lane,
+    message,
+    waiting_id,
+    waiting_message,
+    webhook_id,
+)
 from aitbc.receipts import receipt_id
 from aitbc.settlement import Settlement as LoggedSettlement
 from aitbc.statement import job_price
@@ -151,6 +159,26 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
         _update_stats(connection, item, settlement, now)
     history.add(connection, now, **ending)
     events.add(connection, updates, now)
+
+
+def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[str, Any], now: float) -> None:
+    """Notify the client of a job why it waits: with an event, and a message to its webhook. `notice` is the event's `waiting`."""
+    queue.mark_notified(connection, record.job_id, now)
+    update = _job_update(record, record.life, None, 0, now)
+    events.add(connection, [replace(update, data={**update.data, "waiting": dict(notice)})], now)
+    if record.webhook_url is not None:
+        codes = [reason["code"] for reason in notice["reasons"]]
+        delivery = Delivery(
+            webhook_id=waiting_id(record.job_id),
+            job_id=record.job_id,
+            account_id=record.account_id,
+            url=record.webhook_url,
+            lane=lane(record.account_id, record.webhook_url),
+            type=WAITING,
+            body=waiting_message(record.job_id, record.service, codes, now),
+            created_at=now,
+        )
+        webhooks.enqueue(connection, delivery, record.created_at)
 
 
 def delete_data(connection: Connection, record: JobRecord, now: float) -> None:

@@ -168,6 +168,8 @@ def hindrances(job: Waiting, miner: KnownMiner, situation: Situation) -> tuple[R
     if not found and _too_costly(job, miner, situation):
         found.append(ReasonCode.ESTIMATE_ABOVE_MAX_COST)
     found += _states(miner, situation.now)
+    if miner.busy and not found:
+        found.append(ReasonCode.MINER_BUSY)
     return tuple(sorted(found, key=lambda code: not code.lasting))
 
 
@@ -200,8 +202,6 @@ def _states(miner: KnownMiner, now: float) -> Iterator[ReasonCode]:
         yield ReasonCode.MINER_ASLEEP if scheduled else ReasonCode.MINER_PAUSED
     elif miner.suspended_until > now:
         yield ReasonCode.MINER_SUSPENDED
-    elif miner.busy:
-        yield ReasonCode.MINER_BUSY
 
 
 def _lasting(codes: Sequence[ReasonCode]) -> int:

@@ -144,13 +144,17 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class FailRun:
-    """The run failed. With `retry`, the machine caused it and the job may run again; without, the client did and the job fails."""
+    """The run failed. With `retry`, the machine caused it and the job may run again; without, the client did and the job fails.
+
+    With `retry` but not `elsewhere`, no machine can run the job, which therefore fails at once.
+    """
 
     miner_id: str
     fence: int
     now: float
     failure: Failure
     retry: bool
+    elsewhere: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +325,8 @@ def _complete(job: Job, event: Complete) -> Transition:
 
 def _fail(job: Job, event: FailRun) -> Transition:
     lease = _lease_of(job, event)
+    if event.retry and not event.elsewhere:
+        return _finish_failed(job, event.failure, event.now, RunEnded(lease, Outcome.RETRIED, event.failure))
     if event.retry:
         back, effects = _end_run(job, lease, Outcome.RETRIED, event.failure, event.now)
         if back.state is JobState.SUBMITTED:

@@ -83,14 +83,6 @@ def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: Situati
     )
 
 
-def _offer_full(job: Waiting, *_: object) -> Words:
-    return Words(
-        "The offer has reached its maximum number of jobs.",
-        "Wait until one of its jobs has ended, choose another offer, or submit the job with none.",
-        {"miner_id": job.miner_id},
-    )
-
-
 def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
     jobs = "1 job" if situation.limit == 1 else f"{situation.limit} jobs"
     return Words(
@@ -138,7 +130,7 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Sit
 def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
     fetchable = situation.model is not None and situation.model.fetchable
     how = (
-        f"Its owner can fetch it: aitbc-agent models fetch {job.model}."
+        f"Its owner can fetch it: aitbc-agent models pull {job.model}."
         if fetchable
         else "Its owner can add it: aitbc-agent models add."
     )
@@ -184,12 +176,12 @@ def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: S
 
 
 def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
-    has = max(miner.candidate.gpus for miner in miners)
-    shown = "none has a GPU" if has == 0 else f"the largest miner has {has}"
+    has = max(min(miner.candidate.gpus, miner.candidate.services[job.service].gpus) for miner in miners)
+    shown = "no miner has a GPU" if has == 0 else f"a job of this service can use {has} on the largest miner"
     how = "Omit resources.gpu" if has == 0 else f"Lower resources.gpu to at most {has}"
     return Words(
         f"The job requests {job.gpus} GPU{'s' if job.gpus != 1 else ''}; {shown}.",
-        f"{how}, or wait for a miner with more GPUs.",
+        f"{how}, or wait for a miner with more.",
         {"requested": job.gpus, "available": has},
     )
 
@@ -327,7 +319,6 @@ WORDS: Final[Mapping[ReasonCode, _Words]] = {
     ReasonCode.NO_MINERS: _no_miners,
     ReasonCode.MINER_UNKNOWN: _miner_unknown,
     ReasonCode.OFFER_ENDED: _offer_ended,
-    ReasonCode.OFFER_FULL: _offer_full,
     ReasonCode.NOT_CHOSEN: _not_chosen,
     ReasonCode.SERVICE_NOT_OFFERED: _service_not_offered,
     ReasonCode.FEATURE_MISSING: _feature_missing,

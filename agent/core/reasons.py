@@ -45,9 +45,12 @@ class ReasonCode(StrEnum):
         False,
         "The offer that the job accepted was withdrawn or has expired.",
     )
-    OFFER_FULL = "OFFER_FULL", Who.CLIENT, False, "The offer has reached its maximum number of jobs."
+    OFFER_FULL = (
+        "OFFER_FULL", Who.CLIENT, False,
+        "The offer has reached its maximum number of jobs. Only in the error `OFFER_NOT_AVAILABLE`.",
+    )  # fmt: skip
 
-    # A miner cannot run the job.
+    # The job as a whole cannot run on a miner.
     NOT_CHOSEN = "NOT_CHOSEN", Who.CLIENT, True, "The job names another miner, or an offer of another miner."
     SERVICE_NOT_OFFERED = "SERVICE_NOT_OFFERED", Who.OWNER, True, "The miner does not offer the service."
     FEATURE_MISSING = (

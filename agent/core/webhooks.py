@@ -33,9 +33,18 @@ def webhook_id(job_id: str) -> str:
     return f"msg_{job_id.removeprefix('job_')}"
 
 
+def waiting_id(job_id: str) -> str:
+    """Return the id of the notice that a job waits."""
+    return f"{webhook_id(job_id)}_waiting"
+
+
 def event_type(state: JobState) -> str:
     """Return the type of a message about a job in this state."""
     return f"job.{state.value}"
+
+
+WAITING: Final = "job.waiting"
+"""The type of the notice that a job waits for long."""
 
 
 def lane(account_id: str, url: str) -> str:
@@ -50,6 +59,18 @@ def message(life: Job, service_id: str, now: float) -> str:
     if life.state is JobState.FAILED and life.failure is not None:
         data["error"] = {"code": life.failure.code}
     body = {"type": event_type(life.state), "timestamp": format_time(now), "data": data}
+    return json.dumps(body, separators=(",", ":"))
+
+
+def waiting_message(job_id: str, service_id: str, codes: Sequence[str], now: float) -> str:
+    """Return the body of the notice that a job waits, with the reasons' codes."""
+    data = {
+        "job_id": job_id,
+        "status": JobState.SUBMITTED.value,
+        "service_id": service_id,
+        "reasons": list(codes),
+    }
+    body = {"type": WAITING, "timestamp": format_time(now), "data": data}
     return json.dumps(body, separators=(",", ":"))
 
 

@@ -163,7 +163,7 @@ class _Builder:
             activity_log=Activity(workload.moment),
             earnings=Earnings(self._link, self._session),
             offers=self._capabilities,
-            unavailable_models=lambda: unavailable.now,
+            unavailable_models=lambda: _merged(unavailable.now, provider.fetching_for_jobs),
         )
         heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
         parts = MinerParts(
@@ -265,14 +265,28 @@ class _Builder:
             services=self._capabilities.services,
             inputs=self._settings.inputs,
             jobs_directory=jobs_directory,
+            max_job_log=self._settings.max_job_log,
             background=background,
             meter=self._meter,
         )
         workload = Workload(
-            dependencies, pauses, slots=self._capabilities.slots, max_outbox=self._settings.max_outbox
+            dependencies,
+            pauses,
+            slots=self._capabilities.slots,
+            max_outbox=self._settings.max_outbox,
+            max_downloads=self._settings.max_downloads,
         )
         self._closing.push_async_callback(workload.close)
         return workload
+
+
+def _merged(*reasons: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return the reasons of all, by service and model."""
+    merged: dict[str, dict[str, str]] = {}
+    for by_service in reasons:
+        for service, by_model in by_service.items():
+            merged.setdefault(service, {}).update(by_model)
+    return merged
 
 
 def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Event) -> None:
@@ -294,8 +308,13 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
         heartbeat_due.set()
         parts.workload.update()
 
-    parts.outbox.on_change = parts.workload.update
+    def results_changed() -> None:
+        parts.workload.update()
+        parts.report.earnings.changed()
+
+    parts.outbox.on_change = results_changed
     parts.pauses.on_change = pauses_changed
+    parts.workload.on_services_changed = heartbeat_due.set
     parts.link.attach(
         LinkCallbacks(
             lease=parts.workload.accept,

@@ -82,7 +82,7 @@ class Service(_Message):
     """A service that a miner offers.
 
     `concurrency` is how many jobs of one model one slot computes together, `gpus` how many GPUs one job can use; `unavailable_models` are models for which it
-    accepts no jobs at present.
+    accepts no jobs at present, and `paused` is why it accepts none at all.
     """
 
     runner: ShortText
@@ -96,6 +96,7 @@ class Service(_Message):
     gpus: Annotated[int, Field(ge=1, le=64)] = 1
     unavailable_models: Annotated[list[ShortText], Field(max_length=1000)] = []
     score: Score | None = None
+    paused: ShortText | None = None
 
 
 class Capabilities(_Message):

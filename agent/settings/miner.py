@@ -131,9 +131,17 @@ class MinerSettings(Section):
     """Memory of every GPU that stays free for its owner. When other programs need it, idle models are unloaded."""
     max_outbox: Annotated[int, Field(ge=1)] = 1000
     """Number of finished jobs that may wait for the coordinator; at this number the miner claims no new jobs."""
+    max_job_log: Bytes = Bytes("64Ki")
+    """Maximum size of what one run may write to its job's log; each line counts 32 bytes in addition to its text. Of more, the
+    beginning and the end are sent. The coordinator has a limit of its own."""
     models_quota: Annotated[Bytes, Field(gt=0)] | None = None
     """Maximum total size of the models on disk. Beyond it, the models that the agent downloaded are deleted, least recently used
     first. None: only the disk is the limit, and no model is ever deleted."""
+    max_downloads: Annotated[int, Field(ge=1, le=64)] = 4
+    """Jobs that may wait for the download of their model without occupying a slot. Further ones occupy one."""
+    download_stall_seconds: Annotated[float, Field(gt=0)] = 15
+    """A connection that brings no byte of a model for this time is replaced. After three in succession the jobs that wait for
+    the model fail, and others of the same server fail at once for half a minute."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that are never deleted to free space."""
     gpu_poll_seconds: Annotated[float, Field(gt=0)] = 10

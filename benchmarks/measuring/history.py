@@ -28,6 +28,10 @@ ACCOUNTS = 200
 MINERS = 100
 OWN_SHARE = 0.3
 """Share of all jobs that belongs to the measured account."""
+LABELLED = 0.1
+"""Share of all jobs that have a label."""
+OF_A_LABEL = 500
+"""About ten times as many jobs as have one label."""
 STATES = {"completed": 0.9, "failed": 0.06, "cancelled": 0.04}
 RUNNING = 50
 WAITING = 50
@@ -165,7 +169,7 @@ class History:
         }  # fmt: skip
         spec = json.dumps(content, sort_keys=True, separators=(",", ":"))  # canonical for so simple a value
         rows.add(
-            "jobs", job_id=job_id, account_id=account, service=service, type=service, name="past", model=model,
+            "jobs", job_id=job_id, account_id=account, service=service, type=service, name=f"talk-{self._random.randrange(10_000)}.mp3", name_given=0, model=model,
             spec=spec, spec_digest=hashlib.sha256(spec.encode()).hexdigest(), cpu_millis=0, memory=0, gpus=0, priority=self._random.choice((0, 0, 0, 5)),
             max_cost=HELD, fee_ppm=0, requested_miner_id=None, offer_id=None, agreed_price=None, missing_files=None,
             created_at=moment, state=state, timeout_seconds=3600.0, max_attempts=3, attempts=int(state != "submitted"),
@@ -177,6 +181,9 @@ class History:
             failure_code="INPUT_INVALID" if state == "failed" else None,
             failure_message="The input cannot be read." if state == "failed" else None, avoid_miner_id=None, avoid_until=None,
         )  # fmt: skip
+        if self._random.random() < LABELLED:
+            value = str(len(rows.tables["jobs"]) // OF_A_LABEL)
+            rows.add("job_labels", job_id=job_id, key="batch", value=value, account_id=account)
         self._counts[account, service, state] += 1
         return job_id, account, service
 

@@ -50,6 +50,9 @@ JOB = "/job.json"
 OUTPUT = "/output"
 CHECKPOINTS = "/checkpoints"
 
+STATISTICS = "Fra:"
+"""The beginning of Blender's statistics where it prints them, before version 5."""
+
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "software")
 """Parts of the names of OpenGL renderers on the processor, where EEVEE takes minutes for a small picture."""
 
@@ -99,6 +102,7 @@ def run_blender(
     kernels: Path | None = None,
     on_message: Callable[[str], None],
     on_line: Callable[[str], None] = lambda _: None,
+    on_log: Callable[[str], None] = lambda _: None,
     on_tick: Callable[[float], None] | None = None,
     on_cancel: Callable[[Callable[[], None]], None] | None = None,
 ) -> Outcome:
@@ -106,7 +110,7 @@ def run_blender(
 
     It sees `scene` at `SCENE`, `output` (writable) at `OUTPUT`, and `checkpoints` at `CHECKPOINTS`; `kernels` is its cache of
     compiled kernels (writable). `on_message` gets the
-    script's messages, in JSON. Raises `Cancelled`, and `Retry` if Blender or the sandbox is missing.
+    script's messages, in JSON; `on_log` gets what Blender itself prints, without its statistics. Raises `Cancelled`, and `Retry` if Blender or the sandbox is missing.
     """
     if tools.sandbox == "off":
         raise Retry(
@@ -120,6 +124,11 @@ def run_blender(
             on_message(line[len(mark) :])
         else:
             on_line(line)
+
+    def log(_stream: str, text: str) -> None:
+        lines = [line for line in text.splitlines() if line and not line.startswith((mark, STATISTICS))]
+        if lines:
+            on_log("\n".join(lines))
 
     # Cycles assembles pictures larger than a tile on the disk: the sandbox's /tmp would be too small.
     environment: dict[str, str] = {}
@@ -141,7 +150,7 @@ def run_blender(
         script = sandbox.read(Path(blender_script.__file__), "/script.py")
         device_options = ("--", "--cycles-device", backend or "CPU")
         command = [*start.script, script, *device_options, sandbox.read(written, JOB)]
-        return sandbox.run(command, on_line=listen, on_tick=on_tick, on_cancel=on_cancel)
+        return sandbox.run(command, on_line=listen, on_text=log, on_tick=on_tick, on_cancel=on_cancel)
 
 
 def _relocated(value: Any, paths: Mapping[str, str]) -> Any:

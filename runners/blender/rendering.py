@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from runners.api import Context, Fail, FailureCode, OutputFile, Strict
+from runners.blender.process import STATISTICS
 from runners.blender.request import (
     MAX_FRAMES,
     MAX_PIXELS,
@@ -23,9 +24,6 @@ from runners.blender.request import (
 
 VIDEO_PERCENT = 97.0
 """Progress when all frames are finished and only their video remains."""
-
-_PRINTED = "Fra:"
-"""The beginning of Blender's statistics where it prints them, before version 5."""
 
 _CYCLES = re.compile(r"(?:^|\| )(?:Rendered (\d+)/(\d+) Tiles, )?Sample (\d+)/(\d+)$")
 _EEVEE = re.compile(r"(?:^|\| )Rendering (\d+) / (\d+) samples$")
@@ -126,6 +124,8 @@ class Rendering:
             if self._request.chosen_frames not in (None, received.scene.frames):
                 raise _forged()
             self._scene = received.scene
+            for warning in received.scene.warnings:
+                self._context.log(warning, "blender")
             self._report()
         elif received.reused is not None:
             name = self._name(received.reused)
@@ -144,7 +144,7 @@ class Rendering:
     def on_line(self, line: str) -> None:
         """Process a line of Blender's own output."""
         self._moved = True
-        if line.startswith(_PRINTED):
+        if line.startswith(STATISTICS):
             self._follow(line)
         elif line.startswith("Error: "):
             self.complaint = line.removeprefix("Error: ").strip()

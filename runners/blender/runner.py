@@ -186,6 +186,7 @@ class BlenderRunner(Runner[RenderRequest]):
             kernels=self._kernels(context, backend),
             on_message=rendering.on_message,
             on_line=rendering.on_line,
+            on_log=lambda text: context.log(text, "blender"),
             on_tick=rendering.on_tick,
             on_cancel=context.on_cancel,
         )

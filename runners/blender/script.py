@@ -224,7 +224,8 @@ def _choose_engine(bpy: Any, scene: Any, job: dict[str, Any]) -> None:
         raise Refused("The file's own engine is not supported; set engine to 'cycles' or 'eevee'.")
     if engine not in job["engines"]:
         raise Refused(
-            "EEVEE does not work on this machine because it needs a GPU; set engine to 'cycles'.",
+            "EEVEE needs a GPU, and this machine's Blender has none that works. Render the scene with Cycles instead: set "
+            "engine: cycles.",
             "machine",
             "ENGINE_UNAVAILABLE",
         )

@@ -7,7 +7,7 @@ encoded with one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
@@ -23,6 +23,7 @@ PROBE_MEMORY = 4 * 2**30
 
 USUAL_SIZE = (256, 256)
 USUAL_PIXELS = "yuv420p"
+USUAL_DEPTH = 8
 
 SOFTWARE: Mapping[str, tuple[str, ...]] = {
     "h264": ("libx264",),
@@ -186,6 +187,11 @@ def keeps_depth(encoder: str) -> bool:
     return encoder == "copy" or encoder in _HIGH_DEPTH
 
 
+def retained_depth(encoder: str) -> int:
+    """Return how many bits of each color component pictures keep at most with this encoder."""
+    return HIGH_DEPTH if encoder in _HIGH_DEPTH else USUAL_DEPTH
+
+
 def pixel_format(encoder: str, depth: int) -> str:
     """Return the pixel format for an encoder and a source with `depth` bits for each color component."""
     return _HIGH_DEPTH.get(encoder, USUAL_PIXELS) if depth >= HIGH_DEPTH else USUAL_PIXELS
@@ -200,7 +206,7 @@ def video_options(encoder: str, request: TranscodeRequest, depth: int, threads: 
     if encoder not in _DEFAULT_CQ:
         options["threads"] = str(threads)
     if request.video_codec == "hevc" and request.output_format in ("mp4", "mov"):
-        options["tag:v"] = "hvc1"
+        options["tag:v:0"] = "hvc1"
     return options | _rate(encoder, request)
 
 
@@ -233,11 +239,14 @@ def pass_options(number: int, options: Mapping[str, str]) -> dict[str, str]:
     return {**options, "x265-params": f"{options['x265-params']}:pass={number}:stats=pass.log{quick}"}
 
 
-def audio_options(request: TranscodeRequest, channels: int) -> dict[str, str]:
-    """Return ffmpeg's output options for the sound. Opus gets at most stereo, because it refuses some layouts."""
+def audio_options(request: TranscodeRequest, channels: Sequence[int]) -> dict[str, str]:
+    """Return ffmpeg's output options for sound tracks with these numbers of channels.
+
+    Opus gets at most stereo, because it refuses some layouts.
+    """
     options = {"c:a": AUDIO[request.sound_codec]}
     if request.audio_bitrate is not None:
         options["b:a"] = request.audio_bitrate
-    if request.sound_codec == "opus" and channels > 2:  # noqa: PLR2004 - stereo
-        options["ac"] = "2"
+    if request.sound_codec == "opus":
+        options |= {f"ac:a:{number}": "2" for number, count in enumerate(channels) if count > 2}  # noqa: PLR2004 - stereo
     return options

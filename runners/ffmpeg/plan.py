@@ -9,17 +9,18 @@ from typing import Any
 
 from runners.api import Context, FailureCode, Retry
 from runners.ffmpeg import card
+from runners.ffmpeg.carried import Carried, depth_warning
 from runners.ffmpeg.encoders import (
     HARDWARE,
-    audio_options,
     keeps_depth,
     pass_options,
     pixel_format,
+    retained_depth,
     takes_two_passes,
     video_options,
 )
 from runners.ffmpeg.process import Color, Media, input_options
-from runners.ffmpeg.request import MKV_SUBTITLES, SUBTITLE_CODECS, TEXT_SUBTITLES, TranscodeRequest
+from runners.ffmpeg.request import TranscodeRequest
 
 SOUND_WEIGHT = Decimal("0.1")
 """Units of one second of an output without pictures, as for a picture of 0.1 megapixels."""
@@ -142,11 +143,8 @@ class Plan:
         if self.encoder is not None and self.media.video is not None:
             streams.append(self._pictures(opened[str(self.media.video.index)]))
             settings |= self._encoding(self.last_pass)
-        if (sound := self._sound(opened)) is not None:
-            streams.append(sound)
-            settings |= self._sound_options()
-        streams += self._subtitles(opened)
-        settings |= self._subtitle_options()
+        streams += [opened[str(index)] for index in self.carried.indexes]
+        settings |= self.carried.options()
         return _compiled(ffmpeg.output(*streams, target, **settings))
 
     def first_pass(
@@ -171,7 +169,7 @@ class Plan:
         opened = ffmpeg.input(source, **self._input(max(0.0, after - SEEK_MARGIN)))
         stream = self._pictures(opened[str(self.media.video.index)])
         settings = self._encoding(number, options)
-        settings.pop("tag:v", None)  # belongs to the output's container, not to this one
+        settings.pop("tag:v:0", None)  # belongs to the output's container, not to this one
         return _compiled(ffmpeg.output(stream, target, **settings))
 
     def joined(self, chunks: Mapping[str, str], listed: str, source: str, target: str) -> list[str]:
@@ -185,25 +183,14 @@ class Plan:
         opened = ffmpeg.input(source, **self._input())
         streams, settings = [pictures["v:0"]], self._container() | {"c:v": "copy"}
         if self.request.video_codec == "hevc" and self.request.output_format in ("mp4", "mov"):
-            settings["tag:v"] = "hvc1"
-        if (sound := self._sound(opened)) is not None:
-            streams.append(sound)
-            settings |= self._sound_options()
-        subtitles = self._subtitles(opened)
-        streams += subtitles
-        settings |= self._subtitle_options()
-        # Naming one stream's metadata ends the automatic mapping of all.
-        if self.media.video is not None:
-            settings["map_metadata:s:v:0"] = f"1:s:{self.media.video.index}"
-        if sound is not None and self.media.audio is not None:
-            settings["map_metadata:s:a:0"] = f"1:s:{self.media.audio.index}"
-        for number, index in enumerate(self.subtitles):
-            settings[f"map_metadata:s:s:{number}"] = f"1:s:{index}"
-        settings |= {"map_metadata:g": "1:g", "map_chapters": "1"}
+            settings["tag:v:0"] = "hvc1"
+        carried = self.carried
+        streams += [opened[str(index)] for index in carried.indexes]
+        settings |= carried.options() | carried.metadata(1)
         # Inserted below if no stream of the source is used: ffmpeg-python omits inputs without streams.
         made = ffmpeg.output(*streams, target, **settings)
         compiled = _compiled(made)
-        if sound is None and not subtitles:
+        if not carried.indexes:
             options = [word for name, value in self._input().items() for word in (f"-{name}", value)]
             position = compiled.index("-i") + 2
             compiled[position:position] = [*options, "-i", source]
@@ -236,42 +223,25 @@ class Plan:
         settings = {"format": MUXERS.get(form, form)}
         return settings | ({"movflags": "+faststart"} if form in ("mp4", "mov", "m4a") else {})
 
-    def _sound(self, opened: Any) -> Any | None:
-        if self.request.sound_codec == "none" or self.media.audio is None:
-            return None
-        return opened[str(self.media.audio.index)]
-
-    def _sound_options(self) -> dict[str, str]:
-        return {} if self.media.audio is None else audio_options(self.request, self.media.audio.channels)
-
     @property
-    def subtitles(self) -> dict[int, str]:
-        """The codec of each subtitle that the container can hold, by its number in the input."""
-        form = self.request.output_format
-        text = SUBTITLE_CODECS.get(form)
-        codecs: dict[int, str] = {}
-        for stream in self.media.subtitles:
-            if form == "mkv" and stream.codec in MKV_SUBTITLES:
-                codecs[stream.index] = "copy"
-            elif text is not None and stream.codec in TEXT_SUBTITLES:
-                codecs[stream.index] = text
-        return codecs
+    def carried(self) -> Carried:
+        """What the output contains besides its pictures."""
+        return Carried(self.request, self.media)
 
     @property
     def warnings(self) -> list[str]:
-        """What the output lacks although the client may expect it, and what to do."""
-        lost = [stream.codec for stream in self.media.subtitles if stream.index not in self.subtitles]
-        if not lost or not self.request.has_video:
-            return []
-        form = self.request.output_format
-        advice = "" if form == "mkv" else " Choose mkv to retain them."
-        return [f"{form} cannot contain the subtitles in the format {', '.join(sorted(set(lost)))}.{advice}"]
-
-    def _subtitles(self, opened: Any) -> list[Any]:
-        return [opened[str(index)] for index in self.subtitles]
-
-    def _subtitle_options(self) -> dict[str, str]:
-        return {f"c:s:{number}": codec for number, codec in enumerate(self.subtitles.values())}
+        """What the output lacks although the client may expect it, and how to keep it."""
+        found = self.carried.warnings()
+        video = self.media.video
+        if self.encoder not in (None, "copy", "gif") and video is not None:
+            lost = depth_warning(
+                str(self.request.video_codec),
+                video.depth,
+                retained_depth(self.encoder or ""),
+                hdr=video.color is not None,
+            )
+            found = [lost, *found] if lost is not None else found
+        return found
 
     def _pictures(self, stream: Any) -> Any:
         """Return the filter graph from the decoded pictures to the encoder."""

@@ -56,7 +56,7 @@ class Color:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One stream of a media file. `index` is its number in the file, `depth` the bits of each color component.
+    """One stream of a media file. `index` is its number in the file, `depth` the bits of each color component or sample.
 
     `pixels` is ffmpeg's name of the pixel format. `color` is set for HDR only. `rotated` pictures are stored in another
     orientation than they are shown.
@@ -78,13 +78,27 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """ffprobe's description of a file; `duration` is in seconds, None if the file does not state it."""
+    """ffprobe's description of a file; `duration` is in seconds, None if the file does not state it.
+
+    `video` is the first of `videos` tracks. `data` are the codecs of streams that are neither pictures nor sound nor text, `chapters` a
+    count.
+    """
 
     format: str
     duration: float | None
     video: Stream | None
-    audio: Stream | None
+    sounds: tuple[Stream, ...] = ()
     subtitles: tuple[Stream, ...] = ()
+    covers: tuple[Stream, ...] = ()
+    attachments: tuple[Stream, ...] = ()
+    data: tuple[str, ...] = ()
+    videos: int = 1
+    chapters: int = 0
+
+    @property
+    def audio(self) -> Stream | None:
+        """The first sound track."""
+        return self.sounds[0] if self.sounds else None
 
 
 def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
@@ -106,7 +120,7 @@ def input_options() -> dict[str, str]:
 
 def inspect(tools: Tools, file: Path, context: Context) -> Media:
     """Read a file's streams with ffprobe. Raises `Fail` (INPUT_INVALID) for any other kind of file."""
-    media = parse_probe(_ffprobe(tools, file, context, "-show_format", "-show_streams"))
+    media = parse_probe(_ffprobe(tools, file, context, "-show_format", "-show_streams", "-show_chapters"))
     if media.video is not None:
         width, height = media.video.width, media.video.height
         if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
@@ -177,15 +191,27 @@ def probe_lines(
 
 
 def parse_probe(described: Mapping[str, Any]) -> Media:
-    """Return ffprobe's output as `Media`: the first video, the first sound, all subtitles. Cover pictures are no video."""
+    """Return ffprobe's output as `Media`. Cover pictures are no video."""
     container = described.get("format", {})
     streams = [_stream(entry) for entry in described.get("streams", [])]
-    video = next((stream for stream in streams if stream.kind == "video"), None)
-    audio = next((stream for stream in streams if stream.kind == "audio"), None)
-    lengths = [stream.duration for stream in (video, audio) if stream is not None and stream.duration]
-    duration = _number(container.get("duration")) or (max(lengths) if lengths else None)
-    subtitles = tuple(stream for stream in streams if stream.kind == "subtitle")
-    return Media(container.get("format_name", ""), duration, video, audio, subtitles)
+
+    def of(kind: str) -> tuple[Stream, ...]:
+        return tuple(stream for stream in streams if stream.kind == kind)
+
+    videos, sounds = of("video"), of("audio")
+    lengths = [stream.duration for stream in (*videos[:1], *sounds[:1]) if stream.duration]
+    return Media(
+        format=container.get("format_name", ""),
+        duration=_number(container.get("duration")) or (max(lengths) if lengths else None),
+        video=videos[0] if videos else None,
+        sounds=sounds,
+        subtitles=of("subtitle"),
+        covers=of("picture"),
+        attachments=of("attachment"),
+        data=tuple(stream.codec for stream in of("data")),
+        videos=len(videos),
+        chapters=len(described.get("chapters", [])),
+    )
 
 
 def _stream(entry: Mapping[str, Any]) -> Stream:
@@ -199,7 +225,9 @@ def _stream(entry: Mapping[str, Any]) -> Stream:
         height=height,
         square_pixels=entry.get("sample_aspect_ratio", "1:1") in ("1:1", "0:1", "N/A"),
         pixels=entry.get("pix_fmt", ""),
-        depth=_depth(entry.get("pix_fmt", "")),
+        depth=_depth(entry.get("pix_fmt", ""))
+        if entry.get("codec_type") == "video"
+        else _sample_depth(entry),
         color=_color(entry),
         rotated=any(data.get("rotation", 0) for data in entry.get("side_data_list", [])),
         channels=int(entry.get("channels", 0)),
@@ -211,6 +239,11 @@ def _depth(pixels: str) -> int:
     """Return the bits of each component of a pixel format such as "yuv420p10le" or "p010le"."""
     found = re.search(r"(?:p|gray|p0)(\d\d)(?:le|be)$", pixels)
     return int(found[1]) if found else 8
+
+
+def _sample_depth(entry: Mapping[str, Any]) -> int:
+    """Return the bits of each sample of sound; 0 where a codec has no such number."""
+    return int(_number(entry.get("bits_per_raw_sample")) or entry.get("bits_per_sample") or 0)
 
 
 def _color(entry: Mapping[str, Any]) -> Color | None:
@@ -242,12 +275,28 @@ def run_ffmpeg(
     `hardware` means that it uses a GPU, and `directory` is its current directory.
     """
     command = [sandbox.program(sandbox.tools.ffmpeg), *GLOBAL_OPTIONS, *arguments]
-    outcome = sandbox.run(command, directory=directory, on_line=on_line, on_cancel=context.on_cancel)
+
+    def log(stream: str, text: str) -> None:
+        if stream == "stderr":
+            context.log(_plain(text), "ffmpeg")
+
+    outcome = sandbox.run(
+        command, directory=directory, on_line=on_line, on_text=log, on_cancel=context.on_cancel
+    )
     if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:
         raise explain(outcome, hardware=hardware)
 
 
-GLOBAL_OPTIONS = ("-nostdin", "-y", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1")
+GLOBAL_OPTIONS = (
+    "-nostdin",
+    "-y",
+    "-hide_banner",
+    "-loglevel",
+    "level+warning",
+    "-nostats",
+    "-progress",
+    "pipe:1",
+)
 
 
 def generate(tools: Tools, target: Path, *arguments: str) -> Path:
@@ -296,7 +345,12 @@ def explain(outcome: Outcome, *, hardware: bool) -> Fail | Retry:
 def last_line(stderr: str, path: str) -> str:
     """Return the last line of ffmpeg's errors, without this machine's paths and memory addresses."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    if not lines:
+    errors = [line for line in lines if "[warning] " not in line] or lines
+    if not errors:
         return "it gave no reason"
-    line = re.sub(r"\s*@ 0x[0-9a-f]+", "", lines[-1])
-    return line.replace(path, "input")[:300]
+    return _plain(errors[-1]).replace("[error] ", "").replace("[fatal] ", "").replace(path, "input")[:300]
+
+
+def _plain(text: str) -> str:
+    """Return ffmpeg's messages without memory addresses and the path of the input."""
+    return re.sub(r"\s*@ 0x[0-9a-f]+", "", text).replace(INPUT, "input")

@@ -74,8 +74,9 @@ class TranscodeRequest(Strict):
     keeps the picture's shape and fills the rest with black bars, "stretch" distorts it, "contain" keeps the shape and
     gives up the exact size (the picture fits inside). Resolutions like "720p", "1280x" and "x720" imply "contain". Other usual
     names are understood, such as "h265" for hevc. `quality` is the constant rate factor (less is better).
-    Text subtitles and chapters are carried over; MKV also contains subtitles that are pictures.
-    HDR and 10 bits stay with hevc and av1; with the other codecs, pictures become SDR of 8 bits, which every player supports.
+    Sound tracks, text subtitles, chapters, cover pictures and attachments are carried over where the container can hold them;
+    MKV also contains subtitles that are pictures. HDR and 10 bits stay with hevc and av1; with the other codecs, pictures become
+    SDR of 8 bits, which every player supports. The result's `warnings` name what was left out, and how to keep it.
     """
 
     model_config = shown_as(

@@ -150,6 +150,8 @@ class FFmpegRunner(Runner[TranscodeRequest]):
                 "This machine's ffmpeg cannot convert HDR to SDR: it lacks the filters zscale and tonemap.",
                 code=FailureCode.ENCODER_UNAVAILABLE,
             )
+        for warning in plan.warnings:
+            context.log(warning, "ffmpeg")
         context.check()
         kind = "video" if request.has_video else "audio"
         made = context.output / f"{kind}.{request.output_format}"
@@ -219,6 +221,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             except Retry as error:
                 if error.code != FailureCode.HARDWARE_FAILED:
                     raise
+                context.log(f"{error} It is tried in another way.", "ffmpeg")
         return self._encode(attempts[-1], source, made, context)
 
     def _encode(self, plan: Plan, source: Path, made: Path, context: Context) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 MAX_SCHEMA_BYTES = 32_768
 
@@ -31,8 +31,28 @@ _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator
 """Without free whitespace, a small model cannot fill its answer with blanks."""
 
 
-def check_schema(schema: Mapping[str, Any]) -> None:
-    """Raise `ValueError` that names what cannot be enforced in `schema`, or why no value can follow it."""
+_SchemaT = TypeVar("_SchemaT", bound=Mapping[str, Any])
+
+
+def parse_schema(value: Any) -> Any:
+    """Return the schema of a JSON text; other values unchanged. Raises `ValueError`."""
+    if not isinstance(value, str):
+        return value
+    if len(value) > MAX_SCHEMA_BYTES:
+        raise ValueError(f"it has {len(value)} characters; the limit is {MAX_SCHEMA_BYTES} bytes")
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("it is a text, but not that of a JSON Schema") from None
+
+
+def schema_text(schema: Mapping[str, Any]) -> str:
+    """Return a schema as JSON text, with its properties in their order."""
+    return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+
+
+def check_schema(schema: _SchemaT) -> _SchemaT:
+    """Return `schema`. Raises `ValueError` that names what cannot be enforced in it, or why no value can follow it."""
     try:
         size = len(json.dumps(schema, allow_nan=False).encode())
         if size > MAX_SCHEMA_BYTES:
@@ -48,6 +68,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
         # "at 2(8): failed to compile JSON schema: REASON", then lines of the grammar.
         reason = messages[0].partition("\n   1 |")[0]
         raise ValueError(" ".join((reason.partition("JSON schema: ")[2] or reason).split())[:500])
+    return schema
 
 
 def _check_counts(part: Any) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, model_validator
 
 from runners.api import Strict, shown_as
-from runners.llm.grammar import check_schema
+from runners.llm.grammar import check_schema, parse_schema, schema_text
 
 MAX_TEXT = 1_000_000
 """Characters of a prompt, or of all messages together."""
@@ -25,6 +25,17 @@ MAX_BIASES = 300
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["get_weather"])]
+Schema = Annotated[
+    dict[str, Any],
+    BeforeValidator(parse_schema, json_schema_input_type=dict[str, Any]),
+    AfterValidator(check_schema),
+    PlainSerializer(schema_text, return_type=str, when_used="json"),
+]
+"""A JSON Schema, or its JSON text.
+
+It becomes text in JSON: the answer's properties come in the order of the schema's, and the canonical JSON of a
+job's specification sorts the properties of objects.
+"""
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 ANY_OBJECT = {"type": "object", "additionalProperties": True}
@@ -63,13 +74,7 @@ class Tool(Strict):
 
     name: ToolName
     description: str = Field(default="", max_length=10_000)
-    parameters: dict[str, Any] = Field(default_factory=lambda: dict(NO_PARAMETERS))
-
-    @field_validator("parameters")
-    @classmethod
-    def _schema_is_supported(cls, schema: dict[str, Any]) -> dict[str, Any]:
-        check_schema(schema)
-        return schema
+    parameters: Schema = Field(default_factory=lambda: dict(NO_PARAMETERS))
 
 
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -88,7 +93,7 @@ class InferenceRequest(Strict):
     model without one, or `raw`, continues the text unchanged, control tokens included. `temperature` 0 always chooses the
     most likely token; `seed` makes other temperatures repeatable. `stop` ends the text before the first of these strings.
     With `response_schema` (JSON Schema) or `json_object`, a text that was not cut off is JSON of that form; an object has only the
-    properties that the schema lists, unless it has `additionalProperties`.
+    properties that the schema lists, in the same order, unless it has `additionalProperties`.
     `repetition_penalty` includes the prompt; `presence_penalty` and `frequency_penalty` do so only in llama.cpp. `n` is the
     number of answers. `top_logprobs` reports the log-probability of each token and of so many alternatives. `logit_bias` adds
     to the logits of tokens, by the token's number. With `tools`, the model may answer with calls of these functions;
@@ -118,7 +123,7 @@ class InferenceRequest(Strict):
     repetition_penalty: float = Field(default=1, ge=0.5, le=2, allow_inf_nan=False)
     presence_penalty: float = Field(default=0, ge=-2, le=2, allow_inf_nan=False)
     frequency_penalty: float = Field(default=0, ge=-2, le=2, allow_inf_nan=False)
-    response_schema: dict[str, Any] | None = None
+    response_schema: Schema | None = None
     json_object: bool = False
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -154,13 +159,6 @@ class InferenceRequest(Strict):
         if isinstance(self.tool_choice, ToolChoice):
             return tuple(tool for tool in self.tools if tool.name == self.tool_choice.name)
         return self.tools if self.tool_choice == "required" else ()
-
-    @field_validator("response_schema")
-    @classmethod
-    def _schema_is_supported(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        if schema is not None:
-            check_schema(schema)
-        return schema
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:

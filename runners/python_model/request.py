@@ -18,6 +18,11 @@ _REQUIREMENT = re.compile(
     rf"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]+\])?\s*(?:{_VERSION}(?:\s*,\s*{_VERSION})*)?"
 )
 
+_COMMENT = re.compile(r"(^|\s)#.*$")
+
+MAX_REQUIREMENTS = 50
+"""Packages that a request may name, and as many again in its archive."""
+
 
 def _requirement(text: str) -> str:
     if len(text) > 200 or not _REQUIREMENT.fullmatch(text):  # noqa: PLR2004 - far longer than any real one
@@ -27,11 +32,30 @@ def _requirement(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
+def listed_requirements(text: str) -> tuple[str, ...]:
+    """Return the packages of a requirements.txt. Raises `ValueError` that names the line which is anything else."""
+    found: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        content = _COMMENT.sub("", line).strip()
+        if not content:
+            continue
+        try:
+            found.append(_requirement(content))
+        except ValueError as error:
+            raise ValueError(
+                f"line {number}: {error}; options, addresses, hashes and environment markers are not supported"
+            ) from None
+    if len(found) > MAX_REQUIREMENTS:
+        raise ValueError(f"it names {len(found)} packages, and the limit is {MAX_REQUIREMENTS}")
+    return tuple(found)
+
+
 class PythonModel(Strict):
     """The client's program.
 
     `entrypoint` is the file that defines `predict(input, **parameters)`; `source` is that file, or an archive that
-    contains it. `requirements` are package names with optional versions; they are installed from wheels only.
+    contains it. `requirements` are package names with optional versions, and so are the lines of the archive's
+    `requirements.txt` beside the entrypoint's top directory; all are installed from wheels only.
     """
 
     type: Literal["python"] = "python"
@@ -40,7 +64,9 @@ class PythonModel(Strict):
         pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/){0,8}[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py$",
         examples=["model.py"],
     )
-    requirements: tuple[Annotated[str, AfterValidator(_requirement)], ...] = Field(default=(), max_length=50)
+    requirements: tuple[Annotated[str, AfterValidator(_requirement)], ...] = Field(
+        default=(), max_length=MAX_REQUIREMENTS
+    )
     source: Annotated[str | Inline | None, InputFile(upload=True)] = None
 
 

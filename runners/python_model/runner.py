@@ -5,14 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mimetypes
-import os
 import platform
 import re
-import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,6 @@ from runners.api import (
     Context,
     Fail,
     FailureCode,
-    OutputFile,
     Probe,
     Requirements,
     Result,
@@ -31,30 +26,18 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
-from runners.plain_json import check_json
-from runners.python_model import harness as python_harness
-from runners.python_model.environment import PACKAGES, environment
+from runners.python_model.environment import environment
 from runners.python_model.environment import unavailable as environments_unavailable
+from runners.python_model.program import Program
 from runners.python_model.request import InferenceRequest, InferenceResult, title, upload_field
-from runners.sandbox import Sandbox, level, python_prefix, unavailable
-from runners.sandbox.watch import Ended, Limits, Outcome
+from runners.python_model.returned import returned, written
+from runners.sandbox import level, unavailable
+from runners.sandbox.watch import Limits
 
 DEFAULT_MEMORY = 2 * 2**30
 """Memory in bytes of a job that does not request any."""
 
-MAX_RESULT = 8 * 2**20
-"""Bytes of JSON that `predict` may return."""
-
-MAX_FILES = 100
-"""Limit of the files that a run returns."""
-
-MAX_NAME = 1000
-"""Characters of the path of a returned file, below the model's directory."""
-
 MAX_PROCESSES = 128
-
-STDERR_TAIL = 2000
-"""Characters of the model's own errors that the client sees."""
 
 _SIZES = {
     "": 1,
@@ -141,23 +124,21 @@ class PythonModelRunner(Runner[InferenceRequest]):
         return Result(results, meter.units())
 
     def _results(self, request: InferenceRequest, context: Context, meter: _Meter) -> dict[str, Any]:
-        limits = self._limits(context.resources)
-        with environment(self.tools, request.model.requirements, context, meter.report) as home:
+        limits, threads = self._limits(context.resources), self._threads(context.resources)
+        program = Program.of(self.tools, self.device, request, context, limits, threads)
+        began = time.monotonic()
+        packages = [*request.model.requirements, *program.unpack(lambda _: meter.report(0.0))]
+
+        def report(_: float) -> None:
+            meter.report(min(95.0, 5 + 90 * (time.monotonic() - began) / context.timeout_seconds))
+
+        with environment(self.tools, packages, context, meter.report) as home:
             context.check()
-            seconds = context.timeout_seconds - meter.seconds()
-            if seconds <= 0:
-                raise Fail(
-                    "The job took longer than its timeout_seconds; raise timeout_seconds.",
-                    code=FailureCode.TIMEOUT,
-                )
-            cpu_seconds = seconds * self._threads(context.resources)
-            bounded = replace(limits, seconds=seconds, cpu_seconds=cpu_seconds)
-            outcome = self._execute(request, context, home, bounded, meter)
+            program.predict(home, report)
         context.check()
-        _judge(outcome)
-        results = _returned(context.work / "scratch" / "result.json")
-        if written := _written(context.output, self.tools.max_output):
-            results["files"] = written
+        results = returned(program.result)
+        if files := written(context.output, self.tools.max_output):
+            results["files"] = files
         return results
 
     @classmethod
@@ -171,49 +152,6 @@ class PythonModelRunner(Runner[InferenceRequest]):
             files={"model.source": source},
             counted="runs",
         )
-
-    def _execute(
-        self, request: InferenceRequest, context: Context, home: Path, limits: Limits, meter: _Meter
-    ) -> Outcome:
-        threads = self._threads(context.resources)
-        settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        sandbox = Sandbox(self.tools, limits, self.device, environment=settings)
-        python = _python(sandbox, settings)
-        harness = sandbox.read(Path(python_harness.__file__), "/harness.py")
-        directory = sandbox.write(context.output, "/output")
-        job = sandbox.read(self._job(request, context, home, sandbox), "/job.json")
-        began = time.monotonic()
-
-        def report(_: float) -> None:
-            meter.report(min(95.0, 5 + 90 * (time.monotonic() - began) / limits.seconds))
-
-        return sandbox.run(
-            [python, "-I", "-S", "-B", harness, job],
-            directory=directory,
-            on_tick=report,
-            on_cancel=context.on_cancel,
-        )
-
-    def _job(self, request: InferenceRequest, context: Context, home: Path, sandbox: Sandbox) -> Path:
-        """Write the file with the harness's instructions; return its path."""
-        scratch = context.work / "scratch"
-        scratch.mkdir()
-        inside = sandbox.write(scratch, "/work")
-        source = context.files.get("input.source")
-        end = f".{request.input.format}" if request.input is not None and request.input.format else ""
-        job = {
-            "source": sandbox.read(context.files["model.source"], "/source"),
-            "entrypoint": request.model.entrypoint,
-            "input": sandbox.read(source, f"/input/input{end}") if source is not None else None,
-            "parameters": request.parameters,
-            "max_unpacked": self.tools.max_unpacked,
-            "model": f"{inside}/model",
-            "packages": f"{sandbox.read(home, '/environment')}/{PACKAGES}",
-            "result": f"{inside}/result.json",
-        }
-        path = context.work / "job.json"
-        path.write_text(json.dumps(job), encoding="utf-8")
-        return path
 
     def _threads(self, resources: Mapping[str, str]) -> int:
         available = max(1, self.device.threads)
@@ -242,17 +180,6 @@ class PythonModelRunner(Runner[InferenceRequest]):
             processes=MAX_PROCESSES,
             cpus=_cores(cpu) if cpu else None,
         )
-
-
-def _python(sandbox: Sandbox, settings: dict[str, str]) -> str:
-    """Grant running this program's own Python, without its packages, at a path that reveals nothing about the machine."""
-    prefix = python_prefix()
-    program = Path("bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-    if prefix.is_relative_to("/usr"):
-        return str(prefix / program)
-    seen = sandbox.read(prefix, "/python")
-    settings["LD_LIBRARY_PATH"] = f"{seen}/lib"  # the loader would search the original path
-    return f"{seen}/{program}"
 
 
 class _Meter:
@@ -303,107 +230,3 @@ def _cores(quantity: str) -> float:
     if found is None:
         raise Fail(f"resources.cpu {quantity!r} is not a quantity such as '1000m'.")
     return float(found[1]) / (1000 if found[2] else 1)
-
-
-def _judge(outcome: Outcome) -> None:
-    """Raise `Fail` unless the model ran to its end."""
-    limits = {Ended.MEMORY: "memory", Ended.PROCESSES: "processes", Ended.OUTPUT: "file space"}
-    if outcome.ended in limits:
-        excess = outcome.reason or f"more {limits[outcome.ended]} than allowed"
-        raise Fail(f"The model exceeded a limit: {excess}.", code=FailureCode.LIMIT_EXCEEDED)
-    if outcome.ended is Ended.CPU:
-        raise Fail(
-            "The model used more processor time than allowed; request more in resources.cpu or raise timeout_seconds.",
-            code=FailureCode.LIMIT_EXCEEDED,
-        )
-    if outcome.ended is Ended.DEADLINE:
-        raise Fail("The model took longer than the job's timeout_seconds.", code=FailureCode.TIMEOUT)
-    if outcome.exit_code == python_harness.TOO_LARGE:
-        raise Fail(outcome.stderr.strip()[-STDERR_TAIL:], code=FailureCode.LIMIT_EXCEEDED)
-    if outcome.exit_code != 0:
-        reason = outcome.stderr.strip()[-STDERR_TAIL:] or f"It ended with status {outcome.exit_code}."
-        raise Fail(f"The model failed: {reason}", code=FailureCode.MODEL_FAILED)
-
-
-def _returned(path: Path) -> dict[str, Any]:
-    """Return the value of `predict` as the results of the job. The file is untrusted."""
-    if path.is_symlink() or not path.is_file():
-        raise Fail("The model ended without returning from predict.", code=FailureCode.MODEL_FAILED)
-    if path.stat().st_size > MAX_RESULT:
-        raise Fail(
-            "predict returned more than 8 MiB; write large data to files.", code=FailureCode.RESULT_TOO_LARGE
-        )
-    try:
-        value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-        check_json(value)
-    except RecursionError:
-        raise Fail(
-            "predict returned an unusable value: it is nested too deeply.", code=FailureCode.MODEL_FAILED
-        ) from None
-    except ValueError as error:
-        raise Fail(f"predict returned an unusable value: {error}.", code=FailureCode.MODEL_FAILED) from None
-    results = dict(value) if isinstance(value, dict) else {"value": value}
-    if "files" in results:
-        raise Fail(
-            "predict returned the key 'files', which is reserved for the files that it writes.",
-            code=FailureCode.MODEL_FAILED,
-        )
-    return results
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds {name}, which JSON does not have")
-
-
-def _written(directory: Path, max_size: int) -> list[OutputFile]:
-    """Return the regular files that the model left in its current directory, by name; links are not followed."""
-    found: list[OutputFile] = []
-    total = 0
-    try:
-        for path in _regular_files(directory):
-            name = path.relative_to(directory).as_posix()
-            _check_name(name)
-            if len(found) == MAX_FILES:
-                raise Fail(f"The model wrote more than {MAX_FILES} files.", code=FailureCode.LIMIT_EXCEEDED)
-            with path.open("rb") as file:  # an unreadable file is the model's fault and must be detected now
-                total += os.fstat(file.fileno()).st_size
-            if total > max_size:
-                raise Fail(
-                    f"The model's files have more than {max_size:,} bytes in total.",
-                    code=FailureCode.LIMIT_EXCEEDED,
-                )
-            media_type, _ = mimetypes.guess_type(name)
-            found.append(OutputFile(path, media_type or "application/octet-stream", name))
-    except OSError as error:
-        raise Fail(
-            f"A file that the model wrote cannot be read: {error.strerror}.", code=FailureCode.MODEL_FAILED
-        ) from None
-    return found
-
-
-def _check_name(name: str) -> None:
-    try:
-        check_json(name)
-    except ValueError:
-        raise Fail(
-            "The model wrote a file whose name is not valid Unicode.", code=FailureCode.MODEL_FAILED
-        ) from None
-    if len(name) > MAX_NAME:
-        raise Fail(
-            f"The model wrote a file whose path has more than {MAX_NAME} characters.",
-            code=FailureCode.LIMIT_EXCEEDED,
-        )
-
-
-def _regular_files(directory: Path) -> list[Path]:
-    found: list[Path] = []
-    pending: list[Path] = [directory]
-    while pending:
-        for path in sorted(pending.pop().iterdir()):
-            if path.is_symlink():
-                continue
-            if path.is_dir():
-                pending.append(path)
-            elif path.is_file():
-                found.append(path)
-    return sorted(found)

@@ -23,6 +23,7 @@ from runners.api import Cancelled, Device, FailureCode, Retry, Tools, forget_pro
 from runners.sandbox import bubblewrap, landlock, mark, seccomp, users
 from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring
+from runners.sandbox.transcript import OnText
 from runners.sandbox.watch import Ended, Limits, Outcome, watch
 
 OPEN_FILES = 1024
@@ -89,13 +90,14 @@ class Sandbox:
         *,
         directory: str | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_text: OnText | None = None,
         on_tick: Callable[[float], None] | None = None,
         on_cancel: Callable[[Callable[[], None]], None] | None = None,
     ) -> Outcome:
         """Run the program to its end and return how it ended.
 
         `directory` is its current directory (as `write` returned it), `on_line` gets each line of its standard
-        output, `on_tick` about once a second the CPU seconds used so far, and `on_cancel` is
+        output, `on_text` the text of both streams for the job's log (see `Transcript`), `on_tick` about once a second the CPU seconds used so far, and `on_cancel` is
         `Context.on_cancel`. The process tree is killed if the job is cancelled (raises `Cancelled`), if a limit is
         exceeded, and if a callback raises. Raises `Retry` if the sandbox itself does not work.
         """
@@ -110,6 +112,7 @@ class Sandbox:
                 environment=prepared.environment,
                 writable=prepared.writable,
                 on_line=on_line and (lambda line: on_line(self._renamed(line))),
+                on_text=on_text and (lambda stream, text: on_text(stream, self._renamed(text))),
                 on_tick=on_tick,
                 on_cancel=on_cancel,
                 announce=prepared.announce,

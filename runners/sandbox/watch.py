@@ -25,6 +25,7 @@ import psutil
 
 from runners.sandbox import cgroups, files, memory, processes
 from runners.sandbox.processes import FirstProcess
+from runners.sandbox.transcript import OnText, Transcript
 
 STDERR_TAIL = 64 * 1024
 """Retained bytes at the end of standard error, where programs report why they failed."""
@@ -114,6 +115,7 @@ def watch(
     on_line: Callable[[str], None] | None,
     on_tick: Callable[[float], None] | None,
     on_cancel: Callable[[Callable[[], None]], None] | None,
+    on_text: OnText | None = None,
     announce: str | None = None,
     descriptors: Sequence[int] = (),
 ) -> Outcome:
@@ -142,7 +144,7 @@ def watch(
     try:
         if on_cancel is not None:
             on_cancel(lambda: tree.kill(Ended.CANCELLED))
-        stderr = _follow(tree, on_line, on_tick)
+        stderr = _follow(tree, on_line, on_tick, on_text)
     finally:
         tree.kill(Ended.EXITED)
         code = tree.reap()
@@ -313,10 +315,14 @@ class _Tree:
 
 
 def _follow(
-    tree: _Tree, on_line: Callable[[str], None] | None, on_tick: Callable[[float], None] | None
+    tree: _Tree,
+    on_line: Callable[[str], None] | None,
+    on_tick: Callable[[float], None] | None,
+    on_text: OnText | None,
 ) -> str:
     """Read both pipes and watch the limits until the program has ended. Return the end of its standard error."""
     lines, tail = _Lines(on_line), bytearray()
+    transcript = Transcript(on_text or (lambda *_: None))
     ended_since: float | None = None
     with selectors.DefaultSelector() as selector:
         for pipe in (tree.process.stdout, tree.process.stderr):
@@ -327,11 +333,15 @@ def _follow(
                 chunk = os.read(key.fd, 65536)
                 if not chunk:
                     selector.unregister(key.fileobj)
-                elif key.fileobj is tree.process.stdout:
+                    continue
+                if key.fileobj is tree.process.stdout:
+                    transcript.feed("stdout", chunk)
                     lines.feed(chunk)
                 else:
+                    transcript.feed("stderr", chunk)
                     tail += chunk
                     del tail[:-STDERR_TAIL]
+            transcript.pass_on()
             tree.check(on_tick)
             if tree.process.poll() is not None:
                 ended_since = ended_since or time.monotonic()
@@ -339,6 +349,7 @@ def _follow(
                     break
     _await_exit(tree, on_tick)
     lines.finish()
+    transcript.pass_on(ended=True)
     return tail.decode(errors="replace")
 
 

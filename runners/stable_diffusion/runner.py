@@ -191,6 +191,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         results: dict[str, Any] = {"images": images, "settings": settings}
         if warnings:
             results["warnings"] = list(warnings)
+            context.log("\n".join(warnings), "diffusers")
         return Result(results, report.units)
 
     def weights(self, model: Model) -> tuple[Path, ...]:

@@ -129,6 +129,8 @@ class WhisperRunner(Runner[TranscribeRequest]):
             PartWriter(request, context, resumed, duration, self.tools.checkpoint_seconds),
         )
         language = _transcribe_rest(engine, samples, request, resumed, report)
+        if request.language is None:
+            context.log(f"The language was detected: {language}.", "whisper")
         context.check()
         results: dict[str, Any] = {
             "text": report.text.strip(),

@@ -1,12 +1,12 @@
-"""Runs six real jobs on one machine and verifies their receipts without trusting the agent.
+"""Runs seven real jobs on one machine and verifies their receipts without trusting the agent.
 
 Starts an agent as its owner would. As a client, has a video transcoded, a spoken sentence transcribed, an image
-generated from a prompt, a scene rendered, an image classified by a model of its own and a question answered: one job of
+generated from a prompt, a scene rendered, an image classified by a model of its own, sentences compared by meaning and a question answered: one job of
 each service. Checks the results and stops the agent. Then, with no agent running, it verifies all receipts from files,
 with the command that a third party would use. The exit status is 1 if any check fails. The names of services as arguments
 select some of the jobs.
 
-Inputs, results, receipts and the agent's log are stored in build/demo.
+Inputs, results, receipts and the agent's log are stored in build/demo, with a page that shows them: index.html.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
+import demo_page
 from aitbc import AITBCClient, AITBCError
 from demo_agent import DemoError, running_agent, stop
 from demo_media import Transcoding, Transcription
 from demo_models import Answer, Prediction, Vectors
 from demo_pictures import Picture, Render
-from demo_receipts import LOG_KEY, verify
+from demo_receipts import LOG_KEY, verify_all
 from demo_screen import console, fact, headline, show_end_of, watch
 from demo_work import FOLDER, ROOT, Work, expect
 
@@ -32,6 +33,9 @@ WORKS: tuple[type[Work], ...] = (Transcoding, Transcription, Picture, Render, Pr
 SANDBOXES = {
     "landlock": "Landlock, since bubblewrap does not work on this machine; the demo allows its own model in it (docs/explanation/sandbox.md)"
 }
+ON_PAGE: tuple[type[Work], ...] = (Render, Answer, Transcription, Transcoding, Vectors, Prediction, Picture)
+"""The jobs in the order of the page, the most beautiful one first."""
+PAGE = FOLDER / "index.html"
 AGENT_LOG = FOLDER / "agent.log"
 
 
@@ -83,11 +87,17 @@ def run(works: Sequence[Work]) -> None:
 
     headline("The receipts, verified without the agent")
     fact("agent", "stopped, exit status 0")
-    for work in works:
-        fact(work.title, f"[bold green]verified[/]: {verify(work)}")
+    receipts = verify_all(works)
+    for work, verified in zip(works, receipts, strict=True):
+        files = f"{len(work.files)} output file{'' if len(work.files) == 1 else 's'}"
+        words = f"{len(verified.checks)} checks, {files}; a falsified copy is refused"
+        fact(work.title, f"[bold green]verified[/]: {words}")
+    seconds = time.monotonic() - started
+    shown = sorted(zip(works, receipts, strict=True), key=lambda pair: ON_PAGE.index(type(pair[0])))
+    demo_page.write(PAGE, agent, [(work.exhibit(), verified) for work, verified in shown], seconds)
     console.print(
-        f"\n[bold green]All checks passed[/] in {time.monotonic() - started:.1f} s; "
-        f"inputs, results and receipts are in {FOLDER.relative_to(ROOT)}."
+        f"\n[bold green]All checks passed[/] in {seconds:.1f} s. To see the results with their receipts, open "
+        f"{PAGE.relative_to(ROOT)}"
     )
 
 

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import demo_page as page
 from aitbc import AITBCClient
+from demo_page import Exhibit
 from demo_work import FOLDER, Work, expect, kilobytes, program
 
 SOURCE_SIZE = "640x360"
@@ -20,7 +22,7 @@ SENTENCE = (
 
 
 class Transcoding(Work):
-    """Scales down a moving test pattern with a tone."""
+    """Scales down moving colours with a tone."""
 
     service = "video_transcoding"
     title = f"video_transcoding to {TARGET_SIZE}"
@@ -29,7 +31,8 @@ class Transcoding(Work):
 
     def prepare(self) -> tuple[str, str]:
         """See `Work.prepare`."""
-        picture = f"testsrc2=size={SOURCE_SIZE}:rate=25:duration={VIDEO_SECONDS}"
+        colours = "c0=0x0a6b52:c1=0x1c57b0:c2=0xe8c566:c3=0xad241c:nb_colors=4"
+        picture = f"gradients=size={SOURCE_SIZE}:rate=25:duration={VIDEO_SECONDS}:speed=0.04:seed=3:{colours}"
         tone = f"sine=frequency=440:duration={VIDEO_SECONDS}"
         inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone]
         program("ffmpeg", "-v", "error", *inputs, "-pix_fmt", "yuv420p", str(self.source))
@@ -54,6 +57,19 @@ class Transcoding(Work):
             f"the video lasts {duration:.2f} s, not {expected:.2f} s.",
         )
         return "video", f"{video['codec_name']}, {size}, {duration:.2f} s, {kilobytes(path)}"
+
+    def exhibit(self) -> Exhibit:
+        """See `Work.exhibit`."""
+        made = self.file(self.results["file"])
+        return Exhibit(
+            "A video, made smaller",
+            page.text(f"{SOURCE_SIZE} to H.264 at {TARGET_SIZE}, with its sound."),
+            page.side_by_side(
+                page.video(self.source, f"Before: {SOURCE_SIZE}, {kilobytes(self.source)}"),
+                page.video(made, f"After: {TARGET_SIZE}, {kilobytes(made)}"),
+            ),
+            f"$ aitbc transcode {self.source.name} {made.name} --codec h264 --resolution {TARGET_SIZE}",
+        )
 
 
 def probe(path: Path) -> tuple[dict[str, Any], float]:
@@ -91,3 +107,12 @@ class Transcription(Work):
         text = " ".join(self.results["text"].split())
         expect(text == SENTENCE, f"the transcript is {text!r}, not {SENTENCE!r}.")
         return "transcript", f"“{text}” (word for word)"
+
+    def exhibit(self) -> Exhibit:
+        """See `Work.exhibit`."""
+        return Exhibit(
+            "A recording, written down",
+            page.text("A synthetic voice reads a sentence. Listen, and compare:") + page.sound(self.source),
+            page.quote(" ".join(self.results["text"].split())),
+            f"$ aitbc transcribe {self.source.name} --model tiny.en --language en",
+        )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import demo_page as page
 from aitbc import AITBCClient
+from demo_page import Exhibit
 from demo_work import FOLDER, Work, expect, kilobytes, program
 
 QUESTION = "Name the capital of France."
@@ -42,6 +45,15 @@ class Answer(Work):
         usage = self.results["usage"]
         return "answer", f"names {ANSWER}; {usage['prompt_tokens']} + {usage['completion_tokens']} tokens"
 
+    def exhibit(self) -> Exhibit:
+        """See `Work.exhibit`."""
+        return Exhibit(
+            "A question, answered",
+            page.text(QUESTION),
+            page.quote(self.results["text"].strip()),
+            f'$ aitbc chat "{QUESTION}" --model smollm2-135m-instruct --temperature 0 --max-tokens {MAX_TOKENS}',
+        )
+
 
 class Vectors(Work):
     """Embeds three sentences, of which two are about the weather."""
@@ -65,6 +77,17 @@ class Vectors(Work):
             f"{len(lovely)} numbers; similarity {alike:.2f} of two alike, {unlike:.2f} of two unlike",
         )
 
+    def exhibit(self) -> Exhibit:
+        """See `Work.exhibit`."""
+        first, second, third = self.texts
+        lovely, sunny, stadium = self.results["embeddings"]
+        return Exhibit(
+            "Three sentences, compared by meaning",
+            page.text(f"How near to “{first}” is each of the others?"),
+            page.bars([(second, sumprod(lovely, sunny)), (third, sumprod(lovely, stadium))]),
+            f'>>> client.services.embed(["{first}", ...], model="all-minilm-l6-v2")',
+        )
+
 
 def sumprod(one: Sequence[float], other: Sequence[float]) -> float:
     """Return the scalar product."""
@@ -78,9 +101,11 @@ class Prediction(Work):
     title = "ai_inference, a model of our own"
     name = "prediction"
     picture = FOLDER / "sunset.jpeg"
+    model = FOLDER / "model.py"
 
     def prepare(self) -> tuple[str, str]:
         """See `Work.prepare`."""
+        shutil.copyfile(Path(__file__).with_name("demo_classifier.py"), self.model)
         gradient = f"gradients=size=320x240:c0={SKY}:c1={SUN}:x0=0:y0=0:x1=0:y1=240:seed=1"
         program("ffmpeg", "-v", "error", "-f", "lavfi", "-i", gradient, "-frames:v", "1", str(self.picture))
         return self.picture.name, f"an evening sky, {kilobytes(self.picture)}"
@@ -97,7 +122,7 @@ class Prediction(Work):
                 "resources": {"cpu": "1000m", "memory": "2Gi"},
                 "pricing": {"max_cost": "0.10"},
             },
-            files={"model.py": Path(__file__).with_name("demo_classifier.py"), "input.jpeg": self.picture},
+            files={"model.py": self.model, "input.jpeg": self.picture},
         ).job_id
 
     def check(self) -> tuple[str, str]:
@@ -106,3 +131,15 @@ class Prediction(Work):
         expect(prediction == "sunset", f"the prediction is {prediction!r}, not 'sunset'.")
         expect(confidence > LEAST_CONFIDENCE, f"the confidence is only {confidence}.")
         return "prediction", f"{prediction}, confidence {confidence:.2f}"
+
+    def exhibit(self) -> Exhibit:
+        """See `Work.exhibit`."""
+        return Exhibit(
+            "A picture, recognised by a program of one's own",
+            page.text(
+                "Thirty lines of Python with numpy and Pillow, which the client sent along. What is this?"
+            ),
+            page.image(self.picture, "An evening sky", kind="low")
+            + page.bars([(self.results["prediction"], self.results["confidence"])]),
+            f"$ aitbc run model.py --input {self.picture.name} --requirements numpy,pillow",
+        )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import demo_page as page
 from aitbc import AITBCClient
+from demo_page import Exhibit
 from demo_work import FOLDER, ROOT, Work, check_picture, expect, kilobytes, program
 
+PROMPT = "A beautiful sunset over mountains"
 PICTURE_SIZE = "64x64"
 STEPS = 4
 SEED = 7
 
-RENDER_WIDTH = 320
-RENDER_HEIGHT = 180
-SAMPLES = 16
+RENDER_WIDTH = 480
+RENDER_HEIGHT = 270
+SAMPLES = 20
 
 
 class Picture(Work):
@@ -26,7 +29,7 @@ class Picture(Work):
     def submit(self, client: AITBCClient) -> None:
         """See `Work.submit`."""
         self.job_id = client.services.generate(
-            "A beautiful sunset over mountains",
+            PROMPT,
             model="untrained-diffusion",
             size=PICTURE_SIZE,
             steps=STEPS,
@@ -39,6 +42,19 @@ class Picture(Work):
         expect(image["seed"] == SEED, f"the image's seed is {image['seed']}, not {SEED}.")
         words = check_picture(self.file(image), PICTURE_SIZE)
         return "image", f"{words} (noise: the model is untrained)"
+
+    def exhibit(self) -> Exhibit:
+        """See `Work.exhibit`."""
+        (image,) = self.results["images"]
+        return Exhibit(
+            "An image from an untrained model: noise",
+            page.text(
+                f"“{PROMPT}”. No trained model is part of the demo, because a useful one is a download of gigabytes. This one has "
+                "random weights: it shows the way of an image through the system, and nothing else."
+            ),
+            page.image(self.file(image), "Coloured noise", kind="pixels"),
+            f'$ aitbc imagine "{PROMPT}" --model untrained-diffusion --size {PICTURE_SIZE} --steps {STEPS} --seed {SEED}',
+        )
 
 
 class Render(Work):
@@ -71,3 +87,20 @@ class Render(Work):
         """Check for one image of the requested size."""
         (frame,) = self.results["frames"]
         return "render", check_picture(self.file(frame), f"{RENDER_WIDTH}x{RENDER_HEIGHT}")
+
+    def exhibit(self) -> Exhibit:
+        """See `Work.exhibit`."""
+        (frame,) = self.results["frames"]
+        size = f"{RENDER_WIDTH}x{RENDER_HEIGHT}"
+        return Exhibit(
+            "A scene, rendered",
+            page.text(
+                f"Blender's Cycles traces {SAMPLES} rays for each pixel of a {size} picture, in the sandbox."
+            ),
+            page.image(
+                self.file(frame),
+                "A red sphere, a golden cube, a green cone and a blue ring under a soft lamp",
+            ),
+            f"$ aitbc render {self.scene.name} --engine cycles --resolution {size} --samples {SAMPLES}",
+            wide=True,
+        )

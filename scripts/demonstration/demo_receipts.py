@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from demo_agent import DemoError, environment
+from demo_page import Verified
 from demo_work import FOLDER, PROGRAM_SECONDS, Work, expect
 
 NOT_VALID = 3
@@ -18,19 +21,25 @@ LOG_KEY = FOLDER / "log_key.txt"
 """The public key of the coordinator's log, which verification needs besides a receipt."""
 
 
-def verify(work: Work) -> str:
-    """Verify a receipt and its output files, and check that a falsified copy is refused. Returns a summary. Raises `DemoError`."""
+def verify_all(works: Sequence[Work]) -> list[Verified]:
+    """Verify the receipts of all works, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(verify, works))
+
+
+def verify(work: Work) -> Verified:
+    """Verify a receipt and its output files, and check that a falsified copy is refused. Raises `DemoError`."""
     status, outcome = verification(work.bundle, *work.files.values())
     expect(status == 0, f"the receipt of {work.job_id} is not valid: {outcome.get('failures')}")
 
-    falsified = FOLDER / "falsified.receipt.json"
+    falsified = FOLDER / f"{work.name}.falsified.json"
     bundle = json.loads(work.bundle.read_text())
     bundle["results"]["units"] = 1_000_000
     falsified.write_text(json.dumps(bundle))
     status, _ = verification(falsified)
     expect(status == NOT_VALID, f"a falsified receipt was not refused (status {status}).")
     falsified.unlink()
-    return f"{len(outcome['checks'])} checks, {len(work.files)} output file(s); a falsified copy is refused"
+    return Verified(work.bundle, outcome["checks"])
 
 
 def verification(bundle: Path, *files: Path) -> tuple[int, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from aitbc import AITBCClient
 from demo_agent import DemoError
+from demo_page import Exhibit
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "demo"
@@ -48,6 +49,10 @@ class Work(ABC):
     @abstractmethod
     def check(self) -> tuple[str, str]:
         """Compare the results with the request. Returns their name and a description. Raises `DemoError`."""
+
+    @abstractmethod
+    def exhibit(self) -> Exhibit:
+        """Return what the demo's page shows of the job, once its results are there."""
 
     def collect(self, client: AITBCClient) -> None:
         """Download the results, the output files and the receipt's bundle."""

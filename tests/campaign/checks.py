@@ -53,12 +53,12 @@ _QUERIES: Final = {
         "SELECT miner_id, earned, total FROM miner_stats LEFT JOIN (SELECT ledger_account AS account, sum(amount) AS total "
         "FROM postings GROUP BY 1) ON account = 'earned:' || miner_id WHERE earned != coalesce(total, 0)"
     ),
-    "jobs that were accepted twice": "SELECT name, count(*) FROM jobs GROUP BY name HAVING count(*) > 1",
+    "jobs that were accepted twice": "SELECT name, count(*) FROM jobs WHERE deleted_at IS NULL GROUP BY name HAVING count(*) > 1",
     "completed jobs without exactly one receipt, one result and one run that completed": (
         "SELECT job_id, r, s, c FROM (SELECT job_id, (SELECT count(*) FROM receipts WHERE job_id = jobs.job_id) AS r, "
         "(SELECT count(*) FROM results WHERE job_id = jobs.job_id) AS s, "
-        "(SELECT count(*) FROM runs WHERE job_id = jobs.job_id AND outcome = 'completed') AS c "
-        "FROM jobs WHERE state = 'completed') WHERE r != 1 OR s != 1 OR c != 1"
+        "(SELECT count(*) FROM runs WHERE job_id = jobs.job_id AND outcome = 'completed') AS c, deleted_at "
+        "FROM jobs WHERE state = 'completed') WHERE r != 1 OR s != (deleted_at IS NULL) OR c != 1"
     ),
     "receipts or results of jobs that are not completed": (
         "SELECT job_id FROM (SELECT job_id FROM receipts UNION SELECT job_id FROM results) "
@@ -75,7 +75,7 @@ _QUERIES: Final = {
     ),
     "stored counts of jobs that are wrong": (
         "SELECT account_id, service, state, count, n FROM job_counts LEFT JOIN (SELECT account_id AS a, service AS s, "
-        "state AS t, count(*) AS n FROM jobs GROUP BY 1, 2, 3) ON a = account_id AND s = service AND t = state "
+        "CASE WHEN deleted_at IS NULL THEN '' ELSE '~' END || state AS t, count(*) AS n FROM jobs GROUP BY 1, 2, 3) ON a = account_id AND s = service AND t = state "
         "WHERE count != coalesce(n, 0)"
     ),
     "outputs of jobs without an artifact": (

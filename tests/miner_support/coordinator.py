@@ -82,6 +82,8 @@ class FakeCoordinator:
         self.failures: dict[str, dict[str, Any]] = {}
         self.releases: dict[str, dict[str, Any]] = {}
         self.events: list[tuple[float, str, list[dict[str, Any]]]] = []
+        self.lines: list[str] = []
+        """What runs wrote to their jobs' logs before they ended."""
         self.registrations: list[dict[str, Any]] = []
         self.heartbeats: list[dict[str, Any]] = []
         self.polls: list[dict[str, Any]] = []
@@ -363,6 +365,7 @@ class FakeCoordinator:
 
     def _on_events(self, job_id: str, body: dict[str, Any]) -> Answer:
         self.events.append((time.monotonic(), job_id, body["events"]))
+        self.lines += [line["text"] for line in (body.get("log") or {"entries": []})["entries"]]
         return 204, None
 
     async def _store(self, request: Request) -> Response:

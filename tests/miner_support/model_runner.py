@@ -1,10 +1,11 @@
 """A runner with models and adapters: it answers what is in their files. As a program it is its own host."""
 
-# ruff: noqa: ARG002, ARG003 - the contract's signature; the path must be set before what is imported through it
+# ruff: noqa: ARG003 - the contract's signature; the path must be set before what is imported through it
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +24,7 @@ HOST = (sys.executable, __file__)
 class ReadInput(Strict):
     mode: str
     adapters: tuple[str, ...] = ()
+    gate: str = ""
 
 
 class ReadOutput(BaseModel):
@@ -63,6 +65,9 @@ class ModelRunner(Runner[ReadInput]):
 
     def run(self, request: ReadInput, context: Context) -> Result:
         assert self._model is not None
+        while request.gate and not Path(request.gate).exists():
+            context.check()
+            time.sleep(0.005)
         read = {name: len(_file(model).read_bytes()) for name, model in context.adapters.items()}
         return Result({"size": len(_file(self._model).read_bytes()), "adapters": read}, Decimal(1))
 

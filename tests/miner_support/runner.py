@@ -54,6 +54,7 @@ class ScriptedInput(Strict):
         "resume",
         "pretend",
         "leak",
+        "log",
         "program",
     ]
     text: str = ""
@@ -161,6 +162,16 @@ class ScriptedRunner(Runner[ScriptedInput]):
         while True:
             hoard.append(os.urandom(2**20) * 8)
             context.progress(50)
+
+    def _log(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
+        """Write to the job's log, wait for the gate, and write much more. With a text, fail with it."""
+        context.log("the first line", "stdout")
+        self._wait(request, context)
+        for number in range(5000):
+            context.log(f"line {number}", "stderr")
+        if request.text:
+            raise Fail(request.text)
+        return {}
 
     def _wait(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         units = Decimal(0)

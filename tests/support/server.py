@@ -80,8 +80,8 @@ def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
         assert started.wait(LIMIT_SECONDS), "the coordinator did not start"
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         served = Served(url, context, loops[0], "", "", "")
-        served.client_key = _client(served, "tester")
-        served.other_key = _client(served, "somebody else")
+        served.client_key = add_client(served, "tester")
+        served.other_key = add_client(served, "somebody else")
         served.admin_key = served.do(
             lambda context: access.create_key(context, Role.ADMIN, name="admin")
         ).secret
@@ -92,7 +92,9 @@ def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
         listener.close()
 
 
-def _client(served: Served, name: str) -> str:
+def add_client(served: Served, name: str) -> str:
+    """Create an account with credit, and return a key for it."""
+
     async def make(context: Context) -> str:
         account = await access.create_account(context, name)
         await wallet.add_credit(context, account, Decimal(1_000_000))

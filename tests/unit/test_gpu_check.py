@@ -110,3 +110,27 @@ def test_all_checks_pass_on_this_machines_card() -> None:
     if any(name == "nvml inventory" and outcome == "not checked" for name, outcome, _ in lines):
         pytest.skip("there is no NVIDIA GPU")
     assert status == 0, [line for line in lines if line[1] == "failed"]
+
+
+def test_a_bare_checkout_has_a_table_too() -> None:
+    """Without any installed package. The script names those that are missing, instead of failing at its imports."""
+    bare = ("-S", "-E", str(SCRIPT))
+
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *bare, *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+
+    done = start()
+    assert (done.returncode, done.stderr) == (0, "")
+    torch, rest, summary = done.stdout.splitlines()
+    assert re.fullmatch(r"torch {28}not checked +torch is not installed", torch)
+    assert "pip install nvidia-ml-py pynacl pydantic structlog" in rest
+    assert summary == "0 ok, 0 failed, 2 not checked"
+    assert start("--require", "torch").returncode == 1
+
+
+def test_a_required_check_must_be_performed(no_cards: dict[str, str]) -> None:
+    assert run("--only", "signatures", "--require", "signatures", environment=no_cards)[0] == 0
+    assert run("--only", "signatures", "--require", "nvenc", environment=no_cards)[0] == 1
+    assert run("--only", "nvml inventory", "--require", "nvml", environment=no_cards)[0] == 1

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from agent.core.values.quantities import (
     Bytes,
     Money,
+    format_bytes,
     format_money,
     format_time,
     from_units,
@@ -168,3 +169,11 @@ def test_an_id_takes_80_random_bits() -> None:
 def test_metered_units_are_finite_and_not_negative(text: str) -> None:
     with pytest.raises(ValueError, match="is not a"):
         parse_decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(4 * 2**30, "4Gi"), (1536 * 2**20, "1536Mi"), (10**9, "1G"), (1001, "1001"), (0, "0")]
+)
+def test_sizes_are_written_as_short_exact_quantities(size: int, text: str) -> None:
+    assert format_bytes(size) == text
+    assert parse_quantity(text) == size

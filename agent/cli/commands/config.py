@@ -77,7 +77,9 @@ def _count(number: int, noun: str) -> str:
 def show(
     data_dir: DataDir = None,
     config: ConfigFile = None,
-    changed: Annotated[bool, typer.Option("--changed", help="Show only settings with an origin.")] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Show only settings that a file, a variable or a flag has set.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show every setting with its value and the file, variable or flag that set it."""

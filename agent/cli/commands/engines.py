@@ -113,7 +113,7 @@ def check(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try the installed engines. Exit code 1: one does not work."""
+    """Test the installed engines. Exit code 1: one does not work."""
     settings = _settings(data_dir, config)
     engines = load_engines(settings.data_dir)
     chosen = [find_engine(engines, name) for name in names] if names else list(engines.values())

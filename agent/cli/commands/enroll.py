@@ -62,7 +62,7 @@ def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(tokens)
         return
-    titles = ("TOKEN", "STATUS", "USES LEFT", "CREATED", "BY", "EXPIRES", "NOTE", "MINERS")
+    titles = ("TOKEN", "STATUS", "USES LEFT", "EXPIRES", "NOTE", "CREATED", "BY", "MINERS")
     print_rows(titles, [_row(token) for token in tokens], free=("NOTE", "MINERS"))
 
 
@@ -71,10 +71,10 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
         token["enrolment_id"],
         token["status"],
         f"{token['uses_left']} of {token['uses']}",
-        moment(token["created_at"]),
-        token["created_by_name"] or "the agent",
         moment(token["expires_at"]),
         token["note"],
+        moment(token["created_at"]),
+        token["created_by_name"] or "the agent",
         ", ".join(miner["name"] for miner in token["miners"]),
     )
 

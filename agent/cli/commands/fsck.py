@@ -69,4 +69,5 @@ def _print(result: Examination) -> None:
         f"{result.leaves} leaves ({result.waiting} more without a number yet), {result.receipts} receipts, {result.settlements} "
         f"settlements, {result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
     )
-    typer.echo("ok" if not result.problems else f"{len(result.problems)} problems")
+    count = len(result.problems)
+    typer.echo("ok" if not count else f"{count} problem{'' if count == 1 else 's'}")

@@ -68,6 +68,8 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
     console.print(f"  services: {', '.join(miner['services']) or 'none'}")
     for service, reasons in miner["unavailable"].items():
         console.print(f"  [yellow]{service} is unavailable:[/] {' '.join(reasons)}")
+    for service, reason in miner["paused_services"].items():
+        console.print(f"  [yellow]{service} pauses:[/] {reason}")
     _print_models(console, miner)
     for lease in miner["leases"]:
         where = f" on {lease['device']}" if lease["device"] else ""

@@ -12,6 +12,7 @@ from structlog.dev import plain_traceback
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
+from agent.cli.terminal.log_lines import readable
 from agent.settings import LogSettings
 
 # Libraries whose routine messages are not printed.
@@ -46,7 +47,7 @@ class Sink(Protocol):
 
 
 def configure(settings: LogSettings, pane: Sink | None = None) -> None:
-    """Configure logging for the process. With a `pane`, lines go there as short text with the local time.
+    """Configure logging for the process. With a `pane`, lines go there as sentences with the local time.
 
     Tracebacks contain no local variables, since these hold keys, prompts and results.
     """
@@ -61,18 +62,16 @@ def configure(settings: LogSettings, pane: Sink | None = None) -> None:
         if pane is None or as_json
         else structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
     ]
-    renderer: list[Any] = (
-        [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), structlog.processors.JSONRenderer()]
-        if as_json
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=on_terminal,
-                exception_formatter=plain_traceback,
-                pad_event_to=0 if pane is not None else 30,
-                pad_level=pane is None,
-            )
+    renderer: list[Any]
+    if as_json:
+        renderer = [
+            ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(),
         ]
-    )
+    elif pane is not None:
+        renderer = [structlog.processors.format_exc_info, readable]
+    else:
+        renderer = [structlog.dev.ConsoleRenderer(colors=on_terminal, exception_formatter=plain_traceback)]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -6,12 +6,14 @@ little space, the log is shortened first, then the list of finished jobs.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.text import Text
 
 from agent.core.values.durations import format_duration
@@ -28,6 +30,8 @@ _LEAST_SHARE: Final = 0.005
 _LEAST_LOG: Final = 4
 
 Line = Text
+_WRAPPING: Final = Console(file=io.StringIO())
+"""Wraps lines; nothing is written to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +200,15 @@ class _Painter:
         return Text(" " + "  ".join(f"{100 * use['share']:.0f} % {use['reason']}" for use in shares))
 
     def log(self, count: int) -> list[Line]:
-        """Return the newest lines, the oldest first."""
-        lines = [Text.from_ansi(line) for line in list(self.view.log)[-count:]]
-        for line in lines:
-            line.stylize_before("dim")
-        return lines
+        """Return the newest lines in full, the oldest first: each over as many lines as it needs."""
+        lines: list[Line] = []
+        for entry in reversed(self.view.log):
+            text = Text.from_ansi(entry)
+            text.stylize_before("dim")
+            lines = [*text.wrap(_WRAPPING, max(1, self.width)), *lines]
+            if len(lines) >= count:
+                break
+        return lines[len(lines) - min(count, len(lines)) :]
 
     def footer(self) -> Line:
         """Return the line that explains the keys."""

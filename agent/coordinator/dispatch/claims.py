@@ -97,7 +97,7 @@ def _avoiding(
     retried = [job.job_id for job in waiting if job.failed_on]
     if not retried:
         return list(waiting)
-    failed = job_store.failed_on(connection, retried)
+    failed = queue.failed_on(connection, retried)
     free = {candidate.miner_id for candidate in candidates}
     known: list[KnownMiner] | None = None
     marked = []

@@ -45,6 +45,12 @@ class CreditRequest(_Request):
 class KeyRequest(_Request):
     """A new key. A client's key needs an account; the key of a miner's owner needs the miner."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"role": "client", "name": "render farm", "account_id": "account_1234567890"}]
+        }
+    )
+
     role: Annotated[Role, Field(strict=False)]
     name: KeyName
     account_id: str | None = None

@@ -9,7 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.miners import Earnings, MinerDetails, MinerPage, QueuedCommand
+from agent.coordinator.operations.answers.miners import (
+    Earnings,
+    MinerDetails,
+    MinerExplanation,
+    MinerPage,
+    QueuedCommand,
+)
+from agent.coordinator.operations.jobs import unassigned
 from agent.coordinator.operations.miners import commands, machines
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
 from agent.core.commands import Command, CommandKind
@@ -63,6 +70,14 @@ async def list_miners(
 async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerDetails:
     """Returns the machine's hardware, services and activity as the miner last reported them. Another owner's miner is 404."""
     return await machines.one(context, caller, miner_id)
+
+
+@router.get(
+    "/{miner_id}/explain", responses=errors(NotFound), summary="Why a miner does not get the waiting jobs"
+)
+async def explain(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerExplanation:
+    """Returns, for each kind of waiting job, why the miner does not get it and what would change that."""
+    return await unassigned.explanation(context, caller, miner_id)
 
 
 @router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="Earnings by day")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, select
 
 from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as store
@@ -16,12 +16,6 @@ from agent.coordinator.store.schema.tables import job_labels, jobs
 from agent.core.jobs import FINAL
 
 _insert_labels = Prepared(insert(job_labels))
-_labels = (
-    select(job_labels.c.key, job_labels.c.value, func.count())
-    .where(job_labels.c.account_id == bindparam("account_id"))
-    .group_by(job_labels.c.key, job_labels.c.value)
-    .order_by(job_labels.c.key, job_labels.c.value)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +41,35 @@ def page(
 
 
 def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
-    given = {"name": wanted.name, "miner_id": wanted.miner_id, "offer_id": wanted.offer_id}
-    conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
-    conditions += [jobs.c[column] == value for column, value in given.items() if value is not None]
-    if wanted.service is not None:
-        conditions.append(jobs.c.service == wanted.service)
-    if wanted.status is not None:
-        # Redundant, but it lets the query planner choose the right partial index.
-        ended = jobs.c.finished_at.is_not(None) if wanted.status in FINAL else jobs.c.finished_at.is_(None)
-        conditions += [jobs.c.state == wanted.status, ended]
+    conditions = _of_jobs(wanted)
     if not wanted.labels:
         if wanted.account_id is not None:
             conditions.append(jobs.c.account_id == wanted.account_id)
         return query.where(*conditions)
     # The index of labels leads: an account has more jobs than one label.
+    conditions += _of_labels(wanted)
+    return query.join_from(job_labels, jobs, jobs.c.job_id == job_labels.c.job_id).where(*conditions)
+
+
+def _of_jobs(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    given = {
+        "service": wanted.service,
+        "name": wanted.name,
+        "miner_id": wanted.miner_id,
+        "offer_id": wanted.offer_id,
+    }
+    conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
+    conditions += [jobs.c[column] == value for column, value in given.items() if value is not None]
+    if wanted.status is not None:
+        # Redundant, but it lets the query planner choose the right partial index.
+        ended = jobs.c.finished_at.is_not(None) if wanted.status in FINAL else jobs.c.finished_at.is_(None)
+        conditions += [jobs.c.state == wanted.status, ended]
+    return conditions
+
+
+def _of_labels(wanted: JobFilter) -> list[ColumnElement[bool]]:
     (key, value), *others = wanted.labels
-    conditions += [job_labels.c.key == key, job_labels.c.value == value]
+    conditions: list[ColumnElement[bool]] = [job_labels.c.key == key, job_labels.c.value == value]
     if wanted.account_id is not None:
         conditions.append(job_labels.c.account_id == wanted.account_id)
     for other_key, other_value in others:
@@ -72,14 +79,19 @@ def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
                 other.c.job_id == job_labels.c.job_id, other.c.key == other_key, other.c.value == other_value
             )
         )
-    return query.join_from(job_labels, jobs, jobs.c.job_id == job_labels.c.job_id).where(*conditions)
+    return conditions
 
 
 def _total(connection: Connection, wanted: JobFilter) -> int:
-    if wanted.name is wanted.miner_id is wanted.offer_id is None and not wanted.labels:
+    of_account = JobFilter(wanted.account_id, wanted.status, wanted.service)
+    if wanted == of_account:
         states = None if wanted.status is None else (wanted.status,)
         return counts.total(connection, account_id=wanted.account_id, service=wanted.service, states=states)
-    return int(connection.execute(_filtered(select(func.count()).select_from(jobs), wanted)).scalar_one())
+    if wanted == JobFilter(wanted.account_id, labels=wanted.labels):  # deleted jobs have no labels
+        query = select(func.count()).select_from(job_labels).where(*_of_labels(wanted))
+    else:
+        query = _filtered(select(func.count()).select_from(jobs), wanted)
+    return int(connection.execute(query).scalar_one())
 
 
 def add_labels(connection: Connection, job_id: str, account_id: str, labels: Mapping[str, str]) -> None:
@@ -89,9 +101,3 @@ def add_labels(connection: Connection, job_id: str, account_id: str, labels: Map
         for key, value in labels.items()
     ]
     _insert_labels.run_many(connection, rows)
-
-
-def labels_of(connection: Connection, account_id: str, limit: int) -> Sequence[tuple[str, str, int]]:
-    """Return the labels of an account's jobs in order, each as key, value and number of jobs."""
-    rows = connection.execute(_labels.limit(limit), {"account_id": account_id})
-    return [(key, value, count) for key, value, count in rows]

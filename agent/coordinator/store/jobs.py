@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +29,7 @@ from agent.coordinator.store.schema.tables import (
     runs,
     webhook_deliveries,
 )
-from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, Outcome, RunEnded
+from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
 
 
@@ -157,17 +156,6 @@ def runs_of(connection: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return the ended runs of a job, oldest first."""
     rows = connection.execute(select(runs).where(runs.c.job_id == job_id).order_by(runs.c.fence))
     return [dict(row) for row in rows.mappings()]
-
-
-def failed_on(connection: Connection, job_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Return the miners on which each of these jobs has failed."""
-    failed: defaultdict[str, set[str]] = defaultdict(set)
-    query = select(runs.c.job_id, runs.c.miner_id).where(
-        runs.c.job_id.in_(job_ids), runs.c.outcome == Outcome.RETRIED.value
-    )
-    for job_id, miner_id in connection.execute(query):
-        failed[job_id].add(miner_id)
-    return {job_id: frozenset(miner_ids) for job_id, miner_ids in failed.items()}
 
 
 def save_files(

@@ -9,11 +9,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
 
-from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.jobs import JobRecord, from_row
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import job_counts, jobs
+from agent.coordinator.store.schema.tables import job_counts, jobs, runs
+from agent.core.jobs import Outcome
 from agent.core.matching import Candidate, ServiceOffer, Waiting
 from agent.core.values.quantities import from_units, to_units
 from runners.errors import FailureCode
@@ -22,6 +23,8 @@ CLAIM_WINDOW: Final = 512
 """How many waiting jobs one round of matching considers from each end: the most urgent and the oldest."""
 ACCOUNT_WINDOW: Final = 64
 """Maximum number of one account's jobs among them, in a queue that is longer than the window."""
+SAMPLE: Final = 2000
+"""Maximum number of waiting jobs that `sample` returns."""
 
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
@@ -189,6 +192,44 @@ def waiting_job(record: JobRecord) -> Waiting:
     )
 
 
+_sample = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(SAMPLE))
+
+
+def sample(connection: Connection) -> list[Waiting]:
+    """Return claimable jobs, the most urgent ones of a long queue."""
+    return [_waiting(*row) for row in _sample.rows(connection)]
+
+
 def models_waited_for(connection: Connection, limit: int) -> list[tuple[str, str]]:
     """Return services and models of waiting jobs that any miner may claim, those with the most jobs first."""
     return [(row.service, row.model) for row in connection.execute(_models_waited_for.limit(limit))]
+
+
+def waiting_since(connection: Connection, created_before: float, limit: int) -> list[JobRecord]:
+    """Return jobs submitted before `created_before` that still wait for a miner, and whose clients were not notified of that."""
+    found = (
+        select(jobs)
+        .where(
+            text("state = 'submitted' AND missing_files IS NULL AND notified_at IS NULL"),
+            jobs.c.created_at < created_before,
+        )
+        .order_by(jobs.c.created_at)
+        .limit(limit)
+    )
+    return [from_row(row) for row in connection.execute(found)]
+
+
+def mark_notified(connection: Connection, job_id: str, now: float) -> None:
+    """Record that the client was notified that the job waits."""
+    connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(notified_at=now))
+
+
+def failed_on(connection: Connection, job_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the miners on which each of these jobs has failed."""
+    failed: defaultdict[str, set[str]] = defaultdict(set)
+    query = select(runs.c.job_id, runs.c.miner_id).where(
+        runs.c.job_id.in_(job_ids), runs.c.outcome == Outcome.RETRIED.value
+    )
+    for job_id, miner_id in connection.execute(query):
+        failed[job_id].add(miner_id)
+    return {job_id: frozenset(miner_ids) for job_id, miner_ids in failed.items()}

@@ -78,11 +78,18 @@ def any_receipt(connection: Connection) -> bool:
     return connection.execute(select(receipts.c.receipt_id).limit(1)).first() is not None
 
 
-def all_with_results(connection: Connection) -> Iterator[tuple[ReceiptRecord, str | None]]:
-    """Iterate over all receipts, each with the results of its job (JSON text), or None if they are missing."""
-    query = select(*_COLUMNS, results.c.results).outerjoin(results, results.c.job_id == receipts.c.job_id)
+def all_with_results(connection: Connection) -> Iterator[tuple[ReceiptRecord, str | None, bool]]:
+    """Iterate over all receipts, each with the results of its job (JSON text), or None if they are missing.
+
+    The third value states whether the client deleted the job's data.
+    """
+    query = (
+        select(*_COLUMNS, results.c.results, jobs.c.deleted_at.is_not(None))
+        .join(jobs, jobs.c.job_id == receipts.c.job_id)
+        .outerjoin(results, results.c.job_id == receipts.c.job_id)
+    )
     for row in connection.execute(query.execution_options(yield_per=PAGE)):
-        yield ReceiptRecord(*row[:-1]), row[-1]
+        yield ReceiptRecord(*row[:-2]), row[-2], bool(row[-1])
 
 
 def completed_without_receipt(connection: Connection) -> list[str]:

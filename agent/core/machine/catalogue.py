@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -109,6 +110,11 @@ class CatalogueEntry:
     def needed(self) -> frozenset[str]:
         """The names of files without which the model is not complete, as far as the catalogue knows them."""
         return frozenset(file.name for file in self.files) if self.files else frozenset(self.digests)
+
+    @property
+    def source(self) -> str:
+        """The server from which the model is downloaded."""
+        return urlsplit(self.files[0].url).netloc if self.files else "the Hugging Face Hub"
 
     @property
     def fetchable(self) -> bool:

@@ -25,8 +25,14 @@ RETAINED_SHARE: Final = 0.95
 HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 """Evidence of this age counts half."""
 TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)
-"""Codes of runs that needed more memory than the machine has. The job runs elsewhere, and neither side is at fault; repeated
-occurrences slow the miner down (see `agent.core.market.throttling`)."""
+"""Codes of runs that needed more memory than the machine has."""
+UNABLE: Final = frozenset(
+    code
+    for code in FailureCode
+    if code.fault in (Fault.CAPACITY, Fault.MODEL, Fault.NEITHER) and code is not FailureCode.LEASE_EXPIRED
+)
+"""Codes of runs that the machine could not perform, such as those of `TOO_LARGE` or of an engine that does not work there. The job
+runs elsewhere, and the miner is not at fault; repeated occurrences pause the service there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +94,16 @@ def judge(before: Job, after: Job, effects: Iterable[Effect]) -> Verdict | None:
     """Return whether a change of a job counts for or against a miner, or None if it does neither.
 
     A result counts for it. A failure of the machine counts against it, and so does an expired lease, once the work is lost for
-    good: until another miner has the job, the result may still arrive. Causes on the client's side (invalid input, more memory
-    than the machine has, cancelling) and leases that were handed back in time do not count.
+    good: until another miner has the job, the result may still arrive. Causes on the client's side (invalid input, cancelling),
+    jobs that the machine cannot run (more memory than it has, an engine that does not work there) and leases that were handed back in time do not count.
     """
     for effect in effects:
         if isinstance(effect, RunEnded):
             if effect.outcome is Outcome.COMPLETED:
                 return Verdict(effect.lease.miner_id, success=True)
             lost = effect.outcome is Outcome.EXPIRED and after.lease is None
-            too_large = effect.failure is not None and effect.failure.code in TOO_LARGE
-            if lost or (effect.outcome is Outcome.RETRIED and not too_large):
+            unable = effect.failure is not None and effect.failure.code in UNABLE
+            if lost or (effect.outcome is Outcome.RETRIED and not unable):
                 return Verdict(effect.lease.miner_id, success=False)
     expired = before.lease if before.state is JobState.SUBMITTED else None
     if expired is None or after.state not in (JobState.SUBMITTED, JobState.RUNNING):

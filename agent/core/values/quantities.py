@@ -40,6 +40,13 @@ def parse_quantity(text: str) -> Decimal:
     return Decimal(match[1]) * _SUFFIXES[match[2] or ""]
 
 
+def format_bytes(size: int) -> str:
+    """Return a size as the shortest exact quantity: "4Gi", "1500M", "1001"."""
+    units = ((suffix, int(factor)) for suffix, factor in reversed(_SUFFIXES.items()) if factor > 1)
+    exact = [f"{size // factor}{suffix}" for suffix, factor in units if size and size % factor == 0]
+    return min((*exact, str(size)), key=len)
+
+
 def parse_money(text: str) -> Decimal:
     """Parse a decimal string ("0.10") with at most 8 decimals. Raises `ValueError` with the valid format."""
     if _MONEY.fullmatch(text) is None:

@@ -66,7 +66,8 @@ def descriptors(_settings: Settings) -> list[Diagnostic]:
 def sqlite(_settings: Settings) -> list[Diagnostic]:
     """Check the version of SQLite, which the databases depend on."""
     if has_wal_reset_bug(sqlite3.sqlite_version_info):
-        return [found("sqlite_wal_reset", version=sqlite3.sqlite_version)]
+        text = "Open the agent's databases with other programs only while it is stopped."
+        return [ok("sqlite", f"SQLite {sqlite3.sqlite_version}. {text}")]
     return [ok("sqlite", f"SQLite {sqlite3.sqlite_version}.")]
 
 

@@ -111,12 +111,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         "This process may have at most {limit} files open, which allows few connections to a coordinator.",
         "Raise the hard limit: LimitNOFILE= in a unit, --ulimit nofile= of a container, /etc/security/limits.conf for a login.",
     ),
-    "sqlite_wal_reset": Kind(
-        "warning",
-        "SQLite {version} can damage a database when several connections checkpoint at once. The agent prevents "
-        "this, so only other programs are affected.",
-        "Open the agent's databases with other programs only while it is stopped, or update SQLite to 3.51.3.",
-    ),
     "driver_missing": Kind(
         "warning",
         "There is an NVIDIA GPU ({card}) without a driver, so jobs run on the processor.",

@@ -1,4 +1,4 @@
-"""Circuit breakers: a miner or model that fails repeatedly gets no jobs for a while.
+"""Circuit breakers: a service or model that fails repeatedly gets no jobs for a while.
 
 Times are monotonic, in seconds.
 """
@@ -21,34 +21,47 @@ FIRST_COOLDOWN_SECONDS: Final = 600.0
 LONGEST_COOLDOWN_SECONDS: Final = 7200.0
 
 
-class FaultGuard:
-    """Counts machine faults. `MAX_FAULTS` within `WINDOW_SECONDS` pause the miner, each time twice as long.
+@dataclass(slots=True)
+class _Faults:
+    """The recent machine faults of a service: when, and of which job."""
 
-    A completed job resets the length.
+    recent: deque[tuple[float, str]] = field(default_factory=deque)
+    pause: float = FIRST_PAUSE_SECONDS
+    until: float = field(default=float("-inf"))
+
+
+class FaultGuard:
+    """Counts machine faults by service. `MAX_FAULTS` jobs within `WINDOW_SECONDS` pause the service, each time for twice as long.
+
+    Several runs of one job count once, so that no job pauses a service by itself. A completed job resets the length.
     """
 
     def __init__(self) -> None:
-        self._faults: deque[float] = deque(maxlen=MAX_FAULTS)
-        self._pause = FIRST_PAUSE_SECONDS
-        self._until = float("-inf")
+        self._services: dict[str, _Faults] = {}
 
-    def fault(self, now: float) -> bool:
+    def fault(self, service: str, job_id: str, now: float) -> bool:
         """Count a machine fault. Return whether a pause begins."""
-        self._faults.append(now)
-        if len(self._faults) < MAX_FAULTS or now - self._faults[0] > WINDOW_SECONDS:
+        faults = self._services.setdefault(service, _Faults())
+        faults.recent = deque(
+            (at, job) for at, job in faults.recent if now - at <= WINDOW_SECONDS and job != job_id
+        )
+        faults.recent.append((now, job_id))
+        if len(faults.recent) < MAX_FAULTS:
             return False
-        self._faults.clear()
-        self._until = now + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        faults.recent.clear()
+        faults.until = now + faults.pause
+        faults.pause = min(2 * faults.pause, LONGEST_PAUSE_SECONDS)
         return True
 
-    def success(self) -> None:
+    def success(self, service: str) -> None:
         """Count a completed job."""
-        self._pause = FIRST_PAUSE_SECONDS
+        if service in self._services:
+            self._services[service].pause = FIRST_PAUSE_SECONDS
 
-    def seconds_left(self, now: float) -> float:
-        """Return how long the pause still lasts; 0 without one."""
-        return max(0.0, self._until - now)
+    def seconds_left(self, service: str, now: float) -> float:
+        """Return how long the service's pause still lasts; 0 without one."""
+        faults = self._services.get(service)
+        return 0.0 if faults is None else max(0.0, faults.until - now)
 
 
 @dataclass(slots=True)

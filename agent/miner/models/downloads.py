@@ -41,8 +41,7 @@ from agent.settings import Settings
 OnProgress = Callable[[int, int | None], None]
 """Called with the bytes that have arrived and the total, None while unknown; at most a few times a second."""
 
-STALL_SECONDS: Final = 30.0
-_CONNECT_SECONDS: Final = 10.0
+_CONNECT_SECONDS: Final = 5.0
 _PROGRESS_SECONDS: Final = 0.5
 _RESERVE: Final = 2**30
 """Bytes of the disk that a download leaves free for other programs."""
@@ -53,16 +52,21 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The owner's limits: bytes for all models together, and models that are never removed to free space for others."""
+    """The owner's limits: bytes for all models together, and models that are never removed to free space for others.
+
+    After `stall_seconds` without a byte, a connection is replaced.
+    """
 
     quota: int | None = None
     pinned: frozenset[str] = frozenset()
+    stall_seconds: float = 15.0
 
 
 def limits(settings: Settings) -> Limits:
     """Return the limits in the settings."""
-    quota = settings.miner.models_quota
-    return Limits(None if quota is None else int(quota), frozenset(settings.miner.models_pinned))
+    miner = settings.miner
+    quota = None if miner.models_quota is None else int(miner.models_quota)
+    return Limits(quota, frozenset(miner.models_pinned), miner.download_stall_seconds)
 
 
 class Downloads:
@@ -75,7 +79,6 @@ class Downloads:
         limits: Limits,
         *,
         endpoint: str | None = None,
-        stall_seconds: float = STALL_SECONDS,
         retries: int = RETRIES,
         first_delay: float = FIRST_DELAY,
         meter: Meter | None = None,
@@ -84,7 +87,7 @@ class Downloads:
         self._model_directory = model_directory
         self._limits = limits
         self._endpoint = endpoint
-        self._timeout = httpx.Timeout(stall_seconds, connect=_CONNECT_SECONDS)
+        self._timeout = httpx.Timeout(limits.stall_seconds, connect=_CONNECT_SECONDS)
         self._retries = retries
         self._first_delay = first_delay
         self._meter = meter or Meter(METRICS)

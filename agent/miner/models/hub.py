@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from agent.core.machine.catalogue import Addition, CatalogueEntry, is_included
 from agent.deadline import call_within
-from agent.miner.models.store import ModelUnavailable
+from agent.miner.models.store import ModelUnavailable, SourceUnreachable
 
-_ANSWER_SECONDS: Final = 20.0
-_LISTING_SECONDS: Final = 60.0
+_ANSWER_SECONDS: Final = 10.0
+_LISTING_SECONDS: Final = 40.0
 """Time for importing the library on a busy machine and for the Hub's answer together."""
 _MAX_FILES: Final = 2000
 
@@ -58,7 +58,7 @@ async def list_files(entry: CatalogueEntry, endpoint: str | None = None) -> List
             _LISTING_SECONDS, lambda: _list_repositories(entry, endpoint), name=f"list-{entry.name}"
         )
     except TimeoutError:
-        raise ModelUnavailable(
+        raise SourceUnreachable(
             f"The Hugging Face Hub did not list {entry.repository} in time. Try again later."
         ) from None
     return listing
@@ -144,7 +144,10 @@ def _explain(entry: CatalogueEntry, source: Addition, error: Exception) -> Model
         case _ if response is not None:
             why = f"cannot be listed: the Hub answered {response.status_code}; try again later"
         case _:
-            why = f"cannot be listed: the Hub cannot be reached ({type(error).__name__}); check the network"
+            return SourceUnreachable(
+                f"The repository {source.repository} of {entry.name!r} cannot be listed: the Hub cannot be reached "
+                f"({type(error).__name__}); check the network."
+            )
     return ModelUnavailable(f"The repository {source.repository} of {entry.name!r} {why}.")
 
 

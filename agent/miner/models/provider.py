@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import structlog
 
 from agent.miner.backoff import sleep
 from agent.miner.models.downloads import Downloads, OnProgress
-from agent.miner.models.store import ModelStore, ModelUnavailable
+from agent.miner.models.store import ModelStore, ModelUnavailable, SourceUnreachable
 from runners.api import Model, RunnerError
 
 OnModel = Callable[[str, int, int | None], None]
@@ -26,6 +27,8 @@ _COOLDOWN_SECONDS: Final = 600.0
 """How long a fetch command that failed is not retried; the coordinator may repeat it with every heartbeat."""
 _MAX_COMMANDED: Final = 16
 _ATTEMPTS: Final = 5
+_UNREACHABLE_SECONDS: Final = 30.0
+"""How long jobs that need a file of an unreachable server fail at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +44,7 @@ class Lent:
 class ModelProvider:
     """The models of a daemon, which runs `run`. `download` permits fetching missing ones.
 
-    `on_change` is called when the set of models on disk has changed. `release` is awaited before a model is removed, to
+    `on_change` is called when the set of models on disk, or of those that jobs wait for, has changed. `release` is awaited before a model is removed, to
     unload it.
     """
 
@@ -65,7 +68,8 @@ class ModelProvider:
         self._removals: dict[str, None] = {}
         self._failed: dict[str, float] = {}
         self._fetching_ahead: asyncio.Task[None] | None = None
-        self._jobs_fetching = 0
+        self._jobs_fetching: Counter[str] = Counter()
+        self._unreachable: dict[str, tuple[float, str]] = {}
         self._wake = asyncio.Event()
 
     # For jobs -------------------------------------------------------------------------------------------------------
@@ -74,7 +78,7 @@ class ModelProvider:
     async def lend(
         self, model: str | None, adapters: Sequence[str], on_model: OnModel
     ) -> AsyncIterator[Lent]:
-        """Provide a job's models, on disk and protected until the end.
+        """Provide a job's models, on disk and protected until the end. `on_model` is called only if it waits for one.
 
         Raises `ModelUnknown`, `ModelUnavailable`, `OSError`.
         """
@@ -90,6 +94,15 @@ class ModelProvider:
     def digest(self, weights: Sequence[Path]) -> str:
         """Return the hex SHA-256 that names these weights. Blocking. Raises `OSError`, `ValueError`."""
         return self._store.digest(weights)
+
+    @property
+    def fetching_for_jobs(self) -> Mapping[str, Mapping[str, str]]:
+        """The models that are being downloaded for a job, by service, with a reason why they are not available yet."""
+        reasons: dict[str, dict[str, str]] = {}
+        for name in self._jobs_fetching:
+            service = self._store.entry(name).service
+            reasons.setdefault(service, {})[name] = "It is being downloaded for a job."
+        return reasons
 
     async def _hold(self, name: str, on_model: OnModel) -> IO[bytes]:
         def on_progress(done: int, total: int | None) -> None:
@@ -114,15 +127,33 @@ class ModelProvider:
             self._note(name, done, total)
             on_progress(done, total)
 
-        self._jobs_fetching += 1
+        source = self._store.entry(name).source
+        self._fail_if_unreachable(name, source)
+        self._jobs_fetching[name] += 1
+        report(0, None)
+        self._on_change()
         if self._fetching_ahead is not None:
             self._fetching_ahead.cancel()  # it continues later where it ended
         try:
             await self._downloads.fetch(name, report)
+        except SourceUnreachable as error:
+            self._unreachable[source] = (time.monotonic() + _UNREACHABLE_SECONDS, str(error))
+            raise
         finally:
             self._arriving.pop(name, None)
-            self._jobs_fetching -= 1
+            self._jobs_fetching -= Counter((name,))
+            self._on_change()
             self._wake.set()
+
+    def _fail_if_unreachable(self, name: str, source: str) -> None:
+        """Raise `SourceUnreachable` at once if the server did not answer a moment ago."""
+        until, reason = self._unreachable.get(source, (0.0, ""))
+        left = until - time.monotonic()
+        if left > 0:
+            raise SourceUnreachable(
+                f"The model {name!r} is not on this machine, and {source} cannot be reached at present; the next attempt is "
+                f"in {left:.0f} s. Last error: {reason}"
+            )
 
     # In advance -----------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,10 @@ class ModelUnavailable(Retry):
     default_code = FailureCode.MODEL_UNAVAILABLE
 
 
+class SourceUnreachable(ModelUnavailable):
+    """The server with the model's files cannot be reached, or does not send them. It may soon."""
+
+
 def is_installed(engine: str) -> bool:
     """Return whether the distribution of this name is installed. Engines have the names of their distributions."""
     try:

@@ -17,9 +17,9 @@ import structlog
 
 from agent.miner.backoff import Backoff
 from agent.miner.models.hub import RemoteFile
-from agent.miner.models.store import ModelUnavailable
+from agent.miner.models.store import ModelUnavailable, SourceUnreachable
 
-RETRIES: Final = 4
+RETRIES: Final = 2
 """How many attempts in succession may bring no new byte."""
 FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 8.0
@@ -76,7 +76,7 @@ class Transfer:
                     furthest, failures = part.size, 0
                     backoff.reset()
                 if failures == self.retries:
-                    raise ModelUnavailable(
+                    raise SourceUnreachable(
                         f"{file.name} could not be fetched from {httpx.URL(file.url).host} ({str(error) or type(error).__name__}); "
                         "run the same command again later to continue."
                     ) from error

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from runners.host.protocol import plain_units
 INTERVAL: Final = 0.1
 """Seconds between two messages about one job: people read tokens as they are generated."""
 PROGRESS_INTERVAL: Final = 1.0
-"""Seconds between two messages that contain only the progress, which the coordinator stores."""
+"""Seconds between two messages that contain the progress or lines of the log, which the coordinator stores."""
 _MAX_EVENTS: Final = 512
 _MAX_BYTES: Final = 2**20
 _LIMIT_SECONDS: Final = 10.0
@@ -40,6 +40,7 @@ class EventFeed:
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
         self._size = 0
         self._progress: dict[str, Any] | None = None
+        self._lines: list[dict[str, Any]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._sending = False
@@ -51,6 +52,11 @@ class EventFeed:
     def progress(self, percent: float, units: Decimal) -> None:
         """Send this progress in place of any that has not been sent yet."""
         self._progress = {"progress": percent, "units": plain_units(units)}
+        self._schedule()
+
+    def log(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Send lines of the job's log. Those that do not arrive are in the log that is sent with the outcome."""
+        self._lines += lines
         self._schedule()
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -71,8 +77,9 @@ class EventFeed:
         self._schedule()
 
     def close(self) -> None:
-        """Send the waiting events without waiting for that. The end of the job makes its progress obsolete."""
+        """Send the waiting events without waiting for that. The end of the job makes its progress obsolete, and brings its log."""
         self._progress = None
+        self._lines.clear()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -101,15 +108,18 @@ class EventFeed:
 
     async def _send(self) -> None:
         events = [event for _, event in self._waiting]
+        body: dict[str, Any] = {"fence": self._fence, "events": events}
         now = time.monotonic()
-        if self._progress is not None and now >= self._progressed_at + PROGRESS_INTERVAL:
-            events.append({"kind": "progress", "data": self._progress})
-            self._progress, self._progressed_at = None, now
+        if now >= self._progressed_at + PROGRESS_INTERVAL and (self._progress is not None or self._lines):
+            if self._progress is not None:
+                events.append({"kind": "progress", "data": self._progress})
+            if self._lines:
+                body["log"] = {"entries": self._lines}
+            self._progress, self._lines, self._progressed_at = None, [], now
         self._waiting.clear()
         self._size, self._sent_at = 0, now
         try:
-            if events:  # none if the timer was a moment early
-                body = {"fence": self._fence, "events": events}
+            if events or "log" in body:  # neither if the timer was a moment early
                 await self._link.call("events", self._job_id, body, limit=_LIMIT_SECONDS)
         except Unreachable:
             self._dropped += len(events)
@@ -117,5 +127,5 @@ class EventFeed:
             self._sending = False
         if self._waiting and self._closed:
             self._start()
-        elif self._waiting or self._progress is not None:
+        elif self._waiting or self._lines or self._progress is not None:
             self._schedule()

@@ -11,11 +11,12 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import structlog
 from structlog.contextvars import bind_contextvars
 
+from agent.core.matching import Batch
 from agent.fault_points import reach
 from agent.metrics import Meter
 from agent.miner import metrics
@@ -26,10 +27,11 @@ from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent, ModelProvider
-from agent.miner.models.store import ModelUnavailable
+from agent.miner.models.store import ModelUnavailable, SourceUnreachable
 from agent.miner.runs.checkpoints import CheckpointUploads, fetch_checkpoints
 from agent.miner.runs.events import EventFeed
 from agent.miner.runs.inputs import FetchedFile, fetch
+from agent.miner.runs.job_log import RunLog
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
 from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
@@ -39,7 +41,7 @@ from agent.settings import InputSettings
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Model, Retry, RunnerError
 from runners.errors import Fault
-from runners.host.protocol import FileReference, Run
+from runners.host.protocol import FileReference, JobLog, Run
 
 _MAX_MESSAGE: Final = 2000
 _DONE: Final = 100.0
@@ -47,8 +49,8 @@ _DONE: Final = 100.0
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OUTCOMES: Final = {"result": "completed", "fail": "failed", "retry": "retried"}
-RunStage: TypeAlias = Literal["fetching", "waiting"] | Stage
-"""Fetching its model and inputs, waiting for a device, loading its model, or running until its outcome is stored."""
+RunStage: TypeAlias = Literal["downloading", "fetching", "waiting"] | Stage
+"""Waiting for the download of its model, fetching its inputs, waiting for a device, loading its model, or running until its outcome is stored."""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,8 +67,19 @@ class RunDependencies:
     services: Mapping[str, ServiceOffer]
     inputs: InputSettings
     jobs_directory: Path
+    max_job_log: int
     background: Background
     meter: Meter
+
+
+class Admission(Protocol):
+    """The slots, as a run sees them that had none while its model was being downloaded."""
+
+    def downloading(self) -> None:
+        """Note that a run waits for its model, and needs no slot until then."""
+
+    async def admit(self, run: JobRun) -> None:
+        """Wait for a slot, now that the model is there."""
 
 
 class JobRun:
@@ -76,8 +89,9 @@ class JobRun:
     how it ended, and `machine_fault` whether this machine failed.
     """
 
-    def __init__(self, lease: Lease, parts: RunDependencies) -> None:
+    def __init__(self, lease: Lease, parts: RunDependencies, slots: Admission) -> None:
         self.lease = lease
+        self._slots = slots
         self.progress = 0.0
         self.units = Decimal(0)
         self.counter = 0
@@ -88,10 +102,16 @@ class JobRun:
         self._parts = parts
         self._directory = parts.jobs_directory / f"{lease.job_id}_{lease.fence}"
         self._feed = EventFeed(parts.link, lease, parts.background)
+        self._job_log = RunLog(lease, self._feed, parts.max_job_log)
         self._checkpoints = CheckpointUploads(parts.link, lease, self._directory / "output")
         self._ending = False
         self._time_left = asyncio.timeout(None)
         self._too_costly = False
+
+    @property
+    def batch(self) -> Batch:
+        """The service and the model of the job."""
+        return self.lease.service, self.lease.spec.model
 
     @property
     def can_be_cancelled(self) -> bool:
@@ -157,14 +177,17 @@ class JobRun:
                 lending = parts.provider.lend(lease.spec.model, adapters, self._on_model)
                 lent = await stack.enter_async_context(lending)
             except ModelUnavailable as error:
-                if lease.spec.model is not None:
+                # An unreachable server says nothing about the model.
+                if lease.spec.model is not None and not isinstance(error, SourceUnreachable):
                     parts.executor.model_failed(lease.service, lease.spec.model, error)
                 raise
+            if self.stage == "downloading":
+                await self._slots.admit(self)
             run = await self._execute(lent, offer)
         statement = statement_about(lease, offer, parts.session, run)
         self._count_result(statement)
         collected = run.collected
-        body = result_body(lease, parts.session, statement, collected)
+        body = result_body(lease, parts.session, statement, collected) | self._job_log.fields()
         return Entry(
             *lease.key, "result", body, collected.artifacts, self._directory if collected.artifacts else None
         )
@@ -219,7 +242,7 @@ class JobRun:
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
         )
-        listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint)
+        listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint, self._on_log)
         self.stage = "waiting"
         return await self._parts.executor.run(
             lease.service, lent.model, message, listener, on_stage=self._on_stage
@@ -262,6 +285,9 @@ class JobRun:
         return f"{reached}; a max_cost of about {money(enough)} is enough."
 
     def _on_model(self, name: str, done: int, total: int | None) -> None:
+        if self.stage != "downloading":
+            self.stage = "downloading"
+            self._slots.downloading()
         self._on_event("model", {"model": name, "done": done, "total": total})
 
     def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -273,6 +299,10 @@ class JobRun:
         self._parts.background.spawn(
             self._checkpoints.upload(reference), f"checkpoint-upload-{self.lease.job_id}"
         )
+
+    def _on_log(self, message: JobLog) -> None:
+        self.counter += 1
+        self._job_log.add(message)
 
     async def _weights_digest(self, model: Model, execution: Execution) -> NamedDigest:
         try:
@@ -304,6 +334,7 @@ class JobRun:
             "code": code,
             "message": str(error)[:_MAX_MESSAGE],
             "units": f"{self.units:f}",
+            **self._job_log.fields(),
         }
         return Entry(*self.lease.key, "fail", body)
 

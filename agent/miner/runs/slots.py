@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -34,6 +34,7 @@ _RELEASE_SECONDS: Final = 5.0
 MAX_FINISHED: Final = 20
 """How many of the latest runs the status shows."""
 _USES: Final = {
+    "downloading": Use.FETCHING,
     "fetching": Use.FETCHING,
     "waiting": Use.WAITING,
     "loading": Use.LOADING,
@@ -44,22 +45,31 @@ _log = structlog.get_logger(__name__)
 
 
 class Workload:
-    """Accepts leases while there is free capacity, from `open` to `end`. `slots` and `max_outbox` are limits.
+    """Accepts leases while there is free capacity, from `open` to `end`. `slots`, `max_outbox` and `max_downloads` are limits.
 
-    Call `pauses_changed` when the devices that `pauses` pauses have changed.
+    A run whose model is being downloaded occupies no slot, up to `max_downloads` of them; afterwards it waits for one, before
+    new leases.
+    Call `pauses_changed` when the devices that `pauses` pauses have changed. `on_services_changed` is called when a service begins
+    or ends a pause.
     """
 
-    def __init__(self, parts: RunDependencies, pauses: Pauses, *, slots: int, max_outbox: int) -> None:
+    def __init__(
+        self, parts: RunDependencies, pauses: Pauses, *, slots: int, max_outbox: int, max_downloads: int
+    ) -> None:
         self._parts = parts
         self._pauses = pauses
         self._slots = slots
         self._max_outbox = max_outbox
+        self._max_downloads = max_downloads
+        self._changed = asyncio.Event()
+        self._admitting: list[JobRun] = []
         self._finished: deque[dict[str, Any]] = deque(maxlen=MAX_FINISHED)
         self._faults = FaultGuard()
         self._runs: dict[tuple[str, int], tuple[JobRun, asyncio.Task[None]]] = {}
         self._open = False
         self._connected = False
         self._ending = False
+        self.on_services_changed: Callable[[], object] = lambda: None
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -83,6 +93,8 @@ class Workload:
             for (service, model), count in free.batch_capacity.items()
         ]
         self._parts.link.set_slots(free.slots, batch_capacity)
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def free_slots(self) -> int:
         """Return how many more jobs can start, besides those that join a batch."""
@@ -96,10 +108,11 @@ class Workload:
     def _capacity(self) -> FreeCapacity:
         """Return the free capacity, after runs that have no device yet."""
         working = self._parts.executor.working()
-        return self._beside(working, self._free(working), self._pauses.now.devices, self._batches())
+        batches = [run.batch for run in self._occupying()]
+        return self._beside(working, self._free(working), self._pauses.now.devices, batches)
 
     def _beside(
-        self, working: Sequence[Working], slots: int, paused: Collection[str], batches: Iterator[Batch]
+        self, working: Sequence[Working], slots: int, paused: Collection[str], batches: Sequence[Batch]
     ) -> FreeCapacity:
         """Return the free capacity: `slots` and running batches, less the runs of `batches` that have no device yet."""
         on_device, batch_capacity = Counter[Batch](), Counter[Batch]()
@@ -127,24 +140,59 @@ class Workload:
     def _per_card(self) -> int:
         return -(-self._slots // max(1, self._pauses.cards))
 
-    def _batches(self) -> Iterator[Batch]:
-        return ((run.lease.service, run.lease.spec.model) for run, _ in self._runs.values())
+    def _occupying(self) -> list[JobRun]:
+        """Return the runs that occupy capacity: all but the first few whose model is being downloaded."""
+        runs = [run for run, _ in self._runs.values()]
+        downloading = [run for run in runs if run.stage == "downloading"][: self._max_downloads]
+        return [run for run in runs if run not in downloading]
+
+    def downloading(self) -> None:
+        """See `Admission`."""
+        self.update()
+
+    async def admit(self, run: JobRun) -> None:
+        """See `Admission`. The runs whose models have arrived get slots in that order, and before new leases."""
+        self._admitting.append(run)
+        try:
+            run.stage = "waiting"
+            self.update()
+            while not self._has_capacity_for(run):
+                await self._changed.wait()
+        finally:
+            self._admitting.remove(run)
+            self.update()
+
+    def _has_capacity_for(self, run: JobRun) -> bool:
+        """Return whether there is capacity for a run beside those that have it and those that wait longer for it."""
+        later = self._admitting[self._admitting.index(run) :]
+        earlier = [other.batch for other in self._occupying() if other not in later]
+        working = self._parts.executor.working()
+        free = self._beside(working, self._free(working), self._pauses.now.devices, earlier)
+        return free.reserve(*run.batch)
 
     def pause_reason(self) -> str | None:
         """Return why no leases are accepted despite free slots, for the owner; None if they are accepted."""
-        if (reason := self._pauses.reason()) is not None:
-            return reason
-        seconds = self._faults.seconds_left(time.monotonic())
-        return f"Several jobs failed on this machine. It pauses for {seconds:.0f} s." if seconds > 0 else None
+        return self._pauses.reason()
+
+    def paused_services(self) -> dict[str, str]:
+        """Return the services that accept no leases because several of their jobs failed, and the reasons."""
+        now = time.monotonic()
+        return {
+            service: "Several of its jobs failed through faults of the machine."
+            for service in self._parts.services
+            if self._faults.seconds_left(service, now) > 0
+        }
 
     def moment(self) -> Moment:
         """Return the current use of the slots."""
         working = self._parts.executor.working()
-        free = self._beside(working, max(0, self._slots - len(working)), (), self._batches())
+        occupying = self._occupying()
+        batches = [run.batch for run in occupying]
+        free = self._beside(working, max(0, self._slots - len(working)), (), batches)
         return Moment(
             slots=self._slots,
             free=free.slots,
-            stages=[_USES[run.stage] for run, _ in self._runs.values()],
+            stages=[_USES[run.stage] for run in occupying],
             barrier=self._barrier(),
             paused=[pause.cause for pause in self._pauses.now.gpus.values()],
             per_card=self._per_card,
@@ -161,15 +209,19 @@ class Workload:
         self._connected = True
         if len(self._parts.outbox) >= self._max_outbox:
             return Use.OUTBOX
-        return Use.COOLING_DOWN if self._faults.seconds_left(time.monotonic()) > 0 else None
+        services = self._parts.services
+        return Use.COOLING_DOWN if services and len(self.paused_services()) == len(services) else None
 
     def pauses_changed(self) -> None:
         """Hand back the leases of runs that have no device yet and for which no capacity is left."""
         working = self._parts.executor.working()
-        free = self._beside(working, self._free(working), self._pauses.now.devices, iter(()))
+        free = self._beside(working, self._free(working), self._pauses.now.devices, ())
+        occupying = (
+            self._occupying() if self._pauses.now.miner is None else [run for run, _ in self._runs.values()]
+        )
 
         def has_no_capacity(run: JobRun) -> bool:
-            return not run.devices and not free.reserve(run.lease.service, run.lease.spec.model)
+            return not run.devices and run in occupying and not free.reserve(*run.batch)
 
         self._hand_back(has_no_capacity)
         self.update()
@@ -204,12 +256,13 @@ class Workload:
         if lease.key in self._runs or lease.key in self._parts.outbox:
             return  # sent twice
         reach("miner.lease_received")
-        if not self._open or not self._capacity().reserve(lease.service, lease.spec.model):
+        paused = lease.service in self.paused_services()
+        if not self._open or paused or not self._capacity().reserve(lease.service, lease.spec.model):
             # e.g. one that was on its way when a pause began
             reason = "no free slot" if self._pauses.now.miner is None else "paused"
             self._parts.background.spawn(self._release(lease.key, reason), f"release-{lease.job_id}")
             return
-        run = JobRun(lease, self._parts)
+        run = JobRun(lease, self._parts, self)
         task = asyncio.create_task(run.run(), name=f"run-{lease.job_id}")
         self._runs[lease.key] = (run, task)
         task.add_done_callback(lambda task: self._ended(run, task))
@@ -311,11 +364,12 @@ class Workload:
         elif (error := task.exception()) is not None:
             _log.error("run_failed", job_id=run.lease.job_id, fence=run.lease.fence, exc_info=error)
         elif not run.machine_fault:
-            self._faults.success()
-        elif self._faults.fault(time.monotonic()):
-            seconds = self._faults.seconds_left(time.monotonic())
-            _log.warning("miner_paused", seconds=seconds, cause="machine faults")
-            asyncio.get_running_loop().call_later(seconds, self.update)
+            self._faults.success(run.lease.service)
+        elif self._faults.fault(run.lease.service, run.lease.job_id, time.monotonic()):
+            seconds = self._faults.seconds_left(run.lease.service, time.monotonic())
+            _log.warning("service_paused", service=run.lease.service, seconds=seconds, cause="machine faults")
+            asyncio.get_running_loop().call_later(seconds, self.on_services_changed)
+            self.on_services_changed()
         self.update()
 
     def status(self) -> list[dict[str, Any]]:

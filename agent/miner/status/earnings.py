@@ -1,9 +1,10 @@
-"""The miner's earnings of today, queried from its coordinator once a minute and shown to the owner."""
+"""The miner's earnings of today, queried from its coordinator after each result and once a minute, and shown to the owner."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from agent.miner.link.errors import Unreachable
 from agent.miner.session import Session
 
 QUERY_SECONDS: Final = 60.0
+PAUSE_SECONDS: Final = 1.0
 _OK: Final = 200
 
 _log = structlog.get_logger(__name__)
@@ -51,13 +53,24 @@ class Earnings:
         self._link = link
         self._session = session
         self.today: Earned | None = None
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        """Query the coordinator soon: it has acknowledged a result."""
+        self._changed.set()
 
     async def run(self) -> None:
         """Query the coordinator until cancelled. A failed query is ignored: nothing depends on it."""
         while True:
             if self._session.api_key is not None:
                 await self._query(self._session.api_key, self._session.identity.miner_id)
-            await asyncio.sleep(QUERY_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(QUERY_SECONDS):
+                    await self._changed.wait()
+                    await asyncio.sleep(
+                        PAUSE_SECONDS
+                    )  # results that follow at once need no query of their own
+            self._changed.clear()
 
     def to_status(self) -> dict[str, Any] | None:
         """Return the earnings for the daemon's status, None while unknown."""

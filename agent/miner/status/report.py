@@ -45,11 +45,14 @@ class Report:
         return self.workload.states()
 
     def capabilities(self) -> dict[str, Any]:
-        """Return the machine's capabilities, with the current models."""
+        """Return the machine's capabilities, with the current models and the services that pause."""
         offers = self.offers.with_models(
             self.provider.present, self.executor.loaded(), self.unavailable_models()
         )
-        return offers.to_wire()
+        wire = offers.to_wire()
+        for service, reason in self.workload.paused_services().items():
+            wire["services"][service]["paused"] = reason
+        return wire
 
     def paused(self, gpu: str | None) -> str | None:
         """Return why a GPU, or with None the whole miner, accepts no jobs."""
@@ -86,6 +89,7 @@ class Report:
             "sandbox": self.offers.sandbox,
             "services": sorted(self.offers.services),
             "unavailable": {service: list(reasons) for service, reasons in self.offers.unavailable.items()},
+            "paused_services": self.workload.paused_services(),
             "unavailable_models": {
                 service: dict(reasons) for service, reasons in self.unavailable_models().items()
             },

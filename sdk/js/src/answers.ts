@@ -234,6 +234,8 @@ export interface components {
             error?: components["schemas"]["JobError"];
             /** @description Files that are still to be uploaded */
             missingFiles?: string[];
+            /** @description Only in the one event that notifies a client that its job waits for long */
+            waiting?: components["schemas"]["JobWaiting"];
             /** @description The service's input, without fields that have their default. Queries of addresses are left out: they may be secret */
             parameters: JsonObject;
             inputs: components["schemas"]["JobInput"][];
@@ -348,6 +350,14 @@ export interface components {
             error?: components["schemas"]["JobError"];
             /** @description Files that are still to be uploaded */
             missingFiles?: string[];
+            /** @description Only in the one event that notifies a client that its job waits for long */
+            waiting?: components["schemas"]["JobWaiting"];
+        };
+        JobWaiting: {
+            summary: string;
+            /** @enum {string} */
+            canRun: "now" | "later" | "never";
+            reasons: components["schemas"]["JobReason"][];
         };
         JsonValue: Json;
         Key: {
@@ -468,6 +478,14 @@ export interface components {
             totalEarned: string;
             /** @description Until then the miner gets no jobs, because it has handed back too many */
             throttledUntil: string | null;
+        };
+        MinerExplanation: {
+            minerId: string;
+            /** @description One sentence for people */
+            summary: string;
+            /** @description Of a long queue, the 2000 most urgent ones */
+            waitingJobs: number;
+            kinds: components["schemas"]["WaitingKind"][];
         };
         MinerFault: {
             jobId: string;
@@ -835,6 +853,13 @@ export interface components {
             seconds: number | null;
             model: string | null;
         };
+        WaitingKind: {
+            serviceId: string;
+            model: string | null;
+            jobs: number;
+            /** @description `action` is what the miner's owner can do */
+            reasons: components["schemas"]["JobReason"][];
+        };
         Wallet: {
             accountId?: string;
             minerId?: string;
@@ -982,6 +1007,9 @@ export type JobState = components["schemas"]["JobState"];
 /** A job. Fields that do not apply are omitted. */
 export type JobStatus = components["schemas"]["JobStatus"];
 
+/** The notice that a job waits for long, and why. */
+export type JobWaiting = components["schemas"]["JobWaiting"];
+
 export type JsonValue = components["schemas"]["JsonValue"];
 
 /** A key without its secret. Fields that do not apply are omitted. */
@@ -1031,6 +1059,9 @@ export type Metric = components["schemas"]["Metric"];
  * report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
  */
 export type MinerDetails = components["schemas"]["MinerDetails"];
+
+/** Why a miner does not get the jobs that wait, by kind of job. */
+export type MinerExplanation = components["schemas"]["MinerExplanation"];
 
 /** A run that ended by its miner's fault. `code` and `message` are null if its lease expired. */
 export type MinerFault = components["schemas"]["MinerFault"];
@@ -1182,6 +1213,9 @@ export type ValidationProblem = components["schemas"]["ValidationProblem"];
 
 /** A command that the miner has not executed yet. Fields that do not apply are null. */
 export type WaitingCommand = components["schemas"]["WaitingCommand"];
+
+/** Waiting jobs of one service and model that a miner does not get for the same reasons. Without any, it can run them now. */
+export type WaitingKind = components["schemas"]["WaitingKind"];
 
 /**
  * Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.

@@ -4,7 +4,7 @@
  * Times are RFC 3339 UTC strings, money is a decimal string, sizes are bytes.
  */
 
-import type { JobStatus as Job, JobError, JobState, Transaction } from "./answers.js";
+import type { JobStatus as Job, JobError, JobState, JobWaiting, Transaction } from "./answers.js";
 import type { Json, JsonObject } from "./verification/shape.js";
 
 export type {
@@ -41,6 +41,7 @@ export type {
   JobResults,
   JobState,
   JobStatus as Job,
+  JobWaiting,
   Key,
   KeyList,
   LoggedIn as Login,
@@ -54,6 +55,7 @@ export type {
   MarketStats,
   Metric,
   MinerDetails,
+  MinerExplanation,
   MinerFault,
   MinerPage as MinerList,
   MinerStats,
@@ -118,6 +120,8 @@ export interface JobUpdate {
   startedAt?: string;
   minerId?: string;
   error?: JobError;
+  /** Only in the one event that notifies the client that its job waits for long. */
+  waiting?: JobWaiting;
 }
 
 /** A new or changed offer or transaction. */

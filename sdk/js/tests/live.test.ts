@@ -294,6 +294,41 @@ describe.skipIf(!isLive)("services", () => {
     expect(jobs.map(({ name }) => name)).toContain("counting");
   });
 
+  test("labels, finds, repeats and deletes a job", async () => {
+    const labels = { "some-key": "a_b", other_key: "c" };
+    const source = "def predict(input, **parameters):\n    print('some words')\n    return parameters\n";
+    const first = await client.services.run(new File([source], "again.py"), {
+      input: new File(["hello"], "cat words.txt"),
+      parameters: { some_word: "x", count: 1 },
+      labels,
+    });
+    await expect(client.jobs.deleteData(first.jobId)).rejects.toMatchObject({ name: "Conflict" });
+    await client.jobs.wait(first.jobId, { timeoutMs: 60_000 });
+    const found = await client.jobs.get(first.jobId);
+    expect(found).toMatchObject({ name: "cat words.txt (again.py)", labels });
+    expect(found.parameters).toMatchObject({ parameters: { some_word: "x", count: 1 } });
+    expect(found.inputs.map(({ field, name, size }) => [field, name, size])).toEqual([
+      ["input.source", "cat words.txt", 5],
+      ["model.source", "again.py", source.length],
+    ]);
+    const set = { "parameters.count": 2 };
+    const again = await client.jobs.rerun(first.jobId, { set, name: "second", waitSeconds: 60 });
+    expect(again.results).toMatchObject({ some_word: "x", count: 2 });
+    const page = await client.jobs.list({ labels, minerId });
+    expect(page.jobs.map(({ name }) => name)).toEqual(["second", "cat words.txt (again.py)"]);
+    expect((await client.jobs.list({ labels: { other_key: "d" } })).total).toBe(0);
+    expect((await client.jobs.list({ labels, name: "second" })).total).toBe(1);
+    const log = await client.jobs.log(first.jobId);
+    expect(log).toMatchObject({ jobId: first.jobId, truncated: false });
+    expect(log.entries).toContainEqual(
+      expect.objectContaining({ attempt: 1, source: "stdout", text: "some words" }),
+    );
+    expect((await client.jobs.deleteData(first.jobId)).jobId).toBe(first.jobId);
+    await expect(client.jobs.get(first.jobId)).rejects.toMatchObject({ name: "JobNotFound" });
+    expect((await client.jobs.list({ labels })).total).toBe(1);
+    expect((await client.receipts.get(first.jobId)).jobId).toBe(first.jobId);
+  });
+
   test("lists services, and validates a request", async () => {
     const { services } = await client.registry.services({ search: "video" });
     expect(services.map(({ serviceId }) => serviceId)).toContain("video_transcoding");

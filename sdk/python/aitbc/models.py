@@ -53,7 +53,8 @@ class Record(BaseModel, Mapping[str, Any]):
 class Job(Record):
     """The state of a job. Times are RFC 3339 UTC, and `progress` is 0 to 100. A failed job has an `error` (`code`, `message`).
 
-    `cost` is the amount paid for a job that has ended, as a decimal string. `parameters` (without defaults) and `inputs` (`field`,
+    `cost` is the amount paid for a job that has ended, as a decimal string. `waiting` (`summary`, `can_run`, `reasons`) is only in the
+    one event that notifies its client that the job waits for long. `parameters` (without defaults) and `inputs` (`field`,
     `name`, `artifact_id` or `url`, `size`) say what it was asked to do; lists are without them.
     """
 
@@ -71,6 +72,7 @@ class Job(Record):
     miner_id: str | None = None
     cost: str | None = None
     error: dict[str, Any] | None = None
+    waiting: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
     inputs: list[dict[str, Any]] | None = None
 

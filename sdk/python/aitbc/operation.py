@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aitbc.models import Record
+from aitbc.models import Reason, Record
 
 
 class MinerGpu(Record):
@@ -59,6 +59,24 @@ class MinerCommand(Record):
     gpu: str | None = None
     seconds: float | None = None
     model: str | None = None
+
+
+class WaitingKind(Record):
+    """Waiting jobs of one service and model that a miner does not get for the same reasons. Without any, it gets them next."""
+
+    service_id: str
+    model: str | None = None
+    jobs: int
+    reasons: list[Reason]
+
+
+class MinerExplanation(Record):
+    """Why a miner does not get the jobs that wait, by kind of job."""
+
+    miner_id: str
+    summary: str
+    waiting_jobs: int
+    kinds: list[WaitingKind]
 
 
 class MinerDetails(Record):

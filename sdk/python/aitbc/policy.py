@@ -54,8 +54,11 @@ class Policy:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a policy from a file. Raises `FormatError` and `OSError`."""
-        return cls.parse(path.read_bytes())
+        """Read a policy from a file. Raises `FormatError`, which names the file, and `OSError`."""
+        try:
+            return cls.parse(path.read_bytes())
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from None
 
     @classmethod
     def parse(cls, content: bytes | str) -> Self:
@@ -138,13 +141,13 @@ class _Parser:
                 self._quorum(name)
             case _:
                 raise FormatError(
-                    "it is none of `log VKEY [URL]`, `witness NAME VKEY [URL]`, `group NAME all|any|K NAME...` and `quorum NAME`."
+                    "it is not one of `log VKEY [URL]`, `witness NAME VKEY [URL]`, `group NAME all|any|K NAME...` and `quorum NAME`."
                 )
 
     def _log(self, key: str) -> None:
         origin, public_key = parse_vkey(key)
         if origin in self.logs:
-            raise FormatError(f"the log {origin} was named before.")
+            raise FormatError(f"the log {origin} is named twice.")
         self._new_key("log", public_key)
         self.logs[origin] = key
 
@@ -159,7 +162,7 @@ class _Parser:
             if member not in self.witnesses and member not in self.groups:
                 raise FormatError(f"{member} was not defined before.")
             if member in self._members:
-                raise FormatError(f"{member} is a member already, of this group or another.")
+                raise FormatError(f"{member} is already a member of this group or another.")
             self._members.add(member)
         known = {"any": 1, "all": len(members)}
         least = known.get(threshold) or (int(threshold) if _NUMBER.fullmatch(threshold) else 0)
@@ -169,7 +172,7 @@ class _Parser:
 
     def _quorum(self, name: str) -> None:
         if self.quorum is not None:
-            raise FormatError("there is a quorum already.")
+            raise FormatError("there is already a quorum.")
         if name != _NONE and name not in self.witnesses and name not in self.groups:
             raise FormatError(f"{name} was not defined before.")
         self.quorum = name
@@ -182,7 +185,7 @@ class _Parser:
 
     def _new_key(self, kind: str, public_key: bytes) -> None:
         if (kind, public_key) in self._keys:
-            raise FormatError("the key was named before.")
+            raise FormatError("the key is named twice.")
         self._keys.add((kind, public_key))
 
 

@@ -52,12 +52,12 @@ class Settlement:
         text(self.job_id, "The settlement's job_id", JOB_ID)
         utc_time(self.settled_at, "The settlement's settled_at")
         if self.outcome not in OUTCOMES:
-            raise FormatError("The settlement's outcome is none that a job can have.")
+            raise FormatError("The settlement's outcome is not one that a job can have.")
         expected = "receipt_" + self.job_id.removeprefix("job_") if self.outcome == "completed" else None
         if self.receipt_id != expected:
             raise FormatError("The settlement's receipt_id is not the one of its job and outcome.")
         if (self.miner_id is not None) != bool(self.paid):
-            raise FormatError("The settlement names a miner exactly where something is paid.")
+            raise FormatError("The settlement must name a miner if something is paid, and otherwise none.")
         if self.miner_id is not None:
             text(self.miner_id, "The settlement's miner_id", MINER_ID)
         if any(amount < 0 for amount in (self.held, self.paid, self.fee, self.refunded)):

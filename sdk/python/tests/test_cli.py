@@ -69,14 +69,14 @@ def test_artifacts_delete(quick, coordinator) -> None:
     """Each file is deleted once; a refusal does not prevent the other deletions, but the command then fails."""
     first, second = (f"sha256:{digit * 64}" for digit in "12")
     coordinator.answers = {f"DELETE /v1/artifacts/{first}": {}}
-    done = quick("artifacts", "delete", first, first, "--json")
+    done = quick("artifacts", "rm", first, first, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"deleted": [first]})
     assert coordinator.paths().count(f"DELETE /v1/artifacts/{first}") == 1
     coordinator.faults.append(error(404, "NOT_FOUND", "There is no such artifact."))
-    done = quick("artifacts", "delete", second, first, "--json")
+    done = quick("artifacts", "rm", second, first, "--json")
     assert json.loads(done.stdout) == {"deleted": [first]}
     assert done.returncode != 0
-    assert quick("artifacts", "delete").returncode != 0
+    assert quick("artifacts", "rm").returncode != 0
 
 
 def test_jobs_show_and_cancel(quick, coordinator) -> None:
@@ -342,6 +342,9 @@ def test_receipts_show_and_export(quick, coordinator, signed, tmp_path) -> None:
     coordinator.receipt, coordinator.results = signed.receipt, signed.results
     coordinator.proofs.append(signed.proof)
     assert json.loads(quick("receipts", "show", "job_1", "--json").stdout) == signed.receipt
+    shown = quick("receipts", "show", "job_1").stdout
+    assert signed.statement.service in shown
+    assert signed.receipt["signature"]["sig"] not in shown
     outcome = quick("receipts", "export", "job_1", "-o", str(tmp_path / "r.json"), "--json")
     assert json.loads(outcome.stdout)["receipt_id"] == signed.receipt["receipt_id"]
     assert json.loads((tmp_path / "r.json").read_text()) == signed.bundle
@@ -393,7 +396,9 @@ def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_
     assert exported(*arguments, elsewhere).returncode == 3
     assert exported(*arguments, "nonsense").returncode == 3
     (exported.workdir / "r.json").write_text("{")
-    assert exported(*arguments, signed.log_key).stderr.startswith("aitbc: This is not valid JSON")
+    assert exported(*arguments, signed.log_key).stderr.startswith(
+        "aitbc: r.json is not an exported receipt: This is not valid JSON"
+    )
 
 
 def test_verify_accepts_a_receipt_without_results(exported, signed) -> None:
@@ -524,8 +529,8 @@ def test_names_and_parts_of_ids_are_found() -> None:
         found("06h1")
     assert str(ambiguous.value).splitlines() == [
         "'06h1' names 2 jobs. Use more characters of the id:",
-        "  job_06h1aaabbc (film, failed)",
-        "  job_06h1aaaaab (talk.wav)",
+        "job_06h1aaabbc (film, failed)",
+        "job_06h1aaaaab (talk.wav)",
     ]
     with pytest.raises(NoSuchName, match=r"There is no job 'talk\.waf'\. Did you mean 'talk\.wav'\?"):
         found("talk.waf")
@@ -589,3 +594,11 @@ def test_invalid_fields_are_named_as_their_options(quick, coordinator, workdir) 
     body["error"]["message"] = "The request is not valid. codec: " + fields["codec"]
     coordinator.faults.append(JSONResponse(body, 422))
     assert refused().splitlines() == ['aitbc: --codec: must be h264, not "h266"; did you mean h264?']
+
+
+def test_errors_about_files_name_the_file(quick, workdir) -> None:
+    (workdir / "a.wav").write_bytes(b"\x80RIFF")
+    (workdir / "model.py").write_text("def predict(input): return 1")
+    assert "a.wav: " in quick("receipts", "verify", "a.wav", "--policy", "a.wav").stderr
+    refused = quick("run", "model.py", "--requirements", "a.wav")
+    assert (refused.returncode, "a.wav is not a text file" in refused.stderr.replace("\n", " ")) == (2, True)

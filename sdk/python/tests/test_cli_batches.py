@@ -184,6 +184,26 @@ def test_two_inputs_with_the_same_output_are_refused(quick, talks, coordinator) 
     assert coordinator.seen == []
 
 
+def test_a_detached_job_is_fetched_later(quick, talks, coordinator) -> None:
+    """Its id is printed; the same command without --detach waits for the same job."""
+    detached = quick(
+        "transcribe",
+        "talks/0.wav",
+        "--txt",
+        "--detach",
+        "--label",
+        "a=1",
+        "--webhook",
+        "https://example.com/h",
+    )
+    assert (detached.returncode, detached.stdout) == (0, "job_1\n")
+    assert coordinator.bodies[0]["labels"] == {"a": "1"}
+    assert coordinator.bodies[0]["webhook_url"] == "https://example.com/h"
+    assert quick("transcribe", "talks/0.wav", "--txt").returncode == 0
+    assert list(coordinator.created.values()) == ["job_1"]
+    assert quick("transcribe", "talks/0.wav", "--txt", "--label", "a").returncode == 2
+
+
 def test_a_restart_of_the_coordinator_is_bridged(quick, talks, coordinator, monkeypatch) -> None:
     """While it is away, the command keeps trying; the job is not submitted again."""
     monkeypatch.setattr(_patience, "_PAUSE_SECONDS", 0.01)

@@ -219,7 +219,7 @@ def test_run_uploads_the_program_and_its_input(calls, coordinator, tmp_path) -> 
         )
     )
     assert job.job_id == "job_1"
-    assert coordinator.files == {"count.py": b"def predict(input): return 1", "input": b"jpeg"}
+    assert coordinator.files == {"count.py": b"def predict(input): return 1", "cat.jpg": b"jpeg"}
     assert coordinator.bodies == [
         {
             "type": "ai_inference",

@@ -38,7 +38,9 @@ def downgrade(database: Path, miner_id: str, outputs: list[str]) -> None:
     connection = sqlite3.connect(database)
     for artifact_id in outputs:
         connection.execute("DELETE FROM artifact_owners WHERE artifact_id = ?", (artifact_id,))
-        connection.execute("INSERT INTO artifact_owners VALUES (?, ?, 'text/plain')", (artifact_id, miner_id))
+        connection.execute(
+            "INSERT INTO artifact_owners VALUES (?, ?, 'text/plain', NULL)", (artifact_id, miner_id)
+        )
     connection.execute("UPDATE stored_bytes SET owner = ?", (miner_id,))
     connection.executescript((VECTORS / "to_revision_0013.sql").read_text())
     connection.commit()

@@ -77,7 +77,7 @@ def priced(price: str) -> dict[str, Any]:
 
 def waiting_job(client: httpx.Client, **changes: Any) -> str:
     """Submit a job that no miner gets yet, because it waits for its model's file, and return its id."""
-    answer = client.post("/v1/jobs", json={**REFERENCE_JOB, **changes})
+    answer = client.post("/v1/jobs", json={**REFERENCE_JOB, "wait": True, **changes})
     assert answer.status_code == 201, answer.text
     job_id: str = answer.json()["job_id"]
     return job_id
@@ -139,7 +139,7 @@ def test_an_offer_is_created_listed_and_withdrawn(client: httpx.Client, miner: O
     assert offer["offer_id"].startswith("offer_")
     (found,) = listed(client, job_type="image_classification")
     assert found == {**offer, "reputation": 3.0}
-    assert found["requirements"] == {"min_gpu_memory": str(4 * 2**30), "min_cpu": "2000m"}
+    assert found["requirements"] == {"min_gpu_memory": "4Gi", "min_cpu": "2000m"}
     path = f"/v1/marketplace/offers/{offer['offer_id']}"
     ended = miner.owner.delete(path)
     assert ended.json() == {"offer_id": offer["offer_id"], "status": "withdrawn"}

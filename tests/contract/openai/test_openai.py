@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -131,7 +132,7 @@ def test_a_pydantic_model_defines_the_form_of_the_answer(ai: OpenAI, miner: Scri
         lambda: ai.chat.completions.parse(model=LLM, messages=QUESTION, response_format=Capital),
     )
     assert answer.choices[0].message.parsed == Capital(city="Paris", inhabitants=None)
-    assert parameters["response_schema"]["properties"].keys() == {"city", "inhabitants"}
+    assert list(json.loads(parameters["response_schema"])["properties"]) == ["city", "inhabitants"]
     _, parameters = answered(
         miner,
         text,
@@ -140,6 +141,21 @@ def test_a_pydantic_model_defines_the_form_of_the_answer(ai: OpenAI, miner: Scri
         ),
     )
     assert parameters["json_object"] is True
+
+
+def test_a_service_call_keeps_the_order_of_a_schema(served: Served, miner: ScriptedMiner) -> None:
+    """It is signed in canonical JSON, which sorts the properties of objects. Its text is accepted like the object."""
+    parts = {"reasoning": {"type": "string"}, "answer": {"type": "integer"}}
+    schema = {"type": "object", "properties": parts, "required": list(parts)}
+    key = {"authorization": f"Bearer {served.client_key}"}
+    for given in (schema, json.dumps(schema)):
+        body = {"model": LLM, "prompt": "How many?", "response_schema": given}
+        answer = httpx.post(f"{served.url}/v1/services/llm/inference", json=body, headers=key)
+        assert answer.status_code == 201, answer.text
+        (lease,) = miner.poll()
+        assert json.loads(lease["spec"]["parameters"]["response_schema"]) == schema
+        assert list(json.loads(lease["spec"]["parameters"]["response_schema"])["properties"]) == list(parts)
+        assert miner.complete(lease, TEXT).status_code == 200
 
 
 @pytest.mark.parametrize("prompt", ["Once upon", ["Once upon"]])

@@ -244,7 +244,7 @@ def test_unsupported_embedding_parameters_are_refused_by_name(nobody: OpenAI, fi
         ("style", "vivid"),
         ("background", "transparent"),
         ("moderation", "low"),
-        ("user", "somebody"),
+        ("user", 5),
         ("stream", True),
         ("partial_images", 2),
         ("output_format", "gif"),

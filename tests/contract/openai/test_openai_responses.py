@@ -133,7 +133,8 @@ def test_the_model_calls_a_function_and_reads_its_answer(ai: OpenAI, miner: Scri
         results,
         lambda: ai.responses.create(model=LLM, input=QUESTION, tools=tools, tool_choice=named),
     )
-    assert parameters["tools"][0] == {key: WEATHER[key] for key in ("name", "description", "parameters")}
+    tool = parameters["tools"][0] | {"parameters": json.loads(parameters["tools"][0]["parameters"])}
+    assert tool == {key: WEATHER[key] for key in ("name", "description", "parameters")}
     assert (parameters["tool_choice"], parameters["parallel_tool_calls"]) == ({"name": "get_weather"}, True)
     thoughts, call = answer.output
     assert thoughts.type == "reasoning"
@@ -231,18 +232,19 @@ def test_items_become_turns(client: httpx.Client, miner: ScriptedMiner) -> None:
 
 
 class Capital(BaseModel):
-    """The form of an answer."""
+    """The form of an answer: first the reasons, then the answer."""
 
+    reasoning: str
     city: str
 
 
 def test_an_answer_follows_a_schema(ai: OpenAI, miner: ScriptedMiner) -> None:
-    results = {**TEXT, "text": '{"city": "Paris"}'}
+    results = {**TEXT, "text": '{"reasoning": "It is.", "city": "Paris"}'}
     answer, parameters = answered(
         miner, results, lambda: ai.responses.parse(model=LLM, input=QUESTION, text_format=Capital)
     )
-    assert answer.output_parsed == Capital(city="Paris")
-    assert parameters["response_schema"]["properties"]["city"]["type"] == "string"
+    assert answer.output_parsed == Capital(reasoning="It is.", city="Paris")
+    assert list(json.loads(parameters["response_schema"])["properties"]) == ["reasoning", "city"]
     loose: Any = {"format": {"type": "json_object"}}
     _, parameters = answered(
         miner, results, lambda: ai.responses.create(model=LLM, input=QUESTION, text=loose)

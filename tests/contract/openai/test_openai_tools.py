@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, answered, a
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served
 
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+PARAMETERS = {
+    "type": "object",
+    "properties": {"unit": {"type": "string"}, "city": {"type": "string"}},
+    "required": ["city"],
+}
 TOOLS: list[Any] = [
     {
         "type": "function",
@@ -41,9 +46,10 @@ def test_the_model_calls_a_function_and_reads_its_answer(ai: OpenAI, miner: Scri
         CALLED,
         lambda: ai.chat.completions.create(model=LLM, messages=QUESTION, tools=TOOLS, tool_choice="required"),
     )
-    assert parameters["tools"] == [
-        {"name": "get_weather", "description": "Weather.", "parameters": PARAMETERS}
-    ]
+    (tool,) = parameters["tools"]
+    assert (tool["name"], tool["description"]) == ("get_weather", "Weather.")
+    assert json.loads(tool["parameters"]) == PARAMETERS
+    assert list(json.loads(tool["parameters"])["properties"]) == ["unit", "city"]
     assert (parameters["tool_choice"], parameters["parallel_tool_calls"]) == ("required", True)
     choice = answer.choices[0]
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cli.terminal import live
+from agent.cli.terminal.log_lines import readable
 from agent.cli.terminal.panel import View, draw
 
 NOW = 1_800_000_000.0
@@ -156,3 +157,38 @@ def test_the_panel_is_shown_only_on_a_capable_terminal(
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: terminal)
     assert live.can_show(plain=plain) is expected
+
+
+def test_a_long_log_line_is_shown_in_full() -> None:
+    """It continues on the next lines of the terminal."""
+    words = " ".join(f"word{number}" for number in range(40))
+    shown = lines(80, 40, status(), log=["an earlier line", words])
+    start = shown.index("an earlier line")
+    assert " ".join(line for line in shown[start + 1 : -1] if line) == words
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        (
+            {
+                "timestamp": "12:00:01",
+                "level": "info",
+                "event": "model_fetched",
+                "model": "tiny.en",
+                "seconds": 4,
+            },
+            "12:00:01  Model fetched: model tiny.en, seconds 4",
+        ),
+        (
+            {"timestamp": "12:00:01", "level": "info", "event": "ready", "job_id": "job_1", "url": None},
+            "12:00:01  Ready: job_1",
+        ),
+        (
+            {"timestamp": "12:00:01", "level": "warning", "event": "rate_limited"},
+            "\x1b[33m12:00:01  Rate limited\x1b[0m",
+        ),
+    ],
+)
+def test_log_entries_are_sentences(entry: dict[str, Any], line: str) -> None:
+    assert readable(None, "", entry) == line

@@ -230,6 +230,37 @@ async def test_events_are_batched_and_progress_is_sent_about_once_a_second(
     assert tokens == list(range(100))
 
 
+@pytest.mark.parametrize("error", ["", "The text is wrong."])
+async def test_what_a_run_writes_is_sent_to_the_coordinator_and_to_no_log_of_the_machine(
+    coordinator: FakeCoordinator, tmp_path: Path, error: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """While the job runs, and whole with its outcome: the beginning and the end of a long log. Times are the coordinator's."""
+    coordinator.clock_ahead = 3600.0
+    async with running(make_daemon(settings_for(tmp_path, max_job_log=8192), coordinator.url)):
+        job_id = await coordinator.submit("log", gate=str(tmp_path / "gate"), text=error)
+        await coordinator.until(lambda: coordinator.lines == ["the first line"])
+        (tmp_path / "gate").touch()
+        ended = coordinator.failures if error else coordinator.results
+        await coordinator.until(lambda: job_id in ended)
+    log = ended[job_id]["log"]
+    lines = [line["text"] for line in log["entries"]]
+    assert log["truncated"]
+    assert lines[:3] == ["the first line", "line 0", "line 1"]
+    assert lines[-2:] == ["line 4998", "line 4999"]
+    assert sum(len(line) + 32 for line in lines) <= 8192
+    assert {line["source"] for line in log["entries"]} == {"stdout", "stderr"}
+    assert all(abs(line["time"] - time.time() - 3600) < 60 for line in log["entries"])
+    written = [path.read_text() for path in (tmp_path / "data").rglob("*.log*")]
+    assert not any("the first line" in text for text in (*written, *capfd.readouterr()))
+
+
+async def test_a_run_that_writes_nothing_sends_no_log(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("echo", text="x")
+        await coordinator.until(lambda: job_id in coordinator.results)
+    assert "log" not in coordinator.results[job_id]
+
+
 async def test_a_checkpoint_is_uploaded_while_the_run_continues(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
@@ -324,15 +355,26 @@ async def test_a_miner_accepts_jobs_up_to_its_batch_capacity(
     assert {statement.runner_name for statement in coordinator.statements.values()} == {"batch"}
 
 
-async def test_three_machine_faults_pause_the_miner(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+async def test_machine_faults_of_three_jobs_pause_their_service_only(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
     daemon = make_daemon(settings_for(tmp_path), coordinator.url)
     async with running(daemon):
         for _ in range(3):
             job_id = await coordinator.submit("retry")
             await coordinator.until(lambda job_id=job_id: job_id in coordinator.failures)
-        await coordinator.until(lambda: coordinator.heartbeats[-1]["paused"])
-        assert daemon.status()["slots"]["free"] == 0
-        assert "pauses for" in daemon.status()["paused"]
+        await coordinator.until(
+            lambda: any(
+                offer.get("paused")
+                for beat in coordinator.heartbeats
+                for offer in ((beat["capabilities"] or {}).get("services") or {}).values()
+            )
+        )
+        (paused,) = daemon.status()["paused_services"]
+        assert (daemon.status()["paused"], daemon.status()["slots"]["free"]) == (None, 1)
+        job_id = await coordinator.submit("echo", service="batch")
+        await coordinator.until(lambda: job_id in coordinator.results)
+        assert paused != "batch"
 
 
 async def test_a_full_outbox_accepts_no_more_leases(coordinator: FakeCoordinator, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,21 @@ def offered(coordinator: FakeCoordinator) -> list[str]:
     return reported[-1]["services"]["scripted"]["models"] if reported else []
 
 
+def unavailable(coordinator: FakeCoordinator) -> list[str]:
+    """Return the models that are unavailable in the miner's last heartbeat."""
+    reported = [beat["capabilities"] for beat in coordinator.heartbeats if beat["capabilities"]]
+    return reported[-1]["services"]["scripted"]["unavailable_models"] if reported else []
+
+
+async def reaches(directory: Path, job_id: str, stage: str) -> None:
+    """Wait until a run of the miner is at this stage."""
+    async with asyncio.timeout(20):
+        while True:
+            leases = (await ask(directory / "data", "status"))["leases"]
+            if (job_id, stage) in [(lease["job_id"], lease["stage"]) for lease in leases]:
+                return
+
+
 async def test_a_jobs_model_and_adapters_are_fetched_before_it_runs(
     coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
 ) -> None:
@@ -85,7 +101,7 @@ async def test_a_lease_is_renewed_while_its_model_is_fetched_and_cancels_at_once
         job_id = await coordinator.submit("read", model="big")
         await asyncio.to_thread(hub.wait_served, "big.pt", 2**20)
         await coordinator.until(
-            lambda: any(lease["counter"] > 0 for beat in coordinator.heartbeats for lease in beat["leases"])
+            lambda: any(lease["counter"] > 1 for beat in coordinator.heartbeats for lease in beat["leases"])
         )
         await coordinator.cancel(job_id)
         await coordinator.until(lambda: not coordinator.heartbeats[-1]["leases"])
@@ -106,6 +122,75 @@ async def test_a_job_whose_model_cannot_be_fetched_is_retried_elsewhere(
     failure = coordinator.failures[job_id]
     assert (failure["kind"], failure["code"]) == ("retry", "MODEL_UNAVAILABLE")
     assert "answers 404 for model.pt" in failure["message"]
+
+
+async def test_a_model_that_is_being_downloaded_occupies_no_slot(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    """Its miner reports the model as unavailable, so that no more jobs wait for it here, and goes on with others."""
+    async with running(daemon(tmp_path, coordinator, slots=1)):
+        first = await coordinator.submit("read", model="other")
+        await coordinator.until(lambda: first in coordinator.results)
+        hub.hold["big.pt"] = 2**20
+        slow = await coordinator.submit("read", model="big")
+        await asyncio.to_thread(hub.wait_served, "big.pt", 2**20)
+        await coordinator.until(lambda: unavailable(coordinator) == ["big"])
+        for _ in range(3):
+            quick = await coordinator.submit("read", model="other")
+            await coordinator.until(lambda job_id=quick: job_id in coordinator.results)
+        assert slow not in coordinator.results
+        hub.go_on.set()
+        await coordinator.until(lambda: slow in coordinator.results)
+        await coordinator.until(lambda: unavailable(coordinator) == [])
+
+
+async def test_a_job_whose_model_has_arrived_waits_for_a_slot(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    """And it gets the next free one, before jobs that came later."""
+    hub.hold["big.pt"] = 2**20
+    gate = tmp_path / "gate"
+    async with running(daemon(tmp_path, coordinator, slots=1)):
+        slow = await coordinator.submit("read", model="big")
+        await asyncio.to_thread(hub.wait_served, "big.pt", 2**20)
+        busy = await coordinator.submit("read", model="other", gate=str(gate))
+        await reaches(tmp_path, busy, "running")
+        hub.go_on.set()
+        await reaches(tmp_path, slow, "waiting")
+        later = await coordinator.submit("read", model="other")
+        gate.touch()
+        await coordinator.until(lambda: later in coordinator.results)
+    assert list(coordinator.results) == [busy, slow, later]
+
+
+@pytest.mark.parametrize("fault", ["dead", "silent"])
+async def test_an_unreachable_server_fails_the_job_soon_and_others_at_once(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path, fault: str
+) -> None:
+    """Three connections fail, or bring nothing; a moment later no job waits for the same server again."""
+    (tmp_path / "data" / "models.toml").write_text(
+        (tmp_path / "data" / "models.toml").read_text().replace(f":{hub.port}/plain/big", ":9/plain/big")
+        if fault == "dead"
+        else (tmp_path / "data" / "models.toml").read_text()
+    )
+    hub.hold["big.pt"] = 0
+    async with running(daemon(tmp_path, coordinator, slots=1, download_stall_seconds=0.3)):
+        began = time.monotonic()
+        job_id = await coordinator.submit("read", model="big")
+        await coordinator.until(lambda: job_id in coordinator.failures)
+        assert time.monotonic() - began < 10
+        failure = coordinator.failures[job_id]
+        assert (failure["kind"], failure["code"]) == ("retry", "MODEL_UNAVAILABLE")
+        assert "could not be fetched from 127.0.0.1" in failure["message"]
+        again = await coordinator.submit("read", model="big")
+        began = time.monotonic()
+        await coordinator.until(lambda: again in coordinator.failures)
+        assert time.monotonic() - began < 1
+        assert "the next attempt is in" in coordinator.failures[again]["message"]
+        if fault == "dead":
+            quick = await coordinator.submit("read", model="other")
+            await coordinator.until(lambda: quick in coordinator.results)
+    hub.go_on.set()
 
 
 async def test_a_command_fetches_a_model_in_advance(

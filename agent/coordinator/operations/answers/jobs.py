@@ -100,6 +100,16 @@ class JobExplanation(Answer):
     )
 
 
+class JobWaiting(Answer):
+    """The notice that a job waits for long, and why."""
+
+    summary: str = Field(
+        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
+    )
+    can_run: CanRun = Field(examples=["never"])
+    reasons: list[JobReason]
+
+
 class JobStatus(Answer):
     """A job. Fields that do not apply are omitted."""
 
@@ -142,6 +152,9 @@ class JobStatus(Answer):
     )
     error: JobError | None = Field(default=None, description="Present for a failed job")
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
+    waiting: JobWaiting | None = Field(
+        default=None, description="Only in the one event that notifies a client that its job waits for long"
+    )
 
 
 class JobInput(Answer):

@@ -36,7 +36,7 @@ class WebhookDelivery(Answer):
     )
 
     webhook_id: str
-    type: Literal["job.completed", "job.failed", "job.cancelled"]
+    type: Literal["job.completed", "job.failed", "job.cancelled", "job.waiting"]
     url: str
     status: Literal["pending", "delivered", "failed", "gone"]
     attempts: int

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.jobs import estimates_for, own, view
+from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.operations.jobs.references import artifact_of
 from agent.coordinator.store import artifacts as artifact_store
@@ -30,22 +30,20 @@ _HIDDEN: Final = "hidden"
 async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
     """Return a job with its parameters and inputs. Raises `JobNotFound`, also for another account's job."""
     record, spec, stored = await context.database.peek(_read, caller, job_id)
-    status = view(record, await estimates_for(context, record), context.clock())
+    described = jobs.described(record, await jobs.estimates_for(context, record), context.clock())
     definition = context.services.get(record.service)
     parameters, files = spec["parameters"], spec["files"]
     if files:
         parameters = _without_queries(parameters, files)
     if definition is not None:
         parameters = without_defaults(definition.input_model, parameters)
-    return JobDetails.model_construct(
-        **status.__dict__, parameters=parameters, inputs=list(_inputs(files, stored))
-    )
+    return JobDetails(**described, parameters=parameters, inputs=list(_inputs(files, stored)))
 
 
 def _read(
     connection: Connection, caller: Caller, job_id: str
 ) -> tuple[JobRecord, dict[str, Any], list[StoredInput]]:
-    record = own(store.find(connection, job_id), caller, job_id)
+    record = jobs.own(store.find(connection, job_id), caller, job_id)
     spec = orjson.loads(record.spec)
     return record, spec, artifact_store.inputs_of(connection, job_id) if spec["files"] else []
 

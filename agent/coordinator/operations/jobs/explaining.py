@@ -16,7 +16,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.feasibility import basis_of, reason_answer
+from agent.coordinator.operations.jobs.feasibility import basis_of, reason_answer, with_load
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import offers as offer_store
 from agent.coordinator.store import queue
@@ -57,7 +57,7 @@ async def explanation(context: Context, caller: Caller, job_id: str) -> JobExpla
         can_run: CanRun = "now" if state in (JobState.RUNNING, JobState.COMPLETED) else "never"
         return _answer(record, Explanation(can_run, ()), ended or "It has failed.")
     expected = await estimates(context)
-    job, situation = await context.database.read(_situation, context, record)
+    job, situation = await context.database.read(situation_of, context, record)
     found = explain(job, situation)
     starts = _start(job, situation, expected, found)
     return _answer(record, found, found.summary, situation, starts)
@@ -87,7 +87,7 @@ def _answer(
     )
 
 
-def _situation(connection: Connection, context: Context, record: JobRecord) -> tuple[Waiting, Situation]:
+def situation_of(connection: Connection, context: Context, record: JobRecord) -> tuple[Waiting, Situation]:
     """Return a waiting job and everything that decides when it runs."""
     now = context.clock()
     job = queue.waiting_job(record)
@@ -96,7 +96,10 @@ def _situation(connection: Connection, context: Context, record: JobRecord) -> t
         for run in store.runs_of(connection, record.job_id)
         if run["outcome"] == Outcome.RETRIED
     ]
-    miners = [_with_load(miner, context, job) for miner in known_miners(connection, context.settings, now)]
+    miners = [
+        with_load(miner, context, job.service, job.model)
+        for miner in known_miners(connection, context.settings, now)
+    ]
     failed_on = frozenset(failed.miner_id for failed in failures)
     if failed_on and elsewhere(job, miners, failed_on, now):
         job = replace(job, avoided=failed_on)
@@ -114,13 +117,6 @@ def _situation(connection: Connection, context: Context, record: JobRecord) -> t
         ahead=None if not ready else _ahead(connection, job, ready, running, limits, now),
     )
     return job, situation
-
-
-def _with_load(miner: KnownMiner, context: Context, job: Waiting) -> KnownMiner:
-    """Return the miner with whether it has free capacity for the job."""
-    port = context.dispatcher.connected(miner.miner_id)
-    free = port is not None and port.free.accepts(job.service, job.model)
-    return replace(miner, busy=not free)
 
 
 def _ended_offer(connection: Connection, record: JobRecord, now: float) -> str | None:

@@ -9,23 +9,41 @@ from typing import Final
 
 from agent.coordinator.operations.answers.jobs import JobReason
 from agent.coordinator.operations.caches import Fleet
-from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.supply import fleet
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.supply import fleet, offline_before
+from agent.coordinator.store import offers as offer_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import CannotRun
-from agent.core.explaining import ModelNeeds, Reason, Situation, able, explain, possible
+from agent.core.explaining import KnownMiner, ModelNeeds, Reason, Situation, able, explain, possible
+from agent.core.market.offers import kind_of
 from agent.core.matching import Waiting
+from agent.core.reasons import ReasonCode
 
+TOO_COSTLY: Final = frozenset({ReasonCode.PRICE_ABOVE_MAX_COST, ReasonCode.ESTIMATE_ABOVE_MAX_COST})
+MAX_OFFERS: Final = 100
+"""Cheapest offers among which one that is not standing is sought."""
 MAX_ANSWERS: Final = 10_000
 """Cached answers about the known miners."""
 
 
 def basis_of(context: Context, record: JobRecord) -> Situation:
     """Return the part of a job's situation that does not change."""
-    definition = context.services.get(record.service)
+    return situation_of_kind(context, record.service, record.model)
+
+
+def situation_of_kind(context: Context, service: str, model: str | None) -> Situation:
+    """Return the situation of jobs of a service and model, without miners."""
+    definition = context.services.get(service)
     unit = "unit" if definition is None else definition.unit
-    return Situation((), context.clock(), unit=unit, model=_needs(context, record.model))
+    return Situation((), context.clock(), unit=unit, model=_needs(context, model))
+
+
+def with_load(miner: KnownMiner, context: Context, service: str, model: str | None) -> KnownMiner:
+    """Return the miner with whether it has free capacity for jobs of a service and model."""
+    port = context.dispatcher.connected(miner.miner_id)
+    free = port is not None and port.free.accepts(service, model)
+    return replace(miner, busy=not free)
 
 
 def _needs(context: Context, model: str | None) -> ModelNeeds | None:
@@ -47,7 +65,8 @@ def reason_answer(reason: Reason) -> JobReason:
 async def require_possible(context: Context, record: JobRecord, units: Decimal | None) -> None:
     """Raise `CannotRun` if no known miner can ever run a new job.
 
-    The known miners are a few seconds old; before a job is refused, they are read again.
+    The known miners are a few seconds old; before a job is refused, they are read again. A job that is too costly for all of them is
+    accepted while there is an offer that it can pay.
     """
     known = await fleet(context)
     if _possible(context, known, record, units):
@@ -57,10 +76,30 @@ async def require_possible(context: Context, record: JobRecord, units: Decimal |
         return
     situation = replace(basis_of(context, record), miners=known.miners, units=units)
     found = explain(_new(record), situation)
+    too_costly = all(reason.code in TOO_COSTLY for reason in found.reasons)
+    if too_costly and await context.database.read(_has_offer, context, record, units):
+        return
     raise CannotRun(
         f"No known miner can run this job. {found.summary}",
         {"reasons": [reason_answer(reason).model_dump(mode="json") for reason in found.reasons]},
     )
+
+
+def _has_offer(connection: Connection, context: Context, record: JobRecord, units: Decimal | None) -> bool:
+    """Return whether a miner has made an offer within the job's `max_cost`, which its client may accept."""
+    listed = [
+        found
+        for name in {record.type, record.name}
+        for found in offer_store.available(
+            connection,
+            kind=kind_of(name),
+            max_price=int(record.max_cost / max(Decimal(1), units or Decimal(1))),
+            limit=MAX_OFFERS,
+            now=context.clock(),
+            seen_after=offline_before(context),
+        )
+    ]
+    return any(not found.offer.standing for found in listed)
 
 
 def _possible(context: Context, known: Fleet, record: JobRecord, units: Decimal | None) -> bool:

@@ -316,6 +316,11 @@ def own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
 
 def view(record: JobRecord, expected: Estimates | None, now: float) -> JobStatus:
     """Return the answer that describes a job. Without `expected`, it has no estimate."""
+    return JobStatus(**described(record, expected, now))
+
+
+def described(record: JobRecord, expected: Estimates | None, now: float) -> dict[str, Any]:
+    """Return the fields of the answer that describes a job."""
     life, state = record.life, record.life.state
     done = None
     if expected is None:
@@ -327,28 +332,28 @@ def view(record: JobRecord, expected: Estimates | None, now: float) -> JobStatus
     failure = life.failure if state is JobState.FAILED else None
     missing = record.missing_files if state is JobState.SUBMITTED else None
     finished_at = _time(life.finished_at)
-    return JobStatus(
-        job_id=record.job_id,
-        status=state.value,
-        progress=100 if state is JobState.COMPLETED else int(record.progress),
-        type=record.type,
-        service_id=record.service,
-        name=record.name,
-        labels=json.loads(record.labels) if record.labels else None,
-        created_at=format_time(record.created_at),
-        attempts=life.attempts,
-        started_at=_time(life.started_at),
-        estimated_completion=_time(done),
-        completed_at=finished_at if state is JobState.COMPLETED else None,
-        failed_at=finished_at if state is JobState.FAILED else None,
-        cancelled_at=finished_at if state is JobState.CANCELLED else None,
-        account_id=record.account_id,
-        miner_id=record.miner_id,
-        offer_id=record.offer_id,
-        cost=None if record.cost is None else format_money(from_units(record.cost)),
-        error=None if failure is None else JobError(code=failure.code, message=failure.message),
-        missing_files=json.loads(missing) if missing else None,
-    )
+    return {
+        "job_id": record.job_id,
+        "status": state.value,
+        "progress": 100 if state is JobState.COMPLETED else int(record.progress),
+        "type": record.type,
+        "service_id": record.service,
+        "name": record.name,
+        "labels": json.loads(record.labels) if record.labels else None,
+        "created_at": format_time(record.created_at),
+        "attempts": life.attempts,
+        "started_at": _time(life.started_at),
+        "estimated_completion": _time(done),
+        "completed_at": finished_at if state is JobState.COMPLETED else None,
+        "failed_at": finished_at if state is JobState.FAILED else None,
+        "cancelled_at": finished_at if state is JobState.CANCELLED else None,
+        "account_id": record.account_id,
+        "miner_id": record.miner_id,
+        "offer_id": record.offer_id,
+        "cost": None if record.cost is None else format_money(from_units(record.cost)),
+        "error": None if failure is None else JobError(code=failure.code, message=failure.message),
+        "missing_files": json.loads(missing) if missing else None,
+    }
 
 
 def _time(moment: float | None) -> str | None:

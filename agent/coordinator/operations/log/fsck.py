@@ -249,9 +249,16 @@ def _examine_cosignatures(connection: Connection, result: Examination) -> None:
 
 
 def _examine_receipts(connection: Connection, log_key: str, result: Examination) -> None:
-    for record, results in receipt_store.all_with_results(connection):
+    for record, results, deleted in receipt_store.all_with_results(connection):
         result.receipts += 1
         for fault in _receipt_faults(record, results, log_key):
+            result.find("receipt", record.receipt_id, fault)
+        if (results is None) != deleted:
+            fault = (
+                "its job has no results"
+                if results is None
+                else "the data of its job was deleted, but not the results"
+            )
             result.find("receipt", record.receipt_id, fault)
     for receipt_id in store.receipts_without_leaf(connection):
         result.find("unlogged", receipt_id, "the receipt has no leaf in the log")
@@ -269,8 +276,6 @@ def _receipt_faults(record: receipt_store.ReceiptRecord, results: str | None, lo
         yield f"it is not JSON: {error}"
         return
     yield from outcome.failures
-    if results is None:
-        yield "its job has no results"
     if outcome.statement is not None and record.job_id != outcome.statement.job_id:
         yield f"it is stored for {record.job_id}, but names {outcome.statement.job_id}"
 

@@ -29,6 +29,7 @@ from agent.core.errors import (
 from agent.core.jobs import FINAL, JobState
 from agent.core.market.offers import EXHAUSTED, Offer, OfferState, misfit
 from agent.core.matching import Waiting
+from agent.core.reasons import ReasonCode
 from agent.core.values.quantities import Money, format_time, to_units
 
 Reason = Literal["withdrawn", "expired", "exhausted", "offline", "paused", "not_fitting"]
@@ -167,11 +168,28 @@ _SENTENCES: dict[Reason, str] = {
 }
 
 
+_CODES: dict[Reason, ReasonCode] = {
+    "withdrawn": ReasonCode.OFFER_ENDED,
+    "expired": ReasonCode.OFFER_ENDED,
+    "exhausted": ReasonCode.OFFER_FULL,
+    "offline": ReasonCode.MINER_OFFLINE,
+    "paused": ReasonCode.MINER_PAUSED,
+}
+
+
 def _unavailable(offer: Offer, reason: Reason, why: str = "") -> OfferNotAvailable:
+    """Return the error for an offer. Its `reasons` have the form of those of a job that waits."""
     sentence = why or _SENTENCES[reason]
+    code = _CODES.get(reason)
+    shown = {
+        "message": sentence,
+        "action": "Choose another offer (GET /v1/marketplace/offers), or submit the job without one.",
+        "details": {"offer_id": offer.offer_id, "miner_id": offer.miner_id},
+    }
+    reasons = [] if code is None else [{"code": code, "who": code.who, **shown}]
     return OfferNotAvailable(
         f"The offer {offer.offer_id} is not available. {sentence}",
-        {"offer_id": offer.offer_id, "reason": reason, "explanation": sentence},
+        {"offer_id": offer.offer_id, "reason": reason, "explanation": sentence, "reasons": reasons},
     )
 
 

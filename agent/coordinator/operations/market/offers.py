@@ -29,6 +29,7 @@ from agent.core.market.reputation import shown
 from agent.core.values.quantities import (
     MAX_QUANTITY,
     Money,
+    format_bytes,
     format_money,
     format_time,
     from_units,
@@ -185,7 +186,7 @@ def view(offer: Offer, now: float, reputation: float | None = None) -> answers.O
         status=offer.status(now),
         standing=offer.standing,
         requirements=answers.OfferRequirements(
-            min_gpu_memory=str(promise.gpu_memory) if promise.gpu_memory else None,
+            min_gpu_memory=format_bytes(promise.gpu_memory) if promise.gpu_memory else None,
             min_cpu=f"{promise.cpu_millis}m" if promise.cpu_millis else None,
         ),
         created_at=format_time(offer.created_at),

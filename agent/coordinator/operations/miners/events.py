@@ -19,7 +19,6 @@ from agent.coordinator.store.events import NewEvent
 from agent.core.errors import StaleLease, ValidationFailed
 from agent.core.job_log import Line
 from agent.core.values.media_types import clean_media_type
-from agent.core.values.quantities import format_time
 from agent.protocol.messages import RunEvent, RunEvents, RunOutput, RunProgress
 from agent.settings import CoordinatorSettings
 from runners.api import Checkpoints
@@ -63,11 +62,8 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
             # A job's events are for its client only, not for the miner's owner.
             passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
     if stored.lines:
-        entries = [
-            {"time": format_time(line.time), "source": line.source, "text": line.text}
-            for line in stored.lines
-        ]
-        data = {"job_id": job_id, "kind": "log", "entries": entries}
+        # Without the lines: administrators see all events, but the log is for the job's account only.
+        data = {"job_id": job_id, "kind": "log", "lines": len(stored.lines)}
         passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
     await context.feed.publish(passing)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.metrics import LEASES_EXPIRED
 from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
@@ -16,8 +18,10 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import throttling
 from agent.coordinator.operations.miners.sessions import end_lease, metered
 from agent.coordinator.store import jobs as store
+from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import StaleLease
+from agent.core.explaining import Situation, possible
 from agent.core.jobs import (
     Abandon,
     FailRun,
@@ -27,11 +31,22 @@ from agent.core.jobs import (
     JobState,
     Release,
 )
-from agent.core.market.reputation import TOO_LARGE
+from agent.core.market.reputation import TOO_LARGE, UNABLE
 from agent.core.values.quantities import UNIT_DECIMALS
 from agent.protocol.answers import RunEndedAnswer
 from agent.protocol.messages import RunFailure, RunLog, RunRelease
 from runners.errors import FailureCode
+
+LACKING: Final = frozenset(
+    {
+        FailureCode.ENGINE_UNAVAILABLE,
+        FailureCode.ENGINE_OUTDATED,
+        FailureCode.ENCODER_UNAVAILABLE,
+        FailureCode.DENOISER_UNAVAILABLE,
+        FailureCode.HARDWARE_UNAVAILABLE,
+    }
+)
+"""Codes of runs for which the machine lacks something, so that it would fail again."""
 
 log = structlog.get_logger()
 
@@ -73,14 +88,25 @@ def _fail(
         return record.life, record.trace_id
     lease = record.life.lease
     units = _plausible(context, record, units, event.now)
+    if event.retry and event.failure.code in LACKING:
+        event = replace(event, elsewhere=_runs_elsewhere(connection, context, record, event))
     life = _change(connection, record, event, units=metered(record, units, event.now))
     job_logs.replace(connection, context.settings, record, sent, event.now)
-    if not event.retry:
+    if not event.retry or event.failure.code in TOO_LARGE:
         throttling.client_failed(connection, context, record, event.now)
-    elif event.failure.code in TOO_LARGE and lease is not None:
-        throttling.client_failed(connection, context, record, event.now)
-        throttling.handed_back(connection, context, record, lease, event.now)
+    if event.retry and event.failure.code in UNABLE and lease is not None:
+        throttling.could_not_run(connection, context, record, lease, event.now)
     return life, record.trace_id
+
+
+def _runs_elsewhere(connection: Connection, context: Context, record: JobRecord, event: FailRun) -> bool:
+    """Return whether a miner that does not lack the same may run the job. The same machine would fail again."""
+    lacking = {
+        run["miner_id"] for run in store.runs_of(connection, record.job_id) if run["failure_code"] in LACKING
+    }
+    known = known_miners(connection, context.settings, event.now)
+    others = [miner for miner in known if miner.miner_id not in lacking | {event.miner_id}]
+    return bool(others) and possible(queue.waiting_job(record), Situation(others, event.now))
 
 
 def _plausible(context: Context, record: JobRecord, units: Decimal | None, now: float) -> Decimal | None:

@@ -55,6 +55,28 @@ def handed_back(
         miner_stats.add(connection, lease.miner_id, record.account_id, MinerStats(), success=False, now=now)
 
 
+def could_not_run(
+    connection: Connection, context: Context, record: JobRecord, lease: Lease, now: float
+) -> None:
+    """Count a run that its miner could not perform, without a fault of its own.
+
+    Beyond the tolerated number, each one pauses the service on that miner, each time for twice as long. Its other services and its
+    reputation are not affected, since a client may have caused it.
+    """
+    known = store.releases_of(connection, lease.miner_id, record.service)
+    tally = known.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
+    settings = context.settings
+    pause = growing_pause(
+        tally.count,
+        settings.releases_tolerated,
+        settings.release_pause_seconds / 2,
+        LONGEST_RELEASE_PAUSE_SECONDS,
+    )
+    store.save_releases(
+        connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0), record.service
+    )
+
+
 def client_failed(connection: Connection, context: Context, record: JobRecord, now: float) -> None:
     """Count a failure that the client caused."""
     tally = store.failures_of(connection, record.account_id).with_one(now, CLIENT_FAILURES_HALF_LIFE_SECONDS)

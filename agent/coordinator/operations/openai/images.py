@@ -73,10 +73,10 @@ class ImageRequest(JobOptions):
     moderation: Annotated[Any, Only("auto")] = None
     partial_images: Annotated[Any, Only(0)] = None
     quality: Annotated[Any, Only("auto", "standard")] = None
-    safety_identifier: Annotated[Any, Only()] = None
+    safety_identifier: Annotated[str, Field(max_length=500)] | None = None
     stream: Annotated[Any, Only(False)] = None
     style: Annotated[Any, Only()] = None
-    user: Annotated[Any, Only()] = None
+    user: Annotated[str, Field(max_length=500)] | None = None
 
     @model_validator(mode="after")
     def _compressible(self) -> Self:

@@ -1,7 +1,14 @@
 /** `client.miners`: the state and statistics of miners, and commands to them. */
 
 import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
-import type { MinerDetails, MinerEarnings, MinerList, MinerStats, QueuedCommand } from "../models.js";
+import type {
+  MinerDetails,
+  MinerEarnings,
+  MinerExplanation,
+  MinerList,
+  MinerStats,
+  QueuedCommand,
+} from "../models.js";
 
 /** Miners. All calls but `stats` are for their owners and for administrators. */
 export class Miners {
@@ -27,6 +34,11 @@ export class Miners {
   /** Return a miner with its GPUs, services, jobs and commands. */
   get(minerId: string, options: CallOptions = {}): Promise<MinerDetails> {
     return fetchJson(this.#session, { path: pathOf(minerId), ...options });
+  }
+
+  /** Return why a miner does not get the jobs that wait, and what would change that. */
+  explain(minerId: string, options: CallOptions = {}): Promise<MinerExplanation> {
+    return fetchJson(this.#session, { path: `${pathOf(minerId)}/explain`, ...options });
   }
 
   /** Pause a miner or one of its GPUs, until it is resumed or for `seconds`. It accepts no jobs meanwhile. */

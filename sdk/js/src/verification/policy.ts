@@ -134,14 +134,14 @@ class Parser {
       this.#quorum(first);
     } else {
       throw new FormatError(
-        "it is none of `log VKEY [URL]`, `witness NAME VKEY [URL]`, `group NAME all|any|K NAME...` and `quorum NAME`.",
+        "it is not one of `log VKEY [URL]`, `witness NAME VKEY [URL]`, `group NAME all|any|K NAME...` and `quorum NAME`.",
       );
     }
   }
 
   #log(key: string): void {
     const { name, publicKey } = parseVkey(key);
-    if (this.logs.has(name)) throw new FormatError(`the log ${name} was named before.`);
+    if (this.logs.has(name)) throw new FormatError(`the log ${name} is named twice.`);
     this.#newKey("log", publicKey);
     this.logs.set(name, key);
   }
@@ -159,7 +159,7 @@ class Parser {
         throw new FormatError(`${member} was not defined before.`);
       }
       if (this.#members.has(member)) {
-        throw new FormatError(`${member} is a member already, of this group or another.`);
+        throw new FormatError(`${member} is already a member of this group or another.`);
       }
       this.#members.add(member);
     }
@@ -172,7 +172,7 @@ class Parser {
   }
 
   #quorum(name: string): void {
-    if (this.quorum !== undefined) throw new FormatError("there is a quorum already.");
+    if (this.quorum !== undefined) throw new FormatError("there is already a quorum.");
     if (name !== NONE && !this.witnesses.has(name) && !this.groups.has(name)) {
       throw new FormatError(`${name} was not defined before.`);
     }
@@ -190,7 +190,7 @@ class Parser {
 
   #newKey(kind: string, publicKey: Uint8Array): void {
     const key = `${kind} ${bytesToHex(publicKey)}`;
-    if (this.#keys.has(key)) throw new FormatError("the key was named before.");
+    if (this.#keys.has(key)) throw new FormatError("the key is named twice.");
     this.#keys.add(key);
   }
 }

@@ -39,7 +39,7 @@ export function parseSettlement(leaf: Uint8Array): Settlement {
   const fields = exact(parsed, FIELDS, "The settlement");
   const outcome = text(fields.outcome, "The settlement's outcome");
   if (outcome !== "completed" && outcome !== "failed" && outcome !== "cancelled") {
-    throw new FormatError("The settlement's outcome is none that a job can have.");
+    throw new FormatError("The settlement's outcome is not one that a job can have.");
   }
   const jobId = text(fields.job_id, "The settlement's job_id", JOB_ID);
   const suffix = jobId.slice("job_".length);
@@ -68,7 +68,7 @@ export function parseSettlement(leaf: Uint8Array): Settlement {
 
 function requireSums({ minerId, held, paid, fee, refunded }: Settlement): void {
   if ((minerId !== null) !== Big(paid).gt(0)) {
-    throw new FormatError("The settlement names a miner exactly where something is paid.");
+    throw new FormatError("The settlement must name a miner if something is paid, and otherwise none.");
   }
   if (!Big(paid).plus(refunded).eq(held) || Big(fee).gt(paid)) {
     throw new FormatError("The settlement's amounts do not add up.");

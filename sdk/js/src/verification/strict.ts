@@ -49,7 +49,7 @@ export function utcTime(value: unknown, where: string): string {
     .map(Number);
   const isTime = hour < 24 && minute < 60 && second < 60;
   const isDay = year > 0 && month >= 1 && month <= 12 && day >= 1 && day <= daysOf(year, month);
-  if (!isTime || !isDay) throw new FormatError(`${where} is not a time that exists.`);
+  if (!isTime || !isDay) throw new FormatError(`${where} is not a valid time.`);
   return result;
 }
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from aitbc._http.flow import Flow, Request, Session, fetch, post_json
 from aitbc.models import MinerStats
-from aitbc.operation import MinerCommand, MinerDetails, MinerEarnings, MinerList
+from aitbc.operation import MinerCommand, MinerDetails, MinerEarnings, MinerExplanation, MinerList
 
 
 def stats(session: Session, /, miner_id: str) -> Flow[MinerStats]:
@@ -30,6 +30,11 @@ def earnings(session: Session, /, miner_id: str, *, days: int = 30) -> Flow[Mine
     """Return a miner's earnings on each of the last days."""
     request = Request("GET", f"{_path(miner_id)}/earnings", params={"days": str(days)})
     return (yield from fetch(session, request, MinerEarnings))
+
+
+def explain(session: Session, /, miner_id: str) -> Flow[MinerExplanation]:
+    """Return why a miner does not get the jobs that wait, and what would change that."""
+    return (yield from fetch(session, Request("GET", f"{_path(miner_id)}/explain"), MinerExplanation))
 
 
 def pause(

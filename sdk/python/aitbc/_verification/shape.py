@@ -50,5 +50,5 @@ def utc_time(value: object, where: str) -> str:
     try:
         datetime.fromisoformat(result)
     except ValueError as error:
-        raise FormatError(f"{where} is not a time that exists.") from error
+        raise FormatError(f"{where} is not a valid time.") from error
     return result

@@ -14,8 +14,8 @@ from aitbc.cli._engine import Engine
 from aitbc.cli._exits import ExitCode, ends_batch, exit_code, explain
 from aitbc.cli._inputs import Input
 from aitbc.cli._journal import Journal
-from aitbc.cli._options import BatchOptions, async_client_of
-from aitbc.cli._output import print_error, print_json, print_status
+from aitbc.cli._options import BatchOptions, JobOptions, async_client_of
+from aitbc.cli._output import print_error, print_json, print_status, print_text
 from aitbc.cli._work import Outcome, Work
 
 
@@ -23,27 +23,29 @@ def perform(
     context: typer.Context,
     works: Sequence[Work],
     *,
-    as_json: bool,
+    job: JobOptions,
     show: Callable[[Outcome], None] = lambda _: None,
     batch: BatchOptions | None = None,
 ) -> None:
     """Perform the works of a command, then exit with the matching code.
 
-    Unless `as_json` is set, `show` prints the result of each work that is done. Ctrl-C cancels the unfinished jobs and exits with
+    Unless JSON is requested, `show` prints the result of each work that is done. Ctrl-C cancels the unfinished jobs and exits with
     130; a second Ctrl-C exits at once.
     """
-    outcomes = _outcomes(context, works, batch or BatchOptions())
-    if as_json:
+    outcomes = _outcomes(context, works, batch or BatchOptions(), detach=job.detach)
+    if job.as_json:
         counts = Counter[str](outcome.status for outcome in outcomes)
-        names = ("done", "skipped", "failed", "left")
+        names = ("done", "submitted", "skipped", "failed", "left")
         files = [outcome.to_dict() for outcome in outcomes]
         print_json({**{name: counts[name] for name in names}, "files": files})
     else:
         for outcome in outcomes:
             if outcome.status == "done":
                 show(outcome)
+            elif outcome.status == "submitted" and outcome.job_id is not None:
+                print_text(outcome.job_id)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
-    if len(outcomes) > 1 and not failed:
+    if len(outcomes) > 1 and not failed and not job.detach:
         skipped = sum(outcome.status == "skipped" for outcome in outcomes)
         print_status(f"{len(outcomes)} files done" + (f", {skipped} of them earlier" if skipped else ""))
     if failed:
@@ -51,14 +53,16 @@ def perform(
         raise typer.Exit(_code(failed, len(works)))
 
 
-def _outcomes(context: typer.Context, works: Sequence[Work], batch: BatchOptions) -> list[Outcome]:
+def _outcomes(
+    context: typer.Context, works: Sequence[Work], batch: BatchOptions, *, detach: bool
+) -> list[Outcome]:
     cancelled: list[str] = []
 
     async def performed() -> list[Outcome]:
         nonlocal cancelled
         with board(len(works)) as shown:
             async with async_client_of(context) as client:
-                engine = Engine(client, Journal(), shown, force=batch.force)
+                engine = Engine(client, Journal(), shown, force=batch.force, detach=detach)
                 cancelled = engine.cancelled
                 return await engine.run(works, batch.at_once)
 

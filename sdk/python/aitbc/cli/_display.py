@@ -96,6 +96,7 @@ class _Line(Row):
             self.report("uploaded")
 
     def job(self, job: Job) -> None:
+        _report_waiting(self, job)
         progress = float(job.progress or 0)
         if job.status == self._status and progress < self._progress + _STEP:
             return
@@ -157,6 +158,7 @@ class _Bar(Row):
         self._progress.update(self._task, completed=sent, total=total, state="uploading")
 
     def job(self, job: Job) -> None:
+        _report_waiting(self, job)
         waiting = job.status == "submitted"
         self._progress.update(
             self._task,
@@ -170,6 +172,12 @@ class _Bar(Row):
 
     def end(self) -> None:
         self._progress.remove_task(self._task)
+
+
+def _report_waiting(row: Row, job: Job) -> None:
+    """Print why a job waits, once its event says so."""
+    if job.waiting is not None:
+        row.report(f"still waiting: {job.waiting['summary']} `aitbc jobs explain {job.job_id}` shows more.")
 
 
 def _mebibytes(size: int) -> str:

@@ -23,16 +23,23 @@ _NAMED_FILES = 3
 
 
 class Engine:
-    """Performs works with one client. `cancelled` lists the jobs that were cancelled because of an interruption."""
+    """Performs works with one client. With `detach`, it only submits them. `cancelled` lists the jobs that were cancelled because of an interruption."""
 
     def __init__(
-        self, client: AsyncAITBCClient, journal: Journal, board: Board, *, force: bool = False
+        self,
+        client: AsyncAITBCClient,
+        journal: Journal,
+        board: Board,
+        *,
+        force: bool = False,
+        detach: bool = False,
     ) -> None:
         self.cancelled: list[str] = []
         self._client = client
         self._journal = journal
         self._board = board
         self._force = force
+        self._detach = detach
         self._stopped = False
         self._single = False
         self._turns: dict[str, asyncio.Lock] = {}
@@ -81,6 +88,8 @@ class Engine:
         work.delivery.check(writer)
         submission = Submission(self._client, self._journal, work, key, self.cancelled.append)
         job_id = await submission.job(entry, row)
+        if self._detach:
+            return Outcome(work.label, "submitted", job_id)
         patience = Patience(job_id, row, _how_to_resume(work, job_id))
         await submission.follow(job_id, writer, row, patience)
         answer = await patience.call(lambda: self._client.jobs.get_results(job_id))

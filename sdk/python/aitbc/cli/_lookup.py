@@ -59,7 +59,7 @@ def find(kind: str, named: str, candidates: Callable[[], Sequence[Candidate]], l
     if found:
         more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
         lines = [f"{named!r} names {len(found)} {kind}s. Use more characters of the id:"]
-        raise AmbiguousName("\n  ".join([*lines, *map(str, found[:_SHOWN]), *more]))
+        raise AmbiguousName("\n".join([*lines, *map(str, found[:_SHOWN]), *more]))
     if named.startswith((f"{kind}_", "sha256:")):
         return named  # it may be older than the candidates; the coordinator knows
     if not known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -53,11 +53,12 @@ class Parameters(Options):
 
 
 _OPTION_OF = {
-    "pricing.max_cost": "--max-cost", "timeout_seconds": "--timeout", "miner_id": "--miner", "offer_id": "--offer",
+    "pricing.max_cost": "--max-cost", "timeout_seconds": "--timeout", "miner_id": "--miner", "offer_id": "--offer", "labels": "--label",
     "bid_price": "--bid", "job_type": "--type", "resolution_x": "--resolution", "resolution_y": "--resolution",
     "resources.cpu": "--cpu", "resources.memory": "--memory", "resources.gpu": "--gpu",
     "model.entrypoint": "--entrypoint", "model.requirements": "--requirements",
     "max_tokens": "--max-tokens", "temperature": "--temperature", "system": "--system",
+    "webhook_url": "--webhook",
 }  # fmt: skip
 """Options whose names differ from those of the fields that they fill, or that belong to no group."""
 
@@ -70,6 +71,17 @@ def option_of(field: str) -> str:
     groups: list[type[Options]] = [JobOptions, *Parameters.__subclasses__()]
     known = {one.name for group in groups for one in fields(group)}
     return f"--{name.replace('_', '-')}" if name in known else name
+
+
+def labels_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Return the labels of `--label` options. Raises `typer.BadParameter`."""
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{pair!r} is not of the form KEY=VALUE, such as project=podcast.")
+        labels[key] = value
+    return labels
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +131,12 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = None
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="A label, to find jobs by; may be repeated.", rich_help_panel=_JOB
+        ),
+    ] = None
     receipt: Annotated[
         Path | None,
         typer.Option(
@@ -127,6 +145,23 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = None
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The address that gets a signed message when the job ends.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            "-d",
+            help="Submit the job, print its id, and end. The same command without --detach gets the results.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
     wait_for_miner: Annotated[
         bool,
         typer.Option(
@@ -150,11 +185,13 @@ class JobOptions(Options):
         return given(
             {
                 "name": self.name,
+                "labels": None if self.label is None else labels_of(self.label),
                 "pricing": pricing,
                 "priority": self.priority,
                 "timeout_seconds": self.timeout,
                 "miner_id": miner_id,
                 "offer_id": offer_id,
+                "webhook_url": self.webhook,
                 "wait": self.wait_for_miner or None,
             }
         )

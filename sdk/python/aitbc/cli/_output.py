@@ -117,7 +117,7 @@ def encoded(value: Any) -> bytes:
 def print_error(message: str) -> None:
     """Print an error on stderr: one paragraph for each of its lines, wrapped between words on a terminal."""
     for number, line in enumerate(message.strip().splitlines()):
-        text = harmless(f"  {' '.join(line.split())}" if number else f"aitbc: {' '.join(line.split())}")
+        text = harmless(f"  {line.rstrip()}" if number else f"aitbc: {' '.join(line.split())}")
         if sys.stderr.isatty():
             Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
         else:

@@ -140,10 +140,13 @@ def idempotency_key(identity: str, key: str, attempt: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a work: `done`, `skipped` (already done), `failed`, or `left` (not started, or stopped)."""
+    """The outcome of a work.
+
+    It is `done`, `submitted` (if only that was requested), `skipped` (already done), `failed`, or `left` (not started, or stopped).
+    """
 
     label: str
-    status: Literal["done", "skipped", "failed", "left"]
+    status: Literal["done", "submitted", "skipped", "failed", "left"]
     job_id: str | None = None
     outputs: tuple[Path, ...] = ()
     answer: JobResults | None = None

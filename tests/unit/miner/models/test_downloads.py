@@ -216,7 +216,7 @@ def test_a_server_that_makes_no_progress_is_abandoned(tmp_path: Path, hub: Hub) 
 
 def test_a_server_that_stops_responding_is_retried(tmp_path: Path, hub: Hub) -> None:
     hub.hold["text/model.safetensors"] = MIB
-    _, downloads = make(tmp_path, hub, stall_seconds=0.5)
+    _, downloads = make(tmp_path, hub, limits=Limits(stall_seconds=0.5))
     with pytest.raises(ModelUnavailable, match="ReadTimeout"):
         fetch(downloads)
     hub.go_on.set()
@@ -252,7 +252,7 @@ def test_a_cancelled_fetch_keeps_its_partial_files(tmp_path: Path, hub: Hub) -> 
 
 def test_files_that_changed_meanwhile_are_fetched_again(tmp_path: Path, hub: Hub) -> None:
     hub.hold["unet/model.safetensors"] = 0
-    _, downloads = make(tmp_path, hub, stall_seconds=0.5)
+    _, downloads = make(tmp_path, hub, limits=Limits(stall_seconds=0.5))
     with pytest.raises(ModelUnavailable):
         fetch(downloads)
     hub.go_on.set()
@@ -405,7 +405,7 @@ def test_a_lack_of_space_keeps_the_partial_files(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.hold["unet/model.safetensors"] = 0
-    _, downloads = make(tmp_path, hub, stall_seconds=0.5)
+    _, downloads = make(tmp_path, hub, limits=Limits(stall_seconds=0.5))
     with pytest.raises(ModelUnavailable):
         fetch(downloads)
     hub.go_on.set()

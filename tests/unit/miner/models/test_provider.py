@@ -43,15 +43,22 @@ class Setup:
         self.store = ModelStore(directory, parse_catalogue({"models": entries}))
         self.model_directory = ModelDirectory(directory)
         downloads = Downloads(self.store, self.model_directory, Limits(quota), endpoint=hub.url, retries=0)
+        self.present: list[str] | None = None
         self.changes: asyncio.Queue[list[str]] = asyncio.Queue()
         self.released: asyncio.Queue[str] = asyncio.Queue()
         self.provider = ModelProvider(
             self.store,
             downloads,
             download=download,
-            on_change=lambda: self.changes.put_nowait(list(self.provider.present[SERVICE])),
+            on_change=self._note,
             release=self.released.put,
         )
+
+    def _note(self) -> None:
+        """Queue the models on disk if they have changed. The provider also reports the downloads of jobs."""
+        if self.provider.present and self.present != (now := list(self.provider.present[SERVICE])):
+            self.present = now
+            self.changes.put_nowait(now)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

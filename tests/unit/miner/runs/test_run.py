@@ -156,19 +156,28 @@ def test_api_keys_are_saved_by_network(tmp_path: Path) -> None:
 
 
 def test_repeated_faults_pause_for_longer_each_time() -> None:
+    """The pause is that of the service; the machine's other services go on."""
     guard, now = FaultGuard(), 0.0
     pauses = []
     for _ in range(8):
-        assert [guard.fault(now) for _ in range(3)] == [False, False, True]
-        pauses.append(guard.seconds_left(now))
-        now += guard.seconds_left(now)
-        assert guard.seconds_left(now) == 0
+        assert [guard.fault("ffmpeg", job, now) for job in "abc"] == [False, False, True]
+        pauses.append(guard.seconds_left("ffmpeg", now))
+        assert guard.seconds_left("whisper", now) == 0
+        now += guard.seconds_left("ffmpeg", now)
+        assert guard.seconds_left("ffmpeg", now) == 0
     assert pauses == [min(FIRST_PAUSE_SECONDS * 2**number, LONGEST_PAUSE_SECONDS) for number in range(8)]
-    guard.success()
-    assert [guard.fault(now), guard.fault(now), guard.fault(now)][-1]
-    assert guard.seconds_left(now) == FIRST_PAUSE_SECONDS
+    guard.success("ffmpeg")
+    assert [guard.fault("ffmpeg", job, now) for job in "abc"][-1]
+    assert guard.seconds_left("ffmpeg", now) == FIRST_PAUSE_SECONDS
 
 
 def test_rare_faults_do_not_pause() -> None:
     guard = FaultGuard()
-    assert not any(guard.fault(number * WINDOW_SECONDS * 0.6) for number in range(10))
+    assert not any(guard.fault("ffmpeg", str(number), number * WINDOW_SECONDS * 0.6) for number in range(10))
+
+
+def test_one_job_does_not_pause_a_service_however_often_it_fails() -> None:
+    guard = FaultGuard()
+    assert not any(guard.fault("ffmpeg", "a", float(number)) for number in range(10))
+    assert not guard.fault("ffmpeg", "b", 10.0)
+    assert guard.fault("ffmpeg", "c", 11.0)

@@ -43,6 +43,9 @@ def test_attack_python_in_a_scene_does_not_run(attack, tools, device, make_conte
     assert "private.png" in warnings
     assert "is not run" in warnings
     assert str(attack.file.parent) not in warnings
+    log = [line for source, line in context.lines if source == "blender"]
+    assert any("private.png" in line for line in log)
+    assert not any(line.startswith("Fra:") or '"saved"' in line for line in log)
 
 
 def test_attack_python_that_runs_inside_the_sandbox_reaches_nothing(attack, tools, tmp_path):

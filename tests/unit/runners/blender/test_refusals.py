@@ -12,7 +12,7 @@ import pytest
 
 from runners.api import Cancelled, Fail, Retry
 from runners.blender import BlenderRunner
-from runners.blender.process import explain_refusal
+from runners.blender.process import explain_refusal, save_default_scene
 from runners.blender.request import RenderRequest
 from runners.errors import Fault
 from support.blender_scenes import SMALL, URL
@@ -68,6 +68,19 @@ def test_a_request_that_this_machine_cannot_serve_is_retried_on_another(refused,
     error = refused(**fields)
     assert (type(error), error.code) == (Retry, code)
     assert error.fault is Fault.NEITHER, "the machine is not at fault"
+
+
+def test_blenders_own_first_scene_needs_another_engine_without_a_gpu(tools, device, make_context, tmp_path):
+    """It is set up for EEVEE. The machine says in its features that it has only Cycles, so that jobs that name EEVEE go elsewhere."""
+    if BlenderRunner.probe(tools).features["engines"] != ["cycles"]:
+        pytest.skip("EEVEE works here")
+    scene = tmp_path / "first.blend"
+    save_default_scene(tools, scene)
+    context = make_context({"blend_file_url": scene})
+    runner = BlenderRunner(tools, device)
+    with pytest.raises(Retry, match="set engine: cycles") as caught:
+        runner.run(RenderRequest(blend_file_url=URL), context)
+    assert (caught.value.code, caught.value.fault) == ("ENGINE_UNAVAILABLE", Fault.NEITHER)
 
 
 @pytest.mark.parametrize(

@@ -289,8 +289,10 @@ def test_an_encoder_that_fails_on_the_card_is_replaced_within_the_run(tools, mak
     gpu = Device("cuda", "a card without a free session", "GPU-00000000-0000-0000-0000-000000000000", 2)
     runner = FFmpegRunner(tools, gpu)
     request = TranscodeRequest(input_url=URL, duration=0.2)
-    result = runner.run(request, make_context({"input_url": clip}))
+    context = make_context({"input_url": clip})
+    result = runner.run(request, context)
     assert result.results["codec"] == "h264"
+    assert any("The hardware encoder failed" in line for _, line in context.lines)
     assert describe(result.results["file"].path)[0].startswith("h264,video,320,180")
     with pytest.raises(Retry) as caught:
         runner.run(request.model_copy(update={"hardware": "required"}), make_context({"input_url": clip}))

@@ -24,7 +24,7 @@ VIDEO = Stream(0, "video", "h264", 1920, 1080, pixels="yuv420p")
 
 def planned(encoder, video=VIDEO, **fields):
     request = TranscodeRequest(input_url=URL, audio_codec="none", **fields)
-    return Plan(request, Media("mov", 10.0, video, None), 10.0, encoder, 2)
+    return Plan(request, Media("mov", 10.0, video), 10.0, encoder, 2)
 
 
 def graph(video=VIDEO, encoder="hevc_nvenc", **fields):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 
 import pytest
 
 from runners.api import Retry
 from runners.ffmpeg import runner
-from runners.ffmpeg.plan import Plan
-from runners.ffmpeg.process import Media, Stream
-from runners.ffmpeg.request import TranscodeRequest
 
 HDR10 = (
     "log-level=error:hdr10=1:repeat-headers=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
@@ -166,80 +162,6 @@ def test_a_recording_of_a_screen_keeps_the_time_of_every_picture(transcode, make
     expected = times(recording)
     assert len(expected) > 20
     assert times(result.results["file"].path) == pytest.approx(expected, abs=0.0015)
-
-
-SUBTITLES = (
-    "1\n00:00:00,500 --> 00:00:01,500\nGood morning\n\n2\n00:00:02,000 --> 00:00:03,000\n<i>Welcome</i>\n"
-)
-CHAPTERS = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=2000\ntitle=One\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=2000\nEND=4000\ntitle=Two\n"
-
-
-@pytest.fixture
-def film(tmp_path):
-    """Make a film with sound, two subtitle tracks and two chapters."""
-
-    def make(seconds=4):
-        (tmp_path / "film.srt").write_text(SUBTITLES)
-        (tmp_path / "chapters.txt").write_text(CHAPTERS)
-        path = tmp_path / "film.mkv"
-        picture = f"testsrc2=size=128x72:rate=10:duration={seconds}"
-        command = [
-            "ffmpeg", "-v", "error", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", f"sine=duration={seconds}",
-            "-i", tmp_path / "film.srt", "-i", tmp_path / "film.srt", "-i", tmp_path / "chapters.txt",
-            "-map", "0", "-map", "1", "-map", "2", "-map", "3", "-map_chapters", "4", "-c:v", "libx264",
-            "-preset", "ultrafast", "-metadata:s:a:0", "language=fra", "-metadata:s:s:1", "language=deu",
-        ]  # fmt: skip
-        subprocess.run([*command, "-c:s:0", "srt", "-c:s:1", "ass", path], check=True, timeout=60)
-        return path
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("seconds", "fields", "codecs"),
-    [
-        (4, {"output_format": "mp4"}, ["mov_text", "mov_text"]),
-        (4, {"output_format": "webm"}, ["webvtt", "webvtt"]),
-        (4, {"output_format": "mkv", "codec": "hevc"}, ["subrip", "ass"]),
-        (21, {"output_format": "mp4"}, ["mov_text", "mov_text"]),
-    ],
-    ids=["mp4", "webm", "mkv", "in chunks"],
-)
-def test_subtitles_and_chapters_are_carried_over(transcode, film, seconds, fields, codecs):
-    result, _ = transcode(film(seconds), **fields)
-    assert "warnings" not in result.results
-    path = result.results["file"].path
-    command = ["ffprobe", "-v", "error", "-show_streams", "-show_chapters", "-of", "json", str(path)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
-    tracks = [stream for stream in found["streams"] if stream["codec_type"] == "subtitle"]
-    assert [track["codec_name"] for track in tracks] == codecs
-    assert tracks[1]["tags"]["language"] in ("deu", "ger")
-    (sound,) = (stream for stream in found["streams"] if stream["codec_type"] == "audio")
-    assert sound["tags"]["language"] in ("fra", "fre")
-    assert [chapter["tags"]["title"] for chapter in found["chapters"]] == ["One", "Two"]
-    read = ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:s:0", "-f", "srt", "-"]
-    text = subprocess.run(read, capture_output=True, text=True, check=True, timeout=60).stdout
-    shown = re.fullmatch(
-        r"1\n00:00:00,(\d+) --> 00:00:01,\d+\nGood morning\n\n2\n00:00:02,.*Welcome.*", text, re.DOTALL
-    )
-    assert shown is not None, text
-    assert 500 <= int(shown[1]) < 540  # the encoded sound begins up to a frame earlier
-
-
-def test_subtitles_that_the_container_cannot_hold_are_named():
-    """Subtitles of a Blu-ray are pictures."""
-    picture, subtitle = Stream(0, "video", "h264", 128, 72), Stream(1, "subtitle", "hdmv_pgs_subtitle")
-    media = Media("matroska", 4.0, picture, None, (subtitle,))
-
-    def plan(form):
-        return Plan(
-            TranscodeRequest(input_url="https://example.com/a", output_format=form), media, 4.0, "libx264", 1
-        )
-
-    assert plan("mp4").warnings == [
-        "mp4 cannot contain the subtitles in the format hdmv_pgs_subtitle. Choose mkv to retain them."
-    ]
-    assert (plan("mkv").warnings, plan("mkv").subtitles) == ([], {1: "copy"})
 
 
 def times(path):

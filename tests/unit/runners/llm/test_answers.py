@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from aitbc.canonical import canonical_json, parse_json
 from runners.api import Fail
 from runners.llm.request import InferenceRequest, InferenceResult
 from support.language_models import NAME, PERSON, QUESTION
@@ -119,9 +120,24 @@ def test_a_number_in_json_follows_its_range(ask):
 
 
 def test_the_order_of_a_schemas_properties_is_the_answers(ask):
+    """Also in the signed specification, whose canonical JSON sorts the properties of objects."""
     parts = {"type": "integer", "minimum": 0, "maximum": 9}
     schema = {"type": "object", "properties": {"zeta": parts, "alpha": parts}, "required": ["zeta", "alpha"]}
-    assert list(json.loads(ask("Go", response_schema=schema, max_tokens=32)["text"])) == ["zeta", "alpha"]
+    request = InferenceRequest(model=NAME, prompt="Go", temperature=0, max_tokens=32, response_schema=schema)
+    sent = parse_json(canonical_json(request.model_dump(mode="json")))
+    assert list(json.loads(ask(**sent)["text"])) == ["zeta", "alpha"]
+
+
+def test_the_order_of_a_tools_parameters_is_that_of_its_calls(ask):
+    parts = {"type": "integer", "minimum": 0, "maximum": 9}
+    schema = {"type": "object", "properties": {"zeta": parts, "alpha": parts}, "required": ["zeta", "alpha"]}
+    tools = [{"name": "roll", "parameters": schema}]
+    request = InferenceRequest(
+        model=NAME, prompt="Go", temperature=0, max_tokens=64, tools=tools, tool_choice="required"
+    )
+    sent = parse_json(canonical_json(request.model_dump(mode="json")))
+    (call,) = ask(**sent)["tool_calls"]
+    assert list(json.loads(call["arguments"])) == ["zeta", "alpha"]
 
 
 def test_a_schema_that_no_engine_can_enforce_is_an_input_error(ask, monkeypatch):

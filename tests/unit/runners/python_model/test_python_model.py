@@ -25,41 +25,6 @@ from runners.python_model import PythonModelRunner
 from runners.python_model.request import InferenceRequest, upload_field
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """Environments are made once for all tests, as on a miner."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def tools(tools, cache):
-    return dataclasses.replace(tools, cache_dir=cache, max_memory=2**30, max_output=20 * 2**20)
-
-
-@pytest.fixture
-def predict(tools, device, make_context, tmp_path):
-    """Run a model given as text; return the result and the context."""
-
-    def run(source, *, input_file=None, entrypoint="model.py", requirements=(), parameters=None, **context):
-        if isinstance(source, str):
-            path = tmp_path / "source"
-            path.write_text(source)
-        else:
-            path = source
-        files = {"model.source": path}
-        request = {"model": {"entrypoint": entrypoint, "requirements": list(requirements)}}
-        if input_file is not None:
-            files["input.source"] = input_file
-            request["input"] = {"type": "image", "format": "jpeg"}
-        if parameters is not None:
-            request["parameters"] = parameters
-        made = make_context(files, **context)
-        runner = PythonModelRunner(tools, device)
-        return runner.run(InferenceRequest.model_validate(request), made), made
-
-    return run
-
-
 def failure(predict, source, **options):
     with pytest.raises(Fail) as caught:
         predict(source, **options)
@@ -174,12 +139,24 @@ def test_an_archive_contains_a_model_of_several_files(predict, tmp_path, kind):
     assert result.results == {"label": "cat"}
 
 
+def test_an_archive_that_cannot_be_unpacked_is_explained(predict, tmp_path):
+    """Without the traceback of the program that unpacks it."""
+    path = tmp_path / "model.tar"
+    with tarfile.open(path, "w") as packed:
+        member = tarfile.TarInfo("../outside.py")
+        packed.addfile(member)
+    with pytest.raises(Fail) as caught:
+        predict(path)
+    assert "The archive cannot be unpacked: " in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
         ("def predict(input): raise KeyError('no such label')", "MODEL_FAILED", "no such label"),
-        ("def predict(input): return float('nan')", "MODEL_FAILED", "not valid JSON"),
-        ("def predict(input): return object()", "MODEL_FAILED", "not valid JSON"),
+        ("def predict(input): return float('nan')", "MODEL_FAILED", "nan, which JSON does not have"),
+        ("def predict(input): return object()", "MODEL_FAILED", "an object, which JSON does not have"),
         ("def predict(input): return 2 ** 60", "MODEL_FAILED", "2^53"),
         ("def predict(input): return {'$file': {'path': '/etc/passwd'}}", "MODEL_FAILED", "$file"),
         ("def predict(input): return {'files': 1}", "MODEL_FAILED", "files"),

@@ -123,6 +123,12 @@ def owners(serve, monkeypatch, tmp_path) -> Server:
 
 
 @pytest.fixture
+def tools(tools, tmp_path):
+    """Environments of its own, whose number and size the test decides."""
+    return dataclasses.replace(tools, cache_dir=tmp_path / "own")
+
+
+@pytest.fixture
 def install(tools, make_context):
     """Make an environment; return its directory and the settings of uv."""
 

@@ -216,9 +216,11 @@ def test_a_cancelled_job_ends_between_two_steps(generate, make_context):
     assert contents(generate()) == before
 
 
-def test_a_prompt_that_is_too_long_causes_a_warning(generate):
-    result = generate(prompt="cat " * 30)
+def test_a_prompt_that_is_too_long_causes_a_warning(generate, make_context):
+    context = make_context()
+    result = generate(context, prompt="cat " * 30)
     assert result.results["warnings"] == ["prompt has 92 tokens, of which the model reads the first 77."]
+    assert context.lines == [("diffusers", result.results["warnings"][0])]
     assert "warnings" not in generate().results
 
 

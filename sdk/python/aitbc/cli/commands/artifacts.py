@@ -17,8 +17,8 @@ from aitbc.errors import AITBCError, APIError
 app = typer.Typer(help="Manage the files that your account stores at the coordinator.", no_args_is_help=True)
 
 
-@app.command()
-def delete(
+@app.command("rm")
+def remove(
     context: typer.Context,
     artifacts: Annotated[
         list[str] | None,

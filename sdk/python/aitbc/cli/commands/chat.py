@@ -45,6 +45,10 @@ def chat(
     ] = None,
 ) -> None:
     """Chat with a language model. The answer is printed while it is generated."""
+    if job.detach:
+        raise typer.BadParameter(
+            "--detach does not work with a chat, whose answer is printed while it is generated."
+        )
     interactive = question is None and sys.stdin.isatty()
     if interactive and (job.as_json or job.receipt is not None):
         raise typer.BadParameter(

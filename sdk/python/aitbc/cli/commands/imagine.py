@@ -80,7 +80,7 @@ def imagine(
         receipt=job.receipt,
         resumable=False,
     )
-    perform(context, [work], as_json=job.as_json)
+    perform(context, [work], job=job)
 
 
 def _format_of(output: Path | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`aitbc jobs`: list, show, watch, cancel, results."""
+"""`aitbc jobs`: list, show, explain, watch, cancel, results, and the commands of `job_data`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aitbc.cli import _complete
 from aitbc.cli._display import row_of
 from aitbc.cli._exits import explain as explain_error
 from aitbc.cli._explanation import print_explanation
-from aitbc.cli._ids import find_job
+from aitbc.cli._ids import find_job, find_miner, find_offer
 from aitbc.cli._lookup import LAST, AmbiguousName, NoSuchName
 from aitbc.cli._names import numbered, safe_name
-from aitbc.cli._options import JobArgument, JsonOption, client_of
+from aitbc.cli._options import JobArgument, JsonOption, client_of, labels_of
 from aitbc.cli._output import (
     moment,
     print_error,
@@ -28,10 +28,14 @@ from aitbc.cli._output import (
     print_text,
     service_name,
 )
+from aitbc.cli.commands import job_data
 from aitbc.errors import AITBCError, APIError
 from aitbc.outputs import OutputFile
 
-app = typer.Typer(help="List, watch and cancel jobs, and fetch their results.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, watch, repeat, cancel and delete jobs, and fetch their results and logs.",
+    no_args_is_help=True,
+)
 
 
 @app.command("list")
@@ -45,21 +49,49 @@ def list_jobs(
         str | None,
         typer.Option("--type", help="Only jobs of this type.", autocompletion=_complete.services),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of exactly this name.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", help="Only jobs with this label; may be repeated."),
+    ] = None,
+    miner: Annotated[
+        str | None,
+        typer.Option(metavar="MINER", help="Only jobs that this miner runs or ran last: its name or id."),
+    ] = None,
+    offer: Annotated[
+        str | None, typer.Option(metavar="OFFER", help="Only jobs that were given to this offer.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="The maximum number of jobs.")] = 50,
     offset: Annotated[int, typer.Option(min=0, help="How many of the newest jobs to skip.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List the account's jobs, newest first."""
+    """List the account's jobs, newest first. Options that are combined must all apply."""
     with client_of(context) as client:
-        page = client.jobs.list(status=status, type=job_type, limit=limit, offset=offset)
+        page = client.jobs.list(
+            status=status,
+            type=job_type,
+            name=name,
+            labels=labels_of(label or ()),
+            miner_id=None if miner is None else find_miner(client, miner),
+            offer_id=None if offer is None else find_offer(client, offer),
+            limit=limit,
+            offset=offset,
+        )
     if as_json:
         print_json(page.to_dict())
         return
     rows = [
-        (job.job_id, job.status, str(job.get("name") or ""), moment(job.created_at), service_name(job.type))
+        (
+            job.job_id,
+            job.status,
+            job.name or "",
+            moment(job.created_at),
+            service_name(job.type),
+            " ".join(f"{key}={value}" for key, value in (job.labels or {}).items()),
+        )
         for job in page.jobs
     ]
-    print_rows(("JOB", "STATUS", "NAME", "CREATED", "TYPE"), rows, free=("NAME",))
+    print_rows(("JOB", "STATUS", "NAME", "CREATED", "TYPE", "LABELS"), rows, free=("NAME", "LABELS"))
     if offset + len(rows) < page.total:
         last = offset + len(rows)
         print_status(f"{last} of {page.total} jobs shown; --offset {last} shows the next ones.")
@@ -72,9 +104,21 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
         state = client.jobs.get(find_job(client, job)).to_dict()
         waits = state["status"] == "submitted" and not as_json
         why = client.jobs.explain(state["job_id"]) if waits else None
-    print_json(state) if as_json else print_fields(state)
+    print_json(state) if as_json else print_fields(_lines(state))
     if why is not None:
         print_explanation(why)
+
+
+def _lines(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a job's fields with one line for each label, parameter and input."""
+    shown = {name: value for name, value in state.items() if name not in ("labels", "parameters", "inputs")}
+    for group in ("labels", "parameters"):
+        shown |= {f"{group}.{name}": value for name, value in (state.get(group) or {}).items()}
+    for file in state.get("inputs") or ():
+        where = file.get("artifact_id") or file.get("url") or "in the request"
+        size = f", {file['size']} bytes" if "size" in file else ""
+        shown[f"inputs.{file['field']}"] = f"{file['name']} ({where}{size})"
+    return shown
 
 
 @app.command()
@@ -169,3 +213,8 @@ def free_path(directory: Path, file: OutputFile, position: int) -> Path:
     """Return the path for an output file: always below `directory`, and never an existing file."""
     named = directory / safe_name(file.name, f"output-{position}")
     return next(path for path in numbered(named) if not path.exists())
+
+
+app.command("log")(job_data.log)
+app.command("rerun")(job_data.rerun)
+app.command("rm")(job_data.remove)

@@ -5,30 +5,55 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from aitbc.canonical import parse_json
+from aitbc.canonical import b64decode, parse_json
 from aitbc.cli._exits import ExitCode
 from aitbc.cli._ids import find_job
 from aitbc.cli._journal import write_file
 from aitbc.cli._options import JobArgument, JsonOption, client_of
 from aitbc.cli._output import encoded, print_error, print_fields, print_json, print_status, print_text
 from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
+from aitbc.errors import FormatError, VerificationError
 from aitbc.policy import Policy
 from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
+from aitbc.statement import decimal_text, money, parse_statement
 
 app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
 
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show the receipt of a completed job."""
+    """Show the receipt of a completed job. With --json, also its signatures."""
     with client_of(context) as client:
         receipt = client.receipts.get(find_job(client, job)).to_dict()
-    print_json(receipt) if as_json else print_fields(receipt)
+    print_json(receipt) if as_json else print_fields(_summary(receipt))
+
+
+def _summary(receipt: dict[str, Any]) -> dict[str, str]:
+    """Return what a receipt states, without the signatures, which only programs can read."""
+    shown = {name: receipt[name] for name in ("receipt_id", "job_id", "miner_id", "created_at")}
+    with suppress(VerificationError, LookupError, TypeError):
+        said = parse_statement(b64decode(receipt["envelope"]["payload"]))
+        rate = f"{money(said.unit_price)} per {said.unit}"
+        shown |= {
+            "service": said.service,
+            "model": said.model.name if said.model else "none",
+            "device": said.device_name,
+            "ran": f"{said.started_at} to {said.finished_at}",
+            "price": f"{money(said.price)} ({decimal_text(said.units)} at {rate})",
+            "outputs": ", ".join(output.name for output in said.subject),
+        }
+    for one in receipt["attestations"]:
+        shown[f"{one['type']} attested"] = str(one["timestamp"])
+    return {
+        **shown,
+        "signature": "by the miner; `aitbc receipts export` and `aitbc receipts verify` check it",
+    }
 
 
 @app.command()
@@ -77,7 +102,10 @@ def verify(
 ) -> None:
     """Verify an exported receipt without a coordinator. Exits with 3 if it is invalid."""
     trust = trusted(log_key, policy)
-    content = parse_json(file.read_bytes())
+    try:
+        content = parse_json(file.read_bytes())
+    except FormatError as error:
+        raise FormatError(f"{file} is not an exported receipt: {error}") from None
     outcome = _verify(content, trust, {})
     if artifact:
         named = {path: _named(path, outcome) for path in artifact}

@@ -89,7 +89,7 @@ def render(
         )
         for one, target in zip(inputs, targets, strict=True)
     ]
-    perform(context, works, as_json=job.as_json, batch=batch)
+    perform(context, works, job=job, batch=batch)
 
 
 def _sides(resolution: str | None) -> dict[str, int]:

@@ -128,7 +128,7 @@ def run(
         )
         for one, target in zip(found, targets, strict=True)
     ]
-    perform(context, works, as_json=job.as_json, show=_print if output is None else _nothing, batch=batch)
+    perform(context, works, job=job, show=_print if output is None else _nothing, batch=batch)
 
 
 def _inputs(model: Path, named: Sequence[str], batch: BatchOptions) -> list[Input]:
@@ -152,11 +152,19 @@ def _with_input(body: Mapping[str, Any], one: Input) -> dict[str, Any]:
 def _packages(given: Sequence[str]) -> list[str]:
     packages: list[str] = []
     for one in given:
-        path = Path(one)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else one.split(",")
+        lines = _lines(Path(one)) if Path(one).is_file() else one.split(",")
         names = (line.split("#")[0].strip() for line in lines)
         packages += [name for name in names if name]
     return packages
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise typer.BadParameter(
+            f"--requirements {path} is not a text file with one package per line."
+        ) from None
 
 
 def _parameters(given: Sequence[str]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def transcode(
         )
         for one, path in targets
     ]
-    perform(context, works, as_json=job.as_json, batch=batch)
+    perform(context, works, job=job, batch=batch)
 
 
 def _targets(

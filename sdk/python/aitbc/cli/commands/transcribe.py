@@ -129,7 +129,7 @@ def transcribe(
         )
         for one, paths in zip(inputs, files, strict=True)
     ]
-    perform(context, works, as_json=job.as_json, show=_unless(requested, _print), batch=batch)
+    perform(context, works, job=job, show=_unless(requested, _print), batch=batch)
 
 
 class _Texts(Delivery):

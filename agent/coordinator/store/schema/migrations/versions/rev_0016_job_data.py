@@ -23,8 +23,8 @@ _LISTS = (
 )
 _NEW_LISTS = (
     ("ix_jobs_account_name", ["account_id", "name", "job_id"], _LISTED),
-    ("ix_jobs_miner", ["miner_id", "job_id"], "miner_id IS NOT NULL"),
-    ("ix_jobs_offer", ["offer_id", "job_id"], "offer_id IS NOT NULL"),
+    ("ix_jobs_miner", ["miner_id", "job_id", "account_id"], "miner_id IS NOT NULL AND deleted_at IS NULL"),
+    ("ix_jobs_offer", ["offer_id", "job_id", "account_id"], "offer_id IS NOT NULL AND deleted_at IS NULL"),
 )
 
 

@@ -140,7 +140,7 @@ def generate(
     """Run schemathesis, which generates the same requests every time."""
     configuration = directory / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
-    tests = Path(__file__).parents[2]
+    tests = Path(__file__).parents[1]
     environment = {
         **os.environ,
         "PYTHONPATH": str(tests),

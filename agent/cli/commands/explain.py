@@ -1,0 +1,48 @@
+"""`aitbc-agent explain`: why this machine does not get the jobs that wait."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from agent.cli import agent_file
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.core.errors import ConfigurationError
+from aitbc import AITBCClient, MinerExplanation
+
+
+def explain(
+    miner: Annotated[
+        str | None, typer.Option(metavar="MINER_ID", help="Another miner of this coordinator.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show, for each kind of waiting job, why this machine does not get it and what would change that."""
+    agent = agent_file.read(settings_from(data_dir))
+    miner_id = miner or agent.miner_id
+    key = agent.miner_key if miner is None else agent.admin_key
+    if miner_id is None or key is None:
+        raise ConfigurationError(
+            "This agent runs no miner with a key of its own. Give --miner on the coordinator's machine."
+        )
+    with AITBCClient(key, agent.url) as client:
+        found = client.miners.explain(miner_id)
+    print_json(found.to_dict()) if as_json else _print(found)
+
+
+def _print(found: MinerExplanation) -> None:
+    console = Console(highlight=False)
+    console.print(escape(found.summary))
+    for kind in found.kinds:
+        jobs = "1 job" if kind.jobs == 1 else f"{kind.jobs} jobs"
+        model = f", {kind.model}" if kind.model else ""
+        console.print(f"[bold]{jobs}[/] of {kind.service_id}{escape(model)}", soft_wrap=True)
+        for reason in kind.reasons:
+            console.print(f"  {escape(reason.message)}", soft_wrap=True)
+            console.print(f"    {escape(reason.action)}", soft_wrap=True)
+        if not kind.reasons:
+            console.print("  This machine can run them now.")

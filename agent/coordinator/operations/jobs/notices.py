@@ -1,0 +1,65 @@
+"""Notices to clients whose jobs wait for long."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from agent.coordinator import lifecycle
+from agent.coordinator.operations.answers.jobs import JobWaiting
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs.explaining import situation_of
+from agent.coordinator.operations.jobs.feasibility import reason_answer
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store import queue
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.explaining import explain
+from agent.core.jobs import JobState
+
+AT_ONCE: Final = 20
+"""Notices of one round, so that a long queue delays nothing else."""
+
+log = structlog.get_logger()
+
+
+async def notify_waiting(context: Context) -> None:
+    """Notify the clients of jobs that have waited for `coordinator.notify_waiting_seconds`, each job once."""
+    before = context.clock() - context.settings.notify_waiting_seconds
+    due = await context.database.read(_due, context, before)
+    if due and (notified := await context.database.write(_notify, context, due)):
+        log.info("clients_notified", jobs=notified)
+
+
+def _due(connection: Connection, context: Context, before: float) -> list[tuple[JobRecord, JobWaiting]]:
+    """Return jobs whose clients are to be notified, with the notices."""
+    return [
+        (record, _notice(connection, context, record))
+        for record in queue.waiting_since(connection, before, AT_ONCE)
+        if not record.life.fence or _requeued_at(connection, record) < before
+    ]
+
+
+def _requeued_at(connection: Connection, record: JobRecord) -> float:
+    """Return when the newest run of the job ended."""
+    return max((run["ended_at"] for run in store.runs_of(connection, record.job_id)), default=0.0)
+
+
+def _notice(connection: Connection, context: Context, record: JobRecord) -> JobWaiting:
+    found = explain(*situation_of(connection, context, record))
+    return JobWaiting(
+        summary=found.summary,
+        can_run=found.can_run,
+        reasons=[reason_answer(reason) for reason in found.reasons],
+    )
+
+
+def _notify(connection: Connection, context: Context, due: list[tuple[JobRecord, JobWaiting]]) -> int:
+    current = store.find_many(connection, [record.job_id for record, _ in due])
+    notified = 0
+    for record, notice in due:
+        now = current.get(record.job_id)
+        if now is not None and now.life.state is JobState.SUBMITTED:
+            lifecycle.notify_waiting(connection, now, notice.model_dump(mode="json"), context.clock())
+            notified += 1
+    return notified

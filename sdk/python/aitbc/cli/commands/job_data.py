@@ -1,0 +1,193 @@
+"""`aitbc jobs log`, `rerun` and `rm`: what jobs wrote, jobs that run again, and jobs whose data is deleted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aitbc._client import AITBCClient
+from aitbc.cli import _complete
+from aitbc.cli._exits import explain
+from aitbc.cli._ids import find_job, find_miner, find_offer
+from aitbc.cli._lookup import AmbiguousName, NoSuchName
+from aitbc.cli._options import JobArgument, JsonOption, client_of, given, labels_of
+from aitbc.cli._output import harmless, print_error, print_json, print_rows, print_status
+from aitbc.errors import AITBCError, APIError
+from aitbc.models import JobLogEntry
+
+LabelOption = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be repeated.")
+]
+
+
+def log(
+    context: typer.Context,
+    job: JobArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print further lines until the job ends.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a job wrote while it ran: the output of a Python model, warnings of ffmpeg and the like."""
+    with client_of(context) as client:
+        job_id = find_job(client, job)
+        found = client.jobs.log(job_id)
+        if as_json and not follow:
+            print_json(found.to_dict())
+            return
+        shown = _Shown(as_json=as_json)
+        shown.add(found.entries)
+        if follow:
+            for event in client.jobs.events(job_id):
+                if event.kind == "log" or (event.job is not None and event.job.is_final):
+                    found = client.jobs.log(job_id)
+                    shown.add(found.entries)
+    if not found.entries:
+        print_status("The job has written nothing.")
+    if found.truncated:
+        print_status("The log was longer than the limit: lines in the middle are missing.")
+
+
+class _Shown:
+    """The lines that were printed: the time, the attempt if there are several, the source, and the text."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._count = 0
+        self._last: tuple[object, ...] | None = None
+
+    def add(self, entries: Sequence[JobLogEntry]) -> None:
+        """Print the lines that follow the last printed one.
+
+        It has the same position as before, unless lines before it were dropped from a long log.
+        """
+        lines = [(entry.attempt, entry.source, entry.text) for entry in entries]
+        begin = self._count
+        if begin and lines[begin - 1 : begin] != [self._last]:
+            same = (position for position in reversed(range(len(lines))) if lines[position] == self._last)
+            begin = next(same, -1) + 1
+        for entry in entries[begin:]:
+            self._print(entry)
+        if lines:
+            self._count, self._last = len(lines), lines[-1]
+
+    def _print(self, entry: JobLogEntry) -> None:
+        if self._as_json:
+            typer.echo(json.dumps(entry.to_dict(), ensure_ascii=False))
+        elif sys.stdout.isatty():
+            attempt = f"#{entry.attempt} " if entry.attempt > 1 else ""
+            typer.echo(harmless(f"{entry.time[11:19]} {attempt}{entry.source:<8} {entry.text}"))
+        else:
+            typer.echo(f"{entry.time}\t{entry.attempt}\t{entry.source}\t{entry.text}")
+
+
+def rerun(
+    context: typer.Context,
+    job: JobArgument,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A parameter's new value: JSON or text, @FILE to upload a file, null for the default. May be repeated.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The new job's name.")] = None,
+    label: LabelOption = None,
+    max_cost: Annotated[
+        str | None, typer.Option("--max-cost", metavar="AMOUNT", help="The maximum cost.")
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, metavar="0..9", help="The priority; 9 is the most urgent.")
+    ] = None,
+    timeout: Annotated[
+        int | None, typer.Option(min=1, metavar="SECONDS", help="The time limit of one run.")
+    ] = None,
+    miner: Annotated[
+        str | None, typer.Option(metavar="MINER", help="Only this miner may run it: its name or id.")
+    ] = None,
+    offer: Annotated[str | None, typer.Option(metavar="OFFER", help="Accept this offer.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a job again, with the same input and options except for changes.
+
+    `aitbc jobs show JOB` lists the parameters: `--set steps=30`, or `--set parameters.threshold=0.5` for a Python model.
+    """
+    with client_of(context) as client:
+        changes = {
+            "name": name,
+            "labels": labels_of(label) if label is not None else None,
+            "pricing": None if max_cost is None else {"max_cost": max_cost},
+            "priority": priority,
+            "timeout_seconds": timeout,
+            "miner_id": None if miner is None else find_miner(client, miner),
+            "offer_id": None if offer is None else find_offer(client, offer),
+        }
+        created = client.jobs.rerun(
+            find_job(client, job), set=_settings(client, settings or ()), **given(changes)
+        )
+    if as_json:
+        print_json(created.to_dict())
+    else:
+        typer.echo(created.job_id)
+        print_status(f"`aitbc jobs watch {created.job_id}` follows it.")
+
+
+def _settings(client: AITBCClient, settings: Sequence[str]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{setting!r} is not of the form NAME=VALUE, such as steps=30.")
+        if text.startswith("@"):
+            found[name] = client.artifacts.upload(Path(text[1:])).address
+            continue
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def remove(
+    context: typer.Context,
+    jobs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="JOB",
+            help="Jobs that have ended: ids or parts of them, names, or `last` for the newest one.",
+            autocompletion=_complete.jobs,
+        ),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete jobs with their parameters, results, logs and files. Receipts and payments remain.
+
+    Files that other jobs use remain. A job that has not ended is not deleted.
+    """
+    deleted: list[dict[str, Any]] = []
+    failed: list[AITBCError] = []
+    with client_of(context) as client:
+        for job in jobs:
+            try:
+                job_id = find_job(client, job)
+                if not yes and sys.stdin.isatty():
+                    named = client.jobs.get(job_id).name or ""
+                    typer.confirm(harmless(f"Delete {job_id} ({named}) for good?"), abort=True, err=True)
+                deleted.append(client.jobs.delete_data(job_id).to_dict())
+            except (APIError, NoSuchName, AmbiguousName) as error:
+                failed.append(error)
+    if as_json:
+        print_json({"deleted": deleted})
+    elif deleted:
+        print_rows(("JOB", "DELETED"), [(one["job_id"], one["deleted_at"]) for one in deleted])
+    for refusal in failed[:-1]:
+        print_error(explain(refusal))
+    if failed:
+        raise failed[-1]

@@ -1,0 +1,61 @@
+"""`kill -9` of the coordinator while it deletes a job's data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.log import fsck
+from campaign import checks
+from support.agents import Agent, running
+from support.server import Served, serve
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+
+STEPS = [
+    "database.before_commit:_delete", "database.after_commit:_delete", "database.before_commit:_set_aside",
+    "database.after_commit:_set_aside",
+]  # fmt: skip
+
+
+def as_client(url: str, key: str) -> httpx.Client:
+    return httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30)
+
+
+def blobs(served: Served) -> set[bytes]:
+    root: Path = served.context.database.path.parent / "artifacts"
+    return {path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_deletion_is_completed_after_a_kill(tmp_path: Path, step: str) -> None:
+    """By repeating it; files that it has left behind are found and removed. Another file and all money remain."""
+    plan, data = tmp_path / "plan", tmp_path / "data"
+    agent = Agent(data, "coordinator", "--port", "0", AITBC_FAULT_POINTS=str(plan))
+    with running(agent):
+        key = agent.file["client_key"]
+        client = as_client(agent.url, key)
+        retained = client.post("/v1/artifacts", content=b"retained").json()["artifact_id"]
+        artifact_id = client.post("/v1/artifacts", content=b"deleted").json()["artifact_id"]
+        body = {"audio_url": f"artifact:{artifact_id}", "model": "base", "wait": True}
+        answer = client.post("/v1/services/whisper/transcribe", json=body).raise_for_status()
+        job_id = answer.json()["job_id"]
+        client.delete(f"/v1/jobs/{job_id}").raise_for_status()
+        before = client.get("/v1/wallet").json()
+        plan.write_text(f"{step} kill\n")
+        with pytest.raises(httpx.TransportError):
+            client.delete(f"/v1/jobs/{job_id}/data")
+    with serve(data, orphan_seconds=0.001) as served:
+        client = as_client(served.url, key)
+        client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
+        served.do(quota.remove_orphans)
+        assert blobs(served) == {b"retained"}
+        assert client.get(f"/v1/artifacts/{retained}").content == b"retained"
+        assert client.get("/v1/jobs").json()["total"] == 0
+        assert client.get("/v1/wallet").json() == before
+        log_key = served.context.signer.vkey
+        found = served.do(lambda context: context.database.read(fsck.examine, log_key, {}))
+        assert [*map(str, found.problems), *checks.examine_database(data, [])] == []
