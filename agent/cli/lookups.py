@@ -69,25 +69,6 @@ def find_miner(settings: Settings, named: str) -> str:
     return find("miner", named, candidates, "aitbc-agent miners list")
 
 
-def enrolments(settings: Settings) -> list[dict[str, Any]]:
-    """Return all enrolment tokens without their secrets, newest first."""
-    page = local_api.call(settings, "GET", "admin/enrolments?limit=500")
-    found: list[dict[str, Any]] = page["enrolments"]
-    while page["next"] is not None:
-        page = local_api.call(settings, "GET", f"admin/enrolments?limit=500&before={page['next']}")
-        found += page["enrolments"]
-    return found
-
-
-def find_enrolment(settings: Settings, named: str) -> str:
-    """Return the id of an enrolment token. Raises `NoSuchName` and `AmbiguousName`."""
-
-    def candidates() -> list[Candidate]:
-        return [Candidate(one["enrolment_id"], one["note"], one["status"]) for one in enrolments(settings)]
-
-    return find("enrolment", named, candidates, "aitbc-agent enroll list")
-
-
 def _newest_first(rows: list[tuple[str, str, str]]) -> list[Candidate]:
     ordered = sorted(rows, key=lambda row: row[2], reverse=True)
     return [Candidate(found_id, name, f"created {created}") for found_id, name, created in ordered]

@@ -4,167 +4,51 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, expect
 
 from aitbc import AITBCClient
 from support.agents import Agent
-from support.dashboard import Dashboard
-from support.media import SENTENCE, make_scene, make_speech, make_video
+from support.dashboard import Dashboard, visit
+from support.service_forms import SERVICES, Media, Service, choose, make_media
 
 pytestmark = pytest.mark.acceptance
 
 JOB_MS = 90_000
 """Time limit of a job, including the start of its engine."""
 
-PROGRAM = """
+PRINTING = """
 def predict(input, **parameters):
-    return {"animal": "cat", "bytes": len(open(input, "rb").read())}
+    print("one line of its own")
+    return {"parameters": parameters}
 """
+MARKDOWN = """A table and `code`:
 
+| name | size |
+|---|---|
+| snake_case_name | **12** |
 
-@dataclass(frozen=True)
-class Media:
-    speech: Path
-    video: Path
-    scene: Path
-    program: Path
-    picture: Path
+```python
+print("copied")
+```
+
+<img src=x onerror="document.title='run'"> [page](https://example.com/) [script](javascript:alert(1))
+"""
 
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
-    folder = tmp_path_factory.mktemp("media")
-    program = folder / "classify.py"
-    program.write_text(PROGRAM)
-    picture = folder / "cat.jpg"
-    picture.write_bytes(b"\xff\xd8\xff" + bytes(97))
-    return Media(
-        speech=make_speech(folder / "speech.wav"),
-        video=make_video(folder / "clip.mp4", seconds=1, size="320x180"),
-        scene=make_scene(folder / "scene.blend"),
-        program=program,
-        picture=picture,
-    )
+    return make_media(tmp_path_factory.mktemp("media"))
 
 
 @pytest.fixture(scope="module")
 def client(agent: Agent) -> Iterator[AITBCClient]:
     with agent.client() as client:
         yield client
-
-
-def choose(page: Page, label: str, path: Path) -> None:
-    """Choose a file with the button of its field."""
-    with page.expect_file_chooser() as choosing:
-        field = page.locator(f'[data-field="{label}"]')
-        field.get_by_role("button", name="Choose").click()
-    choosing.value.set_files(path)
-
-
-def fill_transcription(page: Page, media: Media) -> None:
-    choose(page, "Audio", media.speech)
-    # The browser reads the duration, from which the price is estimated.
-    expect(page.get_by_text("audio seconds", exact=False).first).to_be_visible()
-
-
-def fill_pictures(page: Page, media: Media) -> None:
-    page.get_by_label("Prompt", exact=True).fill("A lighthouse in a storm")
-    page.get_by_label("Model").select_option("untrained-diffusion")
-    page.get_by_label("Size").fill("64x64")
-    page.get_by_label("Number of images").fill("2")
-    page.get_by_label("Steps").fill("4")
-
-
-def fill_text(page: Page, media: Media) -> None:
-    page.get_by_label("Prompt").fill("Name the capital of France.")
-    page.get_by_label("Maximum tokens").fill("24")
-    page.get_by_label("Temperature").fill("0")
-
-
-def fill_video(page: Page, media: Media) -> None:
-    choose(page, "Input", media.video)
-    page.get_by_label("Output format").select_option("webm")
-    page.get_by_label("Resolution").fill("160x90")
-
-
-def fill_rendering(page: Page, media: Media) -> None:
-    choose(page, "Blend file", media.scene)
-    page.get_by_label("Engine").select_option("cycles")
-    page.get_by_label("Width").fill("96")
-    page.get_by_label("Height").fill("64")
-    page.get_by_label("Samples").fill("2")
-    page.get_by_text("More settings").click()
-    page.get_by_label("Frames optional", exact=True).fill("1-2")
-
-
-def fill_program(page: Page, media: Media) -> None:
-    choose(page, "Program", media.program)
-    choose(page, "Input file", media.picture)
-    # Suggested from the file name.
-    expect(page.get_by_label("Entry point")).to_have_value("classify.py")
-
-
-def see_transcript(result: Locator) -> None:
-    expect(result).to_contain_text(SENTENCE)
-    audio = result.locator("audio")
-    audio.evaluate(
-        "audio => new Promise(done => audio.readyState ? done() : (audio.onloadedmetadata = done))"
-    )
-    # Headless Chromium has no sound device, so the test checks the position, not the sound.
-    result.locator(".transcript button").last.click()
-    expect(result.locator(".transcript li").last).to_have_attribute("aria-current", "true")
-
-
-def see_pictures(result: Locator) -> None:
-    pictures = result.get_by_role("img")
-    expect(pictures).to_have_count(2)
-    assert pictures.first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
-
-
-def see_text(result: Locator) -> None:
-    expect(result.locator(".answer")).to_contain_text("Paris")
-
-
-def see_video(result: Locator) -> None:
-    width = result.locator("video").evaluate(
-        "video => new Promise(done => { const report = () => done(video.videoWidth);"
-        " video.readyState ? report() : (video.onloadedmetadata = report) })"
-    )
-    assert width == 160
-
-
-def see_frames(result: Locator) -> None:
-    expect(result.get_by_role("button", name="Show frame")).to_have_count(2)
-    result.get_by_role("button", name="Show frame 1").click()
-    frame = result.get_by_role("img", name="Frame 1")
-    assert frame.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
-
-
-def see_answer(result: Locator) -> None:
-    expect(result.locator(".json")).to_contain_text('"bytes": 100')
-
-
-@dataclass(frozen=True)
-class Service:
-    service_id: str
-    fill: Callable[[Page, Media], None]
-    see: Callable[[Locator], None]
-
-
-SERVICES = [
-    Service("video_transcoding", fill_video, see_video),
-    Service("blender_rendering", fill_rendering, see_frames),
-    Service("ai_inference", fill_program, see_answer),
-    Service("whisper_transcription", fill_transcription, see_transcript),
-    Service("llm_inference", fill_text, see_text),
-    Service("image_generation", fill_pictures, see_pictures),
-]
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.service_id)
@@ -228,46 +112,118 @@ def a_completed_job(client: AITBCClient) -> str:
     return str(job["job_id"])
 
 
-def test_shows_validation_errors_at_their_fields(dashboard: Dashboard) -> None:
-    """Submitting an incomplete form shows an error at each invalid field."""
+def test_a_form_says_what_is_wrong_before_it_can_be_submitted(dashboard: Dashboard, media: Media) -> None:
+    """Each wrong field has one error with an example; Submit is disabled, and links lead to what is needed."""
     page = dashboard.open("/new/blender_rendering")
+    submit = page.get_by_role("button", name="Submit job")
+    expect(submit).to_be_disabled()
+    expect(page.locator(".field-error")).to_have_count(0)
     page.get_by_label("Samples").fill("0")
-    page.get_by_role("button", name="Submit job").click()
     samples = page.locator('[data-field="Samples"]')
-    expect(samples.locator(".field-error")).to_be_visible()
+    expect(samples.locator(".field-error")).to_have_text(
+        "Enter a whole number from 1 to 65,536, for example 128."
+    )
     expect(samples.locator("input")).to_have_attribute("aria-invalid", "true")
-    expect(page.locator('[data-field="Blend file"] .field-error')).to_be_visible()
+    page.get_by_label("Maximum cost").fill("1,5")
+    expect(page.locator('[data-field="Maximum cost"] .field-error')).to_have_text(
+        "Enter an amount in credits, for example 1.00."
+    )
+    needed = page.locator(".todo")
+    needed.get_by_role("button", name="Blend file").click()
+    expect(page.locator('[data-field="Blend file"] .field-error')).to_have_text("Add a file.")
     assert dashboard.problems() == []
+    choose(page, "Blend file", media.scene)
+    page.get_by_label("Samples").fill("2")
+    expect(submit).to_be_disabled()
+    page.get_by_label("Maximum cost").fill("1.5")
+    expect(submit).to_be_enabled()
+    expect(needed).to_have_count(0)
+
+
+def test_shows_the_coordinators_own_errors_once(dashboard: Dashboard) -> None:
+    """What only the coordinator can check appears at its field while the form is filled in, on one line."""
+    page = dashboard.open("/new/image_generation")
+    page.get_by_label("Prompt", exact=True).fill("A lighthouse")
+    page.get_by_label("Size").fill("huge")
+    error = page.locator('[data-field="Size"] .field-error')
+    expect(error).to_have_count(1)
+    expect(error).not_to_contain_text("pattern")
+    expect(page.get_by_role("button", name="Submit job")).to_be_disabled()
 
 
 def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
-    """The second answer builds on the first, and each links to its job."""
+    """The second answer builds on the first; each names its model and links to its job; the history survives a reload."""
     page = dashboard.open("/chat")
+    models = page.get_by_label("Model", exact=True)
+    expect(models.locator('optgroup[label="Available now"] option')).to_have_count(1)
+    expect(models).to_have_value("smollm2-135m-instruct")
+    expect(models.locator('optgroup[label="After a download"]')).to_contain_text("qwen3-8b")
     page.get_by_text("More settings").click()
     page.get_by_label("Maximum tokens of an answer").fill("24")
     page.get_by_label("Temperature").fill("0")
     box = page.get_by_label("Your message")
-    for question in ("Name the capital of France.", "Say it again."):
+    for number, question in enumerate(("Name the capital of France.", "Say it again."), start=1):
         box.fill(question)
         box.press("Enter")
-        expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=JOB_MS)
+        expect(page.get_by_role("link", name="Job and receipt")).to_have_count(number, timeout=JOB_MS)
     answers = page.locator('.chat-turn[data-role="assistant"]')
     expect(answers).to_have_count(2)
     expect(answers.first).to_contain_text("Paris")
     expect(answers.first).to_contain_text("tokens")
+    expect(answers.first.locator(".chat-who")).to_have_text("smollm2-135m-instruct")
     assert dashboard.problems() == []
+    page.reload()
+    expect(answers).to_have_count(2)
+    expect(page.locator(".chat-list").get_by_text("Name the capital of France.")).to_be_visible()
     answers.first.get_by_role("link", name="Job and receipt").click()
     expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
 
 
+def test_shows_markdown_that_can_be_copied_and_deleted(browser: Browser, agent: Agent) -> None:
+    """Tables, code and links are elements, HTML is text, and a deleted conversation does not come back."""
+    with visit(browser, agent) as dashboard, agent.client() as client:
+        dashboard.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = dashboard.sign_in().open("/chat")
+        turns = [
+            {"role": "user", "content": "Show it."},
+            {"role": "assistant", "content": MARKDOWN, "note": "9 tokens"},
+        ]
+        stored = [{"id": "1", "updatedAt": "2026-11-27T12:00:00Z", "turns": turns}]
+        page.evaluate(
+            "([key, value]) => localStorage.setItem(key, value)",
+            [f"aitbc.chat.{client.wallet.get()['account_id']}", json.dumps(stored)],
+        )
+        dashboard.open("/chat")
+        page.get_by_role("link", name="Show it.").click()
+        answer = page.locator(".answer")
+        expect(answer.get_by_role("cell", name="snake_case_name")).to_be_visible()
+        expect(answer).to_contain_text('<img src=x onerror="')
+        expect(answer.get_by_role("link")).to_have_count(1)
+        assert page.title() == "Chat - AITBC"
+        answer.get_by_role("button", name="Copy the code").click()
+        assert page.evaluate("navigator.clipboard.readText()") == 'print("copied")'
+        page.get_by_role("button", name="Copy the answer").click()
+        assert page.evaluate("navigator.clipboard.readText()") == MARKDOWN
+        assert dashboard.problems() == []
+        page.get_by_role("button", name="Delete the conversation").click()
+        expect(answer).to_have_count(0)
+        dashboard.open("/chat?c=1")
+        expect(page.locator(".chat-turn")).to_have_count(0)
+        assert not dashboard.faults
+
+
 def test_updates_the_job_list_live(dashboard: Dashboard, client: AITBCClient) -> None:
-    """A job submitted elsewhere appears, waits for its file, and can be cancelled."""
+    """A job submitted elsewhere appears, waits for its file, and can be cancelled. Its age goes on."""
     page = dashboard.open("/jobs")
     job = client.jobs.create(
         {"name": "From elsewhere", "type": "ai_inference", "model": {"entrypoint": "late.py"}}
     )
     row = page.get_by_role("row", name="From elsewhere")
     expect(row).to_contain_text("waiting for files")
+    age = row.locator("time")
+    expect(age).to_have_text(re.compile(r"^\d+ s ago$"))
+    expect(age).not_to_have_text(age.inner_text())
+    assert re.search(r"\d\d:\d\d:\d\d", age.get_attribute("title") or "")
     row.get_by_role("link").click()
     expect(page.get_by_text("Not uploaded yet: model.source")).to_be_visible()
     page.get_by_role("button", name="Cancel the job").click()
@@ -276,18 +232,125 @@ def test_updates_the_job_list_live(dashboard: Dashboard, client: AITBCClient) ->
     assert client.jobs.get(job["job_id"])["status"] == "cancelled"
 
 
-def test_assigns_a_waiting_job_to_an_offer(dashboard: Dashboard, client: AITBCClient) -> None:
-    """A client accepts an offer for one of its own jobs."""
-    job = client.jobs.create({"name": "For sale", "type": "ai_inference", "model": {"entrypoint": "late.py"}})
-    page = dashboard.open("/market")
-    page.get_by_label("For", exact=True).select_option("ai_inference")
-    assign = page.get_by_role("button", name="Assign a waiting job")
-    expect(assign).to_have_count(1)  # until the filter takes effect, offers for other services are listed too
-    assign.click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Job").select_option(job["job_id"])
+def test_filters_of_the_job_list_are_in_its_address(dashboard: Dashboard, client: AITBCClient) -> None:
+    """Jobs are found by state, service, name and label; the filters survive a reload and can be opened as a link."""
+    job = printing_job(client, name="Filtered", labels={"project": "filters"})
+    page = dashboard.open("/jobs")
+    page.get_by_role("button", name="Completed").click()
+    page.get_by_label("Service").select_option("ai_inference")
+    page.get_by_label("Find").fill("project:filters")
+    page.get_by_label("Find").press("Enter")
+    row = page.get_by_role("row").filter(has=page.locator(f'a[href$="{job}"]'))
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(1)
+    address = page.url
+    assert all(
+        part in address for part in ("status=completed", "type=ai_inference", "label=project%3Afilters")
+    )
+    page.reload()
+    expect(row).to_be_visible()
+    expect(rows).to_have_count(1)
+    page.get_by_label("Find").fill("Nothing has this name")
+    page.get_by_label("Find").press("Enter")
+    page.get_by_role("link", name="Show all jobs").click()
+    expect(row).to_be_visible()
+    row.get_by_role("link", name="project: filters").click()
+    page.wait_for_url(re.compile(r"/jobs\?label=project%3Afilters$"))
+    expect(rows).to_have_count(1)
     assert dashboard.problems() == []
-    dialog.get_by_role("button", name="Assign job").click()
+
+
+def test_shows_what_a_job_was_given_and_runs_it_again(dashboard: Dashboard, client: AITBCClient) -> None:
+    """The page has the request and the log; the job runs again, with and without changes, and can be deleted."""
+    job = printing_job(client, name="Again", parameters={"strength": 1})
+    page = dashboard.open(f"/jobs/{job}")
+    request = page.locator("section", has=page.get_by_role("heading", name="Request"))
+    expect(request).to_contain_text("model.py")
+    request.get_by_text("Program").click()
+    expect(request).to_contain_text("one line of its own")
+    expect(page.get_by_role("list", name="Log")).to_contain_text("one line of its own")
+    assert dashboard.problems() == []
+    page.get_by_role("button", name="Run again", exact=True).click()
+    page.wait_for_url(re.compile(rf"/jobs/(?!{job})job_"))
+    expect(page.get_by_role("heading", name="Again")).to_be_visible()
+    page.get_by_role("link", name="Run again with changes").click(timeout=JOB_MS)
+    expect(page.get_by_text("Filled in from an earlier job")).to_be_visible()
+    expect(page.get_by_label("Entry point")).to_have_value("model.py")
+    page.get_by_text("More settings").click()
+    page.get_by_label("Parameters").fill('{"strength": 2}')
+    page.get_by_role("button", name="Submit job").click()
+    expect(page.get_by_role("heading", name="Result")).to_be_visible(timeout=JOB_MS)
+    expect(page.locator(".json").first).to_contain_text('"strength": 2')
+    changed = page.url.rpartition("/")[2]
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete the job").click()
+    page.wait_for_url(re.compile(r"/jobs$"))
+    jobs = client.jobs.list(limit=50)["jobs"]
+    assert changed not in {other["job_id"] for other in jobs}
+
+
+def test_says_why_a_job_waits(dashboard: Dashboard, client: AITBCClient) -> None:
+    """A form names the reason for which no miner can run the job; the job that waits all the same does so too."""
+    page = dashboard.open("/new/llm_inference")
+    page.get_by_label("Prompt").fill("Hello")
+    page.get_by_label("Maximum cost").fill("0.00000001")
+    page.get_by_role("button", name="Submit job").click()
+    refusal = page.locator(".notice", has_text="No miner can run this job")
+    expect(refusal.locator("li").first).to_contain_text("0.00000001")
+    expect(refusal).to_contain_text("You:")
+    assert dashboard.problems() == []
+    refusal.get_by_role("button", name="Submit and wait anyway").click()
+    page.wait_for_url(re.compile(r"/jobs/job_"))
+    waiting = page.locator(".notice")
+    expect(waiting).to_contain_text("0.00000001")
+    expect(waiting).to_contain_text("You: Submit the job again")
+    waiting.get_by_text("1 miner considered").click()
+    expect(waiting.locator("dd")).to_contain_text("0.00000001")
+    assert dashboard.problems() == []
+    # The refusal, which the browser reports to the console.
+    dashboard.faults = [fault for fault in dashboard.faults if "422" not in fault]
+    client.jobs.cancel(page.url.rpartition("/")[2])
+
+
+def test_assigns_a_waiting_job_to_an_offer(dashboard: Dashboard, client: AITBCClient) -> None:
+    """A client chooses an offer for a job of its own that waits."""
+    job = client.jobs.create({"name": "For sale", "type": "ai_inference", "model": {"entrypoint": "late.py"}})
+    page = dashboard.open(f"/jobs/{job['job_id']}")
+    page.get_by_role("button", name="Choose an offer").click()
+    dialog = page.get_by_role("dialog")
+    offer = dialog.get_by_label("Offer")
+    offer.select_option(index=1)
+    expect(offer).to_contain_text(re.compile(r"0\.\d+ credits per unit"))
+    assert dashboard.problems() == []
+    dialog.get_by_role("button", name="Assign the job").click()
     expect(page.get_by_text("The job was assigned to the offer.")).to_be_visible()
     assert client.jobs.get(job["job_id"])["offer_id"]
     client.jobs.cancel(job["job_id"])
+
+
+def test_the_market_names_miners_units_and_one_action(dashboard: Dashboard, client: AITBCClient) -> None:
+    """Each offer is one row with one link, to a new job for it; offers are grouped by service or by miner."""
+    (miner,) = client.marketplace.miners()["miners"]
+    page = dashboard.open("/market")
+    table = page.get_by_role("table", name="Offers for Language model")
+    row = table.get_by_role("row").nth(1)
+    expect(row.get_by_role("link")).to_have_count(1)
+    expect(row.get_by_role("button")).to_have_count(0)
+    expect(row.get_by_role("link")).to_have_text(miner["name"])
+    expect(row).to_contain_text("smollm2-135m-instruct")
+    expect(table.get_by_role("columnheader", name="Price per token (credits)")).to_be_visible()
+    page.get_by_role("button", name="By miner").click()
+    page.reload()
+    table = page.get_by_role("table", name=f"Offers of {miner['name']}")
+    expect(table.get_by_role("row", name="Language model")).to_contain_text("per token")
+    table.get_by_role("link", name="Language model").click()
+    page.wait_for_url(re.compile(r"/new/llm_inference\?offer=offer_"))
+    expect(page.get_by_text("Job for an offer")).to_be_visible()
+
+
+def printing_job(client: AITBCClient, **options: Any) -> str:
+    """Run a Python model that prints a line. Return the job's id."""
+    model = {"entrypoint": "model.py", "source": {"inline": PRINTING}}
+    job = client.jobs.create({"type": "ai_inference", "model": model, **options})
+    client.jobs.wait(job["job_id"], timeout=JOB_MS / 1000)
+    return str(job["job_id"])

@@ -188,9 +188,12 @@ def test_creates_accepts_and_withdraws_an_offer(dashboard: Dashboard, agent: Age
         }
         job_id = client.post("/v1/jobs", json=body).json()["job_id"]  # waits for its file
         page = dashboard.open("/market")
-        page.get_by_role("button", name=re.compile("Assign a waiting job .*classification")).click()
-        page.get_by_role("dialog").get_by_label("Job").select_option(index=1)
-        confirm(page, "Assign job")
+        expect(page.get_by_role("table", name="Offers for image-classification")).to_contain_text("0.002")
+        page = dashboard.open(f"/jobs/{job_id}")
+        page.get_by_role("button", name="Choose an offer").click()
+        offers = page.get_by_role("dialog").get_by_label("Offer")
+        offers.select_option(offers.locator("option", has_text="0.002").get_attribute("value"))
+        confirm(page, "Assign the job")
         expect(page.get_by_text("The job was assigned to the offer.")).to_be_visible()
         assert client.put(f"/v1/jobs/{job_id}/files/model.py", content=MODEL).status_code == 200
         ended(client, job_id, "completed")

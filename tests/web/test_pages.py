@@ -20,7 +20,7 @@ pytestmark = pytest.mark.acceptance
 
 PAGES = (
     "/", "/jobs", "/new", "/new/whisper_transcription", "/new/image_generation", "/new/ai_inference",
-    "/chat", "/wallet", "/market", "/verify", "/nowhere",
+    "/chat", "/wallet", "/market", "/market?by=miner", "/verify", "/nowhere",
 )  # fmt: skip
 DIST = Path(__file__).parents[2] / "agent/coordinator/web/dist"
 MOST_SCRIPT = 250_000
@@ -28,15 +28,30 @@ MOST_SCRIPT = 250_000
 FIRST_PAINT_MS = 1000
 
 
+@pytest.fixture(scope="module")
+def job_page(agent: Agent) -> str:
+    """The page of a completed job, with labels and everything else that a job has."""
+    source = {"inline": "def predict(input):\n    print('a line')\n    return 1\n"}
+    body = {
+        "type": "ai_inference",
+        "labels": {"project": "pages"},
+        "model": {"entrypoint": "model.py", "source": source},
+    }
+    with agent.client() as client:
+        job = client.jobs.create(body)
+        client.jobs.wait(job["job_id"], timeout=60)
+    return f"/jobs/{job['job_id']}"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible(browser: Browser, agent: Agent, scheme: Scheme) -> None:
+def test_every_page_is_accessible(browser: Browser, agent: Agent, job_page: str, scheme: Scheme) -> None:
     """axe-core finds no serious problem on a desktop and a phone, and no page is wider than the screen."""
     for size in (DESKTOP, PHONE):
         with visit(browser, agent, size=size, scheme=scheme) as dashboard:
             dashboard.open("/")
             assert dashboard.problems() == [], "sign-in page"
             dashboard.sign_in()
-            for path in PAGES:
+            for path in (*PAGES, job_page):
                 page = dashboard.open(path)
                 assert dashboard.problems() == [], path
                 width = page.evaluate("document.documentElement.scrollWidth")

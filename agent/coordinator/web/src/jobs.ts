@@ -13,6 +13,9 @@ const GATHER_MS = 600;
 export interface JobFilter {
   status?: JobState | undefined;
   type?: string | undefined;
+  name?: string | undefined;
+  /** `key:value` */
+  label?: string | undefined;
   limit: number;
   offset: number;
 }
@@ -20,8 +23,8 @@ export interface JobFilter {
 /** One page of the job list. Progress is shown as it arrives; a change of status reloads the list. */
 export function useJobList(filter: JobFilter): Loading<JobList> {
   const list = useLoad(
-    (signal) => api("client").jobs.list({ ...filter, signal }),
-    [filter.status, filter.type, filter.limit, filter.offset],
+    (signal) => api("client").jobs.list({ ...asked(filter), signal }),
+    [filter.status, filter.type, filter.name, filter.label, filter.limit, filter.offset],
   );
   const [changes, setChanges] = useState<Map<string, Partial<Job>>>(new Map());
   const reload = useGathered(list.reload);
@@ -35,6 +38,11 @@ export function useJobList(filter: JobFilter): Loading<JobList> {
   if (!list.data) return list;
   const jobs = list.data.jobs.map((job) => ({ ...job, ...changes.get(job.jobId) }));
   return { ...list, data: { ...list.data, jobs } };
+}
+
+function asked({ label, ...filter }: JobFilter) {
+  const [key = "", ...value] = label?.split(":") ?? [];
+  return label ? { ...filter, labels: { [key]: value.join(":") } } : filter;
 }
 
 /** The number of jobs in each state. */

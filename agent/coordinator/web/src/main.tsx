@@ -6,6 +6,8 @@ import "./styles/shell.css";
 import "./styles/controls.css";
 import "./styles/surfaces.css";
 import "./styles/views.css";
+import "./styles/jobs.css";
+import "./styles/chat.css";
 import "./styles/motion.css";
 import { followTheme } from "./theme.ts";
 

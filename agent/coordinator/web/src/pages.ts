@@ -32,7 +32,7 @@ export const PAGES: PageEntry[] = [
     path: "/chat",
     role: "client",
     nav: { group: "work", name: "Chat", icon: "chat" },
-    view: lazy(() => import("./views/chat.tsx")),
+    view: lazy(() => import("./views/chat/chat.tsx")),
   },
   {
     path: "/wallet",
@@ -44,7 +44,7 @@ export const PAGES: PageEntry[] = [
     path: "/market",
     role: "client",
     nav: { group: "market", name: "Marketplace", icon: "market" },
-    view: lazy(() => import("./views/market.tsx")),
+    view: lazy(() => import("./views/market/market.tsx")),
   },
   {
     path: "/verify",

@@ -26,6 +26,9 @@ export const roles = computed(() => {
 /** The id of this browser's session. */
 export const ownSession = computed(() => session.value?.sessionId);
 
+/** The id of the account for which this browser submits jobs. */
+export const ownAccount = computed(() => session.value?.keys.find((key) => key.role === "client")?.accountId);
+
 /** Return the API client of a role. Throws if the session lacks the role, which the routing prevents. */
 export function api(role: Role): AITBCClient {
   const csrfToken = session.value?.csrfToken;

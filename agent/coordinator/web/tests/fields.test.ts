@@ -1,14 +1,18 @@
 /** Forms from schemas, requests from forms, and estimates. */
 import { describe, expect, test } from "vitest";
+import { checked } from "../src/schema/check.ts";
 import { estimated, estimateHint, frameCount } from "../src/schema/estimate.ts";
 import {
   fieldsOf,
   initialValues,
   type JsonSchema,
+  labelsIn,
   requestOf,
   suggested,
+  valuesOf,
   withFiles,
 } from "../src/schema/fields.ts";
+import { JOB_OPTIONS } from "../src/views/new/options.ts";
 
 const SCHEMA: JsonSchema = {
   description:
@@ -21,8 +25,14 @@ const SCHEMA: JsonSchema = {
     depth: { anyOf: [{ type: "integer", enum: [8, 16] }, { type: "null" }], default: null },
     image_url: { anyOf: [{ type: "string" }, { type: "null" }], default: null, "x-aitbc-file": true },
     model: { $ref: "#/$defs/Program" },
+    control: { anyOf: [{ $ref: "#/$defs/Control" }, { type: "null" }], default: null },
   },
   $defs: {
+    Control: {
+      type: "object",
+      properties: { name: { type: "string" }, scale: { type: "number", default: 1, exclusiveMinimum: 0 } },
+      required: ["name"],
+    },
     Program: {
       type: "object",
       properties: {
@@ -53,7 +63,14 @@ describe("fields", () => {
       "count",
       "depth",
       "model.entrypoint",
+      "control.name",
+      "control.scale",
     ]);
+    expect(field("control.name")).toMatchObject({
+      label: "Control name",
+      required: false,
+      neededIn: "control.",
+    });
   });
 
   test("collapses fields that the example leaves out", () => {
@@ -61,6 +78,8 @@ describe("fields", () => {
       "image_url",
       "count",
       "depth",
+      "control.name",
+      "control.scale",
     ]);
   });
 
@@ -109,6 +128,78 @@ describe("requests", () => {
   });
 });
 
+describe("an earlier request", () => {
+  test("fills in the form, and comes out of it again", () => {
+    const request = {
+      prompt: "a house",
+      count: 3,
+      model: { entrypoint: "cat.py", source: "artifact:sha256:1" },
+    };
+    const values = valuesOf(FIELDS, request);
+    expect(values).toEqual({
+      prompt: "a house",
+      count: 3,
+      "model.entrypoint": "cat.py",
+      "model.source": "artifact:sha256:1",
+    });
+    expect(requestOf(FIELDS, { ...initialValues(FIELDS), ...values })).toEqual(request);
+  });
+
+  test("includes the labels", () => {
+    const labels = JOB_OPTIONS.filter(({ name }) => name === "labels");
+    const values = valuesOf(labels, { labels: { project: "demo", take: "2" } });
+    expect(values).toEqual({ labels: "project:demo, take:2" });
+    expect(requestOf(labels, values)).toEqual({ labels: { project: "demo", take: "2" } });
+    expect([labelsIn("project"), labelsIn("a:"), labelsIn("")]).toEqual([undefined, undefined, {}]);
+  });
+});
+
+describe("errors", () => {
+  const errors = (values: Record<string, unknown>) =>
+    checked([...FIELDS, ...JOB_OPTIONS], {
+      ...initialValues(FIELDS),
+      prompt: "x",
+      "model.entrypoint": "m.py",
+      ...values,
+    });
+
+  test("name what is missing, with an example", () => {
+    expect(errors({})).toEqual({});
+    expect(errors({ prompt: "", "model.entrypoint": undefined })).toEqual({
+      prompt: "Enter a prompt, for example a house.",
+      "model.entrypoint": "Enter an entry point.",
+    });
+  });
+
+  test("require a field of an optional object once another is filled in", () => {
+    expect(errors({ "control.scale": 0.5 })).toEqual({ "control.name": "Enter a control name." });
+    expect(errors({ "control.name": "canny", "control.scale": 0 })).toEqual({
+      "control.scale": "Enter a number above 0.",
+    });
+  });
+
+  test("say in words what is right", () => {
+    const wrong = {
+      count: 9,
+      "pricing.max_cost": "1,5",
+      priority: 1.5,
+      labels: "demo",
+      image_url: "cat.png",
+    };
+    expect(errors(wrong)).toEqual({
+      count: "Enter a whole number from 1 to 8.",
+      "pricing.max_cost": "Enter an amount in credits, for example 1.00.",
+      priority: "Enter a whole number from 0 to 9, for example 5.",
+      labels: "Write name:value, separated by commas, for example project:demo.",
+      image_url:
+        "Enter an address, for example https://example.com/file, or artifact:sha256: and the file's 64 hex digits.",
+    });
+    expect(errors({ prompt: "x".repeat(4001) }).prompt).toBe(
+      "Use at most 4,000 characters; these are 4,001.",
+    );
+  });
+});
+
 describe("estimates", () => {
   const service = (serviceId: string) =>
     ({ serviceId, price: { lowest: "0.001", typical: "0.002" } }) as Parameters<typeof estimated>[0];
@@ -125,9 +216,12 @@ describe("estimates", () => {
   test("are undefined, with a hint, if the form does not determine the units", () => {
     expect(estimated(service("image_generation"), { steps: 20 })).toBeUndefined();
     expect(estimated(service("ai_inference"), {})).toBeUndefined();
-    expect(estimateHint("whisper_transcription", undefined)).toBe("Add a file to see an estimate");
-    expect(estimateHint("image_generation", undefined)).toBe("Fill in the form to see an estimate");
-    expect(estimateHint("ai_inference", undefined)).toBe("Known when the job ends");
+    expect(estimateHint("whisper_transcription", {})).toBe("Add a file to see an estimate");
+    expect(estimateHint("image_generation", {})).toBe("Fill in the form to see an estimate");
+    expect(estimateHint("ai_inference", {})).toBe("Known when the job ends");
+    expect(estimateHint("whisper_transcription", { audio_url: "https://example.com/a.mp3" })).toBe(
+      "Known when the job ends",
+    );
   });
 
   test("count the frames of lists and ranges", () => {

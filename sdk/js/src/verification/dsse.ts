@@ -4,11 +4,15 @@
  * Source: https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md
  */
 
-import { ed25519 } from "@noble/curves/ed25519.js";
+import { hashes, verify } from "@noble/ed25519";
+import { sha512 } from "@noble/hashes/sha2.js";
 import { FormatError, VerificationError } from "../errors.js";
 import { joined } from "../http/transport.js";
 import { decodeBase64, utf8 } from "./canonical.js";
 import { exact, items } from "./strict.js";
+
+// The package contains no hash function.
+hashes.sha512 = sha512;
 
 export const PUBLIC_KEY_SIZE = 32;
 export const SIGNATURE_SIZE = 64;
@@ -43,7 +47,7 @@ export function verifyBytes(message: Uint8Array, signature: Uint8Array, publicKe
   if (signature.length !== SIGNATURE_SIZE || publicKey.length !== PUBLIC_KEY_SIZE) return false;
   try {
     // Strict as RFC 8032: no alternative encodings of a signature or key, no keys of small order.
-    return ed25519.verify(signature, message, publicKey, { zip215: false });
+    return verify(signature, message, publicKey, { zip215: false });
   } catch {
     return false;
   }

@@ -6,10 +6,10 @@
  * leaves (truncate); then the latest checkpoint is smaller than an earlier one. The report names each of these.
  */
 
-import Big from "big.js";
 import type { Log } from "../calls/log.js";
 import { APIError, FormatError, VerificationError } from "../errors.js";
 import { decodeBase64, parseJson, sameBytes, utf8 } from "./canonical.js";
+import { scaled } from "./decimals.js";
 import type { Checkpoint } from "./log.js";
 import { consistencyProof, fold, leafHash, rootHash, verifyConsistency } from "./merkle.js";
 import { type Note, parseNote } from "./notes.js";
@@ -329,7 +329,7 @@ class Leaves {
       return;
     }
     others.delete(jobId);
-    if (!Big(other).eq(amount)) {
+    if (scaled(other) !== scaled(amount)) {
       const bad = `${jobId} was settled for another price than its receipt says`;
       this.#report.expect(`leaf ${index}`, false, "", bad);
     }

@@ -4,11 +4,11 @@
  * Everything in a receipt must follow from signed data. The verification reports for each part whether it does.
  */
 
-import Big from "big.js";
 import { FormatError } from "../errors.js";
 import type { Receipt, ReceiptBundle } from "../models.js";
 import { ATTESTATION_KINDS, type Attestation, verifyAttestation } from "./attestation.js";
 import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "./canonical.js";
+import { scaled } from "./decimals.js";
 import { newDigest } from "./digest.js";
 import { openEnvelope, PUBLIC_KEY_SIZE } from "./dsse.js";
 import { minerId, parseVkey } from "./keys.js";
@@ -241,7 +241,7 @@ function verifyPrice(report: Report, { units, unitPrice, price }: Statement): vo
   const full = uncappedPrice(units, unitPrice);
   report.expect(
     "price",
-    Big(price).lte(full),
+    scaled(price) <= scaled(full),
     `is ${price}`,
     `is ${price}, more than units x unit_price (${full})`,
   );
@@ -314,7 +314,7 @@ function verifyResults(report: Report, results: unknown): void {
 function isSameNumber(value: unknown, expected: string): boolean {
   if (typeof value !== "number" && typeof value !== "string") return false;
   try {
-    return Big(value).eq(expected);
+    return scaled(String(value)) === scaled(expected);
   } catch {
     return false;
   }

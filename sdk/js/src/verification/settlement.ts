@@ -1,8 +1,8 @@
 /** Settlements: the leaf of the log for each job whose escrow has been settled. */
 
-import Big from "big.js";
 import { FormatError } from "../errors.js";
 import { canonicalJson, parseJson, sameBytes } from "./canonical.js";
+import { scaled } from "./decimals.js";
 import { parseDecimal } from "./statement.js";
 import { exact, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
 
@@ -67,10 +67,10 @@ export function parseSettlement(leaf: Uint8Array): Settlement {
 }
 
 function requireSums({ minerId, held, paid, fee, refunded }: Settlement): void {
-  if ((minerId !== null) !== Big(paid).gt(0)) {
+  if ((minerId !== null) !== scaled(paid) > 0n) {
     throw new FormatError("The settlement must name a miner if something is paid, and otherwise none.");
   }
-  if (!Big(paid).plus(refunded).eq(held) || Big(fee).gt(paid)) {
+  if (scaled(paid) + scaled(refunded) !== scaled(held) || scaled(fee) > scaled(paid)) {
     throw new FormatError("The settlement's amounts do not add up.");
   }
 }

@@ -4,9 +4,9 @@
  * Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/reference/miner-protocol.md.
  */
 
-import Big from "big.js";
 import { FormatError } from "../errors.js";
 import { canonicalJson, parseJson, sameBytes } from "./canonical.js";
+import { productRoundedUp, scaled, shortest } from "./decimals.js";
 import { exact, FENCE, HEX_SHA256, items, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
 
 export const STATEMENT_TYPE = "https://in-toto.io/Statement/v1";
@@ -150,13 +150,14 @@ function isAfter(one: string, other: string): boolean {
 /** Return a job's price: units x unit price, rounded up to 8 decimals, at most `maxCost`. Decimal strings. */
 export function jobPrice(units: string, unitPrice: string, maxCost: string): string {
   const full = uncappedPrice(units, unitPrice);
-  return Big(full).gt(maxCost) ? Big(maxCost).toFixed() : full;
+  return scaled(full) > scaled(maxCost) ? shortest(scaled(maxCost)) : full;
 }
 
 /** Return units x unit price, rounded up to 8 decimals. Decimal strings. Throws `FormatError` for negative numbers. */
 export function uncappedPrice(units: string, unitPrice: string): string {
-  if (Big(units).lt(0) || Big(unitPrice).lt(0)) throw new FormatError("Units and prices are not negative.");
-  return Big(units).times(unitPrice).round(MONEY_DECIMALS, Big.roundUp).toFixed();
+  if (scaled(units) < 0n || scaled(unitPrice) < 0n)
+    throw new FormatError("Units and prices are not negative.");
+  return productRoundedUp(units, unitPrice, MONEY_DECIMALS);
 }
 
 /** Return a non-negative decimal in its canonical form. Throws `FormatError`, which names `where`. */

@@ -1,4 +1,5 @@
 /** Formats ids and names. */
+import { size } from "./size.ts";
 
 const SERVICES: Record<string, string> = {
   ai_inference: "Python model",
@@ -29,6 +30,16 @@ export function shortId(id: string): string {
 /** Format an amount with its unit, without the unit's explanation in brackets: "97 tokens", "1 audio second". */
 export function units(amount: string | number, unit: string): string {
   return `${amount} ${unitName(unit)}${Number(amount) === 1 ? "" : "s"}`;
+}
+
+/** Format a memory size, which the API writes as a quantity ("4Gi") or a number of bytes. */
+export function memory(quantity: string): string {
+  return /^\d+$/.test(quantity) ? size(Number(quantity)) : quantity.replace(/([KMGTP]i?)$/, " $1B");
+}
+
+/** Format CPU as cores: "2000m" as "2". */
+export function cores(quantity: string): string {
+  return quantity.endsWith("m") ? String(Number(quantity.slice(0, -1)) / 1000) : quantity;
 }
 
 export function unitName(unit: string): string {

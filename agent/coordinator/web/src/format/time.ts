@@ -1,25 +1,27 @@
 /** Formats times and durations. Times are RFC 3339 strings; `now` is in milliseconds. */
+import { plural } from "./size.ts";
 
-const STEPS: [limit: number, seconds: number, unit: Intl.RelativeTimeFormatUnit][] = [
-  [60, 1, "second"],
-  [3600, 60, "minute"],
-  [86_400, 3600, "hour"],
+const STEPS: [limit: number, seconds: number, unit: string][] = [
+  [60, 1, "s"],
+  [3600, 60, "min"],
+  [86_400, 3600, "h"],
   [30 * 86_400, 86_400, "day"],
   [365 * 86_400, 30 * 86_400, "month"],
   [Number.POSITIVE_INFINITY, 365 * 86_400, "year"],
 ];
 
-const relative = new Intl.RelativeTimeFormat("en", { style: "short", numeric: "always" });
 const absolute = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 
-/** Format a time relative to `now`: "3 min. ago", "in 2 hr.", or "now" within ten seconds. */
+/** Format a time relative to `now`: "12 s ago", "3 min ago", "in 2 h", "5 days ago", or "now" within a second. */
 export function ago(at: string, now: number): string {
   const seconds = (Date.parse(at) - now) / 1000;
   const distance = Math.abs(seconds);
-  if (distance < 10) return "now";
+  if (distance < 1) return "now";
   const [, size, unit] = STEPS.find(([limit]) => distance < limit) as (typeof STEPS)[number];
-  return relative.format(Math.trunc(seconds / size), unit);
+  const number = Math.floor(distance / size);
+  const words = distance < 86_400 ? `${number} ${unit}` : plural(number, unit);
+  return seconds < 0 ? `${words} ago` : `in ${words}`;
 }
 
 /** Format the full local time. */

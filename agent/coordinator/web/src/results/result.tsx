@@ -2,7 +2,7 @@
 import type { Job, JsonObject } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { count, plural } from "../format/size.ts";
-import { Answer } from "./answer.tsx";
+import { Answer, Reasoning } from "./answer.tsx";
 import { Files, filesIn } from "./files.tsx";
 import { type Frame, Frames } from "./frames.tsx";
 import { Images, type Picture } from "./images.tsx";
@@ -23,6 +23,12 @@ function as<T>(results: JsonObject): T {
   return results as unknown as T;
 }
 
+interface Inference {
+  text: string;
+  reasoning?: string | null;
+  usage: { prompt_tokens: number; completion_tokens: number };
+}
+
 const VIEWS: Record<string, View> = {
   whisper_transcription: ({ results, inputs }) => {
     const { segments } = as<{ segments: Segment[] }>(results);
@@ -32,14 +38,13 @@ const VIEWS: Record<string, View> = {
     <Images images={as<{ images: Picture[] }>(results).images} subject={job.name} />
   ),
   llm_inference: ({ results }) => {
-    const { text, usage } = as<{ text: string; usage: { prompt_tokens: number; completion_tokens: number } }>(
-      results,
-    );
+    const { text, reasoning, usage } = as<Inference>(results);
     return (
       <>
+        {reasoning && <Reasoning text={reasoning} />}
         <Answer text={text} />
         <p class="quiet small">
-          {count(usage.prompt_tokens)} tokens read, {count(usage.completion_tokens)} written
+          {plural(usage.prompt_tokens, "token")} read, {count(usage.completion_tokens)} written
         </p>
       </>
     );

@@ -51,10 +51,15 @@ export function estimated(service: Service, request: Request, media?: Media): Es
 const NEEDS_MEDIA = new Set(["whisper_transcription", "video_transcoding"]);
 
 /** Return why there is no estimate. */
-export function estimateHint(serviceId: string, media: Media | undefined): string {
-  if (!(serviceId in UNITS)) return "Known when the job ends";
-  const needsFile = NEEDS_MEDIA.has(serviceId) && media === undefined;
+export function estimateHint(serviceId: string, request: Request): string {
+  const needsFile = NEEDS_MEDIA.has(serviceId);
+  // The browser reads the length of an own file only.
+  if (!(serviceId in UNITS) || (needsFile && hasFile(request))) return "Known when the job ends";
   return needsFile ? "Add a file to see an estimate" : "Fill in the form to see an estimate";
+}
+
+function hasFile(request: Request): boolean {
+  return Object.entries(request).some(([name, value]) => name.endsWith("_url") && Boolean(value));
 }
 
 function product(...factors: unknown[]): number | undefined {
@@ -98,7 +103,7 @@ export function byField(
   const found: Record<string, string> = {};
   for (const { field, message } of problems) {
     const name = names.find((name) => field === name || field.startsWith(`${name}.`)) ?? field;
-    found[name] ??= capital(message);
+    found[name] ??= capital(message.split("\n", 1)[0] ?? "");
   }
   return found;
 }

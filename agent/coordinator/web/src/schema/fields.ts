@@ -35,6 +35,8 @@ export type FieldKind =
   | "file"
   | "model"
   | "names"
+  | "labels"
+  | "money"
   | "json";
 
 export interface FormField {
@@ -43,6 +45,8 @@ export interface FormField {
   help: string | undefined;
   kind: FieldKind;
   required: boolean;
+  /** The prefix of an optional object in which it is required: a form that fills in part of the object needs it. */
+  neededIn: string | undefined;
   /** Collapsed at first: fields that the schema's example leaves out. */
   advanced: boolean;
   default: unknown;
@@ -50,7 +54,11 @@ export interface FormField {
   integer: boolean;
   min: number | undefined;
   max: number | undefined;
+  /** Exclusive minimum. */
+  above: number | undefined;
   maxLength: number | undefined;
+  /** A valid value, for error messages. */
+  example: unknown;
   /** Whether a file's content may be typed into the form. */
   inline: boolean;
   placeholder: string | undefined;
@@ -83,7 +91,8 @@ export const SHORT_TEXT = 300;
 export function fieldsOf(schema: JsonSchema): FormField[] {
   const example = schema.examples?.[0];
   const shown = new Set([...(schema.required ?? []), ...Object.keys(isObject(example) ? example : {})]);
-  const fields = inside(schema, schema, { prefix: "", advanced: (name) => !shown.has(name) });
+  const scope = { prefix: "", optional: false, advanced: (name: string) => !shown.has(name), example };
+  const fields = inside(schema, schema, scope);
   return [
     ...fields.filter((field) => field.kind === "file"),
     ...fields.filter((field) => field.kind !== "file"),
@@ -93,7 +102,11 @@ export function fieldsOf(schema: JsonSchema): FormField[] {
 interface Scope {
   /** The dotted name of the enclosing object, with a trailing dot. */
   prefix: string;
+  /** Whether a request may leave out the object. */
+  optional: boolean;
   advanced: (name: string) => boolean;
+  /** The schema's example of the enclosing object. */
+  example: unknown;
 }
 
 function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[] {
@@ -103,9 +116,13 @@ function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[]
     // A constant needs no field.
     if (property.const !== undefined) return [];
     if (property.properties) {
+      const optional = scope.optional || !schema.required?.includes(name);
       const nested = {
         prefix: `${scope.prefix}${name}.`,
-        advanced: (inner: string) => isMinor(property, inner),
+        optional,
+        advanced: (inner: string) =>
+          isMinor(property, inner) || (optional && scope.advanced(name) && !isFile(property, inner)),
+        example: isObject(scope.example) ? scope.example[name] : undefined,
       };
       return inside(property, root, nested);
     }
@@ -115,7 +132,11 @@ function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[]
 
 /** Whether a nested object's field is collapsed at first: one that is neither required nor a file. */
 function isMinor(schema: JsonSchema, name: string): boolean {
-  return !schema.required?.includes(name) && !schema.properties?.[name]?.["x-aitbc-file"];
+  return !schema.required?.includes(name) && !isFile(schema, name);
+}
+
+function isFile(schema: JsonSchema, name: string): boolean {
+  return schema.properties?.[name]?.["x-aitbc-file"] ?? false;
 }
 
 function fieldOf(
@@ -125,19 +146,23 @@ function fieldOf(
   sentences: string[],
   scope: Scope,
 ): FormField {
+  const required = parent.required?.includes(name) ?? false;
   return {
     name: scope.prefix + name,
     label: labelOf(scope.prefix + name),
     help: helpOf(name, property, sentences),
     kind: kindOf(name, property),
-    required: parent.required?.includes(name) ?? false,
+    required: required && !scope.optional,
+    neededIn: required && scope.optional ? scope.prefix : undefined,
     advanced: scope.advanced(name),
     default: property.default ?? undefined,
     options: (property.enum ?? property.items?.enum ?? []).map(String),
     integer: property.type === "integer",
     min: property.minimum,
     max: property.maximum,
+    above: property.exclusiveMinimum,
     maxLength: property.maxLength,
+    example: property.examples?.[0] ?? (isObject(scope.example) ? scope.example[name] : undefined),
     inline: acceptsInline(property),
     placeholder: property.examples?.[0] === undefined ? undefined : `for example ${property.examples[0]}`,
   };
@@ -188,7 +213,15 @@ function kindOfList(items: JsonSchema): FieldKind {
 
 /** Return the label of a field: "Audio" for "audio_url", "Number of images" for "num_images". */
 export function labelOf(name: string): string {
-  return LABELS[name] ?? sentence(name.replace(/_url$/, "").replace(/_file$/, " file"));
+  return (
+    LABELS[name] ??
+    sentence(
+      name
+        .replace(/_url$/, "")
+        .replace(/_file$/, " file")
+        .replaceAll(".", " "),
+    )
+  );
 }
 
 /**
@@ -243,9 +276,14 @@ export function initialValues(fields: FormField[]): FormValues {
 export function requestOf(fields: FormField[], values: FormValues): Record<string, unknown> {
   const request: Record<string, unknown> = {};
   for (const field of fields) {
-    const value = values[field.name];
-    const empty = value === undefined || value === "" || (Array.isArray(value) && value.length === 0);
-    if (empty || (!field.required && JSON.stringify(value) === JSON.stringify(field.default))) continue;
+    const given = values[field.name];
+    const value = field.kind === "labels" && typeof given === "string" ? labelsIn(given) : given;
+    if (
+      isEmpty(value) ||
+      given === "" ||
+      (!field.required && JSON.stringify(value) === JSON.stringify(field.default))
+    )
+      continue;
     assign(request, field.name.split("."), value);
   }
   return request;
@@ -260,6 +298,40 @@ function assign(target: Record<string, unknown>, [name = "", ...rest]: string[],
   const object = isObject(nested) ? nested : {};
   target[name] = object;
   assign(object, rest, value);
+}
+
+/** Return whether a field's value is empty, so that the request leaves it out. */
+export function isEmpty(value: unknown): boolean {
+  return value === undefined || value === "" || (Array.isArray(value) && value.length === 0);
+}
+
+/** Return the values of a form for an existing request, such as that of an earlier job. */
+export function valuesOf(fields: FormField[], request: Record<string, unknown>): FormValues {
+  const found: FormValues = {};
+  for (const { name, kind } of fields) {
+    const value = at(request, name.split("."));
+    if (value === undefined || value === null) continue;
+    found[name] = kind === "labels" && isObject(value) ? labelText(value) : value;
+  }
+  return found;
+}
+
+function at(value: unknown, path: string[]): unknown {
+  return path.reduce<unknown>((inner, name) => (isObject(inner) ? inner[name] : undefined), value);
+}
+
+function labelText(labels: Record<string, unknown>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}:${value}`)
+    .join(", ");
+}
+
+/** Return the labels in "project:demo, take:2", or undefined if the text is malformed. */
+export function labelsIn(text: string): Record<string, string> | undefined {
+  const pairs = text.split(/[\n,]/).flatMap((part) => part.trim() || []);
+  const entries = pairs.map((pair) => /^([^:\s][^:]*?)\s*[:=]\s*(\S.*)$/.exec(pair)?.slice(1));
+  if (entries.some((entry) => entry === undefined)) return undefined;
+  return Object.fromEntries(entries as [string, string][]);
 }
 
 /** Placeholder for a file that is not uploaded yet, for validating a request. */

@@ -1,26 +1,22 @@
-/** The list of jobs, with filters, live updates and pages. */
-import type { Job, JobState } from "@aitbc/client";
+/** The list of jobs, with filters in the address, live updates and pages. */
+import type { JobState } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
-import { useRoute } from "preact-iso";
 import { Button } from "../components/controls/button.tsx";
-import { SelectField } from "../components/controls/field.tsx";
+import { SelectField, TextField } from "../components/controls/field.tsx";
 import { Pager } from "../components/controls/pager.tsx";
 import { Segments } from "../components/controls/segments.tsx";
 import { Empty } from "../components/empty.tsx";
-import { Progress } from "../components/figures/progress.tsx";
-import { Status } from "../components/figures/status.tsx";
-import { Table } from "../components/figures/table.tsx";
-import { Ago, now } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
+import { type Filters, useFilters } from "../filters.ts";
 import { serviceName } from "../format/names.ts";
 import { plural } from "../format/size.ts";
-import { duration } from "../format/time.ts";
 import { STATES, useJobList } from "../jobs.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { publicApi } from "../session.ts";
+import { JobTable } from "./job_table.tsx";
 
 const PAGE = 25;
 
@@ -34,26 +30,13 @@ const STATE_OPTIONS = [
 ];
 
 export default function Jobs() {
-  const { query } = useRoute();
-  const [status, setStatus] = useState(known(query.status));
-  const [type, setType] = useState("");
-  const [offset, setOffset] = useState(0);
-  const services = useLoad((signal) => publicApi().registry.services({ signal }));
-  useEffect(() => setStatus(known(query.status)), [query.status]);
-  useEffect(() => setOffset(0), [status, type]);
-  const list = useJobList({
-    status: (status || undefined) as JobState | undefined,
-    type: type || undefined,
-    limit: PAGE,
-    offset,
-  });
-  const options = [
-    { value: "", label: "All services" },
-    ...(services.data?.services ?? []).map(({ serviceId }) => ({
-      value: serviceId,
-      label: serviceName(serviceId),
-    })),
-  ];
+  const [filters, setFilters] = useFilters();
+  const { type, name, label } = filters;
+  const status = STATES.find((state) => state === filters.status);
+  const offset = Math.max(0, Number.parseInt(filters.offset ?? "0", 10) || 0);
+  const list = useJobList({ status, type, name, label, limit: PAGE, offset });
+  // Another filter has other pages.
+  const filter = (change: Filters) => setFilters({ ...change, offset: undefined });
   return (
     <Page
       title="Jobs"
@@ -64,19 +47,21 @@ export default function Jobs() {
         </Button>
       }
     >
-      <div class="filters">
-        <Segments label="Status" value={status} onInput={setStatus} options={STATE_OPTIONS} />
-        <SelectField label="Service" quiet value={type} onInput={setType} options={options} />
-      </div>
+      <FilterBar status={status} filters={filters} onChange={filter} />
       <Loaded from={list} skeleton={<Skeleton lines={8} height="2.75rem" />}>
         {({ jobs, total }) =>
           jobs.length > 0 ? (
             <>
               <JobTable jobs={jobs} />
-              <Pager size={PAGE} offset={offset} total={total} onTurn={setOffset} />
+              <Pager
+                size={PAGE}
+                offset={offset}
+                total={total}
+                onTurn={(offset) => setFilters({ offset: offset ? String(offset) : undefined })}
+              />
             </>
           ) : (
-            <NoJobs filtered={Boolean(status || type)} />
+            <NoJobs filtered={Boolean(status || type || name || label || offset)} />
           )
         }
       </Loaded>
@@ -84,48 +69,86 @@ export default function Jobs() {
   );
 }
 
-function known(status: string | undefined): string {
-  return STATES.includes(status as JobState) ? (status as string) : "";
+interface FilterBarProps {
+  status: JobState | undefined;
+  filters: Filters;
+  onChange: (change: Filters) => void;
 }
 
-export function JobTable({ jobs }: { jobs: Job[] }) {
+function FilterBar({ status, filters: { type = "", name, label }, onChange }: FilterBarProps) {
+  const services = useLoad((signal) => publicApi().registry.services({ signal }));
+  const options = [
+    { value: "", label: "All services" },
+    ...(services.data?.services ?? []).map(({ serviceId }) => ({
+      value: serviceId,
+      label: serviceName(serviceId),
+    })),
+  ];
   return (
-    <Table
-      caption="Jobs"
-      rows={jobs}
-      rowKey={(job) => job.jobId}
-      href={(job) => `${BASE}/jobs/${job.jobId}`}
-      columns={[
-        { title: "Job", cell: (job) => (job.name === job.serviceId ? serviceName(job.serviceId) : job.name) },
-        { title: "Service", cell: (job) => serviceName(job.serviceId), minor: true },
-        { title: "Status", cell: (job) => <Status state={job.status} />, shrink: true },
-        { title: "Progress", cell: (job) => <JobProgress job={job} /> },
-        { title: "Submitted", cell: (job) => <Ago at={job.createdAt} />, shrink: true, align: "end" },
-      ]}
-    />
+    <div class="filters">
+      <Segments
+        label="Status"
+        value={status ?? ""}
+        onInput={(status) => onChange({ status })}
+        options={STATE_OPTIONS}
+      />
+      <div class="row">
+        <Search text={label ?? name ?? ""} onInput={(text) => onChange(searched(text))} />
+        <SelectField
+          label="Service"
+          quiet
+          value={type}
+          onInput={(type) => onChange({ type })}
+          options={options}
+        />
+      </div>
+    </div>
   );
 }
 
-function JobProgress({ job }: { job: Job }) {
-  if (job.status === "running") return <Progress label={`Progress of ${job.name}`} value={job.progress} />;
-  const ended = job.completedAt ?? job.failedAt;
-  if (ended && job.startedAt) {
-    return <span class="quiet">took {duration((Date.parse(ended) - Date.parse(job.startedAt)) / 1000)}</span>;
-  }
-  if (job.status === "submitted" && job.missingFiles?.length)
-    return <span class="quiet">waiting for files</span>;
-  if (job.status === "submitted" && job.estimatedCompletion) {
-    const left = (Date.parse(job.estimatedCompletion) - now.value) / 1000;
-    return left > 0 ? <span class="quiet">about {duration(Math.ceil(left))} left</span> : null;
-  }
-  return null;
+/** Return the filter for a text: a label ("project:demo"), or a name. */
+function searched(text: string): Filters {
+  const isLabel = /^[^:\s]+:\S/.test(text);
+  return { label: isLabel ? text : undefined, name: isLabel ? undefined : text };
+}
+
+function Search({ text, onInput }: { text: string; onInput: (text: string) => void }) {
+  const [typed, setTyped] = useState(text);
+  useEffect(() => setTyped(text), [text]);
+  return (
+    <form
+      class="row"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onInput(typed.trim());
+      }}
+    >
+      <TextField
+        label="Find"
+        quiet
+        value={typed}
+        onInput={(typed) => {
+          setTyped(typed);
+          if (typed === "") onInput("");
+        }}
+        placeholder="name, or project:demo"
+      />
+      <Button type="submit" size="small" disabled={typed.trim() === text}>
+        Find
+      </Button>
+    </form>
+  );
 }
 
 function NoJobs({ filtered }: { filtered: boolean }) {
   if (filtered) {
     return (
-      <Empty icon="jobs" title="No matching jobs">
-        No job matches the filters. Change them to see other jobs.
+      <Empty
+        icon="jobs"
+        title="No matching jobs"
+        action={<Button href={`${BASE}/jobs`}>Show all jobs</Button>}
+      >
+        No job matches the filters.
       </Empty>
     );
   }

@@ -1,5 +1,6 @@
 /** The first page of a client: job counts, balance, the newest jobs and the services. */
 import type { Job, Service } from "@aitbc/client";
+import { useComputed } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
 import { Button } from "../components/controls/button.tsx";
@@ -18,10 +19,11 @@ import { type Loading, useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { api, publicApi } from "../session.ts";
 import { bucketed, SPANS, type Span } from "../throughput.ts";
-import { JobTable } from "./jobs.tsx";
+import { JobTable } from "./job_table.tsx";
 import { ServiceTiles } from "./new/tiles.tsx";
 
 const NEWEST = 8;
+const MINUTE_MS = 60_000;
 /** The maximum number of completed jobs that the chart counts. */
 const COUNTED = 500;
 
@@ -127,7 +129,8 @@ function Throughput() {
   const times = (ended.data?.jobs ?? []).flatMap((job) =>
     job.completedAt ? [Date.parse(job.completedAt)] : [],
   );
-  const points = bucketed(times, span, now.value);
+  const minute = useComputed(() => Math.floor(now.value / MINUTE_MS) * MINUTE_MS);
+  const points = bucketed(times, span, minute.value);
   const total = points.reduce((sum, point) => sum + point.value, 0);
   return (
     <Card

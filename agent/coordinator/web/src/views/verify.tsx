@@ -6,9 +6,11 @@ import { Copyable } from "../components/controls/copyable.tsx";
 import { TextField } from "../components/controls/field.tsx";
 import { FileDrop } from "../components/controls/file-drop.tsx";
 import { Facts } from "../components/figures/figures.tsx";
+import { Money } from "../components/figures/money.tsx";
+import { Clock } from "../components/figures/time.tsx";
 import { Failure } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
-import { shortId, units } from "../format/names.ts";
+import { units } from "../format/names.ts";
 import { type Outcome, verified } from "../verification.ts";
 
 export default function Verify() {
@@ -77,14 +79,14 @@ function SignedStatement({ outcome: { verification } }: { outcome: Outcome }) {
     <Card title="Signed by the miner">
       <Facts
         items={[
-          ["Job", <Copyable key="job" text={statement.jobId} shown={shortId(statement.jobId)} />],
-          ["Miner", <Copyable key="miner" text={statement.minerId} shown={shortId(statement.minerId)} />],
+          ["Job", <Copyable key="job" text={statement.jobId} />],
+          ["Miner", <Copyable key="miner" text={statement.minerId} />],
           ["Service", statement.service],
           ["Model", statement.model?.name],
           ["Ran on", statement.deviceName],
-          ["Finished", statement.finishedAt],
+          ["Finished", <Clock key="finished" at={statement.finishedAt} />],
           ["Metered", units(String(statement.units), statement.unit)],
-          ["Price", String(statement.price)],
+          ["Price", <Money key="price" amount={String(statement.price)} />],
         ]}
       />
     </Card>

@@ -11,7 +11,7 @@ import { Ago } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
-import { shortId } from "../format/names.ts";
+import { sentence } from "../format/names.ts";
 import { useGathered } from "../jobs.ts";
 import { useLive } from "../live.ts";
 import { useLoad } from "../load.ts";
@@ -93,19 +93,12 @@ function TransactionTable({ transactions }: { transactions: Transaction[] }) {
       columns={[
         { title: "Transaction", cell: (transaction) => <Subject transaction={transaction} /> },
         { title: "Status", cell: (transaction) => <State transaction={transaction} />, shrink: true },
-        { title: "Held", cell: ({ held }) => held && <Money amount={held} />, align: "end", shrink: true },
+        { title: "Held", amount: ({ held }) => held },
         {
           title: "Refunded",
-          cell: ({ refunded }) => refunded && <Money amount={refunded} />,
-          align: "end",
-          shrink: true,
+          amount: ({ status, refunded }) => (status === "pending" ? undefined : refunded),
         },
-        {
-          title: "Amount",
-          cell: (transaction) => <Amount transaction={transaction} />,
-          align: "end",
-          shrink: true,
-        },
+        { title: "Amount", amount: paid, signed: true },
         { title: "When", cell: ({ createdAt }) => <Ago at={createdAt} />, align: "end", shrink: true },
       ]}
     />
@@ -113,14 +106,16 @@ function TransactionTable({ transactions }: { transactions: Transaction[] }) {
 }
 
 function Subject({ transaction }: { transaction: Transaction }) {
-  if (transaction.type === "credit") return <>Credit{transaction.note ? `: ${transaction.note}` : ""}</>;
-  return <span class="mono">{shortId(transaction.jobId ?? "")}</span>;
+  const { type, jobId, note } = transaction;
+  if (jobId) return <span class="mono">{jobId}</span>;
+  return <>{[sentence(type), note].filter(Boolean).join(": ")}</>;
 }
 
-function Amount({ transaction }: { transaction: Transaction }) {
-  if (transaction.type === "credit") return <Money amount={transaction.amount} signed />;
-  if (transaction.status === "pending") return <span class="quiet">pending</span>;
-  return <Money amount={transaction.amount === "0" ? "0" : `-${transaction.amount}`} />;
+/** Return what a transaction added to the balance; undefined while a payment is pending. */
+function paid({ type, status, amount }: Transaction): string | undefined {
+  if (type === "credit") return amount;
+  if (status === "pending") return undefined;
+  return Number(amount) === 0 ? amount : `-${amount}`;
 }
 
 function State({ transaction: { status } }: { transaction: Transaction }) {

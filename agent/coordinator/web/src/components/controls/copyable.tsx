@@ -1,11 +1,12 @@
 /**
  * An id, a key or an address with a button to copy it.
  *
- *   <Copyable text={job.jobId} />                            shown in full, truncated if it does not fit
+ *   <Copyable text={job.jobId} />                            shown in full
  *   <Copyable text={minerId} shown={shortId(minerId)} noun="miner id" />
  */
 import { Icon } from "../icon.tsx";
 import { notify } from "../toast.tsx";
+import { Button } from "./button.tsx";
 
 export function Copyable({
   text,
@@ -31,6 +32,17 @@ export function Copyable({
       </button>
     </span>
   );
+}
+
+/** A button that copies a text which is shown elsewhere: <CopyButton text={code} noun="code" /> */
+export function CopyButton({ text, noun }: { text: string; noun: string }) {
+  const copy = async () => {
+    const done = await copied(text);
+    notify(
+      done ? `The ${noun} was copied.` : "This browser does not allow copying. Select the text instead.",
+    );
+  };
+  return <Button size="small" kind="plain" icon="copy" label={`Copy the ${noun}`} onClick={copy} />;
 }
 
 /** Copy a text to the clipboard. Pages served over plain HTTP have no clipboard API and copy a selected field instead. */

@@ -1,11 +1,13 @@
 /**
- * An amount of money, given as the API's decimal string.
+ * An amount of money with its currency, given as the API's decimal string.
  *
- *   <Money amount="0.04" />
+ *   <Money amount="0.04" />                     0.04 credits
  *   <Money amount="1.5" signed />               with a plus sign
- *   <Money amount="999.97633719" short />       999.9763, with all decimals in the tooltip; for balances and totals
+ *   <Money amount="999.97633719" short />       999.97 credits, with all decimals in the tooltip; for balances and totals
+ *
+ * Columns of amounts are `amount` columns of a <Table>, which aligns their decimals.
  */
-import { money, shortened } from "../../format/money.ts";
+import { CURRENCY, digits, money, shortened } from "../../format/money.ts";
 
 export interface MoneyProps {
   amount: string;
@@ -15,8 +17,8 @@ export interface MoneyProps {
 
 export function Money({ amount, signed = false, short = false }: MoneyProps) {
   return (
-    <data value={amount} title={short ? money(amount) : undefined}>
-      {money(short ? shortened(amount) : amount, signed)}
+    <data class="money" value={amount} title={short ? money(amount) : undefined}>
+      {digits(short ? shortened(amount) : amount, { signed })} <span class="money-unit">{CURRENCY}</span>
     </data>
   );
 }

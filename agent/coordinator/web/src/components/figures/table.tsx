@@ -8,16 +8,21 @@
  *     href={(job) => `/dashboard/jobs/${job.jobId}`}    the whole row is a link; the first column contains it
  *     columns={[
  *       { title: "Job", cell: (job) => job.name },
- *       { title: "Cost", cell: (job) => <Money amount={job.amount} />, align: "end" },
+ *       { title: "Cost", amount: (job) => job.cost },     money; the currency is in the heading, and decimals align
  *       { title: "Status", cell: (job) => <Status state={job.status} />, shrink: true },
  *     ]}
  *   />
  */
 import type { ComponentChildren } from "preact";
+import { CURRENCY, decimalsOf, digits, money } from "../../format/money.ts";
 
 export interface Column<Row> {
   title: string;
-  cell: (row: Row) => ComponentChildren;
+  cell?: (row: Row) => ComponentChildren;
+  /** Instead of `cell`: an amount of money. */
+  amount?: (row: Row) => string | undefined;
+  /** Amounts have a plus or a minus sign. */
+  signed?: boolean;
   align?: "start" | "end";
   /** Only as wide as its content. */
   shrink?: boolean;
@@ -44,7 +49,28 @@ const ROLES = {
   cell: { role: "cell" },
 } as const;
 
-export function Table<Row>({ caption, columns, rows, rowKey, href }: TableProps<Row>) {
+/** The columns with what all kinds of them have: a heading, and the content of a cell. */
+function filled<Row>(
+  columns: Column<Row>[],
+  rows: Row[],
+): (Column<Row> & { cell: (row: Row) => ComponentChildren })[] {
+  return columns.map(({ cell = () => null, amount, signed = false, ...column }) => {
+    if (!amount) return { ...column, cell };
+    const decimals = decimalsOf(rows.flatMap((row) => amount(row) ?? []));
+    const content = (row: Row) => {
+      const value = amount(row);
+      return value === undefined ? null : (
+        <data class="money" value={value} title={money(value, { signed })}>
+          {digits(value, { signed, decimals })}
+        </data>
+      );
+    };
+    return { align: "end", shrink: true, ...column, title: `${column.title} (${CURRENCY})`, cell: content };
+  });
+}
+
+export function Table<Row>({ caption, columns: declared, rows, rowKey, href }: TableProps<Row>) {
+  const columns = filled(declared, rows);
   return (
     <div class="table-frame">
       <table class="table" {...ROLES.table}>
@@ -68,7 +94,13 @@ export function Table<Row>({ caption, columns, rows, rowKey, href }: TableProps<
   );
 }
 
-function Row<Row>({ row, columns, href }: { row: Row; columns: Column<Row>[]; href: string | undefined }) {
+interface RowProps<Row> {
+  row: Row;
+  columns: ReturnType<typeof filled<Row>>;
+  href: string | undefined;
+}
+
+function Row<Row>({ row, columns, href }: RowProps<Row>) {
   return (
     <tr {...ROLES.row} data-link={href !== undefined}>
       {columns.map((column, index) => {

@@ -1,22 +1,26 @@
 /**
  * Times.
  *
- *   <Ago at={job.createdAt} />       "3 min ago", updated continuously, with the full time in the tooltip
- *   <Clock at={job.createdAt} />     the full time
+ *   <Ago at={job.createdAt} />       "12 s ago", updated every second, with the exact time in the tooltip
+ *   <Clock at={job.createdAt} />     the exact time
  */
-import { signal } from "@preact/signals";
+import { signal, useComputed, useSignal } from "@preact/signals";
 import { ago, clock } from "../../format/time.ts";
 
-/** The current time in milliseconds, updated every 5 seconds. Components that read it are rendered again. */
+/** The current time in milliseconds, updated every second. Components that read it are rendered again. */
 export const now = signal(Date.now());
 setInterval(() => {
   now.value = Date.now();
-}, 5000);
+}, 1000);
 
 export function Ago({ at }: { at: string }) {
+  const time = useSignal(at);
+  time.value = at;
+  // Only the text changes, and only when it reads differently; the component is not rendered again.
+  const text = useComputed(() => ago(time.value, now.value));
   return (
     <time dateTime={at} title={clock(at)}>
-      {ago(at, now.value)}
+      {text}
     </time>
   );
 }

@@ -2,29 +2,32 @@
 import type { Job } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
-import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
-import { ask } from "../../components/controls/dialog.tsx";
+import { Labels } from "../../components/controls/labels.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
 import { Progress } from "../../components/figures/progress.tsx";
 import { Status } from "../../components/figures/status.tsx";
-import { Ago, Clock, now } from "../../components/figures/time.tsx";
+import { Ago, Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { notify } from "../../components/toast.tsx";
-import { serviceName, shortId } from "../../format/names.ts";
+import { serviceName } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
 import { Result } from "../../results/result.tsx";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
+import { Actions } from "./actions.tsx";
 import { useJob } from "./follow.ts";
+import { Given } from "./given.tsx";
 import { Live } from "./live.tsx";
+import { JobLogCard } from "./log.tsx";
 import type { JobProgress } from "./progress.ts";
 import { ReceiptPanel } from "./receipt.tsx";
 import { inputsOf } from "./statement.ts";
+import { Waiting } from "./waiting.tsx";
 
 const BACK = { href: `${BASE}/jobs`, name: "Jobs" };
 
@@ -49,7 +52,7 @@ export default function JobPage() {
             <Status state={job.status} />
           </span>
           {serviceName(job.serviceId)}
-          <Copyable text={job.jobId} shown={shortId(job.jobId)} />
+          <Copyable text={job.jobId} />
         </span>
       }
       actions={<Actions job={job} />}
@@ -57,26 +60,6 @@ export default function JobPage() {
       {progress.error !== undefined && <Failure error={progress.error} />}
       {job.status === "completed" ? <Completed job={job} /> : <Unfinished progress={progress} job={job} />}
     </Page>
-  );
-}
-
-function Actions({ job }: { job: Job }) {
-  if (job.status !== "submitted" && job.status !== "running") return null;
-  const cancel = async () => {
-    const sure = await ask({
-      title: "Cancel this job?",
-      text: "You pay for what was computed so far. The rest is refunded.",
-      action: "Cancel the job",
-      danger: true,
-    });
-    if (!sure) return;
-    await api("client").jobs.cancel(job.jobId);
-    notify("The job was cancelled.");
-  };
-  return (
-    <Button kind="danger" icon="stop" onClick={cancel}>
-      Cancel the job
-    </Button>
   );
 }
 
@@ -90,41 +73,33 @@ function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
         </Card>
       )}
       {job.status === "submitted" && <Waiting job={job} />}
-      {job.status === "failed" && (
-        <Notice tone="bad" title="The job failed">
-          <p>{job.error?.message ?? "No reason was given."}</p>
-          <p class="small quiet">
-            {job.error?.code}. The amount held for it was refunded.{" "}
-            <a href={`${BASE}/new/${job.serviceId}`}>Submit another job</a>
-          </p>
-        </Notice>
-      )}
+      {job.status === "failed" && <Failed job={job} />}
       {job.status === "cancelled" && (
         <Notice tone="still" title="The job was cancelled">
-          <p>The unused part of the amount held for it was refunded.</p>
+          <p>The unused part of its maximum cost was refunded.</p>
         </Notice>
       )}
-      <Details job={job} />
+      <About job={job} />
     </>
   );
 }
 
-function Waiting({ job }: { job: Job }) {
-  const left = job.estimatedCompletion ? (Date.parse(job.estimatedCompletion) - now.value) / 1000 : 0;
-  if (job.missingFiles?.length) {
-    return (
-      <Notice tone="wait" title="Waiting for files">
-        <p>Not uploaded yet: {job.missingFiles.join(", ")}. The job starts when all files are uploaded.</p>
-      </Notice>
-    );
-  }
+function Failed({ job: { error, cost } }: { job: Job }) {
+  const [first, ...more] = (error?.message ?? "No reason was given.").split("\n");
   return (
-    <Notice tone="wait" title="Waiting for a miner">
-      <p>
-        {left > 0
-          ? `Expected to finish in about ${duration(Math.ceil(left))}.`
-          : "It starts as soon as a suitable miner is free."}
-        {job.attempts > 0 && " An earlier run did not finish, so the job runs again."}
+    <Notice tone="bad" title="The job failed">
+      <p>{first}</p>
+      {more.length > 0 && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it
+        <pre class="json" tabIndex={0}>
+          {more.join("\n")}
+        </pre>
+      )}
+      <p class="small">
+        {error?.code}.{" "}
+        {Number(cost ?? 0) > 0
+          ? "The unused part of its maximum cost was refunded."
+          : "Its maximum cost was refunded."}
       </p>
     </Notice>
   );
@@ -141,12 +116,22 @@ function Completed({ job }: { job: Job }) {
             {({ results }) => <Result job={job} results={results} inputs={inputsOf(receipt.data)} />}
           </Loaded>
         </Card>
-        <Details job={job} />
+        <About job={job} />
       </div>
       <Loaded from={receipt} skeleton={<Skeleton height="20rem" />}>
         {(receipt) => <ReceiptPanel receipt={receipt} />}
       </Loaded>
     </div>
+  );
+}
+
+function About({ job }: { job: Job }) {
+  return (
+    <>
+      <Given job={job} />
+      <JobLogCard job={job} />
+      <Details job={job} />
+    </>
   );
 }
 
@@ -157,12 +142,14 @@ function Details({ job }: { job: Job }) {
     <Card title="Details">
       <Facts
         items={[
+          ["Labels", job.labels && <Labels key="labels" labels={job.labels} />],
           ["Submitted", <Clock key="created" at={job.createdAt} />],
           ["Started", job.startedAt && <Ago key="started" at={job.startedAt} />],
           ["Duration", took === undefined ? undefined : duration(took)],
+          ["Cost", job.cost && <Money key="cost" amount={job.cost} />],
           ["Runs", job.attempts > 1 ? `${job.attempts}; the earlier ones did not finish` : undefined],
-          ["Miner", job.minerId && <Copyable key="miner" text={job.minerId} shown={shortId(job.minerId)} />],
-          ["Offer", job.offerId && <Copyable key="offer" text={job.offerId} shown={shortId(job.offerId)} />],
+          ["Miner", job.minerId && <Copyable key="miner" text={job.minerId} />],
+          ["Offer", job.offerId && <Copyable key="offer" text={job.offerId} />],
         ]}
       />
     </Card>

@@ -1,6 +1,6 @@
 /** The output of a running job so far. */
 import type { Job } from "@aitbc/client";
-import { Answer } from "../../results/answer.tsx";
+import { Answer, Reasoning } from "../../results/answer.tsx";
 import { Frames } from "../../results/frames.tsx";
 import { Transcript } from "../../results/transcript.tsx";
 import type { JobProgress } from "./progress.ts";
@@ -22,6 +22,7 @@ export function Live({ progress, job }: { progress: JobProgress; job: Job }) {
         </ul>
       )}
       {progress.segments.length > 0 && <Transcript segments={progress.segments} />}
+      {progress.reasoning && <Reasoning text={progress.reasoning} />}
       {progress.text && <Answer text={progress.text} />}
       {progress.outputs.length > 0 && <Frames frames={progress.outputs} />}
     </>

@@ -7,6 +7,8 @@ export interface JobProgress {
   job: Job | undefined;
   /** The text that a language model has written so far. */
   text: string;
+  /** What the model thought before it wrote that, if it reports it. */
+  reasoning: string;
   segments: Segment[];
   /** The latest preview of each image, as a data URL by the image's index. */
   previews: Record<number, string>;
@@ -17,6 +19,7 @@ export interface JobProgress {
 export const INITIAL: JobProgress = {
   job: undefined,
   text: "",
+  reasoning: "",
   segments: [],
   previews: {},
   outputs: [],
@@ -32,6 +35,13 @@ export function reduce(progress: JobProgress, event: JobEvent): JobProgress {
       return { ...(event.job?.status === "submitted" ? INITIAL : progress), job: event.job };
     case "token":
       return { ...progress, text: withToken(progress.text, data) };
+    case "part":
+      return data.index === 0 && typeof data.reasoning === "string"
+        ? { ...progress, reasoning: progress.reasoning + data.reasoning }
+        : progress;
+    case "resync":
+      // The outputs so far follow.
+      return { ...INITIAL, job: progress.job };
     case "segment":
       return { ...progress, segments: [...progress.segments, data as unknown as Segment] };
     case "preview":

@@ -7,7 +7,7 @@ import { Copyable } from "../../components/controls/copyable.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Money } from "../../components/figures/money.tsx";
 import { Clock } from "../../components/figures/time.tsx";
-import { shortId, units } from "../../format/names.ts";
+import { units } from "../../format/names.ts";
 import { api } from "../../session.ts";
 import { type Outcome, verified } from "../../verification.ts";
 import { type Signed, statementOf } from "./statement.ts";
@@ -22,12 +22,12 @@ export function ReceiptPanel({ receipt }: { receipt: Receipt }) {
     <section class="receipt" aria-labelledby="receipt-title">
       <div class="receipt-head">
         <h2 id="receipt-title">Receipt</h2>
-        <Copyable text={receipt.receiptId} shown={shortId(receipt.receiptId)} />
+        <Copyable text={receipt.receiptId} />
       </div>
       <Lines predicate={predicate} />
       <Facts
         items={[
-          ["Signed by", <Copyable key="miner" text={receipt.minerId} shown={shortId(receipt.minerId)} />],
+          ["Signed by", <Copyable key="miner" text={receipt.minerId} />],
           ["Ran on", predicate.device.name],
           ["Runner", `${predicate.runner.name} ${predicate.runner.version}`],
           ["Model", predicate.model?.name],

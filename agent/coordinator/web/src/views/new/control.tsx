@@ -73,6 +73,8 @@ const CONTROLS: Record<FieldKind, (input: Input) => JSX.Element> = {
   ),
   file: ({ shared, ...rest }) => <FileControl {...shared} {...rest} />,
   names,
+  labels: text,
+  money: text,
   json,
 };
 
@@ -121,9 +123,9 @@ function names({ shared, value }: Input) {
   );
 }
 
-/** JSON as text. Text that is not JSON is sent as a string, which the API refuses with the reason. */
+/** JSON as text. Text that is not JSON stays a string, which is an error. */
 function json({ shared, field, value }: Input) {
-  const shown = typeof value === "string" ? value : isEmpty(value) ? "" : JSON.stringify(value, null, 2);
+  const shown = typeof value === "string" ? value : isBlank(value) ? "" : JSON.stringify(value, null, 2);
   const read = (text: string) => {
     try {
       shared.onInput(text.trim() === "" ? undefined : JSON.parse(text));
@@ -136,6 +138,6 @@ function json({ shared, field, value }: Input) {
   );
 }
 
-function isEmpty(value: unknown): boolean {
+function isBlank(value: unknown): boolean {
   return value === undefined || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
 }

@@ -1,6 +1,7 @@
 /** A request while its form is filled in: its values, and the coordinator's validation of them. */
 import { useEffect, useState } from "preact/hooks";
 import { fieldErrors } from "../../errors.ts";
+import { checked } from "../../schema/check.ts";
 import { byField } from "../../schema/estimate.ts";
 import {
   type FormField,
@@ -18,9 +19,15 @@ const QUIET_MS = 450;
 export interface Draft {
   values: FormValues;
   set: (name: string, value: unknown) => void;
-  /** By field name; before the first attempt to submit, only those of edited fields. */
+  /** The errors to show, by field name: those of fields that were edited or that `reveal` named. */
   errors: Record<string, string>;
   warnings: Record<string, string>;
+  /** The names of all wrong fields, in the form's order. */
+  wrong: string[];
+  /** Errors that are about none of the fields. */
+  general: string[];
+  /** Show the error of a field that was not edited. */
+  reveal: (name: string) => void;
   /** Validate the whole request. Returns whether it is valid. */
   validate: () => Promise<boolean>;
   /** Show the validation errors in an API error. Returns whether there are any. */
@@ -31,14 +38,15 @@ export interface Draft {
 export function useDraft(serviceId: string, fields: FormField[], start: FormValues): Draft {
   const [values, setValues] = useState<FormValues>({ ...initialValues(fields), ...start });
   const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
-  const [errors, setErrors] = useState<Record<string, string>>({});
+  const [refused, setRefused] = useState<Record<string, string>>({});
   const [warnings, setWarnings] = useState<Record<string, string>>({});
   const names = fields.map((field) => field.name);
+  const reveal = (name: string) => setTouched((touched) => new Set(touched).add(name));
 
   const validated = async (signal?: AbortSignal) => {
     const request = requestOf(fields, withFiles(values));
     const validation = await api("client").registry.validate(serviceId, request, { signal });
-    setErrors(byField(validation.errors, names));
+    setRefused(byField(validation.errors, names));
     setWarnings(byField(validation.warnings, names));
     return validation.valid;
   };
@@ -53,21 +61,28 @@ export function useDraft(serviceId: string, fields: FormField[], start: FormValu
     };
   }, [values]);
 
+  const errors = { ...refused, ...checked(fields, values) };
   return {
     values,
     set: (name, value) => {
       setValues((values) => ({ ...values, ...suggested(fields, values, name, value), [name]: value }));
-      setTouched((touched) => new Set(touched).add(name));
+      // The coordinator's answer was about the former value.
+      setRefused(({ [name]: _, ...others }) => others);
+      reveal(name);
     },
     errors: Object.fromEntries(Object.entries(errors).filter(([name]) => touched.has(name))),
     warnings,
+    wrong: names.filter((name) => name in errors),
+    general: Object.entries(refused).flatMap(([name, error]) => (names.includes(name) ? [] : error)),
+    reveal,
     validate: () => {
       setTouched(new Set(names));
       return validated();
     },
     refuse: (error) => {
       const problems = Object.entries(fieldErrors(error)).map(([field, message]) => ({ field, message }));
-      setErrors(byField(problems, names));
+      setRefused(byField(problems, names));
+      setTouched(new Set(names));
       return problems.length > 0;
     },
   };

@@ -1,5 +1,5 @@
 /** The form of a service, generated from its schema in the registry. */
-import type { ServiceDetails } from "@aitbc/client";
+import type { JobDetails, JobReason, ServiceDetails } from "@aitbc/client";
 import { useRef, useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
@@ -13,8 +13,17 @@ import { serviceName } from "../../format/names.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { firstFile } from "../../schema/estimate.ts";
-import { type FormField, fieldsOf, type JsonSchema, requestOf } from "../../schema/fields.ts";
-import { publicApi } from "../../session.ts";
+import {
+  type FormField,
+  type FormValues,
+  fieldsOf,
+  type JsonSchema,
+  requestOf,
+  valuesOf,
+} from "../../schema/fields.ts";
+import { api, publicApi } from "../../session.ts";
+import { Reasons, reasonsIn } from "../job/reasons.tsx";
+import { requestFor } from "../job/request.ts";
 import { Control } from "./control.tsx";
 import { type Draft, useDraft } from "./draft.ts";
 import { useMedia } from "./media.ts";
@@ -24,17 +33,20 @@ import { submitForm } from "./submit.ts";
 import { availability } from "./tiles.tsx";
 
 export default function NewJob() {
-  const serviceId = useRoute().params.service ?? "";
+  const { params, query } = useRoute();
+  const serviceId = params.service ?? "";
   const service = useLoad(
     async (signal) => {
       const { registry } = publicApi();
-      const [details, schema] = await Promise.all([
+      const [details, schema, job] = await Promise.all([
         registry.service(serviceId, { signal }),
         registry.schema(serviceId, { signal }),
+        query.from ? api("client").jobs.get(query.from, { signal }) : undefined,
       ]);
-      return { details, fields: fieldsOf(schema as JsonSchema) };
+      const fields = fieldsOf(schema as JsonSchema);
+      return { details, fields, earlier: job };
     },
-    [serviceId],
+    [serviceId, query.from],
   );
   return (
     <Page
@@ -50,51 +62,85 @@ export default function NewJob() {
       }
     >
       <Loaded from={service} skeleton={<Skeleton lines={8} height="3rem" />}>
-        {({ details, fields }) => <ServiceForm key={details.serviceId} service={details} fields={fields} />}
+        {({ details, fields, earlier }) => (
+          <ServiceForm key={details.serviceId} service={details} fields={fields} earlier={earlier} />
+        )}
       </Loaded>
     </Page>
   );
 }
 
-function ServiceForm({ service, fields }: { service: ServiceDetails; fields: FormField[] }) {
+interface ServiceFormProps {
+  service: ServiceDetails;
+  fields: FormField[];
+  /** The job to run again with changes. */
+  earlier: JobDetails | undefined;
+}
+
+function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
   const { query } = useRoute();
   const { route } = useLocation();
   const form = useRef<HTMLFormElement>(null);
-  const own = new Set(fields.map((field) => field.name));
-  const options = JOB_OPTIONS.filter((option) => !own.has(option.name));
-  const all = [...fields, ...options];
-  const draft = useDraft(service.serviceId, all, startingValues(service, fields));
+  const { options, all } = jobFields(fields);
+  const draft = useDraft(service.serviceId, all, {
+    ...startingValues(service, fields),
+    ...(earlier && valuesOf(all, requestFor(earlier))),
+  });
   const [progress, setProgress] = useState<Record<string, number>>({});
   const [busy, setBusy] = useState(false);
+  const [refusal, setRefusal] = useState<JobReason[]>();
   const request = requestOf(all, draft.values);
   const media = useMedia(firstFile(draft.values));
 
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const submit = async (wait: boolean) => {
     if (busy) return;
     setBusy(true);
+    setRefusal(undefined);
     try {
       if (!(await draft.validate())) return showError(form.current);
       const onProgress = (name: string, percent: number) =>
         setProgress((progress) => ({ ...progress, [name]: percent }));
-      const job = await submitForm(service, all, draft.values, { offerId: query.offer, onProgress });
+      const job = await submitForm(service, all, draft.values, {
+        offerId: query.offer,
+        wait,
+        earlier,
+        onProgress,
+      });
       route(`${BASE}/jobs/${job.jobId}`);
     } catch (error) {
-      if (draft.refuse(error)) showError(form.current);
+      const reasons = reasonsIn(error);
+      if (reasons) setRefusal(reasons);
+      else if (draft.refuse(error)) showError(form.current);
       else complain(error);
       setProgress({});
     } finally {
       setBusy(false);
     }
   };
-  const shared = { draft, models: modelOptions(service), progress };
+  const shared = { draft, models: modelOptions(service), progress, notes: fileNotes(earlier, draft.values) };
   return (
-    <form class="form-columns" ref={form} onSubmit={submit} noValidate>
+    <form
+      class="form-columns"
+      ref={form}
+      noValidate
+      onSubmit={(event) => {
+        event.preventDefault();
+        void submit(false);
+      }}
+    >
       <div class="card">
         {draft.warnings.service_id && <Notice tone="wait">{draft.warnings.service_id}</Notice>}
+        {earlier && (
+          <Notice tone="still" title="Filled in from an earlier job">
+            <p>
+              Change what should be different, then submit. Job options that you leave empty, such as the
+              maximum cost, stay as they were.
+            </p>
+          </Notice>
+        )}
         {query.offer && (
           <Notice tone="busy" title="Job for an offer">
-            The miner of the offer that you chose runs the job at the offer's price.
+            <p>The miner of the offer that you chose runs the job at the offer's price.</p>
           </Notice>
         )}
         <Fields {...shared} fields={fields.filter((field) => !field.advanced)} />
@@ -104,12 +150,63 @@ function ServiceForm({ service, fields }: { service: ServiceDetails; fields: For
       <aside class="card form-side" aria-label="Price">
         <Price service={service} request={request} media={media} />
         <Fields {...shared} fields={[MAX_COST]} />
-        <Button type="submit" kind="main" busy={busy}>
+        {refusal && (
+          <Notice tone="bad" title="No miner can run this job">
+            <Reasons reasons={refusal} />
+            <div class="row">
+              <Button size="small" busy={busy} onClick={() => submit(true)}>
+                Submit and wait anyway
+              </Button>
+            </div>
+          </Notice>
+        )}
+        <Button type="submit" kind="main" busy={busy} disabled={draft.wrong.length > 0}>
           Submit job
         </Button>
+        <ToDo draft={draft} fields={all} form={form.current} />
         <p class="small quiet">{availability(service)}</p>
       </aside>
     </form>
+  );
+}
+
+/** The fields of a job's options, which a service's own fields of the same name replace, and all fields of the form. */
+function jobFields(fields: FormField[]): { options: FormField[]; all: FormField[] } {
+  const own = new Set(fields.map((field) => field.name));
+  const options = JOB_OPTIONS.filter((option) => !own.has(option.name));
+  return { options, all: [...fields, ...options] };
+}
+
+interface ToDoProps {
+  draft: Draft;
+  fields: FormField[];
+  form: HTMLFormElement | null;
+}
+
+/** What prevents submitting: links to the wrong fields. */
+function ToDo({ draft, fields, form }: ToDoProps) {
+  const wrong = fields.filter((field) => draft.wrong.includes(field.name));
+  if (wrong.length + draft.general.length === 0) return null;
+  const show = (name: string) => {
+    draft.reveal(name);
+    showError(form, name);
+  };
+  return (
+    <div class="todo small" role="status">
+      {draft.general.map((error) => (
+        <p key={error}>{error}</p>
+      ))}
+      {wrong.length > 0 && <p>Still to complete or correct:</p>}
+      <ul>
+        {wrong.map((field) => (
+          <li key={field.name}>
+            <button type="button" class="link" onClick={() => show(field.name)}>
+              {field.label}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </div>
   );
 }
 
@@ -118,24 +215,39 @@ interface FieldsProps {
   draft: Draft;
   models: Option[];
   progress: Record<string, number>;
+  /** What a field's value means, by field name. */
+  notes: Record<string, string>;
 }
 
-function Fields({ fields, draft, models, progress }: FieldsProps) {
+function Fields({ fields, draft, models, progress, notes }: FieldsProps) {
   return (
     <div class="form-fields">
       {fields.map((field) => (
-        <Control
-          key={field.name}
-          field={field}
-          value={draft.values[field.name]}
-          onInput={(value) => draft.set(field.name, value)}
-          error={draft.errors[field.name]}
-          warning={draft.warnings[field.name]}
-          models={models}
-          progress={progress[field.name]}
-        />
+        <div key={field.name} data-name={field.name}>
+          <Control
+            field={field}
+            value={draft.values[field.name]}
+            onInput={(value) => draft.set(field.name, value)}
+            error={draft.errors[field.name]}
+            warning={draft.warnings[field.name] ?? notes[field.name]}
+            models={models}
+            progress={progress[field.name]}
+          />
+        </div>
       ))}
     </div>
+  );
+}
+
+/** Return the names of files of an earlier job that the form still has, by field name. */
+function fileNotes(earlier: JobDetails | undefined, values: FormValues): Record<string, string> {
+  const inputs = earlier?.inputs ?? [];
+  return Object.fromEntries(
+    inputs.flatMap(({ field, name, artifactId }) =>
+      artifactId && values[field] === `artifact:${artifactId}`
+        ? [[field, `${name}, the earlier job's file.`]]
+        : [],
+    ),
   );
 }
 
@@ -172,11 +284,12 @@ function startingValues({ ready, models }: ServiceDetails, fields: FormField[]):
   return first ? { [field.name]: first } : {};
 }
 
-/** Scroll to the first invalid field and focus it, once the errors are rendered. */
-function showError(form: HTMLFormElement | null): void {
+/** Scroll to a field, by default the first invalid one, and focus it, once the errors are rendered. */
+function showError(form: HTMLFormElement | null, name?: string): void {
   requestAnimationFrame(() => {
-    const invalid = form?.querySelector<HTMLElement>("[aria-invalid=true]");
+    const field = name === undefined ? form : form?.querySelector(`[data-name="${name}"]`);
+    const invalid = field?.querySelector<HTMLElement>("[aria-invalid=true]");
     invalid?.scrollIntoView({ block: "center" });
-    invalid?.focus();
+    (invalid?.matches(".drop") ? invalid.querySelector("button") : invalid)?.focus();
   });
 }

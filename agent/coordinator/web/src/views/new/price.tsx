@@ -37,7 +37,7 @@ export function Price({ service, request, media }: PriceProps) {
           {estimate ? (
             <Money amount={amount(estimate.cost)} />
           ) : (
-            <span class="quiet">{estimateHint(service.serviceId, media)}</span>
+            <span class="quiet">{estimateHint(service.serviceId, request)}</span>
           )}
         </dd>
       </div>

@@ -1,10 +1,16 @@
 /** Submits a form: uploads its files, then creates the job. */
-import type { CreatedJob, ServiceDetails } from "@aitbc/client";
+import type { CreatedJob, JobDetails, JsonObject, RerunOptions, ServiceDetails } from "@aitbc/client";
 import { type FormField, type FormValues, requestOf, withFiles } from "../../schema/fields.ts";
 import { api } from "../../session.ts";
+import { changesOf } from "../job/request.ts";
+import { JOB_OPTIONS } from "./options.ts";
 
 export interface SubmitOptions {
   offerId: string | undefined;
+  /** Submit the job even if no miner can run it now or later as the network is. */
+  wait: boolean;
+  /** The job to run again. */
+  earlier: JobDetails | undefined;
   /** Called with the upload progress of a field's file, in percent. */
   onProgress: (name: string, percent: number) => void;
 }
@@ -16,7 +22,7 @@ export async function submitForm(
   service: ServiceDetails,
   fields: FormField[],
   values: FormValues,
-  { offerId, onProgress }: SubmitOptions,
+  { offerId, wait, earlier, onProgress }: SubmitOptions,
 ): Promise<CreatedJob> {
   const client = api("client");
   const addresses = new Map<string, string>();
@@ -33,10 +39,21 @@ export async function submitForm(
       withFiles(values, (name) => addresses.get(name) ?? ""),
     ),
     ...(offerId ? { offer_id: offerId } : {}),
+    ...(wait ? { wait } : {}),
   };
   // With a key, the client repeats the call if the response is lost, without creating a second job.
   const idempotencyKey = crypto.getRandomValues(new Uint32Array(4)).join("-");
+  if (earlier) return client.jobs.rerun(earlier.jobId, { ...rerunOf(earlier, request), idempotencyKey });
   return service.route
     ? client.services.call(service.route.replace("/v1/services/", ""), request, { idempotencyKey })
     : client.jobs.create({ ...request, type: service.serviceId }, { idempotencyKey });
+}
+
+/** Return how a job differs from an earlier one: changed parameters, and the options of the job that are filled in. */
+function rerunOf(earlier: JobDetails, request: Record<string, unknown>): RerunOptions {
+  const names = new Set([...JOB_OPTIONS.map(({ name }) => name.split(".")[0]), "offer_id", "wait"]);
+  const entries = Object.entries(request);
+  const parameters = Object.fromEntries(entries.filter(([name]) => !names.has(name)));
+  const options = Object.fromEntries(entries.filter(([name]) => names.has(name)));
+  return { set: changesOf(earlier.parameters, parameters) as JsonObject, ...options };
 }

@@ -47,7 +47,7 @@ export function ServiceTiles({ services, brief = false }: { services: Service[];
 }
 
 export function availability(service: Service): string {
-  if (service.minersOnline === 0) return "no miner online; jobs wait until one is";
+  if (service.minersOnline === 0) return "No miner is online; jobs wait until one is";
   const price = service.price ? `, from ${money(service.price.lowest)} per ${unitName(service.unit)}` : "";
   return `${plural(service.minersOnline, "miner")}${price}`;
 }

@@ -1,0 +1,102 @@
+/** What a job was given: its parameters and its input files. */
+import type { Job, JobInput } from "@aitbc/client";
+import type { ComponentChildren } from "preact";
+import { Card } from "../../components/card.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
+import { Icon } from "../../components/icon.tsx";
+import { size } from "../../format/size.ts";
+import { useLoad } from "../../load.ts";
+import { Download } from "../../results/files.tsx";
+import { labelOf } from "../../schema/fields.ts";
+import { api } from "../../session.ts";
+
+/** Longer texts are collapsed. */
+const LONG_TEXT = 400;
+
+export function Given({ job: { jobId, missingFiles = [] } }: { job: Job }) {
+  const details = useLoad(
+    (signal) => api("client").jobs.get(jobId, { signal }),
+    // An upload adds an input.
+    [jobId, missingFiles.length],
+  );
+  const { parameters = {}, inputs = [] } = details.data ?? {};
+  const fields = inputs.map(({ field }) => field);
+  const facts = flat(parameters).filter(([name]) => !fields.includes(name.replace(/\.inline$/, "")));
+  if (facts.length + inputs.length === 0) return null;
+  return (
+    <Card title="Request">
+      {inputs.length > 0 && (
+        <ul class="files">
+          {inputs.map((input) => (
+            <Input key={input.field} input={input} text={inlineText(parameters, input.field)} />
+          ))}
+        </ul>
+      )}
+      <Facts items={facts.map(([name, value]) => [labelOf(name), shown(value)])} />
+    </Card>
+  );
+}
+
+/** Return the leaves of the parameters by dotted name. Messages and other lists stay whole. */
+function flat(parameters: Record<string, unknown>, prefix = ""): [string, unknown][] {
+  return Object.entries(parameters).flatMap(([name, value]): [string, unknown][] =>
+    value && typeof value === "object" && !Array.isArray(value)
+      ? flat(value as Record<string, unknown>, `${prefix}${name}.`)
+      : [[prefix + name, value]],
+  );
+}
+
+/** Return a file's text if the request contains it. */
+function inlineText(parameters: Record<string, unknown>, field: string): string | undefined {
+  const found = flat(parameters).find(([name]) => name === `${field}.inline`);
+  return found && String(found[1]);
+}
+
+function shown(value: unknown): ComponentChildren {
+  if (value === null || value === undefined) return undefined;
+  if (typeof value === "boolean") return value ? "Yes" : "No";
+  const text = typeof value === "object" ? JSON.stringify(value, null, 2) : String(value);
+  const content =
+    typeof value === "object" ? <pre class="json">{text}</pre> : <p class="given-text">{text}</p>;
+  if (text.length <= LONG_TEXT) return content;
+  return (
+    <details class="fold">
+      <summary>{text.slice(0, 60)}…</summary>
+      {content}
+    </details>
+  );
+}
+
+function Input({ input, text }: { input: JobInput; text: string | undefined }) {
+  const { field, name, artifactId, url, size: bytes } = input;
+  const label = name === field ? labelOf(field) : name;
+  const file = artifactId && {
+    artifact_id: artifactId,
+    name,
+    media_type: "application/octet-stream",
+    size: bytes ?? 0,
+  };
+  return (
+    <li>
+      <Icon name="file" />
+      <span class="files-name">
+        {text === undefined ? label : <Text label={label} text={text} />}{" "}
+        {url && <span class="quiet small">{url}</span>}
+      </span>
+      {bytes !== undefined && <span class="quiet small">{size(bytes)}</span>}
+      {file && <Download file={file} />}
+    </li>
+  );
+}
+
+function Text({ label, text }: { label: string; text: string }) {
+  return (
+    <details class="fold">
+      <summary>{label}</summary>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it */}
+      <pre class="json" tabIndex={0}>
+        {text}
+      </pre>
+    </details>
+  );
+}

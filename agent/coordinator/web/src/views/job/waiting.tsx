@@ -1,0 +1,163 @@
+/** Why a job waits, what would change that, and the choice of an offer for it. */
+import type { Job, JobExplanation, MarketMiner, Offer } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/controls/button.tsx";
+import { Dialog } from "../../components/controls/dialog.tsx";
+import { SelectField } from "../../components/controls/field.tsx";
+import { Ago } from "../../components/figures/time.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Failure, Notice } from "../../components/notice.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { notify } from "../../components/toast.tsx";
+import { money } from "../../format/money.ts";
+import { sentence } from "../../format/names.ts";
+import { plural } from "../../format/size.ts";
+import { useLoad } from "../../load.ts";
+import { usePolled } from "../../poll.ts";
+import { api } from "../../session.ts";
+import { Reasons } from "./reasons.tsx";
+
+const POLL_SECONDS = 5;
+
+export function Waiting({ job }: { job: Job }) {
+  const missing = job.missingFiles ?? [];
+  if (missing.length > 0) {
+    return (
+      <Notice tone="wait" title="Waiting for files">
+        <p>Not uploaded yet: {missing.join(", ")}. The job starts when all files are uploaded.</p>
+        <ChooseOffer job={job} />
+      </Notice>
+    );
+  }
+  return <Explained job={job} />;
+}
+
+function Explained({ job }: { job: Job }) {
+  const explanation = usePolled(
+    (signal) => api("client").jobs.explain(job.jobId, { signal }),
+    () => POLL_SECONDS,
+    [job.jobId, job.offerId],
+  );
+  const { data } = explanation;
+  if (!data) {
+    return explanation.error ? (
+      <Failure error={explanation.error} retry={explanation.reload} />
+    ) : (
+      <Skeleton height="5rem" />
+    );
+  }
+  return (
+    <Notice tone={data.canRun === "never" ? "bad" : "wait"} title={data.summary}>
+      <Reasons reasons={data.reasons} title={data.summary} />
+      <Expectation explanation={data} />
+      {job.attempts > 0 && <p class="small">An earlier run did not finish, so the job runs again.</p>}
+      {data.miners.length > 0 && <Miners explanation={data} />}
+      {!job.offerId && <ChooseOffer job={job} />}
+    </Notice>
+  );
+}
+
+function Expectation({ explanation: { position, estimatedStart } }: { explanation: JobExplanation }) {
+  if (position === null && !estimatedStart) return null;
+  return (
+    <p class="small">
+      {position !== null && `Number ${position} in the queue. `}
+      {estimatedStart && (
+        <>
+          Expected to start <Ago at={estimatedStart} />.
+        </>
+      )}
+    </p>
+  );
+}
+
+/** Why each miner does not run the job. */
+function Miners({ explanation: { miners, reasons } }: { explanation: JobExplanation }) {
+  const words = new Map(reasons.map(({ code, message }) => [code, message]));
+  return (
+    <details class="fold small">
+      <summary>{plural(miners.length, "miner")} considered</summary>
+      <dl class="facts">
+        {miners.map(({ minerId, name, reasons }) => [
+          <dt key={`${minerId}-name`} title={minerId}>
+            {name}
+          </dt>,
+          <dd key={minerId}>
+            {reasons.length > 0
+              ? reasons.map((code) => words.get(code) ?? `${sentence(code.toLowerCase())}.`).join(" ")
+              : "Can run it."}
+          </dd>,
+        ])}
+      </dl>
+    </details>
+  );
+}
+
+function ChooseOffer({ job }: { job: Job }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      <div class="row">
+        <Button size="small" icon="market" onClick={() => setOpen(true)}>
+          Choose an offer
+        </Button>
+      </div>
+      <Dialog title="Choose an offer for this job" open={open} onClose={() => setOpen(false)}>
+        <Offers job={job} onDone={() => setOpen(false)} />
+      </Dialog>
+    </>
+  );
+}
+
+function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
+  const [offerId, setOfferId] = useState("");
+  const market = useLoad(async (signal) => {
+    const { marketplace } = api("client");
+    const [{ offers }, { miners }] = await Promise.all([
+      marketplace.offers({ signal }),
+      marketplace.miners({ signal }),
+    ]);
+    const fitting = offers.filter(({ jobType }) => [job.serviceId, job.name].includes(jobType));
+    return { offers: fitting, miners };
+  });
+  const accept = async (offers: Offer[]) => {
+    const offer = offers.find((offer) => offer.offerId === offerId);
+    if (!offer) return;
+    await api("client").marketplace.accept(offerId, { jobId: job.jobId, bidPrice: offer.price });
+    notify("The job was assigned to the offer.");
+    onDone();
+  };
+  return (
+    <Loaded from={market}>
+      {({ offers, miners }) =>
+        offers.length === 0 ? (
+          <p>No online miner offers to run this job.</p>
+        ) : (
+          <>
+            <SelectField
+              label="Offer"
+              required
+              value={offerId}
+              onInput={setOfferId}
+              options={[{ value: "", label: "Choose one" }, ...offers.map((offer) => choice(offer, miners))]}
+            />
+            <p class="small quiet">
+              Only its miner may then run the job, at this price, up to the job's maximum cost.
+            </p>
+            <div class="dialog-actions">
+              <Button onClick={onDone}>Cancel</Button>
+              <Button kind="main" disabled={!offerId} onClick={() => accept(offers)}>
+                Assign the job
+              </Button>
+            </div>
+          </>
+        )
+      }
+    </Loaded>
+  );
+}
+
+function choice({ offerId, minerId, price }: Offer, miners: MarketMiner[]) {
+  const name = miners.find((miner) => miner.minerId === minerId)?.name ?? minerId;
+  return { value: offerId, label: `${name}: ${money(price)} per unit` };
+}

@@ -1,0 +1,117 @@
+/** The market's rows, the changes of a repeated job, and the history of the chat. */
+import type { JobDetails, MarketMiner, Offer, Service } from "@aitbc/client";
+import { beforeEach, describe, expect, test } from "vitest";
+import {
+  type Conversation,
+  conversations,
+  forget,
+  forgetAll,
+  openHistory,
+  remember,
+  titleOf,
+} from "../src/views/chat/history.ts";
+import { changesOf, requestFor } from "../src/views/job/request.ts";
+import { grouped, rowsOf } from "../src/views/market/rows.ts";
+
+describe("the market", () => {
+  const offer = (offerId: string, minerId: string, jobType: string) =>
+    ({ offerId, minerId, jobType }) as Offer;
+  const offers = [offer("1", "a", "my-images"), offer("2", "b", "llm"), offer("3", "a", "llm")];
+  const miners = [
+    { minerId: "a", name: "rig", services: [{ serviceId: "llm", unit: "token" }] },
+  ] as MarketMiner[];
+  const services = [{ serviceId: "whisper" }, { serviceId: "llm" }] as Service[];
+
+  test("joins offers with their miner and its service", () => {
+    const rows = rowsOf(offers, miners);
+    expect(rows.map(({ miner, service }) => [miner?.name, service?.unit])).toEqual([
+      ["rig", undefined],
+      [undefined, undefined],
+      ["rig", "token"],
+    ]);
+  });
+
+  test("groups them by service in the registry's order, or by miner", () => {
+    const ids = (by: "service" | "miner") =>
+      grouped(rowsOf(offers, miners), by, services).map(({ id, rows }) => [
+        id,
+        ...rows.map((row) => row.offer.offerId),
+      ]);
+    expect(ids("service")).toEqual([
+      ["llm", "2", "3"],
+      ["my-images", "1"],
+    ]);
+    expect(ids("miner")).toEqual([
+      ["a", "1", "3"],
+      ["b", "2"],
+    ]);
+  });
+});
+
+describe("a repeated job", () => {
+  test("sends what differs; what is left out returns to its default", () => {
+    const earlier = { prompt: "a house", steps: 20, size: "64x64" };
+    expect(changesOf(earlier, { prompt: "a house", steps: 30 })).toEqual({ steps: 30, size: null });
+  });
+
+  test("needs addresses again whose query is not shown", () => {
+    const job = {
+      parameters: { model: { source: "https://example.com/m.py?hidden", entrypoint: "m.py" }, steps: 3 },
+      inputs: [{ field: "model.source", name: "m.py", url: "https://example.com/m.py?hidden" }],
+    } as unknown as JobDetails;
+    expect(requestFor(job)).toEqual({ model: { entrypoint: "m.py" }, steps: 3 });
+  });
+});
+
+describe("the history of the chat", () => {
+  const stored = new Map<string, string>();
+  let limit = Number.POSITIVE_INFINITY;
+  globalThis.localStorage = {
+    getItem: (key: string) => stored.get(key) ?? null,
+    removeItem: (key: string) => stored.delete(key),
+    setItem: (key: string, value: string) => {
+      if (value.length > limit) throw new DOMException("full", "QuotaExceededError");
+      stored.set(key, value);
+    },
+  } as unknown as Storage;
+  const say = (id: string, content: string) => remember(id, [{ role: "user", content }]);
+  const titles = () => conversations.value.map(titleOf);
+
+  beforeEach(() => {
+    stored.clear();
+    limit = Number.POSITIVE_INFINITY;
+    openHistory("account");
+  });
+
+  test("has the newest conversation first, survives a reload, and can be deleted", () => {
+    say("1", "one\nmore");
+    say("2", "two");
+    say("1", "one again");
+    openHistory("account");
+    expect(titles()).toEqual(["one again", "two"]);
+    forget("1");
+    expect(titles()).toEqual(["two"]);
+    forgetAll();
+    expect([titles(), stored.size]).toEqual([[], 0]);
+  });
+
+  test("belongs to one account", () => {
+    say("1", "one");
+    openHistory("another");
+    expect(titles()).toEqual([]);
+  });
+
+  test("deletes the oldest conversations when the browser's storage is full", () => {
+    say("1", "one");
+    say("2", "two");
+    limit = JSON.stringify(conversations.value satisfies Conversation[]).length;
+    say("3", "six");
+    expect(titles()).toEqual(["six", "two"]);
+  });
+
+  test("is empty if the stored text is damaged", () => {
+    stored.set("aitbc.chat.account", "{");
+    openHistory("account");
+    expect(titles()).toEqual([]);
+  });
+});
