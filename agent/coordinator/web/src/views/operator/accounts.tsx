@@ -7,7 +7,6 @@ import { Copyable } from "../../components/controls/copyable.tsx";
 import { Dialog } from "../../components/controls/dialog.tsx";
 import { CheckField, TextField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Money } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
@@ -80,8 +79,8 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
           cell: ({ accountId }) => <Copyable text={accountId} noun="account id" />,
         },
         { title: "Created", cell: (account) => <Ago at={account.createdAt} /> },
-        { title: "Held for jobs", cell: (account) => <Money amount={account.held} />, align: "end" },
-        { title: "Available", cell: (account) => <Money amount={account.balance} />, align: "end" },
+        { title: "Held for jobs", amount: (account) => account.held },
+        { title: "Available", amount: (account) => account.balance },
         {
           title: "Credit or debit",
           hideTitle: true,

@@ -2,6 +2,7 @@
 import type { Key } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { CheckField } from "../../components/controls/field.tsx";
 import { type Secret, SecretDialog } from "../../components/controls/secret.tsx";
@@ -97,7 +98,8 @@ function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange:
         { title: "Role", cell: (key) => <RoleBadge role={key.role} />, shrink: true },
         {
           title: "Belongs to",
-          cell: (key) => key.accountId ?? key.minerId ?? "the network",
+          cell: ({ accountId, minerId = accountId }) =>
+            minerId ? <Copyable text={minerId} noun="id" /> : "the network",
         },
         { title: "Created", cell: (key) => <Ago at={key.createdAt} /> },
         {

@@ -2,7 +2,6 @@
 import { useState } from "preact/hooks";
 import { SelectField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Money } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
@@ -54,7 +53,7 @@ export default function AllOffers() {
               rowKey={(offer) => offer.offerId}
               columns={[
                 { title: "For", cell: jobType },
-                { title: "Price per unit", cell: (offer) => <Money amount={offer.price} />, align: "end" },
+                { title: "Price per unit", amount: (offer) => offer.price },
                 {
                   title: "Miner",
                   cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{minerId}</a>,

@@ -149,8 +149,8 @@ function Payments({ payments }: { payments: Transaction[] }) {
           cell: ({ jobId }) => jobId && <Copyable text={jobId} noun="job id" />,
         },
         { title: "Settled", cell: (payment) => <Ago at={payment.settledAt ?? payment.createdAt} /> },
-        { title: "Fee", cell: (payment) => <Money amount={payment.fee ?? "0"} />, align: "end" },
-        { title: "Paid", cell: (payment) => <Money amount={payment.amount} />, align: "end" },
+        { title: "Fee", amount: (payment) => payment.fee ?? "0" },
+        { title: "Paid", amount: (payment) => payment.amount },
       ]}
     />
   );
