@@ -93,7 +93,7 @@ def _of_commands(tree: ast.AST, path: Path) -> Iterator[int]:
 
 def _of_web(paths: list[Path]) -> dict[Path, list[tuple[int, str]]]:
     """Return the strings of the dashboard by file; TypeScript's own parser finds them."""
-    command = ["node", ROOT / "scripts/strings_web.js", *paths]
+    command = ["node", str(ROOT / "scripts/strings_web.js"), *map(str, paths)]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     found: dict[Path, list[tuple[int, str]]] = {path: [] for path in paths}
     for name, line, text in json.loads(printed):

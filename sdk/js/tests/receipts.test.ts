@@ -165,7 +165,7 @@ describe("policies", () => {
       "the threshold is `all`, `any`, or from 1 to 1.",
     ],
     ["log\u0000", "it has a control character"],
-    ["nonsense", "it is none of"],
+    ["nonsense", "it is not one of"],
   ])("%j is refused", (policy, message) => {
     expect(() => Policy.parse(policy)).toThrow(message);
   });
