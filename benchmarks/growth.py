@@ -74,6 +74,8 @@ ADMIN_CALLS = {
     "admin: list, both": "/v1/jobs?status=completed&type=llm-inference",
     "admin: transactions": "/v1/wallet/transactions",
     "admin: overview": "/v1/admin/overview",
+    "admin: history, day": "/v1/admin/history?metric=jobs&period=day",
+    "admin: history, year": "/v1/admin/history?metric=money&period=year",
 }
 QUEUE_CALLS = {"long queue: list, status": "/v1/jobs?status=submitted", "long queue: list": "/v1/jobs"}
 

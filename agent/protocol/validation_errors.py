@@ -98,16 +98,24 @@ def _located(loc: Sequence[int | str], model: Any, *, is_extra: bool = False) ->
 
     `is_extra`: its last part is a name that the model does not have.
     """
-    declared = _declared(model)
+    declared = around = _declared(model)
     path: list[str] = []
     for position, part in enumerate(loc):
+        if part == "[key]":  # the error is in the key itself
+            return ".".join(path), _keys(around)
         known = bool(declared.types)
         inner = _inside(declared, part)
         if inner is None and known and not (is_extra and position == len(loc) - 1):
             continue  # the name of a member of a union
         path.append(str(part))
-        declared = inner or _Declared()
+        declared, around = inner or _Declared(), declared
     return ".".join(path), declared
+
+
+def _keys(declared: _Declared) -> _Declared:
+    """Return the declaration of an object's keys."""
+    members = [typing.get_args(one) for one in declared.types if typing.get_origin(one) in (dict, Mapping)]
+    return _declared(members[0][0]) if members and members[0] else _Declared()
 
 
 def _siblings(loc: Sequence[int | str], model: Any) -> list[str]:
@@ -145,7 +153,7 @@ def _inside(declared: _Declared, part: int | str) -> _Declared | None:
         origin, members = typing.get_origin(one), typing.get_args(one)
         if isinstance(part, int) and members and origin in (list, tuple, Sequence, set, frozenset):
             return _declared(members[0])
-        if isinstance(part, str) and origin in (dict, Mapping) and len(members) > 1 and part != "[key]":
+        if isinstance(part, str) and origin in (dict, Mapping) and len(members) > 1:
             return _declared(members[1])
     return None
 

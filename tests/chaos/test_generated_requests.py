@@ -124,7 +124,7 @@ def other_accounts_data(served: Served, miner: ScriptedMiner) -> list[str]:
     done, failed = miner.poll(slots=4)
     assert miner.complete(done, {"text": f"{word} text", "units": 1}).status_code == 200
     miner.job(failed, "fail", kind="fail", code="INPUT_INVALID", message=f"{word} is no sound")
-    waiting = {**body, "miner_id": "miner_a", "timeout_seconds": 60}
+    waiting = {**body, "miner_id": "miner_a", "timeout_seconds": 60, "wait": True}
     jobs += [other.post("/v1/services/whisper/transcribe", json=waiting).json() for _ in range(2)]
     assert other.delete(f"/v1/jobs/{jobs[-1]['job_id']}").status_code == 200
     receipt = other.get(f"/v1/receipts/{done['job_id']}").json()

@@ -219,7 +219,7 @@ class ScriptedRunner(Runner[ScriptedInput]):
         return {"file": file}
 
     def _fail(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
-        raise Fail("The text is wrong.", code="TEXT_WRONG")
+        raise Fail(request.text or "The text is wrong.", code="TEXT_WRONG")
 
     def _meter_and_fail(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         for units in range(8):

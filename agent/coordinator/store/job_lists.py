@@ -41,30 +41,37 @@ def page(
 
 
 def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
-    conditions = _of_jobs(wanted)
-    if not wanted.labels:
-        if wanted.account_id is not None:
-            conditions.append(jobs.c.account_id == wanted.account_id)
-        return query.where(*conditions)
-    # The index of labels leads: an account has more jobs than one label.
-    conditions += _of_labels(wanted)
-    return query.join_from(job_labels, jobs, jobs.c.job_id == job_labels.c.job_id).where(*conditions)
+    """Return the query with the conditions of the filter, of which the rarest one chooses the index.
 
-
-def _of_jobs(wanted: JobFilter) -> list[ColumnElement[bool]]:
-    given = {
-        "service": wanted.service,
+    Without statistics, SQLite would rather read all jobs of an account, of which there are many more than of a label, name, offer or
+    miner.
+    """
+    columns = {
         "name": wanted.name,
-        "miner_id": wanted.miner_id,
         "offer_id": wanted.offer_id,
+        "miner_id": wanted.miner_id,
+        "account_id": wanted.account_id,
+        "service": wanted.service,
+        "state": wanted.status,
     }
+    given = {name: value for name, value in columns.items() if value is not None}
     conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
-    conditions += [jobs.c[column] == value for column, value in given.items() if value is not None]
-    if wanted.status is not None:
+    indexed = {"account_id", "service", "state"}
+    if wanted.labels:
+        indexed = set()
+        given.pop("account_id", None)
+    elif rare := [name for name in ("name", "offer_id", "miner_id") if name in given]:
+        indexed = {"name", "account_id"} if rare[0] == "name" else {rare[0]}
+    elif wanted.status is not None:
         # Redundant, but it lets the query planner choose the right partial index.
         ended = jobs.c.finished_at.is_not(None) if wanted.status in FINAL else jobs.c.finished_at.is_(None)
-        conditions += [jobs.c.state == wanted.status, ended]
-    return conditions
+        conditions.append(ended)
+    for name, value in given.items():
+        conditions.append((jobs.c[name] if name in indexed else func.coalesce(jobs.c[name], "")) == value)
+    if not wanted.labels:
+        return query.where(*conditions)
+    conditions += _of_labels(wanted)
+    return query.join_from(job_labels, jobs, jobs.c.job_id == job_labels.c.job_id).where(*conditions)
 
 
 def _of_labels(wanted: JobFilter) -> list[ColumnElement[bool]]:

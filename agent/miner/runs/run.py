@@ -37,13 +37,13 @@ from agent.miner.runs.outbox import Entry, Outbox
 from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
 from agent.miner.session import Session
 from agent.miner.tasks import Background
+from agent.protocol.messages import MAX_MESSAGE
 from agent.settings import InputSettings
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Model, Retry, RunnerError
 from runners.errors import Fault
 from runners.host.protocol import FileReference, JobLog, Run
 
-_MAX_MESSAGE: Final = 2000
 _DONE: Final = 100.0
 """The progress in percent at which ending a run saves nothing."""
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
@@ -332,7 +332,7 @@ class JobRun:
             "fence": self.lease.fence,
             "kind": kind,
             "code": code,
-            "message": str(error)[:_MAX_MESSAGE],
+            "message": str(error)[:MAX_MESSAGE],
             "units": f"{self.units:f}",
             **self._job_log.fields(),
         }

@@ -155,6 +155,26 @@ describe("errors", () => {
     ]);
   });
 
+  test("a job that cannot run has reasons, as its explanation does", async () => {
+    const reason = {
+      code: "MODEL_MISSING",
+      message: "m",
+      who: "owner",
+      action: "a",
+      details: { model: "base" },
+    };
+    const error = { code: "CANNOT_RUN", message: "No.", details: { reasons: [reason] }, request_id: "r" };
+    server.replies = [
+      { status: 422, json: { error } },
+      { json: { job_id: "job_1", status: "submitted", can_run: "never", reasons: [reason], miners: [] } },
+    ];
+    const refused = await client.jobs.create(JOB).catch((error) => error);
+    const found = await client.jobs.explain("job_1");
+    expect(refused.reasons).toEqual([reason]);
+    expect([found.canRun, found.reasons]).toEqual(["never", [reason]]);
+    expect(server.seen[1]?.path).toBe("/v1/jobs/job_1/explain");
+  });
+
   test("a validation error contains the message of each field", async () => {
     const details = { fields: { "pricing.max_cost": "is no money" } };
     const error = { code: "VALIDATION_ERROR", message: "No.", details, request_id: "r" };

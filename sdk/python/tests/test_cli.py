@@ -48,7 +48,7 @@ def test_jobs_list(quick) -> None:
     outcome = quick("jobs", "list", "--limit", "1")
     assert (
         outcome.stdout
-        == "JOB\tSTATUS\tNAME\tCREATED\tTYPE\njob_1\tcompleted\t\t2026-11-24T15:00:00Z\tai_inference\n"
+        == "JOB\tSTATUS\tNAME\tCREATED\tTYPE\tLABELS\njob_1\tcompleted\t\t2026-11-24T15:00:00Z\tai_inference\t\n"
     )
     assert json.loads(quick("jobs", "list", "--json").stdout)["jobs"][0]["job_id"] == "job_1"
 
@@ -449,8 +449,8 @@ def test_offers_are_listed_and_accepted(quick, coordinator) -> None:
     }
     listed = quick("offers", "list", "--type", "llm-inference", "--max-price", "0.01")
     assert listed.stdout.splitlines() == [
-        "OFFER\tFOR\tPRICE\tMINER NAME\tLEFT\tREPUTATION\tSTATUS\tMINER",
-        "offer_1\tllm_inference\t0.001 per token\trig-1\t3\t4.80\t\tminer_1",
+        "OFFER\tFOR\tPRICE\tBY\tUNIT\tLEFT\tREPUTATION\tSTATUS\tMINER",
+        "offer_1\tllm_inference\t0.001\trig-1\ttoken\t3\t4.80\t\tminer_1",
     ]
     assert json.loads(quick("offers", "list", "--json").stdout) == {"offers": [offer]}
     accepted = quick("offers", "accept", "offer_1", "job_1", "--bid", "0.001", "--json")
@@ -491,17 +491,15 @@ def test_models_services_and_miners_are_listed(quick, coordinator) -> None:
         "GET /v1/marketplace/miners": {"miners": [MINER], "total": 1},
     }
     assert quick("models").stdout.splitlines() == [
-        "MODEL\tAVAILABLE\tFROM\tTYPICAL RUN\tMINERS\tSERVICE",
-        "small\tyes\t0.001 per token\t2.4 s\t1\tllm_inference",
-        "large\tafter download\t\t\t0\tllm_inference",
+        "MODEL\tAVAILABLE\tFROM\tUNIT\tTYPICAL RUN\tMINERS\tSERVICE",
+        "small\tyes\t0.001\ttoken\t2.4 s\t1\tllm_inference",
+        "large\tafter download\t\t\t\t0\tllm_inference",
     ]
     assert len(quick("models", "--available", "--service", "llm").stdout.splitlines()) == 2
     assert json.loads(quick("models", "--json").stdout)["models"][0]["name"] == "small"
-    assert (
-        quick("services").stdout.splitlines()[1] == "llm_inference\tyes\t0.001 per token\t41.5 token/s\t1\t1"
-    )
+    assert quick("services").stdout.splitlines()[1] == "llm_inference\tyes\t0.001\ttoken\t41.5 token/s\t1\t1"
     assert quick("miners", "--service", "llm-inference").stdout.splitlines()[1] == (
-        "rig-1\tllm_inference\t0.001 per token\tavailable\t2026-11-24T15:00:00Z\t41.5 token/s\t4.80\tminer_1\tm"
+        "rig-1\tllm_inference\t0.001\tavailable\t2026-11-24T15:00:00Z\ttoken\t41.5 token/s\t4.80\tminer_1\tm"
     )
     wrong = quick("miners", "--service", "llm_inferense")
     assert wrong.returncode == 1

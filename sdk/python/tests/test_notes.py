@@ -116,9 +116,9 @@ def test_quorums(rule: str, signed: str, met: bool) -> None:
         (f"{THREE}group g any w1 w1\n", "is already a member"),
         (f"{THREE}group g any w1\ngroup h any w1\n", "is already a member"),
         (f"{THREE}group none any w1\n", "the name none is taken"),
-        (f"{THREE}group g any\n", "it is none of"),
+        (f"{THREE}group g any\n", "it is not one of"),
         ("quorum none\nquorum none\n", "there is already a quorum"),
-        ("trust everybody\n", "it is none of"),
+        ("trust everybody\n", "it is not one of"),
         ("log x\r\n", "control character"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 from agent import fault_points
 from agent.coordinator.operations.files import quota
 from agent.coordinator.operations.log import fsck
+from agent.coordinator.store import artifacts
 from campaign import checks
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
@@ -128,6 +129,9 @@ def test_files_that_another_job_or_account_has_remain(
     client.delete(f"/v1/jobs/{first}/data").raise_for_status()
     client.delete(f"/v1/jobs/{third}/data").raise_for_status()
     assert blobs(served) == {b"shared", b"second output", b"copied", b"alone"}
+    account_id = client.get("/v1/wallet").json()["account_id"]
+    stored = served.do(lambda context: context.database.read(artifacts.bytes_of, account_id))
+    assert stored == len(b"shared" + b"second output" + b"alone")
     assert client.get(f"/v1/artifacts/{copied}").status_code == 404
     assert stranger.get(f"/v1/artifacts/{copied}").content == b"copied"
     client.delete(f"/v1/jobs/{second}/data").raise_for_status()

@@ -19,7 +19,9 @@ from agent.coordinator.store import throttling
 from agent.coordinator.store.throttling import Releases
 from agent.core.market.throttling import Tally
 from agent.core.reasons import ReasonCode
+from aitbc import AITBCClient, CannotRun
 from aitbc.cli import app
+from aitbc.cli._exits import explain as explain_error
 from support.clients.scripted_miner import GPU, ScriptedMiner, capabilities
 from support.jobs import WHISPER, job, submit
 from support.server import Served, add_client, serve
@@ -312,6 +314,21 @@ def test_an_estimate_above_max_cost_is_refused(stage: Stage) -> None:
     assert stage.client.post("/v1/services/blender/render", json=body).status_code == 201
 
 
+def test_the_sdk_names_the_reasons_and_waits_for_a_miner_on_request(stage: Stage) -> None:
+    stage.miner.register()
+    call = {"model": "base", "miner_id": stage.miner.miner_id, "pricing": {"max_cost": "0.0001"}}
+    with AITBCClient(stage.key, stage.served.url) as client:
+        with pytest.raises(CannotRun) as refused:
+            client.services.transcribe("https://example.com/a.mp3", **call)
+        waiting = client.services.transcribe("https://example.com/a.mp3", **call, wait_for_miner=True)
+        found = client.jobs.explain(waiting.job_id)
+    assert [reason.to_dict() for reason in found.reasons] == refused.value.reasons
+    assert found.reasons[0].code == "PRICE_ABOVE_MAX_COST"
+    text = explain_error(refused.value)
+    assert "0.0009 more" in text
+    assert "--wait-for-miner" in text
+
+
 def test_a_job_in_another_state_has_no_reasons(stage: Stage) -> None:
     job_id = stage.submit()
     (lease, *_) = stage.miner.poll(slots=1)
@@ -339,12 +356,13 @@ def test_a_repeated_request_gets_its_first_answer_even_if_no_miner_could_run_it_
     assert stage.client.post(path, json=body).status_code == 422
 
 
-def test_a_miner_that_joins_makes_a_job_possible_at_once(stage: Stage) -> None:
-    """The refusal is not from an earlier state of the known miners."""
-    body = {**WHISPER, "miner_id": stage.miner.miner_id}
-    ScriptedMiner(stage.served.url).register()
+def test_a_refusal_follows_from_the_miners_as_they_are_now(stage: Stage) -> None:
+    """The known miners are cached, but no job is refused because of an earlier state of them."""
+    stage.offers(unit_price="0.777")
+    stage.miner.register(capabilities=stage.able)
+    body = {**WHISPER, "miner_id": stage.miner.miner_id, "pricing": {"max_cost": "0.5"}}
     assert stage.client.post(f"/v1/services/{TRANSCRIBE}", json=body).status_code == 422
-    stage.miner.register()
+    stage.execute("UPDATE miners SET capabilities = replace(capabilities, '0.777', '0.5')")
     assert stage.client.post(f"/v1/services/{TRANSCRIBE}", json=body).status_code == 201
 
 

@@ -27,7 +27,7 @@ RESULTS = {"text": "hello", "units": 10}
 GROWING = "jobs|job_labels|job_logs|transactions|postings|events|receipts|results|runs|job_artifacts|artifacts|idempotency|miner_days"
 # These indexes contain only jobs that wait, run, or wait for their files.
 OPEN_ONLY = re.compile(
-    r"USING (COVERING )?INDEX ix_jobs_(claimable|submitted|open|running|waiting_for|lease_expiry|leased_by)\w*"
+    r"USING (COVERING )?INDEX ix_jobs_(claimable|submitted|open|running|waiting_for|lease_expiry|leased_by|not_notified)\w*"
 )
 # A page of all rows, newest first, reads the primary key until the page is full.
 PAGE_OF_ALL = re.compile(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import httpx
 import pytest
 
 from agent.coordinator import background
+from agent.coordinator.operations.context import Context
 from aitbc.cli._display import row_of
 from aitbc.models import Job
 from support.clients.scripted_miner import ScriptedMiner
@@ -64,12 +69,46 @@ def test_a_long_wait_is_announced_once(
     assert notice["waiting"]["summary"] in capsys.readouterr().err
 
 
+def test_the_command_line_states_at_once_why_its_job_waits(
+    served: Served, client: httpx.Client, miner: ScriptedMiner, tmp_path: Path
+) -> None:
+    """Ctrl-C then cancels the job."""
+    command = [
+        *("--base-url", served.url, "--api-key", served.client_key),
+        *("transcribe", "https://example.com/a.mp3", "--model", "base", "--max-cost", "0.0001"),
+    ]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    aitbc = Path(sys.executable).with_name("aitbc")
+    refused = subprocess.run(
+        [aitbc, *command], capture_output=True, text=True, timeout=30, env=environment, check=False
+    )
+    assert (refused.returncode, "0.0009 more" in refused.stderr) == (1, True)
+    waiting = subprocess.Popen(
+        [aitbc, *command, "--wait-for-miner"], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert waiting.stderr is not None
+    lines = []
+    for line in waiting.stderr:
+        lines.append(line)
+        if "waiting: " in line:
+            waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(30) == 130
+    assert any("waiting: " in line and "0.0009 more" in line for line in lines)
+
+
 def test_a_job_that_runs_again_is_announced_only_if_it_waits_again_for_long(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
     """The time counts from the end of the last run."""
     job_id = submit(client)
     (lease,) = miner.poll()
+
+    async def submitted_long_ago(context: Context) -> None:
+        await context.database.write(
+            lambda connection: connection.exec_driver_sql("UPDATE jobs SET created_at = created_at - 60")
+        )
+
+    served.do(submitted_long_ago)
     miner.job(lease, "release", reason="").raise_for_status()
     with followed(client, job_id) as events:
         notice = next(data for _, data in events if "waiting" in data)

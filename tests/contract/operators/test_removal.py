@@ -161,7 +161,7 @@ def test_the_overview_shows_faults_and_when_a_miner_was_last_seen(
     client: httpx.Client, admin: httpx.Client, miner: ScriptedMiner
 ) -> None:
     submit(client, max_attempts=1)
-    failure = {"kind": "retry", "code": "ENGINE_UNAVAILABLE", "message": "The GPU was lost."}
+    failure = {"kind": "retry", "code": "RUNNER_CRASHED", "message": "The GPU was lost."}
     lease = miner.poll()[0]
     miner.job(lease, "fail", **failure).raise_for_status()
     (shown,) = admin.get("/v1/admin/overview").json()["miners"]
@@ -169,7 +169,7 @@ def test_the_overview_shows_faults_and_when_a_miner_was_last_seen(
     fault = shown["last_fault"]
     assert (fault["job_id"], fault["code"], fault["message"]) == (
         lease["job_id"],
-        "ENGINE_UNAVAILABLE",
+        "RUNNER_CRASHED",
         "The GPU was lost.",
     )
     assert shown["seen_at"] >= shown["registered_at"]

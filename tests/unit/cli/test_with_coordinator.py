@@ -287,11 +287,12 @@ def test_an_agent_continues_with_its_data_after_a_stop(run: Any, tmp_path: Path)
         assert "No agent is running" in done.err
 
 
-def test_earnings_are_those_of_the_agents_own_miner(command: Any, agent: Agent) -> None:
-    """Without a miner, the command fails; with one, it shows its statistics and payments."""
+def test_earnings_and_reasons_are_those_of_the_agents_own_miner(command: Any, agent: Agent) -> None:
+    """Without a miner, the commands fail; with one, they show its statistics and payments, and why it does not get a job."""
     none = command("earnings")
     assert (none.code, none.out) == (1, "")
     assert "no miner" in none.err
+    assert command("explain").code == 1
     miner = ScriptedMiner(agent.url)
     token = json.loads(command("enroll", "--json").out)["enrolment_token"]
     key = miner.register(enrolment_token=token).json()["api_key"]
@@ -306,6 +307,15 @@ def test_earnings_are_those_of_the_agents_own_miner(command: Any, agent: Agent) 
         shown = json.loads(command("earnings", "--json").out)
         assert (shown["miner_id"], shown["total_earned"], shown["total_jobs"]) == (miner.miner_id, "0.002", 1)
         assert [payment["job_id"] for payment in shown["payments"]] == [job.job_id]
+        with agent.client() as client:
+            waits = {"wait_for_miner": True, "pricing": {"max_cost": "0.0001"}}
+            job2 = client.services.transcribe("https://example.com/a.mp3", model="base", **waits)
+        why = command("explain").out
+        assert "1 job of whisper_transcription, base" in why
+        assert "Lower miner.prices.whisper_transcription to at most 0.0001" in why
+        assert json.loads(command("explain", "--json").out)["waiting_jobs"] == 1
+        with agent.client() as client:
+            client.jobs.cancel(job2.job_id)
         lines = command("earnings").out
         assert "0.002 earned since" in lines
         assert job.job_id in lines

@@ -73,6 +73,17 @@ async def test_failures_state_whether_the_client_or_the_machine_caused_them(
     assert (coordinator.failures[bad]["kind"], coordinator.failures[bad]["code"]) == (kind, code)
 
 
+async def test_a_long_reason_reaches_the_client_to_its_end(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """Such as a traceback, whose last lines are those that matter. Its lines stay lines."""
+    reason = "predict failed\n\n" + "  a line of the traceback\n" * 130 + "ValueError: no share"
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("fail", text=reason)
+        await coordinator.until(lambda: job_id in coordinator.failures)
+    assert coordinator.failures[job_id]["message"] == reason
+
+
 async def test_a_process_whose_engine_died_gets_no_other_job(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:

@@ -404,13 +404,13 @@ def _results(connection: Connection, caller: Caller, job_id: str) -> JobResults:
 
 
 async def failed_by_machines(context: Context, job_id: str) -> bool:
-    """Return whether a job failed after its last allowed run, without any fault of its input."""
+    """Return whether a job failed without any fault of its input."""
     return await context.database.read(_failed_by_machines, job_id)
 
 
 def _failed_by_machines(connection: Connection, job_id: str) -> bool:
     record = store.find(connection, job_id)
     ended = store.runs_of(connection, job_id)
-    if record is None or not ended or record.life.attempts < record.life.max_attempts:
+    if record is None or not ended or record.life.state is not JobState.FAILED:
         return False
     return ended[-1]["outcome"] in (Outcome.RETRIED, Outcome.EXPIRED)

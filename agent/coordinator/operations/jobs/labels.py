@@ -13,8 +13,10 @@ from agent.settings import CoordinatorSettings
 MAX_VALUE: Final = 255
 """Characters of a value, as many as the database's column has."""
 
-LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
-LabelValue = Annotated[str, Field(max_length=MAX_VALUE, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$", examples=["project"])]
+LabelValue = Annotated[
+    str, Field(max_length=MAX_VALUE, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", examples=["podcast"])
+]
 Labels = Annotated[
     dict[LabelKey, LabelValue],
     Field(

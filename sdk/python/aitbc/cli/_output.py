@@ -65,9 +65,8 @@ def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]], *, free: Co
         cells = (line[column] + " " * (widths[column] - cell_len(line[column]) + _GAP) for column in shown)
         typer.echo("".join(cells).rstrip())
     if omitted := [title for column, title in enumerate(titles) if column not in shown]:
-        print_status(
-            f"Left out, because the terminal is too narrow: {', '.join(omitted)}. `| cat` and --json show all columns."
-        )
+        text = f"Left out, because the terminal is too narrow: {', '.join(omitted)}. `| cat` and --json show all columns."
+        _wrapped(text)
 
 
 def _fitting(widths: Sequence[int], available: int) -> list[int]:
@@ -118,10 +117,15 @@ def print_error(message: str) -> None:
     """Print an error on stderr: one paragraph for each of its lines, wrapped between words on a terminal."""
     for number, line in enumerate(message.strip().splitlines()):
         text = harmless(f"  {line.rstrip()}" if number else f"aitbc: {' '.join(line.split())}")
-        if sys.stderr.isatty():
-            Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
-        else:
-            typer.echo(text, err=True)
+        _wrapped(text)
+
+
+def _wrapped(text: str) -> None:
+    """Print a line on stderr, wrapped between words on a terminal."""
+    if sys.stderr.isatty():
+        Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
+    else:
+        typer.echo(text, err=True)
 
 
 def print_status(message: str) -> None:

@@ -74,7 +74,17 @@ class Submission:
         row.job(job)
         entry = replace(entry, job_id=job.job_id)
         self._save(entry)
+        await self._report_wait(job, row)
         return entry
+
+    async def _report_wait(self, job: Job, row: Row) -> None:
+        """Print at once why a job waits that no miner can take now. Such a job has no estimate."""
+        if job.status != "submitted" or job.estimated_completion is not None:
+            return
+        with suppress(AITBCError):  # the job goes on without the explanation
+            found = await self._client.jobs.explain(job.job_id)
+            if found.reasons:
+                row.report(f"waiting: {found.summary} {found.reasons[0].action}")
 
     async def _addresses(self, row: Row) -> dict[str, str]:
         addresses = {}

@@ -49,14 +49,15 @@ def models(
         (
             model.name,
             _state(model),
-            price(model.price, model.unit),
+            model.price or "",
+            model.unit or "",
             _seconds(model.typical_seconds),
             str(model.miners),
             one.service_id,
         )
         for one, model in found
     ]
-    print_rows(("MODEL", "AVAILABLE", "FROM", "TYPICAL RUN", "MINERS", "SERVICE"), rows)
+    print_rows(("MODEL", "AVAILABLE", "FROM", "UNIT", "TYPICAL RUN", "MINERS", "SERVICE"), rows)
 
 
 def services(context: typer.Context, available: AvailableOption = False, as_json: JsonOption = False) -> None:
@@ -69,14 +70,15 @@ def services(context: typer.Context, available: AvailableOption = False, as_json
         (
             one.service_id,
             "yes" if one.available else "no",
-            price(one.price, one.unit),
+            one.price or "",
+            one.unit or "",
             "" if one.speed is None else f"{one.speed.typical:.4g} {one.speed.metric}",
             str(one.miners),
             str(sum(model.available for model in one.models)) if one.models else "",
         )
         for one in found
     ]
-    print_rows(("SERVICE", "AVAILABLE", "FROM", "SPEED", "MINERS", "MODELS"), rows)
+    print_rows(("SERVICE", "AVAILABLE", "FROM", "UNIT", "SPEED", "MINERS", "MODELS"), rows)
 
 
 def miners(
@@ -94,7 +96,18 @@ def miners(
         print_json(page.to_dict())
         return
     rows = [row for miner in page.miners for row in _rows(miner, wanted)]
-    titles = ("NAME", "SERVICE", "PRICE", "STATE", "LAST SEEN", "SPEED", "REPUTATION", "MINER", "MODELS")
+    titles = (
+        "NAME",
+        "SERVICE",
+        "PRICE",
+        "STATE",
+        "LAST SEEN",
+        "UNIT",
+        "SPEED",
+        "REPUTATION",
+        "MINER",
+        "MODELS",
+    )
     print_rows(titles, rows, free=("NAME",))
     if offset + len(page.miners) < page.total:
         last = offset + len(page.miners)
@@ -109,8 +122,9 @@ def _rows(miner: MarketMiner, wanted: str | None) -> list[tuple[str, ...]]:
         (
             miner.name,
             one.service_id,
-            price(one.price, one.unit),
+            one.price,
             *about,
+            one.unit,
             "" if one.speed is None else f"{one.speed['value']:.4g} {one.speed['metric']}",
             f"{miner.reputation:.2f}",
             miner.miner_id,
@@ -118,12 +132,7 @@ def _rows(miner: MarketMiner, wanted: str | None) -> list[tuple[str, ...]]:
         )
         for one in offered
     ]
-    return rows or [(miner.name, "", "", *about, "", f"{miner.reputation:.2f}", miner.miner_id, "")]
-
-
-def price(amount: str | None, unit: str | None) -> str:
-    """Return a price with its unit, or nothing if there is none."""
-    return "" if amount is None else f"{amount} per {unit or 'unit'}"
+    return rows or [(miner.name, "", "", *about, "", "", f"{miner.reputation:.2f}", miner.miner_id, "")]
 
 
 def _services(context: typer.Context, named: str | None) -> list[ServiceSupply]:

@@ -10,7 +10,6 @@ from aitbc.cli import _complete
 from aitbc.cli._ids import PAGE, find_job, find_offer, offers
 from aitbc.cli._options import JsonOption, client_of
 from aitbc.cli._output import print_fields, print_json, print_rows, print_status, service_name
-from aitbc.cli.commands.market import price
 from aitbc.errors import OfferNotAvailable
 from aitbc.models import MarketMiner, Offer
 
@@ -58,10 +57,8 @@ def list_offers(
     if as_json:
         print_json(page.to_dict())
         return
-    titles = ("OFFER", "FOR", "PRICE", "MINER NAME", "LEFT", "REPUTATION", "STATUS", "MINER")
-    print_rows(
-        titles, [_row(offer, miners.get(offer.miner_id)) for offer in page.offers], free=("MINER NAME",)
-    )
+    titles = ("OFFER", "FOR", "PRICE", "BY", "UNIT", "LEFT", "REPUTATION", "STATUS", "MINER")
+    print_rows(titles, [_row(offer, miners.get(offer.miner_id)) for offer in page.offers], free=("BY",))
     if page.next is not None:
         print_status(f"There are more offers; --before {page.next} shows them.")
 
@@ -71,8 +68,9 @@ def _row(offer: Offer, miner: MarketMiner | None) -> tuple[str, ...]:
     return (
         offer.offer_id,
         service_name(offer.job_type),
-        price(offer.price, units.get(service_name(offer.job_type))),
+        offer.price or "",
         "" if miner is None else miner.name,
+        units.get(service_name(offer.job_type), ""),
         "" if offer.jobs_left is None else str(offer.jobs_left),
         "" if offer.reputation is None else f"{offer.reputation:.2f}",
         offer.status or "",

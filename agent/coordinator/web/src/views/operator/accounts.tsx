@@ -8,7 +8,6 @@ import { Dialog } from "../../components/controls/dialog.tsx";
 import { CheckField, TextField } from "../../components/controls/field.tsx";
 import { Form } from "../../components/controls/form.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Money } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
@@ -16,7 +15,6 @@ import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
 import { explain } from "../../errors.ts";
 import { isMoney, money } from "../../format/money.ts";
-import { shortId } from "../../format/names.ts";
 import { useLoad } from "../../load.ts";
 import { api } from "../../session.ts";
 import "../../styles/machine.css";
@@ -78,11 +76,11 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
         },
         {
           title: "Id",
-          cell: ({ accountId }) => <Copyable text={accountId} shown={shortId(accountId)} noun="account id" />,
+          cell: ({ accountId }) => <Copyable text={accountId} noun="account id" />,
         },
         { title: "Created", cell: (account) => <Ago at={account.createdAt} /> },
-        { title: "Held for jobs", cell: (account) => <Money amount={account.held} />, align: "end" },
-        { title: "Available", cell: (account) => <Money amount={account.balance} />, align: "end" },
+        { title: "Held for jobs", amount: (account) => account.held },
+        { title: "Available", amount: (account) => account.balance },
         {
           title: "Credit or debit",
           action: (account) => (

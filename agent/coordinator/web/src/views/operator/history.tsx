@@ -9,6 +9,7 @@ import { money } from "../../format/money.ts";
 import { count } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { api } from "../../session.ts";
+import "../../styles/machine.css";
 
 const SECONDS = 60;
 const PERIODS: { value: Period; label: string }[] = [
@@ -77,7 +78,7 @@ export function Histories() {
     >
       <Loaded from={all} lines={4} height="7rem">
         {(histories) => (
-          <div class="grid">
+          <div class="grid gpu-grid">
             {CHARTS.map((chart, index) => (
               <div key={chart.metric} class="stack">
                 <h3>{chart.title}</h3>

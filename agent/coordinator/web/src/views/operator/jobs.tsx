@@ -6,7 +6,6 @@ import { SelectField } from "../../components/controls/field.tsx";
 import { Pager } from "../../components/controls/pager.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Money } from "../../components/figures/money.tsx";
 import { Status } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
@@ -109,7 +108,7 @@ function JobTable({ jobs, accounts }: { jobs: Job[]; accounts: Account[] }) {
         { title: "Service", cell: (job) => serviceName(job.serviceId), minor: true },
         { title: "Status", cell: (job) => <Status state={job.status} />, shrink: true },
         { title: "Runs", cell: (job) => job.attempts, align: "end", minor: true },
-        { title: "Cost", cell: ({ cost }) => cost !== undefined && <Money amount={cost} />, align: "end" },
+        { title: "Cost", amount: (job) => job.cost },
         { title: "Submitted", cell: (job) => <Ago at={job.createdAt} />, shrink: true, align: "end" },
       ]}
     />

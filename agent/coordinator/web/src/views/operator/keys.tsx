@@ -2,6 +2,7 @@
 import type { Key } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { CheckField } from "../../components/controls/field.tsx";
 import { type Secret, SecretDialog } from "../../components/controls/secret.tsx";
@@ -12,7 +13,6 @@ import type { IconName } from "../../components/icon.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
-import { shortId } from "../../format/names.ts";
 import { count } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { api, type Role } from "../../session.ts";
@@ -97,7 +97,8 @@ function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange:
         { title: "Role", cell: (key) => <RoleBadge role={key.role} />, shrink: true },
         {
           title: "Belongs to",
-          cell: (key) => <span title={key.accountId ?? key.minerId}>{owner(key)}</span>,
+          cell: ({ accountId, minerId = accountId }) =>
+            minerId ? <Copyable text={minerId} noun="id" /> : "the network",
         },
         { title: "Created", cell: (key) => <Ago at={key.createdAt} /> },
         {
@@ -127,9 +128,4 @@ function RoleBadge({ role }: { role: Role }) {
       {word}
     </Badge>
   );
-}
-
-function owner(key: Key): string {
-  const id = key.accountId ?? key.minerId;
-  return id === undefined ? "the network" : shortId(id);
 }

@@ -4,7 +4,6 @@ import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
 import { Pager } from "../../components/controls/pager.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Money } from "../../components/figures/money.tsx";
 import { Badge } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
@@ -71,7 +70,7 @@ function List({ miners }: { miners: MinerSummary[] }) {
           { title: "Completed", cell: (miner) => miner.completedRuns, align: "end" },
           { title: "Faults", cell: (miner) => miner.failedRuns + miner.refusedResults, align: "end" },
           { title: "Reputation", cell: (miner) => miner.reputation.toFixed(1), align: "end" },
-          { title: "Earned", cell: (miner) => <Money amount={miner.totalEarned} />, align: "end" },
+          { title: "Earned", amount: (miner) => miner.totalEarned },
           { title: "Last seen", cell: (miner) => <Ago at={miner.seenAt} />, shrink: true, align: "end" },
         ]}
       />

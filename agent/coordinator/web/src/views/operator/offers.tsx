@@ -2,12 +2,11 @@
 import { useState } from "preact/hooks";
 import { SelectField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Money } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { serviceName, shortId } from "../../format/names.ts";
+import { serviceName } from "../../format/names.ts";
 import { useGathered } from "../../jobs.ts";
 import { useLive } from "../../live.ts";
 import { useLoad } from "../../load.ts";
@@ -53,10 +52,10 @@ export default function AllOffers() {
               rowKey={(offer) => offer.offerId}
               columns={[
                 { title: "For", cell: jobType },
-                { title: "Price per unit", cell: (offer) => <Money amount={offer.price} />, align: "end" },
+                { title: "Price per unit", amount: (offer) => offer.price },
                 {
                   title: "Miner",
-                  cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{shortId(minerId)}</a>,
+                  cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{minerId}</a>,
                 },
                 { title: "Reputation", cell: (offer) => offer.reputation?.toFixed(1), align: "end" },
                 { title: "Jobs left", cell: (offer) => offer.jobsLeft ?? "unlimited", align: "end" },

@@ -13,7 +13,6 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { money } from "../../format/money.ts";
-import { shortId } from "../../format/names.ts";
 import { count, plural } from "../../format/size.ts";
 import { duration, shortDay } from "../../format/time.ts";
 import { useGathered } from "../../jobs.ts";
@@ -146,11 +145,11 @@ function Payments({ payments }: { payments: Transaction[] }) {
       columns={[
         {
           title: "Job",
-          cell: ({ jobId }) => jobId && <Copyable text={jobId} shown={shortId(jobId)} noun="job id" />,
+          cell: ({ jobId }) => jobId && <Copyable text={jobId} noun="job id" />,
         },
         { title: "Settled", cell: (payment) => <Ago at={payment.settledAt ?? payment.createdAt} /> },
-        { title: "Fee", cell: (payment) => <Money amount={payment.fee ?? "0"} />, align: "end" },
-        { title: "Paid", cell: (payment) => <Money amount={payment.amount} />, align: "end" },
+        { title: "Fee", amount: (payment) => payment.fee ?? "0" },
+        { title: "Paid", amount: (payment) => payment.amount },
       ]}
     />
   );

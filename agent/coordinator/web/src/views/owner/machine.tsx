@@ -14,7 +14,7 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { sentence, serviceName, shortId } from "../../format/names.ts";
+import { sentence, serviceName } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { api, type Role } from "../../session.ts";
@@ -249,7 +249,7 @@ function Running({ machine }: { machine: MinerDetails }) {
         { title: "Service", cell: (job) => serviceName(job.serviceId) },
         {
           title: "Job",
-          cell: (job) => <Copyable text={job.jobId} shown={shortId(job.jobId)} noun="job id" />,
+          cell: (job) => <Copyable text={job.jobId} noun="job id" />,
         },
         { title: "Progress", cell: (job) => <Progress label="Progress" value={job.progress} /> },
         {

@@ -5,7 +5,6 @@ import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Money } from "../../components/figures/money.tsx";
 import { Badge, type Tone } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
@@ -92,7 +91,7 @@ function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void })
       rowKey={(offer) => offer.offerId}
       columns={[
         { title: "For", cell: jobType },
-        { title: "Price per unit", cell: (offer) => <Money amount={offer.price} />, align: "end" },
+        { title: "Price per unit", amount: (offer) => offer.price },
         { title: "Jobs left", cell: (offer) => left(offer), align: "end" },
         { title: "Ends", cell: (offer) => (offer.expiresAt ? <Ago at={offer.expiresAt} /> : "never") },
         { title: "Status", cell: (offer) => <OfferState offer={offer} />, shrink: true },
