@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+from agent.core.machine.placement import largest_together
 from agent.core.matching import Candidate, Waiting, obstacles
 from agent.core.reason_words import WORDS
 from agent.core.reasons import ReasonCode, Who
@@ -32,7 +33,7 @@ class ModelNeeds:
 
 @dataclass(frozen=True, slots=True)
 class KnownMiner:
-    """A registered miner. `largest_gpu` is in bytes, `seen_at` and `suspended_until` in seconds since the epoch.
+    """A registered miner. `gpu_memories` are in bytes, `seen_at` and `suspended_until` in seconds since the epoch.
 
     `paused` is the miner's own reason, `unavailable` its reasons for services that it does not offer. `busy` means that it has no
     free capacity for the job.
@@ -47,13 +48,23 @@ class KnownMiner:
     excluded_reason: str | None = None
     suspended_until: float = 0.0
     busy: bool = False
-    largest_gpu: int = 0
+    gpu_memories: Sequence[int] = ()
     unavailable: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def miner_id(self) -> str:
         """The miner's id."""
         return self.candidate.miner_id
+
+    def memory_for(self, service: str) -> int:
+        """Return the memory that a model of a service can use: of its GPUs together if its engine can use several, else of the largest.
+
+        Without a GPU it is the machine's memory.
+        """
+        if not self.gpu_memories:
+            return self.candidate.memory
+        offer = self.candidate.services.get(service)
+        return largest_together(self.gpu_memories, 1 if offer is None else offer.gpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +190,8 @@ def _refined(code: ReasonCode, job: Waiting, miner: KnownMiner, situation: Situa
     if code is not ReasonCode.MODEL_UNAVAILABLE or needs is None:
         return code
     candidate = miner.candidate
-    has, need = (miner.largest_gpu, needs.vram) if miner.largest_gpu else (candidate.memory, needs.memory)
-    if need > has:
+    need = needs.vram if miner.gpu_memories else needs.memory
+    if need > miner.memory_for(job.service):
         return ReasonCode.MODEL_TOO_LARGE
     present = job.model in candidate.services[job.service].models
     return code if present or needs.fetchable else ReasonCode.MODEL_MISSING

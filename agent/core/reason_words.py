@@ -145,10 +145,10 @@ def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situat
 
 
 def _model_too_large(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
-    on_gpu = any(miner.largest_gpu for miner in miners)
+    on_gpu = any(miner.gpu_memories for miner in miners)
     needs = situation.model
     need = 0 if needs is None else needs.vram if on_gpu else needs.memory
-    has = max(miner.largest_gpu if on_gpu else miner.candidate.memory for miner in miners)
+    has = max(miner.memory_for(job.service) for miner in miners if bool(miner.gpu_memories) is on_gpu)
     what = "GPU memory" if on_gpu else "memory"
     return Words(
         f"The model {job.model} needs {gibibytes(need)} of {what}; the largest miner has {gibibytes(has)}.",

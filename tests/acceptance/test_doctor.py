@@ -138,7 +138,7 @@ def test_a_running_coordinator_and_joining_miners_are_diagnosed(data_dir: Path, 
         second = tmp_path / "second"
         joining = ("--coordinator", agent.url, "--enroll", "enrol_wrong")
         code, found = diagnostics(second, *joining, **NO_BLENDER)
-        assert (code, "expired or used up" in found["enrolment_refused"]["message"]) == (1, True)
+        assert (code, "expired, revoked or used up" in found["enrolment_refused"]["message"]) == (1, True)
         code, found = diagnostics(second, **NO_BLENDER, AITBC_COORDINATOR__PORT=str(agent.port))
         assert (code, f"port {agent.port}" in found["port_taken"]["message"]) == (1, True)
     stopped = agent.cli("health", check=False)

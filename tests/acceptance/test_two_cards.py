@@ -49,7 +49,7 @@ def test_models_are_evicted_for_others_and_a_model_that_never_fits_is_unavailabl
     ]["cards"]
     assert "no device here has more than 23.5 GiB" in unavailable["huge"]
     assert "huge" in rig.agent.cli("status").stdout
-    rig.submit("huge")
+    rig.submit("huge", wait=True)
     rig.client.jobs.wait(rig.submit("other"), WAIT_SECONDS)
     events = rig.events()
     assert [event for event, _ in events] == ["placed", "placed", "placed", "evicted", "placed"]

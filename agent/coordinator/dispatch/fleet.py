@@ -31,7 +31,7 @@ class _Parsed:
     """Capabilities as stored, and what a miner's row needs of them."""
 
     candidate: Candidate
-    largest_gpu: int
+    gpu_memories: tuple[int, ...]
     unavailable: Mapping[str, Sequence[str]]
 
 
@@ -44,7 +44,7 @@ def _parsed(miner_id: str, session: int, capabilities: str) -> _Parsed:
     wire: dict[str, Any] = Capabilities.model_validate_json(capabilities).model_dump(mode="json")
     return _Parsed(
         candidate_of(miner_id, session, wire["slots"], wire),
-        max((gpu["memory_total"] for gpu in wire["gpus"]), default=0),
+        tuple(gpu["memory_total"] for gpu in wire["gpus"]),
         wire.get("unavailable", {}),
     )
 
@@ -78,7 +78,7 @@ def _known(
         excluded=record.excluded_at is not None,
         excluded_reason=record.excluded_reason,
         suspended_until=pausing.get((record.miner_id, WHOLE), 0.0),
-        largest_gpu=parsed.largest_gpu,
+        gpu_memories=parsed.gpu_memories,
         unavailable=parsed.unavailable,
     )
 

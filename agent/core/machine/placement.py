@@ -11,7 +11,7 @@ A machine without a GPU is one card with the machine's memory.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -210,6 +210,13 @@ def _counts(demand: Demand) -> Iterator[int]:
     while count <= max(demand.cards, demand.most):
         yield count
         count *= 2
+
+
+def largest_together(sizes: Iterable[int], most: int) -> int:
+    """Return the bytes of the cards that one model can use at most, if its engine can use `most` cards of the same size."""
+    groups = Counter(sizes)
+    counts = _counts(Demand("", None, 0, 0, most=most))
+    return max((size * count for count in counts for size in groups if groups[size] >= count), default=0)
 
 
 def _join(demand: Demand, views: Sequence[_View]) -> Join | None:

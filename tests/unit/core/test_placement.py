@@ -20,6 +20,7 @@ from agent.core.machine.placement import (
     Rules,
     Wait,
     decide,
+    largest_together,
     obstacle,
     overdue,
 )
@@ -211,6 +212,13 @@ def test_an_idle_spread_model_is_evicted_as_a_whole():
     )
     leaving = overdue([card(0, 0), card(1, 0)], spread(7, (0, 1), 36), RULES)
     assert leaving == (7,)
+
+
+def test_the_largest_model_uses_equal_cards_together():
+    assert largest_together([], 8) == 0
+    assert largest_together([24, 24, 24, 12], 1) == 24
+    assert largest_together([24, 24, 24, 12], 8) == 48
+    assert largest_together([24, 12, 12, 12, 12], 4) == 48
 
 
 def test_an_obstacle_is_judged_for_as_many_cards_as_the_engine_can_use():

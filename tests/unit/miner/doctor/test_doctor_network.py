@@ -206,7 +206,7 @@ def test_the_coordinators_admission_is_checked_without_joining(data_dir: Path, c
     token = closed.do(lambda context: enrolments.create(context, uses=1, valid_seconds=600)).token
     assert "does not know your miner's key" in joining(data_dir, closed.url)["enrolment_refused"].message
     wrong = joining(data_dir, closed.url, enrolment_token=f"{token}x")["enrolment_refused"]
-    assert "unknown, expired or used up" in wrong.message
+    assert "unknown, expired, revoked or used up" in wrong.message
     assert "aitbc-agent enroll" in (wrong.remedy or "")
     for _ in range(2):
         assert "enrolment" in joining(data_dir, closed.url, enrolment_token=token)
