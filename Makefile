@@ -21,7 +21,7 @@ test:
 test-chaos:
 	@scripts/test --chaos
 
-# The tests of the image, the service, the wheel, other clients, and every code block in the guides.
+# The tests of the image, the service, the wheel, other clients, the benchmarks, and every code block in the guides.
 test-ship:
 	@scripts/test --ship
 

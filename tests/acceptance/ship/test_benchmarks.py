@@ -17,7 +17,7 @@ from agent.coordinator.store.schema.tables import job_counts, jobs
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 LIMIT_SECONDS = 150
 
 
