@@ -58,7 +58,19 @@ def test_a_question_from_stdin(quick, speaking, arguments) -> None:
     assert speaking.bodies[0]["model"] == "large"
 
 
-def test_a_model_is_required_if_none_has_run_here(quick, speaking) -> None:
+@pytest.mark.parametrize(
+    ("ready", "measured", "chosen"),
+    [(["large"], [], "large"), (["large"], ["small"], "large"), (["large", "small"], ["small"], "small")],
+)
+def test_the_default_model_is_one_that_a_miner_has_now(quick, speaking, ready, measured, chosen) -> None:
+    """Among several, it is one that has run here before."""
+    durations = [{"model": model, "seconds": 1.0} for model in measured]
+    speaking.registry = {"/llm_inference": {**SERVICE, "ready": ready, "durations": durations}}
+    assert quick("chat", "Say hello.").returncode == 0
+    assert speaking.bodies[0]["model"] == chosen
+
+
+def test_a_model_is_required_if_no_miner_has_one(quick, speaking) -> None:
     """The error lists the available models."""
     speaking.registry = {"/llm_inference": {"models": ["small", "large"], "durations": []}}
     outcome = quick("chat", "Say hello.")

@@ -76,13 +76,14 @@ def _question(given: str | None) -> str:
 
 
 def _default_model(client: AITBCClient) -> str:
-    """Return the default model: one that miners have run here before. Raises `BadParameter`."""
+    """Return the default model: one that a miner has now, preferably one that has run here before. Raises `BadParameter`."""
     service = client.registry.get(_SERVICE)
-    for duration in service.get("durations", ()):
-        if duration.get("model"):
-            return str(duration["model"])
+    ready: list[str] = service.get("ready", [])
+    measured = [str(one["model"]) for one in service.get("durations", ()) if one.get("model")]
+    for model in (*(model for model in measured if model in ready), *ready, *measured):
+        return model
     raise typer.BadParameter(
-        f"No miner has run a language model here yet. Choose one with --model: {', '.join(service.get('models', ()))}."
+        f"No miner has a language model yet. Choose one with --model: {', '.join(service.get('models', ()))}."
     )
 
 
