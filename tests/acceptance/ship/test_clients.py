@@ -131,7 +131,13 @@ def test_real_answers_follow_open_responses(agent: Agent, name: str) -> None:
 
 def test_real_calls_follow_open_responses(agent: Agent) -> None:
     """The demo's model calls a tool only if it must."""
-    body = {"model": MODEL, "input": INPUTS["basic"], "tools": [WEATHER], "tool_choice": "required"}
+    body = {
+        "model": MODEL,
+        "input": INPUTS["basic"],
+        "tools": [WEATHER],
+        "tool_choice": "required",
+        "temperature": 0,
+    }
     headers = {"Authorization": f"Bearer {agent.file['client_key']}"}
     with httpx.Client(base_url=agent.url, headers=headers, timeout=LIMIT_SECONDS) as http:
         whole = http.post("/v1/responses", json=body).json()
