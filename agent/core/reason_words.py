@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.core.machine.placement import gibibytes
+from agent.core.matching import Waiting, has_feature
 from agent.core.reasons import ReasonCode
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import format_money, format_time
 
 if TYPE_CHECKING:
     from agent.core.explaining import KnownMiner, Situation
-    from agent.core.matching import Waiting
 
 MAX_NAMED: Final = 3
 """How many miners a sentence names."""
@@ -106,8 +106,6 @@ def _service_not_offered(job: Waiting, miners: Sequence[KnownMiner], _situation:
 
 
 def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
-    from agent.core.matching import has_feature  # noqa: PLC0415 - matching imports nothing of this module
-
     lacking = {
         name: value
         for name, value in job.needs

@@ -12,6 +12,7 @@ A failure is reported on standard error: a sentence, then a traceback of the cli
 import importlib.util
 import io
 import json
+import math
 import shutil
 import site
 import sys
@@ -112,7 +113,7 @@ def plain(value: Any, path: str = "", depth: int = 0) -> Any:
     at = f" at {path.lstrip('.')}" if path else ""
     if depth > MAX_DEPTH:
         raise ValueError(f"a value that is nested more than {MAX_DEPTH} levels deep{at[:100]}")
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124 - only NaN differs from itself
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value}{at}, which JSON does not have; return None or text")
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -7,6 +7,16 @@ import { api } from "./session.ts";
 
 export const STATES: JobState[] = ["submitted", "running", "completed", "failed", "cancelled"];
 
+/** The states as a list's filter offers them. */
+export const STATE_OPTIONS = [
+  { value: "", label: "All" },
+  { value: "submitted", label: "Waiting" },
+  { value: "running", label: "Running" },
+  { value: "completed", label: "Completed" },
+  { value: "failed", label: "Failed" },
+  { value: "cancelled", label: "Cancelled" },
+];
+
 /** Changes within this time cause one reload. */
 const GATHER_MS = 600;
 

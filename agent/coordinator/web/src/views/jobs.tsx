@@ -11,22 +11,13 @@ import { Page } from "../components/page.tsx";
 import { type Filters, useFilters } from "../filters.ts";
 import { serviceName } from "../format/names.ts";
 import { plural } from "../format/size.ts";
-import { STATES, useJobList } from "../jobs.ts";
+import { STATE_OPTIONS, STATES, useJobList } from "../jobs.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { publicApi } from "../session.ts";
 import { JobTable } from "./job_table.tsx";
 
 const PAGE = 25;
-
-const STATE_OPTIONS = [
-  { value: "", label: "All" },
-  { value: "submitted", label: "Waiting" },
-  { value: "running", label: "Running" },
-  { value: "completed", label: "Completed" },
-  { value: "failed", label: "Failed" },
-  { value: "cancelled", label: "Cancelled" },
-];
 
 export default function Jobs() {
   const [filters, setFilters] = useFilters();

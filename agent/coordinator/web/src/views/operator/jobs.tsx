@@ -13,7 +13,7 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { serviceName } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
-import { STATES, useGathered } from "../../jobs.ts";
+import { STATE_OPTIONS, STATES, useGathered } from "../../jobs.ts";
 import { useLive } from "../../live.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
@@ -21,14 +21,6 @@ import { api } from "../../session.ts";
 
 const PAGE = 25;
 const MOST = 500;
-const STATE_OPTIONS = [
-  { value: "", label: "All" },
-  { value: "submitted", label: "Waiting" },
-  { value: "running", label: "Running" },
-  { value: "completed", label: "Completed" },
-  { value: "failed", label: "Failed" },
-  { value: "cancelled", label: "Cancelled" },
-];
 
 export default function AllJobs() {
   const { query } = useRoute();
