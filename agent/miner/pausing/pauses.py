@@ -196,7 +196,7 @@ class Pauses:
         """Read the clock and the GPUs until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            due = self._clock() - self._measured_at >= HEALTH_POLL_SECONDS
+            due = time.monotonic() - self._measured_at >= HEALTH_POLL_SECONDS  # the clock may be set back
             if self._rules and (due or any(rules.measure for rules in self._rules.values())):
                 await self._measure()
             self.update()
@@ -247,7 +247,7 @@ class Pauses:
         return None if end is None else end.timestamp()
 
     async def _measure(self) -> None:
-        self._measured_at = self._clock()
+        self._measured_at = time.monotonic()
         cards = {gpu.uuid: gpu for gpu in await self._gpus.refresh()}
         others: Mapping[str, int] = {}
         if any(rules.other_programs for rules in self._rules.values()):
