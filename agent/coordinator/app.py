@@ -19,10 +19,11 @@ from agent.coordinator.background import background_tasks
 from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
+from agent.coordinator.cluster.opening import open_cluster
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
-from agent.coordinator.feed.feed import Feed, Recent
+from agent.coordinator.feed.feed import CHANGES, Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
@@ -31,6 +32,7 @@ from agent.coordinator.http.middleware import Failures, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.metrics import METRICS
 from agent.coordinator.openapi.document import document, guard_of, routes
+from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.log.secret_file import load_secret
@@ -111,13 +113,16 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     upload_directory.open()
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
-    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter)
+    cluster = open_cluster(database)
+    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter, cluster)
+    webhooks = WebhookSender(database, settings.coordinator.webhooks, time.time)
+    cluster.bus.on_signal(CHANGES, webhooks.wake)
     return Context(
         settings=settings.coordinator,
         database=database,
         hub=hub,
-        feed=Feed(database, hub, Recent(stream.history, stream.history_size)),
-        webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
+        feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
+        webhooks=webhooks,
         dispatcher=dispatcher,
         artifacts=artifacts,
         uploads=upload_directory,
@@ -135,6 +140,8 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         connections=Connections(
             settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
         ),
+        cluster=cluster,
+        caches=Caches(bus=cluster.bus),
     )
 
 

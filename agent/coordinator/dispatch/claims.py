@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,7 +19,7 @@ from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
 from agent.core.explaining import KnownMiner, elsewhere
-from agent.core.jobs import Claim, Job, Release
+from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting, match
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
@@ -169,8 +170,15 @@ def lease_message(
 def release_undelivered(connection: Connection, assignments: Sequence[Assignment], now: float) -> None:
     """Release leases that were not delivered, unless they have changed since."""
     for assignment in assignments:
-        record = job_store.find(connection, assignment.job.job_id)
         lease = assignment.job.lease
-        if record is None or lease is None or record.life.lease != lease:
-            continue
-        lifecycle.change(connection, record, Release(lease.miner_id, lease.fence, now), now)
+        if lease is not None:
+            release_lease(connection, lease.miner_id, assignment.job.job_id, lease.fence, now)
+
+
+def release_lease(connection: Connection, miner_id: str, job_id: str, fence: int, now: float) -> None:
+    """Release a lease that was not delivered, unless it has ended."""
+    record = job_store.find(connection, job_id)
+    if record is None:
+        return
+    with suppress(IllegalEvent):
+        lifecycle.change(connection, record, Release(miner_id, fence, now), now)
