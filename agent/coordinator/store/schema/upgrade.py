@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, inspect, text
 
+from agent.coordinator.store import locks
 from agent.core.errors import ConfigurationError
 
 HEAD: Final = "0018"
@@ -58,5 +59,7 @@ def _upgrade(connection: Connection, current: str | None) -> None:
         )
     config.attributes["connection"] = connection
     with connection.begin():
-        command.upgrade(config, HEAD)
-    log.info("schema_upgraded", before=current, now=HEAD)
+        locks.schema(connection)
+        if _current(connection) != HEAD:  # unless another process has just done it
+            command.upgrade(config, HEAD)
+            log.info("schema_upgraded", before=current, now=HEAD)
