@@ -1,7 +1,7 @@
 """Messages between the replicas of a coordinator, in order per sender.
 
 Nothing waits for a message: senders queue them, and `replicas` carries them through the database in batches. A message may be lost if the
-database server crashes or a replica cannot reach it for `KEPT_SECONDS`. Replicas are then called back (`on_lost`), and read what they
+database server crashes or a replica cannot reach it for `STORED_SECONDS`. Replicas are then called back (`on_lost`), and read what they
 need again. A coordinator on SQLite is alone: its bus has no peers and sends nothing.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-KEPT_SECONDS: Final = 30.0
+STORED_SECONDS: Final = 30.0
 """How long messages are stored. A replica that reads none for longer may have missed some."""
 OUTBOX_LIMIT: Final = 100_000
 """Messages queued while the database is slow; beyond it, they are lost."""

@@ -1,7 +1,7 @@
 """Which replica leads: it alone matches jobs with miners, numbers the log, sends webhooks and runs the upkeep.
 
 Leadership decides who works, not what is correct: for a moment there may be two leaders, when a paused process continues. Every
-transaction is therefore right whoever runs it.
+transaction is therefore right on any replica.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 import psycopg
 
-from agent.coordinator.cluster.bus import KEPT_SECONDS, Outgoing
+from agent.coordinator.cluster.bus import STORED_SECONDS, Outgoing
 
 Session = psycopg.AsyncConnection[Any]
 
@@ -112,21 +112,17 @@ async def send(session: Session, sender: str, stored: Sequence[Row], signals: Co
         await session.execute(notify, (channels,))
         return
     numbers, targets, payloads = map(list, zip(*stored, strict=True))
-    await session.execute(
-        f"WITH sent AS ({_SEND}) {notify}", (sender, numbers, targets, payloads, channels)
-    )
+    await session.execute(f"WITH sent AS ({_SEND}) {notify}", (sender, numbers, targets, payloads, channels))
 
 
-async def read(
-    session: Session, receiver: str, read_up_to: Mapping[str, int]
-) -> list[tuple[str, int, str]]:
+async def read(session: Session, receiver: str, read_up_to: Mapping[str, int]) -> list[tuple[str, int, str]]:
     """Return the messages for a receiver after a number of each sender: sender, number and payload, in order per sender."""
     parameters = (list(read_up_to), list(read_up_to.values()), receiver)
     return await (await session.execute(_READ, parameters)).fetchall()
 
 
 class Old:
-    """Deletes a sender's messages once they are older than `KEPT_SECONDS`.
+    """Deletes a sender's messages once they are older than `STORED_SECONDS`.
 
     The range is bounded on both sides. Deleted rows stay in the index while a long transaction needs them, and a scan from the beginning would
     take longer each time.
@@ -142,7 +138,7 @@ class Old:
         if not self._marks or now - self._marks[-1][0] >= MARK_SECONDS:
             self._marks.append((now, number))
         up_to = self._deleted
-        while now - self._marks[0][0] > KEPT_SECONDS:
+        while now - self._marks[0][0] > STORED_SECONDS:
             up_to = self._marks.popleft()[1]
         if up_to > self._deleted:
             await session.execute(

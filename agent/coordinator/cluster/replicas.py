@@ -19,7 +19,7 @@ import psycopg
 import structlog
 
 from agent.coordinator.cluster import messages
-from agent.coordinator.cluster.bus import Bus, resolve
+from agent.coordinator.cluster.bus import STORED_SECONDS, Bus, resolve
 from agent.coordinator.cluster.leadership import Leadership
 
 POLL_SECONDS: Final = 0.5
@@ -129,6 +129,10 @@ class Replicas:
         return session
 
     async def _join(self, watch: Session) -> None:
+        for setting in ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"):
+            await watch.execute(
+                f"SET {setting} = 1"
+            )  # the server releases the locks of a lost connection after 2 s
         await messages.create_tables(watch, (_LOCKS, _SETUP))
         self.slot = await _free_slot(watch)
         self.bus.replica_id = secrets.token_hex(8)
@@ -188,7 +192,9 @@ class Replicas:
             for pid in {pid for _, pid, _, silent in rows if pid != mine and (silent or 0.0) > STUCK_SECONDS}:
                 log.warning("stuck_replica_disconnected", pid=pid)
                 await watch.execute("SELECT pg_terminate_backend(%s)", (pid,))
-        peers = frozenset(replica_id for objid, pid, replica_id, _ in rows if objid < SLOTS and pid != mine and replica_id)
+        peers = frozenset(
+            replica_id for objid, pid, replica_id, _ in rows if objid < SLOTS and pid != mine and replica_id
+        )
         for replica_id in peers - self._positions.keys():
             self._positions[replica_id] = 0
         self.bus.set_peers(peers)
@@ -236,7 +242,7 @@ class Replicas:
             begun = loop.time()
             async with asyncio.timeout(REPLY_SECONDS):
                 received = await messages.read(traffic, self.bus.replica_id, self._positions)
-            if begun - self._read_at > messages.KEPT_SECONDS:
+            if begun - self._read_at > STORED_SECONDS:
                 self.bus.lost()
             self._read_at = begun
             for sender, number, payload in received:

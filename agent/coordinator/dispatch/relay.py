@@ -59,7 +59,7 @@ class Relay:
         for kind, handler in (
             ("port", self._on_port),
             ("free", self._on_free),
-            ("gone", self._on_gone),
+            ("ended", self._on_ended),
             ("lease", self._on_lease),
             ("cancelled", self._on_cancelled),
             ("heartbeat", self._on_heartbeat),
@@ -82,7 +82,7 @@ class Relay:
         number = self._ids.pop(port, None)
         if number is not None:
             del self._ours[number], self._taken[number]
-            self._bus.send("gone", number)
+            self._bus.send("ended", number)
 
     def changed(self, port: Port) -> None:
         """Announce the free capacity of one of our ports."""
@@ -175,7 +175,9 @@ class Relay:
             miner_id,
             data["session"],
             deliver=deliver,
-            cancelled=lambda job_id, fence: send("cancelled", {"id": number, "job_id": job_id, "fence": fence}),
+            cancelled=lambda job_id, fence: send(
+                "cancelled", {"id": number, "job_id": job_id, "fence": fence}
+            ),
             heartbeat=lambda: send("heartbeat", number),
             close=close,
             capabilities=data["capabilities"],
@@ -193,7 +195,7 @@ class Relay:
         # What the replica had received from this one when it wrote this; later leases are in transit.
         port.set_free(data["slots"], batches, data["taken"].get(self._bus.replica_id, 0))
 
-    def _on_gone(self, replica_id: str, number: int) -> None:
+    def _on_ended(self, replica_id: str, number: int) -> None:
         port = self._theirs.pop((replica_id, number), None)
         if port is not None:
             self._detach(port)
