@@ -19,7 +19,7 @@ from agent.coordinator.background import background_tasks
 from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
-from agent.coordinator.cluster.opening import open_cluster
+from agent.coordinator.cluster.opening import open_cluster, require_same_installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
@@ -111,6 +111,9 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     sequencer.check_at_start()
     artifacts.open()
     upload_directory.open()
+    link_key = load_secret(directory / "links.key")
+    keys = {directory / "log.key": signer.vkey.encode(), directory / "links.key": link_key}
+    require_same_installation(database, keys, directory / "artifacts")
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
     cluster = open_cluster(database)
@@ -132,7 +135,7 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),
         log=sequencer,
-        link_key=load_secret(directory / "links.key"),
+        link_key=link_key,
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
@@ -152,7 +155,7 @@ def _signer(settings: Settings, key_file: Path, database: Database) -> LogSigner
     ):
         raise ConfigurationError(
             f"{key_file} is missing, but the database has receipts and checkpoints that were signed with it. Restore it from "
-            "your backup; with a new key, none of them would verify."
+            "your backup, or copy it from another replica; with a new key, none of them would verify."
         )
     return load_signer(key_file, settings.coordinator.origin)
 

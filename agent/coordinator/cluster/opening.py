@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from agent import __version__
@@ -11,7 +13,9 @@ from agent.coordinator.store.database import Database
 
 @runtime_checkable
 class _Server(Protocol):
-    """A database on a server, which has sessions."""
+    """A database on a server, which several coordinators can use."""
+
+    server: Any
 
     async def connect_session(self) -> Any:
         """Return a connection that is not one of a pool."""
@@ -24,3 +28,12 @@ def open_cluster(database: Database) -> Cluster:
     from agent.coordinator.cluster.replicas import Replicas  # noqa: PLC0415 - the driver of PostgreSQL is optional
 
     return Replicas(database.connect_session, __version__)
+
+
+def require_same_installation(database: Database, keys: Mapping[Path, bytes], artifacts: Path) -> None:
+    """Raise `ConfigurationError` if replicas have other key files, or another directory of artifacts. `keys` are contents by path."""
+    if not isinstance(database, _Server):
+        return
+    from agent.coordinator.cluster.installation import check_installation  # noqa: PLC0415
+
+    check_installation(database.server.connect, keys, artifacts)
