@@ -54,9 +54,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             server.new_database(),
             AITBC_COORDINATOR__OPEN_ENROLMENT="true",
         ) as (first, second),
+        closing(_client(first)) as at_first,
+        closing(_client(second)) as at_second,
     ):
-        with closing(_client(first)) as at_first, closing(_client(second)) as at_second:
-            yield Pair(first, second, at_first, at_second)
+        yield Pair(first, second, at_first, at_second)
 
 
 def _client(replica: Agent) -> httpx.Client:
@@ -136,8 +137,7 @@ def test_a_stream_continues_on_the_other_replica_without_a_lost_or_repeated_chan
         replica, client = [(pair.first, pair.at_second), (pair.second, pair.at_first)][number % 2]
         query = {"after": last} if last else {}
         with StreamSocket(replica.url, pair.key, **query) as stream:
-            for _ in range(5):
-                submitted.append(submit(client))
+            submitted += [submit(client) for _ in range(5)]
             while len(received) < len(submitted) - 2:  # the others are missed, until the next connection
                 message = stream.next()
                 assert message["type"] != "resync"
