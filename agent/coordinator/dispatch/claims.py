@@ -64,7 +64,13 @@ def claim(
     pairs = match(waiting, limited, job_store.running_by_account(connection), now, slowed)
     if not pairs:
         return [], True
-    records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
+    known = {job.job_id: job for job in waiting}
+    chosen = len(pairs)
+    records = job_store.lock_claimable(connection, [job_id for job_id, _ in pairs])
+    # Without those that have been cancelled, bound or claimed since they were read.
+    pairs = [pair for pair in pairs if _is_unchanged(records.get(pair[0]), known[pair[0]])]
+    if not pairs:
+        return [], True
     checkpoints = checkpoint_store.of_jobs(
         connection, [job_id for job_id, record in records.items() if record.life.fence]
     )
@@ -84,7 +90,11 @@ def claim(
             lifecycle.claim(connection, claims, now), pairs, claims, strict=True
         )
     ]
-    return assignments, len(waiting) > len(pairs)
+    return assignments, len(waiting) > chosen or chosen > len(pairs)
+
+
+def _is_unchanged(record: job_store.JobRecord | None, waiting: Waiting) -> bool:
+    return record is not None and record.requested_miner_id == waiting.miner_id
 
 
 def _avoiding(
@@ -169,7 +179,7 @@ def lease_message(
 
 def release_undelivered(connection: Connection, assignments: Sequence[Assignment], now: float) -> None:
     """Release leases that were not delivered, unless they have changed since."""
-    for assignment in assignments:
+    for assignment in sorted(assignments, key=lambda item: item.job.job_id):
         lease = assignment.job.lease
         if lease is not None:
             release_lease(connection, lease.miner_id, assignment.job.job_id, lease.fence, now)
@@ -177,7 +187,7 @@ def release_undelivered(connection: Connection, assignments: Sequence[Assignment
 
 def release_lease(connection: Connection, miner_id: str, job_id: str, fence: int, now: float) -> None:
     """Release a lease that was not delivered, unless it has ended."""
-    record = job_store.find(connection, job_id)
+    record = job_store.lock(connection, job_id)
     if record is None:
         return
     with suppress(IllegalEvent):

@@ -29,7 +29,7 @@ from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, job_lists
+from agent.coordinator.store import counts, job_lists, locks
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobArtifact
@@ -197,6 +197,7 @@ def _insert(
     created: JobCreated,
     repeatable: Repeatable | None,
 ) -> JobCreated:
+    locks.account(connection, record.account_id)
     if repeatable is not None:
         first = _first_answer(connection, record.account_id, repeatable)
         if first is not None:
@@ -368,7 +369,7 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> JobCancelled:
 
 
 def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[Job, RunEnded | None]:
-    record = own(store.find(connection, job_id), caller, job_id)
+    record = own(store.lock(connection, job_id), caller, job_id)
     if record.life.state is JobState.CANCELLED:
         return record.life, None
     if record.life.state in FINAL:

@@ -17,6 +17,7 @@ from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.miners.sessions import end_lease, exclusion_of
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import miners as store
 from agent.coordinator.store import offers as offer_store
 from agent.core.errors import ApiError, NotFound, Unauthorized
@@ -38,6 +39,7 @@ async def exclude(context: Context, miner_id: str, reason: str) -> Exclusion:
 
 
 def _exclude(connection: Connection, miner_id: str, reason: str | None, now: float) -> int:
+    locks.session(connection, miner_id)
     _require(connection, miner_id)
     store.set_exclusion(connection, miner_id, now, reason)
     return _return_jobs(connection, miner_id, now, "the miner was excluded")
@@ -72,12 +74,14 @@ async def remove(context: Context, miner_id: str) -> Removal:
 
 
 def _remove(connection: Connection, miner_id: str, now: float) -> tuple[int, int]:
+    locks.session(connection, miner_id)
     _require(connection, miner_id)
     requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
+    bound = offer_store.bound_to(connection, miner_id)
     active = offer_store.open_of_miner(connection, miner_id)
     for offer in active:
         offers.end(connection, offer, OfferState.WITHDRAWN, now)
-    for record in offer_store.bound_to(connection, miner_id):
+    for record in bound:
         lifecycle.unbind(connection, record, offers.find(connection, record.offer_id or ""), now)
     command_store.remove_all(connection, miner_id)
     store.remove(connection, miner_id, now, digest(secrets.token_urlsafe(32)))

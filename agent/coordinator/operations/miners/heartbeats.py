@@ -15,6 +15,7 @@ from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.miners.sessions import metered, require_not_excluded, with_runners
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -66,6 +67,7 @@ def _heartbeat(
 ) -> tuple[list[LeaseAnswer], list[NewEvent], list[str], list[Command]]:
     """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and the owner's commands."""
     now = context.clock()
+    locks.session(connection, session.miner_id)
     miner = store.find(connection, session.miner_id)
     if miner is None or miner.session != session.number:
         raise StaleSession("A newer session of this miner has begun; stop.")
@@ -83,7 +85,7 @@ def _heartbeat(
     command_store.remove(connection, session.miner_id, request.executed)
     if request.capabilities is not None:
         standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
-    records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
+    records = job_store.lock_many(connection, [lease.job_id for lease in request.leases])
     answers, events = [], []
     for lease in request.leases:
         record = records.get(lease.job_id)

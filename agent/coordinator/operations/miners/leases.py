@@ -157,7 +157,7 @@ def _ended(context: Context, life: Job) -> RunEndedAnswer:
 
 
 def _record(connection: Connection, job_id: str, fence: int) -> JobRecord:
-    record = store.find(connection, job_id)
+    record = store.lock(connection, job_id)
     if record is None:
         raise StaleLease(job_id, fence)
     return record

@@ -19,6 +19,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
@@ -151,6 +152,7 @@ def _register(
     now = context.clock()
     _use_challenge(connection, request.nonce, now)
     miner_id = id_of_key(public_key)
+    locks.session(connection, miner_id)
     known = store.find_former(connection, miner_id)
     is_new = known is None or known.removed_at is not None
     token = request.enrolment_token

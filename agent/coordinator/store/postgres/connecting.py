@@ -97,6 +97,7 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
     )
     event.listen(made, "checkout", _check)
+    event.listen(made, "connect", _number)
     begin = _begin(server.limits if limited else None, read_only=read_only)
 
     @event.listens_for(made, "begin")
@@ -112,6 +113,11 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         connection.info["transaction"] = None if row is None else row[0]
 
     return made
+
+
+def _number(connection: psycopg.Connection, record: Any) -> None:
+    """Give concurrent connections different lanes."""
+    record.info["lane"] = connection.info.backend_pid
 
 
 def _check(connection: psycopg.Connection, *_: object) -> None:

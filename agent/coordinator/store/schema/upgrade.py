@@ -11,11 +11,13 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, inspect, text
 
-from agent.coordinator.store import locks
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0018"
+HEAD: Final = "0019"
 """The newest revision below `migrations/versions`."""
+
+_EXCLUSIVE: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('schema', 0))")
+"""Waits until no other process upgrades the same database. SQLite has one writer."""
 
 log = structlog.get_logger()
 
@@ -59,7 +61,8 @@ def _upgrade(connection: Connection, current: str | None) -> None:
         )
     config.attributes["connection"] = connection
     with connection.begin():
-        locks.schema(connection)
+        if connection.dialect.name == "postgresql":
+            connection.execute(_EXCLUSIVE)
         if _current(connection) != HEAD:  # unless another process has just done it
             command.upgrade(config, HEAD)
             log.info("schema_upgraded", before=current, now=HEAD)
