@@ -12,7 +12,7 @@ import pytest
 
 from support import postgres
 from support.agents import Agent
-from support.load import Balancer, Load
+from support.load import RATE, Balancer, Load
 from support.replicas import two_replicas
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 STEADY_SECONDS = 4.0
 """How long the rate is measured before and after a failure."""
 RECOVERY_SECONDS = 5.0
-RECOVERED = 0.7
-"""Part of the rate that must be there again. The figures vary by a fifth on a busy machine with two processors."""
+RECOVERED = 0.95
+"""Part of the submitted jobs that must be completed again. A few are under way when the time is over."""
 
 
 @dataclass
@@ -82,19 +82,15 @@ def test_the_work_goes_on_after_every_failure(site: Site) -> None:
     ]
     time.sleep(STEADY_SECONDS)
     for name, fail, repair in failures:
-        before = time.monotonic()
-        time.sleep(STEADY_SECONDS)
         failed = time.monotonic()
         fail()
         time.sleep(max(0.0, failed + RECOVERY_SECONDS - time.monotonic()))
         recovered = time.monotonic()
         time.sleep(STEADY_SECONDS)
-        rate = site.load.rate(before, failed), site.load.rate(recovered, time.monotonic())
+        rate = site.load.rate(recovered, time.monotonic()) / RATE
         gap = _longest_gap(site.load, failed, time.monotonic())
-        print(
-            f"{name}: {rate[0]:.0f}/s, then {rate[1]:.0f}/s ({rate[1] / rate[0]:.0%}); no result for {gap:.2f} s"
-        )
-        assert rate[1] >= RECOVERED * rate[0], name
+        print(f"{name}: {rate:.0%} of the rate after {RECOVERY_SECONDS:g} s; no result for {gap:.2f} s")
+        assert rate >= RECOVERED, name
         if repair is not None:
             repair()
             time.sleep(1)

@@ -19,8 +19,9 @@ from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER
 
 PIECE = 64 * 1024
-OUTSTANDING = 60
-"""Jobs that have no result at a time: enough that the miners never wait for one."""
+RATE = 16.0
+"""Jobs submitted per second: fewer than one miner completes on a busy machine with two processors."""
+SUBMITTERS = 4
 SLOTS = 4
 HEARTBEAT_SECONDS = 1.0
 RESULTS = {"text": "hi", "language": "en", "segments": [], "duration_seconds": 1.0, "units": "1"}
@@ -70,7 +71,10 @@ def _pass(source: socket.socket, target: socket.socket) -> None:
 
 
 class Load:
-    """Keeps `OUTSTANDING` jobs waiting or running, and completes them. `accepted` has the time of each accepted result by job and fence."""
+    """Submits `RATE` jobs per second and completes them. What cannot be submitted in time is submitted later.
+
+    `accepted` has the time of each accepted result by job and fence.
+    """
 
     def __init__(self, url: str, key: str, miners: int = 2) -> None:
         self.url = url
@@ -80,7 +84,9 @@ class Load:
         self.stopping = threading.Event()
         self.miners = [LoadMiner(self) for _ in range(miners)]
         self._key = key
-        self._threads = [threading.Thread(target=self._submit, args=(number,)) for number in range(2)]
+        self._threads = [
+            threading.Thread(target=self._submit, args=(number,)) for number in range(SUBMITTERS)
+        ]
 
     def start(self) -> None:
         for miner in self.miners:
@@ -109,12 +115,11 @@ class Load:
     def _submit(self, thread: int) -> None:
         body = {"type": "whisper-transcription", "parameters": WHISPER}
         with httpx.Client(headers={"Authorization": f"Bearer {self._key}"}, timeout=10) as client:
+            due = time.monotonic() + thread / RATE
             for number in itertools.count():
-                while len(self.submitted) - len(self.accepted) >= OUTSTANDING:
-                    if self.stopping.wait(0.005):
-                        return
-                if self.stopping.is_set():
+                if self.stopping.wait(max(0.0, due - time.monotonic())):
                     return
+                due += SUBMITTERS / RATE
                 answer = _patiently(
                     lambda number=number: client.post(
                         f"{self.url}/v1/jobs",
