@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
+from agent.coordinator.store import locks
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
@@ -51,10 +52,12 @@ def _current(connection: Connection) -> str | None:
 
 def _create(connection: Connection) -> None:
     with connection.begin():
-        metadata.create_all(connection)
-        VERSION.create(connection, checkfirst=True)
-        connection.execute(insert(VERSION).values(version_num=HEAD))
-    log.info("schema_created", now=HEAD)
+        locks.schema(connection)
+        if _current(connection) is None:  # unless another process has just done it
+            metadata.create_all(connection)
+            VERSION.create(connection, checkfirst=True)
+            connection.execute(insert(VERSION).values(version_num=HEAD))
+            log.info("schema_created", now=HEAD)
 
 
 def _upgrade(connection: Connection, current: str) -> None:
@@ -72,5 +75,7 @@ def _upgrade(connection: Connection, current: str) -> None:
         )
     config.attributes["connection"] = connection
     with connection.begin():
-        command.upgrade(config, HEAD)
-    log.info("schema_upgraded", before=current, now=HEAD)
+        locks.schema(connection)
+        if _current(connection) != HEAD:  # unless another process has just done it
+            command.upgrade(config, HEAD)
+            log.info("schema_upgraded", before=current, now=HEAD)
