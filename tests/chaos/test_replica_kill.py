@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 
 from support import postgres
 from support.agents import Agent
@@ -22,6 +24,8 @@ STEADY_SECONDS = 4.0
 RECOVERY_SECONDS = 5.0
 RECOVERED = 0.95
 """Part of the submitted jobs that must be completed again. A few are under way when the time is over."""
+
+log = structlog.get_logger()
 
 
 @dataclass
@@ -89,7 +93,7 @@ def test_the_work_goes_on_after_every_failure(site: Site) -> None:
         time.sleep(STEADY_SECONDS)
         rate = site.load.rate(recovered, time.monotonic()) / RATE
         gap = _longest_gap(site.load, failed, time.monotonic())
-        print(f"{name}: {rate:.0%} of the rate after {RECOVERY_SECONDS:g} s; no result for {gap:.2f} s")
+        log.info("recovered", failure=name, rate=f"{rate:.0%}", longest_silence=f"{gap:.2f} s")
         assert rate >= RECOVERED, name
         if repair is not None:
             repair()
@@ -105,4 +109,4 @@ def test_the_work_goes_on_after_every_failure(site: Site) -> None:
 
 def _longest_gap(load: Load, begin: float, end: float) -> float:
     moments = [begin, *sorted(moment for moment in list(load.accepted.values()) if begin < moment < end), end]
-    return max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
+    return max(later - earlier for earlier, later in pairwise(moments))
