@@ -12,7 +12,6 @@ from typing import Final
 import structlog
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
-from agent.coordinator.store import locks
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
@@ -20,6 +19,9 @@ HEAD: Final = "0019"
 """The newest revision below `migrations/versions`."""
 VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Alembic's own table with the revision of the schema."""
+
+_EXCLUSIVE: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('schema', 0))")
+"""Waits until no other process changes the schema of the same database. SQLite has one writer."""
 
 log = structlog.get_logger()
 
@@ -52,7 +54,7 @@ def _current(connection: Connection) -> str | None:
 
 def _create(connection: Connection) -> None:
     with connection.begin():
-        locks.schema(connection)
+        _exclusively(connection)
         if _current(connection) is None:  # unless another process has just done it
             metadata.create_all(connection)
             VERSION.create(connection, checkfirst=True)
@@ -75,7 +77,12 @@ def _upgrade(connection: Connection, current: str) -> None:
         )
     config.attributes["connection"] = connection
     with connection.begin():
-        locks.schema(connection)
+        _exclusively(connection)
         if _current(connection) != HEAD:  # unless another process has just done it
             command.upgrade(config, HEAD)
             log.info("schema_upgraded", before=current, now=HEAD)
+
+
+def _exclusively(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_EXCLUSIVE)
