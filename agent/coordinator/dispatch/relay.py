@@ -104,7 +104,9 @@ class Relay:
 
     def _capacity(self, number: int, port: Port) -> dict[str, Any]:
         batches = [[*batch, free] for batch, free in port.free.batch_capacity.items()]
-        return {"id": number, "slots": port.free.slots, "batches": batches, "taken": self._taken[number]}
+        # A copy, since the message is written later: the capacity and the leases that it accounts for belong together.
+        taken = dict(self._taken[number])
+        return {"id": number, "slots": port.free.slots, "batches": batches, "taken": taken}
 
     def _on_lease(self, leader: str, data: Mapping[str, Any]) -> None:
         port, lease = self._ours.get(data["id"]), data["lease"]
