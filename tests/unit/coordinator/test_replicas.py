@@ -128,7 +128,7 @@ async def test_a_replica_whose_sessions_are_ended_stops_leading_and_joins_again(
             _, other = await asyncio.wait(leads, return_when=asyncio.FIRST_COMPLETED)
             for waiting in other:
                 waiting.cancel()
-        await first.until("lost", "joined")
+        await first.until("left", "joined", "lost")
         await second.until("left", "joined")
         assert first.bus.replica_id != before
         first.bus.send("number", 7)
