@@ -217,6 +217,8 @@ class CoordinatorSettings(Section):
     """Number of concurrent jobs of an account that causes too many failures. With one job, the client can still find the mistake."""
     max_body: Bytes = Bytes("4Mi")
     """Maximum size of a JSON request body."""
+    max_chat_body: Bytes = Bytes("32Mi")
+    """Maximum size of a conversation in OpenAI's form, which may contain images in base64."""
     max_body_without_key: Bytes = Bytes("256Ki")
     """Maximum size of a request body without a valid key where none is needed: registrations, and receipts to verify. Of other
     request bodies without a key, the coordinator reads no more than this."""
