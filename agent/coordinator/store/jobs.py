@@ -362,8 +362,8 @@ def abandoned(connection: Connection, created_before: float, limit: int = 1000) 
 def _locked(
     connection: Connection, query: Select[*tuple[Any, ...]], *, skip_locked: bool = False
 ) -> list[JobRecord]:
-    in_order = query.order_by(jobs.c.job_id).with_for_update(key_share=True, skip_locked=skip_locked)
-    return [from_row(row) for row in connection.execute(in_order)]
+    locked = query.with_for_update(key_share=True, skip_locked=skip_locked)
+    return [from_row(row) for row in connection.execute(locked)]
 
 
 def anything_due(connection: Connection, now: float, created_before: float) -> bool:

@@ -184,8 +184,7 @@ def any_expired(connection: Connection, now: float) -> bool:
 
 def lock_expired(connection: Connection, now: float, limit: int = 1000) -> list[Offer]:
     """Return active offers that have expired, without those that another transaction is changing."""
-    query = _expired(now).order_by(offers.c.offer_id).limit(limit)
-    locked = query.with_for_update(key_share=True, skip_locked=True)
+    locked = _expired(now).limit(limit).with_for_update(key_share=True, skip_locked=True)
     return [_offer(row) for row in connection.execute(locked)]
 
 

@@ -94,6 +94,7 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=0,
+        pool_use_lifo=True,  # few connections with warm caches instead of all in turn
         hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
     )
     event.listen(made, "checkout", _check)

@@ -20,9 +20,6 @@ HEAD: Final = "0019"
 VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Alembic's own table with the revision of the schema."""
 
-_EXCLUSIVE: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('schema', 0))")
-"""Waits until no other process changes the schema of the same database. SQLite has one writer."""
-
 log = structlog.get_logger()
 
 
@@ -52,9 +49,15 @@ def _current(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
+def _exclude_others(connection: Connection) -> None:
+    """Wait until no other process creates or upgrades the schema. SQLite has one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('schema', 0))"))
+
+
 def _create(connection: Connection) -> None:
     with connection.begin():
-        _exclusively(connection)
+        _exclude_others(connection)
         if _current(connection) is None:  # unless another process has just done it
             metadata.create_all(connection)
             VERSION.create(connection, checkfirst=True)
@@ -77,12 +80,7 @@ def _upgrade(connection: Connection, current: str) -> None:
         )
     config.attributes["connection"] = connection
     with connection.begin():
-        _exclusively(connection)
+        _exclude_others(connection)
         if _current(connection) != HEAD:  # unless another process has just done it
             command.upgrade(config, HEAD)
             log.info("schema_upgraded", before=current, now=HEAD)
-
-
-def _exclusively(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(_EXCLUSIVE)
