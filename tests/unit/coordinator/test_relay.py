@@ -130,7 +130,7 @@ ANNOUNCE, ARRIVE_AT_LEADER, GIVE, ARRIVE_AT_HOLDER, FINISH, RECEIVE = range(6)
 @settings(max_examples=200)
 @given(st.integers(1, 4), st.lists(st.tuples(st.integers(ANNOUNCE, RECEIVE), st.integers(0, 3)), max_size=80))
 def test_no_miner_gets_more_leases_than_it_has_slots(slots: int, steps: list[tuple[int, int]]) -> None:
-    """Whatever is in transit. Once everything has arrived, the leader knows the free slots exactly."""
+    """Messages may be in transit in both directions. Once all have arrived, the leader knows the free slots exactly."""
     leader, holder = pair()
     port = holder.port(slots)
     exchange(leader, holder)
