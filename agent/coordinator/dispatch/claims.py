@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import known_miners, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.store import checkpoints as checkpoint_store
@@ -178,9 +179,10 @@ def lease_message(
 
 def release_undelivered(connection: Connection, assignments: Sequence[Assignment], now: float) -> None:
     """Release leases that were not delivered, unless they have changed since."""
+    records = job_store.lock_many(connection, [assignment.job.job_id for assignment in assignments])
+    changes = []
     for assignment in assignments:
-        record = job_store.lock(connection, assignment.job.job_id)
-        lease = assignment.job.lease
-        if record is None or lease is None or record.life.lease != lease:
-            continue
-        lifecycle.change(connection, record, Release(lease.miner_id, lease.fence, now), now)
+        record, lease = records.get(assignment.job.job_id), assignment.job.lease
+        if record is not None and lease is not None and record.life.lease == lease:
+            changes.append(Change.by(record, Release(lease.miner_id, lease.fence, now)))
+    lifecycle.save(connection, changes, now)
