@@ -12,7 +12,7 @@ from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats
 from agent.coordinator.store.webhooks import Delivery
-from agent.core.jobs import Effect, Finished, Job, JobState, Outcome, RunEnded
+from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
 from agent.core.market.ledger import Settlement
 from agent.core.market.reputation import judge
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
@@ -30,6 +30,12 @@ class Change:
     life: Job
     effects: tuple[Effect, ...]
     values: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def by(cls, record: JobRecord, event: Event, **values: Any) -> Change:
+        """Return the change that an event makes to a job. Raises `IllegalEvent`."""
+        life, effects = apply(record.life, event)
+        return cls(record, life, effects, values)
 
     @property
     def moved(self) -> bool:

@@ -40,7 +40,6 @@ from agent.core.jobs import (
     JobState,
     RunEnded,
     Transition,
-    apply,
 )
 from agent.core.market.ledger import InsufficientFunds, Settlement, available, hold, settle
 from agent.core.market.offers import EXHAUSTED, Offer
@@ -74,18 +73,16 @@ def create(connection: Connection, record: JobRecord) -> None:
 
 def change(connection: Connection, record: JobRecord, event: Event, now: float, **values: Any) -> Transition:
     """Apply one event to one job, with all consequences. Raises `IllegalEvent`, changing nothing."""
-    life, effects = apply(record.life, event)
-    save(connection, [Change(record, life, effects, values)], now)
-    return life, effects
+    item = Change.by(record, event, **values)
+    save(connection, [item], now)
+    return item.life, item.effects
 
 
 def claim(connection: Connection, claims: Sequence[tuple[JobRecord, Claim, int]], now: float) -> list[Job]:
     """Claim jobs for miners, each at a price per unit in units of 1e-8. Return the jobs with their leases."""
     changes = []
     for record, event, unit_price in claims:
-        life, effects = apply(record.life, event)
-        begun = {"unit_price": unit_price, "progress": 0.0, "units": "0"}
-        changes.append(Change(record, life, effects, begun))
+        changes.append(Change.by(record, event, unit_price=unit_price, progress=0.0, units="0"))
     save(connection, changes, now)
     return [item.life for item in changes]
 
@@ -93,8 +90,11 @@ def claim(connection: Connection, claims: Sequence[tuple[JobRecord, Claim, int]]
 def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     """Store changes of jobs, with all consequences. The caller has locked the jobs.
 
+    A transaction calls this once, with all of its changes: then it takes other locks in the same order as all others.
     Raises `StaleRead` if another transaction has changed one of them nevertheless.
     """
+    if not changes:
+        return
     costs = {item.life.job_id: consequences.price(item) for item in changes if item.finished}
     _save_jobs(connection, changes, costs, now)
     counts.move(connection, [_move(item) for item in changes if item.moved])

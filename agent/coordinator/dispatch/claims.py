@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import known_miners, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.store import checkpoints as checkpoint_store
@@ -177,18 +178,12 @@ def lease_message(
     }
 
 
-def release_undelivered(connection: Connection, assignments: Sequence[Assignment], now: float) -> None:
-    """Release leases that were not delivered, unless they have changed since."""
-    for assignment in sorted(assignments, key=lambda item: item.job.job_id):
-        lease = assignment.job.lease
-        if lease is not None:
-            release_lease(connection, lease.miner_id, assignment.job.job_id, lease.fence, now)
-
-
-def release_lease(connection: Connection, miner_id: str, job_id: str, fence: int, now: float) -> None:
-    """Release a lease that was not delivered, unless it has ended."""
-    record = job_store.lock(connection, job_id)
-    if record is None:
-        return
-    with suppress(IllegalEvent):
-        lifecycle.change(connection, record, Release(miner_id, fence, now), now)
+def release_undelivered(connection: Connection, leases: Sequence[tuple[str, str, int]], now: float) -> None:
+    """Release leases that were not delivered, unless they have ended. Each is its miner's id, its job's id and its fence."""
+    records = job_store.lock_many(connection, [job_id for _, job_id, _ in leases])
+    changes = []
+    for miner_id, job_id, fence in leases:
+        if (record := records.get(job_id)) is not None:
+            with suppress(IllegalEvent):
+                changes.append(Change.by(record, Release(miner_id, fence, now)))
+    lifecycle.save(connection, changes, now)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.cluster.cluster import Alone, Cluster
-from agent.coordinator.dispatch.claims import Assignment, claim, release_lease, release_undelivered
+from agent.coordinator.dispatch.claims import Assignment, claim, release_undelivered
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.dispatch.relay import Relay
 from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
@@ -213,7 +213,7 @@ class Dispatcher:
         async def release() -> None:
             job_id, fence = lease["job_id"], lease["fence"]
             try:
-                await self._database.write(release_lease, miner_id, job_id, fence, self._clock())
+                await self._database.write(release_undelivered, [(miner_id, job_id, fence)], self._clock())
             except ApiError:  # the miner's next heartbeat, which does not name it, releases it
                 log.warning("lease_not_released", job_id=job_id, miner_id=miner_id)
             self.job_waiting()
@@ -235,7 +235,11 @@ class Dispatcher:
             self._wake.set()
         if not assignments:
             return
-        undelivered = [item for item in assignments if not self._deliver(ports, item)]
+        undelivered = [
+            (item.candidate.miner_id, item.job.job_id, item.message["fence"])
+            for item in assignments
+            if not self._deliver(ports, item)
+        ]
         if undelivered:
             await self._database.write(release_undelivered, undelivered, self._clock())
             self._pending = True

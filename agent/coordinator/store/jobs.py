@@ -340,7 +340,8 @@ def running_of(connection: Connection, miner_ids: Sequence[str]) -> list[Running
 def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
     """Return the jobs whose newest lease is the miner's, including expired leases, locked as by `lock_many`."""
     found = select(jobs).where(jobs.c.lease_miner_id == miner_id)
-    return _locked(connection, found)
+    # Ordered as its index is, which has the miner's jobs only.
+    return _locked(connection, found.order_by(jobs.c.lease_miner_id, jobs.c.job_id))
 
 
 def expired(connection: Connection, now: float, limit: int = 1000) -> list[JobRecord]:

@@ -41,9 +41,14 @@ def session(connection: Connection, miner_id: str) -> None:
 
 
 def statistics(connection: Connection, miner_ids: Collection[str]) -> None:
-    """Wait until no other transaction changes the statistics and tallies of these miners."""
+    """Wait until no other transaction changes the statistics of these miners."""
     for miner_id in sorted(miner_ids):
         _wait(connection, f"statistics {miner_id}")
+
+
+def releases(connection: Connection, miner_id: str) -> None:
+    """Wait until no other transaction changes the miner's tallies of leases handed back."""
+    _wait(connection, f"releases {miner_id}")
 
 
 def tally(connection: Connection, account_id: str) -> None:

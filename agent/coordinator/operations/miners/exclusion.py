@@ -10,11 +10,12 @@ import secrets
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import offers
-from agent.coordinator.operations.miners.sessions import end_lease, exclusion_of
+from agent.coordinator.operations.miners.sessions import exclusion_of, lease_end
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import locks
@@ -48,15 +49,17 @@ def _exclude(connection: Connection, miner_id: str, reason: str | None, now: flo
 def _return_jobs(connection: Connection, miner_id: str, now: float, reason: str) -> int:
     """Queue the running jobs of a miner again, and accept none of its late results. Return the number of the former."""
     requeued = 0
+    changes = []
     for record in job_store.leased_by(connection, miner_id):
         lease = record.life.lease
         if lease is None:
             continue
         if record.life.state is JobState.RUNNING:
-            lifecycle.change(connection, record, Release(miner_id, lease.fence, now), now)
+            changes.append(Change.by(record, Release(miner_id, lease.fence, now)))
             requeued += 1
         else:  # its lease has expired; a late result is no longer accepted
-            end_lease(connection, record, now, reason, forget=True)
+            changes.append(lease_end(record, now, reason, forget=True))
+    lifecycle.save(connection, changes, now)
     return requeued
 
 
@@ -76,8 +79,8 @@ async def remove(context: Context, miner_id: str) -> Removal:
 def _remove(connection: Connection, miner_id: str, now: float) -> tuple[int, int]:
     locks.session(connection, miner_id)
     _require(connection, miner_id)
-    requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
     bound = offer_store.bound_to(connection, miner_id)
+    requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
     active = offer_store.open_of_miner(connection, miner_id)
     for offer in active:
         offers.end(connection, offer, OfferState.WITHDRAWN, now)

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.metrics import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
@@ -24,7 +25,7 @@ from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized
-from agent.core.jobs import Expire, Keep, Transition
+from agent.core.jobs import Expire, Keep
 from agent.core.values.quantities import format_time
 from agent.protocol.answers import (
     Admission,
@@ -153,6 +154,8 @@ def _register(
     _use_challenge(connection, request.nonce, now)
     miner_id = id_of_key(public_key)
     locks.session(connection, miner_id)
+    # Before the miner's row, which results refer to: jobs are always locked first.
+    leased = job_store.leased_by(connection, miner_id)
     known = store.find_former(connection, miner_id)
     is_new = known is None or known.removed_at is not None
     token = request.enrolment_token
@@ -179,7 +182,7 @@ def _register(
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
         access.store_key(connection, key)
         api_key = key.secret
-    retained, ended = _end_old_sessions(connection, context, miner, request.holding)
+    retained, ended = _end_old_sessions(connection, context, miner, leased, request.holding)
     return miner, api_key, retained, ended
 
 
@@ -239,33 +242,35 @@ def _admit(
 
 
 def _end_old_sessions(
-    connection: Connection, context: Context, miner: MinerRecord, holding: list[Holding]
+    connection: Connection,
+    context: Context,
+    miner: MinerRecord,
+    leased: list[JobRecord],
+    holding: list[Holding],
 ) -> tuple[list[HeldLease], int]:
     """Move the leases in `holding` to the new session and end the others. Return the former and the number of the latter."""
     now = context.clock()
     held = {(item.job_id, item.fence) for item in holding}
     retained: list[HeldLease] = []
-    ended = 0
-    for record in job_store.leased_by(connection, miner.miner_id):
+    kept: list[Change] = []
+    ends: list[Change] = []
+    for record in leased:
         lease = record.life.lease
         if lease is None or lease.session >= miner.session:
             continue
         if (record.job_id, lease.fence) not in held:
-            _, effects = end_lease(connection, record, now, "the miner restarted", forget=True)
-            ended += bool(effects)
+            ends.append(lease_end(record, now, "the miner restarted", forget=True))
             continue
         retained.append(HeldLease(job_id=record.job_id, fence=lease.fence))
         keep = Keep(miner.miner_id, lease.fence, miner.session, now, context.settings.lease_seconds)
-        lifecycle.change(connection, record, keep, now)
-    return retained, ended
+        kept.append(Change.by(record, keep))
+    lifecycle.save(connection, kept + ends, now)
+    return retained, sum(bool(item.effects) for item in ends)
 
 
-def end_lease(
-    connection: Connection, record: JobRecord, now: float, reason: str, *, forget: bool = False
-) -> Transition:
-    """End a lease without a result. The job is queued again, or fails after its last allowed attempt."""
-    event = Expire(now, f"The lease ended without a result: {reason}.", forget=forget)
-    return lifecycle.change(connection, record, event, now)
+def lease_end(record: JobRecord, now: float, reason: str, *, forget: bool = False) -> Change:
+    """Return the end of a lease without a result. The job is queued again, or fails after its last allowed attempt."""
+    return Change.by(record, Expire(now, f"The lease ended without a result: {reason}.", forget=forget))
 
 
 async def session_of(context: Context, token: str | None) -> Session:

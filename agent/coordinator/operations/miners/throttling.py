@@ -39,7 +39,7 @@ def handed_back(
     Leases released together count once: only a lease that was accepted after the last counted release counts again. Beyond the
     tolerated number, each one lowers the miner's reputation and pauses it, each time for twice as long.
     """
-    locks.statistics(connection, [lease.miner_id])
+    locks.releases(connection, lease.miner_id)
     known = store.releases_of(connection, lease.miner_id)
     if lease.assigned_at < known.tally.at:
         return
@@ -53,6 +53,7 @@ def handed_back(
     )
     store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
     if pause:
+        locks.statistics(connection, [lease.miner_id])
         miner_stats.add(connection, lease.miner_id, record.account_id, MinerStats(), success=False, now=now)
 
 
@@ -64,7 +65,7 @@ def could_not_run(
     Beyond the tolerated number, each one pauses the service on that miner, each time for twice as long. Its other services and its
     reputation are not affected, since a client may have caused it.
     """
-    locks.statistics(connection, [lease.miner_id])
+    locks.releases(connection, lease.miner_id)
     known = store.releases_of(connection, lease.miner_id, record.service)
     tally = known.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
     settings = context.settings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,10 @@ KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interva
 APPLICATION: Final = "aitbc-agent"
 PREPARED: Final = 1000
 """Maximum number of statements that a connection keeps prepared: more than the coordinator has."""
+
+
+# Another first one in each process.
+_lanes = itertools.count(random.randrange(1 << 16))  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +122,9 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
     return made
 
 
-def _number(connection: psycopg.Connection, record: Any) -> None:
+def _number(_: psycopg.Connection, record: Any) -> None:
     """Give concurrent connections different lanes."""
-    record.info["lane"] = connection.info.backend_pid
+    record.info["lane"] = next(_lanes)
 
 
 def _check(connection: psycopg.Connection, *_: object) -> None:

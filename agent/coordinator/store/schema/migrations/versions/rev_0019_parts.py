@@ -16,7 +16,16 @@ MAX_UNITS: Final = 9 * 10**18
 
 
 def upgrade() -> None:
-    """Add the number of the part to both keys. Existing rows are the first part."""
+    """Add the number of the part to both keys, and the order of their ids to leased jobs. Existing rows are the first part."""
+    op.drop_index("ix_jobs_leased_by", "jobs")
+    op.create_index(
+        "ix_jobs_leased_by",
+        "jobs",
+        ["lease_miner_id", "job_id"],
+        unique=False,
+        sqlite_where=sa.text("lease_miner_id IS NOT NULL"),
+        postgresql_where=sa.text("lease_miner_id IS NOT NULL"),
+    )
     for table, key in (("balances", "ledger_account"), ("history", "start")):
         with op.batch_alter_table(table) as changed:
             changed.add_column(sa.Column("part", sa.Integer(), nullable=False, server_default="0"))
