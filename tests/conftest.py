@@ -18,6 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
+from support.workers import fork_workers
 
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -72,6 +73,11 @@ class Scheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Replace `--dist load`. The groups of `--dist loadgroup` have no effect with pytest 9.2."""
     return Scheduling(config, log)
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Start the processes that run tests with what they import."""
+    fork_workers()
 
 
 @pytest.fixture(autouse=True)
