@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from multiprocessing import get_context
@@ -23,6 +24,8 @@ PRELOADED = (
     "diffusers",
     "peft",
     "openai",
+    "openresponses",
+    "whisper",
     "playwright.sync_api",
 )
 """What the most expensive imports of test files need."""
@@ -31,7 +34,7 @@ _processes = get_context("forkserver")
 
 
 class ForkedWorker(gateway_io.Popen2IOMaster):
-    """Takes the place of a process that execnet would start with a new interpreter."""
+    """A process for execnet, which would start a new interpreter."""
 
     def __init__(self, _command: list[str], execmodel: Any) -> None:
         (read, commands), (answers, write) = os.pipe(), os.pipe()
@@ -59,8 +62,11 @@ def _work(read: Any, write: Any) -> None:
         descriptor = stream.detach()
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115, PTH123
-    exec(gateway_io.popen_bootstrapline, {"__name__": "__main__"})  # noqa: S102 - what execnet starts an interpreter with
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    try:
+        exec(gateway_io.popen_bootstrapline, {"__name__": "__main__"})  # noqa: S102 - what execnet starts an interpreter with
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing does so only since Python 3.14
 
 
 def _binary(descriptor: int, mode: str) -> IO[bytes]:
