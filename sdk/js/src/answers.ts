@@ -13,7 +13,7 @@ export interface components {
             held: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors */
             slowedUntil?: string;
         };
         AccountPage: {
@@ -373,6 +373,15 @@ export interface components {
         };
         KeyList: {
             keys: components["schemas"]["Key"][];
+        };
+        LabelCount: {
+            key: string;
+            value: string;
+            jobs: number;
+        };
+        LabelCounts: {
+            labels: components["schemas"]["LabelCount"][];
+            more: boolean;
         };
         LoggedIn: {
             keys: components["schemas"]["GivenKey"][];
@@ -869,7 +878,7 @@ export interface components {
             held: string;
             /** @description Money, a decimal string */
             issued?: string;
-            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors */
             slowedUntil?: string;
         };
         /** @enum {string} */
@@ -1017,6 +1026,12 @@ export type Key = components["schemas"]["Key"];
 
 /** All keys, including revoked ones. */
 export type KeyList = components["schemas"]["KeyList"];
+
+/** A label and the number of jobs that have it. */
+export type LabelCount = components["schemas"]["LabelCount"];
+
+/** The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit. */
+export type LabelCounts = components["schemas"]["LabelCounts"];
 
 /** The keys that a login link yields, one for each role. */
 export type LoggedIn = components["schemas"]["LoggedIn"];

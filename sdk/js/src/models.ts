@@ -44,6 +44,8 @@ export type {
   JobWaiting,
   Key,
   KeyList,
+  LabelCount,
+  LabelCounts,
   LoggedIn as Login,
   LoginLink as NewLogin,
   MachineDownload as ModelDownload,
