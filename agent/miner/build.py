@@ -28,6 +28,7 @@ from agent.miner.executor.local import LocalExecutor
 from agent.miner.identity import load_identity
 from agent.miner.link.client import Link, LinkCallbacks
 from agent.miner.link.heartbeat import Heartbeat
+from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.metrics import METRICS
@@ -46,7 +47,7 @@ from agent.miner.status.report import Report
 from agent.miner.status.utilization import Activity
 from agent.miner.tasks import Background
 from agent.protocol.answers import Registered
-from agent.settings import Settings
+from agent.settings import Reading, Settings
 from runners.api import Runner
 
 _BACKGROUND_SECONDS: Final = 2.0
@@ -56,9 +57,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MinerOptions:
-    """What a miner is built from. `host_command` starts a runner's child process."""
+    """What a miner is built from. `host_command` starts a runner's child process; `reading` is where the settings were read from."""
 
     settings: Settings
+    reading: Reading | None
     url: str
     enrolment_token: str | None
     runners: Mapping[str, type[Runner[Any]]]
@@ -86,6 +88,7 @@ class MinerParts:
     unavailable: UnavailableModels
     workload: Workload
     report: Report
+    live_settings: LiveSettings
     heartbeat: Heartbeat
     meter: Meter
 
@@ -150,6 +153,7 @@ class _Builder:
             self._models, executor, self._capabilities.services, self._heartbeat_due.set, self._models_changed
         )
         await unavailable.update()
+        settings = LiveSettings(self._options.settings, self._options.reading, self._capabilities)
         workload = self._build_workload(executor, provider, pauses, jobs_directory)
         report = Report(
             link=self._link,
@@ -159,10 +163,11 @@ class _Builder:
             provider=provider,
             pauses=pauses,
             workload=workload,
-            commands=Commands(pauses, provider, self._heartbeat_due.set),
+            commands=Commands(pauses, provider, settings, self._heartbeat_due.set),
             activity_log=Activity(workload.moment),
             earnings=Earnings(self._link, self._session),
             offers=self._capabilities,
+            settings=settings,
             unavailable_models=lambda: _merged(unavailable.now, provider.fetching_for_jobs),
         )
         heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
@@ -178,6 +183,7 @@ class _Builder:
             unavailable=unavailable,
             workload=workload,
             report=report,
+            live_settings=settings,
             heartbeat=heartbeat,
             meter=self._meter,
         )
@@ -297,6 +303,10 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
         parts.workload.pauses_changed()
         heartbeat_due.set()
 
+    def settings_changed() -> None:
+        parts.pauses.apply(parts.live_settings.current.miner)
+        heartbeat_due.set()
+
     def registered(registered: Registered) -> None:
         parts.session.begin(registered)
         parts.heartbeat.interval = registered.settings.heartbeat_seconds
@@ -314,6 +324,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 
     parts.outbox.on_change = results_changed
     parts.pauses.on_change = pauses_changed
+    parts.live_settings.on_change = settings_changed
     parts.workload.on_services_changed = heartbeat_due.set
     parts.link.attach(
         LinkCallbacks(

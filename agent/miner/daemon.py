@@ -17,7 +17,7 @@ from agent.miner.engines.environments import environments_in_use
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.errors import SessionSuperseded
 from agent.miner.status.watchdog import supervise
-from agent.settings import Settings
+from agent.settings import Reading, Settings
 from runners.api import Runner, forget_probes
 from runners.registry import installed
 
@@ -31,9 +31,9 @@ class Daemon:
     """A miner that works for the coordinator at `coordinator_url`. Call `start`, then `run`, in one event loop.
 
     A coordinator that does not know this miner yet requires an `enrolment_token`. Tests replace the installed `runners`
-    and the `host_command` of their child processes. `liveness` records progress. `machine_changed` is true when `run` has
-    ended because a GPU appeared on a machine that had none, or because an engine was installed, upgraded or removed; a new
-    daemon then probes the machine again.
+    and the `host_command` of their child processes. `liveness` records progress, and `reading` is where the settings were read
+    from. `machine_changed` is true when `run` has ended because a GPU appeared on a machine that had none, because an engine was
+    installed, upgraded or removed, or because the owner prefers other engines; a new daemon then probes the machine again.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class Daemon:
         runners: Mapping[str, type[Runner[Any]]] | None = None,
         host_command: Sequence[str] = HOST_COMMAND,
         liveness: Liveness | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.machine_changed = False
         self._options = MinerOptions(
             settings=settings,
+            reading=reading,
             url=coordinator_url,
             enrolment_token=enrolment_token or settings.miner.enrolment_token,
             runners=installed() if runners is None else runners,
@@ -69,6 +71,11 @@ class Daemon:
     def prepared(self) -> bool:
         """Whether the parts are built, which is before the miner has registered."""
         return self._built is not None
+
+    @property
+    def settings(self) -> Settings:
+        """The current settings, which the owner may have changed while the miner was running."""
+        return self._options.settings if self._built is None else self._built.live_settings.current
 
     @property
     def miner_id(self) -> str:
@@ -161,13 +168,19 @@ class Daemon:
     async def _await_change(self, parts: MinerParts) -> None:
         """Return when the machine can do other work than before and its jobs have ended.
 
-        That is when a machine without a GPU has one, or when other environments of engines are in use.
+        That is when a machine without a GPU has one, when other environments of engines are in use, or when the owner prefers
+        other engines.
         """
         polling = not parts.capabilities.gpus
         while True:
             if polling and await parts.gpus.refresh():
                 _log.info(
                     "gpus_appeared", gpus=[gpu.uuid for gpu in parts.gpus.last], running=len(parts.workload)
+                )
+                break
+            if self.settings.engines != self._options.settings.engines:
+                _log.info(
+                    "engines_preferred", engines=self.settings.engines.preferred, running=len(parts.workload)
                 )
                 break
             environments = await asyncio.to_thread(environments_in_use, self._options.settings.engines_dir)
