@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from agent.miner.models.provider import ModelProvider
+from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
 from agent.protocol.answers import MAX_COMMAND_ID, Command
 from agent.protocol.reading import MalformedMessage, read
@@ -25,7 +25,7 @@ class Commands:
     `on_executed` is called when there is another one to report.
     """
 
-    def __init__(self, pauses: Pauses, provider: ModelProvider, on_executed: Callable[[], None]) -> None:
+    def __init__(self, pauses: Pauses, provider: Models, on_executed: Callable[[], None]) -> None:
         self._pauses = pauses
         self._provider = provider
         self._on_executed = on_executed
