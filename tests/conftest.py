@@ -19,7 +19,6 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
-from support.databases import drop_databases
 from support.server import Served, serve
 from support.workers import fork_workers
 
@@ -92,13 +91,6 @@ def _logging() -> Iterator[None]:
     configuration = structlog.get_config()
     yield
     structlog.configure(**configuration)
-
-
-@pytest.fixture(autouse=True)
-def _databases() -> Iterator[None]:
-    """Drop the databases that a test has created on a server."""
-    yield
-    drop_databases()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
+from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed
@@ -54,6 +55,7 @@ class Context:
     clock: Callable[[], float]
     meter: Meter
     connections: Connections
+    cluster: Cluster = field(default_factory=Alone)
     caches: Caches = field(default_factory=Caches)
     open_streams: Counter[str] = field(default_factory=Counter)
     liveness: Liveness = field(default_factory=Liveness)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, insert, select, text
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import counts, locks
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import durations, jobs, receipts, results
 from agent.core.jobs import JobState
@@ -103,8 +103,9 @@ def completed_without_receipt(connection: Connection) -> list[str]:
 
 
 def learn_duration(connection: Connection, service: str, model: str | None, seconds: float) -> None:
-    """Update the typical duration of a service and model with one run."""
-    _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
+    """Update the typical duration of a service and model with one run, unless another transaction is just doing that."""
+    if locks.if_free(connection, f"duration {service} {model}"):
+        _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
 
 
 def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:
