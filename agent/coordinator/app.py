@@ -16,9 +16,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.background import background_tasks
-from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.choice import directory_of, open_stores
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
@@ -94,10 +93,7 @@ def build_context(settings: Settings) -> Context:
 
 
 def _context(settings: Settings, directory: Path, database: Database, meter: Meter) -> Context:
-    artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
-    upload_directory = UploadDirectory(
-        directory / "artifacts" / "uploads", silence_seconds=settings.coordinator.upload_silence_seconds
-    )
+    artifacts, uploads = open_stores(settings)
     signer = _signer(settings, directory / "log.key", database)
     sequencer = Sequencer(
         database,
@@ -108,7 +104,6 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     )
     sequencer.check_at_start()
     artifacts.open()
-    upload_directory.open()
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
     dispatcher = Dispatcher(settings.coordinator, database, time.time, meter)
@@ -120,10 +115,8 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
         dispatcher=dispatcher,
         artifacts=artifacts,
-        uploads=upload_directory,
-        space=Space(
-            directory / "artifacts", database.directory, reserve=settings.coordinator.storage_reserve
-        ),
+        uploads=uploads,
+        space=Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),
         log=sequencer,

@@ -12,7 +12,7 @@ import structlog
 from agent.coordinator.operations import health, history, job_logs, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import quota, uploads
+from agent.coordinator.operations.files import removal, uploads
 from agent.coordinator.operations.jobs import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import events, leases
@@ -41,11 +41,11 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
         _watched(context, "database", health.pulse(context)),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
-        _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, quota.settle_run_outputs)),
+        _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
         _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
         _watched(context, "job_logs", _repeated(context, ORPHANS_SECONDS, job_logs.prune_old)),
         _watched(context, "history", _repeated(context, HISTORY_SECONDS, history.sample)),
-        _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, quota.remove_orphans)),
+        _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
     ]
     context.dispatcher.job_waiting()
     try:
@@ -54,6 +54,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await context.artifacts.close()
         context.database.close()
 
 

@@ -195,7 +195,7 @@ async def read(
     code = status.HTTP_206_PARTIAL_CONTENT if partial else status.HTTP_200_OK
     if request.method == "HEAD":
         return Response(status_code=code, headers=headers, media_type=record.media_type)
-    chunks = context.artifacts.read(artifact_id, start, length)
+    chunks = await context.artifacts.read(record.name_in_store, start, length)
     return StreamingResponse(chunks, code, headers, media_type=record.media_type)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0018"
+HEAD: Final = "0019"
 """The newest revision below `migrations/versions`."""
 
 log = structlog.get_logger()
