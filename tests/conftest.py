@@ -17,6 +17,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
+from support.s3 import S3Server, running_s3
 from support.server import Served, serve
 
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
@@ -87,6 +88,13 @@ def served(tmp_path: Path) -> Iterator[Served]:
     """Run a coordinator with open enrolment."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server of buckets."""
+    with running_s3() as server:
+        yield server
 
 
 @pytest.fixture

@@ -55,9 +55,9 @@ vars(uvicorn.server)["asyncio"] = SimpleNamespace(
 
 
 @contextmanager
-def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
-    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings."""
-    settings = Settings(data_dir=data_dir, coordinator={"port": 0, **coordinator})
+def serve(data_dir: Path, artifacts: dict[str, Any] | None = None, **coordinator: Any) -> Iterator[Served]:
+    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings, `artifacts` those of its store of files."""
+    settings = Settings(data_dir=data_dir, artifacts=artifacts or {}, coordinator={"port": 0, **coordinator})
     create_database(sqlite_path(settings.database.url, data_dir))
     listener = listen("127.0.0.1", 0)
     context = build_context(settings)

@@ -192,7 +192,9 @@ async def bounded(chunks: AsyncIterable[bytes], most: int, cover: Cover | None) 
 
 def lost(name: str) -> NotFound:
     """Return the error for a blob that the database names, but the store does not have."""
-    return NotFound("The file is missing from the coordinator's store. Tell its operator.", {"blob": name})
+    return NotFound(
+        "The file is missing from the coordinator's store. Its operator can restore it.", {"blob": name}
+    )
 
 
 def disk_full() -> InsufficientStorage:

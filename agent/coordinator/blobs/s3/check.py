@@ -19,8 +19,7 @@ _REASONS: Final = (
     ),
     (
         {"AccessDenied", "AllAccessDisabled", "HTTP 403"},
-        "does not allow this access key to list, read, write and delete objects ({message}). Correct the policy of the bucket or of "
-        "the key; docs/guides/s3.md has one.",
+        "does not allow this access key to list, read, write and delete objects ({message}). Correct its policy; see docs/guides/s3.md.",
     ),
     (
         {"InvalidAccessKeyId", "InvalidAccessKey", "ExpiredToken", "InvalidToken"},

@@ -1,6 +1,6 @@
 """Presigned URLs: requests to S3 that hold their own authorization (AWS Signature Version 4, query parameters).
 
-Whoever has such a URL may make exactly this request until it expires. `obstore` signs paths only, but multipart uploads and the
+Everybody who has such a URL may make exactly this request until it expires. `obstore` signs paths only, but multipart uploads and the
 media type of an answer need query parameters.
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """

@@ -14,6 +14,7 @@ from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import direct_uploads as direct_store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store import uploads as upload_store
 from agent.core.errors import InsufficientStorage, PayloadTooLarge
@@ -57,8 +58,8 @@ def account_budget(context: Context, account_id: str) -> Budget:
 def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, ...]:
     """Return the quotas that apply to a run: its job's and its miner's."""
     settings = context.settings
-    of_job = partial(run_outputs.bytes_of_job, job_id=job_id)
-    of_miner = partial(run_outputs.bytes_of_miner, miner_id=miner_id)
+    of_job = partial(used_for_job, job_id=job_id)
+    of_miner = partial(used_by_miner, miner_id=miner_id)
     return (
         Budget(
             job_id, f"Job {job_id}", settings.max_job_outputs, of_job, "Ask for fewer or smaller outputs."
@@ -78,7 +79,19 @@ def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, .
 def used_by(connection: Connection, account_id: str) -> int:
     """Return the bytes of the account's artifacts and the full lengths of its unfinished uploads."""
     _, reserved = upload_store.unfinished(connection, account_id)
-    return artifact_store.bytes_of(connection, account_id) + reserved
+    _, direct = direct_store.unfinished(connection, account_id)
+    return artifact_store.bytes_of(connection, account_id) + reserved + direct
+
+
+def used_for_job(connection: Connection, job_id: str) -> int:
+    """Return the bytes that runs have stored for the job, and the sizes of their unfinished uploads."""
+    return run_outputs.bytes_of_job(connection, job_id) + direct_store.bytes_for_job(connection, job_id)
+
+
+def used_by_miner(connection: Connection, miner_id: str) -> int:
+    """Return the bytes that the miner has stored for unfinished jobs, and the sizes of its unfinished uploads."""
+    _, reserved = direct_store.unfinished(connection, miner_id)
+    return run_outputs.bytes_of_miner(connection, miner_id) + reserved
 
 
 class Reservation:
