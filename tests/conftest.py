@@ -17,6 +17,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
+from support.databases import drop_databases
 from support.s3 import S3Server, running_s3
 from support.server import Served, serve
 
@@ -81,6 +82,13 @@ def _logging() -> Iterator[None]:
     configuration = structlog.get_config()
     yield
     structlog.configure(**configuration)
+
+
+@pytest.fixture(autouse=True)
+def _databases() -> Iterator[None]:
+    """Drop the databases that a test has created on a server."""
+    yield
+    drop_databases()
 
 
 @pytest.fixture
