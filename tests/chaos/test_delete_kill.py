@@ -26,7 +26,7 @@ def as_client(url: str, key: str) -> httpx.Client:
 
 
 def blobs(served: Served) -> set[bytes]:
-    root: Path = served.context.database.path.parent / "artifacts"
+    root: Path = served.context.artifacts._root
     return {path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 

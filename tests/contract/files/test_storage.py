@@ -56,7 +56,7 @@ def half_sent(served: Served, path: str, sent: int, offset: int = 0, **headers: 
 
 def wait_until_written(served: Served, least: int) -> None:
     """Wait until the only unfinished upload has at least so many bytes on disk."""
-    directory = served.context.database.path.parent / "artifacts" / "uploads"
+    directory = served.context.artifacts._root / "uploads"
     while sum(file.stat().st_size for file in directory.iterdir()) < least:
         pass
 
@@ -217,7 +217,7 @@ def test_uploads_expire_a_day_after_their_last_byte(served: Served, client: http
 
     served.do(tomorrow)
     assert [client.get(each).status_code for each in (path, done, young)] == [404, 404, 200]
-    assert list((served.context.database.path.parent / "artifacts" / "uploads").iterdir()) == []
+    assert list((served.context.artifacts._root / "uploads").iterdir()) == []
     assert client.get(f"/v1/artifacts/{artifact_id}").content == b"abc"
 
 
@@ -226,7 +226,7 @@ def test_old_unreferenced_files_are_removed(served: Served, client: httpx.Client
     referenced = client.post("/v1/artifacts", content=DATA).json()["artifact_id"]
     path = begin(client)
     send(client, path, 0, DATA[:1000])
-    directory = served.context.database.path.parent / "artifacts"
+    directory = served.context.artifacts._root
     orphan, young = store_without_row(served, b"orphan"), store_without_row(served, b"young")
     (directory / "uploads" / "upload_lost").write_bytes(b"part")
     for file in directory.rglob("*"):
