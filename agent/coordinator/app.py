@@ -169,7 +169,8 @@ def build_app(context: Context) -> FastAPI:
     if context.settings.dashboard:
         app.add_route("/", to_dashboard)
         app.add_route("/dashboard", to_dashboard)
-        app.mount("/dashboard", Dashboard(BUILT))
+        direct = context.artifacts.direct
+        app.mount("/dashboard", Dashboard(BUILT, None if direct is None else direct.origin))
         app.mount("/reference", Dashboard(BUILT / "reference"))
     for router in ROOT_ROUTERS:
         for prefix in ("", "/api", *API_PREFIXES):

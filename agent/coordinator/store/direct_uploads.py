@@ -70,6 +70,20 @@ def find(connection: Connection, upload_id: str) -> DirectUploadRecord | None:
     return DirectUploadRecord(**values, etags=etags)
 
 
+def same(connection: Connection, record: DirectUploadRecord) -> DirectUploadRecord | None:
+    """Return an unfinished upload of the same file for the same owner and lease, in the same way; None if its digest is not known."""
+    if record.sha256 is None:
+        return None
+    columns = direct_uploads.c
+    query = select(columns.upload_id).where(
+        columns.owner == record.owner, columns.state == RECEIVING, columns.sha256 == record.sha256,
+        columns.size == record.size, columns.media_type == record.media_type, columns.job_id.is_not_distinct_from(record.job_id),
+        columns.fence.is_not_distinct_from(record.fence), columns.multipart_id.is_(None) == (record.multipart_id is None),
+    )  # fmt: skip
+    upload_id = connection.execute(query.limit(1)).scalar_one_or_none()
+    return None if upload_id is None else find(connection, upload_id)
+
+
 def report(
     connection: Connection, upload_id: str, etags: Mapping[int, str], sha256: str | None, expires_at: float
 ) -> DirectUploadRecord | None:

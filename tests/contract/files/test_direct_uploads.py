@@ -148,6 +148,18 @@ def test_uploads_belong_to_their_account_and_count_towards_its_quota(
     assert plan(client)["state"] == "receiving"
 
 
+def test_an_interrupted_upload_of_the_same_file_continues(served: Served, client: httpx.Client) -> None:
+    """A client that was killed does not know its upload's id."""
+    upload = plan(client, sha256=SHA256, in_parts=True)
+    first = put(upload["parts"][0])
+    upload["parts"].pop()
+    report(client, upload, first).raise_for_status()
+    again = plan(client, sha256=SHA256, in_parts=True)
+    assert (again["upload_id"], [part["number"] for part in again["parts"]]) == (upload["upload_id"], [2])
+    other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
+    assert plan(other, sha256=SHA256, in_parts=True)["upload_id"] != upload["upload_id"]
+
+
 def test_an_upload_continues_after_a_restart(tmp_path: Path, s3: S3Server) -> None:
     """On another replica, which shares only the database and the bucket."""
     settings = s3.settings()

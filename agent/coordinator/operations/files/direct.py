@@ -75,7 +75,7 @@ def transfers(context: Context) -> DirectTransfers:
 
 
 async def begin(context: Context, who: Caller | Session, file: NewFile) -> DirectUpload:
-    """Reserve space for a file, and return its first requests.
+    """Reserve space for a file, and return its first requests. An interrupted upload of the same file continues.
 
     Raises `NotFound` if files cannot be sent to the store, `PayloadTooLarge`, `InsufficientStorage`, `RateLimitExceeded`, `StaleLease`.
     """
@@ -113,16 +113,22 @@ async def begin(context: Context, who: Caller | Session, file: NewFile) -> Direc
         expires_at=context.clock() + context.settings.upload_seconds,
     )
     try:
-        await context.database.write(_reserve, context, who, record)
+        reserved = await context.database.write(_reserve, context, who, record)
     except BaseException:
         await asyncio.shield(_abort(context, record))
         raise
-    return _view(context, record)
+    if reserved.upload_id != record.upload_id:
+        await _abort(context, record)
+    return _view(context, reserved)
 
 
 def _reserve(
     connection: Connection, context: Context, who: Caller | Session, record: DirectUploadRecord
-) -> None:
+) -> DirectUploadRecord:
+    """Store a new upload within its owner's limits. Return it, or an interrupted one of the same file, which continues."""
+    interrupted = store.same(connection, record)
+    if interrupted is not None and interrupted.expires_at > context.clock():
+        return interrupted
     limit = context.settings.max_uploads_per_account
     count, _ = store.unfinished(connection, record.owner)
     if isinstance(who, Caller):
@@ -139,6 +145,7 @@ def _reserve(
     for budget in budgets:
         budget.check(connection, context.space.held(budget.owner) + record.size)
     store.add(connection, record)
+    return record
 
 
 def _owner(who: Caller | Session) -> str:

@@ -55,12 +55,14 @@ async function offerOf(session: Session, signal: AbortSignal | undefined): Promi
   }
   if (offer.uploads === undefined) {
     try {
-      const { direct } = (await fetchRaw(session, { path: PATH, signal })) as { direct?: boolean };
+      const { direct } = (await fetchRaw({ ...session, retries: 0 }, { path: PATH, signal })) as {
+        direct?: boolean;
+      };
       offer.uploads = direct === true;
     } catch (error) {
-      // Coordinators before version 0.3 do not have the path.
-      if (!(error instanceof APIError)) throw error;
-      offer.uploads = false;
+      signal?.throwIfAborted();
+      // Coordinators before version 0.3 do not have the path. Without an answer, the transfer itself explains what is wrong.
+      if (error instanceof APIError) offer.uploads = false;
     }
     offer.downloads ??= offer.uploads;
   }

@@ -2,7 +2,6 @@
 
 import { APIError, TransportError, VerificationError } from "../errors.js";
 import { newDigest } from "../verification/digest.js";
-import { addressInStore, avoidStore } from "./direct.js";
 import type { OnProgress } from "./files.js";
 import { type Call, type CallOptions, open, type Session, waitToRetry } from "./transport.js";
 
@@ -33,6 +32,8 @@ export async function receive(
   for (let attempt = 0; ; attempt++) {
     if (sink.size > 0 && sink.digest === digestOf(artifactId)) return "";
     const start = sink.size;
+    // Loaded on demand, since few pages download.
+    const { addressInStore, avoidStore } = await import("./direct.js");
     const url = await addressInStore(session, artifactId, options.signal);
     const call = callOf(artifactId, start, url, options.signal);
     try {
