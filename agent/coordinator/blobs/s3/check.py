@@ -19,7 +19,7 @@ _REASONS: Final = (
     ),
     (
         {"AccessDenied", "AllAccessDisabled", "HTTP 403"},
-        "does not allow this access key to list, read, write and delete objects ({message}). Correct its policy; see docs/guides/s3.md.",
+        "does not allow this access key to list, read, write and delete objects ({message}). Correct its policy; see docs/how-to/store-files-in-s3.md.",
     ),
     (
         {"InvalidAccessKeyId", "InvalidAccessKey", "ExpiredToken", "InvalidToken"},
