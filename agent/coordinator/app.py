@@ -18,9 +18,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.background import background_tasks
-from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.choice import directory_of, open_stores
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.cluster.opening import open_cluster, require_same_installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
@@ -98,10 +97,7 @@ def build_context(settings: Settings) -> Context:
 
 
 def _context(settings: Settings, directory: Path, database: Database, meter: Meter) -> Context:
-    artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
-    upload_directory = UploadDirectory(
-        directory / "artifacts" / "uploads", silence_seconds=settings.coordinator.upload_silence_seconds
-    )
+    artifacts, uploads = open_stores(settings)
     signer = _signer(settings, directory / "log.key", database)
     sequencer = Sequencer(
         database,
@@ -112,10 +108,9 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     )
     sequencer.check_at_start()
     artifacts.open()
-    upload_directory.open()
     link_key = load_secret(directory / "links.key")
     keys = {directory / "log.key": signer.vkey.encode(), directory / "links.key": link_key}
-    require_same_installation(database, keys, directory / "artifacts")
+    require_same_installation(database, keys, directory_of(settings) or str(settings.artifacts.url))
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
     cluster = open_cluster(database)
@@ -130,10 +125,8 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         webhooks=webhooks,
         dispatcher=dispatcher,
         artifacts=artifacts,
-        uploads=upload_directory,
-        space=Space(
-            directory / "artifacts", database.directory, reserve=settings.coordinator.storage_reserve
-        ),
+        uploads=uploads,
+        space=Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),
         log=sequencer,
@@ -185,7 +178,8 @@ def build_app(context: Context) -> FastAPI:
     if context.settings.dashboard:
         app.add_route("/", to_dashboard)
         app.add_route("/dashboard", to_dashboard)
-        app.mount("/dashboard", Dashboard(BUILT))
+        direct = context.artifacts.direct
+        app.mount("/dashboard", Dashboard(BUILT, None if direct is None else direct.origin))
         app.mount("/reference", Dashboard(BUILT / "reference"))
     map_errors(app)
     # Each middleware runs before those that are added above it.

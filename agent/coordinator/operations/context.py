@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import ArtifactDirectory
+from agent.coordinator.blobs.store import BlobStore, UploadStore
 from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.dispatcher import Dispatcher
@@ -43,8 +42,8 @@ class Context:
     feed: Feed
     webhooks: WebhookSender
     dispatcher: Dispatcher
-    artifacts: ArtifactDirectory
-    uploads: UploadDirectory
+    artifacts: BlobStore
+    uploads: UploadStore
     space: Space
     signer: LogSigner
     link_key: bytes
