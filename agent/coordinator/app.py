@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
@@ -26,6 +29,7 @@ from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
+from agent.coordinator.http.direct import Direct
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
@@ -158,7 +162,7 @@ def build_app(context: Context) -> FastAPI:
         async with background_tasks(context):
             yield
 
-    app = FastAPI(
+    app = _Application(
         title="AITBC coordinator",
         version=__version__,
         lifespan=lifespan,
@@ -202,6 +206,22 @@ def build_app(context: Context) -> FastAPI:
     app.add_middleware(Hosts, settings=context.settings, meter=context.meter)
     app.add_middleware(RequestIds, meter=context.meter)
     return app
+
+
+class _Application(FastAPI):
+    """The framework's application, which answers valid requests of plain routes itself (see `Direct`)."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the middleware around the routes: that of this application, then the framework's handlers of errors.
+
+        The framework's own outermost middleware is missing: `Failures` answers unexpected errors, no traces are collected, and `Bodies`
+        limits bodies.
+        """
+        app: ASGIApp = Direct(AsyncExitStackMiddleware(self.router), self.routes)
+        app = ExceptionMiddleware(app, handlers=self.exception_handlers)
+        for middleware, args, options in reversed(self.user_middleware):
+            app = middleware(app, *args, **options)
+        return app
 
 
 async def _describe(_: Request) -> Response:
