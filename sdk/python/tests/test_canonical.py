@@ -126,7 +126,7 @@ def test_what_is_signed_is_encoded_quickly() -> None:
 
 @pytest.mark.parametrize("depth", [100, 200, 300])
 def test_deep_values_have_the_bytes_of_the_reference(depth: int) -> None:
-    """orjson encodes fewer levels."""
+    """The fast encoder has fewer levels."""
     value: Any = []
     for _ in range(depth):
         value = [value]

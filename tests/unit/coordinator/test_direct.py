@@ -47,7 +47,7 @@ async def waiting(prefer: Annotated[str | None, Header(alias="Prefer")] = None) 
 
 Key = Annotated[str, Depends(key_of)]
 Wait = Annotated[int, Depends(waiting)]
-router = APIRouter(prefix="/things")
+router = APIRouter(prefix="/boxes")
 
 
 @router.post("", status_code=201, response_model_exclude_none=True)
@@ -86,30 +86,30 @@ async def wrong() -> Answered:
     return {"name": 1}  # type: ignore[return-value]
 
 
-@router.get("/{thing}")
-async def one(thing: int, must: Annotated[str, Header(alias="X-Must")]) -> Answered:
-    return Answered(name=str(thing), seen=[must])
+@router.get("/{box}")
+async def one(box: int, must: Annotated[str, Header(alias="X-Must")]) -> Answered:
+    return Answered(name=str(box), seen=[must])
 
 
-@router.put("/{thing}")
-async def upload(thing: str, request: Request) -> Answered:
+@router.put("/{box}")
+async def upload(box: str, request: Request) -> Answered:
     parts = [part.decode() async for part in request.stream()]
-    return Answered(name=thing, seen=[part for part in parts if part])
+    return Answered(name=box, seen=[part for part in parts if part])
 
 
-@router.delete("/{thing}", status_code=204)
-async def delete(thing: str) -> None:
+@router.delete("/{box}", status_code=204)
+async def delete(box: str) -> None:
     return None
 
 
-@router.post("/{thing}/text")
-async def text(thing: str, sent: Sent | None = None) -> Answered:
-    return PlainTextResponse(f"{thing} {sent}", 202)  # type: ignore[return-value]
+@router.post("/{box}/text")
+async def text(box: str, sent: Sent | None = None) -> Answered:
+    return PlainTextResponse(f"{box} {sent}", 202)  # type: ignore[return-value]
 
 
-@router.post("/{thing}/form")
-async def form(thing: str, field: Annotated[str, Form()]) -> Answered:
-    return Answered(name=thing, seen=[field])
+@router.post("/{box}/form")
+async def form(box: str, field: Annotated[str, Form()]) -> Answered:
+    return Answered(name=box, seen=[field])
 
 
 def app() -> tuple[ASGIApp, ASGIApp]:
@@ -133,7 +133,7 @@ def app() -> tuple[ASGIApp, ASGIApp]:
 FRAMEWORK, DIRECT = app()
 JSON = ("content-type", "application/json")
 KEY = ("x-key", "abc")
-OF_THING = ("X-Must", "yes")
+OF_BOX = ("X-Must", "yes")
 
 
 def ask(
@@ -171,47 +171,47 @@ def ask(
 
 GOOD = b'{"name": "n", "nested": {"a": [1.50, null]}}'
 REQUESTS: list[tuple[str, str, tuple[tuple[str, str], ...], bytes]] = [
-    ("POST", "/v1/things", (JSON, KEY), GOOD),
-    ("POST", "/api/v1/things", (JSON, KEY, ("Prefer", "wait=3"), ("X-Tag", "t\xe4g")), GOOD),
-    ("POST", "/v1/things", (JSON, KEY, ("X-Tag", "far too long")), GOOD),
-    ("POST", "/v1/things", (JSON, KEY, ("Prefer", "a"), ("Prefer", "bc")), GOOD),
-    ("POST", "/v1/things", (JSON, KEY), b'{"name": "teapot"}'),
-    ("POST", "/v1/things", (JSON, KEY), b'{"name": "broken"}'),
-    ("POST", "/v1/things", (JSON,), GOOD),
-    ("POST", "/v1/things", (JSON,), b'{"size": 0}'),
-    ("POST", "/v1/things", (JSON, KEY), b'{"size": 0, "name": 4}'),
-    ("POST", "/v1/things", (JSON, KEY), b'{"name": "n", "size": "4", "nested": {"x": NaN}}'),
-    ("POST", "/v1/things", (JSON, KEY), b'{"name": "n",'),
-    ("POST", "/v1/things", (JSON, KEY), b'{"name": "\xff"}'),
-    ("POST", "/v1/things", (JSON, KEY), b"[" * 100_000),
-    ("POST", "/v1/things", (JSON, KEY), b'{"name": "n", "size": ' + b"9" * 5000 + b"}"),
-    ("POST", "/v1/things", (JSON, KEY), b'{"name": "%s"}' % (b"n" * LARGE)),
-    ("POST", "/v1/things", (JSON, KEY), b"null"),
-    ("POST", "/v1/things", (JSON, KEY), b""),
-    ("POST", "/v1/things", (KEY,), GOOD),
-    ("POST", "/v1/things", (KEY, ("content-type", "application/json; charset=utf-8")), GOOD),
-    ("POST", "/v1/things", (KEY, ("content-type", "text/plain")), GOOD),
-    ("GET", "/v1/things", (KEY,), b""),
-    ("GET", "/v1/things?limit=3&label=a&label=b", (KEY,), b""),
-    ("GET", "/v1/things?limit=30", (KEY,), b""),
-    ("GET", "/v1/things", (), b""),
-    ("GET", "/v1/things/", (KEY,), b""),
-    ("GET", "/v1/things/special", (KEY,), b""),
-    ("GET", "/v1/things/special?x=1", (KEY,), b""),
-    ("GET", "/v1/things/wrong", (), b""),
-    ("GET", "/v1/things/7", (OF_THING,), b""),
-    ("GET", "/v1/things/7", (), b""),
-    ("GET", "/v1/things/seven", (OF_THING,), b""),
-    ("HEAD", "/v1/things/7", (OF_THING,), b""),
-    ("PATCH", "/v1/things/7", (), b""),
-    ("PUT", "/v1/things/7", (), b"some bytes"),
-    ("DELETE", "/v1/things/7", (), b""),
-    ("POST", "/v1/things/7/text", (JSON,), GOOD),
-    ("POST", "/v1/things/7/text", (), b""),
-    ("POST", "/v1/things/7/form", (("content-type", "application/x-www-form-urlencoded"),), b"field=a+b"),
-    ("GET", "/v1/things/7/none", (), b""),
+    ("POST", "/v1/boxes", (JSON, KEY), GOOD),
+    ("POST", "/api/v1/boxes", (JSON, KEY, ("Prefer", "wait=3"), ("X-Tag", "t\xe4g")), GOOD),
+    ("POST", "/v1/boxes", (JSON, KEY, ("X-Tag", "far too long")), GOOD),
+    ("POST", "/v1/boxes", (JSON, KEY, ("Prefer", "a"), ("Prefer", "bc")), GOOD),
+    ("POST", "/v1/boxes", (JSON, KEY), b'{"name": "teapot"}'),
+    ("POST", "/v1/boxes", (JSON, KEY), b'{"name": "broken"}'),
+    ("POST", "/v1/boxes", (JSON,), GOOD),
+    ("POST", "/v1/boxes", (JSON,), b'{"size": 0}'),
+    ("POST", "/v1/boxes", (JSON, KEY), b'{"size": 0, "name": 4}'),
+    ("POST", "/v1/boxes", (JSON, KEY), b'{"name": "n", "size": "4", "nested": {"x": NaN}}'),
+    ("POST", "/v1/boxes", (JSON, KEY), b'{"name": "n",'),
+    ("POST", "/v1/boxes", (JSON, KEY), b'{"name": "\xff"}'),
+    ("POST", "/v1/boxes", (JSON, KEY), b"[" * 100_000),
+    ("POST", "/v1/boxes", (JSON, KEY), b'{"name": "n", "size": ' + b"9" * 5000 + b"}"),
+    ("POST", "/v1/boxes", (JSON, KEY), b'{"name": "%s"}' % (b"n" * LARGE)),
+    ("POST", "/v1/boxes", (JSON, KEY), b"null"),
+    ("POST", "/v1/boxes", (JSON, KEY), b""),
+    ("POST", "/v1/boxes", (KEY,), GOOD),
+    ("POST", "/v1/boxes", (KEY, ("content-type", "application/json; charset=utf-8")), GOOD),
+    ("POST", "/v1/boxes", (KEY, ("content-type", "text/plain")), GOOD),
+    ("GET", "/v1/boxes", (KEY,), b""),
+    ("GET", "/v1/boxes?limit=3&label=a&label=b", (KEY,), b""),
+    ("GET", "/v1/boxes?limit=30", (KEY,), b""),
+    ("GET", "/v1/boxes", (), b""),
+    ("GET", "/v1/boxes/", (KEY,), b""),
+    ("GET", "/v1/boxes/special", (KEY,), b""),
+    ("GET", "/v1/boxes/special?x=1", (KEY,), b""),
+    ("GET", "/v1/boxes/wrong", (), b""),
+    ("GET", "/v1/boxes/7", (OF_BOX,), b""),
+    ("GET", "/v1/boxes/7", (), b""),
+    ("GET", "/v1/boxes/seven", (OF_BOX,), b""),
+    ("HEAD", "/v1/boxes/7", (OF_BOX,), b""),
+    ("PATCH", "/v1/boxes/7", (), b""),
+    ("PUT", "/v1/boxes/7", (), b"some bytes"),
+    ("DELETE", "/v1/boxes/7", (), b""),
+    ("POST", "/v1/boxes/7/text", (JSON,), GOOD),
+    ("POST", "/v1/boxes/7/text", (), b""),
+    ("POST", "/v1/boxes/7/form", (("content-type", "application/x-www-form-urlencoded"),), b"field=a+b"),
+    ("GET", "/v1/boxes/7/none", (), b""),
     ("GET", "/v1/nothing", (), b""),
-    ("GET", "/things/7", (), b""),
+    ("GET", "/boxes/7", (), b""),
 ]
 
 
