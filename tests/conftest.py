@@ -17,6 +17,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
+from support.databases import drop_databases
 from support.server import Served, serve
 
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
@@ -80,6 +81,13 @@ def _logging() -> Iterator[None]:
     configuration = structlog.get_config()
     yield
     structlog.configure(**configuration)
+
+
+@pytest.fixture(autouse=True)
+def _databases() -> Iterator[None]:
+    """Drop the databases that a test has created on a server."""
+    yield
+    drop_databases()
 
 
 @pytest.fixture

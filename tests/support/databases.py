@@ -1,13 +1,48 @@
-"""An empty database of the current schema, created once for each test process: migrating takes longer than most tests."""
+"""Empty databases of the current schema, created once for each test process: migrating takes longer than most tests."""
 
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import SQLiteDatabase
+from agent.coordinator.store.sqlite.database import SQLiteDatabase, sqlite_path
+
+ENGINE: Final = "AITBC_TEST_DATABASE"
+"""The environment variable with the engine of the tests' coordinators: sqlite, or postgresql."""
+
+
+def on_postgres() -> bool:
+    """Return whether the tests' coordinators use PostgreSQL."""
+    return os.environ.get(ENGINE) == "postgresql"
+
+
+def empty_database(data_dir: Path) -> str | None:
+    """Return the URL of a coordinator's database: a file in `data_dir`, or a database of the tests' PostgreSQL server.
+
+    A coordinator that starts again with the same directory finds its database again.
+    """
+    if not on_postgres():
+        create_database(sqlite_path(None, data_dir))
+        return None
+    from support import postgres  # noqa: PLC0415 - most tests need neither the driver nor a server
+
+    marker = data_dir / "database.url"
+    if not marker.exists():
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text(postgres.shared().new_database())
+    return marker.read_text()
+
+
+def drop_databases() -> None:
+    """Drop the databases of a test that used PostgreSQL."""
+    if on_postgres():
+        from support import postgres  # noqa: PLC0415 - as above
+
+        postgres.shared().drop_all()
 
 
 def create_database(path: Path) -> None:

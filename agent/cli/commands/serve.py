@@ -259,6 +259,7 @@ def on_signals(callback: Callable[[], None]) -> None:
 @asynccontextmanager
 async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Context, LocalKeys]]:
     listener, url = _listen(settings)
+    gc.disable()  # until `_collect_rarely`; the start creates hardly any garbage
     context = build_context(settings)
     server = Server(build_app(context), settings.coordinator, context.connections)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
@@ -278,8 +279,8 @@ def _collect_rarely() -> None:
 
     Reference counts free nearly all objects; the collections took a fifteenth of a busy coordinator's time.
     """
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Row,
+    Text,
     and_,
     bindparam,
     case,
@@ -206,13 +207,15 @@ _is_run = (
     jobs.c.state == JobState.RUNNING.value,
 )
 _account_of_run = Prepared(select(jobs.c.account_id).where(*_is_run))
-_counts = and_(bindparam("new_units").is_not(None), jobs.c.lease_deadline >= bindparam("metered_since"))
+_counts = and_(
+    bindparam("new_units", type_=Text).is_not(None), jobs.c.lease_deadline >= bindparam("metered_since")
+)
 _progress = Prepared(
     update(jobs)
     .where(*_is_run)
     .values(
         progress=bindparam("new_progress"),
-        units=case((_counts, bindparam("new_units")), else_=jobs.c.units),
+        units=case((_counts, bindparam("new_units", type_=Text)), else_=jobs.c.units),
     )
 )
 

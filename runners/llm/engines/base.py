@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runners.api import Fail, FailureCode
+from runners.llm.images import Images
 from runners.llm.request import FinishReason, InferenceRequest
 
 
@@ -45,7 +46,7 @@ class Generation(Protocol):
 class LanguageEngine(Protocol):
     """A loaded model that processes several requests at the same time."""
 
-    def submit(self, request: InferenceRequest) -> Generation:
+    def submit(self, request: InferenceRequest, images: Images) -> Generation:
         """Begin a request. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`."""
 
     def vram_peak(self) -> int:
@@ -53,6 +54,13 @@ class LanguageEngine(Protocol):
 
     def close(self) -> None:
         """Stop the engine and free its memory."""
+
+
+def cannot_see(request: InferenceRequest) -> Fail:
+    """Return the error for images that are sent to a model of texts."""
+    return Fail(
+        f"The model {request.model!r} reads text only; remove the images, or choose a model that sees them."
+    )
 
 
 def check_context(tokens: int, request: InferenceRequest, context: int) -> None:

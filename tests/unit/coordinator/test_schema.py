@@ -1,4 +1,4 @@
-"""The schema: migrations create the declared tables, and a newer program's database is not changed."""
+"""The schema: a new database and a migrated one have the declared tables, and a newer program's database is not changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, inspect, text
 
 from agent.coordinator.store.schema import migrations, upgrade
 from agent.coordinator.store.schema.tables import metadata
@@ -24,6 +24,18 @@ def path(tmp_path: Path) -> Path:
     """Return the path of a database with the newest schema."""
     path = tmp_path / "coordinator.db"
     open_and_close(path)
+    return path
+
+
+@pytest.fixture
+def migrated(tmp_path: Path) -> Path:
+    """Return the path of a database that all migrations made."""
+    path = tmp_path / "migrated.db"
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        with connection.begin():
+            command.upgrade(config, upgrade.HEAD)
     return path
 
 
@@ -55,17 +67,55 @@ def has_expression(change: tuple[Any, ...]) -> bool:
     return getattr(change[1], "name", "") in ("ix_jobs_claimable", "ix_jobs_claimable_by_account")
 
 
-def test_the_migrations_create_the_declared_tables(path: Path) -> None:
+def test_the_migrations_create_the_declared_tables(migrated: Path) -> None:
     """Columns, types, nullability, indexes, unique constraints and foreign keys."""
-    with create_engine(f"sqlite:///{path}").connect() as connection:
+    with create_engine(f"sqlite:///{migrated}").connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         changes = compare_metadata(context, metadata)
     assert [change for change in changes if not has_expression(change)] == []
 
 
-def test_partial_indexes_have_their_conditions(path: Path) -> None:
+def test_a_new_database_has_the_tables_of_a_migrated_one(path: Path, migrated: Path) -> None:
+    """The same columns, constraints and indexes; only their order differs, and the default that a migrated column needed."""
+
+    def schema(path: Path) -> dict[str, dict[str, Any]]:
+        with create_engine(f"sqlite:///{path}").connect() as connection:
+            sql = dict(
+                connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'index'")).all()
+            )
+            inspector = inspect(connection)
+            return {
+                table: {
+                    "columns": {
+                        column["name"]: (str(column["type"]), column["nullable"], column["default"])
+                        for column in inspector.get_columns(table)
+                    },
+                    "key": inspector.get_pk_constraint(table),
+                    "unique": {
+                        str(found["column_names"]) for found in inspector.get_unique_constraints(table)
+                    },
+                    "foreign": {str(found) for found in inspector.get_foreign_keys(table)},
+                    "checks": {str(found) for found in inspector.get_check_constraints(table)},
+                    "indexes": {
+                        " ".join(index.split())
+                        for index in sql.values()
+                        if index and f" ON {table} (" in index
+                    },
+                }
+                for table in inspector.get_table_names()
+                if table != "alembic_version"
+            }
+
+    made, expected = schema(path), schema(migrated)
+    expected["jobs"]["columns"]["fee_ppm"] = (*expected["jobs"]["columns"]["fee_ppm"][:2], None)
+    assert made == expected
+    assert len(made) == len(metadata.tables)
+    assert any(table["indexes"] for table in made.values())
+
+
+def test_partial_indexes_have_their_conditions(migrated: Path) -> None:
     """The comparison above ignores them, and without them SQLite would not use the index."""
-    with create_engine(f"sqlite:///{path}").connect() as connection:
+    with create_engine(f"sqlite:///{migrated}").connect() as connection:
         rows = connection.execute(
             text(
                 "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'jobs' AND sql LIKE '% WHERE %'"

@@ -1,6 +1,7 @@
 """Upgrades a database to the schema that this program expects.
 
-The check is one query. Alembic is loaded only if there is something to upgrade, which keeps the start fast.
+The check is one query. A new database gets all tables at once, without the history of migrations; Alembic is loaded only to upgrade
+an older one, which keeps the start fast.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
+from agent.coordinator.store import locks
+from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
 HEAD: Final = "0018"
 """The newest revision below `migrations/versions`."""
+VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+"""Alembic's own table with the revision of the schema."""
 
 log = structlog.get_logger()
 
@@ -23,7 +28,9 @@ def prepare(connection: Connection) -> None:
     """Create or upgrade the schema. Raises `ConfigurationError` if a newer program has upgraded the database."""
     current = _current(connection)
     connection.rollback()
-    if current != HEAD:
+    if current is None:
+        _create(connection)
+    elif current != HEAD:
         _upgrade(connection, current)
 
 
@@ -43,7 +50,17 @@ def _current(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
-def _upgrade(connection: Connection, current: str | None) -> None:
+def _create(connection: Connection) -> None:
+    with connection.begin():
+        locks.schema(connection)
+        if _current(connection) is None:  # unless another process has just done it
+            metadata.create_all(connection)
+            VERSION.create(connection, checkfirst=True)
+            connection.execute(insert(VERSION).values(version_num=HEAD))
+            log.info("schema_created", now=HEAD)
+
+
+def _upgrade(connection: Connection, current: str) -> None:
     # Loaded only here: most starts have nothing to upgrade.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -52,11 +69,13 @@ def _upgrade(connection: Connection, current: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if current is not None and current not in known:
+    if current not in known:
         raise ConfigurationError(
             f"The database has the schema {current} of a newer aitbc-agent. Upgrade aitbc-agent."
         )
     config.attributes["connection"] = connection
     with connection.begin():
-        command.upgrade(config, HEAD)
-    log.info("schema_upgraded", before=current, now=HEAD)
+        locks.schema(connection)
+        if _current(connection) != HEAD:  # unless another process has just done it
+            command.upgrade(config, HEAD)
+            log.info("schema_upgraded", before=current, now=HEAD)

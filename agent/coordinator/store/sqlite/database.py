@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -83,6 +83,11 @@ class SQLiteDatabase:
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
         self._closed = False
         self._after_commit: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+
+    @property
+    def engine(self) -> Literal["sqlite", "postgresql"]:
+        """The name of the engine."""
+        return "sqlite"
 
     @property
     def directory(self) -> Path:
@@ -332,7 +337,9 @@ def sqlite_path(url: str | None, data_dir: Path) -> Path:
         return data_dir / "coordinator" / "coordinator.db"
     prefix = "sqlite:///"
     if not url.startswith(prefix):
-        raise ConfigurationError(f"database.url: only sqlite:///PATH is supported, not {url.split(':')[0]}.")
+        raise ConfigurationError(
+            f"database.url: write sqlite:///PATH or postgresql://USER@HOST/DATABASE, not {url.split(':')[0]}."
+        )
     return Path(url.removeprefix(prefix))
 
 

@@ -25,15 +25,22 @@ class DriverStatement:
         self._statement = statement
         self._compiled: dict[tuple[str, ...], _Compiled] = {}
 
-    def execute(self, connection: Connection, values: Mapping[str, Any]) -> sqlite3.Cursor:
-        """Execute the statement and return the driver's cursor."""
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Execute the query and return all rows."""
+        return self._execute(connection, values).fetchall()
+
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
+        """Execute the change and return how many rows it changed."""
+        return self._execute(connection, values).rowcount
+
+    def run_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> int:
+        """Execute the change for each of these values, at least one. Return how many rows all have changed."""
+        sql, order = self._for(connection.dialect, many[0])
+        return driver(connection).executemany(sql, [_arguments(values, order) for values in many]).rowcount
+
+    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> sqlite3.Cursor:
         sql, order = self._for(connection.dialect, values)
         return driver(connection).execute(sql, _arguments(values, order))
-
-    def execute_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> None:
-        """Execute the statement for each of these values, at least one, which all have the same names."""
-        sql, order = self._for(connection.dialect, many[0])
-        driver(connection).executemany(sql, [_arguments(values, order) for values in many])
 
     def _for(self, dialect: Dialect, values: Mapping[str, Any]) -> _Compiled:
         names = tuple(values)
