@@ -52,23 +52,27 @@ code points, by which orjson sorts them."""
 def _encoded(value: Any) -> bytes | None:
     """Return what `rfc8785` would return, in a fraction of the time; None where that is not certain, or there is no encoding."""
     try:
-        if not _is_alike(value):
-            return None
-        encoded = orjson.dumps(value, option=_CANONICAL)
+        encoded = orjson.dumps(_alike(value), option=_CANONICAL)
     except (TypeError, RecursionError):  # e.g. a key that is not a string, or too large an integer
         return None
     return encoded if encoded.isascii() or _ASTRAL.search(encoded) is None else None
 
 
-def _is_alike(value: Any) -> bool:
+def _alike(value: Any) -> Any:
+    """Return an equal value that orjson writes as JCS writes this one: whole floats become integers. Raises `TypeError`."""
     kind = type(value)
     if kind in _ALIKE:
-        return True
+        return value
     if kind is dict:
-        return all(map(_is_alike, value.values()))
+        return {name: item if type(item) in _ALIKE else _alike(item) for name, item in value.items()}
     if kind is list or kind is tuple:
-        return all(map(_is_alike, value))
-    return kind is float and _SMALLEST <= abs(value) < _LARGEST and not value.is_integer()
+        return [item if type(item) in _ALIKE else _alike(item) for item in value]
+    if kind is float:
+        if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
+            return int(value)
+        if _SMALLEST <= abs(value) < _LARGEST and not value.is_integer():
+            return value
+    raise TypeError(f"{kind} may differ")
 
 
 def parse_json(text: str | bytes) -> Any:
