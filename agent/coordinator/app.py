@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -29,7 +31,7 @@ from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
-from agent.coordinator.http.direct import Direct
+from agent.coordinator.http.direct import Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
@@ -173,20 +175,12 @@ def build_app(context: Context) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    for prefix in API_PREFIXES:  # the router tries routes in this order
-        for router in ROUTERS:
-            app.include_router(router, prefix=prefix)
-        app.add_route(f"{prefix}/openapi.json", _describe)
+    app.router.routes.extend(_api())
     if context.settings.dashboard:
         app.add_route("/", to_dashboard)
         app.add_route("/dashboard", to_dashboard)
         app.mount("/dashboard", Dashboard(BUILT))
         app.mount("/reference", Dashboard(BUILT / "reference"))
-    for router in ROOT_ROUTERS:
-        for prefix in ("", "/api", *API_PREFIXES):
-            app.include_router(router, prefix=prefix)
-    for router in OPERATORS_ROUTERS:
-        app.include_router(router)
     map_errors(app)
     # Each middleware runs before those that are added above it.
     guarded = [
@@ -217,11 +211,32 @@ class _Application(FastAPI):
         The framework's own outermost middleware is missing: `Failures` answers unexpected errors, no traces are collected, and `Bodies`
         limits bodies.
         """
-        app: ASGIApp = Direct(AsyncExitStackMiddleware(self.router), self.routes)
+        app: ASGIApp = Direct(AsyncExitStackMiddleware(self.router), _plain_routes())
         app = ExceptionMiddleware(app, handlers=self.exception_handlers)
         for middleware, args, options in reversed(self.user_middleware):
             app = middleware(app, *args, **options)
         return app
+
+
+@cache
+def _api() -> Sequence[BaseRoute]:
+    """Return the routes of the API, which a process has once: the framework keeps with them what it derives from their declarations."""
+    api = APIRouter()
+    for prefix in API_PREFIXES:  # routes are tried in this order
+        for router in ROUTERS:
+            api.include_router(router, prefix=prefix)
+        api.add_route(f"{prefix}/openapi.json", _describe)
+    for router in ROOT_ROUTERS:
+        for prefix in ("", "/api", *API_PREFIXES):
+            api.include_router(router, prefix=prefix)
+    for router in OPERATORS_ROUTERS:
+        api.include_router(router)
+    return tuple(api.routes)
+
+
+@cache
+def _plain_routes() -> Table:
+    return plain_routes(_api())
 
 
 async def _describe(_: Request) -> Response:

@@ -7,6 +7,7 @@ columns of the row that change; this module does the rest.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -175,7 +176,7 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
             url=record.webhook_url,
             lane=lane(record.account_id, record.webhook_url),
             type=WAITING,
-            body=waiting_message(record.job_id, record.service, codes, now),
+            body=waiting_message(record.job_id, record.service, _labels(record), codes, now),
             created_at=now,
         )
         webhooks.enqueue(connection, delivery, record.created_at)
@@ -298,6 +299,10 @@ def _job_update(
     return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
 
 
+def _labels(record: JobRecord) -> dict[str, str]:
+    return json.loads(record.labels) if record.labels else {}
+
+
 def _message(item: Change, url: str, now: float) -> Delivery:
     record, life = item.before, item.life
     return Delivery(
@@ -307,7 +312,7 @@ def _message(item: Change, url: str, now: float) -> Delivery:
         url=url,
         lane=lane(record.account_id, url),
         type=event_type(life.state),
-        body=message(life, record.service, now),
+        body=message(life, record.service, _labels(record), now),
         created_at=now,
     )
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, with a database for whoever asks."""
+"""A PostgreSQL server of the tests' own, with a database for each caller."""
 
 from __future__ import annotations
 

@@ -45,11 +45,11 @@ class _OtherwiseError(Exception):
 
 
 class Direct:
-    """ASGI application that answers valid requests of plain routes. `framework` answers all others."""
+    """ASGI application that answers valid requests of the routes in a table. `framework` answers all others."""
 
-    def __init__(self, framework: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, framework: ASGIApp, table: Table) -> None:
         self._framework = framework
-        self._table = _table(routes)
+        self._table = table
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -90,10 +90,10 @@ class Direct:
         return None
 
 
-_Table: TypeAlias = Mapping[tuple[str, str], list[tuple[re.Pattern[str], "_Route | None"]]]
+Table: TypeAlias = Mapping[tuple[str, str], list[tuple[re.Pattern[str], "_Route | None"]]]
 
 
-def _table(routes: Iterable[BaseRoute]) -> _Table:
+def plain_routes(routes: Iterable[BaseRoute]) -> Table:
     """Return the routes by method and first part of their paths, in their order; None for those that the framework answers."""
     table: defaultdict[tuple[str, str], list[tuple[re.Pattern[str], _Route | None]]] = defaultdict(list)
     for context in iter_route_contexts(list(routes)):

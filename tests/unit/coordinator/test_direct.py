@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Message
 
-from agent.coordinator.http.direct import Direct
+from agent.coordinator.http.direct import Direct, plain_routes
 from agent.coordinator.http.large_json import LARGE
 
 
@@ -126,7 +126,7 @@ def app() -> tuple[ASGIApp, ASGIApp]:
 
     handlers: Any = {RequestValidationError: invalid, ValueError: broken}
     inner = AsyncExitStackMiddleware(framework.router)
-    direct = Direct(inner, framework.routes)
+    direct = Direct(inner, plain_routes(framework.routes))
     return ExceptionMiddleware(inner, handlers), ExceptionMiddleware(direct, handlers)
 
 
@@ -233,6 +233,6 @@ def test_valid_requests_do_not_reach_the_framework() -> None:
 
     framework = FastAPI(openapi_url=None)
     framework.include_router(router, prefix="/v1")
-    direct = Direct(none, framework.routes)
+    direct = Direct(none, plain_routes(framework.routes))
     for method, path, headers, body in (REQUESTS[0], REQUESTS[20], REQUESTS[25], REQUESTS[28], REQUESTS[33]):
         assert ask(direct, method, path, headers, body, 1) != "AssertionError", path

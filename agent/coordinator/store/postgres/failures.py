@@ -15,7 +15,7 @@ class Failure(StrEnum):
     """What an error means for the transaction."""
 
     LOST = "lost"
-    """The connection is gone or cannot be made now: the server restarts, is full, or cannot be reached."""
+    """The connection is closed or cannot be made now: the server restarts, is full, or cannot be reached."""
     CONFLICT = "conflict"
     """Another transaction was first: this one, repeated, sees what the other has changed."""
     DUPLICATE = "duplicate"

@@ -16,7 +16,7 @@ from agent.coordinator.store import locks
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0018"
+HEAD: Final = "0019"
 """The newest revision below `migrations/versions`."""
 VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Alembic's own table with the revision of the schema."""
