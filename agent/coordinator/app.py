@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
@@ -28,6 +31,7 @@ from agent.coordinator.feed.feed import CHANGES, Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
+from agent.coordinator.http.direct import Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
@@ -163,7 +167,7 @@ def build_app(context: Context) -> FastAPI:
         async with background_tasks(context):
             yield
 
-    app = FastAPI(
+    app = _Application(
         title="AITBC coordinator",
         version=__version__,
         lifespan=lifespan,
@@ -202,6 +206,22 @@ def build_app(context: Context) -> FastAPI:
     return app
 
 
+class _Application(FastAPI):
+    """The framework's application, which answers valid requests of plain routes itself (see `Direct`)."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the middleware around the routes: that of this application, then the framework's handlers of errors.
+
+        The framework's own outermost middleware is missing: `Failures` answers unexpected errors, no traces are collected, and `Bodies`
+        limits bodies.
+        """
+        app: ASGIApp = Direct(AsyncExitStackMiddleware(self.router), _plain_routes())
+        app = ExceptionMiddleware(app, handlers=self.exception_handlers)
+        for middleware, args, options in reversed(self.user_middleware):
+            app = middleware(app, *args, **options)
+        return app
+
+
 @cache
 def _api() -> Sequence[BaseRoute]:
     """Return the routes of the API, which a process has once: the framework keeps with them what it derives from their declarations."""
@@ -216,6 +236,11 @@ def _api() -> Sequence[BaseRoute]:
     for router in OPERATORS_ROUTERS:
         api.include_router(router)
     return tuple(api.routes)
+
+
+@cache
+def _plain_routes() -> Table:
+    return plain_routes(_api())
 
 
 async def _describe(_: Request) -> Response:
