@@ -109,13 +109,10 @@ _LIFE = (
     "job_id", "state", "timeout_seconds", "max_attempts", "attempts", "fence", "lease_miner_id", "lease_session", "lease_assigned_at",
     "lease_expires_at", "lease_deadline", "started_at", "finished_at", "failure_code", "failure_message", "avoid_miner_id", "avoid_until",
 )  # fmt: skip
-_by_id = Prepared(
-    select(*(jobs.c[name] for name in (*_LIFE, *_PLAIN))).where(jobs.c.job_id == bindparam("key"))
-)
+_find = select(*(jobs.c[name] for name in (*_LIFE, *_PLAIN))).where(jobs.c.job_id == bindparam("key"))
+_by_id = Prepared(_find)
 _insert = Prepared(insert(jobs))
-_by_id_locked = Prepared(
-    select(jobs).where(jobs.c.job_id == bindparam("key")).with_for_update(key_share=True)
-)
+_by_id_locked = Prepared(_find.with_for_update(key_share=True))
 # Only if nobody has changed the run since it was read.
 _update_life = Prepared(
     update(jobs).where(
@@ -149,7 +146,7 @@ def find(connection: Connection, job_id: str) -> JobRecord | None:
 def lock(connection: Connection, job_id: str) -> JobRecord | None:
     """Return the job, or None. No other transaction changes it until this one ends."""
     row = _by_id_locked.row(connection, {"key": job_id})
-    return None if row is None else _from_values(dict(zip(_NAMES, row, strict=True)))
+    return None if row is None else _record(row)
 
 
 def save_lives(connection: Connection, lives: Sequence[tuple[Job, Job, dict[str, Any]]]) -> None:
