@@ -12,7 +12,7 @@ import structlog
 from agent.coordinator.operations import health, history, job_logs, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import quota, uploads
+from agent.coordinator.operations.files import direct, removal, uploads
 from agent.coordinator.operations.jobs import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import events, leases
@@ -53,6 +53,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
     finally:
         await _end(tasks)
         await _end(leading)
+        await context.artifacts.close()
         context.database.close()
 
 
@@ -92,11 +93,12 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "log", context.log.run()),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
-        _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, quota.settle_run_outputs)),
+        _watched(context, "direct_uploads", _repeated(context, UPLOADS_SECONDS, direct.expire_due)),
+        _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
         _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
         _watched(context, "job_logs", _repeated(context, ORPHANS_SECONDS, job_logs.prune_old)),
         _watched(context, "history", _repeated(context, HISTORY_SECONDS, history.sample)),
-        _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, quota.remove_orphans)),
+        _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -135,9 +136,14 @@ def message_of(item: Change, url: str, now: float) -> Delivery:
         url=url,
         lane=lane(record.account_id, url),
         type=event_type(life.state),
-        body=message(life, record.service, now),
+        body=message(life, record.service, labels_of(record), now),
         created_at=now,
     )
+
+
+def labels_of(record: JobRecord) -> dict[str, str]:
+    """Return the labels of a job."""
+    return json.loads(record.labels) if record.labels else {}
 
 
 def payee(item: Change, settlement: Settlement) -> str | None:

@@ -1,4 +1,4 @@
-"""What all replicas of an installation must have in common besides the database: its keys, and the directory of its artifacts.
+"""What all replicas of an installation must have in common besides the database: its keys, and where its artifacts are.
 
 The database has fingerprints of them, from the replica that started first. A replica with others would sign receipts that do not verify, refuse links of
 the others, or miss artifacts, so it does not start.
@@ -24,11 +24,11 @@ _ADD: Final = "INSERT INTO installation (name, value) VALUES (%s, %s) ON CONFLIC
 
 
 def check_installation(
-    connect: Callable[[], psycopg.Connection], keys: Mapping[Path, bytes], artifacts: Path
+    connect: Callable[[], psycopg.Connection], keys: Mapping[Path, bytes], artifacts: Path | str
 ) -> None:
-    """Raise `ConfigurationError` unless the key files and the directory are those of the installation's other replicas.
+    """Raise `ConfigurationError` unless the key files and the artifacts are those of the installation's other replicas.
 
-    `keys` are the contents of key files by their paths. The artifacts' directory must exist.
+    `keys` are the contents of key files by their paths. `artifacts` is a directory, which must exist, or the URL of a bucket.
     """
     with connect() as connection:
         with connection.transaction():
@@ -40,7 +40,13 @@ def check_installation(
                     f"{path} is not the key with which this database's installation was started. All replicas need the same: copy {path.name} "
                     "from the coordinator directory of the replica that started first."
                 )
-        _check_directory(connection, artifacts)
+        if isinstance(artifacts, Path):
+            _check_directory(connection, artifacts)
+        elif (other := _common(connection, "artifacts", artifacts)) != artifacts:
+            raise ConfigurationError(
+                f"artifacts.url is {artifacts}, but this database's installation stores its artifacts elsewhere ({other}). All replicas "
+                "need the same. If you have moved them, delete the row 'artifacts' from the table 'installation'."
+            )
 
 
 def _check_directory(connection: psycopg.Connection, artifacts: Path) -> None:

@@ -30,8 +30,8 @@ def open_cluster(database: Database) -> Cluster:
     return Replicas(database.connect_session, __version__)
 
 
-def require_same_installation(database: Database, keys: Mapping[Path, bytes], artifacts: Path) -> None:
-    """Raise `ConfigurationError` if replicas have other key files, or another directory of artifacts. `keys` are contents by path."""
+def require_same_installation(database: Database, keys: Mapping[Path, bytes], artifacts: Path | str) -> None:
+    """Raise `ConfigurationError` if replicas have other key files, or artifacts elsewhere. See `check_installation`."""
     if not isinstance(database, _Server):
         return
     from agent.coordinator.cluster.installation import check_installation  # noqa: PLC0415

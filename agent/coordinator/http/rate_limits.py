@@ -50,7 +50,7 @@ _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
 _LOGINS: Final = re.compile(rf"{_ROOT}/(login|session)")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
-_UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
+_UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|direct-uploads/?|jobs/[^/]+/files/[^/]+)")
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
 """Calls that miners also make over their WebSocket, where they are not counted. So a miner without a WebSocket loses neither leases
 nor results to a limit, and its jobs' subscribers lose no tokens."""
