@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "doctor": "doctor.doctor",
     "health": "health.health",
     "earnings": "earnings.earnings",
+    "fleet": "fleet.fleet",
     "explain": "explain.explain",
     "bench": "bench.bench",
     "pause": "pause.pause",

@@ -5,6 +5,7 @@ import type {
   MinerDetails,
   MinerEarnings,
   MinerExplanation,
+  MinerFleet,
   MinerList,
   MinerStats,
   QueuedCommand,
@@ -23,7 +24,7 @@ export class Miners {
     return fetchJson(this.#session, { path: `${pathOf(minerId)}/stats`, ...options });
   }
 
-  /** Return the owner's miner or, for an administrator, all miners, newest first. */
+  /** Return the miners of the owner's fleet or, for an administrator, all miners, newest first. */
   list(
     options: { limit?: number | undefined; offset?: number | undefined } & CallOptions = {},
   ): Promise<MinerList> {
@@ -64,6 +65,12 @@ export class Miners {
   /** Have a miner delete a model from its disk. */
   removeModel(minerId: string, model: string, options: CallOptions = {}): Promise<QueuedCommand> {
     return this.#command("DELETE", `${pathOf(minerId)}/models/${part(model)}`, undefined, options.signal);
+  }
+
+  /** Return all machines of the caller's owner, with their sums and their earnings together on each of the last `days` (30). */
+  fleet(options: { days?: number | undefined } & CallOptions = {}): Promise<MinerFleet> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: "/v1/miners/fleet", query, signal });
   }
 
   /** Return a miner's earnings on each of the last `days` (30). */
