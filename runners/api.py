@@ -13,7 +13,21 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, get_args
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import core_schema
@@ -39,7 +53,8 @@ class InputFile:
     The client sends an https URL, `artifact:sha256:<hex>` or, if the field's type allows it, an `Inline` text. The
     miner fetches the file before `run` and puts its path into `Context.files[path of the field]`; the field itself
     retains the client's value. With `upload` the field may be None at first: the job then waits until the client uploads the
-    file. A field inside a nested model has a dotted path: "model.source".
+    file. A field inside a nested model has a dotted path, in which elements of lists are numbers: "model.source",
+    "messages.0.content.1.image_url".
     """
 
     upload: bool = False
@@ -142,8 +157,14 @@ class ServiceDefinition:
         return self.cpu_unit if device_kind == "cpu" and self.cpu_unit else self.unit
 
     def file_fields(self) -> dict[str, InputFile]:
-        """Return the input fields that hold the address of a file, by dotted path."""
+        """Return the input fields that hold the address of a file, by dotted path, in which "*" stands for each element of a list."""
         return dict(_all_file_fields(self.input_model))
+
+    def files_of(self, given: Mapping[str, Any]) -> Iterator[tuple[str, InputFile, Any]]:
+        """Yield each file field of an input: its path, its mark, and its value, None without one."""
+        for path, mark in self.file_fields().items():
+            for found, value in _values(given, path.split(".")):
+                yield found, mark, value
 
 
 _CACHED: list[Callable[[], None]] = []
@@ -174,9 +195,35 @@ def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
         if marks:
             yield path, marks[0]
             continue
-        for option in (info.annotation, *get_args(info.annotation)):
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                yield from _file_fields(option, f"{path}.")
+        for model_path, option in _models(info.annotation, path):
+            yield from _file_fields(option, f"{model_path}.")
+
+
+def _models(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the models that a field's type contains, each with its path."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield path, annotation
+    elif get_origin(annotation) in {Annotated, UnionType, Union}:
+        for option in get_args(annotation):
+            yield from _models(option, path)
+    elif get_origin(annotation) in {tuple, list}:
+        for option in get_args(annotation):
+            yield from _models(option, f"{path}.*")
+
+
+def _values(value: Any, names: Sequence[str], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a path's field, each with its own path."""
+    name, *rest = names
+    if name == "*":
+        elements = enumerate(value) if isinstance(value, list | tuple) else ()
+        for number, element in elements:
+            yield from _values(element, rest, f"{before}{number}.")
+    elif not isinstance(value, Mapping):
+        return
+    elif rest:
+        yield from _values(value.get(name), rest, f"{before}{name}.")
+    else:
+        yield f"{before}{name}", value.get(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,8 @@ class CoordinatorSettings(Section):
     """Number of concurrent jobs of an account that causes too many failures. With one job, the client can still find the mistake."""
     max_body: Bytes = Bytes("4Mi")
     """Maximum size of a JSON request body."""
+    max_chat_body: Bytes = Bytes("32Mi")
+    """Maximum size of a conversation in OpenAI's form, which may contain images in base64."""
     max_body_without_key: Bytes = Bytes("256Ki")
     """Maximum size of a request body without a valid key where none is needed: registrations, and receipts to verify. Of other
     request bodies without a key, the coordinator reads no more than this."""
@@ -315,13 +317,28 @@ class DatabaseSettings(Section):
         str | None,
         Field(examples=["sqlite:////var/lib/aitbc/coordinator.db"], json_schema_extra={HIDDEN: True}),
     ] = None
-    """SQLAlchemy URL. None: a SQLite file in the data directory."""
+    """Where the database is: `postgresql://USER:PASSWORD@HOST/DATABASE` (libpq's URL with all of its parameters), or
+    `sqlite:///PATH`. None: a SQLite file in the data directory."""
+    session_url: Annotated[str | None, Field(json_schema_extra={HIDDEN: True})] = None
+    """PostgreSQL's own URL, if `url` names a connection pooler. LISTEN and advisory locks need a connection that is not shared.
+    None: `url`."""
     readers: Annotated[int, Field(ge=1, le=64)] = 4
-    """Number of read connections, in addition to the one that writes."""
+    """Number of read connections, in addition to those that write."""
+    writers: Annotated[int, Field(ge=1, le=64)] = 8
+    """Number of connections that write to PostgreSQL at the same time. SQLite always has one."""
+    connect_seconds: Annotated[float, Field(ge=2, le=60)] = 5
+    """Maximum time for a connection to PostgreSQL."""
+    statement_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
+    """Maximum time of a statement on PostgreSQL. A transaction that does nothing for twice as long is ended."""
+    lock_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 10
+    """Maximum time that a transaction on PostgreSQL waits for another one; then it is repeated."""
+    retry_seconds: Annotated[float, Field(ge=0, le=600)] = 20
+    """How long a transaction is repeated while PostgreSQL cannot be reached, restarts, or another transaction is in the way;
+    then the request gets 503 with Retry-After."""
     cache_size: Annotated[Bytes, Field(ge=2**20)] = Bytes("64Mi")
     """Maximum size of the page cache of each connection; there are `readers` plus two connections. The default holds what several
-    thousand jobs have written, and all connections together use at most 384 MiB."""
+    thousand jobs have written, and all connections together use at most 384 MiB. SQLite only."""
     max_batch: Annotated[int, Field(ge=1)] = 256
-    """Maximum number of writes that share one transaction (group commit)."""
+    """Maximum number of writes that share one transaction (group commit). SQLite only."""
     max_queue: Annotated[int, Field(ge=1)] = 10_000
     """Maximum number of queued writes; beyond it, requests get 503 with Retry-After."""

@@ -12,6 +12,7 @@ from runners.api import Device, Model
 from runners.engine_server.server import SOCKET, EngineServer, socket_directory
 
 GGUF = "model.gguf"
+PROJECTORS = "mmproj*.gguf"
 SPINS = "2000"
 """How often a thread of llama.cpp looks for work before it sleeps. With the default, 300,000, an answer takes minutes on a machine that
 has other work; without looking, one request gets a quarter of the speed on an idle machine (28 instead of 100 tokens a second
@@ -21,10 +22,21 @@ _SERVER = Path(__file__).with_name("llama_server.py")
 
 
 def gguf_file(model: Model) -> Path | None:
-    """Return the GGUF file of a model's directory: `model.gguf`, or the only one."""
+    """Return the GGUF file of a model's directory: `model.gguf`, or the only one beside the projector."""
     named = model.path / GGUF
-    files = [named] if named.is_file() else list(model.path.glob("*.gguf"))
+    files = [named] if named.is_file() else _others(model)
     return files[0] if len(files) == 1 else None
+
+
+def projector_file(model: Model) -> Path | None:
+    """Return the GGUF file with the part of a model that reads images: the only one whose name begins with "mmproj"."""
+    files = list(model.path.glob(PROJECTORS))
+    return files[0] if len(files) == 1 else None
+
+
+def _others(model: Model) -> list[Path]:
+    projectors = set(model.path.glob(PROJECTORS))
+    return [file for file in model.path.glob("*.gguf") if file not in projectors]
 
 
 def start_llama(

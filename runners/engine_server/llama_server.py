@@ -22,6 +22,9 @@ CPU_BATCH = 128
 """Tokens of prompts that a processor reads in one step. A larger step is hardly faster there, takes memory (a number for each word
 of the vocabulary and each token) and delays the answers of others."""
 
+IMAGE_BATCH = 2048
+"""Tokens of prompts that a model which sees reads in one step: some models must read an image in one."""
+
 WARNINGS = 2
 """llama.cpp's level of messages: errors and warnings, never prompts."""
 
@@ -31,7 +34,7 @@ class Settings(TypedDict):
 
     `model` is a GGUF file, `socket` a path, `context` the number of tokens of all requests together (0: the model's own),
     `answers` how many are generated at the same time, `vram` the bytes of memory that the model may take of each GPU, `template` a chat
-    template instead of the model's own. With `embedding`, the model returns vectors, and a text may have `context` tokens.
+    template instead of the model's own, `projector` the GGUF file that lets the model see images. With `embedding`, the model returns vectors, and a text may have `context` tokens.
     """
 
     model: str
@@ -42,6 +45,7 @@ class Settings(TypedDict):
     gpu: bool
     vram: int | None
     template: NotRequired[str | None]
+    projector: NotRequired[str | None]
     embedding: NotRequired[bool]
 
 
@@ -63,6 +67,9 @@ def _parameters(settings: Settings) -> Any:
         made.n_batch = made.n_ubatch = CPU_BATCH
     elif settings["vram"] is not None:
         made.fit_params_target = _reserved(settings["vram"], len(made.fit_params_target))
+    if (projector := settings.get("projector")) is not None:
+        made.mmproj.path, made.mmproj_use_gpu = projector, settings["gpu"]
+        made.n_batch = made.n_ubatch = max(made.n_ubatch, IMAGE_BATCH)
     if settings.get("embedding"):
         made.embedding = True
         made.n_batch = made.n_ubatch = settings["context"]  # a text is read in one step

@@ -46,7 +46,7 @@ class PromptReader:
         if request.prompt is not None and (request.raw or not templated):
             return list(self._tokenizer(request.prompt)["input_ids"])
         return self._conversation(
-            [{"role": message.role, "content": message.content} for message in request.conversation]
+            [{"role": message.role, "content": message.text} for message in request.conversation]
         )
 
     def _conversation(self, messages: list[dict[str, str]]) -> list[int]:

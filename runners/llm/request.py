@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    model_validator,
+)
 
-from runners.api import Strict, shown_as
+from runners.api import InputFile, Strict, shown_as
 from runners.llm.grammar import check_schema, parse_schema, schema_text
 
 MAX_TEXT = 1_000_000
@@ -18,6 +27,14 @@ MAX_STOPS = 8
 
 MAX_ANSWERS = 8
 """Answers to one request."""
+
+MAX_PARTS = 100
+"""Parts of one message."""
+MAX_IMAGES = 16
+"""Images in one request."""
+
+VISION = "an image in a message"
+"""The feature `vision` of engines that read images, in words."""
 
 MAX_TOOLS = 128
 MAX_BIASES = 300
@@ -50,11 +67,42 @@ class ToolCall(Strict):
     arguments: Text
 
 
+class TextPart(Strict):
+    """A text in a message."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ImagePart(Strict):
+    """An image in a message: PNG, JPEG, WebP or GIF (its first frame)."""
+
+    type: Literal["image"]
+    image_url: Annotated[str, InputFile()] = Field(min_length=1, max_length=4096)
+
+
+ContentPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+def _content_form(content: Any) -> str:
+    return "parts" if isinstance(content, list | tuple) else "text"
+
+
+Content = Annotated[
+    Annotated[Text, Tag("text")]
+    | Annotated[tuple[ContentPart, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("parts")],
+    Discriminator(_content_form),
+]
+
+
 class Message(Strict):
-    """One turn of a conversation. A `tool` message answers the call `tool_call_id` of the turn before."""
+    """One turn of a conversation. A `tool` message answers the call `tool_call_id` of the turn before.
+
+    A user's message may consist of parts, texts and images in the order in which the model reads them.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: Text = ""
+    content: Content = ""
     tool_calls: tuple[ToolCall, ...] = Field(default=(), max_length=MAX_TOOLS)
     tool_call_id: str | None = Field(default=None, max_length=100)
 
@@ -66,7 +114,21 @@ class Message(Strict):
             raise ValueError("a tool's message, and no other, requires tool_call_id")
         if not self.content and self.role in {"system", "user"}:
             raise ValueError("the content is empty")
+        if self.images and self.role != "user":
+            raise ValueError("only a user's message has images")
         return self
+
+    @property
+    def text(self) -> str:
+        """The message's text; several parts are joined by line breaks."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def images(self) -> int:
+        """The number of images in the message."""
+        return 0 if isinstance(self.content, str) else sum(part.type == "image" for part in self.content)
 
 
 class Tool(Strict):
@@ -166,8 +228,10 @@ class InferenceRequest(Strict):
             raise ValueError("give either prompt or messages")
         if self.raw and self.messages:
             raise ValueError("raw requires prompt; messages need the model's chat template")
-        if sum(len(message.content) for message in self.messages) > MAX_TEXT:
+        if sum(len(message.text) for message in self.messages) > MAX_TEXT:
             raise ValueError(f"the messages have more than {MAX_TEXT} characters")
+        if sum(message.images for message in self.messages) > MAX_IMAGES:
+            raise ValueError(f"the messages have more than {MAX_IMAGES} images")
         return self
 
     @model_validator(mode="after")
@@ -240,5 +304,20 @@ class InferenceResult(Answer):
 
 def title(request: Mapping[str, Any], _: Mapping[str, str]) -> str | None:
     """Return the text that the model answers or continues: the prompt, or the newest message of a person."""
-    asked = (turn["content"] for turn in reversed(request.get("messages") or ()) if turn["role"] == "user")
+    asked = (
+        _text(turn["content"]) for turn in reversed(request.get("messages") or ()) if turn["role"] == "user"
+    )
     return request.get("prompt") or next(asked, None)
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return " ".join(part["text"] for part in content if part["type"] == "text")
+
+
+def needs(request: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the features of an engine that a request needs."""
+    contents = [turn["content"] for turn in request.get("messages") or () if "content" in turn]
+    sees = any(part["type"] == "image" for parts in contents if not isinstance(parts, str) for part in parts)
+    return [("vision", VISION)] if sees else []

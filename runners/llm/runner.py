@@ -26,7 +26,8 @@ from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
 from runners.llm.engines.base import LanguageEngine, Piece
 from runners.llm.files import weights
-from runners.llm.request import InferenceRequest, InferenceResult, title
+from runners.llm.images import read_images
+from runners.llm.request import VISION, InferenceRequest, InferenceResult, needs, title
 from runners.llm.run_log import RunLog
 
 ENGINES = {"llama.cpp": "xllamacpp", "vllm": "vllm", "transformers": "transformers"}
@@ -37,8 +38,8 @@ DEFINITION = ServiceDefinition(
     name="LLM inference",
     category="text",
     description=(
-        "Answers questions and conversations, or continues a text, with open language models. Answers can be streamed, call "
-        "the client's functions, and follow a JSON schema."
+        "Answers questions and conversations, or continues a text, with open language models, some of which see images. "
+        "Answers can be streamed, call the client's functions, and follow a JSON schema."
     ),
     tags=("llm", "text", "chat", "completion", "json", "tools", "llama", "qwen", "mistral"),
     unit="token",
@@ -51,6 +52,7 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
     route="llm/inference",
     model_field="model",
+    needs=needs,
     title=title,
 )
 
@@ -79,7 +81,7 @@ class LLMRunner(Runner[InferenceRequest]):
         return Probe(
             available=True,
             version=_version(ENGINES[engines[0]]),
-            features={"engines": engines},
+            features={"engines": engines, "vision": [] if engines == ["transformers"] else [VISION]},
             concurrency=tools.batch,
             gpus=1 if engines == ["transformers"] else MAX_GPUS,
         )
@@ -104,7 +106,7 @@ class LLMRunner(Runner[InferenceRequest]):
         context.check()
         log = RunLog(context, request)
         log.begin(engine, self.device)
-        generation = engine.submit(request)
+        generation = engine.submit(request, read_images(request, context.files))
         context.on_cancel(generation.cancel)
         answers = [AnswerParts() for _ in range(request.n)]
         piece = Piece("", 0, 0)

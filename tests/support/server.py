@@ -20,9 +20,8 @@ from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.settings import Settings
-from support.databases import create_database
+from support.databases import empty_database
 
 T = TypeVar("T")
 LIMIT_SECONDS = 20
@@ -55,10 +54,14 @@ vars(uvicorn.server)["asyncio"] = SimpleNamespace(
 
 
 @contextmanager
-def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
-    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings."""
-    settings = Settings(data_dir=data_dir, coordinator={"port": 0, **coordinator})
-    create_database(sqlite_path(settings.database.url, data_dir))
+def serve(data_dir: Path, artifacts: dict[str, Any] | None = None, **coordinator: Any) -> Iterator[Served]:
+    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings, `artifacts` those of its store of files."""
+    settings = Settings(
+        data_dir=data_dir,
+        artifacts=artifacts or {},
+        coordinator={"port": 0, **coordinator},
+        database={"url": empty_database(data_dir)},
+    )
     listener = listen("127.0.0.1", 0)
     context = build_context(settings)
     server = Server(build_app(context), settings.coordinator, context.connections, close_seconds=2)

@@ -21,6 +21,7 @@ _STREAMED: Final = re.compile(
 )
 """Calls whose bodies are stored as they arrive, and which apply the larger limit of artifacts themselves."""
 _RESULTS: Final = re.compile(rf"{_ROOT}/miners/jobs/[^/]+/result")
+_CHATS: Final = re.compile(rf"{_ROOT}/(chat/completions|responses)")
 _VERIFIED: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature)")
 """Calls that need no key; with a key, their bodies may not be larger either."""
 _PREFIX: Final = re.compile(_ROOT)
@@ -73,7 +74,7 @@ class Bodies:
             return min(settings.max_body_without_key, settings.max_body)
         if isinstance(caller, Session) and _RESULTS.fullmatch(path):
             return settings.max_result
-        return settings.max_body
+        return max(settings.max_body, settings.max_chat_body) if _CHATS.fullmatch(path) else settings.max_body
 
     async def _check_key(self, scope: Scope) -> None:
         prefix = _PREFIX.match(scope["path"])

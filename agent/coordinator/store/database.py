@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, text
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-__all__ = ["Connection", "Database", "healthy"]
+__all__ = ["Connection", "Database", "StaleRead", "healthy"]
+
+
+class StaleRead(Exception):
+    """Raised in a write which finds that another one has changed what it had read. The database then runs it again."""
 
 
 class Database(Protocol):
@@ -25,23 +29,29 @@ class Database(Protocol):
     fault: str | None
 
     @property
+    def engine(self) -> Literal["sqlite", "postgresql"]:
+        """The name of the engine. On PostgreSQL, other processes may use the database too."""
+
+    @property
     def directory(self) -> Path:
-        """The directory whose disk the database fills."""
+        """A directory on the disk that the database fills, or that of the coordinator's files if a server holds the database."""
 
     @property
     def waiting(self) -> int:
         """How many writes are queued."""
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Call `call` on the running event loop after every commit, before any of its writes is answered."""
+        """Call `call` on the running event loop after every commit of this process, before any of its writes is answered."""
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `function` in a transaction and return its value once that is durable.
 
-        Writes run one at a time, in the order of these calls. An error that `function` raises undoes its changes and is raised
-        here. Raises `ServiceUnavailable` when too many writes are queued.
+        An error that `function` raises undoes its changes and is raised here. On SQLite, writes run one at a time, in the order
+        of these calls. On PostgreSQL they run at the same time, and `function` is run again if the connection breaks or another
+        write was first; so it must have no effects other than on the database. Raises `ServiceUnavailable` when too many writes
+        are queued, or the database cannot be used for longer than a request may wait.
         """
 
     async def read(
@@ -52,7 +62,10 @@ class Database(Protocol):
     async def peek(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Do the same as `read`, for a few rows that are found by their keys, with prepared statements only."""
+        """Do the same as `read`, for a few rows that are found by their keys, with prepared statements only.
+
+        If there are several statements, each may have a snapshot of its own.
+        """
 
     def read_now(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

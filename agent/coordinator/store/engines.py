@@ -1,19 +1,26 @@
-"""The choice of the database engine: so far SQLite is the only one."""
+"""The choice of the database engine."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Final
 
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase, reading, sqlite_path
+from agent.core.errors import ConfigurationError
 from agent.metrics import Meter
 from agent.settings import DatabaseSettings
+
+POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 def open_database(settings: DatabaseSettings, data_dir: Path, meter: Meter) -> Database:
     """Open the database that the settings name, and create or upgrade its schema. Raises `ConfigurationError`."""
+    if on_postgres(settings):
+        return _open_postgres(settings, data_dir, meter)
     database = SQLiteDatabase(
         sqlite_path(settings.url, data_dir),
         readers=settings.readers,
@@ -28,4 +35,58 @@ def open_database(settings: DatabaseSettings, data_dir: Path, meter: Meter) -> D
 
 def snapshot(settings: DatabaseSettings, data_dir: Path) -> AbstractContextManager[Connection]:
     """Read one snapshot of the database, which another process may be using. Raises `ConfigurationError` on entry."""
+    if on_postgres(settings):
+        return _reading_postgres(settings)
     return reading(sqlite_path(settings.url, data_dir))
+
+
+def on_postgres(settings: DatabaseSettings) -> bool:
+    """Return whether the settings name a PostgreSQL server."""
+    return settings.url is not None and settings.url.startswith(POSTGRES)
+
+
+def _open_postgres(settings: DatabaseSettings, data_dir: Path, meter: Meter) -> Database:
+    url = _checked(settings)
+    from agent.coordinator.store.postgres.connecting import Limits  # noqa: PLC0415
+    from agent.coordinator.store.postgres.database import PostgresDatabase  # noqa: PLC0415
+
+    database = PostgresDatabase(
+        url,
+        directory=data_dir / "coordinator",
+        limits=Limits(
+            connect=settings.connect_seconds,
+            statement=settings.statement_seconds,
+            lock=settings.lock_seconds,
+            retry=settings.retry_seconds,
+        ),
+        writers=settings.writers,
+        readers=settings.readers,
+        max_queue=settings.max_queue,
+        session_url=settings.session_url,
+        meter=meter,
+    )
+    database.open(prepare)
+    return database
+
+
+@contextmanager
+def _reading_postgres(settings: DatabaseSettings) -> Iterator[Connection]:
+    url = _checked(settings)
+    from agent.coordinator.store.postgres.connecting import Limits, reading  # noqa: PLC0415
+
+    with reading(url, Limits(connect=settings.connect_seconds)) as connection:
+        yield connection
+
+
+def _checked(settings: DatabaseSettings) -> str:
+    """Return the server's URL. Raises `ConfigurationError` if it is wrong or the driver is not installed."""
+    url = settings.url or ""
+    try:
+        # Only for those who use PostgreSQL: the driver is optional, and importing it takes time.
+        from agent.coordinator.store.postgres.connecting import check_url  # noqa: PLC0415
+    except ImportError:
+        raise ConfigurationError(
+            "database.url names a PostgreSQL server, but its driver is not installed. Install aitbc-agent[postgresql]."
+        ) from None
+    check_url(url)
+    return url

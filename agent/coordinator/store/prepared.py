@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Executable
 
-from agent.coordinator.store.sqlite.prepared import DIALECT, DriverStatement
+from agent.coordinator.store.postgres import prepared as postgres
+from agent.coordinator.store.sqlite import prepared as sqlite
 
 Values = Mapping[str, Any]
 
@@ -24,15 +25,12 @@ class Prepared:
     """
 
     def __init__(self, statement: Executable) -> None:
-        self._statement = statement
-        self._sqlite = DriverStatement(statement)
+        self._sqlite = sqlite.DriverStatement(statement)
+        self._postgres = postgres.DriverStatement(statement)
 
     def rows(self, connection: Connection, values: Values | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        values = values or {}
-        if connection.dialect.name == DIALECT:
-            return self._sqlite.execute(connection, values).fetchall()
-        return [tuple(row) for row in connection.execute(self._statement, values)]
+        return self._on(connection).rows(connection, values or {})
 
     def row(self, connection: Connection, values: Values) -> tuple[Any, ...] | None:
         """Return the first row of a query, or None."""
@@ -46,15 +44,11 @@ class Prepared:
 
     def run(self, connection: Connection, values: Values) -> int:
         """Execute a change. Return how many rows it changed."""
-        if connection.dialect.name == DIALECT:
-            return self._sqlite.execute(connection, values).rowcount
-        return connection.execute(self._statement, values).rowcount
+        return self._on(connection).run(connection, values)
 
-    def run_many(self, connection: Connection, many: Sequence[Values]) -> None:
-        """Execute a change for each of these values, which all have the same names. `many` may be empty."""
-        if not many:
-            return
-        if connection.dialect.name == DIALECT:
-            self._sqlite.execute_many(connection, many)
-        else:
-            connection.execute(self._statement, many)
+    def run_many(self, connection: Connection, many: Sequence[Values]) -> int:
+        """Execute a change for each of these values, which all have the same names. Return how many rows all have changed."""
+        return self._on(connection).run_many(connection, many) if many else 0
+
+    def _on(self, connection: Connection) -> sqlite.DriverStatement | postgres.DriverStatement:
+        return self._sqlite if connection.dialect.name == sqlite.DIALECT else self._postgres

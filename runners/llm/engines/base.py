@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runners.api import Fail, FailureCode
+from runners.llm.images import Images
 from runners.llm.request import FinishReason, InferenceRequest
 
 
@@ -53,7 +54,7 @@ class LanguageEngine(Protocol):
     def context(self) -> int:
         """The tokens that a prompt and its answer may have together."""
 
-    def submit(self, request: InferenceRequest) -> Generation:
+    def submit(self, request: InferenceRequest, images: Images) -> Generation:
         """Begin a request. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`."""
 
     def vram_peak(self) -> int:
@@ -61,6 +62,13 @@ class LanguageEngine(Protocol):
 
     def close(self) -> None:
         """Stop the engine and free its memory."""
+
+
+def cannot_see(request: InferenceRequest) -> Fail:
+    """Return the error for images that are sent to a model of texts."""
+    return Fail(
+        f"The model {request.model!r} reads text only; remove the images, or choose a model that sees them."
+    )
 
 
 def check_context(tokens: int, request: InferenceRequest, context: int) -> None:

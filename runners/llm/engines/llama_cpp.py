@@ -10,17 +10,21 @@ from typing import Any
 
 from runners.api import Device, Fail, Model, Tools
 from runners.engine_server import Stream
-from runners.engine_server.llama import gguf_file, start_llama
+from runners.engine_server.llama import gguf_file, projector_file, start_llama
 from runners.llm.engines import openai
-from runners.llm.engines.base import Piece, check_context
+from runners.llm.engines.base import Piece, cannot_see, check_context
 from runners.llm.engines.control_tokens import breaker
 from runners.llm.files import chat_template
 from runners.llm.grammar import call_grammar, grammar
+from runners.llm.images import Images
 from runners.llm.request import MAX_ANSWERS, InferenceRequest
 
 CONTEXT = 16_384
 """Tokens of all requests together on a machine without a GPU, unless the model's entry has the option `context`. On a GPU llama.cpp
 takes the model's own context, or as much of it as fits."""
+
+IMAGE_TOKENS = 2048
+"""Tokens of the context that are reserved for each image."""
 
 SAMPLERS = ("penalties", "temperature", "top_k", "top_p")
 """Their order in OpenAI's API and in the other engines; llama.cpp would apply the temperature last."""
@@ -44,24 +48,19 @@ class LlamaCppEngine:
             # llama.cpp refuses a request for more answers than it can generate at the same time.
             answers=max(tools.batch, MAX_ANSWERS),
             template=chat_template(model),
+            projector=str(projector) if (projector := projector_file(model)) else None,
         )
         properties = self._server.get("/props")
         self._templated = bool(properties["chat_template"])
+        self._sees = bool(properties["modalities"]["vision"])
         self._tools = bool(properties["chat_template_caps"]["supports_tools"])
         described = self._server.get("/v1/models")["data"][0]["meta"]
         self.context = min(int(described["n_ctx"]), int(described["n_ctx_train"]))
         self._budget = _TokenBudget(int(described["n_ctx"]))
 
-    def submit(self, request: InferenceRequest) -> _Generation:
+    def submit(self, request: InferenceRequest, images: Images) -> _Generation:
         """See `LanguageEngine.submit`."""
-        if request.messages and not self._templated:
-            raise Fail(
-                f"The model {request.model!r} has no chat template; send a prompt instead of messages."
-            )
-        if request.tools and not self._tools:
-            raise Fail(
-                f"The chat template of the model {request.model!r} has no tools; choose another model."
-            )
+        self._check(request, images)
         fields = openai.sampling(request) | {
             "samplers": SAMPLERS,
             "top_k": request.top_k,
@@ -75,7 +74,7 @@ class LlamaCppEngine:
             fields |= {"prompt": prompt, "logprobs": request.top_logprobs}
         else:
             path = "/v1/chat/completions"
-            talk = openai.conversation(request, self._without_control_tokens(openai.texts(request)))
+            talk = openai.conversation(request, images, self._without_control_tokens(openai.texts(request)))
             prompt = self._server.post("/apply-template", talk)["prompt"]
             fields |= talk | {
                 "logprobs": request.top_logprobs is not None,
@@ -96,11 +95,26 @@ class LlamaCppEngine:
             raise Fail("The prompt is empty: it has no tokens.")
         check_context(tokens, request, self.context)
         share = tokens + request.n * request.max_tokens
+        if images:  # how many tokens they are is known only when they have been read
+            share = min(share + len(images) * IMAGE_TOKENS, self._budget.tokens)
         if share > self._budget.tokens:
             raise Fail(
                 f"{request.n} answers of {request.max_tokens} tokens do not fit into the model's context; lower n."
             )
         return _Generation(self._server.stream(path, fields), request, self._budget, share)
+
+    def _check(self, request: InferenceRequest, images: Images) -> None:
+        """Raise `Fail` if the model lacks what the request needs."""
+        if images and not self._sees:
+            raise cannot_see(request)
+        if request.messages and not self._templated:
+            raise Fail(
+                f"The model {request.model!r} has no chat template; send a prompt instead of messages."
+            )
+        if request.tools and not self._tools:
+            raise Fail(
+                f"The chat template of the model {request.model!r} has no tools; choose another model."
+            )
 
     def vram_peak(self) -> int:
         """Return 0: the miner reads the memory of the server's process."""

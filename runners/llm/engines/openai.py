@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from runners.api import Fail, Retry
 from runners.engine_server import Stream
 from runners.llm.engines.base import Piece
-from runners.llm.request import FinishReason, InferenceRequest, Message, Tool
+from runners.llm.images import Images
+from runners.llm.request import FinishReason, InferenceRequest, Message, TextPart, Tool
 
 Counts = Callable[[Mapping[str, Any]], tuple[int, int] | None]
 """Returns the tokens of the prompt that were read and the tokens of one answer, None if an event does not report them."""
@@ -36,9 +38,13 @@ def sampling(request: InferenceRequest) -> dict[str, Any]:
     }
 
 
-def conversation(request: InferenceRequest, text: Callable[[str], str]) -> dict[str, Any]:
+def conversation(request: InferenceRequest, images: Images, text: Callable[[str], str]) -> dict[str, Any]:
     """Return the messages and tools of a request. `text` converts each string that comes from the client."""
-    fields: dict[str, Any] = {"messages": [_message(message, text) for message in request.conversation]}
+    messages = [
+        _message(message, f"messages.{number}", images, text)
+        for number, message in enumerate(request.conversation)
+    ]
+    fields: dict[str, Any] = {"messages": messages}
     if request.tools:
         fields["tools"] = [_tool(tool, text) for tool in request.tools]
     # A model that must answer in JSON cannot think aloud before.
@@ -56,12 +62,22 @@ def texts(request: InferenceRequest) -> str:
         found.append(text)
         return text
 
-    conversation(request, collect)
+    conversation(request, defaultdict(str), collect)
     return "\n".join(found)
 
 
-def _message(message: Message, text: Callable[[str], str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {"role": message.role, "content": text(message.content)}
+def _message(message: Message, path: str, images: Images, text: Callable[[str], str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "role": message.role,
+        "content": text(message.content)
+        if isinstance(message.content, str)
+        else [
+            {"type": "text", "text": text(part.text)}
+            if isinstance(part, TextPart)
+            else {"type": "image_url", "image_url": {"url": images[f"{path}.content.{number}.image_url"]}}
+            for number, part in enumerate(message.content)
+        ],
+    }
     if message.tool_call_id is not None:
         fields["tool_call_id"] = text(message.tool_call_id)
     if message.tool_calls:

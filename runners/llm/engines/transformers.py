@@ -12,6 +12,7 @@ from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.llm.engines.base import Piece, check_context
 from runners.llm.engines.loading import Loaded, load
 from runners.llm.engines.rules import Rules
+from runners.llm.images import Images
 from runners.llm.prompt import PromptReader
 from runners.llm.request import FinishReason, InferenceRequest
 from runners.llm.text import TextStream
@@ -37,13 +38,18 @@ class TransformersEngine:
         self._prompts = PromptReader(self._loaded.tokenizer)
         self._busy = threading.Lock()
 
-    def submit(self, request: InferenceRequest) -> _Generation:
+    def submit(self, request: InferenceRequest, images: Images) -> _Generation:
         """See `LanguageEngine.submit`."""
         if self._loaded is None:
             raise Retry("The model is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         if request.tools:
             raise Retry(
                 "Tools need llama.cpp or vLLM, and this machine has only transformers for the model.",
+                code=FailureCode.ENGINE_MISSING,
+            )
+        if images:
+            raise Retry(
+                "Images need llama.cpp or vLLM, and this machine has only transformers for the model.",
                 code=FailureCode.ENGINE_MISSING,
             )
         prompt = self._prompts.read(request)

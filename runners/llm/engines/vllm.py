@@ -11,10 +11,11 @@ from typing import Any
 from runners.api import Device, Model
 from runners.engine_server import SOCKET, EngineServer, Stream, socket_directory
 from runners.llm.engines import openai
-from runners.llm.engines.base import Piece, check_context
+from runners.llm.engines.base import Piece, cannot_see, check_context
 from runners.llm.engines.control_tokens import breaker
 from runners.llm.files import TEMPLATES
 from runners.llm.grammar import call_grammar, grammar
+from runners.llm.images import Images
 from runners.llm.request import InferenceRequest
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -36,6 +37,7 @@ class VLLMEngine:
     def __init__(self, interpreter: str, model: Model, device: Device, vram: int | None) -> None:
         directory = socket_directory()
         self._break = breaker(_control_tokens(model))
+        self._sees = "vision_config" in json.loads((model.path / "config.json").read_bytes())
         environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
         if device.kind == "cpu":
             environment |= {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE), "OMP_NUM_THREADS": str(device.threads)}
@@ -63,8 +65,10 @@ class VLLMEngine:
         self._server = EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
         self.context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
 
-    def submit(self, request: InferenceRequest) -> _Generation:
+    def submit(self, request: InferenceRequest, images: Images) -> _Generation:
         """See `LanguageEngine.submit`."""
+        if images and not self._sees:
+            raise cannot_see(request)
         fields = {"model": SERVED, **openai.sampling(request)} | {
             "n": _answers(request),
             "top_k": request.top_k or -1,
@@ -77,7 +81,7 @@ class VLLMEngine:
             path, prompt = "/v1/completions", {"prompt": request.prompt}
             fields["logprobs"] = request.top_logprobs
         else:
-            path, prompt = "/v1/chat/completions", openai.conversation(request, self._break)
+            path, prompt = "/v1/chat/completions", openai.conversation(request, images, self._break)
             fields |= {"logprobs": request.top_logprobs is not None, "top_logprobs": request.top_logprobs}
         if request.forced_tools:
             tools = {tool.name: tool.parameters for tool in request.forced_tools}

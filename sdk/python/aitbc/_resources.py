@@ -289,6 +289,8 @@ class Miners(_Resource):
     earnings = _blocking(miners.earnings)
     pause = _blocking(miners.pause)
     resume = _blocking(miners.resume)
+    settings = _blocking(miners.settings)
+    change_settings = _blocking(miners.change_settings)
     fetch_model = _blocking(miners.fetch_model)
     remove_model = _blocking(miners.remove_model)
 
@@ -303,6 +305,8 @@ class AsyncMiners(_AsyncResource):
     earnings = _awaited(miners.earnings)
     pause = _awaited(miners.pause)
     resume = _awaited(miners.resume)
+    settings = _awaited(miners.settings)
+    change_settings = _awaited(miners.change_settings)
     fetch_model = _awaited(miners.fetch_model)
     remove_model = _awaited(miners.remove_model)
 

@@ -130,7 +130,7 @@ def test_unsupported_chat_parameters_are_refused_by_name(nobody: OpenAI, field: 
         ("max_tokens", 5),
         ("input", [{"type": "item_reference", "id": "msg_1"}]),
         ("input", [{"type": "web_search_call", "id": "ws_1"}]),
-        ("input", [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]),
+        ("input", [{"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]}]),
     ],
 )
 def test_unsupported_response_parameters_are_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
@@ -155,9 +155,9 @@ def test_a_stored_conversation_is_refused_with_the_reason(nobody: OpenAI) -> Non
         (
             {
                 "role": "user",
-                "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}],
+                "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}],
             },
-            "messages.0.content.0.type",
+            "messages.0.content.0",
         ),
         (
             {"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]},

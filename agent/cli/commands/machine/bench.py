@@ -9,16 +9,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import tomlkit
 import typer
 from rich.console import Console
 
-from agent.cli.agent_file import replace_file
+from agent.atomic_file import replace_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal import logs
 from agent.core.values.quantities import format_money, parse_money
 from agent.miner.bench import Bench, Report
 from agent.miner.machine.scores import Score, suggested_prices
+from agent.settings.editing import edited
 from aitbc.cli._terminal.output import print_rows
 
 DEFAULT_SECONDS: Final = 5.0
@@ -103,13 +103,12 @@ def bench(
 
 def _write(path: Path, prices: dict[str, str], batch: int | None) -> None:
     """Add the settings to the file. Other settings and comments stay as they are."""
-    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
-    miner = document.setdefault("miner", tomlkit.table())
-    miner.setdefault("prices", tomlkit.table()).update(prices)
+    values: dict[tuple[str, ...], Any] = {("miner", "prices", name): price for name, price in prices.items()}
     if batch is not None:
-        document.setdefault("runners", tomlkit.table())["batch"] = batch
+        values["runners", "batch"] = batch
+    content = path.read_bytes() if path.exists() else b""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, tomlkit.dumps(document).encode())
+    replace_file(path, edited(content, values))
 
 
 def _batch(scores: list[Score]) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from agent.cli.agent_file import replace_file
+from agent.atomic_file import replace_file
 from agent.configuration import load_catalogue, owners_catalogue_file
 from agent.core.errors import ConfigurationError
 from agent.core.machine.catalogue import parse_catalogue

@@ -18,12 +18,12 @@ import uvloop
 
 from agent.cli import agent_file
 from agent.cli.agent_file import AgentFile
-from agent.cli.options import ConfigFile, DataDir, settings_from
+from agent.cli.options import ConfigFile, DataDir, reading_from, settings_from
 from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity, live, logs
 from agent.core.liveness import Liveness
-from agent.settings import Settings
+from agent.settings import Reading, Settings
 
 if TYPE_CHECKING:
     from agent.cli.commands.running.local_coordinator import LocalCoordinator
@@ -57,18 +57,19 @@ def start(
     plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of the live panel.")] = False,
 ) -> None:
     """Run a miner and, without --coordinator, a coordinator for it."""
-    settings = settings_from(
+    reading = reading_from(
         data_dir,
         config,
         coordinator={"host": host, "port": port},
         miner={"coordinator": coordinator, "enrolment_token": enroll},
     )
+    settings = reading.settings
     with_panel = live.can_show(plain=plain)
     pane = live.LogPane() if with_panel and sys.stderr.isatty() else None
     logs.configure(settings.log, pane)
     faulthandler.enable()  # a watchdog's SIGABRT prints the stack of each thread
     with agent_file.exclusive(settings):
-        _run(_start(settings, pane or live.LogPane() if with_panel else None))
+        _run(_start(reading, pane or live.LogPane() if with_panel else None))
     if with_panel:  # the panel leaves nothing on the screen
         typer.echo("The agent has stopped.")
 
@@ -92,13 +93,14 @@ def _run(agent: Coroutine[None, None, None]) -> None:
         uvloop.run(agent)
 
 
-async def _start(settings: Settings, pane: live.LogPane | None) -> None:
+async def _start(reading: Reading, pane: live.LogPane | None) -> None:
+    settings = reading.settings
     joined = settings.miner.coordinator
     if joined is not None:
-        await _mine(settings, joined.rstrip("/"), settings.miner.enrolment_token, None, pane)
+        await _mine(reading, joined.rstrip("/"), settings.miner.enrolment_token, None, pane)
         return
     async with _coordinator(settings) as local:
-        await _mine(settings, local.url, await local.enrolment_token(), local, pane)
+        await _mine(reading, local.url, await local.enrolment_token(), local, pane)
 
 
 async def _coordinate(settings: Settings) -> None:
@@ -125,17 +127,18 @@ def _coordinator(settings: Settings) -> AbstractAsyncContextManager[LocalCoordin
 
 
 async def _mine(
-    settings: Settings,
+    reading: Reading,
     url: str,
     token: str | None,
     local: LocalCoordinator | None,
     pane: live.LogPane | None,
 ) -> None:
-    """Run a miner until a signal stops it. When the machine's hardware has changed, replace it by a new one."""
+    """Run a miner until a signal stops it. When the machine's hardware or engines have changed, replace it by a new one."""
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts faster without it
 
+    settings = reading.settings
     liveness = local.context.liveness if local else Liveness()
-    daemon = Daemon(settings, url, token, liveness=liveness)
+    daemon = Daemon(settings, url, token, liveness=liveness, reading=reading)
     started = stopping = False
 
     async def describe() -> str:
@@ -165,7 +168,7 @@ async def _mine(
             if stopping or not daemon.machine_changed:
                 return
             started = False
-            daemon = Daemon(settings, url, token, liveness=liveness)
+            daemon = Daemon(daemon.settings, url, token, liveness=liveness, reading=reading)
 
 
 @asynccontextmanager

@@ -403,11 +403,7 @@ def _files(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     files: dict[str, Any] = {}
     missing: list[str] = []
-    for path, mark in definition.file_fields().items():
-        parent = _parent(parameters, path)
-        if parent is None:
-            continue
-        reference = parent.get(path.rpartition(".")[2])
+    for path, mark, reference in definition.files_of(parameters):
         if isinstance(reference, str | Mapping):
             problem = reference_problem(context, reference)
             if problem is not None:
@@ -416,15 +412,6 @@ def _files(
         elif reference is None and mark.upload:
             missing.append(path)
     return files, tuple(missing)
-
-
-def _parent(parameters: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
-    value: Any = parameters
-    for name in path.split(".")[:-1]:
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(name)
-    return value if isinstance(value, Mapping) else None
 
 
 def with_file(spec: str, path: str, reference: str) -> Mapping[str, Any]:

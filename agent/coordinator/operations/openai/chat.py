@@ -9,11 +9,13 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.openai import message_images
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, service, submit
 from runners.llm.request import (
     MAX_ANSWERS,
     MAX_NEW_TOKENS,
+    MAX_PARTS,
     MAX_STOPS,
     MAX_TEXT,
     MAX_TOOLS,
@@ -39,10 +41,24 @@ class Part(BaseModel):
 
 
 class TextPart(Part):
-    """A part of a message. Models accept text only."""
+    """A text in a message."""
 
     type: Literal["text"]
     text: Annotated[str, Field(max_length=MAX_TEXT)]
+
+
+class ImageUrl(Part):
+    """An image: an https address, or a data URL (PNG, JPEG, WebP or GIF in base64). `detail` has no effect."""
+
+    url: Annotated[str, Field(min_length=1, examples=["https://example.com/cat.png"])]
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Part):
+    """An image in a user's message, for models that see."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
 
 
 def _form(content: Any) -> str:
@@ -51,7 +67,11 @@ def _form(content: Any) -> str:
 
 Content = Annotated[
     Annotated[str, Field(max_length=MAX_TEXT), Tag("text")]
-    | Annotated[list[TextPart], Field(min_length=1, max_length=100), Tag("parts")],
+    | Annotated[
+        list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
+        Field(min_length=1, max_length=MAX_PARTS),
+        Tag("parts"),
+    ],
     Discriminator(_form),
 ]
 
@@ -73,7 +93,7 @@ class FunctionCall(Part):
 
 
 class ChatMessage(Part):
-    """One turn. Text parts are joined by line breaks; `developer` is a synonym of `system`.
+    """One turn. Without images, text parts are joined by line breaks; `developer` is a synonym of `system`.
 
     A message of the role `tool` answers the call `tool_call_id` of the assistant's message before it.
     """
@@ -96,14 +116,22 @@ class ChatMessage(Part):
             raise ValueError("give content")
         return self
 
-    def turn(self) -> dict[str, Any]:
+    @property
+    def images(self) -> list[str]:
+        """The addresses of the message's images."""
+        parts = self.content if isinstance(self.content, list) else []
+        return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+
+    def turn(self, images: message_images.References) -> dict[str, Any]:
         """Return the message in the service's form."""
-        text = (
-            "\n".join(part.text for part in self.content)
-            if isinstance(self.content, list)
-            else self.content or ""
+        parts = self.content if isinstance(self.content, list) else []
+        content = message_images.content(
+            (part.text if isinstance(part, TextPart) else (part.image_url.url,) for part in parts), images
         )
-        turn: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": text}
+        turn: dict[str, Any] = {
+            "role": "system" if self.role == "developer" else self.role,
+            "content": content if parts else self.content or "",
+        }
         if self.tool_calls:
             turn["tool_calls"] = [
                 {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
@@ -294,9 +322,11 @@ async def create(context: Context, caller: Caller, request: ChatRequest, key: st
     """Submit the job of a request. See `serving.submit`."""
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     form = request.response_format
+    urls = [url for message in request.messages for url in message.images]
+    images = await message_images.references(context, caller, urls, "messages")
     parameters = {
         **request.sampling(),
-        "messages": [message.turn() for message in request.messages],
+        "messages": [message.turn(images) for message in request.messages],
         "max_tokens": context.settings.answer_max_tokens if limit is None else limit,
         "json_object": isinstance(form, JsonObject),
         "response_schema": form.json_schema.schema_ if isinstance(form, JsonSchema) else None,

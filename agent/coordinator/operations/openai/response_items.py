@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from agent.coordinator.operations.openai import message_images
 from agent.coordinator.operations.openai.chat import Part
 from agent.coordinator.operations.openai.neutral import Only
-from runners.llm.request import MAX_TEXT, ToolName
+from runners.llm.request import MAX_PARTS, MAX_TEXT, ToolName
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Id = Annotated[str, Field(max_length=200)]
@@ -18,12 +19,21 @@ Status = Literal["in_progress", "completed", "incomplete"]
 
 
 class TextItemPart(Part):
-    """A part of a message. Models accept text only. Clients send the other fields back; they have no effect."""
+    """A text in a message. Clients send the other fields back; they have no effect."""
 
     type: Literal["input_text", "output_text", "text"]
     text: Text
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
+
+
+class ImageItemPart(Part):
+    """An image in a user's message, for models that see: an https address, or a data URL. `detail` has no effect."""
+
+    type: Literal["input_image"]
+    image_url: Annotated[str, Field(min_length=1, examples=["https://example.com/cat.png"])]
+    detail: Literal["auto", "low", "high", "original"] | None = None
+    file_id: Annotated[Any, Only()] = None
 
 
 def _form(content: Any) -> str:
@@ -32,14 +42,36 @@ def _form(content: Any) -> str:
 
 ItemContent = Annotated[
     Annotated[Text, Tag("text")]
-    | Annotated[list[TextItemPart], Field(min_length=1, max_length=100), Tag("parts")],
+    | Annotated[
+        list[Annotated[TextItemPart | ImageItemPart, Field(discriminator="type")]],
+        Field(min_length=1, max_length=MAX_PARTS),
+        Tag("parts"),
+    ],
     Discriminator(_form),
 ]
 
 
-def joined(content: str | list[TextItemPart]) -> str:
-    """Return the text of a content; parts are joined by line breaks."""
-    return content if isinstance(content, str) else "\n".join(part.text for part in content)
+def _images(content: ItemContent) -> list[str]:
+    parts = content if isinstance(content, list) else []
+    return [part.image_url for part in parts if isinstance(part, ImageItemPart)]
+
+
+def _converted(
+    content: str | Sequence[TextItemPart | ImageItemPart], images: message_images.References
+) -> str | list[dict[str, Any]]:
+    """Return a content in the service's form; without images, parts are joined by line breaks."""
+    if isinstance(content, str):
+        return content
+    return message_images.content(
+        (part.text if isinstance(part, TextItemPart) else (part.image_url,) for part in content), images
+    )
+
+
+OutputContent = Annotated[
+    Annotated[Text, Tag("text")]
+    | Annotated[list[TextItemPart], Field(min_length=1, max_length=MAX_PARTS), Tag("parts")],
+    Discriminator(_form),
+]
 
 
 class _Sent(Part):
@@ -73,7 +105,7 @@ class CallOutputItem(_Sent):
 
     type: Literal["function_call_output"]
     call_id: CallId
-    output: ItemContent
+    output: OutputContent
 
 
 class ReasoningItem(_Sent):
@@ -109,18 +141,24 @@ Item = Annotated[
 ]
 
 
-def turns(items: Iterable[Item]) -> list[dict[str, Any]]:
+def images_of(items: Iterable[Item]) -> list[str]:
+    """Return the addresses of all images in the items."""
+    return [url for item in items if isinstance(item, MessageItem) for url in _images(item.content)]
+
+
+def turns(items: Iterable[Item], images: message_images.References) -> list[dict[str, Any]]:
     """Return the items as messages of the service. Calls belong to the assistant's message before them."""
     messages: list[dict[str, Any]] = []
     for item in items:
         if isinstance(item, MessageItem):
             role = "system" if item.role == "developer" else item.role
-            messages.append({"role": role, "content": joined(item.content)})
+            messages.append({"role": role, "content": _converted(item.content, images)})
         elif isinstance(item, CallItem):
             if not messages or messages[-1]["role"] != "assistant":
                 messages.append({"role": "assistant", "content": ""})
             call = {"id": item.call_id, "name": item.name, "arguments": item.arguments}
             messages[-1].setdefault("tool_calls", []).append(call)
         elif isinstance(item, CallOutputItem):
-            messages.append({"role": "tool", "content": joined(item.output), "tool_call_id": item.call_id})
+            content = _converted(item.output, images)
+            messages.append({"role": "tool", "content": content, "tool_call_id": item.call_id})
     return messages

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, mod
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.openai import message_images
 from agent.coordinator.operations.openai.chat import (
     SERVICE,
     Effort,
@@ -21,7 +22,7 @@ from agent.coordinator.operations.openai.chat import (
     known_effort,
 )
 from agent.coordinator.operations.openai.neutral import Only
-from agent.coordinator.operations.openai.response_items import Item, Text, turns
+from agent.coordinator.operations.openai.response_items import Item, Text, images_of, turns
 from agent.coordinator.operations.openai.serving import Submission, service, submit
 from runners.llm.request import MAX_TOOLS, ToolName
 
@@ -179,7 +180,9 @@ async def create(context: Context, caller: Caller, request: ResponseRequest, key
     limit, form = request.max_output_tokens, request.format
     parameters = {
         **request.sampling(),
-        "messages": _messages(request),
+        "messages": _messages(
+            request, await message_images.references(context, caller, _images(request), "input")
+        ),
         "max_tokens": context.settings.answer_max_tokens if limit is None else limit,
         "json_object": isinstance(form, JsonObject),
         "response_schema": form.schema_ if isinstance(form, ResponseSchema) else None,
@@ -189,11 +192,15 @@ async def create(context: Context, caller: Caller, request: ResponseRequest, key
     return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
 
 
-def _messages(request: ResponseRequest) -> list[dict[str, Any]]:
+def _images(request: ResponseRequest) -> list[str]:
+    return [] if isinstance(request.input, str) else images_of(request.input)
+
+
+def _messages(request: ResponseRequest, images: message_images.References) -> list[dict[str, Any]]:
     first = [{"role": "system", "content": request.instructions}] if request.instructions else []
     if isinstance(request.input, str):
         return [*first, {"role": "user", "content": request.input}]
-    return [*first, *turns(request.input)]
+    return [*first, *turns(request.input, images)]
 
 
 def _optional(request: ResponseRequest) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -85,6 +85,11 @@ class SQLiteDatabase:
         self._after_commit: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
 
     @property
+    def engine(self) -> Literal["sqlite", "postgresql"]:
+        """The name of the engine."""
+        return "sqlite"
+
+    @property
     def directory(self) -> Path:
         """The directory of the database file."""
         return self.path.parent
@@ -148,16 +153,12 @@ class SQLiteDatabase:
     ) -> T:
         """Do the same as `read`, for a few rows that are found by their keys, with prepared statements only.
 
+        Each statement has a snapshot of its own.
         This takes less time than handing the work to another thread, so it runs at once and blocks the event loop.
         """
         if self._closed or self._peek is None:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
-        sqlite = driver(self._peek)
-        sqlite.execute("BEGIN")
-        try:
-            return function(self._peek, *args, **kwargs)
-        finally:
-            sqlite.execute("ROLLBACK")
+        return function(self._peek, *args, **kwargs)
 
     def read_now(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -332,7 +333,9 @@ def sqlite_path(url: str | None, data_dir: Path) -> Path:
         return data_dir / "coordinator" / "coordinator.db"
     prefix = "sqlite:///"
     if not url.startswith(prefix):
-        raise ConfigurationError(f"database.url: only sqlite:///PATH is supported, not {url.split(':')[0]}.")
+        raise ConfigurationError(
+            f"database.url: write sqlite:///PATH or postgresql://USER@HOST/DATABASE, not {url.split(':')[0]}."
+        )
     return Path(url.removeprefix(prefix))
 
 

@@ -21,6 +21,7 @@ GIBIBYTE = 2**30
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A function that returns the arguments with which vLLM is started, by name."""
     (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": []}))
+    (tmp_path / "config.json").write_text("{}")
 
     class Started:
         def get(self, _path: str) -> Any:

@@ -1,0 +1,71 @@
+"""Images that clients send in messages, as OpenAI's API has them: addresses, or data URLs, which become artifacts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.files import artifacts
+from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
+from agent.core.errors import ValidationFailed
+from runners.llm.request import MAX_IMAGES
+
+DATA: Final = "data:"
+MEDIA_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
+
+References = Mapping[str, str]
+"""The service's address of each image, by the client's."""
+
+
+async def references(context: Context, caller: Caller, urls: Sequence[str], field: str) -> References:
+    """Store the images in data URLs as artifacts of the caller, and return what the service names all images by.
+
+    `field` is the client's name of the messages. Raises `ValidationFailed`, and what storing an artifact raises.
+    """
+    if len(urls) > MAX_IMAGES:
+        raise ValidationFailed(
+            "The request is not valid.", {field: f"has {len(urls)} images; at most {MAX_IMAGES} are possible"}
+        )
+    decoded = [(url, *_decoded(url, field)) for url in dict.fromkeys(urls) if url.startswith(DATA)]
+    found = {url: url for url in urls}
+    for url, media_type, data in decoded:
+        stored = await artifacts.save(context, caller, media_type, _once(data), len(data))
+        found[url] = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
+    return found
+
+
+def content(parts: Iterable[str | tuple[str]], found: References) -> str | list[dict[str, Any]]:
+    """Return a message's content in the service's form, from its texts and, each in a tuple, the addresses of its images."""
+    given = list(parts)
+    if all(isinstance(part, str) for part in given):
+        return "\n".join(str(part) for part in given)
+    return [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image", "image_url": found[part[0]]}
+        for part in given
+    ]
+
+
+def _decoded(url: str, field: str) -> tuple[str, bytes]:
+    head, comma, encoded = url.removeprefix(DATA).partition(",")
+    media_type, _, form = head.partition(";")
+    problem = None
+    if media_type not in MEDIA_TYPES:
+        problem = f"an image in a data URL is {', '.join(MEDIA_TYPES)}"
+    elif not comma or form != "base64":
+        problem = 'an image in a data URL begins with "data:image/png;base64,"'
+    else:
+        try:
+            return media_type, base64.b64decode(encoded, validate=True)
+        except binascii.Error as error:
+            problem = f"the data URL of an image is not base64: {error}"
+    raise ValidationFailed("The request is not valid.", {field: problem})
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,64 @@
+"""Statements that are compiled once and then executed by psycopg."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Connection, Dialect, Executable
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+
+if TYPE_CHECKING:
+    import psycopg
+
+_Compiled = tuple[bytes, Mapping[str, Any]]
+
+
+class DriverStatement:
+    """A statement, compiled for each set of names that its values have had."""
+
+    def __init__(self, statement: Executable) -> None:
+        self._statement = statement
+        self._compiled: dict[tuple[str, ...], _Compiled] = {}
+
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Execute the query and return all rows."""
+        return self._execute(connection, values).fetchall()
+
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
+        """Execute the change and return how many rows it changed."""
+        return self._execute(connection, values).rowcount
+
+    def run_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> int:
+        """Execute the change for each of these values, at least one, in one exchange. Return how many rows all have changed."""
+        if len(many) == 1:
+            return self.run(connection, many[0])
+        sql, fixed = self._for(connection.dialect, many[0])
+        cursor = _driver(connection).cursor()
+        cursor.executemany(sql, [{**fixed, **values} for values in many])
+        return cursor.rowcount
+
+    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+        sql, fixed = self._for(connection.dialect, values)
+        return _driver(connection).execute(sql, {**fixed, **values})
+
+    def _for(self, dialect: Dialect, values: Mapping[str, Any]) -> _Compiled:
+        names = tuple(values)
+        known = self._compiled.get(names)
+        if known is None:
+            known = self._compiled[names] = _compile(self._statement, dialect, names)
+        return known
+
+
+def _compile(statement: Executable, dialect: Dialect, names: tuple[str, ...]) -> _Compiled:
+    """Return the statement's text, and its values that are the same each time."""
+    # Compiled for many rows, an insert does not return the inserted row.
+    clause = cast("ClauseElement", statement)
+    compiled = cast("SQLCompiler", clause.compile(dialect=dialect, column_keys=names, for_executemany=True))
+    fixed = {name: value for name, value in compiled.params.items() if name not in names}
+    return str(compiled).encode(), fixed
+
+
+def _driver(connection: Connection) -> psycopg.Connection:
+    return cast("psycopg.Connection", connection.connection.driver_connection)

@@ -1,0 +1,10 @@
+"""The examples of the API reference, in sequence, on PostgreSQL."""
+
+from __future__ import annotations
+
+from contract.jobs.test_conformance import (
+    test_health_responds_like_the_example,
+    test_the_examples_of_the_reference_work_in_sequence,
+)
+
+__all__ = ["test_health_responds_like_the_example", "test_the_examples_of_the_reference_work_in_sequence"]
