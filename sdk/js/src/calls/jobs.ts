@@ -123,7 +123,9 @@ export class Jobs {
   }
 
   /** Return the labels of the account's jobs, or those with a key, with the number of jobs that have each. */
-  labels(options: { key?: string | undefined; limit?: number | undefined } & CallOptions = {}): Promise<LabelCounts> {
+  labels(
+    options: { key?: string | undefined; limit?: number | undefined } & CallOptions = {},
+  ): Promise<LabelCounts> {
     const { signal, ...query } = options;
     return fetchJson(this.#session, { path: "/v1/jobs/labels", query, signal });
   }
@@ -228,7 +230,9 @@ export class Jobs {
       if (job.status === "completed") return job;
       if (isFinal(job.status)) throw jobFailure(job);
       if (performance.now() + wait > deadline) {
-        throw new TimeoutError(`Job ${jobId} is still ${job.status} after ${options.timeoutMs} ms. It continues; wait again, or cancel it.`);
+        throw new TimeoutError(
+          `Job ${jobId} is still ${job.status} after ${options.timeoutMs} ms. It continues; wait again, or cancel it.`,
+        );
       }
       await pause(wait, options.signal);
     }
