@@ -51,16 +51,21 @@ def empty_database(data_dir: Path) -> str | None:
     marker = data_dir / "database.url"
     if not marker.exists():
         marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(postgres.shared().new_database())
+        _drop_unused()
+        _created[marker] = postgres.shared().new_database()
+        marker.write_text(_created[marker])
     return marker.read_text()
 
 
-def drop_databases() -> None:
-    """Drop the databases of a test that used PostgreSQL."""
-    if on_postgres():
-        from support import postgres  # noqa: PLC0415 - as above
+_created: dict[Path, str] = {}
 
-        postgres.shared().drop_all()
+
+def _drop_unused() -> None:
+    """Drop the databases of earlier tests, whose directories are deleted by now."""
+    from support import postgres  # noqa: PLC0415 - as above
+
+    for marker in [marker for marker in _created if not marker.exists()]:
+        postgres.shared().drop(_created.pop(marker))
 
 
 def create_database(path: Path) -> None:
