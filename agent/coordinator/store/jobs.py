@@ -385,9 +385,10 @@ def extend_leases(connection: Connection, expires_at: float) -> int:
     ).rowcount
 
 
-def add_results(connection: Connection, job_id: str, canonical: str) -> None:
-    """Store the results of a completed job as canonical JSON."""
-    _insert_results.run(connection, {"job_id": job_id, "results": canonical})
+def add_results(connection: Connection, results_of_jobs: Sequence[tuple[str, str]]) -> None:
+    """Store the results of completed jobs: job ids and canonical JSON."""
+    rows = [{"job_id": job_id, "results": canonical} for job_id, canonical in results_of_jobs]
+    _insert_results.run_many(connection, rows)
 
 
 def results_of(connection: Connection, job_id: str) -> str | None:
