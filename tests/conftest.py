@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import signal
 import sys
@@ -12,16 +13,21 @@ import httpx
 import hypothesis
 import pytest
 import structlog
+from httpx._transports import default as httpx_transport
 from structlog.dev import plain_traceback
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
+from support.workers import fork_workers
 
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Reading the certificates takes a client longer than ten requests of a test.
+vars(httpx_transport)["create_ssl_context"] = functools.cache(httpx_transport.create_ssl_context)
 
 # On a busy machine, a slow example is no failure.
 hypothesis.settings.register_profile("no deadline", parent=hypothesis.settings(), deadline=None)
@@ -72,6 +78,11 @@ class Scheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Replace `--dist load`. The groups of `--dist loadgroup` have no effect with pytest 9.2."""
     return Scheduling(config, log)
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Start the processes that run tests with what they import."""
+    fork_workers()
 
 
 @pytest.fixture(autouse=True)

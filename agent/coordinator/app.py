@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
@@ -169,20 +171,12 @@ def build_app(context: Context) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    for prefix in API_PREFIXES:  # the router tries routes in this order
-        for router in ROUTERS:
-            app.include_router(router, prefix=prefix)
-        app.add_route(f"{prefix}/openapi.json", _describe)
+    app.router.routes.extend(_api())
     if context.settings.dashboard:
         app.add_route("/", to_dashboard)
         app.add_route("/dashboard", to_dashboard)
         app.mount("/dashboard", Dashboard(BUILT))
         app.mount("/reference", Dashboard(BUILT / "reference"))
-    for router in ROOT_ROUTERS:
-        for prefix in ("", "/api", *API_PREFIXES):
-            app.include_router(router, prefix=prefix)
-    for router in OPERATORS_ROUTERS:
-        app.include_router(router)
     map_errors(app)
     # Each middleware runs before those that are added above it.
     guarded = [
@@ -202,6 +196,22 @@ def build_app(context: Context) -> FastAPI:
     app.add_middleware(Hosts, settings=context.settings, meter=context.meter)
     app.add_middleware(RequestIds, meter=context.meter)
     return app
+
+
+@cache
+def _api() -> Sequence[BaseRoute]:
+    """Return the routes of the API, which a process has once: the framework keeps with them what it derives from their declarations."""
+    api = APIRouter()
+    for prefix in API_PREFIXES:  # routes are tried in this order
+        for router in ROUTERS:
+            api.include_router(router, prefix=prefix)
+        api.add_route(f"{prefix}/openapi.json", _describe)
+    for router in ROOT_ROUTERS:
+        for prefix in ("", "/api", *API_PREFIXES):
+            api.include_router(router, prefix=prefix)
+    for router in OPERATORS_ROUTERS:
+        api.include_router(router)
+    return tuple(api.routes)
 
 
 async def _describe(_: Request) -> Response:

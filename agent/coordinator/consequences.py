@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -125,6 +126,11 @@ def job_update(
     return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
 
 
+def labels_of(record: JobRecord) -> dict[str, str]:
+    """Return the job's labels."""
+    return json.loads(record.labels) if record.labels else {}
+
+
 def message_of(item: Change, url: str, now: float) -> Delivery:
     """Return the message to the webhook of a job that has ended."""
     record, life = item.before, item.life
@@ -135,7 +141,7 @@ def message_of(item: Change, url: str, now: float) -> Delivery:
         url=url,
         lane=lane(record.account_id, url),
         type=event_type(life.state),
-        body=message(life, record.service, now),
+        body=message(life, record.service, labels_of(record), now),
         created_at=now,
     )
 

@@ -162,7 +162,7 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
             url=record.webhook_url,
             lane=lane(record.account_id, record.webhook_url),
             type=WAITING,
-            body=waiting_message(record.job_id, record.service, codes, now),
+            body=waiting_message(record.job_id, record.service, consequences.labels_of(record), codes, now),
             created_at=now,
         )
         webhooks.enqueue(connection, delivery, record.created_at)

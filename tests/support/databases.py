@@ -6,13 +6,31 @@ import functools
 import os
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import create_engine
 
 from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite import database as sqlite
 from agent.coordinator.store.sqlite.database import SQLiteDatabase, sqlite_path
 
 ENGINE: Final = "AITBC_TEST_DATABASE"
 """The environment variable with the engine of the tests' coordinators: sqlite, or postgresql."""
+
+
+class _Compiled(dict[Any, Any]):
+    """Compiled statements by statement and name of the dialect. SQLAlchemy's own caches belong to one engine, and so to one test."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get((key[0].name, *key[1:]), default)
+
+    def __setitem__(self, key: Any, statement: Any) -> None:
+        super().__setitem__((key[0].name, *key[1:]), statement)
+
+
+vars(sqlite)["create_engine"] = functools.partial(
+    create_engine, execution_options={"compiled_cache": _Compiled()}
+)
 
 
 def on_postgres() -> bool:

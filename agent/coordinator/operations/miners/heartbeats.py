@@ -92,7 +92,9 @@ def _heartbeat(
         activity=request.activity.model_dump_json() if request.activity else None,
         runners=with_runners(miner.runners, request.capabilities) if request.capabilities else None,
     )
-    command_store.remove(connection, session.miner_id, request.executed)
+    if request.executed:
+        refusals = {refused.command_id: refused.reasons for refused in request.refused}
+        command_store.settle(connection, session.miner_id, request.executed, refusals, now)
     if request.capabilities is not None:
         standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
     records = job_store.lock_many(connection, [lease.job_id for lease in request.leases])

@@ -189,7 +189,7 @@ async def start_over(context: Context) -> None:
 
 
 async def expire_due(context: Context) -> int:
-    """End expired leases, and fail jobs whose files were not uploaded in time. Return their number."""
+    """End expired leases, and fail jobs whose files were not uploaded in time. Submit the job again with its files. Return their number."""
     now = context.clock()
     before = now - context.settings.input_wait_seconds
     if not await context.database.read(store.anything_due, now, before):
@@ -217,7 +217,10 @@ def _expire_due(connection: Connection, now: float, files_before: float) -> tupl
     abandoned = []
     for record in store.abandoned(connection, files_before):
         missing = ", ".join(json.loads(record.missing_files or "[]"))
-        failure = Failure(FailureCode.INPUT_MISSING, f"The files for {missing} were not uploaded in time.")
+        failure = Failure(
+            FailureCode.INPUT_MISSING,
+            f"The files for {missing} were not uploaded in time. Submit the job again with its files.",
+        )
         abandoned.append(Change.by(record, Abandon(now, failure)))
     lifecycle.save(connection, expired + abandoned, now)
     return [item.life for item in expired], len(abandoned)

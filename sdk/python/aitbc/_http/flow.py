@@ -183,7 +183,7 @@ def fetch(session: Session, request: Request, model: type[RecordT]) -> Flow[Reco
 def not_a_coordinators(request: Request, error: Exception) -> TransportError:
     """Return the error for a successful response that no coordinator sends."""
     return TransportError(
-        f"The response to {request.method} {request.path} is not from a coordinator: {error}"
+        f"The response to {request.method} {request.path} does not have the form of a coordinator's: {error}"
     )
 
 
