@@ -120,9 +120,9 @@ _update_life = Prepared(
 )
 _by_ids = select(jobs).where(jobs.c.job_id.in_(bindparam("keys", expanding=True)))
 _by_ids_locked = _by_ids.order_by(jobs.c.job_id).with_for_update(key_share=True)
-_claimable = _by_ids.where(text("state = 'submitted' AND missing_files IS NULL")).with_for_update(
-    key_share=True, skip_locked=True
-)
+_claimable = _by_ids.where(
+    jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None)
+).with_for_update(key_share=True, skip_locked=True)
 _insert_run = Prepared(insert(runs))
 _insert_results = Prepared(insert(results))
 _results_of = Prepared(select(results.c.results).where(results.c.job_id == bindparam("key")))
