@@ -126,11 +126,6 @@ def job_update(
     return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
 
 
-def labels_of(record: JobRecord) -> dict[str, str]:
-    """Return the job's labels."""
-    return json.loads(record.labels) if record.labels else {}
-
-
 def message_of(item: Change, url: str, now: float) -> Delivery:
     """Return the message to the webhook of a job that has ended."""
     record, life = item.before, item.life
@@ -144,6 +139,11 @@ def message_of(item: Change, url: str, now: float) -> Delivery:
         body=message(life, record.service, labels_of(record), now),
         created_at=now,
     )
+
+
+def labels_of(record: JobRecord) -> dict[str, str]:
+    """Return the labels of a job."""
+    return json.loads(record.labels) if record.labels else {}
 
 
 def payee(item: Change, settlement: Settlement) -> str | None:

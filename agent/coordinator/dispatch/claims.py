@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,7 +20,7 @@ from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
 from agent.core.explaining import KnownMiner, elsewhere
-from agent.core.jobs import Claim, Job, Release
+from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting, match
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
@@ -177,12 +178,12 @@ def lease_message(
     }
 
 
-def release_undelivered(connection: Connection, assignments: Sequence[Assignment], now: float) -> None:
-    """Release leases that were not delivered, unless they have changed since."""
-    records = job_store.lock_many(connection, [assignment.job.job_id for assignment in assignments])
+def release_undelivered(connection: Connection, leases: Sequence[tuple[str, str, int]], now: float) -> None:
+    """Release leases that were not delivered, unless they have ended. Each is its miner's id, its job's id and its fence."""
+    records = job_store.lock_many(connection, [job_id for _, job_id, _ in leases])
     changes = []
-    for assignment in assignments:
-        record, lease = records.get(assignment.job.job_id), assignment.job.lease
-        if record is not None and lease is not None and record.life.lease == lease:
-            changes.append(Change.by(record, Release(lease.miner_id, lease.fence, now)))
+    for miner_id, job_id, fence in leases:
+        if (record := records.get(job_id)) is not None:
+            with suppress(IllegalEvent):
+                changes.append(Change.by(record, Release(miner_id, fence, now)))
     lifecycle.save(connection, changes, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -104,12 +105,14 @@ _PLAIN = (
     "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "labels", "deleted_at", "needs",
 )  # fmt: skip
 
-_NAMES = tuple(jobs.c.keys())
-_by_id = Prepared(select(jobs).where(jobs.c.job_id == bindparam("key")))
+_LIFE = (
+    "job_id", "state", "timeout_seconds", "max_attempts", "attempts", "fence", "lease_miner_id", "lease_session", "lease_assigned_at",
+    "lease_expires_at", "lease_deadline", "started_at", "finished_at", "failure_code", "failure_message", "avoid_miner_id", "avoid_until",
+)  # fmt: skip
+_find = select(*(jobs.c[name] for name in (*_LIFE, *_PLAIN))).where(jobs.c.job_id == bindparam("key"))
+_by_id = Prepared(_find)
 _insert = Prepared(insert(jobs))
-_by_id_locked = Prepared(
-    select(jobs).where(jobs.c.job_id == bindparam("key")).with_for_update(key_share=True)
-)
+_by_id_locked = Prepared(_find.with_for_update(key_share=True))
 # Only if nobody has changed the run since it was read.
 _update_life = Prepared(
     update(jobs).where(
@@ -137,13 +140,13 @@ def add(connection: Connection, record: JobRecord) -> None:
 def find(connection: Connection, job_id: str) -> JobRecord | None:
     """Return the job, or None."""
     row = _by_id.row(connection, {"key": job_id})
-    return None if row is None else _from_values(dict(zip(_NAMES, row, strict=True)))
+    return None if row is None else _record(row)
 
 
 def lock(connection: Connection, job_id: str) -> JobRecord | None:
     """Return the job, or None. No other transaction changes it until this one ends."""
     row = _by_id_locked.row(connection, {"key": job_id})
-    return None if row is None else _from_values(dict(zip(_NAMES, row, strict=True)))
+    return None if row is None else _record(row)
 
 
 def save_lives(connection: Connection, lives: Sequence[tuple[Job, Job, dict[str, Any]]]) -> None:
@@ -421,36 +424,57 @@ def _life_values(life: Job) -> dict[str, Any]:
 
 def from_row(row: Row[*tuple[Any, ...]]) -> JobRecord:
     """Return the job of a row with all columns."""
-    return _from_values(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
+    return _record(_columns(row._mapping))  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
 
 
-def _from_values(values: Any) -> JobRecord:
-    return JobRecord(life=_life(values), **{name: values[name] for name in _PLAIN})
+_columns = itemgetter(*_LIFE, *_PLAIN)
 
 
-def _life(values: Any) -> Job:
-    lease = None
-    if values["lease_miner_id"] is not None:
-        lease = Lease(
-            miner_id=values["lease_miner_id"],
-            session=values["lease_session"],
-            fence=values["fence"],
-            assigned_at=values["lease_assigned_at"],
-            expires_at=values["lease_expires_at"],
-            deadline=values["lease_deadline"],
-        )
-    code = values["failure_code"]
+def _record(row: tuple[Any, ...]) -> JobRecord:
+    """Return the job of a row with the columns of `_LIFE` and `_PLAIN`, in their order, which is that of the fields."""
+    return JobRecord(_life(*row[: len(_LIFE)]), *row[len(_LIFE) :])
+
+
+def _life(
+    job_id: str,
+    state: str,
+    timeout_seconds: int,
+    max_attempts: int,
+    attempts: int,
+    fence: int,
+    miner_id: str | None,
+    session: int,
+    assigned_at: float,
+    expires_at: float,
+    deadline: float,
+    started_at: float | None,
+    finished_at: float | None,
+    failure_code: str | None,
+    failure_message: str,
+    avoid_miner_id: str | None,
+    avoid_until: float | None,
+) -> Job:
+    """Return what the columns of `_LIFE` hold."""
     return Job(
-        job_id=values["job_id"],
-        state=JobState(values["state"]),
-        timeout_seconds=values["timeout_seconds"],
-        max_attempts=values["max_attempts"],
-        attempts=values["attempts"],
-        fence=values["fence"],
-        lease=lease,
-        started_at=values["started_at"],
-        finished_at=values["finished_at"],
-        failure=None if code is None else Failure(code, values["failure_message"]),
-        avoid_miner_id=values["avoid_miner_id"],
-        avoid_until=values["avoid_until"],
+        job_id=job_id,
+        state=JobState(state),
+        timeout_seconds=timeout_seconds,
+        max_attempts=max_attempts,
+        attempts=attempts,
+        fence=fence,
+        lease=None
+        if miner_id is None
+        else Lease(
+            miner_id=miner_id,
+            session=session,
+            fence=fence,
+            assigned_at=assigned_at,
+            expires_at=expires_at,
+            deadline=deadline,
+        ),
+        started_at=started_at,
+        finished_at=finished_at,
+        failure=None if failure_code is None else Failure(failure_code, failure_message),
+        avoid_miner_id=avoid_miner_id,
+        avoid_until=avoid_until,
     )

@@ -182,7 +182,7 @@ async def revoke_key(context: Context, key_id: str) -> KeyRecord:
     """Revoke a key and return its record. Raises `NotFound`."""
     if not await context.database.write(store.revoke_key, key_id, context.clock()):
         raise NotFound(f"There is no valid key {key_id}.")
-    context.caches.callers = {}
+    context.caches.forget_callers()
     record = await context.database.read(store.key, key_id)
     if record is None:
         raise NotFound(f"There is no key {key_id}.")

@@ -117,12 +117,10 @@ async def add(
         missing_files=json.loads(record.missing_files) if record.missing_files else None,
     )
     offer_id = submission.options.offer_id
-    if record.missing_files is None:
-        # Before the write, so that the claim usually shares its commit: the job starts one wait for the disk earlier.
-        context.dispatcher.job_waiting()
-    created = await context.database.write(
-        _insert, context, record, submission, inputs, offer_id, created, repeatable
-    )
+    with context.dispatcher.adding(when=record.missing_files is None):
+        created = await context.database.write(
+            _insert, context, record, submission, inputs, offer_id, created, repeatable
+        )
     if created.job_id == record.job_id:  # a repeated request gets its first answer
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)

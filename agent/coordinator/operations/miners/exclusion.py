@@ -120,6 +120,5 @@ async def end_session_of_key(context: Context, miner_id: str) -> None:
 
 
 def _end_session(context: Context, miner_id: str, why: ApiError) -> None:
-    context.caches.sessions = {}
-    context.caches.forget_supply()
+    context.caches.forget_sessions()
     context.dispatcher.end_connections(miner_id, why)

@@ -59,17 +59,8 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> H
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
-    wire = capabilities.model_dump(mode="json")
-    sessions = context.caches.sessions
-    for sha256, known in list(sessions.items()):
-        if known.miner_id == session.miner_id:
-            runners = json.loads(with_runners(json.dumps(known.runners), capabilities))
-            sessions[sha256] = Session(known.miner_id, known.number, known.public_key, wire, runners)
-    port = context.dispatcher.connected(session.miner_id)
-    if port is not None:
-        port.capabilities = wire
-        context.dispatcher.job_waiting()
-    context.caches.forget_supply()
+    context.caches.forget_session(session.miner_id)
+    context.dispatcher.replace_capabilities(session.miner_id, capabilities.model_dump(mode="json"))
 
 
 def _heartbeat(

@@ -50,6 +50,8 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 
 CHALLENGE_SECONDS: Final = 60.0
+CACHE_SECONDS: Final = 30.0
+"""How long a session is accepted without a look-up in the database, should no message say that it has ended."""
 MAX_DIGITS: Final = 15
 MAX_RUNNERS: Final = 10
 """Versions of a service's runner that are stored for a miner, enough for a few upgrades."""
@@ -103,8 +105,7 @@ async def register(context: Context, request: Registration) -> Registered:
         _register, context, request, public_key, digest(secret)
     )
     token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
-    context.caches.sessions = {}
-    context.caches.forget_supply()
+    context.caches.forget_sessions()
     context.meter.count(REGISTRATIONS)
     context.dispatcher.end_connections(
         miner.miner_id, StaleSession("A newer session of this miner has begun.")
@@ -278,8 +279,9 @@ async def session_of(context: Context, token: str | None) -> Session:
         raise Unauthorized("Send the session token as `Authorization: Bearer TOKEN`.")
     sessions = context.caches.sessions
     sha256 = digest(token)
-    if (known := sessions.get(sha256)) is not None:
-        return known
+    known = sessions.get(sha256)
+    if known is not None and context.clock() - known[0] < CACHE_SECONDS:
+        return known[1]
     # "session.<miner>.<number>.<secret>": the token names the miner and the session, so that an older session is recognised.
     _, miner_id, number, secret = parts if len(parts := token.split(".")) == 4 else ("", "", "", "")  # noqa: PLR2004
     record = await context.database.read(store.find, miner_id)
@@ -297,7 +299,7 @@ async def session_of(context: Context, token: str | None) -> Session:
     session = Session(
         record.miner_id, record.session, record.public_key, capabilities, json.loads(record.runners)
     )
-    sessions[sha256] = session
+    sessions[sha256] = context.clock(), session
     return session
 
 
