@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from agent.coordinator.blobs.s3.signing import Credentials, presign
-from agent.coordinator.blobs.store import SignedRequest
+from agent.coordinator.blobs.store import SignedRequest, path_of
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.settings import ArtifactSettings
 
@@ -80,7 +80,8 @@ class Bucket:
 
     def key(self, name: str) -> str:
         """Return the key of a blob."""
-        return f"{self.prefix}/{name}" if self.prefix else name
+        path = path_of(name)
+        return f"{self.prefix}/{path}" if self.prefix else path
 
     async def call(
         self, method: str, name: str | None, query: Mapping[str, str] | None = None, body: bytes = b"",
