@@ -11,13 +11,13 @@ from typing import Any, Final
 import structlog
 
 from agent.core.liveness import Liveness
-from agent.miner.build import MinerOptions, MinerParts, build, serve_owner
+from agent.miner.backend import MinerOptions
+from agent.miner.build import MinerParts, build, serve_owner
 from agent.miner.control_calls import ControlCalls
-from agent.miner.engines.environments import environments_in_use
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.errors import SessionSuperseded
 from agent.miner.status.watchdog import supervise
-from agent.settings import Settings
+from agent.settings import Reading, Settings
 from runners.api import Runner, forget_probes
 from runners.registry import installed
 
@@ -31,9 +31,9 @@ class Daemon:
     """A miner that works for the coordinator at `coordinator_url`. Call `start`, then `run`, in one event loop.
 
     A coordinator that does not know this miner yet requires an `enrolment_token`. Tests replace the installed `runners`
-    and the `host_command` of their child processes. `liveness` records progress. `machine_changed` is true when `run` has
-    ended because a GPU appeared on a machine that had none, or because an engine was installed, upgraded or removed; a new
-    daemon then probes the machine again.
+    and the `host_command` of their child processes. `liveness` records progress, and `reading` is where the settings were read
+    from. `machine_changed` is true when `run` has ended because a GPU appeared on a machine that had none, because an engine was
+    installed, upgraded or removed, or because the owner prefers other engines; a new daemon then probes the machine again.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class Daemon:
         runners: Mapping[str, type[Runner[Any]]] | None = None,
         host_command: Sequence[str] = HOST_COMMAND,
         liveness: Liveness | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.machine_changed = False
         self._options = MinerOptions(
             settings=settings,
+            reading=reading,
             url=coordinator_url,
             enrolment_token=enrolment_token or settings.miner.enrolment_token,
             runners=installed() if runners is None else runners,
@@ -69,6 +71,11 @@ class Daemon:
     def prepared(self) -> bool:
         """Whether the parts are built, which is before the miner has registered."""
         return self._built is not None
+
+    @property
+    def settings(self) -> Settings:
+        """The current settings, which the owner may have changed while the miner was running."""
+        return self._options.settings if self._built is None else self._built.live_settings.current
 
     @property
     def miner_id(self) -> str:
@@ -159,23 +166,15 @@ class Daemon:
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 
     async def _await_change(self, parts: MinerParts) -> None:
-        """Return when the machine can do other work than before and its jobs have ended.
-
-        That is when a machine without a GPU has one, or when other environments of engines are in use.
-        """
-        polling = not parts.capabilities.gpus
+        """Return when the machine can do other work than before, or its owner prefers other engines, and its jobs have ended."""
         while True:
-            if polling and await parts.gpus.refresh():
-                _log.info(
-                    "gpus_appeared", gpus=[gpu.uuid for gpu in parts.gpus.last], running=len(parts.workload)
-                )
+            if await parts.machine_changed():
                 break
-            environments = await asyncio.to_thread(environments_in_use, self._options.settings.engines_dir)
-            if environments != parts.capabilities.environments:
-                engines = sorted(path.parent.name for path in environments)
-                _log.info("engines_changed", engines=engines, running=len(parts.workload))
+            if self.settings.engines != self._options.settings.engines:
+                _log.info("engines_preferred", engines=self.settings.engines.preferred)
                 break
             await asyncio.sleep(self._settings.gpu_poll_seconds)
+        _log.info("machine_changed", running=len(parts.workload))
         await parts.workload.finish()
         forget_probes()
         self.machine_changed = not self._stopping.is_set()

@@ -18,6 +18,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     union,
     update,
 )
@@ -94,6 +95,14 @@ _inputs_of = Prepared(
     select(job_artifacts.c.name, artifacts.c.artifact_id, artifacts.c.size, job_artifacts.c.file_name)
     .join(artifacts, artifacts.c.artifact_id == job_artifacts.c.artifact_id)
     .where(job_artifacts.c.job_id == bindparam("job"), job_artifacts.c.direction == "input")
+)
+
+
+_add_bytes = Prepared(
+    text(
+        "INSERT INTO stored_bytes (owner, size) VALUES (:owner, :size) "
+        "ON CONFLICT (owner) DO UPDATE SET size = stored_bytes.size + excluded.size"
+    )
 )
 
 
@@ -204,9 +213,7 @@ def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> No
 
 
 def _count(connection: Connection, owner: str, size: int) -> None:
-    more = update(stored_bytes).where(stored_bytes.c.owner == owner)
-    if connection.execute(more.values(size=stored_bytes.c.size + size)).rowcount == 0:
-        connection.execute(insert(stored_bytes), {"owner": owner, "size": size})
+    _add_bytes.run(connection, {"owner": owner, "size": size})
 
 
 def bytes_of(connection: Connection, owner: str) -> int:

@@ -17,7 +17,7 @@ from agent.deadline import call_within
 from agent.miner.backoff import sleep
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
-from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.gpus import GpuReadings
 from agent.protocol.answers import LeaseAnswer
 from agent.protocol.messages import MAX_LEASES
 from agent.protocol.reading import read_each
@@ -49,6 +49,9 @@ class HeartbeatSource(Protocol):
     def executed(self) -> list[str]:
         """Return the ids of commands that were executed."""
 
+    def refused(self) -> list[dict[str, Any]]:
+        """Return those of them that were refused, with the reasons."""
+
     def answered(
         self, leases: Sequence[LeaseAnswer], commands: Sequence[Any], reported: Sequence[str]
     ) -> None:
@@ -62,7 +65,7 @@ class Heartbeat:
     """
 
     def __init__(
-        self, link: Link, gpus: Gpus, source: HeartbeatSource, due: asyncio.Event, liveness: Liveness
+        self, link: Link, gpus: GpuReadings, source: HeartbeatSource, due: asyncio.Event, liveness: Liveness
     ) -> None:
         self.interval = 15.0
         self._liveness = liveness
@@ -100,6 +103,7 @@ class Heartbeat:
             "paused": None if paused is None else paused[:_MAX_REASON],
             "activity": source.activity(),
             "executed": executed,
+            "refused": source.refused(),
         }
         status, answer = await self._link.call(
             "heartbeat", None, body, limit=min(self.interval, _LONGEST_CALL_SECONDS)

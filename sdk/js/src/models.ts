@@ -21,7 +21,9 @@ export type {
   Enrolment,
   EnrolmentPage as EnrolmentList,
   Envelope,
+  ChangedSetting as MinerSettingChange,
   Exclusion,
+  GivenCommand,
   Hardware,
   Health,
   History,
@@ -44,6 +46,8 @@ export type {
   JobWaiting,
   Key,
   KeyList,
+  LabelCount,
+  LabelCounts,
   LoggedIn as Login,
   LoginLink as NewLogin,
   MachineDownload as ModelDownload,
@@ -58,6 +62,7 @@ export type {
   MinerExplanation,
   MinerFault,
   MinerPage as MinerList,
+  MinerSettings,
   MinerStats,
   MinerSummary,
   ModelSupply,
@@ -91,6 +96,13 @@ export type {
   WaitingCommand as MinerCommand,
   Wallet,
 } from "./answers.js";
+
+/** New settings of a miner. A price of null is removed, so that the default applies; settings that are left out stay. */
+export interface MinerSettingsChange {
+  prices?: Record<string, string | null> | undefined;
+  schedule?: readonly string[] | undefined;
+  engines?: readonly string[] | undefined;
+}
 
 /** The states of a transaction. */
 export type TransactionState = Transaction["status"];

@@ -25,7 +25,7 @@ async def delete(context: Context, caller: Caller, job_id: str) -> JobDataDelete
 
 
 def _delete(connection: Connection, caller: Caller, job_id: str, now: float) -> float:
-    record = store.find(connection, job_id)
+    record = store.lock(connection, job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(job_id)
     if record.deleted_at is not None:

@@ -83,7 +83,7 @@ def _fill(
     media_type: str,
     stored: Stored,
 ) -> JobRecord:
-    record = jobs.own(store.find(connection, job_id), caller, job_id)
+    record = jobs.own(store.lock(connection, job_id), caller, job_id)
     path, missing = _awaited_field(context, record, name)
     file_name = clean_file_name(name)
     file = ArtifactRecord(stored.artifact_id, stored.size, media_type, file_name, stored.name)

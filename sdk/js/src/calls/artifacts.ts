@@ -133,7 +133,7 @@ async function storeAtOnce(
 function requireSame(artifactId: string, sent: string): void {
   if (artifactId !== `sha256:${sent}`) {
     throw new VerificationError(
-      `The coordinator stored ${artifactId || "no artifact"}, but sha256:${sent} was sent.`,
+      `The coordinator stored ${artifactId || "no artifact"}, but sha256:${sent} was sent: the file was damaged on its way. Upload it again.`,
     );
   }
 }

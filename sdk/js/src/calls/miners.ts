@@ -6,6 +6,8 @@ import type {
   MinerEarnings,
   MinerExplanation,
   MinerList,
+  MinerSettings,
+  MinerSettingsChange,
   MinerStats,
   QueuedCommand,
 } from "../models.js";
@@ -66,6 +68,20 @@ export class Miners {
     return this.#command("DELETE", `${pathOf(minerId)}/models/${part(model)}`, undefined, options.signal);
   }
 
+  /** Return a miner's prices, schedule and engines, and its newest commands: who gave them, and what they changed. */
+  settings(minerId: string, options: CallOptions = {}): Promise<MinerSettings> {
+    return fetchJson(this.#session, { path: `${pathOf(minerId)}/settings`, ...options });
+  }
+
+  /** Change a miner's prices by service (null: the default), its schedule or its preferred engines. Others stay as they are. */
+  changeSettings(
+    minerId: string,
+    change: MinerSettingsChange,
+    options: CallOptions = {},
+  ): Promise<QueuedCommand> {
+    return this.#command("PATCH", `${pathOf(minerId)}/settings`, change, options.signal);
+  }
+
   /** Return a miner's earnings on each of the last `days` (30). */
   earnings(
     minerId: string,
@@ -76,7 +92,7 @@ export class Miners {
   }
 
   #command(
-    method: "POST" | "DELETE",
+    method: "POST" | "PATCH" | "DELETE",
     path: string,
     json: object | undefined,
     signal: AbortSignal | undefined,

@@ -74,7 +74,7 @@ def upload(
         artifact = yield from fetch(session, request, Artifact)
     if artifact.artifact_id != f"sha256:{source.sha256}":
         raise VerificationError(
-            f"The coordinator stored {artifact.artifact_id}, but sha256:{source.sha256} was sent."
+            f"The coordinator stored {artifact.artifact_id}, but sha256:{source.sha256} was sent: the file was damaged on its way. Upload it again."
         )
     return artifact
 
@@ -100,7 +100,7 @@ def _upload_resumably(session: Session, source: Source, size: int, media_type: s
             retries.restart()
         elif delay is None:
             raise TransportError(
-                f"The upload stopped: the coordinator accepted no byte after the first {offset}."
+                f"The upload stopped: the coordinator accepted no byte after the first {offset}. Upload the file again."
             )
         offset = reached
 
@@ -110,7 +110,7 @@ def _state(answer: Response) -> tuple[str | None, int]:
     offset = answer.headers.get("upload-offset", "")
     if not (offset.isascii() and offset.isdigit()):
         raise TransportError(
-            "The response to a part of an upload is not from a coordinator: it has no Upload-Offset."
+            "The response to a part of an upload has no Upload-Offset, so it is not a coordinator's. Check the base URL."
         )
     return answer.headers.get("upload-artifact-id"), int(offset)
 

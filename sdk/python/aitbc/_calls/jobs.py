@@ -13,7 +13,16 @@ from aitbc._calls import direct
 from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.errors import AITBCError, JobFailed
-from aitbc.models import Job, JobDataDeleted, JobExplanation, JobList, JobLog, JobResults, ServiceJob
+from aitbc.models import (
+    Job,
+    JobDataDeleted,
+    JobExplanation,
+    JobList,
+    JobLog,
+    JobResults,
+    LabelCounts,
+    ServiceJob,
+)
 
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
@@ -128,6 +137,12 @@ def list_jobs(
     return (yield from fetch(session, Request("GET", "/v1/jobs", params=params), JobList))
 
 
+def list_labels(session: Session, /, *, key: str | None = None, limit: int = 100) -> Flow[LabelCounts]:
+    """Return the labels of the account's jobs, or those with a key, with the number of jobs that have each."""
+    params = {"limit": str(limit)} | ({} if key is None else {"key": key})
+    return (yield from fetch(session, Request("GET", "/v1/jobs/labels", params=params), LabelCounts))
+
+
 def cancel(session: Session, /, job_id: str) -> Flow[Job]:
     """Cancel a submitted or running job. Raises `JobAlreadyCompleted` if it has ended."""
     request = Request("DELETE", f"/v1/jobs/{quote(job_id, safe='')}", repeatable=False)
@@ -221,7 +236,9 @@ def _until_completed(
         if job.is_final:
             raise failure(job)
         if deadline is not None and time.monotonic() + pause > deadline:
-            raise errors.TimeoutError(f"Job {job_id} is still {job.status} after {timeout:g} seconds.")
+            raise errors.TimeoutError(
+                f"Job {job_id} is still {job.status} after {timeout:g} seconds. It continues; wait again, or cancel it."
+            )
         yield Sleep(pause)
         pause = min(_SLOWEST_POLL, pause * _POLL_GROWTH)
 

@@ -203,7 +203,9 @@ def fetch(session: Session, request: Request, model: type[RecordT]) -> Flow[Reco
 
 def not_a_coordinators(request: Request, error: Exception) -> TransportError:
     """Return the error for a successful response that no coordinator sends."""
-    return TransportError(f"The response to {request.name} is not from a coordinator: {error}")
+    return TransportError(
+        f"The response to {request.name} does not have the form of a coordinator's: {error}"
+    )
 
 
 def post_json(path: str, body: Any, **more: Any) -> Request:
