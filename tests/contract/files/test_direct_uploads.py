@@ -179,7 +179,7 @@ def test_an_upload_continues_after_a_restart(tmp_path: Path, s3: S3Server) -> No
         assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
 
 
-@pytest.mark.parametrize("step", ["complete", "_check", "_record"])
+@pytest.mark.parametrize("step", ["complete", "_digest", "_record"])
 def test_a_crash_while_an_upload_ends_loses_nothing(
     served: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -86,12 +86,17 @@ class Bucket:
     async def call(
         self, method: str, name: str | None, query: Mapping[str, str] | None = None, body: bytes = b"",
         headers: Mapping[str, str] | None = None,
+        limit: float = _CALL_SECONDS,
     ) -> httpx.Response:  # fmt: skip
-        """Return the answer to a call. Raises `StoreError`, and `ServiceUnavailable` if there is no answer."""
+        """Return the answer to a call, which the service may delay for `limit` seconds. Raises `StoreError`, and `ServiceUnavailable` if there is no answer."""
         signed = self.signed(method, name, query=query, headers=headers, seconds=2 * _CALL_SECONDS)
         try:
             response = await self._connected().request(
-                method, signed.url, content=body, headers=signed.headers
+                method,
+                signed.url,
+                content=body,
+                headers=signed.headers,
+                timeout=httpx.Timeout(limit, connect=_CONNECT_SECONDS),
             )
         except httpx.HTTPError as error:
             raise unavailable(type(error).__name__) from None  # the error's request has the URL
@@ -101,7 +106,7 @@ class Bucket:
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=httpx.Timeout(_CALL_SECONDS, connect=_CONNECT_SECONDS))
+            self._client = httpx.AsyncClient()
         return self._client
 
     async def close(self) -> None:

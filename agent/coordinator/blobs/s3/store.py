@@ -30,7 +30,8 @@ PIECE: Final = 8 * 2**20
 """Bytes that one request to the store sends or reads."""
 UPLOADS_AT_ONCE: Final = 2
 """Pieces of one stream that are sent at the same time."""
-REQUEST_SECONDS: Final = 60
+REQUEST_SECONDS: Final = 600
+"""How long a request may take, such as one that joins the parts of a large file."""
 CONNECT_SECONDS: Final = 5
 RETRIES: Final = 4
 REMOVED_AT_ONCE: Final = 500
