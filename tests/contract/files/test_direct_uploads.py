@@ -253,6 +253,15 @@ def test_a_miner_stores_outputs_only_under_its_lease(served: Served, client: htt
     assert client.get(url).content == DATA
 
 
+def test_the_dashboards_scripts_may_connect_to_the_bucket(
+    served: Served, client: httpx.Client, s3: S3Server
+) -> None:
+    """With a CORS rule on the bucket, the page then sends large files there."""
+    policy = client.get("/dashboard/").headers["content-security-policy"]
+    assert f"connect-src {s3.url} 'self'" in policy
+    assert policy.count(s3.url) == 1
+
+
 def test_a_coordinator_with_a_directory_offers_none(tmp_path: Path) -> None:
     with serve(tmp_path / "plain") as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
