@@ -275,7 +275,7 @@ def _record(
 ) -> None:
     """Make the checked file an artifact of its owner, whose reservation ends with that."""
     now = context.clock()
-    current = store.find(connection, record.upload_id)
+    current = store.find(connection, record.upload_id, lock=True)
     if current is None or current.state == store.STORED:
         return
     stored = Stored(f"sha256:{record.sha256}", record.size, record.blob)
