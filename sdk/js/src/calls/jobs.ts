@@ -2,7 +2,7 @@
 
 import { AITBCError, JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
 import { type FollowOptions, follow, isFinal } from "../http/events.js";
-import { blobOf, type Source, sourceOf, type Uploadable } from "../http/files.js";
+import { blobOf, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import { type Call, type CallOptions, fetchJson, part, pause, type Session } from "../http/transport.js";
 import type {
   CancelledJob,
@@ -326,9 +326,16 @@ async function uploadFile(
   source: Source,
   signal: AbortSignal | undefined,
 ): Promise<Job> {
+  const path = `/v1/jobs/${part(jobId)}/files/${part(name)}`;
+  if (source.content instanceof Blob && source.content.size > RESUMABLE) {
+    const { uploadDirectly } = await import("../http/direct.js");
+    const uploaded = await uploadDirectly(session, source, source.content, { signal });
+    const query = { artifact_id: uploaded?.artifactId };
+    if (uploaded) return fetchJson(session, { method: "PUT", path, query, repeatable: true, signal });
+  }
   return fetchJson(session, {
     method: "PUT",
-    path: `/v1/jobs/${part(jobId)}/files/${part(name)}`,
+    path,
     headers: { "Content-Type": source.mediaType },
     body: await blobOf(source),
     repeatable: true,
