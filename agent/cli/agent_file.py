@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.atomic_file import replace_file
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 
@@ -46,25 +45,6 @@ def write(settings: Settings, content: AgentFile) -> None:
 def write_private(path: Path, content: dict[str, Any]) -> None:
     """Write JSON to a file atomically, with mode 0600."""
     replace_file(path, json.dumps(content, indent=1).encode(), 0o600)
-
-
-def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Replace a file atomically and durably.
-
-    Without a mode, an existing file's mode is retained; a new file gets 0644 less the umask.
-    """
-    if mode is None and path.exists():
-        mode = stat.S_IMODE(path.stat().st_mode)
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644 if mode is None else 0o600)
-    with os.fdopen(handle, "wb") as file:
-        if mode is not None:
-            os.fchmod(handle, mode)
-        file.write(content)
-        file.flush()
-        os.fsync(handle)
-    temporary.replace(path)
 
 
 def remove(settings: Settings) -> None:

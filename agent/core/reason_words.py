@@ -86,7 +86,7 @@ def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: Situati
 def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
     jobs = "1 job" if situation.limit == 1 else f"{situation.limit} jobs"
     return Words(
-        f"Your account may run {jobs} at a time, because many of its jobs failed by their own fault.",
+        f"Your account may run {jobs} at a time, because many of its jobs failed through their own errors.",
         "Wait until a running job has ended. The limit ends by itself within minutes if no more jobs fail.",
         {"running": situation.running, "limit": situation.limit},
     )
@@ -128,9 +128,9 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Sit
 def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
     fetchable = situation.model is not None and situation.model.fetchable
     how = (
-        f"Its owner can fetch it: aitbc-agent models pull {job.model}."
+        f"Its owner can fetch it with `aitbc-agent models pull {job.model}`."
         if fetchable
-        else "Its owner can add it: aitbc-agent models add."
+        else "Its owner can add it with `aitbc-agent models add`."
     )
     who = "No miner has" if len(miners) != 1 else f"{miners[0].name} does not have"
     could = [miner.miner_id for miner in miners] if fetchable else []

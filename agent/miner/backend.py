@@ -25,7 +25,7 @@ from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider, Models
 from agent.miner.models.store import ModelStore
-from agent.settings import Settings
+from agent.settings import Reading, Settings
 from runners.api import Runner
 
 _log = structlog.get_logger(__name__)
@@ -33,9 +33,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MinerOptions:
-    """What a miner is built from. `host_command` starts a runner's child process."""
+    """What a miner is built from. `host_command` starts a runner's child process; `reading` is where the settings were read from."""
 
     settings: Settings
+    reading: Reading | None
     url: str
     enrolment_token: str | None
     runners: Mapping[str, type[Runner[Any]]]

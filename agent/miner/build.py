@@ -24,6 +24,7 @@ from agent.miner.executor.contract import Executor
 from agent.miner.identity import load_identity
 from agent.miner.link.client import Link, LinkCallbacks
 from agent.miner.link.heartbeat import Heartbeat
+from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.metrics import METRICS
 from agent.miner.models.provider import Models
@@ -62,6 +63,7 @@ class MinerParts:
     unavailable: UnavailableModels
     workload: Workload
     report: Report
+    live_settings: LiveSettings
     heartbeat: Heartbeat
     meter: Meter
 
@@ -136,6 +138,7 @@ class _Builder:
             self._models_changed,
         )
         await unavailable.update()
+        settings = LiveSettings(self._options.settings, self._options.reading, self._capabilities)
         workload = self._build_workload(executor, provider, pauses, jobs_directory)
         report = Report(
             link=self._link,
@@ -145,10 +148,11 @@ class _Builder:
             provider=provider,
             pauses=pauses,
             workload=workload,
-            commands=Commands(pauses, provider, self._heartbeat_due.set),
+            commands=Commands(pauses, provider, settings, self._heartbeat_due.set),
             activity_log=Activity(workload.moment),
             earnings=Earnings(self._link, self._session),
             offers=self._capabilities,
+            settings=settings,
             unavailable_models=lambda: _merged(unavailable.now, provider.fetching_for_jobs),
         )
         heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
@@ -164,6 +168,7 @@ class _Builder:
             unavailable=unavailable,
             workload=workload,
             report=report,
+            live_settings=settings,
             heartbeat=heartbeat,
             meter=self._meter,
         )
@@ -227,6 +232,10 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
         parts.workload.pauses_changed()
         heartbeat_due.set()
 
+    def settings_changed() -> None:
+        parts.pauses.apply(parts.live_settings.current.miner)
+        heartbeat_due.set()
+
     def registered(registered: Registered) -> None:
         parts.session.begin(registered)
         parts.heartbeat.interval = registered.settings.heartbeat_seconds
@@ -245,6 +254,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
     parts.outbox.on_change = results_changed
     parts.executor.on_capacity = parts.workload.update
     parts.pauses.on_change = pauses_changed
+    parts.live_settings.on_change = settings_changed
     parts.workload.on_services_changed = heartbeat_due.set
     parts.link.attach(
         LinkCallbacks(

@@ -1,4 +1,4 @@
-"""Executes the commands in heartbeats' answers: the owner's remote pauses, and models to fetch or remove.
+"""Executes the commands in heartbeats' answers: the owner's remote pauses, models to fetch or remove, and settings.
 
 The coordinator repeats a command with an id until a heartbeat has reported it as executed; so is one that can never be
 executed. Commands without an id are hints.
@@ -11,9 +11,11 @@ from typing import Any
 
 import structlog
 
+from agent.core.commands import SettingsChange
+from agent.miner.live_settings import LiveSettings, Refused
 from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
-from agent.protocol.answers import MAX_COMMAND_ID, Command
+from agent.protocol.answers import MAX_COMMAND_ID, Command, NewSettings
 from agent.protocol.reading import MalformedMessage, read
 
 _log = structlog.get_logger(__name__)
@@ -25,25 +27,43 @@ class Commands:
     `on_executed` is called when there is another one to report.
     """
 
-    def __init__(self, pauses: Pauses, provider: Models, on_executed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pauses: Pauses,
+        provider: Models,
+        settings: LiveSettings,
+        on_executed: Callable[[], None],
+    ) -> None:
         self._pauses = pauses
         self._provider = provider
+        self._settings = settings
         self._on_executed = on_executed
         self._unreported: dict[str, None] = {}
+        self._refused: dict[str, tuple[str, ...]] = {}
 
     def executed(self) -> list[str]:
         """Return the ids of commands that were executed, or never can be, and are not reported yet."""
         return list(self._unreported)
 
+    def refused(self) -> list[dict[str, Any]]:
+        """Return those of them that were refused with reasons for their owner."""
+        return [
+            {"command_id": command_id, "reasons": list(reasons)}
+            for command_id, reasons in self._refused.items()
+        ]
+
     def reported(self, commands: Sequence[str]) -> None:
         """Forget commands that a heartbeat has reported."""
         for command in commands:
             self._unreported.pop(command, None)
+            self._refused.pop(command, None)
 
     def execute(self, commands: Sequence[Any]) -> None:
         """Execute the commands of one answer, the oldest first. Raises nothing, even for malformed ones."""
         for values in commands:
             command_id = _id_of(values)
+            if command_id in self._unreported:
+                continue
             if command_id is not None and self._pauses.executed(command_id):
                 self._unreported[command_id] = None  # the answer crossed the heartbeat that reported it
                 continue
@@ -75,11 +95,24 @@ class Commands:
                 return self._provider.command_fetch(name)
             case Command(command="remove_model", model=str(name)):
                 return self._provider.command_removal(name)
+            case Command(
+                command="change_settings", command_id=str(command_id), settings=NewSettings() as new
+            ):
+                self._change(command_id, new)
             case Command(command="pause" | "resume"):
                 self._pause_or_resume(command)
             case _:
-                _log.warning("command_refused", command_id=command.command_id, reason="it names no model")
+                _log.warning("command_refused", command_id=command.command_id, reason="incomplete")
         return True
+
+    def _change(self, command_id: str, new: NewSettings) -> None:
+        schedule = None if new.schedule is None else tuple(new.schedule)
+        engines = None if new.engines is None else tuple(new.engines)
+        try:
+            self._settings.change(SettingsChange(new.prices, schedule, engines))
+        except Refused as error:
+            _log.warning("command_refused", command_id=command_id, reason=" ".join(error.reasons))
+            self._refused[command_id] = error.reasons
 
     def _pause_or_resume(self, command: Command) -> None:
         try:

@@ -17,7 +17,7 @@ from agent.miner.control_calls import ControlCalls
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.errors import SessionSuperseded
 from agent.miner.status.watchdog import supervise
-from agent.settings import Settings
+from agent.settings import Reading, Settings
 from runners.api import Runner, forget_probes
 from runners.registry import installed
 
@@ -31,9 +31,9 @@ class Daemon:
     """A miner that works for the coordinator at `coordinator_url`. Call `start`, then `run`, in one event loop.
 
     A coordinator that does not know this miner yet requires an `enrolment_token`. Tests replace the installed `runners`
-    and the `host_command` of their child processes. `liveness` records progress. `machine_changed` is true when `run` has
-    ended because a GPU appeared on a machine that had none, or because an engine was installed, upgraded or removed; a new
-    daemon then probes the machine again.
+    and the `host_command` of their child processes. `liveness` records progress, and `reading` is where the settings were read
+    from. `machine_changed` is true when `run` has ended because a GPU appeared on a machine that had none, because an engine was
+    installed, upgraded or removed, or because the owner prefers other engines; a new daemon then probes the machine again.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class Daemon:
         runners: Mapping[str, type[Runner[Any]]] | None = None,
         host_command: Sequence[str] = HOST_COMMAND,
         liveness: Liveness | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.machine_changed = False
         self._options = MinerOptions(
             settings=settings,
+            reading=reading,
             url=coordinator_url,
             enrolment_token=enrolment_token or settings.miner.enrolment_token,
             runners=installed() if runners is None else runners,
@@ -69,6 +71,11 @@ class Daemon:
     def prepared(self) -> bool:
         """Whether the parts are built, which is before the miner has registered."""
         return self._built is not None
+
+    @property
+    def settings(self) -> Settings:
+        """The current settings, which the owner may have changed while the miner was running."""
+        return self._options.settings if self._built is None else self._built.live_settings.current
 
     @property
     def miner_id(self) -> str:
@@ -159,9 +166,12 @@ class Daemon:
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 
     async def _await_change(self, parts: MinerParts) -> None:
-        """Return when the machine can do other work than before and its jobs have ended."""
+        """Return when the machine can do other work than before, or its owner prefers other engines, and its jobs have ended."""
         while True:
             if await parts.machine_changed():
+                break
+            if self.settings.engines != self._options.settings.engines:
+                _log.info("engines_preferred", engines=self.settings.engines.preferred)
                 break
             await asyncio.sleep(self._settings.gpu_poll_seconds)
         _log.info("machine_changed", running=len(parts.workload))

@@ -138,11 +138,23 @@ class LeaseAnswer(Answer):
     )
 
 
+class NewSettings(Answer):
+    """Settings to change. Null removes a price, so that the default applies; a null list stays as it is."""
+
+    prices: dict[str, fields.Amount | None] = Field(
+        default={}, examples=[{"whisper_transcription": "0.0002"}]
+    )
+    schedule: list[str] | None = Field(default=None, examples=[["Mon-Fri 09:00-18:00"]])
+    engines: list[str] | None = Field(default=None, examples=[["faster-whisper"]])
+
+
 class Command(Answer):
     """A command for the miner. The coordinator waits for a `command_id` in a heartbeat's `executed`; without, it is a hint."""
 
     command_id: fields.CommandId | None = Field(default=None, max_length=MAX_COMMAND_ID)
-    command: Literal["pause", "resume", "fetch_model", "remove_model"] = Field(examples=["fetch_model"])
+    command: Literal["pause", "resume", "fetch_model", "remove_model", "change_settings"] = Field(
+        examples=["fetch_model"]
+    )
     gpu: str | None = Field(default=None, description="Its uuid; without, the whole miner")
     seconds: float | None = Field(
         default=None,
@@ -152,6 +164,7 @@ class Command(Answer):
         description="How long a pause lasts; without, until resumed",
     )
     model: str | None = Field(default=None, examples=["tiny"])
+    settings: NewSettings | None = Field(default=None, examples=[None])
 
 
 class HeartbeatAnswer(Answer):

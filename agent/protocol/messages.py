@@ -99,6 +99,20 @@ class Service(_Message):
     paused: ShortText | None = None
 
 
+class ReportedSettings(_Message):
+    """The settings that the owner can change from the coordinator, unless `locked` has a reason.
+
+    `prices` are those of the settings, `default_prices` those without a setting, both by service. `engines` are the interpreters of each service, best first: an engine's name, or null for the agent's own environment.
+    """
+
+    locked: LongText | None = None
+    prices: Annotated[dict[ShortText, Money], Field(max_length=1000)] = {}
+    default_prices: Annotated[dict[ShortText, Money], Field(max_length=MAX_SERVICES)] = {}
+    schedule: Annotated[list[ShortText], Field(max_length=100)] = []
+    preferred: Annotated[list[ShortText], Field(max_length=100)] = []
+    engines: Annotated[dict[ShortText, list[ShortText | None]], Field(max_length=MAX_SERVICES)] = {}
+
+
 class Capabilities(_Message):
     """A miner's capabilities; sizes in bytes. `sandbox` isolates programs that read untrusted files: bubblewrap, landlock or none."""
 
@@ -110,6 +124,7 @@ class Capabilities(_Message):
     gpus: Annotated[list[Gpu], Field(max_length=64)] = []
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
     sandbox: ShortText | None = None
+    settings: ReportedSettings | None = None
 
 
 class KeyProof(_Message):
@@ -270,8 +285,15 @@ class Activity(_Message):
     downloads: Annotated[list[ModelDownload], Field(max_length=64)] = []
 
 
+class RefusedCommand(_Message):
+    """A command that was refused for good, with the reasons."""
+
+    command_id: ShortText
+    reasons: Annotated[list[LongText], Field(max_length=20)]
+
+
 class Heartbeat(_Message):
-    """`POST /v1/miners/heartbeat`. `executed` are commands that were carried out, or are refused for good."""
+    """`POST /v1/miners/heartbeat`. `executed` are commands that were carried out or refused for good; `refused` has the latter's reasons."""
 
     leases: Annotated[list[LeaseProgress], Field(max_length=MAX_LEASES)] = []
     gpus: Annotated[list[Telemetry], Field(max_length=64)] = []
@@ -279,6 +301,7 @@ class Heartbeat(_Message):
     paused: ShortText | None = None
     activity: Activity | None = None
     executed: Annotated[list[ShortText], Field(max_length=1000)] = []
+    refused: Annotated[list[RefusedCommand], Field(max_length=100)] = []
 
 
 class RunEvent(_Message):

@@ -11,10 +11,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,7 +22,8 @@ from pydantic_settings import (
 )
 
 from agent.core.errors import ConfigurationError
-from agent.settings._section import Section
+from agent.settings._section import HomePath, Section
+from agent.settings.artifacts import ArtifactSettings
 from agent.settings.coordinator import (
     ConnectionSettings,
     CoordinatorSettings,
@@ -31,14 +32,15 @@ from agent.settings.coordinator import (
     StreamSettings,
     WebhookSettings,
 )
-from agent.settings.description import describe, sections
+from agent.settings.description import Setting, describe, sections
 from agent.settings.errors import InvalidSettings, Origin, SettingError
 from agent.settings.explaining import Known, explain
 from agent.settings.merging import Sources
 from agent.settings.miner import EnginesSettings, InputSettings, MinerSettings, PauseSettings, RunnersSettings
-from agent.settings.sources import read_environment, read_file
+from agent.settings.sources import Environment, SettingsFile, parse_file, read_environment, read_file
 
 __all__ = [
+    "ArtifactSettings",
     "ConnectionSettings",
     "CoordinatorSettings",
     "DatabaseSettings",
@@ -56,14 +58,11 @@ __all__ = [
     "Settings",
     "StreamSettings",
     "WebhookSettings",
+    "check_values",
     "known_keys",
     "load_settings",
     "read_settings",
 ]
-
-
-HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
-"""A path that may begin with `~`, the user's home directory."""
 
 
 class LogSettings(Section):
@@ -107,6 +106,7 @@ class Settings(BaseSettings):
     """Directory of other files that can be created again: environments of engines and of Python models."""
     coordinator: CoordinatorSettings = CoordinatorSettings()
     database: DatabaseSettings = DatabaseSettings()
+    artifacts: ArtifactSettings = ArtifactSettings()
     miner: MinerSettings = MinerSettings()
     runners: RunnersSettings = RunnersSettings()
     engines: EnginesSettings = EnginesSettings()
@@ -131,6 +131,12 @@ class Reading:
     origins: Mapping[str, Origin]
     file: Path
     """The file that was read, if it exists."""
+    flags: Mapping[str, Any]
+    """The values from the command line."""
+
+    def with_file(self, content: bytes) -> Reading:
+        """Read the settings again as if the file had this content. Raises `ConfigurationError` as `read_settings` does."""
+        return _read(self.flags, parse_file(self.file, content))
 
 
 def load_settings(config: Path | None = None, flags: dict[str, Any] | None = None) -> Settings:
@@ -149,18 +155,42 @@ def read_settings(config: Path | None = None, flags: dict[str, Any] | None = Non
     path = config or _default_config(flags)
     if config is not None and not config.is_file():
         raise ConfigurationError(f"There is no configuration file {config}.")
-    settings = {setting.key: setting for setting in describe(Settings)}
-    sources = Sources(flags, read_environment(Settings, settings), read_file(path))
-    known = Known(settings, [name for name, _ in sections(Settings) if name])
+    return _read(flags, read_file(path))
+
+
+def _read(flags: Mapping[str, Any], file: SettingsFile) -> Reading:
+    settings = _by_key()
+    sources = Sources(flags, read_environment(Settings, settings), file)
+    loaded = _validated(sources)
+    origins = {key: sources.origin(tuple(key.split("."))) for key in settings}
+    return Reading(
+        loaded, {key: it for key, it in origins.items() if it.source != "default"}, file.path, flags
+    )
+
+
+def _by_key() -> dict[str, Setting]:
+    return {setting.key: setting for setting in describe(Settings)}
+
+
+def _validated(sources: Sources) -> Settings:
     errors = [*sources.environment.errors, *sources.file.errors]
     try:
         loaded = Settings(**sources.merged())
     except ValidationError as error:
+        known = Known(_by_key(), [name for name, _ in sections(Settings) if name])
         raise InvalidSettings([*errors, *explain(error, sources, known)]) from None
     if errors:
         raise InvalidSettings(errors)
-    origins = {key: sources.origin(tuple(key.split("."))) for key in settings}
-    return Reading(loaded, {key: it for key, it in origins.items() if it.source != "default"}, path)
+    return loaded
+
+
+def check_values(values: dict[str, Any]) -> Settings:
+    """Return the settings with these nested values and defaults for all others, without this machine's file and environment.
+
+    Raises `InvalidSettings` as `read_settings` does.
+    """
+    nothing = Environment({}, {}, ())
+    return _validated(Sources({}, nothing, SettingsFile(Path("agent.toml"), values=values)))
 
 
 def _default_config(flags: dict[str, Any]) -> Path:

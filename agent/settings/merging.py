@@ -16,7 +16,7 @@ Json = dict[str, Any]
 class Sources:
     """All sources, by descending precedence."""
 
-    flags: Json
+    flags: Mapping[str, Any]
     environment: Environment
     file: SettingsFile
 

@@ -174,6 +174,10 @@ class MinerSettings(Section):
     transport: Literal["auto", "websocket", "poll"] = "auto"
     """How to communicate with the coordinator: the WebSocket, long polls, or (`auto`) the WebSocket with long polls as the
     fallback."""
+    remote_settings: bool | None = None
+    """Whether prices, the schedule and the preferred engines may be changed from the coordinator, as on the dashboard. Such a change is
+    written to the settings file. None: only if this agent runs its coordinator itself, since the operator of another one could change
+    them too (docs/explanation/threat-model.md)."""
     pause: PauseSettings = PauseSettings()
     gpus: dict[GpuName, GpuSettings] = Field(
         default={}, examples=[{"0": GpuSettings(pause=GpuPauseSettings(max_temperature=80))}]
@@ -198,10 +202,10 @@ class RunnersSettings(Section):
     """The ffprobe program."""
     blender: str | None = None
     """The Blender program, or the Python of an environment with the package bpy, as a name on PATH or a path. None: the engine bpy if
-    it is installed (`aitbc-agent engines install bpy`), otherwise `blender`. Debian's package renders on the processor only; bpy and
+    it is installed (`aitbc-agent engines install bpy`), otherwise `blender`. Debian's package renders on the CPU only; bpy and
     Blender's own build support CUDA and OptiX."""
     nvenc_sessions: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Number of videos that are encoded on this machine's GPUs at the same time; a further one is encoded on the processor. The default
+    """Number of videos that are encoded on this machine's GPUs at the same time; a further one is encoded on the CPU. The default
     is what NVIDIA's drivers allow on GeForce cards since 2024 (before: 5); workstation and data center cards have no limit."""
     bubblewrap: str = "bwrap"
     """The bubblewrap program, which isolates programs that read strangers' files."""
@@ -223,6 +227,13 @@ class RunnersSettings(Section):
     size, since a sparse file is stored with its holes."""
     max_file: Bytes = Bytes("8Gi")
     """Maximum size of a single file that a sandboxed run may write: two hours of video at 8 Mbit/s take 6.7 GiB."""
+    max_files: Annotated[int, Field(ge=1)] = 20_000
+    """Maximum number of files and directories that a sandboxed run may write. Each check of its disk space visits all of them."""
+    max_depth: Annotated[int, Field(ge=1, le=400)] = 100
+    """How deep a sandboxed run may nest directories; each level takes two file descriptors of a check. Real archives have fewer than 30
+    levels."""
+    max_processes: Annotated[int, Field(ge=1)] = 128
+    """Maximum number of processes and threads of one Python model. Numerical libraries start a thread for each processor."""
     max_unpacked: Bytes = Bytes("2Gi")
     """Maximum size of the unpacked archive of a client's Python model. It also counts against `max_output`."""
     max_environment: Bytes = Bytes("16Gi")
@@ -254,6 +265,6 @@ class EnginesSettings(Section):
     preferred: tuple[str, ...] = Field(default=(), examples=[["faster-whisper"]])
     """Engines that run in their own environment even though the agent's own environment has them too."""
     variant: Literal["auto", "cpu", "cuda"] = "auto"
-    """Which packages are installed: those for the processor, or those for NVIDIA cards. `auto`: for cards if a driver is loaded."""
+    """Which packages are installed: those for the CPU, or those for NVIDIA cards. `auto`: for cards if a driver is loaded."""
     check_seconds: Annotated[float, Field(gt=0)] = 300
     """Time limit for the check of an engine after its installation. The first import of a large engine takes a minute on a slow disk."""

@@ -23,6 +23,7 @@ from agent.coordinator.operations.answers.jobs import (
     JobPage,
     JobResults,
     JobStatus,
+    LabelCounts,
 )
 from agent.coordinator.operations.jobs import deletion, details, explaining, lists, rerun
 from agent.coordinator.operations.jobs import files as job_files
@@ -154,6 +155,19 @@ async def list_jobs(
     return await lists.page(context, caller, wanted, limit=limit, offset=offset)
 
 
+@router.get("/labels", summary="Labels of jobs")
+async def list_labels(
+    context: ContextOf,
+    caller: Client,
+    key: Annotated[
+        str | None, Query(max_length=63, description="Only labels with this key", examples=["project"])
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of labels")] = 100,
+) -> LabelCounts:
+    """The labels of your jobs, with the number of jobs that have each; for administrators those of all accounts."""
+    return await lists.label_counts(context, caller, key, limit)
+
+
 @router.get(
     "/{job_id}", response_model_exclude_none=True, responses=errors(JobNotFound), summary="Status of a job"
 )
@@ -246,8 +260,13 @@ async def upload_file(
     job_id: fields.JobId,
     name: Annotated[str, Path(description="The file's name", examples=["model.py"])],
     request: Request,
+    artifact_id: Annotated[
+        fields.ArtifactId | None, Query(description="A file that you have stored before, instead of a body")
+    ] = None,
 ) -> JobStatus:
     """The body is the file. The job is queued once its last file is uploaded."""
+    if artifact_id is not None:
+        return await job_files.use_stored_file(context, caller, job_id, name, artifact_id)
     media_type = clean_media_type(request.headers.get("content-type"))
     return await job_files.upload_file(
         context, caller, job_id, name, media_type, request.stream(), announced_size(request)

@@ -15,13 +15,14 @@ from agent.coordinator.operations.answers.miners import (
     MinerDetails,
     MinerExplanation,
     MinerPage,
+    MinerSettings,
     QueuedCommand,
 )
 from agent.coordinator.operations.jobs import unassigned
-from agent.coordinator.operations.miners import commands, machines
+from agent.coordinator.operations.miners import commands, machines, settings
 from agent.coordinator.operations.miners import fleet as fleets
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
-from agent.core.commands import Command, CommandKind
+from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, NotFound
 from agent.core.values import fields
 
@@ -55,6 +56,24 @@ class ModelRequest(_Request):
     """A model of the miner's catalogue."""
 
     model: Model
+
+
+class SettingsRequest(_Request):
+    """The settings to change; all others stay. A price of null is removed, so that the default applies.
+
+    `schedule` are the times of the week at which the machine accepts no jobs. `engines` are preferred to the agent's own environment;
+    they must be installed.
+    """
+
+    prices: dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=40)] | None] = Field(
+        default={}, max_length=64, examples=[{"whisper_transcription": "0.0002"}]
+    )
+    schedule: list[Annotated[str, Field(max_length=100)]] | None = Field(
+        default=None, max_length=50, examples=[["Mon-Fri 09:00-18:00"]]
+    )
+    engines: list[Annotated[str, Field(max_length=100)]] | None = Field(
+        default=None, max_length=50, examples=[["faster-whisper"]]
+    )
 
 
 @router.get("", summary="List miners")
@@ -158,3 +177,30 @@ async def remove_model(
     """The miner removes the model from its disk as soon as no job uses it."""
     command = Command(CommandKind.REMOVE_MODEL, model=model)
     return await commands.give(context, caller, miner_id, command)
+
+
+@router.get(
+    "/{miner_id}/settings", responses=errors(NotFound), summary="A miner's settings and their history"
+)
+async def show_settings(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerSettings:
+    """Returns the prices, schedule and engines of a miner, and its newest commands: who gave them, when, and what they changed."""
+    return await settings.show(context, caller, miner_id)
+
+
+@router.patch(
+    "/{miner_id}/settings",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=errors(NotFound, Conflict),
+    summary="Change a miner's settings",
+)
+async def change_settings(
+    context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: SettingsRequest
+) -> QueuedCommand:
+    """The miner writes the values to its settings file and applies them without a restart, or refuses them; its history says which.
+
+    409 if the machine does not allow changes from here (`miner.remote_settings`).
+    """
+    schedule = None if request.schedule is None else tuple(request.schedule)
+    engines = None if request.engines is None else tuple(request.engines)
+    change = SettingsChange(request.prices, schedule, engines)
+    return await settings.change(context, caller, miner_id, change)

@@ -1,47 +1,75 @@
-"""Commands of owners that their miners have not executed yet."""
+"""Commands for miners: those that wait, and a history of those that were executed."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import miner_commands
-from agent.core.commands import Command, CommandKind
+from agent.core.commands import Command, CommandKind, SettingsChange
+
+MAX_HISTORY: Final = 100
+"""How many executed commands of a miner are retained, the newest ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandRecord:
-    """A command as stored."""
+    """A command as stored. `given_by` names who gave it, `before` are the settings that it changes, `refusal` why it was refused."""
 
     command_id: str
     miner_id: str
     command: Command
     created_at: float
+    given_by: str = ""
+    before: SettingsChange | None = None
+    executed_at: float | None = None
+    refusal: Sequence[str] = field(default=())
 
 
 _COLUMNS = tuple(
     miner_commands.c[name]
-    for name in ("command_id", "miner_id", "kind", "gpu", "seconds", "model", "created_at")
-)
+    for name in (
+        "command_id", "miner_id", "kind", "gpu", "seconds", "model", "created_at", "given_by", "settings", "executed_at",
+        "refusal",
+    )
+)  # fmt: skip
+_UNEXECUTED = miner_commands.c.executed_at.is_(None)
 _waiting = Prepared(
     select(*_COLUMNS)
-    .where(miner_commands.c.miner_id == bindparam("key"))
+    .where(miner_commands.c.miner_id == bindparam("key"), _UNEXECUTED)
     .order_by(miner_commands.c.miner_id, miner_commands.c.command_id)
 )
 
 
 def add(connection: Connection, record: CommandRecord) -> None:
-    """Store a command."""
+    """Store a command, and delete the oldest ones of the miner's history."""
     command = record.command
+    settings = None
+    if command.settings is not None and record.before is not None:
+        settings = json.dumps({"new": asdict(command.settings), "before": asdict(record.before)})
     values = {
         "command_id": record.command_id, "miner_id": record.miner_id, "kind": command.kind.value, "gpu": command.gpu,
-        "seconds": command.seconds, "model": command.model, "created_at": record.created_at,
+        "seconds": command.seconds, "model": command.model, "created_at": record.created_at, "given_by": record.given_by,
+        "settings": settings,
     }  # fmt: skip
     connection.execute(insert(miner_commands), values)
+    _shorten_history(connection, record.miner_id)
+
+
+def _shorten_history(connection: Connection, miner_id: str) -> None:
+    executed = (miner_commands.c.miner_id == miner_id) & ~_UNEXECUTED
+    newest = select(miner_commands.c.command_id).where(executed).order_by(miner_commands.c.command_id.desc())
+    oldest_retained = connection.scalar(newest.offset(MAX_HISTORY - 1).limit(1))
+    if oldest_retained is not None:
+        connection.execute(
+            delete(miner_commands).where(executed, miner_commands.c.command_id < oldest_retained)
+        )
 
 
 def waiting(connection: Connection, miner_id: str) -> list[CommandRecord]:
@@ -53,7 +81,7 @@ def waiting_for(connection: Connection, miner_ids: Sequence[str]) -> dict[str, l
     """Return the same for several miners, without those that have no commands."""
     query = (
         select(*_COLUMNS)
-        .where(miner_commands.c.miner_id.in_(miner_ids))
+        .where(miner_commands.c.miner_id.in_(miner_ids), _UNEXECUTED)
         .order_by(miner_commands.c.command_id)
     )
     found: defaultdict[str, list[CommandRecord]] = defaultdict(list)
@@ -63,8 +91,36 @@ def waiting_for(connection: Connection, miner_ids: Sequence[str]) -> dict[str, l
     return dict(found)
 
 
+def newest(connection: Connection, miner_id: str, limit: int) -> list[CommandRecord]:
+    """Return a miner's newest commands, whether executed or not, the newest first."""
+    query = (
+        select(*_COLUMNS)
+        .where(miner_commands.c.miner_id == miner_id)
+        .order_by(miner_commands.c.command_id.desc())
+        .limit(limit)
+    )
+    return [_record(*row) for row in connection.execute(query)]
+
+
+def settle(
+    connection: Connection,
+    miner_id: str,
+    command_ids: Collection[str],
+    refusals: Mapping[str, Sequence[str]],
+    now: float,
+) -> None:
+    """Store that commands were executed, or refused for the reasons in `refusals`. Unknown ids and other miners' commands are ignored."""
+    change = update(miner_commands).where(miner_commands.c.miner_id == miner_id, _UNEXECUTED)
+    for command_id in command_ids:
+        reasons = refusals.get(command_id)
+        connection.execute(
+            change.where(miner_commands.c.command_id == command_id),
+            {"executed_at": now, "refusal": None if reasons is None else json.dumps(list(reasons))},
+        )
+
+
 def remove(connection: Connection, miner_id: str, command_ids: Collection[str]) -> None:
-    """Delete commands of a miner. Unknown ids and other miners' commands are ignored."""
+    """Delete commands of a miner."""
     if command_ids:
         connection.execute(
             delete(miner_commands).where(
@@ -86,5 +142,27 @@ def _record(
     seconds: float | None,
     model: str | None,
     created_at: float,
+    given_by: str,
+    settings: str | None,
+    executed_at: float | None,
+    refusal: str | None,
 ) -> CommandRecord:
-    return CommandRecord(command_id, miner_id, Command(CommandKind(kind), gpu, seconds, model), created_at)
+    stored = json.loads(settings) if settings else {}
+    new, before = (_settings(stored[name]) if name in stored else None for name in ("new", "before"))
+    return CommandRecord(
+        command_id,
+        miner_id,
+        Command(CommandKind(kind), gpu, seconds, model, new),
+        created_at,
+        given_by,
+        before,
+        executed_at,
+        json.loads(refusal) if refusal else (),
+    )
+
+
+def _settings(stored: Mapping[str, list[str] | dict[str, str | None] | None]) -> SettingsChange:
+    """Return settings from JSON, in which tuples are lists."""
+    return SettingsChange(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}  # type: ignore[arg-type] # as `asdict` wrote them
+    )

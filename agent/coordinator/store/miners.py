@@ -73,7 +73,8 @@ _IS_PRESENT = miners.c.removed_at.is_(None)
 
 def add_challenge(connection: Connection, nonce: str, now: float, expires_at: float) -> None:
     """Store a nonce, and delete expired ones."""
-    connection.execute(delete(challenges).where(challenges.c.expires_at < now))
+    old = select(challenges.c.nonce).where(challenges.c.expires_at < now).with_for_update(skip_locked=True)
+    connection.execute(delete(challenges).where(challenges.c.nonce.in_(old)))
     connection.execute(insert(challenges), {"nonce": nonce, "expires_at": expires_at})
 
 
@@ -118,7 +119,8 @@ def fleet(connection: Connection, miner_id: str) -> list[MinerRecord]:
 
 def owner_of(connection: Connection, miner_id: str) -> str | None:
     """Return the name of a miner's owner, None if it belongs to no fleet."""
-    return connection.execute(_owner(miner_id)).scalar()
+    owner: str | None = connection.execute(_owner(miner_id)).scalar()
+    return owner
 
 
 def are_of_one_owner(connection: Connection, first: str, second: str) -> bool:

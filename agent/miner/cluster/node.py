@@ -175,7 +175,7 @@ class NodeAgent:
 
 
 def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(path)).expanduser().absolute()  # noqa: PTH - pathlib expands no variables
+    return Path(os.path.expandvars(path)).expanduser().absolute()
 
 
 def _locked(directory: Path) -> IO[bytes] | None:

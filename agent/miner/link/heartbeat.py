@@ -49,6 +49,9 @@ class HeartbeatSource(Protocol):
     def executed(self) -> list[str]:
         """Return the ids of commands that were executed."""
 
+    def refused(self) -> list[dict[str, Any]]:
+        """Return those of them that were refused, with the reasons."""
+
     def answered(
         self, leases: Sequence[LeaseAnswer], commands: Sequence[Any], reported: Sequence[str]
     ) -> None:
@@ -100,6 +103,7 @@ class Heartbeat:
             "paused": None if paused is None else paused[:_MAX_REASON],
             "activity": source.activity(),
             "executed": executed,
+            "refused": source.refused(),
         }
         status, answer = await self._link.call(
             "heartbeat", None, body, limit=min(self.interval, _LONGEST_CALL_SECONDS)

@@ -51,7 +51,7 @@ _log = structlog.get_logger(__name__)
 class ServiceOffer:
     """A service that this machine offers. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
-    One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
+    `suggested_price` is the price without a setting of the owner's. One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
     "none" without isolation, or if runs start no programs. `score` is that of `aitbc-agent bench` for this version, or None.
     `interpreters` can run it, best first.
     """
@@ -63,6 +63,7 @@ class ServiceOffer:
     loaded: tuple[str, ...]
     downloadable: bool
     unit_price: str
+    suggested_price: str
     features: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 1
     gpus: int = 1
@@ -169,6 +170,9 @@ def tools(settings: Settings, *, gpu: bool = False) -> Tools:
         max_memory=int(chosen.max_memory),
         max_output=int(chosen.max_output),
         max_file=int(chosen.max_file),
+        max_files=chosen.max_files,
+        max_depth=chosen.max_depth,
+        max_processes=chosen.max_processes,
         max_unpacked=int(chosen.max_unpacked),
         max_environment=int(chosen.max_environment),
         environments_quota=int(chosen.environments_quota),
@@ -283,6 +287,7 @@ class Machine:
         miner = self._settings.miner
         has_models = definition.model_field is not None
         measured = valid(scores, definition.service_id, version, devices)
+        suggested = _suggested_price(miner, definition, measured, devices)
         return ServiceOffer(
             definition=definition,
             runner=runner.name,
@@ -292,7 +297,8 @@ class Machine:
             downloadable=has_models
             and self._settings.runners.model_download
             and self._models.fetchable(definition.service_id),
-            unit_price=_price(miner, definition, measured, devices),
+            unit_price=price(miner, definition.service_id, suggested),
+            suggested_price=suggested,
             features=MappingProxyType(dict(probe.features)),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
@@ -302,20 +308,22 @@ class Machine:
         )
 
 
-def _price(
+def price(miner: MinerSettings, service: str, suggested: str) -> str:
+    """Return the price of a unit: the owner's, else the suggested one."""
+    owners = miner.prices.get(service, miner.default_price)
+    return suggested if owners is None else format_money(owners)
+
+
+def _suggested_price(
     miner: MinerSettings,
     definition: ServiceDefinition,
     measured: Sequence[Score],
     devices: Sequence[Device],
 ) -> str:
-    """Return the price of a unit: the owner's, else the one that the benchmark suggests, else the usual one."""
-    service = definition.service_id
-    owners = miner.prices.get(service, miner.default_price)
-    if owners is not None:
-        return format_money(owners)
+    """Return the price that the benchmark suggests, else the usual one."""
     unit = definition.unit_on(devices[0].kind)
     suggested = suggested_prices(measured, miner.hourly_earnings)
-    return suggested.get(service) or format_money(usual_price(miner.hourly_earnings, unit))
+    return suggested.get(definition.service_id) or format_money(usual_price(miner.hourly_earnings, unit))
 
 
 def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:

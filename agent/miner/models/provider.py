@@ -145,7 +145,10 @@ class ModelProvider:
                 return held
             held.close()
             await self._fetch(name, on_progress)
-        raise ModelUnavailable(f"Another program removed the model {name!r} each time after it was fetched.")
+        raise ModelUnavailable(
+            f"Another program removed the model {name!r} each time after it was fetched. "
+            "Stop that program, or set models_dir to a directory that it does not use."
+        )
 
     async def _fetch(self, name: str, on_progress: OnProgress) -> None:
         if not self._download:

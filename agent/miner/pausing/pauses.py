@@ -73,8 +73,7 @@ class Pauses:
         self._path = path
         self._gpus = gpus
         self._cards: dict[str, Gpu] = {gpu.uuid: gpu for gpu in gpus.last}
-        self._whole_rules = _rules(settings)
-        self._rules = {gpu.uuid: _rules(settings, gpu) for gpu in gpus.last}
+        self._apply(settings)
         self._watches = {gpu.uuid: GpuWatch() for gpu in gpus.last}
         self._working = working
         self.on_change = on_change
@@ -86,6 +85,15 @@ class Pauses:
             if not any(_is_named(gpu, name) for gpu in gpus.last):
                 _log.warning("settings_of_absent_gpu", gpu=name)
         self._decide()
+
+    def _apply(self, settings: MinerSettings) -> None:
+        self._whole_rules = _rules(settings)
+        self._rules = {uuid: _rules(settings, gpu) for uuid, gpu in self._cards.items()}
+
+    def apply(self, settings: MinerSettings) -> None:
+        """Use these settings from now on."""
+        self._apply(settings)
+        self.update()
 
     # State ----------------------------------------------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ class JobRun:
             return Fail(self._cost_message(), code=FailureCode.COST_LIMIT_REACHED)
         if self._time_left.expired():
             return Fail("The job ran longer than its timeout_seconds.", code=FailureCode.DEADLINE_EXCEEDED)
-        return Retry("Something on this machine took too long.")
+        return Retry("A step on this machine exceeded its time limit.")
 
     async def _perform(self) -> Entry:
         lease, parts = self.lease, self._parts

@@ -9,6 +9,7 @@ from typing import Any
 from agent.miner.commands import Commands
 from agent.miner.executor.contract import Executor
 from agent.miner.link.client import Link
+from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.gpus import GpuReadings
 from agent.miner.models.provider import Models
@@ -38,6 +39,7 @@ class Report:
     activity_log: Activity
     earnings: Earnings
     offers: Capabilities
+    settings: LiveSettings
     unavailable_models: Callable[[], Mapping[str, Mapping[str, str]]]
 
     def states(self) -> Sequence[Mapping[str, Any]]:
@@ -45,11 +47,14 @@ class Report:
         return self.workload.states()
 
     def capabilities(self) -> dict[str, Any]:
-        """Return the machine's capabilities, with the current models and the services that pause."""
+        """Return the machine's capabilities, with the current models, prices and settings, and the services that pause."""
         offers = self.offers.with_models(
             self.provider.present, self.executor.loaded(), self.unavailable_models()
         )
         wire = offers.to_wire()
+        wire["settings"] = self.settings.to_wire()
+        for service, offer in wire["services"].items():
+            offer["unit_price"] = self.settings.price(service)
         for service, reason in self.workload.paused_services().items():
             wire["services"][service]["paused"] = reason
         return wire
@@ -65,6 +70,10 @@ class Report:
     def executed(self) -> list[str]:
         """Return the ids of commands that were executed."""
         return self.commands.executed()
+
+    def refused(self) -> list[dict[str, Any]]:
+        """Return those of them that were refused, with the reasons."""
+        return self.commands.refused()
 
     def answered(
         self, leases: Sequence[LeaseAnswer], commands: Sequence[Any], reported: Sequence[str]

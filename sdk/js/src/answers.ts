@@ -13,7 +13,7 @@ export interface components {
             held: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors */
             slowedUntil?: string;
         };
         AccountPage: {
@@ -62,6 +62,11 @@ export interface components {
         };
         BrowserSessionList: {
             sessions: components["schemas"]["BrowserSession"][];
+        };
+        ChangedSetting: {
+            setting: string;
+            before: string | null;
+            after: string | null;
         };
         DatabaseNumbers: {
             commits: number;
@@ -150,6 +155,20 @@ export interface components {
             earnedToday: string;
             /** @description Money, a decimal string */
             totalEarned: string;
+        };
+        GivenCommand: {
+            commandId: string;
+            /** @enum {string} */
+            command: "pause" | "resume" | "fetch_model" | "remove_model" | "change_settings";
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            givenBy: string;
+            gpu: string | null;
+            seconds: number | null;
+            model: string | null;
+            changes: components["schemas"]["ChangedSetting"][];
+            executedAt: string | null;
+            refusal: string[];
         };
         GivenKey: {
             role: components["schemas"]["Role"];
@@ -404,6 +423,15 @@ export interface components {
         KeyList: {
             keys: components["schemas"]["Key"][];
         };
+        LabelCount: {
+            key: string;
+            value: string;
+            jobs: number;
+        };
+        LabelCounts: {
+            labels: components["schemas"]["LabelCount"][];
+            more: boolean;
+        };
         LoggedIn: {
             keys: components["schemas"]["GivenKey"][];
         };
@@ -534,6 +562,15 @@ export interface components {
             minerId: string;
             name: string;
             reasons: components["schemas"]["ReasonCode"][];
+        };
+        MinerSettings: {
+            minerId: string;
+            locked: string | null;
+            prices: components["schemas"]["ServicePrice"][];
+            schedule: string[];
+            engines: components["schemas"]["ServiceEngines"][];
+            preferredEngines: string[];
+            history: components["schemas"]["GivenCommand"][];
         };
         MinerStats: {
             minerId: string;
@@ -705,7 +742,7 @@ export interface components {
         QueuedCommand: {
             commandId: string;
             /** @enum {string} */
-            command: "pause" | "resume" | "fetch_model" | "remove_model";
+            command: "pause" | "resume" | "fetch_model" | "remove_model" | "change_settings";
             /** @description UTC, RFC 3339 */
             createdAt: string;
         };
@@ -767,6 +804,10 @@ export interface components {
             /** @description JSON Schema of the results */
             outputSchema: JsonObject;
         };
+        ServiceEngines: {
+            serviceId: string;
+            engines: (string | null)[];
+        };
         ServiceList: {
             services: components["schemas"]["ServiceSummary"][];
             total: number;
@@ -779,6 +820,15 @@ export interface components {
             disk: number;
             serviceId: string;
             models: components["schemas"]["ModelNeeds"][];
+        };
+        ServicePrice: {
+            serviceId: string;
+            unit: string | null;
+            /** @description Money, a decimal string */
+            unitPrice: string;
+            setting: string | null;
+            /** @description Money, a decimal string */
+            default: string;
         };
         ServiceScore: {
             metric: string;
@@ -876,7 +926,7 @@ export interface components {
         WaitingCommand: {
             commandId: string;
             /** @enum {string} */
-            command: "pause" | "resume" | "fetch_model" | "remove_model";
+            command: "pause" | "resume" | "fetch_model" | "remove_model" | "change_settings";
             /** @description UTC, RFC 3339 */
             createdAt: string;
             gpu: string | null;
@@ -899,7 +949,7 @@ export interface components {
             held: string;
             /** @description Money, a decimal string */
             issued?: string;
-            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors */
             slowedUntil?: string;
         };
         /** @enum {string} */
@@ -935,6 +985,9 @@ export type BrowserSession = components["schemas"]["BrowserSession"];
 
 /** Sessions, oldest first. */
 export type BrowserSessionList = components["schemas"]["BrowserSessionList"];
+
+/** A setting that a command changes, as written in the settings file; null values stand for the default. */
+export type ChangedSetting = components["schemas"]["ChangedSetting"];
 
 /** The number of commits since the coordinator's start, and the number of writes that shared them. */
 export type DatabaseNumbers = components["schemas"]["DatabaseNumbers"];
@@ -976,6 +1029,13 @@ export type Fleet = components["schemas"]["Fleet"];
 
 /** One machine of a fleet. `paused` is the reason for accepting no jobs, `gpus` are the names of its GPUs. */
 export type FleetMiner = components["schemas"]["FleetMiner"];
+
+/**
+ * A command of the miner's history. `givenBy` is the role and the name of the key that gave it.
+ *
+ * `executedAt` is null while it waits; `refusal` has the reasons if the miner refused it.
+ */
+export type GivenCommand = components["schemas"]["GivenCommand"];
 
 /** A new key for the dashboard, with its secret. */
 export type GivenKey = components["schemas"]["GivenKey"];
@@ -1058,6 +1118,12 @@ export type Key = components["schemas"]["Key"];
 /** All keys, including revoked ones. */
 export type KeyList = components["schemas"]["KeyList"];
 
+/** A label and the number of jobs that have it. */
+export type LabelCount = components["schemas"]["LabelCount"];
+
+/** The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit. */
+export type LabelCounts = components["schemas"]["LabelCounts"];
+
 /** The keys that a login link yields, one for each role. */
 export type LoggedIn = components["schemas"]["LoggedIn"];
 
@@ -1111,6 +1177,14 @@ export type MinerPage = components["schemas"]["MinerPage"];
 
 /** The reasons of one miner. Without any, it can run the job now. */
 export type MinerReasons = components["schemas"]["MinerReasons"];
+
+/**
+ * The settings of a miner that can be changed from here, and its newest commands.
+ *
+ * `locked` is the reason if none can be changed. `schedule` are the times of the week, by the machine's clock, at which it accepts
+ * no jobs.
+ */
+export type MinerSettings = components["schemas"]["MinerSettings"];
 
 /**
  * A miner's record. `totalJobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
@@ -1212,11 +1286,17 @@ export type Role = components["schemas"]["Role"];
  */
 export type ServiceDetails = components["schemas"]["ServiceDetails"];
 
+/** The engines that can serve a service, the one in use first. Null stands for the agent's own environment. */
+export type ServiceEngines = components["schemas"]["ServiceEngines"];
+
 /** Services, and their number. */
 export type ServiceList = components["schemas"]["ServiceList"];
 
 /** What a service needs, and what each of its models in the catalogue needs. */
 export type ServiceNeeds = components["schemas"]["ServiceNeeds"];
+
+/** The price of a unit of a service: the current one, the setting, and the default, which applies without a setting. */
+export type ServicePrice = components["schemas"]["ServicePrice"];
 
 /** The miner's score in its own benchmark. */
 export type ServiceScore = components["schemas"]["ServiceScore"];

@@ -23,7 +23,9 @@ export type {
   Enrolment,
   EnrolmentPage as EnrolmentList,
   Envelope,
+  ChangedSetting as MinerSettingChange,
   Exclusion,
+  GivenCommand,
   Hardware,
   Health,
   History,
@@ -46,6 +48,8 @@ export type {
   JobWaiting,
   Key,
   KeyList,
+  LabelCount,
+  LabelCounts,
   LoggedIn as Login,
   LoginLink as NewLogin,
   MachineDownload as ModelDownload,
@@ -60,6 +64,7 @@ export type {
   MinerExplanation,
   MinerFault,
   MinerPage as MinerList,
+  MinerSettings,
   MinerStats,
   MinerSummary,
   ModelSupply,
@@ -93,6 +98,13 @@ export type {
   WaitingCommand as MinerCommand,
   Wallet,
 } from "./answers.js";
+
+/** New settings of a miner. A price of null is removed, so that the default applies; settings that are left out stay. */
+export interface MinerSettingsChange {
+  prices?: Record<string, string | null> | undefined;
+  schedule?: readonly string[] | undefined;
+  engines?: readonly string[] | undefined;
+}
 
 /** The states of a transaction. */
 export type TransactionState = Transaction["status"];

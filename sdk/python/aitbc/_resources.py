@@ -113,6 +113,7 @@ class Jobs(_Resource):
     get = _blocking(jobs.get)
     explain = _blocking(jobs.explain)
     list = _blocking(jobs.list_jobs)
+    labels = _blocking(jobs.list_labels)
     cancel = _blocking(jobs.cancel)
     rerun = _blocking(jobs.rerun)
     log = _blocking(jobs.log)
@@ -130,6 +131,7 @@ class AsyncJobs(_AsyncResource):
     get = _awaited(jobs.get)
     explain = _awaited(jobs.explain)
     list = _awaited(jobs.list_jobs)
+    labels = _awaited(jobs.list_labels)
     cancel = _awaited(jobs.cancel)
     rerun = _awaited(jobs.rerun)
     log = _awaited(jobs.log)
@@ -288,6 +290,8 @@ class Miners(_Resource):
     earnings = _blocking(miners.earnings)
     pause = _blocking(miners.pause)
     resume = _blocking(miners.resume)
+    settings = _blocking(miners.settings)
+    change_settings = _blocking(miners.change_settings)
     fetch_model = _blocking(miners.fetch_model)
     remove_model = _blocking(miners.remove_model)
 
@@ -303,6 +307,8 @@ class AsyncMiners(_AsyncResource):
     earnings = _awaited(miners.earnings)
     pause = _awaited(miners.pause)
     resume = _awaited(miners.resume)
+    settings = _awaited(miners.settings)
+    change_settings = _awaited(miners.change_settings)
     fetch_model = _awaited(miners.fetch_model)
     remove_model = _awaited(miners.remove_model)
 

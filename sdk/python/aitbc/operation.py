@@ -51,7 +51,7 @@ class MinerJob(Record):
 
 
 class MinerCommand(Record):
-    """An owner's command to a miner: `pause`, `resume`, `fetch_model` or `remove_model`. It is sent until the miner has executed it."""
+    """A command to a miner: `pause`, `resume`, `fetch_model`, `remove_model` or `change_settings`. It is sent until the miner has executed it."""
 
     command_id: str
     command: str
@@ -59,6 +59,55 @@ class MinerCommand(Record):
     gpu: str | None = None
     seconds: float | None = None
     model: str | None = None
+
+
+class ChangedSetting(Record):
+    """A setting that a command changes, as written in the settings file. None stands for the default."""
+
+    setting: str
+    before: str | None = None
+    after: str | None = None
+
+
+class GivenCommand(MinerCommand):
+    """A command of a miner's history. `executed_at` is None while it waits; `refusal` has the reasons if the miner refused it."""
+
+    given_by: str
+    changes: list[ChangedSetting]
+    executed_at: str | None = None
+    refusal: list[str]
+
+
+class ServicePrice(Record):
+    """The price of a unit of a service: the current one, the setting, and the default, which applies without a setting."""
+
+    service_id: str
+    unit: str | None = None
+    unit_price: str
+    setting: str | None = None
+    default: str
+
+
+class ServiceEngines(Record):
+    """The engines that can serve a service, the one in use first. None stands for the agent's own environment."""
+
+    service_id: str
+    engines: list[str | None]
+
+
+class MinerSettings(Record):
+    """The settings of a miner that can be changed through the coordinator, and its newest commands.
+
+    `locked` is the reason if none can be changed. `schedule` are the times of the week, by the machine's clock, at which it accepts no jobs.
+    """
+
+    miner_id: str
+    locked: str | None = None
+    prices: list[ServicePrice]
+    schedule: list[str]
+    engines: list[ServiceEngines]
+    preferred_engines: list[str]
+    history: list[GivenCommand]
 
 
 class WaitingKind(Record):

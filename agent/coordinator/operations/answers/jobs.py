@@ -264,6 +264,21 @@ class JobPage(Answer):
     offset: int
 
 
+class LabelCount(Answer):
+    """A label and the number of jobs that have it."""
+
+    key: str = Field(examples=["project"])
+    value: str = Field(examples=["podcast"])
+    jobs: int = Field(examples=[12])
+
+
+class LabelCounts(Answer):
+    """The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit."""
+
+    labels: list[LabelCount]
+    more: bool = Field(examples=[False])
+
+
 class JobCancelled(Answer):
     """A cancelled job."""
 

@@ -11,7 +11,7 @@ from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
-CommandName = Literal["pause", "resume", "fetch_model", "remove_model"]
+CommandName = Literal["pause", "resume", "fetch_model", "remove_model", "change_settings"]
 
 
 def _require_all(schema: dict[str, Any]) -> None:
@@ -129,6 +129,64 @@ class WaitingCommand(QueuedCommand):
     gpu: str | None = Field(default=None, examples=[None])
     seconds: float | None = Field(default=None, examples=[3600])
     model: str | None = Field(default=None, examples=[None])
+
+
+class ChangedSetting(Answer):
+    """A setting that a command changes, as written in the settings file; null values stand for the default."""
+
+    setting: str = Field(examples=["miner.prices.whisper_transcription"])
+    before: str | None = Field(examples=["0.0001"])
+    after: str | None = Field(examples=["0.0002"])
+
+
+class GivenCommand(QueuedCommand):
+    """A command of the miner's history. `given_by` is the role and the name of the key that gave it.
+
+    `executed_at` is null while it waits; `refusal` has the reasons if the miner refused it.
+    """
+
+    model_config = ALWAYS_PRESENT
+
+    given_by: str = Field(examples=["owner"])
+    gpu: str | None = Field(examples=[None])
+    seconds: float | None = Field(examples=[None])
+    model: str | None = Field(examples=[None])
+    changes: list[ChangedSetting]
+    executed_at: fields.Time | None = Field(examples=[None])
+    refusal: list[str] = Field(examples=[[]])
+
+
+class ServicePrice(Answer):
+    """The price of a unit of a service: the current one, the setting, and the default, which applies without a setting."""
+
+    service_id: fields.ServiceId
+    unit: str | None = Field(examples=["audio second"])
+    unit_price: fields.Amount
+    setting: fields.Amount | None = Field(examples=[None])
+    default: fields.Amount
+
+
+class ServiceEngines(Answer):
+    """The engines that can serve a service, the one in use first. Null stands for the agent's own environment."""
+
+    service_id: fields.ServiceId
+    engines: list[str | None] = Field(examples=[["faster-whisper", None]])
+
+
+class MinerSettings(Answer):
+    """The settings of a miner that can be changed from here, and its newest commands.
+
+    `locked` is the reason if none can be changed. `schedule` are the times of the week, by the machine's clock, at which it accepts
+    no jobs.
+    """
+
+    miner_id: fields.MinerId
+    locked: str | None = Field(examples=[None])
+    prices: list[ServicePrice]
+    schedule: list[str] = Field(examples=[["Mon-Fri 09:00-18:00"]])
+    engines: list[ServiceEngines]
+    preferred_engines: list[str] = Field(examples=[["faster-whisper"]])
+    history: list[GivenCommand]
 
 
 class MinerDetails(Answer):

@@ -11,11 +11,11 @@ from agent.coordinator.operations.answers.miners import QueuedCommand
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import commands as store
+from agent.coordinator.store import locks, queue
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
 from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.miners import MinerRecord
-from agent.core.commands import Command
+from agent.core.commands import Command, SettingsChange
 from agent.core.errors import Conflict, NotFound, ValidationFailed
 from agent.core.values.quantities import format_time
 from agent.protocol import answers
@@ -26,13 +26,17 @@ MAX_MODELS: Final = 100
 log = structlog.get_logger()
 
 
-async def give(context: Context, caller: Caller, miner_id: str, command: Command) -> QueuedCommand:
+async def give(
+    context: Context, caller: Caller, miner_id: str, command: Command, *, before: SettingsChange | None = None
+) -> QueuedCommand:
     """Queue a command for one of the caller's miners. It stays queued until the miner has executed it.
 
-    Raises `NotFound` for another owner's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` if too many
+    `before` are the settings that it changes. Raises `NotFound` for another owner's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` if too many
     commands are queued.
     """
-    record = CommandRecord(context.new_id("command"), miner_id, command, context.clock())
+    record = CommandRecord(
+        context.new_id("command"), miner_id, command, context.clock(), given_by=_name(caller), before=before
+    )
     await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
     context.dispatcher.ask_for_heartbeat(miner_id)
     log.info(
@@ -45,7 +49,14 @@ async def give(context: Context, caller: Caller, miner_id: str, command: Command
     )
 
 
+def _name(caller: Caller) -> str:
+    """Return who gives a command, for the miner's history."""
+    role = "owner" if caller.role is Role.MINER else "administrator"
+    return f"{role} ({caller.name})" if caller.name else role
+
+
 def _give(connection: Connection, caller: Caller, record: CommandRecord, most: int) -> None:
+    locks.session(connection, record.miner_id)
     miner = of_caller(connection, caller, record.miner_id)
     command = record.command
     known = [gpu["uuid"] for gpu in json.loads(miner.capabilities)["gpus"]]
@@ -86,7 +97,18 @@ def on_the_wire(record: CommandRecord) -> answers.Command:
         gpu=command.gpu,
         seconds=command.seconds,
         model=command.model,
+        settings=None
+        if command.settings is None
+        else answers.NewSettings(
+            prices=dict(command.settings.prices),
+            schedule=_listed(command.settings.schedule),
+            engines=_listed(command.settings.engines),
+        ),
     )
+
+
+def _listed(values: tuple[str, ...] | None) -> list[str] | None:
+    return None if values is None else list(values)
 
 
 async def commands_for(context: Context, miner_id: str) -> list[answers.Command]:

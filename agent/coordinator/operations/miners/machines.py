@@ -131,8 +131,8 @@ def _throttled_until(connection: Connection, miner_id: str, now: float) -> str |
 
 
 def _waiting(command: CommandRecord) -> WaitingCommand:
-    sent = commands.on_the_wire(command)
-    return WaitingCommand(**vars(sent), created_at=format_time(command.created_at))
+    sent = commands.on_the_wire(command).model_dump(exclude={"settings"})
+    return WaitingCommand(**sent, created_at=format_time(command.created_at))
 
 
 def _gpus(record: MinerRecord, capabilities: Json) -> list[MachineGpu]:

@@ -21,7 +21,7 @@ export const MACHINE_PAGES: PageEntry[] = [
   {
     path: "/machine/models",
     role: "miner",
-    nav: { group: "owner", name: "Services and models", icon: "model" },
+    nav: { group: "owner", name: "Services and settings", icon: "model" },
     view: lazy(() => import("./views/owner/models.tsx")),
   },
   {

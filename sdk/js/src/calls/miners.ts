@@ -7,6 +7,8 @@ import type {
   MinerExplanation,
   MinerFleet,
   MinerList,
+  MinerSettings,
+  MinerSettingsChange,
   MinerStats,
   QueuedCommand,
 } from "../models.js";
@@ -67,6 +69,20 @@ export class Miners {
     return this.#command("DELETE", `${pathOf(minerId)}/models/${part(model)}`, undefined, options.signal);
   }
 
+  /** Return a miner's prices, schedule and engines, and its newest commands: who gave them, and what they changed. */
+  settings(minerId: string, options: CallOptions = {}): Promise<MinerSettings> {
+    return fetchJson(this.#session, { path: `${pathOf(minerId)}/settings`, ...options });
+  }
+
+  /** Change a miner's prices by service (null: the default), its schedule or its preferred engines. Others stay as they are. */
+  changeSettings(
+    minerId: string,
+    change: MinerSettingsChange,
+    options: CallOptions = {},
+  ): Promise<QueuedCommand> {
+    return this.#command("PATCH", `${pathOf(minerId)}/settings`, change, options.signal);
+  }
+
   /** Return all machines of the caller's owner, with their sums and their earnings together on each of the last `days` (30). */
   fleet(options: { days?: number | undefined } & CallOptions = {}): Promise<MinerFleet> {
     const { signal, ...query } = options;
@@ -83,7 +99,7 @@ export class Miners {
   }
 
   #command(
-    method: "POST" | "DELETE",
+    method: "POST" | "PATCH" | "DELETE",
     path: string,
     json: object | undefined,
     signal: AbortSignal | undefined,

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._http.flow import Flow, Request, Session, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, fetch, json_body, post_json
 from aitbc.models import MinerStats
-from aitbc.operation import MinerCommand, MinerDetails, MinerEarnings, MinerExplanation, MinerFleet, MinerList
+from aitbc.operation import (
+    MinerCommand,
+    MinerDetails,
+    MinerEarnings,
+    MinerExplanation,
+    MinerFleet,
+    MinerList,
+    MinerSettings,
+)
 
 
 def stats(session: Session, /, miner_id: str) -> Flow[MinerStats]:
@@ -41,6 +50,28 @@ def earnings(session: Session, /, miner_id: str, *, days: int = 30) -> Flow[Mine
 def explain(session: Session, /, miner_id: str) -> Flow[MinerExplanation]:
     """Return why a miner does not get the jobs that wait, and what would change that."""
     return (yield from fetch(session, Request("GET", f"{_path(miner_id)}/explain"), MinerExplanation))
+
+
+def settings(session: Session, /, miner_id: str) -> Flow[MinerSettings]:
+    """Return a miner's prices, schedule and engines, and its newest commands: who gave them, and what they changed."""
+    return (yield from fetch(session, Request("GET", f"{_path(miner_id)}/settings"), MinerSettings))
+
+
+def change_settings(
+    session: Session,
+    /,
+    miner_id: str,
+    *,
+    prices: Mapping[str, str | None] | None = None,
+    schedule: Sequence[str] | None = None,
+    engines: Sequence[str] | None = None,
+) -> Flow[MinerCommand]:
+    """Change a miner's prices by service (None: the default), its schedule or its preferred engines. Others stay as they are."""
+    values = {"prices": prices, "schedule": schedule, "engines": engines}
+    body = {name: value for name, value in values.items() if value is not None}
+    headers = {"Content-Type": "application/json"}
+    request = Request("PATCH", f"{_path(miner_id)}/settings", headers=headers, content=json_body(body))
+    return (yield from fetch(session, request, MinerCommand))
 
 
 def pause(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -220,7 +221,11 @@ def test_a_prompt_that_is_too_long_causes_a_warning(generate, make_context):
     context = make_context()
     result = generate(context, prompt="cat " * 30)
     assert result.results["warnings"] == ["prompt has 92 tokens, of which the model reads the first 77."]
-    assert context.lines == [("diffusers", result.results["warnings"][0])]
+    assert {source for source, _ in context.lines} == {"diffusers"}
+    model, warning, image = (line for _, line in context.lines)
+    assert re.fullmatch(r"Model [\w-]+ in float32 on the CPU \(\d+ threads?\)\.", model)
+    assert warning == result.results["warnings"][0]
+    assert re.fullmatch(r"Image 1 of 1: seed \d+, \d+ steps at \d+x\d+ in \d+\.\d s\.", image)
     assert "warnings" not in generate().results
 
 
@@ -285,7 +290,7 @@ def test_probe_imports_no_engine():
         "probe = R.probe(Tools())\nassert probe.available, probe.reasons\nassert probe.version\n"
         "assert not {'torch', 'diffusers', 'transformers', 'PIL', 'numpy'} & set(sys.modules)\n"
         "sys.modules['diffusers'] = sys.modules['peft'] = None\nprobe = R.probe(Tools())\nassert not probe.available\n"
-        "assert 'missing: diffusers, peft; install the extra' in probe.reasons[0], probe.reasons\n"
+        "assert 'are missing: diffusers, peft. Install the extra' in probe.reasons[0], probe.reasons\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 

@@ -10,7 +10,7 @@ export interface Figure {
   name: string;
   value: ComponentChildren;
   note?: ComponentChildren;
-  href?: string;
+  href?: string | undefined;
 }
 
 export function Figures({ items }: { items: Figure[] }) {

@@ -1,5 +1,5 @@
 /** A machine's page: what it does, why it is idle, its GPUs, and how to pause it. */
-import type { MinerCommand, MinerDetails } from "@aitbc/client";
+import type { MinerDetails } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
@@ -17,11 +17,14 @@ import { Page } from "../../components/page.tsx";
 import { sentence, serviceName } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
+import { BASE } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";
 import "../../styles/machine.css";
+import { describe } from "./commands.ts";
 import { GpuCard } from "./gpu.tsx";
 import { Idle } from "./idle.tsx";
 import { endsByHand, PauseDialog, type PauseTarget } from "./pause.tsx";
+import { Settings } from "./settings.tsx";
 import { useMachine, type Watched } from "./watch.ts";
 
 const EARNINGS_SECONDS = 30;
@@ -149,6 +152,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
           ]}
         />
       </Card>
+      {by === "admin" && <Settings machine={machine} by={by} />}
     </div>
   );
 }
@@ -195,19 +199,6 @@ function State({ machine }: { machine: MinerDetails }) {
   );
 }
 
-/** Describe a command: "Pause NVIDIA RTX 4090 (0)", "Download tiny.en". */
-export function describe(command: MinerCommand, machine: MinerDetails): string {
-  const gpu = machine.gpus.find((gpu) => gpu.uuid === command.gpu);
-  const target = command.gpu ? (gpu ? `${gpu.name} (${gpu.index})` : command.gpu) : "the whole machine";
-  const words = {
-    pause: `Pause ${target}`,
-    resume: `Resume ${target}`,
-    fetch_model: `Download ${command.model}`,
-    remove_model: `Remove ${command.model}`,
-  };
-  return words[command.command];
-}
-
 function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
   const earned = usePolled(
     (signal) => api(by).miners.earnings(machine.minerId, { days: 1, signal }),
@@ -225,7 +216,12 @@ function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
         },
         { name: "Total earned", value: <Money amount={machine.totalEarned} short /> },
         { name: "Reputation", value: machine.reputation.toFixed(1), note: "of 5" },
-        { name: "Services offered", value: machine.services.length, note: missing(machine) },
+        {
+          name: "Services offered",
+          value: machine.services.length,
+          note: missing(machine),
+          href: by === "miner" ? `${BASE}/machine/models` : undefined,
+        },
       ]}
     />
   );

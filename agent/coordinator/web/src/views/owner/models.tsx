@@ -25,8 +25,8 @@ export default function Models() {
   const machine = useMachine("miner");
   return (
     <Page
-      title="Services and models"
-      lead="What this machine offers, and why other services are unavailable."
+      title="Services and settings"
+      lead="What this machine offers, why other services are unavailable, and its prices, schedule, engines and models."
     >
       <Loaded from={machine} lines={4} height="8rem">
         {(data) =>
@@ -35,7 +35,7 @@ export default function Models() {
               <Services machine={data} />
               <ModelList machine={data} send={machine.send} />
               <Fetch machine={data} send={machine.send} />
-              <Settings machine={data} />
+              <Settings machine={data} by="miner" />
             </>
           ) : (
             <Empty icon="model" title="No machine belongs to this key" />

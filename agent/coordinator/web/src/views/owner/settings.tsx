@@ -1,45 +1,227 @@
-/** How to change what only the machine itself can change: prices, the schedule, and engines. */
-import type { MinerDetails } from "@aitbc/client";
+/** A machine's prices, schedule and engines to edit, and who changed what and when. */
+import type { GivenCommand, MinerDetails, MinerSettings } from "@aitbc/client";
+import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
-import { Copyable } from "../../components/controls/copyable.tsx";
+import { SelectField, TextField } from "../../components/controls/field.tsx";
+import { Form } from "../../components/controls/form.tsx";
+import { Badge } from "../../components/figures/status.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago } from "../../components/figures/time.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Notice } from "../../components/notice.tsx";
+import { notify } from "../../components/toast.tsx";
+import { fieldErrors } from "../../errors.ts";
+import { CURRENCY } from "../../format/money.ts";
+import { sentence, serviceName, unitName } from "../../format/names.ts";
+import { usePolled } from "../../poll.ts";
+import { api, type Role } from "../../session.ts";
+import { describe } from "./commands.ts";
 
-export function Settings({ machine }: { machine: MinerDetails }) {
-  const services = machine.services.slice(0, 2);
-  const prices = services.map(({ serviceId, unitPrice }) => `${serviceId} = "${unitPrice}"`);
+/** Seconds between polls; shorter while a command waits. */
+const USUAL = 10;
+const HURRY = 1;
+
+export function Settings({ machine, by }: { machine: MinerDetails; by: Role }) {
+  const { minerId, online } = machine;
+  const settings = usePolled(
+    (signal) => api(by).miners.settings(minerId, { signal }),
+    (data) => (online && data?.history.some((command) => !command.executedAt) ? HURRY : USUAL),
+    [by, minerId],
+  );
   return (
-    <Card title="Prices, schedule and engines">
-      <p>
-        These settings are changed on the machine, in the file that <code>aitbc-agent config show</code>{" "}
-        names; they apply from the agent's next start. <code>aitbc-agent config check</code> finds mistakes.
-      </p>
-      <dl class="facts">
-        <dt>Prices</dt>
-        <dd>
-          <Copyable text="aitbc-agent bench --apply" noun="command" /> benchmarks the machine and sets a price
-          for each service. Or write them into the file:
-          <Lines of={["[miner.prices]", ...prices]} />
-        </dd>
-        <dt>Schedule</dt>
-        <dd>
-          Times at which the machine accepts no jobs; for now, use “Pause” on the machine's page.
-          <Lines of={["[miner.pause]", 'schedule = ["Mon-Fri 09:00-18:00"]']} />
-        </dd>
-        <dt>Engines</dt>
-        <dd>
-          <Copyable text="aitbc-agent engines list" noun="command" /> shows faster engines for the services,
-          and <code>aitbc-agent engines install NAME</code> installs one.
-        </dd>
-      </dl>
-    </Card>
+    <Loaded from={settings} lines={3} height="8rem">
+      {(data) => (
+        <>
+          <Card title="Prices, schedule and engines">
+            {data.locked ? (
+              <Notice tone="still" title="These settings can only be changed on the machine">
+                <p>{data.locked}</p>
+              </Notice>
+            ) : (
+              <p class="small quiet">
+                A change is written to the machine's settings file and applies without a restart.
+              </p>
+            )}
+            <Editor settings={data} by={by} reload={settings.reload} />
+          </Card>
+          <Card title="Commands" note="newest first">
+            <History commands={data.history} machine={machine} />
+          </Card>
+        </>
+      )}
+    </Loaded>
   );
 }
 
-function Lines({ of }: { of: string[] }) {
+/** The fields that were edited, by name; all others show the machine's settings. */
+type Draft = Record<string, string>;
+
+function Editor({ settings, by, reload }: { settings: MinerSettings; by: Role; reload: () => void }) {
+  const [draft, setDraft] = useState<Draft>({});
+  const [errors, setErrors] = useState<Record<string, string>>({});
+  const current = valuesOf(settings);
+  const edit = (name: string) => ({
+    value: draft[name] ?? current[name] ?? "",
+    onInput: (value: string) => setDraft((draft) => ({ ...draft, [name]: value })),
+    error: errors[name],
+    quiet: true,
+  });
+  const changed = Object.keys(draft).filter((name) => draft[name] !== current[name]);
+  const save = async () => {
+    setErrors({});
+    await api(by)
+      .miners.changeSettings(settings.minerId, changeOf(settings, draft, changed))
+      .then(
+        () => {
+          setDraft({});
+          reload();
+          notify("The change was sent to the machine.");
+        },
+        (error: unknown) => {
+          setErrors(fieldErrors(error));
+          if (Object.keys(fieldErrors(error)).length === 0) throw error;
+        },
+      );
+  };
   return (
-    <div class="secret">
-      {of.map((line) => (
-        <div key={line}>{line}</div>
+    <Form action="Save" disabled={changed.length === 0} onSend={save}>
+      <fieldset class="stack plain" disabled={settings.locked !== null}>
+        <div class="form-grid">
+          {settings.prices.map(({ serviceId, unit, default: standard }) => (
+            <TextField
+              key={serviceId}
+              label={`Price of ${serviceName(serviceId)}`}
+              {...edit(`prices.${serviceId}`)}
+              placeholder={standard}
+              help={`${CURRENCY} per ${unitName(unit ?? "unit")}; empty: ${standard}`}
+            />
+          ))}
+          {settings.engines.filter(hasChoice).map(({ serviceId, engines }) => (
+            <SelectField
+              key={serviceId}
+              label={`Engine of ${serviceName(serviceId)}`}
+              {...edit(`engines.${serviceId}`)}
+              error={errors.engines}
+              options={[
+                { value: "", label: "Automatic" },
+                ...engines.flatMap((engine) => (engine ? [{ value: engine, label: engine }] : [])),
+              ]}
+              help={`In use: ${engines[0] ?? "the agent's own"}`}
+            />
+          ))}
+        </div>
+        <TextField
+          label="Schedule of pauses"
+          {...edit("schedule")}
+          lines={3}
+          code
+          placeholder="Mon-Fri 09:00-18:00"
+          help="Times of the week at which the machine accepts no jobs, by its own clock, one per line: Mon-Fri 09:00-18:00, Sat,Sun 00:00-24:00, 22:00-06:00."
+        />
+      </fieldset>
+      <p class="small quiet">
+        On the machine, <code>aitbc-agent bench --apply</code> benchmarks it and sets prices, and{" "}
+        <code>aitbc-agent engines list</code> shows further engines to install.
+      </p>
+    </Form>
+  );
+}
+
+type Engines = MinerSettings["engines"][number];
+
+function hasChoice({ engines }: Engines): boolean {
+  return engines.length > 1;
+}
+
+/** Return the machine's settings as the fields show them. */
+function valuesOf({ prices, schedule, engines, preferredEngines }: MinerSettings): Draft {
+  return {
+    schedule: schedule.join("\n"),
+    ...Object.fromEntries(prices.map(({ serviceId, setting }) => [`prices.${serviceId}`, setting ?? ""])),
+    ...Object.fromEntries(
+      engines.map(({ serviceId, engines }) => [
+        `engines.${serviceId}`,
+        engines.find((engine) => engine && preferredEngines.includes(engine)) ?? "",
+      ]),
+    ),
+  };
+}
+
+/** Return the request for the changed fields. */
+function changeOf({ engines, preferredEngines }: MinerSettings, draft: Draft, changed: string[]) {
+  const of = (kind: string) => changed.filter((name) => name.startsWith(`${kind}.`));
+  const prices = of("prices").map((name) => [name.slice(7), draft[name]?.trim() || null]);
+  const chosen = new Set(preferredEngines);
+  for (const { serviceId, engines: candidates } of engines) {
+    const name = `engines.${serviceId}`;
+    if (!changed.includes(name)) continue;
+    for (const engine of candidates) if (engine) chosen.delete(engine);
+    if (draft[name]) chosen.add(draft[name]);
+  }
+  return {
+    prices: Object.fromEntries(prices),
+    schedule: changed.includes("schedule")
+      ? (draft.schedule ?? "").split("\n").flatMap((line) => line.trim() || [])
+      : undefined,
+    engines: of("engines").length > 0 ? [...chosen] : undefined,
+  };
+}
+
+function History({ commands, machine }: { commands: GivenCommand[]; machine: MinerDetails }) {
+  if (commands.length === 0) return <p class="quiet">No command has been given yet.</p>;
+  return (
+    <Table
+      caption="Commands"
+      rows={commands}
+      rowKey={(command) => command.commandId}
+      columns={[
+        { title: "Command", cell: (command) => <What command={command} machine={machine} /> },
+        { title: "By", cell: (command) => sentence(command.givenBy) },
+        { title: "Status", cell: (command) => <Outcome command={command} />, shrink: true },
+        { title: "When", cell: (command) => <Ago at={command.createdAt} />, shrink: true, align: "end" },
+      ]}
+    />
+  );
+}
+
+function What({ command, machine }: { command: GivenCommand; machine: MinerDetails }) {
+  return (
+    <div>
+      {command.changes.length === 0 && describe(command, machine)}
+      {command.changes.map(({ setting, before, after }) => (
+        <div key={setting}>
+          {settingName(setting)}: {before ?? "default"} {"\u2192"} {after ?? "default"}
+        </div>
+      ))}
+      {command.refusal.map((reason) => (
+        <div class="small" key={reason}>
+          {reason}
+        </div>
       ))}
     </div>
+  );
+}
+
+function settingName(key: string): string {
+  const [, service] = /^miner\.prices\.(.*)/.exec(key) ?? [];
+  if (service) return `Price of ${serviceName(service)}`;
+  return key === "engines.preferred" ? "Preferred engines" : "Schedule of pauses";
+}
+
+function Outcome({ command: { executedAt, refusal } }: { command: GivenCommand }) {
+  if (!executedAt)
+    return (
+      <Badge tone="wait" icon="wait">
+        Waiting
+      </Badge>
+    );
+  return refusal.length > 0 ? (
+    <Badge tone="bad" icon="cross">
+      Refused
+    </Badge>
+  ) : (
+    <Badge tone="good" icon="check">
+      Done
+    </Badge>
   );
 }

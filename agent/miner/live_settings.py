@@ -1,0 +1,151 @@
+"""The settings that an owner can change while the miner runs, by a command through the coordinator.
+
+A change is written to the settings file, validated with all other settings, and takes effect at once: new prices with the next
+heartbeat, the schedule immediately, and preferred engines as soon as the running jobs have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from agent.atomic_file import replace_file
+from agent.core.commands import SettingsChange
+from agent.core.errors import ConfigurationError
+from agent.core.values.quantities import format_money
+from agent.miner.machine.capabilities import Capabilities, price
+from agent.settings import InvalidSettings, Reading, Settings
+from agent.settings.editing import edited
+
+FOREIGN: Final = (
+    "This machine works for a coordinator that it does not run itself. To allow changes from there, set "
+    "miner.remote_settings = true on the machine, and restart its agent."
+)
+FORBIDDEN: Final = "The machine's owner has forbidden such changes (miner.remote_settings = false)."
+_NO_FILE: Final = "The agent was started without a settings file."
+_SCHEDULE: Final = ("miner", "pause", "schedule")
+_ENGINES: Final = ("engines", "preferred")
+
+_log = structlog.get_logger(__name__)
+
+
+class Refused(Exception):
+    """A change was refused, with the reasons for the owner."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__(*reasons)
+        self.reasons = reasons
+
+
+class LiveSettings:
+    """The `current` settings. Without a `reading` there is no file to write. `on_change` is called after each change."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reading: Reading | None,
+        offers: Capabilities,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.current = settings
+        self.on_change = on_change
+        self._reading = reading
+        self._offers = offers
+        self._locked = _locked(settings, reading)
+
+    def change(self, change: SettingsChange) -> None:
+        """Write a change to the settings file, and apply it.
+
+        Raises `Refused`, with the words of `aitbc-agent config check` if the file would not be valid.
+        """
+        if self._locked is not None or self._reading is None:
+            raise Refused(self._locked or _NO_FILE)
+        reading = self._write(self._reading, _values(change))
+        miner = reading.settings.miner
+        # Other settings of the file, which its owner may have edited meanwhile, apply from the next start.
+        pause = self.current.miner.pause.model_copy(update={"schedule": miner.pause.schedule})
+        engines = self.current.engines.model_copy(update={"preferred": reading.settings.engines.preferred})
+        changed = self.current.miner.model_copy(update={"prices": miner.prices, "pause": pause})
+        self.current = self.current.model_copy(update={"miner": changed, "engines": engines})
+        _log.info("settings_changed", file=str(reading.file), settings=sorted(map(".".join, _values(change))))
+        self.on_change()
+
+    def _write(self, reading: Reading, values: Mapping[tuple[str, ...], Any]) -> Reading:
+        file = reading.file
+        try:
+            before = file.read_bytes() if file.exists() else b""
+            changed = reading.with_file(before)
+            _require_in_file(changed, values)
+            content = edited(before, values)
+            changed = reading.with_file(content)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(file, content)
+        except InvalidSettings as error:
+            raise Refused(*(str(one) for one in error.errors)) from None
+        except (ConfigurationError, ValueError) as error:
+            raise Refused(f"{file}: {error}") from None
+        except OSError as error:
+            raise Refused(
+                f"The settings file {file} cannot be written ({error.strerror}). Change it on the machine."
+            ) from None
+        return changed
+
+    def price(self, service: str) -> str:
+        """Return the current price of a unit of an offered service."""
+        return price(self.current.miner, service, self._offers.services[service].suggested_price)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the settings that can be changed, as the capabilities contain them."""
+        miner = self.current.miner
+        services = self._offers.services
+        default = miner.default_price
+        return {
+            "locked": self._locked,
+            "prices": {service: format_money(amount) for service, amount in miner.prices.items()},
+            "default_prices": {
+                service: offer.suggested_price if default is None else format_money(default)
+                for service, offer in services.items()
+            },
+            "schedule": list(miner.pause.schedule),
+            "preferred": list(self.current.engines.preferred),
+            "engines": {
+                service: [interpreter.engine for interpreter in offer.interpreters]
+                for service, offer in services.items()
+            },
+        }
+
+
+def _locked(settings: Settings, reading: Reading | None) -> str | None:
+    """Return why settings cannot be changed, None if they can."""
+    allowed = settings.miner.remote_settings
+    if reading is None:
+        return _NO_FILE
+    if allowed is None:
+        return None if settings.miner.coordinator is None else FOREIGN
+    return None if allowed else FORBIDDEN
+
+
+def _values(change: SettingsChange) -> dict[tuple[str, ...], Any]:
+    """Return the new values by the path of their keys; None removes a value."""
+    values: dict[tuple[str, ...], Any] = {
+        ("miner", "prices", service): amount for service, amount in change.prices.items()
+    }
+    if change.schedule is not None:
+        values[_SCHEDULE] = list(change.schedule)
+    if change.engines is not None:
+        values[_ENGINES] = list(change.engines)
+    return values
+
+
+def _require_in_file(reading: Reading, values: Mapping[tuple[str, ...], Any]) -> None:
+    """Raise `Refused` for a setting that a variable or a flag sets, because the file could not change it."""
+    for key in dict.fromkeys(
+        ".".join(path[:2]) if path[1] == "prices" else ".".join(path) for path in values
+    ):
+        origin = reading.origins.get(key)
+        if origin is not None and origin.source != "file":
+            raise Refused(
+                f"{key}: the {origin} sets it, which takes precedence over the file. Change it on the machine."
+            )
