@@ -119,8 +119,7 @@ def fleet(connection: Connection, miner_id: str) -> list[MinerRecord]:
 
 def owner_of(connection: Connection, miner_id: str) -> str | None:
     """Return the name of a miner's owner, None if it belongs to no fleet."""
-    owner: str | None = connection.execute(_owner(miner_id)).scalar()
-    return owner
+    return connection.execute(_owner(miner_id)).scalar()
 
 
 def are_of_one_owner(connection: Connection, first: str, second: str) -> bool:
