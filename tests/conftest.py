@@ -19,7 +19,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
-from support.databases import drop_databases
+from support.s3 import S3Server, running_s3
 from support.server import Served, serve
 from support.workers import fork_workers
 
@@ -94,18 +94,18 @@ def _logging() -> Iterator[None]:
     structlog.configure(**configuration)
 
 
-@pytest.fixture(autouse=True)
-def _databases() -> Iterator[None]:
-    """Drop the databases that a test has created on a server."""
-    yield
-    drop_databases()
-
-
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """Run a coordinator with open enrolment."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server of buckets."""
+    with running_s3() as server:
+        yield server
 
 
 @pytest.fixture

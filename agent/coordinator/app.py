@@ -21,13 +21,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.background import background_tasks
-from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.choice import directory_of, open_stores
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import ArtifactDirectory
+from agent.coordinator.cluster.opening import open_cluster, require_same_installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
-from agent.coordinator.feed.feed import Feed, Recent
+from agent.coordinator.feed.feed import CHANGES, Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
@@ -37,6 +37,7 @@ from agent.coordinator.http.middleware import Failures, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.metrics import METRICS
 from agent.coordinator.openapi.document import document, guard_of, routes
+from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.log.secret_file import load_secret
@@ -100,10 +101,7 @@ def build_context(settings: Settings) -> Context:
 
 
 def _context(settings: Settings, directory: Path, database: Database, meter: Meter) -> Context:
-    artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
-    upload_directory = UploadDirectory(
-        directory / "artifacts" / "uploads", silence_seconds=settings.coordinator.upload_silence_seconds
-    )
+    artifacts, uploads = open_stores(settings)
     signer = _signer(settings, directory / "log.key", database)
     sequencer = Sequencer(
         database,
@@ -114,26 +112,29 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     )
     sequencer.check_at_start()
     artifacts.open()
-    upload_directory.open()
+    link_key = load_secret(directory / "links.key")
+    keys = {directory / "log.key": signer.vkey.encode(), directory / "links.key": link_key}
+    require_same_installation(database, keys, directory_of(settings) or str(settings.artifacts.url))
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
-    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter)
+    cluster = open_cluster(database)
+    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter, cluster)
+    webhooks = WebhookSender(database, settings.coordinator.webhooks, time.time)
+    cluster.bus.on_signal(CHANGES, webhooks.wake)
     return Context(
         settings=settings.coordinator,
         database=database,
         hub=hub,
-        feed=Feed(database, hub, Recent(stream.history, stream.history_size)),
-        webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
+        feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
+        webhooks=webhooks,
         dispatcher=dispatcher,
         artifacts=artifacts,
-        uploads=upload_directory,
-        space=Space(
-            directory / "artifacts", database.directory, reserve=settings.coordinator.storage_reserve
-        ),
+        uploads=uploads,
+        space=Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),
         log=sequencer,
-        link_key=load_secret(directory / "links.key"),
+        link_key=link_key,
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
@@ -141,6 +142,8 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         connections=Connections(
             settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
         ),
+        cluster=cluster,
+        caches=Caches(bus=cluster.bus),
     )
 
 
@@ -151,7 +154,7 @@ def _signer(settings: Settings, key_file: Path, database: Database) -> LogSigner
     ):
         raise ConfigurationError(
             f"{key_file} is missing, but the database has receipts and checkpoints that were signed with it. Restore it from "
-            "your backup; with a new key, none of them would verify."
+            "your backup, or copy it from another replica; with a new key, none of them would verify."
         )
     return load_signer(key_file, settings.coordinator.origin)
 
@@ -179,7 +182,8 @@ def build_app(context: Context) -> FastAPI:
     if context.settings.dashboard:
         app.add_route("/", to_dashboard)
         app.add_route("/dashboard", to_dashboard)
-        app.mount("/dashboard", Dashboard(BUILT))
+        direct = context.artifacts.direct
+        app.mount("/dashboard", Dashboard(BUILT, None if direct is None else direct.origin))
         app.mount("/reference", Dashboard(BUILT / "reference"))
     map_errors(app)
     # Each middleware runs before those that are added above it.

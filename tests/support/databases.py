@@ -14,7 +14,7 @@ from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite import database as sqlite
 from agent.coordinator.store.sqlite.database import SQLiteDatabase, sqlite_path
 
-ENGINE: Final = "AITBC_TEST_DATABASE"
+ENGINE: Final = "TESTS_DATABASE"
 """The environment variable with the engine of the tests' coordinators: sqlite, or postgresql."""
 
 
@@ -51,16 +51,21 @@ def empty_database(data_dir: Path) -> str | None:
     marker = data_dir / "database.url"
     if not marker.exists():
         marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(postgres.shared().new_database())
+        _drop_unused()
+        _created[marker] = postgres.shared().new_database()
+        marker.write_text(_created[marker])
     return marker.read_text()
 
 
-def drop_databases() -> None:
-    """Drop the databases of a test that used PostgreSQL."""
-    if on_postgres():
-        from support import postgres  # noqa: PLC0415 - as above
+_created: dict[Path, str] = {}
 
-        postgres.shared().drop_all()
+
+def _drop_unused() -> None:
+    """Drop the databases of earlier tests, whose directories are deleted by now."""
+    from support import postgres  # noqa: PLC0415 - as above
+
+    for marker in [marker for marker in _created if not marker.exists()]:
+        postgres.shared().drop(_created.pop(marker))
 
 
 def create_database(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, with a database for each caller."""
+"""A PostgreSQL server of the tests' own, with as many databases as they need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 
@@ -30,8 +30,8 @@ _numbers = itertools.count(1)
 
 
 def programs() -> Path:
-    """Return the directory of the newest installed server's programs, or that of the version in AITBC_POSTGRESQL."""
-    version = os.environ.get("AITBC_POSTGRESQL", "*")
+    """Return the directory of the newest installed server's programs, or that of the version in TESTS_POSTGRESQL."""
+    version = os.environ.get("TESTS_POSTGRESQL", "*")
     found = sorted(
         Path("/usr/lib/postgresql").glob(f"{version}/bin/initdb"), key=lambda path: int(path.parts[-3])
     )
@@ -98,10 +98,9 @@ class Server:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
-    def drop_all(self) -> None:
-        """Drop the databases that `new_database` has created, ending their connections."""
-        for (name,) in self.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test%'"):
-            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    def drop(self, url: str) -> None:
+        """Drop a database, ending its connections."""
+        self.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(

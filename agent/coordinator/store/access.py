@@ -43,7 +43,7 @@ class LoginRecord:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRecord:
-    """An enrolment token without its secret. `created_by` is a key's id; None if the agent created it for its own miner."""
+    """An enrolment token without its secret. `owner` names whose miners join with it. `created_by` is a key's id; None if the agent created it for its own miner."""
 
     enrolment_id: str
     created_at: float
@@ -54,6 +54,7 @@ class EnrolmentRecord:
     created_by: str | None = None
     used_at: float | None = None
     revoked_at: float | None = None
+    owner: str | None = None
 
 
 ENROLMENT_COLUMNS = tuple(enrolments.c[name] for name in EnrolmentRecord.__dataclass_fields__)
@@ -126,7 +127,8 @@ def add_login(
     connection: Connection, login_id: str, sha256: str, record: LoginRecord, *, now: float, expires_at: float
 ) -> None:
     """Store a login link, and delete expired ones."""
-    connection.execute(delete(logins).where(logins.c.expires_at < now))
+    old = select(logins.c.login_id).where(logins.c.expires_at < now).with_for_update(skip_locked=True)
+    connection.execute(delete(logins).where(logins.c.login_id.in_(old)))
     values = {
         "login_id": login_id, "sha256": sha256, "account_id": record.account_id, "miner_id": record.miner_id,
         "admin": record.admin, "expires_at": expires_at,

@@ -80,20 +80,23 @@ _LEAVES = select(
 )
 
 
-def queue_receipt(connection: Connection, receipt_id: str, leaf: bytes) -> None:
-    """Queue a receipt for the log. It gets its number soon after this transaction."""
-    _queue.run(connection, {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None})
+def queue_receipts(connection: Connection, leaves: Sequence[tuple[str, bytes]]) -> None:
+    """Queue receipts for the log: ids and leaves. They get their numbers soon after this transaction."""
+    rows = [
+        {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None}
+        for receipt_id, leaf in leaves
+    ]
+    _queue.run_many(connection, rows)
 
 
-def queue_settlement(connection: Connection, settlement: Settlement) -> None:
-    """Queue a settlement for the log. It gets its number soon after this transaction."""
-    leaf = settlement.to_leaf()
-    values = {
-        "reference": transaction_id(settlement.job_id),
-        "leaf_hash": leaf_hash(leaf),
-        "content": leaf.decode(),
-    }
-    _queue.run(connection, values)
+def queue_settlements(connection: Connection, settlements: Sequence[Settlement]) -> None:
+    """Queue settlements for the log. They get their numbers soon after this transaction."""
+    leaves = [(settlement.job_id, settlement.to_leaf()) for settlement in settlements]
+    rows = [
+        {"reference": transaction_id(job_id), "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}
+        for job_id, leaf in leaves
+    ]
+    _queue.run_many(connection, rows)
 
 
 def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, text
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import counts, locks
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import durations, jobs, receipts, results
 from agent.core.jobs import JobState
@@ -71,9 +71,9 @@ _next_in_queue = Prepared(
 )
 
 
-def add(connection: Connection, record: ReceiptRecord) -> None:
-    """Store the only receipt of a job."""
-    _insert.run(connection, {name: getattr(record, name) for name in _FIELDS})
+def add(connection: Connection, records: Sequence[ReceiptRecord]) -> None:
+    """Store the only receipts of jobs."""
+    _insert.run_many(connection, [{name: getattr(record, name) for name in _FIELDS} for record in records])
 
 
 def of_job(connection: Connection, job_id: str) -> ReceiptRecord | None:
@@ -124,8 +124,9 @@ def completed_without_receipt(connection: Connection) -> list[str]:
 
 
 def learn_duration(connection: Connection, service: str, model: str | None, seconds: float) -> None:
-    """Update the typical duration of a service and model with one run."""
-    _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
+    """Update the typical duration of a service and model with one run, unless another transaction is just doing that."""
+    if locks.if_free(connection, f"duration {service} {model}"):
+        _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
 
 
 def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:

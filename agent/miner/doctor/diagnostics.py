@@ -218,6 +218,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Repair at least one of the services that are not offered.",
     ),
     # --- The network
+    "artifacts_unusable": Kind(
+        "fault",
+        "The store of files cannot be used. {fault}",
+        "Correct it, then check again: aitbc-agent doctor",
+    ),
     "port_taken": Kind(
         "fault",
         "The coordinator cannot listen on {host} port {port}: another program listens there.",

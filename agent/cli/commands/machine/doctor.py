@@ -15,7 +15,7 @@ from rich.table import Table
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal import logs
 from agent.core.errors import ConfigurationError
-from agent.miner.doctor.diagnostics import Diagnostic, found
+from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.settings import Settings
 
 MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}
@@ -54,7 +54,21 @@ async def _examine(settings: Settings) -> list[Diagnostic]:
     from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start faster without it
 
     logs.configure(settings.log.model_copy(update={"level": "error"}))
-    return await examine(settings)
+    diagnostics = await examine(settings)
+    if settings.artifacts.url is not None and settings.miner.coordinator is None:
+        diagnostics.append(await asyncio.to_thread(_artifacts, settings))
+    return diagnostics
+
+
+def _artifacts(settings: Settings) -> Diagnostic:
+    """Check that the coordinator can use its store of files."""
+    from agent.coordinator.blobs.choice import open_stores  # noqa: PLC0415 - as above
+
+    try:
+        open_stores(settings)[0].open()
+    except ConfigurationError as error:
+        return found("artifacts_unusable", fault=error)
+    return ok("artifacts", f"The store of files, {settings.artifacts.url}, can be read and written.")
 
 
 def _print(diagnostics: list[Diagnostic]) -> None:

@@ -21,15 +21,17 @@ import typer
 from agent import __version__
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.coordinator.blobs.store import ArtifactDirectory, sync_directory
+from agent.coordinator.blobs.choice import directory_of
+from agent.coordinator.blobs.directory import ArtifactDirectory, sync_directory
 from agent.coordinator.operations.log.fsck import Examination, examine
 from agent.coordinator.operations.log.log_key import load_signer
 from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
-from agent.coordinator.store.artifacts import stored_ids
+from agent.coordinator.store.artifacts import stored
+from agent.coordinator.store.engines import on_postgres
 from agent.coordinator.store.schema.upgrade import require_newest
 from agent.coordinator.store.sqlite.backup import copy_database
 from agent.coordinator.store.sqlite.database import reading, sqlite_path
-from agent.core.errors import ConfigurationError, NotFound
+from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 
 MANIFEST: Final = "backup.json"
@@ -70,6 +72,7 @@ def backup(
 ) -> None:
     """Copy database, keys and settings, whether or not the agent is running, and check the copy."""
     settings = settings_from(data_dir, config)
+    _require_file(settings, "pg_dump --format=custom --file=FILE URL")
     if directory.exists():
         raise ConfigurationError(f"{directory} already exists. Choose a new directory.")
     partial = directory.with_name(f"{directory.name}.partial")
@@ -97,6 +100,15 @@ def backup(
     typer.echo("The backup contains secret keys. Store it where only you can read it.")
 
 
+def _require_file(settings: Settings, instead: str) -> None:
+    """Raise `ConfigurationError` if a server has the database, which has programs of its own for this."""
+    if on_postgres(settings.database):
+        raise ConfigurationError(
+            f"database.url names a PostgreSQL server. Use its own programs: {instead}. Copy the keys and settings as well "
+            f"({', '.join(FILES)} in {settings.data_dir}), and then run aitbc-agent fsck."
+        )
+
+
 def restore(
     directory: Annotated[Path, typer.Argument(help="A backup.")],
     data_dir: DataDir = None,
@@ -105,6 +117,7 @@ def restore(
 ) -> None:
     """Restore a backup into a data directory without an agent, and check it."""
     settings = settings_from(data_dir, config)
+    _require_file(settings, "pg_restore --dbname=URL FILE")
     summary = _read_summary(directory)
     if summary["artifacts"] is not None:
         _check_artifacts(directory, summary["artifacts"])
@@ -118,7 +131,7 @@ def restore(
         for name, target in targets.items():
             _copy(directory / name, target)
         if summary["artifacts"] is not None:
-            _copy_artifacts(directory / ARTIFACTS, settings.data_dir / ARTIFACTS)
+            _copy_artifacts(directory / ARTIFACTS, _artifacts_of(settings))
     database = targets.get(DATABASE)
     examination = None if database is None else _examined(database, settings.data_dir, settings)
     if as_json:
@@ -141,7 +154,7 @@ def _gather(settings: Settings, target: Path, *, with_artifacts: bool) -> Summar
     source = sqlite_path(settings.database.url, settings.data_dir)
     if source.exists():
         if with_artifacts:
-            _copy_artifacts(settings.data_dir / ARTIFACTS, target / ARTIFACTS)
+            _copy_artifacts(_artifacts_of(settings), target / ARTIFACTS)
         copy = target / DATABASE
         copy.parent.mkdir(exist_ok=True, mode=0o700)
         copy.touch(mode=0o600)
@@ -178,8 +191,8 @@ def _examined(database: Path, directory: Path, settings: Settings) -> Examinatio
 
 def _check_artifacts(directory: Path, count: int) -> None:
     """Check the digest of every artifact of a backup. Raises `ConfigurationError`, also if there are fewer than `count`."""
-    blobs = {f"{blob.parent.name}{blob.name}": blob for blob in _blobs(directory / ARTIFACTS)}
-    changed = [blob for digest, blob in blobs.items() if _digest(blob) != digest]
+    blobs = list(_blobs(directory / ARTIFACTS))
+    changed = [blob for blob in blobs if _digest(blob) != _named_digest(blob)]
     if changed:
         raise ConfigurationError(
             f"{len(changed)} of {len(blobs)} files of jobs in the backup have changed, the first: {changed[0]}. Nothing was "
@@ -194,16 +207,14 @@ def _check_artifacts(directory: Path, count: int) -> None:
 
 def _complete_artifacts(settings: Settings, database: Path, target: Path) -> tuple[int, int]:
     """Copy the artifacts that have arrived in the meantime. Returns the number of copied and of missing artifacts."""
-    store = ArtifactDirectory(settings.data_dir / ARTIFACTS, max_size=0)
+    source, copies = (
+        ArtifactDirectory(root, max_size=0) for root in (_artifacts_of(settings), target / ARTIFACTS)
+    )
     count = lost = 0
     with reading(database) as connection:
-        for artifact_id in stored_ids(connection):
-            digest = artifact_id.removeprefix("sha256:")
-            copy = target / ARTIFACTS / digest[:2] / digest[2:]
-            try:
-                copied = copy.exists() or _copy_artifact(store.path(artifact_id), copy)
-            except NotFound:
-                copied = False
+        for _, _, name in stored(connection):
+            copy = copies.path(name)
+            copied = copy.exists() or _copy_artifact(source.path(name), copy)
             count += copied
             lost += not copied
     return count, lost
@@ -225,13 +236,29 @@ def _copy_artifact(blob: Path, target: Path) -> bool:
         _copy(blob, target)
     except FileNotFoundError:
         return False
-    if _digest(target) == f"{blob.parent.name}{blob.name}":
+    if _digest(target) == _named_digest(target):
         return True
     typer.echo(
         f"{blob} is damaged: its content does not match its name. It is left out. Check the disk.", err=True
     )
     target.unlink()
     return False
+
+
+def _named_digest(blob: Path) -> str:
+    """Return the SHA-256 in the path of a blob."""
+    return f"{blob.parent.name}{blob.name.partition('.')[0]}"
+
+
+def _artifacts_of(settings: Settings) -> Path:
+    """Return the directory of the files of jobs. Raises `ConfigurationError` if they are in a bucket."""
+    directory = directory_of(settings)
+    if directory is None:
+        raise ConfigurationError(
+            f"The files of jobs are in {settings.artifacts.url}. Leave out --artifacts, and back up the bucket with the means of its "
+            "service, such as versions or replication."
+        )
+    return directory
 
 
 def _copy(source: Path, target: Path) -> None:

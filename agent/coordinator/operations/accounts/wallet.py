@@ -17,7 +17,7 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import history, idempotency, throttling
+from agent.coordinator.store import history, idempotency, locks, throttling
 from agent.coordinator.store import ledger as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import Kind, TransactionRecord
@@ -191,6 +191,7 @@ def _booking(
 
 
 def _credit_once(connection: Connection, booking: _Booking) -> None:
+    locks.account(connection, booking.account_id)
     if not store.has_credit(connection, booking.account_id):
         _book(connection, booking)
 
@@ -200,6 +201,8 @@ def _book(connection: Connection, booking: _Booking) -> Booked:
     account_id, now = booking.account_id, booking.now
     if not access_store.account_exists(connection, account_id):
         raise NotFound(f"There is no account {account_id}.", {"account_id": account_id})
+    locks.account(connection, account_id)
+    locks.issued(connection)
     if booking.key is not None and (first := idempotency.find(connection, account_id, booking.key)):
         request_sha256, answer = first
         if request_sha256 != booking.request_sha256:

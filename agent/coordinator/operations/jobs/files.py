@@ -10,7 +10,7 @@ from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import artifacts, quota
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.names import derived
@@ -42,6 +42,21 @@ async def upload_file(
     budgets = [quota.account_budget(context, jobs.account_of(caller))]
     async with quota.receiving(context, budgets, chunks, size) as stored:
         record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
+    return await _filled(context, record)
+
+
+async def use_stored_file(
+    context: Context, caller: Caller, job_id: str, name: str, artifact_id: str
+) -> JobStatus:
+    """Use a file that the caller can read for a job that waits for it. Raises `Conflict`, `NotFound`."""
+    _awaited_field(context, await jobs.find(context, caller, job_id), name)
+    file = await artifacts.find(context, caller, artifact_id)
+    stored = Stored(file.artifact_id, file.size, file.name_in_store)
+    record = await context.database.write(_fill, context, caller, job_id, name, file.media_type, stored)
+    return await _filled(context, record)
+
+
+async def _filled(context: Context, record: JobRecord) -> JobStatus:
     if record.missing_files is None:
         context.dispatcher.job_waiting()
     return jobs.view(record, await jobs.estimates_for(context, record), context.clock())
@@ -68,10 +83,10 @@ def _fill(
     media_type: str,
     stored: Stored,
 ) -> JobRecord:
-    record = jobs.own(store.find(connection, job_id), caller, job_id)
+    record = jobs.own(store.lock(connection, job_id), caller, job_id)
     path, missing = _awaited_field(context, record, name)
     file_name = clean_file_name(name)
-    file = ArtifactRecord(stored.artifact_id, stored.size, media_type, file_name)
+    file = ArtifactRecord(stored.artifact_id, stored.size, media_type, file_name, stored.name)
     artifact_store.add(connection, file, jobs.account_of(caller), context.clock())
     linked = JobArtifact(stored.artifact_id, path, media_type, file_name)
     artifact_store.link(connection, job_id, "input", [linked])
