@@ -154,24 +154,39 @@ def measure(
             )
         rates, costs = [], []
         with running([python, *peer.worker], cwd=folder, env=values) as worker:
-            for number in range(ROUNDS + 1):  # the first warms up
-                begun, before = time.monotonic(), cpu_seconds([worker.pid, server, os.getpid()])
+
+            def spent() -> tuple[float, float]:
+                return time.monotonic(), cpu_seconds([worker.pid, server, os.getpid()])
+
+            def enqueue(number: int) -> None:
+                command = [python, f"{peer.module}.py", str(number)]
                 subprocess.run(
-                    [python, f"{peer.module}.py", str(jobs)],
+                    command,
                     cwd=folder,
                     env=values,
                     check=True,
                     timeout=LIMIT_SECONDS,
+                    stderr=subprocess.DEVNULL,
                 )
+
+            for number in range(ROUNDS + 1):  # the first warms up
+                before = spent()
+                enqueue(0)
+                started = spent()
+                enqueue(jobs)
                 while not done.exists():
-                    if time.monotonic() - begun > LIMIT_SECONDS:
+                    if time.monotonic() - started[0] > LIMIT_SECONDS:
                         sys.exit(f"{peer.module} did not run its jobs.")
                     time.sleep(0.002)
-                seconds = time.monotonic() - begun
+                ended = spent()
                 done.unlink()
+                # Without the start of the process that adds the jobs.
+                seconds, processor = (
+                    ended[part] - started[part] - (started[part] - before[part]) for part in (0, 1)
+                )
                 if number:
                     rates.append(jobs / seconds)
-                    costs.append((cpu_seconds([worker.pid, server, os.getpid()]) - before) * 1000 / jobs)
+                    costs.append(processor * 1000 / jobs)
     return {
         "jobs_per_second": round(statistics.median(rates)),
         "cpu_ms_per_job": round(statistics.median(costs), 2),
