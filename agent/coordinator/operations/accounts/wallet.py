@@ -42,7 +42,7 @@ from aitbc.canonical import canonical_json, sha256_hex
 
 async def wallet(context: Context, caller: Caller) -> Wallet:
     """Return a client's balance and escrow, a miner's earnings, or for administrators the operator's fees and all credits."""
-    return await context.database.read(_wallet, context, caller)
+    return await context.database.peek(_wallet, context, caller)
 
 
 def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
