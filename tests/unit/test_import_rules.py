@@ -59,6 +59,7 @@ BREACHES = [
     ("SQL only in the store", "agent/coordinator/operations/health.py", "import sqlalchemy"),
     ("FastAPI and Starlette only in app, errors, http, openapi and routes", "agent/coordinator/operations/health.py", "from fastapi import Request"),
     ("NVML only in gpus", "agent/miner/machine/hardware.py", "import pynvml"),
+    ("Ray only in the cluster's connection", "agent/miner/cluster/nodes.py", "import ray"),
     ("Processes are started only by runners, executor, engines and systemctl", "agent/miner/machine/hardware.py", "import subprocess"),
 ]  # fmt: skip
 
@@ -131,6 +132,7 @@ def test_every_contract_has_a_planted_breach() -> None:
     ("contract", "exempt"),
     [
         ("NVML only in gpus", {"agent.miner.machine.gpus"}),
+        ("Ray only in the cluster's connection", {"agent.miner.cluster.connection"}),
         (
             "Processes are started only by runners, executor, engines and systemctl",
             {"agent.miner.executor", "agent.miner.engines", "agent.cli.systemd.systemctl"},
