@@ -90,7 +90,7 @@ def create(connection: Connection, record: JobRecord) -> None:
     except InsufficientFunds as error:
         raise InsufficientBalance(
             f"The job may cost up to {_money(error.needed)}, but your wallet has {_money(error.balance)}. "
-            "Lower pricing.max_cost, or have your account credited.",
+            "Lower its maximum cost, or have your account credited.",
             {"needed": _money(error.needed), "balance": _money(error.balance)},
         ) from None
     now = record.created_at

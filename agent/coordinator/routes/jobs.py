@@ -23,6 +23,7 @@ from agent.coordinator.operations.answers.jobs import (
     JobPage,
     JobResults,
     JobStatus,
+    LabelList,
 )
 from agent.coordinator.operations.jobs import deletion, details, explaining, lists, rerun
 from agent.coordinator.operations.jobs import files as job_files
@@ -152,6 +153,12 @@ async def list_jobs(
         account_id=account_id,
     )
     return await lists.page(context, caller, wanted, limit=limit, offset=offset)
+
+
+@router.get("/labels", summary="Labels of your jobs")
+async def labels(context: ContextOf, caller: Client, limit: Limit = 100) -> LabelList:
+    """The labels of your jobs with the number of jobs that have each, those of most jobs first."""
+    return await lists.labels(context, caller, limit)
 
 
 @router.get(

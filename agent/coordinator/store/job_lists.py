@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,25 @@ def _total(connection: Connection, wanted: JobFilter) -> int:
     else:
         query = _filtered(select(func.count()).select_from(jobs), wanted)
     return int(connection.execute(query).scalar_one())
+
+
+def names(connection: Connection, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of jobs by id, without those of deleted ones."""
+    query = select(jobs.c.job_id, jobs.c.name).where(jobs.c.job_id.in_(job_ids), jobs.c.deleted_at.is_(None))
+    return {row.job_id: row.name for row in connection.execute(query)}
+
+
+def label_counts(connection: Connection, account_id: str, limit: int) -> list[tuple[str, str, int]]:
+    """Return the labels of an account's jobs with the number of jobs, those of most jobs first."""
+    number = func.count()
+    query = (
+        select(job_labels.c.key, job_labels.c.value, number)
+        .where(job_labels.c.account_id == account_id)
+        .group_by(job_labels.c.key, job_labels.c.value)
+        .order_by(number.desc(), job_labels.c.key, job_labels.c.value)
+        .limit(limit)
+    )
+    return [(key, value, jobs_with) for key, value, jobs_with in connection.execute(query)]
 
 
 def add_labels(connection: Connection, job_id: str, account_id: str, labels: Mapping[str, str]) -> None:

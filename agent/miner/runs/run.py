@@ -278,11 +278,11 @@ class JobRun:
 
     def _cost_message(self) -> str:
         lease, most = self.lease, money(self.lease.max_cost)
-        reached = f"The job reached its max_cost of {most} at {self.progress:.0f} % progress"
+        reached = f"The job reached its maximum cost of {most} at {self.progress:.0f} % progress"
         if self.progress < 1:
-            return f"{reached}; raise pricing.max_cost."
+            return f"{reached}; raise it."
         enough = uncapped_price(self.units * 100 / Decimal(self.progress), lease.unit_price)
-        return f"{reached}; a max_cost of about {money(enough)} is enough."
+        return f"{reached}; about {money(enough)} is enough."
 
     def _on_model(self, name: str, done: int, total: int | None) -> None:
         if self.stage != "downloading":

@@ -247,7 +247,7 @@ export interface components {
             accountId?: string;
             minerId?: string;
             offerId?: string;
-            /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
+            /** @description Amount paid for a job that has ended; the rest of its maximum cost was refunded */
             cost?: string;
             /** @description Present for a failed job */
             error?: components["schemas"]["JobError"];
@@ -363,7 +363,7 @@ export interface components {
             accountId?: string;
             minerId?: string;
             offerId?: string;
-            /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
+            /** @description Amount paid for a job that has ended; the rest of its maximum cost was refunded */
             cost?: string;
             /** @description Present for a failed job */
             error?: components["schemas"]["JobError"];
@@ -392,6 +392,14 @@ export interface components {
         };
         KeyList: {
             keys: components["schemas"]["Key"][];
+        };
+        LabelCount: {
+            key: string;
+            value: string;
+            jobs: number;
+        };
+        LabelList: {
+            labels: components["schemas"]["LabelCount"][];
         };
         LoggedIn: {
             keys: components["schemas"]["GivenKey"][];
@@ -856,6 +864,8 @@ export interface components {
             /** @description UTC, RFC 3339 */
             createdAt: string;
             jobId?: string;
+            /** @description For the job's account and administrators only */
+            jobName?: string;
             minerId?: string;
             /** @description Money, a decimal string */
             held?: string;
@@ -1068,6 +1078,12 @@ export type Key = components["schemas"]["Key"];
 
 /** All keys, including revoked ones. */
 export type KeyList = components["schemas"]["KeyList"];
+
+/** A label, and the number of jobs that have it. */
+export type LabelCount = components["schemas"]["LabelCount"];
+
+/** The labels of an account's jobs, those of most jobs first. */
+export type LabelList = components["schemas"]["LabelList"];
 
 /** The keys that a login link yields, one for each role. */
 export type LoggedIn = components["schemas"]["LoggedIn"];

@@ -406,6 +406,20 @@ class Wallet(Record):
     miner_id: str | None = None
 
 
+class LabelCount(Record):
+    """A label, and the number of jobs that have it."""
+
+    key: str
+    value: str
+    jobs: int
+
+
+class LabelList(Record):
+    """The labels of an account's jobs, those of most jobs first."""
+
+    labels: list[LabelCount]
+
+
 class Transaction(Record):
     """A credit, or the payment for a job. `status` is pending, settled or refunded. Amounts are decimal strings."""
 
@@ -415,6 +429,7 @@ class Transaction(Record):
     type: str | None = None
     amount: str | None = None
     job_id: str | None = None
+    job_name: str | None = None
     offer_id: str | None = None
     miner_id: str | None = None
     price: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.coordinator.operations.answers.jobs import JobPage
+from agent.coordinator.operations.answers.jobs import JobPage, LabelCount, LabelList
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import validation as submissions
@@ -28,3 +28,9 @@ async def page(context: Context, caller: Caller, wanted: JobFilter, *, limit: in
     now = context.clock()
     jobs = [view(record, await estimates_for(context, record), now) for record in records]
     return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)
+
+
+async def labels(context: Context, caller: Caller, limit: int) -> LabelList:
+    """Return the labels of the caller's jobs, those of most jobs first."""
+    found = await context.database.read(job_lists.label_counts, account_of(caller), limit)
+    return LabelList(labels=[LabelCount(key=key, value=value, jobs=jobs) for key, value, jobs in found])

@@ -16,6 +16,7 @@ import type {
   JobLog,
   JobResults,
   JobState,
+  LabelList,
 } from "../models.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
 
@@ -119,6 +120,12 @@ export class Jobs {
   /** Return why a job does not run: what and by how much, who can change it, and how. */
   explain(jobId: string, options: CallOptions = {}): Promise<JobExplanation> {
     return fetchJson(this.#session, { path: `/v1/jobs/${part(jobId)}/explain`, signal: options.signal });
+  }
+
+  /** Return the labels of the account's jobs with the number of jobs that have each, those of most jobs first. */
+  labels(options: { limit?: number | undefined } & CallOptions = {}): Promise<LabelList> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: "/v1/jobs/labels", query, signal });
   }
 
   /** Return a page of the account's jobs, newest first, to which all given filters apply. */

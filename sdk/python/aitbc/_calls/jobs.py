@@ -12,7 +12,16 @@ from aitbc import errors
 from aitbc._http.flow import Flow, Request, Session, Sleep, call, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.errors import AITBCError, JobFailed
-from aitbc.models import Job, JobDataDeleted, JobExplanation, JobList, JobLog, JobResults, ServiceJob
+from aitbc.models import (
+    Job,
+    JobDataDeleted,
+    JobExplanation,
+    JobList,
+    JobLog,
+    JobResults,
+    LabelList,
+    ServiceJob,
+)
 
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
@@ -84,6 +93,12 @@ def explain(session: Session, /, job_id: str) -> Flow[JobExplanation]:
     """Return why a job does not run: what and by how much, who can change it, and how."""
     request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/explain")
     return (yield from fetch(session, request, JobExplanation))
+
+
+def labels(session: Session, /, *, limit: int = 100) -> Flow[LabelList]:
+    """Return the labels of the account's jobs with the number of jobs that have each, those of most jobs first."""
+    request = Request("GET", "/v1/jobs/labels", params={"limit": str(limit)})
+    return (yield from fetch(session, request, LabelList))
 
 
 def list_jobs(

@@ -7,6 +7,7 @@ import { SelectField } from "../../components/controls/field.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
+import { Reasons } from "../../components/reasons.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { money } from "../../format/money.ts";
@@ -15,7 +16,6 @@ import { plural } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api } from "../../session.ts";
-import { Reasons } from "./reasons.tsx";
 
 const POLL_SECONDS = 5;
 

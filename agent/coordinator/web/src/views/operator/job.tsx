@@ -11,6 +11,7 @@ import { Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
+import { Reasons } from "../../components/reasons.tsx";
 import { notify } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
 import { useLive } from "../../live.ts";
@@ -57,13 +58,7 @@ export default function OperatorJob() {
             )}
             {job.status === "submitted" && (
               <Notice tone="wait" title={why.summary}>
-                <ul class="plain-list">
-                  {why.reasons.map((reason) => (
-                    <li key={reason.code}>
-                      {reason.message} {reason.action}
-                    </li>
-                  ))}
-                </ul>
+                <Reasons reasons={why.reasons} title={why.summary} client="Its account" />
               </Notice>
             )}
             <Card title="The job">

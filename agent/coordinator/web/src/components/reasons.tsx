@@ -1,15 +1,22 @@
 /** Why a job does not run: one line for each reason, who can change it, and how. */
 import { CannotRun, type JobReason } from "@aitbc/client";
 
-const WHO: Record<JobReason["who"], string> = {
-  client: "You",
+const WHO: Record<Exclude<JobReason["who"], "client">, string> = {
   owner: "The machine's owner",
   operator: "The operator of the network",
   time: "Nobody needs to act",
 };
 
-/** `title` is a message that is shown above already. */
-export function Reasons({ reasons, title }: { reasons: JobReason[]; title?: string }) {
+interface ReasonsProps {
+  reasons: JobReason[];
+  /** A message that is shown above already. */
+  title?: string;
+  /** Who the client is for the reader. */
+  client?: string;
+}
+
+export function Reasons({ reasons, title, client = "You" }: ReasonsProps) {
+  const who = { ...WHO, client };
   return (
     <ul class="reasons">
       {reasons.map((reason) => (
@@ -17,7 +24,7 @@ export function Reasons({ reasons, title }: { reasons: JobReason[]; title?: stri
           {reason.message !== title && <p>{reason.message}</p>}
           {reason.action && (
             <p class="small">
-              <strong>{WHO[reason.who]}:</strong> {reason.action}
+              <strong>{who[reason.who]}:</strong> {reason.action}
             </p>
           )}
         </li>
