@@ -246,6 +246,9 @@ class Tools:
     max_memory: int = 8 * 2**30
     max_output: int = 10 * 2**30
     max_file: int = 8 * 2**30
+    max_files: int = 20_000
+    max_depth: int = 100
+    max_processes: int = 128
     max_unpacked: int = 2 * 2**30
     max_environment: int = 16 * 2**30
     environments_quota: int = 48 * 2**30
@@ -289,6 +292,13 @@ class Device:
     memory: int = 0
     compute_capability: str | None = None
     others: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The device for people."""
+        if self.kind == "cpu":
+            return f"the CPU ({self.threads} thread{'s' if self.threads != 1 else ''})"
+        return self.name if not self.others else f"{len(self.gpus)} x {self.name}"
 
     @property
     def gpus(self) -> tuple[str, ...]:

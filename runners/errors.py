@@ -142,6 +142,12 @@ class FailureCode(StrEnum):
         "The engine or its GPU context failed beyond repair; the runner's process is replaced.",
     )
     RUNNER_ENDED = "RUNNER_ENDED", Fault.MACHINE, "The runner's process was ended during the run."
+    NODE_LOST = (
+        "NODE_LOST",
+        Fault.MACHINE,
+        "The node of the miner's cluster on which the job ran was lost.",
+        True,
+    )
     RUNNER_REPLACED = (
         "RUNNER_REPLACED",
         Fault.MACHINE,

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Prints every string that users read, grouped by file: help texts, messages, errors, the panel, webhooks, the dashboard.
+"""Prints every string that users read, grouped by file: help texts, messages, errors, settings, the panel, webhooks, the dashboard.
 
     scripts/strings.py            all files
     scripts/strings.py sdk agent  only files below these directories
 
-A string counts as text for users if it has several words, and is not a docstring, a log event, a pattern or a query. `{}` stands for a value.
+A string counts as text for users if it has several words, and is not a docstring (but for those of commands and settings), a log event, a pattern or a query. `{}` stands for a value.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ("agent", "runners", "sdk/python/aitbc")
-WEB = "agent/coordinator/web/src"
+WEB = ("agent/coordinator/web/src", "sdk/js/src")
+SETTINGS = ROOT / "agent" / "settings"
 EXCLUDED = ("agent/coordinator/store", "agent/coordinator/web")
 """Directories with SQL, and with the dashboard, which is read separately."""
 TEXT = re.compile(r"[A-Za-z]{2,}\S*\s+\S*[A-Za-z]")
@@ -43,13 +45,14 @@ def _files() -> Iterator[Path]:
         for path in sorted((ROOT / directory).rglob("*.py")):
             if not str(path.relative_to(ROOT)).startswith(EXCLUDED):
                 yield path
-    for pattern in ("*.tsx", "*.ts"):
-        yield from sorted((ROOT / WEB).rglob(pattern))
+    for directory in WEB:
+        for pattern in ("*.tsx", "*.ts"):
+            yield from sorted(path for path in (ROOT / directory).rglob(pattern) if path.name != "answers.ts")
 
 
 def _of_python(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    docstrings = set(_docstrings(tree)) - set(_of_commands(tree, path))
+    docstrings = set(_docstrings(tree)) - set(_of_commands(tree, path)) - set(_of_settings(tree, path))
     inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in sorted(ast.walk(tree), key=lambda node: getattr(node, "lineno", 0)):
         if id(node) in docstrings or id(node) in inside:
@@ -89,6 +92,17 @@ def _of_commands(tree: ast.AST, path: Path) -> Iterator[int]:
             statement = node.body[0]
             if isinstance(statement, ast.Expr):
                 yield id(statement.value)
+
+
+def _of_settings(tree: ast.AST, path: Path) -> Iterator[int]:
+    """Yield the ids of docstrings of settings, which are their descriptions."""
+    if SETTINGS not in path.parents:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for field, below in pairwise(node.body):
+                if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                    yield id(below.value)
 
 
 def _of_web(paths: list[Path]) -> dict[Path, list[tuple[int, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import signal
 import sys
@@ -12,17 +13,22 @@ import httpx
 import hypothesis
 import pytest
 import structlog
+from httpx._transports import default as httpx_transport
 from structlog.dev import plain_traceback
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
-from support.databases import drop_databases
+from support.s3 import S3Server, running_s3
 from support.server import Served, serve
+from support.workers import fork_workers
 
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Reading the certificates takes a client longer than ten requests of a test.
+vars(httpx_transport)["create_ssl_context"] = functools.cache(httpx_transport.create_ssl_context)
 
 # On a busy machine, a slow example is no failure.
 hypothesis.settings.register_profile("no deadline", parent=hypothesis.settings(), deadline=None)
@@ -75,6 +81,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return Scheduling(config, log)
 
 
+def pytest_xdist_setupnodes() -> None:
+    """Start the processes that run tests with what they import."""
+    fork_workers()
+
+
 @pytest.fixture(autouse=True)
 def _logging() -> Iterator[None]:
     """Restore the configuration of logs, which commands change in the tests' process."""
@@ -83,18 +94,18 @@ def _logging() -> Iterator[None]:
     structlog.configure(**configuration)
 
 
-@pytest.fixture(autouse=True)
-def _databases() -> Iterator[None]:
-    """Drop the databases that a test has created on a server."""
-    yield
-    drop_databases()
-
-
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """Run a coordinator with open enrolment."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server of buckets."""
+    with running_s3() as server:
+        yield server
 
 
 @pytest.fixture

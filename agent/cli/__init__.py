@@ -1,5 +1,25 @@
 """`aitbc-agent`: one file per command; the only package that composes the coordinator and the miner."""
 
-from agent.cli.application import main
+import signal
+import sys
 
-__all__ = ["main"]
+SERVING = (["start"], ["coordinator"])
+"""The commands that run until Ctrl-C, which is therefore not an error."""
+
+
+def main() -> None:
+    """Run the command. An expected error is printed to standard error and ends with its exit code, usually 1.
+
+    Loading the program takes more than a second, in which Ctrl-C must not end in a traceback, or in an error that `make start` would
+    report.
+    """
+    if sys.argv[1:2] in SERVING and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+    from agent.cli.application import main as run  # noqa: PLC0415 - see above
+
+    run()
+
+
+def _stop(*_: object) -> None:
+    sys.stdout.write("The agent has stopped.\n")
+    sys.exit(0)

@@ -19,31 +19,31 @@ from agent.core.errors import AgentError
 from aitbc.errors import AITBCError
 
 COMMANDS: Final = {
-    "start": "serve.start",
-    "coordinator": "serve.coordinator",
-    "enroll": "enroll.app",
-    "login": "login.login",
-    "status": "status.status",
-    "doctor": "doctor.doctor",
-    "health": "health.health",
-    "earnings": "earnings.earnings",
-    "explain": "explain.explain",
-    "bench": "bench.bench",
-    "pause": "pause.pause",
-    "resume": "pause.resume",
-    "drain": "pause.drain",
-    "stop": "stop.stop",
-    "fsck": "fsck.fsck",
-    "backup": "backup.backup",
-    "restore": "backup.restore",
-    "accounts": "accounts.app",
-    "keys": "keys.app",
-    "miners": "miners.app",
-    "models": "models.app",
-    "engines": "engines.app",
-    "receipts": "receipts.app",
-    "config": "config.app",
-    "service": "service.app",
+    "start": "running.serve.start",
+    "coordinator": "running.serve.coordinator",
+    "enroll": "operators.enroll.app",
+    "login": "operators.login.login",
+    "status": "running.status.status",
+    "doctor": "machine.doctor.doctor",
+    "health": "running.health.health",
+    "earnings": "machine.earnings.earnings",
+    "explain": "machine.explain.explain",
+    "bench": "machine.bench.bench",
+    "pause": "running.pause.pause",
+    "resume": "running.pause.resume",
+    "drain": "running.pause.drain",
+    "stop": "running.stop.stop",
+    "fsck": "operators.fsck.fsck",
+    "backup": "operators.backup.backup",
+    "restore": "operators.backup.restore",
+    "accounts": "operators.accounts.app",
+    "keys": "operators.keys.app",
+    "miners": "operators.miners.app",
+    "models": "machine.models.app",
+    "engines": "machine.engines.app",
+    "receipts": "operators.receipts.app",
+    "config": "machine.config.app",
+    "service": "running.service.app",
 }
 """Each command with its module and attribute in `agent.cli.commands`: a function, or the application of a group."""
 
@@ -64,7 +64,7 @@ class _Commands(TyperGroup):
         """Return the command of this name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(".")
+        module, _, name = COMMANDS[cmd_name].rpartition(".")
         gc.disable()  # imports create few cycles of garbage, but looking for them takes a sixth of their time
         try:
             found = getattr(import_module(f"agent.cli.commands.{module}"), name)
@@ -106,7 +106,7 @@ def root(
 
 
 def main() -> None:
-    """Run the command. An expected error is printed to standard error and ends with its exit code, usually 1."""
+    """See `agent.cli.main`."""
     try:
         app(prog_name="aitbc-agent")
     except (AgentError, AITBCError, OSError) as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.cli import local_api
 from agent.settings import Settings
-from aitbc.cli._lookup import Candidate, find
+from aitbc.cli._arguments.lookup import Candidate, find
 
 
 def accounts(settings: Settings) -> list[dict[str, Any]]:

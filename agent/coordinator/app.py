@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.background import background_tasks
-from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.choice import directory_of, open_stores
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import ArtifactDirectory
+from agent.coordinator.cluster.opening import open_cluster, require_same_installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
-from agent.coordinator.feed.feed import Feed, Recent
+from agent.coordinator.feed.feed import CHANGES, Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
+from agent.coordinator.http.direct import Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.metrics import METRICS
 from agent.coordinator.openapi.document import document, guard_of, routes
+from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.log.secret_file import load_secret
@@ -94,10 +101,7 @@ def build_context(settings: Settings) -> Context:
 
 
 def _context(settings: Settings, directory: Path, database: Database, meter: Meter) -> Context:
-    artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
-    upload_directory = UploadDirectory(
-        directory / "artifacts" / "uploads", silence_seconds=settings.coordinator.upload_silence_seconds
-    )
+    artifacts, uploads = open_stores(settings)
     signer = _signer(settings, directory / "log.key", database)
     sequencer = Sequencer(
         database,
@@ -108,26 +112,29 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     )
     sequencer.check_at_start()
     artifacts.open()
-    upload_directory.open()
+    link_key = load_secret(directory / "links.key")
+    keys = {directory / "log.key": signer.vkey.encode(), directory / "links.key": link_key}
+    require_same_installation(database, keys, directory_of(settings) or str(settings.artifacts.url))
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
-    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter)
+    cluster = open_cluster(database)
+    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter, cluster)
+    webhooks = WebhookSender(database, settings.coordinator.webhooks, time.time)
+    cluster.bus.on_signal(CHANGES, webhooks.wake)
     return Context(
         settings=settings.coordinator,
         database=database,
         hub=hub,
-        feed=Feed(database, hub, Recent(stream.history, stream.history_size)),
-        webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
+        feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
+        webhooks=webhooks,
         dispatcher=dispatcher,
         artifacts=artifacts,
-        uploads=upload_directory,
-        space=Space(
-            directory / "artifacts", database.directory, reserve=settings.coordinator.storage_reserve
-        ),
+        uploads=uploads,
+        space=Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),
         log=sequencer,
-        link_key=load_secret(directory / "links.key"),
+        link_key=link_key,
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
@@ -135,6 +142,8 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         connections=Connections(
             settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
         ),
+        cluster=cluster,
+        caches=Caches(bus=cluster.bus),
     )
 
 
@@ -145,7 +154,7 @@ def _signer(settings: Settings, key_file: Path, database: Database) -> LogSigner
     ):
         raise ConfigurationError(
             f"{key_file} is missing, but the database has receipts and checkpoints that were signed with it. Restore it from "
-            "your backup; with a new key, none of them would verify."
+            "your backup, or copy it from another replica; with a new key, none of them would verify."
         )
     return load_signer(key_file, settings.coordinator.origin)
 
@@ -158,7 +167,7 @@ def build_app(context: Context) -> FastAPI:
         async with background_tasks(context):
             yield
 
-    app = FastAPI(
+    app = _Application(
         title="AITBC coordinator",
         version=__version__,
         lifespan=lifespan,
@@ -169,20 +178,13 @@ def build_app(context: Context) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    for prefix in API_PREFIXES:  # the router tries routes in this order
-        for router in ROUTERS:
-            app.include_router(router, prefix=prefix)
-        app.add_route(f"{prefix}/openapi.json", _describe)
+    app.router.routes.extend(_api())
     if context.settings.dashboard:
         app.add_route("/", to_dashboard)
         app.add_route("/dashboard", to_dashboard)
-        app.mount("/dashboard", Dashboard(BUILT))
+        direct = context.artifacts.direct
+        app.mount("/dashboard", Dashboard(BUILT, None if direct is None else direct.origin))
         app.mount("/reference", Dashboard(BUILT / "reference"))
-    for router in ROOT_ROUTERS:
-        for prefix in ("", "/api", *API_PREFIXES):
-            app.include_router(router, prefix=prefix)
-    for router in OPERATORS_ROUTERS:
-        app.include_router(router)
     map_errors(app)
     # Each middleware runs before those that are added above it.
     guarded = [
@@ -202,6 +204,43 @@ def build_app(context: Context) -> FastAPI:
     app.add_middleware(Hosts, settings=context.settings, meter=context.meter)
     app.add_middleware(RequestIds, meter=context.meter)
     return app
+
+
+class _Application(FastAPI):
+    """The framework's application, which answers valid requests of plain routes itself (see `Direct`)."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the middleware around the routes: that of this application, then the framework's handlers of errors.
+
+        The framework's own outermost middleware is missing: `Failures` answers unexpected errors, no traces are collected, and `Bodies`
+        limits bodies.
+        """
+        app: ASGIApp = Direct(AsyncExitStackMiddleware(self.router), _plain_routes())
+        app = ExceptionMiddleware(app, handlers=self.exception_handlers)
+        for middleware, args, options in reversed(self.user_middleware):
+            app = middleware(app, *args, **options)
+        return app
+
+
+@cache
+def _api() -> Sequence[BaseRoute]:
+    """Return the routes of the API, which a process has once: the framework keeps with them what it derives from their declarations."""
+    api = APIRouter()
+    for prefix in API_PREFIXES:  # routes are tried in this order
+        for router in ROUTERS:
+            api.include_router(router, prefix=prefix)
+        api.add_route(f"{prefix}/openapi.json", _describe)
+    for router in ROOT_ROUTERS:
+        for prefix in ("", "/api", *API_PREFIXES):
+            api.include_router(router, prefix=prefix)
+    for router in OPERATORS_ROUTERS:
+        api.include_router(router)
+    return tuple(api.routes)
+
+
+@cache
+def _plain_routes() -> Table:
+    return plain_routes(_api())
 
 
 async def _describe(_: Request) -> Response:

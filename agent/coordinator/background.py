@@ -1,4 +1,4 @@
-"""The coordinator's background tasks, from the start of the application to its end."""
+"""The coordinator's background tasks, from the start of the application to its end. Of several replicas, the leader runs most of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import structlog
 from agent.coordinator.operations import health, history, job_logs, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import quota, uploads
+from agent.coordinator.operations.files import direct, removal, uploads
 from agent.coordinator.operations.jobs import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import events, leases
+from agent.core.errors import ServiceUnavailable
 
 UPKEEP_SECONDS: Final = 1.0
 UPKEEP_SILENCE_SECONDS: Final = 120.0
@@ -30,31 +31,76 @@ log = structlog.get_logger()
 @asynccontextmanager
 async def background_tasks(context: Context) -> AsyncIterator[None]:
     """Run the dispatcher, the upkeep and the other tasks. At the end, cancel them and close the database."""
+    tasks = [_watched(context, "cluster", _take_part(context))]
+    leading: list[asyncio.Task[None]] = []
+    try:
+        await context.cluster.joined()
+        await streams.begin(context)
+        if context.cluster.leadership.leads:
+            await _begin_leading(context, leading)
+        tasks += [
+            _watched(context, "feed", context.feed.run()),
+            _watched(context, "database", health.pulse(context)),
+            _watched(context, "leadership", _follow_leadership(context, leading)),
+            _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
+        ]
+        yield
+    finally:
+        await _end(tasks)
+        await _end(leading)
+        await context.artifacts.close()
+        context.database.close()
+
+
+async def _take_part(context: Context) -> None:
+    def report() -> None:
+        context.liveness.report("cluster", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS)
+
+    await context.cluster.run(report)
+
+
+async def _follow_leadership(context: Context, leading: list[asyncio.Task[None]]) -> None:
+    """Run the leader's tasks, which are in `leading`, while this replica leads."""
+    leadership = context.cluster.leadership
+    while True:
+        await leadership.until(leads=True)
+        try:
+            if not leading:
+                await _begin_leading(context, leading)
+        except ServiceUnavailable as error:
+            log.warning("leading_not_begun", error=str(error))
+            await asyncio.sleep(UPKEEP_SECONDS)
+            continue
+        await leadership.until(leads=False)
+        log.warning("leadership_lost")
+        await _end(leading)
+        leading.clear()
+
+
+async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) -> None:
+    """Start what only one replica does. Miners of the last leader, or of none, could not renew their leases meanwhile."""
     await leases.start_over(context)
-    await streams.begin(context)
     await standing_offers.refresh_all(context)
-    tasks = [
+    context.dispatcher.job_waiting()
+    leading += [
         _watched(context, "dispatcher", context.dispatcher.run()),
-        _watched(context, "feed", context.feed.run()),
         _watched(context, "webhooks", context.webhooks.run()),
         _watched(context, "log", context.log.run()),
-        _watched(context, "database", health.pulse(context)),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
-        _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, quota.settle_run_outputs)),
+        _watched(context, "direct_uploads", _repeated(context, UPLOADS_SECONDS, direct.expire_due)),
+        _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
         _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
         _watched(context, "job_logs", _repeated(context, ORPHANS_SECONDS, job_logs.prune_old)),
         _watched(context, "history", _repeated(context, HISTORY_SECONDS, history.sample)),
-        _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, quota.remove_orphans)),
+        _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
     ]
-    context.dispatcher.job_waiting()
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        context.database.close()
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
@@ -80,7 +126,8 @@ async def _upkeep(context: Context) -> None:
             await marketplace.tidy(context)
             await notices.notify_waiting(context)
             await events.prune_old(context)
-            await streams.keep_numbers(context)
+            if context.cluster.bus.peers:  # a signal of another replica may have been lost
+                context.dispatcher.job_waiting()
             context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended
         except Exception:  # the loop survives a round that fails
             log.exception("upkeep_failed")

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 from nacl.signing import SigningKey
 
+from agent.coordinator.store import locks
 from agent.coordinator.store import log as store
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.log import CheckpointRecord, LeafRecord
@@ -112,6 +113,7 @@ def integrate(connection: Connection, signer: LogSigner, now: float) -> tuple[Ch
     Sign a checkpoint of the empty tree if there is none yet. Return the new checkpoint, or None if there was nothing to do, and
     whether more leaves may be queued. Raises `LogInconsistent`, changing nothing.
     """
+    locks.log(connection)
     newest = check(connection, signer)
     leaves = store.queued(connection, BATCH)
     if newest is not None and not leaves:

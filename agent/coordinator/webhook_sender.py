@@ -68,7 +68,7 @@ class Answer:
 
 
 class WebhookSender:
-    """Sends due messages. `run` is the loop and can be called once. `network` replaces the internet in tests."""
+    """Sends due messages. `run` is the loop. `network` replaces the internet in tests."""
 
     def __init__(
         self,
@@ -86,10 +86,17 @@ class WebhookSender:
         self._by_account: Counter[str] = Counter()
         self._by_lane: Counter[str] = Counter()
         self._pruned_at = 0.0
+        self._listening = False
+
+    def wake(self) -> None:
+        """Have due messages queried soon."""
+        self._wake.set()
 
     async def run(self) -> None:
-        """Send due messages until cancelled."""
-        self._database.after_commit(self._wake.set)
+        """Send due messages until cancelled. May be called again then."""
+        if not self._listening:
+            self._database.after_commit(self.wake)
+            self._listening = True
         network = self._network or internet()
         guard = GuardedBackend(network, allow_private=self._settings.allow_private)
         pool = httpcore.AsyncConnectionPool(

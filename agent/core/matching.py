@@ -6,11 +6,13 @@ between clients. Each job goes to the cheapest miner that can start it at once a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from heapq import heapify, heappop, heappush
+from typing import Any, Final, TypeAlias
 
 from agent.core.reasons import ReasonCode
 
@@ -137,6 +139,7 @@ class _Share:
         self.candidate = candidate
         self.free = FreeCapacity(candidate.slots, candidate.batch_capacity, concurrency)
         self.given = 0
+        self.rankings: list[_Ranking] = []
 
     @property
     def open(self) -> bool:
@@ -152,6 +155,46 @@ class _Share:
         """Give it a job that suits it."""
         self.free.reserve(job.service, job.model)
         self.given += 1
+        for ranking in self.rankings:
+            ranking.add(self)
+
+
+class _Ranking:
+    """The shares that suit jobs of one kind, the best first.
+
+    Within a round, no share begins to suit a job: batch capacity only appears where a free slot was. So one search serves all jobs of
+    the kind. A share that is given a job moves: it is added again, and entries with an outdated preference are dropped.
+    """
+
+    def __init__(self, job: Waiting, shares: Iterable[_Share], now: float) -> None:
+        self._job = job
+        self._heap: list[tuple[_Preference, int, _Share]] = []
+        for share in shares:
+            if share.open and share.suits(job, now):
+                self._heap.append((_preference(job, share), len(self._heap), share))
+                share.rankings.append(self)
+        heapify(self._heap)
+        self._added = len(self._heap)
+
+    def add(self, share: _Share) -> None:
+        """Add a share with its present preference, if it can be given more."""
+        if share.open and share.free.accepts(self._job.service, self._job.model):
+            heappush(self._heap, (_preference(self._job, share), self._added, share))
+            self._added += 1
+
+    def best(self) -> _Share | None:
+        """Return the share that a job of this kind gets, or None."""
+        job = self._job
+        while self._heap:
+            preference, _, share = self._heap[0]
+            if (
+                share.open
+                and share.free.accepts(job.service, job.model)
+                and preference == _preference(job, share)
+            ):
+                return share
+            heappop(self._heap)
+        return None
 
 
 def match(
@@ -166,24 +209,69 @@ def match(
     `limits` has the maximum number of running jobs of accounts that are limited. A job avoids the miner that failed it last
     while another suitable miner is waiting.
     """
-    shares = [share for candidate in candidates if (share := _Share(candidate)).open]
+    jobs = list(jobs)
+    services = {job.service for job in jobs}
+    shares = [
+        share
+        for candidate in candidates
+        if not services.isdisjoint(candidate.services) and (share := _Share(candidate)).open
+    ]
     load = Counter(running)
     pairs: list[tuple[str, Candidate]] = []
     if not shares:
         return pairs
+    prices = _prices(shares) if len(jobs) > 1 else {}
+    alike = Counter(_kind(job, prices) for job in jobs)
+    rankings: dict[Hashable, _Ranking] = {}
+    left = len(shares)
     for job in in_turn(jobs, load, now, limits):
-        suitable = [share for share in shares if share.suits(job, now)]
-        if not suitable:
+        kind = _kind(job, prices)
+        if alike[kind] == 1:
+            best = _best(job, shares, now)
+        else:
+            if kind not in rankings:
+                rankings[kind] = _Ranking(job, shares, now)
+            best = rankings[kind].best()
+        if best is None:
             continue
-        share = min(suitable, key=lambda share: _preference(job, share))
-        share.give(job)
+        best.give(job)
         load[job.account_id] += 1
-        pairs.append((job.job_id, share.candidate))
-        if not share.open:
-            shares.remove(share)
-            if not shares:
-                break
+        pairs.append((job.job_id, best.candidate))
+        left -= not best.open
+        if not left:
+            break
     return pairs
+
+
+def _best(job: Waiting, shares: Iterable[_Share], now: float) -> _Share | None:
+    suitable = (share for share in shares if share.open and share.suits(job, now))
+    return min(suitable, key=lambda share: _preference(job, share), default=None)
+
+
+def _prices(shares: Iterable[_Share]) -> dict[str, list[Decimal]]:
+    """Return the prices of each service, lowest first."""
+    found: defaultdict[str, set[Decimal]] = defaultdict(set)
+    for share in shares:
+        for service, offer in share.candidate.services.items():
+            found[service].add(offer.unit_price)
+    return {service: sorted(prices) for service, prices in found.items()}
+
+
+def _kind(job: Waiting, prices: Mapping[str, Sequence[Decimal]]) -> Hashable:
+    """Return all that decides which miners suit a job, and in which order. Of its budget, that is which prices it covers."""
+    return (
+        None if job.budget is None else bisect_right(prices.get(job.service, ()), job.budget),
+        job.service,
+        job.model,
+        job.cpu,
+        job.memory,
+        job.gpus,
+        job.miner_id,
+        job.avoid_miner_id,
+        job.avoid_until,
+        job.needs,
+        job.avoided,
+    )
 
 
 def in_turn(
@@ -223,7 +311,10 @@ def _by_account(jobs: list[Waiting]) -> dict[str, list[Waiting]]:
     return queue
 
 
-def _preference(job: Waiting, share: _Share) -> tuple[bool, bool, Decimal, bool, bool, int, str]:
+_Preference: TypeAlias = tuple[bool, bool, Decimal, bool, bool, int, str]
+
+
+def _preference(job: Waiting, share: _Share) -> _Preference:
     """Return the sort key of a miner for a job; the smallest wins. Price decides, unless the job would wait for a download.
 
     Among equal prices, joining a running batch saves a slot, and a loaded model saves the time to load it.

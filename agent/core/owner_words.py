@@ -25,8 +25,8 @@ def _lower_price(job: Waiting, _miner: KnownMiner, _situation: Situation) -> str
 
 def _fetch_model(job: Waiting, _miner: KnownMiner, situation: Situation) -> str:
     if situation.model is not None and situation.model.fetchable:
-        return f"Run aitbc-agent models fetch {job.model}."
-    return f"Add the model {job.model} with aitbc-agent models add; the catalogue has no source for it."
+        return f"Run `aitbc-agent models pull {job.model}`."
+    return f"The catalogue has no source for the model {job.model}. Add one with `aitbc-agent models add`."
 
 
 def _always(text: str) -> _Action:
@@ -47,8 +47,8 @@ OWNER_ACTIONS: Final[Mapping[ReasonCode, _Action]] = {
     ReasonCode.MODEL_UNAVAILABLE: _always("`aitbc-agent status` shows what uses the memory, or why the model failed to load."),
     ReasonCode.MINER_EXCLUDED: _always("Ask the operator of the coordinator for the reason."),
     ReasonCode.MINER_OFFLINE: _always("Start the agent, and check its connection with `aitbc-agent doctor`."),
-    ReasonCode.MINER_PAUSED: _always("Run aitbc-agent resume, or wait until the cause of the pause ends."),
-    ReasonCode.MINER_ASLEEP: _always("Wait for the end of the schedule's pause, run aitbc-agent resume, or change miner.pause.schedule."),
+    ReasonCode.MINER_PAUSED: _always("Run `aitbc-agent resume`, or wait until the cause of the pause ends."),
+    ReasonCode.MINER_ASLEEP: _always("Wait for the end of the schedule's pause, run `aitbc-agent resume`, or change miner.pause.schedule."),
     ReasonCode.MINER_SUSPENDED: _always("Wait; avoid stopping or pausing the agent while jobs run."),
     ReasonCode.SERVICE_PAUSED: _always("Wait; `aitbc-agent status` and the log show the failures."),
     ReasonCode.FAILED_THERE: _always("Nothing: another miner tries it first. The log shows why it failed here."),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -62,6 +62,7 @@ NetworkSetting: TypeAlias = Annotated[Network, BeforeValidator(_network)]
 """A settings value: an IP address, or a network without host bits."""
 
 
+@lru_cache(maxsize=4096)
 def caller_address(host: str | None) -> str:
     """Return what counts as one caller: an IPv4 address, or the /64 network of an IPv6 address, all of which belongs to one site."""
     if host is None:
@@ -77,7 +78,8 @@ def caller_address(host: str | None) -> str:
     return str(ip_network((int(ip) >> _IPV6_SITE << _IPV6_SITE, _IPV6_SITE)))
 
 
-def lies_in(host: str | None, networks: Sequence[Network]) -> bool:
+@lru_cache(maxsize=4096)
+def lies_in(host: str | None, networks: tuple[Network, ...]) -> bool:
     """Return whether `host` is an address in one of the networks."""
     try:
         ip = ip_address((host or "").partition("%")[0])

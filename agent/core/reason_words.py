@@ -62,7 +62,7 @@ def _no_miners(*_: object) -> Words:
 def _miner_unknown(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situation) -> Words:
     return Words(
         f"There is no miner {job.miner_id}.",
-        "Submit the job again for an existing miner, or without naming one.",
+        "Submit the job again with the id of an existing miner, or without miner_id.",
         {"miner_id": job.miner_id},
     )
 
@@ -70,7 +70,7 @@ def _miner_unknown(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situ
 def _not_chosen(job: Waiting, *_: object) -> Words:
     return Words(
         f"The job names the miner {job.miner_id}.",
-        "Submit the job again without naming a miner, so that others can run it.",
+        "Submit the job again without miner_id, so that other miners can run it.",
         {"miner_id": job.miner_id},
     )
 
@@ -86,7 +86,7 @@ def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: Situati
 def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
     jobs = "1 job" if situation.limit == 1 else f"{situation.limit} jobs"
     return Words(
-        f"Your account may run {jobs} at a time, because many of its jobs failed by their own fault.",
+        f"Your account may run {jobs} at a time, because many of its jobs failed through their own errors.",
         "Wait until a running job has ended. The limit ends by itself within minutes if no more jobs fail.",
         {"running": situation.running, "limit": situation.limit},
     )
@@ -128,9 +128,9 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Sit
 def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
     fetchable = situation.model is not None and situation.model.fetchable
     how = (
-        f"Its owner can fetch it: aitbc-agent models pull {job.model}."
+        f"Its owner can fetch it with `aitbc-agent models pull {job.model}`."
         if fetchable
-        else "Its owner can add it: aitbc-agent models add."
+        else "Its owner can add it with `aitbc-agent models add`."
     )
     who = "No miner has" if len(miners) != 1 else f"{miners[0].name} does not have"
     could = [miner.miner_id for miner in miners] if fetchable else []
@@ -159,7 +159,7 @@ def _not_enough_cpu(job: Waiting, miners: Sequence[KnownMiner], _situation: Situ
     has = max(miner.candidate.cpu_cores for miner in miners)
     return Words(
         f"The job requests {job.cpu.normalize():f} CPU cores; the largest miner has {has}.",
-        f"Request at most {has} CPU cores.",
+        f"Lower resources.cpu to at most {has}.",
         {"requested": f"{job.cpu.normalize():f}", "available": str(has)},
     )
 
@@ -168,7 +168,7 @@ def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: S
     has = max(miner.candidate.memory for miner in miners)
     return Words(
         f"The job requests {gibibytes(job.memory)} of memory; the largest miner has {gibibytes(has)}.",
-        f"Request at most {has >> 20}Mi of memory.",
+        f"Lower resources.memory to at most {has >> 20}Mi.",
         {"requested": job.memory, "available": has},
     )
 
@@ -176,7 +176,7 @@ def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: S
 def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
     has = max(min(miner.candidate.gpus, miner.candidate.services[job.service].gpus) for miner in miners)
     shown = "no miner has a GPU" if has == 0 else f"a job of this service can use {has} on the largest miner"
-    how = "Request no GPU" if has == 0 else f"Request at most {has}"
+    how = "Omit resources.gpu" if has == 0 else f"Lower resources.gpu to at most {has}"
     return Words(
         f"The job requests {job.gpus} GPU{'s' if job.gpus != 1 else ''}; {shown}.",
         f"{how}, or wait for a miner with more.",
@@ -189,8 +189,8 @@ def _price(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> 
     budget = job.budget or 0 * lowest
     return Words(
         f"One {situation.unit} costs at least {format_money(lowest)}, which is {format_money(lowest - budget)} more "
-        f"than the job's maximum cost of {format_money(budget)}.",
-        f"Submit the job again with a maximum cost of at least {format_money(lowest)}, which is the limit for the whole job.",
+        f"than the job's max_cost of {format_money(budget)}.",
+        f"Submit the job again with pricing.max_cost of at least {format_money(lowest)}; it is the limit for the whole job.",
         {
             "max_cost": format_money(budget),
             "lowest_price": format_money(lowest),
@@ -206,8 +206,8 @@ def _estimate(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) 
     cost, budget = units * lowest, job.budget or 0 * lowest
     return Words(
         f"The job takes {units.normalize():f} {situation.unit}s, which cost at least {format_money(cost)}: "
-        f"{format_money(cost - budget)} more than its maximum cost of {format_money(budget)}.",
-        f"Raise the maximum cost to at least {format_money(cost)}, or request less.",
+        f"{format_money(cost - budget)} more than its max_cost of {format_money(budget)}.",
+        f"Raise pricing.max_cost to at least {format_money(cost)}, or request less.",
         {
             "max_cost": format_money(budget),
             "estimated_cost": format_money(cost),
@@ -222,7 +222,7 @@ def _excluded(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation
     reason = next((miner.excluded_reason for miner in miners if miner.excluded_reason), None)
     return Words(
         f"The operator has excluded {names(miners)}{f': {reason}' if reason else ''}.",
-        "Submit the job again without naming a miner, or ask the operator.",
+        "Submit the job again without miner_id, or ask the operator.",
         {"reason": reason},
     )
 

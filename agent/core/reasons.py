@@ -35,7 +35,7 @@ class ReasonCode(StrEnum):
     FILES_MISSING = "FILES_MISSING", Who.CLIENT, False, "Files of the job are still to be uploaded."
     ACCOUNT_LIMIT = (
         "ACCOUNT_LIMIT", Who.TIME, False,
-        "The account runs as many jobs as it may at the same time, because many of its jobs failed by their own fault.",
+        "The account runs as many jobs as it may at the same time, because many of its jobs failed through their own errors.",
     )  # fmt: skip
     NO_MINERS = "NO_MINERS", Who.OPERATOR, False, "No miner has joined this coordinator yet."
     MINER_UNKNOWN = "MINER_UNKNOWN", Who.CLIENT, True, "The job names a miner that does not exist."

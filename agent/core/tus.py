@@ -26,6 +26,15 @@ _KEY: Final = re.compile(r"[!-+\--~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """Bytes of an unfinished upload, from `start`, that are a blob of their own. `size` is in bytes."""
+
+    start: int
+    size: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Checksum:
     """The digest that the bytes of one request must have."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -53,21 +53,26 @@ def lane(account_id: str, url: str) -> str:
     return f"{account_id} {parts.scheme}://{parts.netloc}"
 
 
-def message(life: Job, service_id: str, now: float) -> str:
+def message(life: Job, service_id: str, labels: Mapping[str, str], now: float) -> str:
     """Return the body of the message about a job's end. It contains no results; receivers fetch them with a key."""
     data: dict[str, Any] = {"job_id": life.job_id, "status": life.state.value, "service_id": service_id}
+    if labels:
+        data["labels"] = dict(labels)
     if life.state is JobState.FAILED and life.failure is not None:
         data["error"] = {"code": life.failure.code}
     body = {"type": event_type(life.state), "timestamp": format_time(now), "data": data}
     return json.dumps(body, separators=(",", ":"))
 
 
-def waiting_message(job_id: str, service_id: str, codes: Sequence[str], now: float) -> str:
+def waiting_message(
+    job_id: str, service_id: str, labels: Mapping[str, str], codes: Sequence[str], now: float
+) -> str:
     """Return the body of the notice that a job waits, with the reasons' codes."""
     data = {
         "job_id": job_id,
         "status": JobState.SUBMITTED.value,
         "service_id": service_id,
+        **({"labels": dict(labels)} if labels else {}),
         "reasons": list(codes),
     }
     body = {"type": WAITING, "timestamp": format_time(now), "data": data}

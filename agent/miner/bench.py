@@ -22,8 +22,9 @@ from agent.core.values.quantities import format_time
 from agent.deadline import call_within
 from agent.miner.data_dir import DataDirectory, discard
 from agent.miner.engines.interpreters import HOST_COMMAND, Interpreter, Interpreters
+from agent.miner.executor.contract import Execution
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.scores import FILE_NAME, Score, add_score, worthwhile_concurrency

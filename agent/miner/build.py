@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,29 +13,21 @@ from typing import Any, Final
 
 import structlog
 
-from agent.configuration import load_catalogue
-from agent.core.liveness import Liveness
 from agent.metrics import Meter
+from agent.miner.backend import Backend, LocalBackend, MinerOptions
 from agent.miner.commands import Commands
 from agent.miner.control import ControlServer
 from agent.miner.control_calls import ControlCalls
 from agent.miner.data_dir import DataDirectory
-from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.availability import UnavailableModels
-from agent.miner.executor.devices import Devices
-from agent.miner.executor.footprints import Footprints
-from agent.miner.executor.local import LocalExecutor
+from agent.miner.executor.contract import Executor
 from agent.miner.identity import load_identity
 from agent.miner.link.client import Link, LinkCallbacks
 from agent.miner.link.heartbeat import Heartbeat
 from agent.miner.live_settings import LiveSettings
-from agent.miner.machine.capabilities import Capabilities, Machine, tools
-from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.capabilities import Capabilities
 from agent.miner.metrics import METRICS
-from agent.miner.models.downloads import Downloads, limits
-from agent.miner.models.locks import ModelDirectory
-from agent.miner.models.provider import ModelProvider
-from agent.miner.models.store import ModelStore
+from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.run import RunDependencies
@@ -47,8 +39,6 @@ from agent.miner.status.report import Report
 from agent.miner.status.utilization import Activity
 from agent.miner.tasks import Background
 from agent.protocol.answers import Registered
-from agent.settings import Reading, Settings
-from runners.api import Runner
 
 _BACKGROUND_SECONDS: Final = 2.0
 
@@ -56,34 +46,19 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class MinerOptions:
-    """What a miner is built from. `host_command` starts a runner's child process; `reading` is where the settings were read from."""
-
-    settings: Settings
-    reading: Reading | None
-    url: str
-    enrolment_token: str | None
-    runners: Mapping[str, type[Runner[Any]]]
-    host_command: tuple[str, ...]
-    liveness: Liveness
-
-    @property
-    def directory(self) -> Path:
-        """The miner's own directory."""
-        return self.settings.data_dir.absolute() / "miner"
-
-
-@dataclass(frozen=True, slots=True)
 class MinerParts:
-    """The parts that the daemon runs and stops."""
+    """The parts that the daemon runs and stops.
+
+    `machine_changed` returns whether there is other work to do than when the `capabilities` were determined.
+    """
 
     session: Session
-    gpus: Gpus
     capabilities: Capabilities
+    machine_changed: Callable[[], Awaitable[bool]]
     link: Link
     outbox: Outbox
-    executor: LocalExecutor
-    provider: ModelProvider
+    executor: Executor
+    provider: Models
     pauses: Pauses
     unavailable: UnavailableModels
     workload: Workload
@@ -103,19 +78,24 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
     data_directory.lock()
     closing.callback(data_directory.unlock)
     session = Session(load_identity(directory), directory)
-    gpus = Gpus()
-    closing.callback(gpus.close)
-    models = ModelStore(options.settings.models_dir, load_catalogue(options.settings.data_dir))
-    own = Interpreter(options.host_command)
-    capabilities = await Machine(options.settings, gpus, models, options.runners, own=own).probe()
+    backend = await _open_backend(options)
+    closing.push_async_callback(backend.close)
     link = Link(options.url, session.identity, transport=options.settings.miner.transport)
     closing.push_async_callback(link.close)
     outbox = Outbox(directory / "outbox.db", link)
     await outbox.open()
     closing.push_async_callback(outbox.close)
     await asyncio.to_thread(data_directory.remove_leftovers, outbox.directories())
-    builder = _Builder(options, closing, session, gpus, models, capabilities, link, outbox)
-    return await builder.build(data_directory.jobs)
+    return await _Builder(options, closing, session, backend, link, outbox).build(data_directory.jobs)
+
+
+async def _open_backend(options: MinerOptions) -> Backend:
+    """Return where the jobs run. Raises `ConfigurationError`."""
+    if options.settings.miner.executor == "local":
+        return await LocalBackend.open(options)
+    from agent.miner.cluster.backend import RayBackend  # noqa: PLC0415 - ray is an optional package
+
+    return await RayBackend.open(options)
 
 
 class _Builder:
@@ -126,9 +106,7 @@ class _Builder:
         options: MinerOptions,
         closing: AsyncExitStack,
         session: Session,
-        gpus: Gpus,
-        models: ModelStore,
-        capabilities: Capabilities,
+        backend: Backend,
         link: Link,
         outbox: Outbox,
     ) -> None:
@@ -136,9 +114,9 @@ class _Builder:
         self._settings = options.settings.miner
         self._closing = closing
         self._session = session
-        self._gpus = gpus
-        self._models = models
-        self._capabilities = capabilities
+        self._backend = backend
+        self._gpus = backend.gpus
+        self._capabilities = backend.capabilities
         self._link = link
         self._outbox = outbox
         self._meter = Meter(METRICS)
@@ -146,11 +124,18 @@ class _Builder:
         self._heartbeat_due = asyncio.Event()
 
     async def build(self, jobs_directory: Path) -> MinerParts:
-        executor = self._start_executor()
-        provider = self._build_provider(executor)
+        executor, provider = self._backend.start(
+            self._meter, self._models_changed.set, self._heartbeat_due.set
+        )
+        self._closing.push_async_callback(executor.close)
         pauses = await self._build_pauses(executor)
         unavailable = UnavailableModels(
-            self._models, executor, self._capabilities.services, self._heartbeat_due.set, self._models_changed
+            self._backend.store.catalogue,
+            provider,
+            executor,
+            self._capabilities.services,
+            self._heartbeat_due.set,
+            self._models_changed,
         )
         await unavailable.update()
         settings = LiveSettings(self._options.settings, self._options.reading, self._capabilities)
@@ -173,8 +158,8 @@ class _Builder:
         heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
         parts = MinerParts(
             session=self._session,
-            gpus=self._gpus,
             capabilities=self._capabilities,
+            machine_changed=self._backend.changed,
             link=self._link,
             outbox=self._outbox,
             executor=executor,
@@ -190,63 +175,7 @@ class _Builder:
         _connect(parts, self._options, self._heartbeat_due)
         return parts
 
-    def _start_executor(self) -> LocalExecutor:
-        services = self._capabilities.services
-        definitions = {service: offer.definition for service, offer in services.items()}
-        footprints = Footprints(
-            self._options.directory / "footprints.json", definitions, self._models.catalogue
-        )
-        devices = Devices(
-            self._capabilities.devices,
-            slots=self._capabilities.slots,
-            reserve=int(self._settings.vram_reserve),
-            footprints=footprints,
-            measure=self._gpus.refresh,
-            process_memory=self._gpus.process_memory,
-            capacity={service: offer.concurrency for service, offer in services.items()},
-            gpus={service: offer.gpus for service, offer in services.items()},
-            processor=self._capabilities.processor,
-            unaccelerated=frozenset(
-                service
-                for service, definition in definitions.items()
-                if definition.requirements.gpu == "unused"
-            ),
-        )
-        executor = LocalExecutor(
-            devices,
-            tools(
-                self._options.settings,
-                gpu=any(device.kind == "cuda" for device in self._capabilities.devices),
-            ),
-            self._settings,
-            self._options.directory,
-            interpreters=Interpreters(
-                Interpreter(self._options.host_command),
-                {service: offer.interpreters for service, offer in services.items()},
-                self._options.runners,
-            ),
-            on_change=self._models_changed.set,
-            meter=self._meter,
-        )
-        executor.end_orphans()
-        executor.prestart(
-            {service: definition.model_field is not None for service, definition in definitions.items()}
-        )
-        self._closing.push_async_callback(executor.close)
-        return executor
-
-    def _build_provider(self, executor: LocalExecutor) -> ModelProvider:
-        directory = ModelDirectory(self._models.models_dir)
-        downloads = Downloads(self._models, directory, limits(self._options.settings), meter=self._meter)
-        return ModelProvider(
-            self._models,
-            downloads,
-            download=self._options.settings.runners.model_download,
-            on_change=self._heartbeat_due.set,
-            release=executor.release_model,
-        )
-
-    async def _build_pauses(self, executor: LocalExecutor) -> Pauses:
+    async def _build_pauses(self, executor: Executor) -> Pauses:
         pauses = Pauses(
             self._options.directory / "pauses.json",
             self._settings,
@@ -258,7 +187,7 @@ class _Builder:
         return pauses
 
     def _build_workload(
-        self, executor: LocalExecutor, provider: ModelProvider, pauses: Pauses, jobs_directory: Path
+        self, executor: Executor, provider: Models, pauses: Pauses, jobs_directory: Path
     ) -> Workload:
         background = Background()
         self._closing.push_async_callback(background.close, _BACKGROUND_SECONDS)
@@ -323,6 +252,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
         parts.report.earnings.changed()
 
     parts.outbox.on_change = results_changed
+    parts.executor.on_capacity = parts.workload.update
     parts.pauses.on_change = pauses_changed
     parts.live_settings.on_change = settings_changed
     parts.workload.on_services_changed = heartbeat_due.set

@@ -13,7 +13,7 @@ import structlog
 
 from agent.core.commands import SettingsChange
 from agent.miner.live_settings import LiveSettings, Refused
-from agent.miner.models.provider import ModelProvider
+from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
 from agent.protocol.answers import MAX_COMMAND_ID, Command, NewSettings
 from agent.protocol.reading import MalformedMessage, read
@@ -30,7 +30,7 @@ class Commands:
     def __init__(
         self,
         pauses: Pauses,
-        provider: ModelProvider,
+        provider: Models,
         settings: LiveSettings,
         on_executed: Callable[[], None],
     ) -> None:

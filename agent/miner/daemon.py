@@ -11,9 +11,9 @@ from typing import Any, Final
 import structlog
 
 from agent.core.liveness import Liveness
-from agent.miner.build import MinerOptions, MinerParts, build, serve_owner
+from agent.miner.backend import MinerOptions
+from agent.miner.build import MinerParts, build, serve_owner
 from agent.miner.control_calls import ControlCalls
-from agent.miner.engines.environments import environments_in_use
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.errors import SessionSuperseded
 from agent.miner.status.watchdog import supervise
@@ -166,29 +166,15 @@ class Daemon:
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 
     async def _await_change(self, parts: MinerParts) -> None:
-        """Return when the machine can do other work than before and its jobs have ended.
-
-        That is when a machine without a GPU has one, when other environments of engines are in use, or when the owner prefers
-        other engines.
-        """
-        polling = not parts.capabilities.gpus
+        """Return when the machine can do other work than before, or its owner prefers other engines, and its jobs have ended."""
         while True:
-            if polling and await parts.gpus.refresh():
-                _log.info(
-                    "gpus_appeared", gpus=[gpu.uuid for gpu in parts.gpus.last], running=len(parts.workload)
-                )
+            if await parts.machine_changed():
                 break
             if self.settings.engines != self._options.settings.engines:
-                _log.info(
-                    "engines_preferred", engines=self.settings.engines.preferred, running=len(parts.workload)
-                )
-                break
-            environments = await asyncio.to_thread(environments_in_use, self._options.settings.engines_dir)
-            if environments != parts.capabilities.environments:
-                engines = sorted(path.parent.name for path in environments)
-                _log.info("engines_changed", engines=engines, running=len(parts.workload))
+                _log.info("engines_preferred", engines=self.settings.engines.preferred)
                 break
             await asyncio.sleep(self._settings.gpu_poll_seconds)
+        _log.info("machine_changed", running=len(parts.workload))
         await parts.workload.finish()
         forget_probes()
         self.machine_changed = not self._stopping.is_set()

@@ -11,10 +11,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,7 +22,8 @@ from pydantic_settings import (
 )
 
 from agent.core.errors import ConfigurationError
-from agent.settings._section import Section
+from agent.settings._section import HomePath, Section
+from agent.settings.artifacts import ArtifactSettings
 from agent.settings.coordinator import (
     ConnectionSettings,
     CoordinatorSettings,
@@ -39,6 +40,7 @@ from agent.settings.miner import EnginesSettings, InputSettings, MinerSettings, 
 from agent.settings.sources import Environment, SettingsFile, parse_file, read_environment, read_file
 
 __all__ = [
+    "ArtifactSettings",
     "ConnectionSettings",
     "CoordinatorSettings",
     "DatabaseSettings",
@@ -61,10 +63,6 @@ __all__ = [
     "load_settings",
     "read_settings",
 ]
-
-
-HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
-"""A path that may begin with `~`, the user's home directory."""
 
 
 class LogSettings(Section):
@@ -108,6 +106,7 @@ class Settings(BaseSettings):
     """Directory of other files that can be created again: environments of engines and of Python models."""
     coordinator: CoordinatorSettings = CoordinatorSettings()
     database: DatabaseSettings = DatabaseSettings()
+    artifacts: ArtifactSettings = ArtifactSettings()
     miner: MinerSettings = MinerSettings()
     runners: RunnersSettings = RunnersSettings()
     engines: EnginesSettings = EnginesSettings()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 HIDDEN: Final = "hidden"
 """`Field(json_schema_extra={HIDDEN: True})` marks a setting whose value is never shown."""
+
+
+HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path that may begin with `~`, the user's home directory."""
 
 
 class Section(BaseModel):

@@ -92,6 +92,28 @@ def _check_gpu_name(name: str) -> str:
 GpuName = Annotated[str, AfterValidator(_check_gpu_name)]
 
 
+class RaySettings(Section):
+    """A Ray cluster whose nodes do the work, for `executor = "ray"`. The agent runs on one of its nodes and needs aitbc-agent[ray]."""
+
+    address: Annotated[str | None, Field(examples=["10.0.0.1:6379"])] = None
+    """Address of the cluster's head. None: the cluster to which Ray on this machine belongs."""
+    directory: str = "~/.cache/aitbc/ray"
+    """Directory on every node for the files of running jobs and for caches. "~" and variables such as $HOME are those of the node."""
+    models_dir: str = "~/.cache/aitbc/models"
+    """Directory on every node for models, which each node downloads for itself. "~" and variables as above."""
+    cpus: Annotated[float, Field(ge=0, le=1024)] = 1
+    """Processors that a runner reserves of Ray."""
+    gpus: Annotated[float, Field(gt=0, le=1)] = 1
+    """Share of a GPU that a runner reserves of Ray, where its node has GPUs; 0.5 lets two share one. A runner with a share may use the same share of
+    the GPU's memory. A job that requests several GPUs reserves them whole."""
+    memory: Bytes = Bytes("1Gi")
+    """Main memory that a runner reserves of Ray, in addition to what the catalogue states for its model."""
+    connect_seconds: Annotated[float, Field(gt=0)] = 60
+    """How long the start waits for the cluster to answer."""
+    lost_seconds: Annotated[float, Field(ge=3)] = 15
+    """A node that is silent for this long counts as lost: its jobs fail with NODE_LOST and are tried again."""
+
+
 class MinerSettings(Section):
     """The miner: which coordinator it works for, what it offers, and how it stops."""
 
@@ -104,7 +126,9 @@ class MinerSettings(Section):
     ] = None
     """Token for joining; needed once."""
     slots: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Number of jobs at the same time. None: one per GPU, or one on a machine without GPUs."""
+    """Number of jobs at the same time. None: one per GPU; without GPUs one, or on a Ray cluster one per node."""
+    executor: Literal["local", "ray"] = "local"
+    """Where jobs run: on this machine, or on the nodes of a Ray cluster (docs/how-to/clusters.md), whose GPUs this miner then offers."""
     prices: dict[str, Money] = Field(default={}, examples=[{"whisper_transcription": Money("0.0002")}])
     """Price per metered unit by service id. Services that are not listed cost `default_price`."""
     default_price: Money | None = None
@@ -166,6 +190,7 @@ class MinerSettings(Section):
     """Address of that port. Access needs no key: anyone who reaches the port can read what this machine does and earns, so the
     default is loopback."""
     inputs: InputSettings = InputSettings()
+    ray: RaySettings = RaySettings()
 
 
 class RunnersSettings(Section):
@@ -177,10 +202,10 @@ class RunnersSettings(Section):
     """The ffprobe program."""
     blender: str | None = None
     """The Blender program, or the Python of an environment with the package bpy, as a name on PATH or a path. None: the engine bpy if
-    it is installed (`aitbc-agent engines install bpy`), otherwise `blender`. Debian's package renders on the processor only; bpy and
+    it is installed (`aitbc-agent engines install bpy`), otherwise `blender`. Debian's package renders on the CPU only; bpy and
     Blender's own build support CUDA and OptiX."""
     nvenc_sessions: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Number of videos that are encoded on this machine's GPUs at the same time; a further one is encoded on the processor. The default
+    """Number of videos that are encoded on this machine's GPUs at the same time; a further one is encoded on the CPU. The default
     is what NVIDIA's drivers allow on GeForce cards since 2024 (before: 5); workstation and data center cards have no limit."""
     bubblewrap: str = "bwrap"
     """The bubblewrap program, which isolates programs that read strangers' files."""
@@ -202,6 +227,13 @@ class RunnersSettings(Section):
     size, since a sparse file is stored with its holes."""
     max_file: Bytes = Bytes("8Gi")
     """Maximum size of a single file that a sandboxed run may write: two hours of video at 8 Mbit/s take 6.7 GiB."""
+    max_files: Annotated[int, Field(ge=1)] = 20_000
+    """Maximum number of files and directories that a sandboxed run may write. Each check of its disk space visits all of them."""
+    max_depth: Annotated[int, Field(ge=1, le=400)] = 100
+    """How deep a sandboxed run may nest directories; each level takes two file descriptors of a check. Real archives have fewer than 30
+    levels."""
+    max_processes: Annotated[int, Field(ge=1)] = 128
+    """Maximum number of processes and threads of one Python model. Numerical libraries start a thread for each processor."""
     max_unpacked: Bytes = Bytes("2Gi")
     """Maximum size of the unpacked archive of a client's Python model. It also counts against `max_output`."""
     max_environment: Bytes = Bytes("16Gi")
@@ -233,6 +265,6 @@ class EnginesSettings(Section):
     preferred: tuple[str, ...] = Field(default=(), examples=[["faster-whisper"]])
     """Engines that run in their own environment even though the agent's own environment has them too."""
     variant: Literal["auto", "cpu", "cuda"] = "auto"
-    """Which packages are installed: those for the processor, or those for NVIDIA cards. `auto`: for cards if a driver is loaded."""
+    """Which packages are installed: those for the CPU, or those for NVIDIA cards. `auto`: for cards if a driver is loaded."""
     check_seconds: Annotated[float, Field(gt=0)] = 300
     """Time limit for the check of an engine after its installation. The first import of a large engine takes a minute on a slow disk."""

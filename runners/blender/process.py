@@ -203,10 +203,10 @@ def abilities(tools: Tools, device: Device) -> Abilities:
     hindrance = None
     if device.kind == "cuda" and not backends:
         hindrance = (
-            "This build of Blender has no code for NVIDIA cards, so Cycles renders on the processor; run "
+            "This build of Blender has no code for NVIDIA cards, so Cycles renders on the CPU; run "
             "aitbc-agent engines install bpy, or set runners.blender to the path of Blender's own build."
             if not reported["kernels"]
-            else "Blender finds no usable card, so Cycles renders on the processor; check NVIDIA's driver."
+            else "Blender finds no usable card, so Cycles renders on the CPU; check NVIDIA's driver."
         )
     return Abilities(tuple(reported["version"]), reported["denoiser"], backends, hindrance)
 

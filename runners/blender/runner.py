@@ -265,6 +265,8 @@ def _limits(tools: Tools, device: Device, seconds: float) -> Limits:
         memory=tools.max_memory,
         output=tools.max_output,
         file=tools.max_file,
+        files=tools.max_files,
+        depth=tools.max_depth,
         seconds=seconds,
         cpu_seconds=seconds * (threads + 1) * 2,
         processes=256 + 16 * threads,
@@ -281,6 +283,6 @@ def _missing(tools: Tools) -> str | None:
     if shutil.which(name := chosen(tools)) is None:
         return (
             f"{name} was not found; run aitbc-agent engines install bpy, or install Blender (apt-get install blender, which renders "
-            "on the processor only), or set runners.blender to its path."
+            "on the CPU only), or set runners.blender to its path."
         )
     return unavailable(tools)

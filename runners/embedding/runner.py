@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from importlib.metadata import version
@@ -29,6 +30,7 @@ from runners.engine_server import EngineServer
 from runners.engine_server.llama import gguf_file, start_llama
 
 PACKAGE = "xllamacpp"
+ENGINE = "llama.cpp"
 
 CONTEXT = 2048
 """Tokens of one text, unless the model's entry has the option `context` or the model reads fewer."""
@@ -104,6 +106,11 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
         """See `Runner.run`. Raises `Fail` with CONTEXT_OVERFLOW."""
         if self._server is None:
             raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+        began = time.monotonic()
+        context.log(
+            f"Model {request.model} in {ENGINE} on {self.device.words}, which reads up to {self._context} tokens of a text.",
+            ENGINE,
+        )
         vectors, tokens = list[list[float]](), 0
         for first in range(0, len(request.input), TEXTS):
             context.check()
@@ -111,6 +118,11 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
             vectors += [vector["embedding"] for vector in answer["data"]]
             tokens += int(answer["usage"]["prompt_tokens"])
             context.progress(100 * len(vectors) / len(request.input), Decimal(tokens))
+        seconds = max(time.monotonic() - began, 0.001)
+        context.log(
+            f"{len(vectors)} texts with {tokens} tokens in {seconds:.2f} s: {tokens / seconds:.0f} token/s.",
+            ENGINE,
+        )
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         shown = [_shortened(vector, request.dimensions) for vector in vectors]
         return Result({"embeddings": shown, "usage": usage}, Decimal(tokens))

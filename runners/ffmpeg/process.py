@@ -107,6 +107,8 @@ def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
         memory=tools.max_memory,
         output=tools.max_output,
         file=tools.max_file,
+        files=tools.max_files,
+        depth=tools.max_depth,
         seconds=seconds,
         cpu_seconds=seconds * max(1, device.threads) * 2,
         processes=256 + 16 * device.threads,

@@ -16,14 +16,14 @@ class AnswerParts:
         self.text = ""
         self.parts = 0
         self._reasoning = ""
-        self._finish_reason: FinishReason = "length"
+        self.finish_reason: FinishReason = "length"
         self._calls: dict[int, dict[str, str]] = {}
         self._logprobs: list[dict[str, Any]] = []
 
     @property
     def is_json(self) -> bool:
         """Whether the text is JSON, or the beginning of a text that was cut off."""
-        if self._finish_reason == "length":
+        if self.finish_reason == "length":
             return True
         try:
             json.loads(self.text)
@@ -44,7 +44,7 @@ class AnswerParts:
             ):
                 call[name] += value or ""
         self._logprobs += [dict(token) for token in piece.logprobs]
-        self._finish_reason = piece.finish_reason or self._finish_reason
+        self.finish_reason = piece.finish_reason or self.finish_reason
 
     def described(self) -> dict[str, Any]:
         """Return the answer as the fields of `request.Answer`, without those that have no value."""
@@ -54,4 +54,4 @@ class AnswerParts:
             "logprobs": self._logprobs,
         }
         present = {name: value for name, value in optional.items() if value}
-        return {"text": self.text, "finish_reason": self._finish_reason, **present}
+        return {"text": self.text, "finish_reason": self.finish_reason, **present}

@@ -28,6 +28,7 @@ from runners.llm.engines.base import LanguageEngine, Piece
 from runners.llm.files import weights
 from runners.llm.images import read_images
 from runners.llm.request import VISION, InferenceRequest, InferenceResult, needs, title
+from runners.llm.run_log import RunLog
 
 ENGINES = {"llama.cpp": "xllamacpp", "vllm": "vllm", "transformers": "transformers"}
 """The package of each engine."""
@@ -99,28 +100,35 @@ class LLMRunner(Runner[InferenceRequest]):
 
     def run(self, request: InferenceRequest, context: Context) -> Result:
         """See `Runner.run`. Raises `Fail` with CONTEXT_OVERFLOW or INPUT_INVALID."""
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         context.check()
-        generation = self._engine.submit(request, read_images(request, context.files))
+        log = RunLog(context, request)
+        log.begin(engine, self.device)
+        generation = engine.submit(request, read_images(request, context.files))
         context.on_cancel(generation.cancel)
         answers = [AnswerParts() for _ in range(request.n)]
         piece = Piece("", 0, 0)
+        too_costly = False
         try:
             for piece in generation.pieces():
                 context.check()
+                log.piece(piece)
                 _publish(piece, answers[piece.index], context)
                 answers[piece.index].add(piece)
                 context.progress(
                     100 * piece.completion_tokens / (request.n * request.max_tokens), _units(piece)
                 )
-                if context.max_units is not None and _units(piece) >= context.max_units:
+                too_costly = context.max_units is not None and _units(piece) >= context.max_units
+                if too_costly:
                     break
         finally:
             generation.cancel()
         context.check()
         if request.schema_ is not None and not all(answer.is_json for answer in answers):
             raise Fail("The model's engine cannot enforce this form of the answer; simplify response_schema.")
+        log.end(engine, piece, answers, too_costly=too_costly)
         return _result(answers, piece, request)
 
     def weights(self, model: Model) -> tuple[Path, ...]:

@@ -101,6 +101,10 @@ class InferenceResult(BaseModel):
     files: list[File] | None = None
 
 
+UNNAMED = "input"
+"""The name under which the SDKs upload an input that has none."""
+
+
 def upload_field(request: Mapping[str, Any], name: str) -> str:
     """Return the field that an uploaded file fills: the entrypoint or an archive is the model, any other file its input."""
     model = request.get("model")
@@ -111,4 +115,5 @@ def upload_field(request: Mapping[str, Any], name: str) -> str:
 def title(request: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """Return the program's name, after that of the file that it reads, if it has one."""
     entrypoint: str = request["model"]["entrypoint"]
-    return f"{names['input.source']} ({entrypoint})" if "input.source" in names else entrypoint
+    read = names.get("input.source")
+    return entrypoint if read in (None, UNNAMED) else f"{read} ({entrypoint})"

@@ -37,8 +37,6 @@ from runners.sandbox.watch import Limits
 DEFAULT_MEMORY = 2 * 2**30
 """Memory in bytes of a job that does not request any."""
 
-MAX_PROCESSES = 128
-
 _SIZES = {
     "": 1,
     "k": 10**3,
@@ -175,9 +173,11 @@ class PythonModelRunner(Runner[InferenceRequest]):
             memory=memory,
             output=self.tools.max_output,
             file=self.tools.max_file,
+            files=self.tools.max_files,
+            depth=self.tools.max_depth,
             seconds=0.0,
             cpu_seconds=0.0,
-            processes=MAX_PROCESSES,
+            processes=self.tools.max_processes,
             cpus=_cores(cpu) if cpu else None,
         )
 

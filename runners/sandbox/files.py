@@ -14,8 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+MAX_FILES = 20_000
+"""Default number of entries of a measured tree."""
+
 MAX_DEPTH = 100
-"""Levels of directories in a measured tree, each of which takes two descriptors. Real packages and archives have
+"""Default levels of directories in a measured tree, each of which takes two descriptors. Real packages and archives have
 fewer than 30."""
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,16 +30,16 @@ class TreeExceeded(Exception):
     """A tree is too large or cannot be measured. The message is the reason, as the end of a sentence."""
 
 
-def measure(directories: Iterable[Path], *, size: int, files: int) -> int:
+def measure(directories: Iterable[Path], *, size: int, files: int, depth: int = MAX_DEPTH) -> int:
     """Return the total bytes of the directories.
 
     A file counts once, with its apparent size or its blocks, whichever is larger: a sparse file is uploaded with its holes.
     Raises `TreeExceeded` for more than `size` bytes, more than `files` entries, more than
-    `MAX_DEPTH` levels, and for a directory that this process may not read.
+    `depth` levels, and for a directory that this process may not read.
     """
     total = 0
     linked: set[tuple[int, int]] = set()
-    for count, status in enumerate(_statuses(directories), 1):
+    for count, status in enumerate(_statuses(directories, depth), 1):
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) and key not in linked:
             total += max(status.st_size, status.st_blocks * 512)
@@ -49,15 +52,15 @@ def measure(directories: Iterable[Path], *, size: int, files: int) -> int:
     return total
 
 
-def _statuses(directories: Iterable[Path]) -> Iterator[os.stat_result]:
+def _statuses(directories: Iterable[Path], depth: int) -> Iterator[os.stat_result]:
     for directory in directories:
-        yield from _below(directory)
+        yield from _below(directory, depth)
 
 
-def _below(directory: Path) -> Iterator[os.stat_result]:
+def _below(directory: Path, depth: int) -> Iterator[os.stat_result]:
     """Yield the status of each entry below a directory, depth first, with its parent directories open."""
     levels: list[_Level] = []
-    _enter(levels, os.fspath(directory), None)
+    _enter(levels, os.fspath(directory), None, depth)
     try:
         while levels:
             name = levels[-1].next_name()
@@ -72,7 +75,7 @@ def _below(directory: Path) -> Iterator[os.stat_result]:
                 continue
             yield status
             if stat.S_ISDIR(status.st_mode):
-                _enter(levels, name, descriptor)
+                _enter(levels, name, descriptor, depth)
     finally:
         for level in levels:
             level.close()
@@ -94,9 +97,9 @@ class _Level:
         os.close(self.descriptor)
 
 
-def _enter(levels: list[_Level], name: str, parent: int | None) -> None:
-    if len(levels) > MAX_DEPTH:
-        raise TreeExceeded(f"directories nested more than {MAX_DEPTH} deep")
+def _enter(levels: list[_Level], name: str, parent: int | None, depth: int) -> None:
+    if len(levels) > depth:
+        raise TreeExceeded(f"directories nested more than {depth} deep")
     try:
         levels.append(_Level(name, parent))
     except OSError as error:

@@ -42,7 +42,7 @@ def end_marked(beginning: str) -> list[int]:
     """Kill every process whose mark has this prefix, and those that they start meanwhile. Return their ids. Blocking."""
     ended: list[int] = []
     end = time.monotonic() + END_SECONDS
-    while (found := list(_marked(beginning))) and time.monotonic() < end:
+    while (found := list(marked(beginning))) and time.monotonic() < end:
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -51,7 +51,8 @@ def end_marked(beginning: str) -> list[int]:
     return ended
 
 
-def _marked(beginning: str) -> Iterator[int]:
+def marked(beginning: str) -> Iterator[int]:
+    """Yield the id of every other process whose mark has this prefix. Blocking."""
     prefix = os.fsencode(f"{VARIABLE}={beginning}")
     with os.scandir("/proc") as entries:
         for entry in entries:

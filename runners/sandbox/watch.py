@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from runners.sandbox import cgroups, files, memory, processes
+from runners.sandbox.files import MAX_DEPTH, MAX_FILES
 from runners.sandbox.processes import FirstProcess
 from runners.sandbox.transcript import OnText, Transcript
 
@@ -76,7 +77,7 @@ class Limits:
     `memory` (bytes) bounds each process and their total, including shared memory; `output` (bytes) bounds the total of all files and
     `file` (bytes) each of them, by default `output`. `seconds` is wall time, `cpu_seconds` the processor time of all
     processes. `processes` includes threads if the kernel counts, and only processes if the watch does. `files` is the
-    number of files in its writable directories. `cpus` is the number of processors it may keep busy, if the kernel can bound it.
+    number of files and directories in its writable directories, `depth` how deep these may be nested. `cpus` is the number of processors it may keep busy, if the kernel can bound it.
     """
 
     memory: int
@@ -84,7 +85,8 @@ class Limits:
     seconds: float
     cpu_seconds: float
     processes: int = 256
-    files: int = 20_000
+    files: int = MAX_FILES
+    depth: int = MAX_DEPTH
     file: int | None = None
     cpus: float | None = None
 
@@ -301,7 +303,7 @@ class _Tree:
         if space < 0:
             return "deleted open files that take more space than allowed"
         try:
-            files.measure(self._writable, size=space, files=self._limits.files)
+            files.measure(self._writable, size=space, files=self._limits.files, depth=self._limits.depth)
         except files.TreeExceeded as error:
             return str(error)
         return ""

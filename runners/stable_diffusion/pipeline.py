@@ -70,6 +70,7 @@ class DiffusionModel:
     """
 
     def __init__(self, model: Model, device: Device, vram: int | None) -> None:
+        self._name = model.name
         self.files = examine(model)
         self.options = model_options(model)
         self._available = available_memory(device, vram)
@@ -128,6 +129,12 @@ class DiffusionModel:
             attention=self._attention,
             compiled=self._compiled,
         )
+
+    def words(self, device: Device) -> str:
+        """Return one sentence about the loaded model."""
+        quantization = "" if self._loaded.quantization == "none" else f" ({self._loaded.quantization})"
+        saving = "" if self._savings.placement == "whole" else ", in parts to save memory"
+        return f"Model {self._name} in {self._loaded.precision}{quantization} on {device.words}{saving}."
 
     def scheduler_name(self, scheduler: Scheduler | None) -> str:
         """Return the scheduler's name for a picture's record; None means the model's own."""

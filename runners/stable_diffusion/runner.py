@@ -130,7 +130,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
             package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None
         ]
         if missing:
-            reason = f"missing: {', '.join(missing)}; install the extra: pip install 'aitbc-agent[stable-diffusion]'."
+            reason = f"These packages are missing: {', '.join(missing)}. Install the extra: pip install 'aitbc-agent[stable-diffusion]'."
             return Probe(available=False, reasons=(reason,))
         quantizations = [
             name for name, package in _QUANTIZATIONS.items() if importlib.util.find_spec(package) is not None
@@ -169,6 +169,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         size = None if picture is None else picture.size
         generation = decide(request, loaded.abilities, options, secrets.randbelow(MAX_SEED + 1), size)
         warnings = loaded.cut_prompts(request)
+        context.log("\n".join((loaded.words(self.device), *warnings)), "diffusers")
         context.progress(0)
         context.check()
         pictures = {
@@ -180,18 +181,23 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         loras = list(zip(request.loras, files, strict=True))
         with loaded.adapted(loras), loaded.controlled(control), loaded.encoding_once():
             for index in range(request.num_images):
+                began = time.monotonic()
                 with memory_faults():
                     drawn = loaded.draw(request, generation, generation.seed + index, pictures, report.step)
                 if "mask_image" in pictures:
                     drawn = composed(drawn, pictures["image"], pictures["mask_image"])
                 images.append(_write(drawn, index, request, generation, loaded, context.output))
                 report.finish()
+                context.log(
+                    f"Image {index + 1} of {request.num_images}: seed {generation.seed + index}, {generation.steps_done} steps at "
+                    f"{drawn.width}x{drawn.height} in {time.monotonic() - began:.1f} s.",
+                    "diffusers",
+                )
                 self._preview_seconds = report.preview_seconds
         settings = loaded.settings(generation).model_dump(mode="json")
         results: dict[str, Any] = {"images": images, "settings": settings}
         if warnings:
             results["warnings"] = list(warnings)
-            context.log("\n".join(warnings), "diffusers")
         return Result(results, report.units)
 
     def weights(self, model: Model) -> tuple[Path, ...]:

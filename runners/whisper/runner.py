@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
@@ -128,9 +129,17 @@ class WhisperRunner(Runner[TranscribeRequest]):
             resumed,
             PartWriter(request, context, resumed, duration, self.tools.checkpoint_seconds),
         )
+        name = self._engine_name
+        context.log(f"Model {request.model} in {name} {_version(name)} on {self.device.words}.", name)
+        if resumed.parts:
+            context.log(
+                f"An earlier run has transcribed the first {resumed.until:.1f} s; the rest follows.", name
+            )
+        began = time.monotonic()
         language = _transcribe_rest(engine, samples, request, resumed, report)
         if request.language is None:
-            context.log(f"The language was detected: {language}.", "whisper")
+            context.log(f"The language was detected: {language}.", name)
+        _log_end(context, name, duration - resumed.until, time.monotonic() - began, len(report.segments))
         context.check()
         results: dict[str, Any] = {
             "text": report.text.strip(),
@@ -200,10 +209,17 @@ class WhisperRunner(Runner[TranscribeRequest]):
         form = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le"]
         run_ffmpeg(sandbox, [*restrictions, "-i", path, *selection, *form, target], context)
         if not decoded.is_file() or decoded.stat().st_size == 0:
-            raise Fail("The input's audio has no length.")
+            raise Fail("The input's audio is empty.")
         samples: Samples = np.fromfile(decoded, dtype=np.int16).astype(np.float32) / 32768.0
         decoded.unlink()
         return samples
+
+
+def _log_end(context: Context, source: str, audio: float, seconds: float, segments: int) -> None:
+    seconds = max(seconds, 0.001)
+    context.log(f"{audio:.1f} s of audio in {seconds:.1f} s: {audio / seconds:.1f} audio second/s.", source)
+    if not segments:
+        context.log("Warning: no speech was recognised.", source)
 
 
 def _transcribe_rest(

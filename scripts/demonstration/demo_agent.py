@@ -24,6 +24,7 @@ SETTINGS = {
     # is the demo, with the model demo_classifier.py.
     "AITBC_RUNNERS__PYTHON_MODELS_IN_LANDLOCK": "true",
 }
+PASSED_ON = ("AITBC_MODELS_DIR", "AITBC_MINER__EXECUTOR", "AITBC_MINER__RAY__")
 
 
 class DemoError(Exception):
@@ -61,11 +62,11 @@ def running_agent(
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without settings of another agent, except for the models directory."""
+    """Return this process's environment without settings of another agent, except for the models directory and a Ray cluster."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("AITBC_") or name == "AITBC_MODELS_DIR"
+        if not name.startswith("AITBC_") or name.startswith(PASSED_ON)
     }
 
 

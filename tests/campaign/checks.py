@@ -14,6 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from agent.coordinator.blobs.directory import name_of
+
 FINAL: Final = ("completed", "failed", "cancelled")
 _FINAL_SQL: Final = "('completed', 'failed', 'cancelled')"
 MOST_NAMED: Final = 5
@@ -150,7 +152,10 @@ def examine_files(data_dir: Path) -> list[str]:
     """Return differences between the coordinator's files and its database, after the deletion of old orphans."""
     root = coordinator_directory(data_dir) / "artifacts"
     with open_database(data_dir) as database:
-        rows = dict(database.execute("SELECT artifact_id, size FROM artifacts").fetchall())
+        rows = {
+            blob or artifact_id: (artifact_id, size)
+            for artifact_id, size, blob in database.execute("SELECT artifact_id, size, blob FROM artifacts")
+        }
         uploads = {name for (name,) in database.execute("SELECT upload_id FROM uploads")}
     found = [f"a file that was never finished: {path.name}" for path in (root / "incoming").iterdir()]
     found += [
@@ -159,19 +164,16 @@ def examine_files(data_dir: Path) -> list[str]:
         if path.name not in uploads
     ]
     blobs = {
-        f"sha256:{path.parent.name}{path.name}": path
+        name_of(path.parent.name, path.name): path
         for path in root.glob("[0-9a-f][0-9a-f]/*")
         if path.is_file()
     }
-    found += [f"an artifact without a file: {artifact_id}" for artifact_id in rows.keys() - blobs.keys()]
-    found += [f"a file without a row: {artifact_id}" for artifact_id in blobs.keys() - rows.keys()]
-    for artifact_id in blobs.keys() & rows.keys():
-        content = blobs[artifact_id].read_bytes()
-        if (
-            f"sha256:{hashlib.sha256(content).hexdigest()}" != artifact_id
-            or len(content) != rows[artifact_id]
-        ):
-            found.append(f"an artifact whose content does not match its name: {artifact_id}")
+    found += [f"an artifact without a file: {name}" for name in rows.keys() - blobs.keys()]
+    found += [f"a file without a row: {name}" for name in blobs.keys() - rows.keys()]
+    for name in blobs.keys() & rows.keys():
+        content = blobs[name].read_bytes()
+        if (f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)) != rows[name]:
+            found.append(f"an artifact whose content does not match its name: {name}")
     return found + _temporary(coordinator_directory(data_dir))
 
 

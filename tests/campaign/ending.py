@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.coordinator.app import build_context
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import removal
 from agent.settings import Settings
 from aitbc import AITBCClient
 from aitbc.receipts import verify_bundle
@@ -119,7 +119,7 @@ def _sweep(data_dir: Path) -> int:
 
     async def sweep() -> int:
         try:
-            return await quota.remove_orphans(context)
+            return await removal.remove_orphans(context)
         finally:
             context.database.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import removal
 from agent.coordinator.operations.log import fsck
 from campaign import checks
 from support.agents import Agent, running
@@ -16,8 +16,8 @@ from support.server import Served, serve
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 STEPS = [
-    "database.before_commit:_delete", "database.after_commit:_delete", "database.before_commit:_set_aside",
-    "database.after_commit:_set_aside",
+    "database.before_commit:_delete", "database.after_commit:_delete", "database.before_commit:forget",
+    "database.after_commit:forget",
 ]  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def as_client(url: str, key: str) -> httpx.Client:
 
 
 def blobs(served: Served) -> set[bytes]:
-    root: Path = served.context.database.path.parent / "artifacts"
+    root: Path = served.context.artifacts._root
     return {path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
@@ -51,7 +51,7 @@ def test_a_deletion_is_completed_after_a_kill(tmp_path: Path, step: str) -> None
     with serve(data, orphan_seconds=0.001) as served:
         client = as_client(served.url, key)
         client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
-        served.do(quota.remove_orphans)
+        served.do(removal.remove_orphans)
         assert blobs(served) == {b"retained"}
         assert client.get(f"/v1/artifacts/{retained}").content == b"retained"
         assert client.get("/v1/jobs").json()["total"] == 0

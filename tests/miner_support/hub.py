@@ -25,6 +25,8 @@ class Hub:
         self.plain: dict[str, bytes] = {}
         self.revisions = {COMMIT, "main"}
         self.gated = False
+        self.licence: str | None = None
+        self.unavailable = False
         self.token: str | None = None
         self.ranges = True
         self.sizes = True
@@ -71,7 +73,9 @@ def described(hub: Hub, repository: str) -> dict[str, Any]:
         large = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
         sibling = {"rfilename": name, "size": len(content), "blobId": blob}
         siblings.append(sibling if len(content) < SMALL else {**sibling, "lfs": large})
-    return {"id": repository, "modelId": repository, "sha": COMMIT, "siblings": siblings, "private": False}
+    card = {} if hub.licence is None else {"cardData": {"license": hub.licence}}
+    found = {"id": repository, "modelId": repository, "sha": COMMIT, "siblings": siblings, "private": False}
+    return {**found, "gated": "auto" if hub.gated else False, **card}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -110,7 +114,9 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def _describe(self, repository: str, revision: str) -> None:
-        if repository not in self.hub.repositories:
+        if self.hub.unavailable:
+            self._status(503)
+        elif repository not in self.hub.repositories:
             self._status(404, {"X-Error-Code": "RepoNotFound"})
         elif revision not in self.hub.revisions:
             self._status(404, {"X-Error-Code": "RevisionNotFound"})

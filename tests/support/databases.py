@@ -6,13 +6,31 @@ import functools
 import os
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import create_engine
 
 from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite import database as sqlite
 from agent.coordinator.store.sqlite.database import SQLiteDatabase, sqlite_path
 
 ENGINE: Final = "AITBC_TEST_DATABASE"
 """The environment variable with the engine of the tests' coordinators: sqlite, or postgresql."""
+
+
+class _Compiled(dict[Any, Any]):
+    """Compiled statements by statement and name of the dialect. SQLAlchemy's own caches belong to one engine, and so to one test."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get((key[0].name, *key[1:]), default)
+
+    def __setitem__(self, key: Any, statement: Any) -> None:
+        super().__setitem__((key[0].name, *key[1:]), statement)
+
+
+vars(sqlite)["create_engine"] = functools.partial(
+    create_engine, execution_options={"compiled_cache": _Compiled()}
+)
 
 
 def on_postgres() -> bool:
@@ -33,16 +51,21 @@ def empty_database(data_dir: Path) -> str | None:
     marker = data_dir / "database.url"
     if not marker.exists():
         marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(postgres.shared().new_database())
+        _drop_unused()
+        _created[marker] = postgres.shared().new_database()
+        marker.write_text(_created[marker])
     return marker.read_text()
 
 
-def drop_databases() -> None:
-    """Drop the databases of a test that used PostgreSQL."""
-    if on_postgres():
-        from support import postgres  # noqa: PLC0415 - as above
+_created: dict[Path, str] = {}
 
-        postgres.shared().drop_all()
+
+def _drop_unused() -> None:
+    """Drop the databases of earlier tests, whose directories are deleted by now."""
+    from support import postgres  # noqa: PLC0415 - as above
+
+    for marker in [marker for marker in _created if not marker.exists()]:
+        postgres.shared().drop(_created.pop(marker))
 
 
 def create_database(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, with a database for whoever asks."""
+"""A PostgreSQL server of the tests' own, with as many databases as they need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 
@@ -98,10 +98,9 @@ class Server:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
-    def drop_all(self) -> None:
-        """Drop the databases that `new_database` has created, ending their connections."""
-        for (name,) in self.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test%'"):
-            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    def drop(self, url: str) -> None:
+        """Drop a database, ending its connections."""
+        self.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(

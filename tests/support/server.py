@@ -54,10 +54,14 @@ vars(uvicorn.server)["asyncio"] = SimpleNamespace(
 
 
 @contextmanager
-def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
-    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings."""
-    url = empty_database(data_dir)
-    settings = Settings(data_dir=data_dir, coordinator={"port": 0, **coordinator}, database={"url": url})
+def serve(data_dir: Path, artifacts: dict[str, Any] | None = None, **coordinator: Any) -> Iterator[Served]:
+    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings, `artifacts` those of its store of files."""
+    settings = Settings(
+        data_dir=data_dir,
+        artifacts=artifacts or {},
+        coordinator={"port": 0, **coordinator},
+        database={"url": empty_database(data_dir)},
+    )
     listener = listen("127.0.0.1", 0)
     context = build_context(settings)
     server = Server(build_app(context), settings.coordinator, context.connections, close_seconds=2)

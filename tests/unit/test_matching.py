@@ -7,9 +7,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.core import matching
 from agent.core.matching import AGEING_SECONDS, Candidate, FreeCapacity, ServiceOffer, Waiting, fits, match
 
 CHEAP = ServiceOffer(Decimal("0.001"), frozenset({"base"}))
@@ -268,6 +270,18 @@ def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
                 or not fits(waiting, candidate, 0.0)
                 or slots_needed(one_more, candidate) > candidate.slots
             )
+
+
+@settings(max_examples=500, deadline=None)
+@given(jobs=waiting_jobs, miners=waiting_miners)
+def test_a_ranking_gives_each_job_the_miner_that_a_search_would_find(
+    jobs: list[Waiting], miners: list[Candidate]
+) -> None:
+    """Jobs of one kind share a ranking; a job that is alone in its kind is searched for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_kind", lambda job, _: job.job_id)
+        searched = match(jobs, miners, {}, 0.0)
+    assert match(jobs, miners, {}, 0.0) == searched
 
 
 @given(

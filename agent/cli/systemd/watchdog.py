@@ -76,7 +76,7 @@ class Watchdog:
             self._overdue = overdue
             if overdue:
                 parts = ", ".join(f"{part}: {reason}" for part, reason in sorted(overdue.items()))
-                self._notifier.status(f"Hangs ({parts})")
+                self._notifier.status(f"Not responding ({parts})")
             else:
                 self._notifier.alive()
                 self._extend()

@@ -54,7 +54,7 @@ def _work(status: Mapping[str, Any]) -> str:
         return f"{working}, {_count(status['slots']['free'], 'free slot')}"
     if not status["services"]:
         return "idle: this machine offers no service; see `aitbc-agent doctor`"
-    devices = _count(len(status["gpus"]), "GPU") if status["gpus"] else "the processor"
+    devices = _count(len(status["gpus"]), "GPU") if status["gpus"] else "the CPU"
     return f"idle, on {devices}: {', '.join(status['now'])}"
 
 

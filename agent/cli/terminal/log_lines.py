@@ -8,6 +8,8 @@ from typing import Any, Final
 _COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _RESET: Final = "\x1b[0m"
 _UNINTERESTING: Final[tuple[Any, ...]] = (None, "", [], {})
+_FOR_PROGRAMS: Final = frozenset({"trace_id", "pid", "fence"})
+"""Fields by which programs connect entries. The log as JSON has them."""
 
 
 def readable(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str:
@@ -19,7 +21,11 @@ def readable(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str
     time, level = fields.pop("timestamp", ""), str(fields.pop("level", "info"))
     event = str(fields.pop("event", "")).replace("_", " ")
     trace = fields.pop("exception", None)
-    about = ", ".join(_field(name, value) for name, value in fields.items() if value not in _UNINTERESTING)
+    about = ", ".join(
+        _field(name, value)
+        for name, value in fields.items()
+        if name not in _FOR_PROGRAMS and value not in _UNINTERESTING
+    )
     line = f"{time}  {event[:1].upper()}{event[1:]}{': ' if about else ''}{about}"
     if level in _COLOURS:
         line = f"{_COLOURS[level]}{line}{_RESET}"
@@ -28,6 +34,6 @@ def readable(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str
 
 def _field(name: str, value: Any) -> str:
     """Return a field: an id names its kind itself."""
-    shown = str(value)
+    shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     kind = name.removesuffix("_id")
     return shown if shown.startswith(f"{kind}_") else f"{name.replace('_', ' ')} {shown}"

@@ -80,7 +80,7 @@ class _Painter:
         if status is None:
             yield Text("Starting: checking this machine and joining the coordinator.", style="bold")
             return
-        yield self.state(status)
+        yield from self.wrapped(self.state(status))
         yield self.rule("GPUs")
         yield from self.gpus(status)
         yield self.rule("Jobs")
@@ -89,7 +89,7 @@ class _Painter:
             yield self.rule("Downloads")
             yield from (_download(item) for item in status["downloads"][:_MAX_DOWNLOADS])
         yield self.rule("Last hour")
-        yield self.hour(status)
+        yield from self.wrapped(self.hour(status))
 
     def header(self) -> Iterator[Line]:
         """Yield the URL, the uptime, the connection, today's earnings and the announcements."""
@@ -107,7 +107,7 @@ class _Painter:
         money = Text("")
         if earned is not None:
             money = Text.assemble(
-                "earned today ", (earned["amount"], "bold green"), f" from {earned['jobs']} jobs"
+                "earned today ", (earned["amount"], "bold green"), f" from {_count(earned['jobs'])}"
             )
         yield self.apart(state, money)
         for line in view.announcements:
@@ -116,7 +116,7 @@ class _Painter:
     def state(self, status: Mapping[str, Any]) -> Line:
         """Return one line about the current work, or the reason for being idle."""
         jobs = len(status["leases"])
-        work = f"{jobs} {'job' if jobs == 1 else 'jobs'}"
+        work = _count(jobs)
         if status["stopping"]:
             return Text(_stopping(status, work), style="bold yellow")
         if status["paused"]:
@@ -148,11 +148,11 @@ class _Painter:
             line.append(f" {power:>10} {_unit(gpu['utilization'], '%'):>6}")
             yield line
             if gpu["paused"] and not status["paused"]:
-                yield Text(f"        paused {gpu['paused']}", style="yellow")
+                yield from self.wrapped(Text(f"        paused {gpu['paused']}", style="yellow"))
         if not status["gpus"]:
-            yield Text(" none: jobs run on the processor", style="dim")
+            yield Text(" none: jobs run on the CPU", style="dim")
             if self.wide and status["gpu_reason"]:
-                yield Text(f" {status['gpu_reason']}", style="dim")
+                yield from self.wrapped(Text(f" {status['gpu_reason']}", style="dim"))
 
     def jobs(self, status: Mapping[str, Any]) -> Iterator[Line]:
         """Yield the jobs in progress."""
@@ -210,6 +210,12 @@ class _Painter:
                 break
         return lines[len(lines) - min(count, len(lines)) :]
 
+    def wrapped(self, line: Line) -> Iterator[Line]:
+        """Yield a line in full, over as many lines as it needs. Its indentation is repeated."""
+        indent = len(line.plain) - len(line.plain.lstrip())
+        for part in line[indent:].wrap(_WRAPPING, max(1, self.width - indent)):
+            yield Text.assemble(" " * indent, part)
+
     def footer(self) -> Line:
         """Return the line that explains the keys."""
         return Text(set_cell_size(f" {self.view.keys}", self.width), style="reverse")
@@ -237,6 +243,10 @@ _STAGES: Final = {
     "waiting": "waiting for memory",
     "loading": "loading model",
 }
+
+
+def _count(jobs: int) -> str:
+    return f"{jobs} {'job' if jobs == 1 else 'jobs'}"
 
 
 def _stopping(status: Mapping[str, Any], work: str) -> str:

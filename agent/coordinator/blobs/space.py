@@ -1,8 +1,7 @@
 """Space that is reserved for uploads in progress, and the space that must stay free on the disk.
 
 Reservations prevent parallel uploads from exceeding a quota together. They are in memory: a restart ends the requests that they
-belong to, and `ArtifactDirectory.open` removes their bytes. For resumable uploads of a known length, the row in the database is
-the reservation.
+belong to. For resumable uploads of a known length and for direct uploads, the row in the database is the reservation.
 """
 
 from __future__ import annotations
@@ -19,10 +18,12 @@ from agent.core.errors import InsufficientStorage
 class Space:
     """Reserved bytes by owner, and free space on the disks of `artifacts` and `database`. `reserve` is in bytes.
 
+    `artifacts` is None if they are in a bucket, whose space is not known.
+
     Safe for use from several threads.
     """
 
-    def __init__(self, artifacts: Path, database: Path, *, reserve: int) -> None:
+    def __init__(self, artifacts: Path | None, database: Path, *, reserve: int) -> None:
         self._artifacts = artifacts
         self._database = database
         self._reserve = reserve
@@ -43,7 +44,7 @@ class Space:
 
     def check_disk(self, size: int) -> None:
         """Raise `InsufficientStorage` if `size` more bytes would use the reserve of the artifacts' disk."""
-        if self._reserve and _free(self._artifacts) - size < self._reserve:
+        if self._artifacts and self._reserve and _free(self._artifacts) - size < self._reserve:
             raise InsufficientStorage(
                 "The coordinator's disk is nearly full, so it cannot store a file of this size now. Try again later, or ask the "
                 "operator to free space."
@@ -52,7 +53,8 @@ class Space:
     @property
     def is_short(self) -> bool:
         """Whether a disk has less free space than the reserve."""
-        return min(_free(self._artifacts), _free(self._database)) < self._reserve
+        disks = (path for path in (self._artifacts, self._database) if path is not None)
+        return min(_free(path) for path in disks) < self._reserve
 
 
 def _free(path: Path) -> int:

@@ -1,31 +1,31 @@
-"""Content-addressed blobs in a directory: a blob that exists has the digest that it is named after.
+"""What the coordinator needs from a store of blobs, whether that is a directory or a bucket.
 
-A blob is written to a temporary file, hashed while written, synced, and renamed to `ab/cdef...`, so that every blob is complete.
-Its row in the database is written afterwards, so a crash may leave a blob without one. Such blobs are removed when they are old.
-Blocking file work runs in threads.
+A blob has a name that is never used again once the blob is removed. The database refers to blobs by their names, so no lock is
+needed between the process that removes a blob and another that stores the same content: they have different names. A blob is
+complete as soon as it exists. Its row in the database is written afterwards, so a crash may leave a blob without one.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import hashlib
-import os
 import re
-import tempfile
-import threading
-from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Final
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
-from agent.core.errors import ApiError, InsufficientStorage, NotFound, PayloadTooLarge, ServiceUnavailable
-from agent.fault_points import reach
+from agent.core.errors import InsufficientStorage, NotFound, PayloadTooLarge
+from agent.core.tus import Checksum, Segment
 
 CHUNK: Final = 1 << 20
 ARTIFACT_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Cover = Callable[[int], Awaitable[None]]
 """Called before a file grows to the given number of bytes. Raises `ApiError` if that is not allowed."""
@@ -33,177 +33,172 @@ Cover = Callable[[int], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An artifact on disk. `size` is in bytes."""
+    """A stored file: its artifact id, its size in bytes, and the name of its blob."""
 
     artifact_id: str
     size: int
+    name: str
 
 
-class ArtifactDirectory:
-    """Artifacts below one directory."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A blob as the store lists it. `size` is in bytes, `modified` in seconds since the epoch."""
 
-    def __init__(self, root: Path, *, max_size: int) -> None:
-        self._root = root
-        self._incoming = root / "incoming"
-        self._max_size = max_size
-        # Held between checking a blob's existence or age and acting on it.
-        self._names = threading.Lock()
-        # Blobs whose rows are being written. Nothing refers to them yet, but they must not be removed.
-        self._pinned: Counter[str] = Counter()
+    name: str
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request that its holder may make without a key until the URL expires. It must carry `headers`."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str]
+
+
+class DirectTransfers(Protocol):
+    """Signed requests with which clients and miners exchange bytes with the store themselves.
+
+    `origin` is the store's, as browsers write it. `verifies_sha256` is whether the store refuses a file whose SHA-256 differs from
+    the signed one. Calls raise `ServiceUnavailable` if the store does not answer.
+    """
+
+    origin: str
+    verifies_sha256: bool
+    max_whole: int
+
+    def new_name(self) -> str:
+        """Return the name of a new blob."""
+
+    def download(self, name: str, media_type: str) -> SignedRequest:
+        """Return the request that reads a blob, with this media type in its answer."""
+
+    def upload_whole(self, name: str, sha256: str, size: int) -> SignedRequest:
+        """Return the request that stores a blob of `size` bytes with this SHA-256 (hex)."""
+
+    def upload_part(self, name: str, multipart_id: str, number: int, size: int) -> SignedRequest:
+        """Return the request that stores a part (from 1) of `size` bytes. The answer's ETag names the stored part."""
+
+    async def begin(self, name: str) -> str:
+        """Begin an upload in parts, and return its id."""
+
+    async def complete(self, name: str, multipart_id: str, etags: Sequence[str]) -> None:
+        """Join the parts. May be repeated. Raises `Conflict` if the store does not have them all."""
+
+    async def abort(self, name: str, multipart_id: str) -> None:
+        """Remove the parts of an upload that will not be completed. May be repeated."""
+
+
+class BlobStore(Protocol):
+    """Complete files. `direct` is None if only the coordinator can reach the store."""
+
+    @property
+    def direct(self) -> DirectTransfers | None:
+        """How others exchange bytes with the store."""
 
     def open(self) -> None:
-        """Create the directory, and remove incomplete files that a crash left."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        for incomplete in self._incoming.iterdir():
-            incomplete.unlink()
+        """Check that the store can be used, blocking the calling thread. For the start. Raises `ConfigurationError`."""
+
+    async def close(self) -> None:
+        """Close connections."""
 
     async def store(self, chunks: AsyncIterable[bytes], cover: Cover | None = None) -> Stored:
-        """Store and pin a stream. Call `unpin` when its row is written, or will not be.
+        """Store a stream.
 
         Raises `PayloadTooLarge` beyond the size limit of artifacts, errors of `cover`, `InsufficientStorage` if the disk is full,
-        and `ServiceUnavailable` if it fails. Nothing is stored then.
+        and `ServiceUnavailable` if the store fails. Nothing is stored then.
         """
-        handle, name = await asyncio.to_thread(tempfile.mkstemp, dir=self._incoming)
-        path = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                digest, size = await self._receive(chunks, file, cover)
-            await asyncio.to_thread(self._publish, path, digest)
-            return Stored(f"sha256:{digest}", size)
-        except OSError as error:
-            raise disk_error(error) from error
-        finally:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
 
-    async def _receive(
-        self, chunks: AsyncIterable[bytes], file: BinaryIO, cover: Cover | None
-    ) -> tuple[str, int]:
-        digest = hashlib.sha256()
-        size = 0
-        buffer = bytearray()
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > self._max_size:
-                raise PayloadTooLarge(
-                    f"An artifact may have at most {self._max_size} bytes.", {"limit": self._max_size}
-                )
-            if cover is not None:
-                await cover(size)
-            buffer += chunk
-            if len(buffer) >= CHUNK:
-                await asyncio.to_thread(_append, file, digest, bytes(buffer))
-                buffer.clear()
-        await asyncio.to_thread(_append, file, digest, bytes(buffer))
-        await asyncio.to_thread(os.fsync, file.fileno())
-        return digest.hexdigest(), size
+    async def read(self, name: str, start: int, length: int) -> AsyncIterator[bytes]:
+        """Return an iterator over `length` bytes from `start`, in pieces. Raises `NotFound`, `ServiceUnavailable`."""
 
-    async def adopt(self, path: Path, artifact_id: str) -> None:
-        """Move a synced file with that content here, and pin it. May be repeated. Raises `NotFound` if the file does not exist."""
-        try:
-            await asyncio.to_thread(self._publish, path, artifact_id.removeprefix("sha256:"))
-        except FileNotFoundError:
-            raise NotFound("The coordinator has lost the received file; send it again.") from None
+    async def size(self, name: str) -> int | None:
+        """Return the size of a blob in bytes, or None if it does not exist."""
 
-    def _publish(self, path: Path, digest: str) -> None:
-        reach("artifact.received")
-        target = self._root / digest[:2] / digest[2:]
-        with self._names:
-            if target.exists():
-                os.utime(target)  # it may have no row yet, and must not appear old
-                path.unlink(missing_ok=True)
-            else:
-                os.utime(path)
-                target.parent.mkdir(exist_ok=True)
-                path.rename(target)
-            self._pinned[f"sha256:{digest}"] += 1
-        sync_directory(target.parent)
-        sync_directory(self._root)
-        reach("artifact.stored")
+    async def remove(self, names: Sequence[str]) -> None:
+        """Remove blobs. Those that do not exist are ignored. Raises `ServiceUnavailable`."""
 
-    def unpin(self, artifact_id: str) -> None:
-        """Undo one pin of `store` or `adopt`."""
-        with self._names:
-            self._pinned[artifact_id] -= 1
-            if self._pinned[artifact_id] <= 0:
-                del self._pinned[artifact_id]
+    def listed(self) -> AsyncIterator[list[Found]]:
+        """Yield all blobs, in batches. Raises `ServiceUnavailable`."""
 
-    def set_aside(self, artifact_id: str) -> Path | None:
-        """Make a blob unreachable, unless it is pinned. Return the file to remove, or None if there is none."""
-        digest = artifact_id.removeprefix("sha256:")
-        aside = self._incoming / f"removed-{digest}"
-        with self._names:
-            if artifact_id in self._pinned:
-                return None
-            try:
-                (self._root / digest[:2] / digest[2:]).rename(aside)
-            except FileNotFoundError:
-                return None
-        return aside
-
-    def older_than(self, moment: float) -> Iterator[str]:
-        """Yield the ids of blobs that were last stored before `moment` (seconds since the epoch)."""
-        for directory in self._root.glob("[0-9a-f][0-9a-f]"):
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if entry.stat().st_mtime < moment:
-                        yield f"sha256:{directory.name}{entry.name}"
-
-    def remove_if_older(self, artifact_id: str, moment: float) -> bool:
-        """Remove a blob, unless it was stored again since `moment`. Return whether it was removed."""
-        path = self.path(artifact_id)
-        with self._names:
-            if path.stat().st_mtime >= moment or artifact_id in self._pinned:
-                return False
-            path.unlink()
-        return True
-
-    def path(self, artifact_id: str) -> Path:
-        """Return the path of an artifact. Raises `NotFound` if it does not exist."""
-        if ARTIFACT_ID.fullmatch(artifact_id) is None:
-            raise NotFound(f"{artifact_id!r} is not an artifact id. An id looks like sha256:<64 hex digits>.")
-        digest = artifact_id.removeprefix("sha256:")
-        path = self._root / digest[:2] / digest[2:]
-        if not path.is_file():
-            raise NotFound(f"The artifact {artifact_id} does not exist.", {"artifact_id": artifact_id})
-        return path
-
-    async def read(self, artifact_id: str, start: int, length: int) -> AsyncIterator[bytes]:
-        """Yield `length` bytes from `start`, in pieces."""
-        file, chunk = await asyncio.to_thread(_open_at, self.path(artifact_id), start, min(CHUNK, length))
-        with file:
-            while chunk:
-                yield chunk
-                length -= len(chunk)
-                chunk = await asyncio.to_thread(file.read, min(CHUNK, length)) if length > 0 else b""
+    async def sweep(self, moment: float) -> int:
+        """Remove what requests that began before `moment` left incomplete. Return the number. Raises `ServiceUnavailable`."""
 
 
-def _open_at(path: Path, start: int, size: int) -> tuple[BinaryIO, bytes]:
-    """Open a file at the position `start`, and read the first piece."""
-    file = path.open("rb")
-    file.seek(start)
-    return file, file.read(size)
+class GrowingUpload(Protocol):
+    """The received bytes of one upload, during a turn."""
+
+    async def append(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        save: Save,
+        *,
+        start: int,
+        limit: int,
+        cover: Cover,
+        checksum: Checksum | None = None,
+    ) -> None:
+        """Append the body after the first `start` bytes, and call `save` at intervals and at the end.
+
+        `cover` is called before the body grows to a number of bytes. With a checksum, either the whole body is stored or nothing.
+        Raises `Interrupted` or `InsufficientStorage`, keeping the bytes received before; `PayloadTooLarge` beyond `limit` bytes
+        or the bound of `cover`, and `ChecksumMismatch`, both discarding the body; `NotFound` if stored bytes were lost;
+        `ServiceUnavailable` if the store fails.
+        """
+
+    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:
+        """Make the complete upload of `size` bytes a blob; `artifact_id` is as saved. May be repeated.
+
+        Raises `NotFound` if bytes were lost, `ServiceUnavailable`.
+        """
 
 
-def _append(file: BinaryIO, digest: hashlib._Hash, data: bytes) -> None:
-    reach("artifact.writing")
-    file.write(data)
-    file.flush()
-    digest.update(data)
+Save = Callable[[int, Sequence[Segment], str | None], Awaitable[None]]
+"""Saves how many bytes are stored, the blobs that hold the newest of them, if they are blobs, and the SHA-256 (hex) of all, if known."""
 
 
-def disk_error(error: OSError) -> ApiError:
-    """Return the answer to a request for an error of the disk."""
-    if error.errno in _DISK_FULL:
-        return InsufficientStorage(
-            "The coordinator's disk is full. Try again later, or ask the operator to free space."
-        )
-    return ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.")
+class UploadStore(Protocol):
+    """The bytes of unfinished uploads."""
+
+    def turn(self, upload_id: str) -> AbstractAsyncContextManager[GrowingUpload]:
+        """Become the upload's only writer in this process, interrupting the current one. Raises `Locked` if that does not end."""
+
+    def interrupt(self, upload_id: str) -> None:
+        """End the current writer, because another process has taken over."""
+
+    def forget(self, upload_id: str) -> None:
+        """Drop the state of an upload that has ended."""
+
+    async def older_than(self, moment: float) -> list[str]:
+        """Return the uploads whose files were last changed before `moment` (seconds since the epoch)."""
+
+    async def remove(self, upload_id: str) -> None:
+        """Remove an upload's file, if there is one."""
 
 
-def sync_directory(path: Path) -> None:
-    """Make new and renamed entries of a directory durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+async def bounded(chunks: AsyncIterable[bytes], most: int, cover: Cover | None) -> AsyncIterator[bytes]:
+    """Yield the chunks. Raises `PayloadTooLarge` beyond `most` bytes, and errors of `cover`."""
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > most:
+            raise PayloadTooLarge(f"An artifact may have at most {most} bytes.", {"limit": most})
+        if cover is not None:
+            await cover(size)
+        yield chunk
+
+
+def lost(name: str) -> NotFound:
+    """Return the error for a blob that the database names, but the store does not have."""
+    return NotFound(
+        "The file is missing from the coordinator's store. Its operator can restore it.", {"blob": name}
+    )
+
+
+def disk_full() -> InsufficientStorage:
+    """Return the error for a store without space."""
+    return InsufficientStorage(
+        "The coordinator's disk is full. Try again later, or ask the operator to free space."
+    )

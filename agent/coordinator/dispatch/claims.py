@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import known_miners, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.store import checkpoints as checkpoint_store
@@ -18,7 +20,7 @@ from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
 from agent.core.explaining import KnownMiner, elsewhere
-from agent.core.jobs import Claim, Job, Release
+from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting, match
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
@@ -63,7 +65,13 @@ def claim(
     pairs = match(waiting, limited, job_store.running_by_account(connection), now, slowed)
     if not pairs:
         return [], True
-    records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
+    known = {job.job_id: job for job in waiting}
+    chosen = len(pairs)
+    records = job_store.lock_claimable(connection, [job_id for job_id, _ in pairs])
+    # Without those that have been cancelled, bound or claimed since they were read.
+    pairs = [pair for pair in pairs if _is_unchanged(records.get(pair[0]), known[pair[0]])]
+    if not pairs:
+        return [], True
     checkpoints = checkpoint_store.of_jobs(
         connection, [job_id for job_id, record in records.items() if record.life.fence]
     )
@@ -83,7 +91,11 @@ def claim(
             lifecycle.claim(connection, claims, now), pairs, claims, strict=True
         )
     ]
-    return assignments, len(waiting) > len(pairs)
+    return assignments, len(waiting) > chosen or chosen > len(pairs)
+
+
+def _is_unchanged(record: job_store.JobRecord | None, waiting: Waiting) -> bool:
+    return record is not None and record.requested_miner_id == waiting.miner_id
 
 
 def _avoiding(
@@ -166,11 +178,12 @@ def lease_message(
     }
 
 
-def release_undelivered(connection: Connection, assignments: Sequence[Assignment], now: float) -> None:
-    """Release leases that were not delivered, unless they have changed since."""
-    for assignment in assignments:
-        record = job_store.find(connection, assignment.job.job_id)
-        lease = assignment.job.lease
-        if record is None or lease is None or record.life.lease != lease:
-            continue
-        lifecycle.change(connection, record, Release(lease.miner_id, lease.fence, now), now)
+def release_undelivered(connection: Connection, leases: Sequence[tuple[str, str, int]], now: float) -> None:
+    """Release leases that were not delivered, unless they have ended. Each is its miner's id, its job's id and its fence."""
+    records = job_store.lock_many(connection, [job_id for _, job_id, _ in leases])
+    changes = []
+    for miner_id, job_id, fence in leases:
+        if (record := records.get(job_id)) is not None:
+            with suppress(IllegalEvent):
+                changes.append(Change.by(record, Release(miner_id, fence, now)))
+    lifecycle.save(connection, changes, now)

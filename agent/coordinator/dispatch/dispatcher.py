@@ -1,22 +1,27 @@
 """Matches waiting jobs with miners that have free capacity.
 
 Whenever a job becomes claimable or capacity becomes free, one transaction claims jobs for all ports at once, and each lease is
-pushed to its miner. A lease that cannot be delivered is released, which costs the job no attempt.
+pushed to its miner. A lease that cannot be delivered is released, which costs the job no attempt. Of several replicas, one does this,
+for the miners of all (`relay`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 import structlog
 
+from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.dispatch.claims import Assignment, claim, release_undelivered
-from agent.coordinator.dispatch.port import Port
+from agent.coordinator.dispatch.port import LeaseMessage, Port
+from agent.coordinator.dispatch.relay import Relay
 from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store.database import Database
 from agent.core.errors import ApiError, StaleSession
+from agent.core.matching import Batch
 from agent.metrics import Meter
 from agent.settings import CoordinatorSettings
 
@@ -26,6 +31,8 @@ CANCELLATIONS_LIMIT: Final = 256
 """Cancellations that are stored for a miner that is not connected; the oldest are dropped beyond it."""
 RETRY_SECONDS: Final = 0.1
 """Wait after a round that failed."""
+JOBS: Final = "jobs"
+"""The signal to the leader that jobs have become claimable."""
 
 
 class Dispatcher:
@@ -37,7 +44,9 @@ class Dispatcher:
         database: Database,
         clock: Callable[[], float],
         meter: Meter,
+        cluster: Cluster | None = None,
     ) -> None:
+        self._cluster = cluster or Alone()
         self._settings = settings
         self._database = database
         self._clock = clock
@@ -51,19 +60,32 @@ class Dispatcher:
         self._heartbeats_due: set[str] = set()
         self._running = False
         self._capacity_changed = False
+        self._releasing: set[asyncio.Task[None]] = set()
+        self._relay = Relay(
+            self._cluster.bus,
+            attach=self._attach,
+            detach=self._detach,
+            freed=self.capacity_freed,
+            undelivered=self._undelivered,
+        )
+        self._cluster.bus.on_signal(JOBS, self._job_waiting)
 
     @property
     def alive(self) -> bool:
-        """Whether the loop runs."""
-        return self._running
+        """Whether the loop runs, or that of another replica does."""
+        return self._running or not self._cluster.leadership.leads
 
     @property
     def miners(self) -> int:
-        """How many miners are connected."""
+        """How many miners are connected, to all replicas together."""
         return len(self._ports)
 
     def attach(self, port: Port) -> None:
         """Add a port. It replaces the miner's current port, unless that one belongs to a newer session."""
+        self._relay.attached(port)
+        self._attach(port)
+
+    def _attach(self, port: Port) -> None:
         present = self._ports.get(port.miner_id)
         if present is not None and present.session > port.session:
             port.close(StaleSession("A newer session of this miner has begun."))
@@ -81,6 +103,23 @@ class Dispatcher:
 
     def detach(self, port: Port) -> None:
         """Remove a port. The port that it replaced serves again if it is still connected."""
+        self._relay.detached(port)
+        self._detach(port)
+
+    def set_free(self, port: Port, slots: int, batch_capacity: Mapping[Batch, int], received: int) -> None:
+        """Set the free capacity that a port's miner has reported (`Port.set_free`), and claim jobs for it."""
+        port.set_free(slots, batch_capacity, received)
+        self._relay.changed(port)
+        if port.free:
+            self.capacity_freed()
+
+    def replace_capabilities(self, miner_id: str, capabilities: Mapping[str, Any]) -> None:
+        """Replace the capabilities of a connected miner."""
+        if (port := self._ports.get(miner_id)) is not None:
+            self._relay.replace_capabilities(port, capabilities)
+            self.job_waiting()
+
+    def _detach(self, port: Port) -> None:
         superseded = self._superseded.get(port.miner_id, [])
         if port in superseded:
             superseded.remove(port)
@@ -104,13 +143,28 @@ class Dispatcher:
         return self._ports.get(miner_id)
 
     def job_waiting(self) -> None:
-        """Claim jobs soon, because one has become claimable.
+        """Have the leader claim jobs soon, because one has become claimable."""
+        self._job_waiting()
+        if not self._cluster.leadership.leads:
+            self._cluster.bus.signal(JOBS)
 
-        The caller may also call this right before the write that makes the job claimable, if it does not await anything in
-        between: writes run in the order in which they are queued, so the claim finds the job and usually shares its commit.
-        """
+    def _job_waiting(self) -> None:
         self._pending = True
         self._wake.set()
+
+    @contextmanager
+    def adding(self, *, when: bool = True) -> Iterator[None]:
+        """Claim jobs soon, because the write that is awaited inside makes one claimable, if `when`.
+
+        SQLite runs writes in the order in which they are queued. So a claim that is requested before this write finds its job, and usually shares
+        its commit: the job starts one wait for the disk earlier. No other write may be awaited inside.
+        """
+        in_order = self._database.engine == "sqlite"
+        if when and in_order:
+            self.job_waiting()
+        yield
+        if when and not in_order:
+            self.job_waiting()
 
     def capacity_freed(self) -> None:
         """Claim jobs soon if any may be waiting, because capacity has become free."""
@@ -153,6 +207,21 @@ class Dispatcher:
         finally:
             self._running = False
 
+    def _undelivered(self, miner_id: str, lease: LeaseMessage) -> None:
+        """Release a lease that the leader sent for a miner of this replica, which cannot deliver it."""
+
+        async def release() -> None:
+            job_id, fence = lease["job_id"], lease["fence"]
+            try:
+                await self._database.write(release_undelivered, [(miner_id, job_id, fence)], self._clock())
+            except ApiError:  # the miner's next heartbeat, which does not name it, releases it
+                log.warning("lease_not_released", job_id=job_id, miner_id=miner_id)
+            self.job_waiting()
+
+        task = asyncio.create_task(release(), name="release-undelivered")
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
+
     async def _round(self) -> None:
         ports = {port.miner_id: port for port in self._ports.values() if port.free}
         if not ports:
@@ -166,7 +235,11 @@ class Dispatcher:
             self._wake.set()
         if not assignments:
             return
-        undelivered = [item for item in assignments if not self._deliver(ports, item)]
+        undelivered = [
+            (item.candidate.miner_id, item.job.job_id, item.message["fence"])
+            for item in assignments
+            if not self._deliver(ports, item)
+        ]
         if undelivered:
             await self._database.write(release_undelivered, undelivered, self._clock())
             self._pending = True

@@ -6,23 +6,28 @@ missed. Live messages (progress, tokens, previews) are not stored: the feed publ
 retained in memory for subscribers whose connection broke.
 
 A change's number is that of its row, shifted by `NUMBER_BITS`. These bits count the live messages until the next change.
+
+With several replicas, each publishes all changes, in the same order, and all live messages, which it receives over the bus with the number of the
+change that they follow. It counts the live messages itself, so the upper `SLOT_BITS` of the lower bits say which replica has counted: a stream that
+resumes on another replica continues with the next change exactly, and learns that live messages may be missing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
+from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.feed.hub import Filter, Hub, Message, Subscription
-from agent.coordinator.store import events
+from agent.coordinator.feed.order import ChangeReader
 from agent.coordinator.store.database import Database
 from agent.coordinator.store.events import NewEvent, StoredEvent
 
@@ -32,9 +37,16 @@ ALL: Final = "all"
 """The topic of all changes, for administrators."""
 NUMBER_BITS: Final = 20
 """A million live messages between two changes. Four billion changes then stay below the 2**53 of JavaScript's numbers."""
+SLOT_BITS: Final = 5
+"""Bits of a number for the replica that has counted, if there can be several. 32,768 live messages between two changes then remain."""
 RETRY_SECONDS: Final = 1.0
-PAGE: Final = 1000
+POLL_SECONDS: Final = 1.0
+"""Interval at which changes of other replicas are read without a signal."""
 PAGE_BYTES: Final = 2**18
+HELD_LIMIT: Final = 20_000
+"""Live messages that wait for the change that they follow."""
+CHANGES: Final = "changes"
+"""The signal to other replicas that changes were committed."""
 
 log = structlog.get_logger()
 
@@ -57,11 +69,6 @@ def topics(change: NewEvent) -> list[str]:
     if change.job_id is not None:
         found.append(change.job_id)
     return found
-
-
-def message_of(change: StoredEvent) -> Message:
-    """Return a change as it is published."""
-    return {"type": change.type, "data": change.data, "seq": change.seq << NUMBER_BITS}
 
 
 class _Retained(NamedTuple):
@@ -109,41 +116,88 @@ class Recent:
         return found, up_to
 
 
+class _Held(NamedTuple):
+    """A live message, and the number of the change that it follows."""
+
+    after: int
+    item: NewEvent
+
+
 class Feed:
     """Passes changes from the database to the hub while there are subscribers, and live messages between them.
 
     `run` is the loop. `recent` retains live messages.
     """
 
-    def __init__(self, database: Database, hub: Hub, recent: Recent | None = None) -> None:
+    def __init__(
+        self, database: Database, hub: Hub, recent: Recent | None = None, cluster: Cluster | None = None
+    ) -> None:
         self.recent = recent or Recent(limit=1000, size_limit=2**20)
         self._database = database
         self._hub = hub
+        self._cluster = cluster or Alone()
+        self._reader = ChangeReader(database)
+        self._shared = not self._reader.ordered
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         # Whether there may be changes after `_position`, the newest change that was published or skipped without subscribers.
         self._behind = True
         self._position = 0
         self._count = 0
+        self._slot = 0
+        self._held: list[_Held] = []
+        bus = self._cluster.bus
+        bus.on_signal(CHANGES, self._changed)
+        bus.handle("live", self._received)
+        bus.on_lost(self._lost)
 
     @property
     def seq(self) -> int:
         """The number of the latest message. Everything with a lower number has been published or is history."""
-        return (self._position << NUMBER_BITS) | self._count
+        return self._number(self._position) | self._count
 
     @property
     def crowded(self) -> bool:
-        """Whether half of the numbers before the next change are used up."""
-        return self._count >= 1 << (NUMBER_BITS - 1)
+        """Whether half of the numbers before the next change are used up, or they are another replica's by now."""
+        return self._count >= self._counts // 2 or self._slot != self._cluster.slot
+
+    @property
+    def _counts(self) -> int:
+        return 1 << (NUMBER_BITS - SLOT_BITS if self._shared else NUMBER_BITS)
+
+    def _number(self, position: int) -> int:
+        return (position << NUMBER_BITS) | (self._slot * self._counts)
+
+    def is_foreign(self, seq: int) -> bool:
+        """Return whether another replica has counted the live messages up to this number."""
+        return self._shared and seq > 0 and seq % (1 << NUMBER_BITS) // self._counts != self._slot
+
+    def message_of(self, change: StoredEvent) -> Message:
+        """Return a change as it is published."""
+        return {"type": change.type, "data": change.data, "seq": self._number(change.seq)}
 
     @asynccontextmanager
     async def subscribe(self, *names: str) -> AsyncIterator[Subscription]:
         """Subscribe to topics. Reads from the database inside the context include all changes before the first message."""
         with ExitStack() as watching:
             async with self._turn:
-                await self._catch_up()
+                if self._shared:
+                    await self._begin(watching.enter_context(self._hub.watched()))
+                else:
+                    await self._catch_up()
                 subscription = watching.enter_context(self._hub.subscribe(*names))
             yield subscription
+
+    async def _begin(self, first: bool) -> None:
+        """Publish the changes that are visible now, or skip them for the first subscriber."""
+        if first:
+            self._advance(await self._reader.settled())
+            self._publish_held()
+            return
+        newest = await self._reader.newest()
+        while self._position < newest:
+            self._behind = True
+            await self._publish_some()
 
     async def begin(self) -> None:
         """Continue after the newest change. Live messages of an earlier process are lost, and numbers start beyond its own."""
@@ -152,16 +206,45 @@ class Feed:
             self.recent.lost_up_to = self.seq
 
     async def publish(self, live: Sequence[NewEvent]) -> None:
-        """Publish live messages after all changes that were committed before."""
+        """Publish live messages after all changes that were committed before, and before all that are committed later."""
         if not live:
+            return
+        if self._shared:
+            after = await self._reader.newest()
+            self._hold(after, live)
+            self._cluster.bus.send("live", [after, [_packed(item) for item in live]])
+            await self._cluster.bus.flushed()
             return
         async with self._turn:
             await self._catch_up()
             for item in live:
                 self._publish_live(item)
 
+    def _received(self, _: str, data: Any) -> None:
+        after, live = data
+        self._hold(after, [NewEvent(*item) for item in live])
+
+    def _hold(self, after: int, live: Sequence[NewEvent]) -> None:
+        """Publish live messages once the change that they follow has been published."""
+        if not self._hub.has_subscribers:
+            self._advance(after)
+        if len(self._held) > HELD_LIMIT:
+            self._held.clear()
+            self._lost()
+        for item in live:
+            insort(self._held, _Held(after, item), key=lambda held: held.after)
+        self._publish_held()
+        if self._held:
+            self._changed()
+
+    def _publish_held(self) -> None:
+        ready = bisect_right(self._held, self._position, key=lambda held: held.after)
+        for held in self._held[:ready]:
+            self._publish_live(held.item)
+        del self._held[:ready]
+
     def _publish_live(self, item: NewEvent) -> None:
-        if self._count >= (1 << NUMBER_BITS) - 1:
+        if self._count >= self._counts - 1:
             # The upkeep stores a change long before this happens. If it cannot, the database fails for everyone.
             self.recent.lost_up_to = self.seq
             return
@@ -173,42 +256,71 @@ class Feed:
 
     async def run(self) -> None:
         """Publish changes until cancelled."""
-        self._database.after_commit(self._changed)
+        self._database.after_commit(self._committed)
         self._changed()
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS if self._cluster.bus.peers else None):
+                    await self._wake.wait()
             self._wake.clear()
+            self._behind = self._behind or self._shared
             if not self._hub.has_subscribers:
                 continue
             try:
-                async with self._turn:
-                    await self._catch_up()
+                while self._behind:
+                    async with self._turn:
+                        await self._publish_some()
             except Exception:  # the loop survives a read that fails
                 log.exception("feed_failed")
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
 
+    def _committed(self) -> None:
+        self._changed()
+        self._cluster.bus.signal(CHANGES)
+
     def _changed(self) -> None:
         self._behind = True
         self._wake.set()
 
+    def _lost(self) -> None:
+        """Have every stream continue from the database, because live messages may be missing."""
+        self.recent.lost_up_to = self.seq
+        self._hub.lose()
+
     async def _catch_up(self) -> None:
-        """Publish all changes committed so far, or skip them if there are no subscribers."""
         while self._behind:
-            self._behind = False
-            try:
-                if not self._hub.has_subscribers:
-                    self._advance(await self._database.read(events.newest))
-                    return
-                changes = await self._database.read(events.after, self._position, limit=PAGE)
-            except BaseException:
-                self._behind = True
-                raise
-            for change in changes:
-                self._advance(change.seq)
-                self._hub.publish(message_of(change), *topics(change))
-            self._behind = self._behind or len(changes) == PAGE
+            await self._publish_some()
+
+    async def _publish_some(self) -> None:
+        """Publish a page of the changes committed so far, or skip all if there are no subscribers."""
+        self._behind = False
+        try:
+            if not self._hub.has_subscribers:
+                self._advance(await self._reader.newest())
+                self._publish_held()
+                return
+            changes, more = await self._reader.after(self._position)
+            if changes and self._shared:
+                # Live messages that were sent before these changes were committed have arrived then.
+                await self._cluster.bus.drain()
+        except BaseException:
+            self._behind = True
+            raise
+        for change in changes:
+            if self._held and change.seq > self._position + 1:
+                self._advance(change.seq - 1)
+                self._publish_held()
+            self._advance(change.seq)
+            self._hub.publish(self.message_of(change), *topics(change))
+            self._publish_held()
+        self._behind = self._behind or more
 
     def _advance(self, position: int) -> None:
         if position > self._position:
             self._position, self._count = position, 0
+            self._slot = self._cluster.slot
+
+
+def _packed(item: NewEvent) -> tuple[Any, ...]:
+    return item.type, item.data, item.account_id, item.miner_id, item.job_id

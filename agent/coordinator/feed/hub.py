@@ -91,6 +91,11 @@ class Subscription:
         self._size = 0
         self._lagged = False
 
+    def lose(self) -> None:
+        """Return `RESYNC` after the queued messages, because others were lost."""
+        self._lagged = True
+        self._news.set()
+
     def put(self, message: Message, size: int = 0) -> None:
         """Queue a message. Once one is lost, so are all others until the queue is empty, so that there is a single gap."""
         if self._lagged or (self.accepts is not None and not self.accepts(message)):
@@ -115,11 +120,27 @@ class Hub:
         self._limits = limit, size_limit
         self._total = _Total(total_size)
         self._topics: defaultdict[str, set[Subscription]] = defaultdict(set)
+        self._watchers = 0
 
     @property
     def has_subscribers(self) -> bool:
-        """Whether there are any subscribers."""
-        return bool(self._topics)
+        """Whether there are any subscribers, or one is about to subscribe."""
+        return bool(self._topics) or self._watchers > 0
+
+    @contextmanager
+    def watched(self) -> Iterator[bool]:
+        """Count as a subscriber. Yield whether there was none before."""
+        first = not self.has_subscribers
+        self._watchers += 1
+        try:
+            yield first
+        finally:
+            self._watchers -= 1
+
+    def lose(self) -> None:
+        """Have every subscriber continue from the database, because messages were lost."""
+        for subscription in set[Subscription]().union(*self._topics.values()):
+            subscription.lose()
 
     def subscribers(self) -> int:
         """Return the number of subscribers."""

@@ -71,10 +71,11 @@ class _File:
 
 
 class Dashboard(StaticFiles):
-    """The ASGI application below `/dashboard`. It caches the files in memory; a build has a few hundred kB."""
+    """The ASGI application below `/dashboard`; `store` is the origin of the store that pages exchange files with, if there is one. It caches the files in memory; a build has a few hundred kB."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, store: str | None = None) -> None:
         super().__init__(directory=directory, check_dir=False)
+        self._headers = dict(HEADERS) if store is None else with_store(store)
         self._page = directory / PAGE
         self._files: dict[str, _File] = {}
 
@@ -89,7 +90,7 @@ class Dashboard(StaticFiles):
             if error.status_code != _NOT_FOUND:
                 raise
             if not self._page.is_file():
-                return HTMLResponse(_NOT_BUILT, headers={**HEADERS, "Cache-Control": "no-store"})
+                return HTMLResponse(_NOT_BUILT, headers={**self._headers, "Cache-Control": "no-store"})
             if path.startswith(HASHED):
                 raise
             return await super().get_response(PAGE, scope)
@@ -108,7 +109,7 @@ class Dashboard(StaticFiles):
         compressed = file.compressed if accepts else None
         immutable = f"/{HASHED}" in scope["path"]
         headers = {
-            **HEADERS,
+            **self._headers,
             "Cache-Control": "public, max-age=31536000, immutable" if immutable else "no-cache",
             "ETag": f'"{file.digest}{"-gzip" if compressed else ""}"',
             "Vary": "Accept-Encoding",
@@ -127,6 +128,12 @@ class Dashboard(StaticFiles):
         if known is None or known.version != version:
             known = self._files[path] = _file(Path(path), version)
         return known
+
+
+def with_store(origin: str) -> dict[str, str]:
+    """Return the headers of pages whose scripts also exchange files with the store at `origin`."""
+    policy = re.sub(r"\b(connect-src) ", rf"\1 {origin} ", HEADERS["Content-Security-Policy"])
+    return {**HEADERS, "Content-Security-Policy": policy}
 
 
 def _file(path: Path, version: tuple[int, int]) -> _File:

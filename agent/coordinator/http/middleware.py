@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import time
 from typing import Final
 
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator import tracing
 from agent.coordinator.metrics import REQUEST_SECONDS, REQUESTS
+from agent.coordinator.randomness import random_bytes
 from agent.core import tus
 from agent.core.errors import ApiError, InternalError, Unauthorized, UnsupportedVersion, error_body
 from agent.core.tracing import trace_id_in
@@ -104,7 +104,7 @@ class RequestIds:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
+        request_id = random_bytes(8).hex()
         scope["request_id"] = request_id
         begun = time.perf_counter()
         tracing.begin(_client_trace(scope))

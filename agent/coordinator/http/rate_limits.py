@@ -6,6 +6,8 @@ Answers state the remaining budget by draft-ietf-httpapi-ratelimit-headers-11 (`
 
 A key has a budget only if it is valid. Otherwise the call counts for its address, or each invented key would have a new budget. The
 key is authenticated here; the routes then find it in the cache.
+
+The budgets are those of all replicas together (`rate_windows`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,13 +22,13 @@ from typing import Final
 
 import structlog
 from limits import RateLimitItemPerSecond
-from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator.connections import connection_of
 from agent.coordinator.http import credentials
 from agent.coordinator.http.middleware import answer_error
+from agent.coordinator.http.rate_windows import WindowStorage
 from agent.coordinator.metrics import RATE_LIMITED
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.callers import (
@@ -49,7 +50,7 @@ _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
 _LOGINS: Final = re.compile(rf"{_ROOT}/(login|session)")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
-_UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
+_UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|direct-uploads/?|jobs/[^/]+/files/[^/]+)")
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
 """Calls that miners also make over their WebSocket, where they are not counted. So a miner without a WebSocket loses neither leases
 nor results to a limit, and its jobs' subscribers lose no tokens."""
@@ -70,84 +71,6 @@ _ADVICE: Final[Mapping[str, str]] = {
 _PER_KEY: Final = frozenset({"client", "uploads", "miner"})
 
 log = structlog.get_logger()
-
-
-class WindowStorage(Storage):
-    """Counters of fixed windows in memory, for at most `limit` callers.
-
-    The library's own storage scans all its counters on every call (5 ms for 50,000), and has no limit.
-    """
-
-    STORAGE_SCHEME = None
-
-    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
-        super().__init__()
-        self._limit = limit
-        self._clock = clock
-        # In the order in which their windows began, so that the oldest are first.
-        self._windows: OrderedDict[str, _Window] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    @property
-    def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """No exceptions, since memory does not fail."""
-        return ()
-
-    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count a call, in a new window if the last one has ended."""
-        window = self._current(key)
-        if window is None:
-            self._evict()
-            self._windows.pop(key, None)
-            window = self._windows[key] = _Window(self._clock() + expiry)
-        window.count += amount
-        return window.count
-
-    async def get(self, key: str) -> int:
-        """Return the count of the current window."""
-        window = self._current(key)
-        return 0 if window is None else window.count
-
-    async def get_expiry(self, key: str) -> float:
-        """Return the end of the current window by this storage's clock."""
-        window = self._current(key)
-        return self._clock() if window is None else window.ends_at
-
-    async def check(self) -> bool:
-        """Return that the storage is available."""
-        return True
-
-    async def reset(self) -> int:
-        """Delete all counters."""
-        count = len(self._windows)
-        self._windows.clear()
-        return count
-
-    async def clear(self, key: str) -> None:
-        """Delete one counter."""
-        self._windows.pop(key, None)
-
-    def _current(self, key: str) -> _Window | None:
-        window = self._windows.get(key)
-        return window if window is not None and window.ends_at > self._clock() else None
-
-    def _evict(self) -> None:
-        """Delete up to two old windows for each new one, so that ended windows are removed without scanning them all."""
-        for _ in range(2):
-            oldest = next(iter(self._windows), None)
-            if oldest is None or (len(self) < self._limit and self._current(oldest) is not None):
-                return
-            del self._windows[oldest]
-
-
-class _Window:
-    __slots__ = ("count", "ends_at")
-
-    def __init__(self, ends_at: float) -> None:
-        self.count = 0
-        self.ends_at = ends_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +104,9 @@ class RateLimits:
         self._context = context
         self._settings: RateLimitSettings = context.settings.rate_limits
         self._clock = clock
-        self._limiter = FixedWindowRateLimiter(WindowStorage(self._settings.max_tracked, clock))
+        self._limiter = FixedWindowRateLimiter(
+            WindowStorage(self._settings.max_tracked, clock, context.cluster.bus)
+        )
         self._budgets = {name: _Budget.of(name, getattr(self._settings, name)) for name in _ADVICE}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

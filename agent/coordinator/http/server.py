@@ -115,6 +115,46 @@ class _SlowReader:
         self._transport.abort()
 
 
+class _Joined:
+    """A transport for one answer, which sends its head together with its body if that follows at once.
+
+    Each write is a packet and a system call, and wakes the client. The head of a stream, whose body begins later, is sent when the
+    event loop runs next.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = b""
+
+    def write(self, data: bytes) -> None:
+        """Send data; the first is the head."""
+        if self._head is None:
+            self._transport.write(data)
+        elif self._head:
+            self._transport.write(self._head + data)
+            self._head = None
+        else:
+            self._head = data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Send the rest and close the connection."""
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closing."""
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+            self._head = None
+
+
 class _Http(HttpToolsProtocol):
     """A connection that speaks HTTP, until it becomes a WebSocket."""
 
@@ -232,6 +272,8 @@ class _Http(HttpToolsProtocol):
         super().on_headers_complete()
         # The application's task has been created, but starts after this.
         self.scope["connection"] = self._connection  # type: ignore[typeddict-unknown-key] # an extension of ours
+        if self.cycle is not None:  # a WebSocket's handshake has none
+            self.cycle.transport = cast("Any", _Joined(self.transport, self.loop))
 
     def on_message_complete(self) -> None:
         """End the request."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 from statistics import median, median_low
 from typing import Final
 
+from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.operations.answers.supply import MarketMiner
 from agent.coordinator.operations.callers import Caller, Session
 from agent.core.explaining import KnownMiner
@@ -85,18 +86,46 @@ class Estimates:
 class Caches:
     """The cached values. `callers` are by the fingerprint of their credential, `sessions` by the SHA-256 of their token.
 
-    Times are those at which the values were read. To invalidate a dictionary, replace it: a lookup that began before then stores its
-    result in the old one.
+    Times are those at which the values were read. What is invalidated here, all replicas forget. A dictionary is replaced, not cleared: a
+    lookup that began before then stores its result in the old one.
     """
 
     callers: dict[str, tuple[float, Caller]] = field(default_factory=dict)
-    sessions: dict[str, Session] = field(default_factory=dict)
+    sessions: dict[str, tuple[float, Session]] = field(default_factory=dict)
     supply: Fleet | None = None
     market: tuple[float, list[MarketMiner]] | None = None
     estimates: Estimates | None = None
     awaited_models: tuple[float, list[tuple[str, str]]] | None = None
+    bus: Bus = field(default_factory=Bus)
 
-    def forget_supply(self) -> None:
-        """Have the supply read again: a miner joined, left, or offers something else."""
-        self.supply = None
-        self.market = None
+    def __post_init__(self) -> None:
+        self.bus.handle("forget", lambda _, names: self._forget(*names))
+        self.bus.on_lost(lambda: self._forget("callers", "sessions", "supply"))
+
+    def forget_callers(self) -> None:
+        """Have keys and browser sessions looked up again: one was revoked, or has ended."""
+        self._forget_everywhere("callers")
+
+    def forget_sessions(self) -> None:
+        """Have miners' sessions looked up again, and the supply read again: a miner joined, left, or changed."""
+        self._forget_everywhere("sessions", "supply")
+
+    def forget_session(self, miner_id: str) -> None:
+        """Have a miner's session looked up again, and the supply read again: it offers something else."""
+        self._forget_everywhere("supply", miner_id)
+
+    def _forget_everywhere(self, *names: str) -> None:
+        self._forget(*names)
+        self.bus.send("forget", names)
+
+    def _forget(self, *names: str) -> None:
+        if "callers" in names:
+            self.callers = {}
+        if "sessions" in names:
+            self.sessions = {}
+        if "supply" in names:
+            self.supply = self.market = None
+        if miners := set(names) - {"callers", "sessions", "supply"}:
+            self.sessions = {
+                sha256: known for sha256, known in self.sessions.items() if known[1].miner_id not in miners
+            }

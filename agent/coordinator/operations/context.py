@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import ArtifactDirectory
+from agent.coordinator.blobs.store import BlobStore, UploadStore
+from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.operations.caches import Caches
+from agent.coordinator.randomness import random_bytes
 from agent.coordinator.sequencer import LogSigner, Sequencer
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
@@ -42,8 +42,8 @@ class Context:
     feed: Feed
     webhooks: WebhookSender
     dispatcher: Dispatcher
-    artifacts: ArtifactDirectory
-    uploads: UploadDirectory
+    artifacts: BlobStore
+    uploads: UploadStore
     space: Space
     signer: LogSigner
     link_key: bytes
@@ -54,13 +54,14 @@ class Context:
     clock: Callable[[], float]
     meter: Meter
     connections: Connections
+    cluster: Cluster = field(default_factory=Alone)
     caches: Caches = field(default_factory=Caches)
     open_streams: Counter[str] = field(default_factory=Counter)
     liveness: Liveness = field(default_factory=Liveness)
 
     def new_id(self, prefix: str) -> str:
         """Return a new time-ordered, unguessable id."""
-        return make_id(prefix, self.clock(), secrets.token_bytes(10))
+        return make_id(prefix, self.clock(), random_bytes(10))
 
     def progress_of(self, job_id: str, account_id: str, miner_id: str, progress: int) -> NewEvent:
         """Return the event that reports a running job's progress."""

@@ -33,7 +33,8 @@ async def exposition(context: Context) -> bytes:
         metrics.WEBHOOKS_DUE: found.webhooks_due,
         metrics.LOG_LEAVES: found.log_leaves,
         metrics.LOG_UNSEQUENCED: found.log_queued,
-        metrics.LOG_STOPPED: not context.log.alive or context.log.fault is not None,
+        metrics.LOG_STOPPED: context.cluster.leadership.leads
+        and (not context.log.alive or context.log.fault is not None),
         metrics.ARTIFACT_BYTES: found.stored_bytes,
         metrics.DISK_FREE_BYTES: disk.free,
         metrics.DISK_BYTES: disk.total,

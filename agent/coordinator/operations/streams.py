@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.feed.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, message_of, miner_topic
+from agent.coordinator.feed.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, miner_topic
 from agent.coordinator.feed.hub import RESYNC, Message, Subscription
 from agent.coordinator.operations.accounts.access import authenticate
 from agent.coordinator.operations.callers import Caller, Credential, Role
@@ -147,6 +147,8 @@ class Stream:
         self._page_end = self._position
         self._paging = False
         self._gap = False
+        # Live messages up to this number may have been returned, on another replica.
+        self._passing_from = 0
         self._woken = False
         self._checked_at = asyncio.get_running_loop().time()
 
@@ -173,6 +175,9 @@ class Stream:
         published = self._context.feed.seq
         self._page.clear()
         self._subscription.clear()
+        if not quietly and self._context.feed.is_foreign(seq):
+            seq = seq >> NUMBER_BITS << NUMBER_BITS
+            self._passing_from = published
         self._position = self._page_end = seq
         self._until = published
         self._gap = quietly
@@ -242,14 +247,16 @@ class Stream:
         if self._position < retained_after:
             self._page.append(self._resync("pruned", retained_after))
             return
-        found = [message_of(change) for change in changes]
+        found = [self._context.feed.message_of(change) for change in changes]
         end = found[-1]["seq"] if len(found) == PAGE else self._until
         if chosen.types & PASSING:
-            if self._position < recent.lost_up_to and not self._gap:
+            lost_up_to = max(recent.lost_up_to, self._passing_from)
+            if self._position < lost_up_to and not self._gap:
                 self._page.append(self._resync("events", self._position))
                 return
-            self._gap = self._position < recent.lost_up_to
-            passing, end = recent.between(self._position, end, self._audience.topics, chosen.accepts)
+            self._gap = self._position < lost_up_to
+            after = max(self._position, self._passing_from)
+            passing, end = recent.between(after, end, self._audience.topics, chosen.accepts)
             found = sorted([*found, *passing], key=lambda message: int(message["seq"]))
         self._page.extend(message for message in found if message["seq"] <= end)
         self._page_end = end

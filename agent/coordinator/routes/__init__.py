@@ -3,6 +3,7 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    direct_uploads,
     health,
     jobs,
     keys,
@@ -33,6 +34,7 @@ ROUTERS = (
     health.router,
     registry.router,
     uploads.router,
+    direct_uploads.router,
     log.router,
     wallet.router,
     webhooks.router,

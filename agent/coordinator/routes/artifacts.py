@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, status
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
@@ -48,7 +48,11 @@ _PART: Final = {
         "Content-Range": {"required": True, "schema": {"type": "string"}, "example": "bytes 0-1023/1048576"}
     },
 }
-_READING: Final = {200: _FILE, 206: _PART, **errors(NotFound, RangeNotSatisfiable)}
+_ELSEWHERE: Final = {
+    "description": "With `redirect=true`: the file is in the store of files, at `Location`",
+    "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri"}}},
+}
+_READING: Final = {200: _FILE, 206: _PART, 307: _ELSEWHERE, **errors(NotFound, RangeNotSatisfiable)}
 _WITH_LINK: Final = {AUDIENCE: "callers who may read the file, and everybody with a signed link to it"}
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
@@ -175,9 +179,20 @@ async def read(
     requested: Annotated[
         str | None, Header(alias="Range", description="One byte range", examples=["bytes=0-1023"])
     ] = None,
+    redirect: Annotated[
+        bool, Query(description="Whether the answer may be a redirection to the store of files")
+    ] = False,
 ) -> Response:
-    """The bytes as they were stored, or one range of them."""
+    """The bytes as they were stored, or one range of them.
+
+    With `redirect=true`, the answer may be a redirection to the store of files, with a URL that is valid for minutes.
+    """
     artifact_id = record.artifact_id
+    if redirect and context.artifacts.direct is not None and request.method == "GET":
+        location = context.artifacts.direct.download(record.name_in_store, record.media_type).url
+        return RedirectResponse(
+            location, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        )
     found = parse_range(requested, record.size)
     partial = found is not None
     start, length = found or (0, record.size)
@@ -195,7 +210,7 @@ async def read(
     code = status.HTTP_206_PARTIAL_CONTENT if partial else status.HTTP_200_OK
     if request.method == "HEAD":
         return Response(status_code=code, headers=headers, media_type=record.media_type)
-    chunks = context.artifacts.read(artifact_id, start, length)
+    chunks = await context.artifacts.read(record.name_in_store, start, length)
     return StreamingResponse(chunks, code, headers, media_type=record.media_type)
 
 

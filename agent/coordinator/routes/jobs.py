@@ -23,7 +23,7 @@ from agent.coordinator.operations.answers.jobs import (
     JobPage,
     JobResults,
     JobStatus,
-    LabelList,
+    LabelCounts,
 )
 from agent.coordinator.operations.jobs import deletion, details, explaining, lists, rerun
 from agent.coordinator.operations.jobs import files as job_files
@@ -155,10 +155,17 @@ async def list_jobs(
     return await lists.page(context, caller, wanted, limit=limit, offset=offset)
 
 
-@router.get("/labels", summary="Labels of your jobs")
-async def labels(context: ContextOf, caller: Client, limit: Limit = 100) -> LabelList:
-    """The labels of your jobs with the number of jobs that have each, those of most jobs first."""
-    return await lists.labels(context, caller, limit)
+@router.get("/labels", summary="Labels of jobs")
+async def list_labels(
+    context: ContextOf,
+    caller: Client,
+    key: Annotated[
+        str | None, Query(max_length=63, description="Only labels with this key", examples=["project"])
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of labels")] = 100,
+) -> LabelCounts:
+    """The labels of your jobs, with the number of jobs that have each; for administrators those of all accounts."""
+    return await lists.label_counts(context, caller, key, limit)
 
 
 @router.get(

@@ -164,9 +164,8 @@ class _Connection:
         except ValidationError as error:
             log.warning("slots_invalid", miner_id=self._miner.miner_id, faults=error.error_count())
             return
-        self._port.set_free(min(slots.slots, MAX_SLOTS), slots.free_by_batch(), slots.received)
-        if self._port.free:
-            self._context.dispatcher.capacity_freed()
+        free = min(slots.slots, MAX_SLOTS), slots.free_by_batch()
+        self._context.dispatcher.set_free(self._port, *free, slots.received)
 
     async def _answer(self, message: Mapping[str, Any]) -> None:
         try:

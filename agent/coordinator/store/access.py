@@ -126,7 +126,8 @@ def add_login(
     connection: Connection, login_id: str, sha256: str, record: LoginRecord, *, now: float, expires_at: float
 ) -> None:
     """Store a login link, and delete expired ones."""
-    connection.execute(delete(logins).where(logins.c.expires_at < now))
+    old = select(logins.c.login_id).where(logins.c.expires_at < now).with_for_update(skip_locked=True)
+    connection.execute(delete(logins).where(logins.c.login_id.in_(old)))
     values = {
         "login_id": login_id, "sha256": sha256, "account_id": record.account_id, "miner_id": record.miner_id,
         "admin": record.admin, "expires_at": expires_at,

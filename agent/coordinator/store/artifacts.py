@@ -1,4 +1,4 @@
-"""Who owns artifacts, who may read them, and which are still needed. `agent.coordinator.blobs.store` has their bytes."""
+"""Who owns artifacts, who may read them, and which are still needed. `agent.coordinator.blobs` has their bytes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     union,
     update,
 )
@@ -29,6 +30,7 @@ from agent.coordinator.store.schema.tables import (
     job_artifacts,
     job_checkpoints,
     jobs,
+    removed_blobs,
     run_outputs,
     stored_bytes,
 )
@@ -59,7 +61,7 @@ def _query(*readable: ColumnElement[bool]) -> Prepared:
         .limit(1)
         .scalar_subquery()
     )
-    query = select(artifacts.c.size, media_type, file_name).where(artifacts.c.artifact_id == _ARTIFACT)
+    query = select(artifacts.c.size, media_type, file_name, _BLOB).where(artifacts.c.artifact_id == _ARTIFACT)
     return Prepared(query.where(or_(*readable)) if readable else query)
 
 
@@ -76,6 +78,7 @@ def _is_of_job(tables: Iterable[Table], *conditions: ColumnElement[bool]) -> Col
 _ARTIFACT: BindParameter[str] = bindparam("artifact_id")
 _OWNER: BindParameter[str] = bindparam("owner")
 _UNKNOWN_MEDIA_TYPE = "application/octet-stream"
+_BLOB = func.coalesce(artifacts.c.blob, artifacts.c.artifact_id)
 _owns = exists().where(artifact_owners.c.artifact_id == _ARTIFACT, artifact_owners.c.owner == _OWNER)
 _of_account = _query(_owns, _is_of_job((job_artifacts, job_checkpoints), jobs.c.account_id == _OWNER))
 _of_miner = _query(
@@ -95,14 +98,28 @@ _inputs_of = Prepared(
 )
 
 
+_add_bytes = Prepared(
+    text(
+        "INSERT INTO stored_bytes (owner, size) VALUES (:owner, :size) "
+        "ON CONFLICT (owner) DO UPDATE SET size = stored_bytes.size + excluded.size"
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ArtifactRecord:
-    """A stored artifact. `size` is in bytes, `file_name` the name that its owner gave it."""
+    """A stored artifact. `size` is in bytes, `file_name` the name that its owner gave it, `blob` names its bytes in the store."""
 
     artifact_id: str
     size: int
     media_type: str
     file_name: str | None = None
+    blob: str | None = None
+
+    @property
+    def name_in_store(self) -> str:
+        """The name of the blob; that of an artifact of earlier versions is its id."""
+        return self.blob or self.artifact_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +147,7 @@ class JobInput:
 
 def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) -> None:
     """Record that the artifact belongs to the account `owner`. May be repeated."""
-    ensure(connection, record.artifact_id, record.size, now)
+    ensure(connection, record.artifact_id, record.size, now, record.blob)
     mine = (artifact_owners.c.artifact_id == record.artifact_id, artifact_owners.c.owner == owner)
     known = connection.execute(select(artifact_owners.c.file_name).where(*mine)).first()
     if known is None:
@@ -146,10 +163,10 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
         connection.execute(update(artifact_owners).where(*mine).values(file_name=record.file_name))
 
 
-def ensure(connection: Connection, artifact_id: str, size: int, now: float) -> None:
-    """Record that the artifact exists. May be repeated."""
+def ensure(connection: Connection, artifact_id: str, size: int, now: float, blob: str | None = None) -> None:
+    """Record that the artifact exists, with its bytes in `blob` unless another blob has them. May be repeated."""
     if artifact_id not in known(connection, [artifact_id]):
-        values = {"artifact_id": artifact_id, "size": size, "created_at": now}
+        values = {"artifact_id": artifact_id, "size": size, "created_at": now, "blob": blob}
         connection.execute(insert(artifacts), values)
 
 
@@ -189,13 +206,14 @@ def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> No
             for table in (artifact_owners, job_artifacts, job_checkpoints, run_outputs)
         )
     )
-    connection.execute(delete(artifacts).where(artifacts.c.artifact_id.in_(artifact_ids), ~referenced))
+    unreferenced = (artifacts.c.artifact_id.in_(artifact_ids), ~referenced)
+    blobs = select(func.coalesce(artifacts.c.blob, artifacts.c.artifact_id)).where(*unreferenced)
+    connection.execute(insert(removed_blobs).from_select(["blob"], blobs))
+    connection.execute(delete(artifacts).where(*unreferenced))
 
 
 def _count(connection: Connection, owner: str, size: int) -> None:
-    more = update(stored_bytes).where(stored_bytes.c.owner == owner)
-    if connection.execute(more.values(size=stored_bytes.c.size + size)).rowcount == 0:
-        connection.execute(insert(stored_bytes), {"owner": owner, "size": size})
+    _add_bytes.run(connection, {"owner": owner, "size": size})
 
 
 def bytes_of(connection: Connection, owner: str) -> int:
@@ -209,9 +227,17 @@ def any_artifact(connection: Connection) -> bool:
     return connection.execute(select(artifacts.c.artifact_id).limit(1)).first() is not None
 
 
-def stored_ids(connection: Connection) -> Iterator[str]:
-    """Iterate over the ids of all artifacts."""
-    yield from connection.execute(select(artifacts.c.artifact_id)).scalars()
+def stored(connection: Connection) -> Iterator[tuple[str, int, str]]:
+    """Iterate over the ids of all artifacts, with their sizes in bytes and the names of their blobs."""
+    query = select(artifacts.c.artifact_id, artifacts.c.size, _BLOB)
+    yield from ((row[0], row[1], row[2]) for row in connection.execute(query))
+
+
+def blob_of(connection: Connection, artifact_id: str) -> str | None:
+    """Return the name of the artifact's blob; None if the artifact does not exist."""
+    query = select(_BLOB).where(artifacts.c.artifact_id == artifact_id)
+    name: str | None = connection.execute(query).scalar_one_or_none()
+    return name
 
 
 def known(connection: Connection, artifact_ids: Sequence[str]) -> set[str]:
@@ -238,11 +264,8 @@ def inputs_of(connection: Connection, job_id: str) -> list[JobInput]:
     return [JobInput(*row) for row in _inputs_of.rows(connection, {"job": job_id})]
 
 
-def release(connection: Connection, job_id: str, account_id: str) -> list[str]:
-    """Detach all artifacts from an ended job, and remove those from its account that no other job of the account refers to.
-
-    Return the detached artifacts, some of which may no longer exist.
-    """
+def release(connection: Connection, job_id: str, account_id: str) -> None:
+    """Detach all artifacts from an ended job, and remove those from its account that no other job of the account refers to."""
     tables = (job_artifacts, job_checkpoints, run_outputs)
     of_job = union(*(select(table.c.artifact_id).where(table.c.job_id == job_id) for table in tables))
     ids = list(connection.execute(of_job).scalars())
@@ -273,7 +296,6 @@ def release(connection: Connection, job_id: str, account_id: str) -> list[str]:
         )
         _count(connection, account_id, -sum(row.size for row in unused))
         drop_unreferenced(connection, batch)
-    return ids
 
 
 def readable_by_account(connection: Connection, artifact_id: str, account_id: str) -> ArtifactRecord | None:

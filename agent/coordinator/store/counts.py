@@ -37,7 +37,7 @@ def move(connection: Connection, moves: Iterable[tuple[Group | None, Group]]) ->
             changes[before] -= 1
     rows = [
         {"account_id": account_id, "service": service, "state": state, "change": change}
-        for (account_id, service, state), change in changes.items()
+        for (account_id, service, state), change in sorted(changes.items())
         if change
     ]
     _add.run_many(connection, rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, text, true
 
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import events
@@ -69,6 +69,18 @@ def add(connection: Connection, changes: Sequence[NewEvent], now: float) -> None
 def newest(connection: Connection) -> int:
     """Return the number of the newest change, 0 if there is none."""
     return _newest.scalar(connection, {}) or 0
+
+
+def writers(connection: Connection) -> frozenset[str]:
+    """Return the transactions that may be adding changes now, on PostgreSQL.
+
+    `INSERT` locks the table before it takes numbers, and the lock is released when the changes are visible.
+    """
+    held = text(
+        "SELECT virtualtransaction FROM pg_locks WHERE relation = 'events'::regclass AND mode = 'RowExclusiveLock' "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return frozenset(connection.execute(held).scalars())
 
 
 def oldest(connection: Connection) -> int:

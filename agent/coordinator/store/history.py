@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Row, func, select, text
 
+from agent.coordinator.store import locks
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import history
 
@@ -20,8 +21,8 @@ SAMPLED: Final = ("waiting", "running", "online")
 
 _sample = Prepared(
     text(
-        "INSERT INTO history (start, waiting, running, online) VALUES (:start, :waiting, :running, :online) "
-        "ON CONFLICT (start) DO UPDATE SET waiting = excluded.waiting, running = excluded.running, online = excluded.online"
+        "INSERT INTO history (start, part, waiting, running, online) VALUES (:start, 0, :waiting, :running, :online) "
+        "ON CONFLICT (start, part) DO UPDATE SET waiting = excluded.waiting, running = excluded.running, online = excluded.online"
     )
 )
 
@@ -33,8 +34,8 @@ def _addition(names: tuple[str, ...]) -> Prepared:
     columns, values = ", ".join(names), ", ".join(f":{name}" for name in names)
     return Prepared(
         text(
-            f"INSERT INTO history (start, {columns}) VALUES (:start, {values}) "  # noqa: S608 - names of columns
-            f"ON CONFLICT (start) DO UPDATE SET {added}"
+            f"INSERT INTO history (start, part, {columns}) VALUES (:start, :part, {values}) "  # noqa: S608 - names of columns
+            f"ON CONFLICT (start, part) DO UPDATE SET {added}"
         )
     )
 
@@ -43,7 +44,9 @@ def add(connection: Connection, now: float, **amounts: int) -> None:
     """Add to the current five minutes: numbers of jobs, and money in units of 1e-8. The names are those of `COUNTED`."""
     effective = {name: amounts[name] for name in COUNTED if amounts.get(name)}
     if effective:
-        _addition(tuple(effective)).run(connection, {"start": _start(now), **effective})
+        _addition(tuple(effective)).run(
+            connection, {"start": _start(now), "part": locks.lane(connection), **effective}
+        )
 
 
 def sample(connection: Connection, now: float, *, waiting: int, running: int, online: int) -> None:

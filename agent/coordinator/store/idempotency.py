@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, tuple_
 
 from agent.coordinator.store.schema.tables import idempotency
 
 RETENTION_SECONDS = 86_400.0
+DELETED_AT_ONCE = 1000
 
 
 def find(connection: Connection, account_id: str, key: str) -> tuple[str, str] | None:
@@ -21,8 +22,15 @@ def find(connection: Connection, account_id: str, key: str) -> tuple[str, str] |
 def add(
     connection: Connection, account_id: str, key: str, *, request_sha256: str, answer: str, now: float
 ) -> None:
-    """Store the first answer, and delete those that are older than `RETENTION_SECONDS`."""
-    connection.execute(delete(idempotency).where(idempotency.c.created_at < now - RETENTION_SECONDS))
+    """Store the first answer, and delete some of those that are older than `RETENTION_SECONDS`."""
+    key_columns = (idempotency.c.account_id, idempotency.c.key)
+    old = (
+        select(*key_columns)
+        .where(idempotency.c.created_at < now - RETENTION_SECONDS)
+        .limit(DELETED_AT_ONCE)
+        .with_for_update(skip_locked=True)  # another transaction deletes those
+    )
+    connection.execute(delete(idempotency).where(tuple_(*key_columns).in_(old)))
     values = {
         "account_id": account_id, "key": key, "request_sha256": request_sha256, "answer": answer, "created_at": now,
     }  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Row,
+    Select,
     Text,
     and_,
     bindparam,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import (
     job_labels,
@@ -102,11 +105,27 @@ _PLAIN = (
     "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "labels", "deleted_at", "needs",
 )  # fmt: skip
 
-_NAMES = tuple(jobs.c.keys())
-_by_id = Prepared(select(jobs).where(jobs.c.job_id == bindparam("key")))
+_LIFE = (
+    "job_id", "state", "timeout_seconds", "max_attempts", "attempts", "fence", "lease_miner_id", "lease_session", "lease_assigned_at",
+    "lease_expires_at", "lease_deadline", "started_at", "finished_at", "failure_code", "failure_message", "avoid_miner_id", "avoid_until",
+)  # fmt: skip
+_find = select(*(jobs.c[name] for name in (*_LIFE, *_PLAIN))).where(jobs.c.job_id == bindparam("key"))
+_by_id = Prepared(_find)
 _insert = Prepared(insert(jobs))
-_update_life = Prepared(update(jobs).where(jobs.c.job_id == bindparam("key")))
+_by_id_locked = Prepared(_find.with_for_update(key_share=True))
+# Only if nobody has changed the run since it was read.
+_update_life = Prepared(
+    update(jobs).where(
+        jobs.c.job_id == bindparam("key"),
+        jobs.c.fence == bindparam("known_fence"),
+        jobs.c.state == bindparam("known_state"),
+    )
+)
 _by_ids = select(jobs).where(jobs.c.job_id.in_(bindparam("keys", expanding=True)))
+_by_ids_locked = _by_ids.order_by(jobs.c.job_id).with_for_update(key_share=True)
+_claimable = _by_ids.where(text("state = 'submitted' AND missing_files IS NULL")).with_for_update(
+    key_share=True, skip_locked=True
+)
 _insert_run = Prepared(insert(runs))
 _insert_results = Prepared(insert(results))
 _results_of = Prepared(select(results.c.results).where(results.c.job_id == bindparam("key")))
@@ -121,13 +140,32 @@ def add(connection: Connection, record: JobRecord) -> None:
 def find(connection: Connection, job_id: str) -> JobRecord | None:
     """Return the job, or None."""
     row = _by_id.row(connection, {"key": job_id})
-    return None if row is None else _from_values(dict(zip(_NAMES, row, strict=True)))
+    return None if row is None else _record(row)
 
 
-def save_lives(connection: Connection, lives: Sequence[tuple[Job, dict[str, Any]]]) -> None:
-    """Store jobs after events, together with other columns that change, which are the same for all jobs."""
-    rows = [{"key": life.job_id, **_life_values(life), **values} for life, values in lives]
-    _update_life.run_many(connection, rows)
+def lock(connection: Connection, job_id: str) -> JobRecord | None:
+    """Return the job, or None. No other transaction changes it until this one ends."""
+    row = _by_id_locked.row(connection, {"key": job_id})
+    return None if row is None else _record(row)
+
+
+def save_lives(connection: Connection, lives: Sequence[tuple[Job, Job, dict[str, Any]]]) -> None:
+    """Store jobs as they were before and are after events, with other columns that change, which are the same for all jobs.
+
+    Raises `StaleRead` if another transaction has changed the run of one of them since it was read.
+    """
+    rows = [
+        {
+            "key": life.job_id,
+            "known_fence": before.fence,
+            "known_state": before.state.value,
+            **_life_values(life),
+            **values,
+        }
+        for before, life, values in lives
+    ]
+    if _update_life.run_many(connection, rows) != len(rows):
+        raise StaleRead
 
 
 def add_runs(connection: Connection, ended: Sequence[tuple[str, RunEnded]], now: float) -> None:
@@ -262,6 +300,20 @@ def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRe
     return {row.job_id: from_row(row) for row in rows}
 
 
+def lock_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+    """Do the same as `find_many`. No other transaction changes these jobs until this one ends."""
+    if not job_ids:
+        return {}
+    rows = connection.execute(_by_ids_locked, {"keys": list(job_ids)})
+    return {row.job_id: from_row(row) for row in rows}
+
+
+def lock_claimable(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+    """Do the same as `lock_many`, without jobs that no longer wait, or that another transaction is changing."""
+    rows = connection.execute(_claimable, {"keys": list(job_ids)})
+    return {row.job_id: from_row(row) for row in rows}
+
+
 _RUNNING = (jobs.c.job_id, jobs.c.lease_miner_id, jobs.c.service, jobs.c.progress, jobs.c.started_at)
 _running_by_account = Prepared(
     select(jobs.c.account_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.account_id)
@@ -289,26 +341,33 @@ def running_of(connection: Connection, miner_ids: Sequence[str]) -> list[Running
 
 
 def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
-    """Return the jobs whose newest lease is the miner's, including expired leases."""
-    return [
-        from_row(row) for row in connection.execute(select(jobs).where(jobs.c.lease_miner_id == miner_id))
-    ]
+    """Return the jobs whose newest lease is the miner's, including expired leases, locked as by `lock_many`."""
+    found = select(jobs).where(jobs.c.lease_miner_id == miner_id)
+    # Ordered as its index is, which has the miner's jobs only.
+    return _locked(connection, found.order_by(jobs.c.lease_miner_id, jobs.c.job_id))
 
 
 def expired(connection: Connection, now: float, limit: int = 1000) -> list[JobRecord]:
-    """Return running jobs whose lease has expired."""
+    """Return running jobs whose lease has expired, locked. Those that another transaction is changing are left out."""
     found = select(jobs).where(_IS_RUNNING, jobs.c.lease_expires_at < now).limit(limit)
-    return [from_row(row) for row in connection.execute(found)]
+    return _locked(connection, found, skip_locked=True)
 
 
 def abandoned(connection: Connection, created_before: float, limit: int = 1000) -> list[JobRecord]:
-    """Return jobs submitted before `created_before` that still wait for files from their client."""
+    """Return jobs submitted before `created_before` that still wait for files from their client, locked as by `expired`."""
     found = (
         select(jobs)
         .where(text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before)
         .limit(limit)
     )
-    return [from_row(row) for row in connection.execute(found)]
+    return _locked(connection, found, skip_locked=True)
+
+
+def _locked(
+    connection: Connection, query: Select[*tuple[Any, ...]], *, skip_locked: bool = False
+) -> list[JobRecord]:
+    locked = query.with_for_update(key_share=True, skip_locked=skip_locked)
+    return [from_row(row) for row in connection.execute(locked)]
 
 
 def anything_due(connection: Connection, now: float, created_before: float) -> bool:
@@ -364,36 +423,57 @@ def _life_values(life: Job) -> dict[str, Any]:
 
 def from_row(row: Row[*tuple[Any, ...]]) -> JobRecord:
     """Return the job of a row with all columns."""
-    return _from_values(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
+    return _record(_columns(row._mapping))  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
 
 
-def _from_values(values: Any) -> JobRecord:
-    return JobRecord(life=_life(values), **{name: values[name] for name in _PLAIN})
+_columns = itemgetter(*_LIFE, *_PLAIN)
 
 
-def _life(values: Any) -> Job:
-    lease = None
-    if values["lease_miner_id"] is not None:
-        lease = Lease(
-            miner_id=values["lease_miner_id"],
-            session=values["lease_session"],
-            fence=values["fence"],
-            assigned_at=values["lease_assigned_at"],
-            expires_at=values["lease_expires_at"],
-            deadline=values["lease_deadline"],
-        )
-    code = values["failure_code"]
+def _record(row: tuple[Any, ...]) -> JobRecord:
+    """Return the job of a row with the columns of `_LIFE` and `_PLAIN`, in their order, which is that of the fields."""
+    return JobRecord(_life(*row[: len(_LIFE)]), *row[len(_LIFE) :])
+
+
+def _life(
+    job_id: str,
+    state: str,
+    timeout_seconds: int,
+    max_attempts: int,
+    attempts: int,
+    fence: int,
+    miner_id: str | None,
+    session: int,
+    assigned_at: float,
+    expires_at: float,
+    deadline: float,
+    started_at: float | None,
+    finished_at: float | None,
+    failure_code: str | None,
+    failure_message: str,
+    avoid_miner_id: str | None,
+    avoid_until: float | None,
+) -> Job:
+    """Return what the columns of `_LIFE` hold."""
     return Job(
-        job_id=values["job_id"],
-        state=JobState(values["state"]),
-        timeout_seconds=values["timeout_seconds"],
-        max_attempts=values["max_attempts"],
-        attempts=values["attempts"],
-        fence=values["fence"],
-        lease=lease,
-        started_at=values["started_at"],
-        finished_at=values["finished_at"],
-        failure=None if code is None else Failure(code, values["failure_message"]),
-        avoid_miner_id=values["avoid_miner_id"],
-        avoid_until=values["avoid_until"],
+        job_id=job_id,
+        state=JobState(state),
+        timeout_seconds=timeout_seconds,
+        max_attempts=max_attempts,
+        attempts=attempts,
+        fence=fence,
+        lease=None
+        if miner_id is None
+        else Lease(
+            miner_id=miner_id,
+            session=session,
+            fence=fence,
+            assigned_at=assigned_at,
+            expires_at=expires_at,
+            deadline=deadline,
+        ),
+        started_at=started_at,
+        finished_at=finished_at,
+        failure=None if failure_code is None else Failure(failure_code, failure_message),
+        avoid_miner_id=avoid_miner_id,
+        avoid_until=avoid_until,
     )

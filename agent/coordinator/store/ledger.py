@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,9 +20,11 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store import locks
+from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
-from agent.core.market.ledger import ISSUED, Entry, Settlement
+from agent.core.market.ledger import FEES, ISSUED, Entry, Settlement, available
 
 
 class Kind(StrEnum):
@@ -42,6 +45,15 @@ class Status(StrEnum):
 
 HELD: Final = "hold"
 SETTLED: Final = "settlement"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """How the payment of a job is settled; `miner_id` is the miner that is paid, or None."""
+
+    job_id: str
+    miner_id: str | None
+    settlement: Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +79,20 @@ _insert_transaction = Prepared(insert(transactions))
 _insert_postings = Prepared(insert(postings))
 _add_to_balances = Prepared(
     text(
-        "INSERT INTO balances (ledger_account, amount) VALUES (:account, :amount) "
-        "ON CONFLICT (ledger_account) DO UPDATE SET amount = balances.amount + excluded.amount"
+        "INSERT INTO balances (ledger_account, part, amount) VALUES (:account, :part, :amount) "
+        "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
     )
 )
-_balance = Prepared(select(balances.c.amount).where(balances.c.ledger_account == bindparam("account")))
+_balance = Prepared(
+    select(func.coalesce(func.sum(balances.c.amount), 0)).where(
+        balances.c.ledger_account == bindparam("account")
+    )
+)
+_spend = Prepared(
+    text(
+        "UPDATE balances SET amount = amount - :amount WHERE ledger_account = :account AND part = 0 AND amount >= :amount"
+    )
+)
 _close = Prepared(
     update(transactions)
     .where(transactions.c.tx_id == bindparam("key"), transactions.c.status == Status.PENDING.value)
@@ -92,7 +113,7 @@ def payment_id(job_id: str) -> str:
 
 def balance(connection: Connection, ledger_account: str) -> int:
     """Return the balance of a ledger account."""
-    return _balance.scalar(connection, {"account": ledger_account}) or 0
+    return int(_balance.scalar(connection, {"account": ledger_account}))
 
 
 def add_booking(
@@ -111,14 +132,17 @@ def add_booking(
         tx_id, kind, Status.SETTLED, account_id, None, None, 0, amount, 0, note, now, now
     )
     _add(connection, record)
-    _post(connection, tx_id, kind.value, entry)
+    _post(connection, [(tx_id, kind.value, entry)])
     return record
 
 
 def add_payment(
     connection: Connection, job_id: str, account_id: str, held: int, entry: Entry, now: float
 ) -> None:
-    """Store the pending payment of a job and the entry that holds its maximum cost."""
+    """Store the pending payment of a job and the entry that holds its maximum cost.
+
+    Raises `StaleRead` if another transaction has spent the money since the balance was read.
+    """
     tx_id = payment_id(job_id)
     _add(
         connection,
@@ -126,26 +150,38 @@ def add_payment(
             tx_id, Kind.PAYMENT, Status.PENDING, account_id, None, job_id, held, 0, 0, "", now, None
         ),
     )
-    _post(connection, tx_id, HELD, entry)
+    account = available(account_id)
+    if held and _spend.run(connection, {"account": account, "amount": held}) != 1:
+        raise StaleRead
+    _post(connection, [(tx_id, HELD, entry)], booked=account)
 
 
-def close_payment(
-    connection: Connection, job_id: str, miner_id: str | None, settlement: Settlement, now: float
-) -> bool:
-    """Settle the payment of a job. Return False, changing nothing, if it is not pending."""
-    tx_id = payment_id(job_id)
-    values = {
-        "key": tx_id,
-        "new_status": (Status.SETTLED if settlement.paid else Status.REFUNDED).value,
-        "new_miner_id": miner_id,
-        "new_paid": settlement.paid,
-        "new_fee": settlement.fee,
-        "new_settled_at": now,
-    }
-    if _close.run(connection, values) != 1:
-        return False
-    _post(connection, tx_id, SETTLED, settlement.entry)
-    return True
+def close_payments(connection: Connection, payments: Sequence[Payment], now: float) -> set[str]:
+    """Settle the payments of jobs. Return the jobs whose payment was pending; the others are unchanged."""
+    rows = [
+        {
+            "key": payment_id(payment.job_id),
+            "new_status": (Status.SETTLED if payment.settlement.paid else Status.REFUNDED).value,
+            "new_miner_id": payment.miner_id,
+            "new_paid": payment.settlement.paid,
+            "new_fee": payment.settlement.fee,
+            "new_settled_at": now,
+        }
+        for payment in payments
+    ]
+    closed = list(payments)
+    if _close.run_many(connection, rows) != len(rows):  # some jobs are older than the ledger
+        ids = [row["key"] for row in rows]
+        just_closed = select(transactions.c.tx_id).where(
+            transactions.c.tx_id.in_(ids), transactions.c.settled_at == now
+        )
+        known = set(connection.scalars(just_closed))
+        closed = [payment for payment in payments if payment_id(payment.job_id) in known]
+    _post(
+        connection,
+        [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],
+    )
+    return {payment.job_id for payment in closed}
 
 
 def _add(connection: Connection, record: TransactionRecord) -> None:
@@ -153,22 +189,40 @@ def _add(connection: Connection, record: TransactionRecord) -> None:
     _insert_transaction.run(connection, values)
 
 
-def _post(connection: Connection, tx_id: str, entry_name: str, entry: Entry) -> None:
+def _post(connection: Connection, entries: Sequence[tuple[str, str, Entry]], booked: str = "") -> None:
+    """Store entries, each with its transaction and its name, and change the balances, in the order of their accounts.
+
+    The balance of `booked` is changed already.
+    """
     rows = [
-        {"tx_id": tx_id, "entry": entry_name, "ledger_account": posting.account, "amount": posting.amount}
+        {"tx_id": tx_id, "entry": name, "ledger_account": posting.account, "amount": posting.amount}
+        for tx_id, name, entry in entries
         for posting in entry
     ]
     _insert_postings.run_many(connection, rows)
-    changes = [{"account": posting.account, "amount": posting.amount} for posting in entry]
-    _add_to_balances.run_many(connection, changes)
+    changes: Counter[str] = Counter()
+    for _, _, entry in entries:
+        for posting in entry:
+            changes[posting.account] += posting.amount
+    lane = locks.lane(connection)
+    _add_to_balances.run_many(
+        connection,
+        [
+            {"account": account, "part": lane if account == FEES else 0, "amount": amount}
+            for account, amount in sorted(changes.items())
+            if account != booked
+        ],
+    )
 
 
 def balances_of(connection: Connection, ledger_accounts: Sequence[str]) -> dict[str, int]:
     """Return the balances of ledger accounts, without those that have no postings."""
-    query = select(balances.c.ledger_account, balances.c.amount).where(
-        balances.c.ledger_account.in_(ledger_accounts)
+    query = (
+        select(balances.c.ledger_account, func.sum(balances.c.amount))
+        .where(balances.c.ledger_account.in_(ledger_accounts))
+        .group_by(balances.c.ledger_account)
     )
-    return dict(connection.execute(query).all())
+    return {account: int(amount) for account, amount in connection.execute(query)}
 
 
 def find(connection: Connection, tx_id: str) -> TransactionRecord | None:
@@ -229,10 +283,8 @@ def problems(connection: Connection) -> list[str]:
         f"the entry {entry} of {tx_id} does not sum to zero"
         for tx_id, entry in connection.execute(uneven.having(total != 0))
     ]
-    posted = dict(
-        connection.execute(select(postings.c.ledger_account, total).group_by(postings.c.ledger_account)).all()
-    )
-    stored = dict(connection.execute(select(balances.c.ledger_account, balances.c.amount)).all())
+    posted = _sums(connection, postings.c.ledger_account, postings.c.amount)
+    stored = _sums(connection, balances.c.ledger_account, balances.c.amount)
     found += [
         f"the balance of {account} is {stored.get(account, 0)}, but its postings add up to {posted.get(account, 0)}"
         for account in sorted(posted.keys() | stored.keys())
@@ -254,3 +306,8 @@ def problems(connection: Connection) -> list[str]:
         .distinct()
     )
     return found + [f"{tx_id} is pending, but it was settled" for tx_id in connection.scalars(doubled)]
+
+
+def _sums(connection: Connection, account: ColumnElement[str], amount: ColumnElement[int]) -> dict[str, int]:
+    query = select(account, func.sum(amount)).group_by(account)
+    return {name: int(total) for name, total in connection.execute(query)}

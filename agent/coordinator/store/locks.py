@@ -1,19 +1,84 @@
 """Locks that a transaction takes before it reads what it is about to change, and holds until it ends.
 
-On SQLite there is one writer, and they do nothing. On PostgreSQL writes run at the same time, and each takes what it needs in the
-order of this list, several of a kind in the order of their ids, so that no two wait for each other: jobs, accounts, offers, miners.
+On SQLite there is one writer, and they do nothing. On PostgreSQL writes run at the same time. Each takes what it needs in this order,
+and several of a kind in the order of their ids, so that no two wait for each other: a miner's session, jobs, accounts, offers,
+counted jobs, balances, a miner's statistics. If two do wait for each other, PostgreSQL ends one of them, which is run again.
+Jobs and offers have no functions here: `jobs.lock` and `offers.lock` return the rows.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from collections.abc import Collection
+from typing import Final
 
-_ADVISORY = text("SELECT pg_advisory_xact_lock(:key)")
-_SCHEMA = 0x41495442_0001
-"""The key of the schema's lock: any number that other programs on the database do not use."""
+from sqlalchemy import Connection, bindparam, select, text
+
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.schema.tables import accounts
+
+POSTGRESQL: Final = "postgresql"
+LANES: Final = 16
+"""Rows that every transaction changes, such as the history's newest, exist this many times. A transaction changes one of them."""
+
+_account = Prepared(
+    select(accounts.c.account_id)
+    .where(accounts.c.account_id == bindparam("key"))
+    .with_for_update(key_share=True)
+)
+_exclusive = Prepared(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"))
+_free = Prepared(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"))
 
 
-def schema(connection: Connection) -> None:
-    """Wait until no other process changes the schema."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(_ADVISORY, {"key": _SCHEMA})
+def account(connection: Connection, account_id: str) -> None:
+    """Wait until no other transaction decides about the account's balance, limits and quotas."""
+    if connection.dialect.name == POSTGRESQL:
+        _account.rows(connection, {"key": account_id})
+
+
+def session(connection: Connection, miner_id: str) -> None:
+    """Wait until no other transaction changes the miner's session, leases or offers on its behalf."""
+    _wait(connection, f"session {miner_id}")
+
+
+def statistics(connection: Connection, miner_ids: Collection[str]) -> None:
+    """Wait until no other transaction changes the statistics of these miners."""
+    for miner_id in sorted(miner_ids):
+        _wait(connection, f"statistics {miner_id}")
+
+
+def releases(connection: Connection, miner_id: str) -> None:
+    """Wait until no other transaction changes the miner's tallies of leases handed back."""
+    _wait(connection, f"releases {miner_id}")
+
+
+def tally(connection: Connection, account_id: str) -> None:
+    """Wait until no other transaction changes the account's tally of failures."""
+    _wait(connection, f"tally {account_id}")
+
+
+def issued(connection: Connection) -> None:
+    """Wait until no other transaction changes how much money was issued."""
+    _wait(connection, "issued")
+
+
+def log(connection: Connection) -> None:
+    """Wait until no other transaction extends the log."""
+    _wait(connection, "log")
+
+
+def if_free(connection: Connection, name: str) -> bool:
+    """Take a lock unless another transaction has it. Return whether it was free; for estimates that may miss a change."""
+    if connection.dialect.name != POSTGRESQL:
+        return True
+    return bool(_free.scalar(connection, {"name": name}))
+
+
+def lane(connection: Connection) -> int:
+    """Return which of the `LANES` copies of a row this transaction changes: 0 on SQLite."""
+    number: int = connection.info.get("lane", 0)
+    return number % LANES
+
+
+def _wait(connection: Connection, name: str) -> None:
+    if connection.dialect.name == POSTGRESQL:
+        _exclusive.rows(connection, {"name": name})

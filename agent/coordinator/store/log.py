@@ -85,15 +85,14 @@ def queue_receipt(connection: Connection, receipt_id: str, leaf: bytes) -> None:
     _queue.run(connection, {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None})
 
 
-def queue_settlement(connection: Connection, settlement: Settlement) -> None:
-    """Queue a settlement for the log. It gets its number soon after this transaction."""
-    leaf = settlement.to_leaf()
-    values = {
-        "reference": transaction_id(settlement.job_id),
-        "leaf_hash": leaf_hash(leaf),
-        "content": leaf.decode(),
-    }
-    _queue.run(connection, values)
+def queue_settlements(connection: Connection, settlements: Sequence[Settlement]) -> None:
+    """Queue settlements for the log. They get their numbers soon after this transaction."""
+    leaves = [(settlement.job_id, settlement.to_leaf()) for settlement in settlements]
+    rows = [
+        {"reference": transaction_id(job_id), "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}
+        for job_id, leaf in leaves
+    ]
+    _queue.run_many(connection, rows)
 
 
 def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:

@@ -61,7 +61,8 @@ _IS_PRESENT = miners.c.removed_at.is_(None)
 
 def add_challenge(connection: Connection, nonce: str, now: float, expires_at: float) -> None:
     """Store a nonce, and delete expired ones."""
-    connection.execute(delete(challenges).where(challenges.c.expires_at < now))
+    old = select(challenges.c.nonce).where(challenges.c.expires_at < now).with_for_update(skip_locked=True)
+    connection.execute(delete(challenges).where(challenges.c.nonce.in_(old)))
     connection.execute(insert(challenges), {"nonce": nonce, "expires_at": expires_at})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
     bindparam,
     func,
@@ -20,8 +22,9 @@ from sqlalchemy import (
 )
 
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.jobs import JobRecord, find_many
+from agent.coordinator.store.jobs import JobRecord, lock_many
 from agent.coordinator.store.schema.tables import jobs, miner_stats, miners, offers
+from agent.core.jobs import JobState
 from agent.core.market.offers import Offer, OfferState, Promise, kind_of
 from agent.core.market.reputation import NOTHING, Evidence
 from agent.core.values.quantities import format_money, format_time, from_units
@@ -70,6 +73,12 @@ def add(connection: Connection, offer: Offer) -> None:
 def find(connection: Connection, offer_id: str) -> Offer | None:
     """Return the offer, or None."""
     row = connection.execute(_by_id, {"key": offer_id}).one_or_none()
+    return None if row is None else _offer(row)
+
+
+def lock(connection: Connection, offer_id: str) -> Offer | None:
+    """Return the offer, or None. No other transaction changes it until this one ends."""
+    row = connection.execute(_by_id.with_for_update(key_share=True), {"key": offer_id}).one_or_none()
     return None if row is None else _offer(row)
 
 
@@ -157,18 +166,34 @@ def bound_to(connection: Connection, miner_id: str) -> list[JobRecord]:
     """Return the jobs that wait for an offer of the miner."""
     offered = select(offers.c.offer_id).where(offers.c.miner_id == miner_id)
     query = select(jobs.c.job_id).where(_IS_BOUND, jobs.c.offer_id.in_(offered))
-    found = connection.scalars(query).all()
-    return list(find_many(connection, found).values()) if found else []
+    return lock_waiting(connection, connection.scalars(query).all())
 
 
-def expired(connection: Connection, now: float, limit: int = 1000) -> list[Offer]:
-    """Return active offers that have expired."""
-    query = select(*_COLUMNS).where(_IS_ACTIVE, offers.c.expires_at <= now).limit(limit)
-    return [_offer(row) for row in connection.execute(query)]
+def lock_waiting(connection: Connection, job_ids: Sequence[str]) -> list[JobRecord]:
+    """Return those of these jobs that still wait for an offer. No other transaction changes them until this one ends."""
+    found = lock_many(connection, job_ids).values()
+    return [
+        record for record in found if record.offer_id is not None and record.life.state is JobState.SUBMITTED
+    ]
 
 
-def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> list[JobRecord]:
-    """Return jobs that wait for an offer's miner in vain.
+def any_expired(connection: Connection, now: float) -> bool:
+    """Return whether `lock_expired` would find any offer."""
+    return connection.execute(_expired(now).limit(1)).first() is not None
+
+
+def lock_expired(connection: Connection, now: float, limit: int = 1000) -> list[Offer]:
+    """Return active offers that have expired, without those that another transaction is changing."""
+    locked = _expired(now).limit(limit).with_for_update(key_share=True, skip_locked=True)
+    return [_offer(row) for row in connection.execute(locked)]
+
+
+def _expired(now: float) -> Select[*tuple[Any, ...]]:
+    return select(*_COLUMNS).where(_IS_ACTIVE, offers.c.expires_at <= now)
+
+
+def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> Sequence[str]:
+    """Return the ids of jobs that wait for an offer's miner in vain.
 
     The miner was last seen before `seen_before`; or it is paused and the offer has ended or is a standing one; or it no longer has
     the service of the standing offer.
@@ -187,10 +212,9 @@ def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> l
         .join(miners, miners.c.miner_id == offers.c.miner_id)
         .where(away)
     )
-    found = connection.scalars(
+    return connection.scalars(
         select(jobs.c.job_id).where(_IS_BOUND, jobs.c.offer_id.in_(lost)).limit(limit)
     ).all()
-    return list(find_many(connection, found).values()) if found else []
 
 
 def event_of(offer: Offer, now: float) -> NewEvent:

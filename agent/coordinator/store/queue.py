@@ -219,9 +219,10 @@ def waiting_since(connection: Connection, created_before: float, limit: int) -> 
     return [from_row(row) for row in connection.execute(found)]
 
 
-def mark_notified(connection: Connection, job_id: str, now: float) -> None:
-    """Record that the client was notified that the job waits."""
-    connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(notified_at=now))
+def mark_notified(connection: Connection, job_id: str, now: float) -> bool:
+    """Record that the client was notified that the job waits. Return False if that was recorded before."""
+    first = update(jobs).where(jobs.c.job_id == job_id, jobs.c.notified_at.is_(None))
+    return connection.execute(first.values(notified_at=now)).rowcount == 1
 
 
 def failed_on(connection: Connection, job_ids: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, text
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import counts, locks
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import durations, jobs, receipts, results
 from agent.core.jobs import JobState
@@ -38,10 +39,24 @@ class ReceiptRecord:
     created_at: float
 
 
+class JobReceipt(NamedTuple):
+    """Whose job it is, its state, and the receipt's miner and JSON text, which are None without one."""
+
+    account_id: str
+    state: str
+    miner_id: str | None
+    receipt: str | None
+
+
 _FIELDS = tuple(ReceiptRecord.__dataclass_fields__)
 _COLUMNS = tuple(receipts.c[name] for name in _FIELDS)
 _insert = Prepared(insert(receipts))
 _of_job = Prepared(select(*_COLUMNS).where(receipts.c.job_id == bindparam("key")))
+_with_job = Prepared(
+    select(jobs.c.account_id, jobs.c.state, receipts.c.miner_id, receipts.c.receipt)
+    .outerjoin(receipts, receipts.c.job_id == jobs.c.job_id)
+    .where(jobs.c.job_id == bindparam("key"))
+)
 _by_id = Prepared(select(*_COLUMNS).where(receipts.c.receipt_id == bindparam("key")))
 
 _next = (
@@ -65,6 +80,12 @@ def of_job(connection: Connection, job_id: str) -> ReceiptRecord | None:
     """Return the receipt of a job, or None."""
     row = _of_job.row(connection, {"key": job_id})
     return None if row is None else ReceiptRecord(*row)
+
+
+def with_job(connection: Connection, job_id: str) -> JobReceipt | None:
+    """Return a job's receipt with the state and the account of the job, or None if there is no such job."""
+    row = _with_job.row(connection, {"key": job_id})
+    return None if row is None else JobReceipt(*row)
 
 
 def find(connection: Connection, receipt_id: str) -> ReceiptRecord | None:
@@ -103,8 +124,9 @@ def completed_without_receipt(connection: Connection) -> list[str]:
 
 
 def learn_duration(connection: Connection, service: str, model: str | None, seconds: float) -> None:
-    """Update the typical duration of a service and model with one run."""
-    _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
+    """Update the typical duration of a service and model with one run, unless another transaction is just doing that."""
+    if locks.if_free(connection, f"duration {service} {model}"):
+        _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
 
 
 def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:

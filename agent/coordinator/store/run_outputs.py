@@ -52,9 +52,9 @@ def leases_of(connection: Connection, miner_id: str) -> list[tuple[str, int]]:
     return [(job_id, fence) for job_id, fence in connection.execute(query.order_by(jobs.c.job_id))]
 
 
-def add(connection: Connection, output: RunOutput, size: int, now: float) -> None:
-    """Record a file that a run has stored. May be repeated. `size` is in bytes."""
-    artifact_store.ensure(connection, output.artifact_id, size, now)
+def add(connection: Connection, output: RunOutput, size: int, now: float, blob: str | None = None) -> None:
+    """Record a file that a run has stored, in `blob`. May be repeated. `size` is in bytes."""
+    artifact_store.ensure(connection, output.artifact_id, size, now, blob)
     values = {"miner_id": output.miner_id, "fence": output.fence, "media_type": output.media_type}
     key = (run_outputs.c.job_id == output.job_id, run_outputs.c.artifact_id == output.artifact_id)
     if connection.execute(update(run_outputs).where(*key).values(values)).rowcount == 0:

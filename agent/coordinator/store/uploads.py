@@ -1,4 +1,4 @@
-"""Resumable uploads: their owners, and how much of each is on disk. `agent.coordinator.blobs.resumable` has the bytes."""
+"""Resumable uploads: their owners, and how much of each is on disk. `agent.coordinator.blobs` has the bytes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from agent.coordinator.store.schema.tables import uploads
+from agent.coordinator.store import blobs
+from agent.coordinator.store.schema.tables import upload_segments, uploads
+from agent.core.tus import Segment
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """An upload. `length` is None until the client announces it; `received` is the number of bytes on disk.
+    """An upload. `length` is None until the client announces it; `received` is the number of bytes stored.
 
-    `artifact_id` is set when all bytes are received, `finished_at` when the artifact is stored. Times are seconds since the epoch.
+    `turn` is the number of requests that have written to it. `artifact_id` is set when all bytes are received, `finished_at` when the artifact is stored. Times are seconds since the epoch.
     """
 
     upload_id: str
@@ -26,6 +28,7 @@ class UploadRecord:
     created_at: float
     expires_at: float
     finished_at: float | None
+    turn: int = 0
 
 
 def add(connection: Connection, record: UploadRecord) -> None:
@@ -45,28 +48,86 @@ def set_length(connection: Connection, upload_id: str, length: int) -> None:
     connection.execute(update(uploads).where(uploads.c.upload_id == upload_id).values(length=length))
 
 
+def begin_turn(connection: Connection, upload_id: str) -> int | None:
+    """Begin a request's turn, which ends that of any other replica. Return its number, or None if the upload does not exist."""
+    mine = uploads.c.upload_id == upload_id
+    if connection.execute(update(uploads).where(mine).values(turn=uploads.c.turn + 1)).rowcount == 0:
+        return None
+    return int(connection.execute(select(uploads.c.turn).where(mine)).scalar_one())
+
+
+def turn_of(connection: Connection, upload_id: str) -> int | None:
+    """Return the number of the newest turn, or None if the upload does not exist."""
+    turn: int | None = connection.execute(
+        select(uploads.c.turn).where(uploads.c.upload_id == upload_id)
+    ).scalar_one_or_none()
+    return turn
+
+
 def save(
-    connection: Connection, upload_id: str, received: int, artifact_id: str | None, expires_at: float
-) -> None:
-    """Store how many bytes are on disk. With `artifact_id`, the upload is complete."""
+    connection: Connection,
+    upload_id: str,
+    turn: int,
+    received: int,
+    artifact_id: str | None,
+    expires_at: float,
+    segments: Sequence[Segment] = (),
+) -> bool:
+    """Store how many bytes are stored, with new segments. With `artifact_id`, the digest of all bytes is known.
+
+    Segments beyond `received` are dropped. Returns False, without a change, if `turn` is over.
+    """
+    mine = (uploads.c.upload_id == upload_id, uploads.c.turn == turn)
     values = {"received": received, "artifact_id": artifact_id, "expires_at": expires_at}
+    if connection.execute(update(uploads).where(*mine).values(values)).rowcount == 0:
+        return False
+    _drop(connection, upload_id, received)
+    if segments:
+        rows = [
+            {"upload_id": upload_id, "start": segment.start, "size": segment.size, "blob": segment.name}
+            for segment in segments
+        ]
+        connection.execute(insert(upload_segments), rows)
+    return True
+
+
+def segments_of(connection: Connection, upload_id: str) -> list[Segment]:
+    """Return the segments of an upload in their order."""
+    query = select(upload_segments.c.start, upload_segments.c.size, upload_segments.c.blob).where(
+        upload_segments.c.upload_id == upload_id
+    )
+    return [Segment(*row) for row in connection.execute(query.order_by(upload_segments.c.start))]
+
+
+def _drop(connection: Connection, upload_id: str, start: int) -> None:
+    """Delete the segments from `start` on, and mark their blobs for removal."""
+    dropped = (upload_segments.c.upload_id == upload_id, upload_segments.c.start >= start)
+    blobs.mark_removed(
+        connection, list(connection.execute(select(upload_segments.c.blob).where(*dropped)).scalars())
+    )
+    connection.execute(delete(upload_segments).where(*dropped))
+
+
+def finish(connection: Connection, upload_id: str, artifact_id: str, now: float) -> None:
+    """Record that the artifact is stored, and mark the upload's segments for removal."""
+    values = {"artifact_id": artifact_id, "finished_at": now}
     connection.execute(update(uploads).where(uploads.c.upload_id == upload_id).values(values))
-
-
-def finish(connection: Connection, upload_id: str, now: float) -> None:
-    """Record that the artifact is stored."""
-    connection.execute(update(uploads).where(uploads.c.upload_id == upload_id).values(finished_at=now))
+    _drop(connection, upload_id, 0)
 
 
 def remove(connection: Connection, upload_id: str) -> None:
-    """Delete the upload."""
+    """Delete the upload, and mark its segments for removal."""
+    _drop(connection, upload_id, 0)
     connection.execute(delete(uploads).where(uploads.c.upload_id == upload_id))
 
 
 def remove_expired(connection: Connection, upload_id: str, now: float) -> bool:
     """Delete the upload if it has expired. Return whether it had."""
-    query = delete(uploads).where(uploads.c.upload_id == upload_id, uploads.c.expires_at <= now)
-    return connection.execute(query).rowcount > 0
+    query = select(uploads.c.upload_id).where(uploads.c.upload_id == upload_id, uploads.c.expires_at <= now)
+    if connection.execute(query).first() is None:
+        return False
+    remove(connection, upload_id)
+    return True
 
 
 def unfinished(connection: Connection, account_id: str) -> tuple[int, int]:

@@ -108,11 +108,12 @@ def due(
 def claim(connection: Connection, webhook_ids: Sequence[str], now: float, until: float) -> list[Delivery]:
     """Count an attempt for these messages and return them. They are due again at `until`, in case the process dies.
 
-    Messages that are no longer due are left out.
+    Messages that are no longer due, or that another process claims, are left out.
     """
     columns = webhook_deliveries.c
     mine = (columns.webhook_id.in_(webhook_ids), _PENDING, columns.next_attempt_at <= now)
-    ids = list(connection.execute(select(columns.webhook_id).where(*mine)).scalars())
+    free = select(columns.webhook_id).where(*mine).with_for_update(skip_locked=True)
+    ids = list(connection.execute(free).scalars())
     change = (
         update(webhook_deliveries)
         .where(columns.webhook_id.in_(ids))
@@ -178,10 +179,13 @@ def of_job(connection: Connection, job_id: str) -> list[Delivery]:
     return [_delivery(row) for row in connection.execute(query)]
 
 
-def secret_of(connection: Connection, account_id: str, new_secret: str, now: float) -> Secret:
-    """Return the account's secret, storing `new_secret` if it has none yet."""
+def secret_of(
+    connection: Connection, account_id: str, new_secret: str, now: float, *, lock: bool = False
+) -> Secret:
+    """Return the account's secret, storing `new_secret` if it has none yet. With `lock`, no other transaction changes it meanwhile."""
     columns = webhook_secrets.c
     query = select(columns.secret, columns.created_at, columns.previous, columns.previous_until)
+    query = query.with_for_update() if lock else query
     row = connection.execute(query.where(columns.account_id == account_id)).one_or_none()
     if row is not None:
         return Secret(*row)
@@ -194,7 +198,7 @@ def rotate_secret(
     connection: Connection, account_id: str, new_secret: str, now: float, previous_until: float
 ) -> Secret:
     """Replace the account's secret. The previous one is also used until `previous_until`."""
-    before = secret_of(connection, account_id, new_secret, now)
+    before = secret_of(connection, account_id, new_secret, now, lock=True)
     if before.secret == new_secret:  # there was none to replace
         return before
     made = Secret(new_secret, now, before.secret, previous_until)
@@ -213,6 +217,6 @@ def prune(connection: Connection, finished_before: float) -> int:
         .limit(PRUNED_AT_ONCE)
     )
     connection.execute(delete(gone_webhooks).where(gone_webhooks.c.gone_at < finished_before))
-    ids = list(connection.execute(old).scalars())
+    ids = list(connection.execute(old.with_for_update(skip_locked=True)).scalars())
     connection.execute(delete(webhook_deliveries).where(columns.webhook_id.in_(ids)))
     return len(ids)

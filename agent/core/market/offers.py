@@ -90,7 +90,7 @@ def misfit(offer: Offer, job: Waiting, names: Sequence[str], budget: int, miner:
     if kind_of(offer.job_type) not in map(kind_of, names):
         return f"The offer is for {offer.job_type}, and the job's type and name are {' and '.join(names)}."
     if budget < offer.price:
-        return "The job's maximum cost does not pay for one unit at the offer's price."
+        return "The job's max_cost does not pay for one unit at the offer's price."
     if offer.promise.cpu_millis and job.cpu * 1000 > offer.promise.cpu_millis:
         return f"The job requests more CPU than the {offer.promise.cpu_millis}m that the offer promises."
     if not fits(job, miner, job.submitted_at):

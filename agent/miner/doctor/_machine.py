@@ -81,7 +81,7 @@ def gpus(cards: Cards) -> list[Diagnostic]:
     """Check that the GPUs and their driver can be used."""
     installed = _installed(_PCI)
     if not cards.gpus and not installed and cards.reason == DRIVER_MISSING:
-        return [ok("gpu", "There is no NVIDIA GPU; jobs run on the processor, which is slower.")]
+        return [ok("gpu", "There is no NVIDIA GPU; jobs run on the CPU, which is slower.")]
     diagnostics = []
     if cards.gpus:
         names = ", ".join(f"{gpu.name} ({gib(gpu.memory_total)}, driver {gpu.driver})" for gpu in cards.gpus)

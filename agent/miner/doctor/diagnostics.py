@@ -113,7 +113,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "driver_missing": Kind(
         "warning",
-        "There is an NVIDIA GPU ({card}) without a driver, so jobs run on the processor.",
+        "There is an NVIDIA GPU ({card}) without a driver, so jobs run on the CPU.",
         "Install the driver (Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all).",
     ),
     "gpu_unusable": Kind(
@@ -135,12 +135,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "driver_old": Kind(
         "warning",
-        "NVIDIA's driver {driver} is too old for CUDA {version}, so the engines fall back to the processor or fail.",
+        "NVIDIA's driver {driver} is too old for CUDA {version}, so the engines fall back to the CPU or fail.",
         "Install driver {required} or newer (Debian: apt-get install nvidia-driver), then restart the machine.",
     ),
     "torch_without_cuda": Kind(
         "warning",
-        "torch {version} is a build without CUDA, so language models, images and speech run on the processor although there is a GPU.",
+        "torch {version} is a build without CUDA, so language models, images and speech run on the CPU although there is a GPU.",
         "Install the default build: {pip} install --force-reinstall torch",
     ),
     # --- Programs
@@ -151,7 +151,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "nvenc_unusable": Kind(
         "warning",
-        "FFmpeg lists NVENC, but encoding one frame with it failed: videos are encoded on the processor.",
+        "FFmpeg lists NVENC, but encoding one frame with it failed: videos are encoded on the CPU.",
         "For the reason, run {program} -f lavfi -i color=black:s=256x256 -frames:v 1 -c:v h264_nvenc -f null - . Most often "
         "the driver lacks libnvidia-encode (Debian: apt-get install libnvidia-encode1; in a container, set "
         "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video,graphics), or is older than FFmpeg needs.",
@@ -218,6 +218,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Repair at least one of the services that are not offered.",
     ),
     # --- The network
+    "artifacts_unusable": Kind(
+        "fault",
+        "The store of files cannot be used. {fault}",
+        "Correct it, then check again: aitbc-agent doctor",
+    ),
     "port_taken": Kind(
         "fault",
         "The coordinator cannot listen on {host} port {port}: another program listens there.",

@@ -8,9 +8,10 @@ from typing import Final
 
 import structlog
 
+from agent.core.machine.catalogue import CatalogueEntry
 from agent.miner.backoff import sleep
-from agent.miner.executor.local import LocalExecutor
-from agent.miner.models.store import ModelStore
+from agent.miner.executor.contract import Executor
+from agent.miner.models.provider import Models
 
 _POLL_SECONDS: Final = 5.0
 """How often availability is checked, since other programs use and free memory."""
@@ -27,12 +28,14 @@ class UnavailableModels:
 
     def __init__(
         self,
-        models: ModelStore,
-        executor: LocalExecutor,
+        catalogue: Mapping[str, CatalogueEntry],
+        models: Models,
+        executor: Executor,
         services: Collection[str],
         on_change: Callable[[], None],
         changed: asyncio.Event,
     ) -> None:
+        self._catalogue = catalogue
         self._models = models
         self._executor = executor
         self._services = services
@@ -44,7 +47,7 @@ class UnavailableModels:
         """Update `now`. Return whether the set of unavailable models has changed."""
         offered: dict[str, list[str]] = {service: [] for service in self._services}
         missing: dict[str, dict[str, str]] = {}
-        for name, entry in self._models.catalogue.items():
+        for name, entry in self._catalogue.items():
             if entry.service not in offered or entry.kind != "model":
                 continue
             if entry.fetchable or self._models.has(name):

@@ -7,9 +7,7 @@ a `Retry` within a known time, and the process group has ended before the child 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,10 +16,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self, TypeVar
 
-import psutil
 import structlog
 
-from agent.miner.engines.interpreters import Interpreter, inherited
+from agent.miner.engines.interpreters import Interpreter
+from agent.miner.executor.host_process import HostProcess
 from agent.miner.executor.output import ChildOutput
 from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.host.protocol import (
@@ -48,14 +46,13 @@ from runners.host.protocol import (
     encode,
     receive,
 )
-from runners.sandbox import mark, processes
+from runners.sandbox import processes
 
 START_SECONDS: Final = 60.0
 """Time limit for a child to import its runner; engines are imported later, with a model."""
 _TERMINATE_SECONDS: Final = 0.5
 """Time between SIGTERM and SIGKILL. Together with `miner.cancel_seconds` (default 1 s) it stays below the promised 2 s."""
 _EXIT_SECONDS: Final = 2.0
-_BUFFER: Final = 2**20
 _MESSAGE_TAIL: Final = 500
 """Characters of a crashed child's last output that go into the error's message."""
 
@@ -65,14 +62,6 @@ _log = structlog.get_logger(__name__)
 
 _MAX_LINES: Final = 20
 """Lines that one run may add to the log."""
-
-
-def _statistics(pid: int) -> psutil.Process | None:
-    """Return the process's statistics, None if it has ended already."""
-    try:
-        return psutil.Process(pid)
-    except psutil.Error:
-        return None
 
 
 def _ignore(*_: Any) -> None:
@@ -111,8 +100,7 @@ class Child:
         service: str,
         device: Device,
         interpreter: Interpreter,
-        process: asyncio.subprocess.Process,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        process: HostProcess,
         output: ChildOutput,
         process_mark: str,
     ) -> None:
@@ -130,8 +118,6 @@ class Child:
         self.observed = 0
         self.observed_peak = 0
         self._process = process
-        self._statistics = _statistics(process.pid)
-        self._reader, self._writer = streams
         self._output = output
         self._answer: asyncio.Future[Message] | None = None
         self._running: dict[str, _Running] = {}
@@ -149,37 +135,17 @@ class Child:
         service: str,
         device: Device,
         tools: Tools,
+        process: HostProcess,
         *,
         interpreter: Interpreter,
         output: ChildOutput,
         process_mark: str,
     ) -> Self:
-        """Start a child of an interpreter and wait until it is ready. Raises `Retry` if it fails to start.
+        """Wait until a started process is ready for work. Raises `Retry`, after ending it.
 
         `process_mark` marks it and all processes that it starts.
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            ours.setblocking(False)
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *interpreter.command,
-                    *("--service", service, "--fd", str(theirs.fileno())),
-                    pass_fds=(theirs.fileno(),),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.STDOUT,
-                    start_new_session=True,
-                    env=_environment(device, process_mark, interpreter),
-                )
-            except OSError as error:
-                ours.close()
-                raise Retry(
-                    f"The runner's process could not be started ({error.strerror}).",
-                    code=FailureCode.RUNNER_CRASHED,
-                ) from error
-        streams = await asyncio.open_connection(sock=ours, limit=_BUFFER)
-        child = cls(service, device, interpreter, process, streams, output, process_mark)
+        child = cls(service, device, interpreter, process, output, process_mark)
         try:
             ready = await child._ask(
                 Configure(tools=tools, device=device), Ready, START_SECONDS, FailureCode.RUNNER_CRASHED
@@ -200,7 +166,7 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether the child can accept work."""
-        return self._fault is None and not self._ended.is_set() and not self._reader.at_eof()
+        return self._fault is None and not self._ended.is_set() and not self._process.frames.at_eof()
 
     @property
     def hides_vram(self) -> bool:
@@ -214,10 +180,7 @@ class Child:
 
     def memory(self) -> int:
         """Return the bytes of main memory of the process, without the programs that it started."""
-        try:
-            return int(self._statistics.memory_info().rss) if self._statistics is not None else 0
-        except psutil.Error:
-            return 0
+        return self._process.memory()
 
     @property
     def fault_code(self) -> str | None:
@@ -255,7 +218,7 @@ class Child:
         try:
             if self._ended.is_set():
                 raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)
-            self._writer.write(encode(message))
+            self._process.write(encode(message))
             on_written()
             try:
                 await self._watch(running, stall_seconds)
@@ -276,7 +239,7 @@ class Child:
         """Ask the child to exit, and kill it if it does not."""
         if self.alive:
             with suppress(OSError):
-                self._writer.write(encode(Exit()))
+                self._process.write(encode(Exit()))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_EXIT_SECONDS):
                     await self._process.wait()
@@ -308,7 +271,7 @@ class Child:
     async def _cancel(self, run_id: str, future: asyncio.Future[Message], cancel_seconds: float) -> None:
         try:
             with suppress(OSError):
-                self._writer.write(encode(Cancel(run_id=run_id)))
+                self._process.write(encode(Cancel(run_id=run_id)))
             await asyncio.wait([future], timeout=cancel_seconds)
             if future.done():
                 return
@@ -347,13 +310,13 @@ class Child:
             future.set_exception(self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED))
             return future
         self._answer = future
-        self._writer.write(encode(message))
+        self._process.write(encode(message))
         return future
 
     async def _read(self) -> None:
         try:
             with suppress(OSError):  # a reset is an end of the stream with unread bytes
-                while (message := await receive(self._reader)) is not None:
+                while (message := await receive(self._process.frames)) is not None:
                     self._handle(message)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_EXIT_SECONDS):
@@ -373,7 +336,8 @@ class Child:
             async with asyncio.timeout(_EXIT_SECONDS):
                 await self._tasks[0]
         self._signal(signal.SIGKILL)  # processes that the child started and left behind
-        self._writer.close()
+        self._process.close()
+        self._fault = self._fault or self._process.failure
         self._finish(status)
 
     def _finish(self, status: int) -> None:
@@ -454,15 +418,13 @@ class Child:
         return Retry(f"The runner violated its protocol: {violation}.", code=FailureCode.RUNNER_CRASHED)
 
     async def _pump(self) -> None:
-        stream = self._process.stdout
-        while stream is not None and (data := await stream.read(2**16)):
+        while data := await self._process.output.read(2**16):
             self._output.write(data)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._ended.is_set():
             return  # the process id may have been reused
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        self._process.signal(number)
 
 
 def _checked(answer: Message) -> Message:
@@ -478,12 +440,3 @@ def _status(status: int) -> str:
         return f"exit status {status}"
     name = signal.Signals(-status).name
     return f"killed by {name}, often because memory ran out" if name == "SIGKILL" else f"killed by {name}"
-
-
-def _environment(device: Device, process_mark: str, interpreter: Interpreter) -> dict[str, str]:
-    own = {
-        "CUDA_VISIBLE_DEVICES": ",".join(device.gpus),
-        "PYTHONUNBUFFERED": "1",
-        mark.VARIABLE: process_mark,
-    }
-    return {**inherited(), **dict(interpreter.variables), **own}

@@ -8,12 +8,12 @@ job faster.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import structlog
 
@@ -21,6 +21,7 @@ from agent.core.values.quantities import parse_quantity
 from agent.metrics import Meter
 from agent.miner.engines.interpreters import Interpreters
 from agent.miner.executor.child import Child, RunListener
+from agent.miner.executor.contract import Execution, OnStage, Working
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.loaded_model import LoadedModel, card_keys
 from agent.miner.executor.pool import ChildPool
@@ -30,42 +31,21 @@ from agent.miner.metrics import METRICS
 from agent.miner.tasks import Background
 from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry, Tools
-from runners.host.protocol import Done, Run, RunnerIdentity
+from runners.host.protocol import Done, Run
 
 MEMORY_SHARE: Final = 0.9
 """The share of the machine's memory that one child may use, unless `miner.child_memory` is set."""
 _TEND: Final = "executor-tend"
 
-Stage: TypeAlias = Literal["loading", "running"]
+Digest: TypeAlias = Callable[[str, Sequence[Path]], str]
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """A successful run: its results, and their origin for the receipt."""
-
-    done: Done
-    runner: RunnerIdentity
-    device: Device
-    weights: tuple[Path, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Working:
-    """A child that works: `runs` of its `capacity` are in use. `devices` are the UUIDs of its GPUs, or "cpu"."""
-
-    service: str
-    model: str | None
-    devices: tuple[str, ...]
-    runs: int
-    capacity: int
 
 
 class LocalExecutor:
     """`run` may be called for several jobs at once. `close` ends all children.
 
-    `directory` is for logs. For benchmarks, `on_run_written(run_id, nanoseconds)` is called with the monotonic time at
+    `directory` is for logs. `digest` returns the digest of a model's weights, blocking; benchmarks need none. For benchmarks, `on_run_written(run_id, nanoseconds)` is called with the monotonic time at
     which a run was sent to its child. `interpreters` run the children. `on_change` is called when the set of available models
     may have changed.
     """
@@ -77,6 +57,7 @@ class LocalExecutor:
         settings: MinerSettings,
         directory: Path,
         *,
+        digest: Digest | None = None,
         interpreters: Interpreters | None = None,
         on_run_written: Callable[[str, int], None] | None = None,
         on_change: Callable[[], None] | None = None,
@@ -84,6 +65,8 @@ class LocalExecutor:
     ) -> None:
         self._devices = devices if isinstance(devices, Devices) else Devices(tuple(devices))
         self._settings = settings
+        self._digest = digest
+        self.on_capacity: Callable[[], None] = lambda: None
         self._on_run_written = on_run_written
         self._background = Background()
         chosen = interpreters or Interpreters()
@@ -119,12 +102,18 @@ class LocalExecutor:
         message: Run,
         listener: RunListener | None = None,
         *,
-        on_stage: Callable[[Stage, tuple[str, ...]], None] = lambda _stage, _devices: None,
+        on_stage: OnStage = lambda _stage, _devices: None,
     ) -> Execution:
-        """Run one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first.
+        """Run one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first."""
+        done, child = await self._run_in_child(service, model, message, listener or RunListener(), on_stage)
+        weights = None
+        if model is not None and self._digest is not None:
+            weights = await asyncio.to_thread(self._digest, model.name, done.weights)
+        return Execution(done, child.runner, child.device, weights)
 
-        `on_stage` is called when the job has a device, on which its model may still have to be loaded, and when it runs.
-        """
+    async def _run_in_child(
+        self, service: str, model: Model | None, message: Run, listener: RunListener, on_stage: OnStage
+    ) -> tuple[Done, Child]:
         if not self._background.has(_TEND):
             # In a context of its own, since the task outlives this job.
             Context().run(self._background.spawn, self._scheduler.tend(), _TEND)
@@ -137,7 +126,7 @@ class LocalExecutor:
             on_stage("running", card_keys(loaded.device))
             done = await child.run(
                 message,
-                listener or RunListener(),
+                listener,
                 on_written=lambda: self._on_written(message.run_id),
                 stall_seconds=self._settings.stall_seconds,
                 cancel_seconds=self._settings.cancel_seconds,
@@ -148,9 +137,13 @@ class LocalExecutor:
             raise
         else:
             self._learn(loaded, message.parameters, done)
-            return Execution(done, child.runner, child.device, tuple(done.weights))
+            return done, child
         finally:
             self._scheduler.leave(loaded)
+
+    def free(self) -> int | None:
+        """Return None: the slots decide how many jobs this machine takes."""
+        return None
 
     async def release_model(self, name: str) -> None:
         """Unload a model that no job uses."""

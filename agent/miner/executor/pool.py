@@ -15,6 +15,7 @@ from agent.core.machine.placement import gibibytes
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
 from agent.miner.executor.devices import ProcessMemory
+from agent.miner.executor.host_process import LocalProcess
 from agent.miner.executor.loaded_model import card_key, card_keys
 from agent.miner.executor.output import ChildOutput
 from agent.miner.tasks import Background
@@ -155,13 +156,15 @@ class ChildPool:
         if output is None:
             name = f"{service}-{card_key(device)}.log"
             output = self._outputs[service, device] = ChildOutput(self._directory / "logs" / name)
+        process_mark = mark.make(self._directory)
         child = await Child.start(
             service,
             device,
             self._tools,
+            await LocalProcess.start(service, device, interpreter, process_mark),
             interpreter=interpreter,
             output=output,
-            process_mark=mark.make(self._directory),
+            process_mark=process_mark,
         )
         self._children.add(child)
         self._background.spawn(self._await_end(child), f"child-end-{child.pid}")

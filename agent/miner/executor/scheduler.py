@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -36,8 +34,8 @@ from agent.miner.executor.child import Child
 from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.loaded_model import LoadedModel, card_key, card_keys
+from agent.miner.executor.placement_log import PlacementLog, Waiting
 from agent.miner.executor.pool import ChildPool
-from agent.miner.metrics import PLACEMENTS
 from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry
 
@@ -45,19 +43,8 @@ RECLAIM_SECONDS: Final = 3.0
 """How long the driver may take to report the memory of an ended process as free."""
 POLL_SECONDS: Final = 1.0
 """How often memory is measured while a job waits for it, and while idle models may have to be evicted."""
-MAX_RECENT: Final = 50
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A job that waits for a device."""
-
-    service: str
-    model: str | None
-    since: float
-    reason: str = "Newly queued."
 
 
 class ModelScheduler:
@@ -81,11 +68,9 @@ class ModelScheduler:
         self._interpreters = interpreters
         self._settings = settings
         self._on_change = on_change
-        self._meter = meter
+        self._placements = PlacementLog(meter)
         self._loaded_models: dict[int, LoadedModel] = {}
         self._numbers = itertools.count(1)
-        self._waiting: list[_Waiting] = []
-        self._recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
         self._change = asyncio.Event()
         self.guard = ModelGuard()
         self.paused: frozenset[str] = frozenset()
@@ -103,11 +88,9 @@ class ModelScheduler:
 
         Raises `Retry` if no device is free within `miner.placement_wait_seconds`.
         """
-        waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
         interpreter = self._interpreters.for_job(service, model, parameters)
         rules = self._devices.rules(self._devices.of(service))
-        self._waiting.append(waiting)
-        try:
+        with self._placements.waiting(service, model.name if model is not None else None) as waiting:
             while True:
                 change = self._change
                 devices = self._unpaused(service)
@@ -130,12 +113,10 @@ class ModelScheduler:
                     case Join() | Load():
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
-                        self._record("refused", service, waiting.model, reason)
+                        self._placements.record("refused", service, waiting.model, reason)
                         raise Retry(reason, code=FailureCode.NO_MEMORY)
                     case Wait(reason):
                         await self._wait(waiting, reason, change)
-        finally:
-            self._waiting.remove(waiting)
 
     def leave(self, loaded: LoadedModel) -> None:
         """End a run's use. A model that is still being loaded for no other run is discarded."""
@@ -167,19 +148,7 @@ class ModelScheduler:
 
     def placement(self) -> dict[str, Any]:
         """Return the jobs that wait for a device, and recent placement events."""
-        now = time.monotonic()
-        return {
-            "waiting": [
-                {
-                    "service": job.service,
-                    "model": job.model,
-                    "reason": job.reason,
-                    "seconds": round(now - job.since, 1),
-                }
-                for job in self._waiting
-            ],
-            "recent": list(self._recent),
-        }
+        return self._placements.to_status()
 
     async def unavailable_models(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         """Return which of these models are unavailable at present, by service, and why."""
@@ -259,7 +228,7 @@ class ModelScheduler:
             saving = f", less than the preferred {gibibytes(demand.need)}" if loaded.limited else ""
             each = f" of each of {len(device.gpus)} GPUs" if device.others else ""
             reason = f"It may use {gibibytes(budget)}{each}{saving}."
-            self._record("placed", service, model.name, reason, device)
+            self._placements.record("placed", service, model.name, reason, device)
         loaded.opening = asyncio.create_task(self._load(loaded), name=f"open-{service}-{loaded.key}")
         loaded.opening.add_done_callback(_retrieve)
         return loaded
@@ -290,7 +259,7 @@ class ModelScheduler:
     def load_failed(self, service: str, model: str, error: Retry, device: Device | None = None) -> None:
         """Count a model that could not be fetched or loaded."""
         reason = str(error).rstrip(".")[:300] + "."
-        self._record("not loaded", service, model, reason, device)
+        self._placements.record("not loaded", service, model, reason, device)
         if self.guard.load_failed(service, model, time.monotonic(), reason):
             self._circuit_opened(service, model, error.code)
 
@@ -298,10 +267,8 @@ class ModelScheduler:
         _log.warning("model_circuit_open", service=service, model=model, cause=cause)
         self._on_change()
 
-    async def _wait(self, waiting: _Waiting, reason: str, change: asyncio.Event) -> None:
-        if reason != waiting.reason:
-            self._record("waits", waiting.service, waiting.model, reason)
-        waiting.reason = reason
+    async def _wait(self, waiting: Waiting, reason: str, change: asyncio.Event) -> None:
+        self._placements.waits(waiting, reason)
         left = waiting.since + self._settings.placement_wait_seconds - time.monotonic()
         if left <= 0:
             raise Retry(reason, code=FailureCode.NO_MEMORY)
@@ -318,7 +285,7 @@ class ModelScheduler:
         expected = await self._expected(devices, leaving)
         for loaded in leaving:
             reason = f"{demand.model or demand.service} needs its memory."
-            self._record("evicted", loaded.service, loaded.model_name, reason, loaded.device)
+            self._placements.record("evicted", loaded.service, loaded.model_name, reason, loaded.device)
         await asyncio.gather(
             *(self._unload(loaded, reuse=loaded.service == demand.service) for loaded in leaving)
         )
@@ -391,7 +358,7 @@ class ModelScheduler:
     async def _release(self, leaving: Sequence[LoadedModel], reason: str) -> None:
         for loaded in leaving:
             self._loaded_models.pop(loaded.key, None)
-            self._record("released", loaded.service, loaded.model_name, reason, loaded.device)
+            self._placements.record("released", loaded.service, loaded.model_name, reason, loaded.device)
         await asyncio.gather(*(self._unload(loaded) for loaded in leaving))
         if leaving:
             self._on_change()
@@ -409,15 +376,6 @@ class ModelScheduler:
     def _changed(self) -> None:
         self._change.set()
         self._change = asyncio.Event()
-
-    def _record(
-        self, event: str, service: str, model: str | None, reason: str, device: Device | None = None
-    ) -> None:
-        where = ",".join(card_keys(device)) if device is not None else None
-        entry = {"event": event, "service": service, "model": model, "device": where, "reason": reason}
-        _log.info("placement", what=event, service=service, model=model, device=where, reason=reason)
-        self._meter.count(PLACEMENTS, service, event.replace(" ", "_"))
-        self._recent.append({"at": time.time(), **entry})
 
 
 def _retrieve(task: asyncio.Task[Child]) -> None:

@@ -197,14 +197,16 @@ class Link:
         return await self._post(path, body, limit=limit)
 
     async def upload(
-        self, path: Path, media_type: str, size: int, *, lease: tuple[str, int]
+        self, path: Path, media_type: str, size: int, *, artifact_id: str, lease: tuple[str, int]
     ) -> tuple[int, Any]:
-        """Store an output file of `size` bytes for the job of `lease` (job id and fence).
+        """Store an output file of `size` bytes, whose digest is known, for the job of `lease` (job id and fence).
 
         Raises `Unreachable`, or `OSError` if the file cannot be read.
         """
         token = self._http.token
-        return self._examined(await self._http.upload(path, media_type, size, lease=lease), token)
+        return self._examined(
+            await self._http.upload(path, media_type, size, artifact_id=artifact_id, lease=lease), token
+        )
 
     async def read(self, path: str, key: str) -> tuple[int, Any]:
         """Return status and JSON of a `GET` with an API key instead of the session's token. Raises `Unreachable`."""

@@ -17,7 +17,7 @@ from agent.deadline import call_within
 from agent.miner.backoff import sleep
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
-from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.gpus import GpuReadings
 from agent.protocol.answers import LeaseAnswer
 from agent.protocol.messages import MAX_LEASES
 from agent.protocol.reading import read_each
@@ -65,7 +65,7 @@ class Heartbeat:
     """
 
     def __init__(
-        self, link: Link, gpus: Gpus, source: HeartbeatSource, due: asyncio.Event, liveness: Liveness
+        self, link: Link, gpus: GpuReadings, source: HeartbeatSource, due: asyncio.Event, liveness: Liveness
     ) -> None:
         self.interval = 15.0
         self._liveness = liveness

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -13,6 +14,7 @@ import httpx
 import orjson
 
 from agent.core.errors import ConfigurationError
+from agent.miner.link.direct import DirectTransfers
 from agent.miner.link.errors import Unreachable
 
 _CONNECT_SECONDS: Final = 10.0
@@ -37,6 +39,7 @@ class HttpLink:
             limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
             headers={"User-Agent": "aitbc-agent"},
         )
+        self._direct = DirectTransfers(self.url, partial(self.post, limit=_UPLOAD_ANSWER_SECONDS))
 
     def _authorize(self, request: httpx.Request) -> httpx.Request:
         if self.token is not None:
@@ -72,12 +75,15 @@ class HttpLink:
         return response.status_code, self._parse(response)
 
     async def upload(
-        self, path: Path, media_type: str, size: int, *, lease: tuple[str, int]
+        self, path: Path, media_type: str, size: int, *, artifact_id: str, lease: tuple[str, int]
     ) -> tuple[int, Any]:
         """Store a file of `size` bytes as an output of the job of `lease` (job id and fence).
 
         Raises `Unreachable`, or `OSError` if the file cannot be read.
         """
+        answer = await self._direct.upload(path, media_type, size, artifact_id, lease)
+        if answer is not None:
+            return answer
         headers = {"Content-Type": media_type, "Content-Length": str(size)}
         timeout = httpx.Timeout(_TRANSFER_SECONDS, connect=_CONNECT_SECONDS, read=_UPLOAD_ANSWER_SECONDS)
         try:
@@ -95,10 +101,11 @@ class HttpLink:
 
     def open_artifact(self, artifact_id: str) -> AbstractAsyncContextManager[httpx.Response]:
         """Return an artifact as a stream, which may raise `httpx.HTTPError`."""
-        return self._client.stream("GET", f"/v1/artifacts/{artifact_id}")
+        return self._direct.download(self._client, f"/v1/artifacts/{artifact_id}")
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._direct.close()
         await self._client.aclose()
 
     def _parse(self, response: httpx.Response) -> Any:

@@ -55,7 +55,7 @@ async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[st
     registration = await _ask(http, "/v1/miners/register", body, Registered)
     if registration.miner_id != identity.miner_id or _log_origin(registration) != challenge.origin:
         raise RegistrationRefused(
-            f"The server at {http.url} contradicts itself about this miner or its log. Check the address."
+            f"The server at {http.url} gave two different answers about this miner or its log. Check the address."
         )
     return registration
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import psutil
 import pynvml
@@ -94,15 +94,48 @@ _REMEDIES: Final = {
 }
 
 
+class GpuReadings(Protocol):
+    """The GPUs on which jobs run, of this machine or of all nodes of a cluster.
+
+    `last` are those as of the last reading, and `reason` states why GPUs are missing or unusable.
+    """
+
+    @property
+    def last(self) -> tuple[Gpu, ...]: ...  # noqa: D102 - see the class
+
+    @property
+    def reason(self) -> str | None: ...  # noqa: D102 - as above
+
+    def snapshot(self) -> tuple[Gpu, ...]:
+        """Return the GPUs as they are now. Blocking but quick; raises nothing."""
+
+    async def refresh(self) -> tuple[Gpu, ...]:
+        """Return the GPUs as they are now."""
+
+    def others(self) -> Mapping[str, int]:
+        """Return how many processes of other programs compute on each GPU, by its UUID. Blocking."""
+
+    def close(self) -> None:
+        """Disconnect from the driver."""
+
+
+def own_processes() -> set[int]:
+    """Return the ids of this process and of all that it started. Blocking."""
+    return {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+
+
 class Gpus:
     """The GPUs that this process may use. Owns NVML; may be called from any thread.
+
+    `ours` returns the ids of the processes that are no other programs.
 
     `CUDA_VISIBLE_DEVICES` is interpreted as CUDA does: UUIDs, prefixes of UUIDs or indices, ignoring all entries after the
     first one that names no GPU. `reason` states why GPUs are missing or unusable, None without a problem; `last` are the
     GPUs as of the last reading.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ours: Callable[[], Iterable[int]] = own_processes) -> None:
+        self._ours = ours
         # The variable belongs to CUDA and must mean here what it means to the engines.
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._lock = threading.Lock()
@@ -147,6 +180,17 @@ class Gpus:
             return {gpu.uuid: _optional(partial(_computing, gpu.index)) or frozenset() for gpu in self.last}
         finally:
             self._lock.release()
+
+    def others(self) -> dict[str, int]:
+        """Return how many processes of other programs compute on each GPU, among those that this system can see. Blocking."""
+        computing = self.computing()
+        if not any(computing.values()):
+            return {}
+        ours = set(self._ours())
+        return {
+            uuid: sum(psutil.pid_exists(pid) for pid in processes - ours)
+            for uuid, processes in computing.items()
+        }
 
     async def process_memory(self) -> dict[str, dict[int, int]]:
         """Return the bytes that each process uses on each GPU, by the GPU's UUID and the process's id; empty if unknown.

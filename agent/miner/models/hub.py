@@ -123,7 +123,7 @@ def _list_repository(
     )
     unnamed = next((file.name for file in files if file.sha256 is None and file.blob is None), None)
     if unnamed is not None:
-        raise ModelUnavailable(f"The Hub gives no digest of {unnamed} in {repository}.")
+        raise ModelUnavailable(f"The Hub states no digest of {unnamed} in {repository}.")
     return commit, files
 
 

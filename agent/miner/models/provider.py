@@ -6,10 +6,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Protocol
 
 import structlog
 
@@ -39,6 +38,42 @@ class Lent:
 
     model: Model | None
     adapters: Mapping[str, Model]
+
+
+class Models(Protocol):
+    """The models that jobs can use, on this machine's disk or on those of a cluster's nodes. The daemon runs `run`."""
+
+    def lend(
+        self, model: str | None, adapters: Sequence[str], on_model: OnModel, /
+    ) -> AbstractAsyncContextManager[Lent]:
+        """Provide a job's models until the end of the block. `on_model` is called only if it waits for one.
+
+        Raises `ModelUnknown`, `ModelUnavailable`, `OSError`.
+        """
+
+    @property
+    def fetching_for_jobs(self) -> Mapping[str, Mapping[str, str]]:
+        """The models that are being downloaded for a job, by service, with a reason why they are not available yet."""
+
+    @property
+    def arriving(self) -> list[dict[str, Any]]:
+        """The models that are being fetched: `done` of `total` bytes; the total is None while unknown."""
+
+    @property
+    def present(self) -> Mapping[str, Sequence[str]]:
+        """The models on disk by service, as of the last poll."""
+
+    def has(self, name: str) -> bool:
+        """Whether the model is on disk."""
+
+    def command_fetch(self, name: str) -> bool:
+        """Fetch a model in advance. Return whether the command is settled: the model is on disk, or must not be fetched."""
+
+    def command_removal(self, name: str) -> bool:
+        """Remove a model as soon as no job uses it. Return whether the command is settled: it is removed, or must not be."""
+
+    async def run(self) -> None:
+        """Fetch and remove models by command, until cancelled."""
 
 
 class ModelProvider:
@@ -91,10 +126,6 @@ class ModelProvider:
                 held.enter_context(await self._hold(name, on_model))
             yield lent
 
-    def digest(self, weights: Sequence[Path]) -> str:
-        """Return the hex SHA-256 that names these weights. Blocking. Raises `OSError`, `ValueError`."""
-        return self._store.digest(weights)
-
     @property
     def fetching_for_jobs(self) -> Mapping[str, Mapping[str, str]]:
         """The models that are being downloaded for a job, by service, with a reason why they are not available yet."""
@@ -114,7 +145,10 @@ class ModelProvider:
                 return held
             held.close()
             await self._fetch(name, on_progress)
-        raise ModelUnavailable(f"Another program removed the model {name!r} each time after it was fetched.")
+        raise ModelUnavailable(
+            f"Another program removed the model {name!r} each time after it was fetched. "
+            "Stop that program, or set models_dir to a directory that it does not use."
+        )
 
     async def _fetch(self, name: str, on_progress: OnProgress) -> None:
         if not self._download:
@@ -156,6 +190,10 @@ class ModelProvider:
             )
 
     # In advance -----------------------------------------------------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        """Whether the model is on disk."""
+        return self._store.has(name)
 
     def command_fetch(self, name: str) -> bool:
         """Fetch a model in advance. Return whether the command is settled: the model is on disk, or must not be fetched."""

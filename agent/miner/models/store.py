@@ -118,6 +118,15 @@ class ModelStore:
             raise ValueError("a model without weight files has no digest")
         return _combine(self.digests.of(paths))
 
+    def weights_digest(self, name: str, paths: Sequence[Path]) -> str:
+        """Return the `digest` of a model's weights. Blocking. Raises `Retry`."""
+        try:
+            return self.digest(paths)
+        except (OSError, ValueError) as error:
+            raise Retry(
+                f"The weights of {name} cannot be read: {error}.", code=FailureCode.MODEL_FAULT
+            ) from error
+
     def known_digest(self, paths: Sequence[Path]) -> str | None:
         """Return the cached digest of these weights, None if a file would have to be hashed first."""
         known = [digest for digest in self.digests.known(paths) if digest is not None]

@@ -7,7 +7,6 @@ overrides.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -16,14 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
 import structlog
 
 from agent.core.errors import AgentError
 from agent.core.machine.pausing import Cause, GpuWatch, Pause, Reading, Rules, whole
 from agent.core.machine.schedules import parse_window, paused_until
 from agent.deadline import call_within
-from agent.miner.machine.gpus import Gpu, Gpus
+from agent.miner.machine.gpus import Gpu, GpuReadings
 from agent.miner.pausing import pause_file
 from agent.miner.pausing.pause_file import WHOLE, SavedPauses
 from agent.settings import MinerSettings
@@ -66,7 +64,7 @@ class Pauses:
         self,
         path: Path,
         settings: MinerSettings,
-        gpus: Gpus,
+        gpus: GpuReadings,
         *,
         working: Callable[[], Collection[str]],
         on_change: Callable[[], None] = lambda: None,
@@ -260,7 +258,7 @@ class Pauses:
         others: Mapping[str, int] = {}
         if any(rules.other_programs for rules in self._rules.values()):
             with suppress(TimeoutError):
-                others = await call_within(_MEASURE_SECONDS, self._count_others, name="gpus-programs")
+                others = await call_within(_MEASURE_SECONDS, self._gpus.others, name="gpus-programs")
         working = self._working()
         for uuid, rules in self._rules.items():
             reading = Reading(fault=LOST)
@@ -275,17 +273,6 @@ class Pauses:
                     slowed=gpu.slowed,
                 )
             self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
-
-    def _count_others(self) -> dict[str, int]:
-        """Return how many processes of other programs compute on each GPU, among those that this system can see."""
-        computing = self._gpus.computing()
-        if not any(computing.values()):
-            return {}
-        ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
-        return {
-            uuid: sum(psutil.pid_exists(pid) for pid in processes - ours)
-            for uuid, processes in computing.items()
-        }
 
 
 def _is_named(gpu: Gpu, name: str) -> bool:

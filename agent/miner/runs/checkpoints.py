@@ -47,7 +47,11 @@ class CheckpointUploads:
             async with self._slots:
                 artifact = await asyncio.to_thread(hash_output, reference, self._output)
                 await self._link.upload(
-                    artifact.path, artifact.media_type, artifact.size, lease=self._lease.key
+                    artifact.path,
+                    artifact.media_type,
+                    artifact.size,
+                    artifact_id=artifact.artifact_id,
+                    lease=self._lease.key,
                 )
                 event = {"kind": "output", "data": {**artifact.to_wire(), "extra": reference.extra}}
                 body = {"fence": self._lease.fence, "events": [event]}

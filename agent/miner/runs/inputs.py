@@ -239,7 +239,7 @@ async def _fetch_hop(pool: httpcore.AsyncConnectionPool, url: httpx.URL, sink: _
                 f"The certificate of {url.host} is not valid ({error.__context__.verify_message.rstrip('.')}). "
                 "Use a server with a valid one, or upload the file."
             ) from None
-        raise InputUnavailable(f"{url.host} could not be reached.") from error
+        raise InputUnavailable(f"{url.host} could not be reached. Check the input's address.") from error
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise InputUnavailable(
             f"{url.host} closed the connection or did not answer ({type(error).__name__})."

@@ -200,7 +200,11 @@ class Outbox:
         """Store an output file. Return None if it is stored, () to retry later, else code and message of the error."""
         try:
             status, body = await self._link.upload(
-                artifact.path, artifact.media_type, artifact.size, lease=(entry.job_id, entry.fence)
+                artifact.path,
+                artifact.media_type,
+                artifact.size,
+                artifact_id=artifact.artifact_id,
+                lease=(entry.job_id, entry.fence),
             )
         except OSError as error:
             return (

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.core.values.quantities import format_time
-from agent.miner.executor.local import Execution
+from agent.miner.executor.contract import Execution
+from agent.miner.executor.output_files import open_output
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Artifact
@@ -110,18 +110,12 @@ def collect(done: Done, output: Path) -> Collected:
 def hash_output(reference: FileReference, output: Path) -> Artifact:
     """Hash one output file. Blocking: returns when it is on disk. Raises `ProtocolError`, `OSError`."""
     path = reference.below(output)
-    # `resolve` follows links, so a path that it does not change contains none.
-    if path.resolve(strict=True) != output.resolve(strict=True) / reference.path:
-        raise ProtocolError("an output is reached through a link")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ProtocolError("an output is not a regular file")
+    with open_output(reference, output) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(descriptor)  # files that the outbox names must survive a crash
+        os.fsync(file.fileno())  # files that the outbox names must survive a crash
+        size = os.fstat(file.fileno()).st_size
     name, media_type = reference.name[:_MAX_NAME], reference.media_type[:_MAX_NAME]
-    return Artifact(f"sha256:{digest}", path, name, media_type, status.st_size)
+    return Artifact(f"sha256:{digest}", path, name, media_type, size)
 
 
 def statement_about(lease: Lease, offer: ServiceOffer, session: Session, run: FinishedRun) -> Statement:

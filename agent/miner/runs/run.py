@@ -22,11 +22,11 @@ from agent.metrics import Meter
 from agent.miner import metrics
 from agent.miner.data_dir import discard
 from agent.miner.executor.child import RunListener
-from agent.miner.executor.local import Execution, LocalExecutor, Stage
+from agent.miner.executor.contract import Execution, Executor, Stage
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.machine.capabilities import ServiceOffer
-from agent.miner.models.provider import Lent, ModelProvider
+from agent.miner.models.provider import Lent, Models
 from agent.miner.models.store import ModelUnavailable, SourceUnreachable
 from agent.miner.runs.checkpoints import CheckpointUploads, fetch_checkpoints
 from agent.miner.runs.events import EventFeed
@@ -40,7 +40,7 @@ from agent.miner.tasks import Background
 from agent.protocol.messages import MAX_MESSAGE
 from agent.settings import InputSettings
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
-from runners.api import Fail, FailureCode, Model, Retry, RunnerError
+from runners.api import Fail, FailureCode, Retry, RunnerError
 from runners.errors import Fault
 from runners.host.protocol import FileReference, JobLog, Run
 
@@ -62,8 +62,8 @@ class RunDependencies:
     session: Session
     link: Link
     outbox: Outbox
-    executor: LocalExecutor
-    provider: ModelProvider
+    executor: Executor
+    provider: Models
     services: Mapping[str, ServiceOffer]
     inputs: InputSettings
     jobs_directory: Path
@@ -161,7 +161,7 @@ class JobRun:
             return Fail(self._cost_message(), code=FailureCode.COST_LIMIT_REACHED)
         if self._time_left.expired():
             return Fail("The job ran longer than its timeout_seconds.", code=FailureCode.DEADLINE_EXCEEDED)
-        return Retry("Something on this machine took too long.")
+        return Retry("A step on this machine exceeded its time limit.")
 
     async def _perform(self) -> Entry:
         lease, parts = self.lease, self._parts
@@ -218,7 +218,9 @@ class JobRun:
             )
         return FinishedRun(
             inputs=[NamedDigest(name, file.sha256) for name, file in inputs.items()],
-            model=None if lent.model is None else await self._weights_digest(lent.model, execution),
+            model=None
+            if lent.model is None or execution.weights is None
+            else NamedDigest(lent.model.name, execution.weights),
             execution=execution,
             collected=await self._collect(execution),
             started_at=started_at,
@@ -278,11 +280,11 @@ class JobRun:
 
     def _cost_message(self) -> str:
         lease, most = self.lease, money(self.lease.max_cost)
-        reached = f"The job reached its maximum cost of {most} at {self.progress:.0f} % progress"
+        reached = f"The job reached its max_cost of {most} at {self.progress:.0f} % progress"
         if self.progress < 1:
-            return f"{reached}; raise it."
+            return f"{reached}; raise pricing.max_cost."
         enough = uncapped_price(self.units * 100 / Decimal(self.progress), lease.unit_price)
-        return f"{reached}; about {money(enough)} is enough."
+        return f"{reached}; a max_cost of about {money(enough)} is enough."
 
     def _on_model(self, name: str, done: int, total: int | None) -> None:
         if self.stage != "downloading":
@@ -304,16 +306,6 @@ class JobRun:
         self.counter += 1
         self._job_log.add(message)
 
-    async def _weights_digest(self, model: Model, execution: Execution) -> NamedDigest:
-        try:
-            return NamedDigest(
-                model.name, await asyncio.to_thread(self._parts.provider.digest, execution.weights)
-            )
-        except (OSError, ValueError) as error:
-            raise Retry(
-                f"The weights of {model.name} cannot be read: {error}.", code=FailureCode.MODEL_FAULT
-            ) from error
-
     async def _collect(self, execution: Execution) -> Collected:
         output = self._directory / "output"
         if not has_files(execution.done):  # there is no file to read, so a thread would only cost time
@@ -323,7 +315,8 @@ class JobRun:
     def _failure(self, error: RunnerError) -> Entry:
         kind = "fail" if isinstance(error, Fail) else "retry"
         code = error.code if _CODE.fullmatch(error.code) else error.default_code
-        self.machine_fault = error.fault is Fault.MACHINE
+        # A lost node gets no more jobs; the others are sound.
+        self.machine_fault = error.fault is Fault.MACHINE and code != FailureCode.NODE_LOST
         _log.warning(
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
             kind=kind, code=code, error=str(error) if error.own_message else None,

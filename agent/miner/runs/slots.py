@@ -18,7 +18,7 @@ from agent.core.machine.idleness import PAUSED, Moment, Use
 from agent.core.matching import Batch, FreeCapacity
 from agent.fault_points import reach
 from agent.miner.executor.circuit_breaker import FaultGuard
-from agent.miner.executor.local import Working
+from agent.miner.executor.contract import Working
 from agent.miner.link.errors import Unreachable
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.lease import Lease
@@ -134,7 +134,8 @@ class Workload:
         slots = min(self._slots, self._per_card * (max(1, self._pauses.cards) - len(now.gpus)))
         used = [len(child.devices) for child in working]
         used_there = sum(len(set(child.devices) - now.devices) for child in working)
-        return max(0, min(slots - used_there, self._slots - sum(used)))
+        free = self._parts.executor.free()
+        return max(0, min(slots - used_there, self._slots - sum(used), self._slots if free is None else free))
 
     @property
     def _per_card(self) -> int:

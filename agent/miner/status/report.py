@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.miner.commands import Commands
-from agent.miner.executor.local import LocalExecutor
+from agent.miner.executor.contract import Executor
 from agent.miner.link.client import Link
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
-from agent.miner.machine.gpus import Gpus
-from agent.miner.models.provider import ModelProvider
+from agent.miner.machine.gpus import GpuReadings
+from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.slots import Workload
@@ -30,9 +30,9 @@ class Report:
 
     link: Link
     outbox: Outbox
-    gpus: Gpus
-    executor: LocalExecutor
-    provider: ModelProvider
+    gpus: GpuReadings
+    executor: Executor
+    provider: Models
     pauses: Pauses
     workload: Workload
     commands: Commands

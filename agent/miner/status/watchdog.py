@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from agent.core.liveness import Liveness
-from agent.miner.executor.local import LocalExecutor
+from agent.miner.executor.contract import Executor
 from agent.miner.runs.outbox import Outbox
 
 POLL_SECONDS: Final = 5.0
@@ -15,7 +15,7 @@ SILENCE_SECONDS: Final = 120.0
 also removes the files of finished jobs, which can take a while."""
 
 
-async def supervise(liveness: Liveness, outbox: Outbox, executor: LocalExecutor) -> None:
+async def supervise(liveness: Liveness, outbox: Outbox, executor: Executor) -> None:
     """Until cancelled, check that the outbox's database answers and that the children are monitored."""
     loop = asyncio.get_running_loop()
     try:

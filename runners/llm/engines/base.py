@@ -46,6 +46,14 @@ class Generation(Protocol):
 class LanguageEngine(Protocol):
     """A loaded model that processes several requests at the same time."""
 
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+
+    @property
+    def context(self) -> int:
+        """The tokens that a prompt and its answer may have together."""
+
     def submit(self, request: InferenceRequest, images: Images) -> Generation:
         """Begin a request. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`."""
 

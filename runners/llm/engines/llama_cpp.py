@@ -35,6 +35,8 @@ WAIT_SECONDS = 1.0
 class LlamaCppEngine:
     """See `LanguageEngine`."""
 
+    name = "llama.cpp"
+
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
         file = gguf_file(model)
         assert file is not None, "open_engine has found it"  # noqa: S101 - see the words
@@ -53,7 +55,7 @@ class LlamaCppEngine:
         self._sees = bool(properties["modalities"]["vision"])
         self._tools = bool(properties["chat_template_caps"]["supports_tools"])
         described = self._server.get("/v1/models")["data"][0]["meta"]
-        self._context = min(int(described["n_ctx"]), int(described["n_ctx_train"]))
+        self.context = min(int(described["n_ctx"]), int(described["n_ctx_train"]))
         self._budget = _TokenBudget(int(described["n_ctx"]))
 
     def submit(self, request: InferenceRequest, images: Images) -> _Generation:
@@ -63,7 +65,7 @@ class LlamaCppEngine:
             "samplers": SAMPLERS,
             "top_k": request.top_k,
             "repeat_penalty": request.repetition_penalty,
-            "repeat_last_n": self._context,
+            "repeat_last_n": self.context,
             "timings_per_token": True,
             "return_progress": True,
         }
@@ -91,7 +93,7 @@ class LlamaCppEngine:
         tokens = len(self._tokens(prompt))
         if not tokens:
             raise Fail("The prompt is empty: it has no tokens.")
-        check_context(tokens, request, self._context)
+        check_context(tokens, request, self.context)
         share = tokens + request.n * request.max_tokens
         if images:  # how many tokens they are is known only when they have been read
             share = min(share + len(images) * IMAGE_TOKENS, self._budget.tokens)

@@ -28,10 +28,13 @@ PREFILL = 1024
 class TransformersEngine:
     """See `LanguageEngine`."""
 
+    name = "transformers"
+
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:  # noqa: ARG002 - the interface
         hold_budget(device, vram)
         self._device = device
         self._loaded: Loaded | None = load(model, device)
+        self.context = self._loaded.context
         self._prompts = PromptReader(self._loaded.tokenizer)
         self._busy = threading.Lock()
 
@@ -50,7 +53,7 @@ class TransformersEngine:
                 code=FailureCode.ENGINE_MISSING,
             )
         prompt = self._prompts.read(request)
-        check_context(len(prompt), request, self._loaded.context)
+        check_context(len(prompt), request, self.context)
         return _Generation(self._loaded, request, prompt, self._busy)
 
     def vram_peak(self) -> int:

@@ -32,6 +32,8 @@ CPU_CACHE = 2
 class VLLMEngine:
     """See `LanguageEngine`. vLLM schedules and limits the requests by itself."""
 
+    name = "vllm"
+
     def __init__(self, interpreter: str, model: Model, device: Device, vram: int | None) -> None:
         directory = socket_directory()
         self._break = breaker(_control_tokens(model))
@@ -61,7 +63,7 @@ class VLLMEngine:
             *_model_options(model),
         ]
         self._server = EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
-        self._context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
+        self.context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
 
     def submit(self, request: InferenceRequest, images: Images) -> _Generation:
         """See `LanguageEngine.submit`."""
@@ -87,7 +89,7 @@ class VLLMEngine:
         elif request.tools:
             fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
         counted = self._server.post("/tokenize", {"model": SERVED, **prompt})["count"]
-        check_context(int(counted), request, self._context)
+        check_context(int(counted), request, self.context)
         return _Generation(self._server.stream(path, fields | prompt), request)
 
     def vram_peak(self) -> int:

@@ -13,7 +13,7 @@ export interface components {
             held: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors */
             slowedUntil?: string;
         };
         AccountPage: {
@@ -247,7 +247,7 @@ export interface components {
             accountId?: string;
             minerId?: string;
             offerId?: string;
-            /** @description Amount paid for a job that has ended; the rest of its maximum cost was refunded */
+            /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
             cost?: string;
             /** @description Present for a failed job */
             error?: components["schemas"]["JobError"];
@@ -363,7 +363,7 @@ export interface components {
             accountId?: string;
             minerId?: string;
             offerId?: string;
-            /** @description Amount paid for a job that has ended; the rest of its maximum cost was refunded */
+            /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
             cost?: string;
             /** @description Present for a failed job */
             error?: components["schemas"]["JobError"];
@@ -398,8 +398,9 @@ export interface components {
             value: string;
             jobs: number;
         };
-        LabelList: {
+        LabelCounts: {
             labels: components["schemas"]["LabelCount"][];
+            more: boolean;
         };
         LoggedIn: {
             keys: components["schemas"]["GivenKey"][];
@@ -864,8 +865,6 @@ export interface components {
             /** @description UTC, RFC 3339 */
             createdAt: string;
             jobId?: string;
-            /** @description For the job's account and administrators only */
-            jobName?: string;
             minerId?: string;
             /** @description Money, a decimal string */
             held?: string;
@@ -920,7 +919,7 @@ export interface components {
             held: string;
             /** @description Money, a decimal string */
             issued?: string;
-            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault */
+            /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors */
             slowedUntil?: string;
         };
         /** @enum {string} */
@@ -1079,11 +1078,11 @@ export type Key = components["schemas"]["Key"];
 /** All keys, including revoked ones. */
 export type KeyList = components["schemas"]["KeyList"];
 
-/** A label, and the number of jobs that have it. */
+/** A label and the number of jobs that have it. */
 export type LabelCount = components["schemas"]["LabelCount"];
 
-/** The labels of an account's jobs, those of most jobs first. */
-export type LabelList = components["schemas"]["LabelList"];
+/** The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit. */
+export type LabelCounts = components["schemas"]["LabelCounts"];
 
 /** The keys that a login link yields, one for each role. */
 export type LoggedIn = components["schemas"]["LoggedIn"];

@@ -368,7 +368,7 @@ describe("files", () => {
 
   test("received with another digest throw an error", async () => {
     const reply: Reply = (response) => response.end("something else");
-    server.replies = [reply, reply];
+    server.replies = [errorReply(404, "NOT_FOUND"), reply, reply];
     const artifactId = `sha256:${"0".repeat(64)}`;
     await expect(client.artifacts.blob(artifactId)).rejects.toMatchObject({ name: "VerificationError" });
     const path = join(mkdtempSync(join(tmpdir(), "aitbc-")), "file");

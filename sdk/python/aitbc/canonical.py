@@ -10,8 +10,10 @@ import binascii
 import hashlib
 import json
 import math
+import re
 from typing import Any
 
+import orjson
 import rfc8785
 
 from aitbc.errors import FormatError
@@ -26,12 +28,51 @@ def canonical_json(value: Any) -> bytes:
     Raises `FormatError` for values that JSON cannot represent exactly: NaN and infinities, integers beyond 2^53 - 1, keys that are
     not strings, lone surrogates, and types that JSON does not have.
     """
+    encoded = _encoded(value)
+    if encoded is not None:
+        return encoded
     try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise FormatError(f"The value has no canonical JSON form: {error}.") from error
     except RecursionError as error:
         raise FormatError("The value is nested too deeply for canonical JSON.") from error
+
+
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_ALIKE = frozenset({str, int, bool, type(None)})
+"""Types that orjson and JCS write alike: escapes are the shortest, and other integers are refused."""
+_SMALLEST, _LARGEST = 1e-4, 1e15
+"""Between these, a float that is not whole is written without an exponent, with the shortest digits that identify it."""
+_ASTRAL = re.compile(rb"[\xf0-\xf4]")
+"""The first bytes of characters beyond U+FFFF. Without them, the order of UTF-16 code units, by which JCS sorts keys, is that of
+code points, by which orjson sorts them."""
+
+
+def _encoded(value: Any) -> bytes | None:
+    """Return what `rfc8785` would return, in a fraction of the time; None where that is not certain, or there is no encoding."""
+    try:
+        encoded = orjson.dumps(_alike(value), option=_CANONICAL)
+    except (TypeError, RecursionError):  # e.g. a key that is not a string, or too large an integer
+        return None
+    return encoded if encoded.isascii() or _ASTRAL.search(encoded) is None else None
+
+
+def _alike(value: Any) -> Any:
+    """Return an equal value that orjson writes as JCS writes this one: whole floats become integers. Raises `TypeError`."""
+    kind = type(value)
+    if kind in _ALIKE:
+        return value
+    if kind is dict:
+        return {name: item if type(item) in _ALIKE else _alike(item) for name, item in value.items()}
+    if kind is list or kind is tuple:
+        return [item if type(item) in _ALIKE else _alike(item) for item in value]
+    if kind is float:
+        if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
+            return int(value)
+        if _SMALLEST <= abs(value) < _LARGEST and not value.is_integer():
+            return value
+    raise TypeError(f"{kind} may differ")
 
 
 def parse_json(text: str | bytes) -> Any:

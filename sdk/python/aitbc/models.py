@@ -137,6 +137,21 @@ class JobList(Record):
     offset: int
 
 
+class LabelCount(Record):
+    """A label, and the number of jobs that have it."""
+
+    key: str
+    value: str
+    jobs: int
+
+
+class LabelCounts(Record):
+    """The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit."""
+
+    labels: list[LabelCount]
+    more: bool
+
+
 class JobLogEntry(Record):
     """One line that a run wrote. `source` is the program or stream; `attempt` counts the job's runs from 1."""
 
@@ -404,20 +419,6 @@ class Wallet(Record):
     held: str
     account_id: str | None = None
     miner_id: str | None = None
-
-
-class LabelCount(Record):
-    """A label, and the number of jobs that have it."""
-
-    key: str
-    value: str
-    jobs: int
-
-
-class LabelList(Record):
-    """The labels of an account's jobs, those of most jobs first."""
-
-    labels: list[LabelCount]
 
 
 class Transaction(Record):

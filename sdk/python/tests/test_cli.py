@@ -14,8 +14,8 @@ from collections import deque
 import pytest
 from starlette.responses import JSONResponse
 
-from aitbc.cli._lookup import AmbiguousName, Candidate, NoSuchName, find
-from aitbc.cli._output import print_rows, print_text
+from aitbc.cli._arguments.lookup import AmbiguousName, Candidate, NoSuchName, find
+from aitbc.cli._terminal.output import print_rows, print_text
 from aitbc.cli.commands.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile

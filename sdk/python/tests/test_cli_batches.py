@@ -11,8 +11,8 @@ from collections import deque
 
 import pytest
 
-from aitbc.cli import _patience
-from aitbc.cli._journal import Entry, Journal, write_file
+from aitbc.cli._batch import patience
+from aitbc.cli._batch.journal import Entry, Journal, write_file
 
 from .conftest import INTERRUPTIBLE
 from .stand_in import error
@@ -206,7 +206,7 @@ def test_a_detached_job_is_fetched_later(quick, talks, coordinator) -> None:
 
 def test_a_restart_of_the_coordinator_is_bridged(quick, talks, coordinator, monkeypatch) -> None:
     """While it is away, the command keeps trying; the job is not submitted again."""
-    monkeypatch.setattr(_patience, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.01)
 
     def away() -> None:
         coordinator.faults.extend(
@@ -222,8 +222,8 @@ def test_a_restart_of_the_coordinator_is_bridged(quick, talks, coordinator, monk
 
 def test_a_coordinator_that_stays_away_leaves_the_job_running(quick, talks, coordinator, monkeypatch) -> None:
     """The message names the job and says how to resume; the same command then gets its results."""
-    monkeypatch.setattr(_patience, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(_patience, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.01)
 
     def away() -> None:
         coordinator.faults.extend(

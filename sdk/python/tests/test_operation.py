@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from decimal import Decimal
 from typing import Any
 
@@ -242,6 +243,21 @@ def test_archives_and_unusual_names_use_the_entrypoint(
     calls(lambda client: client.services.run(tmp_path / name, entrypoint=entrypoint))
     assert list(coordinator.files) == [uploaded]
     assert coordinator.bodies[0]["model"]["entrypoint"] == begun
+
+
+def test_an_archive_as_the_input_of_a_program_retains_its_name(calls, coordinator, tmp_path) -> None:
+    """It is stored as a file of the account: uploaded to the job, it would be taken for the program."""
+    (tmp_path / "count.py").write_bytes(b"def predict(input): return 1")
+    (tmp_path / "photos.zip").write_bytes(b"archive")
+    digest = hashlib.sha256(b"archive").hexdigest()
+    coordinator.answers = {"POST /v1/artifacts": {"artifact_id": f"sha256:{digest}", "size": 7}}
+    calls(lambda client: client.services.run(tmp_path / "count.py", input=tmp_path / "photos.zip"))
+    assert coordinator.files == {"count.py": b"def predict(input): return 1"}
+    assert coordinator.bodies[-1]["input"] == {
+        "type": "file",
+        "format": "zip",
+        "source": f"artifact:sha256:{digest}",
+    }
 
 
 def test_upload_an_input_file_of_a_job(calls, coordinator) -> None:

@@ -128,6 +128,6 @@ def test_a_silent_connection_is_replaced(kind, base_url, coordinator, no_pauses,
 )
 def test_a_foreign_message_is_an_error(calls, coordinator, piece: str) -> None:
     coordinator.sockets.append([BEGUN, piece, HOLD])
-    with pytest.raises(aitbc.TransportError, match="not from a coordinator"):
+    with pytest.raises(aitbc.TransportError, match="form of a coordinator"):
         calls.items(lambda client: client.events())
     assert len(coordinator.seen) == 1

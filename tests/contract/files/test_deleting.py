@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import httpx
 import pytest
 
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.files import quota
+from agent.coordinator.store import artifacts
+from agent.coordinator.store.artifacts import ArtifactRecord
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served, serve
@@ -27,8 +31,8 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 def blob(served: Served, artifact_id: str) -> Path:
     digest = artifact_id.removeprefix("sha256:")
-    directory: Path = served.context.database.path.parent / "artifacts"
-    return directory / digest[:2] / digest[2:]
+    directory: Path = served.context.artifacts._root / digest[:2]
+    return next(directory.glob(f"{digest[2:]}*"), directory / digest[2:])
 
 
 @pytest.fixture
@@ -129,16 +133,19 @@ def test_results_and_receipts_of_a_deleted_output_still_verify(
 
 
 def test_a_file_that_is_being_stored_again_is_not_deleted(served: Served, client: httpx.Client) -> None:
-    """Its new row does not exist yet when deletion of the old row looks for unreferenced bytes."""
+    """Its new row does not exist yet when the old one is deleted, and then it refers to other bytes."""
     artifact_id = store(client, b"again")
 
     async def one(content: bytes):
         yield content
 
     async def between(context: Context) -> None:
-        stored = await context.artifacts.store(one(b"again"))
-        assert context.artifacts.set_aside(artifact_id) is None
-        context.artifacts.unpin(stored.artifact_id)
+        async with quota.receiving(context, [], one(b"again"), None) as stored:
+            deleted = await asyncio.to_thread(client.delete, f"/v1/artifacts/{artifact_id}")
+            assert deleted.status_code == 204
+            record = ArtifactRecord(stored.artifact_id, stored.size, "text/plain", blob=stored.name)
+            await context.database.write(artifacts.add, record, account_id, context.clock())
 
+    account_id = client.get("/v1/wallet").json()["account_id"]
     served.do(between)
     assert client.get(f"/v1/artifacts/{artifact_id}").content == b"again"

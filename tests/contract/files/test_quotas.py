@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import removal
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served, serve
@@ -281,14 +281,14 @@ def test_files_that_a_run_stored_but_did_not_deliver_are_removed(
     junk, checkpoint = miner.upload(b"junk"), miner.upload(b"checkpoint", "image/png")
     output = {**checkpoint, "name": "frame_0001.png", "extra": {"frame": 1}}
     assert miner.job(lease, "events", events=[{"kind": "output", "data": output}]).status_code == 204
-    served.do(quota.settle_run_outputs)
-    assert served.context.artifacts.path(junk["artifact_id"]).exists()  # the run may still deliver it
+    served.do(removal.settle_run_outputs)
+    assert blob(served, junk).exists()  # the run may still deliver it
     assert miner.job(lease, "release", reason="away").status_code == 200
-    served.do(quota.settle_run_outputs)
+    served.do(removal.settle_run_outputs)
     assert not blob(served, junk).exists()
     assert client.get(f"/v1/artifacts/{checkpoint['artifact_id']}").content == b"checkpoint"
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 200
-    served.do(quota.settle_run_outputs)
+    served.do(removal.settle_run_outputs)
     assert client.get(f"/v1/artifacts/{checkpoint['artifact_id']}").content == b"checkpoint"
     assert client.delete(f"/v1/artifacts/{checkpoint['artifact_id']}").status_code == 204
     assert not blob(served, checkpoint).exists()
@@ -296,8 +296,8 @@ def test_files_that_a_run_stored_but_did_not_deliver_are_removed(
 
 def blob(served: Served, stored: dict[str, Any]) -> Path:
     digest = stored["artifact_id"].removeprefix("sha256:")
-    directory: Path = served.context.database.path.parent / "artifacts"
-    return directory / digest[:2] / digest[2:]
+    directory: Path = served.context.artifacts._root / digest[:2]
+    return next(directory.glob(f"{digest[2:]}*"), directory / digest[2:])
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from agent import fault_points
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import removal
 from agent.coordinator.operations.log import fsck
 from agent.coordinator.store import artifacts
 from campaign import checks
@@ -31,7 +31,7 @@ def store(client: httpx.Client, content: bytes, name: str = "interview.mp3") -> 
 
 def blobs(served: Served) -> set[bytes]:
     """Return the contents of all files that the coordinator has stored."""
-    root: Path = served.context.database.path.parent / "artifacts"
+    root: Path = served.context.artifacts._root
     return {path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
@@ -160,7 +160,7 @@ def test_a_waiting_job_keeps_its_input(client: httpx.Client) -> None:
     "step",
     [
         "database.before_commit:_delete raise", "database.after_commit:_delete raise",
-        "database.before_commit:_set_aside raise", "database.after_commit:_set_aside raise",
+        "database.before_commit:forget raise", "database.after_commit:forget raise",
     ],
 )  # fmt: skip
 def test_a_crash_at_any_step_leaves_no_file_behind(
@@ -182,7 +182,7 @@ def test_a_crash_at_any_step_leaves_no_file_behind(
     with serve(tmp_path / "data", **settings) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
         client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
-        until(lambda: served.do(quota.remove_orphans) == 0)
+        until(lambda: served.do(removal.remove_orphans) == 0)
         assert blobs(served) == {b"retained"}
         assert client.get(f"/v1/artifacts/{retained}").content == b"retained"
         assert client.get("/v1/jobs").json()["total"] == 0

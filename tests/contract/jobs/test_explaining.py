@@ -5,6 +5,7 @@ All stages share a coordinator. Each has an account and a miner of its own, whic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,8 @@ from agent.coordinator.operations.context import Context
 from agent.core.reasons import ReasonCode
 from aitbc import AITBCClient, CannotRun
 from aitbc.cli import app
-from aitbc.cli._exits import explain as explain_error
+from aitbc.cli._arguments.options import with_options_named
+from aitbc.cli._terminal.exits import explain as explain_error
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER, job, submit
 from support.server import Served, add_client, serve
@@ -53,7 +55,11 @@ def test_a_reason_is_named_by_the_api_and_the_command_line(stage: Stage, code: R
             app, ["--base-url", stage.served.url, "--api-key", stage.key, "jobs", command, job_id]
         )
         assert f"{code} (" in shown.stdout, shown.output
-        assert reason["message"] in shown.stdout
+        assert with_options_named(reason["message"]) in shown.stdout
+        assert with_options_named(reason["action"]) in shown.stdout
+        assert not re.search(
+            r"pricing\.|resources\.|miner_id|\bmax_cost", shown.stdout.split(job_id, 1)[1]
+        ), command
 
 
 def test_every_reason_for_waiting_is_staged() -> None:

@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from aitbc.cli import app
-from aitbc.cli._exits import explain
+from aitbc.cli._terminal.exits import explain
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import job, submit
 from support.server import Served
@@ -71,6 +71,9 @@ def test_lists_are_filtered_and_show_labels(
     assert listed("--miner", miner.miner_id) == [done]
     assert listed("--offer", "offer_0123456789abcdefghijklmnop") == []
     assert "project=podcast episode=12" in aitbc("jobs", "list", "--label", "episode=12")
+    assert [line.split() for line in aitbc("jobs", "labels", "project").splitlines()][1:] == [
+        ["project=podcast", "2"]
+    ]
 
 
 def test_show_has_a_line_for_each_parameter_label_and_input(aitbc: Command, client: httpx.Client) -> None:

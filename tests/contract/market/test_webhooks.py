@@ -89,7 +89,7 @@ def test_each_final_state_is_sent_once_with_a_valid_signature(stage: Any, receiv
         failed = submit(on.client, webhook_url=HOOK)
         (lease,) = on.miner.poll()
         assert on.miner.job(lease, "fail", kind="fail", code="INPUT_BAD", message="a secret").is_success
-        cancelled = submit(on.client, webhook_url=HOOK)
+        cancelled = submit(on.client, webhook_url=HOOK, labels={"project": "podcast"})
         on.client.delete(f"/v1/jobs/{cancelled}")
         submit(on.client)
         messages = {item.webhook_id: item for item in receiver.wait(3)}
@@ -101,7 +101,7 @@ def test_each_final_state_is_sent_once_with_a_valid_signature(stage: Any, receiv
         for job_id, status, more in (
             (completed, "completed", {}),
             (failed, "failed", {"error": {"code": "INPUT_BAD"}}),
-            (cancelled, "cancelled", {}),
+            (cancelled, "cancelled", {"labels": {"project": "podcast"}}),
         ):
             job = on.client.get(f"/v1/jobs/{job_id}").json()
             assert payloads[job_id] == {

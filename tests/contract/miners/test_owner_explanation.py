@@ -47,7 +47,7 @@ def test_each_kind_of_waiting_job_has_its_reasons_and_what_would_change_them(
         "Lower miner.prices.whisper_transcription to at most 0.0005, and restart the agent.",
     )
     _, model = kinds["whisper_transcription", "tiny.en", "MODEL_MISSING"]
-    assert model["action"] == "Run aitbc-agent models fetch tiny.en."
+    assert model["action"] == "Run `aitbc-agent models pull tiny.en`."
     _, service = kinds["blender_rendering", None, "SERVICE_NOT_OFFERED"]
     assert "Blender was not found" in service["action"]
     _, named = kinds["whisper_transcription", "base", "NOT_CHOSEN"]

@@ -376,10 +376,29 @@ def test_the_events_of_one_job_resume_after_their_last_id(
         assert [data.get("number", data.get("progress")) for _, data, _ in rest] == [1, 30, 2, 3, 100]
         end = rest[-1]
         shown = client.get(f"/v1/jobs/{job_id}").json()
-        details = {"account_id", "inputs", "parameters"}  # are not in events
+        details = {"inputs", "parameters"}  # are not in events
         expected = {key: shown[key] for key in shown.keys() - details}
         assert {**end[1], "timestamp": None} == {**expected, "timestamp": None}
     assert sse(client, job_id, params={"after": end[2]}) == []
+
+
+def test_each_state_of_a_followed_job_has_the_same_form(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    """The one at the beginning, and those that follow a change: a client that arrives late reads the same."""
+    job_id = submit(client, labels={"project": "podcast"})
+    (lease,) = miner.poll()
+    (early,) = sse(client, job_id, 1)
+    miner.job(lease, "events", events=[{"kind": "progress", "data": {"progress": 30}}])
+    (late,) = sse(client, job_id, 1)
+    resumed = sse(client, job_id, 1, params={"after": early[2]})[0]
+    assert early[1].keys() == late[1].keys() == resumed[1].keys()
+    assert resumed[1]["progress"] == 30
+    assert {"account_id", "labels", "timestamp"} <= early[1].keys()
+    miner.complete(lease, RESULTS)
+    (end,) = sse(client, job_id)
+    ended = sse(client, job_id, params={"after": resumed[2]})[-1]
+    assert {**end[1], "timestamp": None} == {**ended[1], "timestamp": None}
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "٣", str(2**53)])

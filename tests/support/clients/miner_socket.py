@@ -80,6 +80,18 @@ class Socket:
         self._miner.leases.append(lease)
         return lease
 
+    def next_lease(self, seconds: float) -> dict[str, Any] | None:
+        """Return the next lease, passing over other pushes, or None if none comes for some seconds."""
+        while True:
+            while self._pushes:
+                if (message := self._pushes.popleft())["push"] == "lease":
+                    lease: dict[str, Any] = message["lease"]
+                    return lease
+            try:
+                self._read(seconds)
+            except TimeoutError:
+                return None
+
     def nothing_comes(self) -> bool:
         """Return whether no message was pushed after several rounds of matching."""
         for _ in range(3):
@@ -94,8 +106,8 @@ class Socket:
         except ConnectionClosed as closed:
             return 1006 if closed.rcvd is None else closed.rcvd.code
 
-    def _read(self) -> None:
-        message = json.loads(self.connection.recv(timeout=LIMIT_SECONDS))
+    def _read(self, seconds: float = LIMIT_SECONDS) -> None:
+        message = json.loads(self.connection.recv(timeout=seconds))
         if "push" in message:
             self.received += message["push"] == "lease"
             self._pushes.append(message)

@@ -24,9 +24,9 @@ from nacl.signing import SigningKey
 from sqlalchemy import func, select
 
 from agent.configuration import load_catalogue
-from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.directory import ArtifactDirectory
+from agent.coordinator.blobs.growing_files import UploadDirectory
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
@@ -158,6 +158,7 @@ class Histories(RuleBasedStateMachine):
         meter = Meter(METRICS)
         signer = LogSigner("histories.test", LOG_KEY)
         settings = CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS)
+        artifacts = ArtifactDirectory(self.directory / "artifacts", max_size=1)
         return Context(
             settings=settings,
             database=database,
@@ -166,8 +167,8 @@ class Histories(RuleBasedStateMachine):
             webhooks=WebhookSender(database, WebhookSettings(), self.clock),
             dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
-            artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
-            uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
+            artifacts=artifacts,
+            uploads=UploadDirectory(self.directory / "uploads", artifacts, silence_seconds=1),
             space=Space(self.directory / "artifacts", self.directory, reserve=0),
             signer=signer,
             witnesses=(),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli.commands import doctor
+from agent.cli.commands.machine import doctor
 from agent.miner.doctor.diagnostics import KINDS, found, ok
 
 ROOT = Path(__file__).parents[3]

@@ -177,7 +177,7 @@ def test_a_deleted_receipt_is_reported_by_its_leaf(fsck: Any, change: Any) -> No
 )
 def test_every_other_part_is_checked(fsck: Any, change: Any, statement: str, kinds: set[str]) -> None:
     if "fees" in statement:
-        change("INSERT OR IGNORE INTO balances VALUES ('fees', 0)")
+        change("INSERT OR IGNORE INTO balances VALUES ('fees', 0, 0)")
     assert change(statement) > 0
     assert {kind for kind, _ in kinds_and_locations(fsck())} == kinds
 

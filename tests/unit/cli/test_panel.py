@@ -108,7 +108,7 @@ def test_one_line_states_the_activity_or_the_reason_for_none(changes: dict[str, 
 
 
 def test_a_machine_without_gpus_and_a_starting_one_are_shown() -> None:
-    assert " none: jobs run on the processor" in lines(80, 24, status(gpus=[]))
+    assert " none: jobs run on the CPU" in lines(80, 24, status(gpus=[]))
     assert " No driver." in lines(200, 50, status(gpus=[]))
     assert lines(80, 24, None)[1].startswith("Starting:")
 
@@ -167,6 +167,15 @@ def test_a_long_log_line_is_shown_in_full() -> None:
     assert " ".join(line for line in shown[start + 1 : -1] if line) == words
 
 
+def test_the_reason_why_there_is_no_gpu_is_shown_in_full() -> None:
+    """With what to do about it, over two lines if one is too short."""
+    reason = "No NVIDIA driver was found. " + "If it has an NVIDIA GPU, install the driver. " * 3
+    shown = lines(120, 40, status(gpus=[], gpu_reason=reason.strip()))
+    start = shown.index(" none: jobs run on the CPU") + 1
+    assert " ".join(line.strip() for line in shown[start : start + 2]) == reason.strip()
+    assert all(line.startswith(" ") for line in shown[start : start + 2])
+
+
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
@@ -181,8 +190,25 @@ def test_a_long_log_line_is_shown_in_full() -> None:
             "12:00:01  Model fetched: model tiny.en, seconds 4",
         ),
         (
-            {"timestamp": "12:00:01", "level": "info", "event": "ready", "job_id": "job_1", "url": None},
+            {
+                "timestamp": "12:00:01",
+                "level": "info",
+                "event": "ready",
+                "job_id": "job_1",
+                "url": None,
+                "trace_id": "1",
+                "pid": 2,
+            },
             "12:00:01  Ready: job_1",
+        ),
+        (
+            {
+                "timestamp": "12:00:01",
+                "level": "info",
+                "event": "probed",
+                "services": ["llm_inference", "ai_inference"],
+            },
+            "12:00:01  Probed: services llm_inference, ai_inference",
         ),
         (
             {"timestamp": "12:00:01", "level": "warning", "event": "rate_limited"},

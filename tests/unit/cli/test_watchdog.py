@@ -126,7 +126,7 @@ def test_a_coordinator_with_a_hanging_writer_sends_no_keep_alive(
             async with watchdog.running():
                 await supervisor.until("WATCHDOG=1")
                 hanging = asyncio.create_task(context.database.write(lambda _: go_on.wait(LIMIT_SECONDS)))
-                received = await supervisor.until("STATUS=Hangs")
+                received = await supervisor.until("STATUS=Not responding")
                 assert any("database: no progress" in line for line in received)
                 await supervisor.silence("WATCHDOG=1", 3 * BEAT_SECONDS)
                 go_on.set()
@@ -150,8 +150,8 @@ def test_a_coordinator_with_a_failed_task_sends_no_keep_alive(
         async with coordinator(tmp_path / "data") as context:
             await asyncio.sleep(0)
             async with Watchdog(supervisor.notifier(BEAT_SECONDS), context.liveness, _line).running():
-                received = await supervisor.until("STATUS=Hangs")
-        assert "STATUS=Hangs (webhooks: it ended (KeyError))" in received
+                received = await supervisor.until("STATUS=Not responding")
+        assert "STATUS=Not responding (webhooks: it ended (KeyError))" in received
         assert "WATCHDOG=1" not in received
 
     asyncio.run(watch())
@@ -178,7 +178,7 @@ def test_a_long_stop_extends_its_time_limit_repeatedly(supervisor: Supervisor) -
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({}, "idle, on the processor: no job that fits is waiting"),
+        ({}, "idle, on the CPU: no job that fits is waiting"),
         ({"gpus": [{}, {}]}, "idle, on 2 GPUs: no job that fits is waiting"),
         ({"leases": [{}]}, "1 job running, 1 free slot"),
         ({"paused": "by its owner", "leases": [{}, {}]}, "2 jobs running; paused: by its owner"),

@@ -62,7 +62,7 @@ def transaction(path: Path) -> Iterator[Connection]:
 
 def queue(connection: Connection, numbers: range) -> None:
     for number in numbers:
-        store.queue_settlement(connection, settlement(number))
+        store.queue_settlements(connection, [settlement(number)])
 
 
 def test_the_log_begins_with_a_checkpoint_of_the_empty_tree(connection: Connection) -> None:
@@ -142,7 +142,7 @@ async def main():
     database.open(upgrade.prepare)
     signer = LogSigner("log.test", SigningKey(b"l" * 32))
     for number, leaf in enumerate(sys.argv[2:]):
-        await database.write(store.queue_settlement, parse_settlement(base64.b64decode(leaf)))
+        await database.write(store.queue_settlements, [parse_settlement(base64.b64decode(leaf))])
         print(number, flush=True)
         if number % 3 == 0:
             await database.write(integrate, signer, 1.0)

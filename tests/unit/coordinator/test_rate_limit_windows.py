@@ -7,7 +7,8 @@ import asyncio
 from limits import RateLimitItemPerSecond
 from limits.aio.strategies import FixedWindowRateLimiter
 
-from agent.coordinator.http.rate_limits import WindowStorage
+from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.http.rate_windows import SHARE_SECONDS, WindowStorage
 
 
 class Clock:
@@ -50,5 +51,27 @@ def test_memory_is_bounded_and_expired_windows_are_dropped_first() -> None:
             await storage.incr(f"later {number}", 60)
         assert len(storage) <= 100
         assert all([await storage.get(f"later {number}") == 1 for number in range(60)])
+
+    asyncio.run(play())
+
+
+def test_replicas_count_the_calls_of_each_other() -> None:
+    """A caller that changes between replicas has one budget, apart from the calls of the last quarter of a second."""
+
+    async def play() -> None:
+        clock, buses = Clock(), [Bus(), Bus()]
+        for bus in buses:
+            bus.set_peers(frozenset({"other"}))
+        first, second = (FixedWindowRateLimiter(WindowStorage(10, clock, bus)) for bus in buses)
+        item = RateLimitItemPerSecond(3, 10)
+        assert await first.hit(item, "a")
+        assert await first.hit(item, "a")
+        clock.now += 4
+        await asyncio.sleep(2 * SHARE_SECONDS)
+        for to, kind, data in buses[0].take()[0]:
+            assert to is None
+            buses[1].received("first", kind, data)
+        assert await second.get_window_stats(item, "a") == (1010.0, 1)
+        assert [await second.hit(item, "a") for _ in range(2)] == [True, False]
 
     asyncio.run(play())

@@ -69,7 +69,7 @@ def test_only_a_2xx_status_delivers_a_message(status: int | None, state: str) ->
 
 def test_a_failure_is_reported_by_its_code_alone() -> None:
     failed = Job("job_1", JobState.FAILED, 60, 3, failure=Failure("INPUT_BAD", "the file's content"))
-    assert json.loads(message(failed, "llm_inference", 0.0)) == {
+    assert json.loads(message(failed, "llm_inference", {}, 0.0)) == {
         "type": "job.failed",
         "timestamp": "1970-01-01T00:00:00.000Z",
         "data": {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli.commands import config as config_command
+from agent.cli.commands.machine import config as config_command
 from agent.miner.daemon import Daemon
 from agent.miner.live_settings import FOREIGN
 from agent.settings import InvalidSettings, Reading, read_settings

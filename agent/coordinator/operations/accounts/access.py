@@ -12,6 +12,7 @@ from agent.coordinator.operations.callers import BrowserCredential, Caller, Cred
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import browser_sessions as session_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.database import Connection
@@ -181,7 +182,7 @@ async def revoke_key(context: Context, key_id: str) -> KeyRecord:
     """Revoke a key and return its record. Raises `NotFound`."""
     if not await context.database.write(store.revoke_key, key_id, context.clock()):
         raise NotFound(f"There is no valid key {key_id}.")
-    context.caches.callers = {}
+    context.caches.forget_callers()
     record = await context.database.read(store.key, key_id)
     if record is None:
         raise NotFound(f"There is no key {key_id}.")
@@ -209,7 +210,9 @@ async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
 
 
 def _add_own_key(connection: Connection, key: NewKey, most: int) -> None:
-    if len(store.keys_of(connection, key.record.account_id or "")) >= most:
+    account_id = key.record.account_id or ""
+    locks.account(connection, account_id)
+    if len(store.keys_of(connection, account_id)) >= most:
         raise Conflict(
             f"This account has {most} keys, which is the limit. Revoke one that is no longer used.",
             {"limit": most},

@@ -97,7 +97,7 @@ def _add(
 
 
 def _begun(context: Context, secret: str, record: SessionRecord) -> tuple[str, SessionRecord]:
-    context.caches.callers = {}
+    context.caches.forget_callers()
     log.info(
         "browser_signed_in", session_id=record.session_id, keys=[held.key.key_id for held in record.keys]
     )
@@ -133,7 +133,7 @@ async def end_other(context: Context, caller: Caller, session_id: str) -> None:
 
 async def _end(context: Context, session_id: str) -> None:
     await context.database.write(store.end, [session_id], context.clock())
-    context.caches.callers = {}
+    context.caches.forget_callers()
     log.info("browser_signed_out", session_id=session_id)
 
 
@@ -142,7 +142,7 @@ async def expire_due(context: Context) -> None:
     now = context.clock()
     if over := await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
         await context.database.write(store.end, over, now)
-        context.caches.callers = {}
+        context.caches.forget_callers()
 
 
 def view(record: SessionRecord) -> BrowserSession:

@@ -80,5 +80,5 @@ def redeem(connection: Connection, context: Context, sha256: str) -> list[NewKey
 
 def _no_such_link() -> Unauthorized:
     return Unauthorized(
-        "This login link has been used or has expired. Make a new one with `aitbc-agent login`, or log in with an API key."
+        "This login link has been used or has expired. Make a new one with `aitbc-agent login`, or sign in with an API key."
     )

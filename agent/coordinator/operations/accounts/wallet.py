@@ -17,7 +17,7 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import history, idempotency, job_lists, throttling
+from agent.coordinator.store import history, idempotency, job_lists, locks, throttling
 from agent.coordinator.store import ledger as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import Kind, TransactionRecord
@@ -42,7 +42,7 @@ from aitbc.canonical import canonical_json, sha256_hex
 
 async def wallet(context: Context, caller: Caller) -> Wallet:
     """Return a client's balance and escrow, a miner's earnings, or for administrators the operator's fees and all credits."""
-    return await context.database.peek(_wallet, context, caller)
+    return await context.database.read(_wallet, context, caller)
 
 
 def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
@@ -195,6 +195,7 @@ def _booking(
 
 
 def _credit_once(connection: Connection, booking: _Booking) -> None:
+    locks.account(connection, booking.account_id)
     if not store.has_credit(connection, booking.account_id):
         _book(connection, booking)
 
@@ -204,6 +205,8 @@ def _book(connection: Connection, booking: _Booking) -> Booked:
     account_id, now = booking.account_id, booking.now
     if not access_store.account_exists(connection, account_id):
         raise NotFound(f"There is no account {account_id}.", {"account_id": account_id})
+    locks.account(connection, account_id)
+    locks.issued(connection)
     if booking.key is not None and (first := idempotency.find(connection, account_id, booking.key)):
         request_sha256, answer = first
         if request_sha256 != booking.request_sha256:

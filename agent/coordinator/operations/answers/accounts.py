@@ -10,7 +10,7 @@ from agent.coordinator.operations.callers import Role
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
-SLOWED = "Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed by its own fault"
+SLOWED = "Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors"
 EnrolmentStatus = Literal["valid", "used", "expired", "revoked"]
 
 

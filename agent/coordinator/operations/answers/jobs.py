@@ -50,15 +50,13 @@ class JobReason(Answer):
 
     code: ReasonCode = Field(examples=["PRICE_ABOVE_MAX_COST"])
     message: str = Field(
-        examples=[
-            "One token costs at least 0.001, which is 0.0009 more than the job's maximum cost of 0.0001."
-        ]
+        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
     )
     who: Who = Field(description="Who can change it; `time`: it ends by itself", examples=["client"])
     action: str = Field(
         description="What to do",
         examples=[
-            "Submit the job again with a maximum cost of at least 0.001, which is the limit for the whole job."
+            "Submit the job again with pricing.max_cost of at least 0.001; it is the limit for the whole job."
         ],
     )
     details: dict[str, Any] = Field(
@@ -82,9 +80,7 @@ class JobExplanation(Answer):
     status: Status = Field(examples=["submitted"])
     summary: str = Field(
         description="One sentence for people",
-        examples=[
-            "One token costs at least 0.001, which is 0.0009 more than the job's maximum cost of 0.0001."
-        ],
+        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."],
     )
     can_run: CanRun = Field(
         description="`now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner",
@@ -108,9 +104,7 @@ class JobWaiting(Answer):
     """The notice that a job waits for long, and why."""
 
     summary: str = Field(
-        examples=[
-            "One token costs at least 0.001, which is 0.0009 more than the job's maximum cost of 0.0001."
-        ]
+        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
     )
     can_run: CanRun = Field(examples=["never"])
     reasons: list[JobReason]
@@ -154,7 +148,7 @@ class JobStatus(Answer):
     offer_id: fields.OfferId | None = None
     cost: fields.Amount | None = Field(
         default=None,
-        description="Amount paid for a job that has ended; the rest of its maximum cost was refunded",
+        description="Amount paid for a job that has ended; the rest of its max_cost was refunded",
     )
     error: JobError | None = Field(default=None, description="Present for a failed job")
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
@@ -238,20 +232,6 @@ class JobDataDeleted(Answer):
     deleted_at: fields.Time
 
 
-class LabelCount(Answer):
-    """A label, and the number of jobs that have it."""
-
-    key: str = Field(examples=["project"])
-    value: str = Field(examples=["podcast"])
-    jobs: int = Field(examples=[12])
-
-
-class LabelList(Answer):
-    """The labels of an account's jobs, those of most jobs first."""
-
-    labels: list[LabelCount]
-
-
 class JobPage(Answer):
     """Jobs, newest first, and their total number."""
 
@@ -282,6 +262,21 @@ class JobPage(Answer):
     total: int
     limit: int
     offset: int
+
+
+class LabelCount(Answer):
+    """A label and the number of jobs that have it."""
+
+    key: str = Field(examples=["project"])
+    value: str = Field(examples=["podcast"])
+    jobs: int = Field(examples=[12])
+
+
+class LabelCounts(Answer):
+    """The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit."""
+
+    labels: list[LabelCount]
+    more: bool = Field(examples=[False])
 
 
 class JobCancelled(Answer):

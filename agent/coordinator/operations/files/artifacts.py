@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import Final
 
+from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.answers.files import Artifact
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts as store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord
@@ -39,7 +40,8 @@ async def save(
     account_id = account_of(caller)
     budgets = [quota.account_budget(context, account_id)]
     async with quota.receiving(context, budgets, chunks, size) as stored:
-        record = ArtifactRecord(stored.artifact_id, stored.size, media_type, clean_file_name(file_name))
+        name = clean_file_name(file_name)
+        record = ArtifactRecord(stored.artifact_id, stored.size, media_type, name, stored.name)
         await context.database.write(store.add, record, account_id, context.clock())
     return Artifact(artifact_id=stored.artifact_id, size=stored.size, media_type=media_type)
 
@@ -58,18 +60,20 @@ async def save_output(
     `StaleLease` if the miner does not hold the lease, `ValidationFailed` if it holds none; `PayloadTooLarge` beyond the job's quota,
     `InsufficientStorage` beyond the miner's quota or the disk's free space.
     """
-    leases = await context.database.read(_leases, session, lease)
+    leases = await context.database.read(leases_for, session, lease)
     budgets = quota.run_budgets(context, leases[0][0], session.miner_id)
     async with quota.receiving(context, budgets, chunks, size) as stored:
         outputs = [
             RunOutput(job_id, stored.artifact_id, session.miner_id, fence, media_type)
             for job_id, fence in leases
         ]
-        await context.database.write(_add_outputs, session, lease, outputs, stored.size, context.clock())
+        await context.database.write(add_outputs, session, lease, outputs, stored, context.clock())
     return Artifact(artifact_id=stored.artifact_id, size=stored.size, media_type=media_type)
 
 
-def _leases(connection: Connection, session: Session, lease: tuple[str, int] | None) -> list[tuple[str, int]]:
+def leases_for(
+    connection: Connection, session: Session, lease: tuple[str, int] | None
+) -> list[tuple[str, int]]:
     """Return the leases whose output a file may be. Raises `StaleLease`, and `ValidationFailed` if the miner has no lease."""
     if lease is None:
         leases = run_outputs.leases_of(connection, session.miner_id)
@@ -84,18 +88,19 @@ def _leases(connection: Connection, session: Session, lease: tuple[str, int] | N
     return [lease]
 
 
-def _add_outputs(
+def add_outputs(
     connection: Connection,
     session: Session,
     lease: tuple[str, int] | None,
     outputs: list[RunOutput],
-    size: int,
+    stored: Stored,
     now: float,
 ) -> None:
-    live = set(_leases(connection, session, lease))
+    """Record a stored file as an output of the runs whose leases still hold. Raises `StaleLease`, `PayloadTooLarge`."""
+    live = set(leases_for(connection, session, lease))
     for output in outputs:
         if (output.job_id, output.fence) in live:
-            run_outputs.add(connection, output, size, now)
+            run_outputs.add(connection, output, stored.size, now, stored.name)
         if run_outputs.count_of_job(connection, output.job_id) > MAX_OUTPUTS:
             raise PayloadTooLarge(f"The runs of a job may store {MAX_OUTPUTS} files.", {"limit": MAX_OUTPUTS})
 
@@ -106,7 +111,7 @@ async def delete(context: Context, caller: Caller, artifact_id: str) -> None:
     Raises `NotFound`, and `Conflict` while an unfinished job needs it.
     """
     await context.database.write(_disown, account_of(caller), artifact_id)
-    await quota.discard(context, [artifact_id])
+    await removal.discard(context)
 
 
 def _disown(connection: Connection, account_id: str, artifact_id: str) -> None:
@@ -126,7 +131,6 @@ async def find(context: Context, who: Caller | Session, artifact_id: str) -> Art
     record = await _readable(context, who, artifact_id)
     if record is None:
         raise _not_found(artifact_id)
-    context.artifacts.path(artifact_id)
     return record
 
 

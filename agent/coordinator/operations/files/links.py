@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
 
@@ -59,7 +59,7 @@ async def follow(context: Context, link: Link, signature: str) -> ArtifactRecord
     record = await context.database.read(store.find, link.artifact_id)
     if record is None:
         raise NotFound(f"There is no artifact {link.artifact_id}.", {"artifact_id": link.artifact_id})
-    return ArtifactRecord(record.artifact_id, record.size, link.media_type or record.media_type)
+    return replace(record, media_type=link.media_type or record.media_type, file_name=None)
 
 
 def _new(context: Context, artifact_id: str, seconds: float | None, media_type: str | None) -> Link:

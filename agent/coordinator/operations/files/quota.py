@@ -1,32 +1,26 @@
-"""Storage quotas of accounts, jobs and miners, reservations for files in transfer, and removal of files no longer needed."""
+"""Storage quotas of accounts, jobs and miners, and reservations for files in transfer."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from pathlib import Path
 from typing import Final
-
-import structlog
 
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import direct_uploads as direct_store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store import uploads as upload_store
 from agent.core.errors import InsufficientStorage, PayloadTooLarge
 
-BATCH: Final = 500
-"""Files that one query looks up."""
 RESERVED_AHEAD: Final = 4 * 2**20
 """Bytes reserved at a time for a body of unknown length, if the quota has that many left."""
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +58,8 @@ def account_budget(context: Context, account_id: str) -> Budget:
 def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, ...]:
     """Return the quotas that apply to a run: its job's and its miner's."""
     settings = context.settings
-    of_job = partial(run_outputs.bytes_of_job, job_id=job_id)
-    of_miner = partial(run_outputs.bytes_of_miner, miner_id=miner_id)
+    of_job = partial(used_for_job, job_id=job_id)
+    of_miner = partial(used_by_miner, miner_id=miner_id)
     return (
         Budget(
             job_id, f"Job {job_id}", settings.max_job_outputs, of_job, "Ask for fewer or smaller outputs."
@@ -85,7 +79,19 @@ def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, .
 def used_by(connection: Connection, account_id: str) -> int:
     """Return the bytes of the account's artifacts and the full lengths of its unfinished uploads."""
     _, reserved = upload_store.unfinished(connection, account_id)
-    return artifact_store.bytes_of(connection, account_id) + reserved
+    _, direct = direct_store.unfinished(connection, account_id)
+    return artifact_store.bytes_of(connection, account_id) + reserved + direct
+
+
+def used_for_job(connection: Connection, job_id: str) -> int:
+    """Return the bytes that runs have stored for the job, and the sizes of their unfinished uploads."""
+    return run_outputs.bytes_of_job(connection, job_id) + direct_store.bytes_for_job(connection, job_id)
+
+
+def used_by_miner(connection: Connection, miner_id: str) -> int:
+    """Return the bytes that the miner has stored for unfinished jobs, and the sizes of its unfinished uploads."""
+    _, reserved = direct_store.unfinished(connection, miner_id)
+    return run_outputs.bytes_of_miner(connection, miner_id) + reserved
 
 
 class Reservation:
@@ -180,64 +186,5 @@ async def receiving(
         stored = await context.artifacts.store(chunks, reservation.cover)
         try:
             yield stored
-        except BaseException:
-            context.artifacts.unpin(stored.artifact_id)
-            await asyncio.shield(discard(context, [stored.artifact_id]))
-            raise
-        context.artifacts.unpin(stored.artifact_id)
-
-
-async def discard(context: Context, artifact_ids: Sequence[str]) -> None:
-    """Remove the bytes of those artifacts that have no row. Call this after the transaction that deletes the rows."""
-    for path in await context.database.write(_set_aside, context, artifact_ids):
-        await asyncio.to_thread(path.unlink, missing_ok=True)
-
-
-def _set_aside(connection: Connection, context: Context, artifact_ids: Sequence[str]) -> list[Path]:
-    # In the writer's thread, so that no row appears between the query and the renaming.
-    known = artifact_store.known(connection, artifact_ids)
-    aside = (context.artifacts.set_aside(artifact_id) for artifact_id in set(artifact_ids) - known)
-    return [path for path in aside if path is not None]
-
-
-async def settle_run_outputs(context: Context) -> None:
-    """Remove files of ended runs that are no longer needed, and charge their jobs' visible checkpoints to the accounts."""
-    visible = {
-        service_id
-        for service_id, definition in context.services.items()
-        if definition.checkpoints is not None and definition.checkpoints.outputs
-    }
-    while ended := await context.database.write(
-        run_outputs.settle_ended, context.clock(), BATCH, visible_services=visible
-    ):
-        await discard(context, ended)
-
-
-async def remove_orphans(context: Context) -> int:
-    """Remove old blobs and upload parts that have no row in the database. Return their number.
-
-    A crash between writing a file and its row leaves them. A file that is stored again meanwhile is young, and is retained. If
-    the database has no files at all, nothing is removed: it may be waiting for a restore.
-    """
-    if not await context.database.read(artifact_store.any_artifact):
-        return 0
-    before = context.clock() - context.settings.orphan_seconds
-    removed = 0
-    blobs = context.artifacts.older_than(before)
-    while batch := await asyncio.to_thread(_take, blobs):
-        known = await context.database.read(artifact_store.known, batch)
-        for artifact_id in set(batch) - known:
-            removed += await asyncio.to_thread(context.artifacts.remove_if_older, artifact_id, before)
-    parts = context.uploads.older_than(before)
-    while batch := await asyncio.to_thread(_take, parts):
-        known = await context.database.read(upload_store.known, batch)
-        for upload_id in set(batch) - known:
-            await asyncio.to_thread(context.uploads.remove, upload_id)
-            removed += 1
-    if removed:
-        log.warning("orphaned_files_removed", count=removed)
-    return removed
-
-
-def _take(names: Iterator[str]) -> list[str]:
-    return list(islice(names, BATCH))
+        finally:
+            await asyncio.shield(removal.discard_redundant(context, stored.artifact_id, stored.name))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
-from agent.coordinator.blobs.resumable import GrowingFile, Interrupted
+from agent.coordinator.blobs.store import GrowingUpload
+from agent.coordinator.blobs.turns import TAKEN_OVER, Interrupted
 from agent.coordinator.operations.answers.files import Upload
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import uploads as store
 from agent.coordinator.store.artifacts import ArtifactRecord
@@ -25,7 +26,7 @@ from agent.core.errors import (
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.tus import Checksum, parse_metadata
+from agent.core.tus import Checksum, Segment, parse_metadata
 from agent.core.values.file_names import clean_file_name
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time
@@ -45,6 +46,8 @@ __all__ = [
 
 EXPIRED_AT_ONCE: Final = 100
 """Uploads that one maintenance round removes."""
+TURN_CHECK_SECONDS: Final = 2.0
+"""Interval at which a request checks whether the client continues on another replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +127,32 @@ async def find(context: Context, caller: Caller, upload_id: str) -> UploadRecord
     return upload
 
 
-async def resume(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
-    """Return the upload for a client that continues it. A request that still sends to it is ended, and its bytes count.
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A request that may write to an upload. `number` counts the turns of all replicas."""
 
-    Raises `NotFound`, `Locked`.
-    """
+    upload: UploadRecord
+    file: GrowingUpload
+    number: int
+
+
+@asynccontextmanager
+async def _turn(context: Context, caller: Caller, upload_id: str) -> AsyncIterator[_Turn]:
+    """End the request that still sends to the upload, on any replica, and become its only writer. Raises `NotFound`, `Locked`."""
     await find(context, caller, upload_id)  # only the owner may end a request in progress
     async with context.uploads.turn(upload_id) as file:
-        return await _settled(context, await find(context, caller, upload_id), file)
+        number = await context.database.write(store.begin_turn, upload_id)
+        turn = _Turn(await find(context, caller, upload_id), file, number or 0)
+        yield replace(turn, upload=await _settled(context, turn.upload, file))
+
+
+async def resume(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
+    """Return the upload for a client that continues it. A request that still sends to it is ended.
+
+    Its bytes count if this replica received them, else those that it has recorded. Raises `NotFound`, `Locked`.
+    """
+    async with _turn(context, caller, upload_id) as turn:
+        return turn.upload
 
 
 async def append(
@@ -142,9 +163,8 @@ async def append(
     Raises `Conflict` if the upload is at another offset, `PayloadTooLarge`, `ChecksumMismatch`, `NotFound`, `Locked`, and
     `Interrupted` for a part that did not arrive whole.
     """
-    await find(context, caller, upload_id)
-    async with context.uploads.turn(upload_id) as file:
-        upload = await _settled(context, await find(context, caller, upload_id), file)
+    async with _turn(context, caller, upload_id) as turn:
+        upload = turn.upload
         if offset != upload.received:
             raise Conflict(
                 f"The upload is at {upload.received}, not at {offset}. Send HEAD for the offset and continue from there.",
@@ -157,8 +177,19 @@ async def append(
             raise PayloadTooLarge("The body exceeds the upload's length.", {"limit": limit})
         if upload.finished_at is not None:
             return upload
-        await _receive(context, upload, file, part, limit - offset)
-        return await _settled(context, await find(context, caller, upload_id), file)
+        watch = asyncio.create_task(_watch(context, upload_id, turn.number), name="upload-turn")
+        try:
+            await _receive(context, replace(turn, upload=upload), part, limit - offset)
+        finally:
+            watch.cancel()
+        return await _settled(context, await find(context, caller, upload_id), turn.file)
+
+
+async def _watch(context: Context, upload_id: str, turn: int) -> None:
+    """End the current request when another replica has taken over."""
+    while await context.database.read(store.turn_of, upload_id) == turn:  # noqa: ASYNC110 - the replicas share only the database
+        await asyncio.sleep(TURN_CHECK_SECONDS)
+    context.uploads.interrupt(upload_id)
 
 
 async def _with_length(context: Context, upload: UploadRecord, length: int) -> UploadRecord:
@@ -185,20 +216,25 @@ def _existing(connection: Connection, upload_id: str) -> UploadRecord:
     return upload
 
 
-async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, part: Part, most: int) -> None:
+async def _receive(context: Context, turn: _Turn, part: Part, most: int) -> None:
     """Append a part of at most `most` bytes, and record the received bytes."""
+    upload = turn.upload
     budgets = [] if upload.length is not None else [quota.account_budget(context, upload.account_id)]
 
     async with quota.reserving(context, budgets, part.size) as reservation:
 
-        async def save(received: int) -> None:
-            artifact_id = f"sha256:{file.sha256}" if received == upload.length else None
+        async def save(received: int, segments: Sequence[Segment], sha256: str | None) -> None:
+            artifact_id = f"sha256:{sha256}" if sha256 is not None and received == upload.length else None
             expires_at = context.clock() + context.settings.upload_seconds
-            await context.database.write(store.save, upload.upload_id, received, artifact_id, expires_at)
+            saved = await context.database.write(
+                store.save, upload.upload_id, turn.number, received, artifact_id, expires_at, segments
+            )
+            if not saved:
+                raise Interrupted(TAKEN_OVER)
             reservation.recorded(received - upload.received)
 
         try:
-            await file.append(
+            await turn.file.append(
                 part.chunks,
                 save,
                 start=upload.received,
@@ -211,22 +247,24 @@ async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, pa
             raise
 
 
-async def _settled(context: Context, upload: UploadRecord, file: GrowingFile) -> UploadRecord:
+async def _settled(context: Context, upload: UploadRecord, file: GrowingUpload) -> UploadRecord:
     """Return the upload, and make it an artifact if it is complete. A crash may have come between the two."""
-    if upload.artifact_id is None or upload.length is None or upload.finished_at is not None:
+    if upload.length is None or upload.received != upload.length or upload.finished_at is not None:
         return upload
+    if not upload.length and upload.artifact_id is None:  # the request with the empty file is still to come
+        return upload
+    segments = await context.database.read(store.segments_of, upload.upload_id)
     try:
-        await context.artifacts.adopt(file.path, upload.artifact_id)
+        stored = await file.publish(upload.artifact_id, upload.length, segments)
     except NotFound:
         await context.database.write(store.remove, upload.upload_id)
         raise
     metadata = parse_metadata(upload.metadata)
     media_type, name = clean_media_type(metadata.get("filetype")), clean_file_name(metadata.get("filename"))
-    record = ArtifactRecord(upload.artifact_id, upload.length, media_type, name)
-    try:
-        finished = await context.database.write(_finish, context, upload, record)
-    finally:
-        context.artifacts.unpin(upload.artifact_id)
+    record = ArtifactRecord(stored.artifact_id, stored.size, media_type, name, stored.name)
+    finished = await context.database.write(_finish, context, upload, record)
+    await removal.discard_redundant(context, stored.artifact_id, stored.name)
+    await removal.discard(context)
     context.uploads.forget(upload.upload_id)
     return finished
 
@@ -235,7 +273,7 @@ def _finish(
     connection: Connection, context: Context, upload: UploadRecord, record: ArtifactRecord
 ) -> UploadRecord:
     now = context.clock()
-    store.finish(connection, upload.upload_id, now)
+    store.finish(connection, upload.upload_id, record.artifact_id, now)
     # The quota has counted its length since it was stated.
     artifact_store.add(connection, record, upload.account_id, now)
     return _existing(connection, upload.upload_id)
@@ -246,8 +284,9 @@ async def terminate(context: Context, caller: Caller, upload_id: str) -> None:
     await find(context, caller, upload_id)
     async with context.uploads.turn(upload_id):
         await context.database.write(store.remove, upload_id)
-        await asyncio.to_thread(context.uploads.remove, upload_id)
+        await context.uploads.remove(upload_id)
         context.uploads.forget(upload_id)
+    await removal.discard(context)
 
 
 async def expire_due(context: Context) -> None:
@@ -257,8 +296,9 @@ async def expire_due(context: Context) -> None:
         with suppress(Locked):  # the next round tries again
             async with context.uploads.turn(upload_id):
                 if await context.database.write(store.remove_expired, upload_id, now):
-                    await asyncio.to_thread(context.uploads.remove, upload_id)
+                    await context.uploads.remove(upload_id)
                     context.uploads.forget(upload_id)
+    await removal.discard(context)
 
 
 def view(upload: UploadRecord) -> Upload:

@@ -11,7 +11,7 @@ from agent.core.values.addresses import AddressRefusal, is_host, refusal_of
 from agent.settings import CoordinatorSettings, WebhookSettings
 
 _WORDS: Final = {
-    AddressRefusal.NOT_A_URL: "this is not a URL",
+    AddressRefusal.NOT_A_URL: "this is not a URL; write it like https://example.com/talk.mp3",
     AddressRefusal.LOGIN: "an address must not contain a user name or a password",
     AddressRefusal.PORT: "use port 443, 80, or one from 1024 to 65535",
 }

@@ -6,7 +6,7 @@ from agent.coordinator import lifecycle
 from agent.coordinator.operations.answers.jobs import JobDataDeleted
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
 from agent.core.errors import Conflict, JobNotFound
@@ -19,24 +19,23 @@ async def delete(context: Context, caller: Caller, job_id: str) -> JobDataDelete
 
     Files that other jobs of the account use remain. Raises `JobNotFound`, and `Conflict` unless the job has ended.
     """
-    deleted_at, artifact_ids = await context.database.write(_delete, caller, job_id, context.clock())
-    for start in range(0, len(artifact_ids), quota.BATCH):
-        await quota.discard(context, artifact_ids[start : start + quota.BATCH])
+    deleted_at = await context.database.write(_delete, caller, job_id, context.clock())
+    await removal.discard(context)
     return JobDataDeleted(job_id=job_id, deleted_at=format_time(deleted_at))
 
 
-def _delete(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[float, list[str]]:
-    record = store.find(connection, job_id)
+def _delete(connection: Connection, caller: Caller, job_id: str, now: float) -> float:
+    record = store.lock(connection, job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(job_id)
     if record.deleted_at is not None:
-        return record.deleted_at, []
+        return record.deleted_at
     state = record.life.state
     if state not in FINAL:
         raise Conflict(
             f"Job {job_id} is {state}. Cancel it or wait until it ends, then delete its data.",
             {"status": state.value},
         )
-    artifact_ids = artifact_store.release(connection, job_id, record.account_id)
+    artifact_store.release(connection, job_id, record.account_id)
     lifecycle.delete_data(connection, record, now)
-    return now, artifact_ids
+    return now

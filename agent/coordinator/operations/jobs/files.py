@@ -68,10 +68,10 @@ def _fill(
     media_type: str,
     stored: Stored,
 ) -> JobRecord:
-    record = jobs.own(store.find(connection, job_id), caller, job_id)
+    record = jobs.own(store.lock(connection, job_id), caller, job_id)
     path, missing = _awaited_field(context, record, name)
     file_name = clean_file_name(name)
-    file = ArtifactRecord(stored.artifact_id, stored.size, media_type, file_name)
+    file = ArtifactRecord(stored.artifact_id, stored.size, media_type, file_name, stored.name)
     artifact_store.add(connection, file, jobs.account_of(caller), context.clock())
     linked = JobArtifact(stored.artifact_id, path, media_type, file_name)
     artifact_store.link(connection, job_id, "input", [linked])

@@ -23,7 +23,7 @@ from agent.core.jobs import FINAL, JobState
 from agent.core.values.quantities import format_time, parse_time
 
 _TYPES: Final[frozenset[StreamType]] = frozenset({"job_update", "job_progress", "job_event"})
-_CONSTANT: Final = ("job_id", "type", "service_id", "name", "created_at")
+_CONSTANT: Final = ("job_id", "type", "service_id", "name", "labels", "created_at", "account_id")
 _RUN: Final = ("attempts", "started_at", "miner_id")
 
 
@@ -104,7 +104,7 @@ class _Followed:
         # A job that is older than these numbers, or whose changes have been deleted, is followed from now on.
         self.seq = snapshot.seq or self._stream.position
         known = _data(jobs.view(snapshot.record, None, 0))
-        self._constant = {name: known[name] for name in _CONSTANT}
+        self._constant: Data = {name: known[name] for name in _CONSTANT if name in known}
         self._run: Data = {name: known[name] for name in _RUN if name in known}
 
     @property
@@ -117,7 +117,8 @@ class _Followed:
         expected = await jobs.estimates_for(self._context, self._record)
         status = jobs.view(self._record, expected, self._context.clock())
         self._progress = status.progress
-        yield Update("job_update", _data(status), self.seq)
+        moment = self._record.life.finished_at or self._context.clock()
+        yield Update("job_update", _data(status) | {"timestamp": format_time(moment)}, self.seq)
         self._stream.resume_after(self.seq, quietly=True)
         async for update in self._outputs():
             yield update

@@ -29,7 +29,7 @@ from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, job_lists
+from agent.coordinator.store import counts, job_lists, locks
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobArtifact
@@ -117,12 +117,10 @@ async def add(
         missing_files=json.loads(record.missing_files) if record.missing_files else None,
     )
     offer_id = submission.options.offer_id
-    if record.missing_files is None:
-        # Before the write, so that the claim usually shares its commit: the job starts one wait for the disk earlier.
-        context.dispatcher.job_waiting()
-    created = await context.database.write(
-        _insert, context, record, submission, inputs, offer_id, created, repeatable
-    )
+    with context.dispatcher.adding(when=record.missing_files is None):
+        created = await context.database.write(
+            _insert, context, record, submission, inputs, offer_id, created, repeatable
+        )
     if created.job_id == record.job_id:  # a repeated request gets its first answer
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
@@ -199,6 +197,7 @@ def _insert(
     created: JobCreated,
     repeatable: Repeatable | None,
 ) -> JobCreated:
+    locks.account(connection, record.account_id)
     if repeatable is not None:
         first = _first_answer(connection, record.account_id, repeatable)
         if first is not None:
@@ -370,7 +369,7 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> JobCancelled:
 
 
 def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[Job, RunEnded | None]:
-    record = own(store.find(connection, job_id), caller, job_id)
+    record = own(store.lock(connection, job_id), caller, job_id)
     if record.life.state is JobState.CANCELLED:
         return record.life, None
     if record.life.state in FINAL:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.coordinator.operations.answers.jobs import JobPage, LabelCount, LabelList
+from agent.coordinator.operations.answers.jobs import JobPage, LabelCount, LabelCounts
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import validation as submissions
@@ -30,7 +30,11 @@ async def page(context: Context, caller: Caller, wanted: JobFilter, *, limit: in
     return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)
 
 
-async def labels(context: Context, caller: Caller, limit: int) -> LabelList:
-    """Return the labels of the caller's jobs, those of most jobs first."""
-    found = await context.database.read(job_lists.label_counts, account_of(caller), limit)
-    return LabelList(labels=[LabelCount(key=key, value=value, jobs=jobs) for key, value, jobs in found])
+async def label_counts(context: Context, caller: Caller, key: str | None, limit: int) -> LabelCounts:
+    """Return the labels of the caller's jobs with the number of jobs that have each; for an administrator those of all accounts."""
+    account = None if caller.role is Role.ADMIN else account_of(caller)
+    found = await context.database.read(job_lists.label_counts, account_id=account, key=key, limit=limit + 1)
+    return LabelCounts(
+        labels=[LabelCount(key=one.key, value=one.value, jobs=one.jobs) for one in found[:limit]],
+        more=len(found) > limit,
+    )

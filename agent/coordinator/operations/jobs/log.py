@@ -20,7 +20,9 @@ async def read(context: Context, caller: Caller, job_id: str) -> JobLog:
 def _read(connection: Connection, caller: Caller, job_id: str) -> JobLog:
     record = own(store.find(connection, job_id), caller, job_id)
     if record.account_id != caller.account_id:
-        raise Forbidden("Only the account of a job reads its log: it may contain what the job was given.")
+        raise Forbidden(
+            "Only the account that owns a job may read its log, because the log may contain the job's input."
+        )
     parts = list(job_logs.of_job(connection, job_id))
     return JobLog(
         job_id=job_id,

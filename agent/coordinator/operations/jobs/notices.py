@@ -55,11 +55,12 @@ def _notice(connection: Connection, context: Context, record: JobRecord) -> JobW
 
 
 def _notify(connection: Connection, context: Context, due: list[tuple[JobRecord, JobWaiting]]) -> int:
-    current = store.find_many(connection, [record.job_id for record, _ in due])
+    current = store.lock_many(connection, [record.job_id for record, _ in due])
     notified = 0
     for record, notice in due:
         now = current.get(record.job_id)
         if now is not None and now.life.state is JobState.SUBMITTED:
-            lifecycle.notify_waiting(connection, now, notice.model_dump(mode="json"), context.clock())
-            notified += 1
+            notified += lifecycle.notify_waiting(
+                connection, now, notice.model_dump(mode="json"), context.clock()
+            )
     return notified

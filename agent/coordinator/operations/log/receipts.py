@@ -10,7 +10,6 @@ import orjson
 from agent.coordinator.operations.answers.log import Receipt, ReceiptVerification
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import receipts as store
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import JobNotCompleted, JobNotFound
@@ -29,18 +28,17 @@ async def of_job(context: Context, caller: Caller, job_id: str) -> Receipt:
 
 
 def _of_job(connection: Connection, caller: Caller, job_id: str) -> str:
-    record = job_store.find(connection, job_id)
-    receipt = store.of_job(connection, job_id)
-    if record is None or not (
+    found = store.with_job(connection, job_id)
+    if found is None or not (
         caller.role is Role.ADMIN
-        or (caller.role is Role.CLIENT and record.account_id == caller.account_id)
-        or (caller.role is Role.MINER and receipt is not None and receipt.miner_id == caller.miner_id)
+        or (caller.role is Role.CLIENT and found.account_id == caller.account_id)
+        or (caller.role is Role.MINER and found.receipt and found.miner_id == caller.miner_id)
     ):
         raise JobNotFound(job_id)
-    if receipt is None:
-        state = record.life.state.value
+    if found.receipt is None:
+        state = found.state
         raise JobNotCompleted(f"Job {job_id} has no receipt because it is {state}.", {"status": state})
-    return receipt.receipt
+    return found.receipt
 
 
 async def verify(context: Context, receipt: dict[str, Any]) -> ReceiptVerification:

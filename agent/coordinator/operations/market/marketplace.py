@@ -66,7 +66,7 @@ async def accept(context: Context, caller: Caller, offer_id: str, request: Accep
 def _accept(
     connection: Connection, context: Context, caller: Caller, offer_id: str, request: AcceptRequest
 ) -> OfferAccepted:
-    record = job_store.find(connection, request.job_id)
+    record = job_store.lock(connection, request.job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(request.job_id)
     offer = offers.find(connection, offer_id)
@@ -94,7 +94,7 @@ def bind(
 
     Raises `NotFound`, `OfferNotAvailable`, and `ValidationFailed` for a bid below the price; without a bid, any price is accepted.
     """
-    offer = offers.find(connection, offer_id)
+    offer = offers.find(connection, offer_id, lock=True)
     now = context.clock()
     _check_offer(connection, context, offer, record, now)
     if bid is not None and bid < offer.price:
@@ -206,13 +206,13 @@ async def tidy(context: Context) -> None:
 
 
 def _anything_due(connection: Connection, now: float, seen_before: float) -> bool:
-    return bool(store.expired(connection, now, limit=1) or store.stranded(connection, seen_before, limit=1))
+    return bool(store.any_expired(connection, now) or store.stranded(connection, seen_before, limit=1))
 
 
 def _tidy(connection: Connection, now: float, seen_before: float) -> int:
-    for offer in store.expired(connection, now):
+    freed = store.lock_waiting(connection, store.stranded(connection, seen_before))
+    for offer in store.lock_expired(connection, now):
         offers.end(connection, offer, OfferState.EXPIRED, now)
-    freed = store.stranded(connection, seen_before)
     for record in freed:
         if record.offer_id is not None:
             lifecycle.unbind(connection, record, offers.find(connection, record.offer_id), now)

@@ -14,6 +14,7 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import events as event_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import offers as store
 from agent.coordinator.store.miners import MinerRecord
@@ -121,6 +122,7 @@ def _create(connection: Connection, context: Context, offer: Offer) -> None:
         errors["job_type"] = f"this miner does not offer the service; it currently offers {offered}"
     if errors:
         raise ValidationFailed("The offer promises more than its miner has.", errors)
+    locks.session(connection, offer.miner_id)
     limit = context.settings.max_offers_per_miner
     if store.count_open(connection, offer.miner_id) >= limit:
         raise RateLimitExceeded(f"You have {limit} open offers, which is the limit. Withdraw some first.")
@@ -204,7 +206,7 @@ async def withdraw(context: Context, caller: Caller, offer_id: str) -> answers.O
 
 
 def _withdraw(connection: Connection, caller: Caller, offer_id: str, now: float) -> Offer:
-    offer = find(connection, offer_id)
+    offer = find(connection, offer_id, lock=True)
     if caller.role is not Role.ADMIN and offer.miner_id != caller.miner_id:
         raise _unknown(offer_id)
     if offer.standing:
@@ -225,9 +227,9 @@ def end(connection: Connection, offer: Offer, state: OfferState, now: float) -> 
     return ended
 
 
-def find(connection: Connection, offer_id: str) -> Offer:
-    """Return the offer. Raises `NotFound`."""
-    offer = store.find(connection, offer_id)
+def find(connection: Connection, offer_id: str, *, lock: bool = False) -> Offer:
+    """Return the offer; with `lock`, no other transaction changes it until this one ends. Raises `NotFound`."""
+    offer = store.lock(connection, offer_id) if lock else store.find(connection, offer_id)
     if offer is None:
         raise _unknown(offer_id)
     return offer

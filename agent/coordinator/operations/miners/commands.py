@@ -11,8 +11,8 @@ from agent.coordinator.operations.answers.miners import QueuedCommand
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import commands as store
+from agent.coordinator.store import locks, queue
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
 from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.commands import Command, SettingsChange
@@ -56,6 +56,7 @@ def _name(caller: Caller) -> str:
 
 
 def _give(connection: Connection, caller: Caller, record: CommandRecord, most: int) -> None:
+    locks.session(connection, record.miner_id)
     miner = of_caller(connection, caller, record.miner_id)
     command = record.command
     known = [gpu["uuid"] for gpu in json.loads(miner.capabilities)["gpus"]]

@@ -20,8 +20,8 @@ from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
+from agent.coordinator.store import locks, miner_stats, run_outputs
 from agent.coordinator.store import log as log_store
-from agent.coordinator.store import miner_stats, run_outputs
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
@@ -123,6 +123,7 @@ def _note_refused(connection: Connection, session: Session, job_id: str, fence: 
     lease = record.life.lease if record is not None else None
     if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
         return
+    locks.statistics(connection, [session.miner_id])
     more = MinerStats(refused=1)
     miner_stats.add(connection, session.miner_id, record.account_id, more, success=False, now=now)
 
@@ -170,7 +171,7 @@ def _complete(
     connection: Connection, context: Context, session: Session, job_id: str, fence: int, delivery: Delivery
 ) -> Accepted:
     now = context.clock()
-    record = store.find(connection, job_id)
+    record = store.lock(connection, job_id)
     if record is None:
         raise StaleLease(job_id, fence)
     if record.life.state is JobState.COMPLETED and record.life.fence == fence:

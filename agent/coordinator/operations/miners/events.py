@@ -106,13 +106,15 @@ def _store(
         )
     if not checkpoints and request.log is None:
         return _Stored(account_id)
-    record = store.find(connection, job_id)
+    record = store.lock(connection, job_id)
+    if record is None or record.life.fence != fence:  # it has ended since
+        raise StaleLease(job_id, fence)
     lines = []
-    if record is not None and request.log is not None:
+    if request.log is not None:
         lines = job_logs.append(connection, context.settings, record, request.log, now)
     if not checkpoints:
         return _Stored(account_id, lines=lines)
-    declared = None if record is None else declared_by(context, record)
+    declared = declared_by(context, record)
     _check(connection, declared, job_id, checkpoints)
     checkpoint_store.add(connection, job_id, list(checkpoints))
     _check_totals(connection, context.settings, job_id)

@@ -10,13 +10,15 @@ import secrets
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import offers
-from agent.coordinator.operations.miners.sessions import end_lease, exclusion_of
+from agent.coordinator.operations.miners.sessions import exclusion_of, lease_end
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import miners as store
 from agent.coordinator.store import offers as offer_store
 from agent.core.errors import ApiError, NotFound, Unauthorized
@@ -38,6 +40,7 @@ async def exclude(context: Context, miner_id: str, reason: str) -> Exclusion:
 
 
 def _exclude(connection: Connection, miner_id: str, reason: str | None, now: float) -> int:
+    locks.session(connection, miner_id)
     _require(connection, miner_id)
     store.set_exclusion(connection, miner_id, now, reason)
     return _return_jobs(connection, miner_id, now, "the miner was excluded")
@@ -46,15 +49,17 @@ def _exclude(connection: Connection, miner_id: str, reason: str | None, now: flo
 def _return_jobs(connection: Connection, miner_id: str, now: float, reason: str) -> int:
     """Queue the running jobs of a miner again, and accept none of its late results. Return the number of the former."""
     requeued = 0
+    changes = []
     for record in job_store.leased_by(connection, miner_id):
         lease = record.life.lease
         if lease is None:
             continue
         if record.life.state is JobState.RUNNING:
-            lifecycle.change(connection, record, Release(miner_id, lease.fence, now), now)
+            changes.append(Change.by(record, Release(miner_id, lease.fence, now)))
             requeued += 1
         else:  # its lease has expired; a late result is no longer accepted
-            end_lease(connection, record, now, reason, forget=True)
+            changes.append(lease_end(record, now, reason, forget=True))
+    lifecycle.save(connection, changes, now)
     return requeued
 
 
@@ -72,12 +77,14 @@ async def remove(context: Context, miner_id: str) -> Removal:
 
 
 def _remove(connection: Connection, miner_id: str, now: float) -> tuple[int, int]:
+    locks.session(connection, miner_id)
     _require(connection, miner_id)
+    bound = offer_store.bound_to(connection, miner_id)
     requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
     active = offer_store.open_of_miner(connection, miner_id)
     for offer in active:
         offers.end(connection, offer, OfferState.WITHDRAWN, now)
-    for record in offer_store.bound_to(connection, miner_id):
+    for record in bound:
         lifecycle.unbind(connection, record, offers.find(connection, record.offer_id or ""), now)
     command_store.remove_all(connection, miner_id)
     store.remove(connection, miner_id, now, digest(secrets.token_urlsafe(32)))
@@ -113,6 +120,5 @@ async def end_session_of_key(context: Context, miner_id: str) -> None:
 
 
 def _end_session(context: Context, miner_id: str, why: ApiError) -> None:
-    context.caches.sessions = {}
-    context.caches.forget_supply()
+    context.caches.forget_sessions()
     context.dispatcher.end_connections(miner_id, why)

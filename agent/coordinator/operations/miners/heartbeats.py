@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
@@ -15,11 +16,12 @@ from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.miners.sessions import metered, require_not_excluded, with_runners
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import StaleSession
-from agent.core.jobs import IllegalEvent, JobState, Lease, Release, Renew
+from agent.core.jobs import IllegalEvent, JobState, Release, Renew
 from agent.core.values.quantities import format_time
 from agent.protocol.answers import (
     Command,
@@ -57,17 +59,8 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> H
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
-    wire = capabilities.model_dump(mode="json")
-    sessions = context.caches.sessions
-    for sha256, known in list(sessions.items()):
-        if known.miner_id == session.miner_id:
-            runners = json.loads(with_runners(json.dumps(known.runners), capabilities))
-            sessions[sha256] = Session(known.miner_id, known.number, known.public_key, wire, runners)
-    port = context.dispatcher.connected(session.miner_id)
-    if port is not None:
-        port.capabilities = wire
-        context.dispatcher.job_waiting()
-    context.caches.forget_supply()
+    context.caches.forget_session(session.miner_id)
+    context.dispatcher.replace_capabilities(session.miner_id, capabilities.model_dump(mode="json"))
 
 
 def _heartbeat(
@@ -75,6 +68,7 @@ def _heartbeat(
 ) -> tuple[list[LeaseAnswer], list[NewEvent], list[str], list[Command]]:
     """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and the owner's commands."""
     now = context.clock()
+    locks.session(connection, session.miner_id)
     miner = store.find(connection, session.miner_id)
     if miner is None or miner.session != session.number:
         raise StaleSession("A newer session of this miner has begun; stop.")
@@ -94,12 +88,14 @@ def _heartbeat(
         command_store.settle(connection, session.miner_id, request.executed, refusals, now)
     if request.capabilities is not None:
         standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
-    records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
+    records = job_store.lock_many(connection, [lease.job_id for lease in request.leases])
     answers, events = [], []
+    changes: list[Change] = []
     for lease in request.leases:
         record = records.get(lease.job_id)
-        renewed = None if record is None else _renew(connection, context, record, session, lease, now)
-        if record is None or renewed is None:
+        renewal = None if record is None else _renewal(context, record, session, lease, now)
+        renewed = None if renewal is None else renewal.life.lease
+        if record is None or renewal is None or renewed is None:
             cancelled = (
                 record is not None
                 and record.life.state is JobState.CANCELLED
@@ -108,6 +104,7 @@ def _heartbeat(
             status: Literal["cancelled", "lost"] = "cancelled" if cancelled else "lost"
             answers.append(LeaseAnswer(job_id=lease.job_id, fence=lease.fence, status=status))
             continue
+        changes.append(renewal)
         expires_at = format_time(renewed.expires_at)
         answers.append(
             LeaseAnswer(job_id=lease.job_id, fence=lease.fence, status="renewed", lease_expires_at=expires_at)
@@ -117,11 +114,13 @@ def _heartbeat(
     ordered = [
         commands.on_the_wire(command) for command in command_store.waiting(connection, session.miner_id)
     ]
-    return answers, events, _release_lost(connection, session, request, now), ordered
+    lost = _lost(connection, session, request, now)
+    lifecycle.save(connection, changes + lost, now)
+    return answers, events, [item.before.job_id for item in lost], ordered
 
 
-def _release_lost(connection: Connection, session: Session, request: Heartbeat, now: float) -> list[str]:
-    """Release leases that the miner does not name: they never reached it, which is no fault of the miner or the job."""
+def _lost(connection: Connection, session: Session, request: Heartbeat, now: float) -> list[Change]:
+    """Return the releases of leases that the miner does not name: they never reached it, which is no fault of the miner or the job."""
     if len(request.leases) == MAX_LEASES:  # it may hold more than it can name
         return []
     named = {(lease.job_id, lease.fence) for lease in request.leases}
@@ -132,20 +131,18 @@ def _release_lost(connection: Connection, session: Session, request: Heartbeat, 
             continue
         if (record.job_id, lease.fence) in named or now - lease.assigned_at < ARRIVAL_SECONDS:
             continue
-        lifecycle.change(connection, record, Release(session.miner_id, lease.fence, now), now)
-        released.append(record.job_id)
+        released.append(Change.by(record, Release(session.miner_id, lease.fence, now)))
     return released
 
 
-def _renew(
-    connection: Connection,
+def _renewal(
     context: Context,
     record: JobRecord,
     session: Session,
     reported: LeaseProgress,
     now: float,
-) -> Lease | None:
-    """Renew a lease and store its progress. Return None if the miner no longer has it."""
+) -> Change | None:
+    """Return the renewal of a lease with the run's progress, or None if the miner no longer has it."""
     lease_seconds = context.settings.lease_seconds
     event = Renew(session.miner_id, reported.fence, session.number, now, lease_seconds)
     values: dict[str, Any] = {
@@ -153,6 +150,6 @@ def _renew(
         "units": metered(record, reported.units, now),
     }
     try:
-        return lifecycle.change(connection, record, event, now, **values)[0].lease
+        return Change.by(record, event, **values)
     except IllegalEvent:
         return None

@@ -10,13 +10,14 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.metrics import LEASES_EXPIRED
 from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import throttling
-from agent.coordinator.operations.miners.sessions import end_lease, metered
+from agent.coordinator.operations.miners.sessions import lease_end, metered
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
@@ -157,7 +158,7 @@ def _ended(context: Context, life: Job) -> RunEndedAnswer:
 
 
 def _record(connection: Connection, job_id: str, fence: int) -> JobRecord:
-    record = store.find(connection, job_id)
+    record = store.lock(connection, job_id)
     if record is None:
         raise StaleLease(job_id, fence)
     return record
@@ -188,7 +189,7 @@ async def start_over(context: Context) -> None:
 
 
 async def expire_due(context: Context) -> int:
-    """End expired leases, and fail jobs whose files were not uploaded in time. Return their number."""
+    """End expired leases, and fail jobs whose files were not uploaded in time. Submit the job again with its files. Return their number."""
     now = context.clock()
     before = now - context.settings.input_wait_seconds
     if not await context.database.read(store.anything_due, now, before):
@@ -202,20 +203,24 @@ async def expire_due(context: Context) -> int:
 
 def _expire_due(connection: Connection, now: float, files_before: float) -> tuple[list[Job], int]:
     """Return the jobs whose leases expired, and the number of jobs that failed because of missing files."""
-    expired = []
-    for record in store.expired(connection, now):
-        life, _ = end_lease(connection, record, now, "no heartbeat arrived in time")
+    expired = [
+        lease_end(record, now, "no heartbeat arrived in time") for record in store.expired(connection, now)
+    ]
+    for item in expired:
         log.info(
             "lease_expired",
-            job_id=record.job_id,
-            fence=record.life.fence,
-            status=life.state,
-            trace_id=record.trace_id,
+            job_id=item.before.job_id,
+            fence=item.before.life.fence,
+            status=item.life.state,
+            trace_id=item.before.trace_id,
         )
-        expired.append(life)
-    abandoned = store.abandoned(connection, files_before)
-    for record in abandoned:
+    abandoned = []
+    for record in store.abandoned(connection, files_before):
         missing = ", ".join(json.loads(record.missing_files or "[]"))
-        failure = Failure(FailureCode.INPUT_MISSING, f"The files for {missing} were not uploaded in time.")
-        lifecycle.change(connection, record, Abandon(now, failure), now)
-    return expired, len(abandoned)
+        failure = Failure(
+            FailureCode.INPUT_MISSING,
+            f"The files for {missing} were not uploaded in time. Submit the job again with its files.",
+        )
+        abandoned.append(Change.by(record, Abandon(now, failure)))
+    lifecycle.save(connection, expired + abandoned, now)
+    return [item.life for item in expired], len(abandoned)

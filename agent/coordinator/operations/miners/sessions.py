@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.metrics import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
@@ -19,11 +20,12 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized
-from agent.core.jobs import Expire, Keep, Transition
+from agent.core.jobs import Expire, Keep
 from agent.core.values.quantities import format_time
 from agent.protocol.answers import (
     Admission,
@@ -48,6 +50,8 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 
 CHALLENGE_SECONDS: Final = 60.0
+CACHE_SECONDS: Final = 30.0
+"""How long a session is accepted without a look-up in the database, should no message say that it has ended."""
 MAX_DIGITS: Final = 15
 MAX_RUNNERS: Final = 10
 """Versions of a service's runner that are stored for a miner, enough for a few upgrades."""
@@ -101,8 +105,7 @@ async def register(context: Context, request: Registration) -> Registered:
         _register, context, request, public_key, digest(secret)
     )
     token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
-    context.caches.sessions = {}
-    context.caches.forget_supply()
+    context.caches.forget_sessions()
     context.meter.count(REGISTRATIONS)
     context.dispatcher.end_connections(
         miner.miner_id, StaleSession("A newer session of this miner has begun.")
@@ -150,6 +153,9 @@ def _register(
     now = context.clock()
     _use_challenge(connection, request.nonce, now)
     miner_id = id_of_key(public_key)
+    locks.session(connection, miner_id)
+    # Before the miner's row, which results refer to: jobs are always locked first.
+    leased = job_store.leased_by(connection, miner_id)
     known = store.find_former(connection, miner_id)
     is_new = known is None or known.removed_at is not None
     token = request.enrolment_token
@@ -176,7 +182,7 @@ def _register(
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
         access.store_key(connection, key)
         api_key = key.secret
-    retained, ended = _end_old_sessions(connection, context, miner, request.holding)
+    retained, ended = _end_old_sessions(connection, context, miner, leased, request.holding)
     return miner, api_key, retained, ended
 
 
@@ -236,33 +242,35 @@ def _admit(
 
 
 def _end_old_sessions(
-    connection: Connection, context: Context, miner: MinerRecord, holding: list[Holding]
+    connection: Connection,
+    context: Context,
+    miner: MinerRecord,
+    leased: list[JobRecord],
+    holding: list[Holding],
 ) -> tuple[list[HeldLease], int]:
     """Move the leases in `holding` to the new session and end the others. Return the former and the number of the latter."""
     now = context.clock()
     held = {(item.job_id, item.fence) for item in holding}
     retained: list[HeldLease] = []
-    ended = 0
-    for record in job_store.leased_by(connection, miner.miner_id):
+    kept: list[Change] = []
+    ends: list[Change] = []
+    for record in leased:
         lease = record.life.lease
         if lease is None or lease.session >= miner.session:
             continue
         if (record.job_id, lease.fence) not in held:
-            _, effects = end_lease(connection, record, now, "the miner restarted", forget=True)
-            ended += bool(effects)
+            ends.append(lease_end(record, now, "the miner restarted", forget=True))
             continue
         retained.append(HeldLease(job_id=record.job_id, fence=lease.fence))
         keep = Keep(miner.miner_id, lease.fence, miner.session, now, context.settings.lease_seconds)
-        lifecycle.change(connection, record, keep, now)
-    return retained, ended
+        kept.append(Change.by(record, keep))
+    lifecycle.save(connection, kept + ends, now)
+    return retained, sum(bool(item.effects) for item in ends)
 
 
-def end_lease(
-    connection: Connection, record: JobRecord, now: float, reason: str, *, forget: bool = False
-) -> Transition:
-    """End a lease without a result. The job is queued again, or fails after its last allowed attempt."""
-    event = Expire(now, f"The lease ended without a result: {reason}.", forget=forget)
-    return lifecycle.change(connection, record, event, now)
+def lease_end(record: JobRecord, now: float, reason: str, *, forget: bool = False) -> Change:
+    """Return the end of a lease without a result. The job is queued again, or fails after its last allowed attempt."""
+    return Change.by(record, Expire(now, f"The lease ended without a result: {reason}.", forget=forget))
 
 
 async def session_of(context: Context, token: str | None) -> Session:
@@ -271,8 +279,9 @@ async def session_of(context: Context, token: str | None) -> Session:
         raise Unauthorized("Send the session token as `Authorization: Bearer TOKEN`.")
     sessions = context.caches.sessions
     sha256 = digest(token)
-    if (known := sessions.get(sha256)) is not None:
-        return known
+    known = sessions.get(sha256)
+    if known is not None and context.clock() - known[0] < CACHE_SECONDS:
+        return known[1]
     # "session.<miner>.<number>.<secret>": the token names the miner and the session, so that an older session is recognised.
     _, miner_id, number, secret = parts if len(parts := token.split(".")) == 4 else ("", "", "", "")  # noqa: PLR2004
     record = await context.database.read(store.find, miner_id)
@@ -290,7 +299,7 @@ async def session_of(context: Context, token: str | None) -> Session:
     session = Session(
         record.miner_id, record.session, record.public_key, capabilities, json.loads(record.runners)
     )
-    sessions[sha256] = session
+    sessions[sha256] = context.clock(), session
     return session
 
 

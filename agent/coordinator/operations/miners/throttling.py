@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import miner_stats
+from agent.coordinator.store import locks, miner_stats
 from agent.coordinator.store import throttling as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats
@@ -39,6 +39,7 @@ def handed_back(
     Leases released together count once: only a lease that was accepted after the last counted release counts again. Beyond the
     tolerated number, each one lowers the miner's reputation and pauses it, each time for twice as long.
     """
+    locks.releases(connection, lease.miner_id)
     known = store.releases_of(connection, lease.miner_id)
     if lease.assigned_at < known.tally.at:
         return
@@ -52,6 +53,7 @@ def handed_back(
     )
     store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
     if pause:
+        locks.statistics(connection, [lease.miner_id])
         miner_stats.add(connection, lease.miner_id, record.account_id, MinerStats(), success=False, now=now)
 
 
@@ -63,6 +65,7 @@ def could_not_run(
     Beyond the tolerated number, each one pauses the service on that miner, each time for twice as long. Its other services and its
     reputation are not affected, since a client may have caused it.
     """
+    locks.releases(connection, lease.miner_id)
     known = store.releases_of(connection, lease.miner_id, record.service)
     tally = known.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
     settings = context.settings
@@ -79,6 +82,7 @@ def could_not_run(
 
 def client_failed(connection: Connection, context: Context, record: JobRecord, now: float) -> None:
     """Count a failure that the client caused."""
+    locks.tally(connection, record.account_id)
     tally = store.failures_of(connection, record.account_id).with_one(now, CLIENT_FAILURES_HALF_LIFE_SECONDS)
     most = MOST_CLIENT_FAILURES * context.settings.client_failures_tolerated
     store.save_failures(connection, record.account_id, Tally(min(tally.count, most), tally.at))

@@ -178,7 +178,7 @@ async def _encode(
     for number, (image, file) in enumerate(images):
         yield (b"," if number else b"") + b'{"seed":%d,"b64_json":"' % image.seed
         rest = b""
-        async for piece in context.artifacts.read(file.artifact_id, 0, file.size):
+        async for piece in await context.artifacts.read(file.name_in_store, 0, file.size):
             data = rest + piece
             whole = len(data) - len(data) % 3  # base64 encodes three bytes at a time
             rest = data[whole:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
@@ -56,7 +56,9 @@ def _images(content: ItemContent) -> list[str]:
     return [part.image_url for part in parts if isinstance(part, ImageItemPart)]
 
 
-def _converted(content: ItemContent, images: message_images.References) -> str | list[dict[str, Any]]:
+def _converted(
+    content: str | Sequence[TextItemPart | ImageItemPart], images: message_images.References
+) -> str | list[dict[str, Any]]:
     """Return a content in the service's form; without images, parts are joined by line breaks."""
     if isinstance(content, str):
         return content

@@ -185,5 +185,5 @@ async def _too_late(submission: Submission) -> NoReturn:
         then = "It was cancelled."
     message = f"Job {submission.job_id} did not end within {limit:g} seconds. {then}"
     if (await supply(submission.context, submission.service_id)).online == 0:
-        message += f" No online miner offers {submission.service_id}."
+        message += f" No online miner offers {submission.service_id}. Try again later."
     raise AnswerTimeout(submission.job_id, message)

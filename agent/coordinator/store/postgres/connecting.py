@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,10 @@ KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interva
 APPLICATION: Final = "aitbc-agent"
 PREPARED: Final = 1000
 """Maximum number of statements that a connection keeps prepared: more than the coordinator has."""
+
+
+# Another first one in each process.
+_lanes = itertools.count(random.randrange(1 << 16))  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +100,11 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=0,
+        pool_use_lifo=True,  # few connections with warm caches instead of all in turn
         hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
     )
     event.listen(made, "checkout", _check)
+    event.listen(made, "connect", _number)
     begin = _begin(server.limits if limited else None, read_only=read_only)
 
     @event.listens_for(made, "begin")
@@ -112,6 +120,11 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         connection.info["transaction"] = None if row is None else row[0]
 
     return made
+
+
+def _number(_: psycopg.Connection, record: Any) -> None:
+    """Give concurrent connections different lanes."""
+    record.info["lane"] = next(_lanes)
 
 
 def _check(connection: psycopg.Connection, *_: object) -> None:

@@ -15,11 +15,11 @@ class Failure(StrEnum):
     """What an error means for the transaction."""
 
     LOST = "lost"
-    """The connection is gone or cannot be made now: the server restarts, is full, or cannot be reached."""
+    """The connection is closed or cannot be made now: the server restarts, is full, or cannot be reached."""
     CONFLICT = "conflict"
     """Another transaction was first: this one, repeated, sees what the other has changed."""
     DUPLICATE = "duplicate"
-    """Another transaction has just inserted the same key. Repeated, this one finds that row; if not, the error is ours."""
+    """Another transaction has just inserted the same key, or deleted the row that this one refers to. Repeated, this one sees that."""
     UNPREPARED = "unprepared"
     """A pooler in front of the server does not keep prepared statements."""
     UNAVAILABLE = "unavailable"
@@ -30,6 +30,7 @@ class Failure(StrEnum):
 
 _OF_CODE: Final = {
     "08P01": Failure.UNPREPARED,
+    "23503": Failure.DUPLICATE,
     "23505": Failure.DUPLICATE,
     "25006": Failure.LOST,  # read-only: the server that we reach is no longer, or not yet, the primary
     "25P03": Failure.LOST,
@@ -68,5 +69,5 @@ def classify(error: BaseException) -> Failure:
 
 
 def reason(error: BaseException) -> str:
-    """Return the server's message, or that of the driver."""
-    return str(getattr(error, "orig", None) or error).strip()
+    """Return the server's message, or that of the driver, in one line without a full stop."""
+    return " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".?")

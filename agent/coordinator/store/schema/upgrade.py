@@ -12,12 +12,13 @@ from typing import Final
 import structlog
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
-from agent.coordinator.store import locks
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0019"
+HEAD: Final = "0021"
 """The newest revision below `migrations/versions`."""
+OLDEST: Final = "0019"
+"""The oldest schema whose programs also work on this one, so that replicas can be upgraded one after the other on PostgreSQL."""
 VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Alembic's own table with the revision of the schema."""
 
@@ -50,13 +51,20 @@ def _current(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
+def _exclude_others(connection: Connection) -> None:
+    """Wait until no other process creates or upgrades the schema. SQLite has one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('schema', 0))"))
+
+
 def _create(connection: Connection) -> None:
     with connection.begin():
-        locks.schema(connection)
+        _exclude_others(connection)
         if _current(connection) is None:  # unless another process has just done it
             metadata.create_all(connection)
             VERSION.create(connection, checkfirst=True)
             connection.execute(insert(VERSION).values(version_num=HEAD))
+            _note_oldest(connection)
             log.info("schema_created", now=HEAD)
 
 
@@ -70,12 +78,31 @@ def _upgrade(connection: Connection, current: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if current not in known:
+        if _oldest(connection) <= HEAD:
+            log.warning("schema_is_newer", schema=current, program=HEAD)
+            return
         raise ConfigurationError(
             f"The database has the schema {current} of a newer aitbc-agent. Upgrade aitbc-agent."
         )
     config.attributes["connection"] = connection
     with connection.begin():
-        locks.schema(connection)
+        _exclude_others(connection)
         if _current(connection) != HEAD:  # unless another process has just done it
             command.upgrade(config, HEAD)
+            _note_oldest(connection)
             log.info("schema_upgraded", before=current, now=HEAD)
+
+
+def _note_oldest(connection: Connection) -> None:
+    """Record which older programs work on the schema, where they find it: they do not know the newer tables."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"COMMENT ON TABLE alembic_version IS '{OLDEST}'"))
+
+
+def _oldest(connection: Connection) -> str:
+    """Return the oldest schema whose programs work on the database's newer one."""
+    if connection.dialect.name != "postgresql":
+        return "newer"  # than all numbers
+    with connection.begin():
+        noted = connection.execute(text("SELECT obj_description('alembic_version'::regclass)"))
+        return str(noted.scalar_one() or "newer")

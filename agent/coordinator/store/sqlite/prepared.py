@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, cast
 
 from sqlalchemy import Connection, Dialect, Executable, Float, LargeBinary
@@ -15,7 +16,8 @@ from agent.coordinator.store.sqlite.database import driver
 
 DIALECT: Final = "sqlite"
 
-_Compiled = tuple[str, tuple[tuple[str, Any], ...]]
+_Arguments = Callable[[Mapping[str, Any]], Sequence[Any]]
+_Compiled = tuple[str, _Arguments]
 
 
 class DriverStatement:
@@ -35,12 +37,12 @@ class DriverStatement:
 
     def run_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> int:
         """Execute the change for each of these values, at least one. Return how many rows all have changed."""
-        sql, order = self._for(connection.dialect, many[0])
-        return driver(connection).executemany(sql, [_arguments(values, order) for values in many]).rowcount
+        sql, arguments = self._for(connection.dialect, many[0])
+        return driver(connection).executemany(sql, map(arguments, many)).rowcount
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> sqlite3.Cursor:
-        sql, order = self._for(connection.dialect, values)
-        return driver(connection).execute(sql, _arguments(values, order))
+        sql, arguments = self._for(connection.dialect, values)
+        return driver(connection).execute(sql, arguments(values))
 
     def _for(self, dialect: Dialect, values: Mapping[str, Any]) -> _Compiled:
         names = tuple(values)
@@ -51,7 +53,7 @@ class DriverStatement:
 
 
 def _compile(statement: Executable, dialect: Dialect, names: tuple[str, ...]) -> _Compiled:
-    """Return the statement's text, and the names that its question marks stand for, each with its default value."""
+    """Return the statement's text, and the function that returns the values of its question marks."""
     # Compiled for many rows, an insert does not return the inserted row.
     clause = cast("ClauseElement", statement)
     compiled = cast("SQLCompiler", clause.compile(dialect=dialect, column_keys=names, for_executemany=True))
@@ -67,7 +69,9 @@ def _compile(statement: Executable, dialect: Dialect, names: tuple[str, ...]) ->
         raise TypeError(f"a column of this statement needs converting: {compiled}")
     if missing := [name for name in order if compiled.binds[name].required and name not in names]:
         raise TypeError(f"values are missing for {', '.join(missing)}: {compiled}")
-    return str(compiled), tuple((name, compiled.params.get(name)) for name in order)
+    return str(compiled), _reader(
+        order, {name: compiled.params.get(name) for name in order if name not in names}
+    )
 
 
 def _converted(processor: object, kind: TypeEngine[Any]) -> bool:
@@ -75,5 +79,8 @@ def _converted(processor: object, kind: TypeEngine[Any]) -> bool:
     return processor is not None and not isinstance(kind, Float | LargeBinary)
 
 
-def _arguments(values: Mapping[str, Any], order: tuple[tuple[str, Any], ...]) -> list[Any]:
-    return [values.get(name, fixed) for name, fixed in order]
+def _reader(order: Sequence[str], fixed: Mapping[str, Any]) -> _Arguments:
+    """Return the function that returns the values in this order; `fixed` are those that are not given."""
+    if not fixed and len(order) > 1:
+        return itemgetter(*order)
+    return lambda values: [values[name] if name in values else fixed[name] for name in order]

@@ -101,8 +101,11 @@ export async function storeSource(
     return storeAtOnce(session, source, source.content, options);
   }
   // Loaded on demand, because few pages upload large files.
+  const { uploadDirectly } = await import("../http/direct.js");
   const { uploadResumably } = await import("../http/resumable.js");
-  const { artifactId, size, sha256 } = await uploadResumably(session, source, options);
+  const uploaded =
+    source.content instanceof Blob ? await uploadDirectly(session, source, source.content, options) : null;
+  const { artifactId, size, sha256 } = uploaded ?? (await uploadResumably(session, source, options));
   requireSame(artifactId, sha256);
   return { artifactId, size, mediaType: source.mediaType };
 }
@@ -132,7 +135,7 @@ async function storeAtOnce(
 function requireSame(artifactId: string, sent: string): void {
   if (artifactId !== `sha256:${sent}`) {
     throw new VerificationError(
-      `The coordinator stored ${artifactId || "no artifact"}, but sha256:${sent} was sent.`,
+      `The coordinator stored ${artifactId || "no artifact"}, but sha256:${sent} was sent: the file was damaged on its way. Upload it again.`,
     );
   }
 }

@@ -16,7 +16,7 @@ import type {
   JobLog,
   JobResults,
   JobState,
-  LabelList,
+  LabelCounts,
 } from "../models.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
 
@@ -122,8 +122,8 @@ export class Jobs {
     return fetchJson(this.#session, { path: `/v1/jobs/${part(jobId)}/explain`, signal: options.signal });
   }
 
-  /** Return the labels of the account's jobs with the number of jobs that have each, those of most jobs first. */
-  labels(options: { limit?: number | undefined } & CallOptions = {}): Promise<LabelList> {
+  /** Return the labels of the account's jobs, or those with a key, with the number of jobs that have each. */
+  labels(options: { key?: string | undefined; limit?: number | undefined } & CallOptions = {}): Promise<LabelCounts> {
     const { signal, ...query } = options;
     return fetchJson(this.#session, { path: "/v1/jobs/labels", query, signal });
   }
@@ -228,7 +228,7 @@ export class Jobs {
       if (job.status === "completed") return job;
       if (isFinal(job.status)) throw jobFailure(job);
       if (performance.now() + wait > deadline) {
-        throw new TimeoutError(`Job ${jobId} is still ${job.status} after ${options.timeoutMs} ms.`);
+        throw new TimeoutError(`Job ${jobId} is still ${job.status} after ${options.timeoutMs} ms. It continues; wait again, or cancel it.`);
       }
       await pause(wait, options.signal);
     }

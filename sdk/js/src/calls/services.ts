@@ -171,9 +171,11 @@ export class Services {
     if (input !== undefined) {
       const own = nameOf(input);
       const format = /\.([A-Za-z0-9]{1,10})$/.exec(own)?.[1];
-      job.input = { type: "file", format };
-      // Under the program's name or as an archive, it would be taken for the program.
-      files[own && own !== start && !ARCHIVE.test(own) ? own : "input"] = input;
+      // Uploaded to the job under the program's name or as an archive, it would be taken for the program.
+      const apart = own === start || ARCHIVE.test(own);
+      const source = apart ? await this.#address(input, { signal }) : undefined;
+      if (!apart) files[own || "input"] = input;
+      job.input = { type: "file", format, source };
     }
     return createJob(this.#session, job, { files, idempotencyKey, signal });
   }

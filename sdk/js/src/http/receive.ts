@@ -32,22 +32,43 @@ export async function receive(
   for (let attempt = 0; ; attempt++) {
     if (sink.size > 0 && sink.digest === digestOf(artifactId)) return "";
     const start = sink.size;
-    const call = callOf(artifactId, start, options.signal);
+    // Loaded on demand, since few pages download.
+    const { addressInStore, avoidStore } = await import("./direct.js");
+    const url = await addressInStore(session, artifactId, options.signal);
+    const call = callOf(artifactId, start, url, options.signal);
     try {
       return await receiveOnce(session, call, sink, options);
     } catch (error) {
-      const isBeyondEnd = error instanceof APIError && error.status === RANGE_NOT_SATISFIABLE && start > 0;
       if (sink.size > start) attempt = 0;
-      // A partial file that is too long is not the beginning of this file.
-      if (isBeyondEnd) await sink.restart();
-      else await waitToRetry(session, call, error, attempt);
+      else if (url !== undefined && avoidStore(session, error)) continue;
+      await recover(session, call, sink, error, attempt);
     }
   }
 }
 
-function callOf(artifactId: string, start: number, signal: AbortSignal | undefined): Call {
+/** Prepare the next attempt. Throws the error if there is none. */
+async function recover(
+  session: Session,
+  call: Call,
+  sink: Sink,
+  error: unknown,
+  attempt: number,
+): Promise<void> {
+  const isBeyondEnd = error instanceof APIError && error.status === RANGE_NOT_SATISFIABLE;
+  // A partial file that is too long is not the beginning of this file.
+  if (isBeyondEnd && call.headers?.Range !== undefined) await sink.restart();
+  else await waitToRetry(session, call, error, attempt);
+}
+
+function callOf(
+  artifactId: string,
+  start: number,
+  url: string | undefined,
+  signal: AbortSignal | undefined,
+): Call {
   return {
     path: `/v1/artifacts/${artifactId}`,
+    url,
     // The digest and byte ranges are of the uncompressed file.
     headers: { "Accept-Encoding": "identity", ...(start > 0 ? { Range: `bytes=${start}-` } : {}) },
     signal,

@@ -53,6 +53,8 @@ export interface Call extends CallOptions {
   patienceMs?: number | undefined;
   /** Upper bound of the timeout, in milliseconds. */
   limitMs?: number | undefined;
+  /** A URL that needs no key, to use instead of the path. */
+  url?: string | undefined;
 }
 
 /** Delay before the first retry; doubled for each further one. */
@@ -192,11 +194,12 @@ export async function open(session: Session, call: Call): Promise<Answer> {
   const watch = new Watch(call.signal, Math.min(usual, call.limitMs ?? usual));
   let answer: Answer;
   try {
-    const response = await session.fetch(addressOf(session, call), {
+    const response = await session.fetch(call.url ?? addressOf(session, call), {
       ...contentOf(session, call),
       method: call.method ?? "GET",
       signal: watch.signal,
-      credentials: call.withCookie || session.browser !== undefined ? "same-origin" : "omit",
+      credentials:
+        call.url === undefined && (call.withCookie || session.browser !== undefined) ? "same-origin" : "omit",
     });
     watch.touch();
     answer = new Answer(response, watch, call);
@@ -214,6 +217,7 @@ export async function open(session: Session, call: Call): Promise<Answer> {
 
 function contentOf(session: Session, call: Call): RequestInit & { duplex?: "half" } {
   const headers: Record<string, string> = { ...call.headers };
+  if (call.url !== undefined) return { headers };
   if (session.browser !== undefined) {
     headers["X-Session-Role"] = session.browser.role;
     headers["X-CSRF-Token"] = session.browser.csrfToken;

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+from aitbc._calls import direct
 from aitbc._http.flow import (
     FIRST_ERROR,
     Flow,
@@ -27,7 +29,9 @@ from aitbc.errors import FormatError, TransportError, VerificationError
 from aitbc.models import Artifact, ArtifactLink, Record
 
 _ARTIFACT_ID = re.compile(r"(?:artifact:)?(sha256:[0-9a-f]{64})")
+_ELSEWHERE = 307
 _RANGE_NOT_SATISFIABLE = 416
+_SENT = frozenset({200, 206, _RANGE_NOT_SATISFIABLE})
 
 RESUMABLE = 8 * 2**20
 """Files of more bytes than this use a resumable upload. Sending a smaller file again is as fast as resuming it."""
@@ -52,13 +56,16 @@ def upload(
 ) -> Flow[Artifact]:
     """Store a file: a path, bytes, or a file opened for reading bytes. It is streamed, never held in memory.
 
-    Without `media_type`, the type follows from the file's name. After a broken connection, the upload of a seekable file of more
+    A large file goes to the coordinator's store of files directly, if the coordinator offers that. Without `media_type`, the type follows from the file's name. After a broken connection, the upload of a seekable file of more
     than 8 MiB resumes. `progress` is called with the number of bytes sent and the total. Raises `VerificationError` if the
     coordinator stored other bytes, `OSError` if the file cannot be read, and the errors of every call.
     """
     source = Source(content, progress)
     media_type = media_type or source.media_type
-    if source.repeatable and source.size is not None and source.size > RESUMABLE:
+    direct_artifact = yield from direct.upload(session, source, media_type)
+    if direct_artifact is not None:
+        artifact = direct_artifact
+    elif source.repeatable and source.size is not None and source.size > RESUMABLE:
         artifact = yield from _upload_resumably(session, source, source.size, media_type)
     else:
         params = {"name": source.name} if source.name else {}
@@ -67,7 +74,7 @@ def upload(
         artifact = yield from fetch(session, request, Artifact)
     if artifact.artifact_id != f"sha256:{source.sha256}":
         raise VerificationError(
-            f"The coordinator stored {artifact.artifact_id}, but sha256:{source.sha256} was sent."
+            f"The coordinator stored {artifact.artifact_id}, but sha256:{source.sha256} was sent: the file was damaged on its way. Upload it again."
         )
     return artifact
 
@@ -93,7 +100,7 @@ def _upload_resumably(session: Session, source: Source, size: int, media_type: s
             retries.restart()
         elif delay is None:
             raise TransportError(
-                f"The upload stopped: the coordinator accepted no byte after the first {offset}."
+                f"The upload stopped: the coordinator accepted no byte after the first {offset}. Upload the file again."
             )
         offset = reached
 
@@ -103,7 +110,7 @@ def _state(answer: Response) -> tuple[str | None, int]:
     offset = answer.headers.get("upload-offset", "")
     if not (offset.isascii() and offset.isdigit()):
         raise TransportError(
-            "The response to a part of an upload is not from a coordinator: it has no Upload-Offset."
+            "The response to a part of an upload has no Upload-Offset, so it is not a coordinator's. Check the base URL."
         )
     return answer.headers.get("upload-artifact-id"), int(offset)
 
@@ -170,8 +177,17 @@ def _receive(session: Session, path: str, sink: FileSink) -> Flow[None]:
     retries = Retries(session)
     while not (sink.size and sink.complete):
         start = sink.size
-        request = Request("GET", path, headers={"Range": f"bytes={start}-"} if start else {}, sink=sink)
+        request = _ranged(path, start, sink)
+        if session.direct.downloads:
+            request = replace(request, params={"redirect": "true"})
         answer = yield from send(request)
+        if isinstance(answer, Response) and answer.status == _ELSEWHERE:
+            request = replace(_ranged(answer.headers.get("location", ""), start, sink), is_elsewhere=True)
+            answer = yield from send(request)
+            refused = not isinstance(answer, Response) or answer.status not in _SENT
+            if refused and sink.size == start:
+                session.direct.downloads = False  # from now on through the coordinator
+                continue
         if isinstance(answer, Response) and answer.status < FIRST_ERROR:
             return
         if isinstance(answer, Response) and answer.status == _RANGE_NOT_SATISFIABLE and start:
@@ -185,6 +201,10 @@ def _receive(session: Session, path: str, sink: FileSink) -> Flow[None]:
             checked(answer)
             return
         yield Sleep(delay)
+
+
+def _ranged(path: str, start: int, sink: FileSink) -> Request:
+    return Request("GET", path, headers={"Range": f"bytes={start}-"} if start else {}, sink=sink)
 
 
 def _address(artifact_id: str) -> tuple[str, str]:

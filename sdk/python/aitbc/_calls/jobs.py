@@ -19,7 +19,7 @@ from aitbc.models import (
     JobList,
     JobLog,
     JobResults,
-    LabelList,
+    LabelCounts,
     ServiceJob,
 )
 
@@ -95,12 +95,6 @@ def explain(session: Session, /, job_id: str) -> Flow[JobExplanation]:
     return (yield from fetch(session, request, JobExplanation))
 
 
-def labels(session: Session, /, *, limit: int = 100) -> Flow[LabelList]:
-    """Return the labels of the account's jobs with the number of jobs that have each, those of most jobs first."""
-    request = Request("GET", "/v1/jobs/labels", params={"limit": str(limit)})
-    return (yield from fetch(session, request, LabelList))
-
-
 def list_jobs(
     session: Session,
     /,
@@ -133,6 +127,12 @@ def list_jobs(
     }
     params = {key: value for key, value in filters.items() if value is not None}
     return (yield from fetch(session, Request("GET", "/v1/jobs", params=params), JobList))
+
+
+def list_labels(session: Session, /, *, key: str | None = None, limit: int = 100) -> Flow[LabelCounts]:
+    """Return the labels of the account's jobs, or those with a key, with the number of jobs that have each."""
+    params = {"limit": str(limit)} | ({} if key is None else {"key": key})
+    return (yield from fetch(session, Request("GET", "/v1/jobs/labels", params=params), LabelCounts))
 
 
 def cancel(session: Session, /, job_id: str) -> Flow[Job]:
@@ -228,7 +228,9 @@ def _until_completed(
         if job.is_final:
             raise failure(job)
         if deadline is not None and time.monotonic() + pause > deadline:
-            raise errors.TimeoutError(f"Job {job_id} is still {job.status} after {timeout:g} seconds.")
+            raise errors.TimeoutError(
+                f"Job {job_id} is still {job.status} after {timeout:g} seconds. It continues; wait again, or cancel it."
+            )
         yield Sleep(pause)
         pause = min(_SLOWEST_POLL, pause * _POLL_GROWTH)
 

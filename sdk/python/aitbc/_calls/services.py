@@ -258,9 +258,13 @@ def run(
     if input is not None:
         own = Source(input).name
         found = _FORMAT.search(own)
-        body["input"] = _present({"type": "file", "format": found[1] if found else None})
-        # Under a program's name or as an archive, it would be taken for the program.
-        files[own if own and own != start and not _ARCHIVE.search(own) else "input"] = input
+        address = None
+        # Uploaded to the job under the program's name or as an archive, it would be taken for the program.
+        if own == start or _ARCHIVE.search(own):
+            address = yield from _address(session, input)
+        else:
+            files[own or "input"] = input
+        body["input"] = _present({"type": "file", "format": found[1] if found else None, "source": address})
     return (yield from jobs.create(session, _present(body), files, idempotency_key=idempotency_key))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import AsyncExitStack, ExitStack, aclosing, closing
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing, contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -105,7 +105,7 @@ class Driver:
 
     def _send(self, request: Request) -> Response:
         content = request.content if request.source is None else _reported(request.source)
-        with self._http.stream(**_arguments(request, self._http), content=content) as answer:
+        with _sent(self._http, request, content) as answer:
             if request.sink is None or answer.status_code >= FIRST_ERROR:
                 return Response(answer.status_code, answer.headers, answer.read())
             request.sink.begin(answer.status_code, answer.headers)
@@ -190,7 +190,7 @@ class AsyncDriver:
 
     async def _send(self, request: Request) -> Response:
         content = request.content if request.source is None else _in_thread(request.source)
-        async with self._http.stream(**_arguments(request, self._http), content=content) as answer:
+        async with _sent_async(self._http, request, content) as answer:
             if request.sink is None or answer.status_code >= FIRST_ERROR:
                 return Response(answer.status_code, answer.headers, await answer.aread())
             await asyncio.to_thread(request.sink.begin, answer.status_code, answer.headers)
@@ -232,16 +232,44 @@ def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict
     }
 
 
+@contextmanager
+def _sent(http: httpx.Client, request: Request, content: Any) -> Iterator[httpx.Response]:
+    answer = http.send(_built(http, request, content), stream=True)
+    try:
+        yield answer
+    finally:
+        answer.close()
+
+
+@asynccontextmanager
+async def _sent_async(
+    http: httpx.AsyncClient, request: Request, content: Any
+) -> AsyncIterator[httpx.Response]:
+    answer = await http.send(_built(http, request, content), stream=True)
+    try:
+        yield answer
+    finally:
+        await answer.aclose()
+
+
+def _built(http: httpx.Client | httpx.AsyncClient, request: Request, content: Any) -> httpx.Request:
+    built = http.build_request(**_arguments(request, http), content=content)
+    if request.is_elsewhere:
+        built.headers.pop("Authorization", None)
+    return built
+
+
 def failure(error: TransportError | httpx.HTTPError, request: Request) -> AITBCError:
     """Convert an httpx error to one of this package."""
     if isinstance(error, TransportError):
         return error
-    what = f"{request.method} {request.path}"
+    what = request.name
     if isinstance(error, httpx.UnsupportedProtocol):
         return ConfigurationError(f"The coordinator's URL is invalid: {error}")
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
         return TransportError(
-            f"The coordinator cannot be reached: {str(error) or 'timeout while connecting'}.", sent=False
+            f"{'The store of files' if request.is_elsewhere else 'The coordinator'} cannot be reached: {str(error) or 'timeout while connecting'}.",
+            sent=False,
         )
     if isinstance(error, httpx.TimeoutException):
         return errors.TimeoutError(f"The coordinator did not respond to {what} in time.")

@@ -49,7 +49,10 @@ def follow(
 
     Raises `TimeoutError` after `timeout`, `APIError`, and `TransportError` if the connection cannot be restored.
     """
-    deadline = Deadline(timeout, f"Job {job_id} did not end within {timeout or 0:g} seconds.")
+    deadline = Deadline(
+        timeout,
+        f"Job {job_id} did not end within {timeout or 0:g} seconds. It continues; wait again, or cancel it.",
+    )
     retries = Retries(session)
     position = _Position(job_id, None if after is None else str(after))
     while True:
@@ -116,7 +119,7 @@ def _request(position: _Position, deadline: Deadline) -> Request:
 def _check_media_type(answer: Response) -> None:
     if not answer.headers.get("content-type", "").startswith(_MEDIA_TYPE):
         raise TransportError(
-            f"The response is not an event stream ({_MEDIA_TYPE}), so it is not from a coordinator."
+            f"The response is not an event stream ({_MEDIA_TYPE}), so it is not a coordinator's. Check the base URL."
         )
 
 
@@ -133,5 +136,5 @@ def _event(received: ServerSentEvent) -> JobEvent | None:
         if received.name == "job_event" and isinstance(body, dict) and isinstance(body.get("kind"), str):
             return JobEvent(body["kind"], body, seq)
     except (FormatError, ValidationError) as error:
-        raise TransportError(f"An event is not from a coordinator: {error}") from error
+        raise TransportError(f"An event does not have the form of a coordinator's: {error}") from error
     return None

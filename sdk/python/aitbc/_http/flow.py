@@ -38,11 +38,25 @@ _REFUSED = frozenset({429, 503})
 _GATEWAY = frozenset({502, 504})
 
 
+@dataclass(slots=True)
+class DirectTransfers:
+    """What is known of transfers past the coordinator, to and from its store of files.
+
+    `uploads` is whether the coordinator offers them (None: not asked yet), and `max_whole` the maximum size in bytes of a file in one
+    request. `downloads` is whether to try them.
+    """
+
+    uploads: bool | None = None
+    max_whole: int = 0
+    downloads: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The client's settings that flows use. `retries` limits how often one request is repeated."""
 
     retries: int
+    direct: DirectTransfers = field(default_factory=DirectTransfers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,7 @@ class Request:
 
     The body is either `content` or streamed from `source`. The body of a successful response is written to `sink`, if there is one.
     `extra_timeout` is added to the usual timeout, in seconds, because the coordinator delays the response; `limit` caps the sum.
+    `is_elsewhere` means that `path` is a signed URL of the store of files, which must not get the key, and must not be shown.
     """
 
     method: str
@@ -63,6 +78,12 @@ class Request:
     repeatable: bool = True
     extra_timeout: float = 0.0
     limit: float | None = None
+    is_elsewhere: bool = False
+
+    @property
+    def name(self) -> str:
+        """The request, for error messages."""
+        return f"{self.method} {'a file in the store' if self.is_elsewhere else self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +204,7 @@ def fetch(session: Session, request: Request, model: type[RecordT]) -> Flow[Reco
 def not_a_coordinators(request: Request, error: Exception) -> TransportError:
     """Return the error for a successful response that no coordinator sends."""
     return TransportError(
-        f"The response to {request.method} {request.path} is not from a coordinator: {error}"
+        f"The response to {request.name} does not have the form of a coordinator's: {error}"
     )
 
 

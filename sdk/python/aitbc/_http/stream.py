@@ -49,7 +49,7 @@ def listen(
     Raises `TimeoutError` after `timeout`, `APIError` (such as for a revoked key or an invalid filter), and `TransportError` if the
     connection cannot be restored.
     """
-    deadline = Deadline(timeout, f"The time limit of {timeout or 0:g} seconds for listening has passed.")
+    deadline = Deadline(timeout, f"The stream was ended after its time limit of {timeout or 0:g} seconds.")
     retries = Retries(session)
     cursor = _Cursor({"types": types, "job_ids": job_ids}, after)
     while True:
@@ -112,5 +112,5 @@ class _Cursor:
                 self.after = int(seq)
                 return StreamEvent(kind, data, self.after)
         except (FormatError, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise TransportError(f"A message is not from a coordinator: {error}") from error
+            raise TransportError(f"A message does not have the form of a coordinator's: {error}") from error
         return None

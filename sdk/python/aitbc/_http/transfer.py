@@ -81,6 +81,12 @@ class Source:
         """The number of bytes that `chunks` yields, or None if it is unknown."""
         return None if self.size is None or self._limit is None else min(self._limit, self.size - self._from)
 
+    def read_through(self) -> None:
+        """Read the content once, for its SHA-256."""
+        self._from, self._limit = 0, self.size
+        for _ in self.chunks():
+            pass
+
     def part(self, start: int, limit: int) -> None:
         """Make `chunks` yield at most `limit` bytes from `start`. The bytes before `start` must have been read."""
         self._from, self._limit = start, limit

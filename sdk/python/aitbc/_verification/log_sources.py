@@ -71,7 +71,7 @@ class LogAddress:
                 f"{self._prefix}/cosignature", content=note.encode(), headers={"Content-Type": "text/plain"}
             )
         except httpx.HTTPError as error:
-            raise TransportError(f"{self._prefix}/cosignature does not respond: {error}") from error
+            raise TransportError(f"{self._prefix}/cosignature did not respond: {error}") from error
         if not answer.is_success:
             raise TransportError(f"{self._prefix} refused the cosignature: {answer.text[:500]}")
 

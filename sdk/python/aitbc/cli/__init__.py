@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli._exits import exit_code, explain
-from aitbc.cli._options import State
-from aitbc.cli._output import print_error
+from aitbc.cli._arguments.options import State
+from aitbc.cli._terminal.exits import exit_code, explain
+from aitbc.cli._terminal.output import print_error
 from aitbc.cli.commands import (
     artifacts,
     chat,

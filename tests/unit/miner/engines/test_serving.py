@@ -19,7 +19,8 @@ from agent.miner.engines.catalogue import Engine, Variant
 from agent.miner.engines.environments import EngineDirectory
 from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import OWN, Interpreter, Interpreters
-from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.executor.contract import Execution
+from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore

@@ -19,7 +19,8 @@ import pytest
 
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import RunListener
-from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.executor.contract import Execution
+from agent.miner.executor.local import LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.settings import MinerSettings
 from miner_support.daemons import HOST

@@ -20,9 +20,10 @@ from agent.core.machine.catalogue import CatalogueEntry
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.circuit_breaker import MAX_HANGS, MAX_LOAD_FAILURES
+from agent.miner.executor.contract import Execution, Working
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
-from agent.miner.executor.local import Execution, LocalExecutor, Working
+from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.gpus import Gpu
 from agent.settings import MinerSettings
 from miner_support.daemons import HOST

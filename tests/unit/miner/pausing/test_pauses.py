@@ -31,7 +31,7 @@ class Cards:
     async def refresh(self) -> tuple[Gpu, ...]:
         return self.last
 
-    def computing(self) -> dict[str, frozenset[int]]:
+    def others(self) -> dict[str, int]:
         return {}
 
 

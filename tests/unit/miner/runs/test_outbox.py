@@ -51,7 +51,7 @@ class ScriptedLink:
         return self._given(self.answer(name, job_id, body))
 
     async def upload(
-        self, path: Path, media_type: str, size: int, *, lease: tuple[str, int]
+        self, path: Path, media_type: str, size: int, *, artifact_id: str, lease: tuple[str, int]
     ) -> tuple[int, Any]:
         self.uploads.append(path)
         self.leases.append(lease)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ def test_many_texts_keep_their_order_and_report_progress(runner, make_context):
     ]
     assert many[33] == pytest.approx(alone, abs=1e-4)
     assert [percent for percent, _ in context.reported] == [40, 80, 100]
+    model, speed = (line for source, line in context.lines if source == "llama.cpp")
+    assert model.startswith(f"Model {NAME} in llama.cpp on the CPU")
+    assert re.fullmatch(r"40 texts with \d+ tokens in \d+\.\d\d s: \d+ token/s\.", speed)
 
 
 def test_a_vector_can_be_shortened(runner, make_context):

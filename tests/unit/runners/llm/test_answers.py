@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 
 import pytest
@@ -26,6 +27,14 @@ def test_a_fact_is_answered_and_every_token_is_counted(runner, make_context):
     assert len(pieces) > 3
     assert context.reported == sorted(context.reported)
     assert context.reported[-1][1] == 44
+    assert [source for source, _ in context.lines] == ["llama.cpp"] * 3
+    model, prompt, answer = (line for _, line in context.lines)
+    assert model == f"Model {NAME} in llama.cpp on the CPU (1 thread), with a context of 4096 tokens."
+    assert re.fullmatch(
+        r"Prompt: 36 tokens; the first token of the answer followed after \d+\.\d\d s\.", prompt
+    )
+    assert re.fullmatch(r"Answer: 8 tokens, \d+\.\d token/s after the first\.", answer)
+    assert QUESTION not in str(context.lines)
 
 
 def test_an_answer_uses_the_earlier_turns_of_a_conversation(ask):
@@ -44,8 +53,10 @@ def test_a_raw_prompt_is_continued_without_a_chat_template(ask):
     assert answer["usage"]["prompt_tokens"] == 5
 
 
-def test_max_tokens_ends_the_text(ask):
-    answer = ask(max_tokens=3)
+def test_max_tokens_ends_the_text(ask, make_context):
+    context = make_context()
+    answer = ask(max_tokens=3, context=context)
+    assert context.lines[-1][1].startswith("Warning: The answer reached max_tokens (3)")
     assert (answer["text"], answer["finish_reason"]) == ("The capital of", "length")
     assert answer["usage"]["completion_tokens"] == 3
 
@@ -57,6 +68,7 @@ def test_the_text_ends_where_max_cost_is_reached(ask, make_context):
     answer = ask(max_tokens=256, context=context)
     assert answer["finish_reason"] == "length"
     assert answer["usage"]["total_tokens"] == 39
+    assert "max_cost" in context.lines[-1][1]
     assert answer["text"] == "The capital of"
 
 

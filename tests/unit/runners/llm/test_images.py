@@ -104,7 +104,7 @@ def test_images_and_texts_are_read_in_their_order_and_counted(
 def test_the_mark_of_an_image_in_a_text_is_a_text(
     seeing: LLMRunner, ask: Ask, picture: Callable[..., Path]
 ) -> None:
-    """llama.cpp marks the places of images with a text of its own, which a client may write."""
+    """llama.cpp marks the images with a text of its own, which a client may write."""
     answer = ask(seeing, {"type": "text", "text": "<__media__>"}, picture("red"), REPEAT)
     assert answer["usage"]["completion_tokens"] > 0
 

@@ -446,6 +446,33 @@ def test_attack_a_deep_tree_ends_the_run_and_not_the_miner(predict):
     assert (error.code, "nested" in str(error)) == ("LIMIT_EXCEEDED", True)
 
 
+@pytest.mark.parametrize(
+    ("limits", "program", "reason"),
+    [
+        ({"max_files": 40}, "  for n in range(50): open(str(n), 'w').close()\n", "more than 40 files"),
+        (
+            {"max_depth": 5},
+            "  import os\n  for _ in range(9):\n    os.mkdir('d'); os.chdir('d')\n",
+            "nested more than 5 deep",
+        ),
+        (
+            {"max_processes": 3},
+            "  import os, time\n  for _ in range(6):\n    if os.fork() == 0: time.sleep(30)\n  time.sleep(30)\n",
+            "processes",
+        ),
+    ],
+    ids=["files", "depth", "processes"],
+)
+def test_the_owner_sets_the_limits_of_a_model(tools, device, make_context, tmp_path, limits, program, reason):
+    source = tmp_path / "model.py"
+    source.write_text(f"def predict(input):\n{program}")
+    runner = PythonModelRunner(dataclasses.replace(tools, **limits), device)
+    request = InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}})
+    with pytest.raises(Fail) as caught:
+        runner.run(request, make_context({"model.source": source}))
+    assert reason in str(caught.value)
+
+
 def test_a_request_for_too_much_memory_is_not_a_machine_fault(predict):
     """The request is not lowered silently: another miner may have the memory."""
     with pytest.raises(Retry) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -220,7 +221,11 @@ def test_a_prompt_that_is_too_long_causes_a_warning(generate, make_context):
     context = make_context()
     result = generate(context, prompt="cat " * 30)
     assert result.results["warnings"] == ["prompt has 92 tokens, of which the model reads the first 77."]
-    assert context.lines == [("diffusers", result.results["warnings"][0])]
+    assert {source for source, _ in context.lines} == {"diffusers"}
+    model, warning, image = (line for _, line in context.lines)
+    assert re.fullmatch(r"Model [\w-]+ in float32 on the CPU \(\d+ threads?\)\.", model)
+    assert warning == result.results["warnings"][0]
+    assert re.fullmatch(r"Image 1 of 1: seed \d+, \d+ steps at \d+x\d+ in \d+\.\d s\.", image)
     assert "warnings" not in generate().results
 
 

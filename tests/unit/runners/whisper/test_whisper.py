@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -50,6 +51,10 @@ def test_speech_is_transcribed_word_for_word(transcribe, speech):
     assert result.units == Decimal(str(result.results["duration"]))
     assert result.results["duration"] == pytest.approx(6.76, abs=0.3)
     assert [data["text"] for kind, data in context.events if kind == "segment"] == [SENTENCE]
+    model, language, speed = (line for source, line in context.lines if source == "faster-whisper")
+    assert re.fullmatch(r"Model tiny\.en in faster-whisper [\d.]+ on the CPU \(\d+ threads?\)\.", model)
+    assert language == "The language was detected: en."
+    assert re.fullmatch(r"6\.\d s of audio in \d+\.\d s: \d+\.\d audio second/s\.", speed)
 
 
 def test_the_other_engine_transcribes_the_same_and_reports_its_own_weights(
@@ -149,7 +154,8 @@ def test_the_benchmarks_speech_is_transcribed(transcribe, tools, tmp_path):
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_silence_is_an_empty_text(transcribe, make_media, engine):
     silence = make_media("silence.wav", "-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "3")
-    result, _ = transcribe(silence, engine=engine)
+    result, context = transcribe(silence, engine=engine)
+    assert context.lines[-1] == (engine, "Warning: no speech was recognised.")
     assert (result.results["text"], result.results["segments"]) == ("", [])
     assert result.units == 3
 

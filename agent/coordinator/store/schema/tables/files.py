@@ -22,6 +22,16 @@ artifacts = Table(
     Column("artifact_id", String(80), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
+    # The name of the blob with its bytes. NULL: the artifact's id, which named the files of earlier versions.
+    Column("blob", String(200), nullable=True),
+    Index("ix_artifacts_blob", "blob", unique=True),
+)
+
+# Blobs that no row refers to any more, until they are removed from the store.
+removed_blobs = Table(
+    "removed_blobs",
+    metadata,
+    Column("blob", String(200), primary_key=True),
 )
 
 # The account that an artifact belongs to (`owner` is its id), and the media type and the file name that it gave. Outputs belong to their job's account.
@@ -42,7 +52,7 @@ stored_bytes = Table(
     Column("size", BigInteger, nullable=False),
 )
 
-# Resumable uploads. `length` is NULL until the client announces it; `artifact_id` is set when all bytes are received, and
+# Resumable uploads. `turn` counts the requests that have written to it, of all replicas: only the newest may. `length` is NULL until the client announces it; `artifact_id` is set when all bytes are received, and
 # `finished_at` when the artifact is stored.
 uploads = Table(
     "uploads",
@@ -56,7 +66,44 @@ uploads = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False, index=True),
     Column("finished_at", Float, nullable=True),
+    Column("turn", Integer, nullable=False, server_default="0"),
     Index("ix_uploads_unfinished", "account_id", **where("finished_at IS NULL")),
+)
+
+# The received bytes of an unfinished upload in a bucket, in pieces that are blobs.
+upload_segments = Table(
+    "upload_segments",
+    metadata,
+    Column("upload_id", ForeignKey("uploads.upload_id"), primary_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("blob", String(200), nullable=False),
+    Index("ix_upload_segments_blob", "blob", unique=True),
+)
+
+# Files that clients and miners send to the store themselves. `owner` is an account, or the miner that holds the lease (`job_id`,
+# `fence`). Without `multipart_id`, the file is one request. `etags` is a JSON object of the stored parts by their numbers.
+direct_uploads = Table(
+    "direct_uploads",
+    metadata,
+    Column("upload_id", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("job_id", String(64), nullable=True, index=True),
+    Column("fence", Integer, nullable=True),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=True),
+    Column("media_type", Text, nullable=False),
+    Column("file_name", String(255), nullable=True),
+    Column("blob", String(200), nullable=False),
+    Column("multipart_id", Text, nullable=True),
+    Column("part_size", BigInteger, nullable=False),
+    Column("etags", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    # Until when a replica checks the digest. Another one starts again after that.
+    Column("checked_until", Float, nullable=True),
+    Column("expires_at", Float, nullable=False, index=True),
+    Index("ix_direct_uploads_blob", "blob", unique=True),
+    Index("ix_direct_uploads_unfinished", "owner", **where("state <> 'stored'")),
 )
 
 job_artifacts = Table(

@@ -6,12 +6,13 @@ from sqlalchemy import BigInteger, Column, Integer, Table
 
 from agent.coordinator.store.schema.tables._metadata import metadata
 
-# One row for each five minutes in which something happened, `start` in seconds since the epoch. The first eight columns count what
+# Rows for each five minutes in which something happened; transactions that run at the same time change different parts. `start` is in seconds since the epoch. The first eight columns count what
 # happened, money in units of 1e-8; the others are the latest sample of the queue and of the miners, NULL without one.
 history = Table(
     "history",
     metadata,
     Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False, server_default="0"),
     Column("submitted", BigInteger, nullable=False, server_default="0"),
     Column("completed", BigInteger, nullable=False, server_default="0"),
     Column("failed", BigInteger, nullable=False, server_default="0"),

@@ -144,7 +144,7 @@ jobs = Table(
     ),
     Index("ix_jobs_bound", "offer_id", **where("state = 'submitted' AND offer_id IS NOT NULL")),
     Index("ix_jobs_lease_expiry", "lease_expires_at", **where("state = 'running'")),
-    Index("ix_jobs_leased_by", "lease_miner_id", **where("lease_miner_id IS NOT NULL")),
+    Index("ix_jobs_leased_by", "lease_miner_id", "job_id", **where("lease_miner_id IS NOT NULL")),
 )
 
 # The labels of jobs, for lists that are filtered by them.

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Integer,
     String,
     Table,
     Text,
@@ -56,10 +57,12 @@ postings = Table(
     _within_bounds("postings", "amount"),
 )
 
+# The balance of an account is the sum of its parts. Only the operator's fees, which every settlement changes, have more than one.
 balances = Table(
     "balances",
     metadata,
     Column("ledger_account", String(80), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False, server_default="0"),
     Column("amount", BigInteger, nullable=False),
     _within_bounds("balances", "amount"),
 )

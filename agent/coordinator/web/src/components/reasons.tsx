@@ -1,5 +1,6 @@
 /** Why a job does not run: one line for each reason, who can change it, and how. */
 import { CannotRun, type JobReason } from "@aitbc/client";
+import { inFormWords } from "../errors.ts";
 
 const WHO: Record<Exclude<JobReason["who"], "client">, string> = {
   owner: "The machine's owner",
@@ -21,10 +22,10 @@ export function Reasons({ reasons, title, client = "You" }: ReasonsProps) {
     <ul class="reasons">
       {reasons.map((reason) => (
         <li key={reason.code + reason.message} data-code={reason.code}>
-          {reason.message !== title && <p>{reason.message}</p>}
+          {reason.message !== title && <p>{inFormWords(reason.message)}</p>}
           {reason.action && (
             <p class="small">
-              <strong>{who[reason.who]}:</strong> {reason.action}
+              <strong>{who[reason.who]}:</strong> {inFormWords(reason.action)}
             </p>
           )}
         </li>

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli import _complete
-from aitbc.cli._exits import explain
-from aitbc.cli._ids import find_artifact, find_job
-from aitbc.cli._lookup import AmbiguousName, NoSuchName
-from aitbc.cli._options import JsonOption, client_of
-from aitbc.cli._output import print_error, print_json, print_rows
+from aitbc.cli._arguments import complete
+from aitbc.cli._arguments.ids import find_artifact, find_job
+from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
+from aitbc.cli._arguments.options import JsonOption, client_of
+from aitbc.cli._terminal.exits import explain
+from aitbc.cli._terminal.output import print_error, print_json, print_rows
 from aitbc.errors import AITBCError, APIError
 
 app = typer.Typer(help="Manage the files that your account stores at the coordinator.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def remove(
     job: Annotated[
         str | None,
         typer.Option(
-            "--job", metavar="JOB", help="Delete all output files of this job.", autocompletion=_complete.jobs
+            "--job", metavar="JOB", help="Delete all output files of this job.", autocompletion=complete.jobs
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from aitbc._client import AITBCClient
-from aitbc.cli._conversation import Conversation, Stopped
-from aitbc.cli._exits import ExitCode, explain
-from aitbc.cli._journal import write_file
-from aitbc.cli._options import JobOptions, client_of, model_option, with_options
-from aitbc.cli._output import encoded, print_error, print_json, print_status
+from aitbc.cli._arguments.options import JobOptions, client_of, model_option, with_options
+from aitbc.cli._batch.journal import write_file
+from aitbc.cli._terminal.conversation import Conversation, Stopped
+from aitbc.cli._terminal.exits import ExitCode, explain
+from aitbc.cli._terminal.output import encoded, print_error, print_json, print_status
 from aitbc.errors import AITBCError
 
 _SERVICE = "llm_inference"

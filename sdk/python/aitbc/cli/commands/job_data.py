@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from aitbc._client import AITBCClient
-from aitbc.cli import _complete
-from aitbc.cli._exits import explain
-from aitbc.cli._ids import find_job, find_miner, find_offer
-from aitbc.cli._lookup import AmbiguousName, NoSuchName
-from aitbc.cli._options import JobArgument, JsonOption, client_of, given, labels_of
-from aitbc.cli._output import harmless, print_error, print_json, print_rows, print_status
+from aitbc.cli._arguments import complete
+from aitbc.cli._arguments.ids import find_job, find_miner, find_offer
+from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
+from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, given, labels_of
+from aitbc.cli._terminal.exits import explain
+from aitbc.cli._terminal.output import harmless, print_error, print_json, print_rows, print_status
 from aitbc.errors import AITBCError, APIError
 from aitbc.models import JobLogEntry
 
@@ -161,7 +161,7 @@ def remove(
         typer.Argument(
             metavar="JOB",
             help="Jobs that have ended: ids or parts of them, names, or `last` for the newest one.",
-            autocompletion=_complete.jobs,
+            autocompletion=complete.jobs,
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from aitbc._calls.jobs import failure
-from aitbc.cli import _complete
-from aitbc.cli._display import row_of
-from aitbc.cli._exits import explain as explain_error
-from aitbc.cli._explanation import print_explanation
-from aitbc.cli._ids import find_job, find_miner, find_offer
-from aitbc.cli._lookup import LAST, AmbiguousName, NoSuchName
-from aitbc.cli._names import numbered, safe_name
-from aitbc.cli._options import JobArgument, JsonOption, client_of, labels_of
-from aitbc.cli._output import (
+from aitbc.cli._arguments import complete
+from aitbc.cli._arguments.ids import find_job, find_miner, find_offer
+from aitbc.cli._arguments.lookup import LAST, AmbiguousName, NoSuchName
+from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, labels_of
+from aitbc.cli._batch.names import numbered, safe_name
+from aitbc.cli._terminal.display import row_of
+from aitbc.cli._terminal.exits import explain as explain_error
+from aitbc.cli._terminal.explanation import print_explanation
+from aitbc.cli._terminal.output import (
     moment,
     print_error,
     print_fields,
@@ -47,7 +47,7 @@ def list_jobs(
     ] = None,
     job_type: Annotated[
         str | None,
-        typer.Option("--type", help="Only jobs of this type.", autocompletion=_complete.services),
+        typer.Option("--type", help="Only jobs of this type.", autocompletion=complete.services),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of exactly this name.")] = None,
     label: Annotated[
@@ -95,6 +95,27 @@ def list_jobs(
     if offset + len(rows) < page.total:
         last = offset + len(rows)
         print_status(f"{last} of {page.total} jobs shown; --offset {last} shows the next ones.")
+
+
+@app.command("labels")
+def list_labels(
+    context: typer.Context,
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Only labels with this key, such as project.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of labels.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List the labels of the account's jobs, with the number of jobs that have each."""
+    with client_of(context) as client:
+        found = client.jobs.labels(key=key, limit=limit)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    rows = [(f"{one.key}={one.value}", str(one.jobs)) for one in found.labels]
+    print_rows(("LABEL", "JOBS"), rows, free=("LABEL",))
+    if found.more:
+        print_status(f"There are more labels; --limit {min(1000, 10 * limit)} shows them.")
 
 
 @app.command()
@@ -155,7 +176,7 @@ def cancel(
         typer.Argument(
             metavar="JOB",
             help="Jobs: ids or parts of them, names, or `last` for the newest one.",
-            autocompletion=_complete.jobs,
+            autocompletion=complete.jobs,
         ),
     ],
     as_json: JsonOption = False,

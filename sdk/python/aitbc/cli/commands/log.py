@@ -14,10 +14,10 @@ import typer
 from nacl.signing import SigningKey
 
 from aitbc._http.local import Address, find_address
-from aitbc.cli._exits import ExitCode
-from aitbc.cli._options import JsonOption, State
-from aitbc.cli._output import print_json, print_status, print_text
-from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
+from aitbc.cli._arguments.options import JsonOption, State
+from aitbc.cli._arguments.trust import LogKeyOption, PolicyOption, trusted
+from aitbc.cli._terminal.exits import ExitCode
+from aitbc.cli._terminal.output import print_json, print_status, print_text
 from aitbc.errors import FormatError
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.log import PROOF_HEADER, Checkpoint, parse_proof

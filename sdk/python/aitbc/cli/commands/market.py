@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli import _complete
-from aitbc.cli._lookup import Candidate, find
-from aitbc.cli._options import JsonOption, client_of
-from aitbc.cli._output import moment, print_json, print_rows, print_status
+from aitbc.cli._arguments import complete
+from aitbc.cli._arguments.lookup import Candidate, find
+from aitbc.cli._arguments.options import JsonOption, client_of
+from aitbc.cli._terminal.output import moment, print_json, print_rows, print_status
 from aitbc.models import MarketMiner, ModelSupply, ServiceSupply
 
 ServiceOption = Annotated[
@@ -19,7 +19,7 @@ ServiceOption = Annotated[
         "-s",
         metavar="SERVICE",
         help="Only this service: its id or the beginning of it, such as llm.",
-        autocompletion=_complete.services,
+        autocompletion=complete.services,
     ),
 ]
 AvailableOption = Annotated[bool, typer.Option("--available", "-a", help="Only what a miner would run now.")]

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli import _complete
-from aitbc.cli._ids import PAGE, find_job, find_offer, offers
-from aitbc.cli._options import JsonOption, client_of
-from aitbc.cli._output import print_fields, print_json, print_rows, print_status, service_name
+from aitbc.cli._arguments import complete
+from aitbc.cli._arguments.ids import PAGE, find_job, find_offer, offers
+from aitbc.cli._arguments.options import JsonOption, client_of
+from aitbc.cli._terminal.output import print_fields, print_json, print_rows, print_status, service_name
 from aitbc.errors import OfferNotAvailable
 from aitbc.models import MarketMiner, Offer
 
@@ -20,7 +20,7 @@ OfferArgument = Annotated[
     typer.Argument(
         metavar="OFFER",
         help="The offer: its id or a part of it, or its miner's name (rig-1/llm_inference).",
-        autocompletion=_complete.offers,
+        autocompletion=complete.offers,
     ),
 ]
 _HTTP_GONE = 410
@@ -31,7 +31,7 @@ def list_offers(
     context: typer.Context,
     job_type: Annotated[
         str | None,
-        typer.Option("--type", help="Only for jobs of this type or name.", autocompletion=_complete.services),
+        typer.Option("--type", help="Only for jobs of this type or name.", autocompletion=complete.services),
     ] = None,
     max_price: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")
@@ -100,7 +100,7 @@ def accept(
         typer.Argument(
             metavar="JOB",
             help="A submitted job: its id or a part of it, its name, or `last`.",
-            autocompletion=_complete.jobs,
+            autocompletion=complete.jobs,
         ),
     ],
     bid: Annotated[str, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")],
@@ -120,7 +120,7 @@ def make(
     job_type: Annotated[
         str,
         typer.Argument(
-            metavar="TYPE", help="The type or name of the jobs.", autocompletion=_complete.services
+            metavar="TYPE", help="The type or name of the jobs.", autocompletion=complete.services
         ),
     ],
     price: Annotated[str, typer.Option(metavar="AMOUNT", help="The price of each metered unit.")],

@@ -12,12 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from aitbc.canonical import b64decode, parse_json
-from aitbc.cli._exits import ExitCode
-from aitbc.cli._ids import find_job
-from aitbc.cli._journal import write_file
-from aitbc.cli._options import JobArgument, JsonOption, client_of
-from aitbc.cli._output import encoded, print_error, print_fields, print_json, print_status, print_text
-from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
+from aitbc.cli._arguments.ids import find_job
+from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of
+from aitbc.cli._arguments.trust import LogKeyOption, PolicyOption, trusted
+from aitbc.cli._batch.journal import write_file
+from aitbc.cli._terminal.exits import ExitCode
+from aitbc.cli._terminal.output import (
+    encoded,
+    print_error,
+    print_fields,
+    print_json,
+    print_status,
+    print_text,
+)
 from aitbc.errors import FormatError, VerificationError
 from aitbc.policy import Policy
 from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt

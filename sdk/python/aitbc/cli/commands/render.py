@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli._batch import check_directory, perform, receipt_of
-from aitbc.cli._inputs import check_distinct, find_inputs
-from aitbc.cli._names import safe_name
-from aitbc.cli._options import BatchOptions, JobOptions, Parameters, with_options
-from aitbc.cli._work import Delivery, Work, Writer
+from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, with_options
+from aitbc.cli._batch.inputs import check_distinct, find_inputs
+from aitbc.cli._batch.names import safe_name
+from aitbc.cli._batch.run import check_directory, perform, receipt_of
+from aitbc.cli._batch.work import Delivery, Work, Writer
 from aitbc.models import JobEvent, JobResults
 
 SCENES = frozenset({".blend"})

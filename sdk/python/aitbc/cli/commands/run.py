@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from aitbc.cli._batch import check_directory, perform, receipt_of
-from aitbc.cli._inputs import Input, check_distinct, find_inputs
-from aitbc.cli._journal import Journal
-from aitbc.cli._names import safe_name
-from aitbc.cli._options import BatchOptions, JobOptions, Options, given, with_options
-from aitbc.cli._output import encoded, print_text
-from aitbc.cli._work import ANY_JOB, Delivery, Outcome, Work, Writer
+from aitbc.cli._arguments.options import BatchOptions, JobOptions, Options, given, with_options
+from aitbc.cli._batch.inputs import Input, check_distinct, find_inputs
+from aitbc.cli._batch.journal import Journal
+from aitbc.cli._batch.names import safe_name
+from aitbc.cli._batch.run import check_directory, perform, receipt_of
+from aitbc.cli._batch.work import ANY_JOB, Delivery, Outcome, Work, Writer
+from aitbc.cli._terminal.output import encoded, print_text
 from aitbc.models import JobResults
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -9,12 +9,8 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from aitbc.cli._batch import check_directory, perform, receipt_of
-from aitbc.cli._exits import NoSuchResult
-from aitbc.cli._inputs import SPOKEN, Input, check_distinct, find_inputs
-from aitbc.cli._journal import Journal
-from aitbc.cli._optional_value import BESIDE, OptionalValues
-from aitbc.cli._options import (
+from aitbc.cli._arguments.optional_value import BESIDE, OptionalValues
+from aitbc.cli._arguments.options import (
     BatchOptions,
     JobOptions,
     Options,
@@ -23,8 +19,12 @@ from aitbc.cli._options import (
     model_option,
     with_options,
 )
-from aitbc.cli._output import print_text
-from aitbc.cli._work import Delivery, Outcome, Work, Writer
+from aitbc.cli._batch.inputs import SPOKEN, Input, check_distinct, find_inputs
+from aitbc.cli._batch.journal import Journal
+from aitbc.cli._batch.run import check_directory, perform, receipt_of
+from aitbc.cli._batch.work import Delivery, Outcome, Work, Writer
+from aitbc.cli._terminal.exits import NoSuchResult
+from aitbc.cli._terminal.output import print_text
 from aitbc.models import JobResults
 
 TEXT = "txt"

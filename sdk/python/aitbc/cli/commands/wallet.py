@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli._options import JsonOption, client_of
-from aitbc.cli._output import print_fields, print_json, print_rows, print_status
+from aitbc.cli._arguments.options import JsonOption, client_of
+from aitbc.cli._terminal.output import print_fields, print_json, print_rows, print_status
 
 app = typer.Typer(help="Show the account's balance and transactions.", no_args_is_help=True)
 

@@ -10,6 +10,7 @@ import { Failure, Notice } from "../../components/notice.tsx";
 import { Reasons } from "../../components/reasons.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
+import { inFormWords } from "../../errors.ts";
 import { money } from "../../format/money.ts";
 import { sentence } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
@@ -47,7 +48,7 @@ function Explained({ job }: { job: Job }) {
     );
   }
   return (
-    <Notice tone={data.canRun === "never" ? "bad" : "wait"} title={data.summary}>
+    <Notice tone={data.canRun === "never" ? "bad" : "wait"} title={inFormWords(data.summary)}>
       <Reasons reasons={data.reasons} title={data.summary} />
       <Expectation explanation={data} />
       {job.attempts > 0 && <p class="small">An earlier run did not finish, so the job runs again.</p>}
@@ -84,7 +85,7 @@ function Miners({ explanation: { miners, reasons } }: { explanation: JobExplanat
           </dt>,
           <dd key={minerId}>
             {reasons.length > 0
-              ? reasons.map((code) => words.get(code) ?? `${sentence(code.toLowerCase())}.`).join(" ")
+              ? reasons.map((code) => inFormWords(words.get(code) ?? "") || `${sentence(code.toLowerCase())}.`).join(" ")
               : "Can run it."}
           </dd>,
         ])}

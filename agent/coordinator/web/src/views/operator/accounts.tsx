@@ -67,7 +67,7 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
               {slowedUntil && (
                 <span class="quiet small">
                   {" "}
-                  slowed, because too many of its jobs failed by their own fault; ends{" "}
+                  slowed, because too many of its jobs failed through their own errors; ends{" "}
                   <Ago at={slowedUntil} />
                 </span>
               )}

@@ -13,6 +13,7 @@ import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { Reasons } from "../../components/reasons.tsx";
 import { notify } from "../../components/toast.tsx";
+import { inFormWords } from "../../errors.ts";
 import { serviceName } from "../../format/names.ts";
 import { useLive } from "../../live.ts";
 import { useLoad } from "../../load.ts";
@@ -57,7 +58,7 @@ export default function OperatorJob() {
               </Notice>
             )}
             {job.status === "submitted" && (
-              <Notice tone="wait" title={why.summary}>
+              <Notice tone="wait" title={inFormWords(why.summary)}>
                 <Reasons reasons={why.reasons} title={why.summary} client="Its account" />
               </Notice>
             )}

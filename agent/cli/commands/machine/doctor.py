@@ -1,0 +1,99 @@
+"""`aitbc-agent doctor`: diagnose problems of this machine and show their remedies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import asdict
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.terminal import logs
+from agent.core.errors import ConfigurationError
+from agent.miner.doctor.diagnostics import Diagnostic, found, ok
+from agent.settings import Settings
+
+MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}
+"""In the order of the output, the worst first."""
+
+
+def doctor(
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    coordinator: Annotated[
+        str | None, typer.Option("--coordinator", help="Also check this coordinator, before joining it.")
+    ] = None,
+    enroll: Annotated[
+        str | None, typer.Option("--enroll", help="Check this enrolment token there; it stays valid.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Diagnose problems and show remedies. Exit code 1: a problem prevents work."""
+    try:
+        settings = settings_from(
+            data_dir, config, miner={"coordinator": coordinator, "enrolment_token": enroll}
+        )
+    except ConfigurationError as error:
+        diagnostics = [found("configuration_wrong", fault=line) for line in str(error).splitlines()]
+    else:
+        diagnostics = asyncio.run(_examine(settings))
+    if as_json:
+        print_json([asdict(diagnostic) for diagnostic in diagnostics])
+    else:
+        _print(diagnostics)
+    if any(diagnostic.severity == "fault" for diagnostic in diagnostics):
+        raise typer.Exit(1)
+
+
+async def _examine(settings: Settings) -> list[Diagnostic]:
+    from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start faster without it
+
+    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    diagnostics = await examine(settings)
+    if settings.artifacts.url is not None and settings.miner.coordinator is None:
+        diagnostics.append(await asyncio.to_thread(_artifacts, settings))
+    return diagnostics
+
+
+def _artifacts(settings: Settings) -> Diagnostic:
+    """Check that the coordinator can use its store of files."""
+    from agent.coordinator.blobs.choice import open_stores  # noqa: PLC0415 - as above
+
+    try:
+        open_stores(settings)[0].open()
+    except ConfigurationError as error:
+        return found("artifacts_unusable", fault=error)
+    return ok("artifacts", f"The store of files, {settings.artifacts.url}, can be read and written.")
+
+
+def _print(diagnostics: list[Diagnostic]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")  # a truncated path in a command would be useless
+    ranks = list(MARKS)
+    for diagnostic in sorted(diagnostics, key=lambda diagnostic: ranks.index(diagnostic.severity)):
+        text = escape(diagnostic.message)
+        if diagnostic.remedy is not None:
+            text += f" [dim]({diagnostic.id})[/]\n[bold]→ {escape(diagnostic.remedy)}[/]"
+        table.add_row(MARKS[diagnostic.severity], text)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"\n[bold]{_summary(diagnostics)}[/]")
+
+
+def _summary(diagnostics: list[Diagnostic]) -> str:
+    counted = Counter(diagnostic.severity for diagnostic in diagnostics)
+    if not counted["fault"] and not counted["warning"]:
+        return "No problems found."
+    words = [
+        f"{counted[severity]} {severity}{'s' if counted[severity] > 1 else ''}"
+        for severity in ("fault", "warning")
+        if counted[severity]
+    ]
+    end = "Faults prevent this machine from working." if counted["fault"] else "Warnings do not prevent work."
+    return f"{' and '.join(words)}. {end}"

@@ -1,0 +1,55 @@
+"""`aitbc-agent earnings`: this miner's earnings, reputation and latest payments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from agent.cli import agent_file
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.core.errors import ConfigurationError
+from aitbc import AITBCClient
+from aitbc.cli._terminal.output import moment, print_rows
+
+
+def earnings(
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Number of payments to show.")] = 20,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the total earnings, the reputation and the latest payments of the running agent's miner."""
+    agent = agent_file.read(settings_from(data_dir))
+    if agent.miner_id is None or agent.miner_key is None:
+        raise ConfigurationError("This agent has no earnings: it runs no miner with a key of its own.")
+    with AITBCClient(agent.miner_key, agent.url) as client:
+        shown = {
+            **client.miners.stats(agent.miner_id).to_dict(),
+            "payments": client.wallet.transactions(limit=limit).to_dict()["transactions"],
+        }
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown)
+
+
+def _print(shown: dict[str, Any]) -> None:
+    console = Console()
+    console.print(f"[bold]{shown['total_earned']}[/] earned since {shown['active_since']}")
+    console.print(
+        f"  reputation {shown['reputation']:.2f} of 5, {shown['total_jobs']} jobs, "
+        f"{100 * shown['success_rate']:.3g} % successful, {shown['average_completion_time']:.1f} s on average"
+    )
+    if not shown["payments"]:
+        return
+    rows = [
+        (
+            payment.get("job_id", ""),
+            payment["amount"],
+            payment.get("fee", "0"),
+            moment(payment.get("settled_at")),
+        )
+        for payment in shown["payments"]
+    ]
+    print_rows(("JOB", "PAID", "FEE", "SETTLED"), rows)

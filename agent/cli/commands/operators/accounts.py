@@ -1,0 +1,87 @@
+"""`aitbc-agent accounts`: list, create, credit and debit clients' accounts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli import local_api
+from agent.cli.lookups import accounts, find_account
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.settings import Settings
+from aitbc.cli._terminal.output import moment, print_rows
+
+app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
+
+AccountName = Annotated[
+    str, typer.Argument(help="The account: its name, its id or a part of it, or `last` for the newest one.")
+]
+Amount = Annotated[str, typer.Argument(help='Amount, such as "12.50".')]
+Note = Annotated[str, typer.Option(help="Purpose; the client can see it.")]
+
+
+@app.command("list")
+def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all accounts with their balances and the amounts held for unfinished jobs."""
+    found = accounts(settings_from(data_dir))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (one["account_id"], one["name"], one["balance"], one["held"], moment(one["created_at"]))
+        for one in found
+    ]
+    print_rows(("ACCOUNT", "NAME", "BALANCE", "HELD", "CREATED"), rows, free=("NAME",))
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="A name for the account, such as its owner's.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create an account. It then needs money (`accounts credit`) and a key (`keys create --account`)."""
+    answer = local_api.call(settings_from(data_dir), "POST", "admin/accounts", {"name": name})
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(answer["account_id"])
+
+
+@app.command("credit")
+def credit(
+    account: AccountName,
+    amount: Amount,
+    note: Note = "",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Credit money to an account."""
+    body = {"amount": amount, "note": note}
+    _book(settings_from(data_dir), account, "credit", body, as_json=as_json)
+
+
+@app.command("debit")
+def debit(
+    account: AccountName,
+    amount: Amount,
+    note: Note = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Allow a negative balance if the account has less.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take money back from an account. Money held for unfinished jobs is not touched."""
+    body = {"amount": amount, "note": note, "force": force}
+    _book(settings_from(data_dir), account, "debits", body, as_json=as_json)
+
+
+def _book(settings: Settings, account: str, call: str, body: dict[str, Any], *, as_json: bool) -> None:
+    account_id = find_account(settings, account)
+    answer = local_api.call(settings, "POST", f"admin/accounts/{account_id}/{call}", body)
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(f"The balance of {answer['account_id']} is now {answer['balance']}.")

@@ -1,0 +1,98 @@
+"""`aitbc-agent enroll`: create, list and revoke enrolment tokens."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+import typer
+
+from agent.cli import agent_file, local_api
+from agent.cli.lookups import enrolments, find_enrolment
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc.cli._terminal.output import moment, print_rows
+
+app = typer.Typer(help="Let miners on other machines join this coordinator.")
+
+
+@app.callback(invoke_without_command=True)
+def create(
+    context: typer.Context,
+    data_dir: DataDir = None,
+    uses: Annotated[int, typer.Option(min=1, help="Number of miners that may join with the token.")] = 1,
+    hours: Annotated[float, typer.Option(min=0.01, help="Validity in hours.")] = 24,
+    note: Annotated[str, typer.Option(help="Purpose, for the list of tokens.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Create an enrolment token, with which miners on other machines join this coordinator."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = settings_from(data_dir)
+    body = {"uses": uses, "valid_seconds": hours * 3600, "note": note}
+    answer = local_api.call(settings, "POST", "admin/enrolments", body)
+    url = agent_file.read(settings).shown_url
+    if as_json:
+        print_json({**answer, "coordinator": url})
+        return
+    token = answer["enrolment_token"]
+    typer.echo(token)
+    typer.echo(f"Valid until {answer['expires_at']}. On the other machine, run:", err=True)
+    typer.echo(f"  aitbc-agent start --coordinator {url} --enroll {token}", err=True)
+    if _only_this_machine(url):
+        typer.echo(
+            f"Other machines cannot reach {url}. Let the coordinator listen on their network (--host), or forward a public address "
+            "to it, and set coordinator.public_url to the address that they use.",
+            err=True,
+        )
+
+
+def _only_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@app.command("list")
+def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all tokens without their secrets, newest first, with the miners that joined with them."""
+    tokens = enrolments(settings_from(data_dir))
+    if as_json:
+        print_json(tokens)
+        return
+    titles = ("TOKEN", "STATUS", "USES LEFT", "EXPIRES", "NOTE", "CREATED", "BY", "MINERS")
+    print_rows(titles, [_row(token) for token in tokens], free=("NOTE", "MINERS"))
+
+
+def _row(token: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        token["enrolment_id"],
+        token["status"],
+        f"{token['uses_left']} of {token['uses']}",
+        moment(token["expires_at"]),
+        token["note"],
+        moment(token["created_at"]),
+        token["created_by_name"] or "the agent",
+        ", ".join(miner["name"] for miner in token["miners"]),
+    )
+
+
+@app.command("revoke")
+def revoke(
+    token: Annotated[
+        str,
+        typer.Argument(help="The token: its note, its id or a part of it, or `last` for the newest one."),
+    ],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a token with immediate effect. Miners that have joined with it stay."""
+    settings = settings_from(data_dir)
+    enrolment_id = find_enrolment(settings, token)
+    local_api.call(settings, "DELETE", f"admin/enrolments/{quote(enrolment_id, safe='')}")
+    if as_json:
+        print_json({"enrolment_id": enrolment_id, "revoked": True})
+    else:
+        typer.echo(f"{enrolment_id} is revoked.")

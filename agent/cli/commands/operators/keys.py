@@ -1,0 +1,80 @@
+"""`aitbc-agent keys`: manage the API keys of clients, miners' owners and administrators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agent.cli import local_api
+from agent.cli.lookups import find_account, find_key, find_miner
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.coordinator.operations.callers import Role
+from aitbc.cli._terminal.output import moment, print_rows
+
+app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all keys, without their secrets."""
+    keys = local_api.call(settings_from(data_dir), "GET", "admin/keys")["keys"]
+    if as_json:
+        print_json(keys)
+        return
+    rows = [
+        (
+            key["key_id"],
+            key["role"],
+            key["name"],
+            moment(key["created_at"]),
+            moment(key.get("revoked_at")),
+            key.get("account_id") or key.get("miner_id") or "",
+        )
+        for key in keys
+    ]
+    print_rows(("KEY", "ROLE", "NAME", "CREATED", "REVOKED", "FOR"), rows, free=("NAME",))
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="A name for the key, such as its purpose.")],
+    role: Annotated[Role, typer.Option(help="What the key permits.")] = Role.CLIENT,
+    account: Annotated[
+        str | None, typer.Option(help="Account of a client's key, by name or id; by default a new one.")
+    ] = None,
+    miner: Annotated[str | None, typer.Option(help="Miner of an owner's key, by name or id.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a key. Its secret is shown only once. A new account has no money until `accounts credit` adds some."""
+    settings = settings_from(data_dir)
+    if role is Role.CLIENT and account is None:
+        account = local_api.call(settings, "POST", "admin/accounts", {"name": name})["account_id"]
+    elif account is not None:
+        account = find_account(settings, account)
+    if miner is not None:
+        miner = find_miner(settings, miner)
+    body = {"role": role.value, "name": name, "account_id": account, "miner_id": miner}
+    answer = local_api.call(settings, "POST", "admin/keys", {k: v for k, v in body.items() if v is not None})
+    if as_json:
+        print_json(answer)
+        return
+    typer.echo(answer["key"])
+    typer.echo(f"Created {answer['key_id']}. Save the key now; it is not shown again.", err=True)
+
+
+@app.command("revoke")
+def revoke(
+    key: Annotated[str, typer.Argument(help="The key: its id or a part of it, its name, or `last`.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a key with immediate effect."""
+    settings = settings_from(data_dir)
+    key_id = find_key(settings, key)
+    local_api.call(settings, "DELETE", f"admin/keys/{key_id}")
+    if as_json:
+        print_json({"key_id": key_id, "revoked": True})
+    else:
+        typer.echo(f"{key_id} is revoked.")

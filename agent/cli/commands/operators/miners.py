@@ -1,0 +1,98 @@
+"""`aitbc-agent miners`: list, exclude, include and remove the miners of this coordinator."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from agent.cli import local_api
+from agent.cli.lookups import find_miner
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc.cli._terminal.output import moment, print_rows
+
+app = typer.Typer(help="Manage the miners of this coordinator.", no_args_is_help=True)
+
+MinerArgument = Annotated[
+    str,
+    typer.Argument(help="The miner: its name, its id or a part of it, or `last` for the one seen last."),
+]
+
+
+@app.command("list")
+def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all miners, most recently seen first, with the number of their faults, and why any of them is excluded."""
+    miners = local_api.call(settings_from(data_dir), "GET", "admin/overview")["miners"]
+    if as_json:
+        print_json(miners)
+        return
+    rows = [
+        (
+            miner["miner_id"],
+            miner["name"],
+            *_state(miner),
+            moment(miner["seen_at"]),
+            str(miner["failed_runs"] + miner["refused_results"]),
+            ", ".join(miner["services"]),
+        )
+        for miner in miners
+    ]
+    titles = ("MINER", "NAME", "STATE", "REASON", "LAST SEEN", "FAULTS", "SERVICES")
+    print_rows(titles, rows, free=("NAME", "REASON"))
+
+
+def _state(miner: dict[str, Any]) -> tuple[str, str]:
+    if miner["excluded_at"] is not None:
+        return "excluded", miner["excluded_reason"] or ""
+    if not miner["online"]:
+        return "offline", ""
+    return ("online", "") if miner["paused"] is None else ("paused", miner["paused"])
+
+
+@app.command("exclude")
+def exclude(
+    miner: MinerArgument,
+    reason: Annotated[str, typer.Option(help="Reason; the miner's owner can see it.")] = "",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a miner's session, return its running jobs to the queue, and refuse it until `include`."""
+    settings = settings_from(data_dir)
+    miner_id = find_miner(settings, miner)
+    path = f"admin/miners/{quote(miner_id, safe='')}/exclude"
+    answer = local_api.call(settings, "POST", path, {"reason": reason})
+    if as_json:
+        print_json(answer)
+        return
+    jobs = answer["requeued_jobs"]
+    typer.echo(f"{miner_id} is excluded. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")
+
+
+@app.command("include")
+def include(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Readmit an excluded miner. Its agent joins again within five minutes."""
+    settings = settings_from(data_dir)
+    miner_id = find_miner(settings, miner)
+    path = f"admin/miners/{quote(miner_id, safe='')}/include"
+    answer = local_api.call(settings, "POST", path)
+    if as_json:
+        print_json(answer)
+        return
+    typer.echo(f"{miner_id} is included again.")
+
+
+@app.command("remove")
+def remove(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Remove a miner: its running jobs return to the queue and its offers end. Its receipts and earnings stay.
+
+    It can join again with an enrolment token. To keep it out, use `exclude`.
+    """
+    settings = settings_from(data_dir)
+    miner_id = find_miner(settings, miner)
+    answer = local_api.call(settings, "DELETE", f"admin/miners/{quote(miner_id, safe='')}")
+    if as_json:
+        print_json(answer)
+        return
+    jobs = answer["requeued_jobs"]
+    typer.echo(f"{miner_id} is removed. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")

@@ -1,0 +1,1 @@
+"""Start, stop, pause and watch the agent's process."""

@@ -1,0 +1,311 @@
+"""`aitbc-agent start` and `aitbc-agent coordinator`: compose the parts and run them until a signal stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urljoin
+
+import structlog
+import typer
+import uvloop
+
+from agent.cli import agent_file
+from agent.cli.agent_file import AgentFile
+from agent.cli.local_keys import LocalKeys, local_keys
+from agent.cli.options import ConfigFile, DataDir, reading_from, settings_from
+from agent.cli.systemd.notify import Notifier
+from agent.cli.systemd.watchdog import Watchdog
+from agent.cli.terminal import activity, live, logs
+from agent.coordinator.app import build_app, build_context
+from agent.coordinator.http.server import Server, listen
+from agent.coordinator.operations import health
+from agent.coordinator.operations.accounts import enrolments
+from agent.coordinator.operations.accounts.logins import DASHBOARD, create_login
+from agent.coordinator.operations.context import Context
+from agent.core.errors import ConfigurationError
+from agent.core.liveness import Liveness
+from agent.settings import Reading, Settings
+
+if TYPE_CHECKING:
+    from agent.miner.daemon import Daemon
+
+START_SECONDS: Final = 30.0
+ENROLMENT_SECONDS: Final = 600.0
+PATIENCE_SECONDS: Final = 20.0
+"""How long readiness is delayed until the coordinator responds. After that the service counts as started, since a machine must boot
+even while its coordinator is unreachable."""
+STOP_MARGIN_SECONDS: Final = 60.0
+"""How long a stop may take in addition to the drain: to cancel runs, send results and close."""
+GARBAGE_THRESHOLD: Final = 50_000
+"""Number of objects allocated and not freed that triggers a garbage collection of the youngest generation."""
+
+log = structlog.get_logger()
+
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[
+    int | None, typer.Option("--port", help="Port to listen on; 0 picks a free one.", show_default="8420")
+]
+
+
+def start(
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: Port = None,
+    coordinator: Annotated[
+        str | None, typer.Option("--coordinator", help="Join this coordinator instead of starting one.")
+    ] = None,
+    enroll: Annotated[
+        str | None, typer.Option("--enroll", help="Enrolment token, needed the first time.")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of the live panel.")] = False,
+) -> None:
+    """Run a miner and, without --coordinator, a coordinator for it."""
+    reading = reading_from(
+        data_dir,
+        config,
+        coordinator={"host": host, "port": port},
+        miner={"coordinator": coordinator, "enrolment_token": enroll},
+    )
+    settings = reading.settings
+    with_panel = live.can_show(plain=plain)
+    pane = live.LogPane() if with_panel and sys.stderr.isatty() else None
+    logs.configure(settings.log, pane)
+    faulthandler.enable()  # a watchdog's SIGABRT prints the stack of each thread
+    with agent_file.exclusive(settings):
+        _run(_start(reading, pane or live.LogPane() if with_panel else None))
+    if with_panel:  # the panel leaves nothing on the screen
+        typer.echo("The agent has stopped.")
+
+
+def coordinator(
+    data_dir: DataDir = None, config: ConfigFile = None, host: Host = None, port: Port = None
+) -> None:
+    """Run a coordinator without a miner; miners join it over the network."""
+    settings = settings_from(data_dir, config, coordinator={"host": host, "port": port})
+    logs.configure(settings.log)
+    faulthandler.enable()
+    with agent_file.exclusive(settings):
+        _run(_coordinate(settings))
+
+
+def _run(agent: Coroutine[None, None, None]) -> None:
+    """Run the agent. Ctrl-C before it handles signals is a normal stop too, not an error that `make start` would report."""
+    if callable(signal.getsignal(signal.SIGINT)):  # not if it is ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        uvloop.run(agent)
+
+
+async def _start(reading: Reading, pane: live.LogPane | None) -> None:
+    settings = reading.settings
+    joined = settings.miner.coordinator
+    if joined is not None:
+        await _mine(reading, joined.rstrip("/"), settings.miner.enrolment_token, None, pane)
+        return
+    async with _serving(settings) as (url, context, keys):
+        enrolment = await enrolments.create(
+            context, uses=1, valid_seconds=ENROLMENT_SECONDS, note="the agent's own miner"
+        )
+        await _mine(reading, url, enrolment.token, (context, keys), pane)
+
+
+async def _coordinate(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    async with _serving(settings) as (url, context, keys):
+        on_signals(stopped.set)
+
+        async def describe() -> str:
+            return activity.coordinator_line(*await health.summary(context))
+
+        watchdog = Watchdog(Notifier(), context.liveness, describe)
+        _ready(settings, _content(url, None, (context, keys), miner_key=None))
+        typer.echo(await _dashboard(url, context, keys, miner_id=None))
+        watchdog.ready(await describe())
+        async with watchdog.running():
+            if sys.stdout.isatty():
+                await activity.print_changes(describe, stopped)
+            await stopped.wait()
+        watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
+        agent_file.remove(settings)
+
+
+async def _mine(
+    reading: Reading,
+    url: str,
+    token: str | None,
+    local: tuple[Context, LocalKeys] | None,
+    pane: live.LogPane | None,
+) -> None:
+    """Run a miner until a signal stops it. When the machine's hardware or engines have changed, replace it by a new one."""
+    from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts faster without it
+
+    settings = reading.settings
+    liveness = local[0].liveness if local else Liveness()
+    daemon = Daemon(settings, url, token, liveness=liveness, reading=reading)
+    started = stopping = False
+
+    async def describe() -> str:
+        line = activity.miner_line(daemon.status()) if started else activity.JOINING
+        return f"{line}; {activity.coordinator_line(*await health.summary(local[0]))}" if local else line
+
+    watchdog = Watchdog(Notifier(), liveness, describe)
+
+    def stop() -> None:
+        nonlocal stopping
+        if not stopping:
+            watchdog.stopping(activity.STOPPING, settings.miner.drain_seconds + STOP_MARGIN_SECONDS)
+        daemon.request_stop(drain=not stopping)
+        stopping = True
+
+    on_signals(stop)
+    async with watchdog.running(), _agent_file_removed(settings):
+        while True:
+            panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
+            async with panel.shown() if panel is not None else nullcontext():
+                await _start_miner(daemon, watchdog)
+                started = True
+                if not stopping:
+                    await _announce(settings, url, daemon, local, panel)
+                    watchdog.ready(activity.READY)
+                await daemon.run()
+            if stopping or not daemon.machine_changed:
+                return
+            started = False
+            daemon = Daemon(daemon.settings, url, token, liveness=liveness, reading=reading)
+
+
+@asynccontextmanager
+async def _agent_file_removed(settings: Settings) -> AsyncIterator[None]:
+    """Remove the agent file at the end. It stays while a miner is replaced: its content does not change."""
+    try:
+        yield
+    finally:
+        agent_file.remove(settings)
+
+
+async def _start_miner(daemon: Daemon, watchdog: Watchdog) -> None:
+    """Start the miner. If the coordinator stays unreachable, report readiness to the supervisor anyway."""
+    waiting = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, watchdog.ready, activity.JOINING)
+    try:
+        await daemon.start()
+    finally:
+        waiting.cancel()
+
+
+async def _announce(
+    settings: Settings,
+    url: str,
+    daemon: Daemon,
+    local: tuple[Context, LocalKeys] | None,
+    panel: live.LivePanel | None,
+) -> None:
+    """Announce that the miner is ready, and the URL of the dashboard."""
+    _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key), quiet=panel is not None)
+    if local is None:
+        return
+    dashboard = await _dashboard(url, *local, miner_id=daemon.miner_id)
+    if panel is None:
+        typer.echo(dashboard)
+    else:
+        panel.announce(dashboard)
+
+
+def _content(
+    url: str, daemon: Daemon | None, local: tuple[Context, LocalKeys] | None, *, miner_key: str | None
+) -> AgentFile:
+    log_key = local[0].signer.vkey if local else daemon.log_key if daemon else ""
+    return AgentFile(
+        url=url,
+        pid=os.getpid(),
+        miner_id=daemon.miner_id if daemon else None,
+        log_key=log_key,
+        client_key=local[1].client_key if local else None,
+        miner_key=miner_key,
+        admin_key=local[1].admin_key if local else None,
+        public_url=local[0].settings.public_url if local else None,
+    )
+
+
+def _ready(settings: Settings, content: AgentFile, *, quiet: bool = False) -> None:
+    agent_file.write(settings, content)
+    log.info("ready", url=content.url, miner_id=content.miner_id, data_dir=str(settings.data_dir))
+    if not quiet:
+        typer.echo(f"AITBC agent is ready at {content.url}")
+
+
+async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> str:
+    """Return a line with a login link to the dashboard, or with its plain URL if the line would remain in a log."""
+    if not context.settings.dashboard:
+        return "Dashboard: disabled (coordinator.dashboard)"
+    url = context.settings.public_url or url
+    if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
+        return f"Dashboard: {urljoin(url, DASHBOARD)} (`aitbc-agent login` creates a login link)"
+    link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
+    return f"Dashboard: {urljoin(url, link.path)}"
+
+
+def on_signals(callback: Callable[[], None]) -> None:
+    """Call `callback` on every SIGTERM and SIGINT."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, callback)
+
+
+@asynccontextmanager
+async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Context, LocalKeys]]:
+    listener, url = _listen(settings)
+    gc.disable()  # until `_collect_rarely`; the start creates hardly any garbage
+    context = build_context(settings)
+    server = Server(build_app(context), settings.coordinator, context.connections)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
+    try:
+        await _started(server, serving)
+        keys = await local_keys(context, settings.data_dir / "coordinator" / "keys.json")
+        _collect_rarely()
+        yield url, context, keys
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+def _collect_rarely() -> None:
+    """Exempt the objects that live as long as the process from garbage collection, and collect less often.
+
+    Reference counts free nearly all objects; the collections took a fifteenth of a busy coordinator's time.
+    """
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+
+
+async def _started(server: Server, serving: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(START_SECONDS):
+        while not server.started:
+            if serving.done():
+                serving.result()
+                raise ConfigurationError("The HTTP server did not start. See its log.")
+            await asyncio.sleep(0.005)
+
+
+def _listen(settings: Settings) -> tuple[socket.socket, str]:
+    host, port = settings.coordinator.host, settings.coordinator.port
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot listen on {host} port {port}: {error.strerror}. Stop the program that uses it, or choose another with --port."
+        ) from None
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    shown = f"[{reachable}]" if ":" in reachable else reachable
+    return listener, f"http://{shown}:{listener.getsockname()[1]}"

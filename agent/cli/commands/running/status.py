@@ -1,0 +1,129 @@
+"""`aitbc-agent status`: the state of the running agent, and why it has free capacity."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+
+from agent.cli import agent_file, local_api
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.core.machine.placement import TOO_LARGE
+from agent.core.values.durations import format_duration
+from agent.miner.control import ask
+from aitbc.cli._terminal.output import print_rows
+
+GIGABYTE = 2**30
+LEAST_SHARE = 0.005
+"""Smaller shares of the last hour are not shown."""
+SHOWN_EVENTS = 5
+"""Number of recent model scheduling decisions to show; `--json` shows all of them."""
+
+
+def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show the running agent's connection, GPUs and jobs, and why services are unavailable."""
+    settings = settings_from(data_dir, config)
+    agent = agent_file.read(settings)
+    shown: dict[str, Any] = {"url": agent.url, "pid": agent.pid}
+    if agent.miner_id is not None:
+        shown["miner"] = asyncio.run(ask(settings.data_dir, "status"))
+    if agent.admin_key is not None:
+        shown["coordinator"] = local_api.call(settings, "GET", "admin/overview")
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown)
+
+
+def _print(shown: dict[str, Any]) -> None:
+    console = Console()
+    console.print(f"[bold]Agent[/] {shown['url']} (process {shown['pid']})")
+    if "miner" in shown:
+        _print_miner(console, shown["miner"])
+    if "coordinator" in shown:
+        _print_coordinator(console, shown["coordinator"])
+
+
+def _print_miner(console: Console, miner: dict[str, Any]) -> None:
+    uptime = format_duration(time.time() - miner["started_at"])
+    console.print(
+        f"[bold]Miner[/] {miner['miner_id']}, {miner['connection']}, session {miner['session']}, up {uptime}"
+    )
+    if miner["paused"]:
+        console.print(f"  [yellow]paused:[/] {miner['paused']}")
+    if (earned := miner["earned_today"]) is not None:
+        console.print(f"  earned today (UTC): {earned['amount']} from {earned['jobs']} jobs")
+    slots = miner["slots"]
+    console.print(f"  slots: {slots['free']} of {slots['total']} free; unsent results: {miner['outbox']}")
+    for gpu in miner["gpus"]:
+        console.print(f"  GPU {gpu['index']}: {gpu['name']}, {', '.join(_figures(gpu))}")
+        if gpu["paused"]:
+            console.print(f"    [yellow]paused:[/] {gpu['paused']}")
+    if not miner["gpus"]:
+        console.print(f"  no GPU: {miner['gpu_reason']}")
+    console.print(f"  sandbox: {miner['sandbox'] or 'none works; see `aitbc-agent doctor`'}")
+    console.print(f"  services: {', '.join(miner['services']) or 'none'}")
+    for service, reasons in miner["unavailable"].items():
+        console.print(f"  [yellow]{service} is unavailable:[/] {' '.join(reasons)}")
+    for service, reason in miner["paused_services"].items():
+        console.print(f"  [yellow]{service} pauses:[/] {reason}")
+    _print_models(console, miner)
+    for lease in miner["leases"]:
+        where = f" on {lease['device']}" if lease["device"] else ""
+        console.print(
+            f"  {lease['stage']}{where}: {lease['job_id']} ({lease['service']}), {lease['progress']:.0f} %"
+        )
+    for download in miner["downloads"]:
+        total = "" if download["total"] is None else f" of {download['total'] / GIGABYTE:.2f}"
+        console.print(f"  downloading {download['model']}: {download['done'] / GIGABYTE:.2f}{total} GiB")
+    shares = ", ".join(
+        f"{use['reason']} {use['share']:.0%}" for use in miner["idle"] if use["share"] >= LEAST_SHARE
+    )
+    console.print(f"  last hour: {shares}")
+
+
+def _figures(gpu: dict[str, Any]) -> Iterator[str]:
+    yield f"{gpu['memory_free'] / GIGABYTE:.1f} of {gpu['memory_total'] / GIGABYTE:.1f} GiB free"
+    if gpu["temperature"] is not None:
+        yield f"{gpu['temperature']} °C"
+    if gpu["power"] is not None:
+        yield f"{gpu['power']:.0f} W"
+    if gpu["utilization"] is not None:
+        yield f"{gpu['utilization']} % busy"
+
+
+def _print_models(console: Console, miner: dict[str, Any]) -> None:
+    """Print the loaded and the unavailable models, the jobs that wait for memory, and recent scheduling decisions."""
+    too_large = []
+    for service, reasons in miner["unavailable_models"].items():
+        for model, reason in reasons.items():
+            if TOO_LARGE in reason:
+                too_large.append(model)
+            else:
+                console.print(f"  [yellow]{model} is unavailable[/] ({service}): {reason}")
+    if too_large:
+        console.print(f"  too large for this machine: {', '.join(too_large)}")
+    for child in miner["children"]:
+        if child["model"] is not None:
+            held = f", uses {child['held'] / GIGABYTE:.1f} GiB" if child["held"] else ""
+            saving = ", in memory-saving mode" if child["limited"] else ""
+            console.print(f"  {child['state']}: {child['model']} on {child['device']}{held}{saving}")
+    for job in miner["placement"]["waiting"]:
+        console.print(f"  [yellow]waiting for memory[/] ({job['service']}): {job['reason']}")
+    for entry in miner["placement"]["recent"][-SHOWN_EVENTS:]:
+        moment = time.strftime("%H:%M:%S", time.localtime(entry["at"]))
+        model = entry["model"] or entry["service"]
+        console.print(f"  {moment} {entry['event']} {model}: {entry['reason']}")
+
+
+def _print_coordinator(console: Console, overview: dict[str, Any]) -> None:
+    jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
+    console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none'}")
+    rows = []
+    for miner in overview["miners"]:
+        state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"
+        rows.append((miner["miner_id"], miner["name"], state, ", ".join(miner["services"])))
+    print_rows(("MINER", "NAME", "STATE", "SERVICES"), rows, free=("NAME",))

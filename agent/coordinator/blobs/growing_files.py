@@ -1,0 +1,199 @@
+"""The files of resumable uploads in a directory. Blocking file work runs in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from agent.coordinator.blobs.directory import ArtifactDirectory, disk_error, sync_directory
+from agent.coordinator.blobs.store import CHUNK, Cover, Save, Stored
+from agent.coordinator.blobs.turns import (
+    CHECKPOINT_BYTES,
+    CHECKPOINT_SECONDS,
+    TURN_SECONDS,
+    Body,
+    State,
+    Turns,
+    locked,
+)
+from agent.core.errors import ChecksumMismatch, NotFound, PayloadTooLarge
+from agent.core.tus import CHECKSUMS, Checksum, Segment
+from agent.fault_points import reach
+
+LOCK_SECONDS: Final = 0.05
+"""Interval at which the lock of a file is tried that another replica's request holds."""
+
+
+class UploadDirectory(Turns):
+    """The files of unfinished uploads below one directory, each named by its upload's id. See `UploadStore`."""
+
+    def __init__(self, root: Path, artifacts: ArtifactDirectory, *, silence_seconds: float) -> None:
+        super().__init__()
+        self._root = root
+        self._artifacts = artifacts
+        self._silence_seconds = silence_seconds
+
+    @asynccontextmanager
+    async def turn(self, upload_id: str) -> AsyncIterator[GrowingFile]:
+        """Become the upload's only writer. See `UploadStore`."""
+        async with self.take(upload_id) as state:
+            yield GrowingFile(self._root / upload_id, state, self._artifacts, self._silence_seconds)
+
+    async def older_than(self, moment: float) -> list[str]:
+        """Return the uploads whose files were last changed before `moment` (seconds since the epoch)."""
+        return await asyncio.to_thread(self._older_than, moment)
+
+    def _older_than(self, moment: float) -> list[str]:
+        found = []
+        with suppress(FileNotFoundError), os.scandir(self._root) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # the upload has just finished
+                    if entry.stat().st_mtime < moment:
+                        found.append(entry.name)
+        return found
+
+    async def remove(self, upload_id: str) -> None:
+        """Remove an upload's file, if there is one."""
+        await asyncio.to_thread((self._root / upload_id).unlink, missing_ok=True)
+
+
+class GrowingFile:
+    """The file of one upload, during a turn."""
+
+    def __init__(
+        self, path: Path, state: State, artifacts: ArtifactDirectory, silence_seconds: float
+    ) -> None:
+        self.path = path
+        self._state = state
+        self._artifacts = artifacts
+        self._silence_seconds = silence_seconds
+
+    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002
+        """Make the complete upload a blob. See `GrowingUpload`."""
+        if artifact_id is None:
+            with await self._opened(size):
+                artifact_id = f"sha256:{self._state.digest.hexdigest()}"
+        digest = artifact_id.removeprefix("sha256:")
+        return Stored(artifact_id, size, await self._artifacts.adopt(self.path, digest, self.path.name))
+
+    async def append(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        save: Save,
+        *,
+        start: int,
+        limit: int,
+        cover: Cover,
+        checksum: Checksum | None = None,
+    ) -> None:
+        """Append the body. See `GrowingUpload`."""
+        body = Body(chunks, self._state, limit=limit, cover=cover, silence_seconds=self._silence_seconds)
+        try:
+            with await self._opened(start) as file:
+                if checksum is None:
+                    await self._append(file, body, save)
+                else:
+                    await self._append_checked(file, body, save, checksum)
+        except OSError as error:
+            self._state.forget_digest()
+            raise disk_error(error) from error
+        except ChecksumMismatch:
+            raise
+        except BaseException:
+            self._state.forget_digest()  # the hashed bytes may never have been recorded
+            raise
+        if body.ended is not None:
+            raise body.ended
+
+    async def _opened(self, start: int) -> BinaryIO:
+        """Return the file, locked against the requests of other replicas. Raises `Locked` if one does not end."""
+        file = await asyncio.to_thread(self._open, start)
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                while not _try_lock(file):  # noqa: ASYNC110 - the holder is another process
+                    await asyncio.sleep(LOCK_SECONDS)
+            await asyncio.to_thread(self._prepare, file, start)
+        except TimeoutError:
+            file.close()
+            raise locked() from None
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _open(self, start: int) -> BinaryIO:
+        if start > 0 and not (self.path.exists() and self.path.stat().st_size >= start):
+            raise NotFound("The coordinator has lost the received part of this upload; start it again.")
+        return self.path.open("r+b" if start > 0 else "a+b")
+
+    def _prepare(self, file: BinaryIO, start: int) -> None:
+        """Truncate the file to its first `start` bytes; later bytes were never acknowledged."""
+        if self._state.hashed != start:
+            self._state.forget_digest()
+        if start == 0:
+            sync_directory(self.path.parent)
+        file.truncate(start)
+        self._catch_up(file, start)
+
+    def _catch_up(self, file: BinaryIO, start: int) -> None:
+        """Hash the content of the file, which is necessary only after a restart."""
+        file.seek(self._state.hashed)
+        while self._state.hashed < start:
+            self._state.add(file.read(min(CHUNK, start - self._state.hashed)))
+
+    async def _append(self, file: BinaryIO, body: Body, save: Save) -> None:
+        now = asyncio.get_running_loop().time
+        before = self._state.digest.copy(), self._state.hashed
+        saved, saved_at = self._state.hashed, now()
+        async for block in body.blocks():
+            await asyncio.to_thread(self._write, file, block)
+            if self._state.hashed - saved >= CHECKPOINT_BYTES or now() - saved_at >= CHECKPOINT_SECONDS:
+                await asyncio.to_thread(os.fsync, file.fileno())
+                reach("upload.synced")
+                await save(self._state.hashed, (), self._state.digest.hexdigest())
+                saved, saved_at = self._state.hashed, now()
+        if isinstance(body.ended, PayloadTooLarge):
+            # Refused bytes are removed from the disk at once. The bytes of earlier requests remain.
+            self._state.digest, self._state.hashed = before
+            await save(self._state.hashed, (), self._state.digest.hexdigest())
+            await asyncio.to_thread(file.truncate, self._state.hashed)
+            return
+        await asyncio.to_thread(os.fsync, file.fileno())
+        reach("upload.synced")
+        await save(self._state.hashed, (), self._state.digest.hexdigest())
+
+    async def _append_checked(self, file: BinaryIO, body: Body, save: Save, checksum: Checksum) -> None:
+        before = self._state.digest.copy(), self._state.hashed
+        check = CHECKSUMS[checksum.algorithm]()
+        async for block in body.blocks():
+            await asyncio.to_thread(check.update, block)
+            await asyncio.to_thread(self._write, file, block)
+        matches = check.digest() == checksum.digest
+        if body.ended is not None or not matches:
+            self._state.digest, self._state.hashed = before
+            await asyncio.to_thread(file.truncate, self._state.hashed)
+            raise body.ended or ChecksumMismatch(
+                "The received bytes do not match the checksum; send them again."
+            )
+        await asyncio.to_thread(os.fsync, file.fileno())
+        reach("upload.synced")
+        await save(self._state.hashed, (), self._state.digest.hexdigest())
+
+    def _write(self, file: BinaryIO, block: bytes) -> None:
+        reach("upload.writing")
+        file.write(block)
+        file.flush()
+        self._state.add(block)
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

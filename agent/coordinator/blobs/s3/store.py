@@ -1,0 +1,223 @@
+"""A `BlobStore` in an S3 bucket, through `obstore`.
+
+A stream becomes an object when its last byte has arrived, in parts of a few megabytes, so the memory needed does not depend on
+its length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from agent.coordinator.blobs.s3.bucket import Bucket, unavailable
+from agent.coordinator.blobs.s3.check import check_bucket
+from agent.coordinator.blobs.s3.transfers import S3Transfers
+from agent.coordinator.blobs.store import Cover, Found, Stored, bounded, lost
+from agent.core.errors import ApiError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from obstore.store import S3Store
+
+PIECE: Final = 8 * 2**20
+"""Bytes that one request to the store sends or reads."""
+UPLOADS_AT_ONCE: Final = 2
+"""Pieces of one stream that are sent at the same time."""
+REMOVED_AT_ONCE: Final = 500
+LISTED_AT_ONCE: Final = 1000
+BLOBS: Final = "blobs"
+
+
+class S3Blobs:
+    """A `BlobStore` in a bucket. Needs the extra `s3`; raises `ConfigurationError` without it."""
+
+    def __init__(self, bucket: Bucket, *, max_size: int, direct: bool, max_whole: int) -> None:
+        self._bucket = bucket
+        self._max_size = max_size
+        self._store = _open_store(bucket)
+        self._transfers = S3Transfers(bucket, max_whole)
+        self._is_direct = direct
+
+    @property
+    def direct(self) -> S3Transfers | None:
+        """How others exchange bytes with the bucket; None if the settings do not allow it."""
+        return self._transfers if self._is_direct else None
+
+    def open(self) -> None:
+        """Check that the bucket can be written, read and listed. Raises `ConfigurationError`."""
+        with ThreadPoolExecutor(max_workers=1) as thread:  # the event loop of this thread may be running
+            self._transfers.verifies_sha256 = thread.submit(asyncio.run, check_bucket(self._bucket)).result()
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._bucket.close()
+
+    async def sweep(self, moment: float) -> int:
+        """Abort the uploads in parts that began before `moment`. Return their number."""
+        return await self._transfers.abort_older_than(moment)
+
+    async def store(self, chunks: AsyncIterable[bytes], cover: Cover | None = None) -> Stored:
+        """Store a stream. See `BlobStore`."""
+        return await self.store_as(f"{BLOBS}/{secrets.token_hex(16)}", bounded(chunks, self._max_size, cover))
+
+    async def store_as(self, name: str, chunks: AsyncIterable[bytes]) -> Stored:
+        """Store a stream as the blob `name`, replacing it."""
+        source = _Source(chunks)
+        with _errors(name, lambda: source.failure):
+            await self._obstore.put_async(
+                self._store, self._bucket.key(name), source.pieces(), chunk_size=PIECE, max_concurrency=UPLOADS_AT_ONCE
+            )  # fmt: skip
+        return Stored(f"sha256:{source.digest.hexdigest()}", source.size, name)
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Store bytes as the blob `name`."""
+        with _errors(name):
+            await self._obstore.put_async(self._store, self._bucket.key(name), data, use_multipart=False)
+
+    async def read(self, name: str, start: int, length: int) -> AsyncIterator[bytes]:
+        """Return an iterator over a range. See `BlobStore`."""
+        first = await self._piece(name, start, min(PIECE, length)) if length else b""
+        return self._pieces(name, first, start, length)
+
+    async def _pieces(self, name: str, piece: bytes, start: int, length: int) -> AsyncIterator[bytes]:
+        """Yield the pieces, each while the next one is fetched."""
+        while piece:
+            start, length = start + len(piece), length - len(piece)
+            following = (
+                asyncio.create_task(self._piece(name, start, min(PIECE, length))) if length > 0 else None
+            )
+            try:
+                yield piece
+                piece = await following if following is not None else b""
+            finally:
+                if following is not None:
+                    following.cancel()
+
+    async def _piece(self, name: str, start: int, length: int) -> bytes:
+        with _errors(name):
+            return bytes(
+                await self._obstore.get_range_async(
+                    self._store, self._bucket.key(name), start=start, length=length
+                )
+            )
+
+    async def size(self, name: str) -> int | None:
+        """Return the size of a blob in bytes, or None if it does not exist."""
+        try:
+            with _errors(name, missing=FileNotFoundError):
+                return int((await self._obstore.head_async(self._store, self._bucket.key(name)))["size"])
+        except FileNotFoundError:
+            return None
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """Remove blobs."""
+        for start in range(0, len(names), REMOVED_AT_ONCE):
+            keys = [self._bucket.key(name) for name in names[start : start + REMOVED_AT_ONCE]]
+            try:
+                with _errors(keys[0], missing=FileNotFoundError):
+                    await self._obstore.delete_async(self._store, keys)
+            except FileNotFoundError:  # some services report what was removed before
+                continue
+
+    async def listed(self) -> AsyncIterator[list[Found]]:
+        """Yield all blobs, in batches."""
+        prefix = self._bucket.prefix
+        cut = len(prefix) + 1 if prefix else 0
+        stream = self._obstore.list(self._store, prefix or None, chunk_size=LISTED_AT_ONCE)
+        with _errors(prefix):
+            async for batch in stream:
+                yield [
+                    Found(meta["path"][cut:], meta["size"], meta["last_modified"].timestamp())
+                    for meta in batch
+                ]
+
+    @property
+    def _obstore(self) -> Any:
+        import obstore  # noqa: PLC0415 - an extra
+
+        return obstore
+
+
+class _Source:
+    """Hashes and counts a stream while it is sent. `failure` is what ended it early."""
+
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self._chunks = chunks
+        self.digest = hashlib.sha256()
+        self.size = 0
+        self.failure: BaseException | None = None
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    self.digest.update(chunk)
+                    self.size += len(chunk)
+                    yield chunk
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+@contextmanager
+def _errors(
+    name: str,
+    failure: Callable[[], BaseException | None] = lambda: None,
+    missing: type[Exception] | None = None,
+) -> Iterator[None]:
+    """Translate errors of the store: to that of the stream, if it failed; `missing` or `NotFound`; or `ServiceUnavailable`."""
+    from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra
+
+    try:
+        yield
+    except ApiError:
+        raise
+    except (BaseError, OSError, ValueError) as error:
+        if (cause := failure()) is not None:
+            raise cause from None
+        if isinstance(error, FileNotFoundError):
+            raise (missing(name) if missing else lost(name)) from None
+        raise unavailable(type(error).__name__) from None  # its message may contain a URL
+    except Exception:
+        if (cause := failure()) is not None:
+            raise cause from None
+        raise
+
+
+def _open_store(bucket: Bucket) -> S3Store:
+    try:
+        from obstore.store import S3Store  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ConfigurationError(
+            "`artifacts.url` names a bucket, but the package obstore is not installed. Install the extra: "
+            "pip install 'aitbc-agent[s3]'."
+        ) from None
+
+    def current() -> Any:
+        keys = bucket.credentials
+        return {
+            "access_key_id": keys.access_key,
+            "secret_access_key": keys.secret_key,
+            "token": keys.token,
+            "expires_at": None,
+        }
+
+    return S3Store(
+        bucket.name,
+        endpoint=bucket.endpoint if bucket.path_style else bucket.origin,
+        region=bucket.region,
+        virtual_hosted_style_request=not bucket.path_style,
+        client_options={
+            "allow_http": bucket.endpoint.startswith("http://"),
+            "timeout": "60s",
+            "connect_timeout": "5s",
+        },
+        retry_config={"max_retries": 4},
+        credential_provider=current,
+    )

@@ -1,0 +1,176 @@
+"""Which request may write to a resumable upload, and how its body arrives.
+
+An upload has one writer at a time. A new request interrupts the current writer, because a client retries when its connection is
+lost, and the server may not notice a lost connection for hours. All bytes that a writer has received when it ends are retained.
+These are the turns inside one process; the upload's row in the database counts those of all replicas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.coordinator.blobs.store import CHUNK, Cover
+from agent.core.errors import ApiError, Conflict, InsufficientStorage, Locked, PayloadTooLarge
+
+CHECKPOINT_BYTES: Final = 16 * 2**20
+CHECKPOINT_SECONDS: Final = 5.0
+"""Received bytes are synced and recorded after this many bytes or seconds. A crash in a long request loses no more than that."""
+TURN_SECONDS: Final = 10.0
+"""How long a new request waits for the current writer, which may still have a piece to write and sync."""
+MAX_STATES: Final = 10_000
+"""Uploads whose running hash is cached. The hash of any other is computed again from its file."""
+
+TAKEN_OVER: Final = "Another request continues this upload."
+
+
+class Interrupted(Conflict):
+    """A request ended before its body: a lost connection, silence, or a new request. Its received bytes are retained."""
+
+
+@dataclass(slots=True)
+class State:
+    """The state of an upload between requests. `digest` covers the first `hashed` bytes of its file.
+
+    `superseded` is whether another replica has taken over since the turn began.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+    superseded: bool = False
+    silence: asyncio.Timeout | None = None
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    hashed: int = 0
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether another request waits for its turn."""
+        return self.waiting > 0 or self.superseded
+
+    def add(self, block: bytes) -> None:
+        """Hash a written block."""
+        self.digest.update(block)
+        self.hashed += len(block)
+
+    def forget_digest(self) -> None:
+        """Compute the hash again from the first byte on."""
+        self.digest, self.hashed = hashlib.sha256(), 0
+
+    def wake(self) -> None:
+        """End the wait of the current writer for its next bytes."""
+        if self.silence is not None and not self.silence.expired():
+            self.silence.reschedule(0)
+
+
+class Turns:
+    """The states of uploads by their ids."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, State] = {}
+
+    @asynccontextmanager
+    async def take(self, upload_id: str) -> AsyncIterator[State]:
+        """Become the upload's only writer, interrupting the current one. Raises `Locked` if that does not end in time."""
+        state = self._states.setdefault(upload_id, State())
+        state.waiting += 1
+        try:
+            state.wake()
+            async with asyncio.timeout(TURN_SECONDS):
+                await state.lock.acquire()
+        except TimeoutError:
+            raise locked() from None
+        finally:
+            state.waiting -= 1
+        try:
+            state.superseded = False
+            yield state
+        finally:
+            state.lock.release()
+            self._limit()
+
+    def interrupt(self, upload_id: str) -> None:
+        """End the current writer, because another process has taken over."""
+        state = self._states.get(upload_id)
+        if state is not None and state.lock.locked():
+            state.superseded = True
+            state.wake()
+
+    def _limit(self) -> None:
+        if len(self._states) > MAX_STATES:
+            idle = (key for key, state in self._states.items() if not (state.waiting or state.lock.locked()))
+            if (oldest := next(idle, None)) is not None:
+                del self._states[oldest]
+
+    def forget(self, upload_id: str) -> None:
+        """Drop the state of an upload that has ended."""
+        state = self._states.get(upload_id)
+        if state is not None and not state.waiting:
+            del self._states[upload_id]
+
+
+def locked() -> Locked:
+    """Return the error for an upload whose current writer does not end."""
+    return Locked("Another request is writing to this upload; try again in a moment.")
+
+
+class Body:
+    """The body of one request. `ended` is why it ended early, if it did."""
+
+    def __init__(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        state: State,
+        *,
+        limit: int,
+        cover: Cover,
+        silence_seconds: float,
+    ) -> None:
+        self.ended: ApiError | None = None
+        self._cover = cover
+        self._arrived = 0
+        self._chunks = chunks
+        self._state = state
+        self._limit = limit
+        self._silence_seconds = silence_seconds
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """Yield the body in pieces that are large enough for a thread each, or smaller ones after `CHECKPOINT_SECONDS`."""
+        buffer = bytearray()
+        now = asyncio.get_running_loop().time
+        begun = now()
+        try:
+            while (chunk := await self._next()) is not None:
+                buffer += chunk
+                if len(buffer) >= CHUNK or now() - begun >= CHECKPOINT_SECONDS:
+                    yield bytes(buffer)
+                    buffer.clear()
+                    begun = now()
+        except (Interrupted, PayloadTooLarge, InsufficientStorage) as error:
+            self.ended = error
+        if buffer:
+            yield bytes(buffer)
+
+    async def _next(self) -> bytes | None:
+        if self._state.taken_over:
+            raise Interrupted(TAKEN_OVER)
+        try:
+            async with asyncio.timeout(self._silence_seconds) as self._state.silence:
+                chunk = await anext(self._chunks, None)
+        except TimeoutError:
+            raise self._silent() from None
+        finally:
+            self._state.silence = None
+        if chunk:
+            self._arrived += len(chunk)
+            if self._arrived > self._limit:
+                raise PayloadTooLarge("The body exceeds the upload's length.", {"limit": self._limit})
+            await self._cover(self._arrived)
+        return chunk
+
+    def _silent(self) -> Interrupted:
+        silent = f"No data arrived for {self._silence_seconds:g} seconds."
+        return Interrupted(TAKEN_OVER if self._state.taken_over else silent)

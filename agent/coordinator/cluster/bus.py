@@ -1,0 +1,155 @@
+"""Messages between the replicas of a coordinator, in order per sender.
+
+Nothing waits for a message: senders queue them, and `replicas` carries them through the database in batches. A message may be lost if the
+database server crashes or a replica cannot reach it for `STORED_SECONDS`. Replicas are then called back (`on_lost`), and read what they
+need again. A coordinator on SQLite is alone: its bus has no peers and sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+STORED_SECONDS: Final = 30.0
+"""How long messages are stored. A replica that reads none for longer may have missed some."""
+OUTBOX_LIMIT: Final = 100_000
+"""Messages queued while the database is slow; beyond it, they are lost."""
+
+Handler = Callable[[str, Any], None]
+
+log = structlog.get_logger()
+
+
+class Outgoing(NamedTuple):
+    """A message to one replica, or to all others (`to` is None). `data` is JSON."""
+
+    to: str | None
+    kind: str
+    data: Any
+
+
+async def _nothing_to_drain() -> None:
+    return
+
+
+class Bus:
+    """Sends to other replicas, and calls the handlers of their messages on the event loop.
+
+    `peers` are the ids of the other live replicas, and `replica_id` is this one's: a new one each time that it joins. `drain` handles all messages that
+    others had sent, and `flushed`, before the call.
+    """
+
+    def __init__(self) -> None:
+        self.replica_id = ""
+        self.peers: frozenset[str] = frozenset()
+        self.drain: Callable[[], Awaitable[None]] = _nothing_to_drain
+        self.waking = asyncio.Event()
+        self._handlers: dict[str, Handler] = {}
+        self._on_signal: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+        self._on_joined: list[Callable[[str], None]] = []
+        self._on_left: list[Callable[[str], None]] = []
+        self._on_lost: list[Callable[[], None]] = []
+        self._outbox: list[Outgoing] = []
+        self._signals: set[str] = set()
+        self._unsent: list[asyncio.Future[None]] = []
+
+    def handle(self, kind: str, handler: Handler) -> None:
+        """Call `handler` with the sender's id and the data of each message of a kind."""
+        self._handlers[kind] = handler
+
+    def on_signal(self, name: str, call: Callable[[], None]) -> None:
+        """Call `call` after a signal of another replica."""
+        self._on_signal[name].append(call)
+
+    @property
+    def signal_names(self) -> tuple[str, ...]:
+        """The signals that this replica receives."""
+        return tuple(self._on_signal)
+
+    def on_joined(self, call: Callable[[str], None]) -> None:
+        """Call `call` with the id of each replica that joins, also those that were there when this one joined."""
+        self._on_joined.append(call)
+
+    def on_left(self, call: Callable[[str], None]) -> None:
+        """Call `call` with the id of each replica that has ended."""
+        self._on_left.append(call)
+
+    def on_lost(self, call: Callable[[], None]) -> None:
+        """Call `call` when messages of other replicas may have been lost."""
+        self._on_lost.append(call)
+
+    def send(self, kind: str, data: Any, to: str | None = None) -> None:
+        """Queue a message to one replica, or to all others. It is dropped if that replica has ended."""
+        if not self.peers or (to is not None and to not in self.peers):
+            return
+        if len(self._outbox) >= OUTBOX_LIMIT:
+            log.error("replica_messages_dropped", messages=len(self._outbox))
+            self._outbox.clear()
+        self._outbox.append(Outgoing(to, kind, data))
+        self.waking.set()
+
+    def signal(self, name: str) -> None:
+        """Wake all other replicas soon. Several signals of a name may arrive as one, or none; receivers also poll."""
+        if self.peers:
+            self._signals.add(name)
+            self.waking.set()
+
+    async def flushed(self) -> None:
+        """Wait until all messages queued so far are visible to their receivers, or this replica has no peers."""
+        if self._outbox:
+            sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._unsent.append(sent)
+            await sent
+
+    # The following is called by `replicas`.
+
+    def take(self) -> tuple[list[Outgoing], set[str], list[asyncio.Future[None]]]:
+        """Return and forget the queued messages and signals, and who waits for them."""
+        self.waking.clear()
+        taken = self._outbox, self._signals, self._unsent
+        self._outbox, self._signals, self._unsent = [], set(), []
+        return taken
+
+    def received(self, sender: str, kind: str, data: Any) -> None:
+        """Pass on a message of another replica."""
+        handler = self._handlers.get(kind)
+        if handler is None:  # of a later version
+            return
+        try:
+            handler(sender, data)
+        except Exception:  # one bad message must not stop the others
+            log.exception("replica_message_failed", kind=kind, sender=sender)
+
+    def signalled(self, name: str) -> None:
+        """Pass on a signal of another replica."""
+        for call in self._on_signal[name]:
+            call()
+
+    def lost(self) -> None:
+        """Report that messages of other replicas may have been lost."""
+        for call in self._on_lost:
+            call()
+
+    def set_peers(self, peers: frozenset[str]) -> None:
+        """Replace the peers. Without any, queued messages are dropped."""
+        before, self.peers = self.peers, peers
+        for replica_id in before - peers:
+            for call in self._on_left:
+                call(replica_id)
+        for replica_id in peers - before:
+            for call in self._on_joined:
+                call(replica_id)
+        if not peers:
+            _, _, waiting = self.take()
+            resolve(waiting)
+
+
+def resolve(waiting: list[asyncio.Future[None]]) -> None:
+    """Let those continue that wait for their messages to be sent."""
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)

@@ -1,0 +1,200 @@
+"""What a change of a job means for others: its cost, its events, its message, and what it counts for. Nothing here uses the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from agent.coordinator.store import ledger
+from agent.coordinator.store.events import NewEvent
+from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.miner_stats import MinerStats
+from agent.coordinator.store.webhooks import Delivery
+from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
+from agent.core.market.ledger import Settlement
+from agent.core.market.reputation import judge
+from agent.core.values.quantities import format_money, format_time, from_units, to_units
+from agent.core.webhooks import event_type, lane, message, webhook_id
+from aitbc.receipts import receipt_id
+from aitbc.settlement import Settlement as LoggedSettlement
+from aitbc.statement import job_price
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A job before and after an event. `values` are other columns of its row that change (progress, units, unit_price)."""
+
+    before: JobRecord
+    life: Job
+    effects: tuple[Effect, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def by(cls, record: JobRecord, event: Event, **values: Any) -> Change:
+        """Return the change that an event makes to a job. Raises `IllegalEvent`."""
+        life, effects = apply(record.life, event)
+        return cls(record, life, effects, values)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the job's state has changed."""
+        return self.before.life.state is not self.life.state
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has ended with this change."""
+        return any(isinstance(effect, Finished) for effect in self.effects)
+
+    @property
+    def miner_id(self) -> str | None:
+        """The miner that runs the job, or ran it last if it has ended, or None while it waits."""
+        if self.life.state is JobState.SUBMITTED:
+            return None
+        if self.life.state is JobState.CANCELLED:
+            return self.before.miner_id
+        lease = self.life.lease or self.before.life.lease
+        return lease.miner_id if lease else self.before.miner_id
+
+
+class StatsUpdate(NamedTuple):
+    """What a change adds to a miner's statistics, and whether it counts for the miner, against it, or neither."""
+
+    miner_id: str
+    more: MinerStats
+    success: bool | None
+
+
+def stats_update(item: Change, settlement: Settlement | None) -> StatsUpdate | None:
+    """Return what the change adds to a miner's statistics, or None."""
+    verdict = judge(item.before.life, item.life, item.effects)
+    paid = settlement.paid if settlement else 0
+    miner_id = verdict.miner_id if verdict else item.miner_id
+    caused = any(isinstance(effect, RunEnded) and effect.outcome is Outcome.FAILED for effect in item.effects)
+    if miner_id is None or (verdict is None and not paid and not caused):
+        return None
+    completed = item.life.state is JobState.COMPLETED
+    started, finished = item.life.started_at, item.life.finished_at
+    more = MinerStats(
+        completed=int(completed),
+        failed=int(verdict is not None and not verdict.success),
+        client_failed=int(caused),
+        seconds=finished - started if completed and started is not None and finished is not None else 0.0,
+        paid=paid,
+        earned=paid - settlement.fee if settlement else 0,
+    )
+    return StatsUpdate(miner_id, more, verdict.success if verdict else None)
+
+
+def revives(item: Change) -> bool:
+    """Return whether a run that was recorded as expired continues, or has delivered its outcome late."""
+    before = item.before.life
+    if before.state is not JobState.SUBMITTED or before.fence != item.life.fence:
+        return False
+    return item.life.state is JobState.RUNNING or any(isinstance(effect, RunEnded) for effect in item.effects)
+
+
+def moved(item: Change, cost: int | None, now: float) -> NewEvent:
+    """Return the event about a job whose state has changed; `cost` is what it has cost in units of 1e-8, once it has ended."""
+    progress = int(item.values.get("progress", item.before.progress))
+    return job_update(item.before, item.life, item.miner_id, progress, now, cost)
+
+
+def job_update(
+    record: JobRecord, life: Job, miner_id: str | None, progress: int, now: float, cost: int | None = None
+) -> NewEvent:
+    """Return the event about a job; the arguments are what has changed since `record` was read."""
+    data: dict[str, Any] = {
+        "job_id": life.job_id,
+        "status": life.state.value,
+        "timestamp": format_time(now),
+        "type": record.type,
+        "progress": progress,
+        "attempts": life.attempts,
+    }
+    if life.started_at is not None:
+        data["started_at"] = format_time(life.started_at)
+    if miner_id is not None:
+        data["miner_id"] = miner_id
+    if cost is not None:
+        data["cost"] = money(cost)
+    if life.state is JobState.FAILED and life.failure is not None:
+        data["error"] = {"code": life.failure.code, "message": life.failure.message}
+    # The owner of a miner that has just lost a job sees this event too.
+    return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
+
+
+def message_of(item: Change, url: str, now: float) -> Delivery:
+    """Return the message to the webhook of a job that has ended."""
+    record, life = item.before, item.life
+    return Delivery(
+        webhook_id=webhook_id(life.job_id),
+        job_id=life.job_id,
+        account_id=record.account_id,
+        url=url,
+        lane=lane(record.account_id, url),
+        type=event_type(life.state),
+        body=message(life, record.service, labels_of(record), now),
+        created_at=now,
+    )
+
+
+def labels_of(record: JobRecord) -> dict[str, str]:
+    """Return the labels of a job."""
+    return json.loads(record.labels) if record.labels else {}
+
+
+def payee(item: Change, settlement: Settlement) -> str | None:
+    """Return the miner that is paid, or None."""
+    return item.miner_id if settlement.paid else None
+
+
+def settled(item: Change, settlement: Settlement, now: float) -> NewEvent:
+    """Return the event about the settlement of a job's payment."""
+    record = item.before
+    data = {
+        "kind": "transaction",
+        "transaction_id": ledger.payment_id(record.job_id),
+        "job_id": record.job_id,
+        "status": (ledger.Status.SETTLED if settlement.paid else ledger.Status.REFUNDED).value,
+        "amount": money(settlement.paid),
+        "timestamp": format_time(now),
+    }
+    return NewEvent("marketplace_update", data, record.account_id, payee(item, settlement), record.job_id)
+
+
+def logged(item: Change, payee: str | None, settlement: Settlement, now: float) -> LoggedSettlement:
+    """Return the settlement as it is logged."""
+    job_id, state = item.before.job_id, item.life.state
+    return LoggedSettlement(
+        job_id=job_id,
+        receipt_id=receipt_id(job_id) if state is JobState.COMPLETED else None,
+        miner_id=payee,
+        outcome=state.value,
+        held=from_units(settlement.held),
+        paid=from_units(settlement.paid),
+        fee=from_units(settlement.fee),
+        refunded=from_units(settlement.refunded),
+        settled_at=format_time(now),
+    )
+
+
+def price(item: Change) -> int:
+    """Return the cost of the job: the price of a result, or of the metered units of a run that the client ended or made fail.
+
+    A run that failed because of the machine costs nothing.
+    """
+    record = item.before
+    paid_for = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
+    worked = any(isinstance(effect, RunEnded) and effect.outcome in paid_for for effect in item.effects)
+    if not worked or record.unit_price is None:
+        return 0
+    units = Decimal(item.values.get("units", record.units))
+    return to_units(job_price(units, from_units(record.unit_price), from_units(record.max_cost)))
+
+
+def money(units: int) -> str:
+    """Return units of 1e-8 as a decimal string."""
+    return format_money(from_units(units))

@@ -1,0 +1,207 @@
+"""Shows each replica the ports of all others, so that the leader matches all miners, whichever replica they are connected to.
+
+Every replica announces its ports and their free capacity to all others. There, a port of another replica is a `Port` as well, which sends
+its leases, cancellations and requests over the bus to the replica that has the connection. So each replica can reach each miner, and a
+new leader knows all ports at once.
+
+Leases in transit are counted twice, as always: by the replica with the connection, until its miner has received them, and by the leader, until
+that replica has. A lease that cannot be delivered, because the connection has ended or was given too many, is released.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from typing import Any
+
+from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.dispatch.port import LeaseMessage, Port
+from agent.core.errors import ApiError, MinerExcluded, StaleSession, Unauthorized
+from agent.core.matching import Batch
+
+_REASONS: dict[str, type[ApiError]] = {
+    reason.__name__: reason for reason in (MinerExcluded, StaleSession, Unauthorized)
+}
+"""The reasons for which a session becomes invalid."""
+
+
+class Relay:
+    """Announces this replica's ports, and attaches and detaches those of others with the given functions.
+
+    `undelivered` receives the leases that this replica cannot deliver; `freed` is called after a port of another replica has reported
+    capacity.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        attach: Callable[[Port], None],
+        detach: Callable[[Port], None],
+        freed: Callable[[], None],
+        undelivered: Callable[[str, LeaseMessage], None],
+    ) -> None:
+        self._bus = bus
+        self._attach = attach
+        self._detach = detach
+        self._freed = freed
+        self._undelivered = undelivered
+        self._numbers = count(1)
+        self._ours: dict[int, Port] = {}
+        self._ids: dict[Port, int] = {}
+        # By our port: how many leases each leader has sent for it.
+        self._taken: dict[int, Counter[str]] = {}
+        self._theirs: dict[tuple[str, int], Port] = {}
+        bus.on_joined(self._show_all)
+        bus.on_left(self._forget)
+        for kind, handler in (
+            ("port", self._on_port),
+            ("free", self._on_free),
+            ("ended", self._on_ended),
+            ("lease", self._on_lease),
+            ("cancelled", self._on_cancelled),
+            ("heartbeat", self._on_heartbeat),
+            ("close", self._on_close),
+            ("capabilities", self._on_capabilities),
+        ):
+            bus.handle(kind, handler)
+
+    # Our ports.
+
+    def attached(self, port: Port) -> None:
+        """Announce one of our ports."""
+        number = next(self._numbers)
+        self._ours[number], self._ids[port] = port, number
+        self._taken[number] = Counter()
+        self._bus.send("port", self._announcement(number, port))
+
+    def detached(self, port: Port) -> None:
+        """Announce that one of our ports has ended."""
+        number = self._ids.pop(port, None)
+        if number is not None:
+            del self._ours[number], self._taken[number]
+            self._bus.send("ended", number)
+
+    def changed(self, port: Port) -> None:
+        """Announce the free capacity of one of our ports."""
+        number = self._ids.get(port)
+        if number is not None and self._bus.peers:
+            self._bus.send("free", self._capacity(number, port))
+
+    def _show_all(self, replica_id: str) -> None:
+        for number, port in self._ours.items():
+            self._bus.send("port", self._announcement(number, port), to=replica_id)
+
+    def _announcement(self, number: int, port: Port) -> dict[str, Any]:
+        return {
+            **self._capacity(number, port),
+            "miner_id": port.miner_id,
+            "session": port.session,
+            "capabilities": port.capabilities,
+        }
+
+    def _capacity(self, number: int, port: Port) -> dict[str, Any]:
+        batches = [[*batch, free] for batch, free in port.free.batch_capacity.items()]
+        # A copy, since the message is written later: the capacity and the leases that it accounts for belong together.
+        taken = dict(self._taken[number])
+        return {"id": number, "slots": port.free.slots, "batches": batches, "taken": taken}
+
+    def _on_lease(self, leader: str, data: Mapping[str, Any]) -> None:
+        port, lease = self._ours.get(data["id"]), data["lease"]
+        if port is None:
+            self._undelivered(data["miner_id"], lease)
+            return
+        self._taken[data["id"]][leader] += 1
+        if not port.give(lease):
+            self._undelivered(port.miner_id, lease)
+            self.changed(port)
+
+    def _on_cancelled(self, _: str, data: Mapping[str, Any]) -> None:
+        if (port := self._ours.get(data["id"])) is not None:
+            port.cancelled(data["job_id"], data["fence"])
+
+    def _on_heartbeat(self, _: str, number: int) -> None:
+        if (port := self._ours.get(number)) is not None:
+            port.heartbeat()
+
+    def _on_close(self, _: str, data: Mapping[str, Any]) -> None:
+        if (port := self._ours.get(data["id"])) is not None:
+            port.close(_REASONS.get(data["reason"], Unauthorized)(data["message"]))
+
+    def _on_capabilities(self, _: str, data: Mapping[str, Any]) -> None:
+        if (port := self._ours.get(data["id"])) is not None:
+            port.capabilities = data["capabilities"]
+            self._bus.send("port", self._announcement(data["id"], port))
+
+    # Ports of other replicas.
+
+    def replace_capabilities(self, port: Port, capabilities: Mapping[str, Any]) -> None:
+        """Replace the capabilities of a port, ours or not, on all replicas."""
+        port.capabilities = capabilities
+        if (number := self._ids.get(port)) is not None:
+            if self._bus.peers:
+                self._bus.send("port", self._announcement(number, port))
+            return
+        for (replica_id, theirs), known in self._theirs.items():
+            if known is port:
+                self._bus.send("capabilities", {"id": theirs, "capabilities": capabilities}, to=replica_id)
+
+    def _on_port(self, replica_id: str, data: Mapping[str, Any]) -> None:
+        key = replica_id, data["id"]
+        port = self._theirs.get(key)
+        if port is not None:
+            port.capabilities = data["capabilities"]
+            self._on_free(replica_id, data)
+            return
+        port = self._remote(replica_id, data)
+        self._theirs[key] = port
+        self._set_free(port, data)
+        self._attach(port)
+
+    def _remote(self, replica_id: str, data: Mapping[str, Any]) -> Port:
+        number, miner_id = data["id"], data["miner_id"]
+        send = partial(self._bus.send, to=replica_id)
+
+        def deliver(lease: LeaseMessage) -> bool:
+            if replica_id not in self._bus.peers:
+                return False
+            send("lease", {"id": number, "miner_id": miner_id, "lease": lease})
+            return True
+
+        def close(why: ApiError) -> None:
+            send("close", {"id": number, "reason": type(why).__name__, "message": why.message})
+
+        return Port(
+            miner_id,
+            data["session"],
+            deliver=deliver,
+            cancelled=lambda job_id, fence: send(
+                "cancelled", {"id": number, "job_id": job_id, "fence": fence}
+            ),
+            heartbeat=lambda: send("heartbeat", number),
+            close=close,
+            capabilities=data["capabilities"],
+        )
+
+    def _on_free(self, replica_id: str, data: Mapping[str, Any]) -> None:
+        port = self._theirs.get((replica_id, data["id"]))
+        if port is not None:
+            self._set_free(port, data)
+            if port.free:
+                self._freed()
+
+    def _set_free(self, port: Port, data: Mapping[str, Any]) -> None:
+        batches: dict[Batch, int] = {(service, model): free for service, model, free in data["batches"]}
+        # What the replica had received from this one when it wrote this; later leases are in transit.
+        port.set_free(data["slots"], batches, data["taken"].get(self._bus.replica_id, 0))
+
+    def _on_ended(self, replica_id: str, number: int) -> None:
+        port = self._theirs.pop((replica_id, number), None)
+        if port is not None:
+            self._detach(port)
+
+    def _forget(self, replica_id: str) -> None:
+        for key in [key for key in self._theirs if key[0] == replica_id]:
+            self._detach(self._theirs.pop(key))

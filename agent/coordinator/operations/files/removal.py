@@ -1,0 +1,86 @@
+"""Removal of bytes that no row refers to: of deleted files, of requests that failed, and of crashes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from agent.coordinator.operations.context import Context
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import blobs as blob_store
+from agent.coordinator.store import run_outputs
+from agent.coordinator.store import uploads as upload_store
+from agent.core.errors import ServiceUnavailable
+
+BATCH: Final = 500
+"""Files that one query looks up."""
+
+log = structlog.get_logger()
+
+
+async def discard(context: Context) -> None:
+    """Remove the blobs that deleted rows referred to. If the store does not answer, the upkeep tries again."""
+    try:
+        while names := await context.database.read(blob_store.removed, BATCH):
+            await context.artifacts.remove(names)
+            await context.database.write(blob_store.forget, names)
+    except ServiceUnavailable as error:
+        log.warning("blobs_not_removed", reason=error.message)
+
+
+async def discard_redundant(context: Context, artifact_id: str, name: str) -> None:
+    """Remove a blob whose artifact has another one, or no row."""
+    if await context.database.read(artifact_store.blob_of, artifact_id) != name:
+        await remove(context, [name])
+
+
+async def remove(context: Context, names: Iterable[str]) -> None:
+    """Remove blobs that no row refers to. If the store does not answer, the sweep of orphans removes them."""
+    try:
+        await context.artifacts.remove(list(names))
+    except ServiceUnavailable as error:
+        log.warning("blobs_not_removed", reason=error.message)
+
+
+async def settle_run_outputs(context: Context) -> None:
+    """Remove files of ended runs that are no longer needed, and charge their jobs' visible checkpoints to the accounts."""
+    visible = {
+        service_id
+        for service_id, definition in context.services.items()
+        if definition.checkpoints is not None and definition.checkpoints.outputs
+    }
+    while await context.database.write(
+        run_outputs.settle_ended, context.clock(), BATCH, visible_services=visible
+    ):
+        pass
+    await discard(context)
+
+
+async def remove_orphans(context: Context) -> int:
+    """Remove old blobs and upload parts that have no row in the database. Return their number.
+
+    A crash between writing a file and its row leaves them. If the database has no files at all, nothing is removed: it may be
+    waiting for a restore.
+    """
+    if not await context.database.read(artifact_store.any_artifact):
+        return 0
+    before = context.clock() - context.settings.orphan_seconds
+    removed = await context.artifacts.sweep(before)
+    async for batch in context.artifacts.listed():
+        old = [found.name for found in batch if found.modified < before]
+        for start in range(0, len(old), BATCH):
+            names = old[start : start + BATCH]
+            orphans = sorted(set(names) - await context.database.read(blob_store.known, names))
+            await context.artifacts.remove(orphans)
+            removed += len(orphans)
+    parts = await context.uploads.older_than(before)
+    for start in range(0, len(parts), BATCH):
+        names = parts[start : start + BATCH]
+        for upload_id in set(names) - await context.database.read(upload_store.known, names):
+            await context.uploads.remove(upload_id)
+            removed += 1
+    if removed:
+        log.warning("orphaned_files_removed", count=removed)
+    return removed

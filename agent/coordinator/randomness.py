@@ -1,0 +1,28 @@
+"""Random bytes from the operating system, a few thousand at a time: one call for each id costs more than all else about an id."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import Final
+
+BLOCK: Final = 4096
+
+
+class _Source:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._block = b""
+        self._used = 0
+
+    def take(self, count: int) -> bytes:
+        with self._lock:
+            if self._used + count > len(self._block):
+                self._block, self._used = secrets.token_bytes(max(BLOCK, count)), 0
+            taken = self._block[self._used : self._used + count]
+            self._used += count
+            return taken
+
+
+random_bytes: Final = _Source().take
+"""Return so many random bytes, which were returned to nobody else."""

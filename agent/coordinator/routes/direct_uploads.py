@@ -1,0 +1,131 @@
+"""`/v1/direct-uploads`: files that clients and miners send to the store of files themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.answers.files import DirectTransferOffer, DirectUpload
+from agent.coordinator.operations.files import direct as operations
+from agent.coordinator.operations.files.direct import NewFile
+from agent.coordinator.routes._callers import ClientOrSession, ContextOf
+from agent.core.errors import (
+    ChecksumMismatch,
+    Conflict,
+    InsufficientStorage,
+    NotFound,
+    PayloadTooLarge,
+    StaleLease,
+)
+from agent.core.values import fields
+from agent.core.values.media_types import clean_media_type
+
+router = APIRouter(route_class=LargeJsonRoute, prefix="/direct-uploads", tags=["Uploads"])
+
+Digest = Annotated[
+    str,
+    Field(
+        pattern="^[0-9a-f]{64}$",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ),
+]
+
+
+class NewDirectUpload(BaseModel):
+    """A file to come: its size in bytes and, if known, its SHA-256 (hex)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    size: int = Field(ge=0, le=2**53 - 1, examples=[1048576])
+    sha256: Digest | None = None
+    media_type: str | None = Field(default=None, max_length=255, examples=["video/mp4"])
+    name: str | None = Field(default=None, max_length=1000, examples=["film.mp4"])
+    in_parts: bool = Field(
+        default=False, description="Whether to send the file in parts, so that it can be resumed"
+    )
+    job_id: fields.JobId | None = Field(
+        default=None, description="For miners: the job to which the file belongs"
+    )
+    fence: int | None = Field(
+        default=None, ge=1, le=2**53 - 1, description="For miners: the fence of the job's lease"
+    )
+
+
+class StoredPart(BaseModel):
+    """A part that the store has, with the ETag of its answer."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    number: int = Field(ge=1, le=10_000, examples=[1])
+    etag: str = Field(min_length=1, max_length=200, examples=['"5d41402abc4b2a76b9719d911017c592"'])
+
+
+class StoredParts(BaseModel):
+    """Parts that the store has, and the file's SHA-256 (hex) if it was not announced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    parts: list[StoredPart] = Field(default=[], max_length=1000)
+    sha256: Digest | None = None
+
+
+@router.get("", summary="Whether files can be sent to the store directly")
+async def offer(context: ContextOf, _: ClientOrSession) -> DirectTransferOffer:
+    """If not, the other calls answer 404, and files are sent to `/v1/artifacts` or `/v1/uploads`, as always possible."""
+    direct = context.artifacts.direct
+    whole = direct.max_whole if direct is not None and direct.verifies_sha256 else 0
+    return DirectTransferOffer(direct=direct is not None, max_whole=whole)
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(NotFound, PayloadTooLarge, InsufficientStorage, StaleLease),
+    summary="Begin an upload to the store",
+)
+async def begin(context: ContextOf, who: ClientOrSession, request: NewDirectUpload) -> DirectUpload:
+    """Reserves the file's space, and returns signed requests with which its bytes go to the store, past the coordinator.
+
+    Answers 404 if this coordinator stores files itself. The URLs can be used for some minutes.
+    """
+    lease = None if request.job_id is None or request.fence is None else (request.job_id, request.fence)
+    file = NewFile(
+        size=request.size,
+        sha256=request.sha256,
+        media_type=clean_media_type(request.media_type),
+        file_name=request.name,
+        in_parts=request.in_parts,
+        lease=lease,
+    )
+    return await operations.begin(context, who, file)
+
+
+@router.post(
+    "/{upload_id}/parts",
+    responses=errors(NotFound, Conflict, ChecksumMismatch, PayloadTooLarge, StaleLease),
+    summary="Report stored parts",
+)
+async def proceed(
+    context: ContextOf, who: ClientOrSession, upload_id: fields.UploadId, request: StoredParts
+) -> DirectUpload:
+    """Returns the next requests, with new URLs for all that are not reported yet; then the artifact, once its digest is checked.
+
+    While `state` is `checking`, repeat the call. It may be repeated at any time.
+    """
+    etags = {part.number: part.etag for part in request.parts}
+    return await operations.proceed(context, who, upload_id, etags, request.sha256)
+
+
+@router.delete(
+    "/{upload_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(NotFound),
+    summary="Terminate an upload to the store",
+)
+async def terminate(context: ContextOf, who: ClientOrSession, upload_id: fields.UploadId) -> None:
+    """The stored parts are deleted. The artifact of a finished upload remains."""
+    await operations.terminate(context, who, upload_id)

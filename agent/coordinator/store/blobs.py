@@ -1,0 +1,50 @@
+"""Which blobs the database refers to, and which are to be removed from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, insert, select
+
+from agent.coordinator.store.schema.tables import (
+    artifacts,
+    direct_uploads,
+    removed_blobs,
+    upload_segments,
+)
+
+_LEGACY = "sha256:"
+
+
+def known(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Return those of these blobs that a row refers to."""
+    found: set[str] = set()
+    for table in (artifacts, upload_segments, direct_uploads):
+        found.update(connection.execute(select(table.c.blob).where(table.c.blob.in_(names))).scalars())
+    legacy = [name for name in names if name.startswith(_LEGACY)]
+    if legacy:
+        query = select(artifacts.c.artifact_id).where(
+            artifacts.c.artifact_id.in_(legacy), artifacts.c.blob.is_(None)
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def mark_removed(connection: Connection, names: Sequence[str]) -> None:
+    """Record that nothing refers to these blobs any more. May be repeated."""
+    marked = set(
+        connection.execute(select(removed_blobs.c.blob).where(removed_blobs.c.blob.in_(names))).scalars()
+    )
+    rows = [{"blob": name} for name in dict.fromkeys(names) if name not in marked]
+    if rows:
+        connection.execute(insert(removed_blobs), rows)
+
+
+def removed(connection: Connection, limit: int) -> list[str]:
+    """Return blobs that nothing refers to and that may still be in the store."""
+    return list(connection.execute(select(removed_blobs.c.blob).limit(limit)).scalars())
+
+
+def forget(connection: Connection, names: Sequence[str]) -> None:
+    """Record that these blobs are removed from the store."""
+    connection.execute(delete(removed_blobs).where(removed_blobs.c.blob.in_(names)))

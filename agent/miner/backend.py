@@ -1,0 +1,177 @@
+"""Where a miner's jobs run: on this machine. `agent.miner.cluster.backend` is that for a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from agent.configuration import load_catalogue
+from agent.core.liveness import Liveness
+from agent.metrics import Meter
+from agent.miner.engines.environments import environments_in_use
+from agent.miner.engines.interpreters import Interpreter, Interpreters
+from agent.miner.executor.contract import Executor
+from agent.miner.executor.devices import Devices
+from agent.miner.executor.footprints import Footprints
+from agent.miner.executor.local import LocalExecutor
+from agent.miner.machine.capabilities import Capabilities, Machine, tools
+from agent.miner.machine.gpus import GpuReadings, Gpus
+from agent.miner.models.downloads import Downloads, limits
+from agent.miner.models.locks import ModelDirectory
+from agent.miner.models.provider import ModelProvider, Models
+from agent.miner.models.store import ModelStore
+from agent.settings import Reading, Settings
+from runners.api import Runner
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MinerOptions:
+    """What a miner is built from. `host_command` starts a runner's child process; `reading` is where the settings were read from."""
+
+    settings: Settings
+    reading: Reading | None
+    url: str
+    enrolment_token: str | None
+    runners: Mapping[str, type[Runner[Any]]]
+    host_command: tuple[str, ...]
+    liveness: Liveness
+
+    @property
+    def directory(self) -> Path:
+        """The miner's own directory."""
+        return self.settings.data_dir.absolute() / "miner"
+
+
+class Backend(Protocol):
+    """Where jobs run: this machine, or a cluster. `store` has the catalogue."""
+
+    @property
+    def gpus(self) -> GpuReadings: ...  # noqa: D102 - the GPUs on which jobs run
+
+    @property
+    def capabilities(self) -> Capabilities: ...  # noqa: D102 - as probed when it was opened
+
+    @property
+    def store(self) -> ModelStore: ...  # noqa: D102 - see the class
+
+    async def changed(self) -> bool:
+        """Whether there is other work to do than when the `capabilities` were determined."""
+
+    def start(
+        self, meter: Meter, on_models_changed: Callable[[], None], on_disk_changed: Callable[[], None]
+    ) -> tuple[Executor, Models]:
+        """Start the executor, which the caller closes, and return it with the models that its jobs can use.
+
+        `on_models_changed` is called when the set of available models may have changed, `on_disk_changed` when that of models on
+        disk has.
+        """
+
+    async def close(self) -> None:
+        """Release what it has opened."""
+
+
+class LocalBackend:
+    """This machine."""
+
+    def __init__(
+        self, options: MinerOptions, gpus: Gpus, store: ModelStore, capabilities: Capabilities
+    ) -> None:
+        self._options = options
+        self._settings = options.settings.miner
+        self.gpus = gpus
+        self.store = store
+        self.capabilities = capabilities
+
+    @classmethod
+    async def open(cls, options: MinerOptions) -> LocalBackend:
+        """Probe this machine."""
+        gpus = Gpus()
+        store = ModelStore(options.settings.models_dir, load_catalogue(options.settings.data_dir))
+        machine = Machine(
+            options.settings, gpus, store, options.runners, own=Interpreter(options.host_command)
+        )
+        return cls(options, gpus, store, await machine.probe())
+
+    async def changed(self) -> bool:
+        """Whether a machine without a GPU has one, or other environments of engines are in use."""
+        if not self.capabilities.gpus and await self.gpus.refresh():
+            _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in self.gpus.last])
+            return True
+        environments = await asyncio.to_thread(environments_in_use, self._options.settings.engines_dir)
+        if environments != self.capabilities.environments:
+            _log.info("engines_changed", engines=sorted(path.parent.name for path in environments))
+            return True
+        return False
+
+    def start(
+        self, meter: Meter, on_models_changed: Callable[[], None], on_disk_changed: Callable[[], None]
+    ) -> tuple[Executor, Models]:
+        """See `Backend`."""
+        executor = self._start_executor(meter, on_models_changed)
+        downloads = Downloads(
+            self.store, ModelDirectory(self.store.models_dir), limits(self._options.settings), meter=meter
+        )
+        provider = ModelProvider(
+            self.store,
+            downloads,
+            download=self._options.settings.runners.model_download,
+            on_change=on_disk_changed,
+            release=executor.release_model,
+        )
+        return executor, provider
+
+    async def close(self) -> None:
+        """Disconnect from the driver."""
+        self.gpus.close()
+
+    def _start_executor(self, meter: Meter, on_models_changed: Callable[[], None]) -> LocalExecutor:
+        services = self.capabilities.services
+        definitions = {service: offer.definition for service, offer in services.items()}
+        footprints = Footprints(
+            self._options.directory / "footprints.json", definitions, self.store.catalogue
+        )
+        devices = Devices(
+            self.capabilities.devices,
+            slots=self.capabilities.slots,
+            reserve=int(self._settings.vram_reserve),
+            footprints=footprints,
+            measure=self.gpus.refresh,
+            process_memory=self.gpus.process_memory,
+            capacity={service: offer.concurrency for service, offer in services.items()},
+            gpus={service: offer.gpus for service, offer in services.items()},
+            processor=self.capabilities.processor,
+            unaccelerated=frozenset(
+                service
+                for service, definition in definitions.items()
+                if definition.requirements.gpu == "unused"
+            ),
+        )
+        executor = LocalExecutor(
+            devices,
+            tools(
+                self._options.settings,
+                gpu=any(device.kind == "cuda" for device in self.capabilities.devices),
+            ),
+            self._settings,
+            self._options.directory,
+            digest=self.store.weights_digest,
+            interpreters=Interpreters(
+                Interpreter(self._options.host_command),
+                {service: offer.interpreters for service, offer in services.items()},
+                self._options.runners,
+            ),
+            on_change=on_models_changed,
+            meter=meter,
+        )
+        executor.end_orphans()
+        executor.prestart(
+            {service: definition.model_field is not None for service, definition in definitions.items()}
+        )
+        return executor

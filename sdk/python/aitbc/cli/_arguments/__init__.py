@@ -1,0 +1,1 @@
+"""What people type: shared options, ids and names, completion, and the trust anchors of verification."""

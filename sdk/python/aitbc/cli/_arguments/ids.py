@@ -1,0 +1,77 @@
+"""Ids that the commands' arguments name, looked up at the coordinator if they are not complete."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from aitbc._client import AITBCClient
+from aitbc.cli._arguments.lookup import Candidate, find
+from aitbc.errors import APIError, Forbidden, JobNotCompleted
+from aitbc.models import Job, Offer
+
+PAGE = 500
+_JOBS_WITH_FILES = 50
+"""How many of the newest jobs are searched for an output file."""
+
+
+def find_job(client: AITBCClient, named: str) -> str:
+    """Return the id of a job. Raises `NoSuchName` and `AmbiguousName`."""
+    return find(
+        "job", named, lambda: [_job(job) for job in client.jobs.list(limit=PAGE).jobs], "aitbc jobs list"
+    )
+
+
+def _job(job: Job) -> Candidate:
+    return Candidate(job.job_id, str(job.get("name") or ""), job.status)
+
+
+def find_miner(client: AITBCClient, named: str) -> str:
+    """Return the id of a miner of the market. Raises `NoSuchName` and `AmbiguousName`."""
+
+    def miners() -> list[Candidate]:
+        found = client.marketplace.miners(limit=PAGE).miners
+        return [Candidate(one.miner_id, one.name, "online" if one.online else "offline") for one in found]
+
+    return find("miner", named, miners, "aitbc miners")
+
+
+def find_offer(client: AITBCClient, named: str) -> str:
+    """Return the id of an offer: by its id, or by its miner's name together with its type (`rig-1/llm_inference`).
+
+    A miner's name alone is enough if it has only one offer. Raises `NoSuchName` and `AmbiguousName`.
+    """
+
+    def candidates() -> list[Candidate]:
+        names = {one.miner_id: one.name for one in client.marketplace.miners(limit=PAGE).miners}
+        _, slash, job_type = named.partition("/")
+        if slash:
+            found = [offer for offer in offers(client) if offer.job_type == job_type.replace("-", "_")]
+            return [Candidate(one.offer_id, f"{names.get(one.miner_id, '')}/{job_type}") for one in found]
+        return [
+            Candidate(one.offer_id, names.get(one.miner_id, ""), f"{one.job_type} for {one.price}")
+            for one in offers(client)
+        ]
+
+    return find("offer", named, candidates, "aitbc offers list")
+
+
+def offers(client: AITBCClient) -> list[Offer]:
+    """Return the available offers and the caller's own, newest first."""
+    found = {offer.offer_id: offer for offer in client.marketplace.offers(limit=PAGE).offers}
+    with suppress(Forbidden):  # a client has no offers of its own
+        found |= {offer.offer_id: offer for offer in client.marketplace.offers(limit=PAGE, mine=True).offers}
+    return sorted(found.values(), key=lambda offer: offer.created_at or "", reverse=True)
+
+
+def find_artifact(client: AITBCClient, named: str) -> str:
+    """Return the id of an output file of a recent job, by its id or name. Raises `NoSuchName` and `AmbiguousName`."""
+
+    def candidates() -> list[Candidate]:
+        found: dict[str, Candidate] = {}
+        for job in client.jobs.list(status="completed", limit=_JOBS_WITH_FILES).jobs:
+            with suppress(JobNotCompleted, APIError):  # it was deleted meanwhile
+                for file in client.jobs.get_results(job.job_id, wait=False).output_files():
+                    found.setdefault(file.artifact_id, Candidate(file.artifact_id, file.name, job.job_id))
+        return list(found.values())
+
+    return find("output file", named.removeprefix("artifact:"), candidates, "aitbc jobs results JOB")

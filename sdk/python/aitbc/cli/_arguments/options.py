@@ -1,0 +1,295 @@
+"""Options that several commands share, and the decorator that turns a group of options into one parameter."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from aitbc._client import AITBCClient, AsyncAITBCClient
+from aitbc.cli._arguments import complete
+from aitbc.cli._arguments.ids import find_miner, find_offer
+
+_JOB = "Every job"
+_BATCH = "Several files"
+
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB",
+        help="The job: its id or a part of it, its name, or `last` for the newest one.",
+        autocompletion=complete.jobs,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The coordinator and the key from the options before the command, if given."""
+
+    base_url: str | None
+    api_key: str | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """A group of options, one for each field. See `with_options`."""
+
+
+@dataclass(frozen=True)
+class Parameters(Options):
+    """Options that are fields of a job's body and have the same names."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The fields that were given. The service's defaults apply to the others."""
+        return given({field.name: getattr(self, field.name) for field in fields(self)})
+
+
+_OPTION_OF = {
+    "pricing.max_cost": "--max-cost", "timeout_seconds": "--timeout", "miner_id": "--miner", "offer_id": "--offer", "labels": "--label",
+    "bid_price": "--bid", "job_type": "--type", "resolution_x": "--resolution", "resolution_y": "--resolution",
+    "resources.cpu": "--cpu", "resources.memory": "--memory", "resources.gpu": "--gpu",
+    "model.entrypoint": "--entrypoint", "model.requirements": "--requirements",
+    "max_tokens": "--max-tokens", "temperature": "--temperature", "system": "--system",
+    "webhook_url": "--webhook",
+}  # fmt: skip
+"""Options whose names differ from those of the fields that they fill, or that belong to no group."""
+
+
+def option_of(field: str) -> str:
+    """Return the option that fills a field of a request, or the field itself if there is none."""
+    if field in _OPTION_OF:
+        return _OPTION_OF[field]
+    name = field.removeprefix("parameters.")
+    groups: list[type[Options]] = [JobOptions, *Parameters.__subclasses__()]
+    known = {one.name for group in groups for one in fields(group)}
+    return f"--{name.replace('_', '-')}" if name in known else name
+
+
+_FIELD_IN_TEXT = re.compile(
+    r"\b(?:pricing\.max_cost|max_cost|timeout_seconds|miner_id|offer_id|resources\.(?:cpu|memory|gpu)|parameters\.\w+)\b"
+)
+
+
+def with_options_named(text: str) -> str:
+    """Return a message of the coordinator with the command's options in place of the request's fields."""
+    return _FIELD_IN_TEXT.sub(lambda found: option_of(found[0]), text)
+
+
+def labels_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Return the labels of `--label` options. Raises `typer.BadParameter`."""
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{pair!r} is not of the form KEY=VALUE, such as project=podcast.")
+        labels[key] = value
+    return labels
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class JobOptions(Options):
+    """The options of every command that creates a job. `body` is their part of the job's body."""
+
+    max_cost: Annotated[
+        str | None,
+        typer.Option(
+            "--max-cost", metavar="AMOUNT", help="The maximum cost of each job.", rich_help_panel=_JOB
+        ),
+    ] = None
+    priority: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=9, metavar="0..9", help="The priority; 9 is the most urgent.", rich_help_panel=_JOB
+        ),
+    ] = None
+    timeout: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="SECONDS", help="The time limit of one run.", rich_help_panel=_JOB),
+    ] = None
+    miner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MINER", help="Only this miner may run it: its name or id.", rich_help_panel=_JOB
+        ),
+    ] = None
+    offer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OFFER",
+            help="Accept this offer: its id, or its miner's name (rig-1/llm_inference).",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The job's name in lists. Default: from its file or prompt.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="A label, to find jobs by; may be repeated.", rich_help_panel=_JOB
+        ),
+    ] = None
+    receipt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the receipt, which `aitbc receipts verify` checks. For several jobs, a directory.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The address that gets a signed message when the job ends.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            "-d",
+            help="Submit the job, print its id, and end. The same command without --detach gets the results.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
+    wait_for_miner: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-miner",
+            help="Submit the job even if no known miner can run it, and wait for one.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
+    as_json: JsonOption = False
+
+    def body(self, context: typer.Context) -> dict[str, Any]:
+        """Return the fields of a job's body that these options fill. Raises `NoSuchName` and `AmbiguousName`."""
+        if self.miner is not None and self.offer is not None:
+            raise typer.BadParameter("Use either --miner or --offer: an offer determines the miner.")
+        miner_id, offer_id = self.miner, self.offer
+        if miner_id is not None or offer_id is not None:
+            with client_of(context) as client:
+                miner_id = None if miner_id is None else find_miner(client, miner_id)
+                offer_id = None if offer_id is None else find_offer(client, offer_id)
+        pricing = None if self.max_cost is None else {"max_cost": self.max_cost}
+        return given(
+            {
+                "name": self.name,
+                "labels": None if self.label is None else labels_of(self.label),
+                "pricing": pricing,
+                "priority": self.priority,
+                "timeout_seconds": self.timeout,
+                "miner_id": miner_id,
+                "offer_id": offer_id,
+                "webhook_url": self.webhook,
+                "wait": self.wait_for_miner or None,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class BatchOptions(Options):
+    """The options of every command that accepts several files."""
+
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", "-r", help="Include subdirectories.", rich_help_panel=_BATCH),
+    ] = False
+    at_once: Annotated[
+        int,
+        typer.Option(
+            "--jobs", "-j", min=1, max=64, help="How many jobs run at the same time.", rich_help_panel=_BATCH
+        ),
+    ] = 4
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Repeat finished work, and overwrite files that aitbc did not write.",
+            rich_help_panel=_BATCH,
+        ),
+    ] = False
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace each `Options` parameter of a command by its options, and rebuild the parameter when the command is called."""
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        if isinstance(hints[name], type) and issubclass(hints[name], Options):
+            groups[name] = hints[name]
+            parameters += _parameters_of(hints[name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def called(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    del called.__wrapped__  # the wrapped function has other parameters
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # read by inspect
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
+def _parameters_of(group: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(group)
+    ]
+
+
+def model_option(service_id: str) -> Any:
+    """Return the option `--model` of a command, with completion of its service's models."""
+    return typer.Option(
+        "--model",
+        "-m",
+        help="The model. Shell completion lists the models.",
+        autocompletion=complete.models_of(service_id),
+    )
+
+
+def client_of(context: typer.Context) -> AITBCClient:
+    """Return a client for the options before the command. Raises `ConfigurationError`."""
+    state = _state(context)
+    return AITBCClient(state.api_key, state.base_url)
+
+
+def async_client_of(context: typer.Context) -> AsyncAITBCClient:
+    """Return an asyncio client for the options before the command. Raises `ConfigurationError`."""
+    state = _state(context)
+    return AsyncAITBCClient(state.api_key, state.base_url)
+
+
+def _state(context: typer.Context) -> State:
+    state = context.find_object(State)
+    if state is None:
+        raise TypeError("The command was called without the program's options.")
+    return state

@@ -1,0 +1,1 @@
+"""What people see: results, progress, conversations, explanations, errors and exit codes."""

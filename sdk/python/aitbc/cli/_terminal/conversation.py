@@ -1,0 +1,111 @@
+"""A conversation with a language model: its turns, and answers that can be interrupted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+
+from aitbc._calls.text import TextStream
+from aitbc._client import AITBCClient
+from aitbc.cli._terminal.output import harmless
+from aitbc.errors import AITBCError, JobAlreadyCompleted
+from aitbc.models import JobResults
+
+
+class Stopped(Exception):
+    """Ctrl-C interrupted an answer. `text` is the part that was received; the message states what happened to its job."""
+
+    def __init__(self, message: str, text: str) -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class Conversation:
+    """Questions and answers. `model` can change between them; `options` are further fields of each request."""
+
+    def __init__(
+        self, client: AITBCClient, model: str, system: str | None, options: Mapping[str, Any]
+    ) -> None:
+        self.client = client
+        self.model = model
+        self._system_turns = [] if system is None else [{"role": "system", "content": system}]
+        self._options = options
+        self._turns: list[dict[str, str]] = []
+
+    def clear(self) -> None:
+        """Drop all turns."""
+        self._turns.clear()
+
+    def ask(self, question: str, show: Callable[[str], None] | None) -> JobResults:
+        """Return the answer to a question, and show its pieces as they arrive.
+
+        A question without any answer does not become a turn; the received part of an interrupted answer does. Raises `Stopped`, and
+        the errors of every call.
+        """
+        turn = {"role": "user", "content": question}
+        with self._stream(turn) as stream:
+            text = ""
+            try:
+                with _waiting(shown=show is not None) as stop_waiting:
+                    for piece in stream:
+                        stop_waiting()
+                        text += piece
+                        if show is not None:
+                            show(_plain(piece))
+            except KeyboardInterrupt:
+                self._add(turn, text)
+                raise Stopped(self._cancel(stream.job.job_id), text) from None
+        if stream.results is None:
+            raise TypeError("A stream has ended without results.")
+        self._add(turn, text)
+        return stream.results
+
+    def _add(self, turn: dict[str, str], text: str) -> None:
+        if text:
+            self._turns += [turn, {"role": "assistant", "content": text}]
+
+    def _stream(self, turn: dict[str, str]) -> TextStream:
+        """Start the answer to a question. If Ctrl-C interrupts the request, its job is found by its idempotency key and cancelled."""
+        body: dict[str, Any] = {
+            "messages": [*self._system_turns, *self._turns, turn],
+            "model": self.model,
+            **self._options,
+        }
+        key = str(uuid4())
+        try:
+            return self.client.services.stream(idempotency_key=key, **body)
+        except KeyboardInterrupt:
+            try:
+                job_id = self.client.services.infer(idempotency_key=key, **body).job_id
+            except AITBCError as error:
+                raise Stopped(f"The job may exist and run; it could not be looked up: {error}", "") from None
+            raise Stopped(self._cancel(job_id), "") from None
+
+    def _cancel(self, job_id: str) -> str:
+        try:
+            self.client.jobs.cancel(job_id)
+        except JobAlreadyCompleted:
+            return f"Job {job_id} had already ended."
+        except AITBCError as error:
+            return f"Job {job_id} could not be cancelled: {error}"
+        return f"Job {job_id} was cancelled."
+
+
+def _plain(piece: str) -> str:
+    """Return the piece without control characters if it goes to a terminal."""
+    return harmless(piece) if sys.stdout.isatty() else piece
+
+
+@contextmanager
+def _waiting(*, shown: bool) -> Iterator[Callable[[], None]]:
+    """Show a spinner on a terminal until the first piece of the answer arrives."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda: None
+        return
+    with Console(stderr=True).status("") as status:
+        yield status.stop

@@ -1,0 +1,131 @@
+"""The exit codes, and the text of an error: one paragraph with what happened and what to do."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
+from aitbc.cli._arguments.options import option_of, with_options_named
+from aitbc.errors import (
+    AITBCError,
+    CannotRun,
+    ConfigurationError,
+    Forbidden,
+    InsufficientBalance,
+    InternalError,
+    JobFailed,
+    JobNotFound,
+    OfferNotAvailable,
+    RateLimitExceeded,
+    TimeoutError,  # noqa: A004 - the package's own, which is the builtin one too
+    TransportError,
+    Unauthorized,
+    ValidationFailed,
+    VerificationError,
+)
+
+_NOT_VALID = "The request is not valid."
+"""The coordinator's message without the sentences for the fields."""
+
+
+class ExitCode(IntEnum):
+    """The program's exit codes. docs/reference/cli.md lists them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_VALID = 3
+    NO_CONNECTION = 4
+    REFUSED = 5
+    INTERRUPTED = 130
+
+
+_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
+    (VerificationError, ExitCode.NOT_VALID),
+    (ConfigurationError, ExitCode.NO_CONNECTION),
+    (TransportError, ExitCode.NO_CONNECTION),
+    (TimeoutError, ExitCode.NO_CONNECTION),
+    (Unauthorized, ExitCode.REFUSED),
+    (Forbidden, ExitCode.REFUSED),
+    (InsufficientBalance, ExitCode.REFUSED),
+)
+
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
+    (
+        Unauthorized,
+        "Pass a key with --api-key or AITBC_API_KEY; the default is the key of the agent on this machine.",
+    ),
+    (Forbidden, "Use a key with another role: see --api-key."),
+    (
+        InsufficientBalance,
+        "`aitbc wallet balance` shows your balance; --max-cost lowers the amount held for a job.",
+    ),
+    (JobNotFound, "`aitbc jobs list` shows your jobs."),
+    (OfferNotAvailable, "`aitbc offers list` shows the available offers."),
+    (RateLimitExceeded, "Wait a moment, then try again."),
+    (InternalError, "The coordinator has an internal error."),
+)
+
+
+class NoSuchResult(AITBCError):
+    """A job's results lack the requested output."""
+
+
+def exit_code(error: Exception) -> ExitCode:
+    """Return the exit code for an error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def ends_batch(error: Exception) -> bool:
+    """Return whether every further job would fail with the same error: no coordinator, no valid key, no money."""
+    if isinstance(error, TransportError):
+        return not error.sent
+    return isinstance(error, (ConfigurationError, Unauthorized, Forbidden, InsufficientBalance))
+
+
+def explain(error: Exception) -> str:
+    """Return what happened and what to do."""
+    if isinstance(error, OSError) and not isinstance(error, AITBCError):
+        return _explain_file(error)
+    if isinstance(error, ValidationFailed) and error.fields:
+        return _explain_fields(error)
+    if isinstance(error, (NoSuchName, AmbiguousName)):
+        return str(error)
+    text = str(error) if isinstance(error, JobFailed) else " ".join(str(error).split())
+    if isinstance(error, TransportError) and not error.sent:
+        advice = (
+            "Is it running? `aitbc-agent start` starts one on this machine; --base-url selects another one."
+        )
+    elif isinstance(error, InternalError) and error.request_id:
+        advice = (
+            f"The coordinator has an internal error; report the request {error.request_id} to its operator."
+        )
+    elif isinstance(error, CannotRun):
+        actions = " ".join(str(reason["action"]) for reason in error.reasons[:1])
+        text = with_options_named(text)
+        advice = (
+            f"{with_options_named(actions)} With --wait-for-miner the job waits for a miner that can run it."
+        )
+    elif isinstance(error, JobFailed):
+        advice = f"`aitbc jobs show {error.job_id}` shows the details." if error.status == "failed" else ""
+    else:
+        advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
+    return f"{_ended(text)} {advice}".strip()
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _explain_fields(error: ValidationFailed) -> str:
+    """Return one line for each field, named as the option that fills it."""
+    lines = [f"{option_of(name)}: {_ended(text)}" for name, text in error.fields.items()]
+    general = error.message.partition(f" {next(iter(error.fields))}: ")[0]
+    if len(lines) == 1:
+        return lines[0] if general == _NOT_VALID else f"{general} {lines[0]}"
+    return "\n".join([general.removesuffix(".") + ":", *lines])
+
+
+def _explain_file(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}." if error.filename is not None else f"{reason}."

@@ -1,0 +1,83 @@
+"""PostgreSQL: long concurrent histories, and a server that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+
+from agent.coordinator.store import access
+from agent.coordinator.store.postgres.connecting import Limits
+from agent.coordinator.store.postgres.database import PostgresDatabase
+from agent.coordinator.store.schema import tables, upgrade
+from support import postgres
+from support import server as support_server
+from support.databases import ENGINE
+from support.histories.crowd import Crowd
+from support.server import serve
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+
+STEPS = int(os.environ.get("AITBC_CROWD_STEPS", "4000"))
+"""Steps of a history. 20,000 take about three minutes on two processors."""
+numbers = itertools.count(1)
+
+
+def test_money_numbers_receipts_and_the_log_agree_after_a_long_concurrent_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENGINE, "postgresql")
+    monkeypatch.setattr(support_server, "LIMIT_SECONDS", 1000)
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        crowd = Crowd(served.context, seed=STEPS, steps=STEPS)
+        served.do(lambda _: crowd.play())
+        served.do(lambda _: crowd.check())
+        assert sum(crowd.done.values()) == STEPS
+
+
+def add_account(connection: Connection, account_id: str) -> str:
+    access.add_account(connection, account_id, "Ada", 0.0)
+    return account_id
+
+
+def account_ids(connection: Connection) -> list[str]:
+    return list(
+        connection.scalars(select(tables.accounts.c.account_id).order_by(tables.accounts.c.account_id))
+    )
+
+
+def test_a_restart_of_the_server_costs_no_answer(tmp_path: Path) -> None:
+    """Writes and reads from many tasks, while the server is killed without a checkpoint and starts again."""
+
+    async def work(database: PostgresDatabase, server: postgres.Server) -> list[str]:
+        stored: list[str] = []
+        busy = asyncio.Event()
+
+        async def client() -> None:
+            for _ in range(40):
+                account_id = f"account_{next(numbers):06}"
+                stored.append(await database.write(add_account, account_id))
+                if len(stored) > 40:
+                    busy.set()
+                assert account_id in await database.read(account_ids)
+
+        async def restart() -> None:
+            await busy.wait()
+            await asyncio.to_thread(server.stop, signal.SIGQUIT)
+            await asyncio.to_thread(server.start)
+
+        await asyncio.gather(restart(), *(client() for _ in range(8)))
+        return stored
+
+    with postgres.running() as server:
+        database = PostgresDatabase(server.new_database(), directory=tmp_path, limits=Limits(retry=60))
+        database.open(upgrade.prepare)
+        stored = asyncio.run(work(database, server))
+        assert database.read_now(account_ids) == sorted(stored)
+        assert len(stored) == len(set(stored)) == 320
+        database.close()

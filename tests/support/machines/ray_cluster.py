@@ -1,0 +1,122 @@
+"""A Ray cluster of several nodes on this machine, each with processes and a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+RAY = Path(sys.executable).with_name("ray")
+START_SECONDS = 90
+_OBJECTS = 100_000_000
+
+
+@dataclass
+class RayNode:
+    """One node: the process `ray start --block`, and the directory that its environment names."""
+
+    process: subprocess.Popen[bytes]
+    directory: Path
+
+    def raylet(self) -> psutil.Process:
+        found = [child for child in psutil.Process(self.process.pid).children() if child.name() == "raylet"]
+        assert len(found) == 1, "the node has no raylet"
+        return found[0]
+
+    def kill(self) -> None:
+        """End the node's raylet and all its workers at once, as a power failure does."""
+        with suppress(psutil.NoSuchProcess):
+            node = psutil.Process(self.process.pid)
+            processes = [node, *node.children(recursive=True)]
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()  # none may notice the end of another one
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self.process.wait(START_SECONDS)
+
+
+class RayCluster:
+    """Nodes on one machine. `head` has the first one's control store, which the others join."""
+
+    def __init__(self, home: Path, cpus: int) -> None:
+        self._home = home
+        self._cpus = cpus
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        port = self.address.rpartition(":")[2]
+        self.head = self._start(
+            "head", "--head", f"--port={port}", f"--temp-dir={home / 'ray'}", "--include-dashboard=false"
+        )
+        self.nodes = [self.head]
+
+    def add(self, name: str) -> RayNode:
+        """Start another node, and wait until it has joined."""
+        node = self._start(name, f"--address={self.address}")
+        self.nodes.append(node)
+        return node
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of an agent that works on this cluster."""
+        return {
+            "AITBC_MINER__EXECUTOR": "ray",
+            "AITBC_MINER__RAY__ADDRESS": self.address,
+            "AITBC_MINER__RAY__DIRECTORY": "$RAY_TEST_NODE/work",
+            "AITBC_MINER__RAY__MODELS_DIR": "$RAY_TEST_NODE/models",
+            "AITBC_MINER__RAY__LOST_SECONDS": "5",
+        }
+
+    def _start(self, name: str, *options: str) -> RayNode:
+        directory = self._home / name
+        (directory / "models").mkdir(parents=True)
+        for model in Path(os.environ.get("AITBC_MODELS_DIR", "~/.cache/aitbc/models")).expanduser().iterdir():
+            if model.is_dir() and not model.name.startswith("."):
+                # Links: each node has a directory of its own, and the models' files are never written.
+                shutil.copytree(model, directory / "models" / model.name, copy_function=os.symlink)
+        log = directory / "ray.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [RAY, "start", "--block", "--disable-usage-stats", f"--num-cpus={self._cpus}",
+                 f"--object-store-memory={_OBJECTS}", *options],
+                env={**os.environ, "RAY_TEST_NODE": str(directory), "RAY_USAGE_STATS_ENABLED": "0",
+                     "RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "1000",
+                     "RAY_health_check_failure_threshold": "3"},
+                stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            )  # fmt: skip
+        end = time.monotonic() + START_SECONDS
+        while re.search(r"Ray runtime started", log.read_text()) is None:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        return RayNode(process, directory)
+
+
+@contextmanager
+def ray_cluster(*, nodes: int, cpus: int) -> Iterator[RayCluster]:
+    """Run a cluster, whose processes have ended afterwards."""
+    # The path of a socket may have 107 bytes, of which Ray uses about 80.
+    home = Path(tempfile.mkdtemp(prefix="r", dir="/dev/shm"))
+    cluster = RayCluster(home, cpus)
+    try:
+        for number in range(1, nodes):
+            cluster.add(f"node{number}")
+        yield cluster
+    finally:
+        for node in reversed(cluster.nodes):
+            if node.process.poll() is None:
+                node.kill()
+        shutil.rmtree(home, ignore_errors=True)

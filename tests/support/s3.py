@@ -1,0 +1,87 @@
+"""A bucket of an S3 server process, and settings of a coordinator that stores its files there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from agent.coordinator.blobs.s3.bucket import Bucket
+from agent.coordinator.blobs.s3.store import S3Blobs
+from agent.settings import ArtifactSettings
+from support.s3_server import ACCESS_KEY, SECRET_KEY
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server."""
+
+    url: str
+
+    def settings(self, prefix: str = "", **more: Any) -> dict[str, Any]:
+        """Return settings of artifacts in a new bucket."""
+        name = f"test-{secrets.token_hex(6)}"
+        headers = {
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/us-east-1/s3/aws4_request"
+        }
+        httpx.put(f"{self.url}/{name}", headers=headers).raise_for_status()
+        return {"url": f"s3://{name}/{prefix}".rstrip("/"), "endpoint": self.url, **more}
+
+    def requests(self, settings: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the requests to the bucket of these settings."""
+        bucket = settings["url"].removeprefix("s3://").partition("/")[0]
+        found: list[dict[str, Any]] = httpx.get(f"{self.url}/_requests").json()
+        return [request for request in found if request["path"].startswith(f"/{bucket}/")]
+
+
+def blobs_of(settings: dict[str, Any], max_size: int = 2**40) -> S3Blobs:
+    """Return the store of these settings."""
+    return S3Blobs(Bucket(ArtifactSettings(**settings)), max_size=max_size, direct=True, max_whole=5 * 2**30)
+
+
+@contextmanager
+def running_s3() -> Iterator[S3Server]:
+    """Run the server, and set the environment's access key to one that it accepts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
+    script = Path(__file__).with_name("s3_server.py")
+    process = subprocess.Popen(
+        [sys.executable, script, str(port)], env=environment, stdout=subprocess.DEVNULL
+    )
+    before = {name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+    try:
+        end = time.monotonic() + START_SECONDS
+        while not _answers(port):
+            assert process.poll() is None, "the S3 server did not start"
+            assert time.monotonic() < end, "the S3 server does not answer"
+            time.sleep(0.05)
+        yield S3Server(f"http://127.0.0.1:{port}")
+    finally:
+        process.kill()
+        process.wait()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,147 @@
+"""Replicas of a coordinator on a real server: who lives, who leads, and messages between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from agent.coordinator.cluster.replicas import Replicas
+from support import postgres
+
+pytestmark = pytest.mark.anyio
+
+LIMIT_SECONDS = 10
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def url() -> str:
+    return postgres.shared().new_database()
+
+
+class Replica(Replicas):
+    """A replica that records what it receives."""
+
+    def __init__(self, url: str) -> None:
+        async def connect() -> psycopg.AsyncConnection[Any]:
+            return await psycopg.AsyncConnection.connect(url, autocommit=True)
+
+        super().__init__(connect, "1")
+        self.received: list[Any] = []
+        self.news = asyncio.Event()
+        self.bus.handle("number", lambda _, number: self._record(number))
+        self.bus.on_signal("jobs", lambda: self._record("jobs"))
+        self.bus.on_joined(lambda _: self._record("joined"))
+        self.bus.on_left(lambda _: self._record("left"))
+        self.bus.on_lost(lambda: self._record("lost"))
+
+    def _record(self, item: Any) -> None:
+        self.received.append(item)
+        self.news.set()
+
+    async def until(self, *items: Any) -> None:
+        """Wait until these have been received, in this order, perhaps with others between them."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while True:
+                received = iter(self.received)
+                if all(item in received for item in items):
+                    return
+                self.news.clear()
+                await self.news.wait()
+
+
+@asynccontextmanager
+async def running(*replicas: Replica) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run replicas; the first joins first, and leads."""
+    tasks = []
+    try:
+        for replica in replicas:
+            tasks.append(asyncio.create_task(replica.run(lambda: None)))
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await replica.joined()
+        for replica in replicas[: len(replicas) - 1 or None]:
+            await replica.until(*["joined"] * (len(replicas) - 1))
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_messages_arrive_once_in_the_order_of_their_sender(url: str) -> None:
+    first, second, third = (Replica(url) for _ in range(3))
+    async with running(first, second, third):
+        for number in range(500):
+            first.bus.send("number", number, to=None if number % 2 else second.bus.replica_id)
+            if number % 100 == 0:
+                await first.bus.flushed()
+        await first.bus.flushed()
+        await asyncio.gather(second.bus.drain(), third.bus.drain())
+        received = [
+            [item for item in replica.received if isinstance(item, int)] for replica in (second, third)
+        ]
+        assert received == [list(range(500)), list(range(1, 500, 2))]
+        assert not [item for item in first.received if isinstance(item, int)]
+
+
+async def test_a_signal_wakes_the_others(url: str) -> None:
+    first, second = Replica(url), Replica(url)
+    async with running(first, second):
+        second.bus.signal("jobs")
+        await first.until("jobs")
+        assert "jobs" not in second.received
+
+
+async def test_one_leads_and_another_takes_over_within_two_seconds(url: str) -> None:
+    first, second = Replica(url), Replica(url)
+    async with running(first, second) as tasks:
+        assert (first.leadership.leads, second.leadership.leads) == (True, False)
+        assert {first.slot, second.slot} == {0, 1}
+        tasks[0].cancel()
+        async with asyncio.timeout(2):
+            await second.leadership.until(leads=True)
+        await second.until("left")
+
+
+async def test_a_replica_whose_sessions_are_ended_stops_leading_and_joins_again(url: str) -> None:
+    """Then it has a new id, and may have missed messages. One of both leads, whichever asks first."""
+    first, second = Replica(url), Replica(url)
+    async with running(first, second):
+        before = first.bus.replica_id
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objid = 100"
+            )
+        async with asyncio.timeout(2):
+            await first.leadership.until(leads=False)
+            leads = [asyncio.create_task(replica.leadership.until(leads=True)) for replica in (first, second)]
+            _, other = await asyncio.wait(leads, return_when=asyncio.FIRST_COMPLETED)
+            for waiting in other:
+                waiting.cancel()
+        await first.until("left", "joined", "lost")
+        await second.until("left", "joined")
+        assert first.bus.replica_id != before
+        first.bus.send("number", 7)
+        await second.until("left", "joined", 7)
+
+
+async def test_the_messages_of_a_server_that_crashed_may_be_lost_but_later_ones_arrive(url: str) -> None:
+    """A crash empties unlogged tables. The server here only loses the rows."""
+    first, second = Replica(url), Replica(url)
+    async with running(first, second):
+        first.bus.send("number", 1)
+        await first.bus.flushed()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("TRUNCATE replica_messages")
+        first.bus.send("number", 2)
+        await second.until(2)
