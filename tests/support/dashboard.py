@@ -86,10 +86,12 @@ class Dashboard:
         self.page.locator("h1").first.wait_for()
         self.page.locator("[aria-busy=true]").first.wait_for(state="detached")
 
-    def problems(self) -> list[str]:
-        """Return axe-core's serious and critical violations on the page."""
-        self.page.evaluate(AXE.read_text())
-        found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    def problems(self, *rules: str) -> list[str]:
+        """Return axe-core's serious and critical violations on the page: of these rules, or of all."""
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE.read_text())
+        options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+        found: dict[str, Any] = self.page.evaluate("options => axe.run(document, options)", options)
         return [
             f"{rule['id']} ({rule['impact']}): {node['html'][:200]} {node['failureSummary']}"
             for rule in found["violations"]

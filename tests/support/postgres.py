@@ -30,8 +30,8 @@ _numbers = itertools.count(1)
 
 
 def programs() -> Path:
-    """Return the directory of the newest installed server's programs, or that of the version in AITBC_POSTGRESQL."""
-    version = os.environ.get("AITBC_POSTGRESQL", "*")
+    """Return the directory of the newest installed server's programs, or that of the version in TESTS_POSTGRESQL."""
+    version = os.environ.get("TESTS_POSTGRESQL", "*")
     found = sorted(
         Path("/usr/lib/postgresql").glob(f"{version}/bin/initdb"), key=lambda path: int(path.parts[-3])
     )

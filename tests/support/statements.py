@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ class _Noting:
         self._noted.append((sql, values))
         return self._connection.execute(sql, values)
 
-    def executemany(self, sql: str, values: Sequence[Sequence[Any]]) -> sqlite3.Cursor:
-        self._noted.append((sql, values[0]))
-        return self._connection.executemany(sql, values)
+    def executemany(self, sql: str, values: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
+        rows = list(values)
+        self._noted.append((sql, rows[0]))
+        return self._connection.executemany(sql, rows)
 
 
 @contextmanager

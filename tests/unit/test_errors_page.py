@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 from agent.core.errors import answerable
@@ -16,12 +14,7 @@ def test_every_error_has_a_remedy() -> None:
     assert [code for code, kind in answerable().items() if not vars(kind).get("remedy")] == []
 
 
-def test_the_page_is_generated_from_the_code() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "pages" / "errors_docs.py"), "--check"],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_page_has_every_code_and_its_status() -> None:
     text = (ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
     for code, kind in answerable().items():
         assert f"| `{code}` | {kind.status} |" in text

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,15 +35,6 @@ def shown(name: str) -> list[str]:
         elif key := re.match(r"(?:#|# Not set\. Written like: )([a-z_]+) = ", line):
             keys.append(f"{section}{key[1]}")
     return keys
-
-
-def test_the_generated_files_are_up_to_date() -> None:
-    """After a change of a setting, run `scripts/pages/settings_docs.py`."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "pages" / "settings_docs.py"), "--check"],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_agents_file_has_every_setting_exactly_once() -> None:

@@ -110,12 +110,12 @@ class Cluster:
         return cls()
 
     async def nodes(self) -> list[ClusterNode]:
-        """Return the living nodes, in the order of their host names and ids. Raises `NodeLost`."""
+        """Return the living nodes that offer processors or GPUs, in the order of their host names and ids. Raises `NodeLost`."""
         found = await _query(ray.nodes, "ray-nodes")
         nodes = [
             ClusterNode(node["NodeID"], node["NodeManagerHostname"], dict(node["Resources"]))
             for node in found
-            if node["Alive"]
+            if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU"))
         ]
         return sorted(nodes, key=lambda node: (node.host, node.id))
 

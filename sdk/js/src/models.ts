@@ -17,6 +17,8 @@ export type {
   BrowserSession,
   BrowserSessionList,
   Earnings as MinerEarnings,
+  Fleet as MinerFleet,
+  FleetMiner,
   EnrolledMiner,
   Enrolment,
   EnrolmentPage as EnrolmentList,

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400)]
 COMMAND = Path(sys.executable).with_name("aitbc")
 SECONDS = 300
 WHISPER = "whisper_transcription"
-TALKS = 20
+TALKS = 12
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -95,7 +95,7 @@ def completed(client: AITBCClient) -> set[str]:
 def test_a_batch_interrupted_twice_processes_no_file_twice(
     client: AITBCClient, workdir: Path, begin: Callable[..., Any], aitbc: Callable[..., str]
 ) -> None:
-    """After Ctrl-C, kill -9 and a complete run, each of twenty recordings is completed and paid for once."""
+    """After Ctrl-C, kill -9 and a complete run, each of twelve recordings is completed and paid for once."""
     talks = workdir / "talks"
     talks.mkdir()
     for number in range(TALKS):

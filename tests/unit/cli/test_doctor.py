@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,7 @@ from agent.miner.doctor.diagnostics import KINDS, found, ok
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_page_is_generated_from_the_table() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "pages" / "doctor_docs.py", "--check"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_page_has_every_finding() -> None:
     page = (ROOT / "docs" / "reference" / "doctor.md").read_text(encoding="utf-8")
     assert all(f"| `{kind}` |" in page for kind in KINDS)
 

@@ -145,6 +145,9 @@ class Enrolment(Answer):
     enrolment_id: fields.EnrolmentId
     status: EnrolmentStatus
     note: str = Field(examples=["the new rack"])
+    owner: str | None = Field(
+        description="Whose miners join with it; they form one fleet", examples=["alice"]
+    )
     uses: int = Field(description="Number of miners that could join with it", examples=[1])
     uses_left: int = Field(examples=[0])
     created_at: fields.Time

@@ -77,8 +77,10 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
 
 
 def of_caller(connection: Connection, caller: Caller, miner_id: str, *, removed: bool = False) -> MinerRecord:
-    """Return the miner if the caller owns it or is an administrator, with `removed` even a removed one. Raises `NotFound`."""
+    """Return the miner if it is of the caller's fleet or the caller is an administrator, with `removed` even a removed one. Raises `NotFound`."""
     mine = caller.role is Role.ADMIN or caller.miner_id == miner_id
+    if not mine and caller.miner_id is not None:
+        mine = miner_store.are_of_one_owner(connection, caller.miner_id, miner_id)
     find = miner_store.find_former if removed else miner_store.find
     record = find(connection, miner_id) if mine else None
     if record is None:
