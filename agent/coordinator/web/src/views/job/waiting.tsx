@@ -85,7 +85,9 @@ function Miners({ explanation: { miners, reasons } }: { explanation: JobExplanat
           </dt>,
           <dd key={minerId}>
             {reasons.length > 0
-              ? reasons.map((code) => inFormWords(words.get(code) ?? "") || `${sentence(code.toLowerCase())}.`).join(" ")
+              ? reasons
+                  .map((code) => inFormWords(words.get(code) ?? "") || `${sentence(code.toLowerCase())}.`)
+                  .join(" ")
               : "Can run it."}
           </dd>,
         ])}
