@@ -48,7 +48,7 @@ def dashboard(browser: Browser, served: Served) -> Iterator[Dashboard]:
 
 
 def go(page: Page, path: str) -> None:
-    """Follow a link within the dashboard, which loads no page anew."""
+    """Follow a link within the dashboard, which does not load the page again."""
     page.evaluate(
         """path => { const link = Object.assign(document.createElement("a"), {href: path});
         document.body.append(link); link.click(); link.remove(); }""",
