@@ -1,4 +1,4 @@
-/** Tells a client that its account is slowed, why, and until when. */
+/** Notifies a client that its account is slowed, why, and until when. */
 import { Ago } from "../components/figures/time.tsx";
 import { Notice } from "../components/notice.tsx";
 import { BASE } from "../routes.ts";
@@ -8,8 +8,8 @@ export function Slowed({ until }: { until: string | undefined }) {
   return (
     <Notice tone="wait" title="Few of your jobs run at a time">
       <p>
-        Too many of them failed by their own fault. The limit ends <Ago at={until} />, earlier if jobs succeed
-        and later if more fail. <a href={`${BASE}/jobs?status=failed`}>The failed jobs</a> say what to
+        Too many of them failed through their own errors. The limit ends <Ago at={until} />, earlier if jobs
+        succeed and later if more fail. <a href={`${BASE}/jobs?status=failed`}>The failed jobs</a> say what to
         correct.
       </p>
     </Notice>

@@ -88,7 +88,7 @@ function Miners({ explanation: { miners, reasons } }: { explanation: JobExplanat
               ? reasons
                   .map((code) => inFormWords(words.get(code) ?? "") || `${sentence(code.toLowerCase())}.`)
                   .join(" ")
-              : "Can run it."}
+              : "Can run the job."}
           </dd>,
         ])}
       </dl>
@@ -134,7 +134,7 @@ function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
     <Loaded from={market}>
       {({ offers, miners }) =>
         offers.length === 0 ? (
-          <p>No online miner offers to run this job.</p>
+          <p>No online miner has an offer for this job.</p>
         ) : (
           <>
             <SelectField
