@@ -119,8 +119,7 @@ def fleet(connection: Connection, miner_id: str) -> list[MinerRecord]:
 
 def owner_of(connection: Connection, miner_id: str) -> str | None:
     """Return the name of a miner's owner, None if it belongs to no fleet."""
-    owner: str | None = connection.execute(_owner(miner_id)).scalar()
-    return owner
+    return connection.execute(_owner(miner_id)).scalar()
 
 
 def are_of_one_owner(connection: Connection, first: str, second: str) -> bool:
@@ -129,7 +128,7 @@ def are_of_one_owner(connection: Connection, first: str, second: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _owner(miner_id: str) -> Select[tuple[str | None]]:
+def _owner(miner_id: str) -> Select[str | None]:
     joined = miners.join(enrolments, miners.c.enrolment_id == enrolments.c.enrolment_id)
     return select(enrolments.c.owner).select_from(joined).where(miners.c.miner_id == miner_id, _IS_PRESENT)
 
