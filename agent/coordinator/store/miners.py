@@ -128,7 +128,7 @@ def are_of_one_owner(connection: Connection, first: str, second: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _owner(miner_id: str) -> Select[tuple[str | None]]:
+def _owner(miner_id: str) -> Select[str | None]:
     joined = miners.join(enrolments, miners.c.enrolment_id == enrolments.c.enrolment_id)
     return select(enrolments.c.owner).select_from(joined).where(miners.c.miner_id == miner_id, _IS_PRESENT)
 
