@@ -1,6 +1,6 @@
 """Complete signed cycles per second: submit, claim, result, status, receipt, on SQLite with `synchronous=FULL`.
 
-    .venv/bin/python benchmarks/cycle.py [--cycles 2000] [--rounds 3] [--concurrency 32] [--json]
+    .venv/bin/python benchmarks/cycle.py [--cycles 2000] [--rounds 3] [--concurrency 32] [--flame-graph FILE.svg] [--json]
 
 Starts a real `aitbc-agent coordinator` with an empty data directory, and in a process of its own a scripted miner that uses the
 real protocol over its WebSocket (`measuring/miner.py`), with `--concurrency` clients. One cycle: the client sends `POST /v1/jobs`;
@@ -9,6 +9,8 @@ completed, and the receipt. Clients, miner and coordinator share the machine, so
 shows the disk's speed during the run (a 4 KiB write with fdatasync), since every submission, claim and result waits for the disk.
 Afterwards all jobs must be completed, and the receipts and results of a sample must verify offline. The rate is the median of the
 rounds. The exit status is 1 if anything was lost.
+
+With `--flame-graph`, py-spy samples the coordinator's threads during the rounds while they hold the interpreter, which slows them down.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ import asyncio
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,6 +222,23 @@ def latencies(cycles: Sequence[Cycle]) -> dict[str, dict[str, float]]:
     return found
 
 
+@contextmanager
+def sampled(pid: int, flame_graph: Path | None) -> Iterator[None]:
+    """Write a flame graph of the process during the context, if a file is given."""
+    if flame_graph is None:
+        yield
+        return
+    command = ["--pid", str(pid), "--rate", "400", "--gil", "--function", "--output", str(flame_graph)]
+    sampler = subprocess.Popen(
+        [Path(sys.executable).with_name("py-spy"), "record", *command], stdout=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        sampler.send_signal(signal.SIGINT)  # as its user ends it
+        sampler.wait(LIMIT_SECONDS)
+
+
 async def measure(folder: Path, agent: Running, options: argparse.Namespace) -> dict[str, Any]:
     """Return all figures of a run."""
     clients = [
@@ -227,12 +248,13 @@ async def measure(folder: Path, agent: Running, options: argparse.Namespace) -> 
     try:
         warm = await many_cycles(clients, miner, max(WARM_UP, options.concurrency))
         rounds, measured, syncs = [], [], []
-        for _ in range(options.rounds):
-            syncs.append(sync_milliseconds(folder))
-            before = await Spent.now(agent, miner)
-            cycles = await many_cycles(clients, miner, options.cycles)
-            rounds.append(round_figures(before, await Spent.now(agent, miner), len(cycles)))
-            measured += cycles
+        with sampled(agent.process.pid, options.flame_graph):
+            for _ in range(options.rounds):
+                syncs.append(sync_milliseconds(folder))
+                before = await Spent.now(agent, miner)
+                cycles = await many_cycles(clients, miner, options.cycles)
+                rounds.append(round_figures(before, await Spent.now(agent, miner), len(cycles)))
+                measured += cycles
         checked = await check(clients[0], agent.content["log_key"], [*warm, *measured])
     finally:
         await miner.stop()
@@ -277,6 +299,7 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=2000, help="per round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=32, help="concurrent clients")
+    parser.add_argument("--flame-graph", type=Path, help="file for a flame graph (SVG)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "doctor": "machine.doctor.doctor",
     "health": "running.health.health",
     "earnings": "machine.earnings.earnings",
+    "fleet": "machine.fleet.fleet",
     "explain": "machine.explain.explain",
     "bench": "machine.bench.bench",
     "pause": "running.pause.pause",

@@ -42,6 +42,11 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
             _watched(context, "feed", context.feed.run()),
             _watched(context, "database", health.pulse(context)),
             _watched(context, "leadership", _follow_leadership(context, leading)),
+            _watched(
+                context,
+                "keys",
+                _repeated(context, context.settings.streams.key_check_seconds, streams.check_keys),
+            ),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
         ]
         yield

@@ -122,7 +122,7 @@ class _Page:
         codes: list[str] = []
         known = answerable()
         for status, answer in operation["responses"].items():
-            if status.startswith("2"):
+            if status.startswith(("2", "3")):
                 yield from self._success(status, answer)
             else:
                 codes += self._shared(answer)[ERROR_CODES]

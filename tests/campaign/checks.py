@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from agent.coordinator.blobs.directory import name_of
+from agent.coordinator.blobs.store import name_of
 
 FINAL: Final = ("completed", "failed", "cancelled")
 _FINAL_SQL: Final = "('completed', 'failed', 'cancelled')"
@@ -164,7 +164,7 @@ def examine_files(data_dir: Path) -> list[str]:
         if path.name not in uploads
     ]
     blobs = {
-        name_of(path.parent.name, path.name): path
+        name_of(f"{path.parent.name}/{path.name}"): path
         for path in root.glob("[0-9a-f][0-9a-f]/*")
         if path.is_file()
     }

@@ -46,7 +46,8 @@ def serve() -> None:
     """Fork an agent for every line of standard input."""
     _use_clock(Path(os.environ[CLOCK]))
     _use_runners()
-    import agent.cli.commands.running.serve  # noqa: PLC0415 - after the runners are chosen
+    import agent.cli.commands.running.local_coordinator  # noqa: PLC0415 - after the runners are chosen
+    import agent.cli.commands.running.serve  # noqa: PLC0415
     import agent.miner.daemon  # noqa: F401, PLC0415
 
     _probe_runners()

@@ -23,7 +23,7 @@ from support.server import serve
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
-STEPS = int(os.environ.get("AITBC_CROWD_STEPS", "4000"))
+STEPS = int(os.environ.get("CROWD_STEPS", "4000"))
 """Steps of a history. 20,000 take about three minutes on two processors."""
 numbers = itertools.count(1)
 

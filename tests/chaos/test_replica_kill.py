@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 import structlog
 
 from support import postgres
 from support.agents import Agent
-from support.load import RATE, Balancer, Load
+from support.clients.miner_socket import Socket
+from support.clients.scripted_miner import ScriptedMiner
+from support.jobs import submit
+from support.load import RATE, RESULTS, Balancer, Load
 from support.replicas import two_replicas
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
@@ -22,6 +28,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 STEADY_SECONDS = 4.0
 """How long the rate is measured before and after a failure."""
 RECOVERY_SECONDS = 5.0
+REPLACED_SECONDS = 10.0
 RECOVERED = 0.95
 """Part of the submitted jobs that must be completed again. A few are under way when the time is over."""
 
@@ -105,6 +112,45 @@ def test_the_work_goes_on_after_every_failure(site: Site) -> None:
             "SELECT (SELECT count(*) FROM jobs WHERE state = 'completed'), (SELECT count(*) FROM receipts)"
         ).fetchone()
     assert counts == (len(site.load.submitted), len(site.load.submitted))
+
+
+def test_a_leader_that_hangs_is_replaced_and_returns(tmp_path: Path) -> None:
+    """Its connections to the database stay open, so the others end them."""
+    environment = {"AITBC_COORDINATOR__OPEN_ENROLMENT": "true"}
+    with (
+        postgres.running() as server,
+        two_replicas(tmp_path, server.new_database(), **environment) as (first, second),
+    ):
+        assert first.process is not None
+        miner = ScriptedMiner(second.url)
+        assert miner.register().status_code == 200
+        with (
+            Socket(miner) as socket,
+            closing(_client(first)) as at_first,
+            closing(_client(second)) as at_second,
+        ):
+            first.process.send_signal(signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                socket.slots(1)
+                job_id = submit(at_second)
+                lease = socket.next_lease(REPLACED_SECONDS)
+                log.info("replaced", seconds=f"{time.monotonic() - began:.1f}")
+            finally:
+                first.process.send_signal(signal.SIGCONT)
+            assert lease is not None
+            assert lease["job_id"] == job_id
+            assert socket.call("result", job_id, miner.result_body(lease, RESULTS))[0] == 200
+            socket.slots(1)
+            job_id = submit(at_first)
+            lease = socket.next_lease(REPLACED_SECONDS)
+            assert lease is not None
+            assert lease["job_id"] == job_id
+
+
+def _client(replica: Agent) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {replica.file['client_key']}"}
+    return httpx.Client(base_url=replica.url, headers=headers, timeout=30)
 
 
 def _longest_gap(load: Load, begin: float, end: float) -> float:

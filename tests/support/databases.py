@@ -14,7 +14,7 @@ from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite import database as sqlite
 from agent.coordinator.store.sqlite.database import SQLiteDatabase, sqlite_path
 
-ENGINE: Final = "AITBC_TEST_DATABASE"
+ENGINE: Final = "TESTS_DATABASE"
 """The environment variable with the engine of the tests' coordinators: sqlite, or postgresql."""
 
 

@@ -19,14 +19,16 @@ def add_replica(first: Agent, name: str) -> Agent:
     ours.mkdir(parents=True, mode=0o700)
     for file in SHARED_FILES:
         shutil.copy2(theirs / file, ours / file)
-    (ours / "artifacts").symlink_to(theirs / "artifacts")
     return replica
 
 
 @contextmanager
 def two_replicas(directory: Path, url: str, **environment: str) -> Iterator[tuple[Agent, Agent]]:
     """Run two replicas on the database at `url`. The first leads."""
-    first = Agent(directory / "first", "coordinator", "--port", "0", AITBC_DATABASE__URL=url, **environment)
+    artifacts = directory / "artifacts"
+    artifacts.mkdir()
+    environment |= {"AITBC_DATABASE__URL": url, "AITBC_ARTIFACTS__URL": artifacts.as_uri()}
+    first = Agent(directory / "first", "coordinator", "--port", "0", **environment)
     with running(first):
         second = add_replica(first, "second")
         with running(second):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +24,9 @@ from agent.settings import MinerSettings, known_keys
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "configs" / "compose.yaml"
 KUBERNETES = ROOT / "configs" / "kubernetes"
-FILES = sorted(KUBERNETES.iterdir())
+FILES = sorted(path for path in KUBERNETES.rglob("*") if path.is_file())
+VARIANTS = ("base", "sqlite", "ray", "base with bubblewrap", "ray with bubblewrap")
+SECRETS = KUBERNETES / "base" / "secrets.yaml.example"
 USER = 10001
 DELIVERY_SECONDS = 30
 """Time to deliver the last results after the drain."""
@@ -29,17 +36,46 @@ def image() -> str:
     return (ROOT / "Dockerfile.cuda").read_text(encoding="utf-8")
 
 
-def documents(file: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+@cache
+def built(variant: str) -> tuple[dict[str, Any], ...]:
+    """Return the objects of a variant as kustomize builds them, each with the component after "with"."""
+    directory, _, component = variant.partition(" with ")
+    if component:
+        with tempfile.TemporaryDirectory() as own:
+            base, added = (
+                os.path.relpath(KUBERNETES / name, Path(own).resolve()) for name in (directory, component)
+            )
+            content = f"resources: [{base}]\ncomponents: [{added}]\n"
+            Path(own, "kustomization.yaml").write_text(content, encoding="utf-8")
+            return kustomize(Path(own))
+    return kustomize(KUBERNETES / directory)
 
 
-def workloads() -> list[dict[str, Any]]:
-    """Return the pod templates of all files."""
+def kustomize(directory: Path) -> tuple[dict[str, Any], ...]:
+    done = subprocess.run(
+        ["kustomize", "build", directory], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def find(variant: str, kind: str, name: str) -> dict[str, Any]:
+    (found,) = [item for item in built(variant) if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def pod(variant: str, kind: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = find(variant, kind, name)["spec"]["template"]["spec"]
+    return found
+
+
+def workloads() -> list[Any]:
+    """Return the pod templates of all variants."""
     return [
-        document["spec"]["template"]["spec"]
-        for file in FILES
-        for document in documents(file)
-        if "template" in document.get("spec", {})
+        pytest.param(item["spec"]["template"]["spec"], id=f"{variant}: {item['metadata']['name']}")
+        for variant in VARIANTS
+        for item in built(variant)
+        if "template" in item.get("spec", {})
     ]
 
 
@@ -72,7 +108,7 @@ def test_the_image_has_the_version_of_the_program() -> None:
     assert f"ARG VERSION={project['version']}\n" in image()
     used = {
         container["image"]
-        for workload in workloads()
+        for (workload,) in (parameters.values for parameters in workloads())
         for container in [*workload["containers"], *workload.get("initContainers", [])]
     }
     assert used == {f"aitbc-agent:{project['version']}"}
@@ -102,15 +138,52 @@ def test_the_image_installs_the_dependencies_of_the_chosen_extras() -> None:
     assert (refused.returncode, "'nonsense'" in refused.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_manifest_is_valid(file: Path) -> None:
-    """By the schemas of Kubernetes 1.33 and of the newest known version, which must know every property."""
-    for document in documents(file):
-        for version in ("1.33", kubernetes_validate.latest_version()):
-            kubernetes_validate.validate(document, version, strict=True)
+def validate(item: dict[str, Any]) -> None:
+    """Check an object by the schemas of Kubernetes 1.33 and of the newest known version, which must know every property."""
+    for version in ("1.33", kubernetes_validate.latest_version()):
+        kubernetes_validate.validate(item, version, strict=True)
 
 
-@pytest.mark.parametrize("workload", workloads(), ids=lambda workload: workload["containers"][0]["name"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_is_valid(variant: str) -> None:
+    for item in built(variant):
+        assert item["kind"] == "Namespace" or item["metadata"]["namespace"] == "aitbc"
+        validate(item)
+
+
+def test_the_example_of_the_secrets_is_valid_and_has_all_that_pods_read() -> None:
+    secrets = {
+        item["metadata"]["name"]: item for item in yaml.safe_load_all(SECRETS.read_text(encoding="utf-8"))
+    }
+    for item in secrets.values():
+        validate(item)
+    text = json.dumps([built(variant) for variant in VARIANTS])
+    assert set(
+        re.findall(
+            r'"(?:secretName|secretRef": {"name|secretKeyRef": {"key": "token", "name)": "([a-z-]+)"', text
+        )
+    ) == set(secrets)
+    assert set(secrets["aitbc-keys"]["stringData"]) == {"log.key", "links.key"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda pod: pod.update(automountServiceAcountToken=False),
+        lambda pod: pod["containers"][0].update(livenessProbe={"httpGet": {"path": "/"}}),
+        lambda pod: pod["containers"][0]["securityContext"].update(capabilities={"drop": "ALL"}),
+        lambda pod: pod.update(terminationGracePeriodSeconds="30s"),
+    ],
+    ids=["a misspelt property", "a probe without a port", "a word for a list", "a text for a number"],
+)
+def test_the_validation_finds_errors(fault: Callable[[dict[str, Any]], None]) -> None:
+    item = copy.deepcopy(find("base", "Deployment", "aitbc-coordinator"))
+    fault(item["spec"]["template"]["spec"])
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate(item)
+
+
+@pytest.mark.parametrize("workload", workloads())
 def test_a_pod_runs_without_privileges_on_a_file_system_that_it_cannot_write(
     workload: dict[str, Any],
 ) -> None:
@@ -125,6 +198,9 @@ def test_a_pod_runs_without_privileges_on_a_file_system_that_it_cannot_write(
     assert workload["automountServiceAccountToken"] is False
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {"/data", "/cache", "/tmp"} <= mounted  # noqa: S108 - a mount
+    if container.get("command", [])[:2] == ["ray", "start"]:
+        assert "--block" in container["command"]  # the container ends with the node, and no probe is needed
+        return
     assert {"startupProbe", "livenessProbe"} <= set(container)
     for name in ("startupProbe", "livenessProbe", "readinessProbe"):
         probe = container.get(name)
@@ -134,26 +210,78 @@ def test_a_pod_runs_without_privileges_on_a_file_system_that_it_cannot_write(
             assert probe["httpGet"] == {"path": "/v1/health", "port": "http"}
 
 
-def test_a_pod_has_time_to_drain() -> None:
+@pytest.mark.parametrize(("variant", "kind"), [("base", "DaemonSet"), ("ray", "StatefulSet")])
+def test_a_pod_has_time_to_drain(variant: str, kind: str) -> None:
     """A miner's grace period covers its drain, and a coordinator's covers preStop and open requests."""
-    coordinator, miner = workloads()
+    miner = pod(variant, kind, "aitbc-miner")
     (container,) = miner["containers"]
     variables = {variable["name"]: variable.get("value") for variable in container["env"]}
     drain = float(variables["AITBC_MINER__DRAIN_SECONDS"])
     assert miner["terminationGracePeriodSeconds"] >= drain + DELIVERY_SECONDS
     assert drain >= MinerSettings().drain_seconds
+    coordinator = pod(variant, "Deployment", "aitbc-coordinator")
     pause = coordinator["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert coordinator["terminationGracePeriodSeconds"] >= pause + 15
 
 
-def test_a_miner_runs_on_each_node_with_gpus() -> None:
-    """Including nodes that accept no other pods."""
-    (miner,) = [
-        document for document in documents(KUBERNETES / "miner.yaml") if document["kind"] == "DaemonSet"
+def test_replicas_share_their_keys_and_survive_the_maintenance_of_nodes() -> None:
+    """And SQLite has one process only, with a volume of its own."""
+    deployment = find("base", "Deployment", "aitbc-coordinator")["spec"]
+    assert deployment["replicas"] == 2
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert find("base", "PodDisruptionBudget", "aitbc-coordinator")["spec"]["minAvailable"] == 1
+    assert deployment["template"]["spec"]["initContainers"][0]["command"][-2:] == [
+        "/keys/log.key",
+        "/keys/links.key",
     ]
-    pod = miner["spec"]["template"]["spec"]
-    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
-    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
+    single = find("sqlite", "Deployment", "aitbc-coordinator")["spec"]
+    assert (single["replicas"], single["strategy"]) == (1, {"type": "Recreate"})
+    assert single["template"]["spec"]["volumes"][0] == {
+        "name": "data",
+        "persistentVolumeClaim": {"claimName": "aitbc-coordinator"},
+    }
+    assert "initContainers" not in single["template"]["spec"]
+    assert not [item for item in built("sqlite") if item["kind"] == "PodDisruptionBudget"]
+
+
+@pytest.mark.parametrize(("variant", "name"), [("base", "aitbc-miner"), ("ray", "aitbc-ray-node")])
+def test_each_node_with_gpus_works(variant: str, name: str) -> None:
+    """Including nodes that accept no other pods."""
+    node = pod(variant, "DaemonSet", name)
+    assert node["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in node["tolerations"]
+
+
+@pytest.mark.parametrize(("variant", "name"), [("base", "aitbc-miner"), ("ray", "aitbc-ray-node")])
+def test_bubblewrap_gets_what_it_needs(variant: str, name: str) -> None:
+    """Namespaces by the project's filter, and a /proc that it may mount, in a user namespace of the pod."""
+    node = pod(f"{variant} with bubblewrap", "DaemonSet", name)
+    security = node["containers"][0]["securityContext"]
+    assert node["hostUsers"] is False
+    assert security["procMount"] == "Unmasked"
+    assert security["seccompProfile"] == {"type": "Localhost", "localhostProfile": "seccomp.json"}
+    assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("variant", ["base", "sqlite", "ray"])
+def test_only_those_pods_connect_that_need_to(variant: str) -> None:
+    """Every pod is covered by a policy, miners accept connections from nobody but Ray's own pods, and reach no private network."""
+    policies = {
+        item["metadata"]["name"]: item["spec"] for item in built(variant) if item["kind"] == "NetworkPolicy"
+    }
+    assert policies["aitbc-default"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    assert "ingress" not in policies["aitbc-miner"]
+    outside = policies["aitbc-miner"]["egress"][-1]["to"][0]["ipBlock"]
+    assert {"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"} <= set(outside["except"])
+    labels = {"app.kubernetes.io/name": "aitbc-miner"}
+    if variant == "ray":
+        assert policies["aitbc-ray"]["ingress"] == [{"from": [{"podSelector": {"matchLabels": labels}}]}]
+    selected = [
+        item["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+        for item in built(variant)
+        if "template" in item.get("spec", {})
+    ]
+    assert set(selected) == {"aitbc-coordinator", "aitbc-miner"}
 
 
 @pytest.mark.parametrize("profile", ["standalone", "network"])
@@ -172,10 +300,13 @@ def test_compose_accepts_the_file(profile: str) -> None:
         assert "/data" in {volume.partition(":")[2] for volume in service["volumes"]}
 
 
-@pytest.mark.parametrize("file", [COMPOSE, *FILES], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [COMPOSE, *FILES], ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_no_protection_of_the_container_runtime_is_disabled(file: Path) -> None:
     """The runtime's filters and masks are active, and a filter that is named exists beside the file."""
     text = file.read_text(encoding="utf-8")
+    if file.parent.name == "bubblewrap":
+        assert "hostUsers" in text  # which Kubernetes requires for an unmasked /proc
+        return
     assert not re.search(r"unconfined|unmasked|privileged: true", text, re.IGNORECASE)
     for named in re.findall(r"seccomp=([\w.]+)", text):
         assert (

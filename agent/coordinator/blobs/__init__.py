@@ -1,1 +1,1 @@
-"""Bytes on disk: artifacts by digest, uploads in progress, and the disk space that both may use."""
+"""The bytes of artifacts and of uploads in progress, in a directory or a bucket, and the space that they may use."""

@@ -27,7 +27,8 @@ def open_stores(settings: Settings) -> tuple[BlobStore, UploadStore]:
     limit, silence = int(settings.coordinator.max_artifact), settings.coordinator.upload_silence_seconds
     directory = directory_of(settings)
     if directory is not None:
-        shared = settings.artifacts.url is not None
+        server = (settings.database.url or "").startswith("postgres")
+        shared = server or settings.artifacts.url is not None
         blobs = ArtifactDirectory(directory, max_size=limit, shared=shared)
         return blobs, UploadDirectory(directory / UPLOADS, blobs, silence_seconds=silence)
     # The other store starts faster without them.

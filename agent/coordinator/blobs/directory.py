@@ -21,7 +21,17 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from agent.coordinator.blobs.store import CHUNK, Cover, Found, Stored, bounded, disk_full, lost
+from agent.coordinator.blobs.store import (
+    CHUNK,
+    Cover,
+    Found,
+    Stored,
+    bounded,
+    disk_full,
+    lost,
+    name_of,
+    path_of,
+)
 from agent.core.errors import ApiError, ConfigurationError, NotFound, ServiceUnavailable
 from agent.fault_points import reach
 
@@ -29,8 +39,7 @@ BATCH: Final = 500
 UPLOADS: Final = "uploads"
 """Directory of unfinished uploads below that of artifacts."""
 
-_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}\.[A-Za-z0-9_-]{1,100}")
-_LEGACY: Final = re.compile(r"sha256:([0-9a-f]{2})([0-9a-f]{62})")
+_PATH: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}(\.[A-Za-z0-9_-]{1,100})?")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -157,20 +166,14 @@ class ArtifactDirectory:
                         stat = entry.stat()
                     except FileNotFoundError:
                         continue
-                    yield Found(name_of(directory.name, entry.name), stat.st_size, stat.st_mtime)
+                    yield Found(name_of(f"{directory.name}/{entry.name}"), stat.st_size, stat.st_mtime)
 
     def path(self, name: str) -> Path:
         """Return the path of a blob, whether or not it exists."""
-        if (legacy := _LEGACY.fullmatch(name)) is not None:
-            return self._root / legacy[1] / legacy[2]
-        if _NAME.fullmatch(name) is None:
+        path = path_of(name)
+        if _PATH.fullmatch(path) is None:
             raise ValueError(f"{name!r} is not the name of a blob in a directory.")
-        return self._root / name
-
-
-def name_of(directory: str, file: str) -> str:
-    """Return the name of the blob `directory/file`."""
-    return f"{directory}/{file}" if "." in file else f"sha256:{directory}{file}"
+        return self._root / path
 
 
 async def _receive(chunks: AsyncIterable[bytes], file: BinaryIO) -> tuple[str, int]:

@@ -26,6 +26,8 @@ from agent.core.tus import Checksum, Segment
 
 CHUNK: Final = 1 << 20
 ARTIFACT_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_LEGACY: Final = re.compile(r"sha256:([0-9a-f]{2})([0-9a-f]{62})")
+_LEGACY_PATH: Final = re.compile(r"([0-9a-f]{2})/([0-9a-f]{62})")
 
 Cover = Callable[[int], Awaitable[None]]
 """Called before a file grows to the given number of bytes. Raises `ApiError` if that is not allowed."""
@@ -176,6 +178,18 @@ class UploadStore(Protocol):
 
     async def remove(self, upload_id: str) -> None:
         """Remove an upload's file, if there is one."""
+
+
+def path_of(name: str) -> str:
+    """Return the path of a blob below its store. The name of a blob of versions before 0.3 is its artifact's id."""
+    legacy = _LEGACY.fullmatch(name)
+    return name if legacy is None else f"{legacy[1]}/{legacy[2]}"
+
+
+def name_of(path: str) -> str:
+    """Return the name of the blob with this path below its store."""
+    legacy = _LEGACY_PATH.fullmatch(path)
+    return path if legacy is None else f"sha256:{legacy[1]}{legacy[2]}"
 
 
 async def bounded(chunks: AsyncIterable[bytes], most: int, cover: Cover | None) -> AsyncIterator[bytes]:

@@ -205,7 +205,7 @@ def _complete_body(operation: Json, route: APIRoute, components: Json) -> None:
 
 def _complete_answers(operation: Json, components: Json) -> None:
     for status, response in operation["responses"].items():
-        if not status.startswith("2"):
+        if not status.startswith(("2", "3")):
             continue
         if response["description"] == "Successful Response":  # the framework's default
             response["description"] = HTTPStatus(int(status)).phrase

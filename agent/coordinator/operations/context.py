@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import BlobStore, UploadStore
@@ -14,6 +15,7 @@ from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.operations.caches import Caches
+from agent.coordinator.operations.callers import Credential
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.sequencer import LogSigner, Sequencer
 from agent.coordinator.store.database import Connection, Database
@@ -33,7 +35,8 @@ class Context:
     """The coordinator's parts.
 
     `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys.
-    `liveness` receives reports of progress, in the event loop's time; `open_streams` counts streams by their owner.
+    `liveness` receives reports of progress, in the event loop's time; `open_streams` counts streams by their owner, and
+    `streams_by_key` has the open ones by their credential.
     """
 
     settings: CoordinatorSettings
@@ -57,6 +60,7 @@ class Context:
     cluster: Cluster = field(default_factory=Alone)
     caches: Caches = field(default_factory=Caches)
     open_streams: Counter[str] = field(default_factory=Counter)
+    streams_by_key: dict[Credential | None, set[Any]] = field(default_factory=dict)
     liveness: Liveness = field(default_factory=Liveness)
 
     def new_id(self, prefix: str) -> str:

@@ -23,7 +23,7 @@ from agent.coordinator.operations.callers import Caller, Credential, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as store
 from agent.coordinator.store.events import StoredEvent
-from agent.core.errors import RateLimitExceeded, ServiceUnavailable, ValidationFailed
+from agent.core.errors import RateLimitExceeded, ServiceUnavailable, Unauthorized, ValidationFailed
 
 StreamType = Literal["job_update", "marketplace_update", "receipt_created", "job_progress", "job_event"]
 CHANGES: Final[frozenset[StreamType]] = frozenset({"job_update", "marketplace_update", "receipt_created"})
@@ -97,10 +97,34 @@ async def open_stream(
     with _counted(context, caller.owner):
         allowed = audience or audience_of(caller)
         async with context.feed.subscribe(*allowed.topics) as subscription:
-            stream = Stream(context, secret, allowed, subscription)
+            stream = Stream(context, allowed, subscription)
             stream.owner = caller.owner
             stream.choose(chosen)
-            yield stream
+            with _checked(context, secret, stream):
+                yield stream
+
+
+@contextmanager
+def _checked(context: Context, secret: Credential | None, stream: Stream) -> Iterator[None]:
+    """Have the key of a stream checked while it is open."""
+    streams = context.streams_by_key.setdefault(secret, set())
+    streams.add(stream)
+    try:
+        yield
+    finally:
+        streams.discard(stream)
+        if not streams:
+            context.streams_by_key.pop(secret, None)
+
+
+async def check_keys(context: Context) -> None:
+    """End the streams whose keys have been revoked. One look-up for each key: thousands of streams need not wake up for it."""
+    for secret, streams in list(context.streams_by_key.items()):
+        try:
+            await authenticate(context, secret)
+        except Unauthorized as error:
+            for stream in list(streams):
+                stream.end(error)
 
 
 @contextmanager
@@ -130,13 +154,10 @@ class Stream:
     `owner` is the account, miner or key to which the stream is counted.
     """
 
-    def __init__(
-        self, context: Context, secret: Credential | None, audience: Audience, subscription: Subscription
-    ) -> None:
+    def __init__(self, context: Context, audience: Audience, subscription: Subscription) -> None:
         self.owner = ""
         self._context = context
         self._settings = context.settings.streams
-        self._secret = secret
         self._audience = audience
         self._subscription = subscription
         self._filter = Filter()
@@ -150,7 +171,7 @@ class Stream:
         # Live messages up to this number may have been returned, on another replica.
         self._passing_from = 0
         self._woken = False
-        self._checked_at = asyncio.get_running_loop().time()
+        self._refusal: Unauthorized | None = None
 
     @property
     def position(self) -> int:
@@ -191,6 +212,11 @@ class Stream:
         self._woken = True
         self._subscription.wake()
 
+    def end(self, error: Unauthorized) -> None:
+        """Make `next` raise an error from now on."""
+        self._refusal = error
+        self._subscription.wake()
+
     async def next(self, seconds: float) -> Message | None:
         """Return the next message, or None if there is none for some seconds or `wake` was called.
 
@@ -200,11 +226,12 @@ class Stream:
         deadline = loop.time() + seconds
         self._woken = False
         while True:
-            await self._check_key()
+            if self._refusal is not None:
+                raise self._refusal
             if (message := await self._from_page()) is not None:
                 return message
             left = max(0.0, deadline - loop.time())
-            message = await self._subscription.next(min(left, self._settings.key_check_seconds))
+            message = await self._subscription.next(left)
             if message is RESYNC:
                 self.resume_after(self._position)
                 return self._resync("slow", self._position)
@@ -213,12 +240,6 @@ class Stream:
                 return message
             if message is None and (self._woken or loop.time() >= deadline):
                 return None
-
-    async def _check_key(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._checked_at >= self._settings.key_check_seconds:
-            await authenticate(self._context, self._secret)
-            self._checked_at = now
 
     async def _from_page(self) -> Message | None:
         """Return the next message from the pages; None if there are no more."""

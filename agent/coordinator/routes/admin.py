@@ -64,11 +64,15 @@ class DebitRequest(CreditRequest):
 
 
 class EnrolmentRequest(_Request):
-    """A new enrolment token, with which miners can register. `note` describes its purpose."""
+    """A new enrolment token, with which miners can register. `note` describes its purpose.
+
+    Miners whose tokens name the same `owner` form one fleet: the owner's key of any of them sees, pauses and resumes all.
+    """
 
     uses: Annotated[int, Field(ge=1, le=10_000)] = 1
     valid_seconds: Annotated[float, Field(gt=0, le=enrolments.MAX_SECONDS)] = 86_400
     note: Annotated[str, Field(max_length=200, examples=["the new rack"])] = ""
+    owner: Annotated[str, Field(min_length=1, max_length=100, examples=["alice"])] | None = None
 
 
 class LoginRequest(_Request):
@@ -224,6 +228,7 @@ async def create_enrolment(context: ContextOf, caller: Admin, request: Enrolment
         uses=request.uses,
         valid_seconds=request.valid_seconds,
         note=request.note,
+        owner=request.owner,
         created_by=caller.key_id,
     )
     record = new.record

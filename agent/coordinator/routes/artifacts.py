@@ -54,6 +54,8 @@ _ELSEWHERE: Final = {
 }
 _READING: Final = {200: _FILE, 206: _PART, 307: _ELSEWHERE, **errors(NotFound, RangeNotSatisfiable)}
 _WITH_LINK: Final = {AUDIENCE: "callers who may read the file, and everybody with a signed link to it"}
+SMALLEST_REDIRECTED: Final = 2**20
+"""Bytes. A smaller file arrives sooner than the answer of a second server."""
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -188,7 +190,8 @@ async def read(
     With `redirect=true`, the answer may be a redirection to the store of files, with a URL that is valid for minutes.
     """
     artifact_id = record.artifact_id
-    if redirect and context.artifacts.direct is not None and request.method == "GET":
+    elsewhere = redirect and record.size >= SMALLEST_REDIRECTED and request.method == "GET"
+    if elsewhere and context.artifacts.direct is not None:
         location = context.artifacts.direct.download(record.name_in_store, record.media_type).url
         return RedirectResponse(
             location, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}

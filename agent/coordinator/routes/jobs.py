@@ -260,8 +260,13 @@ async def upload_file(
     job_id: fields.JobId,
     name: Annotated[str, Path(description="The file's name", examples=["model.py"])],
     request: Request,
+    artifact_id: Annotated[
+        fields.ArtifactId | None, Query(description="A file that you have stored before, instead of a body")
+    ] = None,
 ) -> JobStatus:
     """The body is the file. The job is queued once its last file is uploaded."""
+    if artifact_id is not None:
+        return await job_files.use_stored_file(context, caller, job_id, name, artifact_id)
     media_type = clean_media_type(request.headers.get("content-type"))
     return await job_files.upload_file(
         context, caller, job_id, name, media_type, request.stream(), announced_size(request)

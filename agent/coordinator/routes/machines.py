@@ -11,6 +11,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.answers.miners import (
     Earnings,
+    Fleet,
     MinerDetails,
     MinerExplanation,
     MinerPage,
@@ -19,6 +20,7 @@ from agent.coordinator.operations.answers.miners import (
 )
 from agent.coordinator.operations.jobs import unassigned
 from agent.coordinator.operations.miners import commands, machines, settings
+from agent.coordinator.operations.miners import fleet as fleets
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, NotFound
@@ -81,8 +83,18 @@ async def list_miners(
     limit: Limit = 50,
     offset: Annotated[int, Query(ge=0, le=10**9, description="Number of miners to skip")] = 0,
 ) -> MinerPage:
-    """Returns all miners to administrators, newest first, and an owner's miner to its owner."""
+    """Returns all miners to administrators, newest first, and the miners of an owner's fleet to their owner."""
     return await machines.all_of(context, caller, limit=limit, offset=offset)
+
+
+@router.get("/fleet", summary="An owner's machines together")
+async def fleet(
+    context: ContextOf,
+    caller: OwnerOrAdmin,
+    days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
+) -> Fleet:
+    """Returns the machines whose enrolment tokens name the same owner as the caller's, with their sums; all of them to administrators."""
+    return await fleets.of_caller(context, caller, days)
 
 
 @router.get("/{miner_id}", responses=errors(NotFound), summary="A miner in full")

@@ -43,7 +43,7 @@ class LoginRecord:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRecord:
-    """An enrolment token without its secret. `created_by` is a key's id; None if the agent created it for its own miner."""
+    """An enrolment token without its secret. `owner` names whose miners join with it. `created_by` is a key's id; None if the agent created it for its own miner."""
 
     enrolment_id: str
     created_at: float
@@ -54,6 +54,7 @@ class EnrolmentRecord:
     created_by: str | None = None
     used_at: float | None = None
     revoked_at: float | None = None
+    owner: str | None = None
 
 
 ENROLMENT_COLUMNS = tuple(enrolments.c[name] for name in EnrolmentRecord.__dataclass_fields__)

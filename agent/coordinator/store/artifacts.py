@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store import locks
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import (
     artifact_owners,
@@ -165,6 +166,7 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
 
 def ensure(connection: Connection, artifact_id: str, size: int, now: float, blob: str | None = None) -> None:
     """Record that the artifact exists, with its bytes in `blob` unless another blob has them. May be repeated."""
+    locks.artifacts(connection, [artifact_id])
     if artifact_id not in known(connection, [artifact_id]):
         values = {"artifact_id": artifact_id, "size": size, "created_at": now, "blob": blob}
         connection.execute(insert(artifacts), values)
@@ -200,6 +202,7 @@ def disown(connection: Connection, artifact_id: str, account_id: str) -> None:
 
 def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> None:
     """Delete the artifacts among these that belong to no account and no job."""
+    locks.artifacts(connection, artifact_ids)
     referenced = or_(
         *(
             exists().where(table.c.artifact_id == artifacts.c.artifact_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, select, text
 
 from agent.coordinator.store.schema.tables import (
     artifacts,
@@ -14,6 +14,7 @@ from agent.coordinator.store.schema.tables import (
 )
 
 _LEGACY = "sha256:"
+_MARK = text("INSERT INTO removed_blobs (blob) VALUES (:blob) ON CONFLICT DO NOTHING")
 
 
 def known(connection: Connection, names: Sequence[str]) -> set[str]:
@@ -32,12 +33,8 @@ def known(connection: Connection, names: Sequence[str]) -> set[str]:
 
 def mark_removed(connection: Connection, names: Sequence[str]) -> None:
     """Record that nothing refers to these blobs any more. May be repeated."""
-    marked = set(
-        connection.execute(select(removed_blobs.c.blob).where(removed_blobs.c.blob.in_(names))).scalars()
-    )
-    rows = [{"blob": name} for name in dict.fromkeys(names) if name not in marked]
-    if rows:
-        connection.execute(insert(removed_blobs), rows)
+    if names:
+        connection.execute(_MARK, [{"blob": name} for name in dict.fromkeys(names)])
 
 
 def removed(connection: Connection, limit: int) -> list[str]:

@@ -60,9 +60,10 @@ def add(connection: Connection, record: DirectUploadRecord) -> None:
     connection.execute(insert(direct_uploads), {**values, "etags": _dumped(record.etags)})
 
 
-def find(connection: Connection, upload_id: str) -> DirectUploadRecord | None:
-    """Return the upload with this id, or None."""
-    row = connection.execute(select(direct_uploads).where(direct_uploads.c.upload_id == upload_id)).first()
+def find(connection: Connection, upload_id: str, *, lock: bool = False) -> DirectUploadRecord | None:
+    """Return the upload with this id, or None. With `lock`, no other transaction changes it until this one ends."""
+    query = select(direct_uploads).where(direct_uploads.c.upload_id == upload_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         return None
     values = dict(row._mapping)  # noqa: SLF001 - the public name of SQLAlchemy's rows
@@ -88,7 +89,7 @@ def report(
     connection: Connection, upload_id: str, etags: Mapping[int, str], sha256: str | None, expires_at: float
 ) -> DirectUploadRecord | None:
     """Add stored parts, and the file's digest unless it is known. Return the upload, or None if it does not exist."""
-    record = find(connection, upload_id)
+    record = find(connection, upload_id, lock=True)
     if record is None:
         return None
     values: dict[str, Any] = {"expires_at": expires_at, "sha256": record.sha256 or sha256}

@@ -123,9 +123,9 @@ _update_life = Prepared(
 )
 _by_ids = select(jobs).where(jobs.c.job_id.in_(bindparam("keys", expanding=True)))
 _by_ids_locked = _by_ids.order_by(jobs.c.job_id).with_for_update(key_share=True)
-_claimable = _by_ids.where(text("state = 'submitted' AND missing_files IS NULL")).with_for_update(
-    key_share=True, skip_locked=True
-)
+_claimable = _by_ids.where(
+    jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None)
+).with_for_update(key_share=True, skip_locked=True)
 _insert_run = Prepared(insert(runs))
 _insert_results = Prepared(insert(results))
 _results_of = Prepared(select(results.c.results).where(results.c.job_id == bindparam("key")))
@@ -388,9 +388,10 @@ def extend_leases(connection: Connection, expires_at: float) -> int:
     ).rowcount
 
 
-def add_results(connection: Connection, job_id: str, canonical: str) -> None:
-    """Store the results of a completed job as canonical JSON."""
-    _insert_results.run(connection, {"job_id": job_id, "results": canonical})
+def add_results(connection: Connection, results_of_jobs: Sequence[tuple[str, str]]) -> None:
+    """Store the results of completed jobs: job ids and canonical JSON."""
+    rows = [{"job_id": job_id, "results": canonical} for job_id, canonical in results_of_jobs]
+    _insert_results.run_many(connection, rows)
 
 
 def results_of(connection: Connection, job_id: str) -> str | None:

@@ -2,7 +2,7 @@
 
 On SQLite there is one writer, and they do nothing. On PostgreSQL writes run at the same time. Each takes what it needs in this order,
 and several of a kind in the order of their ids, so that no two wait for each other: a miner's session, jobs, accounts, offers,
-counted jobs, balances, a miner's statistics. If two do wait for each other, PostgreSQL ends one of them, which is run again.
+counted jobs, balances, a miner's statistics, storage, artifacts. If two do wait for each other, PostgreSQL ends one of them, which is run again.
 Jobs and offers have no functions here: `jobs.lock` and `offers.lock` return the rows.
 """
 
@@ -54,6 +54,17 @@ def releases(connection: Connection, miner_id: str) -> None:
 def tally(connection: Connection, account_id: str) -> None:
     """Wait until no other transaction changes the account's tally of failures."""
     _wait(connection, f"tally {account_id}")
+
+
+def storage(connection: Connection, owner: str) -> None:
+    """Wait until no other transaction decides whether a file fits the quota of this account, job or miner."""
+    _wait(connection, f"storage {owner}")
+
+
+def artifacts(connection: Connection, artifact_ids: Collection[str]) -> None:
+    """Wait until no other transaction begins or ends to refer to these artifacts."""
+    for artifact_id in sorted(artifact_ids):
+        _wait(connection, f"artifact {artifact_id}")
 
 
 def issued(connection: Connection) -> None:

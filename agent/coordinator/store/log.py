@@ -80,9 +80,13 @@ _LEAVES = select(
 )
 
 
-def queue_receipt(connection: Connection, receipt_id: str, leaf: bytes) -> None:
-    """Queue a receipt for the log. It gets its number soon after this transaction."""
-    _queue.run(connection, {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None})
+def queue_receipts(connection: Connection, leaves: Sequence[tuple[str, bytes]]) -> None:
+    """Queue receipts for the log: ids and leaves. They get their numbers soon after this transaction."""
+    rows = [
+        {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None}
+        for receipt_id, leaf in leaves
+    ]
+    _queue.run_many(connection, rows)
 
 
 def queue_settlements(connection: Connection, settlements: Sequence[Settlement]) -> None:

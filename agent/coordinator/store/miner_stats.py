@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -143,6 +144,18 @@ def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int,
         miner_days.c.miner_id == miner_id, miner_days.c.day >= first_day
     )
     return {day: DayEarnings(jobs, earned) for day, jobs, earned in connection.execute(query)}
+
+
+def earnings_of_all(
+    connection: Connection, miner_ids: Sequence[str], first_day: int
+) -> dict[str, dict[int, DayEarnings]]:
+    """Return what `earnings` returns, for each of these miners."""
+    found: dict[str, dict[int, DayEarnings]] = {miner_id: {} for miner_id in miner_ids}
+    query = select(miner_days.c.miner_id, miner_days.c.day, miner_days.c.jobs, miner_days.c.earned)
+    of_these = query.where(miner_days.c.miner_id.in_(miner_ids), miner_days.c.day >= first_day)
+    for miner_id, day, jobs, earned in connection.execute(of_these):
+        found[miner_id][day] = DayEarnings(jobs, earned)
+    return found
 
 
 def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:

@@ -6,10 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import challenges, miners, runs
+from agent.coordinator.store.schema.tables import challenges, enrolments, miners, runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,34 @@ def page(connection: Connection, *, limit: int, offset: int) -> tuple[list[Miner
     rows = connection.execute(query.limit(limit).offset(offset))
     total = connection.execute(select(func.count()).select_from(miners).where(_IS_PRESENT)).scalar_one()
     return [MinerRecord(*row) for row in rows], int(total)
+
+
+def fleet(connection: Connection, miner_id: str) -> list[MinerRecord]:
+    """Return a miner and all others of its owner, the newest first, without removed ones."""
+    query = select(*_COLUMNS).where(_IS_PRESENT, or_(miners.c.miner_id == miner_id, _of_owner_of(miner_id)))
+    rows = connection.execute(query.order_by(miners.c.registered_at.desc(), miners.c.miner_id))
+    return [MinerRecord(*row) for row in rows]
+
+
+def owner_of(connection: Connection, miner_id: str) -> str | None:
+    """Return the name of a miner's owner, None if it belongs to no fleet."""
+    return connection.execute(_owner(miner_id)).scalar()
+
+
+def are_of_one_owner(connection: Connection, first: str, second: str) -> bool:
+    """Whether two miners belong to one fleet, even if the second one is removed."""
+    query = select(miners.c.miner_id).where(miners.c.miner_id == second, _of_owner_of(first))
+    return connection.execute(query).first() is not None
+
+
+def _owner(miner_id: str) -> Select[str | None]:
+    joined = miners.join(enrolments, miners.c.enrolment_id == enrolments.c.enrolment_id)
+    return select(enrolments.c.owner).select_from(joined).where(miners.c.miner_id == miner_id, _IS_PRESENT)
+
+
+def _of_owner_of(miner_id: str) -> ColumnElement[bool]:
+    owned = select(enrolments.c.enrolment_id).where(enrolments.c.owner == _owner(miner_id).scalar_subquery())
+    return miners.c.enrolment_id.in_(owned)
 
 
 def count_active(connection: Connection, seen_after: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,9 +71,9 @@ _next_in_queue = Prepared(
 )
 
 
-def add(connection: Connection, record: ReceiptRecord) -> None:
-    """Store the only receipt of a job."""
-    _insert.run(connection, {name: getattr(record, name) for name in _FIELDS})
+def add(connection: Connection, records: Sequence[ReceiptRecord]) -> None:
+    """Store the only receipts of jobs."""
+    _insert.run_many(connection, [{name: getattr(record, name) for name in _FIELDS} for record in records])
 
 
 def of_job(connection: Connection, job_id: str) -> ReceiptRecord | None:

@@ -110,12 +110,12 @@ class Cluster:
         return cls()
 
     async def nodes(self) -> list[ClusterNode]:
-        """Return the living nodes, in the order of their host names and ids. Raises `NodeLost`."""
+        """Return the living nodes that offer processors or GPUs, in the order of their host names and ids. Raises `NodeLost`."""
         found = await _query(ray.nodes, "ray-nodes")
         nodes = [
             ClusterNode(node["NodeID"], node["NodeManagerHostname"], dict(node["Resources"]))
             for node in found
-            if node["Alive"]
+            if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU"))
         ]
         return sorted(nodes, key=lambda node: (node.host, node.id))
 
@@ -123,7 +123,7 @@ class Cluster:
         """Return the free resources of each node, by its id. Raises `NodeLost`."""
         return dict(await _query(available_resources_per_node, "ray-available"))
 
-    def place(self, actor_class: type, node_id: str, demand: Demand, *values: Any) -> Any:
+    def start_actor(self, actor_class: type, node_id: str, demand: Demand, *values: Any) -> Any:
         """Return the handle of a new actor on this node, which runs as soon as Ray has reserved its demand."""
         remote: Any = ray.remote(actor_class)
         return remote.options(

@@ -93,6 +93,8 @@ export interface components {
             /** @enum {string} */
             status: "valid" | "used" | "expired" | "revoked";
             note: string;
+            /** @description Whose miners join with it; they form one fleet */
+            owner: string | null;
             /** @description Number of miners that could join with it */
             uses: number;
             usesLeft: number;
@@ -125,6 +127,34 @@ export interface components {
             /** @description UTC, RFC 3339 */
             excludedAt: string;
             requeuedJobs: number;
+        };
+        Fleet: {
+            owner: string | null;
+            /** @description Number of machines that are online */
+            online: number;
+            gpus: number;
+            slots: number;
+            running: number;
+            days: components["schemas"]["DayEarnings"][];
+            /** @description Money, a decimal string */
+            earnedToday: string;
+            /** @description Money, a decimal string */
+            totalEarned: string;
+            miners: components["schemas"]["FleetMiner"][];
+        };
+        FleetMiner: {
+            minerId: string;
+            name: string;
+            online: boolean;
+            paused: string | null;
+            gpus: string[];
+            slots: number;
+            /** @description Number of jobs that run now */
+            running: number;
+            /** @description Money, a decimal string */
+            earnedToday: string;
+            /** @description Money, a decimal string */
+            totalEarned: string;
         };
         GivenCommand: {
             commandId: string;
@@ -865,6 +895,8 @@ export interface components {
             /** @description UTC, RFC 3339 */
             createdAt: string;
             jobId?: string;
+            /** @description For the job's account and administrators only */
+            jobName?: string;
             minerId?: string;
             /** @description Money, a decimal string */
             held?: string;
@@ -989,6 +1021,16 @@ export type EnvelopeSignature = components["schemas"]["EnvelopeSignature"];
 
 /** An excluded miner, and the number of its jobs that were queued again. */
 export type Exclusion = components["schemas"]["Exclusion"];
+
+/**
+ * All machines of one owner, the newest first, and their sums. `days` are their earnings together, today's last.
+ *
+ * `owner` is the name that their enrolment tokens have; null for a machine by itself, and for administrators, who get all machines.
+ */
+export type Fleet = components["schemas"]["Fleet"];
+
+/** One machine of a fleet. `paused` is the reason for accepting no jobs, `gpus` are the names of its GPUs. */
+export type FleetMiner = components["schemas"]["FleetMiner"];
 
 /**
  * A command of the miner's history. `givenBy` is the role and the name of the key that gave it.

@@ -1,5 +1,6 @@
 /** The client's requests, and its handling of responses, over real HTTP. */
 
+import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -173,6 +174,24 @@ describe("errors", () => {
     expect(refused.reasons).toEqual([reason]);
     expect([found.canRun, found.reasons]).toEqual(["never", [reason]]);
     expect(server.seen[1]?.path).toBe("/v1/jobs/job_1/explain");
+  });
+
+  test("an archive as the input of a program is stored apart from the job, under its own name", async () => {
+    const digest = createHash("sha256").update("zip").digest("hex");
+    server.replies = [
+      { json: { artifact_id: `sha256:${digest}`, size: 3 } },
+      { json: { job_id: "job_1", status: "submitted", missing_files: ["model.source"] } },
+      { json: { job_id: "job_1", status: "submitted" } },
+    ];
+    await client.services.run(new File(["code"], "count.py"), { input: new File(["zip"], "photos.zip") });
+    expect(server.seen.map(({ path }) => path)).toEqual([
+      "/v1/artifacts?name=photos.zip",
+      "/v1/jobs",
+      "/v1/jobs/job_1/files/count.py",
+    ]);
+    expect(JSON.parse(server.seen[1]?.body ?? "")).toMatchObject({
+      input: { type: "file", format: "zip", source: `artifact:sha256:${digest}` },
+    });
   });
 
   test("a validation error contains the message of each field", async () => {

@@ -317,6 +317,8 @@ describe.skipIf(!isLive)("services", () => {
     const page = await client.jobs.list({ labels, minerId });
     expect(page.jobs.map(({ name }) => name)).toEqual(["second", "cat words.txt (again.py)"]);
     expect((await client.jobs.list({ labels: { other_key: "d" } })).total).toBe(0);
+    const counted = await client.jobs.labels({ key: "some-key" });
+    expect(counted.labels).toEqual([{ key: "some-key", value: "a_b", jobs: page.total }]);
     expect((await client.jobs.list({ labels, name: "second" })).total).toBe(1);
     const log = await client.jobs.log(first.jobId);
     expect(log).toMatchObject({ jobId: first.jobId, truncated: false });

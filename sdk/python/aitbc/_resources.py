@@ -284,6 +284,7 @@ class Miners(_Resource):
 
     stats = _blocking(miners.stats)
     list = _blocking(miners.list_miners)
+    fleet = _blocking(miners.fleet)
     get = _blocking(miners.get)
     explain = _blocking(miners.explain)
     earnings = _blocking(miners.earnings)
@@ -300,6 +301,7 @@ class AsyncMiners(_AsyncResource):
 
     stats = _awaited(miners.stats)
     list = _awaited(miners.list_miners)
+    fleet = _awaited(miners.fleet)
     get = _awaited(miners.get)
     explain = _awaited(miners.explain)
     earnings = _awaited(miners.earnings)

@@ -185,6 +185,34 @@ class MinerEarnings(Record):
     total: str
 
 
+class FleetMiner(Record):
+    """One machine of a fleet. `paused` is the reason for accepting no jobs, `gpus` are the names of its GPUs."""
+
+    miner_id: str
+    name: str
+    online: bool
+    gpus: list[str]
+    slots: int
+    running: int
+    earned_today: str
+    total_earned: str
+    paused: str | None = None
+
+
+class MinerFleet(Record):
+    """All machines of one owner, with their sums, and their earnings together on each of the last days, newest last."""
+
+    online: int
+    gpus: int
+    slots: int
+    running: int
+    days: list[DayEarnings]
+    earned_today: str
+    total_earned: str
+    miners: list[FleetMiner]
+    owner: str | None = None
+
+
 class Key(Record):
     """A key without its secret. `role` is `client`, `miner` or `admin`."""
 

@@ -115,3 +115,15 @@ def test_the_soak_test_detects_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     assert soak.judge(samples(), 3)[1] == ["3 jobs were not completed"]
     figures, _ = soak.judge(samples(database=8_000_000), 0)
     assert figures["database_bytes_per_job"] == pytest.approx(8000, rel=0.01)
+
+
+def test_a_simulated_network_ends_every_job_and_repeats_itself() -> None:
+    """The simulation fails if a job has not ended, or if the ledger's postings do not sum to zero."""
+    options = ("--miners", "20", "--jobs", "600", "--accounts", "5", "--idle", "10")
+    first, again = run("simulate.py", *options), run("simulate.py", *options)
+    assert first["jobs"] >= 600
+    assert first["failed_jobs"] == 0
+    measured = {"ms_per_round", "matching_us_per_job", "processor_seconds", "cost_of_a_round"}
+    assert {name: first[name] for name in first.keys() - measured} == {
+        name: again[name] for name in again.keys() - measured
+    }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -166,6 +169,23 @@ def test_live_messages_before_a_change_of_replica_are_reported_as_a_gap(pair: Pa
         assert stream.next()["data"]["status"] == "cancelled"
 
 
+def test_an_upload_continues_on_the_other_replica(pair: Pair) -> None:
+    data = secrets.token_bytes(300_000)
+    tus = {"Tus-Resumable": "1.0.0"}
+    begun = pair.at_first.post("/v1/uploads", headers={**tus, "Upload-Length": str(len(data))})
+    path = urlsplit(begun.headers["location"]).path
+    sent = 0
+    for client in (pair.at_first, pair.at_second, pair.at_first):
+        assert client.head(path, headers=tus).headers["upload-offset"] == str(sent)
+        headers = {**tus, "Upload-Offset": str(sent), "Content-Type": "application/offset+octet-stream"}
+        answer = client.patch(path, headers=headers, content=data[sent : sent + 100_000])
+        assert answer.status_code == 204, answer.text
+        sent += 100_000
+    artifact_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert answer.headers["upload-artifact-id"] == artifact_id
+    assert pair.at_second.get(f"/v1/artifacts/{artifact_id}").content == data
+
+
 def test_a_cancellation_reaches_the_miner_of_the_other_replica(pair: Pair, miner: ScriptedMiner) -> None:
     with closing(_client(other(pair, miner))) as client, Socket(miner) as socket:
         socket.slots(1)
@@ -230,7 +250,8 @@ def test_a_replica_with_another_key_or_other_artifacts_does_not_start(pair: Pair
     (directory / "links.key").write_bytes(key[::-1])
     assert "links.key is not the key" in _refusal(replica)
     (directory / "links.key").write_bytes(key)
-    (directory / "artifacts").unlink()
+    (directory / "elsewhere").mkdir()
+    replica.environment = replica.environment | {"AITBC_ARTIFACTS__URL": (directory / "elsewhere").as_uri()}
     assert "mount a shared volume there" in _refusal(replica)
 
 

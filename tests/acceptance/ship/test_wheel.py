@@ -105,7 +105,7 @@ def test_the_content_of_the_wheels(wheels: dict[str, Path]) -> None:
     assert any(re.fullmatch(r"agent/coordinator/web/dist/assets/.*\.js", name) for name in web)
     assert [name for name in web if not name.startswith("agent/coordinator/web/dist/")] == []
     assert {"agent/configs/models.toml", "agent/configs/compose.yaml", "agent/py.typed"} <= set(names)
-    assert "agent/configs/kubernetes/miner.yaml" in names
+    assert "agent/configs/kubernetes/base/miner.yaml" in names
     assert "agent/coordinator/web/dist/.setup-stamp" not in names
     assert {name.partition("/")[0] for name in names} == {
         "agent",

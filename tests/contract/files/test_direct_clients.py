@@ -85,6 +85,24 @@ def test_the_asyncio_client_bypasses_the_coordinator(
     assert senders(s3, bucket, "PUT") == {"aitbc-python"}
 
 
+def test_a_jobs_file_bypasses_the_coordinator(
+    served: Served, tmp_path: Path, s3: S3Server, bucket: dict[str, Any]
+) -> None:
+    """The job names the stored file then. A small file goes through the coordinator."""
+    body = {
+        "type": "ai-inference",
+        "model": {"type": "python", "entrypoint": "model.py"},
+        "input": {"type": "image"},
+    }
+    file = tmp_path / "input.bin"
+    file.write_bytes(DATA)
+    with AITBCClient(served.client_key, served.url) as client:
+        job = client.jobs.create(body, files={"model.py": b"def predict(input): return 1", "input.bin": file})
+        details = client.jobs.get(job.job_id)
+        assert "missing_files" not in details
+    assert senders(s3, bucket, "PUT") == {"aitbc-python"}
+
+
 def through_javascript(served: Served, tmp_path: Path) -> dict[str, Any]:
     """Upload and download the file with the JavaScript client."""
     file, copy = tmp_path / "film.mp4", tmp_path / "javascript.mp4"

@@ -179,7 +179,7 @@ def test_an_upload_continues_after_a_restart(tmp_path: Path, s3: S3Server) -> No
         assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
 
 
-@pytest.mark.parametrize("step", ["complete", "_check", "_record"])
+@pytest.mark.parametrize("step", ["complete", "_digest", "_record"])
 def test_a_crash_while_an_upload_ends_loses_nothing(
     served: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -251,6 +251,15 @@ def test_a_miner_stores_outputs_only_under_its_lease(served: Served, client: htt
     }
     assert miner.complete(lease, results).status_code == 200
     assert client.get(url).content == DATA
+
+
+def test_the_dashboards_scripts_may_connect_to_the_bucket(
+    served: Served, client: httpx.Client, s3: S3Server
+) -> None:
+    """With a CORS rule on the bucket, the page then sends large files there."""
+    policy = client.get("/dashboard/").headers["content-security-policy"]
+    assert f"connect-src {s3.url} 'self'" in policy
+    assert policy.count(s3.url) == 1
 
 
 def test_a_coordinator_with_a_directory_offers_none(tmp_path: Path) -> None:

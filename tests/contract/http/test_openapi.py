@@ -27,7 +27,7 @@ from support.server import Served
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference" / "contract.md"
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
-BODILESS = ("204", "304")
+BODILESS = ("204", "304", "307")
 
 Operation = dict[str, Any]
 

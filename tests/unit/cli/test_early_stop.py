@@ -38,5 +38,6 @@ def test_ctrl_c_while_modules_load_is_a_normal_stop(tmp_path: Path, module: str)
                 process.send_signal(signal.SIGINT)
                 break
         output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (0, "The agent has stopped.\n")
+    assert process.returncode == 0
+    assert output in ("", "The agent has stopped.\n")
     assert "Traceback" not in errors

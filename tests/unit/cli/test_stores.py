@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -11,13 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection, update
 
 from agent.coordinator.app import build_context
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store.artifacts import blob_of
+from agent.coordinator.store.schema.tables import artifacts
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
-from support.s3 import S3Server
+from support.s3 import S3Server, blobs_of
 from support.s3_server import ACCESS_KEY, SECRET_KEY
 from support.server import serve
 
@@ -124,3 +127,42 @@ def test_the_doctor_explains_a_store_that_cannot_be_used(
     bad = json.loads(run("doctor", "--json", "--data-dir", tmp_path).out)
     (fault,) = [each for each in bad if each["id"] == "artifacts_unusable"]
     assert "does not exist. Create it" in fault["message"]
+
+
+def test_a_directory_that_was_copied_to_a_bucket_continues_there(
+    s3: S3Server, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with artifacts of earlier versions, whose files are named after the digest alone."""
+    data = tmp_path / "data"
+    with serve(data) as served:
+        key = served.client_key
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key})
+        old, new = (
+            client.post("/v1/artifacts", content=content).json()["artifact_id"]
+            for content in (b"old", b"new")
+        )
+        served.do(lambda context: context.database.write(as_before, old))
+    root = data / "coordinator/artifacts"
+    (path,) = root.glob(f"{old[7:9]}/{old[9:]}.*")
+    path.rename(path.with_name(old[9:]))
+    bucket = s3.settings("moved")
+
+    async def copy() -> None:
+        store = blobs_of(bucket)
+        for file in root.glob("[0-9a-f][0-9a-f]/*"):
+            await store.put(f"{file.parent.name}/{file.name}", file.read_bytes())
+        await store.close()
+
+    asyncio.run(copy())
+    for name, value in bucket.items():
+        monkeypatch.setenv(f"AITBC_ARTIFACTS__{name.upper()}", value)
+    assert examined(run, data) == (0, [], 2)
+    with serve(data, bucket) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key})
+        assert [client.get(f"/v1/artifacts/{each}").content for each in (old, new)] == [b"old", b"new"]
+        assert client.delete(f"/v1/artifacts/{old}").status_code == 204
+    assert examined(run, data) == (0, [], 1)
+
+
+def as_before(connection: Connection, artifact_id: str) -> None:
+    connection.execute(update(artifacts).where(artifacts.c.artifact_id == artifact_id).values(blob=None))

@@ -199,11 +199,11 @@ def test_a_deadlock_and_a_stale_read_are_repeated(database: PostgresDatabase) ->
         return await asyncio.gather(*(database.write(lock_both, *order) for order in orders))
 
     assert asyncio.run(both()) == ["account_1", "account_2"]
-    assert len(tries) == 3
+    assert len(tries) > 2
 
     def stale(_: Connection) -> str:
         tries.append("stale")
-        if len(tries) < 6:
+        if tries.count("stale") < 3:
             raise StaleRead
         return "stored"
 

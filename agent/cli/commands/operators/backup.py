@@ -27,6 +27,7 @@ from agent.coordinator.operations.log.fsck import Examination, examine
 from agent.coordinator.operations.log.log_key import load_signer
 from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.store.artifacts import stored
+from agent.coordinator.store.engines import on_postgres
 from agent.coordinator.store.schema.upgrade import require_newest
 from agent.coordinator.store.sqlite.backup import copy_database
 from agent.coordinator.store.sqlite.database import reading, sqlite_path
@@ -71,6 +72,7 @@ def backup(
 ) -> None:
     """Copy database, keys and settings, whether or not the agent is running, and check the copy."""
     settings = settings_from(data_dir, config)
+    _require_file(settings, "pg_dump --format=custom --file=FILE URL")
     if directory.exists():
         raise ConfigurationError(f"{directory} already exists. Choose a new directory.")
     partial = directory.with_name(f"{directory.name}.partial")
@@ -98,6 +100,15 @@ def backup(
     typer.echo("The backup contains secret keys. Store it where only you can read it.")
 
 
+def _require_file(settings: Settings, instead: str) -> None:
+    """Raise `ConfigurationError` if a server has the database, which has programs of its own for this."""
+    if on_postgres(settings.database):
+        raise ConfigurationError(
+            f"database.url names a PostgreSQL server. Use its own programs: {instead}. Copy the keys and settings as well "
+            f"({', '.join(FILES)} in {settings.data_dir}), and then run aitbc-agent fsck."
+        )
+
+
 def restore(
     directory: Annotated[Path, typer.Argument(help="A backup.")],
     data_dir: DataDir = None,
@@ -106,6 +117,7 @@ def restore(
 ) -> None:
     """Restore a backup into a data directory without an agent, and check it."""
     settings = settings_from(data_dir, config)
+    _require_file(settings, "pg_restore --dbname=URL FILE")
     summary = _read_summary(directory)
     if summary["artifacts"] is not None:
         _check_artifacts(directory, summary["artifacts"])

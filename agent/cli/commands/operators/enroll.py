@@ -23,13 +23,17 @@ def create(
     uses: Annotated[int, typer.Option(min=1, help="Number of miners that may join with the token.")] = 1,
     hours: Annotated[float, typer.Option(min=0.01, help="Validity in hours.")] = 24,
     note: Annotated[str, typer.Option(help="Purpose, for the list of tokens.")] = "",
+    owner: Annotated[
+        str | None,
+        typer.Option(help="Whose machines these are: all miners that join for one owner form a fleet."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create an enrolment token, with which miners on other machines join this coordinator."""
     if context.invoked_subcommand is not None:
         return
     settings = settings_from(data_dir)
-    body = {"uses": uses, "valid_seconds": hours * 3600, "note": note}
+    body = {"uses": uses, "valid_seconds": hours * 3600, "note": note, "owner": owner}
     answer = local_api.call(settings, "POST", "admin/enrolments", body)
     url = agent_file.read(settings).shown_url
     if as_json:
@@ -62,7 +66,7 @@ def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(tokens)
         return
-    titles = ("TOKEN", "STATUS", "USES LEFT", "EXPIRES", "NOTE", "CREATED", "BY", "MINERS")
+    titles = ("TOKEN", "STATUS", "USES LEFT", "EXPIRES", "NOTE", "OWNER", "CREATED", "BY", "MINERS")
     print_rows(titles, [_row(token) for token in tokens], free=("NOTE", "MINERS"))
 
 
@@ -73,6 +77,7 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
         f"{token['uses_left']} of {token['uses']}",
         moment(token["expires_at"]),
         token["note"],
+        token["owner"] or "-",
         moment(token["created_at"]),
         token["created_by_name"] or "the agent",
         ", ".join(miner["name"] for miner in token["miners"]),

@@ -7,12 +7,10 @@ import faulthandler
 import gc
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import urljoin
 
 import structlog
 import typer
@@ -20,33 +18,22 @@ import uvloop
 
 from agent.cli import agent_file
 from agent.cli.agent_file import AgentFile
-from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.options import ConfigFile, DataDir, reading_from, settings_from
 from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity, live, logs
-from agent.coordinator.app import build_app, build_context
-from agent.coordinator.http.server import Server, listen
-from agent.coordinator.operations import health
-from agent.coordinator.operations.accounts import enrolments
-from agent.coordinator.operations.accounts.logins import DASHBOARD, create_login
-from agent.coordinator.operations.context import Context
-from agent.core.errors import ConfigurationError
 from agent.core.liveness import Liveness
 from agent.settings import Reading, Settings
 
 if TYPE_CHECKING:
+    from agent.cli.commands.running.local_coordinator import LocalCoordinator
     from agent.miner.daemon import Daemon
 
-START_SECONDS: Final = 30.0
-ENROLMENT_SECONDS: Final = 600.0
 PATIENCE_SECONDS: Final = 20.0
 """How long readiness is delayed until the coordinator responds. After that the service counts as started, since a machine must boot
 even while its coordinator is unreachable."""
 STOP_MARGIN_SECONDS: Final = 60.0
 """How long a stop may take in addition to the drain: to cancel runs, send results and close."""
-GARBAGE_THRESHOLD: Final = 50_000
-"""Number of objects allocated and not freed that triggers a garbage collection of the youngest generation."""
 
 log = structlog.get_logger()
 
@@ -112,51 +99,51 @@ async def _start(reading: Reading, pane: live.LogPane | None) -> None:
     if joined is not None:
         await _mine(reading, joined.rstrip("/"), settings.miner.enrolment_token, None, pane)
         return
-    async with _serving(settings) as (url, context, keys):
-        enrolment = await enrolments.create(
-            context, uses=1, valid_seconds=ENROLMENT_SECONDS, note="the agent's own miner"
-        )
-        await _mine(reading, url, enrolment.token, (context, keys), pane)
+    async with _coordinator(settings) as local:
+        await _mine(reading, local.url, await local.enrolment_token(), local, pane)
 
 
 async def _coordinate(settings: Settings) -> None:
     stopped = asyncio.Event()
-    async with _serving(settings) as (url, context, keys):
+    async with _coordinator(settings) as local:
         on_signals(stopped.set)
-
-        async def describe() -> str:
-            return activity.coordinator_line(*await health.summary(context))
-
-        watchdog = Watchdog(Notifier(), context.liveness, describe)
-        _ready(settings, _content(url, None, (context, keys), miner_key=None))
-        typer.echo(await _dashboard(url, context, keys, miner_id=None))
-        watchdog.ready(await describe())
+        watchdog = Watchdog(Notifier(), local.context.liveness, local.describe)
+        _ready(settings, _content(local.url, None, local, miner_key=None))
+        typer.echo(await local.dashboard(miner_id=None))
+        watchdog.ready(await local.describe())
         async with watchdog.running():
             if sys.stdout.isatty():
-                await activity.print_changes(describe, stopped)
+                await activity.print_changes(local.describe, stopped)
             await stopped.wait()
         watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
         agent_file.remove(settings)
+
+
+def _coordinator(settings: Settings) -> AbstractAsyncContextManager[LocalCoordinator]:
+    gc.disable()  # until the coordinator serves: its start creates hardly any garbage
+    from agent.cli.commands.running.local_coordinator import serving  # noqa: PLC0415 - a miner starts faster without it
+
+    return serving(settings)
 
 
 async def _mine(
     reading: Reading,
     url: str,
     token: str | None,
-    local: tuple[Context, LocalKeys] | None,
+    local: LocalCoordinator | None,
     pane: live.LogPane | None,
 ) -> None:
     """Run a miner until a signal stops it. When the machine's hardware or engines have changed, replace it by a new one."""
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts faster without it
 
     settings = reading.settings
-    liveness = local[0].liveness if local else Liveness()
+    liveness = local.context.liveness if local else Liveness()
     daemon = Daemon(settings, url, token, liveness=liveness, reading=reading)
     started = stopping = False
 
     async def describe() -> str:
         line = activity.miner_line(daemon.status()) if started else activity.JOINING
-        return f"{line}; {activity.coordinator_line(*await health.summary(local[0]))}" if local else line
+        return f"{line}; {await local.describe()}" if local else line
 
     watchdog = Watchdog(Notifier(), liveness, describe)
 
@@ -206,14 +193,14 @@ async def _announce(
     settings: Settings,
     url: str,
     daemon: Daemon,
-    local: tuple[Context, LocalKeys] | None,
+    local: LocalCoordinator | None,
     panel: live.LivePanel | None,
 ) -> None:
     """Announce that the miner is ready, and the URL of the dashboard."""
     _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key), quiet=panel is not None)
     if local is None:
         return
-    dashboard = await _dashboard(url, *local, miner_id=daemon.miner_id)
+    dashboard = await local.dashboard(miner_id=daemon.miner_id)
     if panel is None:
         typer.echo(dashboard)
     else:
@@ -221,18 +208,18 @@ async def _announce(
 
 
 def _content(
-    url: str, daemon: Daemon | None, local: tuple[Context, LocalKeys] | None, *, miner_key: str | None
+    url: str, daemon: Daemon | None, local: LocalCoordinator | None, *, miner_key: str | None
 ) -> AgentFile:
-    log_key = local[0].signer.vkey if local else daemon.log_key if daemon else ""
+    log_key = local.context.signer.vkey if local else daemon.log_key if daemon else ""
     return AgentFile(
         url=url,
         pid=os.getpid(),
         miner_id=daemon.miner_id if daemon else None,
         log_key=log_key,
-        client_key=local[1].client_key if local else None,
+        client_key=local.keys.client_key if local else None,
         miner_key=miner_key,
-        admin_key=local[1].admin_key if local else None,
-        public_url=local[0].settings.public_url if local else None,
+        admin_key=local.keys.admin_key if local else None,
+        public_url=local.context.settings.public_url if local else None,
     )
 
 
@@ -243,69 +230,8 @@ def _ready(settings: Settings, content: AgentFile, *, quiet: bool = False) -> No
         typer.echo(f"AITBC agent is ready at {content.url}")
 
 
-async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> str:
-    """Return a line with a login link to the dashboard, or with its plain URL if the line would remain in a log."""
-    if not context.settings.dashboard:
-        return "Dashboard: disabled (coordinator.dashboard)"
-    url = context.settings.public_url or url
-    if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
-        return f"Dashboard: {urljoin(url, DASHBOARD)} (`aitbc-agent login` creates a login link)"
-    link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
-    return f"Dashboard: {urljoin(url, link.path)}"
-
-
 def on_signals(callback: Callable[[], None]) -> None:
     """Call `callback` on every SIGTERM and SIGINT."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, callback)
-
-
-@asynccontextmanager
-async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Context, LocalKeys]]:
-    listener, url = _listen(settings)
-    gc.disable()  # until `_collect_rarely`; the start creates hardly any garbage
-    context = build_context(settings)
-    server = Server(build_app(context), settings.coordinator, context.connections)
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
-    try:
-        await _started(server, serving)
-        keys = await local_keys(context, settings.data_dir / "coordinator" / "keys.json")
-        _collect_rarely()
-        yield url, context, keys
-    finally:
-        server.should_exit = True
-        await serving
-        listener.close()
-
-
-def _collect_rarely() -> None:
-    """Exempt the objects that live as long as the process from garbage collection, and collect less often.
-
-    Reference counts free nearly all objects; the collections took a fifteenth of a busy coordinator's time.
-    """
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
-
-
-async def _started(server: Server, serving: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while not server.started:
-            if serving.done():
-                serving.result()
-                raise ConfigurationError("The HTTP server did not start. See its log.")
-            await asyncio.sleep(0.005)
-
-
-def _listen(settings: Settings) -> tuple[socket.socket, str]:
-    host, port = settings.coordinator.host, settings.coordinator.port
-    try:
-        listener = listen(host, port)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Cannot listen on {host} port {port}: {error.strerror}. Stop the program that uses it, or choose another with --port."
-        ) from None
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    shown = f"[{reachable}]" if ":" in reachable else reachable
-    return listener, f"http://{shown}:{listener.getsockname()[1]}"

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from agent.coordinator.blobs.s3.signing import Credentials, presign
-from agent.coordinator.blobs.store import SignedRequest
+from agent.coordinator.blobs.store import SignedRequest, path_of
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.settings import ArtifactSettings
 
@@ -80,17 +80,23 @@ class Bucket:
 
     def key(self, name: str) -> str:
         """Return the key of a blob."""
-        return f"{self.prefix}/{name}" if self.prefix else name
+        path = path_of(name)
+        return f"{self.prefix}/{path}" if self.prefix else path
 
     async def call(
         self, method: str, name: str | None, query: Mapping[str, str] | None = None, body: bytes = b"",
         headers: Mapping[str, str] | None = None,
+        limit: float = _CALL_SECONDS,
     ) -> httpx.Response:  # fmt: skip
-        """Return the answer to a call. Raises `StoreError`, and `ServiceUnavailable` if there is no answer."""
+        """Return the answer to a call, which the service may delay for `limit` seconds. Raises `StoreError`, and `ServiceUnavailable` if there is no answer."""
         signed = self.signed(method, name, query=query, headers=headers, seconds=2 * _CALL_SECONDS)
         try:
             response = await self._connected().request(
-                method, signed.url, content=body, headers=signed.headers
+                method,
+                signed.url,
+                content=body,
+                headers=signed.headers,
+                timeout=httpx.Timeout(limit, connect=_CONNECT_SECONDS),
             )
         except httpx.HTTPError as error:
             raise unavailable(type(error).__name__) from None  # the error's request has the URL
@@ -100,7 +106,7 @@ class Bucket:
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=httpx.Timeout(_CALL_SECONDS, connect=_CONNECT_SECONDS))
+            self._client = httpx.AsyncClient()
         return self._client
 
     async def close(self) -> None:

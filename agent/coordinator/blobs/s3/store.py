@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent.coordinator.blobs.s3.bucket import Bucket, unavailable
 from agent.coordinator.blobs.s3.check import check_bucket
+from agent.coordinator.blobs.s3.signing import Credentials
 from agent.coordinator.blobs.s3.transfers import S3Transfers
-from agent.coordinator.blobs.store import Cover, Found, Stored, bounded, lost
+from agent.coordinator.blobs.store import Cover, Found, Stored, bounded, lost, name_of
 from agent.core.errors import ApiError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ PIECE: Final = 8 * 2**20
 """Bytes that one request to the store sends or reads."""
 UPLOADS_AT_ONCE: Final = 2
 """Pieces of one stream that are sent at the same time."""
+REQUEST_SECONDS: Final = 600
+"""How long a request may take, such as one that joins the parts of a large file."""
+CONNECT_SECONDS: Final = 5
+RETRIES: Final = 4
 REMOVED_AT_ONCE: Final = 500
 LISTED_AT_ONCE: Final = 1000
 BLOBS: Final = "blobs"
@@ -40,9 +45,27 @@ class S3Blobs:
     def __init__(self, bucket: Bucket, *, max_size: int, direct: bool, max_whole: int) -> None:
         self._bucket = bucket
         self._max_size = max_size
-        self._store = _open_store(bucket)
+        self._opened: tuple[Credentials, S3Store] | None = None
+        self._check_installed()
         self._transfers = S3Transfers(bucket, max_whole)
         self._is_direct = direct
+
+    def _check_installed(self) -> None:
+        try:
+            import obstore  # noqa: F401, PLC0415 - an extra
+        except ImportError:
+            raise ConfigurationError(
+                "`artifacts.url` names a bucket, but the package obstore is not installed. Install the extra: "
+                "pip install 'aitbc-agent[s3]'."
+            ) from None
+
+    @property
+    def _store(self) -> S3Store:
+        """The store with the current access key."""
+        credentials = self._bucket.credentials
+        if self._opened is None or self._opened[0] != credentials:
+            self._opened = credentials, _open_store(self._bucket, credentials)
+        return self._opened[1]
 
     @property
     def direct(self) -> S3Transfers | None:
@@ -133,7 +156,7 @@ class S3Blobs:
         with _errors(prefix):
             async for batch in stream:
                 yield [
-                    Found(meta["path"][cut:], meta["size"], meta["last_modified"].timestamp())
+                    Found(name_of(meta["path"][cut:]), meta["size"], meta["last_modified"].timestamp())
                     for meta in batch
                 ]
 
@@ -190,34 +213,22 @@ def _errors(
         raise
 
 
-def _open_store(bucket: Bucket) -> S3Store:
-    try:
-        from obstore.store import S3Store  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ConfigurationError(
-            "`artifacts.url` names a bucket, but the package obstore is not installed. Install the extra: "
-            "pip install 'aitbc-agent[s3]'."
-        ) from None
+def _open_store(bucket: Bucket, credentials: Credentials) -> S3Store:
+    from obstore.store import S3Store  # noqa: PLC0415 - an extra
 
-    def current() -> Any:
-        keys = bucket.credentials
-        return {
-            "access_key_id": keys.access_key,
-            "secret_access_key": keys.secret_key,
-            "token": keys.token,
-            "expires_at": None,
-        }
-
+    token: dict[str, Any] = {} if credentials.token is None else {"session_token": credentials.token}
     return S3Store(
         bucket.name,
+        **token,
+        access_key_id=credentials.access_key,
+        secret_access_key=credentials.secret_key,
         endpoint=bucket.endpoint if bucket.path_style else bucket.origin,
         region=bucket.region,
         virtual_hosted_style_request=not bucket.path_style,
         client_options={
             "allow_http": bucket.endpoint.startswith("http://"),
-            "timeout": "60s",
-            "connect_timeout": "5s",
+            "timeout": f"{REQUEST_SECONDS}s",
+            "connect_timeout": f"{CONNECT_SECONDS}s",
         },
-        retry_config={"max_retries": 4},
-        credential_provider=current,
+        retry_config={"max_retries": RETRIES},
     )

@@ -16,6 +16,8 @@ from agent.coordinator.blobs.store import SignedRequest
 from agent.core.errors import Conflict
 
 DIRECT: Final = "blobs"
+COMPLETE_SECONDS: Final = 600.0
+"""How long a service may need to join the parts of a large file. S3 documents minutes."""
 _NOT_FOUND: Final = 404
 _INVALID: Final = frozenset(
     {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "InvalidRequest", "MalformedXML"}
@@ -76,7 +78,10 @@ class S3Transfers:
             ET.SubElement(part, "PartNumber").text = str(number)
             ET.SubElement(part, "ETag").text = etag
         try:
-            answer = await self._bucket.call("POST", name, {"uploadId": multipart_id}, ET.tostring(root))
+            body = ET.tostring(root)
+            answer = await self._bucket.call(
+                "POST", name, {"uploadId": multipart_id}, body, limit=COMPLETE_SECONDS
+            )
         except StoreError as error:
             if error.code == "NoSuchUpload":  # completed before, or aborted: then there is no object
                 return

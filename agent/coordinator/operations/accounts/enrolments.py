@@ -32,14 +32,21 @@ class NewEnrolment:
 
 
 async def create(
-    context: Context, *, uses: int, valid_seconds: float, note: str = "", created_by: str | None = None
+    context: Context,
+    *,
+    uses: int,
+    valid_seconds: float,
+    note: str = "",
+    owner: str | None = None,
+    created_by: str | None = None,
 ) -> NewEnrolment:
-    """Create a token with which `uses` miners may join. `created_by` is an administrator's key, None for the agent itself."""
+    """Create a token with which `uses` miners may join, which belong to `owner`. `created_by` is an administrator's key, None for the agent itself."""
     token = f"enrol_{secrets.token_urlsafe(24)}"
     now = context.clock()
     record = EnrolmentRecord(
-        context.new_id("enrolment"), now, now + min(valid_seconds, MAX_SECONDS), uses, uses, note, created_by
-    )
+        context.new_id("enrolment"), now, now + min(valid_seconds, MAX_SECONDS), uses, uses, note, created_by,
+        owner=owner,
+    )  # fmt: skip
     await context.database.write(store.add_enrolment, record, digest(token))
     return NewEnrolment(record, token)
 
@@ -60,6 +67,7 @@ def _page(connection: Connection, limit: int, before: str | None, now: float) ->
                 enrolment_id=record.enrolment_id,
                 status=_status(record, now),
                 note=record.note,
+                owner=record.owner,
                 uses=record.uses,
                 uses_left=record.uses_left,
                 created_at=format_time(record.created_at),

@@ -232,12 +232,43 @@ class MinerPage(Answer):
     offset: int = Field(examples=[0])
 
 
+class FleetMiner(Answer):
+    """One machine of a fleet. `paused` is the reason for accepting no jobs, `gpus` are the names of its GPUs."""
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+    online: bool
+    paused: str | None = Field(examples=[None])
+    gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
+    slots: int = Field(examples=[1])
+    running: int = Field(description="Number of jobs that run now", examples=[1])
+    earned_today: fields.Amount
+    total_earned: fields.Amount
+
+
 class DayEarnings(Answer):
     """The earnings of one UTC day, and the number of jobs."""
 
     date: str = Field(examples=["2024-01-01"], json_schema_extra={"format": "date"})
     amount: fields.Amount
     jobs: int = Field(examples=[12])
+
+
+class Fleet(Answer):
+    """All machines of one owner, the newest first, and their sums. `days` are their earnings together, today's last.
+
+    `owner` is the name that their enrolment tokens have; null for a machine by itself, and for administrators, who get all machines.
+    """
+
+    owner: str | None = Field(examples=["alice"])
+    online: int = Field(description="Number of machines that are online", examples=[2])
+    gpus: int = Field(examples=[4])
+    slots: int = Field(examples=[4])
+    running: int = Field(examples=[3])
+    days: list[DayEarnings]
+    earned_today: fields.Amount
+    total_earned: fields.Amount
+    miners: list[FleetMiner]
 
 
 class Earnings(Answer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import Final
 
 from agent.coordinator.blobs.store import Stored
@@ -42,8 +42,20 @@ async def save(
     async with quota.receiving(context, budgets, chunks, size) as stored:
         name = clean_file_name(file_name)
         record = ArtifactRecord(stored.artifact_id, stored.size, media_type, name, stored.name)
-        await context.database.write(store.add, record, account_id, context.clock())
+        await context.database.write(_add, budgets, record, account_id, context.clock())
     return Artifact(artifact_id=stored.artifact_id, size=stored.size, media_type=media_type)
+
+
+def _add(
+    connection: Connection,
+    budgets: Sequence[quota.Budget],
+    record: ArtifactRecord,
+    account_id: str,
+    now: float,
+) -> None:
+    store.add(connection, record, account_id, now)
+    for budget in budgets:  # the reservations of other replicas are not known here
+        budget.check(connection, 0)
 
 
 async def save_output(

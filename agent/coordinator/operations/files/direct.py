@@ -183,9 +183,11 @@ async def proceed(
     record = reported or record
     if len(record.etags) < record.parts:
         return _view(context, record)
-    if record.state == store.RECEIVING:
-        await _complete(context, record)
-    if record.state in {store.RECEIVING, store.CHECKING} and record.multipart_id is not None:
+    if record.state in {store.RECEIVING, store.CHECKING}:
+        if record.sha256 is None:
+            raise ValidationFailed(
+                "The file's digest is missing.", {"sha256": "the file's SHA-256, 64 hex digits"}
+            )
         await _check(context, record)
         record = await find(context, who, upload_id)
     if record.state == store.REFUSED:
@@ -197,15 +199,54 @@ async def proceed(
     return await _recorded(context, who, record)
 
 
+async def _check(context: Context, record: DirectUploadRecord) -> None:
+    """Wait for the check of the file, and begin it unless another request or replica has."""
+    now = context.clock()
+    if not await context.database.write(store.claim_check, record.upload_id, now, now + CHECK_SECONDS):
+        await asyncio.sleep(ASK_AGAIN_SECONDS)
+        return
+    task = asyncio.create_task(_check_and_report(context, record), name=f"check-{record.upload_id}")
+    _checks.add(task)
+    task.add_done_callback(_checks.discard)
+    await asyncio.wait({task}, timeout=WAIT_SECONDS)
+    if task.done():
+        task.result()
+
+
+async def _check_and_report(context: Context, record: DirectUploadRecord) -> None:
+    """Make the parts one object, and check its size and digest. If this fails, the next request tries again."""
+    claim = asyncio.create_task(_keep_claim(context, record), name=f"claim-{record.upload_id}")
+    try:
+        await _complete(context, record)
+        matches = record.multipart_id is None or await _digest(context, record) == record.sha256
+    except BaseException:
+        claim.cancel()
+        with suppress(ServiceUnavailable):
+            await context.database.write(store.extend_check, record.upload_id, context.clock() - 1)
+        raise
+    claim.cancel()
+    state = store.CHECKED if matches else store.REFUSED
+    await context.database.write(store.set_state, record.upload_id, state)
+    if not matches:
+        await removal.discard(context)
+
+
+async def _keep_claim(context: Context, record: DirectUploadRecord) -> None:
+    while True:
+        await asyncio.sleep(CHECK_SECONDS / 3)
+        until = context.clock() + CHECK_SECONDS
+        await context.database.write(store.extend_check, record.upload_id, until)
+
+
 async def _complete(context: Context, record: DirectUploadRecord) -> None:
     """Make the parts one object. Raises `Conflict`, and deletes the upload, unless that has the announced size."""
-    if record.sha256 is None:
-        raise ValidationFailed(
-            "The file's digest is missing.", {"sha256": "the file's SHA-256, 64 hex digits"}
-        )
     if record.multipart_id is not None:
         etags = [record.etags[number] for number in range(1, record.parts + 1)]
-        await transfers(context).complete(record.blob, record.multipart_id, etags)
+        try:
+            await transfers(context).complete(record.blob, record.multipart_id, etags)
+        except Conflict:
+            await _remove(context, record)
+            raise
     size = await context.artifacts.size(record.blob)
     if size != record.size:
         await _remove(context, record)
@@ -215,39 +256,11 @@ async def _complete(context: Context, record: DirectUploadRecord) -> None:
         )
 
 
-async def _check(context: Context, record: DirectUploadRecord) -> None:
-    """Wait for the check of the digest, and begin it unless another request or replica has."""
-    now = context.clock()
-    if not await context.database.write(store.claim_check, record.upload_id, now, now + CHECK_SECONDS):
-        await asyncio.sleep(ASK_AGAIN_SECONDS)
-        return
-    task = asyncio.create_task(_read_and_check(context, record), name=f"check-{record.upload_id}")
-    _checks.add(task)
-    task.add_done_callback(_checks.discard)
-    await asyncio.wait({task}, timeout=WAIT_SECONDS)
-    if task.done():
-        task.result()
-
-
-async def _read_and_check(context: Context, record: DirectUploadRecord) -> None:
+async def _digest(context: Context, record: DirectUploadRecord) -> str:
     digest = hashlib.sha256()
-    extended = context.clock()
-    try:
-        async for piece in await context.artifacts.read(record.blob, 0, record.size):
-            await asyncio.to_thread(digest.update, piece)
-            if context.clock() - extended > CHECK_SECONDS / 3:
-                extended = context.clock()
-                await context.database.write(store.extend_check, record.upload_id, extended + CHECK_SECONDS)
-    except BaseException:
-        with suppress(ServiceUnavailable):
-            await context.database.write(store.extend_check, record.upload_id, context.clock())
-        raise
-    matches = digest.hexdigest() == record.sha256
-    await context.database.write(
-        store.set_state, record.upload_id, store.CHECKED if matches else store.REFUSED
-    )
-    if not matches:
-        await removal.discard(context)
+    async for piece in await context.artifacts.read(record.blob, 0, record.size):
+        await asyncio.to_thread(digest.update, piece)
+    return digest.hexdigest()
 
 
 async def _recorded(context: Context, who: Caller | Session, record: DirectUploadRecord) -> DirectUpload:
@@ -262,7 +275,7 @@ def _record(
 ) -> None:
     """Make the checked file an artifact of its owner, whose reservation ends with that."""
     now = context.clock()
-    current = store.find(connection, record.upload_id)
+    current = store.find(connection, record.upload_id, lock=True)
     if current is None or current.state == store.STORED:
         return
     stored = Stored(f"sha256:{record.sha256}", record.size, record.blob)

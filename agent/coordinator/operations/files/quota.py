@@ -15,7 +15,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import direct_uploads as direct_store
-from agent.coordinator.store import run_outputs
+from agent.coordinator.store import locks, run_outputs
 from agent.coordinator.store import uploads as upload_store
 from agent.core.errors import InsufficientStorage, PayloadTooLarge
 
@@ -35,7 +35,8 @@ class Budget:
     error: type[PayloadTooLarge | InsufficientStorage] = PayloadTooLarge
 
     def check(self, connection: Connection, more: int) -> None:
-        """Raise the budget's error if `more` bytes do not fit."""
+        """Raise the budget's error if `more` bytes do not fit. Until the transaction ends, no other decides about this quota."""
+        locks.storage(connection, self.owner)
         used = self.used(connection)
         if used + more > self.limit:
             raise self.error(

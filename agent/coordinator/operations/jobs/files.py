@@ -10,7 +10,7 @@ from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.files import artifacts, quota
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.names import derived
@@ -42,6 +42,21 @@ async def upload_file(
     budgets = [quota.account_budget(context, jobs.account_of(caller))]
     async with quota.receiving(context, budgets, chunks, size) as stored:
         record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
+    return await _filled(context, record)
+
+
+async def use_stored_file(
+    context: Context, caller: Caller, job_id: str, name: str, artifact_id: str
+) -> JobStatus:
+    """Use a file that the caller can read for a job that waits for it. Raises `Conflict`, `NotFound`."""
+    _awaited_field(context, await jobs.find(context, caller, job_id), name)
+    file = await artifacts.find(context, caller, artifact_id)
+    stored = Stored(file.artifact_id, file.size, file.name_in_store)
+    record = await context.database.write(_fill, context, caller, job_id, name, file.media_type, stored)
+    return await _filled(context, record)
+
+
+async def _filled(context: Context, record: JobRecord) -> JobStatus:
     if record.missing_files is None:
         context.dispatcher.job_waiting()
     return jobs.view(record, await jobs.estimates_for(context, record), context.clock())

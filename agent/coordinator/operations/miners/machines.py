@@ -42,7 +42,7 @@ Json = dict[str, Any]
 
 
 async def all_of(context: Context, caller: Caller, *, limit: int, offset: int) -> MinerPage:
-    """Return the caller's miner, or all miners for administrators, newest first."""
+    """Return the miners of the caller's fleet, or all miners for administrators, newest first."""
     return await context.database.read(_all_of, context, caller, limit, offset)
 
 
@@ -50,8 +50,7 @@ def _all_of(connection: Connection, context: Context, caller: Caller, limit: int
     if caller.role is Role.ADMIN:
         records, total = store.page(connection, limit=limit, offset=offset)
     else:
-        own = store.find(connection, caller.miner_id or "")
-        owned = [] if own is None else [own]
+        owned = store.fleet(connection, caller.miner_id or "")
         records, total = owned[offset : offset + limit], len(owned)
     return MinerPage(miners=_views(connection, context, records), total=total, limit=limit, offset=offset)
 

@@ -4,13 +4,11 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { FormatError, VerificationError } from "../errors.js";
 import { downloadBlob, downloadTo, type Target } from "../http/download.js";
-import { type OnProgress, type Source, sourceOf, type Uploadable } from "../http/files.js";
+import { type OnProgress, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import type { DownloadOptions } from "../http/receive.js";
 import { type CallOptions, fetchBytes, fetchJson, type Session } from "../http/transport.js";
 import type { Artifact, ArtifactLink } from "../models.js";
 
-/** Larger files use resumable uploads. Sending a smaller file again is as fast as resuming it. */
-const RESUMABLE = 8 * 2 ** 20;
 const ARTIFACT_ID = /^(?:artifact:)?(sha256:[0-9a-f]{64})$/;
 
 /** Options of uploads. */

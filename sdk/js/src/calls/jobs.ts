@@ -2,7 +2,7 @@
 
 import { AITBCError, JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
 import { type FollowOptions, follow, isFinal } from "../http/events.js";
-import { blobOf, type Source, sourceOf, type Uploadable } from "../http/files.js";
+import { blobOf, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import { type Call, type CallOptions, fetchJson, part, pause, type Session } from "../http/transport.js";
 import type {
   CancelledJob,
@@ -123,7 +123,9 @@ export class Jobs {
   }
 
   /** Return the labels of the account's jobs, or those with a key, with the number of jobs that have each. */
-  labels(options: { key?: string | undefined; limit?: number | undefined } & CallOptions = {}): Promise<LabelCounts> {
+  labels(
+    options: { key?: string | undefined; limit?: number | undefined } & CallOptions = {},
+  ): Promise<LabelCounts> {
     const { signal, ...query } = options;
     return fetchJson(this.#session, { path: "/v1/jobs/labels", query, signal });
   }
@@ -228,7 +230,9 @@ export class Jobs {
       if (job.status === "completed") return job;
       if (isFinal(job.status)) throw jobFailure(job);
       if (performance.now() + wait > deadline) {
-        throw new TimeoutError(`Job ${jobId} is still ${job.status} after ${options.timeoutMs} ms. It continues; wait again, or cancel it.`);
+        throw new TimeoutError(
+          `Job ${jobId} is still ${job.status} after ${options.timeoutMs} ms. It continues; wait again, or cancel it.`,
+        );
       }
       await pause(wait, options.signal);
     }
@@ -322,9 +326,16 @@ async function uploadFile(
   source: Source,
   signal: AbortSignal | undefined,
 ): Promise<Job> {
+  const path = `/v1/jobs/${part(jobId)}/files/${part(name)}`;
+  if (source.content instanceof Blob && source.content.size > RESUMABLE) {
+    const { uploadDirectly } = await import("../http/direct.js");
+    const uploaded = await uploadDirectly(session, source, source.content, { signal });
+    const query = { artifact_id: uploaded?.artifactId };
+    if (uploaded) return fetchJson(session, { method: "PUT", path, query, repeatable: true, signal });
+  }
   return fetchJson(session, {
     method: "PUT",
-    path: `/v1/jobs/${part(jobId)}/files/${part(name)}`,
+    path,
     headers: { "Content-Type": source.mediaType },
     body: await blobOf(source),
     repeatable: true,

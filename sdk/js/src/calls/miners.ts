@@ -5,6 +5,7 @@ import type {
   MinerDetails,
   MinerEarnings,
   MinerExplanation,
+  MinerFleet,
   MinerList,
   MinerSettings,
   MinerSettingsChange,
@@ -25,7 +26,7 @@ export class Miners {
     return fetchJson(this.#session, { path: `${pathOf(minerId)}/stats`, ...options });
   }
 
-  /** Return the owner's miner or, for an administrator, all miners, newest first. */
+  /** Return the miners of the owner's fleet or, for an administrator, all miners, newest first. */
   list(
     options: { limit?: number | undefined; offset?: number | undefined } & CallOptions = {},
   ): Promise<MinerList> {
@@ -80,6 +81,12 @@ export class Miners {
     options: CallOptions = {},
   ): Promise<QueuedCommand> {
     return this.#command("PATCH", `${pathOf(minerId)}/settings`, change, options.signal);
+  }
+
+  /** Return all machines of the caller's owner, with their sums and their earnings together on each of the last `days` (30). */
+  fleet(options: { days?: number | undefined } & CallOptions = {}): Promise<MinerFleet> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: "/v1/miners/fleet", query, signal });
   }
 
   /** Return a miner's earnings on each of the last `days` (30). */

@@ -112,7 +112,9 @@ export function isFinal(status: JobState): boolean {
 
 function requireTime(jobId: string, deadline: number, delay: number): void {
   if (performance.now() + delay >= deadline) {
-    throw new TimeoutError(`Job ${jobId} did not end within the time limit. It continues; wait again, or cancel it.`);
+    throw new TimeoutError(
+      `Job ${jobId} did not end within the time limit. It continues; wait again, or cancel it.`,
+    );
   }
 }
 

@@ -25,6 +25,9 @@ export interface Source {
   readonly content: Blob | AsyncIterator<Uint8Array>;
 }
 
+/** Larger files use resumable or direct uploads. Sending a smaller file again is as fast as resuming it. */
+export const RESUMABLE = 8 * 2 ** 20;
+
 const ANY = "application/octet-stream";
 
 /** Media types of the services' input and output files; other files are `application/octet-stream`. */

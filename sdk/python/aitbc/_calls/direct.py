@@ -85,6 +85,7 @@ def upload(
         if artifact is not None:
             return artifact
     session.direct.uploads = False
+    source.part(0, size)
     return None
 
 

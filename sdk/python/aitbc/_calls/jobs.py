@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from aitbc import errors
-from aitbc._http.flow import Flow, Request, Session, Sleep, call, fetch, post_json
+from aitbc._calls import direct
+from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.errors import AITBCError, JobFailed
 from aitbc.models import (
@@ -56,7 +57,7 @@ def create(
     )
     try:
         for name, source in sources.items():
-            yield from call(session, _upload(job.job_id, name, source))
+            yield from _store(session, job.job_id, name, source)
     except (AITBCError, OSError):
         yield from _abandon(session, job.job_id)
         raise
@@ -67,13 +68,20 @@ def upload(
     session: Session, /, job_id: str, name: str, content: Uploadable, media_type: str | None = None
 ) -> Flow[Job]:
     """Upload an input file of a job. The job is queued once its last file has arrived."""
-    source = Source(content)
-    return (yield from fetch(session, _upload(job_id, name, source, media_type), Job))
+    return (yield from _store(session, job_id, name, Source(content), media_type))
 
 
-def _upload(job_id: str, name: str, source: Source, media_type: str | None = None) -> Request:
+def _store(
+    session: Session, job_id: str, name: str, source: Source, media_type: str | None = None
+) -> Flow[Job]:
     path = f"/v1/jobs/{quote(job_id, safe='')}/files/{quote(name, safe='')}"
-    return Request("PUT", path, headers={"Content-Type": media_type or source.media_type}, source=source)
+    media_type = media_type or source.media_type
+    artifact = yield from direct.upload(session, source, media_type)
+    if artifact is not None:
+        request = Request("PUT", path, params={"artifact_id": artifact.artifact_id})
+    else:
+        request = Request("PUT", path, headers={"Content-Type": media_type}, source=source)
+    return (yield from fetch(session, request, Job))
 
 
 def _abandon(session: Session, job_id: str) -> Flow[None]:

@@ -13,6 +13,7 @@ from aitbc.operation import (
     MinerDetails,
     MinerEarnings,
     MinerExplanation,
+    MinerFleet,
     MinerList,
     MinerSettings,
 )
@@ -24,9 +25,15 @@ def stats(session: Session, /, miner_id: str) -> Flow[MinerStats]:
 
 
 def list_miners(session: Session, /, *, limit: int = 50, offset: int = 0) -> Flow[MinerList]:
-    """Return the caller's own miner, or for an administrator one page of all miners, newest first."""
+    """Return the miners of the caller's fleet, or for an administrator one page of all miners, newest first."""
     params = {"limit": str(limit), "offset": str(offset)}
     return (yield from fetch(session, Request("GET", "/v1/miners", params=params), MinerList))
+
+
+def fleet(session: Session, /, *, days: int = 30) -> Flow[MinerFleet]:
+    """Return all machines of the caller's owner, with their sums and their earnings together on each of the last days."""
+    request = Request("GET", "/v1/miners/fleet", params={"days": str(days)})
+    return (yield from fetch(session, request, MinerFleet))
 
 
 def get(session: Session, /, miner_id: str) -> Flow[MinerDetails]:

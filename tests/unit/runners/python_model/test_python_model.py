@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -458,7 +459,7 @@ def test_attack_a_deep_tree_ends_the_run_and_not_the_miner(predict):
         (
             {"max_processes": 3},
             "  import os, time\n  for _ in range(6):\n    if os.fork() == 0: time.sleep(30)\n  time.sleep(30)\n",
-            "processes",
+            "processes|Resource temporarily unavailable",  # by the watch, or by the kernel
         ),
     ],
     ids=["files", "depth", "processes"],
@@ -470,7 +471,7 @@ def test_the_owner_sets_the_limits_of_a_model(tools, device, make_context, tmp_p
     request = InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}})
     with pytest.raises(Fail) as caught:
         runner.run(request, make_context({"model.source": source}))
-    assert reason in str(caught.value)
+    assert re.search(reason, str(caught.value))
 
 
 def test_a_request_for_too_much_memory_is_not_a_machine_fault(predict):

@@ -99,6 +99,8 @@ enrolments = Table(
     Column("uses_left", Integer, nullable=False),
     Column("uses", Integer, nullable=False, server_default="1"),
     Column("note", Text, nullable=False, server_default=""),
+    # Whose machines join with it, which then form one fleet; NULL for machines that stay by themselves.
+    Column("owner", String(100), nullable=True),
     # The administrator's key that created it; NULL if the agent did, for its own miner.
     Column("created_by", String(64), nullable=True),
     # When a miner has last enrolled with it.

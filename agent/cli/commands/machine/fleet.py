@@ -1,0 +1,64 @@
+"""`aitbc-agent fleet`: all machines of this miner's owner, and what they have earned together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from agent.cli import agent_file
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.core.errors import ConfigurationError
+from aitbc import AITBCClient
+from aitbc.cli._terminal.output import print_rows
+
+_DAYS = 30
+
+
+def fleet(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show all machines of this miner's owner together; on a coordinator, all of its machines."""
+    agent = agent_file.read(settings_from(data_dir))
+    key = agent.admin_key or agent.miner_key
+    if key is None:
+        raise ConfigurationError(
+            "This agent has no fleet: it runs neither a coordinator nor a miner with a key of its own."
+        )
+    with AITBCClient(key, agent.url) as client:
+        shown = client.miners.fleet(days=_DAYS).to_dict()
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown)
+
+
+def _print(shown: dict[str, Any]) -> None:
+    console = Console()
+    miners = shown["miners"]
+    owner = f" of {shown['owner']}" if shown.get("owner") else ""
+    console.print(
+        f"[bold]{len(miners)} machine{'' if len(miners) == 1 else 's'}[/]{owner}: {shown['online']} online, {shown['gpus']} GPUs, "
+        f"{shown['running']} of {shown['slots']} slots busy"
+    )
+    month = sum(day["jobs"] for day in shown["days"])
+    console.print(
+        f"  earned today (UTC): {shown['earned_today']}; in total: {shown['total_earned']}; jobs in {_DAYS} days: {month}"
+    )
+    rows = [
+        (
+            miner["name"],
+            miner["miner_id"],
+            _state(miner),
+            str(len(miner["gpus"])),
+            f"{miner['running']} of {miner['slots']}",
+            miner["earned_today"],
+            miner["total_earned"],
+        )
+        for miner in miners
+    ]
+    print_rows(("NAME", "MINER", "STATE", "GPUS", "BUSY", "TODAY", "TOTAL"), rows, free=("NAME",))
+
+
+def _state(miner: dict[str, Any]) -> str:
+    if not miner["online"]:
+        return "offline"
+    return "online" if miner.get("paused") is None else f"paused {miner['paused']}"

@@ -1,0 +1,95 @@
+"""All machines of one owner as one: what they can do together, what each does, and what they have earned."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from agent.coordinator.operations.answers.miners import DayEarnings, Fleet, FleetMiner
+from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.supply import offline_before
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import miner_stats
+from agent.coordinator.store import miners as store
+from agent.coordinator.store.miner_stats import DAY_SECONDS
+from agent.coordinator.store.miners import MinerRecord
+from agent.core.values.quantities import format_money, from_units
+
+Days = Mapping[int, miner_stats.DayEarnings]
+
+
+async def of_caller(context: Context, caller: Caller, days: int) -> Fleet:
+    """Return the caller's fleet, or for administrators all miners, with the earnings of the last days, including today."""
+    return await context.database.read(_of_caller, context, caller, days)
+
+
+def _of_caller(connection: Connection, context: Context, caller: Caller, days: int) -> Fleet:
+    if caller.role is Role.ADMIN:
+        owner, records = None, store.all_miners(connection)
+    else:
+        miner_id = caller.miner_id or ""
+        owner, records = store.owner_of(connection, miner_id), store.fleet(connection, miner_id)
+    ids = [record.miner_id for record in records]
+    today = int(context.clock() // DAY_SECONDS)
+    earned = miner_stats.earnings_of_all(connection, ids, today - days + 1)
+    running = Counter(job.miner_id for job in job_store.running_of(connection, ids))
+    seen_after = offline_before(context)
+    stats = {miner_id: miner_stats.find(connection, miner_id) for miner_id in ids}
+    miners = [
+        _miner(
+            record,
+            seen_after,
+            running[record.miner_id],
+            earned[record.miner_id].get(today),
+            stats[record.miner_id],
+        )
+        for record in records
+    ]
+    return Fleet(
+        owner=owner,
+        online=sum(miner.online for miner in miners),
+        gpus=sum(len(miner.gpus) for miner in miners),
+        slots=sum(miner.slots for miner in miners),
+        running=sum(miner.running for miner in miners),
+        days=[_sum(list(earned.values()), day) for day in range(today - days + 1, today + 1)],
+        earned_today=_money(of_day.earned for by_day in earned.values() if (of_day := by_day.get(today))),
+        total_earned=_money(of_miner.earned for of_miner in stats.values()),
+        miners=miners,
+    )
+
+
+def _miner(
+    record: MinerRecord,
+    seen_after: float,
+    running: int,
+    today: miner_stats.DayEarnings | None,
+    stats: miner_stats.MinerStats,
+) -> FleetMiner:
+    capabilities = json.loads(record.capabilities)
+    return FleetMiner(
+        miner_id=record.miner_id,
+        name=record.name,
+        online=record.seen_at >= seen_after,
+        paused=record.paused,
+        gpus=[gpu["name"] for gpu in capabilities["gpus"]],
+        slots=capabilities["slots"],
+        running=running,
+        earned_today=_money([0 if today is None else today.earned]),
+        total_earned=_money([stats.earned]),
+    )
+
+
+def _sum(earned: Sequence[Days], day: int) -> DayEarnings:
+    of_day = [by_day[day] for by_day in earned if day in by_day]
+    return DayEarnings(
+        date=datetime.fromtimestamp(day * DAY_SECONDS, UTC).date().isoformat(),
+        amount=_money(one.earned for one in of_day),
+        jobs=sum(one.jobs for one in of_day),
+    )
+
+
+def _money(units: Iterable[int]) -> str:
+    return format_money(from_units(sum(units)))
