@@ -19,6 +19,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
+from support.databases import on_postgres
 from support.s3 import S3Server, running_s3
 from support.server import Served, serve
 from support.workers import fork_workers
@@ -57,7 +58,11 @@ INDEPENDENT = ("test_generated_requests.py", "test_histories.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest tests first."""
+    """Run the longest tests first, and skip those of SQLite's own on PostgreSQL."""
+    if on_postgres():
+        for item in items:
+            if item.get_closest_marker("sqlite"):
+                item.add_marker(pytest.mark.skip(reason="it reads SQLite's file or its query plans"))
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 

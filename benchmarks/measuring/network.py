@@ -81,7 +81,7 @@ class Queue:
         self.count = 0
 
     def add(self, job: Waiting, *, first: bool = False) -> None:
-        """Add a job; a job that is retried keeps its place."""
+        """Add a job; a job that is retried is the first again."""
         jobs = self.by_account.setdefault(job.account_id, deque())
         jobs.appendleft(job) if first else jobs.append(job)
         self.count += 1
@@ -103,10 +103,10 @@ class Queue:
     def remove(self, job_ids: set[str]) -> None:
         """Remove claimed jobs."""
         for account, jobs in list(self.by_account.items()):
-            kept = deque(job for job in jobs if job.job_id not in job_ids)
-            self.count -= len(jobs) - len(kept)
-            if kept:
-                self.by_account[account] = kept
+            left = deque(job for job in jobs if job.job_id not in job_ids)
+            self.count -= len(jobs) - len(left)
+            if left:
+                self.by_account[account] = left
             else:
                 del self.by_account[account]
 

@@ -30,10 +30,12 @@ _numbers = itertools.count(1)
 
 
 def programs() -> Path:
-    """Return the directory of the newest installed server's programs, or that of the version in TESTS_POSTGRESQL."""
-    version = os.environ.get("TESTS_POSTGRESQL", "*")
+    """Return the directory of the newest installed server's programs, or of the version or directory in TESTS_POSTGRESQL."""
+    chosen = os.environ.get("TESTS_POSTGRESQL", "*")
+    if "/" in chosen:
+        return Path(chosen)
     found = sorted(
-        Path("/usr/lib/postgresql").glob(f"{version}/bin/initdb"), key=lambda path: int(path.parts[-3])
+        Path("/usr/lib/postgresql").glob(f"{chosen}/bin/initdb"), key=lambda path: int(path.parts[-3])
     )
     if not found:
         raise RuntimeError("PostgreSQL's server is not installed: run scripts/setup tests.")

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, run_simple
 
 from agent.coordinator.blobs.s3.signing import Credentials, presign
@@ -125,5 +124,8 @@ class Quiet(WSGIRequestHandler):
 
 
 if __name__ == "__main__":
+    # Here, since every test's process imports this module for its keys.
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
     application = Checked(DomainDispatcherApplication(create_backend_app))
     run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=True, request_handler=Quiet)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINTER = Path(sys.executable).with_name("lint-imports")
+MOST_FILES = 20
 PACKAGES = ("agent", "runners", "sdk/python/aitbc")
 VERDICT = re.compile(r"^(.+?) (KEPT|BROKEN)\b", re.MULTILINE)
 
@@ -59,6 +61,7 @@ BREACHES = [
     ("SQL only in the store", "agent/coordinator/operations/health.py", "import sqlalchemy"),
     ("FastAPI and Starlette only in app, errors, http, openapi and routes", "agent/coordinator/operations/health.py", "from fastapi import Request"),
     ("NVML only in gpus", "agent/miner/machine/hardware.py", "import pynvml"),
+    ("Ray only in the cluster's connection", "agent/miner/cluster/nodes.py", "import ray"),
     ("Processes are started only by runners, executor, engines and systemctl", "agent/miner/machine/hardware.py", "import subprocess"),
 ]  # fmt: skip
 
@@ -131,6 +134,7 @@ def test_every_contract_has_a_planted_breach() -> None:
     ("contract", "exempt"),
     [
         ("NVML only in gpus", {"agent.miner.machine.gpus"}),
+        ("Ray only in the cluster's connection", {"agent.miner.cluster.connection"}),
         (
             "Processes are started only by runners, executor, engines and systemctl",
             {"agent.miner.executor", "agent.miner.engines", "agent.cli.systemd.systemctl"},
@@ -151,3 +155,24 @@ def test_a_contract_with_one_exception_covers_every_other_module(contract: str, 
         if not any(module == known or module.startswith(f"{known}.") for known in bound | exempt)
     }
     assert free == set()
+
+
+def test_no_folder_of_code_holds_more_than_twenty_files() -> None:
+    """Except those with one noun a file: tables and resources of the API."""
+    nouns = {"agent/coordinator/store", "agent/coordinator/routes"}
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "agent", "runners", "sdk", "scripts", "benchmarks"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code = (Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file())
+    counts = Counter(
+        path.parent.as_posix()
+        for path in code
+        if path.suffix in {"", ".py", ".ts", ".tsx", ".js"} and path.name != "__init__.py"
+    )
+    assert {
+        folder: count for folder, count in counts.items() if count > MOST_FILES and folder not in nouns
+    } == {}

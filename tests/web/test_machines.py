@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,8 +30,11 @@ MODEL = "def predict(input):\n    return {'prediction': 'cat'}\n"
 expect.set_options(timeout=LIMIT_MS)
 
 
+@dataclass
 class Rig(ScriptedMiner):
     """A scripted machine with two GPUs."""
+
+    offered: dict[str, Any] = field(default_factory=dict)
 
     def beat(self, *, paused: str | None = None, executed: list[str] | None = None) -> list[dict[str, Any]]:
         """Send a heartbeat with measurements of the GPUs, the second one paused with a reason. Return the waiting commands."""
@@ -50,6 +55,13 @@ class Rig(ScriptedMiner):
         commands: list[dict[str, Any]] = answer.json()["commands"]
         return commands
 
+    def report(self, **settings: Any) -> None:
+        """Send the capabilities with these settings."""
+        answer = self.http.post(
+            "/heartbeat", json={"leases": [], "capabilities": {**self.offered, "settings": settings}}
+        )
+        assert answer.status_code == 200, answer.text
+
 
 @pytest.fixture(scope="module")
 def rig(agent: Agent) -> Rig:
@@ -60,6 +72,7 @@ def rig(agent: Agent) -> Rig:
     offered = capabilities(gpus=GPUS, unavailable={"video_transcoding": ["ffmpeg was not found."]})
     del offered["services"]["video_transcoding"]
     offered["services"]["image_generation"] |= {"models": ["small-model"], "downloadable": True}
+    rig.offered = offered
     answer = rig.register(enrolment_token=token, capabilities=offered, name="the rig")
     assert answer.status_code == 200, answer.text
     rig.beat()
@@ -149,6 +162,71 @@ def test_pauses_the_agents_own_machine(dashboard: Dashboard, agent: Agent) -> No
     commands = httpx.get(f"{agent.url}/v1/miners", headers={"X-API-Key": agent.file["miner_key"]}).json()
     assert commands["miners"][0]["commands"] == []
     assert started > resumed
+
+
+def test_an_owner_changes_prices_and_the_schedule_of_the_agents_own_machine(
+    dashboard: Dashboard, agent: Agent
+) -> None:
+    """The settings file and the offer change without a restart; an invalid value is refused in the words of `config check`."""
+    page = dashboard.open("/machine/models")
+    price = page.get_by_label("Price of Transcription")
+    save = page.get_by_role("button", name="Save")
+    expect(save).to_be_disabled()
+    price.fill("cheap")
+    save.click()
+    expect(page.locator(".field-error")).to_contain_text("must be an amount")
+    price.fill("0.00042")
+    page.get_by_label("Schedule of pauses").fill("Sat,Sun 03:00-03:01")
+    save.click()
+    expect(page.get_by_text("The change was sent to the machine.")).to_be_visible()
+    history = page.get_by_role("table", name="Commands").get_by_role("row").nth(1)
+    expect(history).to_contain_text("Price of Transcription: default \u2192 0.00042")
+    expect(history).to_contain_text("Owner")
+    expect(history.get_by_text("Done")).to_be_visible()
+    services = page.get_by_role("table", name="Services that this machine offers")
+    expect(services.get_by_role("row", name="Transcription")).to_contain_text("0.00042")
+    file = agent.data_dir / "agent.toml"
+    assert tomllib.loads(file.read_text())["miner"] == {
+        "prices": {"whisper_transcription": "0.00042"},
+        "pause": {"schedule": ["Sat,Sun 03:00-03:01"]},
+    }
+    assert dashboard.problems() == []
+    price.fill("")
+    page.get_by_label("Schedule of pauses").fill("")
+    save.click()
+    expect(
+        page.get_by_role("table", name="Commands").get_by_role("row").nth(1).get_by_text("Done")
+    ).to_be_visible()
+    assert tomllib.loads(file.read_text())["miner"]["pause"]["schedule"] == []
+    # The refusal, which the browser reports to the console.
+    dashboard.faults = [fault for fault in dashboard.faults if "422" not in fault]
+
+
+def test_settings_that_the_machine_locks_are_shown_without_a_way_to_change_them(
+    owner: Dashboard, rig: Rig
+) -> None:
+    """The reason and the engines are the machine's; its owner chooses one of those that are installed."""
+    settings = {
+        "prices": {},
+        "default_prices": {},
+        "engines": {"whisper_transcription": ["faster-whisper", "onnx-asr", None]},
+    }
+    rig.report(locked="The machine's owner has forbidden such changes.", **settings)
+    page = owner.open("/machine/models")
+    expect(page.get_by_text("The machine's owner has forbidden such changes.")).to_be_visible()
+    expect(page.get_by_label("Engine of Transcription")).to_be_disabled()
+    rig.report(**settings)
+    page = owner.open("/machine/models")
+    page.get_by_label("Engine of Transcription").select_option("onnx-asr")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Preferred engines: default \u2192")).to_be_visible()
+    (command,) = rig.beat()
+    assert command["settings"]["engines"] == ["onnx-asr"]
+    rig.beat(executed=[command["command_id"]])
+    rig.report(preferred=["onnx-asr"], **settings)
+    page = owner.open("/machine/models")
+    expect(page.get_by_label("Engine of Transcription")).to_have_value("onnx-asr")
+    assert owner.problems() == []
 
 
 def test_an_owner_downloads_and_removes_models(owner: Dashboard, rig: Rig) -> None:

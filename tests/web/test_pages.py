@@ -28,6 +28,7 @@ MOST_SCRIPT = 250_000
 OTHER_ROLES = {"client": ("owner", "operator"), "owner": ("operator",), "operator": ("owner",)}
 """The scripts, by the beginning of their names, that a role does not load. Owners and operators may be clients too."""
 FIRST_PAINT_MS = 1000
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +64,12 @@ def check_forms(dashboard: Dashboard, path: str) -> None:
     for size in (DESKTOP, PHONE):
         page.set_viewport_size({"width": size[0], "height": size[1]})
         page.emulate_media(color_scheme="light")
+        light = page.evaluate(BACKGROUND)
         assert dashboard.problems() == [], path
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size[0], f"{path} is {width} pixels wide"
         page.emulate_media(color_scheme="dark")
+        assert page.evaluate(BACKGROUND) != light
         assert dashboard.problems("color-contrast") == [], f"{path}, dark"
 
 
@@ -213,10 +216,10 @@ def test_remembers_the_theme(browser: Browser, agent: Agent) -> None:
     """The button switches from the system's colours to light to dark, and the choice survives a reload."""
     with visit(browser, agent, scheme="light") as dashboard:
         page = dashboard.sign_in().open("/")
-        colours = [page.evaluate("getComputedStyle(document.body).backgroundColor")]
+        colours = [page.evaluate(BACKGROUND)]
         for _ in range(2):
             page.get_by_role("button", name="Colours").first.click()
-            colours.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            colours.append(page.evaluate(BACKGROUND))
         page = dashboard.open("/")
-        colours.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        colours.append(page.evaluate(BACKGROUND))
         assert colours[0] == colours[1] != colours[2] == colours[3]

@@ -62,10 +62,7 @@ class Database(Protocol):
     async def peek(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Do the same as `read`, for a few rows that are found by their keys, with prepared statements only.
-
-        If there are several statements, each may have a snapshot of its own.
-        """
+        """Do the same as `read`, for a few rows that are found by their keys, with prepared statements only."""
 
     def read_now(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

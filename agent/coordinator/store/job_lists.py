@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,12 @@ def _total(connection: Connection, wanted: JobFilter) -> int:
     else:
         query = _filtered(select(func.count()).select_from(jobs), wanted)
     return int(connection.execute(query).scalar_one())
+
+
+def names(connection: Connection, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of jobs by id, without those of deleted ones."""
+    query = select(jobs.c.job_id, jobs.c.name).where(jobs.c.job_id.in_(job_ids), jobs.c.deleted_at.is_(None))
+    return {row.job_id: row.name for row in connection.execute(query)}
 
 
 @dataclass(frozen=True, slots=True)

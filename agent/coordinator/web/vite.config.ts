@@ -11,9 +11,19 @@ const plainImports: Plugin = {
     id.endsWith("vite/preload-helper.js") ? "export const __vitePreload = (load) => load();" : undefined,
 };
 
+/** Leaves out the SDK's downloads: pages link to files instead, so that the browser downloads them itself. */
+const withoutDownloads: Plugin = {
+  name: "without-downloads",
+  enforce: "pre",
+  load: (id) =>
+    /sdk\/js\/dist\/http\/download\.js$/.test(id)
+      ? "export const downloadBlob = undefined, downloadTo = undefined;"
+      : undefined,
+};
+
 export default defineConfig(({ command }) => ({
   base: "/dashboard/",
-  plugins: [plainImports],
+  plugins: [plainImports, withoutDownloads],
   // Leaves out the SDK's code for Node, in which the tests run.
   define: command === "build" ? { "globalThis.process": "undefined" } : {},
   // The calls of the classic runtime are shorter: children are arguments, not properties.
@@ -36,6 +46,7 @@ export default defineConfig(({ command }) => ({
       // Imported by the SDK only where there is no WebSocket.
       external: ["ws"],
       output: {
+        minify: { compress: { dropConsole: true } },
         // Without these groups, each component that two pages share becomes a separate file.
         codeSplitting: {
           groups: [

@@ -123,7 +123,7 @@ class Cluster:
         """Return the free resources of each node, by its id. Raises `NodeLost`."""
         return dict(await _query(available_resources_per_node, "ray-available"))
 
-    def place(self, actor_class: type, node_id: str, demand: Demand, *values: Any) -> Any:
+    def start_actor(self, actor_class: type, node_id: str, demand: Demand, *values: Any) -> Any:
         """Return the handle of a new actor on this node, which runs as soon as Ray has reserved its demand."""
         remote: Any = ray.remote(actor_class)
         return remote.options(

@@ -178,7 +178,7 @@ class Nodes:
 
     async def _prepare(self, info: ClusterNode) -> None:
         ray = self._settings.miner.ray
-        actor = self.cluster.place(
+        actor = self.cluster.start_actor(
             NodeAgent,
             info.id,
             _NOTHING,

@@ -30,7 +30,7 @@ from agent.miner.models.store import ModelStore
 from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry, Runner
 
-PLACE_SECONDS: Final = 20.0
+ACTOR_SECONDS: Final = 20.0
 """How long Ray may take to start an actor for which its node has had the resources."""
 _POLL_SECONDS: Final = 0.5
 _AVOID_SECONDS: Final = 5.0
@@ -252,9 +252,11 @@ class Placement:
         try:
             while loaded.demand.fits(node.available):
                 held.append(
-                    self._nodes.cluster.place(RunnerHost, node.info.id, loaded.demand, node.report.directory)
+                    self._nodes.cluster.start_actor(
+                        RunnerHost, node.info.id, loaded.demand, node.report.directory
+                    )
                 )
-                names = await call(held[-1].devices.remote(), PLACE_SECONDS)
+                names = await call(held[-1].devices.remote(), ACTOR_SECONDS)
                 device = node.device(names, loaded.demand)
                 if self._paused.isdisjoint(card_keys(device)):
                     return held.pop(), device
@@ -348,7 +350,7 @@ class Placement:
                 loaded.opening.cancel()
             self._forget(loaded)
         if self._closing:
-            await asyncio.wait(self._closing, timeout=PLACE_SECONDS)
+            await asyncio.wait(self._closing, timeout=ACTOR_SECONDS)
         for output in self._outputs.values():
             output.close()
 

@@ -40,7 +40,7 @@ class RemoteProcess:
         self._cluster = cluster
         self._lost_seconds = lost_seconds
         self._memory = 0
-        self._heard_at = time.monotonic()
+        self._silent_since = time.monotonic()
         self._unsent = bytearray()
         self._wake = asyncio.Event()
         self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -95,7 +95,7 @@ class RemoteProcess:
     async def _receive(self) -> None:
         try:
             async for relayed in stream(self.actor.relay):
-                self._heard_at = time.monotonic()
+                self._silent_since = time.monotonic()
                 self._memory = relayed.memory
                 if relayed.frames:
                     self.frames.feed_data(relayed.frames)
@@ -123,7 +123,7 @@ class RemoteProcess:
 
     async def _watch(self) -> None:
         while True:
-            left = self._heard_at + self._lost_seconds - time.monotonic()
+            left = self._silent_since + self._lost_seconds - time.monotonic()
             if left <= 0:
                 break
             await asyncio.sleep(left)

@@ -895,6 +895,8 @@ export interface components {
             /** @description UTC, RFC 3339 */
             createdAt: string;
             jobId?: string;
+            /** @description For the job's account and administrators only */
+            jobName?: string;
             minerId?: string;
             /** @description Money, a decimal string */
             held?: string;

@@ -430,6 +430,7 @@ class Transaction(Record):
     type: str | None = None
     amount: str | None = None
     job_id: str | None = None
+    job_name: str | None = None
     offer_id: str | None = None
     miner_id: str | None = None
     price: str | None = None

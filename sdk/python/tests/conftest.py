@@ -31,8 +31,8 @@ from aitbc.log import receipt_leaf
 from aitbc.receipts import build_bundle, build_receipt
 from aitbc.statement import PAYLOAD_TYPE, NamedDigest, Statement, job_price
 
-from .memory_log import MemoryLog
-from .stand_in import Coordinator, Stage, serving
+from .support.memory_log import MemoryLog
+from .support.stand_in import Coordinator, Stage, serving
 
 ORIGIN = "coordinator.test/log"
 VIDEO = b"a short film"

@@ -21,7 +21,7 @@ from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile
 
 from .conftest import INTERRUPTIBLE, ORIGIN, VIDEO
-from .stand_in import error
+from .support.stand_in import error
 
 SUBTITLES = {"srt": b"1\n00:00:00,000 --> 00:00:03,500\nThank you.\n\n", "vtt": b"WEBVTT\n", "json": b"{}"}
 

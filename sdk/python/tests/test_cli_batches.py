@@ -15,7 +15,7 @@ from aitbc.cli._batch import patience
 from aitbc.cli._batch.journal import Entry, Journal, write_file
 
 from .conftest import INTERRUPTIBLE
-from .stand_in import error
+from .support.stand_in import error
 
 RUNNING = {"status": "running", "progress": 1}
 FAILED = {"status": "failed", "error": {"code": "INPUT_INVALID", "message": "No audio."}}

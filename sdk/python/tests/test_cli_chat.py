@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import pytest
 
-from .stand_in import HOLD, error
+from .support.stand_in import HOLD, error
 
 LIMIT = 20
 COMPLETED = b'event: job_update\ndata: {"job_id": "%s", "status": "completed"}\n\n'

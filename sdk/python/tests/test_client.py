@@ -15,7 +15,7 @@ import aitbc
 from aitbc import AITBCClient, AsyncAITBCClient, errors
 
 from .conftest import Calls
-from .stand_in import error
+from .support.stand_in import error
 
 BODY = {"name": "my-job", "type": "ai-inference", "pricing": {"max_cost": "0.10"}}
 

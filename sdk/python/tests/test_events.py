@@ -13,7 +13,7 @@ from aitbc import Job, JobEvent, errors
 from aitbc._http.sse import EventReader
 
 from .conftest import Calls
-from .stand_in import CUT, HOLD, error
+from .support.stand_in import CUT, HOLD, error
 
 KEEP_ALIVE = b": still here\n\n"
 

@@ -24,7 +24,7 @@ from aitbc.merkle import (
 )
 from aitbc.tiles import Tile, TiledTree, decode_entries, encode_entries, grow, parse_tile_path, tile_width
 
-from .memory_log import MemoryLog
+from .support.memory_log import MemoryLog
 
 EDGES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 127, 128, 129, 255, 256, 257, 511, 512, 513, 600]
 """Sizes around powers of two, and around the width of a tile."""

@@ -20,7 +20,7 @@ from aitbc.settlement import Settlement
 from aitbc.tiles import encode_entries
 
 from .conftest import ORIGIN
-from .memory_log import MemoryLog
+from .support.memory_log import MemoryLog
 
 LEAVES = [b'{"leaf":%d}' % number for number in range(600)]
 

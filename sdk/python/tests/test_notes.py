@@ -21,7 +21,7 @@ from aitbc.settlement import Settlement, parse_settlement
 from aitbc.tiles import MAX_ENTRY
 
 from .conftest import ORIGIN, every_byte_changed
-from .memory_log import MemoryLog
+from .support.memory_log import MemoryLog
 
 KEY = SigningKey(b"l" * 32)
 LOG = MemoryLog(ORIGIN, KEY, [b"one", b"two", b"three"])

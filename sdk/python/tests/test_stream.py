@@ -10,7 +10,7 @@ import aitbc
 from aitbc import StreamEvent, errors
 
 from .conftest import Calls
-from .stand_in import HOLD, error
+from .support.stand_in import HOLD, error
 
 BEGUN = {"type": "subscribed", "data": {"types": ["job_update"], "job_ids": None, "after": 10}}
 

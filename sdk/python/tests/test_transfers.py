@@ -12,7 +12,7 @@ from starlette.responses import Response
 import aitbc
 from aitbc._http.transfer import Source
 
-from .stand_in import PIECE, error
+from .support.stand_in import PIECE, error
 
 DATA = hashlib.shake_128(b"film").digest(10 * PIECE + 17)
 

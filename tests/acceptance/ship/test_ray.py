@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from nvml_shim.shim import TWO_CARDS, NvmlShim, build
 from support.agents import Agent, running
 from support.machines.ray_cluster import RayCluster, ray_cluster
 from support.media import make_video, probe
@@ -81,6 +82,23 @@ def test_jobs_survive_a_node_and_respect_other_work_of_the_cluster(
         assert attempts == [1, 2]
         assert "NODE_LOST" in agent.log.read_text()
         assert lost["node"] not in {child["node"] for child in agent.status()["miner"]["children"]}
+
+
+def test_a_paused_gpu_gets_no_runner(tmp_path: Path) -> None:
+    """Ray would assign the first GPU, which its owner has paused. NVML is a stand-in; Ray, the agent and the transcoding are real."""
+    shim = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", TWO_CARDS)
+    environment = {**shim.environment, "LD_LIBRARY_PATH": str(shim.library)}
+    with ray_cluster(nodes=1, cpus=4, gpus=2, environment=environment) as cluster:
+        agent = Agent(tmp_path / "data", "start", "--port", "0", **cluster.settings)
+        with running(agent):
+            assert [gpu["uuid"] for gpu in agent.status()["miner"]["gpus"]] == [
+                card.uuid for card in TWO_CARDS
+            ]
+            agent.cli("pause", "--gpu", "0")
+            job = transcode(agent, make_video(tmp_path / "video.mp4"))
+            assert agent.client().jobs.wait(job, WAIT_SECONDS).status == "completed"
+            (child,) = agent.status()["miner"]["children"]
+            assert child["device"] == TWO_CARDS[1].uuid
 
 
 def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def test_a_miner_that_is_not_connected_gets_no_command(client: httpx.Client, ser
     assert miner.http.post("/heartbeat", json={"leases": []}).json()["commands"] == []
 
 
+@pytest.mark.sqlite
 def test_models_waited_for_are_read_from_an_index(served: Served) -> None:
     """The length of the history does not matter."""
 

@@ -23,6 +23,8 @@ from support.jobs import submit
 from support.server import Served, serve
 from support.statements import Statement, plans, recorded
 
+pytestmark = pytest.mark.sqlite
+
 RESULTS = {"text": "hello", "units": 10}
 GROWING = "jobs|job_labels|job_logs|transactions|postings|events|receipts|results|runs|job_artifacts|artifacts|idempotency|miner_days"
 # These indexes contain only jobs that wait, run, or wait for their files.

@@ -235,6 +235,7 @@ def test_the_log_continues_after_a_restart(tmp_path: Path) -> None:
         assert get(served, f"proof/{first[0]}").status_code == 200
 
 
+@pytest.mark.sqlite
 def test_health_reports_a_log_that_cannot_continue(served: Served) -> None:
     """On top of a damaged tile nothing is signed. Jobs continue, and proofs of new receipts time out."""
     logged(served, complete(served, 2))
@@ -253,6 +254,7 @@ def test_health_reports_a_log_that_cannot_continue(served: Served) -> None:
     assert newest(served).size == size
 
 
+@pytest.mark.sqlite
 def test_a_database_from_before_the_published_checkpoint_is_not_continued(tmp_path: Path) -> None:
     """Restored from an old backup, it would sign a different log than the published one."""
     data = tmp_path / "data"

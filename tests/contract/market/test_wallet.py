@@ -35,9 +35,10 @@ def payment(client: httpx.Client, job_id: str) -> dict[str, Any]:
 
 def test_a_job_holds_its_max_cost_and_costs_its_units(client: httpx.Client, miner: ScriptedMiner) -> None:
     balance, held = wallet(client)
-    job_id = submit(client, pricing={"max_cost": "0.5"})
+    job_id = submit(client, pricing={"max_cost": "0.5"}, name="an interview")
     assert wallet(client) == (balance - Decimal("0.5"), held + Decimal("0.5"))
     assert payment(client, job_id)["status"] == "pending"
+    assert payment(client, job_id)["job_name"] == "an interview"
 
     lease = miner.poll()[0]
     price = 100 * Decimal(lease["unit_price"])
@@ -49,6 +50,10 @@ def test_a_job_holds_its_max_cost_and_costs_its_units(client: httpx.Client, mine
     assert (paid["status"], Decimal(paid["amount"]), paid["miner_id"]) == ("settled", price, miner.miner_id)
     assert Decimal(paid["refunded"]) == Decimal("0.5") - price
     assert paid["transaction_id"] == "tx_" + job_id.removeprefix("job_")
+    owner = {"X-API-Key": miner.registration["api_key"]}
+    earned = client.get("/v1/wallet/transactions", headers=owner).json()["transactions"][0]
+    assert earned["job_id"] == job_id
+    assert "job_name" not in earned  # it may contain the prompt
 
 
 def test_a_repeated_result_is_not_paid_again(client: httpx.Client, miner: ScriptedMiner) -> None:

@@ -92,6 +92,8 @@ def test_receipts_statistics_and_earnings_stay(
             admin.delete(f"/v1/admin/miners/{miner.miner_id}"),
         ):
             assert refused.status_code == 404
+        explained = owner.get(f"/v1/miners/{miner.miner_id}").json()["error"]["message"]
+        assert "was removed from this network at" in explained
     assert admin.get("/v1/admin/overview").json()["miners"] == []
     assert client.get("/v1/marketplace/stats").json()["active_miners"] == 0
 

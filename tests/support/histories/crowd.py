@@ -173,7 +173,8 @@ class Crowd:
         ]
         given, _ = await self.context.database.write(claim, candidates, time.time(), self.context.settings)
         if self.random.random() < 0.1:
-            await self.context.database.write(release_undelivered, given, time.time())
+            undelivered = [(item.candidate.miner_id, item.job.job_id, item.job.fence) for item in given]
+            await self.context.database.write(release_undelivered, undelivered, time.time())
             return
         for assignment in given:
             players[assignment.candidate.miner_id].leases.append(dict(assignment.message))

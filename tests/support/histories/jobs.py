@@ -317,7 +317,8 @@ class Histories(RuleBasedStateMachine):
             known = self.checkpoints.get(assignment.job.job_id, {})
             assert assignment.message["checkpoints"] == [known[name] for name in sorted(known)]
         if lost:
-            self.do(self.context.database.write(release_undelivered, given, self.clock()))
+            undelivered = [(item.candidate.miner_id, item.job.job_id, item.job.fence) for item in given]
+            self.do(self.context.database.write(release_undelivered, undelivered, self.clock()))
         else:
             for assignment in given:
                 by_id[assignment.candidate.miner_id].working.append(dict(assignment.message))

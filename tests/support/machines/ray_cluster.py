@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -51,8 +52,10 @@ class RayNode:
 class RayCluster:
     """Nodes on one machine. `head` has the first one's control store, which the others join."""
 
-    def __init__(self, home: Path, cpus: int) -> None:
+    def __init__(self, home: Path, cpus: int, gpus: int, environment: Mapping[str, str]) -> None:
         self._home = home
+        self._gpus = gpus
+        self._environment = environment
         self._cpus = cpus
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -90,9 +93,9 @@ class RayCluster:
         log = directory / "ray.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [RAY, "start", "--block", "--disable-usage-stats", f"--num-cpus={self._cpus}",
+                [RAY, "start", "--block", "--disable-usage-stats", f"--num-cpus={self._cpus}", f"--num-gpus={self._gpus}",
                  f"--object-store-memory={_OBJECTS}", *options],
-                env={**os.environ, "RAY_TEST_NODE": str(directory), "RAY_USAGE_STATS_ENABLED": "0",
+                env={**os.environ, **self._environment, "RAY_TEST_NODE": str(directory), "RAY_USAGE_STATS_ENABLED": "0",
                      "RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "1000",
                      "RAY_health_check_failure_threshold": "3"},
                 stdin=subprocess.DEVNULL, stdout=file, stderr=file,
@@ -106,11 +109,13 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(*, nodes: int, cpus: int) -> Iterator[RayCluster]:
-    """Run a cluster, whose processes have ended afterwards."""
+def ray_cluster(
+    *, nodes: int, cpus: int, gpus: int = 0, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[RayCluster]:
+    """Run a cluster, whose processes have ended afterwards. Each node has so many processors and GPUs."""
     # The path of a socket may have 107 bytes, of which Ray uses about 80.
     home = Path(tempfile.mkdtemp(prefix="r", dir="/dev/shm"))
-    cluster = RayCluster(home, cpus)
+    cluster = RayCluster(home, cpus, gpus, environment)
     try:
         for number in range(1, nodes):
             cluster.add(f"node{number}")

@@ -157,7 +157,9 @@ def test_an_older_database_is_upgraded_without_losing_data(tmp_path: Path) -> No
             with connection.begin():
                 command.upgrade(config, revision)
                 connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'Ada', 0)"))
-                connection.execute(text("INSERT INTO artifacts VALUES ('sha256:1', 5, 0)"))
+                connection.execute(
+                    text("INSERT INTO artifacts (artifact_id, size, created_at) VALUES ('sha256:1', 5, 0)")
+                )
         open_and_close(path)
         with create_engine(f"sqlite:///{path}").connect() as connection:
             assert version(connection) == upgrade.HEAD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -64,6 +64,7 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
             console.print(f"    [yellow]paused:[/] {gpu['paused']}")
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")
+    _print_nodes(console, miner["placement"].get("nodes", ()))
     console.print(f"  sandbox: {miner['sandbox'] or 'none works; see `aitbc-agent doctor`'}")
     console.print(f"  services: {', '.join(miner['services']) or 'none'}")
     for service, reasons in miner["unavailable"].items():
@@ -83,6 +84,19 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
         f"{use['reason']} {use['share']:.0%}" for use in miner["idle"] if use["share"] >= LEAST_SHARE
     )
     console.print(f"  last hour: {shares}")
+
+
+def _print_nodes(console: Console, nodes: Sequence[dict[str, Any]]) -> None:
+    """Print the nodes of a Ray cluster."""
+    for node in nodes:
+        console.print(f"  node {node['node']}: {_node(node)}")
+
+
+def _node(node: dict[str, Any]) -> str:
+    if node["reason"] is not None:
+        return f"[yellow]not used:[/] {node['reason']}"
+    free = node["free"]
+    return f"{node['gpus']} GPUs; free: {free['CPU']:g} CPU, {free['GPU']:g} GPU, {free['memory'] / GIGABYTE:.1f} GiB of memory"
 
 
 def _figures(gpu: dict[str, Any]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import history, idempotency, locks, throttling
+from agent.coordinator.store import history, idempotency, job_lists, locks, throttling
 from agent.coordinator.store import ledger as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import Kind, TransactionRecord
@@ -42,7 +42,7 @@ from aitbc.canonical import canonical_json, sha256_hex
 
 async def wallet(context: Context, caller: Caller) -> Wallet:
     """Return a client's balance and escrow, a miner's earnings, or for administrators the operator's fees and all credits."""
-    return await context.database.read(_wallet, context, caller)
+    return await context.database.peek(_wallet, context, caller)
 
 
 def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
@@ -72,13 +72,16 @@ async def transactions(
     }[caller.role]
     records = await context.database.read(store.page, **mine, limit=limit + 1, before=before)
     shown = records[:limit]
+    # The name of a job may contain its prompt, which is not for its miner's owner.
+    jobs = [] if caller.role is Role.MINER else [record.job_id for record in shown if record.job_id]
+    names = await context.database.read(job_lists.names, jobs) if jobs else {}
     return TransactionPage(
-        transactions=[_transaction(record) for record in shown],
+        transactions=[_transaction(record, names.get(record.job_id or "")) for record in shown],
         next=shown[-1].tx_id if len(records) > limit else None,
     )
 
 
-def _transaction(record: TransactionRecord) -> Transaction:
+def _transaction(record: TransactionRecord, job_name: str | None = None) -> Transaction:
     is_payment = record.kind == store.Kind.PAYMENT
     refunded = 0 if record.status == store.Status.PENDING else record.held - record.paid
     return Transaction(
@@ -88,6 +91,7 @@ def _transaction(record: TransactionRecord) -> Transaction:
         amount=_money(record.paid),
         created_at=format_time(record.created_at),
         job_id=record.job_id if is_payment else None,
+        job_name=job_name if is_payment else None,
         miner_id=record.miner_id,
         held=_money(record.held) if is_payment else None,
         fee=_money(record.fee) if is_payment else None,

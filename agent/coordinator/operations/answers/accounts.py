@@ -41,6 +41,7 @@ class Transaction(Answer):
             "amount": "0.04",
             "created_at": "2024-01-01T12:00:00Z",
             "job_id": "job_1234567890",
+            "job_name": "interview.mp3",
             "held": "0.10",
             "fee": "0",
             "refunded": "0.06",
@@ -55,6 +56,7 @@ class Transaction(Answer):
     amount: fields.Amount
     created_at: fields.Time
     job_id: fields.JobId | None = None
+    job_name: str | None = Field(default=None, description="For the job's account and administrators only")
     miner_id: fields.MinerId | None = None
     held: fields.Amount | None = None
     fee: fields.Amount | None = None

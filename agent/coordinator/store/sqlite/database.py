@@ -153,12 +153,16 @@ class SQLiteDatabase:
     ) -> T:
         """Do the same as `read`, for a few rows that are found by their keys, with prepared statements only.
 
-        Each statement has a snapshot of its own.
         This takes less time than handing the work to another thread, so it runs at once and blocks the event loop.
         """
         if self._closed or self._peek is None:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
-        return function(self._peek, *args, **kwargs)
+        sqlite = driver(self._peek)
+        sqlite.execute("BEGIN")
+        try:
+            return function(self._peek, *args, **kwargs)
+        finally:
+            sqlite.execute("ROLLBACK")
 
     def read_now(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

@@ -10,7 +10,23 @@ export function explain(error: unknown): string {
     return "The coordinator took too long to respond. Try again in a moment.";
   const requestId =
     "requestId" in error && error.name === "InternalError" ? ` (request ${error.requestId})` : "";
-  return `${error.message}${requestId}`;
+  return `${inFormWords(error.message)}${requestId}`;
+}
+
+/** The form's words for the API's names of fields. */
+const FORM_WORDS: [RegExp, string][] = [
+  [/\bwith pricing\.max_cost/g, "with a maximum cost"],
+  [/\bpricing\.max_cost/g, "the maximum cost"],
+  [/\bmax_cost/g, "maximum cost"],
+  [/\bwithout miner_id/g, "without naming a miner"],
+  [/\bresources\.cpu/g, "the number of CPU cores"],
+  [/\bresources\.memory/g, "the memory"],
+  [/\bresources\.gpu/g, "the number of GPUs"],
+];
+
+/** Return a message of the coordinator in the words of the forms. */
+export function inFormWords(message: string): string {
+  return FORM_WORDS.reduce((text, [name, words]) => text.replaceAll(name, words), message);
 }
 
 /** Return the code of an API error, or undefined. */

@@ -3,7 +3,7 @@ import type { Job, JobList, JobState, StreamEvent } from "@aitbc/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useLive } from "./live.ts";
 import { type Loading, useLoad } from "./load.ts";
-import { api } from "./session.ts";
+import { api, type Role } from "./session.ts";
 
 export const STATES: JobState[] = ["submitted", "running", "completed", "failed", "cancelled"];
 
@@ -66,10 +66,7 @@ export function useCounts(): Loading<Record<JobState, number>> {
       number
     >;
   });
-  const reload = useGathered(counts.reload);
-  useLive("client", (event) => {
-    if (event.type === "job_update" || event.type === "resync") reload();
-  });
+  useReload("client", counts.reload, isJobUpdate);
   return counts;
 }
 
@@ -80,6 +77,19 @@ export function changeOf(event: StreamEvent): (Partial<Job> & { jobId: string })
   const { timestamp: _, ...change } = event.data;
   return change;
 }
+
+/** Call `reload` soon after an event that is `relevant`, or after events were missed. */
+export function useReload(role: Role, reload: () => void, relevant: (event: StreamEvent) => boolean): void {
+  const soon = useGathered(reload);
+  useLive(role, (event) => {
+    if (event.type === "resync" || relevant(event)) soon();
+  });
+}
+
+export const isJobUpdate = ({ type }: StreamEvent) => type === "job_update";
+export const isTrade = ({ type }: StreamEvent) => type === "marketplace_update";
+export const isTransaction = (event: StreamEvent) =>
+  event.type === "marketplace_update" && event.data.kind === "transaction";
 
 /** Return a function that calls `act` once, GATHER_MS after the first of any number of calls. */
 export function useGathered(act: () => void): () => void {

@@ -1,57 +1,65 @@
 /**
  * All pages: path, required role and navigation entry. A page's script is loaded on the first visit.
  *
- * To add a page, add a file in views/ whose default export is its component (starting with <Page title=...>), and an entry here.
+ * To add a page, add a file in views/ whose default export is its component (starting with <Page title=...>), and a line here.
  */
+import type { ComponentType } from "preact";
 import { lazy } from "preact-iso";
-import { KEY_PAGES, MACHINE_PAGES, NETWORK_PAGES } from "./pages_machines.ts";
-import type { PageEntry } from "./routes.ts";
+import type { IconName } from "./components/icon.tsx";
+import type { NavGroup, PageEntry } from "./routes.ts";
+import type { Role } from "./session.ts";
+
+/** A page; with a name and an icon, it is in the navigation, and with `bar` also in the bottom bar on phones. */
+type Declared = [
+  path: string,
+  load: () => Promise<{ default: ComponentType }>,
+  name?: string,
+  icon?: IconName,
+  bar?: boolean,
+];
+
+/** Return the pages of a role in a group of the navigation. */
+function pages(group: NavGroup, role: Role | undefined, declared: Declared[]): PageEntry[] {
+  return declared.map(([path, load, name, icon, bar = false]) => ({
+    path,
+    role,
+    nav: name && icon ? { group, name, icon, bar } : undefined,
+    view: lazy(load),
+  }));
+}
 
 export const PAGES: PageEntry[] = [
-  {
-    path: "/",
-    role: "client",
-    nav: { group: "work", name: "Overview", icon: "overview", bar: true },
-    view: lazy(() => import("./views/overview.tsx")),
-  },
-  {
-    path: "/jobs",
-    role: "client",
-    nav: { group: "work", name: "Jobs", icon: "jobs", bar: true },
-    view: lazy(() => import("./views/jobs.tsx")),
-  },
-  { path: "/jobs/:id", role: "client", view: lazy(() => import("./views/job/job.tsx")) },
-  {
-    path: "/new",
-    role: "client",
-    nav: { group: "work", name: "New job", icon: "add", bar: true },
-    view: lazy(() => import("./views/new/choose.tsx")),
-  },
-  { path: "/new/:service", role: "client", view: lazy(() => import("./views/new/form.tsx")) },
-  {
-    path: "/chat",
-    role: "client",
-    nav: { group: "work", name: "Chat", icon: "chat" },
-    view: lazy(() => import("./views/chat/chat.tsx")),
-  },
-  {
-    path: "/wallet",
-    role: "client",
-    nav: { group: "market", name: "Wallet", icon: "wallet", bar: true },
-    view: lazy(() => import("./views/wallet.tsx")),
-  },
-  {
-    path: "/market",
-    role: "client",
-    nav: { group: "market", name: "Marketplace", icon: "market" },
-    view: lazy(() => import("./views/market/market.tsx")),
-  },
-  {
-    path: "/verify",
-    nav: { group: "market", name: "Verify a receipt", icon: "verify" },
-    view: lazy(() => import("./views/verify.tsx")),
-  },
-  ...KEY_PAGES,
-  ...MACHINE_PAGES,
-  ...NETWORK_PAGES,
+  ...pages("work", "client", [
+    ["/", () => import("./views/overview.tsx"), "Overview", "overview", true],
+    ["/jobs", () => import("./views/jobs.tsx"), "Jobs", "jobs", true],
+    ["/jobs/:id", () => import("./views/job/job.tsx")],
+    ["/new", () => import("./views/new/choose.tsx"), "New job", "add", true],
+    ["/new/:service", () => import("./views/new/form.tsx")],
+    ["/chat", () => import("./views/chat/chat.tsx"), "Chat", "chat"],
+  ]),
+  ...pages("market", "client", [
+    ["/wallet", () => import("./views/wallet.tsx"), "Wallet", "wallet", true],
+    ["/market", () => import("./views/market/market.tsx"), "Marketplace", "market"],
+  ]),
+  ...pages("market", undefined, [
+    ["/verify", () => import("./views/verify.tsx"), "Verify a receipt", "verify"],
+  ]),
+  ...pages("market", "client", [["/keys", () => import("./views/keys.tsx"), "API keys", "key"]]),
+  ...pages("owner", "miner", [
+    ["/machine", () => import("./views/owner/machine.tsx"), "Machine", "machine", true],
+    ["/machine/models", () => import("./views/owner/models.tsx"), "Services and settings", "model"],
+    ["/machine/earnings", () => import("./views/owner/earnings.tsx"), "Earnings", "earnings"],
+    ["/machine/offers", () => import("./views/owner/offers.tsx"), "Own offers", "market"],
+  ]),
+  ...pages("operator", "admin", [
+    ["/network", () => import("./views/operator/network.tsx"), "Network", "overview"],
+    ["/network/jobs", () => import("./views/operator/jobs.tsx"), "Jobs of all accounts", "jobs"],
+    ["/network/jobs/:id", () => import("./views/operator/job.tsx")],
+    ["/network/miners", () => import("./views/operator/miners.tsx"), "Miners", "gpu"],
+    ["/network/miners/:id", () => import("./views/operator/miner.tsx")],
+    ["/network/accounts", () => import("./views/operator/accounts.tsx"), "Accounts", "people"],
+    ["/network/keys", () => import("./views/operator/keys.tsx"), "Keys and tokens", "key"],
+    ["/network/offers", () => import("./views/operator/offers.tsx")],
+    ["/network/log", () => import("./views/operator/log.tsx"), "Log", "log"],
+  ]),
 ];

@@ -11,9 +11,9 @@ export interface PageEntry {
   path: string;
   view: ComponentType;
   /** The role it requires; without one, the page needs no key. */
-  role?: Role;
+  role: Role | undefined;
   /** Its navigation entry; pages without one are linked from other pages. */
-  nav?: NavEntry;
+  nav: NavEntry | undefined;
 }
 
 export interface NavEntry {
@@ -21,7 +21,7 @@ export interface NavEntry {
   name: string;
   icon: IconName;
   /** Also shown in the bottom bar on phones, which fits four entries. */
-  bar?: boolean;
+  bar: boolean;
 }
 
 export type NavGroup = "work" | "market" | "owner" | "operator";

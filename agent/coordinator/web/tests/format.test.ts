@@ -106,6 +106,17 @@ describe("Markdown", () => {
     expect(texts("```python\nprint(1)\npri")).toEqual([[CODE_FENCE, "print(1)\npri"]]);
   });
 
+  test.each([
+    ["[Foo](https://example.org/wiki/Foo_(bar)) next", "https://example.org/wiki/Foo_(bar)", " next"],
+    ["[a](https://example.org/a_(b)_c_(d)e).", "https://example.org/a_(b)_c_(d)e", "."],
+    ["[a](https://example.org/(b(c)d)e)", "https://example.org/(b(c)d)e", ""],
+    ["[a](https://example.org/b) (c)", "https://example.org/b", " (c)"],
+  ])("reads the whole address of %s", (text, address, after) => {
+    const [paragraph] = parsed(text).children as [Node];
+    const [link, rest = ""] = paragraph.children as [Node, string?];
+    expect([link.attributes.href, rest]).toEqual([address, after]);
+  });
+
   test("shows HTML and underscores inside words as they are", () => {
     expect(texts("a <b onclick=x>snake_case_word</b> and _this_")).toEqual([
       [PARAGRAPH, "a <b onclick=x>snake_case_word</b> and ", [ITALIC_UND, "this"]],

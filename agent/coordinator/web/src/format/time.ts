@@ -55,3 +55,14 @@ export function position(seconds: number): string {
 function join(large: number, largeUnit: string, small: number, smallUnit: string): string {
   return small ? `${large} ${largeUnit} ${small} ${smallUnit}` : `${large} ${largeUnit}`;
 }
+
+/** Return options of a field for durations in hours, such as 0.5, 24 and 168. Their values are in seconds. */
+export function spans(...hours: number[]): { value: string; label: string }[] {
+  return hours.map((hours) => ({ value: String(hours * 3600), label: spanName(hours) }));
+}
+
+function spanName(hours: number): string {
+  if (hours < 1) return `${hours * 60} minutes`;
+  if (hours < 24) return plural(hours, "hour");
+  return hours === 168 ? "1 week" : plural(hours / 24, "day");
+}

@@ -43,6 +43,7 @@ export function parsed(text: string): Node {
   });
   parser_write(reader, text);
   parser_end(reader);
+  completeAddresses(root);
   return root;
 }
 
@@ -56,16 +57,48 @@ function append(children: Node["children"], text: string): void {
   else children.push(text);
 }
 
-/** Restore the underscores inside a word like snake_case, which are no emphasis. */
+/** Restore the underscores inside a word like snake_case, or inside an address, which are no emphasis. */
 function unmark(children: Node["children"], ended: Node): void {
   const marks = UNDERSCORES[ended.token];
   const before = children.at(-2);
-  if (!marks || typeof before !== "string" || !/[\p{L}\p{N}]$/u.test(before)) return;
+  const text = typeof before === "string" ? before : "";
+  const inAddress = isCut(before) || (isCut(children.at(-3)) && !/\s/.test(text));
+  if (!marks || !(inAddress || /[\p{L}\p{N}]$/u.test(text))) return;
   children.pop();
   for (const child of [marks, ...ended.children, marks]) {
     if (typeof child === "string") append(children, child);
     else children.push(child);
   }
+}
+
+/** The parser ends a link's address at its first closing bracket: add the text after it that belongs to the address. */
+function completeAddresses({ children }: Node): void {
+  children.forEach((child, index) => {
+    if (typeof child === "string") return;
+    completeAddresses(child);
+    const name = addressOf(child);
+    for (
+      let rest = children[index + 1];
+      isCut(child) && typeof rest === "string";
+      rest = children[index + 1]
+    ) {
+      const more = /^[^\s)]*\)/.exec(rest)?.[0];
+      if (more === undefined) return;
+      child.attributes[name] += `)${more.slice(0, -1)}`;
+      children[index + 1] = rest.slice(more.length);
+    }
+  });
+}
+
+function addressOf({ attributes }: Node): "href" | "src" {
+  return "href" in attributes ? "href" : "src";
+}
+
+/** Whether a link's address has more opening than closing brackets. */
+function isCut(child: Node | string | undefined): boolean {
+  if (child === undefined || typeof child === "string") return false;
+  const address = child.attributes[addressOf(child)] ?? "";
+  return address.split("(").length > address.split(")").length;
 }
 
 /** Return an address that a link may have: a web page or an e-mail address. */

@@ -9,13 +9,13 @@ import { Empty } from "../components/empty.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { type Filters, useFilters } from "../filters.ts";
-import { serviceName } from "../format/names.ts";
-import { plural } from "../format/size.ts";
+import { count, plural } from "../format/size.ts";
 import { STATE_OPTIONS, STATES, useJobList } from "../jobs.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
-import { publicApi } from "../session.ts";
+import { api } from "../session.ts";
 import { JobTable } from "./job_table.tsx";
+import { ServiceFilter } from "./service_filter.tsx";
 
 const PAGE = 25;
 
@@ -65,15 +65,13 @@ interface FilterBarProps {
   onChange: (change: Filters) => void;
 }
 
-function FilterBar({ status, filters: { type = "", name, label }, onChange }: FilterBarProps) {
-  const services = useLoad((signal) => publicApi().registry.services({ signal }));
-  const options = [
-    { value: "", label: "All services" },
-    ...(services.data?.services ?? []).map(({ serviceId }) => ({
-      value: serviceId,
-      label: serviceName(serviceId),
-    })),
-  ];
+function FilterBar({ status, filters: { type = "", name = "", label = "" }, onChange }: FilterBarProps) {
+  const labels = useLoad(async (signal) => (await api("client").jobs.labels({ signal })).labels);
+  const options = (labels.data ?? []).map(({ key, value, jobs }) => ({
+    value: `${key}:${value}`,
+    label: `${key}: ${value} (${count(jobs)})`,
+  }));
+  if (label && !options.some(({ value }) => value === label)) options.unshift({ value: label, label });
   return (
     <div class="filters">
       <Segments
@@ -83,23 +81,20 @@ function FilterBar({ status, filters: { type = "", name, label }, onChange }: Fi
         options={STATE_OPTIONS}
       />
       <div class="row">
-        <Search text={label ?? name ?? ""} onInput={(text) => onChange(searched(text))} />
-        <SelectField
-          label="Service"
-          quiet
-          value={type}
-          onInput={(type) => onChange({ type })}
-          options={options}
-        />
+        <Search text={name} onInput={(name) => onChange({ name })} />
+        <ServiceFilter value={type} onInput={(type) => onChange({ type })} />
+        {options.length > 0 && (
+          <SelectField
+            label="Label"
+            quiet
+            value={label}
+            onInput={(label) => onChange({ label })}
+            options={[{ value: "", label: "All labels" }, ...options]}
+          />
+        )}
       </div>
     </div>
   );
-}
-
-/** Return the filter for a text: a label ("project:demo"), or a name. */
-function searched(text: string): Filters {
-  const isLabel = /^[^:\s]+:\S/.test(text);
-  return { label: isLabel ? text : undefined, name: isLabel ? undefined : text };
 }
 
 function Search({ text, onInput }: { text: string; onInput: (text: string) => void }) {
@@ -114,14 +109,14 @@ function Search({ text, onInput }: { text: string; onInput: (text: string) => vo
       }}
     >
       <TextField
-        label="Find"
+        label="Name"
         quiet
         value={typed}
         onInput={(typed) => {
           setTyped(typed);
           if (typed === "") onInput("");
         }}
-        placeholder="name, or project:demo"
+        placeholder="interview.mp3"
       />
       <Button type="submit" size="small" disabled={typed.trim() === text}>
         Find

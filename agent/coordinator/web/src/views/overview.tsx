@@ -11,8 +11,7 @@ import { now } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { count, plural } from "../format/size.ts";
-import { useCounts, useGathered, useJobList } from "../jobs.ts";
-import { useLive } from "../live.ts";
+import { isTransaction, useCounts, useJobList, useReload } from "../jobs.ts";
 import { type Loading, useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { api, publicApi } from "../session.ts";
@@ -20,6 +19,7 @@ import { useStore } from "../store.ts";
 import { bucketed, SPANS, type Span } from "../throughput.ts";
 import { JobTable } from "./job_table.tsx";
 import { ServiceTiles } from "./new/tiles.tsx";
+import { Slowed } from "./slowed.tsx";
 
 const NEWEST = 8;
 const MINUTE_MS = 60_000;
@@ -48,10 +48,7 @@ export default function Overview() {
 function Numbers() {
   const counts = useCounts();
   const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
-  const reload = useGathered(wallet.reload);
-  useLive("client", (event) => {
-    if (event.type === "marketplace_update" && event.data.kind === "transaction") reload();
-  });
+  useReload("client", wallet.reload, isTransaction);
   const { data } = counts;
   const figure = (name: string, status: "submitted" | "running" | "completed" | "failed"): Figure => ({
     name,
@@ -70,7 +67,12 @@ function Numbers() {
     },
     { name: "Held for jobs", value: wallet.data ? <Money amount={wallet.data.held} short /> : "\u2013" },
   ];
-  return <Figures items={items} />;
+  return (
+    <>
+      <Slowed until={wallet.data?.slowedUntil} />
+      <Figures items={items} />
+    </>
+  );
 }
 
 function Welcome({ services }: { services: Loading<{ services: Service[] }> }) {
@@ -121,10 +123,11 @@ function online(services: Service[] | undefined): string | undefined {
 function Throughput() {
   const [span, setSpan] = useState<Span>("hour");
   const ended = useLoad((signal) => api("client").jobs.list({ status: "completed", limit: COUNTED, signal }));
-  const reload = useGathered(ended.reload);
-  useLive("client", (event) => {
-    if (event.type === "job_update" && event.data.status === "completed") reload();
-  });
+  useReload(
+    "client",
+    ended.reload,
+    (event) => event.type === "job_update" && event.data.status === "completed",
+  );
   const times = (ended.data?.jobs ?? []).flatMap((job) =>
     job.completedAt ? [Date.parse(job.completedAt)] : [],
   );

@@ -11,24 +11,22 @@ import { Ago } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { sentence } from "../format/names.ts";
-import { useGathered } from "../jobs.ts";
-import { useLive } from "../live.ts";
+import { isTransaction, useReload } from "../jobs.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { api } from "../session.ts";
+import { Slowed } from "./slowed.tsx";
 
 const PAGE = 50;
 
 export default function WalletPage() {
   const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
   const newest = useLoad((signal) => api("client").wallet.transactions({ limit: PAGE, signal }));
-  const reload = useGathered(() => {
+  const reload = () => {
     wallet.reload();
     newest.reload();
-  });
-  useLive("client", (event) => {
-    if (event.type === "marketplace_update" && event.data.kind === "transaction") reload();
-  });
+  };
+  useReload("client", reload, isTransaction);
   return (
     <Page
       title="Wallet"
@@ -36,12 +34,15 @@ export default function WalletPage() {
     >
       <Loaded from={wallet} lines={1} height="5rem">
         {(wallet) => (
-          <Figures
-            items={[
-              { name: "Available", value: <Money amount={wallet.balance} short /> },
-              { name: "Held for unfinished jobs", value: <Money amount={wallet.held} short /> },
-            ]}
-          />
+          <>
+            <Slowed until={wallet.slowedUntil} />
+            <Figures
+              items={[
+                { name: "Available", value: <Money amount={wallet.balance} short /> },
+                { name: "Held for unfinished jobs", value: <Money amount={wallet.held} short /> },
+              ]}
+            />
+          </>
         )}
       </Loaded>
       <section class="stack" aria-labelledby="transactions">
@@ -105,8 +106,13 @@ function TransactionTable({ transactions }: { transactions: Transaction[] }) {
 }
 
 function Subject({ transaction }: { transaction: Transaction }) {
-  const { type, jobId, note } = transaction;
-  if (jobId) return <span class="mono">{jobId}</span>;
+  const { type, jobId, jobName, note } = transaction;
+  if (jobId)
+    return (
+      <>
+        {jobName} <span class="mono small quiet">{jobId}</span>
+      </>
+    );
   return <>{[sentence(type), note].filter(Boolean).join(": ")}</>;
 }
 

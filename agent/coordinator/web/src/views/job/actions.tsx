@@ -3,10 +3,10 @@ import type { Job } from "@aitbc/client";
 import { useLocation } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
+import { reasonsIn } from "../../components/reasons.tsx";
 import { notify } from "../../components/toast.tsx";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
-import { reasonsIn } from "./reasons.tsx";
 
 export function Actions({ job }: { job: Job }) {
   const ended = job.status !== "submitted" && job.status !== "running";

@@ -13,6 +13,7 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
+import { inFormWords } from "../../errors.ts";
 import { serviceName } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
@@ -85,7 +86,7 @@ function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
 }
 
 function Failed({ job: { error, cost } }: { job: Job }) {
-  const [first, ...more] = (error?.message ?? "No reason was given.").split("\n");
+  const [first, ...more] = inFormWords(error?.message ?? "No reason was given.").split("\n");
   return (
     <Notice tone="bad" title="The job failed">
       <p>{first}</p>

@@ -7,15 +7,16 @@ import { SelectField } from "../../components/controls/field.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
+import { Reasons } from "../../components/reasons.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
+import { inFormWords } from "../../errors.ts";
 import { money } from "../../format/money.ts";
 import { sentence } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api } from "../../session.ts";
-import { Reasons } from "./reasons.tsx";
 
 const POLL_SECONDS = 5;
 
@@ -47,7 +48,7 @@ function Explained({ job }: { job: Job }) {
     );
   }
   return (
-    <Notice tone={data.canRun === "never" ? "bad" : "wait"} title={data.summary}>
+    <Notice tone={data.canRun === "never" ? "bad" : "wait"} title={inFormWords(data.summary)}>
       <Reasons reasons={data.reasons} title={data.summary} />
       <Expectation explanation={data} />
       {job.attempts > 0 && <p class="small">An earlier run did not finish, so the job runs again.</p>}
@@ -84,8 +85,10 @@ function Miners({ explanation: { miners, reasons } }: { explanation: JobExplanat
           </dt>,
           <dd key={minerId}>
             {reasons.length > 0
-              ? reasons.map((code) => words.get(code) ?? `${sentence(code.toLowerCase())}.`).join(" ")
-              : "Can run it."}
+              ? reasons
+                  .map((code) => inFormWords(words.get(code) ?? "") || `${sentence(code.toLowerCase())}.`)
+                  .join(" ")
+              : "Can run the job."}
           </dd>,
         ])}
       </dl>
@@ -131,7 +134,7 @@ function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
     <Loaded from={market}>
       {({ offers, miners }) =>
         offers.length === 0 ? (
-          <p>No online miner offers to run this job.</p>
+          <p>No online miner has an offer for this job.</p>
         ) : (
           <>
             <SelectField

@@ -11,8 +11,7 @@ import { useFilters } from "../../filters.ts";
 import { serviceName } from "../../format/names.ts";
 import { count } from "../../format/size.ts";
 import { duration } from "../../format/time.ts";
-import { useGathered } from "../../jobs.ts";
-import { useLive } from "../../live.ts";
+import { isJobUpdate, isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api, publicApi } from "../../session.ts";
@@ -45,10 +44,7 @@ export default function Market() {
     () => POLL_SECONDS,
     [type],
   );
-  const reload = useGathered(market.reload);
-  useLive("client", (event) => {
-    if (event.type === "marketplace_update" && event.data.kind === "offer") reload();
-  });
+  useReload("client", market.reload, isTrade);
   const known = services.data?.services ?? [];
   return (
     <Page
@@ -115,10 +111,7 @@ function Groups({ rows, by, services, miners }: GroupsProps) {
 
 function Statistics() {
   const stats = useLoad((signal) => api("client").marketplace.stats({ signal }));
-  const reload = useGathered(stats.reload);
-  useLive("client", (event) => {
-    if (event.type === "job_update") reload();
-  });
+  useReload("client", stats.reload, isJobUpdate);
   return (
     <Loaded from={stats} lines={1} height="5rem">
       {(stats) => (

@@ -7,6 +7,7 @@ import type { Option } from "../../components/controls/field.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
+import { Reasons, reasonsIn } from "../../components/reasons.tsx";
 import { complain } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
 import { useLoad } from "../../load.ts";
@@ -21,7 +22,6 @@ import {
   valuesOf,
 } from "../../schema/fields.ts";
 import { api, publicApi } from "../../session.ts";
-import { Reasons, reasonsIn } from "../job/reasons.tsx";
 import { requestFor } from "../job/request.ts";
 import { Control } from "./control.tsx";
 import { type Draft, useDraft } from "./draft.ts";

@@ -11,7 +11,9 @@ import { Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
+import { Reasons } from "../../components/reasons.tsx";
 import { notify } from "../../components/toast.tsx";
+import { inFormWords } from "../../errors.ts";
 import { serviceName } from "../../format/names.ts";
 import { useLive } from "../../live.ts";
 import { useLoad } from "../../load.ts";
@@ -56,14 +58,8 @@ export default function OperatorJob() {
               </Notice>
             )}
             {job.status === "submitted" && (
-              <Notice tone="wait" title={why.summary}>
-                <ul class="plain-list">
-                  {why.reasons.map((reason) => (
-                    <li key={reason.code}>
-                      {reason.message} {reason.action}
-                    </li>
-                  ))}
-                </ul>
+              <Notice tone="wait" title={inFormWords(why.summary)}>
+                <Reasons reasons={why.reasons} title={why.summary} client="Its account" />
               </Notice>
             )}
             <Card title="The job">

@@ -13,8 +13,7 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { serviceName } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
-import { STATE_OPTIONS, STATES, useGathered } from "../../jobs.ts";
-import { useLive } from "../../live.ts";
+import { isJobUpdate, STATE_OPTIONS, STATES, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
@@ -41,10 +40,7 @@ export default function AllJobs() {
       }),
     [status, account, offset],
   );
-  const reload = useGathered(list.reload);
-  useLive("admin", (event) => {
-    if (event.type === "job_update" || event.type === "resync") reload();
-  });
+  useReload("admin", list.reload, isJobUpdate);
   const accounts = names.data?.accounts ?? [];
   return (
     <Page

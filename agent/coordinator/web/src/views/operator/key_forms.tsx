@@ -3,18 +3,13 @@ import { useState } from "preact/hooks";
 import { NumberField, SelectField, TextField } from "../../components/controls/field.tsx";
 import { Form } from "../../components/controls/form.tsx";
 import type { Secret } from "../../components/controls/secret.tsx";
+import { spans } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
 import { api, type Role } from "../../session.ts";
 
 const MOST = 500;
 const NEW_ACCOUNT = "";
-const HOUR = 3600;
-const SPANS = [
-  { value: String(HOUR), label: "1 hour" },
-  { value: String(24 * HOUR), label: "1 day" },
-  { value: String(7 * 24 * HOUR), label: "1 week" },
-  { value: String(30 * 24 * HOUR), label: "30 days" },
-];
+const SPANS = spans(1, 24, 168, 720);
 const ROLES = [
   { value: "client", label: "Client: submits jobs" },
   { value: "miner", label: "Owner: manages a machine" },

@@ -86,7 +86,7 @@ function Latest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string
     <>
       <Figures
         items={[
-          { name: "Leaves", value: count(checkpoint.size), note: "receipts and settlements" },
+          { name: "Entries", value: count(checkpoint.size), note: "receipts and settlements" },
           {
             name: "Witnesses",
             value: count(witnesses.length),

@@ -9,8 +9,7 @@ import { Page } from "../../components/page.tsx";
 import { sentence } from "../../format/names.ts";
 import { count, plural } from "../../format/size.ts";
 import { duration } from "../../format/time.ts";
-import { useGathered } from "../../jobs.ts";
-import { useLive } from "../../live.ts";
+import { isJobUpdate, useReload } from "../../jobs.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api, publicApi } from "../../session.ts";
@@ -27,10 +26,7 @@ interface NetworkState {
 
 export default function Network() {
   const all = usePolled(read, () => SECONDS);
-  const reload = useGathered(all.reload);
-  useLive("admin", (event) => {
-    if (event.type === "job_update" || event.type === "resync") reload();
-  });
+  useReload("admin", all.reload, isJobUpdate);
   return (
     <Page title="Network" lead="Miners, jobs and money of this coordinator.">
       <Loaded from={all} lines={3} height="7rem">

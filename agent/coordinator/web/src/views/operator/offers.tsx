@@ -1,39 +1,26 @@
 /** All active offers. */
 import { useState } from "preact/hooks";
-import { SelectField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { serviceName } from "../../format/names.ts";
-import { useGathered } from "../../jobs.ts";
-import { useLive } from "../../live.ts";
+import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
-import { api, publicApi } from "../../session.ts";
+import { api } from "../../session.ts";
 import { jobType, OfferState } from "../owner/offers.tsx";
+import { ServiceFilter } from "../service_filter.tsx";
 
 const MOST = 200;
 
 export default function AllOffers() {
   const [type, setType] = useState("");
-  const services = useLoad((signal) => publicApi().registry.services({ signal }));
   const offers = useLoad(
     (signal) => api("admin").marketplace.offers({ jobType: type || undefined, limit: MOST, signal }),
     [type],
   );
-  const reload = useGathered(offers.reload);
-  useLive("admin", (event) => {
-    if (event.type === "marketplace_update" || event.type === "resync") reload();
-  });
-  const options = [
-    { value: "", label: "All services" },
-    ...(services.data?.services ?? []).map(({ serviceId }) => ({
-      value: serviceId,
-      label: serviceName(serviceId),
-    })),
-  ];
+  useReload("admin", offers.reload, isTrade);
   return (
     <Page
       title="All offers"
@@ -41,7 +28,7 @@ export default function AllOffers() {
       lead={`Prices that miners ask now, cheapest first, at most ${MOST}.`}
     >
       <div class="filters">
-        <SelectField label="Service" quiet value={type} onInput={setType} options={options} />
+        <ServiceFilter value={type} onInput={setType} />
       </div>
       <Loaded from={offers} lines={6} height="2.75rem">
         {({ offers: list }) =>

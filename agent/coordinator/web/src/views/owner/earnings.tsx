@@ -15,8 +15,7 @@ import { Page } from "../../components/page.tsx";
 import { money } from "../../format/money.ts";
 import { count, plural } from "../../format/size.ts";
 import { duration, shortDay } from "../../format/time.ts";
-import { useGathered } from "../../jobs.ts";
-import { useLive } from "../../live.ts";
+import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
@@ -37,10 +36,7 @@ interface EarningsState {
 export default function Earnings() {
   const [days, setDays] = useState("30");
   const all = useLoad((signal) => read(Number(days), signal), [days]);
-  const reload = useGathered(all.reload);
-  useLive("miner", (event) => {
-    if (event.type === "marketplace_update" || event.type === "resync") reload();
-  });
+  useReload("miner", all.reload, isTrade);
   return (
     <Page title="Earnings" lead="After the operator's fee. Days are UTC.">
       <Loaded from={all} lines={3} height="8rem">

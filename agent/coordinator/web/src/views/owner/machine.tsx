@@ -2,6 +2,7 @@
 import type { MinerDetails } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -21,6 +22,7 @@ import { BASE } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";
 import "../../styles/machine.css";
 import { describe } from "./commands.ts";
+import { Fleet } from "./fleet.tsx";
 import { GpuCard } from "./gpu.tsx";
 import { Idle } from "./idle.tsx";
 import { endsByHand, PauseDialog, type PauseTarget } from "./pause.tsx";
@@ -30,14 +32,15 @@ import { useMachine, type Watched } from "./watch.ts";
 const EARNINGS_SECONDS = 30;
 
 export default function OwnMachine() {
-  return <MachinePage by="miner" />;
+  const { id } = useRoute().query;
+  return <MachinePage key={id} by="miner" minerId={id} />;
 }
 
 export interface MachinePageProps {
   /** The role that the page acts in. */
   by: Role;
   /** Without one, the owner's machine. */
-  minerId?: string;
+  minerId?: string | undefined;
   back?: { href: string; name: string };
   /** Shown below the machine. */
   children?: ComponentChildren;
@@ -109,6 +112,7 @@ interface MachineProps {
 function Machine({ machine, by, onPause, onResume }: MachineProps) {
   return (
     <div class="stack">
+      {by === "miner" && <Fleet />}
       <State machine={machine} />
       <Numbers machine={machine} by={by} />
       <Card title="Where the last hour went">
@@ -148,7 +152,6 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
             ["Free disk space", size(machine.diskFree)],
             ["Sandbox", machine.sandbox ?? "not available"],
             ["Joined", <Ago key="joined" at={machine.registeredAt} />],
-            ["Starts", machine.session],
           ]}
         />
       </Card>
@@ -220,7 +223,7 @@ function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
           name: "Services offered",
           value: machine.services.length,
           note: missing(machine),
-          href: by === "miner" ? `${BASE}/machine/models` : undefined,
+          href: by === "miner" ? `${BASE}/machine/models?id=${machine.minerId}` : undefined,
         },
       ]}
     />

@@ -1,6 +1,7 @@
 /** A machine's services, why others are unavailable, and its models. */
 import type { MinerDetails, MinerService } from "@aitbc/client";
 import { useState } from "preact/hooks";
+import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
@@ -22,7 +23,7 @@ import { Settings } from "./settings.tsx";
 import { useMachine, type Watched } from "./watch.ts";
 
 export default function Models() {
-  const machine = useMachine("miner");
+  const machine = useMachine("miner", useRoute().query.id);
   return (
     <Page
       title="Services and settings"

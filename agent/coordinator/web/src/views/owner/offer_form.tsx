@@ -6,17 +6,11 @@ import { Form } from "../../components/controls/form.tsx";
 import { fieldErrors } from "../../errors.ts";
 import { isMoney } from "../../format/money.ts";
 import { serviceName } from "../../format/names.ts";
+import { spans } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
 import { api, publicApi } from "../../session.ts";
 
-const HOUR = 3600;
-const SPANS = [
-  { value: String(HOUR), label: "1 hour" },
-  { value: String(6 * HOUR), label: "6 hours" },
-  { value: String(24 * HOUR), label: "1 day" },
-  { value: String(7 * 24 * HOUR), label: "1 week" },
-  { value: String(30 * 24 * HOUR), label: "30 days" },
-];
+const SPANS = spans(1, 6, 24, 168, 720);
 /** Option for jobs with a given name instead of a service. */
 const NAMED = "";
 

@@ -13,8 +13,7 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
-import { useGathered } from "../../jobs.ts";
-import { useLive } from "../../live.ts";
+import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { api } from "../../session.ts";
 import "../../styles/machine.css";
@@ -31,11 +30,8 @@ const STATES: Record<Offer["status"], { tone: Tone; icon: IconName; word: string
 
 export default function OwnOffers() {
   const offers = useLoad((signal) => read(signal));
-  const reload = useGathered(offers.reload);
   const [making, setMaking] = useState(false);
-  useLive("miner", (event) => {
-    if (event.type === "marketplace_update" || event.type === "resync") reload();
-  });
+  useReload("miner", offers.reload, isTrade);
   const made = () => {
     setMaking(false);
     offers.reload();

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
 import { Dialog } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
+import { spans } from "../../format/time.ts";
 
 export interface PauseTarget {
   name: string;
@@ -15,16 +16,7 @@ export function endsByHand(reason: string | null): boolean {
   return reason !== null && !reason.startsWith("for ");
 }
 
-const HOUR = 3600;
-const SPANS = [
-  { value: "", label: "Until I resume it" },
-  { value: String(HOUR / 2), label: "30 minutes" },
-  { value: String(HOUR), label: "1 hour" },
-  { value: String(4 * HOUR), label: "4 hours" },
-  { value: String(12 * HOUR), label: "12 hours" },
-  { value: String(24 * HOUR), label: "1 day" },
-  { value: String(7 * 24 * HOUR), label: "1 week" },
-];
+const SPANS = [{ value: "", label: "Until I resume it" }, ...spans(0.5, 1, 4, 12, 24, 168)];
 
 export interface PauseDialogProps {
   target: PauseTarget | null;

@@ -1,8 +1,7 @@
 /** Polls a machine, and sends commands to it. */
 import type { MinerDetails } from "@aitbc/client";
 import { notify } from "../../components/toast.tsx";
-import { useGathered } from "../../jobs.ts";
-import { useLive } from "../../live.ts";
+import { useReload } from "../../jobs.ts";
 import type { Loading } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api, type Role } from "../../session.ts";
@@ -31,10 +30,11 @@ export function useMachine(role: Role, minerId?: string): Watched {
     (data) => (data?.online && data.commands.length > 0 ? HURRY : USUAL),
     [role, minerId],
   );
-  const reload = useGathered(machine.reload);
-  useLive(role, (event) => {
-    if (event.type !== "marketplace_update" && event.type !== "receipt_created") reload();
-  });
+  useReload(
+    role,
+    machine.reload,
+    (event) => event.type !== "marketplace_update" && event.type !== "receipt_created",
+  );
   const send: Watched["send"] = async (request, message) => {
     if (!machine.data) return;
     await request(machine.data.minerId);

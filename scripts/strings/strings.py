@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Prints every string that users read, grouped by file: help texts, messages, errors, settings, the panel, webhooks, the dashboard.
 
-    scripts/strings.py            all files
-    scripts/strings.py sdk agent  only files below these directories
+    scripts/strings/strings.py            all files
+    scripts/strings/strings.py sdk agent  only files below these directories
 
 A string counts as text for users if it has several words, and is not a docstring (but for those of commands and settings), a log event, a pattern or a query. `{}` stands for a value.
 """
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ("agent", "runners", "sdk/python/aitbc")
 WEB = ("agent/coordinator/web/src", "sdk/js/src")
 SETTINGS = ROOT / "agent" / "settings"
@@ -107,7 +107,7 @@ def _of_settings(tree: ast.AST, path: Path) -> Iterator[int]:
 
 def _of_web(paths: list[Path]) -> dict[Path, list[tuple[int, str]]]:
     """Return the strings of the dashboard by file; TypeScript's own parser finds them."""
-    command = ["node", str(ROOT / "scripts/strings_web.js"), *map(str, paths)]
+    command = ["node", str(ROOT / "scripts/strings/web.js"), *map(str, paths)]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     found: dict[Path, list[tuple[int, str]]] = {path: [] for path in paths}
     for name, line, text in json.loads(printed):

@@ -1,4 +1,4 @@
-// Prints the strings of the dashboard's sources as JSON, for scripts/strings.py: [[file, line, text], ...].
+// Prints the strings of the dashboard's sources as JSON, for scripts/strings/strings.py: [[file, line, text], ...].
 // Texts between tags, and strings and templates with a space or a capital, except names of classes and modules.
 import { readFileSync } from "node:fs";
 import { parseAst } from "rolldown/parseAst";

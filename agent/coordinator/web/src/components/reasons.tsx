@@ -1,23 +1,31 @@
 /** Why a job does not run: one line for each reason, who can change it, and how. */
 import { CannotRun, type JobReason } from "@aitbc/client";
+import { inFormWords } from "../errors.ts";
 
-const WHO: Record<JobReason["who"], string> = {
-  client: "You",
+const WHO: Record<Exclude<JobReason["who"], "client">, string> = {
   owner: "The machine's owner",
   operator: "The operator of the network",
   time: "Nobody needs to act",
 };
 
-/** `title` is a message that is shown above already. */
-export function Reasons({ reasons, title }: { reasons: JobReason[]; title?: string }) {
+interface ReasonsProps {
+  reasons: JobReason[];
+  /** A message that is shown above already. */
+  title?: string;
+  /** Who the client is for the reader. */
+  client?: string;
+}
+
+export function Reasons({ reasons, title, client = "You" }: ReasonsProps) {
+  const who = { ...WHO, client };
   return (
     <ul class="reasons">
       {reasons.map((reason) => (
         <li key={reason.code + reason.message} data-code={reason.code}>
-          {reason.message !== title && <p>{reason.message}</p>}
+          {reason.message !== title && <p>{inFormWords(reason.message)}</p>}
           {reason.action && (
             <p class="small">
-              <strong>{WHO[reason.who]}:</strong> {reason.action}
+              <strong>{who[reason.who]}:</strong> {inFormWords(reason.action)}
             </p>
           )}
         </li>
