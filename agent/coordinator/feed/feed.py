@@ -260,7 +260,7 @@ class Feed:
         self._changed()
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS if self._cluster.bus.peers else None):
+                async with asyncio.timeout(POLL_SECONDS if self._shared else None):
                     await self._wake.wait()
             self._wake.clear()
             self._behind = self._behind or self._shared
