@@ -1,4 +1,27 @@
 -- Brings a current database back to the schema of revision 0013.
+ALTER TABLE enrolments DROP COLUMN owner;
+DROP TABLE direct_uploads;
+DROP TABLE upload_segments;
+DROP TABLE removed_blobs;
+ALTER TABLE uploads DROP COLUMN turn;
+DROP INDEX ix_artifacts_blob;
+ALTER TABLE artifacts DROP COLUMN blob;
+DROP INDEX ix_miner_commands_waiting;
+ALTER TABLE miner_commands DROP COLUMN settings;
+ALTER TABLE miner_commands DROP COLUMN given_by;
+ALTER TABLE miner_commands DROP COLUMN executed_at;
+ALTER TABLE miner_commands DROP COLUMN refusal;
+DROP INDEX ix_jobs_leased_by;
+CREATE INDEX ix_jobs_leased_by ON jobs (lease_miner_id) WHERE lease_miner_id IS NOT NULL;
+CREATE TABLE balances_whole (
+  ledger_account VARCHAR(80) NOT NULL,
+  amount BIGINT NOT NULL,
+  CONSTRAINT pk_balances PRIMARY KEY (ledger_account),
+  CONSTRAINT ck_balances_bounds CHECK (amount BETWEEN -9000000000000000000 AND 9000000000000000000)
+);
+INSERT INTO balances_whole SELECT ledger_account, SUM(amount) FROM balances GROUP BY ledger_account;
+DROP TABLE balances;
+ALTER TABLE balances_whole RENAME TO balances;
 DROP TABLE job_logs;
 DROP TABLE job_labels;
 DROP INDEX ix_jobs_account;

@@ -164,12 +164,13 @@ def test_the_commands_of_the_reference_work(
     block = text.partition("run by tests/contract/jobs/test_job_data_cli.py -->\n```console\n")[2]
     commands = [line.removeprefix("$ aitbc ").split() for line in block.partition("```")[0].splitlines()]
     assert done in aitbc(*commands[0])
-    again = aitbc(*commands[1]).strip()
+    assert "podcast\t1" in aitbc(*commands[1])
+    again = aitbc(*commands[2]).strip()
     assert job(client, again)["parameters"]["language"] == "de"
     client.delete(f"/v1/jobs/{again}/data")
     client.delete(f"/v1/jobs/{again}").raise_for_status()
     client.delete(f"/v1/jobs/{again}/data").raise_for_status()
-    assert done in aitbc(*commands[2])
+    assert done in aitbc(*commands[3])
 
 
 def test_jobs_and_files_are_deleted(

@@ -77,9 +77,8 @@ def test_a_job_is_labelled_found_repeated_read_and_deleted(
 
 
 def test_the_input_of_a_program_has_its_own_name(calls: Calls, tmp_path: Path) -> None:
-    """Unless it would then be taken for the program."""
     (tmp_path / "main.py").write_text("def predict(input): return 1")
-    names = {"cat.jpeg": "cat.jpeg (main.py)", "data.zip": "input (main.py)"}
+    names = {"cat.jpeg": "cat.jpeg (main.py)", "data.zip": "data.zip (main.py)"}
     for name, expected in names.items():
         (tmp_path / name).write_bytes(b"content")
         job = calls(

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.core.errors import ConfigurationError
 from agent.miner.identity import load_identity
 from aitbc import AITBCClient, LogAddress, Policy, verify_bundle, verify_log
@@ -42,6 +43,9 @@ def downgrade(database: Path, miner_id: str, outputs: list[str]) -> None:
             "INSERT INTO artifact_owners VALUES (?, ?, 'text/plain', NULL)", (artifact_id, miner_id)
         )
     connection.execute("UPDATE stored_bytes SET owner = ?", (miner_id,))
+    artifacts = ArtifactDirectory(database.parent / "artifacts", max_size=0)
+    for artifact_id, blob in connection.execute("SELECT artifact_id, blob FROM artifacts").fetchall():
+        artifacts.path(blob).rename(artifacts.path(artifact_id))
     connection.executescript((VECTORS / "to_revision_0013.sql").read_text())
     connection.commit()
     connection.close()

@@ -82,6 +82,7 @@ def test_following_an_ended_job_yields_its_state_once(
     with followed(client, job_id) as events:
         ((kind, data),) = events
     shown = job(client, job_id)
+    assert data.pop("timestamp") == shown[f"{end}_at"]
     details = {"inputs", "parameters"}  # are not in events
     assert (kind, data) == ("job_update", {key: shown[key] for key in shown.keys() - details})
     assert data["status"] == end
