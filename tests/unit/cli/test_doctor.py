@@ -13,7 +13,7 @@ from agent.miner.doctor.diagnostics import KINDS, found, ok
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_page_has_every_finding() -> None:
+def test_the_page_has_every_diagnostic() -> None:
     page = (ROOT / "docs" / "reference" / "doctor.md").read_text(encoding="utf-8")
     assert all(f"| `{kind}` |" in page for kind in KINDS)
 
