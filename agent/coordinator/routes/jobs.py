@@ -164,7 +164,7 @@ async def list_labels(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of labels")] = 100,
 ) -> LabelCounts:
-    """The labels of your jobs, with the number of jobs that have each; for administrators those of all accounts."""
+    """The labels of your jobs, with the number of jobs that have each, those of most jobs first; for administrators those of all accounts."""
     return await lists.label_counts(context, caller, key, limit)
 
 

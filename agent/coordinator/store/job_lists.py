@@ -122,9 +122,10 @@ class LabelCount:
 def label_counts(
     connection: Connection, *, account_id: str | None, key: str | None, limit: int
 ) -> list[LabelCount]:
-    """Return the labels with this key, or all, in alphabetical order. `account_id` None means the jobs of all accounts."""
+    """Return the labels with this key, or all, those of most jobs first. `account_id` None means the jobs of all accounts."""
     columns = (job_labels.c.key, job_labels.c.value)
-    query = select(*columns, func.count()).group_by(*columns).order_by(*columns).limit(limit)
+    number = func.count()
+    query = select(*columns, number).group_by(*columns).order_by(number.desc(), *columns).limit(limit)
     if account_id is not None:
         query = query.where(job_labels.c.account_id == account_id)
     if key is not None:

@@ -1123,7 +1123,7 @@ export type KeyList = components["schemas"]["KeyList"];
 /** A label and the number of jobs that have it. */
 export type LabelCount = components["schemas"]["LabelCount"];
 
-/** The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit. */
+/** The labels of jobs, those of most jobs first. `more`: there are further ones beyond the limit. */
 export type LabelCounts = components["schemas"]["LabelCounts"];
 
 /** The keys that a login link yields, one for each role. */

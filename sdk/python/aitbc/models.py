@@ -146,7 +146,7 @@ class LabelCount(Record):
 
 
 class LabelCounts(Record):
-    """The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit."""
+    """The labels of jobs, those of most jobs first. `more`: there are further ones beyond the limit."""
 
     labels: list[LabelCount]
     more: bool

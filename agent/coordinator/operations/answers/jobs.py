@@ -273,7 +273,7 @@ class LabelCount(Answer):
 
 
 class LabelCounts(Answer):
-    """The labels of jobs in alphabetical order. `more`: there are further ones beyond the limit."""
+    """The labels of jobs, those of most jobs first. `more`: there are further ones beyond the limit."""
 
     labels: list[LabelCount]
     more: bool = Field(examples=[False])
