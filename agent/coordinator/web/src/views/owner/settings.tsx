@@ -93,7 +93,7 @@ function Editor({ settings, by, reload }: { settings: MinerSettings; by: Role; r
               label={`Price of ${serviceName(serviceId)}`}
               {...edit(`prices.${serviceId}`)}
               placeholder={standard}
-              help={`${CURRENCY} per ${unitName(unit ?? "unit")}; empty: ${standard}`}
+              help={`In ${CURRENCY} per ${unitName(unit ?? "unit")}. Empty: ${standard}.`}
             />
           ))}
           {settings.engines.filter(hasChoice).map(({ serviceId, engines }) => (
@@ -190,7 +190,7 @@ function What({ command, machine }: { command: GivenCommand; machine: MinerDetai
       {command.changes.length === 0 && describe(command, machine)}
       {command.changes.map(({ setting, before, after }) => (
         <div key={setting}>
-          {settingName(setting)}: {before ?? "default"} {"\u2192"} {after ?? "default"}
+          {settingName(setting)}: {shown(before)} {"\u2192"} {shown(after)}
         </div>
       ))}
       {command.refusal.map((reason) => (
@@ -200,6 +200,11 @@ function What({ command, machine }: { command: GivenCommand; machine: MinerDetai
       ))}
     </div>
   );
+}
+
+/** Format a value of the settings file, a list without brackets and quotes. */
+function shown(value: string | null): string {
+  return value?.replaceAll(/[[\]"]/g, "") ?? "default";
 }
 
 function settingName(key: string): string {
