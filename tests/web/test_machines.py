@@ -194,9 +194,8 @@ def test_an_owner_changes_prices_and_the_schedule_of_the_agents_own_machine(
     price.fill("")
     page.get_by_label("Schedule of pauses").fill("")
     save.click()
-    expect(
-        page.get_by_role("table", name="Commands").get_by_role("row").nth(1).get_by_text("Done")
-    ).to_be_visible()
+    expect(history).to_contain_text("0.00042 \u2192 default")
+    expect(history.get_by_text("Done")).to_be_visible()
     assert tomllib.loads(file.read_text())["miner"]["pause"]["schedule"] == []
     # The refusal, which the browser reports to the console.
     dashboard.faults = [fault for fault in dashboard.faults if "422" not in fault]
