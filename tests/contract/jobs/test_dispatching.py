@@ -14,6 +14,7 @@ from support.jobs import submit
 from support.server import Served
 
 
+@pytest.mark.sqlite
 def test_a_submitted_job_needs_one_claim_even_if_the_miner_has_capacity_left(
     client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ from campaign.clients import TUS
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served
 
+pytestmark = pytest.mark.sqlite
+
 LIMIT_SECONDS = 20
 RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
 AUDIO = b"a recording " * 1000

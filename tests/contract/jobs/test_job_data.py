@@ -142,6 +142,15 @@ def test_jobs_are_found_by_their_labels(client: httpx.Client, served: Served, ad
     ]
     stranger = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
     assert found(stranger, "project:podcast") == []
+    assert stranger.get("/v1/jobs/labels").json() == {"labels": [], "more": False}
+    labels = client.get("/v1/jobs/labels").json()["labels"]
+    assert [(label["key"], label["value"], label["jobs"]) for label in labels] == [
+        ("project", "podcast", 2),
+        ("episode", "12", 1),
+        ("episode", "a:b", 1),
+        ("project", "film", 1),
+    ]
+    assert client.get("/v1/jobs/labels", params={"limit": 1}).json()["labels"] == labels[:1]
     assert fields(client.get("/v1/jobs", params={"label": "podcast"}))["label"].startswith(
         "write it as key:value"
     )

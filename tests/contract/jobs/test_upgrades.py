@@ -21,6 +21,8 @@ from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served, serve
 
+pytestmark = pytest.mark.sqlite
+
 RESULTS = {"text": "hello", "units": 1, "processing_time": 0.5}
 VECTORS = Path(__file__).parents[2] / "vectors"
 

@@ -338,6 +338,7 @@ def test_finished_messages_are_pruned(stage: Any, receiver: Receiver) -> None:
             assert len(on.client.get(f"/v1/jobs/{job_id}/webhooks").json()["webhooks"]) == count
 
 
+@pytest.mark.sqlite
 def test_due_messages_are_read_from_an_index(stage: Any) -> None:
     """The query does not read finished messages."""
 
