@@ -114,16 +114,26 @@ def redis(program: str, folder: Path) -> Iterator[tuple[str, int]]:
 @contextmanager
 def postgresql(programs: Path, folder: Path) -> Iterator[tuple[str, int]]:
     """Run PostgreSQL in a new directory. Yield its connection string and process id."""
-    as_user = {}
+    as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         as_user = {"user": "postgres", "group": "postgres"}
         for path in (folder, folder.parent):
             path.chmod(0o755)
         shutil.chown(folder, "postgres", "postgres")
     port = free_port()
-    initdb = [programs / "initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+    initdb: list[str | Path] = [
+        programs / "initdb",
+        "-D",
+        "data",
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+    ]
     subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL, **as_user)
-    command = [programs / "postgres", "-D", "data", "-p", str(port), "-k", str(folder)]
+    command: list[str | Path] = [programs / "postgres", "-D", "data", "-p", str(port), "-k", str(folder)]
     with running(command, cwd=folder, **as_user) as process:
         answers(port)
         yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres", process.pid
@@ -195,7 +205,15 @@ def measure(
 
 def ours(jobs: int) -> dict[str, Any]:
     """Return the rate and the cost of this project's cycles."""
-    command = [sys.executable, HERE / "cycle.py", "--cycles", str(jobs), "--rounds", str(ROUNDS), "--json"]
+    command: list[str | Path] = [
+        sys.executable,
+        HERE / "cycle.py",
+        "--cycles",
+        str(jobs),
+        "--rounds",
+        str(ROUNDS),
+        "--json",
+    ]
     done = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     costs = [sum(figures["cpu_ms_per_cycle"].values()) for figures in done["rounds"]]
     return {

@@ -118,7 +118,7 @@ def bucket(directory: Path, s3rver: str) -> Iterator[str]:
     """Run s3rver and its proxy. Yields the endpoint."""
     directory.mkdir(parents=True)
     inner, outer = free_port(), free_port()
-    server = [
+    server: list[str | Path] = [
         s3rver,
         "-d",
         directory,
@@ -130,7 +130,7 @@ def bucket(directory: Path, s3rver: str) -> Iterator[str]:
         "--configure-bucket",
         BUCKET,
     ]
-    proxy = [
+    proxy: list[str | Path] = [
         sys.executable,
         HERE / "measuring" / "checking_proxy.py",
         str(outer),

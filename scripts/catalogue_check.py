@@ -51,7 +51,7 @@ VARIANTS: Final = (".fp16", ".fp32", ".bf16", ".non_ema", ".ema")
 
 
 @dataclass
-class Findings:
+class Report:
     """What was found about an entry. `wrong` differs from the source, `unknown` could not be compared."""
 
     wrong: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Findings:
 
     @property
     def verdict(self) -> Literal["ok", "wrong", "unknown"]:
-        """The worst of the findings."""
+        """The worst of it."""
         return "wrong" if self.wrong else "unknown" if self.unknown else "ok"
 
 
@@ -84,48 +84,46 @@ def main(words: list[str]) -> int:
     verdicts: Counter[str] = Counter()
     with httpx.Client(timeout=SECONDS, follow_redirects=True) as client:
         for entry in chosen:
-            findings = check(entry, HfApi(endpoint=arguments.endpoint), client)
-            verdicts[findings.verdict] += 1
-            print(f"{findings.verdict:<8}{entry.name}", *findings.wrong, *findings.unknown, sep="\n        ")
+            report = check(entry, HfApi(endpoint=arguments.endpoint), client)
+            verdicts[report.verdict] += 1
+            print(f"{report.verdict:<8}{entry.name}", *report.wrong, *report.unknown, sep="\n        ")
     print(", ".join(f"{verdicts[verdict]} {verdict}" for verdict in ("ok", "wrong", "unknown")))
     return WRONG if verdicts["wrong"] else UNKNOWN if verdicts["unknown"] else 0
 
 
-def check(entry: CatalogueEntry, hub: HfApi, client: httpx.Client) -> Findings:
+def check(entry: CatalogueEntry, hub: HfApi, client: httpx.Client) -> Report:
     """Compare one entry with its repositories and with the servers of its files."""
-    findings = Findings()
+    report = Report()
     for file in entry.files:
-        _check_file(file, client, findings)
+        _check_file(file, client, report)
     if entry.repository is not None:
         own = Addition(entry.repository, entry.patterns, entry.revision)
-        files = [
-            found for source in (own, *entry.additions) for found in _listed(source, hub, findings, entry)
-        ]
+        files = [found for source in (own, *entry.additions) for found in _listed(source, hub, report, entry)]
         if files:
-            _check_files(entry, files, findings)
-    return findings
+            _check_files(entry, files, report)
+    return report
 
 
-def _check_file(file: ModelFile, client: httpx.Client, findings: Findings) -> None:
+def _check_file(file: ModelFile, client: httpx.Client, report: Report) -> None:
     try:
         answer = client.head(file.url)
     except httpx.HTTPError as error:
-        findings.unknown.append(f"{file.url} did not answer ({type(error).__name__})")
+        report.unknown.append(f"{file.url} did not answer ({type(error).__name__})")
         return
     if answer.is_client_error:
-        findings.wrong.append(f"{file.url} answers {answer.status_code}")
+        report.wrong.append(f"{file.url} answers {answer.status_code}")
     elif answer.is_error:
-        findings.unknown.append(f"{file.url} answers {answer.status_code}")
+        report.unknown.append(f"{file.url} answers {answer.status_code}")
     elif file.size is not None and answer.headers.get("content-length") != str(file.size):
-        findings.wrong.append(
+        report.wrong.append(
             f"{file.url} has {answer.headers.get('content-length')} bytes instead of {file.size}"
         )
 
 
-def _listed(source: Addition, hub: HfApi, findings: Findings, entry: CatalogueEntry) -> Iterator[Any]:
+def _listed(source: Addition, hub: HfApi, report: Report, entry: CatalogueEntry) -> Iterator[Any]:
     """Yield the files of a repository that belong to the model."""
     if source.revision is None or len(source.revision) != COMMIT:
-        findings.wrong.append(
+        report.wrong.append(
             f"{source.repository}: {source.revision or 'no revision'} is not a commit, so its files may change"
         )
     try:
@@ -133,57 +131,57 @@ def _listed(source: Addition, hub: HfApi, findings: Findings, entry: CatalogueEn
             source.repository, revision=source.revision, files_metadata=True, timeout=SECONDS
         )
     except RevisionNotFoundError:
-        findings.wrong.append(f"{source.repository} has no revision {source.revision}")
+        report.wrong.append(f"{source.repository} has no revision {source.revision}")
         return
     except RepositoryNotFoundError:
-        findings.wrong.append(f"{source.repository} does not exist, or is private")
+        report.wrong.append(f"{source.repository} does not exist, or is private")
         return
     except Exception as error:  # noqa: BLE001 - the library raises what its HTTP client does
-        findings.unknown.append(f"{source.repository} cannot be listed ({type(error).__name__})")
+        report.unknown.append(f"{source.repository} cannot be listed ({type(error).__name__})")
         return
     names = [file.rfilename for file in found.siblings or ()]
     if source.patterns != DEFAULT_PATTERNS:
-        findings.wrong += [
+        report.wrong += [
             f"{source.repository} has no file {pattern}"
             for pattern in source.patterns
             if not any(fnmatchcase(name, pattern) for name in names)
         ]
     if source.repository == entry.repository:
-        _check_terms(entry, found, findings)
+        _check_terms(entry, found, report)
     yield from (file for file in found.siblings or () if is_included(file.rfilename, source.patterns))
 
 
-def _check_terms(entry: CatalogueEntry, found: Any, findings: Findings) -> None:
+def _check_terms(entry: CatalogueEntry, found: Any, report: Report) -> None:
     if bool(found.gated) != entry.gated:
-        findings.wrong.append(
+        report.wrong.append(
             f"gated is {str(entry.gated).lower()}; the Hub says {str(bool(found.gated)).lower()}"
         )
     card = found.card_data or {}
     licence = card.get("license")
     if licence is None:
-        findings.unknown.append("the repository names no licence")
+        report.unknown.append("the repository names no licence")
     elif (not entry.licence.startswith("LicenseRef-") and licence.lower() != entry.licence.lower()) or (
         entry.licence.startswith("LicenseRef-") and licence.lower() in {"mit", "apache-2.0"}
     ):
-        findings.wrong.append(f"the licence is {entry.licence}; the Hub says {licence}")
+        report.wrong.append(f"the licence is {entry.licence}; the Hub says {licence}")
 
 
-def _check_files(entry: CatalogueEntry, files: list[Any], findings: Findings) -> None:
+def _check_files(entry: CatalogueEntry, files: list[Any], report: Report) -> None:
     digests = {file.rfilename: file.lfs.sha256 for file in files if file.lfs is not None}
     for name, digest in entry.digests.items():
         if name not in digests:
-            findings.wrong.append(f"there is no large file {name}")
+            report.wrong.append(f"there is no large file {name}")
         elif digests[name] != digest:
-            findings.wrong.append(f"the digest of {name} is {digest}; the Hub says {digests[name]}")
+            report.wrong.append(f"the digest of {name} is {digest}; the Hub says {digests[name]}")
     total = sum(file.size or 0 for file in files)
     if entry.size is not None and abs(total - entry.size) > TOLERANCE * entry.size:
-        findings.wrong.append(f"a download has {total} bytes; the entry says {entry.size}")
+        report.wrong.append(f"a download has {total} bytes; the entry says {entry.size}")
     weights = [PurePosixPath(file.rfilename) for file in files if file.rfilename.endswith(FORMATS)]
     same = Counter(_weights(path) for path in weights)
-    findings.wrong += [f"{name} is downloaded in {count} forms" for name, count in same.items() if count > 1]
+    report.wrong += [f"{name} is downloaded in {count} forms" for name, count in same.items() if count > 1]
     quantised = [path for path in weights if path.suffix == ".gguf" and not PARTIAL.search(path.name)]
     if len(quantised) > 1:
-        findings.wrong.append(f"{len(quantised)} GGUF files are downloaded; name one in patterns")
+        report.wrong.append(f"{len(quantised)} GGUF files are downloaded; name one in patterns")
 
 
 def _weights(path: PurePosixPath) -> str:

@@ -24,9 +24,9 @@ class _Gate:
 
 
 @contextmanager
-def _stopping(place: tuple[ModuleType, str], *, after: bool) -> Iterator[_Gate]:
+def _stopping(step: tuple[ModuleType, str], *, after: bool) -> Iterator[_Gate]:
     """Stop the first call of a function before it begins, or after it has returned, until the gate opens."""
-    gate, original = _Gate(), getattr(*place)
+    gate, original = _Gate(), getattr(*step)
 
     def stop() -> None:
         if gate.first.acquire(blocking=False):
@@ -41,7 +41,7 @@ def _stopping(place: tuple[ModuleType, str], *, after: bool) -> Iterator[_Gate]:
             stop()
         return value
 
-    with mock.patch.object(*place, stopping):
+    with mock.patch.object(*step, stopping):
         yield gate
 
 
@@ -49,7 +49,7 @@ def overlapping(
     url: str,
     first: Callable[[], Any],
     second: Callable[[], Any],
-    place: tuple[ModuleType, str],
+    step: tuple[ModuleType, str],
     *,
     after: bool = False,
 ) -> tuple[Any, Any]:
@@ -59,12 +59,12 @@ def overlapping(
     """
     with (
         ThreadPoolExecutor(2) as pool,
-        _stopping(place, after=after) as gate,
+        _stopping(step, after=after) as gate,
         psycopg.connect(url, autocommit=True) as observer,
     ):
         one = pool.submit(first)
         while not gate.reached.wait(0.005):
-            assert not one.done(), f"it ended before {place[1]}: {_outcome(one)}"
+            assert not one.done(), f"it ended before {step[1]}: {_outcome(one)}"
         two = pool.submit(second)
         deadline = time.monotonic() + LIMIT_SECONDS
         while not two.done() and not _waits(observer):

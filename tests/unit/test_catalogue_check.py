@@ -62,10 +62,10 @@ def test_an_entry_that_agrees_with_the_hub_is_right(hub: Hub, check: Check) -> N
     [
         ({"revision": '"deadbeef"'}, "owner/small has no revision deadbeef"),
         ({"revision": None}, "no revision is not a commit"),
-        ({"repository": '"owner/gone"'}, "owner/gone does not exist"),
+        ({"repository": '"owner/absent"'}, "owner/absent does not exist"),
         ({"patterns": '["model.gguf", "other.gguf"]'}, "owner/small has no file other.gguf"),
         ({"digests": f'{{ "model.gguf" = "{"0" * 64}" }}'}, f"the Hub says {DIGEST}"),
-        ({"digests": f'{{ "gone.gguf" = "{DIGEST}" }}'}, "there is no large file gone.gguf"),
+        ({"digests": f'{{ "absent.gguf" = "{DIGEST}" }}'}, "there is no large file absent.gguf"),
         ({"size": '"200000"'}, f"a download has {SMALL} bytes; the entry says 200000"),
         ({"licence": '"Apache-2.0"'}, "the licence is Apache-2.0; the Hub says mit"),
         ({"licence": '"LicenseRef-Own"'}, "the licence is LicenseRef-Own; the Hub says mit"),
@@ -107,13 +107,13 @@ def test_a_plain_file_is_asked_for_without_a_download(hub: Hub, check: Check) ->
     hub.plain["model.gguf"] = WEIGHTS
     address = f"{hub.url}/plain/model.gguf"
     script = load_script("catalogue_check")
-    findings = script.Findings()
+    report = script.Report()
     with script.httpx.Client() as client:
-        script._check_file(script.ModelFile("model.gguf", address, DIGEST, 5), client, findings)
-        script._check_file(script.ModelFile("gone.gguf", f"{hub.url}/plain/gone", DIGEST), client, findings)
-    assert findings.wrong == [
+        script._check_file(script.ModelFile("model.gguf", address, DIGEST, 5), client, report)
+        script._check_file(script.ModelFile("absent.gguf", f"{hub.url}/plain/absent", DIGEST), client, report)
+    assert report.wrong == [
         f"{address} has {SMALL} bytes instead of 5",
-        f"{hub.url}/plain/gone answers 404",
+        f"{hub.url}/plain/absent answers 404",
     ]
     assert not hub.served
 

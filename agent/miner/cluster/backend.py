@@ -1,4 +1,4 @@
-"""A Ray cluster as the place where a miner's jobs run: its nodes, offered as one machine."""
+"""A Ray cluster in which a miner's jobs run: its nodes, offered as one machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster: its nodes and their free resources, and the actors that this miner places on them.
+"""The connection to a Ray cluster: its nodes and their free resources, and the actors that this miner runs on them.
 
 Only this module imports ray, and only when the executor is "ray". Ray's errors leave it as `NodeLost`, or as the error that an actor raised.
 """
@@ -86,7 +86,7 @@ class Cluster:
     @classmethod
     async def connect(cls, settings: RaySettings) -> Self:
         """Connect to the cluster of `settings.address`. Raises `ConfigurationError`."""
-        # Ray's library would end this process when the cluster's head is gone for a minute; unsent results need it.
+        # Ray's library would end this process when the cluster's head is unreachable for a minute; unsent results need it.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", _FOREVER)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         address = settings.address or "auto"

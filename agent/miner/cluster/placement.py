@@ -34,11 +34,11 @@ ACTOR_SECONDS: Final = 20.0
 """How long Ray may take to start an actor for which its node has had the resources."""
 _POLL_SECONDS: Final = 0.5
 _AVOID_SECONDS: Final = 5.0
-"""How long a job avoids a node on which Ray did not place it."""
+"""How long a job avoids a node on which Ray did not start it."""
 
 
 class Placement:
-    """Places models on the living nodes that serve them, and holds those that are loaded in `models`."""
+    """Puts models onto the living nodes that serve them, and holds those that are loaded in `models`."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Placement:
     ) -> Child:
         try:
             with self._log.waiting(loaded.service, loaded.model) as waiting:
-                actor, device = await self._place(loaded, waiting, listener)
+                actor, device = await self._start_actor(loaded, waiting, listener)
             return await self._load(loaded, actor, device, model, parameters)
         except BaseException as error:
             self._forget(loaded)
@@ -160,7 +160,7 @@ class Placement:
                 self._on_load_failed(loaded.service, loaded.model, error)
             raise
 
-    async def _place(
+    async def _start_actor(
         self, loaded: RemoteModel, waiting: Waiting, listener: RunListener
     ) -> tuple[Any, Device]:
         """Fetch the model on a node, and reserve its demand there. Raises `Retry`."""
@@ -247,7 +247,7 @@ class Placement:
                 await call(node.actor.release.remote(_loan(loaded)))
 
     async def _reserve(self, loaded: RemoteModel, node: Node) -> tuple[Any, Device] | None:
-        """Return an actor on the node and its device; None if Ray does not place it, or only on a paused GPU."""
+        """Return an actor on the node and its device; None if Ray does not start it, or only on a paused GPU."""
         held: list[Any] = []
         try:
             while loaded.demand.fits(node.available):

@@ -68,9 +68,9 @@ class Desk:
         return lambda: client.post("/v1/services/whisper/transcribe", json=body, headers=headers)
 
     def overlap(
-        self, first: Callable[[], Any], second: Callable[[], Any], place: Any, *, after: bool = False
+        self, first: Callable[[], Any], second: Callable[[], Any], step: Any, *, after: bool = False
     ) -> list[Any]:
-        return list(overlapping(self.url, first, second, place, after=after))
+        return list(overlapping(self.url, first, second, step, after=after))
 
     def write(self, function: Any, *args: Any) -> Callable[[], Any]:
         return lambda: self.served.do(lambda context: context.database.write(function, *args))
@@ -131,8 +131,8 @@ def statuses(answers: list[Any]) -> list[int]:
 
 def test_two_jobs_do_not_spend_the_same_money(desk: Desk) -> None:
     account_id, client = desk.account("100")
-    place = (job_store, "add")
-    answers = desk.overlap(desk.submission(client, "60"), desk.submission(client, "60"), place)
+    step = (job_store, "add")
+    answers = desk.overlap(desk.submission(client, "60"), desk.submission(client, "60"), step)
     assert statuses(answers) == [201, 402]
     assert desk.read(ledger.balance, f"available:{account_id}") == 40 * 10**8
     desk.check()
@@ -190,14 +190,14 @@ def test_a_result_that_is_delivered_twice_at_once_is_accepted_once(desk: Desk) -
     desk.check()
 
 
-def test_a_lease_that_is_renewed_while_it_expires_is_what_its_miner_was_told(desk: Desk) -> None:
+def test_a_lease_that_is_renewed_while_it_expires_is_what_its_miner_knows(desk: Desk) -> None:
     miner = desk.miner()
     lease = desk.leased(miner)
     held = {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 1.0}
     heartbeat = lambda: miner.http.post("/heartbeat", json={"leases": [held]}).json()["leases"][0]  # noqa: E731
     expire = desk.write(leases._expire_due, time.time() + 10_000, 0.0)
-    _, told = desk.overlap(expire, heartbeat, (lifecycle, "save"))
-    assert (told["status"] == "renewed") is (desk.state(lease["job_id"]) == "running")
+    _, answer = desk.overlap(expire, heartbeat, (lifecycle, "save"))
+    assert (answer["status"] == "renewed") is (desk.state(lease["job_id"]) == "running")
     desk.check()
 
 
@@ -270,9 +270,9 @@ def _blocked_together(desk: Desk, other: psycopg.Connection, *calls: Callable[[]
 def test_two_results_of_one_miner_both_count_for_it(desk: Desk) -> None:
     miner = desk.miner()
     one, two = desk.leased(miner), desk.leased(miner)
-    place = (miner_stats, "find")
+    step = (miner_stats, "find")
     answers = desk.overlap(
-        lambda: miner.complete(one, RESULTS), lambda: miner.complete(two, RESULTS), place, after=True
+        lambda: miner.complete(one, RESULTS), lambda: miner.complete(two, RESULTS), step, after=True
     )
     assert statuses(answers) == [200, 200]
     (good,) = desk.rows("SELECT good FROM miner_stats")[0]

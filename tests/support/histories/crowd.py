@@ -88,8 +88,8 @@ class Player:
         }
         registered = await sessions.register(context, Registration.model_validate(body))
         self.identity.registration = registered.model_dump()
-        kept = {(held.job_id, held.fence) for held in registered.keep}
-        self.leases = [lease for lease in self.leases if (lease["job_id"], lease["fence"]) in kept]
+        held_now = {(held.job_id, held.fence) for held in registered.keep}
+        self.leases = [lease for lease in self.leases if (lease["job_id"], lease["fence"]) in held_now]
         self.session = await sessions.session_of(context, registered.session_token)
 
 

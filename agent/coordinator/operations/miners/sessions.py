@@ -252,7 +252,7 @@ def _end_old_sessions(
     now = context.clock()
     held = {(item.job_id, item.fence) for item in holding}
     retained: list[HeldLease] = []
-    kept: list[Change] = []
+    renewed: list[Change] = []
     ends: list[Change] = []
     for record in leased:
         lease = record.life.lease
@@ -263,8 +263,8 @@ def _end_old_sessions(
             continue
         retained.append(HeldLease(job_id=record.job_id, fence=lease.fence))
         keep = Keep(miner.miner_id, lease.fence, miner.session, now, context.settings.lease_seconds)
-        kept.append(Change.by(record, keep))
-    lifecycle.save(connection, kept + ends, now)
+        renewed.append(Change.by(record, keep))
+    lifecycle.save(connection, renewed + ends, now)
     return retained, sum(bool(item.effects) for item in ends)
 
 
