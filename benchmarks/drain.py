@@ -44,7 +44,7 @@ from agent.core.jobs import Claim, Complete, Job, JobState
 from agent.core.market.ledger import credit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from support import postgres
+from support.servers import postgres
 
 BATCH = 50
 LIMIT_SECONDS = 300

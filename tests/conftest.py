@@ -19,9 +19,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.clients.scripted_miner import ScriptedMiner
-from support.databases import on_postgres
-from support.s3 import S3Server, running_s3
 from support.server import Served, serve
+from support.servers.databases import on_postgres
+from support.servers.s3 import S3Server, running_s3
 from support.workers import fork_workers
 
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.

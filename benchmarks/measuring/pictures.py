@@ -37,8 +37,8 @@ def measure(folder: Path, rounds: int) -> list[Row]:
 
 def _measure(folder: Path, name: str, steps: int, pictures: int, rounds: int) -> Row:
     sys.path.append(str(TESTS))
-    from support.diffusion import make_untrained  # noqa: PLC0415 - the tests' models
-    from support.families import make_family  # noqa: PLC0415 - as above
+    from support.inputs.diffusion import make_untrained  # noqa: PLC0415 - the tests' models
+    from support.inputs.families import make_family  # noqa: PLC0415 - as above
 
     directory = folder / name
     if name == "untrained-diffusion":

@@ -22,8 +22,8 @@ from campaign.clients import Clients
 from campaign.network import Network
 from campaign.processes import PAUSE_SECONDS, AgentProcess, CampaignError, adopt_orphans, strays
 from campaign.program import CLOCK
-from support.media import make_video
-from support.receiver import Receiver
+from support.inputs.media import make_video
+from support.servers.receiver import Receiver
 
 LEASE_SECONDS: Final = 2.0
 PROGRESS_SECONDS: Final = 90.0

@@ -14,7 +14,7 @@ import pytest
 from aitbc import AITBCClient
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running, wait_for_progress
-from support.media import make_video
+from support.inputs.media import make_video
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

@@ -15,11 +15,11 @@ from agent.coordinator.store import access
 from agent.coordinator.store.postgres.connecting import Limits
 from agent.coordinator.store.postgres.database import PostgresDatabase
 from agent.coordinator.store.schema import tables, upgrade
-from support import postgres
 from support import server as support_server
-from support.databases import ENGINE
 from support.histories.crowd import Crowd
 from support.server import serve
+from support.servers import postgres
+from support.servers.databases import ENGINE
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 

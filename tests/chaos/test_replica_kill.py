@@ -15,13 +15,13 @@ import psycopg
 import pytest
 import structlog
 
-from support import postgres
 from support.agents import Agent
 from support.clients.miner_socket import Socket
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
-from support.load import RATE, RESULTS, Balancer, Load
-from support.replicas import two_replicas
+from support.servers import postgres
+from support.servers.load import RATE, RESULTS, Balancer, Load
+from support.servers.replicas import two_replicas
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

@@ -19,7 +19,7 @@ from tusclient.client import TusClient
 
 from aitbc import AITBCClient
 from support.agents import COMMAND, Agent, running
-from support.s3 import S3Server, blobs_of
+from support.servers.s3 import S3Server, blobs_of
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

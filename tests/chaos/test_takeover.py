@@ -11,8 +11,8 @@ import pytest
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
 from support.clients.scripted_miner import ScriptedMiner
-from support.media import make_scene, make_speech, make_video, probe
-from support.speech import STORY, similarity
+from support.inputs.media import make_scene, make_speech, make_video, probe
+from support.inputs.speech import STORY, similarity
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

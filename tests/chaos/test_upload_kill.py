@@ -15,7 +15,7 @@ from tusclient.client import TusClient
 
 from aitbc import AITBCClient
 from support.agents import Agent, running
-from support.proxies import failing
+from support.servers.proxies import failing
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

@@ -11,7 +11,7 @@ import pytest
 from support.agents import Agent, running
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
-from support.receiver import Receiver
+from support.servers.receiver import Receiver
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 

@@ -21,7 +21,7 @@ from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.settings import Settings
-from support.databases import empty_database
+from support.servers.databases import empty_database
 
 T = TypeVar("T")
 LIMIT_SECONDS = 20

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from support.media import make_scene, make_speech, make_video
-from support.speech import SENTENCE
+from support.inputs.media import make_scene, make_speech, make_video
+from support.inputs.speech import SENTENCE
 
 PROGRAM = """
 def predict(input, **parameters):

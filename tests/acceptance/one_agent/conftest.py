@@ -9,7 +9,7 @@ import pytest
 
 from aitbc import AITBCClient
 from support.agents import Agent, running
-from support.media import make_speech, make_video
+from support.inputs.media import make_speech, make_video
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 
 from aitbc import AITBCClient
 from support.agents import Agent
-from support.media import SENTENCE, make_scene, make_speech, make_video
+from support.inputs.media import SENTENCE, make_scene, make_speech, make_video
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400)]
 

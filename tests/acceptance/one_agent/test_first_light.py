@@ -18,7 +18,7 @@ from aitbc import AITBCClient
 from aitbc.errors import JobFailed
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
-from support.media import SENTENCE, probe
+from support.inputs.media import SENTENCE, probe
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

@@ -13,7 +13,7 @@ from aitbc import AITBCClient
 from aitbc.errors import APIError, JobFailed
 from aitbc.receipts import verify_bundle
 from support.agents import Agent
-from support.media import make_scene
+from support.inputs.media import make_scene
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 

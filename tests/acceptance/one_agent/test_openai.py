@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from aitbc import AITBCClient
 from aitbc.receipts import verify_bundle
 from support.agents import Agent
-from support.media import SENTENCE
+from support.inputs.media import SENTENCE
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 

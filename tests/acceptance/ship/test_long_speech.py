@@ -10,8 +10,8 @@ import pytest
 
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
-from support.media import make_speech, probe
-from support.speech import STORY, similarity
+from support.inputs.media import make_speech, probe
+from support.inputs.speech import STORY, similarity
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 

@@ -15,8 +15,8 @@ import pytest
 
 from nvml_shim.shim import TWO_CARDS, NvmlShim, build
 from support.agents import Agent, running
+from support.inputs.media import make_video, probe
 from support.machines.ray_cluster import RayCluster, ray_cluster
-from support.media import make_video, probe
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 

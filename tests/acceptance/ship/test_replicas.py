@@ -15,14 +15,14 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from support import postgres
 from support.agents import COMMAND, START_SECONDS, Agent
 from support.clients.miner_socket import Socket
 from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, asking, register
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.clients.stream_socket import StreamSocket
 from support.jobs import followed, job, submit
-from support.replicas import add_replica, two_replicas
+from support.servers import postgres
+from support.servers.replicas import add_replica, two_replicas
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 

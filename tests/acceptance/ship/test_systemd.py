@@ -15,8 +15,8 @@ import pytest
 
 from support.agents import COMMAND
 from support.escapes.judgement import ATTEMPTS, SANDBOXES, got_out
+from support.inputs.media import make_video, probe
 from support.machines.nspawn import Journal, Machine, booted, missing
-from support.media import make_video, probe
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

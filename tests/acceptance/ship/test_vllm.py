@@ -19,7 +19,7 @@ from agent.miner.control import ask
 from aitbc.errors import JobFailed
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
-from support.language_models import NAME, PERSON
+from support.inputs.language_models import NAME, PERSON
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 

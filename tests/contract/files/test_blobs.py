@@ -18,7 +18,7 @@ from agent.coordinator.blobs.store import BlobStore, UploadStore
 from agent.coordinator.blobs.turns import Interrupted
 from agent.core.errors import ChecksumMismatch, NotFound, PayloadTooLarge
 from agent.core.tus import Checksum, Segment
-from support.s3 import S3Server, blobs_of
+from support.servers.s3 import S3Server, blobs_of
 
 MAX = 24 * 2**20
 DATA = os.urandom(20 * 2**20 + 1)

@@ -25,8 +25,8 @@ from agent.network import Network
 from agent.settings import InputSettings
 from aitbc import AITBCClient, AsyncAITBCClient
 from support.clients.scripted_miner import ScriptedMiner
-from support.s3 import S3Server
 from support.server import Served, serve
+from support.servers.s3 import S3Server
 
 JAVASCRIPT = Path(__file__).parents[2] / "javascript"
 DATA = os.urandom(direct.PART_SIZE + 3_000_000)

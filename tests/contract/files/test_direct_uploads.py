@@ -17,8 +17,8 @@ from agent.coordinator.operations.files import direct, removal
 from agent.coordinator.store import direct_uploads
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
-from support.s3 import S3Server
 from support.server import Served, serve
+from support.servers.s3 import S3Server
 
 DATA = os.urandom(direct.PART_SIZE + 1_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()

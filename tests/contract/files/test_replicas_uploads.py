@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from agent.coordinator.operations.files import removal
-from support.s3 import S3Server
 from support.server import Served, serve
+from support.servers.s3 import S3Server
 
 DATA = os.urandom(3 * 2**20 + 17)
 ARTIFACT = f"sha256:{hashlib.sha256(DATA).hexdigest()}"

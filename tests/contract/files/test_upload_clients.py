@@ -17,8 +17,8 @@ from tusclient.client import TusClient
 
 from agent.coordinator.store.database import Connection
 from aitbc import AITBCClient, AsyncAITBCClient
-from support.proxies import FailingProxy, failing
 from support.server import Served
+from support.servers.proxies import FailingProxy, failing
 
 JAVASCRIPT = Path(__file__).parents[2] / "javascript"
 DATA = os.urandom(12 * 2**20 + 17)

@@ -19,8 +19,8 @@ from aitbc.cli._terminal.display import row_of
 from aitbc.models import Job
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import followed, job, submit
-from support.receiver import Receiver
 from support.server import Served, serve
+from support.servers.receiver import Receiver
 
 HOOK = "https://hooks.example/jobs"
 COSTLY = {"pricing": {"max_cost": "0.0000001"}, "wait": True}

@@ -19,8 +19,8 @@ from agent.coordinator.store import webhooks as store
 from agent.core.values.quantities import parse_time
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER, submit
-from support.receiver import PUBLIC, Receiver
 from support.server import Served, serve
+from support.servers.receiver import PUBLIC, Receiver
 
 HOOK = "https://hooks.example/jobs?of=mine"
 RESULTS = {"text": "a secret transcript", "units": 1.5, "processing_time": 0.5}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.databases import ENGINE
+from support.servers.databases import ENGINE
 
 
 @pytest.fixture(autouse=True)

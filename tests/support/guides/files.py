@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from support.guides.blocks import PROJECT
-from support.media import make_scene, make_speech, make_video
+from support.inputs.media import make_scene, make_speech, make_video
 
 MODEL = '''"""Distinguishes pictures from other files by their first bytes."""
 

@@ -73,7 +73,7 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 from runners.registry import installed
 from support.clients.scripted_miner import ScriptedMiner, capabilities
-from support.databases import create_database
+from support.servers.databases import create_database
 
 T = TypeVar("T")
 LEASE_SECONDS = 60.0

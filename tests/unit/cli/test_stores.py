@@ -20,9 +20,9 @@ from agent.coordinator.store.artifacts import blob_of
 from agent.coordinator.store.schema.tables import artifacts
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
-from support.s3 import S3Server, blobs_of
-from support.s3_server import ACCESS_KEY, SECRET_KEY
 from support.server import serve
+from support.servers.s3 import S3Server, blobs_of
+from support.servers.s3_server import ACCESS_KEY, SECRET_KEY
 
 Run = Callable[..., Any]
 

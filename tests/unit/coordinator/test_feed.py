@@ -17,7 +17,7 @@ from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
-from support.databases import create_database
+from support.servers.databases import create_database
 
 pytestmark = pytest.mark.anyio
 

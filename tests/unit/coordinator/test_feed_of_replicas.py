@@ -16,7 +16,7 @@ from agent.coordinator.feed.hub import Hub, Subscription
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.postgres.database import PostgresDatabase
-from support import postgres
+from support.servers import postgres
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ from agent.coordinator.store.postgres.database import PostgresDatabase
 from agent.coordinator.store.postgres.failures import Failure, classify
 from agent.coordinator.store.schema import migrations, tables, upgrade
 from agent.core.errors import ConfigurationError, ServiceUnavailable
-from support import postgres
+from support.servers import postgres
 
 numbers = itertools.count(1)
 

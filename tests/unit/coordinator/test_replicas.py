@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from agent.coordinator.cluster.replicas import Replicas
-from support import postgres
+from support.servers import postgres
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 from agent.coordinator.store.postgres.database import PostgresDatabase
 from agent.coordinator.store.schema.upgrade import HEAD, OLDEST, prepare
 from agent.core.errors import ConfigurationError
-from support import postgres
+from support.servers import postgres
 
 
 def start(url: str, directory: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from runners.api import Device, Fail, Retry, Tools
 from runners.blender import BlenderRunner
 from runners.blender.request import RenderRequest
-from support.blender_scenes import ATTACK, MAKE_ATTACK, MAKE_SCENES, SMALL, URL, blender
+from support.inputs.blender_scenes import ATTACK, MAKE_ATTACK, MAKE_SCENES, SMALL, URL, blender
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from runners.blender.rendering import Rendering
 from runners.blender.request import RenderRequest
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Limits
-from support.blender_scenes import URL, blender
+from support.inputs.blender_scenes import URL, blender
 
 
 def test_attack_python_in_a_scene_does_not_run(attack, tools, device, make_context, tmp_path):

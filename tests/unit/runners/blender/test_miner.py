@@ -13,7 +13,7 @@ from runners.blender import BlenderRunner
 from runners.blender.request import RenderRequest
 from runners.blender.video import make_video
 from runners.host.protocol import Run
-from support.blender_scenes import SMALL, URL, describe
+from support.inputs.blender_scenes import SMALL, URL, describe
 
 
 def test_the_probe_reports_what_this_blender_can_do(tools, tmp_path):

@@ -15,7 +15,7 @@ from runners.blender import BlenderRunner
 from runners.blender.engine import chosen
 from runners.blender.process import abilities
 from runners.blender.request import RenderRequest
-from support.blender_scenes import SMALL, URL, describe, difference, render_plainly
+from support.inputs.blender_scenes import SMALL, URL, describe, difference, render_plainly
 
 
 def test_a_picture_equals_one_that_blender_renders_by_itself(render, tools, scenes, tmp_path):

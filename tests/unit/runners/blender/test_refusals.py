@@ -15,7 +15,7 @@ from runners.blender import BlenderRunner
 from runners.blender.process import explain_refusal, save_default_scene
 from runners.blender.request import RenderRequest
 from runners.errors import Fault
-from support.blender_scenes import SMALL, URL
+from support.inputs.blender_scenes import SMALL, URL
 
 
 @pytest.mark.parametrize(

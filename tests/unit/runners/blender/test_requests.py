@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from runners.blender.request import RenderRequest
-from support.blender_scenes import URL
+from support.inputs.blender_scenes import URL
 
 
 @pytest.mark.parametrize(

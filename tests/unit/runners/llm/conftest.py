@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from runners.api import Device, Model, Tools
 from runners.llm import LLMRunner
 from runners.llm.request import InferenceRequest
-from support.language_models import NAME, OPTIONS, QUESTION
+from support.inputs.language_models import NAME, OPTIONS, QUESTION
 
 END = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
 TEMPLATE = (

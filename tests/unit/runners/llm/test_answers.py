@@ -11,7 +11,7 @@ import pytest
 from aitbc.canonical import canonical_json, parse_json
 from runners.api import Fail
 from runners.llm.request import InferenceRequest, InferenceResult
-from support.language_models import NAME, PERSON, QUESTION
+from support.inputs.language_models import NAME, PERSON, QUESTION
 
 
 def test_a_fact_is_answered_and_every_token_is_counted(runner, make_context):

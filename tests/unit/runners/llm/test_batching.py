@@ -9,7 +9,7 @@ import pytest
 
 from runners.api import Cancelled, Fail
 from runners.llm.request import InferenceRequest
-from support.language_models import NAME, PERSON, QUESTION
+from support.inputs.language_models import NAME, PERSON, QUESTION
 
 MIXED = [
     {"prompt": QUESTION, "max_tokens": 8},

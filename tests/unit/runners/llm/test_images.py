@@ -17,8 +17,8 @@ from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.llm import LLMRunner
 from runners.llm.images import MAX_PIXELS
 from runners.llm.request import MAX_IMAGES, InferenceRequest
-from support.language_models import NAME, OPTIONS
-from support.projectors import COLOURS, TOKENS, write_projector
+from support.inputs.language_models import NAME, OPTIONS
+from support.inputs.projectors import COLOURS, TOKENS, write_projector
 
 PURE = dict(zip(COLOURS, ("red", "lime", "blue"), strict=True))
 REPEAT = {"type": "text", "text": "Repeat the word."}

@@ -13,7 +13,7 @@ from runners.api import Model, Retry
 from runners.host.protocol import Cancel, Load, Run
 from runners.llm import LLMRunner
 from runners.llm.request import InferenceRequest
-from support.language_models import QUESTION
+from support.inputs.language_models import QUESTION
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from runners.llm.request import InferenceRequest
-from support.language_models import NAME
+from support.inputs.language_models import NAME
 
 
 @pytest.mark.parametrize(

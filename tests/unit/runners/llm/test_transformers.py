@@ -12,7 +12,7 @@ import torch
 from runners.api import Cancelled, Fail, Retry
 from runners.llm.request import InferenceRequest
 from runners.llm.text import TextStream
-from support.language_models import NAME, PERSON
+from support.inputs.language_models import NAME, PERSON
 
 STORY = {"prompt": "Write a story.", "raw": True}
 

@@ -8,7 +8,7 @@ from PIL import Image
 from runners.api import Device, Model
 from runners.stable_diffusion import StableDiffusionRunner
 from runners.stable_diffusion.request import GenerateRequest
-from support.diffusion import NAME, make_lora, make_untrained
+from support.inputs.diffusion import NAME, make_lora, make_untrained
 
 
 @pytest.fixture(scope="session")

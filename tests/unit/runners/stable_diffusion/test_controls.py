@@ -11,8 +11,8 @@ from runners.stable_diffusion import StableDiffusionRunner
 from runners.stable_diffusion.memory import Savings
 from runners.stable_diffusion.placement import move
 from runners.stable_diffusion.request import GenerateRequest, adapters
-from support.diffusion import NAME, contents, pixels
-from support.families import make_control, make_family
+from support.inputs.diffusion import NAME, contents, pixels
+from support.inputs.families import make_control, make_family
 
 URL = "https://example.com/edges.png"
 REQUEST = {"prompt": "a cat on a mat", "size": "64x64", "seed": 7, "steps": 2, "control_url": URL}

@@ -12,8 +12,8 @@ from runners.stable_diffusion import StableDiffusionRunner
 from runners.stable_diffusion.memory import Savings
 from runners.stable_diffusion.placement import measure, move
 from runners.stable_diffusion.request import GenerateRequest, decide
-from support.diffusion import pixels
-from support.families import FAMILIES, make_family, make_gguf
+from support.inputs.diffusion import pixels
+from support.inputs.families import FAMILIES, make_family, make_gguf
 
 URL = "https://example.com/picture.png"
 FLOW_MATCHING = [name for name in FAMILIES if name != "StableDiffusionXLPipeline"]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from runners.api import Fail, Model, Retry
 from runners.stable_diffusion.request import adapters
-from support.diffusion import contents, make_lora, pixels, with_loras
+from support.inputs.diffusion import contents, make_lora, pixels, with_loras
 
 
 def test_a_lora_changes_the_picture_and_is_removed_afterwards(generate, make_context, runner, model, lora):

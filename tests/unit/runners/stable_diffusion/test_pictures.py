@@ -21,7 +21,7 @@ from runners.stable_diffusion.images import PREVIEW_BYTES, PREVIEW_SIDE
 from runners.stable_diffusion.memory import Savings
 from runners.stable_diffusion.placement import move
 from runners.stable_diffusion.request import GenerateRequest, Scheduler
-from support.diffusion import NAME, contents, pixels, with_loras
+from support.inputs.diffusion import NAME, contents, pixels, with_loras
 
 URL = "https://example.com/picture.png"
 

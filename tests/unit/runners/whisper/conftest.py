@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from runners.api import Device
-from support.speech import SENTENCE, STORY, read_samples
+from support.inputs.speech import SENTENCE, STORY, read_samples
 
 
 @pytest.fixture(scope="session")

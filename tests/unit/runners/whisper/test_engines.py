@@ -14,7 +14,7 @@ from runners.api import Device, Model, Retry
 from runners.whisper.engines import choose, open_engine
 from runners.whisper.original import OpenAIWhisper, halve
 from runners.whisper.request import TranscribeRequest
-from support.speech import SENTENCE
+from support.inputs.speech import SENTENCE
 
 GPU = Device("cuda", "a card", uuid="GPU-1")
 

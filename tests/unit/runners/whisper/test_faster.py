@@ -14,7 +14,7 @@ from runners.whisper import faster
 from runners.whisper.faster import Decoded, FasterWhisper
 from runners.whisper.request import TranscribeRequest
 from runners.whisper.speech import WINDOW_SECONDS, Clip, blocks
-from support.speech import SENTENCE, read_samples, similarity
+from support.inputs.speech import SENTENCE, read_samples, similarity
 
 RATE = 16_000
 REQUEST = TranscribeRequest(audio_url="https://example.com/a.mp3", model="tiny.en")

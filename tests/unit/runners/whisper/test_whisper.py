@@ -18,7 +18,7 @@ from runners.host.protocol import Load, Run
 from runners.whisper import WhisperRunner, faster
 from runners.whisper.request import LANGUAGES, TranscribeRequest
 from runners.whisper.runner import BENCHMARK_TEXT
-from support.speech import SENTENCE, STORY, similarity
+from support.inputs.speech import SENTENCE, STORY, similarity
 
 URL = "https://example.com/audio.mp3"
 

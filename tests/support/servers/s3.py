@@ -19,7 +19,7 @@ import httpx
 from agent.coordinator.blobs.s3.bucket import Bucket
 from agent.coordinator.blobs.s3.store import S3Blobs
 from agent.settings import ArtifactSettings
-from support.s3_server import ACCESS_KEY, SECRET_KEY
+from support.servers.s3_server import ACCESS_KEY, SECRET_KEY
 
 START_SECONDS = 60
 
@@ -57,7 +57,7 @@ def running_s3() -> Iterator[S3Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
     script = Path(__file__).with_name("s3_server.py")
     process = subprocess.Popen(

@@ -46,7 +46,7 @@ def empty_database(data_dir: Path) -> str | None:
     if not on_postgres():
         create_database(sqlite_path(None, data_dir))
         return None
-    from support import postgres  # noqa: PLC0415 - most tests need neither the driver nor a server
+    from support.servers import postgres  # noqa: PLC0415 - most tests need neither the driver nor a server
 
     marker = data_dir / "database.url"
     if not marker.exists():
@@ -62,7 +62,7 @@ _created: dict[Path, str] = {}
 
 def _drop_unused() -> None:
     """Drop the databases of earlier tests, whose directories are deleted by now."""
-    from support import postgres  # noqa: PLC0415 - as above
+    from support.servers import postgres  # noqa: PLC0415 - as above
 
     for marker in [marker for marker in _created if not marker.exists()]:
         postgres.shared().drop(_created.pop(marker))

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from support.speech import SENTENCE
+from support.inputs.speech import SENTENCE
 
 
 def make_video(path: Path, *, seconds: float = 2, size: str = "640x360", rate: int = 25) -> Path:

@@ -1,0 +1,1 @@
+"""What jobs of the tests work on: recordings, scenes, and models that are real but small."""

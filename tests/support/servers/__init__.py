@@ -1,0 +1,1 @@
+"""Servers that the tests run beside the agent, and loads on them."""
