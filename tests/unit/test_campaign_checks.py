@@ -135,7 +135,7 @@ def test_a_violation_in_the_files_is_detected(data_dir: Path) -> None:
         "does not match its name",
         "never finished: tmp1",
         "without a row: upload_1",
-        "sha256:abcd",
+        "without a row: ab/cd",
         "log.new",
     ):
         assert violation in found

@@ -1,4 +1,4 @@
-"""`scripts/gpu/gpu_check.py`: its output without a card, and the checks that can run without one."""
+"""`scripts/gpu_check.py`: its output without a card, and the checks that can run without one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from nvml_shim.shim import GPU_IS_LOST, TWO_CARDS, NvmlShim, build
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "gpu" / "gpu_check.py"
+SCRIPT = ROOT / "scripts" / "gpu_check.py"
 LINE = re.compile(r"(.{32}) (ok|failed|not checked) +(?:[\d.]+ s)? +(.+)")
 
 

@@ -82,5 +82,7 @@ def test_faults_and_loggable_messages_are_those_that_miners_and_reputation_depen
         "ENCODER_UNAVAILABLE", "DENOISER_UNAVAILABLE", "GPU_UNAVAILABLE", "HARDWARE_UNAVAILABLE",
     }  # fmt: skip
     logged = {code for code in FailureCode if code.own_message}
-    assert logged == {"DISK_FULL", "DISK_FAULT", "NO_MEMORY", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN"}
+    assert logged == {
+        "DISK_FULL", "DISK_FAULT", "NO_MEMORY", "NODE_LOST", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN",
+    }  # fmt: skip
     assert {"NO_MEMORY", "OUT_OF_MEMORY"} == TOO_LARGE

@@ -1,9 +1,9 @@
 """Tests every use of an NVIDIA GPU in this project, and prints a table of results with reasons and speeds.
 
-    python scripts/gpu/gpu_check.py                   all checks on this machine's cards
-    python scripts/gpu/gpu_check.py --only nvenc      the checks whose name contains a word
-    python scripts/gpu/gpu_check.py --require nvenc   fails unless the checks whose name contains the word were performed; repeatable
-    python scripts/gpu/gpu_check.py --rehearse        the checks that also run on the processor, to test the checks themselves
+    python scripts/gpu_check.py                   all checks on this machine's cards
+    python scripts/gpu_check.py --only nvenc      the checks whose name contains a word
+    python scripts/gpu_check.py --require nvenc   fails unless the checks whose name contains the word were performed; repeatable
+    python scripts/gpu_check.py --rehearse        the checks that also run on the processor, to test the checks themselves
 
 The script needs a checkout and the Python packages of the engines, but no installed agent. Checks that lack a package are skipped;
 with only torch, that is all but one. The exit status is 1 if any check failed, or if a required one was not performed. The script downloads nothing, changes nothing outside a temporary directory except the
@@ -22,6 +22,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).with_name("gpu")))
 
 import gpu_check_bare  # noqa: F401 - imported first: ends the program where the packages of the others are missing
 
