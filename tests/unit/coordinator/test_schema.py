@@ -146,29 +146,32 @@ def test_preparing_again_changes_nothing(path: Path) -> None:
 
 
 def test_an_older_database_is_upgraded_without_losing_data(tmp_path: Path) -> None:
-    """From each older schema. Afterwards the foreign keys between old rows and new tables hold."""
-    revisions = [script.revision for script in _scripts().walk_revisions()][1:]
+    """Rows from each older schema survive all later upgrades. Afterwards the foreign keys between old rows and new tables hold."""
+    revisions = [script.revision for script in _scripts().walk_revisions()][:0:-1]
     assert revisions
-    for revision in revisions:
-        path = tmp_path / f"{revision}.db"
-        with create_engine(f"sqlite:///{path}").connect() as connection:
-            config = _config()
-            config.attributes["connection"] = connection
+    path = tmp_path / "older.db"
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        for revision in revisions:
+            row = {"account": f"account_{revision}", "artifact": f"sha256:{revision}"}
             with connection.begin():
                 command.upgrade(config, revision)
-                connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'Ada', 0)"))
+                connection.execute(text("INSERT INTO accounts VALUES (:account, 'Ada', 0)"), row)
                 connection.execute(
-                    text("INSERT INTO artifacts (artifact_id, size, created_at) VALUES ('sha256:1', 5, 0)")
+                    text("INSERT INTO artifacts (artifact_id, size, created_at) VALUES (:artifact, 5, 0)"),
+                    row,
                 )
-        open_and_close(path)
-        with create_engine(f"sqlite:///{path}").connect() as connection:
-            assert version(connection) == upgrade.HEAD
-            assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "Ada"
-            assert connection.execute(text("SELECT size FROM artifacts")).scalar_one() == 5
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
-            changes = compare_metadata(context, metadata)
-            assert [change for change in changes if not has_expression(change)] == []
-            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    open_and_close(path)
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        assert version(connection) == upgrade.HEAD
+        names = connection.execute(text("SELECT name FROM accounts")).scalars().all()
+        sizes = connection.execute(text("SELECT size FROM artifacts")).scalars().all()
+        assert (names, sizes) == (["Ada"] * len(revisions), [5] * len(revisions))
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        changes = compare_metadata(context, metadata)
+        assert [change for change in changes if not has_expression(change)] == []
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
 
 
 def test_artifacts_stored_before_there_was_a_quota_are_counted(tmp_path: Path) -> None:
