@@ -113,10 +113,10 @@ class Dispatcher:
         if port.free:
             self.capacity_freed()
 
-    def replace_capabilities(self, miner_id: str, capabilities: Mapping[str, Any]) -> None:
-        """Replace the capabilities of a connected miner."""
-        if (port := self._ports.get(miner_id)) is not None:
-            self._relay.replace_capabilities(port, capabilities)
+    def replace_capabilities(self, miner_id: str, session: int, capabilities: Mapping[str, Any]) -> None:
+        """Replace the capabilities of a miner's session on all its connections."""
+        self._relay.replace_capabilities(miner_id, session, capabilities)
+        if miner_id in self._ports:
             self.job_waiting()
 
     def _detach(self, port: Port) -> None:

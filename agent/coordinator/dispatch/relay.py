@@ -131,22 +131,33 @@ class Relay:
             port.close(_REASONS.get(data["reason"], Unauthorized)(data["message"]))
 
     def _on_capabilities(self, _: str, data: Mapping[str, Any]) -> None:
-        if (port := self._ours.get(data["id"])) is not None:
-            port.capabilities = data["capabilities"]
-            self._bus.send("port", self._announcement(data["id"], port))
+        self._replace_ours(data["miner_id"], data["session"], data["capabilities"])
+
+    def _replace_ours(self, miner_id: str, session: int, capabilities: Mapping[str, Any]) -> bool:
+        """Replace the capabilities of a miner's ports here. Return whether there is one."""
+        found = [
+            (number, port)
+            for number, port in self._ours.items()
+            if (port.miner_id, port.session) == (miner_id, session)
+        ]
+        for number, port in found:
+            port.capabilities = capabilities
+            if self._bus.peers:
+                self._bus.send("port", self._announcement(number, port))
+        return bool(found)
 
     # Ports of other replicas.
 
-    def replace_capabilities(self, port: Port, capabilities: Mapping[str, Any]) -> None:
-        """Replace the capabilities of a port, ours or not, on all replicas."""
-        port.capabilities = capabilities
-        if (number := self._ids.get(port)) is not None:
-            if self._bus.peers:
-                self._bus.send("port", self._announcement(number, port))
+    def replace_capabilities(self, miner_id: str, session: int, capabilities: Mapping[str, Any]) -> None:
+        """Replace the capabilities of a miner's ports on all replicas, also of one that another replica is about to announce."""
+        if self._replace_ours(miner_id, session, capabilities):
             return
-        for (replica_id, theirs), known in self._theirs.items():
-            if known is port:
-                self._bus.send("capabilities", {"id": theirs, "capabilities": capabilities}, to=replica_id)
+        for port in self._theirs.values():
+            if (port.miner_id, port.session) == (miner_id, session):
+                port.capabilities = capabilities
+        self._bus.send(
+            "capabilities", {"miner_id": miner_id, "session": session, "capabilities": capabilities}
+        )
 
     def _on_port(self, replica_id: str, data: Mapping[str, Any]) -> None:
         key = replica_id, data["id"]

@@ -93,12 +93,25 @@ def test_a_miner_of_another_replica_gets_leases_cancellations_and_requests() -> 
     theirs.close(StaleSession("A newer session has begun."))
     exchange(leader, holder)
     assert holder.got == ["job_1", ("cancelled", "job_1", 1), "heartbeat", StaleSession]
-    leader.relay.replace_capabilities(theirs, capabilities(slots=7))
+    leader.relay.replace_capabilities(port.miner_id, port.session, capabilities(slots=7))
     exchange(leader, holder)
     assert (port.capabilities["slots"], theirs.capabilities["slots"]) == (7, 7)
     holder.relay.detached(port)
     exchange(leader, holder)
     assert leader.known == []
+
+
+def test_a_connection_that_begins_while_capabilities_change_gets_them_too() -> None:
+    """The other replica has read the older ones before the message about their change arrives."""
+    leader, holder = pair()
+    leader.relay.replace_capabilities("miner_1", 1, capabilities(slots=7))
+    stale = holder.port(1)
+    stale.miner_id, stale.session = "miner_1", 1
+    other = holder.port(1)
+    exchange(leader, holder)
+    assert stale.capabilities["slots"] == 7
+    assert other.capabilities["slots"] != 7
+    assert 7 in [port.capabilities["slots"] for port in leader.known]
 
 
 def test_a_lease_for_a_connection_that_has_ended_is_undelivered() -> None:

@@ -60,7 +60,9 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> H
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
     context.caches.forget_session(session.miner_id)
-    context.dispatcher.replace_capabilities(session.miner_id, capabilities.model_dump(mode="json"))
+    context.dispatcher.replace_capabilities(
+        session.miner_id, session.number, capabilities.model_dump(mode="json")
+    )
 
 
 def _heartbeat(
