@@ -238,7 +238,7 @@ def test_filters_of_the_job_list_are_in_its_address(dashboard: Dashboard, client
     page = dashboard.open("/jobs")
     page.get_by_role("button", name="Completed").click()
     page.get_by_label("Service").select_option("ai_inference")
-    page.get_by_label("Label").select_option(label="project: filters (1)")
+    page.get_by_label("Label", exact=True).select_option(label="project: filters (1)")
     row = page.get_by_role("row").filter(has=page.locator(f'a[href$="{job}"]'))
     rows = page.locator("tbody tr")
     expect(rows).to_have_count(1)
