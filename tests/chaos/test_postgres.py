@@ -15,6 +15,7 @@ from agent.coordinator.store import access
 from agent.coordinator.store.postgres.connecting import Limits
 from agent.coordinator.store.postgres.database import PostgresDatabase
 from agent.coordinator.store.schema import tables, upgrade
+from agent.core.errors import ServiceUnavailable
 from support import server as support_server
 from support.histories.crowd import Crowd
 from support.server import serve
@@ -51,8 +52,13 @@ def account_ids(connection: Connection) -> list[str]:
     )
 
 
-def test_a_restart_of_the_server_costs_no_answer(tmp_path: Path) -> None:
-    """Writes and reads from many tasks, while the server is killed without a checkpoint and starts again."""
+def test_a_crash_of_the_server_loses_no_answered_change(tmp_path: Path) -> None:
+    """Writes and reads from many tasks, while the server is killed without a checkpoint and starts again.
+
+    Only a change whose commit the crash interrupted may be answered with the error that its outcome is unknown.
+    """
+    unknown: list[str] = []
+    errors: set[str] = set()
 
     async def work(database: PostgresDatabase, server: postgres.Server) -> list[str]:
         stored: list[str] = []
@@ -61,7 +67,12 @@ def test_a_restart_of_the_server_costs_no_answer(tmp_path: Path) -> None:
         async def client() -> None:
             for _ in range(40):
                 account_id = f"account_{next(numbers):06}"
-                stored.append(await database.write(add_account, account_id))
+                try:
+                    stored.append(await database.write(add_account, account_id))
+                except ServiceUnavailable as error:
+                    errors.add(str(error))
+                    unknown.append(account_id)
+                    continue
                 if len(stored) > 40:
                     busy.set()
                 assert account_id in await database.read(account_ids)
@@ -78,6 +89,10 @@ def test_a_restart_of_the_server_costs_no_answer(tmp_path: Path) -> None:
         database = PostgresDatabase(server.new_database(), directory=tmp_path, limits=Limits(retry=60))
         database.open(upgrade.prepare)
         stored = asyncio.run(work(database, server))
-        assert database.read_now(account_ids) == sorted(stored)
-        assert len(stored) == len(set(stored)) == 320
+        found = set(database.read_now(account_ids))
+        assert set(stored) <= found <= {*stored, *unknown}
+        assert len(stored) == len(set(stored))
+        assert len(stored) + len(unknown) == 320
+        assert len(unknown) <= 8  # one of each client
+        assert all("whether a change was stored" in error for error in errors)
         database.close()

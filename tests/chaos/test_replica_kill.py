@@ -29,7 +29,7 @@ STEADY_SECONDS = 4.0
 """How long the rate is measured before and after a failure."""
 RECOVERY_SECONDS = 5.0
 REPLACED_SECONDS = 10.0
-RECOVERED = 0.95
+RECOVERED = 0.85
 """Part of the submitted jobs that must be completed again. A few are under way when the time is over."""
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from agent.coordinator.store.postgres.failures import reason
 from agent.core.errors import ConfigurationError
@@ -103,6 +103,7 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         pool_use_lifo=True,  # few connections with warm caches instead of all in turn
         hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
     )
+    event.listen(made, "connect", _note_life)
     event.listen(made, "checkout", _check)
     event.listen(made, "connect", _number)
     begin = _begin(server.limits if limited else None, read_only=read_only)
@@ -125,6 +126,14 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
 def _number(_: psycopg.Connection, record: Any) -> None:
     """Give concurrent connections different lanes."""
     record.info["lane"] = next(_lanes)
+
+
+def _note_life(connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:
+    """Note which life of the server the connection belongs to: a crash begins another one, even if the main process survives."""
+    row = connection.execute(
+        "SELECT pg_postmaster_start_time()::text, stats_reset::text FROM pg_stat_wal", prepare=False
+    ).fetchone()
+    record.info["life"] = row
 
 
 def _check(connection: psycopg.Connection, *_: object) -> None:

@@ -1,7 +1,8 @@
 """Transactions on PostgreSQL: one for each write, several at a time, repeated after failures that pass.
 
 A write is answered after its commit. If the connection breaks while it commits, the server is asked by the transaction's number
-whether it did. So a restart of the server costs its callers time, but no answer and no change.
+whether it did. So a restart of the server costs its callers time, but no answer and no change; only after a crash in that moment are they
+answered that the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.5
 DUPLICATES: Final = 5
 """How often a transaction is repeated because another one has inserted the same key."""
+
+_UNKNOWN: Final = "The database does not answer whether a change was stored; look before you repeat it."
 
 log = structlog.get_logger()
 
@@ -183,6 +186,7 @@ class PostgresDatabase:
 
     def _transact(self, function: Callable[[Connection], T], name: str) -> T:
         number: str | None = None
+        life: object = None
         try:
             with (
                 self._write_engine.connect() as connection,
@@ -192,19 +196,25 @@ class PostgresDatabase:
                 value = function(connection)
                 _check_unbroken(connection, name)
                 fault_points.reach("database.before_commit", name)
-                number = connection.info["transaction"]
+                number, life = connection.info["transaction"], connection.info["life"]
                 transaction.commit()
         except Exception as error:
             if number is None or classify(error) is not Failure.LOST:
                 raise
-            if not self._repeated(functools.partial(self._committed, number)):
+            if not self._repeated(functools.partial(self._committed, number, life)):
                 raise
         return value
 
-    def _committed(self, number: str) -> bool:
-        """Return whether a transaction has committed whose connection broke meanwhile."""
+    def _committed(self, number: str, life: object) -> bool:
+        """Return whether a transaction has committed whose connection broke meanwhile.
+
+        Raises `ServiceUnavailable` if nobody can know: after a crash the server gives numbers again that it had not written yet, so
+        that another transaction may have this one.
+        """
         deadline = time.monotonic() + self.server.limits.retry
         with self._write_engine.connect() as connection:
+            if connection.info["life"] != life:
+                raise ServiceUnavailable(_UNKNOWN)
             below = driver(connection)
             while True:
                 row = below.execute("SELECT pg_xact_status(%s::xid8)", [number]).fetchone()
@@ -212,9 +222,7 @@ class PostgresDatabase:
                 if status != "in progress":
                     return bool(status == "committed")
                 if time.monotonic() > deadline:
-                    raise ServiceUnavailable(
-                        "The database does not answer whether a change was stored; look before you repeat it."
-                    )
+                    raise ServiceUnavailable(_UNKNOWN)
                 time.sleep(FIRST_PAUSE)
 
     def _repeated(self, once: Callable[[], T]) -> T:
