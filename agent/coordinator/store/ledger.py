@@ -169,14 +169,10 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
         }
         for payment in payments
     ]
-    closed = list(payments)
-    if _close.run_many(connection, rows) != len(rows):  # some jobs are older than the ledger
-        ids = [row["key"] for row in rows]
-        just_closed = select(transactions.c.tx_id).where(
-            transactions.c.tx_id.in_(ids), transactions.c.settled_at == now
-        )
-        known = set(connection.scalars(just_closed))
-        closed = [payment for payment in payments if payment_id(payment.job_id) in known]
+    # Some jobs are older than the ledger. Only each row's own count says whether this call has closed it.
+    closed = [
+        payment for payment, row in zip(payments, rows, strict=True) if _close.run(connection, row) == 1
+    ]
     _post(
         connection,
         [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],
