@@ -32,9 +32,9 @@ def open_stores(settings: Settings) -> tuple[BlobStore, UploadStore]:
         blobs = ArtifactDirectory(directory, max_size=limit, shared=shared)
         return blobs, UploadDirectory(directory / UPLOADS, blobs, silence_seconds=silence)
     # The other store starts faster without them.
-    from agent.coordinator.blobs.s3.bucket import Bucket  # noqa: PLC0415
-    from agent.coordinator.blobs.s3.segments import S3Uploads  # noqa: PLC0415
-    from agent.coordinator.blobs.s3.store import S3Blobs  # noqa: PLC0415
+    from agent.coordinator.blobs.s3.bucket import Bucket  # noqa: PLC0415 - as above
+    from agent.coordinator.blobs.s3.segments import S3Uploads  # noqa: PLC0415 - as above
+    from agent.coordinator.blobs.s3.store import S3Blobs  # noqa: PLC0415 - as above
 
     bucket = S3Blobs(
         Bucket(settings.artifacts), max_size=limit, direct=settings.artifacts.direct,

@@ -73,7 +73,7 @@ class GrowingFile:
         self._artifacts = artifacts
         self._silence_seconds = silence_seconds
 
-    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002
+    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002 - the other store needs it
         """Make the complete upload a blob. See `GrowingUpload`."""
         if artifact_id is None:
             with await self._opened(size):

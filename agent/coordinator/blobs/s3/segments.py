@@ -37,7 +37,7 @@ class S3Uploads(Turns):
         async with self.take(upload_id) as state:
             yield SegmentedUpload(upload_id, state, self._blobs, self._silence_seconds)
 
-    async def older_than(self, moment: float) -> list[str]:  # noqa: ARG002
+    async def older_than(self, moment: float) -> list[str]:  # noqa: ARG002 - as the protocol has it
         """Return nothing: segments are blobs, which are listed as such."""
         return []
 
@@ -122,7 +122,7 @@ class SegmentedUpload:
         except ApiError:
             return  # the sweep of orphans removes them
 
-    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002
+    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002 - the other store needs it
         """Join the segments. See `GrowingUpload`."""
         reach("artifact.received")
         stored = await self._blobs.store_as(f"{BLOBS}/{self._upload_id}", self._joined(segments))
