@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from types import UnionType
 from typing import (
-    Annotated,
     Any,
     ClassVar,
     Generic,
@@ -23,14 +21,10 @@ from typing import (
     ParamSpec,
     Protocol,
     TypeVar,
-    Union,
     cast,
-    get_args,
-    get_origin,
 )
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
-from pydantic_core import core_schema
+from pydantic import BaseModel, ConfigDict, Field
 
 from runners.checkpoints import Checkpoints as Checkpoints  # noqa: PLC0414 - exported as part of the contract
 from runners.errors import Cancelled as Cancelled  # noqa: PLC0414 - as above
@@ -38,31 +32,11 @@ from runners.errors import Fail as Fail  # noqa: PLC0414 - as above
 from runners.errors import FailureCode as FailureCode  # noqa: PLC0414 - as above
 from runners.errors import Retry as Retry  # noqa: PLC0414 - as above
 from runners.errors import RunnerError as RunnerError  # noqa: PLC0414 - as above
+from runners.input_files import InputFile as InputFile  # noqa: PLC0414 - as above
+from runners.input_files import fields_of, values_at
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-FILE_MARK = "x-aitbc-file"
-"""The JSON Schema keyword that marks an input field as the address of a file."""
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """Marks an input field that names a file: `Annotated[str, InputFile()]`.
-
-    The client sends an https URL, `artifact:sha256:<hex>` or, if the field's type allows it, an `Inline` text. The
-    miner fetches the file before `run` and puts its path into `Context.files[path of the field]`; the field itself
-    retains the client's value. With `upload` the field may be None at first: the job then waits until the client uploads the
-    file. A field inside a nested model has a dotted path, in which elements of lists are numbers: "model.source",
-    "messages.0.content.1.image_url".
-    """
-
-    upload: bool = False
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {**handler(schema), FILE_MARK: True}
 
 
 class Strict(BaseModel):
@@ -158,12 +132,12 @@ class ServiceDefinition:
 
     def file_fields(self) -> dict[str, InputFile]:
         """Return the input fields that hold the address of a file, by dotted path, in which "*" stands for each element of a list."""
-        return dict(_all_file_fields(self.input_model))
+        return dict(fields_of(self.input_model))
 
     def files_of(self, given: Mapping[str, Any]) -> Iterator[tuple[str, InputFile, Any]]:
         """Yield each file field of an input: its path, its mark, and its value, None without one."""
         for path, mark in self.file_fields().items():
-            for found, value in _values(given, path.split(".")):
+            for found, value in values_at(given, path.split(".")):
                 yield found, mark, value
 
 
@@ -181,49 +155,6 @@ def forget_probes() -> None:
     """Clear all cached probes, because the machine has changed: for example, a driver was loaded."""
     for forget in _CACHED:
         forget()
-
-
-@cache
-def _all_file_fields(model: type[BaseModel]) -> tuple[tuple[str, InputFile], ...]:
-    return tuple(_file_fields(model))
-
-
-def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, InputFile]]:
-    for name, info in model.model_fields.items():
-        path = f"{prefix}{name}"
-        marks = [mark for mark in info.metadata if isinstance(mark, InputFile)]
-        if marks:
-            yield path, marks[0]
-            continue
-        for model_path, option in _models(info.annotation, path):
-            yield from _file_fields(option, f"{model_path}.")
-
-
-def _models(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield the models that a field's type contains, each with its path."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield path, annotation
-    elif get_origin(annotation) in {Annotated, UnionType, Union}:
-        for option in get_args(annotation):
-            yield from _models(option, path)
-    elif get_origin(annotation) in {tuple, list}:
-        for option in get_args(annotation):
-            yield from _models(option, f"{path}.*")
-
-
-def _values(value: Any, names: Sequence[str], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of a path's field, each with its own path."""
-    name, *rest = names
-    if name == "*":
-        elements = enumerate(value) if isinstance(value, list | tuple) else ()
-        for number, element in elements:
-            yield from _values(element, rest, f"{before}{number}.")
-    elif not isinstance(value, Mapping):
-        return
-    elif rest:
-        yield from _values(value.get(name), rest, f"{before}{name}.")
-    else:
-        yield f"{before}{name}", value.get(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,78 @@
+"""The input fields of a service that hold the address of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic_core import core_schema
+
+FILE_MARK = "x-aitbc-file"
+"""The JSON Schema keyword that marks an input field as the address of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """Marks an input field that names a file: `Annotated[str, InputFile()]`.
+
+    The client sends an https URL, `artifact:sha256:<hex>` or, if the field's type allows it, an `Inline` text. The
+    miner fetches the file before `run` and puts its path into `Context.files[path of the field]`; the field itself
+    retains the client's value. With `upload` the field may be None at first: the job then waits until the client uploads the
+    file. A field inside a nested model has a dotted path, in which elements of lists are numbers: "model.source",
+    "messages.0.content.1.image_url".
+    """
+
+    upload: bool = False
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), FILE_MARK: True}
+
+
+@cache
+def fields_of(model: type[BaseModel]) -> tuple[tuple[str, InputFile], ...]:
+    """Return the file fields of a model with their marks, by dotted path, in which "*" stands for each element of a list."""
+    return tuple(_file_fields(model))
+
+
+def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, InputFile]]:
+    for name, info in model.model_fields.items():
+        path = f"{prefix}{name}"
+        marks = [mark for mark in info.metadata if isinstance(mark, InputFile)]
+        if marks:
+            yield path, marks[0]
+            continue
+        for model_path, option in _models(info.annotation, path):
+            yield from _file_fields(option, f"{model_path}.")
+
+
+def _models(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the models that a field's type contains, each with its path."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield path, annotation
+    elif get_origin(annotation) in {Annotated, UnionType, Union}:
+        for option in get_args(annotation):
+            yield from _models(option, path)
+    elif get_origin(annotation) in {tuple, list}:
+        for option in get_args(annotation):
+            yield from _models(option, f"{path}.*")
+
+
+def values_at(value: Any, names: Sequence[str], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a path's field, each with its own path."""
+    name, *rest = names
+    if name == "*":
+        elements = enumerate(value) if isinstance(value, list | tuple) else ()
+        for number, element in elements:
+            yield from values_at(element, rest, f"{before}{number}.")
+    elif not isinstance(value, Mapping):
+        return
+    elif rest:
+        yield from values_at(value.get(name), rest, f"{before}{name}.")
+    else:
+        yield f"{before}{name}", value.get(name)
