@@ -50,7 +50,7 @@ class RayNode:
 
 
 class RayCluster:
-    """Nodes on one machine. `head` has the first one's control store, which the others join."""
+    """Nodes on one machine. The first one has the control store, which the others join."""
 
     def __init__(self, home: Path, cpus: int, gpus: int, environment: Mapping[str, str]) -> None:
         self._home = home
@@ -60,17 +60,13 @@ class RayCluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        port = self.address.rpartition(":")[2]
-        self.head = self._start(
-            "head", "--head", f"--port={port}", f"--temp-dir={home / 'ray'}", "--include-dashboard=false"
-        )
-        self.nodes = [self.head]
+        self.nodes: list[RayNode] = []
 
     def add(self, name: str) -> RayNode:
-        """Start another node, and wait until it has joined."""
-        node = self._start(name, f"--address={self.address}")
-        self.nodes.append(node)
-        return node
+        """Start a node, the first one as the head, and wait until it runs."""
+        port = self.address.rpartition(":")[2]
+        head = ("--head", f"--port={port}", f"--temp-dir={self._home / 'ray'}", "--include-dashboard=false")
+        return self._start(name, *(head if not self.nodes else (f"--address={self.address}",)))
 
     @property
     def settings(self) -> dict[str, str]:
@@ -100,12 +96,14 @@ class RayCluster:
                      "RAY_health_check_failure_threshold": "3"},
                 stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             )  # fmt: skip
+        node = RayNode(process, directory)
+        self.nodes.append(node)
         end = time.monotonic() + START_SECONDS
         while re.search(r"Ray runtime started", log.read_text()) is None:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
-        return RayNode(process, directory)
+        return node
 
 
 @contextmanager
@@ -117,7 +115,7 @@ def ray_cluster(
     home = Path(tempfile.mkdtemp(prefix="r", dir="/dev/shm"))
     cluster = RayCluster(home, cpus, gpus, environment)
     try:
-        for number in range(1, nodes):
+        for number in range(nodes):
             cluster.add(f"node{number}")
         yield cluster
     finally:
