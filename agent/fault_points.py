@@ -38,6 +38,8 @@ POINTS: Final = {
     "log.publishing": "the checkpoint's file is written under its temporary name",
     "webhook.claimed": "the attempt to send a message is counted, but nothing is sent yet",
     "webhook.answered": "the receiver has responded, but the response is not recorded yet",
+    "payout.file_written": "a file of a batch has its final name; DETAIL is json or csv",
+    "payout.answered": "the receiver of a payment has answered, but nothing is recorded yet; DETAIL is the adapter",
     "miner.lease_received": "a lease has arrived",
     "miner.inputs_fetched": "all inputs of the job are on the miner's disk",
     "miner.run_finished": "the runner has returned its results",

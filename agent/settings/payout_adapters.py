@@ -73,6 +73,10 @@ class EvmPayoutSettings(Section):
     key_file: HomePath | None = None
     """File with the private key of the paying account in hex, readable only by its owner. None: `coordinator/evm.key` in the data
     directory."""
+    foreign_transactions: Annotated[int, Field(ge=0)] = 0
+    """Number of transactions that the account had sent when an administrator last accounted for those that this coordinator does not
+    know. If the account has sent more, nothing is paid: after a restored backup, payments would be made twice. Use an account that sends
+    nothing else."""
     gas_limit: Annotated[int, Field(ge=21_000, le=10_000_000)] = 100_000
     """Gas limit of one transfer. Transfers of common tokens need 30,000 to 65,000."""
     max_fee_gwei: Annotated[Decimal, Field(gt=0)] = Decimal(100)

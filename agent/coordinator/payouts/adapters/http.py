@@ -99,7 +99,6 @@ class HttpAdapter:
 
     async def send(self, transfer: Transfer) -> Answer:
         """Send the request. Only a final answer of the service changes anything."""
-        reach("payout.sending", self.name)
         response = await self._client.post(transfer.content, self._headers(transfer))
         reach("payout.answered", self.name)
         return Answer((self._report(transfer, response),))
@@ -151,4 +150,6 @@ class HttpAdapter:
             raise RequestFailed(
                 f"{self._client.host} answered something else than documented: {where}: {first['msg']}"
             ) from None
-        return Report(transfer.payments[0].payout_id, OUTCOMES[answer.status], answer.reason, answer.reference)
+        return Report(
+            transfer.payments[0].payout_id, OUTCOMES[answer.status], answer.reason, answer.reference
+        )

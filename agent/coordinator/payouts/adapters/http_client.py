@@ -10,8 +10,8 @@ from typing import Final
 import httpcore
 import httpx
 
-from agent.core.values.addresses import AddressRefusal, refusal_of
 from agent.coordinator.payouts.adapter import NotConfigured
+from agent.core.values.addresses import AddressRefusal, refusal_of
 from agent.network import GuardedBackend, HostError, Network, internet
 
 MAX_ANSWER: Final = 1024 * 1024
