@@ -1,7 +1,7 @@
 """Sends each payment as a transaction of its own, so that one recipient's failure concerns no other.
 
 A nonce is used once: nonces are counted from the database's and the chain's, and the signed bytes are stored before they are sent.
-Whatever happens to the process, to the node, or to the block, only transactions with that nonce and that content exist, and the chain
+Even if the process, the node or the block fails, only transactions with that nonce and that content exist, and the chain
 accepts one of them. A payment has failed only if its transaction is in a block, deep enough, and moved nothing.
 """
 
