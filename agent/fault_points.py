@@ -42,6 +42,8 @@ POINTS: Final = {
     "payout.sending": "an attempt to send a stored transfer is counted, but nothing is sent yet; DETAIL is the adapter",
     "payout.sent": "an adapter has sent a transfer, but its answer is not stored yet; DETAIL is the adapter",
     "payout.polled": "an adapter has reported the state of a transfer, which is not stored yet; DETAIL is the adapter",
+    "payout.file_written": "a file of a batch has its final name; DETAIL is json or csv",
+    "payout.answered": "the receiver of a payment has answered, but nothing is recorded yet; DETAIL is the adapter",
     "miner.lease_received": "a lease has arrived",
     "miner.inputs_fetched": "all inputs of the job are on the miner's disk",
     "miner.run_finished": "the runner has returned its results",

@@ -8,6 +8,12 @@ from pydantic import Field
 
 from agent.core.values.quantities import Money
 from agent.settings._section import Section
+from agent.settings.payout_adapters import (
+    EvmPayoutSettings,
+    FilePayoutSettings,
+    HttpPayoutSettings,
+    LightningPayoutSettings,
+)
 
 
 class PayoutSettings(Section):
@@ -39,3 +45,7 @@ class PayoutSettings(Section):
     """First pause after a call of an adapter that failed; each further pause is twice as long."""
     max_retry_seconds: Annotated[float, Field(gt=0, le=86_400)] = 3600
     """Longest pause between calls of an adapter that fail."""
+    file: FilePayoutSettings = FilePayoutSettings()
+    http: HttpPayoutSettings = HttpPayoutSettings()
+    evm: EvmPayoutSettings = EvmPayoutSettings()
+    lightning: LightningPayoutSettings = LightningPayoutSettings()

@@ -72,7 +72,8 @@ class BatchInfo:
 class Payment:
     """One payment. `address` is what `check_address` returned; `amount` is in the batch's currency, with at most its decimals.
 
-    `created_at` is when its batch was created, in seconds since the epoch. `handed_in` is what the miner has handed in for this payment (see `Adapter.accept`), or None.
+    `created_at` is when its batch was created, in seconds since the epoch. `handed_in` is what the miner has handed in for this payment
+    (see `Adapter.accept`), or None.
     """
 
     payout_id: str
