@@ -56,6 +56,7 @@ payout_batches = Table(
     Column("approved_by", String(64), nullable=True),
     Column("finished_at", Float, nullable=True),
     Column("cancelled_by", String(64), nullable=True),
+    Column("last_error", Text, nullable=True),
     Index("ix_payout_batches_open", "batch_id", **where("finished_at IS NULL")),
 )
 

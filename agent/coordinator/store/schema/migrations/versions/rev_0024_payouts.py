@@ -63,6 +63,7 @@ def _batches() -> None:
         sa.Column("approved_by", sa.String(length=64), nullable=True),
         sa.Column("finished_at", sa.Float(), nullable=True),
         sa.Column("cancelled_by", sa.String(length=64), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("batch_id", name=op.f("pk_payout_batches")),
     )
     _create_index("ix_payout_batches_open", "payout_batches", ["batch_id"], "finished_at IS NULL")
