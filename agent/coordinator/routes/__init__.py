@@ -3,6 +3,7 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    deposits,
     direct_uploads,
     health,
     jobs,
@@ -47,6 +48,7 @@ ROUTERS = (
     sessions.router,
     openai.router,
     admin.router,
+    deposits.router,
 )
 
 ROOT_ROUTERS = (streams.router,)
