@@ -16,6 +16,7 @@ from agent.coordinator.routes import (
     miner_stats,
     miners,
     openai,
+    payout_reports,
     receipts,
     registry,
     services,
@@ -49,6 +50,7 @@ ROUTERS = (
     openai.router,
     admin.router,
     deposits.router,
+    payout_reports.router,
 )
 
 ROOT_ROUTERS = (streams.router,)

@@ -84,11 +84,11 @@ async def page(context: Context, *, account_id: str | None, limit: int, before: 
 def _credited(incoming: Incoming) -> int:
     """Return the credited amount in units of 1e-8, rounded down. Raises `ValidationFailed`."""
     if incoming.rate <= 0:
-        raise ValidationFailed("The request is not valid.", {"fields": {"rate": "must be more than 0"}})
+        raise ValidationFailed("The request is not valid.", {"rate": "must be more than 0"})
     with localcontext(prec=DIGITS):
         units = int((incoming.amount / incoming.rate).scaleb(MONEY_DECIMALS).to_integral_value(ROUND_DOWN))
     if units <= 0:
-        raise ValidationFailed("The request is not valid.", {"fields": {"amount": "must be more than 0"}})
+        raise ValidationFailed("The request is not valid.", {"amount": "must be more than 0"})
     return units
 
 

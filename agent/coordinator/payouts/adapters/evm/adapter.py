@@ -148,6 +148,19 @@ class EvmAdapter:
             await self.send(transfer)
         return self._still_sent(transfer, "it waits for its block")
 
+    async def examine(self) -> None:
+        """Check the chain, the token's decimals and the account's coins. Raises `NotNow`, or the node's errors."""
+        await self.check_chain()
+        if self._settings.token is not None:
+            answer = await self._node.call(self._settings.token, signing.DECIMALS)
+            if int.from_bytes(answer, "big") != self._settings.decimals or not answer:
+                raise NotNow(
+                    f"the token has {int.from_bytes(answer, 'big')} decimals, but `payouts.evm.decimals` is "
+                    f"{self._settings.decimals}"
+                )
+        if await self._node.balance(self._account.address) == 0:
+            raise NotNow(f"{self._account.address} has no coins to pay for gas; send it some")
+
     async def close(self) -> None:
         """Close the connections."""
         await self._node.close()
