@@ -40,7 +40,7 @@ from agent.fault_points import reach
 from agent.settings import PayoutSettings
 
 POLL_SECONDS: Final = 1.0
-"""Interval at which due calls are queried: another replica may have approved a batch."""
+"""Longest interval at which due calls are queried: another replica may have approved a batch."""
 RETRY_SECONDS: Final = 1.0
 RECORD_SECONDS: Final = 5.0
 """Time for storing the answer of a call, after its time limit, before the call is due again."""
@@ -98,6 +98,7 @@ class PayoutWorker:
 
     async def _serve(self, name: str) -> None:
         wake, resumed = self._wakes[name], False
+        longest = min(POLL_SECONDS, self.settings.poll_seconds, self.settings.retry_seconds)
         while True:
             wake.clear()
             try:
@@ -113,7 +114,7 @@ class PayoutWorker:
             if worked:
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout(longest):
                     await wake.wait()
 
     async def _prepare_due(self, name: str) -> bool:

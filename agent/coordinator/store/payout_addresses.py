@@ -75,6 +75,12 @@ def newest_sequence(connection: Connection, miner_id: str) -> int:
     return connection.execute(query).scalar_one() or 0
 
 
+def envelope_of(connection: Connection, miner_id: str, sequence: int) -> str | None:
+    """Return the envelope of a statement (JSON), or None."""
+    query = select(_TABLE.envelope).where(_TABLE.miner_id == miner_id, _TABLE.sequence == sequence)
+    return connection.execute(query).scalar_one_or_none()
+
+
 def add(connection: Connection, record: AddressRecord) -> None:
     """Store a statement. It replaces a change that has not taken effect yet."""
     change = update(payout_addresses).where(

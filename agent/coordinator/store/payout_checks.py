@@ -5,13 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from agent.coordinator.store import ledger
 from agent.coordinator.store.payouts import BatchRecord, PayoutRecord, all_batches, of_batch
-from agent.coordinator.store.schema.tables import payout_transfers
+from agent.coordinator.store.schema.tables import log_leaves, log_queue, payout_batches, payout_transfers
 from agent.core.market.ledger import payout
 from agent.core.market.payouts import BatchState, PaymentState, TransferState, outcome_of
+
+
+def manifests(connection: Connection) -> list[tuple[BatchRecord, str | None]]:
+    """Return the approved batches, each with its numbered or queued leaf of the log, or None."""
+    leaf = func.coalesce(log_leaves.c.content, log_queue.c.content)
+    query = (
+        select(payout_batches.c.batch_id, leaf)
+        .outerjoin(log_leaves, log_leaves.c.reference == payout_batches.c.batch_id)
+        .outerjoin(log_queue, log_queue.c.reference == payout_batches.c.batch_id)
+        .where(payout_batches.c.approved_at.is_not(None))
+    )
+    found = {row[0]: row[1] for row in connection.execute(query)}
+    return [(batch, found[batch.batch_id]) for batch in all_batches(connection) if batch.batch_id in found]
+
+
+def unknown_leaves(connection: Connection) -> list[str]:
+    """Return the references of manifests in the log whose batch does not exist or is not approved."""
+    query = (
+        select(log_leaves.c.reference)
+        .outerjoin(payout_batches, payout_batches.c.batch_id == log_leaves.c.reference)
+        .where(
+            log_leaves.c.reference.startswith("batch_", autoescape=True),
+            payout_batches.c.approved_at.is_(None),
+        )
+    )
+    return list(connection.scalars(query.order_by(log_leaves.c.leaf_index)))
 
 
 def problems(connection: Connection) -> list[str]:

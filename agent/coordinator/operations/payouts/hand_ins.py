@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import structlog
-from agent.coordinator.operations.payouts.addresses import AHEAD_SECONDS, OLDEST_SECONDS
 
 from agent.coordinator.operations.answers import payouts as answers
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.payouts import batches, views
+from agent.coordinator.operations.payouts.addresses import AHEAD_SECONDS, OLDEST_SECONDS
 from agent.coordinator.payouts.adapter import AddressRefused
 from agent.coordinator.payouts.worker import payment_of
 from agent.coordinator.store import miners as miner_store
