@@ -13,8 +13,7 @@ from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
 from aitbc.cli._terminal.output import moment, print_rows
 
-
-_PLACES = ("available", "on_hold", "pending", "paid_out")
+_AMOUNTS = ("available", "on_hold", "pending", "paid_out")
 """Where the money is that the miner has earned."""
 
 
@@ -31,7 +30,7 @@ def earnings(
         wallet = client.wallet.get()
         shown = {
             **client.miners.stats(agent.miner_id).to_dict(),
-            **{name: wallet.get(name, "0") for name in _PLACES},
+            **{name: wallet.get(name, "0") for name in _AMOUNTS},
             "payments": client.wallet.transactions(limit=limit).to_dict()["transactions"],
         }
     if as_json:
