@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -87,6 +88,12 @@ class FileAdapter:
             if not path.exists():
                 replace_file(path, content, 0o600)
         return Answer()
+
+    async def examine(self) -> None:
+        """Check that the directory can be written. Raises `OSError`."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=self._directory):
+            pass
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
