@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from agent.coordinator.store import locks
 from agent.coordinator.store.database import StaleRead
@@ -160,9 +160,17 @@ def claim(connection: Connection, transfer: TransferRecord, until: float) -> Tra
     return replace(transfer, attempts=attempts, next_call_at=until)
 
 
+def _claimed(transfer: TransferRecord) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return the condition that no other process has claimed the transfer since `claim` returned this record."""
+    return (
+        payout_transfers.c.transfer_id == transfer.transfer_id,
+        payout_transfers.c.next_call_at == transfer.next_call_at,
+    )
+
+
 def record_failure(connection: Connection, transfer: TransferRecord, error: str, next_call_at: float) -> None:
-    """Store that a call failed: its outcome is unknown."""
-    change = update(payout_transfers).where(payout_transfers.c.transfer_id == transfer.transfer_id)
+    """Store that a call failed: its outcome is unknown. Nothing changes if the claim is no longer this one."""
+    change = update(payout_transfers).where(*_claimed(transfer))
     values = {"failures": transfer.failures + 1, "last_error": error, "next_call_at": next_call_at}
     connection.execute(change.values(values))
 
@@ -180,6 +188,7 @@ def record_call(
     """Store the answer of a call: the transfer's new bytes and state, and how payments ended. Return the ended payments.
 
     `transfer` has the new values. `references` are those of payments that have not ended. With `resend`, the transfer is sent next.
+    Nothing changes if the claim is no longer this one: another process makes the call again, and may have replaced the bytes.
     """
     locks.payouts(connection, transfer.batch_id)
     values = {
@@ -193,9 +202,9 @@ def record_call(
     }
     if not resend:
         values["sent_at"] = now if transfer.sent_at is None else transfer.sent_at
-    mine = payout_transfers.c.transfer_id == transfer.transfer_id
-    unfinished = payout_transfers.c.state != TransferState.FINISHED.value
-    connection.execute(update(payout_transfers).where(mine, unfinished).values(values))
+    change = update(payout_transfers).where(*_claimed(transfer))
+    if connection.execute(change.values(values)).rowcount != 1:
+        return []
     if not resend:
         move_payments(connection, payouts.c.transfer_id == transfer.transfer_id, PayoutEvent.SEND)
     for payout_id, reference in references.items():

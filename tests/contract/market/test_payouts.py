@@ -40,7 +40,7 @@ from support.server import Served, serve
 
 @dataclass
 class FakeBank:
-    """An adapter that pays at once, unless it is told otherwise by replacing `outcome`, `sending` or `preparing`."""
+    """An adapter that pays at once, unless a test replaces `outcome`, `sending` or `preparing`."""
 
     name: str = "bank"
     currencies: dict[str, int] = field(default_factory=lambda: {"EUR": 2})
