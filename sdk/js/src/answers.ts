@@ -170,6 +170,25 @@ export interface components {
             amount: string;
             jobs: number;
         };
+        Deposit: {
+            source: string;
+            externalId: string;
+            accountId: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            externalAmount: string;
+            /** @description Absent for this coordinator's own money */
+            currency?: string;
+            rate: string;
+            note?: string;
+            transactionId: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
+        DepositPage: {
+            deposits: components["schemas"]["Deposit"][];
+            next?: string;
+        };
         Earnings: {
             minerId: string;
             days: components["schemas"]["DayEarnings"][];
@@ -1205,6 +1224,12 @@ export type DatabaseNumbers = components["schemas"]["DatabaseNumbers"];
 
 /** The earnings of one UTC day, and the number of jobs. */
 export type DayEarnings = components["schemas"]["DayEarnings"];
+
+/** A payment that arrived outside, and the credit that followed. `externalAmount`, in `currency`, is `rate` times `amount`. */
+export type Deposit = components["schemas"]["Deposit"];
+
+/** Deposits, newest first. If there are more, `next` is the value of `before` for the next page. */
+export type DepositPage = components["schemas"]["DepositPage"];
 
 /** Earnings by day, newest last, and their sum. The other amounts are of all days: what can be paid out now, is on hold, is in payouts that have not ended, and has arrived. */
 export type Earnings = components["schemas"]["Earnings"];
