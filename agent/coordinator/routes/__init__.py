@@ -3,6 +3,7 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    deposits,
     direct_uploads,
     health,
     jobs,
@@ -15,6 +16,7 @@ from agent.coordinator.routes import (
     miner_stats,
     miners,
     openai,
+    payout_reports,
     payouts,
     receipts,
     registry,
@@ -49,6 +51,8 @@ ROUTERS = (
     sessions.router,
     openai.router,
     admin.router,
+    deposits.router,
+    payout_reports.router,
 )
 
 ROOT_ROUTERS = (streams.router,)

@@ -213,11 +213,6 @@ export interface components {
             enrolments: components["schemas"]["Enrolment"][];
             next?: string;
         };
-        Envelope: {
-            payloadType: string;
-            payload: string;
-            signatures: components["schemas"]["EnvelopeSignature"][];
-        };
         EnvelopeSignature: {
             keyid: string;
             sig: string;
@@ -940,7 +935,7 @@ export interface components {
             attestations: components["schemas"]["Attestation"][];
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            envelope: components["schemas"]["Envelope"];
+            envelope: components["schemas"]["agent__coordinator__operations__answers__log__Envelope"];
         };
         ReceiptVerification: {
             valid: boolean;
@@ -1148,6 +1143,11 @@ export interface components {
         };
         /** @enum {string} */
         Who: "client" | "owner" | "operator" | "time";
+        agent__coordinator__operations__answers__log__Envelope: {
+            payloadType: string;
+            payload: string;
+            signatures: components["schemas"]["EnvelopeSignature"][];
+        };
     };
     responses: never;
     parameters: never;
@@ -1221,9 +1221,6 @@ export type Enrolment = components["schemas"]["Enrolment"];
 
 /** Enrolment tokens, newest first. If there are more, `next` is the value of `before` for the next page. */
 export type EnrolmentPage = components["schemas"]["EnrolmentPage"];
-
-/** The miner's signed statement, a DSSE envelope. */
-export type Envelope = components["schemas"]["Envelope"];
 
 /** The only signature of an envelope; `keyid` is empty. */
 export type EnvelopeSignature = components["schemas"]["EnvelopeSignature"];
@@ -1602,3 +1599,6 @@ export type Wallet = components["schemas"]["Wallet"];
 
 /** Who can remove a reason. `TIME`: it ends by itself. */
 export type Who = components["schemas"]["Who"];
+
+/** The miner's signed statement, a DSSE envelope. */
+export type agent__coordinator__operations__answers__log__Envelope = components["schemas"]["agent__coordinator__operations__answers__log__Envelope"];
