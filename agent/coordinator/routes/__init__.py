@@ -3,6 +3,7 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    audits,
     direct_uploads,
     health,
     jobs,
@@ -43,6 +44,7 @@ ROUTERS = (
     miners.router,
     miner_session.router,
     machines.router,
+    audits.router,
     keys.router,
     sessions.router,
     openai.router,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import audits, counts
 from agent.coordinator.store.schema.tables import (
     job_counts,
     jobs,
@@ -38,6 +38,7 @@ class Numbers:
     stored_bytes: int
     paid: int
     earned: int
+    audits_open: int = 0
 
 
 def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
@@ -79,4 +80,5 @@ def numbers(connection: Connection, now: float, offline_before: float) -> Number
         stored_bytes=int(one(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
         paid=int(paid),
         earned=int(earned),
+        audits_open=audits.undecided(connection),
     )

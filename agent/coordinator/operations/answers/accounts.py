@@ -31,7 +31,11 @@ class Wallet(Answer):
 
 
 class Transaction(Answer):
-    """A credit, a debit, or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`."""
+    """A change of a balance. The payment of a job is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`.
+
+    `audit` is the price of an audit that the client requested, `refund` the same back if there was no auditor. `forfeit` is the price of
+    a job whose result was proven wrong, back from the miner. `funding` is money of the operator for its own audits.
+    """
 
     model_config = example(
         {
@@ -51,7 +55,7 @@ class Transaction(Answer):
     )
 
     transaction_id: fields.TransactionId
-    type: Literal["credit", "debit", "payment"]
+    type: Literal["credit", "debit", "payment", "funding", "audit", "refund", "forfeit"]
     status: Literal["pending", "settled", "refunded"]
     amount: fields.Amount
     created_at: fields.Time

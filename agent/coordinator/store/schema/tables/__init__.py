@@ -15,6 +15,7 @@ from agent.coordinator.store.schema.tables.access import (
     miner_commands,
     miners,
 )
+from agent.coordinator.store.schema.tables.audits import audit_standings, audits, canaries
 from agent.coordinator.store.schema.tables.files import (
     artifact_owners,
     artifacts,
@@ -62,9 +63,12 @@ __all__ = [
     "api_keys",
     "artifact_owners",
     "artifacts",
+    "audit_standings",
+    "audits",
     "balances",
     "browser_session_keys",
     "browser_sessions",
+    "canaries",
     "challenges",
     "client_evidence",
     "client_failures",
