@@ -25,6 +25,7 @@ from agent.miner.executor.child import RunListener
 from agent.miner.executor.contract import Execution, Executor, Stage
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
+from agent.miner.machine.calibrations import read_calibrations
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent, Models
 from agent.miner.models.store import ModelUnavailable, SourceUnreachable
@@ -34,15 +35,24 @@ from agent.miner.runs.inputs import FetchedFile, fetch
 from agent.miner.runs.job_log import RunLog
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
-from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
+from agent.miner.runs.result import (
+    Collected,
+    FinishedRun,
+    collect,
+    has_files,
+    result_body,
+    same_weights,
+    statement_about,
+)
 from agent.miner.session import Session
 from agent.miner.tasks import Background
 from agent.protocol.messages import MAX_MESSAGE
 from agent.settings import InputSettings
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Retry, RunnerError
+from runners.audits import run_seed
 from runners.errors import Fault
-from runners.host.protocol import FileReference, JobLog, Run
+from runners.host.protocol import AuditedRun, FileReference, JobLog, Run
 
 _DONE: Final = 100.0
 """The progress in percent at which ending a run saves nothing."""
@@ -66,6 +76,7 @@ class RunDependencies:
     provider: Models
     services: Mapping[str, ServiceOffer]
     inputs: InputSettings
+    data_dir: Path
     jobs_directory: Path
     max_job_log: int
     background: Background
@@ -210,6 +221,8 @@ class JobRun:
         started_at = self.lease.coordinator_time()
         execution = await self._run_in_child(lent, inputs, checkpoints)
         reach("miner.run_finished")
+        if self.lease.spec.audit is not None:
+            execution = same_weights(execution, self.lease.spec.audit.statement)
         finished_at = self.lease.coordinator_time()
         if not offer.version.startswith(execution.runner.version):
             raise Retry(
@@ -243,11 +256,27 @@ class JobRun:
             max_units=lease.max_units,
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
+            seed=run_seed(lease.job_id, lease.fence, self._parts.session.identity.miner_id, lease.nonce),
+            audit=await self._audited(),
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint, self._on_log)
         self.stage = "waiting"
         return await self._parts.executor.run(
             lease.service, lent.model, message, listener, on_stage=self._on_stage
+        )
+
+    async def _audited(self) -> AuditedRun | None:
+        """Return the work that this job checks, with the honest ranges that this machine knows; None for other jobs."""
+        audit = self.lease.spec.audit
+        if audit is None:
+            return None
+        known = await asyncio.to_thread(read_calibrations, self._parts.data_dir)
+        return AuditedRun(
+            results=audit.results,
+            statement=audit.statement,
+            evidence=audit.evidence,
+            nonce=audit.nonce,
+            calibrations=[made for made in known if made.service == self.lease.service],
         )
 
     def _count_result(self, statement: Statement) -> None:
