@@ -69,7 +69,10 @@ class CheckpointFile(Answer):
 
 
 class AuditedWork(BaseModel):
-    """The work of another miner that an audit checks: the results, the signed statement's predicate, the evidence, the lease's nonce."""
+    """The work of another miner that an audit checks: the results, the signed statement, the evidence, the audited lease's nonce.
+
+    `answer` are known results to compare with.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,6 +80,7 @@ class AuditedWork(BaseModel):
     statement: dict[str, Any]
     evidence: dict[str, Any] | None = None
     nonce: str = ""
+    answer: dict[str, Any] | None = None
 
 
 class Spec(BaseModel):

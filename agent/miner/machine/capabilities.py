@@ -47,6 +47,9 @@ MAX_UNAVAILABLE_MODELS: Final = 1000
 AUDITS: Final = "audits"
 """The feature of a service whose runner can check the work of other miners."""
 
+AUDITS_ONLY: Final = "audits_only"
+"""The feature of a service that takes audits and no other jobs."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -303,7 +306,9 @@ class Machine:
             unit_price=price(miner, definition.service_id, suggested),
             suggested_price=suggested,
             features=MappingProxyType(
-                dict(probe.features) | ({AUDITS: True} if definition.comparer is not None else {})
+                dict(probe.features)
+                | ({AUDITS: True} if definition.comparer is not None else {})
+                | ({AUDITS_ONLY: True} if miner.auditor else {})
             ),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -71,17 +71,6 @@ def has_files(done: Done) -> bool:
         return next(file_references(done.results), None) is not None
     except ProtocolError:
         return True  # `collect` raises the error
-
-
-def same_weights(execution: Execution, statement: Mapping[str, Any]) -> Execution:
-    """Return an audit's execution, whose verdict is "unproven" if the auditor used other weights than the audited miner states."""
-    stated = statement.get("model")
-    digest = stated.get("digest", {}).get("sha256") if isinstance(stated, Mapping) else None
-    if execution.weights in (None, digest):
-        return execution
-    reason = "The auditor's files of the model are not those that the miner states that it used."
-    results = execution.done.results | {"verdict": "unproven", "reason": reason, "limits": {}}
-    return replace(execution, done=execution.done.model_copy(update={"results": results}))
 
 
 def collect(done: Done, output: Path) -> Collected:

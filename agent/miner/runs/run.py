@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
+import secrets
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
@@ -29,6 +30,7 @@ from agent.miner.machine.calibrations import read_calibrations
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent, Models
 from agent.miner.models.store import ModelUnavailable, SourceUnreachable
+from agent.miner.runs.audits import same_weights, unsigned_part
 from agent.miner.runs.checkpoints import CheckpointUploads, fetch_checkpoints
 from agent.miner.runs.events import EventFeed
 from agent.miner.runs.inputs import FetchedFile, fetch
@@ -41,7 +43,6 @@ from agent.miner.runs.result import (
     collect,
     has_files,
     result_body,
-    same_weights,
     statement_about,
 )
 from agent.miner.session import Session
@@ -257,7 +258,7 @@ class JobRun:
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
             seed=run_seed(lease.job_id, lease.fence, self._parts.session.identity.miner_id, lease.nonce),
-            audit=await self._audited(),
+            audit=await self._audited({name: file.sha256 for name, file in inputs.items()}),
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint, self._on_log)
         self.stage = "waiting"
@@ -265,8 +266,11 @@ class JobRun:
             lease.service, lent.model, message, listener, on_stage=self._on_stage
         )
 
-    async def _audited(self) -> AuditedRun | None:
-        """Return the work that this job checks, with the honest ranges that this machine knows; None for other jobs."""
+    async def _audited(self, digests: Mapping[str, str]) -> AuditedRun | None:
+        """Return the work that this job checks, with the honest ranges that this machine knows; None for other jobs.
+
+        `digests` are those of the input files, by name.
+        """
         audit = self.lease.spec.audit
         if audit is None:
             return None
@@ -276,6 +280,9 @@ class JobRun:
             statement=audit.statement,
             evidence=audit.evidence,
             nonce=audit.nonce,
+            choice=self.lease.nonce or secrets.token_hex(32),
+            answer=audit.answer,
+            mismatch=unsigned_part(audit.results, audit.statement, digests),
             calibrations=[made for made in known if made.service == self.lease.service],
         )
 
