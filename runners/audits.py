@@ -69,9 +69,11 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """The audited work: the client's results, the signed statement's predicate, and what the runner returned as evidence, if anything.
+    """The audited work: the client's results, the signed statement, and what the runner returned as evidence, if anything.
 
-    `files` are its output files by their names in the statement's subject. `nonce` is that of its lease, hex, empty if it had none.
+    The statement is the whole in-toto statement, whose digests of results and output files are right. `files` are the output files by
+    their names in its subject. `nonce` is that of the audited lease, hex, empty if it had none. `choice` (hex) is unknown to the audited
+    miner: choose the part that is compared by it. `answer` are known results, with which to compare instead of running again.
     `calibrations` are those of this service that the auditor's machine has.
     """
 
@@ -79,24 +81,32 @@ class Audited:
     statement: Mapping[str, Any]
     evidence: Mapping[str, Any] | None = None
     nonce: str = ""
+    choice: str = ""
+    answer: Mapping[str, Any] | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     calibrations: Sequence[Calibration] = ()
 
     @property
+    def predicate(self) -> Mapping[str, Any]:
+        """What the statement says about the run: its miner, model, device, runner, inputs and units."""
+        found: Mapping[str, Any] = self.statement["predicate"]
+        return found
+
+    @property
     def seed(self) -> str | None:
         """The seed that the audited run drew from (see `Context.seed`); None if its lease had no nonce."""
-        named = self.statement
+        named = self.predicate
         return run_seed(named["job_id"], int(named["fence"]), named["miner_id"], self.nonce)
 
     @property
     def device(self) -> str:
         """The class of the device that the miner states (see `Condition`)."""
-        device = self.statement["device"]
+        device = self.predicate["device"]
         return device_class(device["kind"], device["name"])
 
     def calibration(self, audited: Condition, auditor: Condition) -> Calibration | None:
         """Return the honest ranges for these two conditions and the model that the miner states; None if nobody has made them."""
-        model = self.statement.get("model")
+        model = self.predicate.get("model")
         name, weights = ("", "") if model is None else (model["name"], model["digest"]["sha256"])
         for made in self.calibrations:
             same_model = made.model == name and made.weights == weights

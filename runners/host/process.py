@@ -31,6 +31,7 @@ from runners.api import (
     Audited,
     Cancelled,
     Checkpoints,
+    Comparison,
     Fail,
     FailureCode,
     Model,
@@ -382,9 +383,14 @@ def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: _RunCo
     if runner.definition.comparer is None:
         raise Retry(f"The runner {runner.name} compares nothing.", code=FailureCode.SERVICE_NOT_OFFERED)
     context.files, files = audited_files(context.files)
-    audited = Audited(
-        audit.results, audit.statement, audit.evidence, audit.nonce, files, tuple(audit.calibrations)
-    )
+    if audit.mismatch is not None:
+        reason = f"The digest of {audit.mismatch} is not the one that the miner has signed."
+        return Result(asdict(Comparison("fail", reason, where=audit.mismatch)), Decimal(0))
+    given = {
+        name: getattr(audit, name)
+        for name in ("results", "statement", "evidence", "nonce", "choice", "answer")
+    }
+    audited = Audited(**given, files=files, calibrations=tuple(audit.calibrations))
     found = runner.audit(request, audited, context)
     return Result(asdict(found.comparison), found.units)
 

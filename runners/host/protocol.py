@@ -73,12 +73,18 @@ class Load(Message):
 
 
 class AuditedRun(Message):
-    """The work of another miner, with which a run is to be compared: see `runners.audits.Audited`."""
+    """The work of another miner, with which a run is to be compared: see `runners.audits.Audited`.
+
+    `mismatch` names a part of it that is not the signed one, so that there is nothing to compare.
+    """
 
     results: dict[str, Any]
     statement: dict[str, Any]
     evidence: dict[str, Any] | None = None
     nonce: str = ""
+    choice: str = ""
+    answer: dict[str, Any] | None = None
+    mismatch: str | None = None
     calibrations: list[Calibration] = []
 
 
