@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import (
-    audit_standings,
+    audit_proofs,
     audits,
     canaries,
     jobs,
@@ -108,20 +108,20 @@ _COLUMNS = tuple(audits.c[name] for name in _NAMES)
 _CANARY = tuple(canaries.c[field.name] for field in fields(CanaryRecord))
 _insert = Prepared(insert(audits))
 _is_standing = (
-    audit_standings.c.miner_id == bindparam("miner"),
-    audit_standings.c.role == bindparam("in_role"),
-    audit_standings.c.service == bindparam("of_service"),
-    audit_standings.c.model == bindparam("of_model"),
+    audit_proofs.c.miner_id == bindparam("miner"),
+    audit_proofs.c.role == bindparam("in_role"),
+    audit_proofs.c.service == bindparam("of_service"),
+    audit_proofs.c.model == bindparam("of_model"),
 )
 _standing = Prepared(
     select(
-        audit_standings.c.engine, audit_standings.c.passes, audit_standings.c.checked, audit_standings.c.failed,
-        audit_standings.c.canaries_checked, audit_standings.c.canaries_failed,
+        audit_proofs.c.engine, audit_proofs.c.passes, audit_proofs.c.checked, audit_proofs.c.failed,
+        audit_proofs.c.canaries_checked, audit_proofs.c.canaries_failed,
     ).where(*_is_standing)
 )  # fmt: skip
 _save_standing = Prepared(
     text(
-        "INSERT INTO audit_standings (miner_id, role, service, model, engine, passes, checked, failed, canaries_checked, canaries_failed) "
+        "INSERT INTO audit_proofs (miner_id, role, service, model, engine, passes, checked, failed, canaries_checked, canaries_failed) "
         "VALUES (:miner, :in_role, :of_service, :of_model, :engine, :passes, :checked, :failed, :canaries_checked, :canaries_failed) "
         "ON CONFLICT (miner_id, role, service, model) DO UPDATE SET engine = excluded.engine, passes = excluded.passes, "
         "checked = excluded.checked, failed = excluded.failed, canaries_checked = excluded.canaries_checked, "
@@ -321,10 +321,10 @@ def save_standing(
     _save_standing.run(connection, values)
 
 
-def standings_of(connection: Connection, miner_id: str) -> list[tuple[str, str, str, Standing]]:
+def proofs_of(connection: Connection, miner_id: str) -> list[tuple[str, str, str, Standing]]:
     """Return role, service, model and standing of everything that audits have shown of a miner."""
-    keys = (audit_standings.c.role, audit_standings.c.service, audit_standings.c.model)
-    query = select(*keys).where(audit_standings.c.miner_id == miner_id).order_by(*keys)
+    keys = (audit_proofs.c.role, audit_proofs.c.service, audit_proofs.c.model)
+    query = select(*keys).where(audit_proofs.c.miner_id == miner_id).order_by(*keys)
     return [
         (role, service, model, standing(connection, miner_id, role, service, model))
         for role, service, model in connection.execute(query)

@@ -136,12 +136,20 @@ def funding(account_id: str, amount: int, from_fees: int, issued: int) -> Entry:
     )
 
 
-def forfeit(account_id: str, miner_id: str, pay: int, fee: int) -> Entry:
-    """Give a client back what its job cost: the miner's `pay` and the operator's `fee`."""
-    if pay < 0 or fee < 0:
-        raise ValueError("nothing negative can be forfeited")
+def forfeit(account_id: str, miner_id: str, pay: int, fee: int, from_fees: int) -> Entry:
+    """Give a client back what its job cost: the miner's `pay` and the operator's `fee`, of which `from_fees` is still there.
+
+    The rest of the fee is issued: it was spent, and no account has more for that than was issued before.
+    """
+    if pay < 0 or not 0 <= from_fees <= fee:
+        raise ValueError("a forfeit returns what was paid, and no more")
     return entry(
-        (Posting(earned(miner_id), -pay), Posting(FEES, -fee), Posting(available(account_id), pay + fee))
+        (
+            Posting(earned(miner_id), -pay),
+            Posting(FEES, -from_fees),
+            Posting(ISSUED, from_fees - fee),
+            Posting(available(account_id), pay + fee),
+        )
     )
 
 

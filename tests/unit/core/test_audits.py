@@ -49,7 +49,7 @@ def test_the_share_stays_between_floor_and_one_and_only_passes_lower_it(found: l
         last = now
 
 
-def test_a_miner_is_trusted_slowly_and_a_new_engine_begins_anew() -> None:
+def test_a_miner_is_trusted_slowly_and_a_new_engine_starts_over() -> None:
     standing = Standing()
     assert share(standing, "llm 1", FLOOR) == 1
     for _ in range(380):

@@ -86,7 +86,7 @@ class AuditStanding(Answer):
 class MinerAudits(AuditPage):
     """The audits of a miner that are decided, and what they have shown so far."""
 
-    standings: list[AuditStanding]
+    proofs: list[AuditStanding]
 
 
 class Canary(Answer):

@@ -1,4 +1,4 @@
-"""Audit jobs: each asks one auditor for an opinion. Whoever is audited, and all of the same owner, can neither get nor see it."""
+"""Audit jobs: each asks one auditor for an opinion. Neither the audited miner nor others of its owner can get or see it."""
 
 from __future__ import annotations
 

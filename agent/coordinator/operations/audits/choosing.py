@@ -103,11 +103,17 @@ def choose(
             model=record.model or "",
             engine=engine,
             created_at=now,
-            evidence=None if evidence is None else canonical_json(evidence).decode(),
+            evidence=_bounded(evidence, context.settings.audits.max_evidence),
             canary_id=restrictions.canary,
             charged=charged,
         ),
     )
+
+
+def _bounded(evidence: Any, limit: int) -> str | None:
+    """Return evidence as canonical JSON, or None without any or with too much."""
+    text = None if evidence is None else canonical_json(evidence)
+    return None if text is None or len(text) > limit else text.decode()
 
 
 def is_sealed(record: JobRecord) -> bool:

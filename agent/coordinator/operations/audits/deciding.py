@@ -55,7 +55,7 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Answer:
     """The answer of an auditor."""
 
     verdict: Verdict
@@ -65,7 +65,7 @@ class Finding:
     reason: str
 
 
-def parse_finding(results: object) -> Finding | None:
+def parse_answer(results: object) -> Answer | None:
     """Return the answer in an audit job's results, or None if it is malformed: auditors may lie, or be broken."""
     if not isinstance(results, dict):
         return None
@@ -75,7 +75,7 @@ def parse_finding(results: object) -> Finding | None:
         return None
     if not isinstance(where, str) or not isinstance(reason, str) or max(len(where), len(reason)) > MAX_TEXT:
         return None
-    return Finding(Verdict(verdict), distances, limits, where, reason)
+    return Answer(Verdict(verdict), distances, limits, where, reason)
 
 
 def _figures(value: object) -> dict[str, float] | None:
@@ -105,18 +105,18 @@ def _collect(connection: Connection, context: Context, root: str, ids: FollowUp)
         record = job_store.find(connection, one.audit_job_id)
         if record is None or record.life.finished_at is None:
             continue
-        finding = None
+        answer = None
         if record.life.state is JobState.COMPLETED and record.miner_id is not None:
             independent = not miner_store.are_of_one_owner(connection, one.miner_id, record.miner_id)
             text = job_store.results_of(connection, one.audit_job_id)
             if independent and record.miner_id != one.miner_id and text is not None:
-                finding = parse_finding(orjson.loads(text))
-        if finding is None and one.asked < context.settings.audits.attempts:
+                answer = parse_answer(orjson.loads(text))
+        if answer is None and one.asked < context.settings.audits.attempts:
             store.change(connection, one.audit_id, status=store.WAITING)
             return []
-        if finding is None:
+        if answer is None:
             return answer_missing(connection, context, opinions, one, NO_ANSWER, ids)
-        return _answer(connection, context, opinions, one, record.miner_id, finding, ids)
+        return _answer(connection, context, opinions, one, record.miner_id, answer, ids)
     return []
 
 
@@ -129,8 +129,8 @@ def answer_missing(
     ids: FollowUp,
 ) -> list[tuple[str, str]]:
     """Record that nobody gives this opinion. Return kind and verdict of what is decided with that."""
-    finding = Finding(Verdict.UNPROVEN, {}, {}, "", reason)
-    return _answer(connection, context, opinions, asked, None, finding, ids)
+    answer = Answer(Verdict.UNPROVEN, {}, {}, "", reason)
+    return _answer(connection, context, opinions, asked, None, answer, ids)
 
 
 def _answer(
@@ -139,24 +139,24 @@ def _answer(
     opinions: Sequence[AuditRecord],
     asked: AuditRecord,
     auditor_id: str | None,
-    finding: Finding,
+    answer: Answer,
     ids: FollowUp,
 ) -> list[tuple[str, str]]:
     """Store an opinion, and everything that it decides."""
     now = context.clock()
     values: dict[str, Any] = {
         "auditor_id": auditor_id,
-        "opinion": finding.verdict.value,
-        "distances": orjson.dumps(finding.distances).decode(),
-        "limits": orjson.dumps(finding.limits).decode(),
-        "position": finding.where,
-        "reason": finding.reason,
+        "opinion": answer.verdict.value,
+        "distances": orjson.dumps(answer.distances).decode(),
+        "limits": orjson.dumps(answer.limits).decode(),
+        "position": answer.where,
+        "reason": answer.reason,
     }
     if not asked.is_root:
-        values |= {"verdict": finding.verdict.value, "status": store.DECIDED, "decided_at": now}
+        values |= {"verdict": answer.verdict.value, "status": store.DECIDED, "decided_at": now}
     store.change(connection, asked.audit_id, **values)
     opinions = [replace(one, **values) if one.audit_id == asked.audit_id else one for one in opinions]
-    log.info("audit_opinion", audit_id=asked.audit_id, miner_id=asked.miner_id, verdict=finding.verdict.value)
+    log.info("audit_opinion", audit_id=asked.audit_id, miner_id=asked.miner_id, verdict=answer.verdict.value)
     if asked.kind == Kind.SECOND_OPINION:
         return _reconsider(connection, opinions, now)
     return _decide(connection, context, opinions, ids, now)
@@ -204,7 +204,7 @@ def _decide(
         connection, root.audit_id, verdict=verdict.value, status=store.DECIDED, decided_at=now, evidence=None
     )
     root = replace(root, verdict=verdict.value, status=store.DECIDED, decided_at=now)
-    _record_standings(connection, root, opinions, decision)
+    _record_proofs(connection, root, opinions, decision)
     if root.charged and not any(one.auditor_id for one in opinions):
         funds.refund(connection, root.account_id, root.job_id, ids.tx_id, root.charged, now)
     queue_leaf(connection, root, opinions, decision)
@@ -212,7 +212,7 @@ def _decide(
     return [(root.kind, verdict.value)]
 
 
-def _record_standings(
+def _record_proofs(
     connection: Connection, root: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision
 ) -> None:
     """Count a decision for its miner, and for its auditors whose opinions it confirms or refutes."""

@@ -1,4 +1,4 @@
-"""The money of audits: the account that pays for them, its budget, and what is taken from whoever is proven wrong."""
+"""The money of audits: the account that pays for them, its budget, and what is taken from a miner that is proven wrong."""
 
 from __future__ import annotations
 
@@ -77,26 +77,27 @@ def take_back(
 ) -> int:
     """Take the pay of a job from its miner, and give it back to the client with the operator's fee. Return what the miner lost.
 
-    What the miner no longer has cannot be taken.
+    What the miner no longer has cannot be taken, and is lost to the client.
     """
     payment = ledger.payment_id(job_id)
     pay = store.earned_by(connection, payment, earned(miner_id))
     fee = store.earned_by(connection, payment, FEES)
     taken = max(0, min(pay, ledger.balance(connection, earned(miner_id))))
-    returned = max(0, min(fee, ledger.balance(connection, FEES)))
-    if not taken + returned:
+    if not taken + fee:
         return 0
-    entry = forfeit(account_id, miner_id, taken, returned)
+    locks.issued(connection)
+    from_fees = max(0, min(fee, ledger.balance(connection, FEES)))
+    entry = forfeit(account_id, miner_id, taken, fee, from_fees)
     ledger.add_booking(
         connection,
         tx_id,
         Kind.FORFEIT,
         account_id,
-        taken + returned,
+        taken + fee,
         entry,
         note=f"{audit_id}: the result of {job_id} was wrong",
         now=now,
         miner_id=miner_id,
-        fee=returned,
+        fee=fee,
     )
     return taken

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.coordinator.operations.context import Connection
+from agent.coordinator.operations.log.verdicts import examine_verdicts
 from agent.coordinator.sequencer import LogInconsistent, leaf_bytes
 from agent.coordinator.store import ledger
 from agent.coordinator.store import log as store
@@ -50,6 +51,7 @@ class Examination:
     waiting: int = 0
     receipts: int = 0
     settlements: int = 0
+    verdicts: int = 0
     checkpoints: int = 0
     cosignatures: int = 0
     root: str = ""
@@ -79,6 +81,7 @@ def examine(connection: Connection, log_key: str, known: Mapping[str, Checkpoint
     _examine_cosignatures(connection, result)
     _examine_receipts(connection, log_key, result)
     _examine_settlements(connection, result)
+    result.verdicts = examine_verdicts(connection, result.find)
     for problem in ledger.problems(connection):
         result.find("ledger", "ledger", problem)
     result.summarise()

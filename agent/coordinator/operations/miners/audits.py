@@ -49,7 +49,7 @@ def _of_miner(
     commands.of_caller(connection, caller, miner_id, removed=True)
     records = store.page(connection, miner_id=miner_id, only_decided=True, limit=limit + 1, before=before)
     settings = context.settings.audits
-    standings = [
+    proofs = [
         AuditStanding(
             role="auditor" if role == store.AUDITOR else "miner",
             service=service,
@@ -64,12 +64,12 @@ def _of_miner(
                 error_probability(known.canaries, settings.canary_false_positive_bound),
             ),
         )
-        for role, service, model, known in store.standings_of(connection, miner_id)
+        for role, service, model, known in store.proofs_of(connection, miner_id)
     ]
     return MinerAudits(
         audits=[_view(context, one) for one in records[:limit]],
         next=_next(records, limit),
-        standings=standings,
+        proofs=proofs,
     )
 
 

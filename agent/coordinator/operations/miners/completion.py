@@ -162,7 +162,7 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         artifacts=tuple(request.artifacts),
         public_key=session.public_key,
         log=request.log,
-        evidence=getattr(request, "evidence", None),
+        evidence=request.evidence,
     )
 
 

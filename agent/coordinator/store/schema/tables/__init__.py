@@ -15,7 +15,7 @@ from agent.coordinator.store.schema.tables.access import (
     miner_commands,
     miners,
 )
-from agent.coordinator.store.schema.tables.audits import audit_standings, audits, canaries
+from agent.coordinator.store.schema.tables.audits import audit_proofs, audits, canaries
 from agent.coordinator.store.schema.tables.files import (
     artifact_owners,
     artifacts,
@@ -63,7 +63,7 @@ __all__ = [
     "api_keys",
     "artifact_owners",
     "artifacts",
-    "audit_standings",
+    "audit_proofs",
     "audits",
     "balances",
     "browser_session_keys",

@@ -54,8 +54,8 @@ audits = Table(
 )
 
 # What audits have shown of a miner, or of an auditor, in one service and model (core/market/audits.py).
-audit_standings = Table(
-    "audit_standings",
+audit_proofs = Table(
+    "audit_proofs",
     metadata,
     Column("miner_id", String(64), primary_key=True),
     Column("role", String(16), primary_key=True),

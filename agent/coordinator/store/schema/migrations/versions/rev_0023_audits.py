@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("audit_hold", sa.BigInteger(), nullable=True))
     _audits()
     op.create_table(
-        "audit_standings",
+        "audit_proofs",
         sa.Column("miner_id", sa.String(length=64), nullable=False),
         sa.Column("role", sa.String(length=16), nullable=False),
         sa.Column("service", sa.String(length=64), nullable=False),
@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.Column("canaries_checked", sa.Integer(), nullable=False),
         sa.Column("canaries_failed", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("miner_id", "role", "service", "model", name=op.f("pk_audit_standings")),
+        sa.PrimaryKeyConstraint("miner_id", "role", "service", "model", name=op.f("pk_audit_proofs")),
     )
     op.create_table(
         "canaries",
