@@ -232,6 +232,11 @@ export interface components {
             enrolments: components["schemas"]["Enrolment"][];
             next?: string;
         };
+        Envelope: {
+            payloadType: string;
+            payload: string;
+            signatures: components["schemas"]["EnvelopeSignature"][];
+        };
         EnvelopeSignature: {
             keyid: string;
             sig: string;
@@ -954,7 +959,7 @@ export interface components {
             attestations: components["schemas"]["Attestation"][];
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            envelope: components["schemas"]["agent__coordinator__operations__answers__log__Envelope"];
+            envelope: components["schemas"]["Envelope"];
         };
         ReceiptVerification: {
             valid: boolean;
@@ -1162,11 +1167,6 @@ export interface components {
         };
         /** @enum {string} */
         Who: "client" | "owner" | "operator" | "time";
-        agent__coordinator__operations__answers__log__Envelope: {
-            payloadType: string;
-            payload: string;
-            signatures: components["schemas"]["EnvelopeSignature"][];
-        };
     };
     responses: never;
     parameters: never;
@@ -1246,6 +1246,9 @@ export type Enrolment = components["schemas"]["Enrolment"];
 
 /** Enrolment tokens, newest first. If there are more, `next` is the value of `before` for the next page. */
 export type EnrolmentPage = components["schemas"]["EnrolmentPage"];
+
+/** The miner's signed statement, a DSSE envelope. */
+export type Envelope = components["schemas"]["Envelope"];
 
 /** The only signature of an envelope; `keyid` is empty. */
 export type EnvelopeSignature = components["schemas"]["EnvelopeSignature"];
@@ -1624,6 +1627,3 @@ export type Wallet = components["schemas"]["Wallet"];
 
 /** Who can remove a reason. `TIME`: it ends by itself. */
 export type Who = components["schemas"]["Who"];
-
-/** The miner's signed statement, a DSSE envelope. */
-export type agent__coordinator__operations__answers__log__Envelope = components["schemas"]["agent__coordinator__operations__answers__log__Envelope"];
