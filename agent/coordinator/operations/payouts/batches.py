@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, NoReturn
@@ -121,7 +120,7 @@ def _select(connection: Connection, context: Context, plan: _Plan) -> Selection:
 def _preview(connection: Connection, context: Context, plan: _Plan) -> answers.BatchDetails:
     selection = _select(connection, context, plan)
     batch, payments = _records(plan, selection, batch_id="", created_by="")
-    names = _names(connection)
+    names = miner_store.names(connection)
     omitted = [
         answers.OmittedMiner(
             miner_id=miner_id, miner_name=names.get(miner_id), amount=views.money(amount), reason=reason
@@ -144,7 +143,7 @@ def _create(connection: Connection, context: Context, caller: Caller, plan: _Pla
     batch, payments = _records(plan, selection, batch_id=context.new_id("batch"), created_by=caller.key_id)
     store.add_batch(connection, batch, payments)
     announce(connection, payments, batch.created_at)
-    return views.details(batch, payments, _names(connection))
+    return views.details(batch, payments, miner_store.names(connection))
 
 
 def _records(
@@ -188,10 +187,6 @@ def _records(
     return batch, payments
 
 
-def _names(connection: Connection) -> Mapping[str, str]:
-    return {record.miner_id: record.name for record in miner_store.all_miners(connection)}
-
-
 async def page(context: Context, *, limit: int, before: str | None, status: str | None) -> answers.BatchPage:
     """Return batches, newest first."""
     return await context.database.read(_page, context, limit, before, status)
@@ -220,7 +215,9 @@ async def show(context: Context, batch_id: str) -> answers.BatchDetails:
 def _show(connection: Connection, batch_id: str) -> answers.BatchDetails:
     batch = required(connection, batch_id)
     transfers = payout_transfers.of_batch(connection, batch_id)
-    return views.details(batch, store.of_batch(connection, batch_id), _names(connection), transfers)
+    return views.details(
+        batch, store.of_batch(connection, batch_id), miner_store.names(connection), transfers
+    )
 
 
 def required(connection: Connection, batch_id: str) -> BatchRecord:
