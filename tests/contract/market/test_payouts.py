@@ -129,6 +129,18 @@ def test_a_batch_is_approved_sent_and_confirmed(
     refused = admin.post("/v1/admin/payouts", json={"adapter": "bank", "rate": "1"})
     assert (refused.status_code, refused.json()["error"]["details"]) == (409, {"reasons": ["no_address"]})
 
+    for wrong in (
+        {"rate": "0"},
+        {"rate": "1E+99"},
+        {"rate": "NaN"},
+        {"cut_off": "0001-01-01T00:00:00+14:00"},
+        {"adapter": "evm"},
+        {"currency": "USD"},
+    ):
+        refused = admin.post("/v1/admin/payouts", json={"adapter": "file", "rate": "1", **wrong})
+        assert (refused.status_code, list(refused.json()["error"]["details"]["fields"])) == (422, list(wrong))
+    assert client.get("/v1/admin/payouts").status_code == 403
+
     batch = create(admin, rate="0.9137", minimum="0.1001", note="November")
     batch_id = batch["batch_id"]
     assert (batch["status"], batch["count"], batch["amount"]) == ("created", 2, "0.203")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, NoReturn
@@ -24,12 +25,13 @@ from agent.coordinator.store.payouts import BatchRecord, PayoutRecord
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.market.payouts import BatchState, PaymentState, Selection, Terms, choose
 from agent.core.values.quantities import from_units, make_id, to_units
-from aitbc.errors import FormatError
 from aitbc.payouts import MAX_DECIMALS, converted
-from aitbc.statement import decimal_text, parse_decimal
+from aitbc.statement import decimal_text
 
 DRAFT: Final = "draft"
 SALT_BYTES: Final = 16
+RATE: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?")
+"""A rate that keeps the sum of a batch within the digits that a manifest may have."""
 
 log = structlog.get_logger()
 
@@ -87,16 +89,16 @@ def _plan(context: Context, request: NewBatch) -> _Plan:
     currency = request.currency or next(iter(adapter.currencies))
     if currency not in adapter.currencies:
         _refuse("currency", f"the adapter pays in {', '.join(adapter.currencies)}")
-    try:
-        rate = parse_decimal(decimal_text(Decimal(request.rate)), "The rate", MAX_DECIMALS)
-    except (ArithmeticError, FormatError):
-        rate = Decimal()
+    rate = Decimal(request.rate) if RATE.fullmatch(request.rate) else Decimal()
     if not rate:
-        _refuse("rate", f'must be a positive decimal with at most {MAX_DECIMALS} decimals, such as "0.9137"')
+        _refuse(
+            "rate",
+            f'must be a positive number below 10^9 with at most {MAX_DECIMALS} decimals, such as "0.9137"',
+        )
     now = context.clock()
     cut_off = now if request.cut_off is None else request.cut_off
-    if cut_off > now:
-        _refuse("cut_off", "must not be in the future")
+    if not 0 <= cut_off <= now:
+        _refuse("cut_off", "must be a time since 1970 that is not in the future")
     decimals = adapter.currencies[currency]
     terms = Terms(
         minimum=to_units(settings.minimum if request.minimum is None else request.minimum),
