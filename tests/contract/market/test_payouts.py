@@ -19,6 +19,7 @@ from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.payouts.adapter import Answer, NewTransfer, Outcome, Prepared, Report, Transfer
 from agent.coordinator.payouts.installed import Adapters
 from agent.coordinator.payouts.worker import PayoutWorker
+from agent.coordinator.store import events
 from agent.coordinator.store.schema.tables import balances, log_leaves, payouts
 from agent.core.market.ledger import earned
 from agent.core.values.quantities import parse_time
@@ -113,6 +114,16 @@ def money(served: Served, miner: ScriptedMiner) -> tuple[str, str, str, str]:
     """Return what is available, on hold, pending and paid out."""
     wallet = httpx.get(f"{served.url}/v1/wallet", headers=owner(miner)).raise_for_status().json()
     return wallet["available"], wallet["on_hold"], wallet["pending"], wallet["paid_out"]
+
+
+def notices(served: Served, **audience: str) -> list[str]:
+    """Return the states in the events about payouts that somebody may see."""
+
+    async def read(context: Any) -> list[str]:
+        found = await context.database.read(events.after, 0, types={"payout_update"}, **audience)
+        return [one.data["status"] for one in found]
+
+    return served.do(read)
 
 
 def owner(miner: ScriptedMiner) -> dict[str, str]:
@@ -301,6 +312,8 @@ def test_only_the_identity_key_changes_an_address_and_only_after_the_delay(
 
     revoked = set_address(served, miner, "account 1").raise_for_status().json()
     assert (revoked["address"]["address"], revoked["pending"]) == ("account 1", None)
+    assert notices(served, miner_id=miner.miner_id) == ["changed", "changed", "revoked"]
+    assert notices(served, account_id="account_of_another") == []
     later = set_address(served, miner, "account 2").raise_for_status().json()["pending"]
     clock = served.context.clock
     ahead = parse_time(later["effective_at"]) + 1 - clock()

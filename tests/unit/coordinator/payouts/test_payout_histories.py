@@ -136,7 +136,7 @@ class History:
 
     def prepare(self, number: int) -> None:
         """Prepare some payments, with a transfer for one or two of them; one may be refused."""
-        for batch in store.unfinished_batches(self.connection, "bank"):
+        for batch in store.to_prepare(self.connection, "bank"):
             found = store.of_batch(self.connection, batch.batch_id, PaymentState.APPROVED)[: 1 + number % 3]
             refused = {found[0].payout_id: "no"} if found and number % 5 == 0 else {}
             ids = [one.payout_id for one in found if one.payout_id not in refused]
