@@ -171,7 +171,7 @@ def _unfinished(connection: Connection) -> int:
 async def _hand_in(context: Context) -> None:
     """Hand in the invoices that payments wait for."""
     adapter = context.payouts.adapters.usable["lightning"]
-    for batch in await context.database.read(store.unfinished_batches, "lightning"):
+    for batch in await context.database.read(store.to_prepare, "lightning"):
         for payment in await context.database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED):
             if payment.handed_in is None:
                 number = int.from_bytes(payment.payout_id.encode()[-16:], "big")
@@ -185,7 +185,9 @@ async def _hand_in(context: Context) -> None:
 
 async def _report(context: Context) -> None:
     """Report the payments of written files: those to the last miner have failed, the others have arrived."""
-    for batch in await context.database.read(store.unfinished_batches, "file"):
+    for batch in await context.database.read(store.all_batches):
+        if batch.finished_at is not None:
+            continue
         sent = await context.database.read(store.of_batch, batch.batch_id, PaymentState.SENT)
         endings = [
             outcomes.Ending(payment.payout_id, payment.miner_id != miner(MINERS - 1)) for payment in sent

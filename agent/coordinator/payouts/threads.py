@@ -23,6 +23,11 @@ class AdapterThread:
         self._ended = threading.Event()
         self._ended.set()
 
+    @property
+    def started(self) -> bool:
+        """Whether there was a call."""
+        return self._loop is not None
+
     async def call(self, make: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
         """Return the result of a call. Raises `TimeoutError` after `seconds`, `AdapterBusy`, and the errors of the call."""
         if not self._ended.is_set():

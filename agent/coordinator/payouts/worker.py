@@ -92,9 +92,11 @@ class PayoutWorker:
     async def close(self) -> None:
         """Close the adapters. They are not used afterwards."""
         for name, adapter in self.adapters.usable.items():
-            with suppress(Exception):
-                await self._threads[name].call(adapter.close, CLOSE_SECONDS)
-            self._threads[name].stop()
+            thread = self._threads[name]
+            if thread.started:
+                with suppress(Exception):
+                    await thread.call(adapter.close, CLOSE_SECONDS)
+                thread.stop()
 
     async def _serve(self, name: str) -> None:
         wake, resumed = self._wakes[name], False
@@ -120,12 +122,10 @@ class PayoutWorker:
     async def _prepare_due(self, name: str) -> bool:
         """Prepare the payments whose turn it is. Return whether there were any."""
         worked = False
-        for batch in await self._database.read(store.unfinished_batches, name):
-            payments = await self._database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED)
+        for batch in await self._database.read(store.to_prepare, name):
             backoff = self._backoffs.setdefault(batch.batch_id, _Backoff())
-            if not payments:
-                self._backoffs.pop(batch.batch_id)
-            elif backoff.at <= self._clock():
+            if backoff.at <= self._clock():
+                payments = await self._database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED)
                 await self._prepare(name, batch, payments, backoff)
                 worked = True
         return worked

@@ -3,6 +3,7 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    audits,
     deposits,
     direct_uploads,
     health,
@@ -47,6 +48,7 @@ ROUTERS = (
     miner_session.router,
     payouts.router,
     machines.router,
+    audits.router,
     keys.router,
     sessions.router,
     openai.router,

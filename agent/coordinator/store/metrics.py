@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import audits, counts
 from agent.coordinator.store.schema.tables import (
     job_counts,
     jobs,
@@ -44,6 +44,7 @@ class Numbers:
     payouts: Mapping[tuple[str, ...], int]
     """Payments of payouts, by state."""
     payout_calls_failing: int
+    audits_open: int
 
 
 def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
@@ -95,4 +96,5 @@ def numbers(connection: Connection, now: float, offline_before: float) -> Number
         payouts={(state,): int(count) for state, count in one(by_payout_state)},
         payout_calls_failing=int(one(failing_transfers).scalar_one())
         + int(one(failing_batches).scalar_one()),
+        audits_open=audits.undecided(connection),
     )

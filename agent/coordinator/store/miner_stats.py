@@ -120,13 +120,17 @@ def add(
     *,
     success: bool | None,
     now: float,
+    weight: float = 1.0,
 ) -> None:
-    """Add to a miner's statistics. `success` is whether the work counts for or against the miner, or None for neither."""
+    """Add to a miner's statistics. `success` is whether the work counts for or against the miner, or None for neither.
+
+    It counts as much as `weight` runs.
+    """
     evidence = find(connection, miner_id).evidence
     if success is not None:
         row = _evidence.row(connection, {"key": miner_id, "client": account_id})
         before = NOTHING if row is None else Evidence(*row)
-        after = learn(before, success, now)
+        after = learn(before, success, now, weight)
         evidence = exchange(evidence, before, after)
         _save_evidence.run(connection, {"account_id": account_id, **_values(miner_id, after)})
     numbers = {name: getattr(more, name) for name in _NUMBERS}

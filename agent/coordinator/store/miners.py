@@ -102,6 +102,11 @@ def all_miners(connection: Connection) -> list[MinerRecord]:
     return [MinerRecord(*row) for row in connection.execute(query)]
 
 
+def names(connection: Connection) -> dict[str, str]:
+    """Return the names of all miners by id, removed ones included."""
+    return {row[0]: row[1] for row in connection.execute(select(miners.c.miner_id, miners.c.name))}
+
+
 def page(connection: Connection, *, limit: int, offset: int) -> tuple[list[MinerRecord], int]:
     """Return a page of miners, the newest first, and their total number, without removed ones."""
     query = select(*_COLUMNS).where(_IS_PRESENT).order_by(miners.c.registered_at.desc(), miners.c.miner_id)

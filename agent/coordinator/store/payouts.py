@@ -27,7 +27,6 @@ from agent.core.market.ledger import earned
 from agent.core.market.payouts import (
     BATCHES,
     PAYMENTS,
-    BatchState,
     Candidate,
     PaymentState,
     PayoutEvent,
@@ -188,13 +187,15 @@ def batches(
     return [BatchRecord(*row) for row in rows]
 
 
-def unfinished_batches(connection: Connection, adapter: str) -> list[BatchRecord]:
-    """Return the approved batches of an adapter that have not ended, oldest first."""
-    states = (BatchState.APPROVED.value, BatchState.SENDING.value)
+def to_prepare(connection: Connection, adapter: str) -> list[BatchRecord]:
+    """Return the batches of an adapter with payments that are approved and not prepared, oldest first."""
+    approved = (
+        select(payouts.c.payout_id)
+        .where(payouts.c.batch_id == payout_batches.c.batch_id, payouts.c.finished_at.is_(None))
+        .where(payouts.c.state == PaymentState.APPROVED.value)
+    )
     query = select(*_BATCH).where(
-        payout_batches.c.finished_at.is_(None),
-        payout_batches.c.adapter == adapter,
-        payout_batches.c.state.in_(states),
+        payout_batches.c.finished_at.is_(None), payout_batches.c.adapter == adapter, approved.exists()
     )
     return [BatchRecord(*row) for row in connection.execute(query.order_by(payout_batches.c.batch_id))]
 

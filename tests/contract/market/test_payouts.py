@@ -19,6 +19,7 @@ from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.payouts.adapter import Answer, NewTransfer, Outcome, Prepared, Report, Transfer
 from agent.coordinator.payouts.installed import Adapters
 from agent.coordinator.payouts.worker import PayoutWorker
+from agent.coordinator.store import events
 from agent.coordinator.store.schema.tables import balances, log_leaves, payouts
 from agent.core.market.ledger import earned
 from agent.core.values.quantities import parse_time
@@ -115,6 +116,16 @@ def money(served: Served, miner: ScriptedMiner) -> tuple[str, str, str, str]:
     return wallet["available"], wallet["on_hold"], wallet["pending"], wallet["paid_out"]
 
 
+def notices(served: Served, **audience: str) -> list[str]:
+    """Return the states in the events about payouts that somebody may see."""
+
+    async def read(context: Any) -> list[str]:
+        found = await context.database.read(events.after, 0, types={"payout_update"}, **audience)
+        return [one.data["status"] for one in found]
+
+    return served.do(read)
+
+
 def owner(miner: ScriptedMiner) -> dict[str, str]:
     return {"X-API-Key": miner.registration["api_key"]}
 
@@ -128,6 +139,18 @@ def test_a_batch_is_approved_sent_and_confirmed(
     assert [one["reason"] for one in draft["omitted"]] == ["no_address"] * 3
     refused = admin.post("/v1/admin/payouts", json={"adapter": "bank", "rate": "1"})
     assert (refused.status_code, refused.json()["error"]["details"]) == (409, {"reasons": ["no_address"]})
+
+    for wrong in (
+        {"rate": "0"},
+        {"rate": "1E+99"},
+        {"rate": "NaN"},
+        {"cut_off": "0001-01-01T00:00:00+14:00"},
+        {"adapter": "evm"},
+        {"currency": "USD"},
+    ):
+        refused = admin.post("/v1/admin/payouts", json={"adapter": "file", "rate": "1", **wrong})
+        assert (refused.status_code, list(refused.json()["error"]["details"]["fields"])) == (422, list(wrong))
+    assert client.get("/v1/admin/payouts").status_code == 403
 
     batch = create(admin, rate="0.9137", minimum="0.1001", note="November")
     batch_id = batch["batch_id"]
@@ -289,6 +312,8 @@ def test_only_the_identity_key_changes_an_address_and_only_after_the_delay(
 
     revoked = set_address(served, miner, "account 1").raise_for_status().json()
     assert (revoked["address"]["address"], revoked["pending"]) == ("account 1", None)
+    assert notices(served, miner_id=miner.miner_id) == ["changed", "changed", "revoked"]
+    assert notices(served, account_id="account_of_another") == []
     later = set_address(served, miner, "account 2").raise_for_status().json()["pending"]
     clock = served.context.clock
     ahead = parse_time(later["effective_at"]) + 1 - clock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, NoReturn
@@ -25,12 +25,13 @@ from agent.coordinator.store.payouts import BatchRecord, PayoutRecord
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.market.payouts import BatchState, PaymentState, Selection, Terms, choose
 from agent.core.values.quantities import from_units, make_id, to_units
-from aitbc.errors import FormatError
 from aitbc.payouts import MAX_DECIMALS, converted
-from aitbc.statement import decimal_text, parse_decimal
+from aitbc.statement import decimal_text
 
 DRAFT: Final = "draft"
 SALT_BYTES: Final = 16
+RATE: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?")
+"""A rate that keeps the sum of a batch within the digits that a manifest may have."""
 
 log = structlog.get_logger()
 
@@ -88,16 +89,16 @@ def _plan(context: Context, request: NewBatch) -> _Plan:
     currency = request.currency or next(iter(adapter.currencies))
     if currency not in adapter.currencies:
         _refuse("currency", f"the adapter pays in {', '.join(adapter.currencies)}")
-    try:
-        rate = parse_decimal(decimal_text(Decimal(request.rate)), "The rate", MAX_DECIMALS)
-    except (ArithmeticError, FormatError):
-        rate = Decimal()
+    rate = Decimal(request.rate) if RATE.fullmatch(request.rate) else Decimal()
     if not rate:
-        _refuse("rate", f'must be a positive decimal with at most {MAX_DECIMALS} decimals, such as "0.9137"')
+        _refuse(
+            "rate",
+            f'must be a positive number below 10^9 with at most {MAX_DECIMALS} decimals, such as "0.9137"',
+        )
     now = context.clock()
     cut_off = now if request.cut_off is None else request.cut_off
-    if cut_off > now:
-        _refuse("cut_off", "must not be in the future")
+    if not 0 <= cut_off <= now:
+        _refuse("cut_off", "must be a time since 1970 that is not in the future")
     decimals = adapter.currencies[currency]
     terms = Terms(
         minimum=to_units(settings.minimum if request.minimum is None else request.minimum),
@@ -121,7 +122,7 @@ def _select(connection: Connection, context: Context, plan: _Plan) -> Selection:
 def _preview(connection: Connection, context: Context, plan: _Plan) -> answers.BatchDetails:
     selection = _select(connection, context, plan)
     batch, payments = _records(plan, selection, batch_id="", created_by="")
-    names = _names(connection)
+    names = miner_store.names(connection)
     omitted = [
         answers.OmittedMiner(
             miner_id=miner_id, miner_name=names.get(miner_id), amount=views.money(amount), reason=reason
@@ -144,7 +145,7 @@ def _create(connection: Connection, context: Context, caller: Caller, plan: _Pla
     batch, payments = _records(plan, selection, batch_id=context.new_id("batch"), created_by=caller.key_id)
     store.add_batch(connection, batch, payments)
     announce(connection, payments, batch.created_at)
-    return views.details(batch, payments, _names(connection))
+    return views.details(batch, payments, miner_store.names(connection))
 
 
 def _records(
@@ -188,10 +189,6 @@ def _records(
     return batch, payments
 
 
-def _names(connection: Connection) -> Mapping[str, str]:
-    return {record.miner_id: record.name for record in miner_store.all_miners(connection)}
-
-
 async def page(context: Context, *, limit: int, before: str | None, status: str | None) -> answers.BatchPage:
     """Return batches, newest first."""
     return await context.database.read(_page, context, limit, before, status)
@@ -220,7 +217,9 @@ async def show(context: Context, batch_id: str) -> answers.BatchDetails:
 def _show(connection: Connection, batch_id: str) -> answers.BatchDetails:
     batch = required(connection, batch_id)
     transfers = payout_transfers.of_batch(connection, batch_id)
-    return views.details(batch, store.of_batch(connection, batch_id), _names(connection), transfers)
+    return views.details(
+        batch, store.of_batch(connection, batch_id), miner_store.names(connection), transfers
+    )
 
 
 def required(connection: Connection, batch_id: str) -> BatchRecord:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 from sqlalchemy import Connection, insert
@@ -136,7 +136,7 @@ class History:
 
     def prepare(self, number: int) -> None:
         """Prepare some payments, with a transfer for one or two of them; one may be refused."""
-        for batch in store.unfinished_batches(self.connection, "bank"):
+        for batch in store.to_prepare(self.connection, "bank"):
             found = store.of_batch(self.connection, batch.batch_id, PaymentState.APPROVED)[: 1 + number % 3]
             refused = {found[0].payout_id: "no"} if found and number % 5 == 0 else {}
             ids = [one.payout_id for one in found if one.payout_id not in refused]
@@ -222,7 +222,12 @@ STEPS = (
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes
+    suppress_health_check=list(HealthCheck),
+)
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 20)), min_size=15, max_size=50))
 def test_random_histories(connection: Connection, steps: list[tuple[str, int]]) -> None:
     with connection.begin_nested() as savepoint:
