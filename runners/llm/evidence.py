@@ -22,12 +22,12 @@ MOST = 0.01
 """Greatest log-probability that is taken for 0, rounded."""
 
 LEAST = -1e4
-"""Log-probability instead of minus infinity, which JSON and comparisons cannot hold."""
+"""Log-probability that stands for minus infinity, which JSON and comparisons cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEvidence:
-    """A token of an answer, and the model's most likely tokens in its place with their log-probabilities, at most `TOP`."""
+    """A token of an answer, and the model's most likely tokens there with their log-probabilities, at most `TOP`."""
 
     token: int
     top: tuple[tuple[int, float], ...]

@@ -108,7 +108,7 @@ def test_a_client_seed_and_a_schema_are_checked_too(audit_tiny):
 
 
 def test_one_of_several_answers_is_checked(audit):
-    job = audit(temperature=1, n=2, max_tokens=24, prompt="Tell me a story about 🎉 and 🦊.")
+    job = audit(temperature=1, n=2, max_tokens=24, prompt="Write a story about 🎉 and 🦊.")
     found = [job.check(choice).comparison for choice in "abcd"]
     assert {comparison.where[:8] for comparison in found} == {"answer 1", "answer 2"}
     assert [(comparison.verdict, [*comparison.distances]) for comparison in found] == [
