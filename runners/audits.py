@@ -160,7 +160,7 @@ def judge(
         return Comparison(
             "unproven", "The calibration contains none of the measured distances.", distances, where=where
         )
-    above = [name for name, limit in limits.items() if distances[name] > limit]
+    above = [name for name, limit in limits.items() if not distances[name] <= limit]  # so NaN fails
     if not above:
         return Comparison("pass", f"Every distance of {of} is within its limit.", distances, limits, where)
     worst = max(above, key=lambda name: distances[name] / limits[name] if limits[name] else float("inf"))

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from runners.api import (
+    Audited,
+    AuditResult,
     Benchmark,
     Checkpoints,
+    Condition,
     Context,
     Fail,
     FailureCode,
@@ -25,9 +28,11 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.audits import device_class
 from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
+from runners.whisper import audit as audits
 from runners.whisper.engines import (
     ENGINES,
     SAMPLE_RATE,
@@ -73,6 +78,7 @@ DEFINITION = ServiceDefinition(
     route="whisper/transcribe",
     model_field="model",
     checkpoints=Checkpoints("segments", PART_FILES),
+    comparer=audits.COMPARER,
 )
 
 
@@ -150,7 +156,24 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if resumed.parts:
             results["resumed_until"] = resumed.until
         files = [write(context.output, form, results) for form in request.output_formats]
-        return Result({**results, "files": files}, Decimal(str(duration)))
+        evidence = {"engine": name, "precision": engine.precision}
+        return Result({**results, "files": files}, Decimal(str(duration)), evidence)
+
+    def audit(self, request: TranscribeRequest, audited: Audited, context: Context) -> AuditResult:
+        """See `Runner.audit`."""
+        samples = self._decode(context)
+        context.progress(1)
+        engine = self._engine_for(request)
+        own = Condition(self._engine_name, engine.precision, device_class(self.device.kind, self.device.name))
+
+        def transcribe(start: float, end: float) -> list[Mapping[str, Any]]:
+            listener = _Listener(context, start, end - start)
+            part = samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+            engine.transcribe(part, request, listener)
+            return listener.segments
+
+        duration = round(len(samples) / SAMPLE_RATE, 3)
+        return audits.audit(request, audited, duration, transcribe, own)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
@@ -237,6 +260,25 @@ def _transcribe_rest(
     if not len(rest):
         return resumed.language
     return engine.transcribe(rest, request.model_copy(update={"language": resumed.language}), report)
+
+
+class _Listener:
+    """Collects the segments of a window that begins at `start` and lasts `duration`, in seconds."""
+
+    def __init__(self, context: Context, start: float, duration: float) -> None:
+        self.segments: list[Mapping[str, Any]] = []
+        self._context = context
+        self._start = start
+        self._duration = duration
+
+    def reached(self, seconds: float, language: str | None) -> None:  # noqa: ARG002 - the interface
+        self._context.check()
+        done = min(seconds, self._duration)
+        self._context.progress(min(99.0, 100 * done / self._duration), Decimal(str(round(done, 3))))
+
+    def segment(self, segment: Mapping[str, Any], text: str) -> None:  # noqa: ARG002 - as above
+        self._context.check()
+        self.segments.append(later(segment, self._start))
 
 
 class _Report:
