@@ -26,6 +26,7 @@ COMPARER = Comparer(
     "The auditor's model reads the prompt and an answer at once. The log-probabilities of the most likely tokens differ little from those "
     "that the miner returned, and, where the engine can repeat the choice, the tokens are those that the seed of the run chooses.",
     cost="prefill",
+    least_limits={"logprobs": 0.015, "choice": 0.015},
 )
 
 

@@ -67,6 +67,19 @@ MAX_GPUS = 8
 """GPUs that llama.cpp and vLLM may use for one model: those of the largest common machines."""
 
 
+CALIBRATION = (
+    ("Explain what a rainbow is.", 0.8),
+    ("Write a short story about a lighthouse keeper.", 1.0),
+    ("List five uses of a paper clip.", 0.0),
+    ("Write a Python function that returns the greatest common divisor.", 0.5),
+    ("Erkläre, wie ein Kühlschrank funktioniert.", 0.8),
+    ("Translate to French: the train leaves at noon from platform four.", 0.0),
+    ("What would happen if the moon disappeared?", 0.7),
+    ("Write a formal letter of complaint about a broken kettle.", 0.9),
+)
+"""Questions and temperatures of a calibration."""
+
+
 class LLMRunner(Runner[InferenceRequest]):
     """Performs `llm_inference`. One model is loaded at a time and answers up to `Tools.batch` requests together."""
 
@@ -162,6 +175,14 @@ class LLMRunner(Runner[InferenceRequest]):
         question = "Explain in detail how a steam engine turns heat into motion."
         parameters = {"prompt": question, "max_tokens": 128, "temperature": 0}
         return Benchmark(parameters, "token/s")
+
+    @classmethod
+    def calibration(cls, tools: Tools, directory: Path) -> Sequence[Benchmark]:  # noqa: ARG003 - it needs no files
+        """See `Runner.calibration`: questions of several kinds, most of them with tokens drawn at random."""
+        return [
+            Benchmark({"prompt": question, "max_tokens": 96, "temperature": temperature}, "token/s")
+            for question, temperature in CALIBRATION
+        ]
 
     def close(self) -> None:
         """See `Runner.close`."""

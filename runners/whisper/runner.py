@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -63,6 +63,9 @@ BENCHMARK_TEXT = (
 
 BENCHMARK_VOICE = "rms"
 """A voice that the smallest model understands word for word; other passages are decoded several times."""
+
+CALIBRATION_VOICES = ("rms", "slt", "awb", "kal16")
+"""Voices of a calibration. Not all are understood word for word."""
 
 DEFINITION = ServiceDefinition(
     service_id="whisper_transcription",
@@ -185,6 +188,17 @@ class WhisperRunner(Runner[TranscribeRequest]):
             metric="audio second/s",
             files={"audio_url": speech},
         )
+
+    @classmethod
+    def calibration(cls, tools: Tools, directory: Path) -> Sequence[Benchmark]:
+        """See `Runner.calibration`: the passage of the benchmark in several voices. Raises `Retry` if this build has no voice."""
+        made = []
+        for voice in CALIBRATION_VOICES:
+            spoken = ("-f", "lavfi", "-i", f"flite=voice={voice}:text='{BENCHMARK_TEXT}'")
+            speech = generate(tools, directory / f"{voice}.wav", *spoken, "-ar", str(SAMPLE_RATE))
+            parameters = {"audio_url": "artifact:calibration", "language": "en"}
+            made.append(Benchmark(parameters, "audio second/s", files={"audio_url": speech}))
+        return made
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`: the files that the loaded engine has read, or would read."""
