@@ -23,13 +23,15 @@ def call(settings: Settings, method: str, path: str, body: dict[str, Any] | None
     return _call(agent.url, agent.admin_key, method, path, body)
 
 
-def call_as_owner(settings: Settings, method: str, path: str) -> Any:
-    """Call `/v1/PATH` of the miner's coordinator as the miner's owner and return its JSON. Raises `AgentError`."""
+def call_as_owner(settings: Settings, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Call `/v1/PATH` with the key of the miner's owner, else an administrator's. Raises as `call`."""
     agent = agent_file.read(settings)
     key = agent.miner_key or agent.admin_key
     if key is None:
-        raise ConfigurationError("This agent has no key of its miner's owner. Ask the operator for one.")
-    return _call(agent.url, key, method, path, None)
+        raise ConfigurationError(
+            "This agent runs neither a miner with an owner's key nor a coordinator. Run the command on the miner's machine."
+        )
+    return _call(agent.url, key, method, path, body)
 
 
 def _call(url: str, key: str, method: str, path: str, body: dict[str, Any] | None) -> Any:

@@ -4,6 +4,7 @@ from agent.coordinator.routes import (
     admin,
     artifacts,
     audits,
+    deposits,
     direct_uploads,
     health,
     jobs,
@@ -16,6 +17,8 @@ from agent.coordinator.routes import (
     miner_stats,
     miners,
     openai,
+    payout_reports,
+    payouts,
     receipts,
     registry,
     services,
@@ -43,12 +46,15 @@ ROUTERS = (
     miner_stats.router,
     miners.router,
     miner_session.router,
+    payouts.router,
     machines.router,
     audits.router,
     keys.router,
     sessions.router,
     openai.router,
     admin.router,
+    deposits.router,
+    payout_reports.router,
 )
 
 ROOT_ROUTERS = (streams.router,)

@@ -100,10 +100,9 @@ def queue_settlements(connection: Connection, settlements: Sequence[Settlement])
 
 
 def queue_leaf(connection: Connection, reference: str, leaf: bytes) -> None:
-    """Queue another leaf whose bytes are stored with it, such as a verdict. It gets its number soon after this transaction."""
-    _queue.run_many(
-        connection, [{"reference": reference, "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}]
-    )
+    """Queue a leaf that stands for itself, such as a manifest or a verdict. It gets its number soon after this transaction."""
+    row = {"reference": reference, "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}
+    _queue.run(connection, row)
 
 
 def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:

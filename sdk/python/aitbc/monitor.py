@@ -18,6 +18,7 @@ from aitbc.errors import FormatError, VerificationError
 from aitbc.log import Checkpoint
 from aitbc.merkle import consistency_proof, fold, leaf_hash, root_hash, verify_consistency
 from aitbc.notes import Note, parse_note
+from aitbc.payouts import MANIFEST_TYPE, parse_manifest
 from aitbc.policy import Policy
 from aitbc.settlement import SETTLEMENT_TYPE, parse_settlement
 from aitbc.statement import PAYLOAD_TYPE, parse_statement
@@ -39,6 +40,7 @@ class LogReport:
     note: Note | None = None
     receipts: int = 0
     settlements: int = 0
+    payouts: int = 0
     verdicts: int = 0
     others: int = 0
 
@@ -197,7 +199,7 @@ class _Leaves:
             self._report.expect("tiles", True, "every tile matches the tiles below it", "")
         outcome = self._outcome
         counted = (
-            f"{outcome.receipts} receipts, {outcome.settlements} settlements, {outcome.verdicts} verdicts, "
+            f"{outcome.receipts} receipts, {outcome.settlements} settlements, {outcome.payouts} payouts, {outcome.verdicts} verdicts, "
             f"{outcome.others} others"
         )
         self._report.expect("content", True, counted, "")
@@ -247,6 +249,9 @@ class _Leaves:
                 self._outcome.settlements += 1
                 if settlement.receipt_id is not None:
                     self._match(index, settlement.job_id, self._paid, settlement.paid, self._prices)
+            elif isinstance(fields, dict) and fields.get("_type") == MANIFEST_TYPE:
+                parse_manifest(entry)
+                self._outcome.payouts += 1
             elif isinstance(fields, dict) and fields.get("_type") == VERDICT_TYPE:
                 parse_verdict(entry)
                 self._outcome.verdicts += 1
