@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "fleet": "machine.fleet.fleet",
     "explain": "machine.explain.explain",
     "bench": "machine.bench.bench",
+    "calibrate": "machine.calibrate.calibrate",
     "pause": "running.pause.pause",
     "resume": "running.pause.resume",
     "drain": "running.pause.drain",

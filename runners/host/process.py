@@ -392,7 +392,8 @@ def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: _RunCo
     }
     audited = Audited(**given, files=files, calibrations=tuple(audit.calibrations))
     found = runner.audit(request, audited, context)
-    return Result(asdict(found.comparison), found.units)
+    conditions = {"conditions": [asdict(one) for one in audited.asked[-1]]} if audited.asked else None
+    return Result(asdict(found.comparison), found.units, conditions)
 
 
 def _replace(value: Any, replacement: Callable[[OutputFile], dict[str, Any]], depth: int = 0) -> Any:
