@@ -42,6 +42,8 @@ COMMANDS: Final = {
     "accounts": "operators.accounts.app",
     "keys": "operators.keys.app",
     "miners": "operators.miners.app",
+    "audits": "machine.audits.app",
+    "canaries": "operators.canaries.app",
     "payouts": "operators.payouts.app",
     "models": "machine.models.app",
     "engines": "machine.engines.app",

@@ -372,7 +372,11 @@ def problems(connection: Connection) -> list[str]:
         if stored.get(account, 0) != posted.get(account, 0)
     ]
     overdrawn = set(
-        connection.scalars(select(postings.c.ledger_account).where(postings.c.entry == Kind.DEBIT.value))
+        connection.scalars(
+            select(postings.c.ledger_account).where(
+                postings.c.entry.in_((Kind.DEBIT.value, Kind.FORFEIT.value))
+            )
+        )
     )
     found += [
         f"the balance of {account} is negative"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from aitbc.cli._arguments.options import BatchOptions, JobOptions, async_client_of
+from aitbc.cli._arguments.options import BatchOptions, JobOptions, async_client_of, client_of
 from aitbc.cli._batch.engine import Engine
 from aitbc.cli._batch.inputs import Input
 from aitbc.cli._batch.journal import Journal
@@ -32,6 +32,8 @@ def perform(
     Unless JSON is requested, `show` prints the result of each work that is done. Ctrl-C cancels the unfinished jobs and exits with
     130; a second Ctrl-C exits at once.
     """
+    if job.audited and works:
+        _print_audit_price(context, works[0])
     outcomes = _outcomes(context, works, batch or BatchOptions(), detach=job.detach)
     if job.as_json:
         counts = Counter[str](outcome.status for outcome in outcomes)
@@ -51,6 +53,20 @@ def perform(
     if failed:
         _print_failures(failed, outcomes)
         raise typer.Exit(_code(failed, len(works)))
+
+
+def _print_audit_price(context: typer.Context, work: Work) -> None:
+    """Print what the requested audits cost, before anything is submitted. If they are not possible, the coordinator says so later."""
+    named = {f"/v1/services/{work.route}", str(work.body.get("type", "")).replace("-", "_")}
+    with client_of(context) as client:
+        services = client.registry.services().to_dict()["services"]
+    for service in services:
+        audit = service.get("audit")
+        if audit and {service.get("route"), service["service_id"]} & named:
+            print_status(
+                f"The audit costs {audit['percent']:g} % of each job's price in addition. {audit['compares']} "
+                f"{audit['auditors']} miners can check the result."
+            )
 
 
 def _outcomes(
