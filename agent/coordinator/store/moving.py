@@ -101,18 +101,18 @@ class Move:
 
     def _batches(self, table: Table, after: int) -> Iterator[tuple[int, list[Sequence[Any]]]]:
         """Iterate over the rows behind the number `after`: lists of rows, each with the number of its last row."""
-        texts = [place for place, column in enumerate(table.columns, 1) if isinstance(column.type, String)]
+        texts = [index for index, column in enumerate(table.columns, 1) if isinstance(column.type, String)]
         query = select(_ROW, *table.columns).where(after < _ROW).order_by(_ROW)
         batch: list[Sequence[Any]] = []
         size, last = 0, after
         for row in self._source.execute(query.execution_options(yield_per=500)):
             values: Sequence[Any] = row
-            for place in texts:
-                value = row[place]
+            for index in texts:
+                value = row[index]
                 if value is not None:
                     size += len(value)
                     if "\0" in value:
-                        values = self._without_nul(table, values, place)
+                        values = self._without_nul(table, values, index)
             batch.append(values[1:])
             last = row[0]
             if len(batch) >= BATCH_ROWS or size >= BATCH_SIZE:
@@ -121,10 +121,10 @@ class Move:
         if batch:
             yield last, batch
 
-    def _without_nul(self, table: Table, values: Sequence[Any], place: int) -> Sequence[Any]:
-        name = f"{table.name}.{list(table.columns)[place - 1].name}"
+    def _without_nul(self, table: Table, values: Sequence[Any], index: int) -> Sequence[Any]:
+        name = f"{table.name}.{list(table.columns)[index - 1].name}"
         self.replaced[name] = self.replaced.get(name, 0) + 1
-        return [*values[:place], values[place].replace("\0", REPLACEMENT), *values[place + 1 :]]
+        return [*values[:index], values[index].replace("\0", REPLACEMENT), *values[index + 1 :]]
 
     def _counters(self) -> dict[str, int]:
         """Return the greatest numbers that SQLite has given in tables whose numbers never repeat."""
