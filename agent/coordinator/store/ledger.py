@@ -203,9 +203,8 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
         for payment in payments
     ]
     # Some jobs are older than the ledger. Only each row's own count says whether this call has closed it.
-    closed = [
-        payment for payment, row in zip(payments, rows, strict=True) if _close.run(connection, row) == 1
-    ]
+    counts = _close.run_each(connection, rows)
+    closed = [payment for payment, count in zip(payments, counts, strict=True) if count == 1]
     _post(
         connection,
         [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],

@@ -21,13 +21,13 @@ from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
-from agent.coordinator.store import locks, miner_stats, run_outputs
 from agent.coordinator.store import log as log_store
+from agent.coordinator.store import miner_stats, run_outputs
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStats
+from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import ReceiptInvalid, StaleLease
 from agent.core.jobs import (
@@ -128,9 +128,8 @@ def _note_refused(connection: Connection, session: Session, job_id: str, fence: 
     lease = record.life.lease if record is not None else None
     if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
         return
-    locks.statistics(connection, [session.miner_id])
-    more = MinerStats(refused=1)
-    miner_stats.add(connection, session.miner_id, record.account_id, more, success=False, now=now)
+    work = Work(session.miner_id, record.account_id, MinerStats(refused=1), success=False)
+    miner_stats.add(connection, [work], now)
 
 
 def _check_delivery(context: Context, session: Session, request: RunResult) -> Delivery:
