@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, Final
+from typing import Final, Protocol
 
 from aitbc.errors import VerificationError
 from aitbc.sealing.suite import decrypt, encrypt
+
+
+class Readable(Protocol):
+    """A file that can be read."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end."""
+
 
 CHUNK: Final = 65_536
 TAG: Final = 16
@@ -17,7 +25,7 @@ def sealed_size(size: int) -> int:
     return size + TAG * max(1, -(-size // CHUNK))
 
 
-def seal_file(key: bytes, source: IO[bytes]) -> Iterator[bytes]:
+def seal_file(key: bytes, source: Readable) -> Iterator[bytes]:
     """Yield the sealed chunks of a file, from its current position."""
     number, chunk = 0, _read(source, CHUNK)
     while True:
@@ -28,7 +36,7 @@ def seal_file(key: bytes, source: IO[bytes]) -> Iterator[bytes]:
         number, chunk = number + 1, following
 
 
-def open_file(key: bytes, source: IO[bytes]) -> Iterator[bytes]:
+def open_file(key: bytes, source: Readable) -> Iterator[bytes]:
     """Yield the plaintext of a sealed file, chunk by chunk.
 
     Raises `VerificationError` for a chunk that is changed, missing, moved or repeated. The plaintext is complete only when the
@@ -50,7 +58,7 @@ def _nonce(number: int, *, last: bool) -> bytes:
     return number.to_bytes(11, "big") + bytes([last])
 
 
-def _read(source: IO[bytes], size: int) -> bytes:
+def _read(source: Readable, size: int) -> bytes:
     """Read `size` bytes, fewer only at the end."""
     data = source.read(size)
     while len(data) < size and (more := source.read(size - len(data))):
