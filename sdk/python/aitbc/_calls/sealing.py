@@ -31,6 +31,7 @@ from aitbc.sealing import (
     seal_file,
 )
 from aitbc.sealing.answer import EVENT_KIND, LOG_SOURCE
+from aitbc.sealing.attestation import nonce_of, verify
 
 INPUT_FIELDS = ("parameters", "model", "input", "output")
 """The fields of a job's body that are sealed."""
@@ -42,6 +43,7 @@ _ADDRESS = re.compile(r"https?://|artifact:")
 class _Key(Record):
     envelope: dict[str, Any]
     identity_key: str
+    attestation: dict[str, Any] | None = None
 
 
 def encryption_key(session: Session, /, miner_id: str) -> Flow[EncryptionKey]:
@@ -52,6 +54,23 @@ def encryption_key(session: Session, /, miner_id: str) -> Flow[EncryptionKey]:
     path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
     answer = yield from fetch(session, Request("GET", path), _Key)
     return read_answer(answer, miner_id, time.time())
+
+
+def is_attested(session: Session, /, miner_id: str) -> Flow[bool]:
+    """Return whether a miner's key for sealed jobs carries an attestation that an installed plug-in accepts."""
+    path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
+    answer = yield from fetch(session, Request("GET", path), _Key)
+    key = read_answer(answer, miner_id, time.time())
+    if answer.attestation is None:
+        return False
+    try:
+        verify(
+            answer.attestation,
+            nonce_of(b64decode(answer.identity_key), job_id=None, key_id=key.key_id),
+        )
+    except VerificationError:
+        return False
+    return True
 
 
 def seal(
