@@ -120,13 +120,13 @@ class Work:
 
     def sealed_to(self, miner_id: str, *, named: bool) -> Work:
         """Return the work for a miner that alone can read it. Unless the job is `named`, its name says nothing about its content."""
-        kept = {
+        options = {
             name: value
             for name, value in self.options.items()
             if name != "miner_id" and (named or name != "name")
         }
         body = {name: value for name, value in self.body.items() if named or name != "name"}
-        return replace(self, seal=miner_id, options=kept, body=body)
+        return replace(self, seal=miner_id, options=options, body=body)
 
     @property
     def job_body(self) -> dict[str, Any]:
