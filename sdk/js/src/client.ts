@@ -11,6 +11,7 @@ import { Registry } from "./calls/registry.js";
 import { Services } from "./calls/services.js";
 import { Sessions } from "./calls/sessions.js";
 import { Wallet } from "./calls/wallet.js";
+import { ConfigurationError } from "./errors.js";
 import { findAddress } from "./http/address.js";
 import { type ListenOptions, listen } from "./http/stream.js";
 import {
@@ -21,10 +22,14 @@ import {
   type Session,
 } from "./http/transport.js";
 import type { Health, Login, StreamEvent } from "./models.js";
+import type { ReplyKey } from "./sealed/keys.js";
 
 const TIMEOUT_MS = 30_000;
 /** With their delays, enough to bridge a restart of the coordinator that takes a few seconds. */
 const RETRIES = 4;
+
+const NO_KEY =
+  "Sealed jobs need a key of the client, to open their answers. Pass replyKey: in Node, readReplyKey() stores it in a file.";
 
 /** Options of a client. */
 export interface ClientOptions {
@@ -42,6 +47,8 @@ export interface ClientOptions {
   timeoutMs?: number | undefined;
   /** Maximum retries of a request that is safe to retry (4). */
   retries?: number | undefined;
+  /** The key with which sealed jobs are created and their answers opened, or a function that loads it when it is needed. */
+  replyKey?: ReplyKey | (() => Promise<ReplyKey>) | undefined;
 }
 
 /**
@@ -89,6 +96,7 @@ export class AITBCClient {
       WebSocket: options.WebSocket,
       timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
       retries: options.retries ?? RETRIES,
+      replyKey: keyLoader(options.replyKey),
     };
     this.#session = session;
     this.baseUrl = baseUrl;
@@ -124,4 +132,20 @@ export class AITBCClient {
   login(token: string, options: CallOptions = {}): Promise<Login> {
     return fetchJson(this.#session, { method: "POST", path: "/v1/login", json: { token }, ...options });
   }
+}
+
+/** Return a function that loads the key for sealed jobs once. */
+function keyLoader(given: ClientOptions["replyKey"]): () => Promise<ReplyKey> {
+  let loaded: Promise<ReplyKey> | undefined;
+  const load = async () => {
+    if (given === undefined) throw new ConfigurationError(NO_KEY);
+    return typeof given === "function" ? given() : given;
+  };
+  return () => {
+    loaded ??= load().catch((error: unknown) => {
+      loaded = undefined;
+      throw error;
+    });
+    return loaded;
+  };
 }

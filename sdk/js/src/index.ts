@@ -13,10 +13,11 @@
 
 export type { Admin, Keys } from "./calls/admin.js";
 export { type Artifacts, artifactAddress, type UploadOptions } from "./calls/artifacts.js";
-export type { CreateOptions, JobOptions, Jobs, NewJob, RerunOptions } from "./calls/jobs.js";
+export type { Jobs, RerunOptions } from "./calls/jobs.js";
 export type { Log } from "./calls/log.js";
 export type { Marketplace, NewOffer, OfferQuery } from "./calls/marketplace.js";
 export type { Miners } from "./calls/miners.js";
+export type { JobOptions, NewJob } from "./calls/new_job.js";
 export type { Receipts } from "./calls/receipts.js";
 export type { Registry } from "./calls/registry.js";
 export type {
@@ -37,10 +38,13 @@ export * from "./errors.js";
 export type { Target } from "./http/download.js";
 export { type FollowOptions, isFinal } from "./http/events.js";
 export type { OnProgress, Uploadable } from "./http/files.js";
+export type { CreateOptions } from "./http/jobs.js";
 export type { DownloadOptions } from "./http/receive.js";
 export type { ListenOptions, StreamType } from "./http/stream.js";
 export type { BrowserAccess, CallOptions, Fetch } from "./http/transport.js";
 export type * from "./models.js";
+export { readReplyKey } from "./sealed/key_file.js";
+export { type EncryptionKey, ReplyKey, verifyEncryptionKey } from "./sealed/keys.js";
 export { TextStream } from "./text.js";
 export { type Attestation, verifyAttestation } from "./verification/attestation.js";
 export { canonicalJson, parseJson } from "./verification/canonical.js";
@@ -77,6 +81,12 @@ export {
 export { type Check, Verification } from "./verification/report.js";
 export { parseSettlement, type Settlement } from "./verification/settlement.js";
 export type { Json, JsonObject } from "./verification/shape.js";
-export { jobPrice, type NamedDigest, parseStatement, type Statement } from "./verification/statement.js";
+export {
+  jobPrice,
+  type NamedDigest,
+  parseStatement,
+  type StatedSealing,
+  type Statement,
+} from "./verification/statement.js";
 export { decodeEntries, parseTilePath, type Tile, tilePath } from "./verification/tiles.js";
 export { VERSION } from "./version.js";

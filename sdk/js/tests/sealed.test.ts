@@ -7,8 +7,11 @@ import { openFile, sealedSize, sealFile } from "../src/sealed/files.js";
 import { type EncryptionKeyAnswer, ReplyKey, verifyEncryptionKey } from "../src/sealed/keys.js";
 import { RequestSealer } from "../src/sealed/request.js";
 import { decrypt, deriveKey, openCapsule, padded, salted, unpadded } from "../src/sealed/suite.js";
+import { verifySealed } from "../src/sealed/verification.js";
 import { canonicalJson, sha256Hex } from "../src/verification/canonical.js";
+import { Report } from "../src/verification/report.js";
 import { camelCased, type Json, type JsonObject } from "../src/verification/shape.js";
+import type { Statement } from "../src/verification/statement.js";
 import { changed, fromBase64, fromHex, vectors } from "./vectors.js";
 
 interface Vectors {
@@ -239,5 +242,67 @@ describe("the answer", () => {
       const ciphertext = Buffer.from(bytes).toString("base64");
       await refused(one.results({ sealed: { ...sealed, ciphertext } }));
     }
+  });
+});
+
+describe("the receipt of a sealed job", () => {
+  const [file] = answer.results.files as unknown as { artifact_id: string }[];
+  const output = fromBase64(answer.output.sealed);
+  const statement = {
+    jobId: answer.job_id,
+    minerId: answer.miner_id,
+    fence: "4",
+    specDigest: (answer.results.sealed as JsonObject).spec_digest,
+    subject: [
+      { name: "result.json" },
+      { name: "0.sealed", sha256: file?.artifact_id.slice("sha256:".length) },
+    ],
+    sealed: {
+      requestId: answer.request_id,
+      digests: { results: answer.salted.results, outputs: [answer.salted["output:0"]] },
+    },
+  };
+  const failures = async (
+    changes: object,
+    results: Json = answer.results,
+    key?: ReplyKey,
+    bytes = output,
+  ) => {
+    const report = new Report();
+    report.statement = { ...statement, ...changes } as unknown as Statement;
+    await verifySealed(report, key ?? (await own()), results, { [file?.artifact_id ?? ""]: bytes });
+    return { failed: report.checks.filter(({ ok }) => !ok).map(({ name }) => name), report };
+  };
+
+  test("verifies the opened results and files", async () => {
+    const { failed, report } = await failures({});
+    expect(failed).toEqual([]);
+    expect(report.checks.map(({ name }) => name)).toEqual([
+      "sealed results",
+      `sealed artifact ${file?.artifact_id}`,
+    ]);
+    expect(report.opened?.text).toBe("Hello");
+  });
+
+  test("fails for other digests, runs, keys, files and jobs", async () => {
+    const { sealed } = statement;
+    const wrong = "0".repeat(64);
+    const digests = (changes: object) => ({
+      sealed: { ...sealed, digests: { ...sealed.digests, ...changes } },
+    });
+    expect((await failures(digests({ results: wrong }))).failed).toEqual(["sealed results"]);
+    expect((await failures(digests({ outputs: [wrong] }))).failed).toEqual([
+      `sealed artifact ${file?.artifact_id}`,
+    ]);
+    expect((await failures({ fence: "5" })).failed).toEqual(["sealed results"]);
+    expect((await failures({}, answer.results, await ReplyKey.generate())).failed).toEqual([
+      "sealed results",
+    ]);
+    expect((await failures({ sealed: null })).failed).toEqual(["sealed"]);
+    expect((await failures({}, { text: "Hello" })).failed).toEqual(["sealed results"]);
+    const other = output.map((byte, index) => (index === 9 ? byte ^ 1 : byte));
+    expect((await failures({}, answer.results, undefined, other)).failed).toEqual([
+      `sealed artifact ${file?.artifact_id}`,
+    ]);
   });
 });

@@ -39,7 +39,8 @@ export interface OpenedResults {
 /** What a sealed log contains. `failure` is the real reason of a failed run. */
 export interface OpenedLog {
   failure: { code: string; message: string } | null;
-  entries: { time: string; source: string; text: string }[];
+  /** `time` is in seconds since the epoch. */
+  entries: { time: number; source: string; text: string }[];
   truncated: boolean;
 }
 
