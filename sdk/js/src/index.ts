@@ -68,6 +68,15 @@ export {
 } from "./verification/monitor.js";
 export { findCosignature, type Note, parseNote, requireSignature } from "./verification/notes.js";
 export { type OutputFile, outputFiles } from "./verification/outputs.js";
+export {
+  openPayoutAddress,
+  type Payment,
+  type PayoutAddressStatement,
+  type PayoutManifest,
+  PayoutVerification,
+  parseManifest,
+  verifyPayout,
+} from "./verification/payouts.js";
 export { type Group, Policy, parsePolicy } from "./verification/policy.js";
 export { parseQuantity } from "./verification/quantities.js";
 export {
