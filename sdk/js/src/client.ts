@@ -2,10 +2,12 @@
 
 import { Admin, Keys } from "./calls/admin.js";
 import { Artifacts } from "./calls/artifacts.js";
+import { Audits } from "./calls/audits.js";
 import { Jobs } from "./calls/jobs.js";
 import { Log } from "./calls/log.js";
 import { Marketplace } from "./calls/marketplace.js";
 import { Miners } from "./calls/miners.js";
+import { Payouts } from "./calls/payouts.js";
 import { Receipts } from "./calls/receipts.js";
 import { Registry } from "./calls/registry.js";
 import { Services } from "./calls/services.js";
@@ -59,6 +61,8 @@ export interface ClientOptions {
 export class AITBCClient {
   /** The coordinator's address, without `/v1`. */
   readonly baseUrl: string;
+  /** Which results were checked by another miner, and with what outcome. */
+  readonly audits: Audits;
   /** Create, follow and cancel jobs, and get their results. */
   readonly jobs: Jobs;
   /** Run a service. Each call creates a job. */
@@ -73,6 +77,8 @@ export class AITBCClient {
   readonly log: Log;
   /** Offers, and market statistics. */
   readonly marketplace: Marketplace;
+  /** Payments to miners. */
+  readonly payouts: Payouts;
   /** Balance and transactions. */
   readonly wallet: Wallet;
   /** The state and statistics of miners, and commands to them. */
@@ -100,6 +106,7 @@ export class AITBCClient {
     };
     this.#session = session;
     this.baseUrl = baseUrl;
+    this.audits = new Audits(session);
     this.jobs = new Jobs(session);
     this.services = new Services(session);
     this.artifacts = new Artifacts(session);
@@ -107,6 +114,7 @@ export class AITBCClient {
     this.registry = new Registry(session);
     this.log = new Log(session);
     this.marketplace = new Marketplace(session);
+    this.payouts = new Payouts(session);
     this.wallet = new Wallet(session);
     this.miners = new Miners(session);
     this.keys = new Keys(session);

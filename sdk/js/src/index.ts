@@ -13,11 +13,13 @@
 
 export type { Admin, Keys } from "./calls/admin.js";
 export { type Artifacts, artifactAddress, type UploadOptions } from "./calls/artifacts.js";
+export type { Audits } from "./calls/audits.js";
 export type { Jobs, RerunOptions } from "./calls/jobs.js";
 export type { Log } from "./calls/log.js";
 export type { Marketplace, NewOffer, OfferQuery } from "./calls/marketplace.js";
 export type { Miners } from "./calls/miners.js";
 export type { JobOptions, NewJob } from "./calls/new_job.js";
+export type { NewPayoutBatch, PayoutOutcome, Payouts } from "./calls/payouts.js";
 export type { Receipts } from "./calls/receipts.js";
 export type { Registry } from "./calls/registry.js";
 export type {
@@ -35,7 +37,7 @@ export type {
 export type { Wallet as WalletCalls } from "./calls/wallet.js";
 export { AITBCClient, type ClientOptions } from "./client.js";
 export * from "./errors.js";
-export type { Target } from "./http/download.js";
+export type { Target } from "./http/download_to.js";
 export { type FollowOptions, isFinal } from "./http/events.js";
 export type { OnProgress, Uploadable } from "./http/files.js";
 export type { CreateOptions } from "./http/jobs.js";

@@ -4,7 +4,15 @@
  * Times are RFC 3339 UTC strings, money is a decimal string, sizes are bytes.
  */
 
-import type { JobStatus as Job, JobError, JobState, JobWaiting, Transaction } from "./answers.js";
+import type {
+  JobStatus as Job,
+  JobError,
+  JobState,
+  JobWaiting,
+  JobDetails as PlainDetails,
+  Transaction,
+} from "./answers.js";
+import type { SealedJob } from "./pending.js";
 import type { Json, JsonObject } from "./verification/shape.js";
 
 export type {
@@ -34,7 +42,6 @@ export type {
   JobCancelled as CancelledJob,
   JobCreated as CreatedJob,
   JobDataDeleted,
-  JobDetails,
   JobError,
   JobExplanation,
   JobInput,
@@ -98,6 +105,29 @@ export type {
   WaitingCommand as MinerCommand,
   Wallet,
 } from "./answers.js";
+
+export type {
+  Audit,
+  AuditPage as AuditList,
+  AuditStanding,
+  Batch as PayoutBatch,
+  BatchDetails as PayoutBatchDetails,
+  BatchPage as PayoutBatchList,
+  Canary,
+  CanaryList,
+  MinerAudits,
+  MinerPayouts,
+  OmittedMiner,
+  PaymentState as PayoutState,
+  Payout,
+  PayoutAdapter,
+  PayoutAddress,
+  PayoutAddresses,
+  PayoutTransfer,
+} from "./pending.js";
+
+/** A job with its parameters and inputs, or what a sealed one has in clear. */
+export type JobDetails = PlainDetails & { sealed?: SealedJob };
 
 /** New settings of a miner. A price of null is removed, so that the default applies; settings that are left out stay. */
 export interface MinerSettingsChange {

@@ -1,7 +1,8 @@
 /** `client.jobs`: create, follow, repeat, cancel and delete jobs, and get their results and logs. */
 
 import { JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
-import { downloadBlob, downloadTo, type Target } from "../http/download.js";
+import { downloadBlob } from "../http/download.js";
+import { downloadTo, type Target } from "../http/download_to.js";
 import { type FollowOptions, isFinal } from "../http/events.js";
 import { sourceOf, type Uploadable } from "../http/files.js";
 import { type CreateOptions, creation, getJob, getResults, jobFailure } from "../http/jobs.js";
@@ -152,7 +153,7 @@ export class Jobs {
   ): Promise<void> {
     const { sealed } = await getJob(this.#session, jobId, options.signal);
     if (!sealed) return downloadTo(this.#session, artifactId, to, options);
-    return (await import("../sealed/reading.js")).openTo(this.#session, jobId, artifactId, to, options);
+    return (await import("../sealed/download.js")).openTo(this.#session, jobId, artifactId, to, options);
   }
 
   /**

@@ -39,7 +39,7 @@ export function getJob(
   session: Session,
   jobId: string,
   signal: AbortSignal | undefined,
-): Promise<JobDetails & { sealed?: { requestId: string; replyKey: string } }> {
+): Promise<JobDetails> {
   return fetchJson(session, { path: `/v1/jobs/${part(jobId)}`, signal });
 }
 
