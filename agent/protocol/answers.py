@@ -82,6 +82,7 @@ class Spec(BaseModel):
     parameters: dict[str, Any] = {}
     files: dict[str, str | dict[str, Any]] = {}
     resources: dict[str, str] = {}
+    sealed: dict[str, Any] | None = None
 
 
 class Lease(Answer):

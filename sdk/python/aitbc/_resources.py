@@ -16,11 +16,11 @@ from aitbc._calls import (
     miners,
     receipts,
     registry,
+    sealing,
     services,
     wallet,
 )
 from aitbc._calls.text import AsyncTextStream, TextStream, write
-from aitbc._http import events
 from aitbc._http.drivers import AsyncDriver, Driver
 from aitbc._http.flow import Flow, Session, Stream
 from aitbc.models import ServiceJob
@@ -120,7 +120,8 @@ class Jobs(_Resource):
     delete_data = _blocking(jobs.delete_data)
     get_results = _blocking(jobs.get_results)
     wait = _blocking(jobs.wait)
-    events = _iterated(events.follow)
+    seal = _blocking(sealing.seal)
+    events = _iterated(sealing.follow)
 
 
 class AsyncJobs(_AsyncResource):
@@ -138,7 +139,8 @@ class AsyncJobs(_AsyncResource):
     delete_data = _awaited(jobs.delete_data)
     get_results = _awaited(jobs.get_results)
     wait = _awaited(jobs.wait)
-    events = _async_iterated(events.follow)
+    seal = _awaited(sealing.seal)
+    events = _async_iterated(sealing.follow)
 
 
 class Services(_Resource):
