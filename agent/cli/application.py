@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "accounts": "operators.accounts.app",
     "keys": "operators.keys.app",
     "miners": "operators.miners.app",
+    "payouts": "operators.payouts.app",
     "models": "machine.models.app",
     "engines": "machine.engines.app",
     "receipts": "operators.receipts.app",

@@ -41,6 +41,9 @@ from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.log.secret_file import load_secret
+from agent.coordinator.payouts.adapter import Site
+from agent.coordinator.payouts.installed import open_adapters
+from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
 from agent.coordinator.sequencer import PUBLISHED, LogSigner, Sequencer
 from agent.coordinator.store.database import Database
@@ -127,6 +130,12 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         hub=hub,
         feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
         webhooks=webhooks,
+        payouts=PayoutWorker(
+            database,
+            settings.payouts,
+            open_adapters(Site(settings.payouts, directory, signer.origin)),
+            time.time,
+        ),
         dispatcher=dispatcher,
         artifacts=artifacts,
         uploads=uploads,

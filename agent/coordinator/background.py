@@ -53,6 +53,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
     finally:
         await _end(tasks)
         await _end(leading)
+        await context.payouts.close()
         await context.artifacts.close()
         context.database.close()
 
@@ -90,6 +91,7 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
     leading += [
         _watched(context, "dispatcher", context.dispatcher.run()),
         _watched(context, "webhooks", context.webhooks.run()),
+        _watched(context, "payouts", context.payouts.run()),
         _watched(context, "log", context.log.run()),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),

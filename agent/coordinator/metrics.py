@@ -120,9 +120,15 @@ PAID: Final = Metric(
 EARNED: Final = Metric(
     "aitbc_coordinator_earned_credits_total", "counter", "Money that miners have earned of it, without fees.", read=True
 )  # fmt: skip
+PAYOUTS: Final = Metric(
+    "aitbc_coordinator_payouts", "gauge", "Payments of payouts by state. Those that are prepared or sent are on their way.", ("state",), read=True
+)  # fmt: skip
+PAYOUT_CALLS_FAILING: Final = Metric(
+    "aitbc_coordinator_payout_calls_failing", "gauge", "Transfers of payouts whose last call of the adapter failed, and batches whose payments could not be prepared.", read=True
+)  # fmt: skip
 
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE,
-    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED, PAYOUTS, PAYOUT_CALLS_FAILING,
 )  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import vector_log
+import vector_payouts
 import vector_receipts
 import vector_sealed
 import vector_values
@@ -44,6 +45,7 @@ def rendered() -> dict[str, str]:
         "proofs.json": vector_log.proofs(),
         "notes.json": vector_log.notes(),
         "settlements.json": vector_log.settlements(),
+        "payouts.json": vector_payouts.payouts(),
         "receipts.json": vector_receipts.receipts(),
         "sealed.json": vector_sealed.sealed(),
     }

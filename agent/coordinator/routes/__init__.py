@@ -3,6 +3,7 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    deposits,
     direct_uploads,
     encryption_keys,
     health,
@@ -16,6 +17,8 @@ from agent.coordinator.routes import (
     miner_stats,
     miners,
     openai,
+    payout_reports,
+    payouts,
     receipts,
     registry,
     services,
@@ -44,11 +47,14 @@ ROUTERS = (
     encryption_keys.router,
     miners.router,
     miner_session.router,
+    payouts.router,
     machines.router,
     keys.router,
     sessions.router,
     openai.router,
     admin.router,
+    deposits.router,
+    payout_reports.router,
 )
 
 ROOT_ROUTERS = (streams.router,)

@@ -99,6 +99,12 @@ def queue_settlements(connection: Connection, settlements: Sequence[Settlement])
     _queue.run_many(connection, rows)
 
 
+def queue_leaf(connection: Connection, reference: str, leaf: bytes) -> None:
+    """Queue a leaf that stands for itself, such as the manifest of a batch of payouts. It gets its number soon after this transaction."""
+    row = {"reference": reference, "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}
+    _queue.run(connection, row)
+
+
 def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:
     """Return the queued leaves in order, at most `limit`."""
     query = select(log_queue.c.entry_id, log_queue.c.reference, log_queue.c.leaf_hash, log_queue.c.content)
@@ -246,6 +252,7 @@ def settlements_without_payment(connection: Connection) -> list[str]:
         .outerjoin(transactions, transactions.c.tx_id == log_leaves.c.reference)
         .where(
             log_leaves.c.content.is_not(None),
+            log_leaves.c.reference.startswith("tx_", autoescape=True),
             or_(transactions.c.tx_id.is_(None), transactions.c.settled_at.is_(None)),
         )
         .order_by(log_leaves.c.leaf_index)

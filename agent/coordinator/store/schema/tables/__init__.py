@@ -55,6 +55,13 @@ from agent.coordinator.store.schema.tables.marketplace import (
     offers,
 )
 from agent.coordinator.store.schema.tables.money import balances, postings, transactions
+from agent.coordinator.store.schema.tables.payouts import (
+    deposits,
+    payout_addresses,
+    payout_batches,
+    payout_transfers,
+    payouts,
+)
 from agent.coordinator.store.schema.tables.webhooks import gone_webhooks, webhook_deliveries, webhook_secrets
 
 __all__ = [
@@ -68,6 +75,7 @@ __all__ = [
     "challenges",
     "client_evidence",
     "client_failures",
+    "deposits",
     "direct_uploads",
     "durations",
     "enrolments",
@@ -94,6 +102,10 @@ __all__ = [
     "miner_stats",
     "miners",
     "offers",
+    "payout_addresses",
+    "payout_batches",
+    "payout_transfers",
+    "payouts",
     "postings",
     "receipts",
     "removed_blobs",

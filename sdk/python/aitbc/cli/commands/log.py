@@ -186,7 +186,7 @@ def _show(report: LogReport, *, as_json: bool) -> None:
     size = report.checkpoint.size if report.checkpoint else None
     if as_json:
         checks = [dataclasses.asdict(check) for check in report.checks]
-        counts = {name: getattr(report, name) for name in ("receipts", "settlements", "others")}
+        counts = {name: getattr(report, name) for name in ("receipts", "settlements", "payouts", "others")}
         print_json(
             {
                 "valid": report.valid,
