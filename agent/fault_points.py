@@ -29,6 +29,8 @@ VARIABLE: Final = "AITBC_FAULT_POINTS"
 POINTS: Final = {
     "database.before_commit": "a transaction of the coordinator is about to commit; DETAIL is the function's name",
     "database.after_commit": "the transaction is durable, and no caller has its result yet; DETAIL as before",
+    "migration.before_commit": "a step of `aitbc-agent migrate` is about to commit; DETAIL is its table",
+    "migration.after_commit": "the step is committed; DETAIL is its table or index",
     "artifact.writing": "a chunk of a file is about to be written",
     "artifact.received": "a file is complete and synced under its temporary name",
     "artifact.stored": "a file has its final name, but no row yet",

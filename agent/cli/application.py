@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "fsck": "operators.fsck.fsck",
     "backup": "operators.backup.backup",
     "restore": "operators.backup.restore",
+    "migrate": "operators.migrate.migrate",
     "accounts": "operators.accounts.app",
     "keys": "operators.keys.app",
     "miners": "operators.miners.app",

@@ -196,12 +196,7 @@ def build_app(context: Context) -> FastAPI:
         app.mount("/reference", Dashboard(BUILT / "reference"))
     map_errors(app)
     # Each middleware runs before those that are added above it.
-    guarded = [
-        Guarded(route.path_regex, frozenset(route.methods or ()), guard.check)
-        for _, route in routes()
-        if (guard := guard_of(route))
-    ]
-    app.add_middleware(Bodies, context=context, guarded=guarded)
+    app.add_middleware(Bodies, context=context, guarded=_guarded())
     app.add_middleware(RateLimits, context=context)
     app.add_middleware(Tus)
     app.add_middleware(Failures)
@@ -250,6 +245,16 @@ def _api() -> Sequence[BaseRoute]:
 @cache
 def _plain_routes() -> Table:
     return plain_routes(_api())
+
+
+@cache
+def _guarded() -> Sequence[Guarded]:
+    """Return the routes that refuse a body without a key."""
+    return tuple(
+        Guarded(route.path_regex, frozenset(route.methods or ()), guard.check)
+        for _, route in routes()
+        if (guard := guard_of(route))
+    )
 
 
 async def _describe(_: Request) -> Response:
