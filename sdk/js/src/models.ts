@@ -4,23 +4,19 @@
  * Times are RFC 3339 UTC strings, money is a decimal string, sizes are bytes.
  */
 
-import type {
-  JobStatus as Job,
-  JobError,
-  JobState,
-  JobWaiting,
-  JobDetails as PlainDetails,
-  Transaction,
-} from "./answers.js";
-import type { SealedJob } from "./pending.js";
+import type { JobStatus as Job, JobError, JobState, JobWaiting, Payout, Transaction } from "./answers.js";
 import type { Json, JsonObject } from "./verification/shape.js";
 
 export type {
   Account,
   AccountPage as AccountList,
+  Adapter as PayoutAdapter,
   Artifact,
   ArtifactLink,
   Attestation as ReceiptAttestation,
+  Batch as PayoutBatch,
+  BatchDetails as PayoutBatchDetails,
+  BatchPage as PayoutBatchList,
   Booked,
   BrowserSession,
   BrowserSessionList,
@@ -42,6 +38,7 @@ export type {
   JobCancelled as CancelledJob,
   JobCreated as CreatedJob,
   JobDataDeleted,
+  JobDetails,
   JobError,
   JobExplanation,
   JobInput,
@@ -71,6 +68,7 @@ export type {
   MinerExplanation,
   MinerFault,
   MinerPage as MinerList,
+  MinerPayouts,
   MinerSettings,
   MinerStats,
   MinerSummary,
@@ -83,15 +81,21 @@ export type {
   OfferEnded,
   OfferPage as OfferList,
   OfferRequirements,
+  OmittedMiner,
   Overview,
   OwnBrowserSession,
   OwnKeyList,
+  Payout,
+  PayoutAddress,
+  PayoutAddresses,
+  PayoutTransfer,
   Period,
   QueuedCommand,
   Receipt,
   ReceiptVerification,
   Removal,
   Role as KeyRole,
+  SealedJob,
   ServiceDetails,
   ServiceList,
   ServiceNeeds as ServiceRequirements,
@@ -110,24 +114,13 @@ export type {
   Audit,
   AuditPage as AuditList,
   AuditStanding,
-  Batch as PayoutBatch,
-  BatchDetails as PayoutBatchDetails,
-  BatchPage as PayoutBatchList,
   Canary,
   CanaryList,
   MinerAudits,
-  MinerPayouts,
-  OmittedMiner,
-  PaymentState as PayoutState,
-  Payout,
-  PayoutAdapter,
-  PayoutAddress,
-  PayoutAddresses,
-  PayoutTransfer,
 } from "./pending.js";
 
-/** A job with its parameters and inputs, or what a sealed one has in clear. */
-export type JobDetails = PlainDetails & { sealed?: SealedJob };
+/** The states of a payment. */
+export type PayoutState = Payout["status"];
 
 /** New settings of a miner. A price of null is removed, so that the default applies; settings that are left out stay. */
 export interface MinerSettingsChange {

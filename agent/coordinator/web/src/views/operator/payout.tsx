@@ -1,5 +1,5 @@
 /** One batch of payouts: its approval, its payments, what the adapter sends, and its manifest in the log. */
-import type { Payout, PayoutBatchDetails } from "@aitbc/client";
+import type { Payout, PayoutBatchDetails, PayoutTransfer } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
@@ -146,7 +146,7 @@ function Shown({ batch, batchId, reload }: BatchProps) {
         )}
         <Payments batch={batch} batchId={batchId} payouts={shown} reload={reload} key={state} />
       </Card>
-      {batch.transfers.length > 0 && <Transfers batch={batch} />}
+      {batch.transfers && batch.transfers.length > 0 && <Transfers transfers={batch.transfers} />}
       <Card title="Details">
         <Facts
           items={[
@@ -253,7 +253,7 @@ function FailedDialog({ payout, batchId, onClose, onDone }: FailedProps) {
   );
 }
 
-function Transfers({ batch: { transfers } }: { batch: PayoutBatchDetails }) {
+function Transfers({ transfers }: { transfers: PayoutTransfer[] }) {
   return (
     <Card title="Sent by the adapter">
       <Table

@@ -101,7 +101,7 @@ function List({
       <Table
         caption="Batches"
         rows={list.rows}
-        rowKey={({ batchId = "" }) => batchId}
+        rowKey={({ batchId }) => batchId ?? ""}
         href={({ batchId }) => `${BASE}/network/payouts/${batchId}`}
         columns={[
           { title: "Batch", cell: ({ note, batchId }) => note || batchId },
@@ -201,6 +201,7 @@ interface PreviewProps {
 }
 
 function Preview({ draft: { batch, preview }, onCancel }: PreviewProps) {
+  const { omitted = [] } = preview;
   const { route } = useLocation();
   const create = async () => {
     const { batchId } = await api("admin").payouts.create(batch);
@@ -219,12 +220,12 @@ function Preview({ draft: { batch, preview }, onCancel }: PreviewProps) {
       </h3>
       <p class="small quiet">Nothing has changed yet. This is what a batch would pay now.</p>
       {preview.payouts.length > 0 && <PaymentTable payouts={preview.payouts} draft />}
-      {preview.omitted.length > 0 && (
+      {omitted.length > 0 && (
         <details class="fold" open={preview.count === 0 || undefined}>
-          <summary>{plural(preview.omitted.length, "miner")} not paid</summary>
+          <summary>{plural(omitted.length, "miner")} not paid</summary>
           <Table
             caption="Miners that are not paid"
-            rows={preview.omitted}
+            rows={omitted}
             rowKey={({ minerId }) => minerId}
             columns={[
               { title: "Miner", cell: ({ minerName, minerId }) => minerName ?? minerId },
