@@ -130,6 +130,7 @@ def evm_world(directory: Path) -> Iterator[World]:
 def lightning_world(directory: Path) -> Iterator[World]:
     node = LightningNode(directory / "node")
     node.behaviours.extend([Behaviour.PAY_AND_HANG_UP, Behaviour.NO_ROUTE] * 3)
+    node.default, node.settles_when_asked = Behaviour.PENDING, True
 
     def check(payments: list[Any]) -> None:
         hashes = {json.loads(payment.handed_in)["payment_hash"] for payment in payments}
@@ -146,91 +147,92 @@ WORLDS = {"file": file_world, "http": http_world, "evm": evm_world, "lightning":
 
 
 class Payer:
-    """The process that is killed."""
+    """The process that is killed. It starts again within milliseconds (`support.payout_process`)."""
 
-    def __init__(self, directory: Path, adapter: str, world: World) -> None:
+    def __init__(self, directory: Path) -> None:
         self.plan = directory / "plan"
         self.plan.touch()
-        self.settings = {
-            "data_dir": str(directory / "data"),
-            "payouts": {
-                "adapters": [adapter], "hold_hours": 0, "new_miner_hours": 0, "poll_seconds": 0.02, "retry_seconds": 0.02,
-                "max_retry_seconds": 0.1, **world.settings,
-            },
-        }  # fmt: skip
-        configuration = directory / "configuration.json"
-        values = {
-            "settings": self.settings,
-            "adapter": adapter,
-            "addresses": world.addresses,
-            "rate": RATES[adapter],
-        }
-        configuration.write_text(json.dumps(values))
-        self.log = (directory / "log").open("w")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "support.payout_process", str(configuration)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            cwd=TESTS,
-            env={**os.environ, VARIABLE: str(self.plan), "PYTHONPATH": str(TESTS)},
-        )
+        self.log = directory / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "support.payout_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=TESTS,
+                env={**os.environ, VARIABLE: str(self.plan), "PYTHONPATH": str(TESTS)},
+            )
 
-    def pay(self, batches: int) -> int:
-        """Run the program until that many batches have ended, or it is killed. Return its exit code."""
+    def pay(self, configuration: Path, batches: int, plan: str = "") -> int:
+        """Pay until that many batches have ended, or the plan kills the process. Return its exit code."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"batches": batches}) + "\n")
+        self.plan.write_text(plan)
+        self.process.stdin.write(json.dumps({"configuration": str(configuration), "batches": batches}) + "\n")
         self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        assert line, Path(self.log.name).read_text()[-3000:]
-        return int(line)
+        code = int(self.process.stdout.readline() or 1)
+        assert code in (0, -signal.SIGKILL), self.log.read_text()[-3000:]
+        return code
 
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(30)
-        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def payer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payer]:
+    payer = Payer(tmp_path_factory.mktemp("payer"))
+    yield payer
+    payer.close()
 
 
 @pytest.mark.parametrize("adapter", WORLDS)
-def test_nobody_is_paid_twice_wherever_the_kill_strikes(adapter: str, tmp_path: Path) -> None:
+def test_nobody_is_paid_twice_wherever_the_kill_strikes(adapter: str, payer: Payer, tmp_path: Path) -> None:
     steps = [*STEPS, *MORE[adapter]]
     batches = BATCHES or len(steps)
-    choose = random.Random(adapter)
+    choose = random.Random(adapter)  # noqa: S311 - not a secret
     killed: set[str] = set()
     with WORLDS[adapter](tmp_path) as world:
-        payer = Payer(tmp_path, adapter, world)
-        try:
-            for number in range(batches):
-                step = steps[number % len(steps)]
-                payer.plan.write_text(
-                    f"{step} kill {choose.randint(1, PAYMENTS if number >= len(steps) else 1)}\n"
-                )
-                code = payer.pay(number + 1)
-                if code == -signal.SIGKILL:
-                    killed.add(step)
-                    payer.plan.write_text("")
-                    code = payer.pay(number + 1)
-                assert code == 0, Path(payer.log.name).read_text()[-3000:]
-        finally:
-            payer.close()
-        assert killed == set(steps), "a step was never reached"
-        settings = Settings(**payer.settings)
-        with snapshot(settings.database, settings.data_dir) as connection:
+        settings = {
+            "data_dir": str(tmp_path / "data"),
+            "payouts": {
+                "adapters": [adapter], "hold_hours": 0, "new_miner_hours": 0, "poll_seconds": 0.02, "retry_seconds": 0.02,
+                "max_retry_seconds": 0.1, **world.settings,
+            },
+        }  # fmt: skip
+        configuration = tmp_path / "configuration.json"
+        values = {
+            "settings": settings,
+            "adapter": adapter,
+            "addresses": world.addresses,
+            "rate": RATES[adapter],
+        }
+        configuration.write_text(json.dumps(values))
+        for number in range(batches):
+            step = steps[number % len(steps)]
+            count = choose.randint(1, PAYMENTS) if number >= len(steps) else 1
+            if payer.pay(configuration, number + 1, f"{step} kill {count}\n"):
+                killed.add(step)
+                assert payer.pay(configuration, number + 1) == 0
+        missed = set(steps) - killed
+        assert not missed, f"never reached: {missed}"
+        read = Settings(**settings)
+        with snapshot(read.database, read.data_dir) as connection:
             found = read_all(connection)
             assert ledger.problems(connection) == []
             assert payout_checks.problems(connection) == []
-        payments = found["payments"]
-        assert len(payments) == batches * PAYMENTS
-        assert len({payment.payout_id for payment in payments}) == len(payments)
-        rounds = -(-batches // (MINERS // PAYMENTS))
-        for number in range(MINERS):
-            paid = sum(
-                one.amount
-                for one in payments
-                if one.miner_id == miner(number) and one.state == PaymentState.CONFIRMED
-            )
-            assert found["earned"][miner(number)] == rounds * (EARNED + number) - paid
-        world.check(payments)
+        check_books(found, batches)
+        world.check(found["payments"])
+
+
+def check_books(found: dict[str, Any], batches: int) -> None:
+    """Check that all money is where the payments say."""
+    payments = found["payments"]
+    assert len({payment.payout_id for payment in payments}) == len(payments) == batches * PAYMENTS
+    rounds = -(-batches // (MINERS // PAYMENTS))
+    for number in range(MINERS):
+        mine = [payment for payment in payments if payment.miner_id == miner(number)]
+        paid = sum(payment.amount for payment in mine if payment.state == PaymentState.CONFIRMED)
+        assert found["earned"][miner(number)] == rounds * (EARNED + number) - paid

@@ -1,16 +1,18 @@
 """A process that pays batches with a real database, worker and adapters, and is killed at planned points.
 
-The program forks a child for each line `{"batches": N}` that it reads, and writes the child's exit code, so that a restart costs no
-imports. The child pays until the database has N batches and all of them have ended. Everything that it does can be repeated.
+The program forks a child for each line `{"configuration": PATH, "batches": N}` that it reads, and writes the child's exit code, so that
+a restart costs no imports. The child pays until the database has N batches and all of them have ended. Everything that it does can be repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import sys
 import time
+import traceback
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,9 @@ from agent.coordinator.store.payout_addresses import AddressRecord
 from agent.coordinator.store.schema import tables
 from agent.core.market.ledger import ISSUED, Posting, earned, entry
 from agent.core.market.payouts import BatchState, PaymentState
+from agent.network import internet
 from agent.settings import Settings
+from support.servers.lightning_node import invoice
 
 MINERS = 4
 PAYMENTS = 2
@@ -40,6 +44,8 @@ ACCOUNT = "account_tester"
 ADMIN = Caller(Role.ADMIN, None, None, "admin", "key_admin")
 
 worker.POLL_SECONDS = 0.02
+importlib.import_module("eth_account")  # once, not in each child
+internet()
 
 
 class Configuration:
@@ -54,24 +60,28 @@ class Configuration:
 
 
 def miner(number: int) -> str:
-    return f"miner_{number:03}"
+    return "miner_" + "abcd"[number] * 26
 
 
 def main() -> None:
-    configuration = Configuration(Path(sys.argv[1]))
+    codes = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # the log goes to standard output
     for line in sys.stdin:
-        wanted = json.loads(line)["batches"]
+        request = json.loads(line)
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                asyncio.run(_pay(configuration, wanted))
+                asyncio.run(_pay(Configuration(Path(request["configuration"])), request["batches"]))
                 code = 0
+            except BaseException:  # noqa: BLE001 - the child must not go on as another program
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(code)
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        codes.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        codes.flush()
 
 
 async def _pay(configuration: Configuration, wanted: int) -> None:
@@ -160,8 +170,6 @@ def _unfinished(connection: Connection) -> int:
 
 async def _hand_in(context: Context) -> None:
     """Hand in the invoices that payments wait for."""
-    from support.servers.lightning_node import invoice  # noqa: PLC0415 - only one adapter needs its library
-
     adapter = context.payouts.adapters.usable["lightning"]
     for batch in await context.database.read(store.unfinished_batches, "lightning"):
         for payment in await context.database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED):

@@ -10,7 +10,8 @@ import stat
 import pytest
 
 from agent.coordinator.payouts.adapter import AddressRefused
-from agent.coordinator.payouts.adapters.file import FileAdapter, harmless
+from agent.coordinator.payouts.adapters.file import FileAdapter
+from agent.core.values.spreadsheets import harmless
 from aitbc.canonical import sha256_hex
 from support.payouts import batch, payment, site, stored
 
