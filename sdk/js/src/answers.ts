@@ -170,6 +170,25 @@ export interface components {
             amount: string;
             jobs: number;
         };
+        Deposit: {
+            source: string;
+            externalId: string;
+            accountId: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            externalAmount: string;
+            /** @description Absent for this coordinator's own money */
+            currency?: string;
+            rate: string;
+            note?: string;
+            transactionId: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
+        DepositPage: {
+            deposits: components["schemas"]["Deposit"][];
+            next?: string;
+        };
         Earnings: {
             minerId: string;
             days: components["schemas"]["DayEarnings"][];
@@ -228,6 +247,11 @@ export interface components {
         EnrolmentPage: {
             enrolments: components["schemas"]["Enrolment"][];
             next?: string;
+        };
+        Envelope: {
+            payloadType: string;
+            payload: string;
+            signatures: components["schemas"]["EnvelopeSignature"][];
         };
         EnvelopeSignature: {
             keyid: string;
@@ -953,7 +977,7 @@ export interface components {
             attestations: components["schemas"]["Attestation"][];
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            envelope: components["schemas"]["agent__coordinator__operations__answers__log__Envelope"];
+            envelope: components["schemas"]["Envelope"];
         };
         ReceiptVerification: {
             valid: boolean;
@@ -1171,11 +1195,6 @@ export interface components {
         };
         /** @enum {string} */
         Who: "client" | "owner" | "operator" | "time";
-        agent__coordinator__operations__answers__log__Envelope: {
-            payloadType: string;
-            payload: string;
-            signatures: components["schemas"]["EnvelopeSignature"][];
-        };
     };
     responses: never;
     parameters: never;
@@ -1234,6 +1253,12 @@ export type DatabaseNumbers = components["schemas"]["DatabaseNumbers"];
 /** The earnings of one UTC day, and the number of jobs. */
 export type DayEarnings = components["schemas"]["DayEarnings"];
 
+/** A payment that arrived outside, and the credit that followed. `externalAmount`, in `currency`, is `rate` times `amount`. */
+export type Deposit = components["schemas"]["Deposit"];
+
+/** Deposits, newest first. If there are more, `next` is the value of `before` for the next page. */
+export type DepositPage = components["schemas"]["DepositPage"];
+
 /** Earnings by day, newest last, and their sum. The other amounts are of all days: what can be paid out now, is on hold, is in payouts that have not ended, and has arrived. */
 export type Earnings = components["schemas"]["Earnings"];
 
@@ -1252,6 +1277,9 @@ export type Enrolment = components["schemas"]["Enrolment"];
 
 /** Enrolment tokens, newest first. If there are more, `next` is the value of `before` for the next page. */
 export type EnrolmentPage = components["schemas"]["EnrolmentPage"];
+
+/** The miner's signed statement, a DSSE envelope. */
+export type Envelope = components["schemas"]["Envelope"];
 
 /** The only signature of an envelope; `keyid` is empty. */
 export type EnvelopeSignature = components["schemas"]["EnvelopeSignature"];
@@ -1633,6 +1661,3 @@ export type Wallet = components["schemas"]["Wallet"];
 
 /** Who can remove a reason. `TIME`: it ends by itself. */
 export type Who = components["schemas"]["Who"];
-
-/** The miner's signed statement, a DSSE envelope. */
-export type agent__coordinator__operations__answers__log__Envelope = components["schemas"]["agent__coordinator__operations__answers__log__Envelope"];
