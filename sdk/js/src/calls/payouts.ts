@@ -90,7 +90,7 @@ export class Payouts {
     options: CallOptions = {},
   ): Promise<PayoutBatchDetails> {
     const path = `${BATCHES}/${part(batchId)}/outcomes`;
-    const json = outcomes.map(snakeCased);
+    const json = { outcomes: outcomes.map(snakeCased) };
     return fetchJson(this.#session, { method: "POST", path, json, repeatable: true, ...options });
   }
 
