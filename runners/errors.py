@@ -135,6 +135,12 @@ class FailureCode(StrEnum):
         Fault.NEITHER,
         "No hardware encoder for the codec works on the machine.",
     )
+    SEALED_MINER_AWAY = (
+        "SEALED_MINER_AWAY",
+        Fault.NEITHER,
+        "The miner of a sealed job's offer stayed away; no other miner can read the job.",
+        True,
+    )
     LEASE_EXPIRED = "LEASE_EXPIRED", Fault.NEITHER, "The miner stopped renewing the job's lease."
 
     # The machine has too little memory for the job.

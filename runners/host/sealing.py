@@ -140,7 +140,7 @@ class SealedLog:
 class Sealing:
     """One sealed run. `open` makes its input readable, `seal` its results unreadable, and `close` wipes its directory.
 
-    `files`, `output` and `work` take the place of the run's own. Raises `Fail` for what does not open.
+    `files`, `output` and `work` replace those of the run. Raises `Fail` for what does not open.
     """
 
     def __init__(self, run: Run, sealed: SealedRun, send: Callable[[JobLog], None]) -> None:

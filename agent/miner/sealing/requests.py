@@ -46,14 +46,14 @@ class RequestLog:
             lines = self._path.read_text(encoding="ascii", errors="replace").splitlines()
         except FileNotFoundError:
             return
-        kept = []
+        recent = []
         for line in lines:
             fields = line.split(" ")
             if len(fields) == _FIELDS and fields[2].isdecimal() and int(fields[2]) >= since:
                 self._jobs[fields[0]] = fields[1]
-                kept.append(line)
-        if len(kept) != len(lines):
+                recent.append(line)
+        if len(recent) != len(lines):
             temporary = self._path.with_name(f".{FILE}")
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="ascii")
+            temporary.write_text("".join(f"{line}\n" for line in recent), encoding="ascii")
             temporary.replace(self._path)
-            _log.info("sealed_requests_dropped", count=len(lines) - len(kept))
+            _log.info("sealed_requests_dropped", count=len(lines) - len(recent))

@@ -23,7 +23,7 @@ from aitbc._calls import (
 from aitbc._calls.text import AsyncTextStream, TextStream, write
 from aitbc._http.drivers import AsyncDriver, Driver
 from aitbc._http.flow import Flow, Session, Stream
-from aitbc.models import ServiceJob
+from aitbc.models import Job, ServiceJob
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -152,9 +152,15 @@ class Services(_Resource):
     generate = _blocking(services.generate)
     infer = _blocking(services.infer)
     stream = _streamed(services.stream)
+
     embed = _blocking(services.embed)
     render = _blocking(services.render)
     run = _blocking(services.run)
+
+    def text_of(self, job: Job) -> TextStream:
+        """Return the text of a language model's job that exists already, as `stream` does for a new one."""
+        created = ServiceJob.model_validate(job.to_dict())
+        return TextStream(created, self._driver.iterate(write(self._session, job.job_id)))
 
 
 class AsyncServices(_AsyncResource):
@@ -169,6 +175,11 @@ class AsyncServices(_AsyncResource):
     embed = _awaited(services.embed)
     render = _awaited(services.render)
     run = _awaited(services.run)
+
+    def text_of(self, job: Job) -> AsyncTextStream:
+        """Return the text of a language model's job that exists already, as `stream` does for a new one."""
+        created = ServiceJob.model_validate(job.to_dict())
+        return AsyncTextStream(created, self._driver.iterate(write(self._session, job.job_id)))
 
 
 class Artifacts(_Resource):
@@ -296,6 +307,8 @@ class Miners(_Resource):
     change_settings = _blocking(miners.change_settings)
     fetch_model = _blocking(miners.fetch_model)
     remove_model = _blocking(miners.remove_model)
+    encryption_key = _blocking(sealing.encryption_key)
+    is_attested = _blocking(sealing.is_attested)
 
 
 class AsyncMiners(_AsyncResource):
@@ -313,6 +326,8 @@ class AsyncMiners(_AsyncResource):
     change_settings = _awaited(miners.change_settings)
     fetch_model = _awaited(miners.fetch_model)
     remove_model = _awaited(miners.remove_model)
+    encryption_key = _awaited(sealing.encryption_key)
+    is_attested = _awaited(sealing.is_attested)
 
 
 class Keys(_Resource):

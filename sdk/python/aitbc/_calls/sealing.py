@@ -14,7 +14,7 @@ from urllib.parse import quote
 from aitbc._calls import artifacts
 from aitbc._http import events
 from aitbc._http.flow import Answer, Emit, Flow, Request, Session, Stream, Work, fetch
-from aitbc._http.sealing import SealedFile, remember
+from aitbc._http.sealing import SealedFile, cache
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.canonical import b64decode
 from aitbc.errors import ConfigurationError, VerificationError
@@ -31,6 +31,7 @@ from aitbc.sealing import (
     seal_file,
 )
 from aitbc.sealing.answer import EVENT_KIND, LOG_SOURCE
+from aitbc.sealing.attestation import nonce_of, verify
 
 INPUT_FIELDS = ("parameters", "model", "input", "output")
 """The fields of a job's body that are sealed."""
@@ -42,6 +43,7 @@ _ADDRESS = re.compile(r"https?://|artifact:")
 class _Key(Record):
     envelope: dict[str, Any]
     identity_key: str
+    attestation: dict[str, Any] | None = None
 
 
 def encryption_key(session: Session, /, miner_id: str) -> Flow[EncryptionKey]:
@@ -52,6 +54,23 @@ def encryption_key(session: Session, /, miner_id: str) -> Flow[EncryptionKey]:
     path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
     answer = yield from fetch(session, Request("GET", path), _Key)
     return read_answer(answer, miner_id, time.time())
+
+
+def is_attested(session: Session, /, miner_id: str) -> Flow[bool]:
+    """Return whether a miner's key for sealed jobs carries an attestation that an installed plug-in accepts."""
+    path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
+    answer = yield from fetch(session, Request("GET", path), _Key)
+    key = read_answer(answer, miner_id, time.time())
+    if answer.attestation is None:
+        return False
+    try:
+        verify(
+            answer.attestation,
+            nonce_of(b64decode(answer.identity_key), job_id=None, key_id=key.key_id),
+        )
+    except VerificationError:
+        return False
+    return True
 
 
 def seal(
@@ -189,7 +208,7 @@ def opener(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
             "Use the machine, or the AITBC_CONFIG_DIR, from which it was submitted."
         )
     made = AnswerOpener(reply_key, JobOfRequest(job_id, job.miner_id, str(job.sealed.get("request_id"))))
-    remember(session.sealing.openers, job_id, made)
+    cache(session.sealing.openers, job_id, made)
     return made
 
 
@@ -204,7 +223,7 @@ def open_results(session: Session, answer: JobResults) -> Flow[JobResults]:
     for number, (file, described) in enumerate(zip(output_files(answer.results), opened.files, strict=True)):
         key = made.file_key(answer.results, number)
         sealed_file = SealedFile(key, int(described["size"]), str(described["sha256"]))
-        remember(session.sealing.files, file.artifact_id, sealed_file)
+        cache(session.sealing.files, file.artifact_id, sealed_file)
     return JobResults.model_validate({**answer.to_dict(), "results": opened.results})
 
 
@@ -248,17 +267,24 @@ def follow(
                 command = following.send(answer)
             except StopIteration:
                 return
-            if isinstance(command, Emit) and command.item.kind == EVENT_KIND:
-                command = Emit((yield from _opened(session, job_id, command.item)))
+            if isinstance(command, Emit):
+                event = yield from _opened(session, job_id, command.item)
+                answer = None if event is None else (yield Emit(event))
+                continue
             answer = yield command
 
 
 follow.__doc__ = events.follow.__doc__
 
 
-def _opened(session: Session, job_id: str, event: JobEvent) -> Flow[JobEvent]:
+def _opened(session: Session, job_id: str, event: JobEvent) -> Flow[JobEvent | None]:
+    """Return the event for the caller, None for a repeated one."""
+    if event.kind == "resync" and job_id in session.sealing.openers:
+        session.sealing.openers[job_id].restart()
+    if event.kind != EVENT_KIND:
+        return event
     made = yield from opener(session, job_id)
     if made is None:
         return event
-    kind, data = made.event(event.data)
-    return JobEvent(kind, data, event.seq)
+    opened = made.event(event.data)
+    return None if opened is None else JobEvent(opened[0], opened[1], event.seq)

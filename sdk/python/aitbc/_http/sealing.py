@@ -1,4 +1,4 @@
-"""What a client remembers of sealed jobs while it lives: its key pair, and how to open what it has been given."""
+"""What a client stores in memory about sealed jobs: its key pair, and how to open what it has been given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aitbc.sealing.store import load_reply_key
 
 T = TypeVar("T")
 
-MAX_REMEMBERED: Final = 10_000
+MAX_CACHED: Final = 10_000
 """Jobs, and files, after which the oldest are forgotten. They are looked up again."""
 
 
@@ -44,10 +44,10 @@ class SealingState:
         return self._reply_key
 
 
-def remember(known: dict[str, T], key: str, value: T) -> None:
+def cache(known: dict[str, T], key: str, value: T) -> None:
     """Add an entry, and forget the oldest if there are too many."""
     known[key] = value
-    while len(known) > MAX_REMEMBERED:
+    while len(known) > MAX_CACHED:
         del known[next(iter(known))]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
-from aitbc.errors import FormatError, VerificationError
+from aitbc.errors import FormatError
 from aitbc.sealing.keys import ReplyKey
 from aitbc.sealing.suite import (
     SECRET_SIZE,
@@ -97,20 +97,24 @@ class AnswerOpener:
             salted(self.secret, "results", plaintext),
         )
 
-    def event(self, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Open an event: return its kind and data. An event that was repeated or moved is refused."""
+    def event(self, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        """Open an event: return its kind and data, or None for one that was repeated, or came after a later one."""
         number = data.get("n")
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise FormatError("A sealed event has no number.")
         key = self._key(data, "events")
         content = unpadded(decrypt(key, b64decode(str(data.get("ciphertext"))), number.to_bytes(12, "big")))
         if number <= self._last.get(str(data["capsule"]), -1):
-            raise VerificationError("A sealed event was repeated, or came after a later one.")
+            return None
         self._last[str(data["capsule"])] = number
         kind, value = content.get("kind"), content.get("data")
         if not isinstance(kind, str) or not isinstance(value, dict):
             raise FormatError("A sealed event lacks a field.")
         return kind, value
+
+    def restart(self) -> None:
+        """Accept earlier events again: after a gap, a coordinator repeats a job's outputs so far."""
+        self._last.clear()
 
     def log(self, text: str) -> Mapping[str, Any]:
         """Open the joined texts of a job's sealed log: return `failure`, `entries` and `truncated`."""

@@ -20,7 +20,7 @@ _OPEN: Final = 0o077
 def load_reply_key(path: Path) -> ReplyKey:
     """Return the key pair in a file, which is created with a new one if it is missing, readable by this user alone.
 
-    Whoever loses it cannot open the answers to earlier requests any more. Raises `ConfigurationError`.
+    Without it, nobody can open the answers to earlier requests. Raises `ConfigurationError`.
     """
     try:
         if not path.exists():
