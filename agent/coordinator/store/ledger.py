@@ -203,9 +203,8 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
         for payment in payments
     ]
     # Some jobs are older than the ledger. Only each row's own count says whether this call has closed it.
-    closed = [
-        payment for payment, row in zip(payments, rows, strict=True) if _close.run(connection, row) == 1
-    ]
+    counts = _close.run_each(connection, rows)
+    closed = [payment for payment, count in zip(payments, counts, strict=True) if count == 1]
     _post(
         connection,
         [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],
@@ -372,7 +371,11 @@ def problems(connection: Connection) -> list[str]:
         if stored.get(account, 0) != posted.get(account, 0)
     ]
     overdrawn = set(
-        connection.scalars(select(postings.c.ledger_account).where(postings.c.entry == Kind.DEBIT.value))
+        connection.scalars(
+            select(postings.c.ledger_account).where(
+                postings.c.entry.in_((Kind.DEBIT.value, Kind.FORFEIT.value))
+            )
+        )
     )
     found += [
         f"the balance of {account} is negative"
