@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from agent.settings._section import HIDDEN, HomePath, Section
 
+_SECRET: Any = Field(
+    pattern=r"^whsec_.{24,}$",
+    examples=["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"],
+    json_schema_extra={HIDDEN: True},
+)
 Currency = Annotated[str, Field(pattern=r"^[A-Za-z0-9.]{1,12}$", examples=["EUR"])]
 
 
@@ -28,9 +33,12 @@ class FilePayoutSettings(Section):
 class HttpPayoutSettings(Section):
     """Payouts by signed requests to the operator's own service (adapter `http`), and deposits from it."""
 
-    url: Annotated[str | None, Field(pattern=r"^https?://[^\s#@]+$", max_length=500)] = None
+    url: Annotated[
+        str | None,
+        Field(pattern=r"^https?://[^\s#@]+$", max_length=500, examples=["https://pay.example.org/aitbc"]),
+    ] = None
     """Address of the service, which gets one request for each payment. None: this adapter cannot be used."""
-    secret: Annotated[str | None, Field(pattern=r"^whsec_.{24,}$", json_schema_extra={HIDDEN: True})] = None
+    secret: Annotated[str | None, _SECRET] = None
     """Secret that signs the requests, `whsec_` with base64 of 24 to 64 bytes, as for webhooks."""
     currency: Currency = "EUR"
     """Currency of the amounts."""
@@ -42,9 +50,7 @@ class HttpPayoutSettings(Section):
     """Whether the service may have a private or loopback address, as one on the operator's own machine has."""
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 15
     """Time limit of one request."""
-    deposit_secret: Annotated[
-        str | None, Field(pattern=r"^whsec_.{24,}$", json_schema_extra={HIDDEN: True})
-    ] = None
+    deposit_secret: Annotated[str | None, _SECRET] = None
     """Secret with which the service signs deposits. It differs from `secret`, so that a request of one kind never passes as the other.
     None: only an administrator's key can make deposits."""
     deposit_window_seconds: Annotated[float, Field(gt=0, le=3600)] = 300
@@ -56,7 +62,13 @@ class EvmPayoutSettings(Section):
     """Payouts in a token or the coin of an Ethereum-compatible chain (adapter `evm`, extra `payouts-evm`)."""
 
     rpc_url: Annotated[
-        str | None, Field(pattern=r"^https?://[^\s#@]+$", max_length=500, json_schema_extra={HIDDEN: True})
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s#@]+$",
+            max_length=500,
+            examples=["https://rpc.example.org/KEY"],
+            json_schema_extra={HIDDEN: True},
+        ),
     ] = None
     """JSON-RPC address of a node. It is never shown, since such addresses often contain a key. None: this adapter cannot be used."""
     chain_id: Annotated[int, Field(ge=1)] = 1

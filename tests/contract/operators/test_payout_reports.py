@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from agent.cli.application import app
 from agent.coordinator.store import ledger, payout_checks
 from agent.core.values.quantities import format_time
 from agent.miner.identity import IDENTITY_FILE
+from agent.protocol.hand_ins import PayoutHandIn
 from agent.settings import Settings
 from aitbc.canonical import b64encode
-from aitbc.hand_ins import PayoutHandIn
 from support.clients.scripted_miner import ScriptedMiner
 from support.payouts import SETTINGS, approve, batch_of, create, rich_miner, set_address, wait_for
 from support.server import Served, serve
@@ -203,6 +202,6 @@ def test_attack_an_api_key_or_another_miners_key_hands_in_nothing(
         {"created_at": format_time(time.time() - 90_000)},
         {"created_at": format_time(time.time() + 600)},
     ):
-        assert sent(replace(statement, **change), miner.key) == (403, "FORBIDDEN"), change
+        assert sent(statement.model_copy(update=change), miner.key) == (403, "FORBIDDEN"), change
     assert json.dumps(batch_of(admin, payment["batch_id"])["counts"]) == '{"approved": 1}'
     assert sent(statement, miner.key) == (200, "")

@@ -15,8 +15,8 @@ from agent.cli.lookups import find_batch
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
+from agent.protocol.hand_ins import PayoutHandIn
 from agent.settings import Settings
-from aitbc.hand_ins import PayoutHandIn
 from aitbc.keys import parse_vkey
 
 SENT: Final = "sent"
@@ -63,7 +63,7 @@ def confirm(
     if as_json:
         print_json(found)
         return
-    counts = ", ".join(f"{count} {status}" for status, count in found["counts"].items())
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(found["counts"].items()))
     typer.echo(f"{batch_id} is {found['status']}: {counts}.")
 
 

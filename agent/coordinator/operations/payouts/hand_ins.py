@@ -19,8 +19,8 @@ from agent.coordinator.store import payouts as store
 from agent.coordinator.store.payouts import PayoutRecord
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import parse_time
+from agent.protocol.hand_ins import PayoutHandIn, open_hand_in
 from aitbc.errors import FormatError, VerificationError
-from aitbc.hand_ins import PayoutHandIn, open_hand_in
 
 log = structlog.get_logger()
 
