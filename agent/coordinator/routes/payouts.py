@@ -83,7 +83,10 @@ async def list_batches(
     caller: Admin,  # noqa: ARG001 - only checks the role
     limit: Limit = 50,
     before: Before = None,
-    state: Annotated[BatchState | None, Query(alias="status")] = None,
+    state: Annotated[
+        BatchState | None,
+        Query(alias="status", description="Only batches in this state", examples=["sending"]),
+    ] = None,
 ) -> BatchPage:
     """Returns batches without their payments, newest first, and the adapters that batches can use."""
     return await batches.page(context, limit=limit, before=before, status=state)

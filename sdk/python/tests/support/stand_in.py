@@ -103,7 +103,7 @@ class Coordinator:
             Route("/v1/receipts/{job_id}", self._receipt),
             Route("/v1/log/proof/{reference}", self._proof),
             Route("/v1/log/{path:path}", self._log, methods=["GET", "POST"]),
-            Route("/v1/{rest:path}", self._other, methods=["GET", "POST", "DELETE"]),
+            Route("/v1/{rest:path}", self._other, methods=["GET", "POST", "PUT", "DELETE"]),
         ]
         return Starlette(
             routes=[
@@ -219,7 +219,7 @@ class Coordinator:
         return JSONResponse(self.registry[request.path_params["rest"]])
 
     async def _other(self, request: Request) -> Response:
-        if request.method == "POST":
+        if request.method in {"POST", "PUT"}:
             self.bodies.append(await request.json())
         self.asked.append(str(request.url.query))
         return JSONResponse(self.answers[f"{request.method} {request.url.path}"])

@@ -102,7 +102,8 @@ class History:
     def earn(self, number: int) -> None:
         miner_id, amount = MINERS[number % 3], 10**8 * (1 + number)
         self.book(Kind.CREDIT, Posting(ISSUED, -amount), Posting(earned(miner_id), amount))
-        miner_stats.earn(self.connection, miner_id, amount, self.now)
+        row = {"miner_id": miner_id, "day": int(self.now // DAY_SECONDS), "jobs": 1, "earned": amount}
+        miner_stats._earn.run(self.connection, row)
         self.given[miner_id] += amount
 
     def forfeit(self, number: int) -> None:
