@@ -7,6 +7,7 @@ do, and `reorganise` replaces the newest blocks by empty ones.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from eth_tester.exceptions import TransactionNotFound
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 
+RECURSION_LIMIT = 1000
+"""Python's own. The packages raise it so far that deeply nested JSON would crash this process instead of being refused."""
+sys.setrecursionlimit(RECURSION_LIMIT)
 CHAIN_ID = 131277322940537
 """The id that eth-tester's chain has."""
 CONTRACT = json.loads((Path(__file__).parents[1] / "inputs/erc20.json").read_text())
@@ -38,6 +42,7 @@ class EvmChain:
 
     def __init__(self) -> None:
         self.tester = EthereumTester(PyEVMBackend(), auto_mine_transactions=False)
+        sys.setrecursionlimit(RECURSION_LIMIT)
         self.payer: str = Account.from_key(KEY).address
         self.calls: list[str] = []
         self.failing: dict[str, str] = {}

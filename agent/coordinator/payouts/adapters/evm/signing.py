@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -59,10 +60,14 @@ class Sending:
 
 def load_account(path: Path) -> LocalAccount:
     """Read the account's key. Raises `NotConfigured`, without any part of the key in the message."""
+    limit = sys.getrecursionlimit()
     try:
         from eth_account import Account  # noqa: PLC0415 - an optional package
     except ImportError:
         raise NotConfigured(EXTRA) from None
+    finally:
+        # One of its packages raises the limit so far that a client's deeply nested JSON would crash this process.
+        sys.setrecursionlimit(limit)
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         text = path.read_text("ascii").strip()
