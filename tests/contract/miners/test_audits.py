@@ -151,7 +151,7 @@ def test_a_miner_that_is_proven_to_lie_loses_pay_and_reputation_once(enforcing: 
     honest = stage.work(worker, TRUE)
     lease = stage.answer(auditors[0], "pass")
     assert lease["spec"]["audit"]["results"] == TRUE
-    assert lease["spec"]["audit"]["statement"]["job_id"] == honest
+    assert lease["spec"]["audit"]["statement"]["predicate"]["job_id"] == honest
     assert stage.audit(honest)["verdict"] == "pass"
     before = stage.balance(available(account))
     jobs = [stage.fails(worker, auditors) for _ in range(3)]
