@@ -153,6 +153,7 @@ def test_a_miner_that_is_proven_to_lie_loses_pay_and_reputation_once(enforcing: 
     assert lease["spec"]["audit"]["results"] == TRUE
     assert lease["spec"]["audit"]["statement"]["predicate"]["job_id"] == honest
     assert stage.audit(honest)["verdict"] == "pass"
+    assert stage.client.get(f"/v1/jobs/{honest}").json()["audit"]["verdict"] == "pass"
     before = stage.balance(available(account))
     jobs = [stage.fails(worker, auditors) for _ in range(3)]
     # Three failures of four checks: an honest miner would have them with a probability of about 1e-7.
@@ -247,6 +248,7 @@ def test_without_another_auditor_nothing_is_audited(tmp_path: Path) -> None:
         job_id = stage.work(worker, TRUE)
         stage.work(other, TRUE)
         assert stage.client.get(f"/v1/jobs/{job_id}/audit").status_code == 404
+        assert "audit" not in stage.client.get(f"/v1/jobs/{job_id}").raise_for_status().json()
         refused = stage.client.post("/v1/services/whisper/transcribe", json={**WHISPER, "audited": True})
         assert refused.status_code == 422
 
