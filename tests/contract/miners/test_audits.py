@@ -249,7 +249,8 @@ def test_without_another_auditor_nothing_is_audited(tmp_path: Path) -> None:
         stage.work(other, TRUE)
         assert stage.client.get(f"/v1/jobs/{job_id}/audit").status_code == 404
         assert "audit" not in stage.client.get(f"/v1/jobs/{job_id}").raise_for_status().json()
-        refused = stage.client.post("/v1/services/whisper/transcribe", json={**WHISPER, "audited": True})
+        body = {**WHISPER, "audited": True, "miner_id": worker.miner_id}
+        refused = stage.client.post("/v1/services/whisper/transcribe", json=body)
         assert refused.status_code == 422
 
 
