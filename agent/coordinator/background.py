@@ -17,6 +17,7 @@ from agent.coordinator.operations.files import direct, removal, uploads
 from agent.coordinator.operations.jobs import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import events, leases
+from agent.coordinator.store.counts import RECENT_SECONDS
 from agent.core.errors import ServiceUnavailable
 
 UPKEEP_SECONDS: Final = 1.0
@@ -48,6 +49,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
                 "keys",
                 _repeated(context, context.settings.streams.key_check_seconds, streams.check_keys),
             ),
+            _watched(context, "counts", _repeated(context, RECENT_SECONDS, history.fold_counts)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
         ]
         yield

@@ -19,7 +19,6 @@ from agent.coordinator.store import (
     events,
     history,
     ledger,
-    locks,
     miner_stats,
     offers,
     queue,
@@ -230,18 +229,13 @@ def _update_stats(
     connection: Connection, changes: Sequence[Change], settlements: Mapping[str, Settlement], now: float
 ) -> None:
     """Update the statistics of the miners that the changes count for or against, or pay."""
-    found = [
-        (update, item)
+    works = [
+        work
         for item in changes
-        if (update := consequences.stats_update(item, settlements.get(item.life.job_id))) is not None
+        if (work := consequences.work_of(item, settlements.get(item.life.job_id))) is not None
     ]
-    locks.statistics(connection, {update.miner_id for update, _ in found})
-    for update, item in found:
-        miner_stats.add(
-            connection, update.miner_id, item.before.account_id, update.more, success=update.success, now=now
-        )
-        if update.more.paid:
-            miner_stats.earn(connection, update.miner_id, update.more.earned, now)
+    if works:
+        miner_stats.add(connection, works, now)
 
 
 def _settle(

@@ -203,9 +203,8 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
         for payment in payments
     ]
     # Some jobs are older than the ledger. Only each row's own count says whether this call has closed it.
-    closed = [
-        payment for payment, row in zip(payments, rows, strict=True) if _close.run(connection, row) == 1
-    ]
+    counts = _close.run_each(connection, rows)
+    closed = [payment for payment, count in zip(payments, counts, strict=True) if count == 1]
     _post(
         connection,
         [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],
@@ -238,7 +237,7 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
 def close_payouts(
     connection: Connection, bookings: Sequence[PayoutBooking], now: float, *, confirmed: bool
 ) -> None:
-    """Move the money of payouts out of the ledger, or back to their miners. Raises `StaleRead` if one is closed already."""
+    """Move the money of payouts out of the ledger, or back to their miners. Raises `RuntimeError` if one is closed already."""
     for booking in bookings:
         row = {
             "key": booking.tx_id,
@@ -249,7 +248,7 @@ def close_payouts(
             "new_settled_at": now,
         }
         if _close.run(connection, row) != 1:
-            raise StaleRead
+            raise RuntimeError(f"{booking.tx_id} is closed already")
     entries = [
         (
             one.tx_id,

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, case, func, select
 
 from agent.coordinator.store import audits, counts
 from agent.coordinator.store.schema.tables import (
-    job_counts,
     jobs,
     log_checkpoints,
     log_queue,
@@ -50,9 +49,9 @@ class Numbers:
 def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
     """Return all numbers of this moment."""
     one = connection.execute
-    state = func.ltrim(job_counts.c.state, counts.DELETED)
-    by_state = select(job_counts.c.service, state, func.sum(job_counts.c.count))
-    counted = one(by_state.group_by(job_counts.c.service, state))
+    state = func.ltrim(counts.numbers.c.state, counts.DELETED)
+    by_state = select(counts.numbers.c.service, state, func.sum(counts.numbers.c.count))
+    counted = one(by_state.group_by(counts.numbers.c.service, state))
     waiting = (jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None))
     claimable, oldest = one(select(func.count(), func.min(jobs.c.created_at)).where(*waiting)).one()
     online = miners.c.seen_at >= offline_before

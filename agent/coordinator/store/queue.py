@@ -12,8 +12,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
 
 from agent.coordinator.store.jobs import JobRecord, from_row
+from agent.coordinator.store.locks import POSTGRESQL
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import job_counts, jobs, runs
+from agent.coordinator.store.schema.tables import job_counts, jobs, recent_job_counts, runs
 from agent.core.jobs import Outcome
 from agent.core.matching import UNRESTRICTED, Candidate, Restrictions, ServiceOffer, Waiting
 from agent.core.values.quantities import from_units, to_units
@@ -34,6 +35,7 @@ _claim_columns = (
 # With literal conditions the query planner recognizes the partial indexes.
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
 _IS_WAITING = text("state = 'submitted' AND count > 0")
+_HAS_QUEUED = text("state = 'submitted' AND change > 0")
 _IS_ANYBODYS = text(
     "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
 )
@@ -78,7 +80,12 @@ def _urgent_of_accounts(
 ) -> Sequence[Row[*tuple[Any, ...]]]:
     """Return the most urgent jobs of each account that waits for a service, of at most `window` accounts."""
     accounts = select(job_counts.c.account_id).where(job_counts.c.service == service, _IS_WAITING)
-    accounts = accounts.order_by(job_counts.c.account_id).limit(window)
+    if connection.dialect.name == POSTGRESQL:
+        # An account that waits has a positive number in one of both tables. For one that has only that, no job is found.
+        recent = recent_job_counts.c
+        queued = select(recent.account_id).where(recent.service == service, _HAS_QUEUED)
+        accounts = select(accounts.union(queued).subquery().c.account_id)
+    accounts = accounts.order_by(accounts.selected_columns.account_id).limit(window)
     count = len(connection.execute(accounts).all())
     if not count:
         return []

@@ -284,6 +284,22 @@ export interface components {
             /** @description Money, a decimal string */
             paidOut: string;
         };
+        EncryptionKeyAnswer: {
+            minerId: string;
+            keyId: string;
+            /** @description X25519, base64 */
+            publicKey: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
+            /** @description The miner's Ed25519 key, from which its id derives, base64 */
+            identityKey: string;
+            /** @description DSSE, of the type `application/vnd.aitbc.encryption-key+json` */
+            envelope: JsonObject;
+            /** @description What the machine attests about itself and this key; null: nothing */
+            attestation: JsonObject | null;
+        };
         EnrolledMiner: {
             minerId: string;
             name: string;
@@ -497,6 +513,8 @@ export interface components {
             /** @description Of a job that another miner checks */
             audit?: components["schemas"]["JobAudit"];
             inputs: components["schemas"]["JobInput"][];
+            /** @description Present for a sealed job, whose parameters only its miner can read */
+            sealed?: components["schemas"]["SealedJob"];
         };
         JobError: {
             code: string;
@@ -1074,6 +1092,16 @@ export interface components {
         };
         /** @enum {string} */
         Role: "client" | "miner" | "admin";
+        SealedJob: {
+            version: number;
+            /** @description The miner's key */
+            keyId: string;
+            requestId: string;
+            /** @description The client's X25519 key, base64 */
+            replyKey: string;
+            model: string | null;
+            adapters: string[];
+        };
         ServiceDetails: {
             serviceId: string;
             name: string;
@@ -1350,6 +1378,9 @@ export type DepositPage = components["schemas"]["DepositPage"];
 
 /** Earnings by day, newest last, and their sum. The other amounts are of all days: what can be paid out now, is on hold, is in payouts that have not ended, and has arrived. */
 export type Earnings = components["schemas"]["Earnings"];
+
+/** A miner's newest key for sealed jobs. Only `envelope`, which the miner's identity key signs, is proof; the rest are copies. */
+export type EncryptionKeyAnswer = components["schemas"]["EncryptionKeyAnswer"];
 
 /** A miner that has enrolled with a token. */
 export type EnrolledMiner = components["schemas"]["EnrolledMiner"];
@@ -1675,6 +1706,9 @@ export type Removal = components["schemas"]["Removal"];
 
 /** The role of a key. */
 export type Role = components["schemas"]["Role"];
+
+/** The part of a sealed job that is in clear, with which its client finds the key for the answer. */
+export type SealedJob = components["schemas"]["SealedJob"];
 
 /**
  * A service in full. `models` and `adapters` are the names that a request may use.

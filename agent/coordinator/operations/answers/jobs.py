@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agent.coordinator.operations.answers.sealing import SealedJob
 from agent.core.explaining import CanRun
 from agent.core.reasons import ReasonCode, Who
 from agent.core.values import fields
@@ -215,6 +216,9 @@ class JobDetails(JobStatus):
     )
     audit: JobAudit | None = Field(default=None, description="Of a job that another miner checks")
     inputs: list[JobInput]
+    sealed: SealedJob | None = Field(
+        default=None, description="Present for a sealed job, whose parameters only its miner can read"
+    )
 
 
 class JobLogEntry(Answer):

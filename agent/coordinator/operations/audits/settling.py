@@ -13,7 +13,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import locks, miner_stats
 from agent.coordinator.store.audits import AuditRecord
-from agent.coordinator.store.miner_stats import MinerStats
+from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.core.market.audits import Kind, Verdict, error_probability, is_proven
 from agent.core.market.reputation import SANCTION_WEIGHT
 from agent.core.values.quantities import from_units
@@ -46,8 +46,7 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
         sanctioned += _sanction_miner(connection, context, audit, now)
     sanctioned += _sanction_auditors(connection, context, opinions, now)
     if audit.verdict == Verdict.PASS and context.settings.audits.enforce:
-        locks.statistics(connection, [audit.miner_id])
-        miner_stats.add(connection, audit.miner_id, funds.VERDICTS, MinerStats(), success=True, now=now)
+        miner_stats.add(connection, [Work(audit.miner_id, funds.VERDICTS, MinerStats(), success=True)], now)
     store.change(connection, root, settled_at=now)
     for one in opinions:
         if not one.is_root:
@@ -126,9 +125,8 @@ def _sanction_auditors(
 
 def _count_sanction(connection: Connection, miner_id: str, lost: int, now: float) -> None:
     less = MinerStats(earned=-lost)
-    miner_stats.add(
-        connection, miner_id, funds.VERDICTS, less, success=False, now=now, weight=SANCTION_WEIGHT
-    )
+    work = Work(miner_id, funds.VERDICTS, less, success=False, weight=SANCTION_WEIGHT)
+    miner_stats.add(connection, [work], now)
 
 
 def _tx_id(subject: str) -> str:

@@ -37,6 +37,7 @@ from agent.coordinator.store.schema.tables.jobs import (
     job_logs,
     jobs,
     receipts,
+    recent_job_counts,
     results,
     runs,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "payouts",
     "postings",
     "receipts",
+    "recent_job_counts",
     "removed_blobs",
     "results",
     "run_outputs",

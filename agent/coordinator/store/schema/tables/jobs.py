@@ -190,6 +190,20 @@ job_counts = Table(
     Index("ix_job_counts_waiting", "service", "account_id", **where("state = 'submitted' AND count > 0")),
 )
 
+# Changes of `job_counts` in the last seconds, on PostgreSQL. `part` is the number of the seconds (`counts.RECENT_SECONDS`).
+recent_job_counts = Table(
+    "recent_job_counts",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("service", String(64), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    Column("change", BigInteger, nullable=False),
+    Index(
+        "ix_recent_job_counts_queued", "service", "account_id", **where("state = 'submitted' AND change > 0")
+    ),
+)
+
 runs = Table(
     "runs",
     metadata,
@@ -228,7 +242,7 @@ durations = Table(
     metadata,
     Column("service", String(64), primary_key=True),
     Column("model", String(128), primary_key=True),
-    Column("count", Integer, nullable=False),
+    Column("count", BigInteger, nullable=False),
     Column("seconds", Float, nullable=False),
 )
 

@@ -199,6 +199,14 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = False
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal",
+            help="Encrypt the input for one miner and its answer for you: that of --miner or --offer, else the cheapest with a key.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
     as_json: JsonOption = False
 
     def body(self, context: typer.Context) -> dict[str, Any]:
