@@ -331,6 +331,20 @@ def test_a_requested_audit_without_an_auditor_is_refunded(tmp_path: Path) -> Non
         stage.check()
 
 
+def test_a_sealed_job_cannot_be_audited(enforcing: Stage) -> None:
+    """Nobody but its client and its miner can read it, so the request is refused."""
+    stage = enforcing
+    worker, _ = stage.miner(), stage.miner()
+    sealed = {
+        "version": 1, "key_id": "0" * 32, "request_id": "0" * 32, "reply_key": "A" * 43 + "=",
+        "model": "base", "capsule": "A" * 108, "ciphertext": "A" * 24,
+    }  # fmt: skip
+    body = {"type": SERVICE, "miner_id": worker.miner_id, "sealed": sealed, "audited": True}
+    refused = stage.client.post("/v1/jobs", json=body)
+    assert refused.status_code == 422
+    assert "sealed job" in refused.json()["error"]["details"]["fields"]["audited"]
+
+
 def test_jobs_choose_the_reputation_of_their_miner(enforcing: Stage) -> None:
     stage = enforcing
     refused = stage.client.post("/v1/services/whisper/transcribe", json={**WHISPER, "min_reputation": 4.9})
