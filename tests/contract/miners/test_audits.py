@@ -313,8 +313,12 @@ def test_a_client_buys_an_audit_at_the_price_that_is_shown(enforcing: Stage) -> 
         assert paid == Decimal("0.002") * Decimal("1.25")
         stage.answer(auditor, "pass")
         assert stage.audit(job_id)["verdict"] == "pass"
+        liar, second = stage.miner(), stage.miner()
+        lies = [stage.fails(liar, (auditor, second), audited=True) for _ in range(3)]
+        assert {stage.audit(lie)["enforced"] for lie in lies} == {True}
         types = [item["type"] for item in stage.client.get("/v1/wallet/transactions").json()["transactions"]]
-        assert types[:2] == ["audit", "payment"]
+        assert types.count("audit") == 4
+        assert types.count("forfeit") >= 3
     stage.check()
 
 
