@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
 
 from agent.coordinator.store.ledger import PAYOUTS
 from agent.coordinator.store.schema.tables import accounts, api_keys, enrolments, logins
@@ -68,6 +68,14 @@ KEY_COLUMNS = (
 def add_account(connection: Connection, account_id: str, name: str, now: float) -> None:
     """Store a new account."""
     connection.execute(insert(accounts), {"account_id": account_id, "name": name, "created_at": now})
+
+
+def ensure_account(connection: Connection, account_id: str, name: str, now: float) -> None:
+    """Store an account of the coordinator itself unless it exists, even if another transaction does the same."""
+    row = text(
+        "INSERT INTO accounts (account_id, name, created_at) VALUES (:account, :name, :now) ON CONFLICT (account_id) DO NOTHING"
+    )
+    connection.execute(row, {"account": account_id, "name": name, "now": now})
 
 
 def accounts_page(connection: Connection, *, limit: int, after: str | None) -> list[AccountRecord]:

@@ -128,6 +128,9 @@ _save_standing = Prepared(
         "canaries_failed = excluded.canaries_failed"
     )
 )
+_of_job = Prepared(
+    select(*_COLUMNS).where(audits.c.job_id == bindparam("key"), audits.c.root == audits.c.audit_id)
+)
 _OPEN = text("audits.decided_at IS NULL")
 
 
@@ -154,8 +157,8 @@ def opinions_of(connection: Connection, root: str) -> list[AuditRecord]:
 
 def of_job(connection: Connection, job_id: str) -> AuditRecord | None:
     """Return the audit of a job, or None."""
-    found = select(*_COLUMNS).where(audits.c.job_id == job_id, audits.c.root == audits.c.audit_id)
-    return _one(connection, found)
+    row = _of_job.row(connection, {"key": job_id})
+    return None if row is None else AuditRecord(*row)
 
 
 def change(connection: Connection, audit_id: str, **values: Any) -> None:

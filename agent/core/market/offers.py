@@ -94,5 +94,5 @@ def misfit(offer: Offer, job: Waiting, names: Sequence[str], budget: int, miner:
     if offer.promise.cpu_millis and job.cpu * 1000 > offer.promise.cpu_millis:
         return f"The job requests more CPU than the {offer.promise.cpu_millis}m that the offer promises."
     if not fits(job, miner, job.submitted_at):
-        return "The offer's miner cannot run the job at present: it lacks the service, the model or the hardware."
+        return "The offer's miner cannot run the job at present: it lacks the service, the model, the hardware or the reputation."
     return None

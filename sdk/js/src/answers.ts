@@ -434,6 +434,13 @@ export interface components {
         InputSchema: {
             [key: string]: components["schemas"]["JsonValue"];
         };
+        JobAudit: {
+            auditId: string;
+            /** @enum {string} */
+            status: "waiting" | "running" | "decided";
+            /** @enum {string} */
+            verdict?: "pass" | "fail" | "unproven";
+        };
         JobCancelled: {
             jobId: string;
             /** @constant */
@@ -503,6 +510,8 @@ export interface components {
             waiting?: components["schemas"]["JobWaiting"];
             /** @description The service's input, without fields that have their default. Queries of addresses are left out: they may be secret */
             parameters: JsonObject;
+            /** @description Of a job that another miner checks */
+            audit?: components["schemas"]["JobAudit"];
             inputs: components["schemas"]["JobInput"][];
             /** @description Present for a sealed job, whose parameters only its miner can read */
             sealed?: components["schemas"]["SealedJob"];
@@ -1435,6 +1444,9 @@ export type Inclusion = components["schemas"]["Inclusion"];
 
 /** A JSON Schema, draft 2020-12. */
 export type InputSchema = components["schemas"]["InputSchema"];
+
+/** The audit of a job, of which `GET /v1/jobs/{job_id}/audit` has the whole. */
+export type JobAudit = components["schemas"]["JobAudit"];
 
 /** A cancelled job. */
 export type JobCancelled = components["schemas"]["JobCancelled"];

@@ -151,8 +151,9 @@ def test_a_miner_that_is_proven_to_lie_loses_pay_and_reputation_once(enforcing: 
     honest = stage.work(worker, TRUE)
     lease = stage.answer(auditors[0], "pass")
     assert lease["spec"]["audit"]["results"] == TRUE
-    assert lease["spec"]["audit"]["statement"]["job_id"] == honest
+    assert lease["spec"]["audit"]["statement"]["predicate"]["job_id"] == honest
     assert stage.audit(honest)["verdict"] == "pass"
+    assert stage.client.get(f"/v1/jobs/{honest}").json()["audit"]["verdict"] == "pass"
     before = stage.balance(available(account))
     jobs = [stage.fails(worker, auditors) for _ in range(3)]
     # Three failures of four checks: an honest miner would have them with a probability of about 1e-7.
@@ -247,7 +248,9 @@ def test_without_another_auditor_nothing_is_audited(tmp_path: Path) -> None:
         job_id = stage.work(worker, TRUE)
         stage.work(other, TRUE)
         assert stage.client.get(f"/v1/jobs/{job_id}/audit").status_code == 404
-        refused = stage.client.post("/v1/services/whisper/transcribe", json={**WHISPER, "audited": True})
+        assert "audit" not in stage.client.get(f"/v1/jobs/{job_id}").raise_for_status().json()
+        body = {**WHISPER, "audited": True, "miner_id": worker.miner_id}
+        refused = stage.client.post("/v1/services/whisper/transcribe", json=body)
         assert refused.status_code == 422
 
 
@@ -310,8 +313,12 @@ def test_a_client_buys_an_audit_at_the_price_that_is_shown(enforcing: Stage) -> 
         assert paid == Decimal("0.002") * Decimal("1.25")
         stage.answer(auditor, "pass")
         assert stage.audit(job_id)["verdict"] == "pass"
+        liar, second = stage.miner(), stage.miner()
+        lies = [stage.fails(liar, (auditor, second), audited=True) for _ in range(3)]
+        assert {stage.audit(lie)["enforced"] for lie in lies} == {True}
         types = [item["type"] for item in stage.client.get("/v1/wallet/transactions").json()["transactions"]]
-        assert types[:2] == ["audit", "payment"]
+        assert types.count("audit") == 4
+        assert types.count("forfeit") >= 3
     stage.check()
 
 
@@ -326,6 +333,20 @@ def test_a_requested_audit_without_an_auditor_is_refunded(tmp_path: Path) -> Non
         assert stage.audit(job_id)["verdict"] == "unproven"
         assert before - Decimal(stage.client.get("/v1/wallet").json()["balance"]) == Decimal("0.002")
         stage.check()
+
+
+def test_a_sealed_job_cannot_be_audited(enforcing: Stage) -> None:
+    """Nobody but its client and its miner can read it, so the request is refused."""
+    stage = enforcing
+    worker, _ = stage.miner(), stage.miner()
+    sealed = {
+        "version": 1, "key_id": "0" * 32, "request_id": "0" * 32, "reply_key": "A" * 43 + "=",
+        "model": "base", "capsule": "A" * 108, "ciphertext": "A" * 24,
+    }  # fmt: skip
+    body = {"type": SERVICE, "miner_id": worker.miner_id, "sealed": sealed, "audited": True}
+    refused = stage.client.post("/v1/jobs", json=body)
+    assert refused.status_code == 422
+    assert "sealed job" in refused.json()["error"]["details"]["fields"]["audited"]
 
 
 def test_jobs_choose_the_reputation_of_their_miner(enforcing: Stage) -> None:

@@ -171,6 +171,14 @@ class JobInput(Answer):
     size: int | None = Field(default=None, examples=[1048576])
 
 
+class JobAudit(Answer):
+    """The audit of a job, of which `GET /v1/jobs/{job_id}/audit` has the whole."""
+
+    audit_id: str = Field(examples=["audit_1234567890"])
+    status: Literal["waiting", "running", "decided"] = Field(examples=["decided"])
+    verdict: Literal["pass", "fail", "unproven"] | None = Field(default=None, examples=["pass"])
+
+
 class JobDetails(JobStatus):
     """A job with what it was asked to do. Fields that do not apply are omitted."""
 
@@ -206,6 +214,7 @@ class JobDetails(JobStatus):
     parameters: dict[str, Any] = Field(
         description="The service's input, without fields that have their default. Queries of addresses are left out: they may be secret"
     )
+    audit: JobAudit | None = Field(default=None, description="Of a job that another miner checks")
     inputs: list[JobInput]
     sealed: SealedJob | None = Field(
         default=None, description="Present for a sealed job, whose parameters only its miner can read"

@@ -221,7 +221,7 @@ def _spec(
         "files": {**spec["files"], **files},
         "audit": {
             "results": found,
-            "statement": orjson.loads(signed)["predicate"],
+            "statement": orjson.loads(signed),
             "evidence": None if root.evidence is None else orjson.loads(root.evidence),
             "nonce": lease_nonce(nonce_key(bytes(context.signer.key)), source.job_id, root.fence),
             "answer": None if canary is None else orjson.loads(canary.results),

@@ -18,10 +18,12 @@ from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.explaining import checks
 from agent.core.market.audits import Kind, share, surcharge
+from agent.core.values.quantities import make_id
 from aitbc.canonical import canonical_json
 from aitbc.statement import Statement
 
 _BYTES: Final = 7
+_ID_BYTES: Final = 10
 UNPROVEN_SEALED: Final = (
     "The job is sealed: only its client and its miner can read what would have to be compared."
 )
@@ -29,26 +31,41 @@ UNPROVEN_SEALED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What decides whether a result is audited: a secret random number from 0 to 1, and ids for what may follow.
+    """What decides whether a result is audited: secret random bytes, the time of the draw, and whether there is an auditor at all."""
 
-    `possible` is whether another miner checks work of the service at all.
-    """
-
-    number: float
-    audit_id: str
-    tx_id: str
+    secret: bytes
+    at: float
     possible: bool
+
+    @property
+    def number(self) -> float:
+        """The number from 0 to 1 that is compared with the audited share."""
+        return _fraction(self.secret[:_BYTES])
+
+    @property
+    def audit_id(self) -> str:
+        """The id of the audit, should there be one."""
+        return make_id("audit", self.at, self.secret[-_ID_BYTES:])
+
+    @property
+    def tx_id(self) -> str:
+        """The id of the client's payment for it, which is not that of a forfeit (`settling`)."""
+        return make_id("tx", self.at, self.secret[-_ID_BYTES:]) + "c"
 
 
 def random_number() -> float:
     """Return a random number from 0 to 1 that nobody can foresee."""
-    return int.from_bytes(random_bytes(_BYTES)) / float(1 << 8 * _BYTES)
+    return _fraction(random_bytes(_BYTES))
+
+
+def _fraction(secret: bytes) -> float:
+    return int.from_bytes(secret) / float(1 << 8 * _BYTES)
 
 
 async def draw(context: Context, service: str, miner_id: str) -> Draw:
     """Draw for a result that has arrived. It is drawn once, however often its transaction is tried."""
     possible = has_auditor(await fleet(context), service, miner_id)
-    return Draw(random_number(), context.new_id("audit"), context.new_id("tx"), possible)
+    return Draw(random_bytes(_BYTES + _ID_BYTES), context.clock(), possible)
 
 
 def has_auditor(known: Fleet, service: str, miner_id: str) -> bool:

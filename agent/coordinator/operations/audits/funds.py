@@ -23,8 +23,7 @@ DAY_SECONDS: Final = 86_400.0
 def ensure_accounts(connection: Connection, now: float) -> None:
     """Create the accounts of audits unless they exist."""
     for account_id, name in ((AUDITS, "audits"), (VERDICTS, "verdicts of audits")):
-        if not access_store.account_exists(connection, account_id):
-            access_store.add_account(connection, account_id, name, now)
+        access_store.ensure_account(connection, account_id, name, now)
 
 
 def fits_budget(connection: Connection, settings: AuditSettings, cost: int, now: float) -> bool:

@@ -368,7 +368,9 @@ def _submission(
     if options is not None and (wrong := job_labels.problem(context.settings, options.labels)):
         errors["labels"] = wrong
     percent = audit_percent(context, definition)
-    if options is not None and options.audited and percent is None:
+    if options is not None and options.audited and checked.get("sealed") is not None:
+        errors["audited"] = "no other miner can check a sealed job: only its client and its miner can read it"
+    elif options is not None and options.audited and percent is None:
         errors["audited"] = f"{definition.service_id} has nothing that compares two results"
     if options is None or errors:
         raise ValidationFailed("The request is not valid.", errors)

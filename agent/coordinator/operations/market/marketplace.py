@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
@@ -17,7 +18,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import ledger
+from agent.coordinator.store import ledger, miner_stats, queue
 from agent.coordinator.store import offers as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import (
@@ -29,6 +30,7 @@ from agent.core.errors import (
 )
 from agent.core.jobs import FINAL, Abandon, Failure, JobState
 from agent.core.market.offers import EXHAUSTED, Offer, OfferState, misfit
+from agent.core.market.reputation import shown
 from agent.core.matching import Waiting
 from agent.core.reasons import ReasonCode
 from agent.core.values.quantities import Money, format_time, to_units
@@ -141,12 +143,13 @@ def _check_offer(
             raise _unavailable(offer, reason)
     capabilities = offers.capabilities_of(miner)
     wire = capabilities.model_dump(mode="json")
+    reputation = shown(miner_stats.find(connection, miner.miner_id).evidence, now)
     why = "; ".join(offers.broken(offer, capabilities).values()) or misfit(
         offer,
         _waiting(record),
         (record.service, record.name if record.name_given else record.service),
         record.max_cost,
-        candidate_of(miner.miner_id, miner.session, 1, wire),
+        replace(candidate_of(miner.miner_id, miner.session, 1, wire), reputation=reputation),
     )
     if why:
         raise _unavailable(offer, "not_fitting", why)
@@ -163,6 +166,7 @@ def _waiting(record: JobRecord) -> Waiting:
         cpu=Decimal(record.cpu_millis) / 1000,
         memory=record.memory,
         gpus=record.gpus,
+        restrictions=queue.restrictions_of(record),
     )
 
 

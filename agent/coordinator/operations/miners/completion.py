@@ -148,6 +148,9 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         raise ReceiptInvalid("The statement's subject does not match the results.", {"subject": "differs"})
     if _units_of(request.results) != statement.units:
         raise ReceiptInvalid("The statement's units do not match the results.", {"units": "differ"})
+    evidence = None if request.evidence is None else sha256_hex(canonical_json(request.evidence))
+    if statement.evidence_sha256 != evidence:
+        raise ReceiptInvalid("The statement does not match the evidence.", {"evidence_sha256": "differs"})
     if statement.origin != context.signer.origin:
         raise ReceiptInvalid(
             "The statement names another log.", {"origin": f"must be {context.signer.origin}"}

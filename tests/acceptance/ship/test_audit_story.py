@@ -1,0 +1,134 @@
+"""The story of a cheat, from its first lie to its lost pay: two auditors are real agents, which run the job again in their sandboxes."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aitbc import AITBCClient
+from aitbc.canonical import canonical_json, sha256_hex
+from support.agents import Agent, running
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+SERVICE = "ai_inference"
+LIMIT_SECONDS = 120
+MODEL = "def predict(input, **parameters):\n    return {'answer': parameters['a'] * parameters['b']}\n"
+EVIDENCE = {"python": platform.python_version(), "packages": {}}
+SETTINGS = {"enforce": True, "second_opinion_seconds": 0, "least_share": 1, "recheck_share": 0}
+
+
+class Liar(ScriptedMiner):
+    """A miner that computes nothing, and signs an answer that looks right."""
+
+    def lie(self, lease: dict[str, Any]) -> None:
+        results = {"answer": 41, "units": 1, "processing_time": 1.0}
+        body = self.result_body(
+            lease,
+            results,
+            device_kind="cpu",
+            device_name="CPU",
+            device_uuid=None,
+            evidence_sha256=sha256_hex(canonical_json(EVIDENCE)),
+        )
+        self.http.post(
+            f"/jobs/{lease['job_id']}/result", json={**body, "evidence": EVIDENCE}
+        ).raise_for_status()
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[Agent]:
+    """A coordinator that two auditors have joined."""
+    settings = {
+        f"AITBC_COORDINATOR__AUDITS__{name.upper()}": json.dumps(value) for name, value in SETTINGS.items()
+    }
+    agent = Agent(
+        tmp_path / "coordinator", "coordinator", "--port", "0",
+        AITBC_COORDINATOR__OPEN_ENROLMENT="true", AITBC_COORDINATOR__FEE_PERCENT="10", **settings,
+    )  # fmt: skip
+    with running(agent), ExitStack() as stack:
+        for name in ("first", "second"):
+            auditor = Agent(
+                tmp_path / name,
+                "start",
+                "--coordinator",
+                agent.url,
+                AITBC_MINER__AUDITOR="true",
+                AITBC_MINER__NAME=name,
+            )
+            stack.enter_context(running(auditor))
+        yield agent
+
+
+def test_a_cheat_is_found_and_loses_its_pay(coordinator: Agent, tmp_path: Path) -> None:
+    liar = Liar(coordinator.url)
+    able = capabilities(gpus=[])
+    able["services"] = {SERVICE: able["services"][SERVICE]}
+    liar.register(capabilities=able).raise_for_status()
+    with coordinator.client() as client:
+        before = Decimal(client.wallet.get()["balance"])
+        jobs = [lied_about(client, liar) for _ in range(3)]
+        assert client.jobs.get_results(jobs[0])["results"]["answer"] == 41
+        found = [enforced(coordinator, job_id) for job_id in jobs]
+        # Two auditors have computed 42, twice each; nothing is left of the pay.
+        assert {(audit["verdict"], audit["where"]) for audit in found} == {("fail", "results.answer")}
+        assert max(audit["probability"] for audit in found) < 1e-6
+        assert Decimal(client.wallet.get()["balance"]) == before
+        assert client.miners.stats(liar.miner_id)["reputation"] < 1
+        shown = json.loads(coordinator.cli("audits", "list", "--all", "--json").stdout)["audits"]
+        auditors = {audit["audit_id"] for audit in shown if audit["kind"] == "third"}
+        assert len(auditors) == 3
+    owner = httpx.Client(base_url=coordinator.url, headers={"X-API-Key": liar.registration["api_key"]})
+    page = owner.get(f"/v1/miners/{liar.miner_id}/audits").raise_for_status().json()
+    assert [(known["checked"], known["failed"]) for known in page["proofs"]] == [(3, 3)]
+    assert owner.get("/v1/wallet").json()["balance"] == "0"
+    log_key = coordinator.file["log_key"]
+    verified = subprocess.run(
+        [Path(sys.executable).with_name("aitbc"), "log", "verify", f"{coordinator.url}/v1/log", "--log-key", log_key,
+         "--json"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert json.loads(verified.stdout)["verdicts"] == 6
+    assert coordinator.cli("fsck").returncode == 0
+
+
+def lied_about(client: AITBCClient, liar: Liar) -> str:
+    """Submit a job for the liar, and have it lie. Return the job's id."""
+    body = {
+        "type": SERVICE,
+        "model": {"type": "python", "entrypoint": "model.py", "deterministic": True},
+        "parameters": {"a": 6, "b": 7},
+        "miner_id": liar.miner_id,
+        "pricing": {"max_cost": "0.1"},
+    }
+    job = client.jobs.create(body, files={"model.py": MODEL.encode()})
+    (lease,) = liar.poll(1)
+    liar.lie(lease)
+    return str(job["job_id"])
+
+
+def enforced(coordinator: Agent, job_id: str) -> dict[str, Any]:
+    """Wait for the sanction, and return the audit."""
+    end = time.monotonic() + LIMIT_SECONDS
+    with httpx.Client(
+        base_url=coordinator.url, headers={"X-API-Key": coordinator.file["client_key"]}
+    ) as client:
+        while True:
+            answer = client.get(f"/v1/jobs/{job_id}/audit")
+            if answer.is_success and answer.json()["enforced"]:
+                found: dict[str, Any] = answer.json()
+                return found
+            assert time.monotonic() < end, answer.text
+            time.sleep(0.1)
