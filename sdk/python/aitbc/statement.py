@@ -105,7 +105,8 @@ class Statement:
 
     `subject` starts with `result.json` (the canonical results), followed by the output files in the order of
     `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` is the isolation of the programs that read the client's files
-    ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. `sealed` is about the plaintexts of a
+    ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. `evidence_sha256` is the digest of the
+    canonical JSON that the miner returned beside the results for a later audit, None without any. `sealed` is about the plaintexts of a
     sealed job, and `attestation` is what the machine attests about itself, as its plug-in defines it (`aitbc.sealing.attestation`); both are
     None in most statements. Raises `FormatError` if a value cannot be signed.
     """
@@ -131,6 +132,7 @@ class Statement:
     unit_price: Decimal
     price: Decimal
     sandbox: str | None = None
+    evidence_sha256: str | None = None
     sealed: Sealing | None = None
     attestation: Mapping[str, Any] | None = None
 
@@ -160,6 +162,8 @@ class Statement:
             text(self.device_uuid, "The statement's device_uuid")
         if self.sandbox is not None:
             text(self.sandbox, "The statement's sandbox", _SANDBOX)
+        if self.evidence_sha256 is not None:
+            text(self.evidence_sha256, "The statement's evidence_sha256", HEX_SHA256)
         utc_time(self.started_at, "The statement's started_at")
         utc_time(self.finished_at, "The statement's finished_at")
         parse_decimal(decimal_text(self.units), "The statement's units", UNIT_DECIMALS)
@@ -186,8 +190,9 @@ class Statement:
             "unit_price": money(self.unit_price),
             "price": money(self.price),
         }
-        if self.sandbox is not None:
-            predicate["sandbox"] = self.sandbox
+        for name in _OPTIONAL_TEXTS:
+            if (value := getattr(self, name)) is not None:
+                predicate[name] = value
         if self.sealed is not None:
             predicate["sealed"] = self.sealed.to_json()
         if self.attestation is not None:
@@ -232,9 +237,11 @@ def parse_statement(payload: bytes) -> Statement:
         unit=predicate["unit"],
         unit_price=parse_decimal(predicate["unit_price"], "The statement's unit_price"),
         price=parse_decimal(predicate["price"], "The statement's price"),
-        sandbox=text(predicate["sandbox"], "The statement's sandbox", _SANDBOX)
-        if "sandbox" in optional
-        else None,
+        **{
+            name: text(predicate[name], f"The statement's {name}")
+            for name in _OPTIONAL_TEXTS
+            if name in optional
+        },
         sealed=Sealing.read(predicate["sealed"]) if "sealed" in optional else None,
         attestation=_attestation(predicate["attestation"]) if "attestation" in optional else None,
     )
@@ -243,8 +250,9 @@ def parse_statement(payload: bytes) -> Statement:
     return statement
 
 
-_OPTIONAL_FIELDS = ("sandbox", "sealed", "attestation")
-"""Fields that a statement without them omits, never sets to null."""
+_OPTIONAL_TEXTS = ("sandbox", "evidence_sha256")
+_OPTIONAL_FIELDS = (*_OPTIONAL_TEXTS, "sealed", "attestation")
+"""Fields that old statements do not have. Without a value they are absent, never null."""
 
 _PREDICATE_FIELDS = (
     *(
