@@ -99,8 +99,8 @@ class Spec(BaseModel):
     parameters: dict[str, Any] = {}
     files: dict[str, str | dict[str, Any]] = {}
     resources: dict[str, str] = {}
-    sealed: dict[str, Any] | None = None
     audit: AuditedWork | None = None
+    sealed: dict[str, Any] | None = None
 
 
 class Lease(Answer):

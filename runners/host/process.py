@@ -375,7 +375,7 @@ class _Host:
         context.check()
         units = Decimal(plain_units(result.units))
         results = self._results(result, context) if message.audit is None else dict(result.results)
-        # Evidence describes the content, and nobody could check it of a sealed job.
+        # Evidence is in clear, so a sealed run has none.
         evidence = None if result.evidence is None or sealing is not None else dict(result.evidence)
         check_json(evidence)
         results |= {"processing_time": seconds, "units": _number(units)}

@@ -155,11 +155,11 @@ def statement_about(
         unit_price=lease.unit_price,
         price=job_price(units, lease.unit_price, lease.max_cost),
         sandbox=offer.sandbox,
-        sealed=None if opened is None else _sealing(opened, run.execution.done),
-        attestation=attestation,
         evidence_sha256=None
         if run.collected.evidence is None
         else sha256_hex(canonical_json(run.collected.evidence)),
+        sealed=None if opened is None else _sealing(opened, run.execution.done),
+        attestation=attestation,
     )
 
 

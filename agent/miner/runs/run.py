@@ -37,14 +37,7 @@ from agent.miner.runs.inputs import FetchedFile, fetch
 from agent.miner.runs.job_log import RunLog
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
-from agent.miner.runs.result import (
-    Collected,
-    FinishedRun,
-    collect,
-    has_files,
-    result_body,
-    statement_about,
-)
+from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
 from agent.miner.sealing.jobs import OpenedJob, SealedJobs
 from agent.miner.session import Session
 from agent.miner.tasks import Background
@@ -277,9 +270,9 @@ class JobRun:
             max_units=lease.max_units,
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
-            sealed=None if self._opened is None else self._opened.run,
             seed=run_seed(lease.job_id, lease.fence, self._parts.session.identity.miner_id, lease.nonce),
             audit=await self._audited({name: file.sha256 for name, file in inputs.items()}),
+            sealed=None if self._opened is None else self._opened.run,
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint, self._on_log)
         self.stage = "waiting"

@@ -106,8 +106,8 @@ class Statement:
     `subject` starts with `result.json` (the canonical results), followed by the output files in the order of
     `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` is the isolation of the programs that read the client's files
     ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. `evidence_sha256` is the digest of the
-    canonical JSON that the miner returned beside the results for a later audit, None without any. `sealed` is about the plaintexts of a
-    sealed job, and `attestation` is what the machine attests about itself, as its plug-in defines it (`aitbc.sealing.attestation`); both are
+    canonical JSON that the miner returned beside the results for a later audit. `sealed` is about the plaintexts of a sealed job, and
+    `attestation` is what the machine attests about itself, as its plug-in defines it (`aitbc.sealing.attestation`). These three are
     None in most statements. Raises `FormatError` if a value cannot be signed.
     """
 
@@ -190,9 +190,10 @@ class Statement:
             "unit_price": money(self.unit_price),
             "price": money(self.price),
         }
-        for name in _OPTIONAL_TEXTS:
-            if (value := getattr(self, name)) is not None:
-                predicate[name] = value
+        if self.sandbox is not None:
+            predicate["sandbox"] = self.sandbox
+        if self.evidence_sha256 is not None:
+            predicate["evidence_sha256"] = self.evidence_sha256
         if self.sealed is not None:
             predicate["sealed"] = self.sealed.to_json()
         if self.attestation is not None:
@@ -237,11 +238,12 @@ def parse_statement(payload: bytes) -> Statement:
         unit=predicate["unit"],
         unit_price=parse_decimal(predicate["unit_price"], "The statement's unit_price"),
         price=parse_decimal(predicate["price"], "The statement's price"),
-        **{
-            name: text(predicate[name], f"The statement's {name}")
-            for name in _OPTIONAL_TEXTS
-            if name in optional
-        },
+        sandbox=text(predicate["sandbox"], "The statement's sandbox", _SANDBOX)
+        if "sandbox" in optional
+        else None,
+        evidence_sha256=text(predicate["evidence_sha256"], "The statement's evidence_sha256", HEX_SHA256)
+        if "evidence_sha256" in optional
+        else None,
         sealed=Sealing.read(predicate["sealed"]) if "sealed" in optional else None,
         attestation=_attestation(predicate["attestation"]) if "attestation" in optional else None,
     )
@@ -250,9 +252,8 @@ def parse_statement(payload: bytes) -> Statement:
     return statement
 
 
-_OPTIONAL_TEXTS = ("sandbox", "evidence_sha256")
-_OPTIONAL_FIELDS = (*_OPTIONAL_TEXTS, "sealed", "attestation")
-"""Fields that old statements do not have. Without a value they are absent, never null."""
+_OPTIONAL_FIELDS = ("sandbox", "evidence_sha256", "sealed", "attestation")
+"""Fields that a statement without them omits, never sets to null."""
 
 _PREDICATE_FIELDS = (
     *(

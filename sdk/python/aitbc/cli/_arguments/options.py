@@ -181,14 +181,6 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = False
-    seal: Annotated[
-        bool,
-        typer.Option(
-            "--seal",
-            help="Encrypt the input for one miner and its answer for you: that of --miner or --offer, else the cheapest with a key.",
-            rich_help_panel=_JOB,
-        ),
-    ] = False
     min_reputation: Annotated[
         float | None,
         typer.Option(
@@ -204,6 +196,14 @@ class JobOptions(Options):
         typer.Option(
             "--audited",
             help="Have another miner check the result. It costs a part of the job's price, which is printed first; --max-cost covers both.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal",
+            help="Encrypt the input for one miner and its answer for you: that of --miner or --offer, else the cheapest with a key.",
             rich_help_panel=_JOB,
         ),
     ] = False

@@ -58,6 +58,20 @@ def perform(
         raise typer.Exit(_code(failed, len(works)))
 
 
+def _print_audit_price(context: typer.Context, work: Work) -> None:
+    """Print what the requested audits cost, before anything is submitted. If they are not possible, the coordinator says so later."""
+    named = {f"/v1/services/{work.route}", str(work.body.get("type", "")).replace("-", "_")}
+    with client_of(context) as client:
+        services = client.registry.services().to_dict()["services"]
+    for service in services:
+        audit = service.get("audit")
+        if audit and {service.get("route"), service["service_id"]} & named:
+            print_status(
+                f"The audit costs {audit['percent']:g} % of each job's price in addition. {audit['compares']} "
+                f"{audit['auditors']} miners can check the result."
+            )
+
+
 def _sealed(context: typer.Context, works: Sequence[Work], job: JobOptions) -> list[Work]:
     """Return the works for the miner to which they are sealed, all to the same one."""
     first = works[0]
@@ -71,20 +85,6 @@ def _sealed(context: typer.Context, works: Sequence[Work], job: JobOptions) -> l
         )
     print_status(target.notice)
     return [work.sealed_to(target.miner_id, named=job.name is not None) for work in works]
-
-
-def _print_audit_price(context: typer.Context, work: Work) -> None:
-    """Print what the requested audits cost, before anything is submitted. If they are not possible, the coordinator says so later."""
-    named = {f"/v1/services/{work.route}", str(work.body.get("type", "")).replace("-", "_")}
-    with client_of(context) as client:
-        services = client.registry.services().to_dict()["services"]
-    for service in services:
-        audit = service.get("audit")
-        if audit and {service.get("route"), service["service_id"]} & named:
-            print_status(
-                f"The audit costs {audit['percent']:g} % of each job's price in addition. {audit['compares']} "
-                f"{audit['auditors']} miners can check the result."
-            )
 
 
 def _outcomes(
