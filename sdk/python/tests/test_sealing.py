@@ -11,9 +11,12 @@ import pytest
 from cryptography.hazmat.bindings._rust import openssl
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from nacl.signing import SigningKey
 
 from aitbc.canonical import b64decode, b64encode
+from aitbc.dsse import sign_envelope
 from aitbc.errors import VerificationError
+from aitbc.keys import miner_id
 from aitbc.sealing import (
     AnswerOpener,
     JobOfRequest,
@@ -24,6 +27,7 @@ from aitbc.sealing import (
     seal_file,
     sealed_size,
 )
+from aitbc.sealing.keys import PAYLOAD_TYPE
 from aitbc.sealing.suite import HPKE, decrypt, derive, hpke_seal, unpadded
 
 VECTORS = Path(__file__).parents[3] / "tests" / "vectors"
@@ -82,6 +86,11 @@ def test_the_miners_key_is_accepted_only_as_it_signed_it() -> None:
     assert refused(read_answer, changed, answer["miner_id"], NOW)
     assert refused(read_answer, foreign, answer["miner_id"], NOW)
     assert refused(read_answer, answer, answer["miner_id"], NOW + 86400 * 60)  # expired
+    identity = SigningKey(bytes(32))  # a miner that signs the key of another one
+    public = bytes(identity.verify_key)
+    envelope = sign_envelope(PAYLOAD_TYPE, key.to_payload(), identity)
+    stolen = {**answer, "identity_key": b64encode(public), "envelope": envelope}
+    assert refused(read_answer, stolen, miner_id(public), NOW)
 
 
 def test_the_request_opens_with_its_key_job_and_bytes_only() -> None:

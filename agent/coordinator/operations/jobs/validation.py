@@ -304,6 +304,8 @@ def _check_sealed(
         errors["sealed"] = (
             "give the miner_id or the offer_id of the miner to whose key the request is sealed: no other can read it"
         )
+    if request.audited:
+        errors["audited"] = "a sealed job cannot be audited: no other miner can read it"
     known, adapters = model_names(context, definition, models), adapter_names(context, definition)
     if definition.model_field is not None and sealed.model not in known:
         errors["sealed.model"] = _unknown("model", sealed.model or "", known)

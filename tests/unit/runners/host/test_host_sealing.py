@@ -58,13 +58,13 @@ def opener() -> AnswerOpener:
     return AnswerOpener(ReplyKey(b64decode(VECTORS["reply_key"]["private_key"])), job)
 
 
-def sealed_file(number: int, key: str) -> bytes:
+def sealed_file(number: int, key: str, content: bytes = CONTENT) -> bytes:
     """Seal the content with the key of file `number` of the vectors, which each belong to another input."""
     import io  # noqa: PLC0415
 
     from aitbc.sealing import seal_file  # noqa: PLC0415
 
-    return b"".join(seal_file(bytes.fromhex(key), io.BytesIO(CONTENT)))
+    return b"".join(seal_file(bytes.fromhex(key), io.BytesIO(content)))
 
 
 def child(directory: Path, **changes: Any) -> Child:
@@ -114,6 +114,10 @@ def test_what_was_changed_does_not_open(tmp_path: Path) -> None:
     good = sealed_file(0, VECTORS["files"][0]["key"])
     another = bytes([*good[:-1], good[-1] ^ 1])
     cases = [{"ciphertext": changed}, {"file": another}, {"file": good[:-16]}, {"file": good + good}]
+    listed = sealed_file(
+        0, VECTORS["files"][0]["key"], CONTENT[:-1]
+    )  # intact, but not the one that is listed
+    cases.append({"file": listed})
     for number, changes in enumerate(cases):
         made = child(tmp_path / str(number), **changes)
         with pytest.raises(Fail) as refused:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aitbc._verification.report import Check
 from aitbc.canonical import b64decode, parse_json
 from aitbc.cli._arguments.ids import find_job
 from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of
@@ -28,6 +29,8 @@ from aitbc.cli._terminal.output import (
 from aitbc.errors import FormatError, VerificationError
 from aitbc.policy import Policy
 from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
+from aitbc.sealing.attestation import nonce_of
+from aitbc.sealing.attestation import verify as verify_attestation
 from aitbc.statement import decimal_text, money, parse_statement
 
 app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
@@ -117,6 +120,7 @@ def verify(
     if artifact:
         named = {path: _named(path, outcome) for path in artifact}
         outcome = _relabelled(_verify(content, trust, dict(named.values())), named)
+    outcome = _attested(outcome, content)
     if as_json:
         fields = ("valid", "miner_signature_valid", "coordinator_attestations", "failures")
         checks = [dataclasses.asdict(check) for check in outcome.checks]
@@ -131,6 +135,21 @@ def _verify(content: Any, trust: Policy, artifacts: dict[str, Artifact]) -> Veri
     if isinstance(content, dict) and "format" not in content:
         return verify_receipt(content, log_key=trust, artifacts=artifacts)
     return verify_bundle(content, trust, artifacts)
+
+
+def _attested(outcome: Verification, content: Any) -> Verification:
+    """Return the outcome with a check of what the machine attests about itself, if the statement contains that."""
+    statement = outcome.statement
+    if statement is None or statement.attestation is None:
+        return outcome
+    receipt = content.get("receipt", content)
+    key_id = None if statement.sealed is None else statement.sealed.key_id
+    nonce = nonce_of(b64decode(receipt["signature"]["public_key"]), job_id=statement.job_id, key_id=key_id)
+    try:
+        check = Check("attestation", ok=True, message=verify_attestation(statement.attestation, nonce))
+    except VerificationError as error:
+        check = Check("attestation", ok=False, message=str(error))
+    return dataclasses.replace(outcome, valid=outcome.valid and check.ok, checks=(*outcome.checks, check))
 
 
 def _named(path: Path, outcome: Verification) -> tuple[str, Artifact]:

@@ -102,7 +102,7 @@ def test_a_sealed_job_runs_and_its_receipt_is_about_its_request(
     for wrong in (None, other):
         refused = miner.complete(lease, RESULTS, sealed=wrong)
         assert refused.json()["error"]["code"] == "RECEIPT_INVALID", refused.text
-        assert "sealed" in refused.json()["error"]["details"]
+        assert "sealed" in refused.json()["error"]["details"]["fields"]
     assert miner.complete(lease, RESULTS, sealed=good).status_code == 200
     receipt = client.get(f"/v1/receipts/{job_id}").json()
     assert client.post("/v1/receipts/verify", json={"receipt": receipt}).json()["valid"]
