@@ -13,10 +13,14 @@ import importlib.util
 import json
 import logging
 import os
+import re
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 # Idle threads of one side would otherwise take the processor from the other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -31,11 +35,11 @@ RESAMPLED = 2_000_000
 
 HEAD = """# Audits: measured distances
 
-`benchmarks/audits.py --write` writes this page. It ran on a machine with two cores and without a GPU, with the models of the demo. What audits are and prove is in
-[Audits](audits.md).
+`benchmarks/audits.py --write` writes the tables of this page. It ran on a machine with two cores and without a GPU, with the models of the demo.
+[Audits](audits.md) explains what they are for.
 
-A distance grows with the difference between the audited work and the auditor's own, and fails above the limit of the calibration. An honest case must
-stay below all limits; for a lie to be found, one distance must exceed its limit in one of the audited jobs.
+A distance grows with the difference between the audited work and the auditor's own. An audit fails above the limit of the calibration
+(`configs/calibrations.toml`, or the owner's own from `aitbc-agent calibrate`): at least one and a half times the greatest honest distance that was measured.
 """
 
 
@@ -69,29 +73,46 @@ def media(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
     """Measure pictures, videos, renderings and Python models."""
     if importlib.util.find_spec("measuring.audit_media") is None:
         return
-    from measuring import audit_media  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - as said
-
-    yield from audit_media.cases(folder)
+    audit_media = importlib.import_module("measuring.audit_media")
+    groups = defaultdict[tuple[str, str, bool], list[Any]](list)
+    for row in audit_media.rows(folder):
+        groups[row.service, row.case, row.honest].append(row)
+    for (service, case, honest), found in groups.items():
+        names = sorted({name for row in found for name in row.distances})
+        distances = {
+            name: tuple(row.distances[name] for row in found if name in row.distances) for name in names
+        }
+        failed = sum(row.verdict == "fail" for row in found)
+        yield Case(service, case, honest, distances, failed, len(found))
 
 
 SERVICES = {"llm_inference": language, "whisper_transcription": speech, "media": media}
 
 
-def rows(cases: Iterable[Case]) -> Iterator[str]:
-    """Yield the lines of the table."""
-    yield "| service | miner | honest | audits | distance | least | mean | greatest |"
-    yield "|---|---|---|---|---|---|---|---|"
+def table(cases: Iterable[Case]) -> Iterator[str]:
+    """Yield the lines of a table."""
+    yield "| miner | honest | audits | distance | least | mean | greatest |"
+    yield "|---|---|---|---|---|---|---|"
     for case in cases:
         honest = "yes" if case.honest else "no"
         for name, found in case.distances.items():
             values = " | ".join(f"{value:.4f}" for value in (min(found), sum(found) / len(found), max(found)))
-            yield f"| `{case.service}` | {case.case} | {honest} | {len(found)} | {name} | {values} |"
+            yield f"| {case.case} | {honest} | {len(found)} | {name} | {values} |"
         if case.failed:
-            yield f"| `{case.service}` | {case.case} | {honest} | {case.audits} | fails without a distance | {case.failed} | | |"
+            yield f"| {case.case} | {honest} | {case.audits} | none: {case.failed} fail without one | | | |"
+
+
+def write(sections: Mapping[str, str]) -> None:
+    """Replace these sections of the page; the others stay."""
+    old = PAGE.read_text() if PAGE.is_file() else ""
+    parts = dict(re.findall(r"^## `(\w+)`\n\n(.*?)(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
+    known = {name: text.strip() for name, text in (parts | dict(sections)).items()}
+    body = "\n\n".join(f"## `{name}`\n\n{known[name]}" for name in sorted(known))
+    PAGE.write_text(f"{HEAD}\n{body}\n")
 
 
 def main() -> None:
-    """Measure, and print or write the table."""
+    """Measure, and print or write the tables."""
     parser = argparse.ArgumentParser(description="Measure the distances of audits.")
     parser.add_argument("--answers", type=int, default=8)
     parser.add_argument("--service", action="append", choices=[*SERVICES])
@@ -100,19 +121,25 @@ def main() -> None:
     output.add_argument("--json", action="store_true")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    cases, notes = list[Case](), list[str]()
+    everything = list[dict[str, Any]]()
     for name in options.service or SERVICES:
+        notes = list[str]()
+        cases = defaultdict[str, list[Case]](list)
         with tempfile.TemporaryDirectory() as folder:
             for case in SERVICES[name](Path(folder), options.answers, notes):
-                cases.append(case)
-                if not options.json:
-                    print(*rows([case]), sep="\n", flush=True)
+                cases[case.service].append(case)
+                everything.append(asdict(case))
+                print(case.case, dict(case.distances), file=sys.stderr, flush=True)
+        sections = {
+            service: "\n".join([*table(found), "", *(f"{note}\n" for note in notes)])
+            for service, found in cases.items()
+        }
+        if options.write:
+            write(sections)
+        elif not options.json:
+            print(*(f"{service}\n\n{text}" for service, text in sections.items()), sep="\n")
     if options.json:
-        print(json.dumps({"cases": [asdict(case) for case in cases], "notes": notes}))
-    elif options.write:
-        PAGE.write_text("\n".join([HEAD, *rows(cases), "", *(f"{note}\n" for note in notes)]))
-    else:
-        print(*notes, sep="\n")
+        print(json.dumps(everything))
 
 
 if __name__ == "__main__":
