@@ -73,9 +73,9 @@ class Speech:
     def cases(self) -> Iterator[Case]:
         """Measure all cases."""
         for words, threads, form in (
+            ("float32", 2, "float32"),
             ("int8, 1 thread", 1, "int8"),
             ("int8, 2 threads", 2, "int8"),
-            ("float32", 2, "float32"),
         ):
             jobs = self.jobs(threads, form)
             yield Case.of(SERVICE, f"faster-whisper {words}", self.audits(jobs), honest=True)
