@@ -16,7 +16,7 @@ COMPARER = Comparer(
     "The auditor transcribes a random minute of the sound again. The share of other words and the difference of their times are "
     "those of two honest runs.",
     cost="window",
-    least_limits={"words": 0.05, "seconds": 1.0},
+    least_limits={"words": 0.1, "seconds": 1.0},
 )
 
 Transcribe = Callable[[float, float], Sequence[Mapping[str, Any]]]
