@@ -30,6 +30,17 @@ def find_account(settings: Settings, named: str) -> str:
     return find("account", named, candidates, "aitbc-agent accounts list")
 
 
+def deposits(settings: Settings, account_id: str | None) -> list[dict[str, Any]]:
+    """Return all deposits, of one account if one is given, newest first."""
+    path = "admin/deposits?limit=500" + ("" if account_id is None else f"&account_id={account_id}")
+    page = local_api.call(settings, "GET", path)
+    found: list[dict[str, Any]] = page["deposits"]
+    while "next" in page:
+        page = local_api.call(settings, "GET", f"{path}&before={page['next']}")
+        found += page["deposits"]
+    return found
+
+
 def enrolments(settings: Settings) -> list[dict[str, Any]]:
     """Return all enrolment tokens, newest first."""
     page = local_api.call(settings, "GET", "admin/enrolments?limit=500")
@@ -67,6 +78,16 @@ def find_miner(settings: Settings, named: str) -> str:
         return [Candidate(one["miner_id"], one["name"], f"last seen {one['seen_at']}") for one in miners]
 
     return find("miner", named, candidates, "aitbc-agent miners list")
+
+
+def find_batch(settings: Settings, named: str) -> str:
+    """Return the id of a batch of payouts; its name is its note. Raises `NoSuchName` and `AmbiguousName`."""
+
+    def candidates() -> list[Candidate]:
+        batches = local_api.call(settings, "GET", "admin/payouts?limit=500")["batches"]
+        return [Candidate(one["batch_id"], one["note"], one["status"]) for one in batches]
+
+    return find("batch", named, candidates, "aitbc-agent payouts list")
 
 
 def _newest_first(rows: list[tuple[str, str, str]]) -> list[Candidate]:

@@ -41,6 +41,9 @@ from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.log.secret_file import load_secret
+from agent.coordinator.payouts.adapter import Site
+from agent.coordinator.payouts.installed import open_adapters
+from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
 from agent.coordinator.sequencer import PUBLISHED, LogSigner, Sequencer
 from agent.coordinator.store.database import Database
@@ -51,6 +54,7 @@ from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import (
     ConfigurationError,
 )
+from agent.core.nonces import nonce_key
 from agent.metrics import Meter
 from agent.settings import Settings
 from runners.registry import installed
@@ -118,7 +122,9 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
     cluster = open_cluster(database)
-    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter, cluster)
+    dispatcher = Dispatcher(
+        settings.coordinator, database, time.time, meter, cluster, nonce_key(bytes(signer.key))
+    )
     webhooks = WebhookSender(database, settings.coordinator.webhooks, time.time)
     cluster.bus.on_signal(CHANGES, webhooks.wake)
     return Context(
@@ -127,6 +133,12 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         hub=hub,
         feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
         webhooks=webhooks,
+        payouts=PayoutWorker(
+            database,
+            settings.payouts,
+            open_adapters(Site(settings.payouts, directory, signer.origin)),
+            time.time,
+        ),
         dispatcher=dispatcher,
         artifacts=artifacts,
         uploads=uploads,
@@ -187,12 +199,7 @@ def build_app(context: Context) -> FastAPI:
         app.mount("/reference", Dashboard(BUILT / "reference"))
     map_errors(app)
     # Each middleware runs before those that are added above it.
-    guarded = [
-        Guarded(route.path_regex, frozenset(route.methods or ()), guard.check)
-        for _, route in routes()
-        if (guard := guard_of(route))
-    ]
-    app.add_middleware(Bodies, context=context, guarded=guarded)
+    app.add_middleware(Bodies, context=context, guarded=_guarded())
     app.add_middleware(RateLimits, context=context)
     app.add_middleware(Tus)
     app.add_middleware(Failures)
@@ -241,6 +248,16 @@ def _api() -> Sequence[BaseRoute]:
 @cache
 def _plain_routes() -> Table:
     return plain_routes(_api())
+
+
+@cache
+def _guarded() -> Sequence[Guarded]:
+    """Return the routes that refuse a body without a key."""
+    return tuple(
+        Guarded(route.path_regex, frozenset(route.methods or ()), guard.check)
+        for _, route in routes()
+        if (guard := guard_of(route))
+    )
 
 
 async def _describe(_: Request) -> Response:

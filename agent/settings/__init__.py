@@ -37,6 +37,7 @@ from agent.settings.errors import InvalidSettings, Origin, SettingError
 from agent.settings.explaining import Known, explain
 from agent.settings.merging import Sources
 from agent.settings.miner import EnginesSettings, InputSettings, MinerSettings, PauseSettings, RunnersSettings
+from agent.settings.payouts import PayoutSettings
 from agent.settings.sources import Environment, SettingsFile, parse_file, read_environment, read_file
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "MinerSettings",
     "Origin",
     "PauseSettings",
+    "PayoutSettings",
     "RateLimitSettings",
     "Reading",
     "RunnersSettings",
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
     coordinator: CoordinatorSettings = CoordinatorSettings()
     database: DatabaseSettings = DatabaseSettings()
     artifacts: ArtifactSettings = ArtifactSettings()
+    payouts: PayoutSettings = PayoutSettings()
     miner: MinerSettings = MinerSettings()
     runners: RunnersSettings = RunnersSettings()
     engines: EnginesSettings = EnginesSettings()

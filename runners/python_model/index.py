@@ -58,6 +58,11 @@ def index() -> Index:
     return Index(chosen, tuple(path for path in paths if path.exists()))
 
 
+def constraints() -> str:
+    """Return the constraints files of the owner's pip, separated by spaces. Only the agent's own environment follows them."""
+    return " ".join(value for setting, value in _settings() if setting == "constraint").strip()
+
+
 def _settings() -> Iterator[tuple[str, str]]:
     """Yield pip's settings for installing in ascending precedence: the machine's, the user's, this Python's, the environment's."""
     for file in _files():

@@ -54,11 +54,17 @@ vars(uvicorn.server)["asyncio"] = SimpleNamespace(
 
 
 @contextmanager
-def serve(data_dir: Path, artifacts: dict[str, Any] | None = None, **coordinator: Any) -> Iterator[Served]:
-    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings, `artifacts` those of its store of files."""
+def serve(
+    data_dir: Path,
+    artifacts: dict[str, Any] | None = None,
+    payouts: dict[str, Any] | None = None,
+    **coordinator: Any,
+) -> Iterator[Served]:
+    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings, `artifacts` and `payouts` those of these sections."""
     settings = Settings(
         data_dir=data_dir,
         artifacts=artifacts or {},
+        payouts=payouts or {},
         coordinator={"port": 0, **coordinator},
         database={"url": empty_database(data_dir)},
     )

@@ -16,6 +16,7 @@ from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.callers import Credential
+from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.sequencer import LogSigner, Sequencer
 from agent.coordinator.store.database import Connection, Database
@@ -44,6 +45,7 @@ class Context:
     hub: Hub
     feed: Feed
     webhooks: WebhookSender
+    payouts: PayoutWorker
     dispatcher: Dispatcher
     artifacts: BlobStore
     uploads: UploadStore

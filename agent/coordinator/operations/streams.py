@@ -25,8 +25,12 @@ from agent.coordinator.store import events as store
 from agent.coordinator.store.events import StoredEvent
 from agent.core.errors import RateLimitExceeded, ServiceUnavailable, Unauthorized, ValidationFailed
 
-StreamType = Literal["job_update", "marketplace_update", "receipt_created", "job_progress", "job_event"]
-CHANGES: Final[frozenset[StreamType]] = frozenset({"job_update", "marketplace_update", "receipt_created"})
+StreamType = Literal[
+    "job_update", "marketplace_update", "receipt_created", "payout_update", "job_progress", "job_event"
+]
+CHANGES: Final[frozenset[StreamType]] = frozenset(
+    {"job_update", "marketplace_update", "receipt_created", "payout_update"}
+)
 """Types that are stored, and delivered by default."""
 PASSING: Final[frozenset[StreamType]] = frozenset({"job_progress", "job_event"})
 """Types that are only retained in memory for a while."""

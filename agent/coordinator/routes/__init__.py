@@ -3,7 +3,10 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    audits,
+    deposits,
     direct_uploads,
+    encryption_keys,
     health,
     jobs,
     keys,
@@ -15,6 +18,8 @@ from agent.coordinator.routes import (
     miner_stats,
     miners,
     openai,
+    payout_reports,
+    payouts,
     receipts,
     registry,
     services,
@@ -40,13 +45,18 @@ ROUTERS = (
     webhooks.router,
     marketplace.router,
     miner_stats.router,
+    encryption_keys.router,
     miners.router,
     miner_session.router,
+    payouts.router,
     machines.router,
+    audits.router,
     keys.router,
     sessions.router,
     openai.router,
     admin.router,
+    deposits.router,
+    payout_reports.router,
 )
 
 ROOT_ROUTERS = (streams.router,)

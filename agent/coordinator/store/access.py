@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
+from agent.coordinator.store.ledger import PAYOUTS
 from agent.coordinator.store.schema.tables import accounts, api_keys, enrolments, logins
 
 
@@ -70,8 +71,9 @@ def add_account(connection: Connection, account_id: str, name: str, now: float) 
 
 
 def accounts_page(connection: Connection, *, limit: int, after: str | None) -> list[AccountRecord]:
-    """Return accounts, oldest first, after the id `after`."""
+    """Return accounts of clients, oldest first, after the id `after`."""
     query = select(accounts.c.account_id, accounts.c.name, accounts.c.created_at)
+    query = query.where(accounts.c.account_id != PAYOUTS)
     if after is not None:
         query = query.where(accounts.c.account_id > after)
     rows = connection.execute(query.order_by(accounts.c.account_id).limit(limit))

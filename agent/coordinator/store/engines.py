@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase, reading, sqlite_path
+from agent.coordinator.store.sqlite.moved import require_unmoved
 from agent.core.errors import ConfigurationError
 from agent.metrics import Meter
 from agent.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    from agent.coordinator.store.postgres.connecting import Limits
 
 POSTGRES: Final = ("postgresql://", "postgres://")
 
@@ -21,8 +25,10 @@ def open_database(settings: DatabaseSettings, data_dir: Path, meter: Meter) -> D
     """Open the database that the settings name, and create or upgrade its schema. Raises `ConfigurationError`."""
     if on_postgres(settings):
         return _open_postgres(settings, data_dir, meter)
+    path = sqlite_path(settings.url, data_dir)
+    require_unmoved(path)
     database = SQLiteDatabase(
-        sqlite_path(settings.url, data_dir),
+        path,
         readers=settings.readers,
         cache_size=int(settings.cache_size),
         max_batch=settings.max_batch,
@@ -46,19 +52,13 @@ def on_postgres(settings: DatabaseSettings) -> bool:
 
 
 def _open_postgres(settings: DatabaseSettings, data_dir: Path, meter: Meter) -> Database:
-    url = _checked(settings)
-    from agent.coordinator.store.postgres.connecting import Limits  # noqa: PLC0415
+    url = checked_url(settings)
     from agent.coordinator.store.postgres.database import PostgresDatabase  # noqa: PLC0415
 
     database = PostgresDatabase(
         url,
         directory=data_dir / "coordinator",
-        limits=Limits(
-            connect=settings.connect_seconds,
-            statement=settings.statement_seconds,
-            lock=settings.lock_seconds,
-            retry=settings.retry_seconds,
-        ),
+        limits=limits_of(settings),
         writers=settings.writers,
         readers=settings.readers,
         max_queue=settings.max_queue,
@@ -71,14 +71,26 @@ def _open_postgres(settings: DatabaseSettings, data_dir: Path, meter: Meter) -> 
 
 @contextmanager
 def _reading_postgres(settings: DatabaseSettings) -> Iterator[Connection]:
-    url = _checked(settings)
-    from agent.coordinator.store.postgres.connecting import Limits, reading  # noqa: PLC0415
+    url = checked_url(settings)
+    from agent.coordinator.store.postgres.connecting import reading  # noqa: PLC0415
 
-    with reading(url, Limits(connect=settings.connect_seconds)) as connection:
+    with reading(url, limits_of(settings)) as connection:
         yield connection
 
 
-def _checked(settings: DatabaseSettings) -> str:
+def limits_of(settings: DatabaseSettings) -> Limits:
+    """Return the limits of the settings for a PostgreSQL server. Its driver must be installed."""
+    from agent.coordinator.store.postgres.connecting import Limits  # noqa: PLC0415
+
+    return Limits(
+        connect=settings.connect_seconds,
+        statement=settings.statement_seconds,
+        lock=settings.lock_seconds,
+        retry=settings.retry_seconds,
+    )
+
+
+def checked_url(settings: DatabaseSettings) -> str:
     """Return the server's URL. Raises `ConfigurationError` if it is wrong or the driver is not installed."""
     url = settings.url or ""
     try:

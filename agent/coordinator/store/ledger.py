@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -24,7 +24,18 @@ from agent.coordinator.store import locks
 from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
-from agent.core.market.ledger import FEES, ISSUED, Entry, Settlement, available
+from agent.core.market.ledger import (
+    FEES,
+    ISSUED,
+    Entry,
+    Settlement,
+    available,
+    earned,
+    pay_out,
+    payout,
+    post_back,
+    reserve,
+)
 
 
 class Kind(StrEnum):
@@ -33,10 +44,15 @@ class Kind(StrEnum):
     CREDIT = "credit"
     DEBIT = "debit"
     PAYMENT = "payment"
+    PAYOUT = "payout"
+    FUNDING = "funding"
+    AUDIT = "audit"
+    REFUND = "refund"
+    FORFEIT = "forfeit"
 
 
 class Status(StrEnum):
-    """The status of a transaction. A payment is pending until its job ends."""
+    """The status of a transaction. A payment is pending until its job ends, a payout until it is confirmed or posted back."""
 
     PENDING = "pending"
     SETTLED = "settled"
@@ -45,6 +61,8 @@ class Status(StrEnum):
 
 HELD: Final = "hold"
 SETTLED: Final = "settlement"
+PAYOUTS: Final = "account_payouts"
+"""The account of the transactions of payouts, which belong to a miner and to no client. It has no money and no keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +72,16 @@ class Payment:
     job_id: str
     miner_id: str | None
     settlement: Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutBooking:
+    """A payment of a batch of payouts in the ledger. `amount` is in units of 1e-8."""
+
+    tx_id: str
+    miner_id: str
+    batch_id: str
+    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +121,9 @@ _spend = Prepared(
         "UPDATE balances SET amount = amount - :amount WHERE ledger_account = :account AND part = 0 AND amount >= :amount"
     )
 )
+_add_payouts_account = text(
+    "INSERT INTO accounts (account_id, name, created_at) VALUES (:account, 'payouts', :now) ON CONFLICT (account_id) DO NOTHING"
+)
 _close = Prepared(
     update(transactions)
     .where(transactions.c.tx_id == bindparam("key"), transactions.c.status == Status.PENDING.value)
@@ -126,10 +157,12 @@ def add_booking(
     *,
     note: str,
     now: float,
+    miner_id: str | None = None,
+    fee: int = 0,
 ) -> TransactionRecord:
-    """Store a credit or a debit."""
+    """Store a transaction that is no payment of a job, such as a credit."""
     record = TransactionRecord(
-        tx_id, kind, Status.SETTLED, account_id, None, None, 0, amount, 0, note, now, now
+        tx_id, kind, Status.SETTLED, account_id, miner_id, None, 0, amount, fee, note, now, now
     )
     _add(connection, record)
     _post(connection, [(tx_id, kind.value, entry)])
@@ -153,7 +186,7 @@ def add_payment(
     account = available(account_id)
     if held and _spend.run(connection, {"account": account, "amount": held}) != 1:
         raise StaleRead
-    _post(connection, [(tx_id, HELD, entry)], booked=account)
+    _post(connection, [(tx_id, HELD, entry)], booked={account})
 
 
 def close_payments(connection: Connection, payments: Sequence[Payment], now: float) -> set[str]:
@@ -170,9 +203,8 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
         for payment in payments
     ]
     # Some jobs are older than the ledger. Only each row's own count says whether this call has closed it.
-    closed = [
-        payment for payment, row in zip(payments, rows, strict=True) if _close.run(connection, row) == 1
-    ]
+    counts = _close.run_each(connection, rows)
+    closed = [payment for payment, count in zip(payments, counts, strict=True) if count == 1]
     _post(
         connection,
         [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],
@@ -180,15 +212,67 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
     return {payment.job_id for payment in closed}
 
 
+def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], now: float) -> None:
+    """Store the pending payouts of a batch, each to another miner, and the entries that reserve the money.
+
+    Raises `StaleRead` if another transaction has taken a part of it since the balance was read.
+    """
+    connection.execute(_add_payouts_account, {"account": PAYOUTS, "now": now})
+    ordered = sorted(bookings, key=lambda booking: earned(booking.miner_id))
+    for booking in ordered:
+        account = earned(booking.miner_id)
+        if _spend.run(connection, {"account": account, "amount": booking.amount}) != 1:
+            raise StaleRead
+        _add(
+            connection,
+            TransactionRecord(
+                booking.tx_id, Kind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
+                0, 0, booking.batch_id, now, None,
+            ),
+        )  # fmt: skip
+    entries = [(one.tx_id, HELD, reserve(one.miner_id, one.batch_id, one.amount)) for one in ordered]
+    _post(connection, entries, booked={earned(one.miner_id) for one in ordered})
+
+
+def close_payouts(
+    connection: Connection, bookings: Sequence[PayoutBooking], now: float, *, confirmed: bool
+) -> None:
+    """Move the money of payouts out of the ledger, or back to their miners. Raises `RuntimeError` if one is closed already."""
+    for booking in bookings:
+        row = {
+            "key": booking.tx_id,
+            "new_status": (Status.SETTLED if confirmed else Status.REFUNDED).value,
+            "new_miner_id": booking.miner_id,
+            "new_paid": booking.amount if confirmed else 0,
+            "new_fee": 0,
+            "new_settled_at": now,
+        }
+        if _close.run(connection, row) != 1:
+            raise RuntimeError(f"{booking.tx_id} is closed already")
+    entries = [
+        (
+            one.tx_id,
+            SETTLED,
+            pay_out(one.batch_id, one.amount)
+            if confirmed
+            else post_back(one.miner_id, one.batch_id, one.amount),
+        )
+        for one in bookings
+    ]
+    _post(connection, entries)
+
+
 def _add(connection: Connection, record: TransactionRecord) -> None:
     values = {name: getattr(record, name) for name in TransactionRecord.__dataclass_fields__}
     _insert_transaction.run(connection, values)
 
 
-def _post(connection: Connection, entries: Sequence[tuple[str, str, Entry]], booked: str = "") -> None:
+def _post(
+    connection: Connection, entries: Sequence[tuple[str, str, Entry]], booked: Collection[str] = ()
+) -> None:
     """Store entries, each with its transaction and its name, and change the balances, in the order of their accounts.
 
-    The balance of `booked` is changed already.
+    The balances of `booked` are changed already.
     """
     rows = [
         {"tx_id": tx_id, "entry": name, "ledger_account": posting.account, "amount": posting.amount}
@@ -206,7 +290,7 @@ def _post(connection: Connection, entries: Sequence[tuple[str, str, Entry]], boo
         [
             {"account": account, "part": lane if account == FEES else 0, "amount": amount}
             for account, amount in sorted(changes.items())
-            if account != booked
+            if account not in booked
         ],
     )
 
@@ -287,13 +371,18 @@ def problems(connection: Connection) -> list[str]:
         if stored.get(account, 0) != posted.get(account, 0)
     ]
     overdrawn = set(
-        connection.scalars(select(postings.c.ledger_account).where(postings.c.entry == Kind.DEBIT.value))
+        connection.scalars(
+            select(postings.c.ledger_account).where(
+                postings.c.entry.in_((Kind.DEBIT.value, Kind.FORFEIT.value))
+            )
+        )
     )
     found += [
         f"the balance of {account} is negative"
         for account, amount in sorted(stored.items())
         if amount < 0 and account != ISSUED and account not in overdrawn
     ]
+    found += _payout_problems(connection, stored)
     doubled = (
         select(postings.c.tx_id)
         .where(postings.c.entry == literal_column("'settlement'"))
@@ -302,6 +391,22 @@ def problems(connection: Connection) -> list[str]:
         .distinct()
     )
     return found + [f"{tx_id} is pending, but it was settled" for tx_id in connection.scalars(doubled)]
+
+
+def _payout_problems(connection: Connection, stored: Mapping[str, int]) -> list[str]:
+    """Return the batches of payouts whose reserved money is not that of their pending payouts."""
+    query = select(transactions.c.note, func.sum(transactions.c.held)).where(
+        transactions.c.kind == Kind.PAYOUT.value, transactions.c.status == Status.PENDING.value
+    )
+    pending = {
+        payout(batch_id): int(amount) for batch_id, amount in connection.execute(query.group_by("note"))
+    }
+    reserved = {account: amount for account, amount in stored.items() if account.startswith(payout(""))}
+    return [
+        f"{account} has {reserved.get(account, 0)}, but its pending payouts add up to {pending.get(account, 0)}"
+        for account in sorted(pending.keys() | reserved.keys())
+        if reserved.get(account, 0) != pending.get(account, 0)
+    ]
 
 
 def _sums(connection: Connection, account: ColumnElement[str], amount: ColumnElement[int]) -> dict[str, int]:

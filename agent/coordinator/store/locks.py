@@ -1,7 +1,7 @@
 """Locks that a transaction takes before it reads what it is about to change, and holds until it ends.
 
 On SQLite there is one writer, and they do nothing. On PostgreSQL writes run at the same time. Each takes what it needs in this order,
-and several of a kind in the order of their ids, so that no two wait for each other: a miner's session, jobs, accounts, offers,
+and several of a kind in the order of their ids, so that no two wait for each other: a miner's session, jobs, accounts, payouts, offers,
 counted jobs, balances, a miner's statistics, storage, artifacts. If two do wait for each other, PostgreSQL ends one of them, which is run again.
 Jobs and offers have no functions here: `jobs.lock` and `offers.lock` return the rows.
 """
@@ -42,8 +42,7 @@ def session(connection: Connection, miner_id: str) -> None:
 
 def statistics(connection: Connection, miner_ids: Collection[str]) -> None:
     """Wait until no other transaction changes the statistics of these miners."""
-    for miner_id in sorted(miner_ids):
-        _wait(connection, f"statistics {miner_id}")
+    _wait(connection, *(f"statistics {miner_id}" for miner_id in sorted(miner_ids)))
 
 
 def releases(connection: Connection, miner_id: str) -> None:
@@ -63,13 +62,22 @@ def storage(connection: Connection, owner: str) -> None:
 
 def artifacts(connection: Connection, artifact_ids: Collection[str]) -> None:
     """Wait until no other transaction begins or ends to refer to these artifacts."""
-    for artifact_id in sorted(artifact_ids):
-        _wait(connection, f"artifact {artifact_id}")
+    _wait(connection, *(f"artifact {artifact_id}" for artifact_id in sorted(artifact_ids)))
 
 
 def issued(connection: Connection) -> None:
     """Wait until no other transaction changes how much money was issued."""
     _wait(connection, "issued")
+
+
+def payouts(connection: Connection, name: str = "") -> None:
+    """Wait until no other transaction creates a batch of payouts, or changes this batch, or this miner's payout address."""
+    _wait(connection, f"payouts {name}")
+
+
+def deposit(connection: Connection, source: str, external_id: str) -> None:
+    """Wait until no other transaction credits the same incoming payment. Take it before the account's lock."""
+    _wait(connection, f"deposit {source} {external_id}")
 
 
 def log(connection: Connection) -> None:
@@ -90,6 +98,7 @@ def lane(connection: Connection) -> int:
     return number % LANES
 
 
-def _wait(connection: Connection, name: str) -> None:
+def _wait(connection: Connection, *names: str) -> None:
+    """Take locks in this order."""
     if connection.dialect.name == POSTGRESQL:
-        _exclusive.rows(connection, {"name": name})
+        _exclusive.rows_each(connection, [{"name": name} for name in names])

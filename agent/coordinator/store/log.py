@@ -99,6 +99,12 @@ def queue_settlements(connection: Connection, settlements: Sequence[Settlement])
     _queue.run_many(connection, rows)
 
 
+def queue_leaf(connection: Connection, reference: str, leaf: bytes) -> None:
+    """Queue a leaf that stands for itself, such as a manifest or a verdict. It gets its number soon after this transaction."""
+    row = {"reference": reference, "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}
+    _queue.run(connection, row)
+
+
 def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:
     """Return the queued leaves in order, at most `limit`."""
     query = select(log_queue.c.entry_id, log_queue.c.reference, log_queue.c.leaf_hash, log_queue.c.content)
@@ -239,6 +245,16 @@ def receipts_without_leaf(connection: Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
+def verdicts(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Iterate over the references and contents of the verdicts' leaves, numbered or queued."""
+    for table in (log_leaves, log_queue):
+        query = select(table.c.reference, table.c.content).where(
+            table.c.reference.startswith("audit_", autoescape=True)
+        )
+        for reference, content in connection.execute(query):
+            yield reference, content or ""
+
+
 def settlements_without_payment(connection: Connection) -> list[str]:
     """Return the references of settlements in the log whose transaction does not exist or is still pending."""
     query = (
@@ -246,6 +262,7 @@ def settlements_without_payment(connection: Connection) -> list[str]:
         .outerjoin(transactions, transactions.c.tx_id == log_leaves.c.reference)
         .where(
             log_leaves.c.content.is_not(None),
+            log_leaves.c.reference.startswith("tx_", autoescape=True),
             or_(transactions.c.tx_id.is_(None), transactions.c.settled_at.is_(None)),
         )
         .order_by(log_leaves.c.leaf_index)

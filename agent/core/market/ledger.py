@@ -2,7 +2,7 @@
 
 Money starts as a credit by an operator (`issued` becomes negative, so that the sum of all accounts stays zero). It is held in
 escrow while a job may still cost something, and ends up with the miner that did the work, with the operator as a fee, or back
-with the client. A debit by an operator takes unspent money back. This module has no database: balances are arguments, and postings are return values.
+with the client. A debit by an operator takes unspent money back. A payout moves what a miner has earned out of the ledger. This module has no database: balances are arguments, and postings are return values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 FEES: Final = "fees"
 """What the operator has earned."""
 ISSUED: Final = "issued"
-"""The counterpart of all credits, less the debits; never positive."""
+"""The counterpart of all credits, less the debits and what was paid out; never positive."""
 OVERDRAWN: Final = "overdrawn"
 """The counterpart of the parts of debits that exceeded a client's balance; never negative."""
 MILLION: Final = 1_000_000
@@ -35,6 +35,11 @@ def escrow(account_id: str) -> str:
 def earned(miner_id: str) -> str:
     """Return the ledger account of the money that a miner has been paid."""
     return f"earned:{miner_id}"
+
+
+def payout(batch_id: str) -> str:
+    """Return the ledger account of the money that is reserved for a batch of payouts."""
+    return f"payout:{batch_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,49 @@ def debit(account_id: str, amount: int, balance: int, overdrawn: int, *, force: 
     )
 
 
+def transfer(source: str, target: str, amount: int) -> Entry:
+    """Move money between two ledger accounts."""
+    if amount <= 0:
+        raise ValueError("a transfer must be positive")
+    return entry((Posting(source, -amount), Posting(target, amount)))
+
+
+def funding(account_id: str, amount: int, from_fees: int, issued: int) -> Entry:
+    """Give the operator's own account money: `from_fees` of the fees, and the rest newly issued. Raises `TooMuchMoney`.
+
+    `issued` is the balance of `ISSUED`.
+    """
+    if not 0 <= from_fees <= amount:
+        raise ValueError(f"{from_fees} of {amount} cannot come from the fees")
+    most = max(0, MAX_UNITS + issued)
+    if amount - from_fees > most:
+        raise TooMuchMoney(most)
+    return entry(
+        (
+            Posting(FEES, -from_fees),
+            Posting(ISSUED, from_fees - amount),
+            Posting(available(account_id), amount),
+        )
+    )
+
+
+def forfeit(account_id: str, miner_id: str, pay: int, fee: int, from_fees: int) -> Entry:
+    """Give a client back what its job cost: the miner's `pay` and the operator's `fee`, of which `from_fees` is still there.
+
+    The rest of the fee is issued: it was spent, and no account has more for that than was issued before.
+    """
+    if pay < 0 or not 0 <= from_fees <= fee:
+        raise ValueError("a forfeit returns what was paid, and no more")
+    return entry(
+        (
+            Posting(earned(miner_id), -pay),
+            Posting(FEES, -from_fees),
+            Posting(ISSUED, from_fees - fee),
+            Posting(available(account_id), pay + fee),
+        )
+    )
+
+
 def hold(account_id: str, amount: int, balance: int) -> Entry:
     """Hold the maximum cost of a job. Raises `InsufficientFunds`."""
     if amount > balance:
@@ -150,3 +198,20 @@ def settle(account_id: str, miner_id: str | None, held: int, price: int, fee_ppm
     if miner_id is not None:
         postings.append(Posting(earned(miner_id), paid - fee))
     return Settlement(held, paid, fee, entry(postings))
+
+
+def reserve(miner_id: str, batch_id: str, amount: int) -> Entry:
+    """Reserve earned money for a payment of a batch."""
+    if amount <= 0:
+        raise ValueError("a payment must be positive")
+    return entry((Posting(earned(miner_id), -amount), Posting(payout(batch_id), amount)))
+
+
+def pay_out(batch_id: str, amount: int) -> Entry:
+    """Move the money of a confirmed payment out of the ledger."""
+    return entry((Posting(payout(batch_id), -amount), Posting(ISSUED, amount)))
+
+
+def post_back(miner_id: str, batch_id: str, amount: int) -> Entry:
+    """Move the money of a payment that was not made back to the miner."""
+    return entry((Posting(payout(batch_id), -amount), Posting(earned(miner_id), amount)))

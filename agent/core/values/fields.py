@@ -61,6 +61,8 @@ UploadId = Annotated[str, Field(examples=["upload_1234567890"])]
 EnrolmentId = Annotated[str, Field(examples=["enrolment_1234567890"])]
 KeyId = Annotated[str, Field(examples=["key_1234567890"])]
 SessionId = Annotated[str, Field(examples=["session_1234567890"])]
+BatchId = Annotated[str, Field(examples=["batch_1234567890"])]
+PayoutId = Annotated[str, Field(examples=["payout_1234567890"])]
 CommandId = Annotated[str, Field(examples=["command_1234567890"])]
 ServiceId = Annotated[str, Field(examples=["llm_inference"])]
 ArtifactId = Annotated[

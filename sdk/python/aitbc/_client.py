@@ -23,6 +23,7 @@ from aitbc._resources import (
     AsyncLog,
     AsyncMarketplace,
     AsyncMiners,
+    AsyncPayouts,
     AsyncReceipts,
     AsyncRegistry,
     AsyncServices,
@@ -32,6 +33,7 @@ from aitbc._resources import (
     Log,
     Marketplace,
     Miners,
+    Payouts,
     Receipts,
     Registry,
     Services,
@@ -80,6 +82,7 @@ class AITBCClient:
         self.miners = Miners(session, driver)
         self.keys = Keys(session, driver)
         self.admin = Admin(session, driver)
+        self.payouts = Payouts(session, driver)
 
     def events(
         self,
@@ -91,7 +94,7 @@ class AITBCClient:
     ) -> Generator[StreamEvent, None, None]:
         """Yield every event that this key may see, each once and in order, until the caller stops.
 
-        `types` selects types of events (by default `job_update`, `marketplace_update` and `receipt_created`; there are also
+        `types` selects types of events (by default `job_update`, `marketplace_update`, `receipt_created` and `payout_update`; there are also
         `job_progress` and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (by default the stream
         starts now). The stream resumes after a broken connection; an event `resync` marks a gap. `timeout` is in seconds.
 
@@ -148,6 +151,7 @@ class AsyncAITBCClient:
         self.miners = AsyncMiners(session, driver)
         self.keys = AsyncKeys(session, driver)
         self.admin = AsyncAdmin(session, driver)
+        self.payouts = AsyncPayouts(session, driver)
 
     def events(
         self,
@@ -159,7 +163,7 @@ class AsyncAITBCClient:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Yield every event that this key may see, each once and in order, until the caller stops.
 
-        `types` selects types of events (by default `job_update`, `marketplace_update` and `receipt_created`; there are also
+        `types` selects types of events (by default `job_update`, `marketplace_update`, `receipt_created` and `payout_update`; there are also
         `job_progress` and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (by default the stream
         starts now). The stream resumes after a broken connection; an event `resync` marks a gap. `timeout` is in seconds.
 

@@ -20,6 +20,7 @@ from aitbc.errors import FormatError, VerificationError
 from aitbc.log import open_checkpoint, parse_proof, receipt_leaf
 from aitbc.merkle import verify_consistency, verify_inclusion
 from aitbc.notes import find_cosignature, parse_note
+from aitbc.payouts import open_payout_address, verify_payout
 from aitbc.settlement import parse_settlement
 from aitbc.statement import job_price, money, parse_decimal, parse_statement
 
@@ -68,6 +69,16 @@ def test_prices_round_up_and_amounts_have_one_form() -> None:
 def test_only_canonical_settlements_are_accepted() -> None:
     for item in read("settlements"):
         assert refused(parse_settlement, item["leaf"].encode()) is not item["valid"], item["leaf"]
+
+
+def test_payouts() -> None:
+    vectors = read("payouts")
+    for item in vectors["proofs"]:
+        checks = verify_payout(item["proof"], vectors["log_key"]).checks
+        assert sorted({check.name for check in checks if not check.ok}) == item["failing"], item["proof"]
+    for item in vectors["addresses"]:
+        key = b64decode(item["public_key"])
+        assert refused(open_payout_address, item["envelope"], key) is not item["valid"], item["envelope"]
 
 
 def test_proofs() -> None:

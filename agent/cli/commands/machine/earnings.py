@@ -13,6 +13,9 @@ from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
 from aitbc.cli._terminal.output import moment, print_rows
 
+_AMOUNTS = ("available", "on_hold", "pending", "paid_out")
+"""Where the money is that the miner has earned."""
+
 
 def earnings(
     limit: Annotated[int, typer.Option(min=1, max=500, help="Number of payments to show.")] = 20,
@@ -24,8 +27,10 @@ def earnings(
     if agent.miner_id is None or agent.miner_key is None:
         raise ConfigurationError("This agent has no earnings: it runs no miner with a key of its own.")
     with AITBCClient(agent.miner_key, agent.url) as client:
+        wallet = client.wallet.get()
         shown = {
             **client.miners.stats(agent.miner_id).to_dict(),
+            **{name: wallet.get(name, "0") for name in _AMOUNTS},
             "payments": client.wallet.transactions(limit=limit).to_dict()["transactions"],
         }
     if as_json:
@@ -37,6 +42,9 @@ def earnings(
 def _print(shown: dict[str, Any]) -> None:
     console = Console()
     console.print(f"[bold]{shown['total_earned']}[/] earned since {shown['active_since']}")
+    console.print(
+        f"  available {shown['available']}, on hold {shown['on_hold']}, in payouts {shown['pending']}, paid out {shown['paid_out']}"
+    )
     console.print(
         f"  reputation {shown['reputation']:.2f} of 5, {shown['total_jobs']} jobs, "
         f"{100 * shown['success_rate']:.3g} % successful, {shown['average_completion_time']:.1f} s on average"
@@ -51,5 +59,6 @@ def _print(shown: dict[str, Any]) -> None:
             moment(payment.get("settled_at")),
         )
         for payment in shown["payments"]
+        if payment["type"] == "payment"
     ]
     print_rows(("JOB", "PAID", "FEE", "SETTLED"), rows)

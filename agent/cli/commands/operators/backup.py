@@ -31,6 +31,7 @@ from agent.coordinator.store.engines import on_postgres
 from agent.coordinator.store.schema.upgrade import require_newest
 from agent.coordinator.store.sqlite.backup import copy_database
 from agent.coordinator.store.sqlite.database import reading, sqlite_path
+from agent.coordinator.store.sqlite.moved import require_unmoved
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 
@@ -152,6 +153,7 @@ def _gather(settings: Settings, target: Path, *, with_artifacts: bool) -> Summar
             _copy(source, target / name)
             summary.files[name] = _digest(target / name)
     source = sqlite_path(settings.database.url, settings.data_dir)
+    require_unmoved(source)
     if source.exists():
         if with_artifacts:
             _copy_artifacts(_artifacts_of(settings), target / ARTIFACTS)

@@ -98,7 +98,7 @@ def _print(result: Examination, files: int | None) -> None:
         typer.echo(f"{problem.kind:<12} {problem.where}: {problem.message}")
     typer.echo(
         f"{result.leaves} leaves ({result.waiting} more without a number yet), {result.receipts} receipts, {result.settlements} "
-        f"settlements, {result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
+        f"settlements, {result.payouts} payouts, {result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
     )
     if files is not None:
         typer.echo(f"{files} artifacts compared with the store of files")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.answers.accounts import (
     Account,
     AccountPage,
@@ -42,6 +43,8 @@ from aitbc.canonical import canonical_json, sha256_hex
 
 async def wallet(context: Context, caller: Caller) -> Wallet:
     """Return a client's balance and escrow, a miner's earnings, or for administrators the operator's fees and all credits."""
+    if caller.role is Role.MINER and caller.miner_id is not None:
+        return await context.database.read(_of_miner, context, caller.miner_id)
     return await context.database.peek(_wallet, context, caller)
 
 
@@ -56,9 +59,16 @@ def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
             held=amount(escrow(caller.account_id)),
             slowed_until=_slowed_until(context, throttling.failures_of(connection, caller.account_id)),
         )
-    if caller.role is Role.MINER and caller.miner_id is not None:
-        return Wallet(miner_id=caller.miner_id, balance=amount(earned(caller.miner_id)), held="0")
     return Wallet(balance=amount(FEES), held="0", issued=_money(-store.balance(connection, ISSUED)))
+
+
+def _of_miner(connection: Connection, context: Context, miner_id: str) -> Wallet:
+    return Wallet(
+        miner_id=miner_id,
+        balance=_money(store.balance(connection, earned(miner_id))),
+        held="0",
+        **where_money_is(connection, context, miner_id),
+    )
 
 
 async def transactions(
@@ -83,6 +93,7 @@ async def transactions(
 
 def _transaction(record: TransactionRecord, job_name: str | None = None) -> Transaction:
     is_payment = record.kind == store.Kind.PAYMENT
+    is_held = record.kind in {store.Kind.PAYMENT, store.Kind.PAYOUT}
     refunded = 0 if record.status == store.Status.PENDING else record.held - record.paid
     return Transaction(
         transaction_id=record.tx_id,
@@ -93,9 +104,9 @@ def _transaction(record: TransactionRecord, job_name: str | None = None) -> Tran
         job_id=record.job_id if is_payment else None,
         job_name=job_name if is_payment else None,
         miner_id=record.miner_id,
-        held=_money(record.held) if is_payment else None,
+        held=_money(record.held) if is_held else None,
         fee=_money(record.fee) if is_payment else None,
-        refunded=_money(refunded) if is_payment else None,
+        refunded=_money(refunded) if is_held else None,
         settled_at=None if record.settled_at is None else format_time(record.settled_at),
         note=record.note or None,
     )
@@ -161,6 +172,13 @@ async def credit_once(context: Context, account_id: str, amount: Decimal, note: 
     if amount > 0:
         booking = _booking(context, Kind.CREDIT, account_id, amount, note, None)
         await context.database.write(_credit_once, booking)
+
+
+def credit_inside(
+    connection: Connection, tx_id: str, account_id: str, units: int, note: str, now: float
+) -> None:
+    """Credit an account inside a transaction of another use case. Raises `NotFound`, and `ValidationFailed` for too much."""
+    _book(connection, _Booking(tx_id, Kind.CREDIT, account_id, units, note, now, None))
 
 
 @dataclass(frozen=True, slots=True)

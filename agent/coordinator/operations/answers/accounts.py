@@ -17,7 +17,9 @@ EnrolmentStatus = Literal["valid", "used", "expired", "revoked"]
 class Wallet(Answer):
     """Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.
 
-    For administrators, `balance` is the operator's fees and `issued` is the sum of all credits less debits.
+    A miner's balance is `available` for a payout, or `on_hold` because it was earned too recently; `pending` is in payouts that have not
+    ended, and `paid_out` has arrived. For administrators, `balance` is the operator's fees and `issued` is the sum of all credits less
+    debits and payouts.
     """
 
     model_config = example({"account_id": "account_1234567890", "balance": "999.50", "held": "0.10"})
@@ -27,11 +29,20 @@ class Wallet(Answer):
     balance: fields.Amount
     held: fields.Amount
     issued: fields.Amount | None = None
+    available: fields.Amount | None = None
+    on_hold: fields.Amount | None = None
+    pending: fields.Amount | None = None
+    paid_out: fields.Amount | None = None
     slowed_until: fields.Time | None = Field(default=None, description=SLOWED)
 
 
 class Transaction(Answer):
-    """A credit, a debit, or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`."""
+    """A change of a balance. The payment of a job is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`.
+
+    `audit` is the price of an audit that the client requested, `refund` the same back if there was no auditor. `forfeit` is the price of
+    a job whose result was proven wrong, back from the miner. `funding` is money of the operator for its own audits.
+    A payout is `held` when its batch is created; then it is paid, or `refunded` to the miner.
+    """
 
     model_config = example(
         {
@@ -51,7 +62,7 @@ class Transaction(Answer):
     )
 
     transaction_id: fields.TransactionId
-    type: Literal["credit", "debit", "payment"]
+    type: Literal["credit", "debit", "payment", "payout", "funding", "audit", "refund", "forfeit"]
     status: Literal["pending", "settled", "refunded"]
     amount: fields.Amount
     created_at: fields.Time

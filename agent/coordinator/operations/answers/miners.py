@@ -272,11 +272,15 @@ class Fleet(Answer):
 
 
 class Earnings(Answer):
-    """Earnings by day, newest last, and their sum."""
+    """Earnings by day, newest last, and their sum. The other amounts are of all days: what can be paid out now, is on hold, is in payouts that have not ended, and has arrived."""
 
     miner_id: fields.MinerId
     days: list[DayEarnings]
     total: fields.Amount
+    available: fields.Amount
+    on_hold: fields.Amount
+    pending: fields.Amount
+    paid_out: fields.Amount
 
 
 class Exclusion(Answer):

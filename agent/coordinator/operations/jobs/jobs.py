@@ -22,6 +22,7 @@ from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
+from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.names import derived
@@ -29,7 +30,7 @@ from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, job_lists, locks
+from agent.coordinator.store import counts, job_lists, locks, queue
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobArtifact
@@ -44,6 +45,8 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
+from agent.core.market.audits import divided
+from agent.core.matching import Restrictions
 from agent.core.values.quantities import format_money, format_time, from_units, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners.api import ServiceDefinition
@@ -131,11 +134,8 @@ async def _require_possible(
     context: Context, record: JobRecord, submission: Submission, repeatable: Repeatable | None
 ) -> None:
     """Raise `CannotRun` for a job that no known miner can run, unless it is a repeated request, which gets its first answer."""
-    units = submission.definition.units
     try:
-        await feasibility.require_possible(
-            context, record, None if units is None else units(submission.parameters)
-        )
+        await feasibility.require_possible(context, record, submission.units)
     except CannotRun:
         if repeatable is None or not await context.database.read(
             idempotency_store.find, record.account_id, repeatable.key
@@ -155,6 +155,12 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
     spec, digest = submission.specification(job_id)
     options = submission.options
     resources = options.resources
+    budget, audit_hold = to_units(submission.max_cost), None
+    if submission.audit_percent is not None:
+        budget, audit_hold = divided(budget, submission.audit_percent)
+    restrictions = Restrictions(
+        audited=audit_hold is not None, min_reputation=float(options.min_reputation or 0.0)
+    )
     return JobRecord(
         life=Job(
             job_id=job_id,
@@ -165,8 +171,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         account_id=account_id,
         service=submission.definition.service_id,
         type=submission.type,
-        name=submission.options.name
-        or derived(submission.definition, submission.parameters, submission.files, {}),
+        name=submission.options.name or _derived(submission, {}),
         name_given=int(submission.options.name is not None),
         labels=json.dumps(submission.options.labels) if submission.options.labels else None,
         model=submission.model,
@@ -176,7 +181,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         memory=int(parse_quantity(resources.memory or "0")),
         gpus=int(parse_quantity(resources.gpu or "0")),
         priority=options.priority,
-        max_cost=to_units(submission.max_cost),
+        max_cost=budget,
         fee_ppm=int(context.settings.fee_percent * 10_000),
         requested_miner_id=options.miner_id,
         missing_files=json.dumps(submission.missing) if submission.missing else None,
@@ -184,7 +189,16 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         webhook_url=submission.webhook_url,
         client_trace_id=tracing.of_request(),
         needs=json.dumps(submission.needs) if submission.needs else None,
+        restrictions=queue.format_restrictions(restrictions),
+        audit_hold=audit_hold,
     )
+
+
+def _derived(submission: Submission, names: Mapping[str, str]) -> str:
+    """Return the name of a job whose client gave none. That of a sealed one says nothing about its content."""
+    if submission.sealed is not None:
+        return submission.name
+    return derived(submission.definition, submission.parameters, submission.files, names)
 
 
 def _insert(
@@ -212,8 +226,10 @@ def _insert(
         inputs = _named(connection, record.account_id, inputs)
         if not record.name_given:
             names = {file.name: file.file_name for file in inputs if file.file_name is not None}
-            name = derived(submission.definition, submission.parameters, submission.files, names)
-            record = replace(record, name=name)
+            record = replace(record, name=_derived(submission, names))
+    if submission.sealed is not None:
+        miner_id, key_id = record.requested_miner_id, submission.sealed.key_id
+        sealed_jobs.require_key(connection, context, miner_id, offer_id, key_id)
     lifecycle.create(connection, record)
     job_lists.add_labels(connection, record.job_id, record.account_id, submission.options.labels)
     if offer_id is not None:

@@ -20,7 +20,8 @@ from agent.coordinator.operations.supply import supply
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.errors import ValidationFailed
+from agent.coordinator.store.queue import restrictions_of
+from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_money, from_units
 
 
@@ -50,6 +51,10 @@ async def rerun(
     """
     record, lost = await context.database.read(_read, caller, job_id)
     spec = orjson.loads(record.spec)
+    if spec.get("sealed") is not None:
+        raise Conflict(
+            f"Job {job_id} is sealed: nobody but its client and its miner can read its input. Seal and submit the request again."
+        )
     given = request.model_dump(mode="json", exclude_unset=True, exclude={"set"})
     parameters = _changed(spec["parameters"], request.set)
     lost = {path: artifact for path, artifact in lost.items() if _at(parameters, path) == artifact}
@@ -111,11 +116,13 @@ def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
         "name": record.name if record.name_given else None,
         "labels": orjson.loads(record.labels) if record.labels else {},
         "resources": spec["resources"],
-        "pricing": {"max_cost": format_money(from_units(record.max_cost))},
+        "pricing": {"max_cost": format_money(from_units(record.held))},
         "priority": record.priority,
         "timeout_seconds": int(spec["timeout_seconds"]),
         "max_attempts": record.life.max_attempts,
         "miner_id": record.requested_miner_id if record.offer_id is None else None,
         "webhook_url": record.webhook_url,
+        "min_reputation": restrictions_of(record).min_reputation or None,
+        "audited": record.audit_hold is not None or None,
     }
     return {name: value for name, value in options.items() if value is not None}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.answers.miners import (
     DatabaseNumbers,
     DayEarnings,
@@ -169,12 +170,12 @@ def _job(job: RunningJob) -> MachineJob:
 
 async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -> Earnings:
     """Return what one of the caller's miners earned on each of the last days, including today. Raises `NotFound`."""
-    return await context.database.read(_earnings, caller, miner_id, days, context.clock())
+    return await context.database.read(_earnings, context, caller, miner_id, days)
 
 
-def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, now: float) -> Earnings:
+def _earnings(connection: Connection, context: Context, caller: Caller, miner_id: str, days: int) -> Earnings:
     commands.of_caller(connection, caller, miner_id, removed=True)
-    today = int(now // DAY_SECONDS)
+    today = int(context.clock() // DAY_SECONDS)
     first = today - days + 1
     found = miner_stats.earnings(connection, miner_id, first)
     shown_days = [(day, found.get(day, miner_stats.DayEarnings())) for day in range(first, today + 1)]
@@ -185,6 +186,7 @@ def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, 
             for day, of_day in shown_days
         ],
         total=format_money(from_units(sum(of_day.earned for _, of_day in shown_days))),
+        **where_money_is(connection, context, miner_id),
     )
 
 

@@ -15,12 +15,16 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0022"
+HEAD: Final = "0026"
 """The newest revision below `migrations/versions`."""
 OLDEST: Final = "0019"
 """The oldest schema whose programs also work on this one, so that replicas can be upgraded one after the other on PostgreSQL."""
+MOVING: Final = "moving"
+"""The version of a schema that `aitbc-agent migrate` is filling."""
 VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Alembic's own table with the revision of the schema."""
+
+_UNFINISHED: Final = "A SQLite database is being moved to this one, and is not complete yet. Run `aitbc-agent migrate` again to finish that."
 
 log = structlog.get_logger()
 
@@ -31,6 +35,8 @@ def prepare(connection: Connection) -> None:
     connection.rollback()
     if current is None:
         _create(connection)
+    elif current == MOVING:
+        raise ConfigurationError(_UNFINISHED)
     elif current != HEAD:
         _upgrade(connection, current)
 
@@ -38,6 +44,8 @@ def prepare(connection: Connection) -> None:
 def require_newest(connection: Connection) -> None:
     """Raise `ConfigurationError` unless the database has this program's schema. For callers that must not upgrade it."""
     current = _current(connection)
+    if current == MOVING:
+        raise ConfigurationError(_UNFINISHED)
     if current != HEAD:
         raise ConfigurationError(
             f"The database has the schema {current}, but this program needs {HEAD}. Start the agent once to upgrade an older database, "
@@ -51,7 +59,7 @@ def _current(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
-def _exclude_others(connection: Connection) -> None:
+def exclude_others(connection: Connection) -> None:
     """Wait until no other process creates or upgrades the schema. SQLite has one writer."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('schema', 0))"))
@@ -59,12 +67,12 @@ def _exclude_others(connection: Connection) -> None:
 
 def _create(connection: Connection) -> None:
     with connection.begin():
-        _exclude_others(connection)
+        exclude_others(connection)
         if _current(connection) is None:  # unless another process has just done it
             metadata.create_all(connection)
             VERSION.create(connection, checkfirst=True)
             connection.execute(insert(VERSION).values(version_num=HEAD))
-            _note_oldest(connection)
+            note_oldest(connection)
             log.info("schema_created", now=HEAD)
 
 
@@ -86,14 +94,14 @@ def _upgrade(connection: Connection, current: str) -> None:
         )
     config.attributes["connection"] = connection
     with connection.begin():
-        _exclude_others(connection)
+        exclude_others(connection)
         if _current(connection) != HEAD:  # unless another process has just done it
             command.upgrade(config, HEAD)
-            _note_oldest(connection)
+            note_oldest(connection)
             log.info("schema_upgraded", before=current, now=HEAD)
 
 
-def _note_oldest(connection: Connection) -> None:
+def note_oldest(connection: Connection) -> None:
     """Record which older programs work on the schema, where they find it: they do not know the newer tables."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"COMMENT ON TABLE alembic_version IS '{OLDEST}'"))

@@ -15,6 +15,7 @@ from agent.coordinator.store.schema.tables.access import (
     miner_commands,
     miners,
 )
+from agent.coordinator.store.schema.tables.audits import audit_proofs, audits, canaries
 from agent.coordinator.store.schema.tables.files import (
     artifact_owners,
     artifacts,
@@ -36,6 +37,7 @@ from agent.coordinator.store.schema.tables.jobs import (
     job_logs,
     jobs,
     receipts,
+    recent_job_counts,
     results,
     runs,
 )
@@ -55,6 +57,13 @@ from agent.coordinator.store.schema.tables.marketplace import (
     offers,
 )
 from agent.coordinator.store.schema.tables.money import balances, postings, transactions
+from agent.coordinator.store.schema.tables.payouts import (
+    deposits,
+    payout_addresses,
+    payout_batches,
+    payout_transfers,
+    payouts,
+)
 from agent.coordinator.store.schema.tables.webhooks import gone_webhooks, webhook_deliveries, webhook_secrets
 
 __all__ = [
@@ -62,12 +71,16 @@ __all__ = [
     "api_keys",
     "artifact_owners",
     "artifacts",
+    "audit_proofs",
+    "audits",
     "balances",
     "browser_session_keys",
     "browser_sessions",
+    "canaries",
     "challenges",
     "client_evidence",
     "client_failures",
+    "deposits",
     "direct_uploads",
     "durations",
     "enrolments",
@@ -94,8 +107,13 @@ __all__ = [
     "miner_stats",
     "miners",
     "offers",
+    "payout_addresses",
+    "payout_batches",
+    "payout_transfers",
+    "payouts",
     "postings",
     "receipts",
+    "recent_job_counts",
     "removed_blobs",
     "results",
     "run_outputs",

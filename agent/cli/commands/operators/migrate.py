@@ -1,0 +1,191 @@
+"""`aitbc-agent migrate`: move a coordinator from SQLite to PostgreSQL, and prove that nothing has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agent.atomic_file import replace_file
+from agent.cli import agent_file
+from agent.cli.commands.operators.fsck import NOT_VALID
+from agent.cli.commands.operators.receipts import own_log_key
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
+from agent.coordinator.operations.log.comparison import Comparison, compare
+from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.store.database import Connection
+from agent.coordinator.store.engines import on_postgres, snapshot
+from agent.coordinator.store.moving import Move, moving, row_counts
+from agent.coordinator.store.sqlite.database import sqlite_path
+from agent.core.errors import ConfigurationError
+from agent.settings import DatabaseSettings, Reading, Settings
+from agent.settings.editing import edited
+
+_LINE_EVERY: Final = 10
+"""Percentage points between two plain lines."""
+_COMPARISON: Final = "comparison"
+_OnStep = Callable[[str, int], None]
+
+
+def migrate(
+    to: Annotated[
+        str, typer.Option("--to", help="An empty PostgreSQL database: postgresql://USER@HOST/DATABASE.")
+    ],
+    configure: Annotated[
+        bool, typer.Option("--configure", help="Set database.url in the settings file at the end.")
+    ] = False,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move the coordinator's data from SQLite to PostgreSQL. Run it again after an interruption. Exit code 3: the copy differs."""
+    reading = reading_from(data_dir, config)
+    target = _target(reading.settings, to)
+    path = sqlite_path(reading.settings.database.url, reading.settings.data_dir)
+    with agent_file.exclusive(reading.settings), moving(path, target) as (move, source):
+        if finished_before := move.has_finished():
+            comparison = None
+        else:
+            comparison = _moved(reading.settings, target, move, source, as_json=as_json)
+        if configure:
+            _configure(reading, to)
+    if as_json:
+        print_json(
+            {"file": path, "target": move.target, "configured": configure, **_as_json(comparison, move)}
+        )
+        return
+    if finished_before:
+        typer.echo(f"{path} was moved to {move.target} before.")
+    elif comparison is not None:
+        _print(path, move, comparison)
+    _print_next(reading, configured=configure)
+
+
+def _target(settings: Settings, to: str) -> DatabaseSettings:
+    """Return the settings of the target. Raises `ConfigurationError` if there is no way from the present database to it."""
+    if on_postgres(settings.database):
+        raise ConfigurationError(
+            "database.url names a PostgreSQL server already. `migrate` moves from SQLite to PostgreSQL only: between servers, use pg_dump and "
+            "pg_restore."
+        )
+    target = settings.database.model_copy(update={"url": to})
+    if not on_postgres(target):
+        raise ConfigurationError(
+            f"--to: write postgresql://USER@HOST/DATABASE, not {to.partition(':')[0]}. `migrate` moves to PostgreSQL only."
+        )
+    return target
+
+
+def _moved(
+    settings: Settings, target: DatabaseSettings, move: Move, source: Connection, *, as_json: bool
+) -> Comparison:
+    """Copy, compare, and put the target into use. Exits with `NOT_VALID` if the copy differs."""
+    key = own_log_key(settings)
+    try:
+        published = read_published(settings.data_dir / "coordinator" / PUBLISHED, key)
+    except LogInconsistent as error:
+        raise ConfigurationError(f"{error}. See docs/reference/transparency-log.md.") from None
+    known = {} if published is None else {PUBLISHED: published}
+    total = sum(row_counts(source).values())
+    with _shown(total) as on_step:
+        for step, done in move.copy():
+            on_step(step, done)
+        on_step(_COMPARISON, total)
+        with snapshot(target, settings.data_dir) as copy:
+            comparison = compare(source, copy, key, known)
+    if comparison.differences:
+        if as_json:
+            print_json({"target": move.target, **_as_json(comparison, move)})
+        for difference in comparison.differences:
+            typer.echo(difference, err=True)
+        typer.echo(
+            f"The copy in {move.target} differs from {move.path}, and no coordinator starts on it. Drop the database, create it again, delete "
+            f"{move.path.name}.moved, and run the command again.",
+            err=True,
+        )
+        raise typer.Exit(NOT_VALID)
+    move.finish()
+    return comparison
+
+
+@contextmanager
+def _shown(total: int) -> Iterator[_OnStep]:
+    """Show the progress on standard error: a bar on a terminal, and some lines otherwise."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(total)
+        return
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda step, done: progress.update(task, description=step, completed=done)
+
+
+def _lines(total: int) -> _OnStep:
+    printed = -_LINE_EVERY
+
+    def on_step(step: str, done: int) -> None:
+        nonlocal printed
+        percent = 100 * done // total if total else 100
+        if percent >= printed + _LINE_EVERY or step == _COMPARISON:
+            printed = percent
+            typer.echo(f"{step}: {done} of {total} rows, {percent} %", err=True)
+
+    return on_step
+
+
+def _configure(reading: Reading, to: str) -> None:
+    """Set `database.url` in the settings file. A new file is readable by its owner only, because a URL may contain a password."""
+    path = reading.file
+    content = path.read_bytes() if path.is_file() else b""
+    replace_file(path, edited(content, {("database", "url"): to}), None if content else 0o600)
+
+
+def _as_json(comparison: Comparison | None, move: Move) -> dict[str, Any]:
+    if comparison is None:
+        return {"moved": "before"}
+    found = comparison.examination
+    return {
+        "moved": None if comparison.differences else "now",
+        "differences": comparison.differences,
+        "rows": comparison.rows,
+        "ledger_accounts": comparison.ledger_accounts,
+        "leaves": found.leaves,
+        "root": found.root,
+        "receipts": found.receipts,
+        "problems": len(found.problems),
+        "replaced": move.replaced,
+    }
+
+
+def _print(path: Path, move: Move, comparison: Comparison) -> None:
+    found = comparison.examination
+    typer.echo(
+        f"{path} is moved to {move.target}: {sum(comparison.rows.values())} rows in {len(comparison.rows)} tables, "
+        f"{comparison.ledger_accounts} ledger accounts, {found.leaves} leaves of the log and {found.receipts} receipts are the same in both."
+    )
+    typer.echo(f"root of the log: {found.root}")
+    if found.problems:
+        typer.echo(
+            f"fsck finds {len(found.problems)} problems, the same in both. Run `aitbc-agent fsck`.", err=True
+        )
+    for column, count in move.replaced.items():
+        typer.echo(
+            f"{column}: the character NUL, which PostgreSQL cannot store, was replaced in {count} texts.",
+            err=True,
+        )
+
+
+def _print_next(reading: Reading, *, configured: bool) -> None:
+    if configured:
+        typer.echo(f"database.url is set in {reading.file}. Start the coordinator.")
+    else:
+        typer.echo(
+            "Set database.url to the URL of the PostgreSQL database (in the environment: AITBC_DATABASE__URL), and start the coordinator."
+        )
+    typer.echo("The SQLite file is unchanged. Retain it as a backup; no coordinator starts on it.")

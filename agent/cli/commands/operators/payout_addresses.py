@@ -1,0 +1,156 @@
+"""`aitbc-agent payouts address`: where a miner is paid to. Changes are signed with the miner's identity key, on its machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli import agent_file, local_api
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.core.errors import ConfigurationError
+from agent.core.values.quantities import format_time
+from agent.miner.identity import IDENTITY_FILE, Identity, load_identity
+from agent.settings import Settings
+from aitbc.cli._terminal.output import moment
+from aitbc.keys import parse_vkey
+from aitbc.payouts import PayoutAddress
+
+app = typer.Typer(help="Where miners are paid to.", no_args_is_help=True)
+
+MinerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--miner",
+        metavar="DATA_DIR[=ADDRESS]",
+        help="Data directory of a miner of yours, with an address of its own if it has another one; may be repeated. Default: this agent's.",
+    ),
+]
+
+
+@app.command("set")
+def set_address(
+    address: Annotated[str, typer.Argument(help="The address, in the form that the adapter asks for.")],
+    adapter: Annotated[str, typer.Option(help="How to be paid: an adapter of the coordinator.")] = "file",
+    currency: Annotated[str | None, typer.Option(help="Currency. Default: the adapter's first one.")] = None,
+    miner: MinerOption = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set or change the payout address. The first one applies at once; a change waits, so that you can cancel one that is not yours."""
+    settings = settings_from(data_dir)
+    shown = {}
+    for identity, chosen in _identities(settings, miner, address):
+        known = _read(settings, identity.miner_id)
+        destination = (adapter, currency or _currency(known, adapter), chosen)
+        shown[identity.miner_id] = _send(settings, identity, destination)
+    _print(shown, as_json=as_json)
+
+
+@app.command("cancel")
+def cancel(miner: MinerOption = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Cancel a change that is pending: sign the address that is in force again."""
+    settings = settings_from(data_dir)
+    shown = {}
+    for identity, _ in _identities(settings, miner, ""):
+        known = _read(settings, identity.miner_id)
+        present = known["address"]
+        if known["pending"] is None or present is None:
+            raise ConfigurationError(f"No change of the address of {identity.miner_id} is pending.")
+        destination = (present["adapter"], present["currency"], present["address"])
+        shown[identity.miner_id] = _send(settings, identity, destination)
+    _print(shown, as_json=as_json)
+
+
+@app.command("show")
+def show(
+    miner: Annotated[
+        list[str] | None, typer.Option(help="A miner's id; may be repeated. Default: this agent's.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the payout address, and a change that is pending."""
+    settings = settings_from(data_dir)
+    chosen = miner or [agent_file.read(settings).miner_id or ""]
+    if chosen == [""]:
+        raise ConfigurationError("This agent runs no miner. Name one with --miner.")
+    _print({one: _read(settings, one) for one in chosen}, as_json=as_json)
+
+
+def _identities(settings: Settings, named: list[str] | None, address: str) -> list[tuple[Identity, str]]:
+    """Return the miners that the options name, each with its address. Raises `ConfigurationError` for a directory without a miner."""
+    if not named:
+        return [(identity_of(settings.data_dir), address)]
+    found = []
+    for text in named:
+        directory, _, own = text.partition("=")
+        found.append((identity_of(Path(directory).expanduser()), own or address))
+    return found
+
+
+def identity_of(data_dir: Path) -> Identity:
+    """Return the identity of the miner in a data directory. Raises `ConfigurationError` if there is none."""
+    directory = data_dir / "miner"
+    if not (directory / IDENTITY_FILE).exists():
+        raise ConfigurationError(
+            f"{data_dir} has no miner: there is no {directory / IDENTITY_FILE}. Run the command on the miner's machine, or name its "
+            "data directory."
+        )
+    return load_identity(directory)
+
+
+def _read(settings: Settings, miner_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = local_api.call_as_owner(settings, "GET", f"miners/{miner_id}/payout-address")
+    return found
+
+
+def _currency(known: Mapping[str, Any], adapter: str) -> str:
+    for one in known["adapters"]:
+        if one["adapter"] == adapter and one["currencies"]:
+            return str(next(iter(one["currencies"])))
+    names = ", ".join(one["adapter"] for one in known["adapters"]) or "none"
+    raise ConfigurationError(f"The coordinator cannot pay by {adapter}. Its adapters: {names}.")
+
+
+def _send(settings: Settings, identity: Identity, destination: tuple[str, str, str]) -> dict[str, Any]:
+    adapter, currency, address = destination
+    now = time.time()
+    statement = PayoutAddress(
+        miner_id=identity.miner_id,
+        adapter=adapter,
+        address=address,
+        currency=currency,
+        sequence=int(now * 1000),
+        created_at=format_time(now),
+        origin=parse_vkey(agent_file.read(settings).log_key)[0],
+    )
+    path = f"miners/{identity.miner_id}/payout-address"
+    answer: dict[str, Any] = local_api.call_as_owner(
+        settings, "PUT", path, statement.sign(identity.signing_key)
+    )
+    return answer
+
+
+def _print(shown: Mapping[str, Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(shown)
+        return
+    for miner_id, known in shown.items():
+        present, pending = known["address"], known["pending"]
+        if present is None:
+            typer.echo(
+                f"{miner_id} has no payout address, so it is not paid. Set one with `aitbc-agent payouts address set`."
+            )
+            continue
+        typer.echo(
+            f"{miner_id} is paid to {present['address']} ({present['currency']} by {present['adapter']})."
+        )
+        if pending is not None:
+            typer.echo(
+                f"  From {moment(pending['effective_at'])} on it is paid to {pending['address']} ({pending['currency']} by "
+                f"{pending['adapter']}). If you did not change this, run `aitbc-agent payouts address cancel`."
+            )

@@ -1,0 +1,344 @@
+"""`aitbc-agent payouts`: batches for operators; addresses, payments and proofs for miners' owners."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli import agent_file, local_api
+from agent.cli.commands.operators import payout_addresses, payout_outcomes
+from agent.cli.lookups import find_batch
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.core.errors import ConfigurationError
+from agent.core.values.spreadsheets import harmless
+from agent.settings import Settings
+from aitbc.canonical import parse_json
+from aitbc.cli._arguments.trust import trusted
+from aitbc.cli._terminal.output import moment, print_rows, print_text
+from aitbc.errors import FormatError
+from aitbc.payouts import PayoutVerification, verify_payout
+from aitbc.policy import Policy
+
+NOT_VALID = 3
+_CSV = (
+    "payout_id",
+    "miner_id",
+    "miner_name",
+    "address",
+    "amount",
+    "sent_amount",
+    "currency",
+    "status",
+    "reference",
+    "reason",
+)
+
+app = typer.Typer(help="Pay out what miners have earned.", no_args_is_help=True)
+app.add_typer(payout_addresses.app, name="address")
+app.command("confirm")(payout_outcomes.confirm)
+app.command("invoice")(payout_outcomes.invoice)
+
+AdapterOption = Annotated[str, typer.Option(help="How to pay: an adapter of the setting payouts.adapters.")]
+RateOption = Annotated[
+    str,
+    typer.Option(
+        help='Worth of one unit of earned money in the currency, such as "0.9137". It is part of the manifest.'
+    ),
+]
+CurrencyOption = Annotated[str | None, typer.Option(help="Currency. Default: the adapter's first one.")]
+CutOffOption = Annotated[
+    str | None,
+    typer.Option(help='Count earnings up to this time, such as "2026-11-01T00:00:00Z". Default: now.'),
+]
+MinimumOption = Annotated[str | None, typer.Option(help="Smallest payment. Default: payouts.minimum.")]
+MaxOption = Annotated[
+    int | None, typer.Option("--max", help="Most payments. Default: payouts.max_payments.", min=1)
+]
+BatchArgument = Annotated[
+    str, typer.Argument(help="The batch: its id or a part of it, its note, or `last` for the newest one.")
+]
+
+
+def _request(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@app.command("preview")
+def preview(
+    rate: RateOption,
+    adapter: AdapterOption = "file",
+    currency: CurrencyOption = None,
+    cut_off: CutOffOption = None,
+    minimum: MinimumOption = None,
+    most: MaxOption = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Dry run: show who would be paid how much now, and who would not, and why."""
+    body = _request(
+        adapter=adapter,
+        rate=rate,
+        currency=currency,
+        cut_off=cut_off,
+        minimum=minimum,
+        max_payments=most,
+        dry_run=True,
+    )
+    draft = local_api.call(settings_from(data_dir), "POST", "admin/payouts", body)
+    if as_json:
+        print_json(draft)
+        return
+    _print_payments(draft)
+    rows = [(_named(one), one["amount"], one["reason"].replace("_", " ")) for one in draft["omitted"]]
+    if rows:
+        typer.echo("\nNot paid:")
+        print_rows(("MINER", "AMOUNT", "REASON"), rows)
+
+
+@app.command("create")
+def create(
+    rate: RateOption,
+    adapter: AdapterOption = "file",
+    currency: CurrencyOption = None,
+    cut_off: CutOffOption = None,
+    minimum: MinimumOption = None,
+    most: MaxOption = None,
+    note: Annotated[str, typer.Option(help="Purpose, such as the month.")] = "",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a batch. Its money is reserved; nothing is sent before `payouts approve`."""
+    body = _request(
+        adapter=adapter,
+        rate=rate,
+        currency=currency,
+        cut_off=cut_off,
+        minimum=minimum,
+        max_payments=most,
+        note=note,
+    )
+    batch = local_api.call(settings_from(data_dir), "POST", "admin/payouts", body)
+    if as_json:
+        print_json(batch)
+    else:
+        typer.echo(batch["batch_id"])
+        typer.echo(
+            f"{_count(batch)}, {batch['amount']} in all, {batch['sent_amount']} {batch['currency']}. "
+            f"Approve with `aitbc-agent payouts approve {batch['batch_id']}`.",
+            err=True,
+        )
+
+
+@app.command("approve")
+def approve(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Approve a batch: its manifest becomes a part of the log, and the adapter sends the payments."""
+    _act(settings_from(data_dir), batch, "approve", as_json=as_json)
+
+
+@app.command("cancel")
+def cancel(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Cancel a batch that the adapter has not begun to send. The money returns to the miners' earnings."""
+    _act(settings_from(data_dir), batch, "cancel", as_json=as_json)
+
+
+def _act(settings: Settings, named: str, call: str, *, as_json: bool) -> None:
+    batch_id = find_batch(settings, named)
+    batch = local_api.call(settings, "POST", f"admin/payouts/{batch_id}/{call}")
+    if as_json:
+        print_json(batch)
+    else:
+        typer.echo(
+            f"{batch_id} is {batch['status']}: {_count(batch)}, {batch['sent_amount']} {batch['currency']}."
+        )
+
+
+@app.command("list")
+def list_batches(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List batches, newest first, and the adapters."""
+    page = local_api.call(settings_from(data_dir), "GET", "admin/payouts?limit=500")
+    if as_json:
+        print_json(page)
+        return
+    rows = [
+        (one["batch_id"], one["status"], str(one["count"]), one["amount"], one["adapter"], one["currency"], moment(one["created_at"]), one["note"])
+        for one in page["batches"]
+    ]  # fmt: skip
+    titles = ("BATCH", "STATUS", "PAYMENTS", "AMOUNT", "ADAPTER", "CURRENCY", "CREATED", "NOTE")
+    print_rows(titles, rows, free=("NOTE",))
+    for adapter in page["adapters"]:
+        if "fault" in adapter:
+            typer.echo(f"{adapter['adapter']} cannot be used: {adapter['fault']}", err=True)
+
+
+@app.command("show")
+def show(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show a batch with its payments, and what is wrong if something is."""
+    settings = settings_from(data_dir)
+    found = local_api.call(settings, "GET", f"admin/payouts/{find_batch(settings, batch)}")
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(
+        f"{found['batch_id']} is {found['status']}: {_count(found)} by {found['adapter']}, {found['amount']} at {found['rate']} is "
+        f"{found['sent_amount']} {found['currency']}"
+    )
+    _print_payments(found)
+    errors = Counter(
+        text for text in (found.get("error"), *(one.get("error") for one in found["transfers"])) if text
+    )
+    for text, count in errors.items():
+        print_text(f"It is tried again after: {text}" + (f" ({count} times)" if count > 1 else ""))
+
+
+@app.command("export")
+def export(
+    batch: BatchArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write. Default: standard output.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Only the payments, as CSV instead of JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a batch with its payments and its manifest to a file."""
+    settings = settings_from(data_dir)
+    found = local_api.call(settings, "GET", f"admin/payouts/{find_batch(settings, batch)}")
+    text = _csv_of(found) if as_csv else json.dumps(found, indent=2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {output}", err=True)
+
+
+def _csv_of(batch: dict[str, Any]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _CSV)
+    writer.writeheader()
+    rows = [{name: harmless(str(one.get(name, ""))) for name in _CSV} for one in batch["payouts"]]
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@app.command("history")
+def history(
+    miner: Annotated[str | None, typer.Option(help="A miner's id. Default: this agent's miner.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a miner's payments, and how much is available, on hold and on its way."""
+    settings = settings_from(data_dir)
+    page = local_api.call_as_owner(settings, "GET", f"miners/{_miner(settings, miner)}/payouts?limit=500")
+    if as_json:
+        print_json(page)
+        return
+    typer.echo(
+        f"available {page['available']}, on hold {page['on_hold']}, on its way {page['pending']}, paid out {page['paid_out']}"
+    )
+    rows = [
+        (one["payout_id"], one["status"], one["amount"], f"{one['sent_amount']} {one['currency']}", one["address"], moment(one["created_at"]), one.get("reason") or one.get("waiting_for") or one.get("reference") or "")
+        for one in page["payouts"]
+    ]  # fmt: skip
+    if rows:
+        titles = ("PAYOUT", "STATUS", "AMOUNT", "SENT", "ADDRESS", "CREATED", "REMARK")
+        print_rows(titles, rows, free=("ADDRESS", "REMARK"))
+
+
+@app.command("verify")
+def verify(
+    payout: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PAYOUT|FILE]",
+            help="A payment's id, or a file with its proof. Default: all of this agent's miner.",
+        ),
+    ] = None,
+    log_key: Annotated[
+        str | None,
+        typer.Option(help="Public key of the coordinator's log.", show_default="the one this agent knows"),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file with logs, witnesses and a quorum, instead of a log key.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Also write the proof to this file, for later.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify that payments are part of batches whose manifests are in the log. A file is verified offline. Exit code 3: one is not."""
+    settings = settings_from(data_dir)
+    proofs = _proofs(settings, payout)
+    if save is not None:
+        if len(proofs) != 1:
+            raise typer.BadParameter("--save needs exactly one payment.")
+        save.write_text(json.dumps(next(iter(proofs.values())), indent=1) + "\n", encoding="utf-8")
+    trust = (
+        trusted(log_key, policy) if log_key or policy else Policy.of_log(agent_file.read(settings).log_key)
+    )
+    outcomes = {name: verify_payout(proof, trust) for name, proof in proofs.items()}
+    if as_json:
+        print_json({name: _as_json(outcome) for name, outcome in outcomes.items()})
+    else:
+        for name, outcome in outcomes.items():
+            _print_outcome(name, outcome)
+    if not all(outcome.valid for outcome in outcomes.values()):
+        raise typer.Exit(NOT_VALID)
+
+
+def _proofs(settings: Settings, payout: str | None) -> dict[str, Any]:
+    if payout is not None and Path(payout).is_file():
+        try:
+            return {payout: parse_json(Path(payout).read_bytes())}
+        except FormatError as error:
+            raise FormatError(f"{payout} is not the proof of a payment: {error}") from None
+    if payout is not None:
+        return {payout: local_api.call_as_owner(settings, "GET", f"payouts/{payout}/proof")}
+    page = local_api.call_as_owner(settings, "GET", f"miners/{_miner(settings, None)}/payouts?limit=500")
+    logged = [one["payout_id"] for one in page["payouts"] if one["status"] not in {"created", "cancelled"}]
+    if not logged:
+        raise ConfigurationError("This miner has no payment that was approved yet.")
+    return {one: local_api.call_as_owner(settings, "GET", f"payouts/{one}/proof") for one in logged}
+
+
+def _as_json(outcome: PayoutVerification) -> dict[str, Any]:
+    payment = None if outcome.payment is None else outcome.payment.to_json()
+    return {"valid": outcome.valid, "failures": list(outcome.failures), "payment": payment}
+
+
+def _print_outcome(name: str, outcome: PayoutVerification) -> None:
+    for check in outcome.checks:
+        print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.message}")
+    if outcome.valid and outcome.payment is not None:
+        payment = outcome.payment
+        print_text(f"valid: {name}, {payment.sent_amount} {payment.currency} to {payment.address}")
+    else:
+        print_text(f"NOT valid: {name}")
+
+
+def _miner(settings: Settings, named: str | None) -> str:
+    miner_id = named or agent_file.read(settings).miner_id
+    if miner_id is None:
+        raise ConfigurationError("This agent runs no miner. Name one with --miner.")
+    return miner_id
+
+
+def _count(batch: dict[str, Any]) -> str:
+    return f"{batch['count']} payment{'' if batch['count'] == 1 else 's'}"
+
+
+def _named(one: dict[str, Any]) -> str:
+    name = one.get("miner_name")
+    return f"{one['miner_id']} ({name})" if name else str(one["miner_id"])
+
+
+def _print_payments(batch: dict[str, Any]) -> None:
+    rows = [
+        (_named(one), one["status"], one["amount"], f"{one['sent_amount']} {one['currency']}", one["address"], one.get("reason") or one.get("waiting_for") or one.get("reference") or "")
+        for one in batch["payouts"]
+    ]  # fmt: skip
+    print_rows(("MINER", "STATUS", "AMOUNT", "SENT", "ADDRESS", "REMARK"), rows, free=("ADDRESS", "REMARK"))

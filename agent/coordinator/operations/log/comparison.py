@@ -1,0 +1,49 @@
+"""Proves that two databases hold the same installation: numbers of rows, sums of the ledger, and everything that `fsck` derives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.coordinator.operations.context import Connection
+from agent.coordinator.operations.log.fsck import Examination, examine
+from agent.coordinator.store.moving import ledger_sums, row_counts
+from aitbc.log import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What both databases contain, and in what they differ. `examination` is the second one's."""
+
+    rows: dict[str, int]
+    ledger_accounts: int
+    examination: Examination
+    differences: list[str] = field(default_factory=list)
+
+
+def compare(
+    first: Connection, second: Connection, log_key: str, known: Mapping[str, Checkpoint]
+) -> Comparison:
+    """Compare two databases. `log_key` and `known` are those of `examine`. Reads everything."""
+    counts, sums, examination = row_counts(second), ledger_sums(second), examine(second, log_key, known)
+    found = Comparison(counts, len(sums), examination)
+    for table, count in row_counts(first).items():
+        if count != counts[table]:
+            found.differences.append(
+                f"{table} has {count} rows in the first, and {counts[table]} in the second"
+            )
+    expected = ledger_sums(first)
+    for account in sorted(expected.keys() | sums.keys()):
+        if expected.get(account) != sums.get(account):
+            found.differences.append(
+                f"the postings and the balance of {account} add up to {expected.get(account)} in the first, and to {sums.get(account)} in "
+                "the second"
+            )
+    original = examine(first, log_key, known)
+    if original.root != examination.root:
+        found.differences.append(
+            f"the log of the first has the root {original.root}, and that of the second {examination.root}"
+        )
+    elif original != examination:
+        found.differences.append("fsck finds different records or problems in the two")
+    return found

@@ -1,0 +1,1 @@
+"""Payouts: batches for administrators; addresses, payments and proofs for miners' owners."""

@@ -1,0 +1,1 @@
+"""The adapters that come with the agent. Each imports what only it needs inside functions."""

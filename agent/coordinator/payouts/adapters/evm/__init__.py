@@ -1,0 +1,1 @@
+"""Payouts on an Ethereum-compatible chain: one signed transaction for each payment."""

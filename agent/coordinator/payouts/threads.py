@@ -1,0 +1,80 @@
+"""A thread for each adapter, so that one that blocks or hangs delays nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class AdapterBusy(Exception):
+    """The adapter's previous call has not ended, although its time is over."""
+
+
+class AdapterThread:
+    """Runs calls of one adapter, one at a time, on an event loop in a thread of its own, which starts with the first call."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = threading.Event()
+        self._ended.set()
+
+    async def call(self, make: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
+        """Return the result of a call. Raises `TimeoutError` after `seconds`, `AdapterBusy`, and the errors of the call."""
+        if not self._ended.is_set():
+            raise AdapterBusy(f"The previous call of the adapter {self._name} has not ended.")
+        self._ended.clear()
+        here = asyncio.get_running_loop()
+        result: asyncio.Future[T] = here.create_future()
+        there = self._started()
+        task: asyncio.Task[T] | None = None
+
+        def begin() -> None:
+            nonlocal task
+            task = there.create_task(make())
+            task.add_done_callback(deliver)
+
+        def deliver(done: asyncio.Task[T]) -> None:
+            self._ended.set()
+            if not here.is_closed():
+                here.call_soon_threadsafe(_settle, result, done)
+
+        there.call_soon_threadsafe(begin)
+        try:
+            async with asyncio.timeout(seconds):
+                return await result
+        finally:
+            there.call_soon_threadsafe(lambda: None if task is None else task.cancel())
+
+    def stop(self) -> None:
+        """End the thread, as soon as it does not block."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = loop = asyncio.new_event_loop()
+
+            def run() -> None:
+                loop.run_forever()
+                loop.close()
+
+            # A daemon, because a call that hangs must not keep the process alive.
+            threading.Thread(target=run, name=f"payouts-{self._name}", daemon=True).start()
+        return self._loop
+
+
+def _settle(result: asyncio.Future[T], done: asyncio.Task[T]) -> None:
+    if result.done():
+        return
+    if done.cancelled():
+        result.set_exception(TimeoutError())
+    elif (error := done.exception()) is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(done.result())

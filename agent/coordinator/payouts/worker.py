@@ -1,0 +1,323 @@
+"""Sends approved batches of payouts through their adapters. One replica does, the leader.
+
+Everything that an adapter answers is stored before its next call (see `agent.coordinator.payouts.adapter`), so that the process may
+die at any point: when it starts again, it repeats the call whose answer was not stored. For a moment there may be two leaders; the
+rows decide which one's answer counts, and adapters send the same bytes only once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from agent.coordinator.payouts.adapter import (
+    Answer,
+    BatchInfo,
+    Outcome,
+    Payment,
+    Prepared,
+    Transfer,
+)
+from agent.coordinator.payouts.installed import Adapters
+from agent.coordinator.payouts.notices import announce
+from agent.coordinator.payouts.threads import AdapterThread
+from agent.coordinator.randomness import random_bytes
+from agent.coordinator.store import payout_transfers as transfer_store
+from agent.coordinator.store import payouts as store
+from agent.coordinator.store.database import Connection, Database
+from agent.coordinator.store.payout_transfers import Outdated, TransferRecord
+from agent.coordinator.store.payouts import BatchRecord, Ending, PayoutRecord
+from agent.core.market.payouts import PaymentState, TransferState, next_pause
+from agent.core.values.quantities import make_id
+from agent.fault_points import reach
+from agent.settings import PayoutSettings
+
+POLL_SECONDS: Final = 1.0
+"""Longest interval at which due calls are queried: another replica may have approved a batch."""
+RETRY_SECONDS: Final = 1.0
+RECORD_SECONDS: Final = 5.0
+"""Time for storing the answer of a call, after its time limit, before the call is due again."""
+MAX_TRANSFERS: Final = 100
+"""Due transfers that are read at once."""
+CLOSE_SECONDS: Final = 5.0
+MAX_ERROR: Final = 500
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Backoff:
+    """When payments of a batch are prepared again, and how often that has failed in a row."""
+
+    at: float = 0.0
+    failures: int = 0
+
+
+class PayoutWorker:
+    """Sends batches. `run` is the loop. `adapters` are those that can be used, and `settings` those of payouts."""
+
+    def __init__(
+        self, database: Database, settings: PayoutSettings, adapters: Adapters, clock: Callable[[], float]
+    ) -> None:
+        self.settings = settings
+        self.adapters = adapters
+        self._database = database
+        self._clock = clock
+        self._threads = {name: AdapterThread(name) for name in adapters.usable}
+        self._wakes = {name: asyncio.Event() for name in adapters.usable}
+        self._backoffs: dict[str, _Backoff] = {}
+
+    def wake(self) -> None:
+        """Have due calls queried soon."""
+        for event in self._wakes.values():
+            event.set()
+
+    async def run(self) -> None:
+        """Send batches until cancelled. May be called again then."""
+        self._backoffs.clear()
+        async with asyncio.TaskGroup() as group:
+            for name in self.adapters.usable:
+                group.create_task(self._serve(name), name=f"payouts-{name}")
+            await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Close the adapters. They are not used afterwards."""
+        for name, adapter in self.adapters.usable.items():
+            with suppress(Exception):
+                await self._threads[name].call(adapter.close, CLOSE_SECONDS)
+            self._threads[name].stop()
+
+    async def _serve(self, name: str) -> None:
+        wake, resumed = self._wakes[name], False
+        longest = min(POLL_SECONDS, self.settings.poll_seconds, self.settings.retry_seconds)
+        while True:
+            wake.clear()
+            try:
+                if not resumed:
+                    await self._database.write(transfer_store.resume, name, self._clock())
+                    resumed = True
+                worked = await self._prepare_due(name)
+                worked |= await self._call_due(name)
+            except Exception:  # the loop survives a round that fails
+                log.exception("payouts_failed", adapter=name)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if worked:
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(longest):
+                    await wake.wait()
+
+    async def _prepare_due(self, name: str) -> bool:
+        """Prepare the payments whose turn it is. Return whether there were any."""
+        worked = False
+        for batch in await self._database.read(store.unfinished_batches, name):
+            payments = await self._database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED)
+            backoff = self._backoffs.setdefault(batch.batch_id, _Backoff())
+            if not payments:
+                self._backoffs.pop(batch.batch_id)
+            elif backoff.at <= self._clock():
+                await self._prepare(name, batch, payments, backoff)
+                worked = True
+        return worked
+
+    async def _prepare(
+        self, name: str, batch: BatchRecord, payments: Sequence[PayoutRecord], backoff: _Backoff
+    ) -> None:
+        adapter, info = self.adapters.usable[name], _info(batch)
+        chosen = [payment_of(payment) for payment in payments]
+        nonces = await self._database.read(transfer_store.highest_nonces, name)
+        try:
+            prepared = await self._call(name, lambda: adapter.prepare(info, chosen, nonces))
+            reach("payout.prepared", name)
+            await self._database.write(self._store_prepared, batch, prepared)
+        except Outdated:
+            return
+        except Exception as error:  # noqa: BLE001 - an adapter may raise anything; nothing was sent
+            backoff.failures += 1
+            pause = self._pause(backoff.failures)
+            backoff.at = self._clock() + pause
+            await self._database.write(transfer_store.note_error, batch.batch_id, _describe(error))
+            log.warning("payout_not_prepared", batch_id=batch.batch_id, adapter=name, error=_describe(error))
+            return
+        waiting = (
+            len(payments) - sum(len(one.payout_ids) for one in prepared.transfers) - len(prepared.failed)
+        )
+        backoff.failures, backoff.at = 0, self._clock() + (self.settings.poll_seconds if waiting else 0.0)
+        if batch.last_error is not None:
+            await self._database.write(transfer_store.note_error, batch.batch_id, None)
+        log.info(
+            "payout_prepared",
+            batch_id=batch.batch_id,
+            adapter=name,
+            transfers=len(prepared.transfers),
+            failed=len(prepared.failed),
+            waiting=waiting,
+        )
+
+    def _store_prepared(self, connection: Connection, batch: BatchRecord, prepared: Prepared) -> None:
+        now = self._clock()
+        transfers = [
+            (
+                TransferRecord(
+                    transfer_id=make_id("transfer", now, random_bytes(10)),
+                    batch_id=batch.batch_id,
+                    adapter=batch.adapter,
+                    source=new.source,
+                    nonce=new.nonce,
+                    state=TransferState.PREPARED.value,
+                    content=new.content,
+                    reference=new.reference,
+                    adapter_state=json.dumps(dict(new.state)),
+                    attempts=0,
+                    failures=0,
+                    next_call_at=now,
+                    last_error=None,
+                    created_at=now,
+                ),
+                new.payout_ids,
+            )
+            for new in prepared.transfers
+        ]
+        transfer_store.add_transfers(connection, batch.batch_id, transfers, prepared.waiting)
+        endings = [Ending(payout_id, False, reason=reason) for payout_id, reason in prepared.failed.items()]
+        announce(connection, store.end(connection, batch.batch_id, endings, now), now)
+
+    async def _call_due(self, name: str) -> bool:
+        """Make the calls that are due. Return whether there were any."""
+        found = await self._database.read(transfer_store.due, name, self._clock(), MAX_TRANSFERS)
+        for transfer in found:
+            until = self._clock() + self.settings.call_seconds + RECORD_SECONDS
+            claimed = await self._database.write(transfer_store.claim, transfer, until)
+            if claimed is not None:
+                await self._call_for(name, claimed)
+        return bool(found)
+
+    async def _call_for(self, name: str, record: TransferRecord) -> None:
+        """Send or poll one transfer, and store the answer."""
+        adapter = self.adapters.usable[name]
+        transfer = await self._database.read(_transfer, record)
+        sends = record.state == TransferState.PREPARED
+        try:
+            if sends:
+                reach("payout.sending", name)
+                answer = await self._call(name, lambda: adapter.send(transfer))
+                reach("payout.sent", name)
+            else:
+                answer = await self._call(name, lambda: adapter.poll(transfer))
+                reach("payout.polled", name)
+            ended = await self._database.write(self._store_answer, record, answer, sends=sends)
+        except Exception as error:  # noqa: BLE001 - an adapter may raise anything; the outcome is unknown
+            pause = self._pause(record.failures + 1)
+            await self._database.write(
+                transfer_store.record_failure, record, _describe(error), self._clock() + pause
+            )
+            log.warning(
+                "payout_call_failed",
+                transfer_id=record.transfer_id,
+                adapter=name,
+                call="send" if sends else "poll",
+                error=_describe(error),
+            )
+            return
+        for payment in ended:
+            log.info(
+                "payout_ended",
+                payout_id=payment.payout_id,
+                miner_id=payment.miner_id,
+                state=payment.state,
+                reason=payment.reason,
+            )
+
+    def _store_answer(
+        self, connection: Connection, record: TransferRecord, answer: Answer, *, sends: bool
+    ) -> list[PayoutRecord]:
+        now = self._clock()
+        changed = replace(
+            record,
+            content=record.content if answer.content is None else answer.content,
+            reference=record.reference if answer.reference is None else answer.reference,
+            adapter_state=record.adapter_state if answer.state is None else json.dumps(dict(answer.state)),
+        )
+        endings = [
+            Ending(
+                report.payout_id,
+                report.outcome is Outcome.CONFIRMED,
+                reason=report.reason or None,
+                reference=report.reference or None,
+            )
+            for report in answer.reports
+            if report.outcome is not Outcome.SENT
+        ]
+        references = {
+            report.payout_id: report.reference
+            for report in answer.reports
+            if report.outcome is Outcome.SENT and report.reference
+        }
+        resend = answer.content is not None
+        # What was just sent is polled at once, since many receivers answer immediately.
+        pause = 0.0 if sends or resend else self.settings.poll_seconds
+        ended = transfer_store.record_call(
+            connection, changed, endings, references, now, next_call_at=now + pause, resend=resend
+        )
+        announce(connection, ended, now)
+        return ended
+
+    async def _call(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await self._threads[name].call(make, self.settings.call_seconds)
+
+    def _pause(self, failures: int) -> float:
+        return next_pause(failures, self.settings.retry_seconds, self.settings.max_retry_seconds)
+
+
+def _info(batch: BatchRecord) -> BatchInfo:
+    return BatchInfo(batch.batch_id, batch.adapter, batch.currency, (batch.manifest or "").encode())
+
+
+def payment_of(record: PayoutRecord) -> Payment:
+    """Return a payment as adapters see it."""
+    handed_in = None if record.handed_in is None else json.loads(record.handed_in)
+    return Payment(
+        record.payout_id,
+        record.miner_id,
+        record.address,
+        Decimal(record.sent_amount),
+        record.created_at,
+        handed_in,
+    )
+
+
+def _transfer(connection: Connection, record: TransferRecord) -> Transfer:
+    """Return a transfer for the adapter, with those of its payments that have not ended."""
+    batch = store.find_batch(connection, record.batch_id)
+    if batch is None:
+        raise LookupError(record.batch_id)
+    payments = store.of_transfer(connection, record.transfer_id)
+    return Transfer(
+        transfer_id=record.transfer_id,
+        batch=_info(batch),
+        payments=tuple(payment_of(payment) for payment in payments if payment.finished_at is None),
+        content=record.content,
+        reference=record.reference,
+        source=record.source,
+        nonce=record.nonce,
+        state=json.loads(record.adapter_state),
+        attempts=record.attempts - (record.state == TransferState.PREPARED),
+        created_at=record.created_at,
+        sent_at=record.sent_at,
+    )
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "The adapter did not answer in time (payouts.call_seconds); whether it paid is not known yet."
+    return (f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)[:MAX_ERROR]

@@ -1,0 +1,146 @@
+"""How far honest and lying miners are from an auditor, for each service, and what an audit costs.
+
+    .venv/bin/python benchmarks/audits.py [--answers 8] [--service llm_inference ...] [--write | --json]
+
+--write puts the table into docs/explanation/audits-measured.md. Costs are ratios of processor time in one run, so that other work on
+the machine changes them little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+# Idle threads of one side would otherwise take the processor from the other.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import structlog
+from measuring import audit_language, audit_speech
+from measuring.audit_row import Case
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "audits-measured.md"
+RESAMPLED = 2_000_000
+"""Audits that are resampled from honest differences."""
+
+HEAD = """# Audits: measured distances
+
+`benchmarks/audits.py --write` writes the tables of this page. It ran on a machine with two cores and without a GPU, with the models of the demo.
+[Audits](audits.md) explains what they are for.
+
+A distance grows with the difference between the audited work and the auditor's own. An audit fails above the limit of the calibration
+(`configs/calibrations.toml`, or the owner's own from `aitbc-agent calibrate`): at least one and a half times the greatest honest distance that was measured.
+"""
+
+
+def language(folder: Path, answers: int, notes: list[str]) -> Iterator[Case]:
+    """Measure language models."""
+    llama = audit_language.LlamaCpp(folder, answers)
+    llama.learn_prompts()
+    yield from llama.cases()
+    differences = llama.every_position()
+    again = audit_language.resampled(differences, RESAMPLED)
+    notes.append(
+        f"Honest answers in llama.cpp differ at {len(differences)} positions by {sum(differences) / len(differences):.5f} on average and {max(differences):.5f} at most. "
+        f"{RESAMPLED:,} audits of {audit_language.SOME} positions, resampled from these, have distances up to {max(again):.5f}. Resampling assumes that other "
+        "answers differ as these do; it says nothing about other machines."
+    )
+    cost = llama.cost(max(2, answers // 4))
+    notes.append(
+        f"Returning log-probabilities costs the audited miner {cost['evidence']:+.1%} of the processor time of the job, and an audit costs {cost['audit']:.1%}, with answers of 256 tokens in "
+        "llama.cpp. The demo's model is so small that its vocabulary is a large part of the work, and a processor reads its format (Q4_1) in two fifths of the time of "
+        "writing it; larger models and GPUs read many times faster than they write."
+    )
+    yield from audit_language.Transformers(folder, max(2, answers // 2)).cases()
+
+
+def speech(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
+    """Measure transcripts."""
+    yield from audit_speech.Speech(folder).cases()
+
+
+def media(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
+    """Measure pictures, videos, renderings and Python models."""
+    if importlib.util.find_spec("measuring.audit_media") is None:
+        return
+    audit_media = importlib.import_module("measuring.audit_media")
+    groups = defaultdict[tuple[str, str, bool], list[Any]](list)
+    for row in audit_media.rows(folder):
+        groups[row.service, row.case, row.honest].append(row)
+    for (service, case, honest), found in groups.items():
+        names = sorted({name for row in found for name in row.distances})
+        distances = {
+            name: tuple(row.distances[name] for row in found if name in row.distances) for name in names
+        }
+        failed = sum(row.verdict == "fail" for row in found)
+        yield Case(service, case, honest, distances, failed, len(found))
+
+
+SERVICES = {"llm_inference": language, "whisper_transcription": speech, "media": media}
+
+
+def table(cases: Iterable[Case]) -> Iterator[str]:
+    """Yield the lines of a table."""
+    yield "| miner | honest | audits | distance | least | mean | greatest |"
+    yield "|---|---|---|---|---|---|---|"
+    for case in cases:
+        honest = "yes" if case.honest else "no"
+        for name, found in case.distances.items():
+            values = " | ".join(f"{value:.4f}" for value in (min(found), sum(found) / len(found), max(found)))
+            yield f"| {case.case} | {honest} | {len(found)} | {name} | {values} |"
+        if case.failed:
+            yield f"| {case.case} | {honest} | {case.audits} | none: {case.failed} fail without one | | | |"
+
+
+def write(sections: Mapping[str, str]) -> None:
+    """Replace these sections of the page; the others stay."""
+    old = PAGE.read_text() if PAGE.is_file() else ""
+    parts = dict(re.findall(r"^## `(\w+)`\n\n(.*?)(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
+    known = {name: text.strip() for name, text in (parts | dict(sections)).items()}
+    body = "\n\n".join(f"## `{name}`\n\n{known[name]}" for name in sorted(known))
+    PAGE.write_text(f"{HEAD}\n{body}\n")
+
+
+def main() -> None:
+    """Measure, and print or write the tables."""
+    parser = argparse.ArgumentParser(description="Measure the distances of audits.")
+    parser.add_argument("--answers", type=int, default=8)
+    parser.add_argument("--service", action="append", choices=[*SERVICES])
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--write", action="store_true")
+    output.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    everything = list[dict[str, Any]]()
+    for name in options.service or SERVICES:
+        notes = list[str]()
+        cases = defaultdict[str, list[Case]](list)
+        with tempfile.TemporaryDirectory() as folder:
+            for case in SERVICES[name](Path(folder), options.answers, notes):
+                cases[case.service].append(case)
+                everything.append(asdict(case))
+                print(case.case, dict(case.distances), file=sys.stderr, flush=True)
+        sections = {
+            service: "\n".join([*table(found), "", *(f"{note}\n" for note in notes)])
+            for service, found in cases.items()
+        }
+        if options.write:
+            write(sections)
+        elif not options.json:
+            print(*(f"{service}\n\n{text}" for service, text in sections.items()), sep="\n")
+    if options.json:
+        print(json.dumps(everything))
+
+
+if __name__ == "__main__":
+    main()
