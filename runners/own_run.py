@@ -16,7 +16,7 @@ class OwnRun:
     """A `Context` with directories of its own below those of an audit's `outer` context.
 
     It publishes no events and has no checkpoints, since nobody waits for its result. `share` is the part of the audit's progress that it
-    makes, `name` is that of its directory.
+    makes, `name` distinguishes several runs of one audit.
     """
 
     outer: Context

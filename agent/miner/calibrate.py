@@ -1,4 +1,4 @@
-"""Calibrates audits: finds out how far honest runs of a model are apart, on different numbers of threads, alone and together.
+"""Finds how far honest runs of a model are apart, so that audits have limits: runs on different numbers of threads, alone and together.
 
 Each run is audited on the device as it normally works, in the same child processes that run jobs. What is measured is saved after every
 variant, so that an interrupted calibration goes on where it was.

@@ -127,7 +127,7 @@ class Audit:
         if part.window is not None:
             distances, where = self._seen(request, found, part.window, mine)
         if found.media.sounds:
-            distances |= self._sounds(mine, found.file, part)
+            distances |= self._sound(mine, found.file, part)
         encoder = found.claimed.encoder if self.request.has_video else SOUND_ONLY
         device = self.audited.device if encoder in HARDWARE.values() else "cpu"
         own = Condition("ffmpeg", result.results.get("encoder") or SOUND_ONLY, "cpu")
@@ -266,7 +266,7 @@ class Audit:
             best["bitrate"] = round(missing, 6) if their.ssim < POOR_SSIM else 0.0
         return best, f"picture {worst} (second {pictures.times[min(worst, len(pictures.times) - 1)]:.2f})"
 
-    def _sounds(self, mine: Path, made: Path, part: _Part) -> dict[str, float]:
+    def _sound(self, mine: Path, made: Path, part: _Part) -> dict[str, float]:
         """Return the distances of the first sound track."""
         own, other = (
             sound.decode(self.tools, self.device, file, (first, part.seconds), self.context, name)
