@@ -155,7 +155,7 @@ def video(
     ):
         target = folder / f"{secrets.token_hex(8)}.mp4"
         size = f"scale={result.results['width']}:{result.results['height']}"
-        _ffmpeg(clip, target, "-vf", f"{graph},{size},format=yuv420p", *options, "-c:a", "aac")
+        _ffmpeg(clip, target, "-vf", f"{graph},{size},setsar=1,format=yuv420p", *options, "-c:a", "aac")
         yield bench.audit(case, request, result, job, honest=honest, files={name: target})
     silent = folder / f"{secrets.token_hex(8)}.mp4"
     _ffmpeg(result.results["file"].path, silent, "-c:v", "copy", "-af", "volume=0", "-c:a", "aac")

@@ -22,6 +22,7 @@ COMPARER: Final = Comparer(
     "Frames, formats, sizes and the metered samples are exact. The pixels of a random tile of a random frame are those of the auditor's own "
     "rendering. A video of the frames is not compared.",
     "window",
+    least_limits={"pixels": 0.0001, "greatest": 0.02},
 )
 
 UNITS_TOLERANCE: Final = Decimal("1.001")

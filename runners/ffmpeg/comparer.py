@@ -41,6 +41,7 @@ COMPARER: Final = Comparer(
     "Container, codecs, size, duration, streams and the number of pictures are exact. In a random window of 5 s, the pictures preserve as "
     "much of the input as those of the auditor's own encoding, and the sound is the same.",
     "window",
+    least_limits={"ssim": 0.6, "psnr": 2.5, "bitrate": 0.3, "loudness": 1.0, "sound": 0.1},
 )
 
 WINDOW_SECONDS: Final = 5.0

@@ -55,6 +55,11 @@ BENCHMARK_SECONDS = 4
 """The clip of the benchmark: long enough to outweigh the start of ffmpeg, short enough for a slow processor."""
 
 
+CALIBRATION_SIZE = (426, 240)
+CALIBRATION_SECONDS = 9
+"""The clip of a calibration: longer than the window of an audit with what is encoded before it."""
+
+
 def _size(parameters: Mapping[str, Any]) -> str:
     """Return what determines the GPU memory, as far as the request shows it."""
     return f"{parameters.get('codec') or ''}/{parameters.get('resolution') or ''}"
@@ -165,6 +170,28 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             files={"input_url": clip},
             scale=Decimal(BENCHMARK_FPS * 1_000_000) / (width * height),
         )
+
+    @classmethod
+    def calibration(cls, tools: Tools, directory: Path) -> Sequence[Benchmark]:
+        """See `Runner.calibration`: a clip with sound to each codec, to a bitrate and another frame rate, and to sound only."""
+        width, height = CALIBRATION_SIZE
+        sources = (
+            f"mandelbrot=size={width}x{height}:rate={BENCHMARK_FPS}:end_scale=0.02",
+            "sine=frequency=300:beep_factor=4",
+        )
+        inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+        codecs = ("-c:v", "mpeg4", "-q:v", "2", "-pix_fmt", "yuv420p", "-c:a", "flac")
+        clip = generate(
+            tools, directory / "calibration.mkv", *inputs, *codecs, "-t", str(CALIBRATION_SECONDS)
+        )
+        codecs_here = [codec for codec in ("h264", "hevc", "vp9", "av1") if codec in working(tools)]
+        requests: list[dict[str, Any]] = [{"codec": codec} for codec in codecs_here]
+        requests.append({"codec": "h264", "bitrate": "600k", "fps": 25})
+        requests.append({"output_format": "mp3"})
+        return [
+            Benchmark({"input_url": "artifact:calibration", **request}, "fps", {"input_url": clip})
+            for request in requests
+        ]
 
     def audit(self, request: TranscodeRequest, audited: Audited, context: Context) -> AuditResult:
         """See `Runner.audit`. The auditor encodes on the processor, so that its own pictures do not depend on its card."""

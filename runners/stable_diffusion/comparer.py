@@ -26,6 +26,7 @@ COMPARER: Final = Comparer(
     "Number, sizes, seeds and the settings that determine the pictures are exact. The pixels of a random picture differ little from those "
     "of the auditor's own with the same seed.",
     "rerun",
+    least_limits={"pixels": 0.001, "tile": 0.002, "structure": 0.01},
 )
 
 TILE: Final = 32
