@@ -11,11 +11,13 @@ import structlog
 
 from agent.coordinator.operations import health, history, job_logs, streams
 from agent.coordinator.operations.accounts import browser_sessions
+from agent.coordinator.operations.audits import audits
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import direct, removal, uploads
 from agent.coordinator.operations.jobs import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import events, leases
+from agent.coordinator.store.counts import RECENT_SECONDS
 from agent.core.errors import ServiceUnavailable
 
 UPKEEP_SECONDS: Final = 1.0
@@ -47,6 +49,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
                 "keys",
                 _repeated(context, context.settings.streams.key_check_seconds, streams.check_keys),
             ),
+            _watched(context, "counts", _repeated(context, RECENT_SECONDS, history.fold_counts)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
         ]
         yield
@@ -94,6 +97,7 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "payouts", context.payouts.run()),
         _watched(context, "log", context.log.run()),
         _watched(context, "upkeep", _upkeep(context)),
+        _watched(context, "audits", _repeated(context, UPKEEP_SECONDS, audits.advance)),
         _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
         _watched(context, "direct_uploads", _repeated(context, UPLOADS_SECONDS, direct.expire_due)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),

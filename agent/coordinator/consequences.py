@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from agent.coordinator.store import ledger
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStats
+from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
 from agent.core.market.ledger import Settlement
@@ -59,15 +59,7 @@ class Change:
         return lease.miner_id if lease else self.before.miner_id
 
 
-class StatsUpdate(NamedTuple):
-    """What a change adds to a miner's statistics, and whether it counts for the miner, against it, or neither."""
-
-    miner_id: str
-    more: MinerStats
-    success: bool | None
-
-
-def stats_update(item: Change, settlement: Settlement | None) -> StatsUpdate | None:
+def work_of(item: Change, settlement: Settlement | None) -> Work | None:
     """Return what the change adds to a miner's statistics, or None."""
     verdict = judge(item.before.life, item.life, item.effects)
     paid = settlement.paid if settlement else 0
@@ -85,7 +77,7 @@ def stats_update(item: Change, settlement: Settlement | None) -> StatsUpdate | N
         paid=paid,
         earned=paid - settlement.fee if settlement else 0,
     )
-    return StatsUpdate(miner_id, more, verdict.success if verdict else None)
+    return Work(miner_id, item.before.account_id, more, verdict.success if verdict else None)
 
 
 def revives(item: Change) -> bool:

@@ -26,7 +26,7 @@ from pydantic import (
     ValidationError,
 )
 
-from runners.api import Device, Model, Tools
+from runners.api import Calibration, Device, Model, Tools
 from runners.plain_json import FILE_KEY
 
 MAX_FRAME = 16 * 2**20
@@ -89,6 +89,22 @@ class Load(Message):
     vram: int | None = None
 
 
+class AuditedRun(Message):
+    """The work of another miner, with which a run is to be compared: see `runners.audits.Audited`.
+
+    `mismatch` names a part of it that is not the signed one, so that there is nothing to compare.
+    """
+
+    results: dict[str, Any]
+    statement: dict[str, Any]
+    evidence: dict[str, Any] | None = None
+    nonce: str = ""
+    choice: str = ""
+    answer: dict[str, Any] | None = None
+    mismatch: str | None = None
+    calibrations: list[Calibration] = []
+
+
 class SealedRun(Message):
     """What a run needs to open its sealed request, and to seal its answer (docs/reference/sealed-jobs.md).
 
@@ -116,6 +132,7 @@ class SaltedDigests(Message):
 class Run(Message):
     """Perform one job. `files` are fetched inputs by field; `output` and `work` are empty directories.
 
+    With `audit` it is an audit: `files` also contain the audited output files, with the prefix `runners.audits.AUDIT_PREFIX`.
     Of a `sealed` run, `parameters` are empty, and `files` and `output` hold ciphertext.
 
     Several runs are active at the same time only if the runner is `concurrent`.
@@ -133,6 +150,8 @@ class Run(Message):
     timeout_seconds: float = Field(gt=0)
     max_units: Decimal | None = Field(default=None, ge=0)
     trace_id: str | None = None
+    seed: str | None = None
+    audit: AuditedRun | None = None
     sealed: SealedRun | None = None
 
 
@@ -247,6 +266,7 @@ class Done(Message):
     results: dict[str, Any]
     units: Units
     processing_time: float
+    evidence: dict[str, Any] | None = None
     weights: list[Path] = []
     vram: int = Field(default=0, ge=0)
     sealed: SaltedDigests | None = None

@@ -80,3 +80,9 @@ def _sample(connection: Connection, now: float, seen_after: float) -> None:
         running=jobs.get(JobState.RUNNING, 0),
         online=miner_store.count_active(connection, seen_after),
     )
+
+
+async def fold_counts(context: Context) -> None:
+    """Move recent changes of the numbers of jobs into those of all time. Every replica does so: an older leader would not."""
+    if context.database.engine == "postgresql":
+        await context.database.write(counts.fold)

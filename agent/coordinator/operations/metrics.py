@@ -41,6 +41,7 @@ async def exposition(context: Context) -> bytes:
         metrics.PAID: float(from_units(found.paid)),
         metrics.EARNED: float(from_units(found.earned)),
         metrics.PAYOUT_CALLS_FAILING: found.payout_calls_failing,
+        metrics.AUDITS_OPEN: found.audits_open,
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
     labelled = {**_jobs(found), metrics.CONNECTIONS: connections}

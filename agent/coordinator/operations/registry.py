@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from agent.coordinator.operations.answers.registry import (
+    AuditPrice,
     Hardware,
     ModelNeeds,
     Price,
@@ -22,13 +23,19 @@ from agent.coordinator.operations.answers.registry import (
     Validation,
     ValidationProblem,
 )
-from agent.coordinator.operations.caches import Estimates, Supply
+from agent.coordinator.operations.caches import Estimates, Fleet, Supply
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.validation import adapter_names, check_service_call, model_names
+from agent.coordinator.operations.jobs.validation import (
+    adapter_names,
+    audit_percent,
+    check_service_call,
+    model_names,
+)
 from agent.coordinator.operations.market import offers
-from agent.coordinator.operations.supply import supply
+from agent.coordinator.operations.supply import fleet, supply
 from agent.core.errors import NotFound, ValidationFailed
+from agent.core.explaining import checks
 from agent.core.values.near_names import hint, nearest
 from agent.core.values.quantities import format_money, parse_money
 from runners.api import ServiceDefinition
@@ -121,6 +128,7 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
     warnings = [
         *_model_warnings(context, definition, data, offered, errors),
         *_price_warnings(definition, data, lowest, errors),
+        *_audit_warnings(context, definition, data, errors),
     ]
     return Validation(valid=not errors, errors=_problems(errors), warnings=_problems(dict(warnings)))
 
@@ -167,6 +175,17 @@ def _price_warnings(
         yield "pricing.max_cost", message
 
 
+def _audit_warnings(
+    context: Context, definition: ServiceDefinition, data: Mapping[str, Any], errors: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    percent = audit_percent(context, definition)
+    if data.get("audited") is True and percent is not None and "audited" not in errors:
+        yield (
+            "audited",
+            f"the audit costs {percent:g} % of the job's price in addition; pricing.max_cost covers both",
+        )
+
+
 async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSummary:
     offered = await supply(context, definition.service_id)
     return ServiceSummary(
@@ -183,9 +202,18 @@ async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSu
         requirements=Hardware(**asdict(definition.requirements)),
         miners_online=offered.online,
         price=_price(offered),
+        audit=_audit(context, definition, await fleet(context)),
         speed=_speed(offered),
         durations=_durations(await estimates(context), definition.service_id),
     )
+
+
+def _audit(context: Context, definition: ServiceDefinition, known: Fleet) -> AuditPrice | None:
+    percent = audit_percent(context, definition)
+    if percent is None or definition.comparer is None:
+        return None
+    auditors = sum(miner.online and checks(miner, definition.service_id) for miner in known.miners)
+    return AuditPrice(percent=percent, compares=definition.comparer.compares, auditors=auditors)
 
 
 def _price(offered: Supply) -> Price | None:

@@ -3,6 +3,7 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    audits,
     deposits,
     direct_uploads,
     encryption_keys,
@@ -49,6 +50,7 @@ ROUTERS = (
     miner_session.router,
     payouts.router,
     machines.router,
+    audits.router,
     keys.router,
     sessions.router,
     openai.router,

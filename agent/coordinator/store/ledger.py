@@ -45,6 +45,10 @@ class Kind(StrEnum):
     DEBIT = "debit"
     PAYMENT = "payment"
     PAYOUT = "payout"
+    FUNDING = "funding"
+    AUDIT = "audit"
+    REFUND = "refund"
+    FORFEIT = "forfeit"
 
 
 class Status(StrEnum):
@@ -153,10 +157,12 @@ def add_booking(
     *,
     note: str,
     now: float,
+    miner_id: str | None = None,
+    fee: int = 0,
 ) -> TransactionRecord:
-    """Store a credit or a debit."""
+    """Store a transaction that is no payment of a job, such as a credit."""
     record = TransactionRecord(
-        tx_id, kind, Status.SETTLED, account_id, None, None, 0, amount, 0, note, now, now
+        tx_id, kind, Status.SETTLED, account_id, miner_id, None, 0, amount, fee, note, now, now
     )
     _add(connection, record)
     _post(connection, [(tx_id, kind.value, entry)])
@@ -197,9 +203,8 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
         for payment in payments
     ]
     # Some jobs are older than the ledger. Only each row's own count says whether this call has closed it.
-    closed = [
-        payment for payment, row in zip(payments, rows, strict=True) if _close.run(connection, row) == 1
-    ]
+    counts = _close.run_each(connection, rows)
+    closed = [payment for payment, count in zip(payments, counts, strict=True) if count == 1]
     _post(
         connection,
         [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],
@@ -232,7 +237,7 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
 def close_payouts(
     connection: Connection, bookings: Sequence[PayoutBooking], now: float, *, confirmed: bool
 ) -> None:
-    """Move the money of payouts out of the ledger, or back to their miners. Raises `StaleRead` if one is closed already."""
+    """Move the money of payouts out of the ledger, or back to their miners. Raises `RuntimeError` if one is closed already."""
     for booking in bookings:
         row = {
             "key": booking.tx_id,
@@ -243,7 +248,7 @@ def close_payouts(
             "new_settled_at": now,
         }
         if _close.run(connection, row) != 1:
-            raise StaleRead
+            raise RuntimeError(f"{booking.tx_id} is closed already")
     entries = [
         (
             one.tx_id,
@@ -366,7 +371,11 @@ def problems(connection: Connection) -> list[str]:
         if stored.get(account, 0) != posted.get(account, 0)
     ]
     overdrawn = set(
-        connection.scalars(select(postings.c.ledger_account).where(postings.c.entry == Kind.DEBIT.value))
+        connection.scalars(
+            select(postings.c.ledger_account).where(
+                postings.c.entry.in_((Kind.DEBIT.value, Kind.FORFEIT.value))
+            )
+        )
     )
     found += [
         f"the balance of {account} is negative"

@@ -42,8 +42,7 @@ def session(connection: Connection, miner_id: str) -> None:
 
 def statistics(connection: Connection, miner_ids: Collection[str]) -> None:
     """Wait until no other transaction changes the statistics of these miners."""
-    for miner_id in sorted(miner_ids):
-        _wait(connection, f"statistics {miner_id}")
+    _wait(connection, *(f"statistics {miner_id}" for miner_id in sorted(miner_ids)))
 
 
 def releases(connection: Connection, miner_id: str) -> None:
@@ -63,8 +62,7 @@ def storage(connection: Connection, owner: str) -> None:
 
 def artifacts(connection: Connection, artifact_ids: Collection[str]) -> None:
     """Wait until no other transaction begins or ends to refer to these artifacts."""
-    for artifact_id in sorted(artifact_ids):
-        _wait(connection, f"artifact {artifact_id}")
+    _wait(connection, *(f"artifact {artifact_id}" for artifact_id in sorted(artifact_ids)))
 
 
 def issued(connection: Connection) -> None:
@@ -100,6 +98,7 @@ def lane(connection: Connection) -> int:
     return number % LANES
 
 
-def _wait(connection: Connection, name: str) -> None:
+def _wait(connection: Connection, *names: str) -> None:
+    """Take locks in this order."""
     if connection.dialect.name == POSTGRESQL:
-        _exclusive.rows(connection, {"name": name})
+        _exclusive.rows_each(connection, [{"name": name} for name in names])

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import audits, counts
 from agent.coordinator.store.schema.tables import (
-    job_counts,
     jobs,
     log_checkpoints,
     log_queue,
@@ -44,14 +43,15 @@ class Numbers:
     payouts: Mapping[tuple[str, ...], int]
     """Payments of payouts, by state."""
     payout_calls_failing: int
+    audits_open: int
 
 
 def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
     """Return all numbers of this moment."""
     one = connection.execute
-    state = func.ltrim(job_counts.c.state, counts.DELETED)
-    by_state = select(job_counts.c.service, state, func.sum(job_counts.c.count))
-    counted = one(by_state.group_by(job_counts.c.service, state))
+    state = func.ltrim(counts.numbers.c.state, counts.DELETED)
+    by_state = select(counts.numbers.c.service, state, func.sum(counts.numbers.c.count))
+    counted = one(by_state.group_by(counts.numbers.c.service, state))
     waiting = (jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None))
     claimable, oldest = one(select(func.count(), func.min(jobs.c.created_at)).where(*waiting)).one()
     online = miners.c.seen_at >= offline_before
@@ -95,4 +95,5 @@ def numbers(connection: Connection, now: float, offline_before: float) -> Number
         payouts={(state,): int(count) for state, count in one(by_payout_state)},
         payout_calls_failing=int(one(failing_transfers).scalar_one())
         + int(one(failing_batches).scalar_one()),
+        audits_open=audits.undecided(connection),
     )

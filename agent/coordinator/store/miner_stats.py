@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
+from agent.coordinator.store import locks
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats
 from agent.core.market.reputation import NOTHING, Evidence, exchange, learn
 
+K = TypeVar("K")
 DAY_SECONDS: Final = 86_400
 
 
@@ -32,6 +35,20 @@ class MinerStats:
     paid: int = 0
     earned: int = 0
     evidence: Evidence = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run for an account adds to a miner's statistics.
+
+    `success` is whether it counts for or against the miner; None: neither. It counts as much as `weight` runs.
+    """
+
+    miner_id: str
+    account_id: str
+    more: MinerStats
+    success: bool | None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +94,16 @@ _stats = Prepared(
         miner_stats.c.miner_id == bindparam("key")
     )
 )
-_evidence = Prepared(
+_total_evidence = Prepared(select(*_EVIDENCE).where(miner_stats.c.miner_id == bindparam("key")))
+_client_evidence = Prepared(
     select(client_evidence.c.good, client_evidence.c.bad, client_evidence.c.evidence_at).where(
         client_evidence.c.miner_id == bindparam("key"), client_evidence.c.account_id == bindparam("client")
     )
 )
 _earn = Prepared(
     text(
-        "INSERT INTO miner_days (miner_id, day, jobs, earned) VALUES (:miner_id, :day, 1, :earned) "
-        "ON CONFLICT (miner_id, day) DO UPDATE SET jobs = miner_days.jobs + 1, earned = miner_days.earned + excluded.earned"
+        "INSERT INTO miner_days (miner_id, day, jobs, earned) VALUES (:miner_id, :day, :jobs, :earned) "
+        "ON CONFLICT (miner_id, day) DO UPDATE SET jobs = miner_days.jobs + excluded.jobs, earned = miner_days.earned + excluded.earned"
     )
 )
 _totals = select(
@@ -112,30 +130,44 @@ def _from_row(row: tuple[Any, ...]) -> MinerStats:
     return MinerStats(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
 
 
-def add(
-    connection: Connection,
-    miner_id: str,
-    account_id: str,
-    more: MinerStats,
-    *,
-    success: bool | None,
-    now: float,
-) -> None:
-    """Add to a miner's statistics. `success` is whether the work counts for or against the miner, or None for neither."""
-    evidence = find(connection, miner_id).evidence
-    if success is not None:
-        row = _evidence.row(connection, {"key": miner_id, "client": account_id})
-        before = NOTHING if row is None else Evidence(*row)
-        after = learn(before, success, now)
-        evidence = exchange(evidence, before, after)
-        _save_evidence.run(connection, {"account_id": account_id, **_values(miner_id, after)})
-    numbers = {name: getattr(more, name) for name in _NUMBERS}
-    _add.run(connection, {**numbers, **_values(miner_id, evidence)})
+def add(connection: Connection, works: Sequence[Work], now: float) -> None:
+    """Add work to the statistics of its miners, and what it earned to their current UTC day. A transaction calls this once."""
+    miner_ids = sorted({work.miner_id for work in works})
+    pairs = sorted({(work.miner_id, work.account_id) for work in works if work.success is not None})
+    locks.statistics(connection, miner_ids)
+    of_miner = known_evidence(connection, _total_evidence, miner_ids, [{"key": key} for key in miner_ids])
+    of_client = known_evidence(
+        connection, _client_evidence, pairs, [{"key": key, "client": client} for key, client in pairs]
+    )
+    numbers = {miner_id: dict.fromkeys(_NUMBERS, 0) for miner_id in miner_ids}
+    days: dict[str, Counter[str]] = {}
+    for work in works:
+        sums = numbers[work.miner_id]
+        for name in _NUMBERS:
+            sums[name] += getattr(work.more, name)
+        if work.success is not None:
+            pair = (work.miner_id, work.account_id)
+            before = of_client[pair]
+            of_client[pair] = learn(before, work.success, now, work.weight)
+            of_miner[work.miner_id] = exchange(of_miner[work.miner_id], before, of_client[pair])
+        if work.more.paid:
+            days.setdefault(work.miner_id, Counter()).update(jobs=1, earned=work.more.earned)
+    evidence = [{"account_id": pair[1], **_values(pair[0], of_client[pair])} for pair in pairs]
+    _save_evidence.run_many(connection, evidence)
+    _add.run_many(connection, [{**sums, **_values(key, of_miner[key])} for key, sums in numbers.items()])
+    day = int(now // DAY_SECONDS)
+    _earn.run_many(
+        connection,
+        [{"miner_id": miner_id, "day": day, **earned} for miner_id, earned in sorted(days.items())],
+    )
 
 
-def earn(connection: Connection, miner_id: str, earned: int, now: float) -> None:
-    """Add a miner's earnings for one job to those of the current UTC day."""
-    _earn.run(connection, {"miner_id": miner_id, "day": int(now // DAY_SECONDS), "earned": earned})
+def known_evidence(
+    connection: Connection, query: Prepared, keys: Sequence[K], values: Sequence[Mapping[str, str]]
+) -> dict[K, Evidence]:
+    """Return the stored evidence by key; `values` are the keys as the query needs them."""
+    found = query.rows_each(connection, values)
+    return {key: Evidence(*rows[0]) if rows else NOTHING for key, rows in zip(keys, found, strict=True)}
 
 
 def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DayEarnings]:

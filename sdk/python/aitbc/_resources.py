@@ -14,6 +14,7 @@ from aitbc._calls import (
     log,
     marketplace,
     miners,
+    payouts,
     receipts,
     registry,
     sealing,
@@ -390,3 +391,33 @@ class AsyncAdmin(_AsyncResource):
     remove_miner = _awaited(admin.remove_miner)
     history = _awaited(admin.history)
     overview = _awaited(admin.overview)
+
+
+class Payouts(_Resource):
+    """Payouts: batches for administrators; payments, addresses and proofs for miners' owners."""
+
+    batches = _blocking(payouts.batches)
+    batch = _blocking(payouts.batch)
+    preview = _blocking(payouts.preview)
+    create = _blocking(payouts.create)
+    approve = _blocking(payouts.approve)
+    cancel = _blocking(payouts.cancel)
+    of_miner = _blocking(payouts.of_miner)
+    address = _blocking(payouts.address)
+    set_address = _blocking(payouts.set_address)
+    proof = _blocking(payouts.proof)
+
+
+class AsyncPayouts(_AsyncResource):
+    """Payouts: batches for administrators; payments, addresses and proofs for miners' owners."""
+
+    batches = _awaited(payouts.batches)
+    batch = _awaited(payouts.batch)
+    preview = _awaited(payouts.preview)
+    create = _awaited(payouts.create)
+    approve = _awaited(payouts.approve)
+    cancel = _awaited(payouts.cancel)
+    of_miner = _awaited(payouts.of_miner)
+    address = _awaited(payouts.address)
+    set_address = _awaited(payouts.set_address)
+    proof = _awaited(payouts.proof)

@@ -414,12 +414,19 @@ class MinerStats(Record):
 
 
 class Wallet(Record):
-    """The available `balance` (a miner's earnings for its owner), and the amount `held` for unfinished jobs, as decimal strings."""
+    """The available `balance` (a miner's earnings for its owner), and the amount `held` for unfinished jobs, as decimal strings.
+
+    A miner's balance is `available` for a payout or `on_hold`; `pending` is in payouts that have not ended, `paid_out` has arrived.
+    """
 
     balance: str
     held: str
     account_id: str | None = None
     miner_id: str | None = None
+    available: str | None = None
+    on_hold: str | None = None
+    pending: str | None = None
+    paid_out: str | None = None
 
 
 class Transaction(Record):

@@ -105,8 +105,9 @@ class Statement:
 
     `subject` starts with `result.json` (the canonical results), followed by the output files in the order of
     `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` is the isolation of the programs that read the client's files
-    ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. `sealed` is about the plaintexts of a
-    sealed job, and `attestation` is what the machine attests about itself, as its plug-in defines it (`aitbc.sealing.attestation`); both are
+    ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. `evidence_sha256` is the digest of the
+    canonical JSON that the miner returned beside the results for a later audit. `sealed` is about the plaintexts of a sealed job, and
+    `attestation` is what the machine attests about itself, as its plug-in defines it (`aitbc.sealing.attestation`). These three are
     None in most statements. Raises `FormatError` if a value cannot be signed.
     """
 
@@ -131,6 +132,7 @@ class Statement:
     unit_price: Decimal
     price: Decimal
     sandbox: str | None = None
+    evidence_sha256: str | None = None
     sealed: Sealing | None = None
     attestation: Mapping[str, Any] | None = None
 
@@ -160,6 +162,8 @@ class Statement:
             text(self.device_uuid, "The statement's device_uuid")
         if self.sandbox is not None:
             text(self.sandbox, "The statement's sandbox", _SANDBOX)
+        if self.evidence_sha256 is not None:
+            text(self.evidence_sha256, "The statement's evidence_sha256", HEX_SHA256)
         utc_time(self.started_at, "The statement's started_at")
         utc_time(self.finished_at, "The statement's finished_at")
         parse_decimal(decimal_text(self.units), "The statement's units", UNIT_DECIMALS)
@@ -188,6 +192,8 @@ class Statement:
         }
         if self.sandbox is not None:
             predicate["sandbox"] = self.sandbox
+        if self.evidence_sha256 is not None:
+            predicate["evidence_sha256"] = self.evidence_sha256
         if self.sealed is not None:
             predicate["sealed"] = self.sealed.to_json()
         if self.attestation is not None:
@@ -235,6 +241,9 @@ def parse_statement(payload: bytes) -> Statement:
         sandbox=text(predicate["sandbox"], "The statement's sandbox", _SANDBOX)
         if "sandbox" in optional
         else None,
+        evidence_sha256=text(predicate["evidence_sha256"], "The statement's evidence_sha256", HEX_SHA256)
+        if "evidence_sha256" in optional
+        else None,
         sealed=Sealing.read(predicate["sealed"]) if "sealed" in optional else None,
         attestation=_attestation(predicate["attestation"]) if "attestation" in optional else None,
     )
@@ -243,7 +252,7 @@ def parse_statement(payload: bytes) -> Statement:
     return statement
 
 
-_OPTIONAL_FIELDS = ("sandbox", "sealed", "attestation")
+_OPTIONAL_FIELDS = ("sandbox", "evidence_sha256", "sealed", "attestation")
 """Fields that a statement without them omits, never sets to null."""
 
 _PREDICATE_FIELDS = (

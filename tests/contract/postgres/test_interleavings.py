@@ -103,6 +103,7 @@ class Desk:
         self.write(integrate, signer, time.time())()
         found = self.read(examine, signer.vkey, {})
         assert found.problems == []
+        self.write(counts.fold, -1)()
         counted = self.rows("SELECT state, sum(count) FROM job_counts GROUP BY 1 HAVING sum(count) != 0")
         assert dict(counted) == dict(self.rows("SELECT state, count(*) FROM jobs GROUP BY 1"))
         assert (
@@ -231,14 +232,14 @@ def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(desk: Desk)
 def test_a_claim_and_a_release_of_one_account_do_not_wait_for_each_other(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both change the numbers of waiting and of running jobs. Another transaction holds both, so that both begin at once."""
+    """Both change the numbers of waiting and of running jobs. Another transaction holds these, so that both begin at once."""
     account_id, _ = desk.account("1")
     waiting, running = ((account_id, "whisper_transcription", state) for state in ("submitted", "running"))
     desk.write(counts.move, [(None, waiting), (None, running)])()
     errors: list[BaseException] = []
     monkeypatch.setattr(engine, "classify", lambda error: errors.append(error) or classify(error))
     with psycopg.connect(desk.url) as other:
-        other.execute("SELECT 1 FROM job_counts WHERE account_id = %s FOR UPDATE", [account_id])
+        other.execute("LOCK TABLE recent_job_counts IN EXCLUSIVE MODE")
 
         def release() -> None:
             desk.write(counts.move, [(running, waiting)])()
@@ -270,7 +271,7 @@ def _blocked_together(desk: Desk, other: psycopg.Connection, *calls: Callable[[]
 def test_two_results_of_one_miner_both_count_for_it(desk: Desk) -> None:
     miner = desk.miner()
     one, two = desk.leased(miner), desk.leased(miner)
-    step = (miner_stats, "find")
+    step = (miner_stats, "known_evidence")
     answers = desk.overlap(
         lambda: miner.complete(one, RESULTS), lambda: miner.complete(two, RESULTS), step, after=True
     )

@@ -26,7 +26,7 @@ from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, exclusion, heartbeats, leases, sessions
 from agent.coordinator.sequencer import integrate
-from agent.coordinator.store import ledger
+from agent.coordinator.store import counts, ledger
 from agent.coordinator.store.database import Connection
 from agent.core.errors import (
     ApiError,
@@ -266,6 +266,9 @@ class Crowd:
         else:
             await wallet.add_debit(self.context, account_id, Decimal(3), force=False, key=key)
 
+    async def fold(self) -> None:
+        await self.context.database.write(counts.fold, self.random.choice([-1, 0, 2]))
+
     async def sequence(self) -> None:
         await self.context.database.write(integrate, self.context.signer, time.time())
 
@@ -275,6 +278,7 @@ class Crowd:
         examination = await self.context.database.read(examine, self.context.signer.vkey, {})
         assert examination.problems == []
         assert examination.leaves == examination.receipts + examination.settlements
+        await self.context.database.write(counts.fold, -1)
         await self.context.database.read(_check)
 
 
@@ -325,5 +329,6 @@ STEPS: Final[dict[str, tuple[float, Callable[[Crowd], Awaitable[None]]]]] = {
     "requeue": (0.3, Crowd.requeue),
     "book": (5, Crowd.book),
     "sequence": (2, Crowd.sequence),
+    "fold": (2, Crowd.fold),
 }
 """How often each step is played, relative to the others."""

@@ -28,6 +28,7 @@ from agent.settings.editing import edited
 
 _LINE_EVERY: Final = 10
 """Percentage points between two plain lines."""
+_COMPARISON: Final = "comparison"
 _OnStep = Callable[[str, int], None]
 
 
@@ -94,7 +95,7 @@ def _moved(
     with _shown(total) as on_step:
         for step, done in move.copy():
             on_step(step, done)
-        on_step("comparison", total)
+        on_step(_COMPARISON, total)
         with snapshot(target, settings.data_dir) as copy:
             comparison = compare(source, copy, key, known)
     if comparison.differences:
@@ -131,7 +132,7 @@ def _lines(total: int) -> _OnStep:
     def on_step(step: str, done: int) -> None:
         nonlocal printed
         percent = 100 * done // total if total else 100
-        if percent >= printed + _LINE_EVERY:
+        if percent >= printed + _LINE_EVERY or step == _COMPARISON:
             printed = percent
             typer.echo(f"{step}: {done} of {total} rows, {percent} %", err=True)
 

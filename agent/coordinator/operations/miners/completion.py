@@ -14,19 +14,20 @@ import structlog
 from agent.coordinator import lifecycle
 from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations import job_logs
+from agent.coordinator.operations.audits import choosing
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
-from agent.coordinator.store import locks, miner_stats, run_outputs
 from agent.coordinator.store import log as log_store
+from agent.coordinator.store import miner_stats, run_outputs
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStats
+from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import ReceiptInvalid, StaleLease
 from agent.core.jobs import (
@@ -65,6 +66,7 @@ class Delivery:
     artifacts: tuple[OutputArtifact, ...]
     public_key: bytes
     log: RunLog | None = None
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,10 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
             delivery = _check_delivery(context, session, request)
         else:  # canonical form of a long transcript takes time, during which heartbeats must be answered
             delivery = await asyncio.to_thread(_check_delivery, context, session, request)
-        accepted = await context.database.write(_complete, context, session, job_id, request.fence, delivery)
+        drawn = await choosing.draw(context, delivery.statement.service, session.miner_id)
+        accepted = await context.database.write(
+            _complete, context, session, job_id, request.fence, delivery, drawn
+        )
     except ReceiptInvalid:
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
         raise
@@ -123,9 +128,8 @@ def _note_refused(connection: Connection, session: Session, job_id: str, fence: 
     lease = record.life.lease if record is not None else None
     if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
         return
-    locks.statistics(connection, [session.miner_id])
-    more = MinerStats(refused=1)
-    miner_stats.add(connection, session.miner_id, record.account_id, more, success=False, now=now)
+    work = Work(session.miner_id, record.account_id, MinerStats(refused=1), success=False)
+    miner_stats.add(connection, [work], now)
 
 
 def _check_delivery(context: Context, session: Session, request: RunResult) -> Delivery:
@@ -157,6 +161,7 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         artifacts=tuple(request.artifacts),
         public_key=session.public_key,
         log=request.log,
+        evidence=request.evidence,
     )
 
 
@@ -168,7 +173,13 @@ def _units_of(results: dict[str, Any]) -> Decimal | None:
 
 
 def _complete(
-    connection: Connection, context: Context, session: Session, job_id: str, fence: int, delivery: Delivery
+    connection: Connection,
+    context: Context,
+    session: Session,
+    job_id: str,
+    fence: int,
+    delivery: Delivery,
+    drawn: choosing.Draw,
 ) -> Accepted:
     now = context.clock()
     record = store.lock(connection, job_id)
@@ -195,6 +206,7 @@ def _complete(
     receipt_store.add(connection, [receipt])
     log_store.queue_receipts(connection, [(receipt.receipt_id, delivery.leaf)])
     event_store.add(connection, [_receipt_created(record, receipt)], now)
+    choosing.choose(connection, context, record, delivery.statement, delivery.evidence, drawn, now)
     return Accepted(receipt, record.trace_id, now - lease.assigned_at)
 
 

@@ -8,7 +8,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks, miner_stats
 from agent.coordinator.store import throttling as store
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStats
+from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.coordinator.store.throttling import Releases
 from agent.core.jobs import RETRY_SECONDS, Lease
 from agent.core.market.throttling import (
@@ -53,8 +53,8 @@ def handed_back(
     )
     store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
     if pause:
-        locks.statistics(connection, [lease.miner_id])
-        miner_stats.add(connection, lease.miner_id, record.account_id, MinerStats(), success=False, now=now)
+        work = Work(lease.miner_id, record.account_id, MinerStats(), success=False)
+        miner_stats.add(connection, [work], now)
 
 
 def could_not_run(

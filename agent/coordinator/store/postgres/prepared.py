@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Dialect, Executable
@@ -38,6 +38,29 @@ class DriverStatement:
         cursor = _driver(connection).cursor()
         cursor.executemany(sql, [{**fixed, **values} for values in many])
         return cursor.rowcount
+
+    def rows_each(
+        self, connection: Connection, many: Sequence[Mapping[str, Any]]
+    ) -> list[list[tuple[Any, ...]]]:
+        """Execute the query for each of these values, at least one, in one exchange. Return all rows of each."""
+        return [cursor.fetchall() for cursor in self._execute_each(connection, many)]
+
+    def run_each(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Execute the change for each of these values, at least one, in one exchange. Return how many rows each has changed."""
+        return [cursor.rowcount for cursor in self._execute_each(connection, many)]
+
+    def _execute_each(
+        self, connection: Connection, many: Sequence[Mapping[str, Any]]
+    ) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+        if len(many) == 1:
+            yield self._execute(connection, many[0])
+            return
+        sql, fixed = self._for(connection.dialect, many[0])
+        cursor = _driver(connection).cursor()
+        cursor.executemany(sql, [{**fixed, **values} for values in many], returning=True)
+        yield cursor
+        while cursor.nextset():
+            yield cursor
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> psycopg.Cursor[tuple[Any, ...]]:
         sql, fixed = self._for(connection.dialect, values)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, Final, cast
 
@@ -39,6 +40,22 @@ class DriverStatement:
         """Execute the change for each of these values, at least one. Return how many rows all have changed."""
         sql, arguments = self._for(connection.dialect, many[0])
         return driver(connection).executemany(sql, map(arguments, many)).rowcount
+
+    def rows_each(
+        self, connection: Connection, many: Sequence[Mapping[str, Any]]
+    ) -> list[list[tuple[Any, ...]]]:
+        """Execute the query for each of these values. Return all rows of each."""
+        return [cursor.fetchall() for cursor in self._execute_each(connection, many)]
+
+    def run_each(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Execute the change for each of these values. Return how many rows each has changed."""
+        return [cursor.rowcount for cursor in self._execute_each(connection, many)]
+
+    def _execute_each(
+        self, connection: Connection, many: Sequence[Mapping[str, Any]]
+    ) -> Iterator[sqlite3.Cursor]:
+        sql, arguments = self._for(connection.dialect, many[0])
+        return map(driver(connection).execute, repeat(sql), map(arguments, many))
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> sqlite3.Cursor:
         sql, arguments = self._for(connection.dialect, values)

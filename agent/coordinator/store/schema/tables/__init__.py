@@ -15,6 +15,7 @@ from agent.coordinator.store.schema.tables.access import (
     miner_commands,
     miners,
 )
+from agent.coordinator.store.schema.tables.audits import audit_proofs, audits, canaries
 from agent.coordinator.store.schema.tables.files import (
     artifact_owners,
     artifacts,
@@ -36,6 +37,7 @@ from agent.coordinator.store.schema.tables.jobs import (
     job_logs,
     jobs,
     receipts,
+    recent_job_counts,
     results,
     runs,
 )
@@ -69,9 +71,12 @@ __all__ = [
     "api_keys",
     "artifact_owners",
     "artifacts",
+    "audit_proofs",
+    "audits",
     "balances",
     "browser_session_keys",
     "browser_sessions",
+    "canaries",
     "challenges",
     "client_evidence",
     "client_failures",
@@ -108,6 +113,7 @@ __all__ = [
     "payouts",
     "postings",
     "receipts",
+    "recent_job_counts",
     "removed_blobs",
     "results",
     "run_outputs",

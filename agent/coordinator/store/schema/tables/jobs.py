@@ -78,6 +78,10 @@ jobs = Table(
     Column("deleted_at", Float, nullable=True),
     # JSON: features of the miner's engine that the job needs, as pairs of name and value; NULL if there are none.
     Column("needs", Text, nullable=True),
+    # JSON: which miners may run the job, besides its resources; NULL if there are no restrictions (core/matching.py, Restrictions).
+    Column("restrictions", Text, nullable=True),
+    # What is held for the audit that the client has requested, beside `max_cost`; NULL if it has requested none.
+    Column("audit_hold", BigInteger, nullable=True),
     # When the client was notified that the job waits for long.
     Column("notified_at", Float, nullable=True),
     # For all lists of jobs, newest first: of an account or of all, of a state, a service, or both. Ended jobs have separate indexes,
@@ -186,6 +190,20 @@ job_counts = Table(
     Index("ix_job_counts_waiting", "service", "account_id", **where("state = 'submitted' AND count > 0")),
 )
 
+# Changes of `job_counts` in the last seconds, on PostgreSQL. `part` is the number of the seconds (`counts.RECENT_SECONDS`).
+recent_job_counts = Table(
+    "recent_job_counts",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("service", String(64), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    Column("change", BigInteger, nullable=False),
+    Index(
+        "ix_recent_job_counts_queued", "service", "account_id", **where("state = 'submitted' AND change > 0")
+    ),
+)
+
 runs = Table(
     "runs",
     metadata,
@@ -224,7 +242,7 @@ durations = Table(
     metadata,
     Column("service", String(64), primary_key=True),
     Column("model", String(128), primary_key=True),
-    Column("count", Integer, nullable=False),
+    Column("count", BigInteger, nullable=False),
     Column("seconds", Float, nullable=False),
 )
 

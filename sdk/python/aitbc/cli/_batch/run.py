@@ -33,6 +33,8 @@ def perform(
     Unless JSON is requested, `show` prints the result of each work that is done. Ctrl-C cancels the unfinished jobs and exits with
     130; a second Ctrl-C exits at once.
     """
+    if job.audited and works:
+        _print_audit_price(context, works[0])
     if job.seal and works:
         works = _sealed(context, works, job)
     outcomes = _outcomes(context, works, batch or BatchOptions(), detach=job.detach)
@@ -54,6 +56,20 @@ def perform(
     if failed:
         _print_failures(failed, outcomes)
         raise typer.Exit(_code(failed, len(works)))
+
+
+def _print_audit_price(context: typer.Context, work: Work) -> None:
+    """Print what the requested audits cost, before anything is submitted. If they are not possible, the coordinator says so later."""
+    named = {f"/v1/services/{work.route}", str(work.body.get("type", "")).replace("-", "_")}
+    with client_of(context) as client:
+        services = client.registry.services().to_dict()["services"]
+    for service in services:
+        audit = service.get("audit")
+        if audit and {service.get("route"), service["service_id"]} & named:
+            print_status(
+                f"The audit costs {audit['percent']:g} % of each job's price in addition. {audit['compares']} "
+                f"{audit['auditors']} miners can check the result."
+            )
 
 
 def _sealed(context: typer.Context, works: Sequence[Work], job: JobOptions) -> list[Work]:

@@ -29,7 +29,7 @@ from aitbc.policy import Policy
 SEED_BYTES = 32
 
 app = typer.Typer(
-    help="Verify the log of receipts and settlements, or act as its witness.", no_args_is_help=True
+    help="Verify the log of receipts, settlements and verdicts, or act as its witness.", no_args_is_help=True
 )
 
 SourceArgument = Annotated[
@@ -186,7 +186,8 @@ def _show(report: LogReport, *, as_json: bool) -> None:
     size = report.checkpoint.size if report.checkpoint else None
     if as_json:
         checks = [dataclasses.asdict(check) for check in report.checks]
-        counts = {name: getattr(report, name) for name in ("receipts", "settlements", "payouts", "others")}
+        names = ("receipts", "settlements", "payouts", "verdicts", "others")
+        counts = {name: getattr(report, name) for name in names}
         print_json(
             {
                 "valid": report.valid,
