@@ -3,7 +3,7 @@
  *
  *   <Verdict audit={audit} />
  *   <Comparison audit={audit} />
- *   <Standings standings={page.standings} />
+ *   <Proofs proofs={page.proofs} />
  */
 import type { Audit, AuditStanding } from "@aitbc/client";
 import { sentence, serviceName } from "../format/names.ts";
@@ -126,11 +126,11 @@ function chance(probability: number | null): string | undefined {
 }
 
 /** What audits have shown of a miner, by service and model. */
-export function Standings({ standings }: { standings: AuditStanding[] }) {
+export function Proofs({ proofs }: { proofs: AuditStanding[] }) {
   return (
     <Table
       caption="What audits have shown"
-      rows={standings}
+      rows={proofs}
       rowKey={({ role, service, model }) => `${role} ${service} ${model}`}
       columns={[
         {

@@ -1,4 +1,4 @@
-/** One audit: what was compared, with what outcome, and its place in the log. */
+/** One audit: what was compared, with what outcome, and its digest in the log. */
 import type { Audit } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Comparison, KINDS, Verdict } from "../../components/audits.tsx";
