@@ -1,4 +1,4 @@
-"""Payouts in the dashboard: a batch from its computation to its arrival, and its proof on the owner's page."""
+"""Payouts in the dashboard: a batch from its computation to its arrival, and its proof on the owner's page. Audits too."""
 
 from __future__ import annotations
 
@@ -90,3 +90,17 @@ def test_an_owner_sees_a_change_of_the_address_before_it_takes_effect(
     page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
     assert dashboard.problems() == []
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+
+
+def test_pages_of_audits_say_why_they_are_empty(dashboard: Dashboard, miners: list[ScriptedMiner]) -> None:
+    """Until another miner has checked a result."""
+    page = dashboard.open("/network/audits")
+    expect(page.get_by_text("No audits yet")).to_be_visible()
+    assert dashboard.problems() == []
+    page.get_by_role("button", name="Failed").click()
+    page.wait_for_url(re.compile("verdict=fail"))
+    expect(page.get_by_text("No matching audits")).to_be_visible()
+    page = dashboard.open("/machine/audits")
+    expect(page.get_by_text("No audit of this machine has been decided")).to_be_visible()
+    page = dashboard.open("/machine")
+    expect(page.get_by_text("No audit of its results has been decided yet.")).to_be_visible()
