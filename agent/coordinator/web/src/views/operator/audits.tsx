@@ -99,9 +99,9 @@ function List({ page, asked, names }: ListProps) {
           {
             title: "Work",
             cell: ({ service, model }) => (
-              <>
+              <span>
                 {serviceName(service)} {model && <span class="quiet">{model}</span>}
-              </>
+              </span>
             ),
           },
           { title: "Kind", cell: ({ kind }) => KINDS[kind], minor: true },
