@@ -2,6 +2,7 @@
 import type { MinerDetails } from "@aitbc/client";
 import { Proofs } from "../../components/audits.tsx";
 import { Card } from "../../components/card.tsx";
+import { Button } from "../../components/controls/button.tsx";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";
@@ -24,9 +25,9 @@ export function Reputation({ machine: { minerId, reputation }, by }: { machine: 
       title="Reputation"
       note={`${reputation.toFixed(1)} of 5`}
       action={
-        <a class="small" href={auditsOf(minerId, by)}>
+        <Button size="small" href={auditsOf(minerId, by)}>
           All audits
-        </a>
+        </Button>
       }
     >
       <p class="small quiet">
