@@ -335,6 +335,10 @@ def test_says_why_a_job_waits(dashboard: Dashboard, client: AITBCClient) -> None
     """A form names the reason for which no miner can run the job; the job that waits all the same does so too."""
     page = dashboard.open("/new/llm_inference")
     page.get_by_label("Prompt").fill("Hello")
+    page.get_by_text("Job options").click()
+    page.get_by_label("Have the result checked by another miner").check()
+    expect(page.locator(".receipt-lines")).to_contain_text("Check by another miner, 10 % of the price")
+    page.get_by_label("Have the result checked by another miner").uncheck()
     page.get_by_label("Maximum cost").fill("0.00000001")
     page.get_by_role("button", name="Submit job").click()
     refusal = page.locator(".notice", has_text="No miner can run this job")

@@ -65,9 +65,12 @@ class Rig(ScriptedMiner):
 
 @pytest.fixture(scope="module")
 def rig(agent: Agent) -> Rig:
-    """A scripted machine that has joined the agent's network."""
+    """A scripted machine that has joined the agent's network, after another machine of the same owner."""
     key = {"X-API-Key": agent.file["admin_key"]}
-    token = httpx.post(f"{agent.url}/v1/admin/enrolments", json={}, headers=key).json()["enrolment_token"]
+    body = {"owner": "alice", "uses": 2}
+    token = httpx.post(f"{agent.url}/v1/admin/enrolments", json=body, headers=key).json()["enrolment_token"]
+    other = ScriptedMiner(agent.url).register(enrolment_token=token, name="the old rig")
+    assert other.status_code == 200, other.text
     rig = Rig(agent.url)
     offered = capabilities(gpus=GPUS, unavailable={"video_transcoding": ["ffmpeg was not found."]})
     del offered["services"]["video_transcoding"]
@@ -102,9 +105,13 @@ def confirm(page: Page, button: str) -> None:
 
 
 def test_shows_the_machine_to_its_owner(owner: Dashboard, rig: Rig) -> None:
-    """GPU measurements, how its time was used, and why services are unavailable."""
+    """All machines of the owner; GPU measurements, how its time was used, and why services are unavailable."""
     rig.beat(paused="for another program (game)")
     page = owner.open("/machine")
+    fleet = page.get_by_role("table", name="Your machines")
+    expect(fleet.get_by_role("row")).to_have_count(3)
+    expect(fleet).to_contain_text("the old rig")
+    expect(page.get_by_text("2 of 2 online")).to_be_visible()
     memory = page.get_by_role("meter", name="Memory")
     expect(memory.first).to_have_attribute("aria-valuetext", "18 GiB of 24 GiB")
     expect(page.get_by_role("meter", name="Temperature").first).to_have_attribute("aria-valuetext", "71 °C")

@@ -31,7 +31,7 @@ const TIMEOUT_MS = 30_000;
 const RETRIES = 4;
 
 const NO_KEY =
-  "Sealed jobs need a key of the client, to open their answers. Pass replyKey: in Node, readReplyKey() stores it in a file.";
+  "Sealed jobs need a key of the client, to open their answers. Pass replyKey: a ReplyKey, which a page stores in IndexedDB.";
 
 /** Options of a client. */
 export interface ClientOptions {
@@ -49,7 +49,10 @@ export interface ClientOptions {
   timeoutMs?: number | undefined;
   /** Maximum retries of a request that is safe to retry (4). */
   retries?: number | undefined;
-  /** The key with which sealed jobs are created and their answers opened, or a function that loads it when it is needed. */
+  /**
+   * The key with which sealed jobs are created and their answers opened, or a function that loads it when it is needed. In
+   * Node, it defaults to that of the command `aitbc` (`readReplyKey`).
+   */
   replyKey?: ReplyKey | (() => Promise<ReplyKey>) | undefined;
 }
 
@@ -146,8 +149,9 @@ export class AITBCClient {
 function keyLoader(given: ClientOptions["replyKey"]): () => Promise<ReplyKey> {
   let loaded: Promise<ReplyKey> | undefined;
   const load = async () => {
-    if (given === undefined) throw new ConfigurationError(NO_KEY);
-    return typeof given === "function" ? given() : given;
+    if (given !== undefined) return typeof given === "function" ? given() : given;
+    if (globalThis.process === undefined) throw new ConfigurationError(NO_KEY);
+    return (await import("./sealed/key_file.js")).readReplyKey();
   };
   return () => {
     loaded ??= load().catch((error: unknown) => {

@@ -100,4 +100,5 @@ export {
   type Statement,
 } from "./verification/statement.js";
 export { decodeEntries, parseTilePath, type Tile, tilePath } from "./verification/tiles.js";
+export { comparisonSha256, type LoggedOpinion, parseVerdict, type Verdict } from "./verification/verdict.js";
 export { VERSION } from "./version.js";

@@ -14,12 +14,18 @@ export type {
   Artifact,
   ArtifactLink,
   Attestation as ReceiptAttestation,
+  Audit,
+  AuditPage as AuditList,
+  AuditPrice,
+  AuditStanding,
   Batch as PayoutBatch,
   BatchDetails as PayoutBatchDetails,
   BatchPage as PayoutBatchList,
   Booked,
   BrowserSession,
   BrowserSessionList,
+  Canary,
+  CanaryList,
   ChangedSetting as MinerSettingChange,
   Earnings as MinerEarnings,
   EnrolledMiner,
@@ -64,6 +70,7 @@ export type {
   MarketMinerList,
   MarketStats,
   Metric,
+  MinerAudits,
   MinerDetails,
   MinerExplanation,
   MinerFault,
@@ -109,15 +116,6 @@ export type {
   WaitingCommand as MinerCommand,
   Wallet,
 } from "./answers.js";
-
-export type {
-  Audit,
-  AuditPage as AuditList,
-  AuditStanding,
-  Canary,
-  CanaryList,
-  MinerAudits,
-} from "./pending.js";
 
 /** The states of a payment. */
 export type PayoutState = Payout["status"];

@@ -44,11 +44,12 @@ test("a page with the client is small and contains nothing of Node", async () =>
   expect(warnings).toEqual([]);
   expect(size).toBeLessThan(20_000);
   for (const { code } of chunks) expect(code).not.toMatch(/(?:from|import)\s*\(?["']node:/);
-  // Resumable and direct uploads, downloads into files, and sockets for Node are loaded on demand.
+  // Resumable and direct uploads, downloads into files, sealed jobs, and sockets for Node are loaded on demand.
   expect(main.code).not.toContain("Tus-Resumable");
   expect(main.code).not.toContain("direct-uploads");
   expect(main.code).not.toMatch(PARTIAL_FILE);
-  expect(main.dynamicImports.length).toBe(4);
+  expect(main.code).not.toContain("sealed-request");
+  expect(main.dynamicImports.length).toBe(6);
 });
 
 test("a page that declares that it does not run in Node leaves out downloads into files", async () => {
@@ -57,7 +58,7 @@ test("a page that declares that it does not run in Node leaves out downloads int
     { "globalThis.process": "undefined" },
   );
   for (const { code } of chunks) expect(code).not.toMatch(PARTIAL_FILE);
-  expect(main.dynamicImports.length).toBe(3);
+  expect(main.dynamicImports.length).toBe(5);
 });
 
 test("a page that only verifies receipts contains no client", async () => {
@@ -65,8 +66,10 @@ test("a page that only verifies receipts contains no client", async () => {
     `import { verifyReceipt } from ${INDEX}; export { verifyReceipt };`,
   );
   expect(warnings).toEqual([]);
-  expect(chunks.length).toBe(1);
-  expect(main.code).not.toContain("/v1/jobs");
+  // What opens the content of sealed jobs is loaded on demand.
+  expect(main.dynamicImports.length).toBe(1);
+  expect(main.code).not.toContain("sealed-answer");
+  for (const { code } of chunks) expect(code).not.toContain("/v1/jobs");
   expect(size).toBeLessThan(28_000);
 });
 

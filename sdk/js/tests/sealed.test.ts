@@ -108,9 +108,9 @@ describe("files", () => {
       Buffer.alloc(0),
     ];
     for (const bytes of broken) await refused(all(openFile(aesKey, pieces(bytes, 10_000))));
-    for (const place of [0, whole - 1, whole, sealed.length - 1]) {
+    for (const position of [0, whole - 1, whole, sealed.length - 1]) {
       const bytes = Buffer.from(sealed);
-      bytes[place] = (bytes[place] ?? 0) ^ 1;
+      bytes[position] = (bytes[position] ?? 0) ^ 1;
       await refused(all(openFile(aesKey, pieces(bytes, 10_000))));
     }
   });

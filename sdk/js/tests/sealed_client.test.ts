@@ -3,7 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   AITBCClient,
   ConfigurationError,
@@ -170,7 +170,8 @@ describe("creating", () => {
     await expect(client.services.infer("A secret", { seal: true })).rejects.toThrow(/minerId/);
     const address = client.services.transcribe("https://example.com/a.wav", { minerId, seal: true });
     await expect(address).rejects.toThrow(FormatError);
-    const other = new AITBCClient({ baseUrl, apiKey: "key" });
+    const failing = async () => Promise.reject(new ConfigurationError("No key."));
+    const other = new AITBCClient({ baseUrl, apiKey: "key", replyKey: failing });
     await expect(other.services.infer("A secret", { minerId, seal: true })).rejects.toThrow(
       ConfigurationError,
     );
@@ -278,6 +279,12 @@ describe("the client's key in a file", () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
     const id = fromHex(answer.request_id);
     expect(await first.requestSecret(id)).toEqual(await (await readReplyKey(path)).requestSecret(id));
+    vi.stubEnv("AITBC_CONFIG_DIR", join(folder, "keys"));
+    expect((await readReplyKey()).publicKey).toEqual(first.publicKey);
+    server.replies = [{ json: miner.answer }, created];
+    await new AITBCClient({ baseUrl, apiKey: "key" }).services.infer("A secret", { minerId, seal: true });
+    expect(bodyOf(server.seen.at(-1)).sealed.reply_key).toBe(Buffer.from(first.publicKey).toString("base64"));
+    vi.unstubAllEnvs();
     writeFileSync(path, "{}");
     await expect(readReplyKey(path)).rejects.toThrow(path);
   });

@@ -15,6 +15,7 @@ import { parseQuantity } from "../src/verification/quantities.js";
 import { parseSettlement } from "../src/verification/settlement.js";
 import type { Json } from "../src/verification/shape.js";
 import { jobPrice, parseDecimal } from "../src/verification/statement.js";
+import { comparisonSha256, parseVerdict } from "../src/verification/verdict.js";
 import { changed, fromBase64, fromHex, vectors } from "./vectors.js";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
@@ -95,6 +96,59 @@ describe("payouts", () => {
     for (const { envelope, public_key, valid } of addresses) {
       expect(refused(() => openPayoutAddress(envelope, fromBase64(public_key)))).toBe(!valid);
     }
+  });
+});
+
+describe("verdicts", () => {
+  const opinion = {
+    audit_id: "audit_1",
+    kind: "check",
+    receipt_id: "receipt_2",
+    verdict: "fail",
+    comparison_sha256: "a".repeat(64),
+  };
+  const verdict = {
+    _type: "https://aitbc.bubuit.net/verdict/v1",
+    audit_id: "audit_1",
+    parent: null,
+    kind: "check",
+    job_id: "job_1",
+    receipt_id: "receipt_1",
+    miner_id: `miner_${"a".repeat(26)}`,
+    service: "llm_inference",
+    model: null,
+    verdict: "fail",
+    opinions: [opinion],
+    odd_ones: [],
+    sanction: { probability: "3.2e-09", forfeited: "0.5" },
+    decided_at: "2026-11-28T00:00:00Z",
+  };
+
+  test("have one form", () => {
+    const parsed = parseVerdict(canonicalJson(verdict));
+    expect([parsed.receiptId, parsed.opinions.length, parsed.sanction?.forfeited]).toEqual([
+      "receipt_1",
+      1,
+      "0.5",
+    ]);
+    const others = [
+      { receipt_id: "receipt_2" },
+      { parent: "audit_0" },
+      { kind: "second_opinion" },
+      { verdict: "maybe" },
+      { sanction: { probability: "0", forfeited: "0.5" } },
+      { opinions: Array(9).fill(opinion) },
+      { _type: "another" },
+    ];
+    for (const other of others)
+      expect(refused(() => parseVerdict(canonicalJson({ ...verdict, ...other })))).toBe(true);
+    expect(refused(() => parseVerdict(utf8(JSON.stringify(verdict, null, 1))))).toBe(true);
+  });
+
+  test("have the digest of what was compared", () => {
+    // sha256 of {"distances":{"ssim_loss":0.02},"limits":{},"reason":"r","where":"w"}
+    const found = { distances: { ssim_loss: 0.02 }, limits: {}, where: "w", reason: "r" };
+    expect(comparisonSha256(found)).toBe("140d1879187fea26429955f7f43247c33764cdf8cc72355d12ce787270861777");
   });
 });
 

@@ -1,7 +1,7 @@
 /** Downloads output files of sealed jobs into files and streams, opened and checked. */
 
 import { downloadTo, type Target } from "../http/download_to.js";
-import { nodeModule } from "../http/platform.js";
+import { NO_PATHS, nodeModule } from "../http/platform.js";
 import type { DownloadOptions } from "../http/receive.js";
 import type { Session } from "../http/transport.js";
 import { sealedFile } from "./reading.js";
@@ -55,6 +55,8 @@ function streamSink(stream: WritableStream<Uint8Array>): Sink {
 }
 
 async function fileSink(path: string): Promise<Sink> {
+  // A bundler that defines `globalThis.process` as undefined leaves out the code for files.
+  if (globalThis.process === undefined) throw new TypeError(NO_PATHS);
   const fs = await nodeModule<typeof import("node:fs/promises")>("node:fs/promises");
   const file = await fs.open(`${path}.part`, "w");
   return {

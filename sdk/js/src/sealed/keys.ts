@@ -78,7 +78,7 @@ function readKey(payload: Uint8Array): EncryptionKey {
 }
 
 /**
- * The client's key pair. Whoever has it can open the answers to all requests that were sealed with it.
+ * The client's key pair. Its holder can open the answers to all requests that were sealed with it.
  *
  * A browser stores `pair` in IndexedDB, where a page can use but not read the private key. Elsewhere, `generate` with
  * `extractable`, store `exportPrivate()`, and `fromPrivate` it later.

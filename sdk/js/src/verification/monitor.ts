@@ -17,6 +17,7 @@ import { MANIFEST_TYPE, parseManifest } from "./payouts.js";
 import type { Policy } from "./policy.js";
 import { type Check, failuresOf, Report } from "./report.js";
 import { parseSettlement, SETTLEMENT_TYPE } from "./settlement.js";
+import type { JsonObject } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement } from "./statement.js";
 import {
   decodeEntries,
@@ -28,6 +29,7 @@ import {
   tilesOf,
   tileWidth,
 } from "./tiles.js";
+import { parseVerdict, VERDICT_TYPE } from "./verdict.js";
 
 /** Changed leaves that are reported one by one; of more, only their number is reported. */
 const NAMED_LEAVES = 20;
@@ -56,6 +58,7 @@ export class LogReport {
   receipts = 0;
   settlements = 0;
   payouts = 0;
+  verdicts = 0;
   others = 0;
 
   /** Whether all checks passed. */
@@ -239,8 +242,8 @@ class Leaves {
     if (await this.#report.attemptLater("tiles", () => this.#upperTiles(start, folds))) {
       this.#report.expect("tiles", true, "every tile follows from the ones below it", "");
     }
-    const { receipts, settlements, payouts, others } = this.#outcome;
-    const counted = `${receipts} receipts, ${settlements} settlements, ${payouts} payouts, ${others} others`;
+    const { receipts, settlements, payouts, verdicts, others } = this.#outcome;
+    const counted = `${receipts} receipts, ${settlements} settlements, ${payouts} payouts, ${verdicts} verdicts, ${others} others`;
     this.#report.expect("content", true, counted, "");
   }
 
@@ -300,24 +303,31 @@ class Leaves {
     try {
       const fields = parseJson(entry);
       const isObject = typeof fields === "object" && fields !== null && !Array.isArray(fields);
-      if (isObject && fields._type === SETTLEMENT_TYPE) {
-        const { jobId, receiptId, paid } = parseSettlement(entry);
-        this.#outcome.settlements += 1;
-        if (receiptId !== null) this.#match(index, jobId, this.#paid, paid, this.#prices);
-      } else if (isObject && fields._type === MANIFEST_TYPE) {
-        parseManifest(entry);
-        this.#outcome.payouts += 1;
-      } else if (isObject && fields.payloadType === PAYLOAD_TYPE) {
-        this.#outcome.receipts += 1;
-        if (!("payload" in fields)) return;
-        const { jobId, price } = parseStatement(decodeBase64(String(fields.payload)));
-        this.#match(index, jobId, this.#prices, price, this.#paid);
-      } else {
-        this.#outcome.others += 1;
-      }
+      this.#count(index, entry, isObject ? fields : {});
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
       this.#report.expect(`leaf ${index}`, false, "", `is malformed: ${error.message.replace(/\.$/, "")}`);
+    }
+  }
+
+  #count(index: number, entry: Uint8Array, fields: JsonObject): void {
+    if (fields._type === SETTLEMENT_TYPE) {
+      const { jobId, receiptId, paid } = parseSettlement(entry);
+      this.#outcome.settlements += 1;
+      if (receiptId !== null) this.#match(index, jobId, this.#paid, paid, this.#prices);
+    } else if (fields._type === MANIFEST_TYPE) {
+      parseManifest(entry);
+      this.#outcome.payouts += 1;
+    } else if (fields._type === VERDICT_TYPE) {
+      parseVerdict(entry);
+      this.#outcome.verdicts += 1;
+    } else if (fields.payloadType === PAYLOAD_TYPE) {
+      this.#outcome.receipts += 1;
+      if (!("payload" in fields)) return;
+      const { jobId, price } = parseStatement(decodeBase64(String(fields.payload)));
+      this.#match(index, jobId, this.#prices, price, this.#paid);
+    } else {
+      this.#outcome.others += 1;
     }
   }
 

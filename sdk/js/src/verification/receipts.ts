@@ -79,8 +79,12 @@ export async function verifyReceipt(
     }
     if (options.results !== undefined) verifyResults(report, options.results);
   }
-  await verifyContents(report, (read as { results?: Json }).results ?? options.results, options);
+  await verifyContents(report, resultsOf(read) ?? options.results, options);
   return report.verification();
+}
+
+function resultsOf(bundle: Json): Json | undefined {
+  return typeof bundle === "object" && bundle !== null && "results" in bundle ? bundle.results : undefined;
 }
 
 /** Verify the given files and, with the client's key, what is sealed. */

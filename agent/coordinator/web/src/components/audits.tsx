@@ -3,7 +3,7 @@
  *
  *   <Verdict audit={audit} />
  *   <Comparison audit={audit} />
- *   <Standings standings={page.standings} />
+ *   <Proofs proofs={page.proofs} />
  */
 import type { Audit, AuditStanding } from "@aitbc/client";
 import { sentence, serviceName } from "../format/names.ts";
@@ -92,7 +92,7 @@ export function Comparison({ audit }: { audit: Audit }) {
         items={[
           ["Worst position", audit.where],
           ["Decided", audit.decidedAt && <Ago key="decided" at={audit.decidedAt} />],
-          ["Chance of it for an honest miner", chance(audit.probability)],
+          ["By chance", chance(audit.probability)],
           ["Taken back", audit.enforced && <Money key="forfeited" amount={audit.forfeited} />],
         ]}
       />
@@ -122,24 +122,24 @@ function chance(probability: number | null): string | undefined {
   if (probability === null || probability >= 1) return undefined;
   if (probability <= 0) return "none";
   const odds = Math.floor(1 / probability).toLocaleString("en", { maximumSignificantDigits: 2 });
-  return `at most 1 in ${odds}, with all its failures so far`;
+  return `at most 1 in ${odds} for an honest miner with so many failures`;
 }
 
 /** What audits have shown of a miner, by service and model. */
-export function Standings({ standings }: { standings: AuditStanding[] }) {
+export function Proofs({ proofs }: { proofs: AuditStanding[] }) {
   return (
     <Table
       caption="What audits have shown"
-      rows={standings}
+      rows={proofs}
       rowKey={({ role, service, model }) => `${role} ${service} ${model}`}
       columns={[
         {
           title: "Work",
           cell: ({ service, model, role }) => (
-            <>
+            <span>
               {serviceName(service)} {model && <span class="quiet">{model}</span>}
               {role === "auditor" && <span class="quiet small"> as an auditor</span>}
-            </>
+            </span>
           ),
         },
         { title: "Passed in a row", cell: ({ passes }) => passes, align: "end" },

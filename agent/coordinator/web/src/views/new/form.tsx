@@ -1,5 +1,5 @@
 /** The form of a service, generated from its schema in the registry. */
-import type { JobDetails, JobReason, ServiceDetails } from "@aitbc/client";
+import type { AuditPrice, JobDetails, JobReason, ServiceDetails } from "@aitbc/client";
 import { useRef, useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
@@ -27,7 +27,7 @@ import { Control } from "./control.tsx";
 import { type Draft, useDraft } from "./draft.ts";
 import { useMedia } from "./media.ts";
 import { AUDITED, JOB_OPTIONS, MAX_COST, NOT_SEALED } from "./options.ts";
-import { auditOf, Price } from "./price.tsx";
+import { Price } from "./price.tsx";
 import { OPEN, SealField } from "./seal.tsx";
 import { submitForm } from "./submit.ts";
 import { availability } from "./tiles.tsx";
@@ -191,7 +191,7 @@ function jobFields(
   sealed: boolean,
 ): { options: FormField[]; all: FormField[] } {
   const own = new Set(fields.map((field) => field.name));
-  const audit = auditOf(service);
+  const { audit } = service;
   const audited = audit && { ...AUDITED, help: auditHelp(audit) };
   const options = [...JOB_OPTIONS, ...(audited ? [audited] : [])].filter(
     ({ name }) => !own.has(name) && !(sealed && NOT_SEALED.has(name)),
@@ -199,7 +199,7 @@ function jobFields(
   return { options, all: [...fields, ...options] };
 }
 
-function auditHelp({ percent, compares, auditors }: NonNullable<ReturnType<typeof auditOf>>): string {
+function auditHelp({ percent, compares, auditors }: AuditPrice): string {
   const who = auditors > 0 ? "" : " No miner that can check it is online now.";
   return `Costs ${percent} % of the job's price in addition, within the maximum cost. ${compares}${who}`;
 }

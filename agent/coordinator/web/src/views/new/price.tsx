@@ -15,23 +15,12 @@ export interface PriceProps {
   audited: boolean;
 }
 
-/** The price of an audit, which is a part of the job's. */
-interface AuditPrice {
-  percent: number;
-  compares: string;
-  auditors: number;
-}
-
-export function auditOf(service: ServiceDetails): AuditPrice | undefined {
-  return (service as ServiceDetails & { audit?: AuditPrice | null }).audit ?? undefined;
-}
-
 export function Price({ service, request, media, audited }: PriceProps) {
   const unit = unitName(service.unit);
   const estimate = estimated(service, request, media);
   const model = typeof request.model === "string" ? request.model : null;
   const typical = service.durations.find((entry) => entry.model === model);
-  const audit = audited ? auditOf(service) : undefined;
+  const audit = audited ? service.audit : undefined;
   const extra = audit && estimate ? (estimate.cost * audit.percent) / WHOLE : 0;
   if (!service.price) return <p>There is no price because no miner is online for this service.</p>;
   return (

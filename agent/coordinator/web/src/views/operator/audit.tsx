@@ -1,5 +1,5 @@
-/** One audit: what was compared, with what outcome, and its place in the log. */
-import type { Audit } from "@aitbc/client";
+/** One audit: what was compared, with what outcome, and its digest in the log. */
+import { type Audit, comparisonSha256 } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Comparison, KINDS, Verdict } from "../../components/audits.tsx";
 import { Card } from "../../components/card.tsx";
@@ -87,7 +87,12 @@ function Details({ audit }: { audit: Audit }) {
             ["This opinion", audit.opinion !== audit.verdict && audit.opinion],
             [
               "Digest in the log",
-              audit.comparisonSha256 && <Copyable key="digest" text={audit.comparisonSha256} noun="digest" />,
+              <span key="digest">
+                <Copyable text={audit.comparisonSha256} noun="digest" />{" "}
+                {comparisonSha256(audit) === audit.comparisonSha256
+                  ? "agrees with the comparison above"
+                  : "differs from the comparison above"}
+              </span>,
             ],
           ]}
         />

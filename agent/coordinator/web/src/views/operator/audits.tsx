@@ -99,9 +99,9 @@ function List({ page, asked, names }: ListProps) {
           {
             title: "Work",
             cell: ({ service, model }) => (
-              <>
+              <span>
                 {serviceName(service)} {model && <span class="quiet">{model}</span>}
-              </>
+              </span>
             ),
           },
           { title: "Kind", cell: ({ kind }) => KINDS[kind], minor: true },
@@ -135,8 +135,8 @@ function Canaries() {
   return (
     <Card title="Jobs with known answers">
       <p class="small quiet">
-        A completed job whose result is right is submitted again at random moments, so that miners cannot tell
-        it from other jobs. Only repeated failures, or failures of these, take pay from a miner.
+        A completed job whose result is right is submitted again at random moments, so that miners cannot
+        recognise it. Only repeated failures, or failures of these, take pay from a miner.
       </p>
       <Form inline action="Add" icon="add" onSend={send}>
         <TextField label="Job id" required code value={jobId} onInput={setJobId} error={error} />

@@ -1,7 +1,7 @@
 /** The audits of an owner's machine: the evidence of each, and the request for a second opinion. */
 import type { Audit, MinerAudits } from "@aitbc/client";
 import { useRoute } from "preact-iso";
-import { Comparison, KINDS, Standings, Verdict } from "../../components/audits.tsx";
+import { Comparison, KINDS, Proofs, Verdict } from "../../components/audits.tsx";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -57,15 +57,15 @@ function Shown({ minerId, page, reload }: ShownProps) {
   if (list.rows.length === 0) {
     return (
       <Empty icon="verify" title="No audit of this machine has been decided">
-        Nobody is told in advance which jobs are checked. Audits cost the machine nothing.
+        Nobody knows in advance which jobs are checked. Audits cost the machine nothing.
       </Empty>
     );
   }
   return (
     <>
-      {page.standings.length > 0 && (
+      {page.proofs.length > 0 && (
         <Card title="What audits have shown">
-          <Standings standings={page.standings} />
+          <Proofs proofs={page.proofs} />
         </Card>
       )}
       <section class="stack" aria-labelledby="decided">

@@ -94,7 +94,7 @@ function Address({ addresses }: { addresses: PayoutAddresses }) {
           <p>
             Payments go to <Copyable text={pending.address} noun="address" /> ({pending.adapter},{" "}
             {pending.currency}) <Ago at={pending.effectiveAt} />. If you did not ask for this, someone has the
-            machine's identity key: set the old address again on the machine, and tell the operator.
+            machine's identity key: set the old address again on the machine, and inform the operator.
           </p>
         </Notice>
       )}

@@ -1,7 +1,8 @@
 /** What a machine's reputation follows from: the outcome of its runs, and of the audits of its results. */
 import type { MinerDetails } from "@aitbc/client";
-import { Standings } from "../../components/audits.tsx";
+import { Proofs } from "../../components/audits.tsx";
 import { Card } from "../../components/card.tsx";
+import { Button } from "../../components/controls/button.tsx";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";
@@ -24,17 +25,17 @@ export function Reputation({ machine: { minerId, reputation }, by }: { machine: 
       title="Reputation"
       note={`${reputation.toFixed(1)} of 5`}
       action={
-        <a class="small" href={auditsOf(minerId, by)}>
+        <Button size="small" href={auditsOf(minerId, by)}>
           All audits
-        </a>
+        </Button>
       }
     >
       <p class="small quiet">
         It rises with accepted results, and falls with runs that fail by the machine's fault and with results
         that audits prove wrong. No client's jobs weigh more than 20 runs, and half is forgotten in 30 days.
       </p>
-      {data && data.standings.length > 0 ? (
-        <Standings standings={data.standings} />
+      {data && data.proofs.length > 0 ? (
+        <Proofs proofs={data.proofs} />
       ) : (
         data && <p class="quiet">No audit of its results has been decided yet.</p>
       )}
