@@ -26,6 +26,13 @@ from typing import (
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from runners.audits import Audited as Audited  # noqa: PLC0414 - exported as part of the contract
+from runners.audits import AuditResult as AuditResult  # noqa: PLC0414 - as above
+from runners.audits import Calibration as Calibration  # noqa: PLC0414 - as above
+from runners.audits import Comparer as Comparer  # noqa: PLC0414 - as above
+from runners.audits import Comparison as Comparison  # noqa: PLC0414 - as above
+from runners.audits import Condition as Condition  # noqa: PLC0414 - as above
+from runners.audits import judge as judge  # noqa: PLC0414 - as above
 from runners.checkpoints import Checkpoints as Checkpoints  # noqa: PLC0414 - exported as part of the contract
 from runners.errors import Cancelled as Cancelled  # noqa: PLC0414 - as above
 from runners.errors import Fail as Fail  # noqa: PLC0414 - as above
@@ -100,7 +107,7 @@ class ServiceDefinition:
     `size(input)` describes the part of a request that determines its GPU memory ("1024x1024"). `checkpoints` describes
     how a run resumes the work of an earlier one; without it, a job whose miner is lost starts from scratch.
     `title(input, names)` names a request in lists, from its input and the names of its files by field. Without a title, a request has
-    the name of its first file.
+    the name of its first file. `comparer` describes how this service's runner checks the work of another miner, None if it cannot.
     """
 
     service_id: str
@@ -125,6 +132,7 @@ class ServiceDefinition:
     units: Callable[[Mapping[str, Any]], Decimal | None] | None = None
     checkpoints: Checkpoints | None = None
     title: Callable[[Mapping[str, Any], Mapping[str, str]], str | None] | None = None
+    comparer: Comparer | None = None
 
     def unit_on(self, device_kind: str) -> str:
         """Return the metering unit of a run on a device of this kind ("cuda" or "cpu")."""
@@ -269,11 +277,13 @@ class OutputFile:
 class Result:
     """The outcome of a run: `results` that match the output model, with an `OutputFile` for each file, and metered units.
 
-    The host adds `processing_time` and `units` to the client's results.
+    The host adds `processing_time` and `units` to the client's results. `evidence` is JSON for a later audit, such as the probabilities
+    of the tokens; the client does not see it, the miner signs its digest, and it should stay small (`audits.max_evidence`).
     """
 
     results: Mapping[str, Any]
     units: Decimal
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +336,13 @@ class Context(Protocol):
     @property
     def timeout_seconds(self) -> float:
         """Time left until the job's hard deadline when the run began."""
+
+    @property
+    def seed(self) -> str | None:
+        """The seed for random choices that the client left open, hex of 32 bytes; None if the lease gave none.
+
+        It follows from the job, the lease and the miner's key, so an auditor can repeat the choices.
+        """
 
     @property
     def max_units(self) -> Decimal | None:
@@ -405,6 +422,14 @@ class Runner(ABC, Generic[RequestT]):
     def run(self, request: RequestT, context: Context) -> Result:
         """Perform a job. Raises `Fail` for an unusable input and `Retry` for a fault of the machine."""
 
+    def audit(self, request: RequestT, audited: Audited, context: Context) -> AuditResult:
+        """Compare the work of another miner with own work on the same request, of a service with a `comparer`.
+
+        `request` and `context.files` are those of the audited job. Return the distances even if the verdict is "unproven": calibrations
+        are made from them. Raises the same errors as `run`; nothing that the audited miner sent may be a reason for `Retry`.
+        """
+        raise NotImplementedError(f"{self.name} compares nothing.")
+
     def weights(self, model: Model) -> tuple[Path, ...]:  # noqa: ARG002 - the default for runners without models
         """Return the files whose digests identify the weights of `model` and of the last run's adapters, in a fixed order."""
         return ()
@@ -423,6 +448,12 @@ class Runner(ABC, Generic[RequestT]):
         The miner runs the job in an environment that has the first of them.
         """
         return model.engines
+
+    @classmethod
+    def calibration(cls, tools: Tools, directory: Path) -> Sequence[Benchmark]:
+        """Return different typical requests whose honest runs are compared by `aitbc-agent calibrate`; by default the benchmark's."""
+        one = cls.benchmark(tools, directory)
+        return () if one is None else (one,)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - the default

@@ -47,8 +47,11 @@ structlog.configure(
 )
 
 
-LONGEST = ("tests/acceptance/", "tests/web/", "tests/contract/http/")
-"""Folders whose tests start first, so that no process is left with a long test at the end."""
+LONGEST = (
+    "tests/acceptance/ship/test_guides.py", "tests/acceptance/", "tests/web/", "tests/contract/http/", "tests/unit/runners/",
+    "tests/chaos/test_floods.py", "tests/chaos/test_kill.py", "tests/chaos/test_takeover.py",
+)  # fmt: skip
+"""What starts first, in this order, so that no process is left with a long test, or a long series of them, at the end."""
 
 SHARED = ("tests/acceptance/one_agent/", "tests/unit/runners/")
 """Folders whose files share an agent, or loaded engines."""
@@ -63,7 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("sqlite"):
                 item.add_marker(pytest.mark.skip(reason="it reads SQLite's file or its query plans"))
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    items.sort(key=lambda item: [not item.nodeid.startswith(longest) for longest in LONGEST])
 
 
 def pytest_collection_finish() -> None:

@@ -30,6 +30,17 @@ def find_account(settings: Settings, named: str) -> str:
     return find("account", named, candidates, "aitbc-agent accounts list")
 
 
+def deposits(settings: Settings, account_id: str | None) -> list[dict[str, Any]]:
+    """Return all deposits, of one account if one is given, newest first."""
+    path = "admin/deposits?limit=500" + ("" if account_id is None else f"&account_id={account_id}")
+    page = local_api.call(settings, "GET", path)
+    found: list[dict[str, Any]] = page["deposits"]
+    while "next" in page:
+        page = local_api.call(settings, "GET", f"{path}&before={page['next']}")
+        found += page["deposits"]
+    return found
+
+
 def enrolments(settings: Settings) -> list[dict[str, Any]]:
     """Return all enrolment tokens, newest first."""
     page = local_api.call(settings, "GET", "admin/enrolments?limit=500")

@@ -54,6 +54,7 @@ from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import (
     ConfigurationError,
 )
+from agent.core.nonces import nonce_key
 from agent.metrics import Meter
 from agent.settings import Settings
 from runners.registry import installed
@@ -121,7 +122,9 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
     cluster = open_cluster(database)
-    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter, cluster)
+    dispatcher = Dispatcher(
+        settings.coordinator, database, time.time, meter, cluster, nonce_key(bytes(signer.key))
+    )
     webhooks = WebhookSender(database, settings.coordinator.webhooks, time.time)
     cluster.bus.on_signal(CHANGES, webhooks.wake)
     return Context(

@@ -55,7 +55,7 @@ def create(connection: Connection, record: JobRecord) -> None:
     """Store a new job and hold its `max_cost`. The caller has locked the account. Raises `InsufficientBalance`, storing nothing."""
     balance = ledger.balance(connection, available(record.account_id))
     try:
-        held = hold(record.account_id, record.max_cost, balance)
+        held = hold(record.account_id, record.held, balance)
     except InsufficientFunds as error:
         raise InsufficientBalance(
             f"The job may cost up to {consequences.money(error.needed)}, but your wallet has {consequences.money(error.balance)}. "
@@ -65,7 +65,7 @@ def create(connection: Connection, record: JobRecord) -> None:
     now = record.created_at
     store.add(connection, record)
     counts.move(connection, [(None, (record.account_id, record.service, record.life.state.value))])
-    ledger.add_payment(connection, record.job_id, record.account_id, record.max_cost, held, now)
+    ledger.add_payment(connection, record.job_id, record.account_id, record.held, held, now)
     history.add(connection, now, submitted=1)
     events.add(connection, [consequences.job_update(record, record.life, None, 0, now)], now)
 
@@ -246,7 +246,7 @@ def _settle(
     for item in changes:
         record = item.before
         if (cost := costs.get(record.job_id)) is not None:
-            settlement = settle(record.account_id, item.miner_id, record.max_cost, cost, record.fee_ppm)
+            settlement = settle(record.account_id, item.miner_id, record.held, cost, record.fee_ppm)
             payments[record.job_id] = Payment(record.job_id, consequences.payee(item, settlement), settlement)
     closed = ledger.close_payments(connection, list(payments.values()), now)
     ended = [(item, payments[item.life.job_id]) for item in changes if item.life.job_id in closed]

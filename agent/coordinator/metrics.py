@@ -66,6 +66,18 @@ BATCH_WRITES: Final = Metric(
     "aitbc_coordinator_database_batch_writes", "histogram", "Writes that shared one transaction.", (), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 )  # fmt: skip
 
+AUDIT_VERDICTS: Final = Metric(
+    "aitbc_coordinator_audit_verdicts_total", "counter",
+    "Decided audits and second opinions, by kind (check, canary, second_opinion) and verdict (pass, fail, unproven).", ("kind", "verdict"),
+)  # fmt: skip
+AUDIT_SANCTIONS: Final = Metric(
+    "aitbc_coordinator_audit_sanctions_total", "counter", "Results and opinions that were proven wrong and cost their pay, by role (miner, auditor).",
+    ("role",),
+)  # fmt: skip
+AUDITS_OPEN: Final = Metric(
+    "aitbc_coordinator_audits_open", "gauge", "Opinions of auditors that are asked for.", read=True
+)  # fmt: skip
+
 JOBS: Final = Metric(
     "aitbc_coordinator_jobs", "gauge", "Jobs by state and service. A running job has a valid lease.", ("service", "state"), read=True
 )  # fmt: skip
@@ -120,9 +132,16 @@ PAID: Final = Metric(
 EARNED: Final = Metric(
     "aitbc_coordinator_earned_credits_total", "counter", "Money that miners have earned of it, without fees.", read=True
 )  # fmt: skip
+PAYOUTS: Final = Metric(
+    "aitbc_coordinator_payouts", "gauge", "Payments of payouts by state. Those that are prepared or sent are on their way.", ("state",), read=True
+)  # fmt: skip
+PAYOUT_CALLS_FAILING: Final = Metric(
+    "aitbc_coordinator_payout_calls_failing", "gauge", "Transfers of payouts whose last call of the adapter failed, and batches whose payments could not be prepared.", read=True
+)  # fmt: skip
 
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE,
-    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDITS_OPEN, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    PAYOUTS, PAYOUT_CALLS_FAILING,
 )  # fmt: skip

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from agent.core.machine.placement import largest_together
-from agent.core.matching import Candidate, Waiting, obstacles
+from agent.core.matching import Candidate, Waiting, audits, obstacles
 from agent.core.reason_words import WORDS
 from agent.core.reasons import ReasonCode, Who
 
@@ -154,9 +154,26 @@ def explain(job: Waiting, situation: Situation) -> Explanation:
 
 def possible(job: Waiting, situation: Situation) -> bool:
     """Return whether any known miner could ever run the job as it is. Without any known miner, one may still join."""
-    return not situation.miners or any(
-        not _lasting(hindrances(job, miner, situation)) for miner in situation.miners
+    return not situation.miners or (
+        any(not _lasting(hindrances(job, miner, situation)) for miner in situation.miners)
+        and has_auditor(job, situation.miners)
     )
+
+
+def has_auditor(job: Waiting, miners: Sequence[KnownMiner]) -> bool:
+    """Return whether a second miner can check the job, if it requests that."""
+    if not job.restrictions.audited:
+        return True
+    auditors = {miner.miner_id for miner in miners if checks(miner, job.service)}
+    running = {miner.miner_id for miner in miners if job.service in miner.candidate.services}
+    runner = {job.miner_id} if job.miner_id is not None else running
+    return any(auditors - {miner_id} for miner_id in runner)
+
+
+def checks(miner: KnownMiner, service: str) -> bool:
+    """Return whether the miner checks the work of others in this service."""
+    offer = miner.candidate.services.get(service)
+    return offer is not None and not miner.excluded and audits(offer)
 
 
 def able(job: Waiting, miner: KnownMiner, situation: Situation) -> bool:
@@ -240,6 +257,8 @@ def _own_reasons(job: Waiting, situation: Situation, by_miner: _ByMiner) -> Iter
         yield _reason(ReasonCode.MINER_UNKNOWN, job, (), situation)
     if situation.offer_ended is not None:
         yield _reason(ReasonCode.OFFER_ENDED, job, (), situation)
+    if situation.miners and not has_auditor(job, situation.miners):
+        yield _reason(ReasonCode.NO_AUDITOR, job, (), situation)
     if situation.limit is not None and situation.running >= situation.limit:
         yield _reason(ReasonCode.ACCOUNT_LIMIT, job, (), situation)
 

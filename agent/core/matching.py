@@ -20,6 +20,11 @@ AGEING_SECONDS: Final = 60.0
 """Waiting time that raises a job by one level: a job of priority 0 overtakes a new one of priority 9 after 10 minutes."""
 
 
+AUDITS: Final = "audits"
+"""Feature of a service that checks the work of other miners."""
+AUDITS_ONLY: Final = "audits_only"
+"""Feature of a service that does nothing else."""
+
 Batch = tuple[str, str | None]
 """Jobs of one service and model, which a miner may compute together."""
 
@@ -50,6 +55,7 @@ class Candidate:
 
     It has `slots` free slots and free `batch_capacity` in running batches. `limit` is the maximum number of jobs that it gets
     in this round, even if it has more free capacity; `capacity` is how many jobs it announces to run at the same time.
+    `reputation` is from 0 to 5.
     """
 
     miner_id: str
@@ -62,6 +68,25 @@ class Candidate:
     capacity: int = 256
     batch_capacity: Mapping[Batch, int] = field(default_factory=dict)
     limit: int | None = None
+    reputation: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """Which miners may run a job, besides what it needs.
+
+    `audit`: the job checks the work of another one. `audited`: the job itself is certainly audited. The miners in `excluded` never get
+    the job. `canary` names the known answer of a job that the coordinator submitted itself.
+    """
+
+    audit: bool = False
+    audited: bool = False
+    excluded: frozenset[str] = frozenset()
+    min_reputation: float = 0.0
+    canary: str | None = None
+
+
+UNRESTRICTED: Final = Restrictions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +113,7 @@ class Waiting:
     needs: tuple[tuple[str, str], ...] = ()
     failed_on: frozenset[str] = frozenset()
     avoided: frozenset[str] = frozenset()
+    restrictions: Restrictions = UNRESTRICTED
 
 
 class FreeCapacity:
@@ -271,6 +297,7 @@ def _kind(job: Waiting, prices: Mapping[str, Sequence[Decimal]]) -> Hashable:
         job.avoid_until,
         job.needs,
         job.avoided,
+        job.restrictions,
     )
 
 
@@ -346,9 +373,16 @@ def obstacles(job: Waiting, candidate: Candidate, now: float) -> Iterator[Reason
     offer = candidate.services.get(job.service)
     if job.miner_id not in (None, candidate.miner_id):
         yield ReasonCode.NOT_CHOSEN
-    if offer is None:
+    restrictions = job.restrictions
+    if candidate.miner_id in restrictions.excluded:
+        yield ReasonCode.NOT_AN_AUDITOR
+    if offer is None or (not restrictions.audit and offer.features.get(AUDITS_ONLY) is True):
         yield ReasonCode.SERVICE_NOT_OFFERED
         return
+    if restrictions.audit and not audits(offer):
+        yield ReasonCode.NOT_AN_AUDITOR
+    if candidate.reputation < restrictions.min_reputation:
+        yield ReasonCode.REPUTATION_TOO_LOW
     yield from _of_service(job, offer)
     if job.cpu > candidate.cpu_cores:
         yield ReasonCode.NOT_ENOUGH_CPU
@@ -373,6 +407,11 @@ def _of_service(job: Waiting, offer: ServiceOffer) -> Iterator[ReasonCode]:
             yield ReasonCode.MODEL_MISSING
     if offer.paused is not None:
         yield ReasonCode.SERVICE_PAUSED
+
+
+def audits(offer: ServiceOffer) -> bool:
+    """Return whether the service checks the work of other miners. Unlike other features, this one must be reported."""
+    return offer.features.get(AUDITS) is True
 
 
 def has_feature(offer: ServiceOffer, name: str, value: str) -> bool:

@@ -125,6 +125,33 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Sit
     return Words(f"{wanted} does not work on {names(miners)}.", instead, {"needs": lacking, "has": known})
 
 
+def _reputation_too_low(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    best = max(miner.candidate.reputation for miner in miners)
+    wanted = job.restrictions.min_reputation
+    return Words(
+        f"The best of {len(miners)} miners that could run it has the reputation {best:.2f}; the job requests {wanted:.2f}."
+        if len(miners) > 1
+        else f"{names(miners)} has the reputation {best:.2f}; the job requests {wanted:.2f}.",
+        f"Submit the job again with min_reputation of at most {best:.2f}.",
+        {"min_reputation": wanted, "best": round(best, 2)},
+    )
+
+
+def _not_an_auditor(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    return Words(
+        f"{names(miners)} cannot check this work.",
+        "Connect another auditor for this service, of another owner: a miner with a calibration for the model.",
+    )
+
+
+def _no_auditor(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    return Words(
+        f"The job requests an audit, but no second miner checks work of the service {job.service}.",
+        "Submit the job again without audited.",
+        {"service": job.service},
+    )
+
+
 def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
     fetchable = situation.model is not None and situation.model.fetchable
     how = (
@@ -320,6 +347,9 @@ WORDS: Final[Mapping[ReasonCode, _Words]] = {
     ReasonCode.NOT_CHOSEN: _not_chosen,
     ReasonCode.SERVICE_NOT_OFFERED: _service_not_offered,
     ReasonCode.FEATURE_MISSING: _feature_missing,
+    ReasonCode.REPUTATION_TOO_LOW: _reputation_too_low,
+    ReasonCode.NOT_AN_AUDITOR: _not_an_auditor,
+    ReasonCode.NO_AUDITOR: _no_auditor,
     ReasonCode.MODEL_MISSING: _model_missing,
     ReasonCode.MODEL_TOO_LARGE: _model_too_large,
     ReasonCode.NOT_ENOUGH_CPU: _not_enough_cpu,

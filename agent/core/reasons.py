@@ -45,6 +45,9 @@ class ReasonCode(StrEnum):
         False,
         "The offer that the job accepted was withdrawn or has expired.",
     )
+    NO_AUDITOR = (
+        "NO_AUDITOR", Who.CLIENT, True, "The job requests an audit, but no second miner checks work of its service.",
+    )  # fmt: skip
     OFFER_FULL = (
         "OFFER_FULL", Who.CLIENT, False,
         "The offer has reached its maximum number of jobs. Only in the error `OFFER_NOT_AVAILABLE`.",
@@ -80,6 +83,14 @@ class ReasonCode(StrEnum):
         "The units that the request determines cost more at the miner than the job's `max_cost`.",
     )  # fmt: skip
     MINER_EXCLUDED = "MINER_EXCLUDED", Who.OPERATOR, True, "The operator has excluded the miner."
+
+    REPUTATION_TOO_LOW = (
+        "REPUTATION_TOO_LOW", Who.CLIENT, True, "The miner's reputation is below the job's `min_reputation`.",
+    )  # fmt: skip
+    NOT_AN_AUDITOR = (
+        "NOT_AN_AUDITOR", Who.OPERATOR, True,
+        "The job checks another job, and the miner compares nothing, or belongs to the owner of the checked one.",
+    )  # fmt: skip
 
     # A miner does not take the job at present.
     MINER_OFFLINE = "MINER_OFFLINE", Who.OWNER, False, "The miner is not connected."

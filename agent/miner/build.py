@@ -199,6 +199,7 @@ class _Builder:
             provider=provider,
             services=self._capabilities.services,
             inputs=self._settings.inputs,
+            data_dir=self._options.directory.parent,
             jobs_directory=jobs_directory,
             max_job_log=self._settings.max_job_log,
             background=background,

@@ -68,9 +68,26 @@ class CheckpointFile(Answer):
     extra: dict[str, Any] = Field(examples=[{"frame": 7}])
 
 
+class AuditedWork(BaseModel):
+    """The work of another miner that an audit checks: the results, the signed statement, the evidence, the audited lease's nonce.
+
+    `answer` are known results to compare with.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    results: dict[str, Any]
+    statement: dict[str, Any]
+    evidence: dict[str, Any] | None = None
+    nonce: str = ""
+    answer: dict[str, Any] | None = None
+
+
 class Spec(BaseModel):
     """The specification of a job. `files` names its inputs by field, as addresses or as `{"inline": text}`.
 
+    With `audit`, the job is an audit of a job with this specification. The audited output files are then inputs too: each
+    under "audit:" and its name in the statement.
     A lease carries it as sent: its digest covers fields that this program does not know.
     """
 
@@ -82,6 +99,7 @@ class Spec(BaseModel):
     parameters: dict[str, Any] = {}
     files: dict[str, str | dict[str, Any]] = {}
     resources: dict[str, str] = {}
+    audit: AuditedWork | None = None
 
 
 class Lease(Answer):
@@ -116,6 +134,12 @@ class Lease(Answer):
         description="The id of the job in all logs (docs/reference/logging.md)",
         pattern=TRACE_ID,
         examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+    )
+    nonce: str | None = Field(
+        default=None,
+        description="Random bytes, hex: random choices of the run follow from them, so that an audit can repeat the choices",
+        pattern=r"^[0-9a-f]{64}$",
+        examples=["9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"],
     )
 
 

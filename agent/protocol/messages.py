@@ -24,6 +24,8 @@ MAX_SERVICES: Final = 64
 MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
 MAX_MESSAGE: Final = 4000
+MAX_EVIDENCE: Final = 2**20
+"""Bytes of JSON that a miner may return with a result for a later audit: about 20,000 tokens of a language model."""
 """Characters of a failure's message, which reaches the client: enough for the end of a traceback."""
 MAX_LINE: Final = 4096
 """Characters of a line in a job's log."""
@@ -377,7 +379,10 @@ class RunOutput(OutputArtifact):
 
 
 class RunResult(_Message):
-    """`POST /v1/miners/jobs/{job_id}/result`. `log` is the whole log of the run."""
+    """`POST /v1/miners/jobs/{job_id}/result`. `log` is the whole log of the run.
+
+    `evidence` is for a later audit. The statement contains the digest of its canonical JSON.
+    """
 
     fence: Fence
     envelope: JsonObject = Field(
@@ -393,6 +398,14 @@ class RunResult(_Message):
     results: JsonObject = Field(examples=[{"text": "Hello", "processing_time": 1.23, "units": 1.5}])
     artifacts: Annotated[list[OutputArtifact], Field(max_length=10_000)] = []
     log: RunLog | None = Field(default=None, examples=[None])
+    evidence: JsonObject | None = Field(default=None, examples=[None])
+
+    @field_validator("evidence")
+    @classmethod
+    def _small_evidence(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and len(json.dumps(value)) > MAX_EVIDENCE:
+            raise ValueError(f"evidence may have at most {MAX_EVIDENCE} bytes")
+        return value
 
 
 class RunFailure(_Message):

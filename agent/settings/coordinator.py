@@ -11,6 +11,7 @@ from pydantic import Field
 from agent.core.rates import NetworkSetting, Rate
 from agent.core.values.quantities import Bytes, Money
 from agent.settings._section import HIDDEN, Section
+from agent.settings.audits import AuditSettings
 from aitbc.receipts import CLOCK_SKEW_SECONDS
 
 
@@ -308,6 +309,7 @@ class CoordinatorSettings(Section):
     webhooks: WebhookSettings = WebhookSettings()
     streams: StreamSettings = StreamSettings()
     connections: ConnectionSettings = ConnectionSettings()
+    audits: AuditSettings = AuditSettings()
 
 
 class DatabaseSettings(Section):

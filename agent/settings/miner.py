@@ -153,6 +153,8 @@ class MinerSettings(Section):
     """Main memory that one runner process may use before it is ended. None: nine tenths of the machine's memory."""
     vram_reserve: Bytes = Bytes("512Mi")
     """Memory of every GPU that stays free for its owner. When other programs need it, idle models are unloaded."""
+    auditor: bool = False
+    """Whether this miner only checks the work of others: it gets audits, and no other jobs."""
     max_outbox: Annotated[int, Field(ge=1)] = 1000
     """Number of finished jobs that may wait for the coordinator; at this number the miner claims no new jobs."""
     max_job_log: Bytes = Bytes("64Ki")

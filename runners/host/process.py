@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -26,9 +27,23 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from runners.api import Cancelled, Checkpoints, Fail, FailureCode, Model, OutputFile, Result, Retry, Runner
+from runners.api import (
+    Audited,
+    Cancelled,
+    Checkpoints,
+    Comparison,
+    Fail,
+    FailureCode,
+    Model,
+    OutputFile,
+    Result,
+    Retry,
+    Runner,
+)
+from runners.audits import audited_files
 from runners.host.job_log import LogWriter
 from runners.host.protocol import (
+    AuditedRun,
     Cancel,
     Checkpoint,
     Configure,
@@ -89,6 +104,7 @@ class _RunContext:
         self.timeout_seconds = message.timeout_seconds
         self.max_units = message.max_units
         self.trace_id = message.trace_id
+        self.seed = message.seed
         self._run_id = message.run_id
         self._send = send
         self._declared = declared
@@ -315,19 +331,23 @@ class _Host:
         model = self._model.name if self._model is not None else None
         self._note(message.run_id, "started", model=model)
         began = time.monotonic()
-        result = runner.run(request, context)
+        if message.audit is None:
+            result = runner.run(request, context)
+        else:
+            result = _audit(runner, request, message.audit, context)
         context.flush_log()
         seconds = round(time.monotonic() - began, 3)
         context.check()
         units = Decimal(plain_units(result.units))
-        results = self._results(result, context.output)
+        results = self._results(result, context.output) if message.audit is None else dict(result.results)
+        check_json(result.evidence)
         results |= {"processing_time": seconds, "units": _number(units)}
         self._note(message.run_id, "ended", outcome="done", seconds=seconds, units=plain_units(units))
         weights = runner.weights(self._model) if self._model is not None else ()
         self._send_done(
             Done(
                 run_id=message.run_id, results=results, units=units, processing_time=seconds, weights=list(weights),
-                vram=runner.vram_peak(),
+                vram=runner.vram_peak(), evidence=None if result.evidence is None else dict(result.evidence),
             )
         )  # fmt: skip
 
@@ -356,6 +376,23 @@ class _Host:
         if not isinstance(marked, dict):
             raise TypeError("A runner's results must be an object.")
         return marked
+
+
+def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: _RunContext) -> Result:
+    """Let the runner compare, and return the outcome as the results of an audit."""
+    if runner.definition.comparer is None:
+        raise Retry(f"The runner {runner.name} compares nothing.", code=FailureCode.SERVICE_NOT_OFFERED)
+    context.files, files = audited_files(context.files)
+    if audit.mismatch is not None:
+        reason = f"The digest of {audit.mismatch} is not the one that the miner has signed."
+        return Result(asdict(Comparison("fail", reason, where=audit.mismatch)), Decimal(0))
+    given = {
+        name: getattr(audit, name)
+        for name in ("results", "statement", "evidence", "nonce", "choice", "answer")
+    }
+    audited = Audited(**given, files=files, calibrations=tuple(audit.calibrations))
+    found = runner.audit(request, audited, context)
+    return Result(asdict(found.comparison), found.units)
 
 
 def _replace(value: Any, replacement: Callable[[OutputFile], dict[str, Any]], depth: int = 0) -> Any:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
-from runners.api import Device, Model, Tools
+from runners.api import Calibration, Device, Model, Tools
 from runners.plain_json import FILE_KEY
 
 MAX_FRAME = 16 * 2**20
@@ -72,9 +72,26 @@ class Load(Message):
     vram: int | None = None
 
 
+class AuditedRun(Message):
+    """The work of another miner, with which a run is to be compared: see `runners.audits.Audited`.
+
+    `mismatch` names a part of it that is not the signed one, so that there is nothing to compare.
+    """
+
+    results: dict[str, Any]
+    statement: dict[str, Any]
+    evidence: dict[str, Any] | None = None
+    nonce: str = ""
+    choice: str = ""
+    answer: dict[str, Any] | None = None
+    mismatch: str | None = None
+    calibrations: list[Calibration] = []
+
+
 class Run(Message):
     """Perform one job. `files` are fetched inputs by field; `output` and `work` are empty directories.
 
+    With `audit` it is an audit: `files` also contain the audited output files, with the prefix `runners.audits.AUDIT_PREFIX`.
     Several runs are active at the same time only if the runner is `concurrent`.
     """
 
@@ -90,6 +107,8 @@ class Run(Message):
     timeout_seconds: float = Field(gt=0)
     max_units: Decimal | None = Field(default=None, ge=0)
     trace_id: str | None = None
+    seed: str | None = None
+    audit: AuditedRun | None = None
 
 
 class Cancel(Message):
@@ -203,6 +222,7 @@ class Done(Message):
     results: dict[str, Any]
     units: Units
     processing_time: float
+    evidence: dict[str, Any] | None = None
     weights: list[Path] = []
     vram: int = Field(default=0, ge=0)
 

@@ -97,6 +97,7 @@ def receipts() -> Json:
         "log_key": log_key, "other_log_key": other_log, "film_base64": b64encode(FILM), "bundle": good, "text": text,
         "right_times": {name: _right(bundle_of(_at(signed, times), RESULTS), log_key) for name, times in RIGHT_TIMES.items()},
         "bundle_without_sandbox": bundle_of(dataclasses.replace(signed, sandbox=None), RESULTS),
+        "bundle_with_evidence": bundle_of(dataclasses.replace(signed, evidence_sha256="5" * 64), RESULTS),
         "failures_under_other_log": list(verify_bundle(good, other_log).failures), "cases": cases,
         "bytes": {"step": STEP, "failures": _bytes(text, log_key)},
     }  # fmt: skip

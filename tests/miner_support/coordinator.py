@@ -151,12 +151,15 @@ class FakeCoordinator:
         model: str | None = None,
         checkpoints: Sequence[Mapping[str, Any]] = (),
         max_cost: str = "1000",
+        nonce: str | None = None,
+        audit: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> str:
         job_id = f"job_{secrets.token_hex(8)}"
         spec = {
             "job_id": job_id, "service": service, "name": "scripted", "model": model,
             "parameters": {"mode": mode, **parameters}, "files": files or {}, "resources": {}, "timeout_seconds": timeout,
+            **({} if audit is None else {"audit": dict(audit)}),
         }  # fmt: skip
         self.queue.append(
             {
@@ -166,6 +169,7 @@ class FakeCoordinator:
                 "spec": spec,
                 "checkpoints": list(checkpoints),
                 "max_cost": max_cost,
+                "nonce": nonce,
             }
         )
         await self.notify()

@@ -17,7 +17,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from runners.api import (
+    Audited,
+    AuditResult,
     Checkpoints,
+    Comparer,
+    Condition,
     Context,
     Fail,
     InputFile,
@@ -30,6 +34,7 @@ from runners.api import (
     ServiceDefinition,
     Strict,
     Tools,
+    judge,
 )
 
 
@@ -56,6 +61,7 @@ class ScriptedInput(Strict):
         "leak",
         "log",
         "program",
+        "prove",
     ]
     text: str = ""
     gate: str = ""
@@ -87,6 +93,7 @@ class ScriptedRunner(Runner[ScriptedInput]):
         input_model=ScriptedInput,
         output_model=ScriptedOutput,
         checkpoints=Checkpoints("parts", {r"(part|lost)\.txt": "text/plain"}),
+        comparer=Comparer("The text and the seed are exact.", cost="rerun"),
     )
 
     @classmethod
@@ -124,7 +131,23 @@ class ScriptedRunner(Runner[ScriptedInput]):
 
     def run(self, request: ScriptedInput, context: Context) -> Result:
         context.progress(1, Decimal(0))
-        return Result(getattr(self, f"_{request.mode}")(request, context), Decimal(len(request.text)))
+        results = getattr(self, f"_{request.mode}")(request, context)
+        evidence = {"seed": context.seed} if request.mode == "prove" else None
+        return Result(results, Decimal(len(request.text)), evidence)
+
+    def audit(self, request: ScriptedInput, audited: Audited, context: Context) -> AuditResult:
+        assert audited.evidence is not None
+        wrong = {
+            "text": audited.files["answer.txt"].read_text() != request.text,
+            "seed": audited.evidence["seed"] != audited.seed,
+        }
+        condition = Condition("scripted", "exact", audited.device)
+        comparison = judge(
+            {name: float(value) for name, value in wrong.items()},
+            audited.calibration(condition, condition),
+            where="the file",
+        )
+        return AuditResult(comparison, Decimal(1))
 
     def _echo(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         return {"text": request.text, "pid": os.getpid()}
@@ -207,6 +230,8 @@ class ScriptedRunner(Runner[ScriptedInput]):
         path = context.output / "a.txt"
         path.write_text(request.text)
         return {"file": OutputFile(path, "text/plain", "answer.txt", {"lines": 1})}
+
+    _prove = _file
 
     def _forged(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         file = {

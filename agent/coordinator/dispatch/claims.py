@@ -15,14 +15,16 @@ from agent.coordinator.dispatch.fleet import known_miners, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import queue
+from agent.coordinator.store import miner_stats, queue
 from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
 from agent.core.explaining import KnownMiner, elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
+from agent.core.market.reputation import shown
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting, match
+from agent.core.nonces import lease_nonce
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
 from agent.settings import CoordinatorSettings
@@ -46,11 +48,17 @@ def claim(
     candidates: Sequence[Candidate],
     now: float,
     settings: CoordinatorSettings,
+    nonce_key: bytes | None = None,
 ) -> tuple[list[Assignment], bool]:
-    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left."""
+    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left.
+
+    With a `nonce_key`, each lease has a nonce (`agent.core.nonces`).
+    """
     waiting = queue.waiting(connection, candidates)
     if not waiting:
         return [], False
+    if any(job.restrictions.min_reputation for job in waiting):
+        candidates = _with_reputations(connection, candidates, now)
     waiting = _avoiding(connection, waiting, candidates, now, settings)
     pausing = throttling_store.pausing(connection, now)
     limited = _limited(
@@ -84,7 +92,7 @@ def claim(
         Assignment(
             job,
             candidate,
-            lease_message(record, job, unit_price, checkpoints.get(job.job_id, ())),
+            lease_message(record, job, unit_price, checkpoints.get(job.job_id, ()), nonce_key),
             now - record.created_at,
         )
         for job, (_, candidate), (record, _, unit_price) in zip(
@@ -92,6 +100,11 @@ def claim(
         )
     ]
     return assignments, len(waiting) > chosen or chosen > len(pairs)
+
+
+def _with_reputations(connection: Connection, candidates: Sequence[Candidate], now: float) -> list[Candidate]:
+    known = miner_stats.evidence_of(connection, [candidate.miner_id for candidate in candidates])
+    return [replace(candidate, reputation=shown(known[candidate.miner_id], now)) for candidate in candidates]
 
 
 def _is_unchanged(record: job_store.JobRecord | None, waiting: Waiting) -> bool:
@@ -155,13 +168,19 @@ def _limited(candidates: Sequence[Candidate], running: Mapping[str, int]) -> lis
 
 
 def lease_message(
-    record: job_store.JobRecord, job: Job, unit_price: int, checkpoints: Sequence[Checkpoint]
+    record: job_store.JobRecord,
+    job: Job,
+    unit_price: int,
+    checkpoints: Sequence[Checkpoint],
+    nonce_key: bytes | None = None,
 ) -> LeaseMessage:
     """Return a lease as docs/reference/miner-protocol.md shows it, at a price in units of 1e-8, with checkpoints of earlier runs."""
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")
+    nonce = {} if nonce_key is None else {"nonce": lease_nonce(nonce_key, job.job_id, lease.fence)}
     return {
+        **nonce,
         "job_id": job.job_id,
         "fence": lease.fence,
         "attempt": job.attempts,

@@ -45,7 +45,9 @@ class Dispatcher:
         clock: Callable[[], float],
         meter: Meter,
         cluster: Cluster | None = None,
+        nonce_key: bytes | None = None,
     ) -> None:
+        self._nonce_key = nonce_key
         self._cluster = cluster or Alone()
         self._settings = settings
         self._database = database
@@ -229,7 +231,9 @@ class Dispatcher:
         candidates = [port.candidate() for port in ports.values()]
         # Cleared before the claim, so that a job which arrives meanwhile starts another round.
         self._pending = self._capacity_changed = False
-        assignments, left = await self._database.write(claim, candidates, self._clock(), self._settings)
+        assignments, left = await self._database.write(
+            claim, candidates, self._clock(), self._settings, self._nonce_key
+        )
         self._pending = self._pending or left
         if self._pending and self._capacity_changed:  # capacity became free while the claim was under way
             self._wake.set()

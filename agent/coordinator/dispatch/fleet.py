@@ -10,12 +10,14 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.store import miner_stats
 from agent.coordinator.store import miners as store
 from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.miners import MinerRecord
 from agent.coordinator.store.throttling import WHOLE
 from agent.core.explaining import KnownMiner
+from agent.core.market.reputation import NEUTRAL, shown
 from agent.core.matching import Candidate
 from agent.protocol.messages import Capabilities
 from agent.settings import CoordinatorSettings
@@ -58,19 +60,25 @@ def known_miners(connection: Connection, settings: CoordinatorSettings, now: flo
     """Return all registered miners. Their `busy` is not set."""
     pausing = throttling_store.pausing(connection, now)
     seen_after = offline_before(settings, now)
-    found = (_known(record, seen_after, pausing) for record in store.all_miners(connection))
+    stats = miner_stats.all_stats(connection)
+    reputations = {miner_id: shown(known.evidence, now) for miner_id, known in stats.items()}
+    found = (_known(record, seen_after, pausing, reputations) for record in store.all_miners(connection))
     return [miner for miner in found if miner is not None]
 
 
 def _known(
-    record: MinerRecord, seen_after: float, pausing: Mapping[tuple[str, str], float]
+    record: MinerRecord,
+    seen_after: float,
+    pausing: Mapping[tuple[str, str], float],
+    reputations: Mapping[str, float],
 ) -> KnownMiner | None:
     try:
         parsed = _parsed(record.miner_id, record.session, record.capabilities)
     except ValidationError:  # accepted by an older version; the miner sends them again when it registers
         return None
+    candidate = replace(parsed.candidate, reputation=reputations.get(record.miner_id, NEUTRAL))
     return KnownMiner(
-        with_pauses(parsed.candidate, pausing),
+        with_pauses(candidate, pausing),
         record.name,
         online=record.seen_at >= seen_after,
         seen_at=record.seen_at,

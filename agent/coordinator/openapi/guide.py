@@ -105,8 +105,9 @@ _GROUPS: Final = {
     "Uploads": "Resumable uploads of large files with tus 1.0 (docs/how-to/uploads.md).",
     "Marketplace": "Miners' offers, and statistics of the network (docs/explanation/marketplace.md, docs/explanation/reputation.md).",
     "Receipts": "Miners' signed statements about their runs, with the coordinator's attestations.",
-    "Log": "The append-only Merkle log of receipts and settlements, open to everybody (docs/reference/transparency-log.md).",
+    "Log": "The append-only Merkle log of receipts, settlements and payouts, open to everybody (docs/reference/transparency-log.md).",
     "Wallet": "Balances of accounts, earnings of miners, and all payments.",
+    "Payouts": "Batches that pay out what miners have earned, payout addresses, and proofs (docs/how-to/payouts.md).",
     "Streams": "Messages about events as they happen (docs/reference/streams.md).",
     "Webhooks": "Messages to a client's address when a job ends, by Standard Webhooks (docs/how-to/webhooks.md).",
     "OpenAI-compatible": (

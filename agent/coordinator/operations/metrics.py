@@ -40,6 +40,8 @@ async def exposition(context: Context) -> bytes:
         metrics.DISK_BYTES: disk.total,
         metrics.PAID: float(from_units(found.paid)),
         metrics.EARNED: float(from_units(found.earned)),
+        metrics.PAYOUT_CALLS_FAILING: found.payout_calls_failing,
+        metrics.AUDITS_OPEN: found.audits_open,
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
     labelled = {**_jobs(found), metrics.CONNECTIONS: connections}
@@ -63,4 +65,5 @@ def _jobs(found: Numbers) -> Mapping[Metric, Values]:
         metrics.SUBMITTED: submitted,
         metrics.FINISHED: finished,
         metrics.MINERS: states,
+        metrics.PAYOUTS: found.payouts,
     }

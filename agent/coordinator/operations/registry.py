@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from agent.coordinator.operations.answers.registry import (
+    AuditPrice,
     Hardware,
     ModelNeeds,
     Price,
@@ -22,13 +23,19 @@ from agent.coordinator.operations.answers.registry import (
     Validation,
     ValidationProblem,
 )
-from agent.coordinator.operations.caches import Estimates, Supply
+from agent.coordinator.operations.caches import Estimates, Fleet, Supply
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.validation import adapter_names, check_service_call, model_names
+from agent.coordinator.operations.jobs.validation import (
+    adapter_names,
+    audit_percent,
+    check_service_call,
+    model_names,
+)
 from agent.coordinator.operations.market import offers
-from agent.coordinator.operations.supply import supply
+from agent.coordinator.operations.supply import fleet, supply
 from agent.core.errors import NotFound, ValidationFailed
+from agent.core.explaining import checks
 from agent.core.values.near_names import hint, nearest
 from agent.core.values.quantities import format_money, parse_money
 from runners.api import ServiceDefinition
@@ -183,9 +190,18 @@ async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSu
         requirements=Hardware(**asdict(definition.requirements)),
         miners_online=offered.online,
         price=_price(offered),
+        audit=_audit(context, definition, await fleet(context)),
         speed=_speed(offered),
         durations=_durations(await estimates(context), definition.service_id),
     )
+
+
+def _audit(context: Context, definition: ServiceDefinition, known: Fleet) -> AuditPrice | None:
+    percent = audit_percent(context, definition)
+    if percent is None or definition.comparer is None:
+        return None
+    auditors = sum(miner.online and checks(miner, definition.service_id) for miner in known.miners)
+    return AuditPrice(percent=percent, compares=definition.comparer.compares, auditors=auditors)
 
 
 def _price(offered: Supply) -> Price | None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from agent.settings import PayoutSettings
 
@@ -190,4 +190,13 @@ class Adapter(Protocol):
 
     async def close(self) -> None:
         """Close connections. The adapter is not called again."""
+        ...
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """An adapter that can check its surroundings, for `aitbc-agent doctor`."""
+
+    async def examine(self) -> None:
+        """Ask the node or service whether it could pay, without any effect. Raises an exception whose message says what is wrong."""
         ...

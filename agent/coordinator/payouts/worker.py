@@ -134,7 +134,7 @@ class PayoutWorker:
         self, name: str, batch: BatchRecord, payments: Sequence[PayoutRecord], backoff: _Backoff
     ) -> None:
         adapter, info = self.adapters.usable[name], _info(batch)
-        chosen = [_payment(payment) for payment in payments]
+        chosen = [payment_of(payment) for payment in payments]
         nonces = await self._database.read(transfer_store.highest_nonces, name)
         try:
             prepared = await self._call(name, lambda: adapter.prepare(info, chosen, nonces))
@@ -281,7 +281,8 @@ def _info(batch: BatchRecord) -> BatchInfo:
     return BatchInfo(batch.batch_id, batch.adapter, batch.currency, (batch.manifest or "").encode())
 
 
-def _payment(record: PayoutRecord) -> Payment:
+def payment_of(record: PayoutRecord) -> Payment:
+    """Return a payment as adapters see it."""
     handed_in = None if record.handed_in is None else json.loads(record.handed_in)
     return Payment(
         record.payout_id,
@@ -302,7 +303,7 @@ def _transfer(connection: Connection, record: TransferRecord) -> Transfer:
     return Transfer(
         transfer_id=record.transfer_id,
         batch=_info(batch),
-        payments=tuple(_payment(payment) for payment in payments if payment.finished_at is None),
+        payments=tuple(payment_of(payment) for payment in payments if payment.finished_at is None),
         content=record.content,
         reference=record.reference,
         source=record.source,

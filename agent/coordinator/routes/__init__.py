@@ -3,6 +3,8 @@
 from agent.coordinator.routes import (
     admin,
     artifacts,
+    audits,
+    deposits,
     direct_uploads,
     health,
     jobs,
@@ -15,6 +17,7 @@ from agent.coordinator.routes import (
     miner_stats,
     miners,
     openai,
+    payout_reports,
     payouts,
     receipts,
     registry,
@@ -45,10 +48,13 @@ ROUTERS = (
     miner_session.router,
     payouts.router,
     machines.router,
+    audits.router,
     keys.router,
     sessions.router,
     openai.router,
     admin.router,
+    deposits.router,
+    payout_reports.router,
 )
 
 ROOT_ROUTERS = (streams.router,)

@@ -55,7 +55,8 @@ async def _credential(request: Request) -> Credential | None:
     return credentials.checked(request.scope)
 
 
-async def _caller_of(context: Context, scope: Scope) -> Caller:
+async def caller_of(context: Context, scope: Scope) -> Caller:
+    """Return the caller of a request with a key. Raises `Unauthorized`."""
     credential = credentials.checked(scope)
     known = scope.get("caller")  # set by the rate limits' middleware
     return known if isinstance(known, Caller) else await access.authenticate(context, credential)
@@ -73,12 +74,12 @@ async def _client_or_session_of(context: Context, scope: Scope) -> Caller | Sess
     credential = credentials.of_request(scope)
     if isinstance(credential, str) and credential.startswith(SESSION_PREFIX):
         return await _session_of(context, scope)
-    return access.require(await _caller_of(context, scope), Role.CLIENT, Role.ADMIN)
+    return access.require(await caller_of(context, scope), Role.CLIENT, Role.ADMIN)
 
 
 def _with_role(audience: str, *roles: Role) -> Guard:
     async def check(context: Context, scope: Scope) -> Caller:
-        return access.require(await _caller_of(context, scope), *roles)
+        return access.require(await caller_of(context, scope), *roles)
 
     return Guard(check, audience, (Unauthorized, Forbidden))
 
@@ -136,7 +137,7 @@ KeyName = Annotated[str, Field(min_length=1, max_length=100, examples=["render f
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of results")]
 ContextOf = Annotated[Context, Depends(_context)]
 MaybeCredential = Annotated[Credential | None, Depends(_credential)]
-AnyCaller = Annotated[Caller, Depends(Guard(_caller_of, "any key", (Unauthorized,)))]
+AnyCaller = Annotated[Caller, Depends(Guard(caller_of, "any key", (Unauthorized,)))]
 Client = Annotated[
     Caller, Depends(_with_role("a client's or an administrator's key", Role.CLIENT, Role.ADMIN))
 ]

@@ -53,7 +53,7 @@ class BatchRequest(_Request):
     dry_run: bool = False
 
 
-class Envelope(_Request):
+class SignedEnvelope(_Request):
     """A DSSE envelope of the type `application/vnd.aitbc.payout-address+json`, signed with the miner's identity key.
 
     Its payload is the canonical JSON of `miner_id`, `adapter`, `address`, `currency`, `sequence`, `created_at` and `origin`. The
@@ -194,7 +194,9 @@ async def show_address(context: ContextOf, caller: OwnerOrAdmin, miner_id: field
     responses=errors(NotFound, Forbidden, Conflict, ValidationFailed, ServiceUnavailable),
     summary="Set a miner's payout address",
 )
-async def set_address(context: ContextOf, miner_id: fields.MinerId, request: Envelope) -> PayoutAddresses:
+async def set_address(
+    context: ContextOf, miner_id: fields.MinerId, request: SignedEnvelope
+) -> PayoutAddresses:
     """Needs no key, but a statement that the miner's identity key has signed.
 
     The first address takes effect at once, a change after `payouts.address_delay_hours`. A statement with the address in force revokes

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
+    Select,
     Table,
     bindparam,
     delete,
@@ -260,6 +261,35 @@ def link(connection: Connection, job_id: str, direction: str, files: Iterable[Jo
     }  # fmt: skip
     if rows:
         connection.execute(insert(job_artifacts), list(rows.values()))
+
+
+def jobs_with(artifact_id: str, account_id: str) -> Select[str]:
+    """Return a query for the account's jobs that have the artifact as an input or an output."""
+    return (
+        select(jobs.c.job_id)
+        .join(job_artifacts, job_artifacts.c.job_id == jobs.c.job_id)
+        .where(job_artifacts.c.artifact_id == artifact_id, jobs.c.account_id == account_id)
+    )
+
+
+def copy_inputs(connection: Connection, source: str, target: str, *, with_outputs: bool) -> None:
+    """Link the inputs of a job to another one; `with_outputs`, also its outputs, as inputs named `audit:` and their names."""
+    directions = ["input", "output"] if with_outputs else ["input"]
+    query = select(job_artifacts).where(
+        job_artifacts.c.job_id == source, job_artifacts.c.direction.in_(directions)
+    )
+    rows = [
+        {
+            **row,
+            "job_id": target,
+            "direction": "input",
+            "name": f"audit:{row['name']}" if row["direction"] == "output" else row["name"],
+        }
+        for row in connection.execute(query).mappings()
+    ]
+    locks.artifacts(connection, {row["artifact_id"] for row in rows})
+    if rows:
+        connection.execute(insert(job_artifacts), rows)
 
 
 def inputs_of(connection: Connection, job_id: str) -> list[JobInput]:

@@ -43,7 +43,7 @@ class JobRecord:
 
     `name_given` is 1 if the client gave the name, 0 if it is derived; `labels` are JSON. `cost` is what the client has paid, or None
     until the job has ended. `deleted_at` is when the client deleted the job's data. `needs` is JSON: pairs of a feature's name and
-    value.
+    value. `restrictions` is JSON of `queue.format_restrictions`; `audit_hold` is held for an audit that the client has requested.
     """
 
     life: Job
@@ -76,11 +76,18 @@ class JobRecord:
     labels: str | None = None
     deleted_at: float | None = None
     needs: str | None = None
+    restrictions: str | None = None
+    audit_hold: int | None = None
 
     @property
     def job_id(self) -> str:
         """The job's id."""
         return self.life.job_id
+
+    @property
+    def held(self) -> int:
+        """The money that is held until the job ends: its maximum cost, and that of a requested audit."""
+        return self.max_cost + (self.audit_hold or 0)
 
     @property
     def trace_id(self) -> str:
@@ -103,6 +110,7 @@ _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
     "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "labels", "deleted_at", "needs",
+    "restrictions", "audit_hold",
 )  # fmt: skip
 
 _LIFE = (

@@ -45,6 +45,10 @@ class Kind(StrEnum):
     DEBIT = "debit"
     PAYMENT = "payment"
     PAYOUT = "payout"
+    FUNDING = "funding"
+    AUDIT = "audit"
+    REFUND = "refund"
+    FORFEIT = "forfeit"
 
 
 class Status(StrEnum):
@@ -153,10 +157,12 @@ def add_booking(
     *,
     note: str,
     now: float,
+    miner_id: str | None = None,
+    fee: int = 0,
 ) -> TransactionRecord:
-    """Store a credit or a debit."""
+    """Store a transaction that is no payment of a job, such as a credit."""
     record = TransactionRecord(
-        tx_id, kind, Status.SETTLED, account_id, None, None, 0, amount, 0, note, now, now
+        tx_id, kind, Status.SETTLED, account_id, miner_id, None, 0, amount, fee, note, now, now
     )
     _add(connection, record)
     _post(connection, [(tx_id, kind.value, entry)])

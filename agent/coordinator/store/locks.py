@@ -75,6 +75,11 @@ def payouts(connection: Connection, name: str = "") -> None:
     _wait(connection, f"payouts {name}")
 
 
+def deposit(connection: Connection, source: str, external_id: str) -> None:
+    """Wait until no other transaction credits the same incoming payment. Take it before the account's lock."""
+    _wait(connection, f"deposit {source} {external_id}")
+
+
 def log(connection: Connection) -> None:
     """Wait until no other transaction extends the log."""
     _wait(connection, "log")

@@ -100,7 +100,7 @@ def queue_settlements(connection: Connection, settlements: Sequence[Settlement])
 
 
 def queue_leaf(connection: Connection, reference: str, leaf: bytes) -> None:
-    """Queue a leaf that stands for itself, such as the manifest of a batch of payouts. It gets its number soon after this transaction."""
+    """Queue a leaf that stands for itself, such as a manifest or a verdict. It gets its number soon after this transaction."""
     row = {"reference": reference, "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}
     _queue.run(connection, row)
 
@@ -243,6 +243,16 @@ def receipts_without_leaf(connection: Connection) -> list[str]:
         .order_by(receipts.c.created_at)
     )
     return list(connection.execute(query).scalars())
+
+
+def verdicts(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Iterate over the references and contents of the verdicts' leaves, numbered or queued."""
+    for table in (log_leaves, log_queue):
+        query = select(table.c.reference, table.c.content).where(
+            table.c.reference.startswith("audit_", autoescape=True)
+        )
+        for reference, content in connection.execute(query):
+            yield reference, content or ""
 
 
 def settlements_without_payment(connection: Connection) -> list[str]:

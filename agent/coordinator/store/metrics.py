@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import audits, counts
 from agent.coordinator.store.schema.tables import (
     jobs,
     log_checkpoints,
     log_queue,
     miner_stats,
     miners,
+    payout_batches,
+    payout_transfers,
+    payouts,
     stored_bytes,
     webhook_deliveries,
 )
@@ -37,6 +40,10 @@ class Numbers:
     stored_bytes: int
     paid: int
     earned: int
+    payouts: Mapping[tuple[str, ...], int]
+    """Payments of payouts, by state."""
+    payout_calls_failing: int
+    audits_open: int
 
 
 def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
@@ -65,6 +72,13 @@ def numbers(connection: Connection, now: float, offline_before: float) -> Number
             func.coalesce(func.sum(miner_stats.c.paid), 0), func.coalesce(func.sum(miner_stats.c.earned), 0)
         )
     ).one()
+    by_payout_state = select(payouts.c.state, func.count()).group_by(payouts.c.state)
+    failing_transfers = select(func.count()).where(
+        payout_transfers.c.next_call_at.is_not(None), payout_transfers.c.failures > 0
+    )
+    failing_batches = select(func.count()).where(
+        payout_batches.c.finished_at.is_(None), payout_batches.c.last_error.is_not(None)
+    )
     return Numbers(
         jobs={(service, state): int(count) for service, state, count in counted},
         claimable=int(claimable),
@@ -78,4 +92,8 @@ def numbers(connection: Connection, now: float, offline_before: float) -> Number
         stored_bytes=int(one(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
         paid=int(paid),
         earned=int(earned),
+        payouts={(state,): int(count) for state, count in one(by_payout_state)},
+        payout_calls_failing=int(one(failing_transfers).scalar_one())
+        + int(one(failing_batches).scalar_one()),
+        audits_open=audits.undecided(connection),
     )

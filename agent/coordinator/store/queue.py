@@ -16,7 +16,7 @@ from agent.coordinator.store.locks import POSTGRESQL
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs, recent_job_counts, runs
 from agent.core.jobs import Outcome
-from agent.core.matching import Candidate, ServiceOffer, Waiting
+from agent.core.matching import UNRESTRICTED, Candidate, Restrictions, ServiceOffer, Waiting
 from agent.core.values.quantities import from_units, to_units
 from runners.errors import FailureCode
 
@@ -30,7 +30,7 @@ SAMPLE: Final = 2000
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
     jobs.c.memory, jobs.c.gpus, jobs.c.max_cost, jobs.c.agreed_price, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
-    jobs.c.avoid_until, jobs.c.needs, jobs.c.failure_code,
+    jobs.c.avoid_until, jobs.c.needs, jobs.c.failure_code, jobs.c.restrictions,
 )  # fmt: skip
 # With literal conditions the query planner recognizes the partial indexes.
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
@@ -149,6 +149,7 @@ def _waiting(
     avoid_until: float | None,
     needs: str | None,
     failure_code: str | None,
+    restrictions: str | None,
 ) -> Waiting:
     """Return a waiting job from a row of `_claim_columns`."""
     reported = failure_code not in (None, FailureCode.LEASE_EXPIRED)
@@ -168,6 +169,7 @@ def _waiting(
         avoid_until=avoid_until or 0.0,
         needs=() if needs is None else parse_needs(needs),
         failed_on=frozenset({avoid_miner_id}) if reported and avoid_miner_id else frozenset(),
+        restrictions=UNRESTRICTED if restrictions is None else parse_restrictions(restrictions),
     )
 
 
@@ -175,6 +177,31 @@ def _waiting(
 def parse_needs(needs: str) -> tuple[tuple[str, str], ...]:
     """Return the features that a job needs, from the text that its row has."""
     return tuple((name, value) for name, value in json.loads(needs))
+
+
+def format_restrictions(restrictions: Restrictions) -> str | None:
+    """Return the text that a job's row has for its restrictions, None without any."""
+    values = {
+        "audit": restrictions.audit,
+        "audited": restrictions.audited,
+        "excluded": sorted(restrictions.excluded),
+        "min_reputation": restrictions.min_reputation,
+        "canary": restrictions.canary,
+    }
+    given = {name: value for name, value in values.items() if value}
+    return json.dumps(given, separators=(",", ":")) if given else None
+
+
+@lru_cache(maxsize=1024)
+def parse_restrictions(text: str) -> Restrictions:
+    """Return the restrictions of a job from the text that its row has."""
+    values = json.loads(text)
+    return Restrictions(**{**values, "excluded": frozenset(values.get("excluded", ()))})
+
+
+def restrictions_of(record: JobRecord) -> Restrictions:
+    """Return the restrictions of a job."""
+    return UNRESTRICTED if record.restrictions is None else parse_restrictions(record.restrictions)
 
 
 def waiting_job(record: JobRecord) -> Waiting:
@@ -196,6 +223,7 @@ def waiting_job(record: JobRecord) -> Waiting:
         record.life.avoid_until,
         record.needs,
         None if record.life.failure is None else record.life.failure.code,
+        record.restrictions,
     )
 
 

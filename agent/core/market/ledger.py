@@ -115,6 +115,49 @@ def debit(account_id: str, amount: int, balance: int, overdrawn: int, *, force: 
     )
 
 
+def transfer(source: str, target: str, amount: int) -> Entry:
+    """Move money between two ledger accounts."""
+    if amount <= 0:
+        raise ValueError("a transfer must be positive")
+    return entry((Posting(source, -amount), Posting(target, amount)))
+
+
+def funding(account_id: str, amount: int, from_fees: int, issued: int) -> Entry:
+    """Give the operator's own account money: `from_fees` of the fees, and the rest newly issued. Raises `TooMuchMoney`.
+
+    `issued` is the balance of `ISSUED`.
+    """
+    if not 0 <= from_fees <= amount:
+        raise ValueError(f"{from_fees} of {amount} cannot come from the fees")
+    most = max(0, MAX_UNITS + issued)
+    if amount - from_fees > most:
+        raise TooMuchMoney(most)
+    return entry(
+        (
+            Posting(FEES, -from_fees),
+            Posting(ISSUED, from_fees - amount),
+            Posting(available(account_id), amount),
+        )
+    )
+
+
+def forfeit(account_id: str, miner_id: str, pay: int, fee: int, from_fees: int) -> Entry:
+    """Give a client back what its job cost: the miner's `pay` and the operator's `fee`, of which `from_fees` is still there.
+
+    The rest of the fee is issued: it was spent, and no account has more for that than was issued before.
+    """
+    if pay < 0 or not 0 <= from_fees <= fee:
+        raise ValueError("a forfeit returns what was paid, and no more")
+    return entry(
+        (
+            Posting(earned(miner_id), -pay),
+            Posting(FEES, -from_fees),
+            Posting(ISSUED, from_fees - fee),
+            Posting(available(account_id), pay + fee),
+        )
+    )
+
+
 def hold(account_id: str, amount: int, balance: int) -> Entry:
     """Hold the maximum cost of a job. Raises `InsufficientFunds`."""
     if amount > balance:

@@ -24,6 +24,8 @@ RETAINED_SHARE: Final = 0.95
 """Factor by which a new run of a client reduces that client's earlier evidence. The sum stays below 1 / (1 - 0.95) = 20."""
 HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 """Evidence of this age counts half."""
+SANCTION_WEIGHT: Final = 20.0
+"""How many failed runs a result weighs that audits have proven wrong: as much as one client's failures can weigh at most."""
 TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)
 """Codes of runs that needed more memory than the machine has."""
 UNABLE: Final = frozenset(
@@ -61,12 +63,11 @@ def aged(evidence: Evidence, now: float) -> Evidence:
     return Evidence(evidence.good * share, evidence.bad * share, max(now, evidence.at))
 
 
-def learn(client: Evidence, success: bool, now: float) -> Evidence:
-    """Return a client's evidence with one more run."""
+def learn(client: Evidence, success: bool, now: float, weight: float = 1.0) -> Evidence:
+    """Return a client's evidence with one more run, or what weighs as much as `weight` runs."""
     before = aged(client, now)
-    return Evidence(
-        before.good * RETAINED_SHARE + success, before.bad * RETAINED_SHARE + (not success), before.at
-    )
+    good, bad = (weight, 0.0) if success else (0.0, weight)
+    return Evidence(before.good * RETAINED_SHARE + good, before.bad * RETAINED_SHARE + bad, before.at)
 
 
 def exchange(total: Evidence, before: Evidence, after: Evidence) -> Evidence:

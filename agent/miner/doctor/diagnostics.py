@@ -223,6 +223,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "The store of files cannot be used. {fault}",
         "Correct it, then check again: aitbc-agent doctor",
     ),
+    "payouts_unusable": Kind(
+        "fault",
+        "The payout adapter {adapter} cannot pay. {fault}",
+        "Correct that, or remove the adapter from payouts.adapters.",
+    ),
     "port_taken": Kind(
         "fault",
         "The coordinator cannot listen on {host} port {port}: another program listens there.",

@@ -44,6 +44,12 @@ PROBE_SECONDS: Final = 20.0
 MAX_UNAVAILABLE_MODELS: Final = 1000
 """How many unavailable models a registration can name."""
 
+AUDITS: Final = "audits"
+"""The feature of a service whose runner can check the work of other miners."""
+
+AUDITS_ONLY: Final = "audits_only"
+"""The feature of a service that takes audits and no other jobs."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -299,7 +305,11 @@ class Machine:
             and self._models.fetchable(definition.service_id),
             unit_price=price(miner, definition.service_id, suggested),
             suggested_price=suggested,
-            features=MappingProxyType(dict(probe.features)),
+            features=MappingProxyType(
+                dict(probe.features)
+                | ({AUDITS: True} if definition.comparer is not None else {})
+                | ({AUDITS_ONLY: True} if miner.auditor else {})
+            ),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
             gpus=max(1, min(probe.gpus, len(devices))),

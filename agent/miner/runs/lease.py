@@ -35,6 +35,7 @@ class Lease:
     deadline: float
     checkpoints: Sequence[CheckpointFile]
     trace_id: str
+    nonce: str
     sent_spec: Mapping[str, Any] = field(repr=False)
     received_at: float = field(default_factory=time.monotonic)
 
@@ -55,6 +56,7 @@ class Lease:
                 deadline=parse_time(message.deadline),
                 checkpoints=message.checkpoints,
                 trace_id=message.trace_id,
+                nonce=message.nonce or "",
                 sent_spec=message.spec,
             )
         except ValueError as error:

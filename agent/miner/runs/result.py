@@ -9,6 +9,7 @@ owner, and an object in its results must not pass as a file that the run did not
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Artifact
 from agent.miner.session import Session
+from agent.protocol.messages import MAX_EVIDENCE
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.outputs import output_files
@@ -43,11 +45,12 @@ _MAX_NAME: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A run's results as the client receives them, and the files that must be stored before them."""
+    """A run's results as the client receives them, the files that must be stored before them, and the evidence for audits."""
 
     results: dict[str, Any]
     artifacts: tuple[Artifact, ...]
     units: Decimal
+    evidence: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def collect(done: Done, output: Path) -> Collected:
         )
         for file in files
     )
-    return Collected(results, stored, Decimal(str(results["units"])))
+    return Collected(results, stored, Decimal(str(results["units"])), _bounded(done.evidence))
 
 
 def hash_output(reference: FileReference, output: Path) -> Artifact:
@@ -144,6 +147,9 @@ def statement_about(lease: Lease, offer: ServiceOffer, session: Session, run: Fi
         unit_price=lease.unit_price,
         price=job_price(units, lease.unit_price, lease.max_cost),
         sandbox=offer.sandbox,
+        evidence_sha256=None
+        if run.collected.evidence is None
+        else sha256_hex(canonical_json(run.collected.evidence)),
     )
 
 
@@ -154,7 +160,15 @@ def result_body(lease: Lease, session: Session, statement: Statement, collected:
         "envelope": sign_envelope(PAYLOAD_TYPE, statement.to_payload(), session.identity.signing_key),
         "results": collected.results,
         "artifacts": [artifact.to_wire() for artifact in collected.artifacts],
+        **({} if collected.evidence is None else {"evidence": collected.evidence}),
     }
+
+
+def _bounded(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return evidence that the coordinator accepts; None for more, which costs the client nothing: an audit is then less certain."""
+    if evidence is None or len(json.dumps(evidence)) > MAX_EVIDENCE:
+        return None
+    return evidence
 
 
 def _describe(reference: FileReference, artifact: Artifact) -> Mapping[str, Any]:

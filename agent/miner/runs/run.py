@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
+import secrets
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
@@ -25,24 +26,34 @@ from agent.miner.executor.child import RunListener
 from agent.miner.executor.contract import Execution, Executor, Stage
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
+from agent.miner.machine.calibrations import read_calibrations
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent, Models
 from agent.miner.models.store import ModelUnavailable, SourceUnreachable
+from agent.miner.runs.audits import same_weights, unsigned_part
 from agent.miner.runs.checkpoints import CheckpointUploads, fetch_checkpoints
 from agent.miner.runs.events import EventFeed
 from agent.miner.runs.inputs import FetchedFile, fetch
 from agent.miner.runs.job_log import RunLog
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
-from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
+from agent.miner.runs.result import (
+    Collected,
+    FinishedRun,
+    collect,
+    has_files,
+    result_body,
+    statement_about,
+)
 from agent.miner.session import Session
 from agent.miner.tasks import Background
 from agent.protocol.messages import MAX_MESSAGE
 from agent.settings import InputSettings
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Retry, RunnerError
+from runners.audits import run_seed
 from runners.errors import Fault
-from runners.host.protocol import FileReference, JobLog, Run
+from runners.host.protocol import AuditedRun, FileReference, JobLog, Run
 
 _DONE: Final = 100.0
 """The progress in percent at which ending a run saves nothing."""
@@ -66,6 +77,7 @@ class RunDependencies:
     provider: Models
     services: Mapping[str, ServiceOffer]
     inputs: InputSettings
+    data_dir: Path
     jobs_directory: Path
     max_job_log: int
     background: Background
@@ -210,6 +222,8 @@ class JobRun:
         started_at = self.lease.coordinator_time()
         execution = await self._run_in_child(lent, inputs, checkpoints)
         reach("miner.run_finished")
+        if self.lease.spec.audit is not None:
+            execution = same_weights(execution, self.lease.spec.audit.statement)
         finished_at = self.lease.coordinator_time()
         if not offer.version.startswith(execution.runner.version):
             raise Retry(
@@ -243,11 +257,33 @@ class JobRun:
             max_units=lease.max_units,
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
+            seed=run_seed(lease.job_id, lease.fence, self._parts.session.identity.miner_id, lease.nonce),
+            audit=await self._audited({name: file.sha256 for name, file in inputs.items()}),
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint, self._on_log)
         self.stage = "waiting"
         return await self._parts.executor.run(
             lease.service, lent.model, message, listener, on_stage=self._on_stage
+        )
+
+    async def _audited(self, digests: Mapping[str, str]) -> AuditedRun | None:
+        """Return the work that this job checks, with the honest ranges that this machine knows; None for other jobs.
+
+        `digests` are those of the input files, by name.
+        """
+        audit = self.lease.spec.audit
+        if audit is None:
+            return None
+        known = await asyncio.to_thread(read_calibrations, self._parts.data_dir)
+        return AuditedRun(
+            results=audit.results,
+            statement=audit.statement,
+            evidence=audit.evidence,
+            nonce=audit.nonce,
+            choice=self.lease.nonce or secrets.token_hex(32),
+            answer=audit.answer,
+            mismatch=unsigned_part(audit.results, audit.statement, digests),
+            calibrations=[made for made in known if made.service == self.lease.service],
         )
 
     def _count_result(self, statement: Statement) -> None:

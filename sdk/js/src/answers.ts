@@ -20,6 +20,15 @@ export interface components {
             accounts: components["schemas"]["Account"][];
             next?: string;
         };
+        Adapter: {
+            adapter: string;
+            /** @description Currencies with their decimals */
+            currencies: {
+                [key: string]: number;
+            };
+            byHand: boolean;
+            fault?: string;
+        };
         Artifact: {
             artifactId: string;
             size: number;
@@ -40,6 +49,89 @@ export interface components {
             minerId: string;
             fence: string;
             signature: string;
+        };
+        Batch: {
+            batchId: string | null;
+            /** @enum {string} */
+            status: "draft" | "created" | "approved" | "sending" | "confirmed" | "failed" | "cancelled";
+            adapter: string;
+            currency: string;
+            /** @description What one unit of the ledger's money is worth in the currency */
+            rate: string;
+            /**
+             * @default down
+             * @constant
+             */
+            rounding: "down";
+            decimals: number;
+            /** @description UTC, RFC 3339 */
+            cutOff: string;
+            /** @description Money, a decimal string */
+            minimum: string;
+            count: number;
+            counts: {
+                [key: string]: number;
+            };
+            /** @description Money, a decimal string */
+            amount: string;
+            note: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            createdBy?: string;
+            /** @description UTC, RFC 3339 */
+            approvedAt?: string;
+            approvedBy?: string;
+            cancelledBy?: string;
+            /** @description UTC, RFC 3339 */
+            finishedAt?: string;
+            error?: string;
+        };
+        BatchDetails: {
+            batchId: string | null;
+            /** @enum {string} */
+            status: "draft" | "created" | "approved" | "sending" | "confirmed" | "failed" | "cancelled";
+            adapter: string;
+            currency: string;
+            /** @description What one unit of the ledger's money is worth in the currency */
+            rate: string;
+            /**
+             * @default down
+             * @constant
+             */
+            rounding: "down";
+            decimals: number;
+            /** @description UTC, RFC 3339 */
+            cutOff: string;
+            /** @description Money, a decimal string */
+            minimum: string;
+            count: number;
+            counts: {
+                [key: string]: number;
+            };
+            /** @description Money, a decimal string */
+            amount: string;
+            note: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            createdBy?: string;
+            /** @description UTC, RFC 3339 */
+            approvedAt?: string;
+            approvedBy?: string;
+            cancelledBy?: string;
+            /** @description UTC, RFC 3339 */
+            finishedAt?: string;
+            error?: string;
+            payouts: components["schemas"]["Payout"][];
+            /** @description Amount in the batch's currency, a decimal string */
+            sentAmount: string;
+            manifest?: string;
+            transfers?: components["schemas"]["PayoutTransfer"][];
+            omitted?: components["schemas"]["OmittedMiner"][];
+        };
+        BatchPage: {
+            batches: components["schemas"]["Batch"][];
+            adapters: components["schemas"]["Adapter"][];
+            next?: string;
         };
         Booked: {
             transactionId: string;
@@ -78,11 +170,38 @@ export interface components {
             amount: string;
             jobs: number;
         };
+        Deposit: {
+            source: string;
+            externalId: string;
+            accountId: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            externalAmount: string;
+            /** @description Absent for this coordinator's own money */
+            currency?: string;
+            rate: string;
+            note?: string;
+            transactionId: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
+        DepositPage: {
+            deposits: components["schemas"]["Deposit"][];
+            next?: string;
+        };
         Earnings: {
             minerId: string;
             days: components["schemas"]["DayEarnings"][];
             /** @description Money, a decimal string */
             total: string;
+            /** @description Money, a decimal string */
+            available: string;
+            /** @description Money, a decimal string */
+            onHold: string;
+            /** @description Money, a decimal string */
+            pending: string;
+            /** @description Money, a decimal string */
+            paidOut: string;
         };
         EnrolledMiner: {
             minerId: string;
@@ -558,6 +677,19 @@ export interface components {
             limit: number;
             offset: number;
         };
+        MinerPayouts: {
+            /** @description Money, a decimal string */
+            available: string;
+            /** @description Money, a decimal string */
+            onHold: string;
+            /** @description Money, a decimal string */
+            pending: string;
+            /** @description Money, a decimal string */
+            paidOut: string;
+            minerId: string;
+            payouts: components["schemas"]["Payout"][];
+            next?: string;
+        };
         MinerReasons: {
             minerId: string;
             name: string;
@@ -710,6 +842,15 @@ export interface components {
             speed: components["schemas"]["ServiceScore"] | null;
             models: string[];
         };
+        /** @enum {string} */
+        Omitted: "no_address" | "excluded" | "new" | "on_hold" | "below_minimum" | "batch_full";
+        OmittedMiner: {
+            minerId: string;
+            minerName?: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            reason: components["schemas"]["Omitted"];
+        };
         Overview: {
             jobs: {
                 [key: string]: number;
@@ -730,6 +871,68 @@ export interface components {
         OwnKeyList: {
             keys: components["schemas"]["Key"][];
             limit: number;
+        };
+        /** @enum {string} */
+        PaymentState: "created" | "approved" | "prepared" | "sent" | "confirmed" | "failed" | "cancelled";
+        Payout: {
+            payoutId: string;
+            batchId: string;
+            minerId: string;
+            minerName?: string;
+            adapter: string;
+            address: string;
+            currency: string;
+            /** @description Money, a decimal string */
+            amount: string;
+            /** @description Amount in the batch's currency, a decimal string */
+            sentAmount: string;
+            status: components["schemas"]["PaymentState"];
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            finishedAt?: string;
+            reference?: string;
+            reason?: string;
+            waitingFor?: string;
+        };
+        PayoutAddress: {
+            adapter: string;
+            currency: string;
+            address: string;
+            sequence: number;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            effectiveAt: string;
+        };
+        PayoutAddresses: {
+            minerId: string;
+            address: components["schemas"]["PayoutAddress"] | null;
+            pending: components["schemas"]["PayoutAddress"] | null;
+            origin: string;
+            delayHours: number;
+            adapters: components["schemas"]["Adapter"][];
+        };
+        PayoutProof: {
+            Type: string;
+            payment: JsonObject;
+            index: number;
+            hashes: string[];
+            manifest: string;
+            proof: string;
+        };
+        PayoutTransfer: {
+            transferId: string;
+            /** @enum {string} */
+            status: "prepared" | "sent" | "finished";
+            reference: string;
+            nonce?: number;
+            attempts: number;
+            /** @description UTC, RFC 3339 */
+            sentAt?: string;
+            /** @description UTC, RFC 3339 */
+            nextCallAt?: string;
+            error?: string;
         };
         /** @enum {string} */
         Period: "hour" | "day" | "week" | "month" | "year";
@@ -887,7 +1090,7 @@ export interface components {
         Transaction: {
             transactionId: string;
             /** @enum {string} */
-            type: "credit" | "debit" | "payment";
+            type: "credit" | "debit" | "payment" | "payout";
             /** @enum {string} */
             status: "pending" | "settled" | "refunded";
             /** @description Money, a decimal string */
@@ -951,6 +1154,14 @@ export interface components {
             held: string;
             /** @description Money, a decimal string */
             issued?: string;
+            /** @description Money, a decimal string */
+            available?: string;
+            /** @description Money, a decimal string */
+            onHold?: string;
+            /** @description Money, a decimal string */
+            pending?: string;
+            /** @description Money, a decimal string */
+            paidOut?: string;
             /** @description Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors */
             slowedUntil?: string;
         };
@@ -970,6 +1181,9 @@ export type Account = components["schemas"]["Account"];
 /** Accounts, oldest first. If there are more, `next` is the value of `after` for the next page. */
 export type AccountPage = components["schemas"]["AccountPage"];
 
+/** An adapter of the settings. `fault` is why it cannot be used. With `byHand`, administrators report the outcomes. */
+export type Adapter = components["schemas"]["Adapter"];
+
 /** A stored artifact; `size` is in bytes. */
 export type Artifact = components["schemas"]["Artifact"];
 
@@ -978,6 +1192,20 @@ export type ArtifactLink = components["schemas"]["ArtifactLink"];
 
 /** A statement about a run that the coordinator signs. */
 export type Attestation = components["schemas"]["Attestation"];
+
+/**
+ * A batch of payouts without its payments. A draft has no `batchId`. `counts` are its payments by status.
+ *
+ * `cutOff` is the time up to which earnings were counted. `createdBy` and `approvedBy` are keys. `error` is why the adapter could
+ * not prepare its payments; that is repeated.
+ */
+export type Batch = components["schemas"]["Batch"];
+
+/** A batch with its payments, its transfers, its manifest as in the log, and, for a draft, the miners that it omits. */
+export type BatchDetails = components["schemas"]["BatchDetails"];
+
+/** Batches, newest first, and the adapters. If there are more batches, `next` is the value of `before` for the next page. */
+export type BatchPage = components["schemas"]["BatchPage"];
 
 /** A credit or a debit, and the account's balance after it. */
 export type Booked = components["schemas"]["Booked"];
@@ -997,7 +1225,13 @@ export type DatabaseNumbers = components["schemas"]["DatabaseNumbers"];
 /** The earnings of one UTC day, and the number of jobs. */
 export type DayEarnings = components["schemas"]["DayEarnings"];
 
-/** Earnings by day, newest last, and their sum. */
+/** A payment that arrived outside, and the credit that followed. `externalAmount`, in `currency`, is `rate` times `amount`. */
+export type Deposit = components["schemas"]["Deposit"];
+
+/** Deposits, newest first. If there are more, `next` is the value of `before` for the next page. */
+export type DepositPage = components["schemas"]["DepositPage"];
+
+/** Earnings by day, newest last, and their sum. The other amounts are of all days: what can be paid out now, is on hold, is in payouts that have not ended, and has arrived. */
 export type Earnings = components["schemas"]["Earnings"];
 
 /** A miner that has enrolled with a token. */
@@ -1177,6 +1411,9 @@ export type MinerFault = components["schemas"]["MinerFault"];
 /** Miners, newest first, and their total number. */
 export type MinerPage = components["schemas"]["MinerPage"];
 
+/** A miner's payments, newest first. If there are more, `next` is the value of `before` for the next page. */
+export type MinerPayouts = components["schemas"]["MinerPayouts"];
+
 /** The reasons of one miner. Without any, it can run the job now. */
 export type MinerReasons = components["schemas"]["MinerReasons"];
 
@@ -1243,6 +1480,12 @@ export type OfferRequirements = components["schemas"]["OfferRequirements"];
 /** A service that a miner offers, with the models that it can run without a download. */
 export type OfferedService = components["schemas"]["OfferedService"];
 
+/** Why a miner that has earned money is not part of a batch. */
+export type Omitted = components["schemas"]["Omitted"];
+
+/** A miner that has earned money but is not part of the batch, what could be paid to it, and why it is not. */
+export type OmittedMiner = components["schemas"]["OmittedMiner"];
+
 /** The number of jobs in each state, all miners, and the database's writes. */
 export type Overview = components["schemas"]["Overview"];
 
@@ -1251,6 +1494,36 @@ export type OwnBrowserSession = components["schemas"]["OwnBrowserSession"];
 
 /** The valid keys of the caller's account, oldest first, and their maximum number. */
 export type OwnKeyList = components["schemas"]["OwnKeyList"];
+
+/** The state of a payment. */
+export type PaymentState = components["schemas"]["PaymentState"];
+
+/**
+ * A payment of a batch. `reason` is why it failed, `waitingFor` what its miner still has to hand in.
+ *
+ * `reference` is what identifies it outside: a transaction's hash, or a bank's reference.
+ */
+export type Payout = components["schemas"]["Payout"];
+
+/** An address, and when it took or takes effect. `sequence` is the number of the statement that names it. */
+export type PayoutAddress = components["schemas"]["PayoutAddress"];
+
+/**
+ * The address in force, and the change that has not taken effect yet. A miner without an address is not paid.
+ *
+ * `origin` is what a statement must name; `delayHours` is how long a change waits; `adapters` can be chosen.
+ */
+export type PayoutAddresses = components["schemas"]["PayoutAddresses"];
+
+/**
+ * A payment, its path to the root in its batch's manifest, and the proof that the log includes the manifest.
+ *
+ * `aitbc-agent payouts verify` and both SDKs verify it offline.
+ */
+export type PayoutProof = components["schemas"]["PayoutProof"];
+
+/** What the adapter sends in one go. `error` is why the last call failed; it is repeated at `nextCallAt`. */
+export type PayoutTransfer = components["schemas"]["PayoutTransfer"];
 
 /** The time that a history covers, until now. */
 export type Period = components["schemas"]["Period"];
@@ -1318,7 +1591,11 @@ export type Signature = components["schemas"]["Signature"];
 /** The best and the median score of the miners' own benchmarks. */
 export type Speed = components["schemas"]["Speed"];
 
-/** A credit, a debit, or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`. */
+/**
+ * A credit, a debit, the payment of a job, or a payout. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`.
+ *
+ * A payout is `held` when its batch is created; then it is paid, or `refunded` to the miner.
+ */
 export type Transaction = components["schemas"]["Transaction"];
 
 /** Transactions, newest first. If there are more, `next` is the value of `before` for the next page. */
@@ -1342,7 +1619,9 @@ export type WaitingKind = components["schemas"]["WaitingKind"];
 /**
  * Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.
  *
- * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits less debits.
+ * A miner's balance is `available` for a payout, or `onHold` because it was earned too recently; `pending` is in payouts that have not
+ * ended, and `paidOut` has arrived. For administrators, `balance` is the operator's fees and `issued` is the sum of all credits less
+ * debits and payouts.
  */
 export type Wallet = components["schemas"]["Wallet"];
 

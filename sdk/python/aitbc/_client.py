@@ -91,7 +91,7 @@ class AITBCClient:
     ) -> Generator[StreamEvent, None, None]:
         """Yield every event that this key may see, each once and in order, until the caller stops.
 
-        `types` selects types of events (by default `job_update`, `marketplace_update` and `receipt_created`; there are also
+        `types` selects types of events (by default `job_update`, `marketplace_update`, `receipt_created` and `payout_update`; there are also
         `job_progress` and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (by default the stream
         starts now). The stream resumes after a broken connection; an event `resync` marks a gap. `timeout` is in seconds.
 
@@ -159,7 +159,7 @@ class AsyncAITBCClient:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Yield every event that this key may see, each once and in order, until the caller stops.
 
-        `types` selects types of events (by default `job_update`, `marketplace_update` and `receipt_created`; there are also
+        `types` selects types of events (by default `job_update`, `marketplace_update`, `receipt_created` and `payout_update`; there are also
         `job_progress` and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (by default the stream
         starts now). The stream resumes after a broken connection; an event `resync` marks a gap. `timeout` is in seconds.
 

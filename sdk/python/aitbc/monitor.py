@@ -23,6 +23,7 @@ from aitbc.policy import Policy
 from aitbc.settlement import SETTLEMENT_TYPE, parse_settlement
 from aitbc.statement import PAYLOAD_TYPE, parse_statement
 from aitbc.tiles import TILE_WIDTH, Tile, TiledTree, decode_entries, split_hashes, tile_width, tiles_of
+from aitbc.verdict import VERDICT_TYPE, parse_verdict
 
 __all__ = ["LogAddress", "LogDirectory", "LogReport", "LogSource", "verify_log"]
 
@@ -40,6 +41,7 @@ class LogReport:
     receipts: int = 0
     settlements: int = 0
     payouts: int = 0
+    verdicts: int = 0
     others: int = 0
 
     @property
@@ -196,7 +198,10 @@ class _Leaves:
         if self._report.attempt("tiles", lambda: self._upper_tiles(start, folds)) is not None:
             self._report.expect("tiles", True, "every tile matches the tiles below it", "")
         outcome = self._outcome
-        counted = f"{outcome.receipts} receipts, {outcome.settlements} settlements, {outcome.payouts} payouts, {outcome.others} others"
+        counted = (
+            f"{outcome.receipts} receipts, {outcome.settlements} settlements, {outcome.payouts} payouts, {outcome.verdicts} verdicts, "
+            f"{outcome.others} others"
+        )
         self._report.expect("content", True, counted, "")
 
     def _bundle(self, bundle: Tile) -> bytes:
@@ -247,6 +252,9 @@ class _Leaves:
             elif isinstance(fields, dict) and fields.get("_type") == MANIFEST_TYPE:
                 parse_manifest(entry)
                 self._outcome.payouts += 1
+            elif isinstance(fields, dict) and fields.get("_type") == VERDICT_TYPE:
+                parse_verdict(entry)
+                self._outcome.verdicts += 1
             elif isinstance(fields, dict) and fields.get("payloadType") == PAYLOAD_TYPE:
                 self._outcome.receipts += 1
                 if "payload" in fields:

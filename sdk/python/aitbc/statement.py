@@ -50,8 +50,9 @@ class Statement:
 
     `subject` starts with `result.json` (the canonical results), followed by the output files in the order of
     `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` is the isolation of the programs that read the client's files
-    ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. Raises `FormatError` if a value
-    cannot be signed.
+    ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. `evidence_sha256` is the digest of the
+    canonical JSON that the miner returned beside the results for a later audit, None without any. Raises `FormatError` if a
+    value cannot be signed.
     """
 
     subject: tuple[NamedDigest, ...]
@@ -75,6 +76,7 @@ class Statement:
     unit_price: Decimal
     price: Decimal
     sandbox: str | None = None
+    evidence_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not self.subject or self.subject[0].name != RESULT_NAME:
@@ -102,6 +104,8 @@ class Statement:
             text(self.device_uuid, "The statement's device_uuid")
         if self.sandbox is not None:
             text(self.sandbox, "The statement's sandbox", _SANDBOX)
+        if self.evidence_sha256 is not None:
+            text(self.evidence_sha256, "The statement's evidence_sha256", HEX_SHA256)
         utc_time(self.started_at, "The statement's started_at")
         utc_time(self.finished_at, "The statement's finished_at")
         parse_decimal(decimal_text(self.units), "The statement's units", UNIT_DECIMALS)
@@ -128,8 +132,9 @@ class Statement:
             "unit_price": money(self.unit_price),
             "price": money(self.price),
         }
-        if self.sandbox is not None:
-            predicate["sandbox"] = self.sandbox
+        for name in _OPTIONAL_FIELDS:
+            if (value := getattr(self, name)) is not None:
+                predicate[name] = value
         return canonical_json(
             {
                 "_type": STATEMENT_TYPE,
@@ -144,7 +149,7 @@ def parse_statement(payload: bytes) -> Statement:
     """Parse a signed payload. Raises `FormatError` unless it is byte for byte the output of `Statement.to_payload`."""
     top = exact(parse_json(payload), ("_type", "subject", "predicateType", "predicate"), "The statement")
     value = top["predicate"]
-    optional = ("sandbox",) if isinstance(value, Mapping) and "sandbox" in value else ()
+    optional = [name for name in _OPTIONAL_FIELDS if isinstance(value, Mapping) and name in value]
     predicate = exact(value, (*_PREDICATE_FIELDS, *optional), "The statement's predicate")
     runner = exact(predicate["runner"], ("name", "version"), "The statement's runner")
     device = exact(predicate["device"], ("kind", "name", "uuid"), "The statement's device")
@@ -170,7 +175,7 @@ def parse_statement(payload: bytes) -> Statement:
         unit=predicate["unit"],
         unit_price=parse_decimal(predicate["unit_price"], "The statement's unit_price"),
         price=parse_decimal(predicate["price"], "The statement's price"),
-        sandbox=text(predicate["sandbox"], "The statement's sandbox", _SANDBOX) if optional else None,
+        **{name: text(predicate[name], f"The statement's {name}") for name in optional},
     )
     if statement.to_payload() != payload:
         raise FormatError("The statement is not in its canonical form, or not of this network's type.")
@@ -192,6 +197,9 @@ _PREDICATE_FIELDS = (
     ),
     *("started_at", "finished_at", "units", "unit", "unit_price", "price"),
 )
+
+_OPTIONAL_FIELDS = ("sandbox", "evidence_sha256")
+"""Fields that old statements do not have. Without a value they are absent."""
 
 
 def _digests(value: object, where: str) -> tuple[NamedDigest, ...]:

@@ -159,6 +159,15 @@ def test_statement_without_a_sandbox_is_valid(receipts) -> None:
     assert [parse_statement(payload).sandbox for payload in payloads] == ["bubblewrap", None]
 
 
+def test_statement_may_contain_the_digest_of_evidence(receipts) -> None:
+    assert verify_bundle(receipts["bundle_with_evidence"], receipts["log_key"]).valid
+    payloads = [
+        b64decode(receipts[name]["receipt"]["envelope"]["payload"])
+        for name in ("bundle", "bundle_with_evidence")
+    ]
+    assert [parse_statement(payload).evidence_sha256 for payload in payloads] == [None, "5" * 64]
+
+
 def test_changed_bundles_report_the_failed_checks(receipts) -> None:
     for case in receipts["cases"]:
         outcome = verify_bundle(case["bundle"], receipts["log_key"])

@@ -41,6 +41,8 @@ from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
+from agent.coordinator.payouts.installed import Adapters
+from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
 from agent.coordinator.store import counts, history, run_outputs
 from agent.coordinator.store import events as event_store
@@ -66,7 +68,7 @@ from agent.protocol.messages import (
     RunRelease,
     RunResult,
 )
-from agent.settings import ConnectionSettings, CoordinatorSettings, WebhookSettings
+from agent.settings import ConnectionSettings, CoordinatorSettings, PayoutSettings, WebhookSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload
@@ -165,6 +167,7 @@ class Histories(RuleBasedStateMachine):
             hub=hub,
             feed=Feed(database, hub),
             webhooks=WebhookSender(database, WebhookSettings(), self.clock),
+            payouts=PayoutWorker(database, PayoutSettings(), Adapters(), self.clock),
             dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
             artifacts=artifacts,

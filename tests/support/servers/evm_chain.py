@@ -43,6 +43,8 @@ class EvmChain:
         self.failing: dict[str, str] = {}
         """Methods that answer an error, with its message."""
         self.chain_id = CHAIN_ID
+        self.mines_when_polled = False
+        """Whether the waiting transactions get their block when the newest block's number is asked for."""
         self.waiting: dict[tuple[str, int], bytes] = {}
         """Signed transactions by sender and nonce."""
         self._lock = threading.RLock()
@@ -121,6 +123,8 @@ class EvmChain:
         return hex(self.chain_id)
 
     def _eth_blockNumber(self) -> str:  # noqa: N802
+        if self.mines_when_polled and self.waiting:
+            self.mine(0)
         return hex(self._height())
 
     def _eth_getBlockByNumber(self, block: str, _full: bool) -> dict[str, str]:  # noqa: N802

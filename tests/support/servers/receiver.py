@@ -21,6 +21,8 @@ from agent.network import Network
 PUBLIC = "93.184.215.14"
 LIMIT_SECONDS = 20
 
+Answer = tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes]
+
 
 @dataclass(frozen=True)
 class Received:
@@ -40,10 +42,10 @@ class Received:
 
 
 class Receiver:
-    """Responds with 204 or with the next of `answers`: a status, a status with headers, or an event to wait for first."""
+    """Responds with 204 or with the next of `answers`: a status, with headers, with a body, or an event to wait for first."""
 
     def __init__(self, *, secure: bool = True) -> None:
-        self.answers: deque[int | tuple[int, dict[str, str]] | threading.Event] = deque()
+        self.answers: deque[int | Answer | threading.Event] = deque()
         self.received: list[Received] = []
         self.reached: list[str] = []
         self.names: dict[str, Callable[[], Sequence[str]]] = {"hooks.example": lambda: [PUBLIC]}
@@ -91,7 +93,7 @@ class Receiver:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return self.names[host]()
 
-    def _respond(self, message: Received) -> int | tuple[int, dict[str, str]]:
+    def _respond(self, message: Received) -> int | Answer:
         with self._arrived:
             self.received.append(message)
             answer = self.answers.popleft() if self.answers else 204
@@ -109,13 +111,14 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 answer = receiver._respond(Received(self.path, headers, body))
-                status, more = answer if isinstance(answer, tuple) else (answer, {})
+                status, more, content = (*answer, b"")[:3] if isinstance(answer, tuple) else (answer, {}, b"")
                 try:
                     self.send_response(status)
                     for name, value in more.items():
                         self.send_header(name, value)
-                    self.send_header("Content-Length", "0")
+                    self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
+                    self.wfile.write(content)
                 except OSError:
                     pass  # the sender has closed the connection
 

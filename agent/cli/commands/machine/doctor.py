@@ -16,7 +16,7 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_
 from agent.cli.terminal import logs
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
-from agent.settings import Settings
+from agent.settings import PayoutSettings, Settings
 
 MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}
 """In the order of the output, the worst first."""
@@ -57,6 +57,8 @@ async def _examine(settings: Settings) -> list[Diagnostic]:
     diagnostics = await examine(settings)
     if settings.artifacts.url is not None and settings.miner.coordinator is None:
         diagnostics.append(await asyncio.to_thread(_artifacts, settings))
+    if settings.payouts != PayoutSettings() and settings.miner.coordinator is None:
+        diagnostics += await asyncio.to_thread(_payouts, settings)
     return diagnostics
 
 
@@ -69,6 +71,20 @@ def _artifacts(settings: Settings) -> Diagnostic:
     except ConfigurationError as error:
         return found("artifacts_unusable", fault=error)
     return ok("artifacts", f"The store of files, {settings.artifacts.url}, can be read and written.")
+
+
+def _payouts(settings: Settings) -> list[Diagnostic]:
+    """Check that the coordinator's payout adapters can pay: their settings, keys, nodes and directories."""
+    from agent.coordinator.payouts.adapter import Site  # noqa: PLC0415 - as above
+    from agent.coordinator.payouts.examination import examine_adapters  # noqa: PLC0415 - as above
+
+    site = Site(settings.payouts, settings.data_dir / "coordinator", "")
+    return [
+        ok("payouts", f"The payout adapter {name} can be used.")
+        if fault is None
+        else found("payouts_unusable", adapter=name, fault=fault)
+        for name, fault in examine_adapters(site).items()
+    ]
 
 
 def _print(diagnostics: list[Diagnostic]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli import local_api
-from agent.cli.lookups import accounts, find_account
+from agent.cli.lookups import accounts, deposits, find_account
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.settings import Settings
 from aitbc.cli._terminal.output import moment, print_rows
@@ -76,6 +76,35 @@ def debit(
     """Take money back from an account. Money held for unfinished jobs is not touched."""
     body = {"amount": amount, "note": note, "force": force}
     _book(settings_from(data_dir), account, "debits", body, as_json=as_json)
+
+
+@app.command("deposits")
+def list_deposits(
+    account: Annotated[
+        str | None,
+        typer.Argument(help="Only those of this account: its name or id.", show_default="all accounts"),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the payments that arrived outside and were credited, newest first."""
+    settings = settings_from(data_dir)
+    found = deposits(settings, None if account is None else find_account(settings, account))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            one["external_id"],
+            one["source"],
+            one["account_id"],
+            one["amount"],
+            f"{one['external_amount']} {one.get('currency', '')}".strip(),
+            moment(one["created_at"]),
+        )
+        for one in found
+    ]
+    print_rows(("PAYMENT", "SOURCE", "ACCOUNT", "CREDITED", "RECEIVED", "CREATED"), rows)
 
 
 def _book(settings: Settings, account: str, call: str, body: dict[str, Any], *, as_json: bool) -> None:

@@ -84,15 +84,16 @@ def show(
 def _identities(settings: Settings, named: list[str] | None, address: str) -> list[tuple[Identity, str]]:
     """Return the miners that the options name, each with its address. Raises `ConfigurationError` for a directory without a miner."""
     if not named:
-        return [(_identity(settings.data_dir), address)]
+        return [(identity_of(settings.data_dir), address)]
     found = []
     for text in named:
         directory, _, own = text.partition("=")
-        found.append((_identity(Path(directory).expanduser()), own or address))
+        found.append((identity_of(Path(directory).expanduser()), own or address))
     return found
 
 
-def _identity(data_dir: Path) -> Identity:
+def identity_of(data_dir: Path) -> Identity:
+    """Return the identity of the miner in a data directory. Raises `ConfigurationError` if there is none."""
     directory = data_dir / "miner"
     if not (directory / IDENTITY_FILE).exists():
         raise ConfigurationError(

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli import agent_file, local_api
-from agent.cli.commands.operators import payout_addresses
+from agent.cli.commands.operators import payout_addresses, payout_outcomes
 from agent.cli.lookups import find_batch
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
+from agent.core.values.spreadsheets import harmless
 from agent.settings import Settings
 from aitbc.canonical import parse_json
 from aitbc.cli._arguments.trust import trusted
@@ -41,6 +42,8 @@ _CSV = (
 
 app = typer.Typer(help="Pay out what miners have earned.", no_args_is_help=True)
 app.add_typer(payout_addresses.app, name="address")
+app.command("confirm")(payout_outcomes.confirm)
+app.command("invoice")(payout_outcomes.invoice)
 
 AdapterOption = Annotated[str, typer.Option(help="How to pay: an adapter of the setting payouts.adapters.")]
 RateOption = Annotated[
@@ -216,9 +219,10 @@ def export(
 
 def _csv_of(batch: dict[str, Any]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV, extrasaction="ignore")
+    writer = csv.DictWriter(text, _CSV)
     writer.writeheader()
-    writer.writerows(batch["payouts"])
+    rows = [{name: harmless(str(one.get(name, ""))) for name in _CSV} for one in batch["payouts"]]
+    writer.writerows(rows)
     return text.getvalue()
 
 

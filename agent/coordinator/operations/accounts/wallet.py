@@ -174,6 +174,13 @@ async def credit_once(context: Context, account_id: str, amount: Decimal, note: 
         await context.database.write(_credit_once, booking)
 
 
+def credit_inside(
+    connection: Connection, tx_id: str, account_id: str, units: int, note: str, now: float
+) -> None:
+    """Credit an account inside a transaction of another use case. Raises `NotFound`, and `ValidationFailed` for too much."""
+    _book(connection, _Booking(tx_id, Kind.CREDIT, account_id, units, note, now, None))
+
+
 @dataclass(frozen=True, slots=True)
 class _Booking:
     """A credit or a debit, in units of 1e-8."""

@@ -37,8 +37,10 @@ class Wallet(Answer):
 
 
 class Transaction(Answer):
-    """A credit, a debit, the payment of a job, or a payout. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`.
+    """A change of a balance. The payment of a job is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`.
 
+    `audit` is the price of an audit that the client requested, `refund` the same back if there was no auditor. `forfeit` is the price of
+    a job whose result was proven wrong, back from the miner. `funding` is money of the operator for its own audits.
     A payout is `held` when its batch is created; then it is paid, or `refunded` to the miner.
     """
 
@@ -60,7 +62,7 @@ class Transaction(Answer):
     )
 
     transaction_id: fields.TransactionId
-    type: Literal["credit", "debit", "payment", "payout"]
+    type: Literal["credit", "debit", "payment", "payout", "funding", "audit", "refund", "forfeit"]
     status: Literal["pending", "settled", "refunded"]
     amount: fields.Amount
     created_at: fields.Time

@@ -41,6 +41,14 @@ class TypicalDuration(Answer):
     seconds: float = Field(examples=[2.4])
 
 
+class AuditPrice(Answer):
+    """What a job with `audited` costs in addition, in percent of its price. `auditors` are online miners that check work of the service."""
+
+    percent: float = Field(ge=0, examples=[10.0])
+    compares: str = Field(examples=["The probabilities of the tokens differ little from the auditor's own."])
+    auditors: int = Field(ge=0, examples=[2])
+
+
 class ServiceSummary(Answer):
     """A service. It is metered in `unit`, or in `cpu_unit` on machines without a GPU; `determinism` states how two results compare."""
 
@@ -64,6 +72,7 @@ class ServiceSummary(Answer):
         ge=0, description="Miners that offer it now; at most a few seconds old", examples=[12]
     )
     price: Price | None = Field(description="Null while no miner is online")
+    audit: AuditPrice | None = Field(description="Null if results of the service cannot be compared")
     speed: Speed | None = Field(description="Null while no miner that is online has run the benchmark")
     durations: list[TypicalDuration] = Field(description="One for each model that has been measured")
 

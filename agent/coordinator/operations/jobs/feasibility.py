@@ -131,7 +131,15 @@ def _kind(record: JobRecord) -> tuple[Hashable, ...]:
     """Return everything about a job that decides which miners can run it."""
     price = record.max_cost if record.agreed_price is None else None
     resources = (record.cpu_millis, record.memory, record.gpus)
-    return (record.service, record.model, *resources, price, record.requested_miner_id, record.needs)
+    return (
+        record.service,
+        record.model,
+        *resources,
+        price,
+        record.requested_miner_id,
+        record.needs,
+        record.restrictions,
+    )
 
 
 def _cached(known: Fleet, key: tuple[Hashable, ...], answer: bool) -> bool:

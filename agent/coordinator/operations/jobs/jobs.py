@@ -29,7 +29,7 @@ from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, job_lists, locks
+from agent.coordinator.store import counts, job_lists, locks, queue
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobArtifact
@@ -44,6 +44,8 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
+from agent.core.market.audits import divided
+from agent.core.matching import Restrictions
 from agent.core.values.quantities import format_money, format_time, from_units, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners.api import ServiceDefinition
@@ -155,6 +157,12 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
     spec, digest = submission.specification(job_id)
     options = submission.options
     resources = options.resources
+    budget, audit_hold = to_units(submission.max_cost), None
+    if submission.audit_percent is not None:
+        budget, audit_hold = divided(budget, submission.audit_percent)
+    restrictions = Restrictions(
+        audited=audit_hold is not None, min_reputation=float(options.min_reputation or 0.0)
+    )
     return JobRecord(
         life=Job(
             job_id=job_id,
@@ -176,7 +184,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         memory=int(parse_quantity(resources.memory or "0")),
         gpus=int(parse_quantity(resources.gpu or "0")),
         priority=options.priority,
-        max_cost=to_units(submission.max_cost),
+        max_cost=budget,
         fee_ppm=int(context.settings.fee_percent * 10_000),
         requested_miner_id=options.miner_id,
         missing_files=json.dumps(submission.missing) if submission.missing else None,
@@ -184,6 +192,8 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         webhook_url=submission.webhook_url,
         client_trace_id=tracing.of_request(),
         needs=json.dumps(submission.needs) if submission.needs else None,
+        restrictions=queue.format_restrictions(restrictions),
+        audit_hold=audit_hold,
     )
 
 

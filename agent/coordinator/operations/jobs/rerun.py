@@ -20,6 +20,7 @@ from agent.coordinator.operations.supply import supply
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.queue import restrictions_of
 from agent.core.errors import ValidationFailed
 from agent.core.values.quantities import format_money, from_units
 
@@ -111,11 +112,13 @@ def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
         "name": record.name if record.name_given else None,
         "labels": orjson.loads(record.labels) if record.labels else {},
         "resources": spec["resources"],
-        "pricing": {"max_cost": format_money(from_units(record.max_cost))},
+        "pricing": {"max_cost": format_money(from_units(record.held))},
         "priority": record.priority,
         "timeout_seconds": int(spec["timeout_seconds"]),
         "max_attempts": record.life.max_attempts,
         "miner_id": record.requested_miner_id if record.offer_id is None else None,
         "webhook_url": record.webhook_url,
+        "min_reputation": restrictions_of(record).min_reputation or None,
+        "audited": record.audit_hold is not None or None,
     }
     return {name: value for name, value in options.items() if value is not None}

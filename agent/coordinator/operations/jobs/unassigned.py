@@ -36,7 +36,8 @@ def _explanation(connection: Connection, context: Context, caller: Caller, miner
     now = context.clock()
     known = known_miners(connection, context.settings, now)
     miner = next((miner for miner in known if miner.miner_id == miner_id), None)
-    jobs = queue.sample(connection)
+    # Those that check its own work are not for its owner.
+    jobs = [job for job in queue.sample(connection) if miner_id not in job.restrictions.excluded]
     kinds = [] if miner is None else _kinds(context, jobs, miner)
     fitting = sum(kind.jobs for kind in kinds if not kind.reasons)
     if not jobs:

@@ -97,6 +97,16 @@ class JobOptions(_Body):
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
         default=None, description="The offer to which the job is given at once", examples=["offer_1234567890"]
     )
+    min_reputation: Annotated[float, Field(ge=0, le=5)] | None = Field(
+        default=None, description="Only miners with at least this reputation may run it", examples=[4.2]
+    )
+    audited: bool = Field(
+        default=False,
+        description=(
+            "Have another miner check the result, for a part of the job's price that the service's `audit` in the registry states. "
+            "`pricing.max_cost` covers both"
+        ),
+    )
     wait: bool = Field(
         default=False,
         description="Accept the job even if no known miner can run it, and wait for one. False: it is refused with `CANNOT_RUN`",
@@ -146,7 +156,8 @@ class JobRequest(JobOptions):
 class Submission:
     """A valid request. `missing` are the file fields whose files are still to be uploaded.
 
-    `name` is the client's name for the job, or else that of its service, as offers and miners see it.
+    `name` is the client's name for the job, or else that of its service, as offers and miners see it. `audit_percent` is the price of
+    the requested audit in percent of the job's price, None without one.
     """
 
     definition: ServiceDefinition
@@ -162,6 +173,7 @@ class Submission:
     webhook_url: str | None = None
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    audit_percent: float | None = None
 
     def artifact_ids(self) -> dict[str, str]:
         """Return the artifacts that the job reads, by file field."""
@@ -286,6 +298,9 @@ def _check(
     webhook = _webhook(context, options, errors)
     if options is not None and (wrong := job_labels.problem(context.settings, options.labels)):
         errors["labels"] = wrong
+    percent = audit_percent(context, definition)
+    if options is not None and options.audited and percent is None:
+        errors["audited"] = f"{definition.service_id} has nothing that compares two results"
     if options is None or errors:
         raise ValidationFailed("The request is not valid.", errors)
     max_cost = options.pricing.max_cost
@@ -303,7 +318,20 @@ def _check(
         webhook_url=webhook,
         files=files,
         missing=missing,
+        audit_percent=percent if options.audited else None,
     )
+
+
+def audit_percent(context: Context, definition: ServiceDefinition) -> float | None:
+    """Return the price of a requested audit in percent of the job's price, None if no runner of the service compares results."""
+    if definition.comparer is None:
+        return None
+    settings = context.settings.audits
+    return {
+        "prefill": settings.prefill_percent,
+        "window": settings.window_percent,
+        "rerun": settings.rerun_percent,
+    }[definition.comparer.cost]
 
 
 def _read(model: type[_ModelT], data: Mapping[str, Any], errors: Errors, prefix: str) -> _ModelT | None:

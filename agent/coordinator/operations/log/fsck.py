@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.coordinator.operations.context import Connection
+from agent.coordinator.operations.log.verdicts import examine_verdicts
 from agent.coordinator.payouts.manifests import manifest_of
 from agent.coordinator.sequencer import LogInconsistent, leaf_bytes
 from agent.coordinator.store import ledger, payout_checks
@@ -53,6 +54,7 @@ class Examination:
     receipts: int = 0
     settlements: int = 0
     payouts: int = 0
+    verdicts: int = 0
     checkpoints: int = 0
     cosignatures: int = 0
     root: str = ""
@@ -76,16 +78,23 @@ class Examination:
 
 def examine(connection: Connection, log_key: str, known: Mapping[str, Checkpoint]) -> Examination:
     """Examine everything. `log_key` is the log's vkey; `known` are checkpoints that are stored elsewhere, by name."""
+    result = examine_log(connection, log_key, known)
+    _examine_receipts(connection, log_key, result)
+    _examine_settlements(connection, result)
+    _examine_payouts(connection, parse_vkey(log_key)[0], result)
+    result.verdicts = examine_verdicts(connection, result.find)
+    for problem in ledger.problems(connection):
+        result.find("ledger", "ledger", problem)
+    result.summarise()
+    return result
+
+
+def examine_log(connection: Connection, log_key: str, known: Mapping[str, Checkpoint]) -> Examination:
+    """Do the part of `examine` that derives the leaves, the tree and its root, and compares them with what was signed."""
     result = Examination()
     promises = _promises(connection, log_key, known, result)
     _Tree(connection, result, promises).examine()
     _examine_cosignatures(connection, result)
-    _examine_receipts(connection, log_key, result)
-    _examine_settlements(connection, result)
-    _examine_payouts(connection, parse_vkey(log_key)[0], result)
-    for problem in ledger.problems(connection):
-        result.find("ledger", "ledger", problem)
-    result.summarise()
     return result
 
 

@@ -14,6 +14,7 @@ import structlog
 from agent.coordinator import lifecycle
 from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations import job_logs
+from agent.coordinator.operations.audits import choosing
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
@@ -65,6 +66,7 @@ class Delivery:
     artifacts: tuple[OutputArtifact, ...]
     public_key: bytes
     log: RunLog | None = None
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,10 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
             delivery = _check_delivery(context, session, request)
         else:  # canonical form of a long transcript takes time, during which heartbeats must be answered
             delivery = await asyncio.to_thread(_check_delivery, context, session, request)
-        accepted = await context.database.write(_complete, context, session, job_id, request.fence, delivery)
+        drawn = await choosing.draw(context, delivery.statement.service, session.miner_id)
+        accepted = await context.database.write(
+            _complete, context, session, job_id, request.fence, delivery, drawn
+        )
     except ReceiptInvalid:
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
         raise
@@ -156,6 +161,7 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         artifacts=tuple(request.artifacts),
         public_key=session.public_key,
         log=request.log,
+        evidence=request.evidence,
     )
 
 
@@ -167,7 +173,13 @@ def _units_of(results: dict[str, Any]) -> Decimal | None:
 
 
 def _complete(
-    connection: Connection, context: Context, session: Session, job_id: str, fence: int, delivery: Delivery
+    connection: Connection,
+    context: Context,
+    session: Session,
+    job_id: str,
+    fence: int,
+    delivery: Delivery,
+    drawn: choosing.Draw,
 ) -> Accepted:
     now = context.clock()
     record = store.lock(connection, job_id)
@@ -194,6 +206,7 @@ def _complete(
     receipt_store.add(connection, [receipt])
     log_store.queue_receipts(connection, [(receipt.receipt_id, delivery.leaf)])
     event_store.add(connection, [_receipt_created(record, receipt)], now)
+    choosing.choose(connection, context, record, delivery.statement, delivery.evidence, drawn, now)
     return Accepted(receipt, record.trace_id, now - lease.assigned_at)
 
 

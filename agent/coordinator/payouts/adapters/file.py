@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -22,14 +23,13 @@ from agent.coordinator.payouts.adapter import (
     Transfer,
 )
 from agent.core.values.iban import parse_iban
+from agent.core.values.spreadsheets import harmless
 from agent.fault_points import reach
 from aitbc.canonical import canonical_json, sha256_hex
 
 COLUMNS: Final = ("payout_id", "miner_id", "address", "amount", "currency")
 MAX_TEXT: Final = 140
 """As much as the remittance text of a bank transfer."""
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheets run a cell that begins with one of these."""
 
 
 class FileAdapter:
@@ -88,6 +88,12 @@ class FileAdapter:
                 replace_file(path, content, 0o600)
         return Answer()
 
+    async def examine(self) -> None:
+        """Check that the directory can be written. Raises `OSError`."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=self._directory):
+            pass
+
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
@@ -129,8 +135,3 @@ def table(content: bytes) -> bytes:
     for payment in json.loads(content)["payments"]:
         writer.writerow([harmless(payment[column]) for column in COLUMNS])
     return text.getvalue().encode()
-
-
-def harmless(cell: str) -> str:
-    """Return a cell with an apostrophe before it if a spreadsheet would run it as a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell

@@ -41,7 +41,7 @@ def listen(
 ) -> Stream[StreamEvent]:
     """Yield every event that this key may see, each once and in order, until the caller stops.
 
-    `types` selects types of events (None: `job_update`, `marketplace_update` and `receipt_created`; there are also `job_progress`
+    `types` selects types of events (None: `job_update`, `marketplace_update`, `receipt_created` and `payout_update`; there are also `job_progress`
     and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (None: start now). A broken
     connection is replaced and resumes after the last event; an event `resync` marks a gap. `timeout` is in seconds (None: no
     limit) and may take effect up to 15 seconds late.

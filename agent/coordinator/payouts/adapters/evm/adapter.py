@@ -1,7 +1,7 @@
 """Sends each payment as a transaction of its own, so that one recipient's failure concerns no other.
 
 A nonce is used once: nonces are counted from the database's and the chain's, and the signed bytes are stored before they are sent.
-Whatever happens to the process, to the node, or to the block, only transactions with that nonce and that content exist, and the chain
+Even if the process, the node or the block fails, only transactions with that nonce and that content exist, and the chain
 accepts one of them. A payment has failed only if its transaction is in a block, deep enough, and moved nothing.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 MAX_PREPARED: Final = 100
 """Transactions that are signed in one call."""
-CERTAIN_SECONDS: Final = 3600.0
-"""How long a transaction must be missing, its nonce used by another one, before it counts as failed."""
 MAX_DECIMALS: Final = 8
 """Decimals of money on this coordinator."""
 
@@ -49,6 +47,10 @@ log = structlog.get_logger()
 
 class NotNow(Exception):
     """Nothing can be paid at present. The message says why, and nothing was signed."""
+
+
+class Superseded(Exception):
+    """A transaction will never get a block, and an administrator must find out why. The message says what to do."""
 
 
 class EvmAdapter:
@@ -136,12 +138,28 @@ class EvmAdapter:
         known = any([await self._node.knows(transaction_hash) for transaction_hash in hashes])
         nonce = transfer.nonce or 0
         if sent > nonce:
-            return await self._superseded(transfer, nonce, head, known=known)
+            raise Superseded(
+                f"another transaction of {self._account.address} has used the nonce {nonce}. Look on the chain whether it paid this, "
+                "then report the outcome: aitbc-agent payouts confirm --force"
+            )
         if sent == nonce and (replacement := self._replacement(transfer)) is not None:
             return replacement
         if not known:
             await self.send(transfer)
         return self._still_sent(transfer, "it waits for its block")
+
+    async def examine(self) -> None:
+        """Check the chain, the token's decimals and the account's coins. Raises `NotNow`, or the node's errors."""
+        await self.check_chain()
+        if self._settings.token is not None:
+            answer = await self._node.call(self._settings.token, signing.DECIMALS)
+            if int.from_bytes(answer, "big") != self._settings.decimals or not answer:
+                raise NotNow(
+                    f"the token has {int.from_bytes(answer, 'big')} decimals, but `payouts.evm.decimals` is "
+                    f"{self._settings.decimals}"
+                )
+        if await self._node.balance(self._account.address) == 0:
+            raise NotNow(f"{self._account.address} has no coins to pay for gas; send it some")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -261,23 +279,6 @@ class EvmAdapter:
             entry["address"].lower() == token and [topic.lower() for topic in entry["topics"]] == expected
             for entry in receipt["logs"]
         )
-
-    async def _superseded(self, transfer: Transfer, nonce: int, head: int, *, known: bool) -> Answer:
-        """Report a transfer whose nonce another transaction of the account has used.
-
-        It has failed if that is deep enough in the chain, and stays so for an hour: of several nodes behind one address, one may lag.
-        """
-        reason = f"another transaction of the account has used the nonce {nonce}"
-        final = head - self._settings.confirmations + 1
-        certain = not known and await self._node.transactions_sent(self._account.address, final) > nonce
-        state = {key: value for key, value in transfer.state.items() if key != "superseded_at"}
-        if certain:
-            since = transfer.state.get("superseded_at", self._clock())
-            if self._clock() - since >= CERTAIN_SECONDS:
-                return self._report(transfer, Outcome.FAILED, reason, transfer.reference)
-            state["superseded_at"] = since
-        log.error("payout_superseded", transfer_id=transfer.transfer_id, source=self._source, nonce=nonce)
-        return replace(self._still_sent(transfer, reason), state=state)
 
     def _still_sent(self, transfer: Transfer, reason: str, reference: str = "") -> Answer:
         return self._report(transfer, Outcome.SENT, reason, reference or transfer.reference)

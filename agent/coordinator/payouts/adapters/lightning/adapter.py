@@ -108,6 +108,10 @@ class LightningAdapter:
             return Answer(content=transfer.content)
         return self._answer(transfer, payments)
 
+    async def examine(self) -> None:
+        """Check that the node answers and is on the network of the settings. Raises its errors."""
+        await self._require_network()
+
     async def close(self) -> None:
         """Do nothing: each call has its own connection."""
 

@@ -15,6 +15,7 @@ from agent.coordinator.store.schema.tables.access import (
     miner_commands,
     miners,
 )
+from agent.coordinator.store.schema.tables.audits import audit_proofs, audits, canaries
 from agent.coordinator.store.schema.tables.files import (
     artifact_owners,
     artifacts,
@@ -70,9 +71,12 @@ __all__ = [
     "api_keys",
     "artifact_owners",
     "artifacts",
+    "audit_proofs",
+    "audits",
     "balances",
     "browser_session_keys",
     "browser_sessions",
+    "canaries",
     "challenges",
     "client_evidence",
     "client_failures",

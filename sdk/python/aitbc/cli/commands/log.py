@@ -186,7 +186,8 @@ def _show(report: LogReport, *, as_json: bool) -> None:
     size = report.checkpoint.size if report.checkpoint else None
     if as_json:
         checks = [dataclasses.asdict(check) for check in report.checks]
-        counts = {name: getattr(report, name) for name in ("receipts", "settlements", "payouts", "others")}
+        names = ("receipts", "settlements", "payouts", "verdicts", "others")
+        counts = {name: getattr(report, name) for name in names}
         print_json(
             {
                 "valid": report.valid,

@@ -1,0 +1,116 @@
+"""`aitbc-agent payouts confirm` and `payouts invoice`: how payments ended, and what a payment waits for."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from agent.cli import agent_file, local_api
+from agent.cli.commands.operators.payout_addresses import identity_of
+from agent.cli.lookups import find_batch
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.core.errors import ConfigurationError
+from agent.core.values.quantities import format_time
+from agent.settings import Settings
+from aitbc.hand_ins import PayoutHandIn
+from aitbc.keys import parse_vkey
+
+SENT: Final = "sent"
+COLUMNS: Final = ("payout_id", "outcome", "reason", "reference")
+
+
+def confirm(
+    batch: Annotated[
+        str, typer.Argument(help="The batch: its id or a part of it, its note, or `last` for the newest one.")
+    ],
+    payout: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this payment; may be repeated. Default: all of the batch that were sent."),
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="The payments have failed: nothing was and nothing will be paid.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why they have failed, for their miners.")] = "",
+    reference: Annotated[str, typer.Option(help="What identifies them outside, for their miners.")] = "",
+    file: Annotated[
+        Path | None,
+        typer.Option(help=f"CSV file with the columns {', '.join(COLUMNS)}, instead of the other options."),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also for an adapter that reports outcomes itself but cannot."),
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report the outcome of payments that were made by hand. The amounts of failed ones return to the miners' earnings."""
+    settings = settings_from(data_dir)
+    batch_id = find_batch(settings, batch)
+    if file is not None:
+        outcomes = _read(file)
+    else:
+        outcome = "failed" if failed else "confirmed"
+        chosen = payout or _sent(settings, batch_id)
+        outcomes = [
+            {"payout_id": one, "outcome": outcome, "reason": reason, "reference": reference} for one in chosen
+        ]
+    body = {"outcomes": outcomes, "force": force}
+    found = local_api.call(settings, "POST", f"admin/payouts/{batch_id}/outcomes", body)
+    if as_json:
+        print_json(found)
+        return
+    counts = ", ".join(f"{count} {status}" for status, count in found["counts"].items())
+    typer.echo(f"{batch_id} is {found['status']}: {counts}.")
+
+
+def _sent(settings: Settings, batch_id: str) -> list[str]:
+    """Return the payments of a batch that were sent and have not ended. Raises `ConfigurationError` if there are none."""
+    found = local_api.call(settings, "GET", f"admin/payouts/{batch_id}")
+    sent = [one["payout_id"] for one in found["payouts"] if one["status"] == SENT]
+    if not sent:
+        raise ConfigurationError(
+            f"{batch_id} is {found['status']} and has no payment whose outcome is open. See: aitbc-agent payouts show {batch_id}"
+        )
+    return sent
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    """Return the outcomes in a CSV file. Raises `ConfigurationError`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigurationError(f"{path} cannot be read ({error}).") from None
+    if not rows or not {"payout_id", "outcome"} <= rows[0].keys():
+        raise ConfigurationError(f"{path} needs a first line with the columns {', '.join(COLUMNS)}.")
+    return [{name: (row.get(name) or "").strip() for name in COLUMNS} for row in rows]
+
+
+def invoice(
+    payout: Annotated[str, typer.Argument(help="The payment's id (`aitbc-agent payouts history`).")],
+    text: Annotated[str, typer.Argument(metavar="INVOICE", help="The Lightning invoice (lnbc...).")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand in the invoice that a payment waits for, signed with the identity key of this machine's miner."""
+    settings = settings_from(data_dir)
+    identity = identity_of(settings.data_dir)
+    statement = PayoutHandIn(
+        payout_id=payout,
+        miner_id=identity.miner_id,
+        text=text.strip(),
+        created_at=format_time(time.time()),
+        origin=parse_vkey(agent_file.read(settings).log_key)[0],
+    )
+    envelope = statement.sign(identity.signing_key)
+    found: dict[str, Any] = local_api.call_as_owner(settings, "POST", f"payouts/{payout}/hand-in", envelope)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(
+            f"The invoice of {payout} is accepted; {found['sent_amount']} {found['currency']} will be paid."
+        )

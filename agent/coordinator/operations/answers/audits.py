@@ -1,0 +1,107 @@
+"""Answers about audits and canaries."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agent.core.values import fields
+from agent.core.values.fields import Answer
+
+AuditId = Annotated[str, Field(examples=["audit_1234567890"])]
+CanaryId = Annotated[str, Field(examples=["canary_1234567890"])]
+VerdictName = Literal["pass", "fail", "unproven"]
+
+
+class Audit(Answer):
+    """What one auditor is asked about a result, and what it found. Without a `parent` it begins an audit, whose decision is `verdict`."""
+
+    audit_id: AuditId
+    job_id: fields.JobId
+    receipt_id: fields.ReceiptId
+    miner_id: fields.MinerId
+    service: fields.ServiceId
+    model: str | None = Field(examples=["smollm2-135m-instruct"])
+    kind: Literal["check", "third", "canary", "second_opinion"] = Field(
+        description="`canary`: of a job with a known answer", examples=["check"]
+    )
+    status: Literal["waiting", "running", "decided"] = Field(examples=["decided"])
+    opinion: VerdictName | None = Field(
+        description="What the auditor said; null until it has answered", examples=["pass"]
+    )
+    verdict: VerdictName | None = Field(
+        description="What follows: an audit of several opinions is decided by two that agree",
+        examples=["pass"],
+    )
+    distances: dict[str, float] = Field(
+        description="What was compared; they grow with the difference",
+        examples=[{"log_probability": 0.0071}],
+    )
+    limits: dict[str, float] = Field(
+        description="The distances above which the comparison fails", examples=[{"log_probability": 0.0125}]
+    )
+    where: str = Field(description="The worst position", examples=["token 41"])
+    reason: str = Field(examples=["The probabilities of the tokens differ as between honest runs."])
+    comparison_sha256: fields.Sha256 = Field(
+        description="Digest of these four in the log's leaf; of the audit's first opinion"
+    )
+    created_at: fields.Time
+    decided_at: fields.Time | None
+    probability: float | None = Field(
+        description="At most the probability that an honest miner has so many failures, once the audit is settled",
+        examples=[3.2e-9],
+    )
+    enforced: bool = Field(description="Whether the job's pay and reputation were lost", examples=[False])
+    forfeited: fields.Amount = Field(examples=["0"])
+    parent: AuditId | None = Field(description="The audit to which the opinion belongs")
+    second_opinion_until: fields.Time | None = Field(
+        description="Until when the miner's owner may ask for a second opinion; null if no more"
+    )
+
+
+class AuditPage(Answer):
+    """Opinions, newest first. If there are more, `next` is the value of `before` for the next page."""
+
+    audits: list[Audit]
+    next: str | None = None
+
+
+class AuditStanding(Answer):
+    """What audits have shown of a miner in a service and model. `share` of its jobs there is audited."""
+
+    role: Literal["miner", "auditor"] = Field(examples=["miner"])
+    service: fields.ServiceId
+    model: str | None = Field(examples=["smollm2-135m-instruct"])
+    passes: int = Field(description="Consecutive", ge=0, examples=[41])
+    checked: int = Field(ge=0, examples=[43])
+    failed: int = Field(ge=0, examples=[1])
+    canaries_checked: int = Field(ge=0, examples=[5])
+    canaries_failed: int = Field(ge=0, examples=[0])
+    probability: float = Field(
+        description="At most the probability that an honest miner has so many failures", examples=[0.12]
+    )
+
+
+class MinerAudits(AuditPage):
+    """The audits of a miner that are decided, and what they have shown so far."""
+
+    proofs: list[AuditStanding]
+
+
+class Canary(Answer):
+    """A job with a known answer. `job_id` is the job that gave the answer; `submitted` is how often it was submitted since."""
+
+    canary_id: CanaryId
+    job_id: fields.JobId
+    service: fields.ServiceId
+    model: str | None = Field(examples=["smollm2-135m-instruct"])
+    note: str = Field(examples=["transcribed by ear"])
+    submitted: int = Field(ge=0, examples=[3])
+    created_at: fields.Time
+
+
+class CanaryList(Answer):
+    """All canaries, newest first."""
+
+    canaries: list[Canary]

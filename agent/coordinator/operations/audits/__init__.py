@@ -1,0 +1,1 @@
+"""Audits: finished jobs that another miner checks, and what follows from it (docs/explanation/audits.md)."""

@@ -1,0 +1,229 @@
+"""Audit jobs: each asks one auditor for an opinion. Neither the audited miner nor others of its owner can get or see it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from agent.coordinator import lifecycle
+from agent.coordinator.dispatch.fleet import known_miners
+from agent.coordinator.operations.audits import deciding, funds
+from agent.coordinator.operations.audits.choosing import UNPROVEN_SEALED, is_sealed
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import audits as store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import queue
+from agent.coordinator.store import receipts as receipt_store
+from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.explaining import checks
+from agent.core.jobs import Cancel, Job, JobState
+from agent.core.market.audits import Kind
+from agent.core.matching import Restrictions
+from agent.core.nonces import lease_nonce, nonce_key
+from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.outputs import output_files
+
+BATCH: Final = 100
+"""Audits that one round looks at."""
+NAME: Final = "audit"
+DELETED: Final = "The client deleted the job's data before it was compared."
+UNAFFORDABLE: Final = "The operator's budget for audits was used up."
+NOBODY: Final = "No independent auditor was available in time."
+
+
+@dataclass(frozen=True, slots=True)
+class NewIds:
+    """Ids for an audit job, so that a repeated transaction creates the same one."""
+
+    job_id: str
+    tx_id: str
+    follow_up: deciding.FollowUp
+
+    @classmethod
+    def of(cls, context: Context) -> NewIds:
+        """Return new ids."""
+        return cls(context.new_id("job"), context.new_id("tx"), deciding.FollowUp.of(context))
+
+
+async def ask(context: Context) -> int:
+    """Submit the audit jobs that are missing. Return how many audits were looked at."""
+    roots = await context.database.read(store.unasked, BATCH)
+    for root in roots:
+        await context.database.write(_ask, context, root, NewIds.of(context))
+    if roots:
+        context.dispatcher.job_waiting()
+    return len(roots)
+
+
+async def give_up(context: Context) -> None:
+    """Cancel audit jobs that no auditor has claimed in time."""
+    before = context.clock() - context.settings.audits.wait_seconds
+    for job_id in await context.database.read(store.unanswered, before, BATCH):
+        await context.database.write(_cancel, job_id, context.clock())
+
+
+def _cancel(connection: Connection, job_id: str, now: float) -> None:
+    record = job_store.lock(connection, job_id)
+    if record is not None and record.life.state is JobState.SUBMITTED:
+        lifecycle.change(connection, record, Cancel(now), now)
+
+
+def hold(connection: Connection, context: Context, roots: Sequence[str], ids: Sequence[NewIds]) -> None:
+    """Submit the audit jobs of these audits at once, because data that they need is about to be deleted.
+
+    Afterwards the audit jobs refer to the files, and contain the rest.
+    """
+    for root, new in zip(roots, ids, strict=False):
+        _ask(connection, context, root, new, final=True)
+
+
+def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, final: bool = False) -> None:
+    """Submit the audit job of an audit's newest opinion, if it has none and an independent auditor is there.
+
+    With `final`, the job is submitted although there is none at present.
+    """
+    opinions = store.lock(connection, root)
+    asked = next((one for one in opinions if one.opinion is None and one.status == store.WAITING), None)
+    if asked is None:
+        return
+    now, settings = context.clock(), context.settings.audits
+    excluded = not_independent(connection, opinions)
+    if not final and not _auditors(connection, context, asked.service, excluded, now):
+        if asked.created_at + settings.wait_seconds <= now:
+            deciding.answer_missing(connection, context, opinions, asked, NOBODY, ids.follow_up)
+        return
+    source = job_store.find(connection, opinions[0].job_id)
+    spec = None if source is None else _spec(connection, context, source, opinions, ids.job_id)
+    if source is None or spec is None:
+        why = UNPROVEN_SEALED if source is not None and is_sealed(source) else DELETED
+        deciding.answer_missing(connection, context, opinions, asked, why, ids.follow_up)
+        return
+    optional = asked.kind == Kind.CHECK and not asked.charged and source.audit_hold is None
+    if optional and not funds.fits_budget(connection, settings, source.max_cost, now):
+        deciding.answer_missing(connection, context, opinions, asked, UNAFFORDABLE, ids.follow_up)
+        return
+    _submit(connection, context, source, opinions, asked, spec, excluded, ids)
+
+
+def _submit(
+    connection: Connection,
+    context: Context,
+    source: JobRecord,
+    opinions: Sequence[AuditRecord],
+    asked: AuditRecord,
+    spec: dict[str, Any],
+    excluded: frozenset[str],
+    ids: NewIds,
+) -> None:
+    now = context.clock()
+    payload = canonical_json(spec)
+    funds.ensure_accounts(connection, now)
+    funds.fund(connection, funds.AUDITS, ids.tx_id, source.max_cost, now)
+    record = JobRecord(
+        life=Job(
+            job_id=ids.job_id,
+            state=JobState.SUBMITTED,
+            timeout_seconds=source.life.timeout_seconds,
+            max_attempts=context.settings.default_max_attempts,
+        ),
+        account_id=funds.AUDITS,
+        service=source.service,
+        type=source.service,
+        name=NAME,
+        model=source.model,
+        spec=payload.decode(),
+        spec_digest=sha256_hex(payload),
+        cpu_millis=source.cpu_millis,
+        memory=source.memory,
+        gpus=source.gpus,
+        priority=0,
+        max_cost=source.max_cost,
+        fee_ppm=int(context.settings.fee_percent * 10_000),
+        requested_miner_id=None,
+        missing_files=None,
+        created_at=now,
+        needs=source.needs,
+        restrictions=queue.format_restrictions(Restrictions(audit=True, excluded=excluded)),
+    )
+    lifecycle.create(connection, record)
+    earlier = _earlier_job(opinions)
+    if earlier is None:
+        artifact_store.copy_inputs(connection, source.job_id, record.job_id, with_outputs=True)
+    else:
+        artifact_store.copy_inputs(connection, earlier, record.job_id, with_outputs=False)
+    if asked.audit_job_id is not None:  # its run failed, and what it contained is in the new one
+        deciding.delete_data(connection, asked.audit_job_id, now)
+    store.change(
+        connection,
+        asked.audit_id,
+        audit_job_id=record.job_id,
+        status=store.RUNNING,
+        asked=asked.asked + 1,
+        evidence=None,
+    )
+
+
+def not_independent(connection: Connection, opinions: Sequence[AuditRecord]) -> frozenset[str]:
+    """Return the miners that must not give another opinion: the audited one, the earlier auditors, and all others of their owners."""
+    concerned = {opinions[0].miner_id} | {one.auditor_id for one in opinions if one.auditor_id}
+    found = set(concerned)
+    for miner_id in concerned:
+        found |= {miner.miner_id for miner in miner_store.fleet(connection, miner_id)}
+    return frozenset(found)
+
+
+def _auditors(
+    connection: Connection, context: Context, service: str, excluded: frozenset[str], now: float
+) -> bool:
+    known = known_miners(connection, context.settings, now)
+    return any(miner.online and miner.miner_id not in excluded and checks(miner, service) for miner in known)
+
+
+def _earlier_job(opinions: Sequence[AuditRecord]) -> str | None:
+    """Return an audit job of this audit: it contains everything that the next one needs."""
+    return next(iter(store.audit_jobs_of(opinions)), None)
+
+
+def _spec(
+    connection: Connection,
+    context: Context,
+    source: JobRecord,
+    opinions: Sequence[AuditRecord],
+    job_id: str,
+) -> dict[str, Any] | None:
+    """Return the specification of an audit job, or None if its data was deleted or cannot be read."""
+    earlier = _earlier_job(opinions)
+    if earlier is not None:
+        record = job_store.find(connection, earlier)
+        if record is None or record.deleted_at is not None:
+            return None
+        return {**orjson.loads(record.spec), "job_id": job_id}
+    root = opinions[0]
+    results = job_store.results_of(connection, source.job_id)
+    receipt = receipt_store.of_job(connection, source.job_id)
+    if source.deleted_at is not None or results is None or receipt is None or is_sealed(source):
+        return None
+    spec: dict[str, Any] = orjson.loads(source.spec)
+    signed = base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"])
+    found = orjson.loads(results)
+    canary = None if root.canary_id is None else store.find_canary(connection, root.canary_id)
+    files = {f"audit:{file.name}": f"artifact:{file.artifact_id}" for file in output_files(found)}
+    return {
+        **spec,
+        "job_id": job_id,
+        "files": {**spec["files"], **files},
+        "audit": {
+            "results": found,
+            "statement": orjson.loads(signed)["predicate"],
+            "evidence": None if root.evidence is None else orjson.loads(root.evidence),
+            "nonce": lease_nonce(nonce_key(bytes(context.signer.key)), source.job_id, root.fence),
+            "answer": None if canary is None else orjson.loads(canary.results),
+        },
+    }

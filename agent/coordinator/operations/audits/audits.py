@@ -1,0 +1,18 @@
+"""The rounds in which audits advance. Each step reads what is due from the database, so a crash between two of them only delays."""
+
+from __future__ import annotations
+
+from agent.coordinator.operations.audits import asking, canaries, deciding, settling
+from agent.coordinator.operations.context import Context
+from agent.coordinator.store import audits as store
+
+
+async def advance(context: Context) -> None:
+    """Submit audit jobs and canaries that are due, read opinions, decide, and carry out what follows."""
+    await canaries.submit_due(context)
+    if not await context.database.read(store.anything_open):
+        return
+    await asking.give_up(context)
+    await deciding.collect(context)
+    await asking.ask(context)
+    await settling.settle(context)

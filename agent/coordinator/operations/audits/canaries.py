@@ -1,0 +1,186 @@
+"""Canaries: jobs with known answers, which the coordinator submits at random moments like a client."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+import orjson
+
+from agent.coordinator import lifecycle
+from agent.coordinator.dispatch.fleet import known_miners
+from agent.coordinator.operations.answers.audits import Canary
+from agent.coordinator.operations.audits import funds
+from agent.coordinator.operations.audits.choosing import is_sealed, random_number
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import access as access_store
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import audits as store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import queue
+from agent.coordinator.store.artifacts import ArtifactRecord
+from agent.coordinator.store.audits import CanaryRecord
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import Conflict, NotFound
+from agent.core.explaining import KnownMiner, Situation, able
+from agent.core.jobs import Job, JobState
+from agent.core.matching import Restrictions, Waiting
+from agent.core.values.quantities import format_time
+from aitbc.canonical import canonical_json, sha256_hex
+
+DAY_SECONDS: Final = 86_400.0
+ACCOUNT_NAME: Final = "batches"
+"""The name of the account; nothing distinguishes it from a client's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Ids and secret random numbers for one submission: which miner gets it, and when the canary is due next."""
+
+    job_id: str
+    tx_id: str
+    miner: float
+    pause: float
+
+
+async def create(context: Context, job_id: str, note: str) -> Canary:
+    """Make a completed job, whose result the operator trusts, a canary. Raises `NotFound`, `Conflict`."""
+    canary_id, account_id = context.new_id("canary"), context.new_id("account")
+    return await context.database.write(_create, context, canary_id, account_id, job_id, note)
+
+
+def _create(
+    connection: Connection, context: Context, canary_id: str, account_id: str, job_id: str, note: str
+) -> Canary:
+    record = job_store.find(connection, job_id)
+    results = None if record is None else job_store.results_of(connection, job_id)
+    if record is None or record.deleted_at is not None:
+        raise NotFound(f"There is no job {job_id}.", {"job_id": job_id})
+    if record.life.state is not JobState.COMPLETED or results is None:
+        raise Conflict(f"Job {job_id} is {record.life.state}. Only a completed job has an answer.")
+    if is_sealed(record) or queue.restrictions_of(record).audit:
+        raise Conflict(f"Job {job_id} cannot be compared, because it is sealed, or an audit itself.")
+    now = context.clock()
+    known = store.canary_account(connection)
+    if known is None:
+        access_store.add_account(connection, account_id, ACCOUNT_NAME, now)
+    owner = known or account_id
+    for file in artifact_store.inputs_of(connection, job_id):
+        stored = ArtifactRecord(file.artifact_id, file.size, "application/octet-stream", file.file_name)
+        artifact_store.add(connection, stored, owner, now)
+    canary = CanaryRecord(canary_id, owner, job_id, record.spec, results, note, now)
+    store.add_canary(connection, canary)
+    return _view(canary, record)
+
+
+async def listed(context: Context) -> list[Canary]:
+    """Return all canaries, newest first."""
+    return await context.database.read(_listed)
+
+
+def _listed(connection: Connection) -> list[Canary]:
+    found = store.all_canaries(connection)
+    jobs = job_store.find_many(connection, [canary.job_id for canary in found])
+    return [_view(canary, jobs[canary.job_id]) for canary in found]
+
+
+def _view(canary: CanaryRecord, record: JobRecord) -> Canary:
+    return Canary(
+        canary_id=canary.canary_id,
+        job_id=canary.job_id,
+        service=record.service,
+        model=record.model,
+        note=canary.note,
+        submitted=canary.submitted,
+        created_at=format_time(canary.created_at),
+    )
+
+
+async def delete(context: Context, canary_id: str) -> None:
+    """Submit a canary no more. Raises `NotFound`."""
+    await context.database.write(_delete, canary_id, context.clock())
+
+
+def _delete(connection: Connection, canary_id: str, now: float) -> None:
+    canary = store.find_canary(connection, canary_id)
+    if canary is None or canary.deleted_at is not None:
+        raise NotFound(f"There is no canary {canary_id}.", {"canary_id": canary_id})
+    store.delete_canary(connection, canary_id, now)
+
+
+async def submit_due(context: Context) -> int:
+    """Submit the canaries that are due. Return how many were looked at."""
+    if not context.settings.audits.canaries_per_day:
+        return 0
+    due = await context.database.read(store.due_canaries, context.clock())
+    for canary_id in due:
+        draw = Draw(context.new_id("job"), context.new_id("tx"), random_number(), random_number())
+        await context.database.write(_submit, context, canary_id, draw)
+    if due:
+        context.dispatcher.job_waiting()
+    return len(due)
+
+
+def _submit(connection: Connection, context: Context, canary_id: str, draw: Draw) -> None:
+    """Submit a canary for a random miner that can run it, and set when it is due again: after a time without a memory."""
+    canary = store.find_canary(connection, canary_id)
+    if canary is None or canary.deleted_at is not None:
+        return
+    now, settings = context.clock(), context.settings.audits
+    mean = DAY_SECONDS / settings.canaries_per_day * len(store.all_canaries(connection))
+    next_due = now - mean * math.log(1.0 - draw.pause)
+    source = None if canary.due_at is None else job_store.find(connection, canary.job_id)
+    job = None if source is None else _job(context, canary, source, draw)
+    target = None if job is None else _target(connection, context, queue.waiting_job(job), draw, now)
+    affordable = job is not None and funds.fits_budget(connection, settings, job.max_cost, now)
+    chosen = job is not None and target is not None and affordable
+    if not store.postpone_canary(connection, canary, next_due, submitted=int(chosen)):
+        return
+    if job is not None and target is not None and affordable:
+        funds.fund(connection, canary.account_id, draw.tx_id, job.max_cost, now)
+        lifecycle.create(connection, replace(job, requested_miner_id=target.miner_id))
+        artifact_store.copy_inputs(connection, canary.job_id, job.job_id, with_outputs=False)
+
+
+def _target(
+    connection: Connection, context: Context, job: Waiting, draw: Draw, now: float
+) -> KnownMiner | None:
+    situation = Situation((), now)
+    fitting = [
+        miner
+        for miner in known_miners(connection, context.settings, now)
+        if miner.online and able(job, miner, situation)
+    ]
+    fitting.sort(key=lambda miner: miner.miner_id)
+    return fitting[int(draw.miner * len(fitting))] if fitting else None
+
+
+def _job(context: Context, canary: CanaryRecord, source: JobRecord, draw: Draw) -> JobRecord:
+    payload = canonical_json({**orjson.loads(canary.spec), "job_id": draw.job_id})
+    return JobRecord(
+        life=Job(
+            job_id=draw.job_id,
+            state=JobState.SUBMITTED,
+            timeout_seconds=source.life.timeout_seconds,
+            max_attempts=source.life.max_attempts,
+        ),
+        account_id=canary.account_id,
+        service=source.service,
+        type=source.type,
+        name=source.name,
+        model=source.model,
+        spec=payload.decode(),
+        spec_digest=sha256_hex(payload),
+        cpu_millis=source.cpu_millis,
+        memory=source.memory,
+        gpus=source.gpus,
+        priority=source.priority,
+        max_cost=source.max_cost,
+        fee_ppm=int(context.settings.fee_percent * 10_000),
+        requested_miner_id=None,
+        missing_files=None,
+        created_at=context.clock(),
+        needs=source.needs,
+        restrictions=queue.format_restrictions(Restrictions(canary=canary.canary_id)),
+    )

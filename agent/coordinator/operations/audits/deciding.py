@@ -1,0 +1,315 @@
+"""Opinions of auditors, and what they decide. Every step is one transaction, so that a crash between two of them loses nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from agent.coordinator import lifecycle
+from agent.coordinator.metrics import AUDIT_VERDICTS
+from agent.coordinator.operations.audits import funds
+from agent.coordinator.operations.audits.choosing import random_number
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import audits as store
+from agent.coordinator.store import events as event_store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import locks
+from agent.coordinator.store import log as log_store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store.events import NewEvent
+from agent.core.jobs import FINAL, JobState
+from agent.core.market.audits import Decision, Kind, Opinion, Verdict, after_second_opinion, decide
+from agent.core.values.quantities import format_time
+from aitbc.receipts import receipt_id
+from aitbc.verdict import LoggedOpinion, Sanction, comparison_sha256
+from aitbc.verdict import Verdict as LoggedVerdict
+
+BATCH: Final = 100
+MAX_TEXT: Final = 2000
+MAX_NAMED: Final = 64
+"""Distances that an auditor may report."""
+NO_ANSWER: Final = "No auditor could run the comparison."
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """Ids and a secret random number for what may follow from an opinion, so that a repeated transaction does the same."""
+
+    audit_id: str
+    tx_id: str
+    number: float
+
+    @classmethod
+    def of(cls, context: Context) -> FollowUp:
+        """Return new ids and a new number."""
+        return cls(context.new_id("audit"), context.new_id("tx"), random_number())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer of an auditor."""
+
+    verdict: Verdict
+    distances: Mapping[str, float]
+    limits: Mapping[str, float]
+    where: str
+    reason: str
+
+
+def parse_answer(results: object) -> Answer | None:
+    """Return the answer in an audit job's results, or None if it is malformed: auditors may lie, or be broken."""
+    if not isinstance(results, dict):
+        return None
+    verdict, where, reason = results.get("verdict"), results.get("where", ""), results.get("reason")
+    distances, limits = _figures(results.get("distances")), _figures(results.get("limits"))
+    if verdict not in tuple(Verdict) or distances is None or limits is None:
+        return None
+    if not isinstance(where, str) or not isinstance(reason, str) or max(len(where), len(reason)) > MAX_TEXT:
+        return None
+    return Answer(Verdict(verdict), distances, limits, where, reason)
+
+
+def _figures(value: object) -> dict[str, float] | None:
+    if not isinstance(value, dict) or len(value) > MAX_NAMED:
+        return None
+    for figure in value.values():
+        if isinstance(figure, bool) or not isinstance(figure, int | float) or not math.isfinite(figure):
+            return None
+    return {str(name)[:MAX_TEXT]: float(figure) for name, figure in value.items()}
+
+
+async def collect(context: Context) -> int:
+    """Read the opinions of audit jobs that have ended, and decide what they decide. Return how many audits were looked at."""
+    roots = await context.database.read(store.answered, BATCH)
+    for root in roots:
+        decided = await context.database.write(_collect, context, root, FollowUp.of(context))
+        for kind, verdict in decided:
+            context.meter.count(AUDIT_VERDICTS, kind, verdict)
+    return len(roots)
+
+
+def _collect(connection: Connection, context: Context, root: str, ids: FollowUp) -> list[tuple[str, str]]:
+    opinions = store.lock(connection, root)
+    for one in opinions:
+        if one.status != store.RUNNING or one.opinion is not None or one.audit_job_id is None:
+            continue
+        record = job_store.find(connection, one.audit_job_id)
+        if record is None or record.life.finished_at is None:
+            continue
+        answer = None
+        if record.life.state is JobState.COMPLETED and record.miner_id is not None:
+            independent = not miner_store.are_of_one_owner(connection, one.miner_id, record.miner_id)
+            text = job_store.results_of(connection, one.audit_job_id)
+            if independent and record.miner_id != one.miner_id and text is not None:
+                answer = parse_answer(orjson.loads(text))
+        if answer is None and one.asked < context.settings.audits.attempts:
+            store.change(connection, one.audit_id, status=store.WAITING)
+            return []
+        if answer is None:
+            return answer_missing(connection, context, opinions, one, NO_ANSWER, ids)
+        return _answer(connection, context, opinions, one, record.miner_id, answer, ids)
+    return []
+
+
+def answer_missing(
+    connection: Connection,
+    context: Context,
+    opinions: Sequence[AuditRecord],
+    asked: AuditRecord,
+    reason: str,
+    ids: FollowUp,
+) -> list[tuple[str, str]]:
+    """Record that nobody gives this opinion. Return kind and verdict of what is decided with that."""
+    answer = Answer(Verdict.UNPROVEN, {}, {}, "", reason)
+    return _answer(connection, context, opinions, asked, None, answer, ids)
+
+
+def _answer(
+    connection: Connection,
+    context: Context,
+    opinions: Sequence[AuditRecord],
+    asked: AuditRecord,
+    auditor_id: str | None,
+    answer: Answer,
+    ids: FollowUp,
+) -> list[tuple[str, str]]:
+    """Store an opinion, and everything that it decides."""
+    now = context.clock()
+    values: dict[str, Any] = {
+        "auditor_id": auditor_id,
+        "opinion": answer.verdict.value,
+        "distances": orjson.dumps(answer.distances).decode(),
+        "limits": orjson.dumps(answer.limits).decode(),
+        "position": answer.where,
+        "reason": answer.reason,
+    }
+    if not asked.is_root:
+        values |= {"verdict": answer.verdict.value, "status": store.DECIDED, "decided_at": now}
+    store.change(connection, asked.audit_id, **values)
+    opinions = [replace(one, **values) if one.audit_id == asked.audit_id else one for one in opinions]
+    log.info("audit_opinion", audit_id=asked.audit_id, miner_id=asked.miner_id, verdict=answer.verdict.value)
+    if asked.kind == Kind.SECOND_OPINION:
+        return _reconsider(connection, opinions, now)
+    return _decide(connection, context, opinions, ids, now)
+
+
+def opinions_for(opinions: Sequence[AuditRecord]) -> list[Opinion]:
+    """Return the opinions that decide an audit, without those of second opinions."""
+    return [
+        Opinion(one.auditor_id or "", Verdict(one.opinion))
+        for one in opinions
+        if one.kind != Kind.SECOND_OPINION and one.opinion is not None
+    ]
+
+
+def decision_of(opinions: Sequence[AuditRecord]) -> Decision | None:
+    """Return what the opinions of a decided audit have decided."""
+    return decide(opinions_for(opinions), recheck=len(opinions) > 1)
+
+
+def _decide(
+    connection: Connection, context: Context, opinions: Sequence[AuditRecord], ids: FollowUp, now: float
+) -> list[tuple[str, str]]:
+    root = opinions[0]
+    recheck = len(opinions) > 1 or ids.number < context.settings.audits.recheck_share
+    decision = decide(opinions_for(opinions), recheck=recheck)
+    if decision is None:
+        third = AuditRecord(
+            audit_id=ids.audit_id,
+            root=root.audit_id,
+            kind=Kind.THIRD.value,
+            job_id=root.job_id,
+            account_id=root.account_id,
+            miner_id=root.miner_id,
+            fence=root.fence,
+            service=root.service,
+            model=root.model,
+            engine=root.engine,
+            created_at=now,
+            canary_id=root.canary_id,
+        )
+        store.add(connection, third)
+        return []
+    verdict = decision.verdict
+    store.change(
+        connection, root.audit_id, verdict=verdict.value, status=store.DECIDED, decided_at=now, evidence=None
+    )
+    root = replace(root, verdict=verdict.value, status=store.DECIDED, decided_at=now)
+    _record_proofs(connection, root, opinions, decision)
+    if root.charged and not any(one.auditor_id for one in opinions):
+        funds.refund(connection, root.account_id, root.job_id, ids.tx_id, root.charged, now)
+    queue_leaf(connection, root, opinions, decision)
+    event_store.add(connection, [_event(root, now)], now)
+    return [(root.kind, verdict.value)]
+
+
+def _record_proofs(
+    connection: Connection, root: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision
+) -> None:
+    """Count a decision for its miner, and for its auditors whose opinions it confirms or refutes."""
+    if decision.verdict is Verdict.UNPROVEN:
+        return
+    auditors = [one.auditor_id for one in opinions if one.auditor_id and len(opinions) > 1]
+    locks.statistics(connection, {root.miner_id, *auditors})
+    kind = Kind(root.kind)
+    known = store.standing(connection, root.miner_id, store.MINER, root.service, root.model)
+    known = known.after(kind, decision.verdict, root.engine)
+    store.save_standing(connection, root.miner_id, store.MINER, root.service, root.model, known)
+    for auditor_id in auditors:
+        said = Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS
+        known = store.standing(connection, auditor_id, store.AUDITOR, root.service, root.model)
+        known = known.after(Kind.CHECK, said, "")
+        store.save_standing(connection, auditor_id, store.AUDITOR, root.service, root.model, known)
+
+
+def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: float) -> list[tuple[str, str]]:
+    """Apply a second opinion to a decided audit."""
+    root = opinions[0]
+    second = next(one for one in opinions if one.kind == Kind.SECOND_OPINION)
+    before, said = Verdict(root.verdict or ""), Verdict(second.opinion or "")
+    after = after_second_opinion(before, said)
+    if after is not before:
+        locks.statistics(connection, [root.miner_id])
+        known = store.standing(connection, root.miner_id, store.MINER, root.service, root.model)
+        known = known.without_failure(Kind(root.kind))
+        store.save_standing(connection, root.miner_id, store.MINER, root.service, root.model, known)
+        store.change(connection, root.audit_id, verdict=after.value)
+    decided = replace(second, verdict=after.value, decided_at=now)
+    queue_leaf(connection, decided, [second], Decision(after))
+    event_store.add(connection, [_event(replace(root, verdict=after.value), now)], now)
+    return [(second.kind, said.value)]
+
+
+def queue_leaf(
+    connection: Connection,
+    audit: AuditRecord,
+    opinions: Sequence[AuditRecord],
+    decision: Decision,
+    sanction: Sanction | None = None,
+) -> None:
+    """Queue the leaf of a decided audit or second opinion, or of the sanction that follows from it."""
+    logged = logged_verdict(audit, opinions, decision, sanction)
+    reference = audit.audit_id if sanction is None else f"{audit.audit_id}:sanction"
+    log_store.queue_leaf(connection, reference, logged.to_leaf())
+
+
+def logged_verdict(
+    audit: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision, sanction: Sanction | None
+) -> LoggedVerdict:
+    """Return a decision as the log has it."""
+    second = audit.kind == Kind.SECOND_OPINION
+    return LoggedVerdict(
+        audit_id=audit.audit_id,
+        parent=audit.root if second else None,
+        kind=audit.kind,
+        job_id=audit.job_id,
+        miner_id=audit.miner_id,
+        service=audit.service,
+        model=audit.model or None,
+        verdict=decision.verdict.value,
+        opinions=tuple(
+            LoggedOpinion(
+                audit_id=one.audit_id,
+                kind=one.kind,
+                receipt_id=None if one.auditor_id is None else receipt_id(one.audit_job_id or ""),
+                verdict=one.opinion or Verdict.UNPROVEN.value,
+                comparison_sha256=comparison_sha256(
+                    orjson.loads(one.distances), orjson.loads(one.limits), one.position, one.reason
+                ),
+            )
+            for one in opinions
+            if second or one.kind != Kind.SECOND_OPINION
+        ),
+        odd_ones=decision.odd_ones,
+        sanction=sanction,
+        decided_at=format_time(audit.decided_at or 0.0),
+    )
+
+
+def delete_data(connection: Connection, audit_job_id: str, now: float) -> None:
+    """Delete the copy of a job's data in an audit job that has ended. Its receipt and its payment remain."""
+    record = job_store.lock(connection, audit_job_id)
+    if record is not None and record.deleted_at is None and record.life.state in FINAL:
+        artifact_store.release(connection, audit_job_id, record.account_id)
+        lifecycle.delete_data(connection, record, now)
+
+
+def _event(root: AuditRecord, now: float) -> NewEvent:
+    data = {
+        "kind": "audit",
+        "audit_id": root.audit_id,
+        "job_id": root.job_id,
+        "status": store.DECIDED,
+        "verdict": root.verdict,
+        "timestamp": format_time(now),
+    }
+    return NewEvent("marketplace_update", data, root.account_id, root.miner_id, root.job_id)

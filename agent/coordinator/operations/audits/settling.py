@@ -1,0 +1,135 @@
+"""What follows from decided audits: lost pay and reputation where the proof is strong enough, and the end of their data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from agent.coordinator.metrics import AUDIT_SANCTIONS
+from agent.coordinator.operations.audits import funds
+from agent.coordinator.operations.audits.deciding import decision_of, delete_data, queue_leaf
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import audits as store
+from agent.coordinator.store import locks, miner_stats
+from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.core.market.audits import Kind, Verdict, error_probability, is_proven
+from agent.core.market.reputation import SANCTION_WEIGHT
+from agent.core.values.quantities import from_units
+from aitbc.verdict import Sanction
+
+BATCH: Final = 100
+
+log = structlog.get_logger()
+
+
+async def settle(context: Context) -> int:
+    """Carry out what follows from decided audits. Return how many were looked at."""
+    before = context.clock() - context.settings.audits.second_opinion_seconds
+    roots = await context.database.read(store.unsettled, before, BATCH)
+    for root in roots:
+        sanctioned = await context.database.write(_settle, context, root)
+        for role in sanctioned:
+            context.meter.count(AUDIT_SANCTIONS, role)
+    return len(roots)
+
+
+def _settle(connection: Connection, context: Context, root: str) -> list[str]:
+    """Settle one audit. Return the roles in which miners are sanctioned for it."""
+    opinions = store.lock(connection, root)
+    if not opinions or opinions[0].settled_at is not None or any(one.opinion is None for one in opinions):
+        return []
+    now, audit = context.clock(), opinions[0]
+    sanctioned: list[str] = []
+    if audit.verdict == Verdict.FAIL:
+        sanctioned += _sanction_miner(connection, context, audit, now)
+    sanctioned += _sanction_auditors(connection, context, opinions, now)
+    if audit.verdict == Verdict.PASS and context.settings.audits.enforce:
+        miner_stats.add(connection, [Work(audit.miner_id, funds.VERDICTS, MinerStats(), success=True)], now)
+    store.change(connection, root, settled_at=now)
+    for one in opinions:
+        if not one.is_root:
+            store.change(connection, one.audit_id, settled_at=now)
+    for job_id in sorted(store.audit_jobs_of(opinions)):
+        delete_data(connection, job_id, now)
+    return sanctioned
+
+
+def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord, now: float) -> list[str]:
+    """Take the pay of all failed jobs of this kind, if together they prove that the miner returns wrong results."""
+    settings = context.settings.audits
+    kind = Kind(audit.kind)
+    counts = store.standing(connection, audit.miner_id, store.MINER, audit.service, audit.model).counts(kind)
+    bound = settings.canary_false_positive_bound if kind is Kind.CANARY else settings.false_positive_bound
+    probability = error_probability(counts, bound)
+    store.change(connection, audit.audit_id, probability=probability)
+    if not settings.enforce or not is_proven(counts, bound):
+        return []
+    failed = store.failed_of(connection, audit.miner_id, audit.service, audit.model)
+    due = [
+        one
+        for one in failed
+        if one.kind == audit.kind and (one.settled_at is not None or one.audit_id == audit.audit_id)
+    ]
+    locks.statistics(connection, [audit.miner_id])
+    for one in due:
+        lost = funds.take_back(
+            connection,
+            tx_id=_tx_id(one.audit_id),
+            job_id=one.job_id,
+            account_id=one.account_id,
+            miner_id=one.miner_id,
+            audit_id=one.audit_id,
+            now=now,
+        )
+        _count_sanction(connection, one.miner_id, lost, now)
+        store.change(connection, one.audit_id, enforced=1, forfeited=lost, probability=probability)
+        opinions = store.opinions_of(connection, one.audit_id)
+        if (decision := decision_of(opinions)) is not None:
+            sanction = Sanction(f"{probability:.1e}", from_units(lost))
+            queue_leaf(connection, opinions[0], opinions, decision, sanction)
+        log.warning("audit_sanction", audit_id=one.audit_id, miner_id=one.miner_id, job_id=one.job_id)
+    return [store.MINER] * len(due)
+
+
+def _sanction_auditors(
+    connection: Connection, context: Context, opinions: list[AuditRecord], now: float
+) -> list[str]:
+    """Take the pay for opinions that two others have refuted, of auditors for which that is proven to be no accident."""
+    settings = context.settings.audits
+    decision = decision_of(opinions)
+    odd_ones = () if decision is None else decision.odd_ones
+    sanctioned = []
+    for one in opinions:
+        if one.auditor_id not in odd_ones or one.audit_job_id is None or not settings.enforce:
+            continue
+        counts = store.standing(connection, one.auditor_id, store.AUDITOR, one.service, one.model).organic
+        if not is_proven(counts, settings.false_positive_bound):
+            continue
+        locks.statistics(connection, [one.auditor_id])
+        lost = funds.take_back(
+            connection,
+            tx_id=_tx_id(one.audit_job_id),
+            job_id=one.audit_job_id,
+            account_id=funds.AUDITS,
+            miner_id=one.auditor_id,
+            audit_id=one.audit_id,
+            now=now,
+        )
+        _count_sanction(connection, one.auditor_id, lost, now)
+        log.warning("audit_sanction", audit_id=one.audit_id, miner_id=one.auditor_id, job_id=one.audit_job_id)
+        sanctioned.append(store.AUDITOR)
+    return sanctioned
+
+
+def _count_sanction(connection: Connection, miner_id: str, lost: int, now: float) -> None:
+    less = MinerStats(earned=-lost)
+    work = Work(miner_id, funds.VERDICTS, less, success=False, weight=SANCTION_WEIGHT)
+    miner_stats.add(connection, [work], now)
+
+
+def _tx_id(subject: str) -> str:
+    """Return the id of the only forfeit for an audit or an audit job."""
+    prefix, _, suffix = subject.partition("_")
+    return f"tx_{suffix}" if prefix == "audit" else f"tx_{suffix}f"

@@ -1,0 +1,64 @@
+"""The part of `fsck` about verdicts: the log's leaves and the rows of audits agree, and none is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from agent.coordinator.operations.context import Connection
+from agent.coordinator.store import audits as store
+from agent.coordinator.store import log as log_store
+from agent.coordinator.store.audits import AuditRecord
+from agent.core.market.audits import Kind, Verdict
+from agent.core.values.quantities import from_units
+from aitbc.errors import VerificationError
+from aitbc.verdict import Verdict as LoggedVerdict
+from aitbc.verdict import parse_verdict
+
+SANCTION = ":sanction"
+
+
+def examine_verdicts(connection: Connection, find: Callable[[str, str, str], None]) -> int:
+    """Report, as kind, position and description, where the log and the audits differ. Return how many verdicts there are."""
+    decided = {record.audit_id: record for record in store.with_leaves(connection)}
+    overturned = {
+        record.root
+        for record in decided.values()
+        if record.kind == Kind.SECOND_OPINION and record.opinion == Verdict.PASS
+    }
+    found: set[str] = set()
+    for reference, content in log_store.verdicts(connection):
+        found.add(reference)
+        try:
+            logged = parse_verdict(content.encode())
+        except VerificationError as error:
+            find("verdict", reference, f"its leaf is malformed: {error}")
+            continue
+        record = decided.get(reference.removesuffix(SANCTION))
+        if record is None:
+            find("verdict", reference, "the log has a verdict that the database lacks")
+            continue
+        differing = list(_differing(logged, record, reference, overturned))
+        if differing:
+            find("verdict", reference, f"the log and the database differ in {', '.join(differing)}")
+    for record in decided.values():
+        if (record.is_root or record.kind == Kind.SECOND_OPINION) and record.audit_id not in found:
+            find("unlogged", record.audit_id, "the verdict has no leaf in the log")
+        if record.enforced and f"{record.audit_id}{SANCTION}" not in found:
+            find("unlogged", record.audit_id, "the sanction has no leaf in the log")
+    return len(found)
+
+
+def _differing(
+    logged: LoggedVerdict, record: AuditRecord, reference: str, overturned: set[str]
+) -> Iterator[str]:
+    """Yield the names of what differs. A second opinion changes a verdict after its leaf was written."""
+    if (logged.job_id, logged.miner_id, logged.kind) != (record.job_id, record.miner_id, record.kind):
+        yield "job_id, miner_id or kind"
+    changed = record.is_root and record.audit_id in overturned and logged.verdict == Verdict.FAIL
+    if record.is_root and logged.verdict != record.verdict and not changed:
+        yield "verdict"
+    if reference.endswith(SANCTION):
+        if logged.sanction is None or logged.sanction.forfeited != from_units(record.forfeited):
+            yield "forfeited"
+    elif logged.sanction is not None:
+        yield "sanction"

@@ -1,0 +1,177 @@
+"""Audits as operators, clients and owners of miners see them, and second opinions."""
+
+from __future__ import annotations
+
+import orjson
+
+from agent.coordinator.operations.answers.audits import Audit, AuditPage, AuditStanding, MinerAudits
+from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.miners import commands
+from agent.coordinator.store import audits as store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store.audits import AuditRecord
+from agent.core.errors import Conflict, JobNotFound, NotFound
+from agent.core.market.audits import Kind, Verdict, error_probability
+from agent.core.values.quantities import format_money, format_time, from_units
+from aitbc.receipts import receipt_id
+from aitbc.verdict import comparison_sha256
+
+
+async def listed(
+    context: Context, *, miner_id: str | None, verdict: str | None, limit: int, before: str | None
+) -> AuditPage:
+    """Return audits of all miners for administrators, newest first."""
+    records = await context.database.read(
+        store.page, miner_id=miner_id, verdict=verdict, limit=limit + 1, before=before
+    )
+    return AuditPage(audits=[_view(context, one) for one in records[:limit]], next=_next(records, limit))
+
+
+async def get(context: Context, audit_id: str) -> Audit:
+    """Return an audit for administrators. Raises `NotFound`."""
+    record = await context.database.read(store.find, audit_id)
+    if record is None:
+        raise _unknown(audit_id)
+    return _view(context, record)
+
+
+async def of_miner(
+    context: Context, caller: Caller, miner_id: str, *, limit: int, before: str | None
+) -> MinerAudits:
+    """Return the decided audits of one of the caller's miners, newest first. Raises `NotFound`."""
+    return await context.database.read(_of_miner, context, caller, miner_id, limit, before)
+
+
+def _of_miner(
+    connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before: str | None
+) -> MinerAudits:
+    commands.of_caller(connection, caller, miner_id, removed=True)
+    records = store.page(connection, miner_id=miner_id, only_decided=True, limit=limit + 1, before=before)
+    settings = context.settings.audits
+    proofs = [
+        AuditStanding(
+            role="auditor" if role == store.AUDITOR else "miner",
+            service=service,
+            model=model or None,
+            passes=known.passes,
+            checked=known.organic.checked,
+            failed=known.organic.failed,
+            canaries_checked=known.canaries.checked,
+            canaries_failed=known.canaries.failed,
+            probability=min(
+                error_probability(known.organic, settings.false_positive_bound),
+                error_probability(known.canaries, settings.canary_false_positive_bound),
+            ),
+        )
+        for role, service, model, known in store.proofs_of(connection, miner_id)
+    ]
+    return MinerAudits(
+        audits=[_view(context, one) for one in records[:limit]],
+        next=_next(records, limit),
+        proofs=proofs,
+    )
+
+
+async def of_job(context: Context, caller: Caller, job_id: str) -> Audit:
+    """Return the audit of a job for its client or an administrator. Raises `JobNotFound`, and `NotFound` if it is not audited."""
+    return await context.database.read(_of_job, context, caller, job_id)
+
+
+def _of_job(connection: Connection, context: Context, caller: Caller, job_id: str) -> Audit:
+    record = job_store.find(connection, job_id)
+    if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
+        raise JobNotFound(job_id)
+    audit = store.of_job(connection, job_id)
+    if audit is None:
+        raise NotFound(f"Job {job_id} is not audited.", {"job_id": job_id})
+    return _view(context, audit)
+
+
+async def ask_for_second_opinion(context: Context, caller: Caller, miner_id: str, audit_id: str) -> Audit:
+    """Have another auditor compare the result of a failed audit, once. May be repeated. Raises `NotFound`, `Conflict`."""
+    return await context.database.write(
+        _second_opinion, context, caller, miner_id, audit_id, context.new_id("audit")
+    )
+
+
+def _second_opinion(
+    connection: Connection, context: Context, caller: Caller, miner_id: str, audit_id: str, new_id: str
+) -> Audit:
+    commands.of_caller(connection, caller, miner_id, removed=True)
+    known = store.find(connection, audit_id)
+    if known is None or known.miner_id != miner_id or not known.is_root or known.decided_at is None:
+        raise _unknown(audit_id)
+    root, *others = store.lock(connection, audit_id)
+    asked = next((one for one in others if one.kind == Kind.SECOND_OPINION), None)
+    if asked is not None:
+        return _view(context, asked)
+    if root.verdict != Verdict.FAIL:
+        raise Conflict(
+            f"The audit {audit_id} has the verdict {root.verdict}; there are second opinions only about failed ones."
+        )
+    now = context.clock()
+    if _until(context, root) <= now or root.settled_at is not None:
+        raise Conflict(
+            f"The time for a second opinion about {audit_id} has passed; it ends "
+            f"{context.settings.audits.second_opinion_seconds / 3600:g} hours after the verdict."
+        )
+    second = AuditRecord(
+        audit_id=new_id,
+        root=root.audit_id,
+        kind=Kind.SECOND_OPINION.value,
+        job_id=root.job_id,
+        account_id=root.account_id,
+        miner_id=root.miner_id,
+        fence=root.fence,
+        service=root.service,
+        model=root.model,
+        engine=root.engine,
+        created_at=now,
+        canary_id=root.canary_id,
+    )
+    store.add(connection, second)
+    return _view(context, second)
+
+
+def _until(context: Context, record: AuditRecord) -> float:
+    return (record.decided_at or 0.0) + context.settings.audits.second_opinion_seconds
+
+
+def _view(context: Context, record: AuditRecord) -> Audit:
+    open_until = None
+    if record.is_root and record.verdict == Verdict.FAIL and record.settled_at is None:
+        open_until = format_time(_until(context, record))
+    distances, limits = orjson.loads(record.distances), orjson.loads(record.limits)
+    return Audit(
+        audit_id=record.audit_id,
+        job_id=record.job_id,
+        receipt_id=receipt_id(record.job_id),
+        miner_id=record.miner_id,
+        service=record.service,
+        model=record.model or None,
+        kind=record.kind,
+        status=record.status,
+        opinion=record.opinion,
+        verdict=record.verdict,
+        distances=distances,
+        limits=limits,
+        where=record.position,
+        reason=record.reason,
+        comparison_sha256=comparison_sha256(distances, limits, record.position, record.reason),
+        created_at=format_time(record.created_at),
+        decided_at=None if record.decided_at is None else format_time(record.decided_at),
+        probability=record.probability,
+        enforced=bool(record.enforced),
+        forfeited=format_money(from_units(record.forfeited)),
+        parent=None if record.is_root else record.root,
+        second_opinion_until=open_until,
+    )
+
+
+def _next(records: list[AuditRecord], limit: int) -> str | None:
+    return records[limit - 1].audit_id if len(records) > limit else None
+
+
+def _unknown(audit_id: str) -> NotFound:
+    return NotFound(f"There is no audit {audit_id}, or it is not decided yet.", {"audit_id": audit_id})

@@ -1,0 +1,120 @@
+"""`/v1/audits` and audits of miners and jobs: which results were checked, and with what outcome."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.answers.audits import (
+    Audit,
+    AuditId,
+    AuditPage,
+    Canary,
+    CanaryId,
+    CanaryList,
+    MinerAudits,
+    VerdictName,
+)
+from agent.coordinator.operations.audits import canaries
+from agent.coordinator.operations.miners import audits
+from agent.coordinator.routes._callers import Admin, Client, ContextOf, Limit, OwnerOrAdmin
+from agent.core.errors import Conflict, JobNotFound, NotFound
+from agent.core.values import fields
+
+router = APIRouter(route_class=LargeJsonRoute, tags=["Audits"])
+
+Before = Annotated[
+    str | None,
+    Query(max_length=80, description="Continue before this audit: `next` of the previous page"),
+]
+
+
+class CanaryRequest(BaseModel):
+    """The completed job whose result is the known answer, and a note."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    job_id: Annotated[str, Field(max_length=80, examples=["job_1234567890"])]
+    note: Annotated[str, Field(max_length=200, examples=["transcribed by ear"])] = ""
+
+
+@router.get("/audits", summary="List audits")
+async def list_audits(
+    context: ContextOf,
+    _: Admin,
+    miner_id: Annotated[str | None, Query(max_length=80, description="Only those of this miner")] = None,
+    verdict: Annotated[VerdictName | None, Query(description="Only those with this verdict")] = None,
+    limit: Limit = 50,
+    before: Before = None,
+) -> AuditPage:
+    """All audits and further opinions, newest first."""
+    return await audits.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before=before)
+
+
+@router.get("/audits/{audit_id}", responses=errors(NotFound), summary="Get an audit")
+async def get_audit(context: ContextOf, _: Admin, audit_id: AuditId) -> Audit:
+    """One audit or further opinion."""
+    return await audits.get(context, audit_id)
+
+
+@router.get("/jobs/{job_id}/audit", responses=errors(JobNotFound, NotFound), summary="Get the audit of a job")
+async def get_audit_of_job(context: ContextOf, caller: Client, job_id: fields.JobId) -> Audit:
+    """The audit of a job that has one, because its client requested it or by chance."""
+    return await audits.of_job(context, caller, job_id)
+
+
+@router.get("/miners/{miner_id}/audits", responses=errors(NotFound), summary="List the audits of a miner")
+async def list_audits_of_miner(
+    context: ContextOf,
+    caller: OwnerOrAdmin,
+    miner_id: fields.MinerId,
+    limit: Limit = 50,
+    before: Before = None,
+) -> MinerAudits:
+    """Those that are decided, newest first, with what the auditors found."""
+    return await audits.of_miner(context, caller, miner_id, limit=limit, before=before)
+
+
+@router.post(
+    "/miners/{miner_id}/audits/{audit_id}/second-opinion",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=errors(NotFound, Conflict),
+    summary="Ask for a second opinion",
+)
+async def ask_for_second_opinion(
+    context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, audit_id: AuditId
+) -> Audit:
+    """Another auditor compares the result of a failed audit again, once. If it passes, the audit proves nothing."""
+    return await audits.ask_for_second_opinion(context, caller, miner_id, audit_id)
+
+
+@router.post(
+    "/admin/canaries",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(NotFound, Conflict),
+    summary="Create a canary",
+)
+async def create_canary(context: ContextOf, _: Admin, request: CanaryRequest) -> Canary:
+    """From now on, the job is submitted again at random moments, for random miners, and their results are compared with its own."""
+    return await canaries.create(context, request.job_id, request.note)
+
+
+@router.get("/admin/canaries", summary="List canaries")
+async def list_canaries(context: ContextOf, _: Admin) -> CanaryList:
+    """All jobs with known answers."""
+    return CanaryList(canaries=await canaries.listed(context))
+
+
+@router.delete(
+    "/admin/canaries/{canary_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(NotFound),
+    summary="Delete a canary",
+)
+async def delete_canary(context: ContextOf, _: Admin, canary_id: CanaryId) -> None:
+    """It is submitted no more. Audits of its earlier jobs remain."""
+    await canaries.delete(context, canary_id)

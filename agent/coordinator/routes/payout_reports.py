@@ -1,0 +1,95 @@
+"""What others report about payments: administrators their outcomes, miners what they hand in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.answers.payouts import BatchDetails, Payout
+from agent.coordinator.operations.payouts import hand_ins, outcomes
+from agent.coordinator.operations.payouts.outcomes import Ending, Outcomes
+from agent.coordinator.routes._callers import Admin, ContextOf
+from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
+from agent.core.values import fields
+
+router = APIRouter(route_class=LargeJsonRoute, tags=["Payouts"])
+
+MAX_OUTCOMES = 10_000
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PaymentOutcome(_Request):
+    """How a payment ended. `reference` and `reason` are shown to its miner; the amount of one that failed returns to its earnings."""
+
+    payout_id: fields.PayoutId
+    outcome: Annotated[Literal["confirmed", "failed"], Field(examples=["confirmed"])]
+    reason: Annotated[str, Field(max_length=500, examples=["The bank returned the payment."])] = ""
+    reference: Annotated[str, Field(max_length=200, examples=["E2E-17"])] = ""
+
+
+class OutcomesRequest(_Request):
+    """Outcomes of payments of one batch. With `force`, also of an adapter that reports outcomes itself but cannot.
+
+    Report a payment as failed only if it is certain that nothing was and nothing will be paid.
+    """
+
+    outcomes: Annotated[list[PaymentOutcome], Field(min_length=1, max_length=MAX_OUTCOMES)]
+    force: bool = False
+
+
+class HandInEnvelope(_Request):
+    """A DSSE envelope of the type `application/vnd.aitbc.payout-hand-in+json`, signed with the miner's identity key.
+
+    Its payload is the canonical JSON of `payout_id`, `miner_id`, `text`, `created_at` and `origin`.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "payloadType": "application/vnd.aitbc.payout-hand-in+json",
+                    "payload": "eyJtaW5lcl9pZCI6Im1pbmVyIn0=",
+                    "signatures": [{"keyid": "", "sig": "base64_signature"}],
+                }
+            ]
+        }
+    )
+
+    payload_type: Annotated[str, Field(alias="payloadType", max_length=200)]
+    payload: Annotated[str, Field(max_length=20_000)]
+    signatures: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
+
+
+@router.post(
+    "/admin/payouts/{batch_id}/outcomes",
+    response_model_exclude_none=True,
+    responses=errors(NotFound, Conflict, ValidationFailed),
+    summary="Report the outcome of payments",
+)
+async def report(
+    context: ContextOf, caller: Admin, batch_id: fields.BatchId, request: OutcomesRequest
+) -> BatchDetails:
+    """For payments that were sent and that people make by hand, such as by a bank. All or nothing; a repetition changes nothing."""
+    endings = [
+        Ending(one.payout_id, one.outcome == "confirmed", one.reason or None, one.reference or None)
+        for one in request.outcomes
+    ]
+    return await outcomes.report(context, caller, batch_id, Outcomes(endings, request.force))
+
+
+@router.post(
+    "/payouts/{payout_id}/hand-in",
+    response_model_exclude_none=True,
+    responses=errors(NotFound, Forbidden, Conflict, ValidationFailed, ServiceUnavailable),
+    summary="Hand in what a payment waits for",
+)
+async def hand_in(context: ContextOf, payout_id: fields.PayoutId, request: HandInEnvelope) -> Payout:
+    """Needs no key, but a statement that the miner's identity key has signed, with an invoice for example (`waiting_for` says what)."""
+    return await hand_ins.hand_in(context, payout_id, request.model_dump(by_alias=True))

@@ -1,0 +1,406 @@
+"""Audits: their rows, what they have shown of each miner, and jobs with known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.schema.tables import (
+    audit_proofs,
+    audits,
+    canaries,
+    jobs,
+    postings,
+    transactions,
+)
+from agent.core.market.audits import Counts, Standing, Verdict
+
+WAITING: Final = "waiting"
+"""No auditor has the audit job."""
+RUNNING: Final = "running"
+DECIDED: Final = "decided"
+MINER: Final = "miner"
+"""The role of a miner whose work is checked."""
+AUDITOR: Final = "auditor"
+_FINAL = ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """An opinion that an auditor gives, or is to give. The `root` of an audit is its first opinion.
+
+    `opinion` is what the auditor said, `verdict` what follows: for a root, the decision of all opinions. `evidence`, `distances` and
+    `limits` are JSON, `probability` is that of sanctioning an honest miner; money is in units of 1e-8. `model` is empty for services
+    without models.
+    """
+
+    audit_id: str
+    root: str
+    kind: str
+    job_id: str
+    account_id: str
+    miner_id: str
+    fence: int
+    service: str
+    model: str
+    engine: str
+    created_at: float
+    status: str = WAITING
+    evidence: str | None = None
+    canary_id: str | None = None
+    audit_job_id: str | None = None
+    asked: int = 0
+    auditor_id: str | None = None
+    opinion: str | None = None
+    verdict: str | None = None
+    distances: str = "{}"
+    limits: str = "{}"
+    position: str = ""
+    reason: str = ""
+    decided_at: float | None = None
+    settled_at: float | None = None
+    probability: float | None = None
+    enforced: int = 0
+    forfeited: int = 0
+    charged: int = 0
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is the first opinion of its audit."""
+        return self.root == self.audit_id
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryRecord:
+    """A job with a known answer. `spec` and `results` are JSON; `job_id` is the job that gave the answer."""
+
+    canary_id: str
+    account_id: str
+    job_id: str
+    spec: str
+    results: str
+    note: str
+    created_at: float
+    submitted: int = 0
+    due_at: float | None = None
+    deleted_at: float | None = None
+
+
+_NAMES = tuple(field.name for field in fields(AuditRecord))
+_COLUMNS = tuple(audits.c[name] for name in _NAMES)
+_CANARY = tuple(canaries.c[field.name] for field in fields(CanaryRecord))
+_insert = Prepared(insert(audits))
+_is_standing = (
+    audit_proofs.c.miner_id == bindparam("miner"),
+    audit_proofs.c.role == bindparam("in_role"),
+    audit_proofs.c.service == bindparam("of_service"),
+    audit_proofs.c.model == bindparam("of_model"),
+)
+_standing = Prepared(
+    select(
+        audit_proofs.c.engine, audit_proofs.c.passes, audit_proofs.c.checked, audit_proofs.c.failed,
+        audit_proofs.c.canaries_checked, audit_proofs.c.canaries_failed,
+    ).where(*_is_standing)
+)  # fmt: skip
+_save_standing = Prepared(
+    text(
+        "INSERT INTO audit_proofs (miner_id, role, service, model, engine, passes, checked, failed, canaries_checked, canaries_failed) "
+        "VALUES (:miner, :in_role, :of_service, :of_model, :engine, :passes, :checked, :failed, :canaries_checked, :canaries_failed) "
+        "ON CONFLICT (miner_id, role, service, model) DO UPDATE SET engine = excluded.engine, passes = excluded.passes, "
+        "checked = excluded.checked, failed = excluded.failed, canaries_checked = excluded.canaries_checked, "
+        "canaries_failed = excluded.canaries_failed"
+    )
+)
+_OPEN = text("audits.decided_at IS NULL")
+
+
+def add(connection: Connection, record: AuditRecord) -> None:
+    """Store a new audit, or a further opinion for one."""
+    _insert.run(connection, {name: getattr(record, name) for name in _NAMES})
+
+
+def find(connection: Connection, audit_id: str) -> AuditRecord | None:
+    """Return the audit, or None."""
+    return _one(connection, select(*_COLUMNS).where(audits.c.audit_id == audit_id))
+
+
+def lock(connection: Connection, root: str) -> list[AuditRecord]:
+    """Return all opinions of an audit, the root first. No other transaction changes them until this one ends."""
+    connection.execute(select(audits.c.audit_id).where(audits.c.audit_id == root).with_for_update())
+    return opinions_of(connection, root)
+
+
+def opinions_of(connection: Connection, root: str) -> list[AuditRecord]:
+    """Return all opinions of an audit, the root first."""
+    return _all(connection, select(*_COLUMNS).where(audits.c.root == root).order_by(audits.c.audit_id))
+
+
+def of_job(connection: Connection, job_id: str) -> AuditRecord | None:
+    """Return the audit of a job, or None."""
+    found = select(*_COLUMNS).where(audits.c.job_id == job_id, audits.c.root == audits.c.audit_id)
+    return _one(connection, found)
+
+
+def change(connection: Connection, audit_id: str, **values: Any) -> None:
+    """Change a row. The caller has locked the audit."""
+    connection.execute(update(audits).where(audits.c.audit_id == audit_id).values(**values))
+
+
+def unasked(connection: Connection, limit: int) -> list[str]:
+    """Return the roots of audits of which an opinion has no audit job yet, oldest first."""
+    query = select(audits.c.root).where(_OPEN, audits.c.status == WAITING, audits.c.opinion.is_(None))
+    return list(dict.fromkeys(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars()))
+
+
+def unasked_of(connection: Connection, job_id: str) -> list[str]:
+    """Return the audit of a job if it has no audit job yet."""
+    return unasked_of_jobs(connection, select(jobs.c.job_id).where(jobs.c.job_id == job_id), 1)
+
+
+def unasked_of_jobs(connection: Connection, of_jobs: Select[str], limit: int) -> list[str]:
+    """Return the audits that have no audit job yet, of the jobs that the query finds."""
+    query = select(audits.c.root).where(
+        _OPEN,
+        audits.c.root == audits.c.audit_id,
+        audits.c.audit_job_id.is_(None),
+        audits.c.job_id.in_(of_jobs),
+    )
+    return list(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars())
+
+
+def answered(connection: Connection, limit: int) -> list[str]:
+    """Return the roots of audits of which an audit job has ended and its opinion is not known yet, oldest first."""
+    query = (
+        select(audits.c.root)
+        .join(jobs, jobs.c.job_id == audits.c.audit_job_id)
+        .where(_OPEN, audits.c.status == RUNNING, audits.c.opinion.is_(None), jobs.c.state.in_(_FINAL))
+    )
+    return list(dict.fromkeys(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars()))
+
+
+def unanswered(connection: Connection, before: float, limit: int) -> list[str]:
+    """Return audit jobs submitted before this time that no auditor has claimed."""
+    query = (
+        select(jobs.c.job_id)
+        .join(audits, jobs.c.job_id == audits.c.audit_job_id)
+        .where(_OPEN, audits.c.opinion.is_(None), jobs.c.state == "submitted", jobs.c.created_at < before)
+    )
+    return list(connection.execute(query.limit(limit)).scalars())
+
+
+def unsettled(connection: Connection, decided_before: float, limit: int) -> list[str]:
+    """Return the roots of decided audits of which nothing has followed yet: failed ones only if they were decided before this time."""
+    query = select(audits.c.audit_id).where(
+        text("decided_at IS NOT NULL AND settled_at IS NULL"),
+        audits.c.root == audits.c.audit_id,
+        or_(audits.c.verdict != Verdict.FAIL.value, audits.c.decided_at <= decided_before),
+    )
+    return list(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars())
+
+
+def anything_open(connection: Connection) -> bool:
+    """Return whether any audit is undecided or unsettled."""
+    undecided = select(audits.c.audit_id).where(_OPEN)
+    unfinished = select(audits.c.audit_id).where(text("decided_at IS NOT NULL AND settled_at IS NULL"))
+    return any(connection.execute(query.limit(1)).first() is not None for query in (undecided, unfinished))
+
+
+def failed_of(connection: Connection, miner_id: str, service: str, model: str) -> list[AuditRecord]:
+    """Return the failed audits of a miner in a service and model that are not sanctioned yet, oldest first."""
+    query = select(*_COLUMNS).where(
+        text("verdict = 'fail'"),
+        audits.c.root == audits.c.audit_id,
+        audits.c.miner_id == miner_id,
+        audits.c.service == service,
+        audits.c.model == model,
+        audits.c.enforced == 0,
+    )
+    return _all(connection, query.order_by(audits.c.audit_id))
+
+
+def page(
+    connection: Connection,
+    *,
+    miner_id: str | None = None,
+    verdict: str | None = None,
+    only_decided: bool = False,
+    limit: int,
+    before: str | None,
+) -> list[AuditRecord]:
+    """Return opinions, newest first, before the id `before`; with `only_decided`, those whose audit is decided."""
+    conditions: list[ColumnElement[bool]] = []
+    if miner_id is not None:
+        conditions.append(audits.c.miner_id == miner_id)
+    if verdict is not None:
+        conditions.append(audits.c.verdict == verdict)
+    if before is not None:
+        conditions.append(audits.c.audit_id < before)
+    if only_decided:
+        whole = audits.alias()
+        conditions += [
+            audits.c.decided_at.is_not(None),
+            exists().where(whole.c.audit_id == audits.c.root, whole.c.decided_at.is_not(None)),
+        ]
+    query = select(*_COLUMNS).where(*conditions).order_by(audits.c.audit_id.desc()).limit(limit)
+    return _all(connection, query)
+
+
+def counted(connection: Connection) -> list[tuple[str, str, int]]:
+    """Return how many decided opinions there are by kind and verdict."""
+    query = (
+        select(audits.c.kind, audits.c.verdict, func.count())
+        .where(audits.c.verdict.is_not(None))
+        .group_by(audits.c.kind, audits.c.verdict)
+    )
+    return [(kind, verdict, count) for kind, verdict, count in connection.execute(query)]
+
+
+def undecided(connection: Connection) -> int:
+    """Return how many opinions are asked for."""
+    return int(connection.execute(select(func.count()).select_from(audits).where(_OPEN)).scalar_one())
+
+
+def with_leaves(connection: Connection) -> list[AuditRecord]:
+    """Return all decided opinions, oldest first; for `fsck`."""
+    decided = audits.c.decided_at.is_not(None)
+    return _all(connection, select(*_COLUMNS).where(decided).order_by(audits.c.audit_id))
+
+
+def _one(connection: Connection, query: Select[*tuple[Any, ...]]) -> AuditRecord | None:
+    row = connection.execute(query).one_or_none()
+    return None if row is None else AuditRecord(*row)
+
+
+def _all(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[AuditRecord]:
+    return [AuditRecord(*row) for row in connection.execute(query)]
+
+
+def standing(connection: Connection, miner_id: str, role: str, service: str, model: str) -> Standing:
+    """Return what audits have shown of a miner or an auditor."""
+    key = {"miner": miner_id, "in_role": role, "of_service": service, "of_model": model}
+    row = _standing.row(connection, key)
+    if row is None:
+        return Standing()
+    engine, passes, checked, failed, canaries_checked, canaries_failed = row
+    return Standing(engine, passes, Counts(checked, failed), Counts(canaries_checked, canaries_failed))
+
+
+def save_standing(
+    connection: Connection, miner_id: str, role: str, service: str, model: str, known: Standing
+) -> None:
+    """Store what audits have shown. The caller has locked the miner's statistics."""
+    values = {
+        "miner": miner_id,
+        "in_role": role,
+        "of_service": service,
+        "of_model": model,
+        "engine": known.engine,
+        "passes": known.passes,
+        "checked": known.organic.checked,
+        "failed": known.organic.failed,
+        "canaries_checked": known.canaries.checked,
+        "canaries_failed": known.canaries.failed,
+    }
+    _save_standing.run(connection, values)
+
+
+def proofs_of(connection: Connection, miner_id: str) -> list[tuple[str, str, str, Standing]]:
+    """Return role, service, model and standing of everything that audits have shown of a miner."""
+    keys = (audit_proofs.c.role, audit_proofs.c.service, audit_proofs.c.model)
+    query = select(*keys).where(audit_proofs.c.miner_id == miner_id).order_by(*keys)
+    return [
+        (role, service, model, standing(connection, miner_id, role, service, model))
+        for role, service, model in connection.execute(query)
+    ]
+
+
+def spent_since(connection: Connection, account_ids: Sequence[str], first_tx: str) -> int:
+    """Return what the jobs of these accounts cost or may still cost, from the first transaction id on, in units of 1e-8."""
+    cost: ColumnElement[int] = literal_column("CASE WHEN status = 'pending' THEN held ELSE paid END")
+    query = (
+        select(func.coalesce(func.sum(cost), 0))
+        .select_from(transactions)
+        .where(
+            transactions.c.account_id.in_(account_ids),
+            transactions.c.kind == "payment",
+            transactions.c.tx_id >= first_tx,
+        )
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def earned_by(connection: Connection, tx_id: str, ledger_account: str) -> int:
+    """Return what a transaction has added to a ledger account, in units of 1e-8."""
+    query = select(func.coalesce(func.sum(postings.c.amount), 0)).where(
+        postings.c.tx_id == tx_id, postings.c.ledger_account == ledger_account
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def add_canary(connection: Connection, record: CanaryRecord) -> None:
+    """Store a job with a known answer."""
+    connection.execute(
+        insert(canaries), {field.name: getattr(record, field.name) for field in fields(CanaryRecord)}
+    )
+
+
+def find_canary(connection: Connection, canary_id: str) -> CanaryRecord | None:
+    """Return the canary, even if it is deleted, or None."""
+    row = connection.execute(select(*_CANARY).where(canaries.c.canary_id == canary_id)).one_or_none()
+    return None if row is None else CanaryRecord(*row)
+
+
+def all_canaries(connection: Connection) -> list[CanaryRecord]:
+    """Return the canaries that are not deleted, newest first."""
+    query = select(*_CANARY).where(canaries.c.deleted_at.is_(None)).order_by(canaries.c.canary_id.desc())
+    return [CanaryRecord(*row) for row in connection.execute(query)]
+
+
+def canary_account(connection: Connection) -> str | None:
+    """Return the account of the canaries' jobs, None if there never was a canary."""
+    found: str | None = connection.execute(select(canaries.c.account_id).limit(1)).scalar_one_or_none()
+    return found
+
+
+def due_canaries(connection: Connection, now: float) -> list[str]:
+    """Return the canaries that are due, or have no time yet."""
+    due = or_(canaries.c.due_at.is_(None), canaries.c.due_at <= now)
+    query = select(canaries.c.canary_id).where(canaries.c.deleted_at.is_(None), due)
+    return list(connection.execute(query.order_by(canaries.c.canary_id)).scalars())
+
+
+def postpone_canary(
+    connection: Connection, record: CanaryRecord, due_at: float | None, *, submitted: int = 0
+) -> bool:
+    """Set the time at which a canary is due. Return False, changing nothing, if it has changed since it was read."""
+    unchanged = canaries.c.due_at.is_(None) if record.due_at is None else canaries.c.due_at == record.due_at
+    row = update(canaries).where(canaries.c.canary_id == record.canary_id, unchanged)
+    return connection.execute(row.values(due_at=due_at, submitted=record.submitted + submitted)).rowcount == 1
+
+
+def delete_canary(connection: Connection, canary_id: str, now: float) -> None:
+    """Delete a canary's content. Its row remains for the audits that refer to it."""
+    row = update(canaries).where(canaries.c.canary_id == canary_id)
+    connection.execute(row.values(deleted_at=now, spec="{}", results="{}", due_at=None))
+
+
+def audit_jobs_of(records: Iterable[AuditRecord]) -> list[str]:
+    """Return the audit jobs of opinions."""
+    return [record.audit_job_id for record in records if record.audit_job_id is not None]

@@ -1,0 +1,201 @@
+"""The rules of audits: how many of a miner's jobs are checked, what the opinions of auditors decide, and when a miner is sanctioned.
+
+An honest miner fails a check with a probability of at most `q`, the bound of the calibration. A failed check alone proves nothing; many
+of them do. docs/explanation/audits.md derives the numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+MAX_ERROR: Final = 1e-6
+"""Highest probability, over a whole series of checks, with which an honest miner is ever sanctioned."""
+LEAST_FAILURES: Final = 2
+"""A single failed check never sanctions."""
+SERIES: Final = 1000
+"""Checks after which the counts begin again, so that a long honest past hides nothing."""
+MAX_OPINIONS: Final = 3
+"""Opinions that decide an audit: two of three agree."""
+FALLING: Final = 20.0
+"""Consecutive passes after which the audited share has halved."""
+NEGLIGIBLE: Final = 1e-18
+"""Part of a sum below which further, smaller terms are left out."""
+
+
+class Verdict(StrEnum):
+    """What an auditor says about a result, or what the audit decides."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    UNPROVEN = "unproven"
+
+
+class Kind(StrEnum):
+    """The purpose of an audit job. The first and the second begin an audit; the others belong to one."""
+
+    CHECK = "check"
+    CANARY = "canary"
+    THIRD = "third"
+    SECOND_OPINION = "second_opinion"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Checks of a series with a verdict, and those of them that failed."""
+
+    checked: int = 0
+    failed: int = 0
+
+    def plus(self, failed: bool) -> Counts:
+        """Return the counts after one more verdict. After `SERIES` checks a new series begins."""
+        if self.checked >= SERIES:
+            return Counts(1, int(failed))
+        return Counts(self.checked + 1, self.failed + failed)
+
+    def less_a_failure(self) -> Counts:
+        """Return the counts without a failure that a second opinion has not confirmed."""
+        return Counts(max(0, self.checked - 1), max(0, self.failed - 1))
+
+
+NOTHING: Final = Counts()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What audits have shown of a miner in one service and model.
+
+    `engine` names the runner and its version; `passes` are consecutive. `organic` counts jobs of clients, `canaries` jobs with known
+    answers.
+    """
+
+    engine: str = ""
+    passes: int = 0
+    organic: Counts = NOTHING
+    canaries: Counts = NOTHING
+
+    def counts(self, kind: Kind) -> Counts:
+        """Return the counts to which an audit of this kind belongs."""
+        return self.canaries if kind is Kind.CANARY else self.organic
+
+    def after(self, kind: Kind, verdict: Verdict, engine: str) -> Standing:
+        """Return the standing after the decision of an audit. An unproven one changes nothing."""
+        if verdict is Verdict.UNPROVEN:
+            return self
+        failed = verdict is Verdict.FAIL
+        passes = 0 if failed else (self.passes if engine == self.engine else 0) + 1
+        return replace(self._with(kind, self.counts(kind).plus(failed)), engine=engine, passes=passes)
+
+    def without_failure(self, kind: Kind) -> Standing:
+        """Return the standing without a failure that a second opinion has not confirmed."""
+        return self._with(kind, self.counts(kind).less_a_failure())
+
+    def _with(self, kind: Kind, counts: Counts) -> Standing:
+        if kind is Kind.CANARY:
+            return replace(self, canaries=counts)
+        return replace(self, organic=counts)
+
+
+def share(standing: Standing, engine: str, floor: float) -> float:
+    """Return the share of a miner's jobs that is audited, from `floor` to 1.
+
+    It is 1 for a new miner, model or version of the engine and after a failure, and falls with consecutive passes.
+    """
+    if standing.engine != engine:
+        return 1.0
+    return max(floor, FALLING / (FALLING + standing.passes))
+
+
+def tail(checked: int, failed: int, bound: float) -> float:
+    """Return the probability of at least `failed` failures in `checked` independent checks that each fail with probability `bound`."""
+    if not 0 <= bound <= 1:
+        raise ValueError(f"{bound} is no probability")
+    if failed <= 0:
+        return 1.0
+    if failed > checked or bound == 0:
+        return 0.0
+    if bound == 1:
+        return 1.0
+    odds = math.log(bound) - math.log1p(-bound)
+    term = math.exp(
+        math.lgamma(checked + 1)
+        - math.lgamma(failed + 1)
+        - math.lgamma(checked - failed + 1)
+        + failed * odds
+        + checked * math.log1p(-bound)
+    )
+    total = term
+    for i in range(failed, checked):
+        ratio = (checked - i) / (i + 1) * math.exp(odds)
+        term *= ratio
+        total += term
+        if ratio < 1 and term < total * NEGLIGIBLE:
+            break
+    return min(1.0, total)
+
+
+def error_probability(counts: Counts, bound: float) -> float:
+    """Return a bound for the probability that an honest miner ever has such counts in a series, or worse ones.
+
+    The counts are looked at after every check. A miner with `k` failures at a look has as many at the last look at which `k` would
+    sanction, so the looks with `k` failures together err with at most the tail there. The factors 2^k make the sum over all `k` of
+    both series, organic and canaries, at most `MAX_ERROR`.
+    """
+    return min(1.0, tail(counts.checked, counts.failed, bound) * 2.0**counts.failed)
+
+
+def is_proven(counts: Counts, bound: float) -> bool:
+    """Return whether the counts justify a sanction."""
+    return counts.failed >= LEAST_FAILURES and error_probability(counts, bound) < MAX_ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What an auditor has found."""
+
+    auditor_id: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The decision of an audit. `odd_ones` are the auditors whose opinion the two others have refuted."""
+
+    verdict: Verdict
+    odd_ones: tuple[str, ...] = ()
+
+
+def decide(opinions: Sequence[Opinion], *, recheck: bool = False) -> Decision | None:
+    """Return what the opinions decide, in the order in which they arrived, or None if another auditor must be asked.
+
+    A `pass` decides alone, unless it is chosen for a `recheck`. A `fail` never does: two of three must agree. An opinion that proves
+    nothing ends the audit without a result.
+    """
+    if any(opinion.verdict is Verdict.UNPROVEN for opinion in opinions):
+        return Decision(Verdict.UNPROVEN)
+    if len(opinions) == 1 and opinions[0].verdict is Verdict.PASS and not recheck:
+        return Decision(Verdict.PASS)
+    for verdict in (Verdict.FAIL, Verdict.PASS):
+        if sum(opinion.verdict is verdict for opinion in opinions) * 2 > MAX_OPINIONS:
+            odd = tuple(opinion.auditor_id for opinion in opinions if opinion.verdict is not verdict)
+            return Decision(verdict, odd)
+    return None
+
+
+def after_second_opinion(verdict: Verdict, second: Verdict) -> Verdict:
+    """Return the verdict of an audit after a second opinion: one that passes the result takes the proof away."""
+    return Verdict.UNPROVEN if verdict is Verdict.FAIL and second is Verdict.PASS else verdict
+
+
+def surcharge(price: int, budget: int, reserved: int) -> int:
+    """Return what a requested audit costs: as much of `reserved` as the job's `price` is of its `budget`, rounded down."""
+    return 0 if budget <= 0 else min(reserved, price * reserved // budget)
+
+
+def divided(max_cost: int, percent: float) -> tuple[int, int]:
+    """Return the parts of a maximum cost for the job and for its audit, which costs `percent` of the job's price."""
+    budget = int(max_cost * 1_000_000 // (1_000_000 + round(percent * 10_000)))
+    return budget, max_cost - budget

@@ -1,0 +1,193 @@
+"""How the work of one miner is checked by another: what a comparer sees, and what it answers.
+
+An audit is a job that contains another job: its specification, the results that its miner signed, and the miner's evidence. A runner
+compares them with its own work, or with a part of it. All distances grow with the difference, so that one limit each decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+Verdict: TypeAlias = Literal["pass", "fail", "unproven"]
+
+AUDIT_PREFIX = "audit:"
+"""An audit's input file with this prefix is an output file of the audited job, by the name of the statement's subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparer:
+    """What a runner compares in an audit, in words, and what that costs.
+
+    "prefill": reading input and output once, a small part of the job. "window": a random part of the job. "rerun": the whole job.
+    """
+
+    compares: str
+    cost: Literal["prefill", "window", "rerun"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What honest results depend on besides the model: the engine, its exact precision ("q4_1", "bfloat16"), and the device's class.
+
+    The class is "cpu" or a GPU's name.
+    """
+
+    engine: str
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class HonestRange:
+    """A distance between honest runs: the least and the greatest of `count` audits, and the limit above which an audit fails."""
+
+    least: float
+    greatest: float
+    count: int
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The honest ranges, by distance, of miners in condition `audited` checked by an auditor in condition `auditor`.
+
+    `model` is a catalogue name and `weights` the digest of its weights; both empty for services without models.
+    """
+
+    service: str
+    audited: Condition
+    auditor: Condition
+    ranges: Mapping[str, HonestRange]
+    model: str = ""
+    weights: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """The audited work: the client's results, the signed statement, and what the runner returned as evidence, if anything.
+
+    The statement is the whole in-toto statement, whose digests of results and output files are right. `files` are the output files by
+    their names in its subject. `nonce` is that of the audited lease, hex, empty if it had none. `choice` (hex) is unknown to the audited
+    miner: choose the part that is compared by it. `answer` are known results, with which to compare instead of running again.
+    `calibrations` are those of this service that the auditor's machine has.
+    """
+
+    results: Mapping[str, Any]
+    statement: Mapping[str, Any]
+    evidence: Mapping[str, Any] | None = None
+    nonce: str = ""
+    choice: str = ""
+    answer: Mapping[str, Any] | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    calibrations: Sequence[Calibration] = ()
+
+    @property
+    def predicate(self) -> Mapping[str, Any]:
+        """What the statement says about the run: its miner, model, device, runner, inputs and units."""
+        found: Mapping[str, Any] = self.statement["predicate"]
+        return found
+
+    @property
+    def seed(self) -> str | None:
+        """The seed that the audited run drew from (see `Context.seed`); None if its lease had no nonce."""
+        named = self.predicate
+        return run_seed(named["job_id"], int(named["fence"]), named["miner_id"], self.nonce)
+
+    @property
+    def device(self) -> str:
+        """The class of the device that the miner states (see `Condition`)."""
+        device = self.predicate["device"]
+        return device_class(device["kind"], device["name"])
+
+    def calibration(self, audited: Condition, auditor: Condition) -> Calibration | None:
+        """Return the honest ranges for these two conditions and the model that the miner states; None if nobody has made them."""
+        model = self.predicate.get("model")
+        name, weights = ("", "") if model is None else (model["name"], model["digest"]["sha256"])
+        for made in self.calibrations:
+            same_model = made.model == name and made.weights == weights
+            if same_model and (made.audited, made.auditor) == (audited, auditor):
+                return made
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The outcome of a comparison. `where` names the worst position (a token, a word, a frame), `reason` is one sentence for people.
+
+    A distance above its limit fails. "unproven" means that the comparison proves neither: there is no calibration, or too little
+    to compare. `limits` are those that were applied, by distance.
+    """
+
+    verdict: Verdict
+    reason: str
+    distances: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """The outcome of `Runner.audit`, and the metered units of the work that it took, in the unit of the service."""
+
+    comparison: Comparison
+    units: Decimal
+
+
+def judge(
+    distances: Mapping[str, float],
+    calibration: Calibration | None,
+    *,
+    where: str = "",
+    of: str = "the result",
+) -> Comparison:
+    """Return the verdict about measured distances: "fail" if one is above its limit, "unproven" without a calibration.
+
+    Distances that the calibration does not contain are reported and decide nothing.
+    """
+    if calibration is None:
+        reason = (
+            "Nobody has measured how honest runs of this model differ under these conditions; "
+            "run `aitbc-agent calibrate` on the auditor."
+        )
+        return Comparison("unproven", reason, distances, where=where)
+    limits = {name: made.limit for name, made in calibration.ranges.items() if name in distances}
+    if not limits:
+        return Comparison(
+            "unproven", "The calibration contains none of the measured distances.", distances, where=where
+        )
+    above = [name for name, limit in limits.items() if distances[name] > limit]
+    if not above:
+        return Comparison("pass", f"Every distance of {of} is within its limit.", distances, limits, where)
+    worst = max(above, key=lambda name: distances[name] / limits[name] if limits[name] else float("inf"))
+    reason = (
+        f"The distance {worst} of {of} is {distances[worst]:.4g}; honest runs stay below {limits[worst]:.4g}."
+    )
+    return Comparison("fail", reason, distances, limits, where)
+
+
+def device_class(kind: str, name: str) -> str:
+    """Return the class of a device in calibrations: "cpu", or the name of a GPU."""
+    return "cpu" if kind == "cpu" else name
+
+
+def run_seed(job_id: str, fence: int, miner_id: str, nonce: str) -> str | None:
+    """Return the seed of a run (hex, 32 bytes), which only this miner could use for this lease; None without a nonce.
+
+    `miner_id` derives from the miner's identity key, and the coordinator draws the nonce with the lease, so that neither side chooses
+    the seed.
+    """
+    if not nonce:
+        return None
+    return hashlib.sha256(f"aitbc run seed\n{job_id}\n{fence}\n{miner_id}\n{nonce}\n".encode()).hexdigest()
+
+
+def audited_files(files: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Split the input files of an audit into those of the audited job, by field, and its output files, by name."""
+    inputs = {name: path for name, path in files.items() if not name.startswith(AUDIT_PREFIX)}
+    outputs = {name.removeprefix(AUDIT_PREFIX): path for name, path in files.items() if name not in inputs}
+    return inputs, outputs

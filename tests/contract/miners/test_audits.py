@@ -1,0 +1,411 @@
+"""Audits of scripted miners: who is asked, what their opinions decide, and what follows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from agent.coordinator import background
+from agent.coordinator.operations.audits import audits
+from agent.coordinator.operations.log import fsck
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import ledger
+from agent.core.market.ledger import available, earned
+from runners.api import Comparer
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.jobs import WHISPER, submit
+from support.server import Served, serve
+
+ADVANCE = audits.advance
+SERVICE = "whisper_transcription"
+TRUE = {
+    "text": "Hello",
+    "segments": [],
+    "language": "en",
+    "duration": 2.0,
+    "processing_time": 1.0,
+    "units": 2,
+}
+LIE = {**TRUE, "text": "Goodbye"}
+FOUND = {
+    "distances": {"word_errors": 0.5},
+    "limits": {"word_errors": 0.1},
+    "where": "word 1",
+    "reason": "It differs.",
+}
+
+
+class Stage:
+    """A coordinator with a client, and miners that check each other's work."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30)
+        self.admin = httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=30)
+        self.keys: dict[str, str] = {}
+
+    def miner(self, *, audits: bool = True, price: str = "0.001", **changes: Any) -> ScriptedMiner:
+        able = capabilities(**changes)
+        offer = able["services"][SERVICE]
+        offer["unit_price"] = price
+        offer["features"] = {"audits": audits}
+        miner = ScriptedMiner(self.served.url)
+        self.keys[miner.miner_id] = miner.register(capabilities=able).raise_for_status().json()["api_key"]
+        return miner
+
+    def work(
+        self,
+        miner: ScriptedMiner,
+        results: dict[str, Any],
+        parameters: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> str:
+        """Submit a job for a miner, and have it deliver these results. Return the job's id."""
+        body = {
+            "type": SERVICE,
+            "parameters": {**WHISPER, **(parameters or {})},
+            "miner_id": miner.miner_id,
+            **options,
+        }
+        job_id = str(self.client.post("/v1/jobs", json=body).raise_for_status().json()["job_id"])
+        lease = next(lease for lease in miner.poll(4) if lease["job_id"] == job_id)
+        miner.complete(lease, results).raise_for_status()
+        return job_id
+
+    def advance(self) -> None:
+        self.served.do(ADVANCE)
+
+    def answer(self, auditor: ScriptedMiner, verdict: str, **more: Any) -> dict[str, Any]:
+        """Have an auditor answer the audit job that waits for it. Return its lease."""
+        self.advance()
+        (lease,) = auditor.poll(1)
+        results = {"verdict": verdict, **FOUND, "units": 1, "processing_time": 0.5, **more}
+        auditor.complete(lease, results).raise_for_status()
+        self.advance()
+        return lease
+
+    def audit(self, job_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}/audit").raise_for_status().json()
+        return found
+
+    def of_miner(self, miner: ScriptedMiner) -> list[dict[str, Any]]:
+        owner = {"X-API-Key": self.keys[miner.miner_id]}
+        path = f"{self.served.url}/v1/miners/{miner.miner_id}/audits"
+        found: list[dict[str, Any]] = httpx.get(path, headers=owner).raise_for_status().json()["audits"]
+        return found
+
+    def balance(self, account: str) -> Decimal:
+        units = self.served.do(lambda context: context.database.read(ledger.balance, account))
+        return Decimal(units) / 10**8
+
+    def reputation(self, miner: ScriptedMiner) -> float:
+        return float(self.client.get(f"/v1/miners/{miner.miner_id}/stats").json()["reputation"])
+
+    def check(self) -> None:
+        """The books balance, and the log has every verdict."""
+        found = self.served.do(lambda context: context.database.read(fsck.examine, context.signer.vkey, {}))
+        assert found.problems == []
+
+    def fails(
+        self, worker: ScriptedMiner, auditors: tuple[ScriptedMiner, ScriptedMiner], **options: Any
+    ) -> str:
+        """Have a miner lie, and two auditors find it. Return the job's id."""
+        job_id = self.work(worker, LIE, **options)
+        for auditor in auditors:
+            self.answer(auditor, "fail")
+        return job_id
+
+
+@contextmanager
+def staged(tmp_path: Path, **settings: Any) -> Iterator[Stage]:
+    chosen = {"least_share": 1.0, "recheck_share": 0.0, "second_opinion_seconds": 0.0, **settings}
+    with serve(tmp_path, open_enrolment=True, fee_percent=10, audits=chosen) as served:
+        yield Stage(served)
+
+
+@pytest.fixture(scope="module")
+def enforcing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(tmp_path_factory.mktemp("enforcing"), enforce=True) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def reporting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(tmp_path_factory.mktemp("reporting"), second_opinion_seconds=3600) as stage:
+        yield stage
+
+
+def test_a_miner_that_is_proven_to_lie_loses_pay_and_reputation_once(enforcing: Stage) -> None:
+    stage = enforcing
+    worker, auditors = stage.miner(), (stage.miner(), stage.miner())
+    account = stage.client.get("/v1/wallet").json()["account_id"]
+    honest = stage.work(worker, TRUE)
+    lease = stage.answer(auditors[0], "pass")
+    assert lease["spec"]["audit"]["results"] == TRUE
+    assert lease["spec"]["audit"]["statement"]["job_id"] == honest
+    assert stage.audit(honest)["verdict"] == "pass"
+    before = stage.balance(available(account))
+    jobs = [stage.fails(worker, auditors) for _ in range(3)]
+    # Three failures of four checks: an honest miner would have them with a probability of about 1e-7.
+    found = [stage.audit(job_id) for job_id in jobs]
+    assert {(audit["verdict"], audit["enforced"], audit["forfeited"]) for audit in found} == {
+        ("fail", True, "0.0018")
+    }
+    assert 0 < max(audit["probability"] for audit in found) < 1e-6
+    assert stage.balance(available(account)) == before
+    assert stage.balance(earned(worker.miner_id)) == Decimal("0.0018")
+    assert stage.reputation(worker) < 1.5
+    assert stage.reputation(auditors[0]) > 3
+    stage.advance()
+    assert stage.balance(available(account)) == before
+    assert len(stage.of_miner(worker)) == 7
+    assert {audit["where"] for audit in stage.of_miner(worker) if audit["verdict"] == "fail"} == {"word 1"}
+    stage.check()
+
+
+def test_an_auditor_that_two_others_refute_is_the_odd_one_out(enforcing: Stage) -> None:
+    stage = enforcing
+    worker, liar, *others = (stage.miner() for _ in range(4))
+    for number in range(3):
+        job_id = stage.work(worker, TRUE)
+        stage.answer(liar, "fail")
+        for other in others:
+            stage.answer(other, "pass")
+        assert stage.audit(job_id)["verdict"] == "pass"
+        assert stage.balance(earned(liar.miner_id)) == (
+            0 if number == 2 else Decimal("0.0009") * (number + 1)
+        ) + (Decimal("0.0018") if number == 2 else 0)
+    assert stage.reputation(liar) < stage.reputation(others[0])
+    stage.check()
+
+
+def test_what_proves_nothing_costs_nothing(reporting: Stage) -> None:
+    """Unproven opinions, malformed ones and vanished auditors end an audit without a result; shadow mode takes nothing."""
+    stage = reporting
+    worker, auditor, other = stage.miner(), stage.miner(), stage.miner()
+    unproven = stage.work(worker, LIE)
+    stage.answer(auditor, "unproven")
+    malformed = stage.work(worker, LIE)
+    stage.answer(auditor, "guilty")
+    stage.answer(other, "fail", distances={"word_errors": "many"})
+    vanished = stage.work(worker, LIE)
+    stage.advance()
+    for miner in (auditor, other):
+        for _ in range(2):
+            for lease in miner.poll(1, wait=0.1):
+                miner.job(lease, "fail", kind="fail", code="INPUT_INVALID", message="no").raise_for_status()
+                stage.advance()
+    reasons = [stage.audit(job_id) for job_id in (unproven, malformed, vanished)]
+    assert [audit["verdict"] for audit in reasons] == ["unproven"] * 3
+    assert reasons[2]["reason"] == "No auditor could run the comparison."
+    disputed = stage.work(worker, LIE)
+    stage.answer(auditor, "fail")
+    stage.answer(other, "unproven")
+    assert stage.audit(disputed)["verdict"] == "unproven"
+    stage.check()
+
+
+def test_no_miner_checks_itself_or_its_owners_others(reporting: Stage) -> None:
+    stage = reporting
+    tokens = [
+        stage.admin.post("/v1/admin/enrolments", json={"uses": 1, "owner": "alice"}).json()["enrolment_token"]
+        for _ in range(2)
+    ]
+    able = capabilities()
+    able["services"][SERVICE]["features"] = {"audits": True}
+    first, second = ScriptedMiner(stage.served.url), ScriptedMiner(stage.served.url)
+    open_enrolment(stage.served, False)
+    for miner, token in zip((first, second), tokens, strict=True):
+        answer = miner.register(capabilities=able, enrolment_token=token).raise_for_status()
+        stage.keys[miner.miner_id] = answer.json()["api_key"]
+    open_enrolment(stage.served, True)
+    independent = stage.miner()
+    job_id = stage.work(first, TRUE)
+    stage.advance()
+    assert first.poll(4, wait=0.2) == second.poll(4, wait=0.2) == []
+    owner = {"X-API-Key": stage.keys[first.miner_id]}
+    waiting = httpx.get(f"{stage.served.url}/v1/miners/{first.miner_id}/explain", headers=owner).json()
+    assert waiting["waiting_jobs"] == 0
+    assert stage.of_miner(first) == []
+    stage.answer(independent, "pass")
+    assert stage.audit(job_id)["verdict"] == "pass"
+    assert [audit["job_id"] for audit in stage.of_miner(first)] == [job_id]
+
+
+def test_without_another_auditor_nothing_is_audited(tmp_path: Path) -> None:
+    with staged(tmp_path) as stage:
+        worker, other = stage.miner(), stage.miner(audits=False)
+        job_id = stage.work(worker, TRUE)
+        stage.work(other, TRUE)
+        assert stage.client.get(f"/v1/jobs/{job_id}/audit").status_code == 404
+        refused = stage.client.post("/v1/services/whisper/transcribe", json={**WHISPER, "audited": True})
+        assert refused.status_code == 422
+
+
+def test_a_second_opinion_that_passes_takes_the_proof_away(reporting: Stage) -> None:
+    stage = reporting
+    worker, *auditors = (stage.miner() for _ in range(4))
+    job_id = stage.fails(worker, (auditors[0], auditors[1]))
+    audit = stage.audit(job_id)
+    path = f"{stage.served.url}/v1/miners/{{}}/audits/{audit['audit_id']}/second-opinion"
+    owner = {"X-API-Key": stage.keys[worker.miner_id]}
+    stranger = {"X-API-Key": stage.keys[auditors[0].miner_id]}
+    assert httpx.post(path.format(worker.miner_id), headers=stranger).status_code == 404
+    assert httpx.post(path.format(auditors[0].miner_id), headers=stranger).status_code == 404
+    asked = httpx.post(path.format(worker.miner_id), headers=owner)
+    assert (asked.status_code, asked.json()["kind"]) == (202, "second_opinion")
+    assert (
+        httpx.post(path.format(worker.miner_id), headers=owner).json()["audit_id"] == asked.json()["audit_id"]
+    )
+    stage.answer(auditors[2], "pass")
+    assert stage.audit(job_id)["verdict"] == "unproven"
+    body = httpx.get(f"{stage.served.url}/v1/miners/{worker.miner_id}/audits", headers=owner).json()
+    assert body["proofs"][0]["failed"] == 0
+    assert httpx.post(path.format(worker.miner_id), headers=owner).status_code == 202
+    stage.check()
+
+
+def test_deleting_the_data_prevents_no_audit_and_leaves_no_copy(enforcing: Stage) -> None:
+    stage = enforcing
+    worker, auditor = stage.miner(), stage.miner()
+    uploaded = stage.client.post(
+        "/v1/artifacts", content=b"speech", headers={"Content-Type": "audio/wav"}
+    ).json()
+    with stopped(stage.served):
+        job_id = stage.work(worker, TRUE, {"audio_url": f"artifact:{uploaded['artifact_id']}"})
+        stage.client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
+    stage.advance()
+    (lease,) = auditor.poll(1)
+    assert lease["spec"]["audit"]["results"] == TRUE
+    path = f"{stage.served.url}/v1/artifacts/{uploaded['artifact_id']}"
+    assert auditor.http.get(path).content == b"speech"
+    answer = {"verdict": "pass", **FOUND, "units": 1, "processing_time": 0.5}
+    auditor.complete(lease, answer).raise_for_status()
+    stage.advance()
+    record = stage.served.do(lambda context: context.database.read(job_store.find, lease["job_id"]))
+    assert record is not None
+    assert (record.spec, record.deleted_at is not None) == ("{}", True)
+    assert stage.admin.get(path).status_code == 404
+    stage.check()
+
+
+def test_a_client_buys_an_audit_at_the_price_that_is_shown(enforcing: Stage) -> None:
+    stage = enforcing
+    with comparing(stage.served, "window"):
+        shown = stage.client.get(f"/v1/registry/services/{SERVICE}").json()["audit"]
+        assert shown["percent"] == 25
+        worker, auditor = stage.miner(), stage.miner()
+        before = Decimal(stage.client.get("/v1/wallet").json()["balance"])
+        job_id = stage.work(worker, TRUE, audited=True, pricing={"max_cost": "0.5"})
+        paid = before - Decimal(stage.client.get("/v1/wallet").json()["balance"])
+        assert paid == Decimal("0.002") * Decimal("1.25")
+        stage.answer(auditor, "pass")
+        assert stage.audit(job_id)["verdict"] == "pass"
+        types = [item["type"] for item in stage.client.get("/v1/wallet/transactions").json()["transactions"]]
+        assert types[:2] == ["audit", "payment"]
+    stage.check()
+
+
+def test_a_requested_audit_without_an_auditor_is_refunded(tmp_path: Path) -> None:
+    with staged(tmp_path, wait_seconds=0.01) as stage, comparing(stage.served, "rerun"):
+        worker, auditor = stage.miner(), stage.miner()
+        before = Decimal(stage.client.get("/v1/wallet").json()["balance"])
+        job_id = stage.work(worker, TRUE, audited=True)
+        stage.admin.post(f"/v1/admin/miners/{auditor.miner_id}/exclude").raise_for_status()
+        time.sleep(0.02)
+        stage.advance()
+        assert stage.audit(job_id)["verdict"] == "unproven"
+        assert before - Decimal(stage.client.get("/v1/wallet").json()["balance"]) == Decimal("0.002")
+        stage.check()
+
+
+def test_jobs_choose_the_reputation_of_their_miner(enforcing: Stage) -> None:
+    stage = enforcing
+    refused = stage.client.post("/v1/services/whisper/transcribe", json={**WHISPER, "min_reputation": 4.9})
+    assert refused.json()["error"]["code"] == "CANNOT_RUN"
+    assert refused.json()["error"]["details"]["reasons"][0]["code"] == "REPUTATION_TOO_LOW"
+    worker, auditor = stage.miner(audits=False), stage.miner()
+    for _ in range(3):
+        stage.work(worker, TRUE)
+        stage.answer(auditor, "pass")
+    known = stage.reputation(worker)
+    job_id = submit(stage.client, min_reputation=known, miner_id=worker.miner_id)
+    assert [lease["job_id"] for lease in worker.poll(1)] == [job_id]
+
+
+def test_canaries_are_compared_with_their_known_answer(tmp_path: Path) -> None:
+    with staged(tmp_path) as stage, stopped(stage.served):
+        miners = [stage.miner() for _ in range(3)]
+        known = stage.work(miners[0], TRUE)
+        stage.answer(miners[1], "pass")
+        canary = stage.admin.post("/v1/admin/canaries", json={"job_id": known, "note": "by ear"}).json()
+        assert stage.client.get("/v1/admin/canaries").status_code == 403
+        make_due(stage)
+        tested, lease = next((miner, found[0]) for miner in miners if (found := miner.poll(1, wait=0.3)))
+        first, second = [miner for miner in miners if miner is not tested]
+        assert not {"canary", "audit", "account_id"} & lease["spec"].keys()
+        tested.complete(lease, LIE).raise_for_status()
+        assert stage.answer(first, "fail")["spec"]["audit"]["answer"] == TRUE
+        stage.answer(second, "fail")
+        found = stage.admin.get("/v1/audits", params={"verdict": "fail"}).json()["audits"]
+        assert [(audit["kind"], audit["miner_id"]) for audit in found] == [
+            ("third", tested.miner_id),
+            ("canary", tested.miner_id),
+        ]
+        assert stage.admin.get("/v1/admin/canaries").json()["canaries"][0]["submitted"] == 1
+        stage.admin.delete(f"/v1/admin/canaries/{canary['canary_id']}").raise_for_status()
+        make_due(stage)
+        assert [miner.poll(1, wait=0.1) for miner in miners] == [[], [], []]
+        stage.check()
+
+
+def make_due(stage: Stage) -> None:
+    """Have all canaries due, and submitted."""
+
+    def due(connection: Any) -> None:
+        connection.execute(text("UPDATE canaries SET due_at = 1"))
+
+    stage.served.do(lambda context: context.database.write(due))
+    stage.advance()
+
+
+def open_enrolment(served: Served, value: bool) -> None:
+    changed = served.context.settings.model_copy(update={"open_enrolment": value})
+    object.__setattr__(served.context, "settings", changed)
+
+
+@contextmanager
+def stopped(served: Served) -> Iterator[None]:
+    """Stop the rounds in the background; those of the test itself go on."""
+    before = background.audits.advance
+
+    async def nothing(_: Any) -> None:
+        return
+
+    vars(background.audits)["advance"] = nothing
+    try:
+        yield
+    finally:
+        vars(background.audits)["advance"] = before
+
+
+@contextmanager
+def comparing(served: Served, cost: Any) -> Iterator[None]:
+    """Have the service declare a comparer."""
+    services: dict[str, Any] = dict(served.context.services)
+    before = served.context.services
+    services[SERVICE] = replace(services[SERVICE], comparer=Comparer("The words are compared.", cost))
+    object.__setattr__(served.context, "services", services)
+    try:
+        yield
+    finally:
+        object.__setattr__(served.context, "services", before)

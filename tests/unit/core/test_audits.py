@@ -1,0 +1,185 @@
+"""The rules of audits."""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.core.market.audits import (
+    MAX_ERROR,
+    SERIES,
+    Counts,
+    Decision,
+    Kind,
+    Opinion,
+    Standing,
+    Verdict,
+    after_second_opinion,
+    decide,
+    divided,
+    error_probability,
+    is_proven,
+    share,
+    surcharge,
+    tail,
+)
+
+FLOOR = 0.05
+BOUND = 0.0015
+verdicts = st.sampled_from(Verdict)
+
+
+def opinions(*found: Verdict) -> list[Opinion]:
+    return [Opinion(f"miner_{number}", verdict) for number, verdict in enumerate(found)]
+
+
+@given(st.lists(verdicts, max_size=400))
+def test_the_share_stays_between_floor_and_one_and_only_passes_lower_it(found: list[Verdict]) -> None:
+    standing, last = Standing(), 1.0
+    for verdict in found:
+        standing = standing.after(Kind.CHECK, verdict, "llm 1")
+        now = share(standing, "llm 1", FLOOR)
+        assert FLOOR <= now <= 1
+        assert {Verdict.PASS: now <= last, Verdict.FAIL: now == 1, Verdict.UNPROVEN: now == last}[verdict]
+        last = now
+
+
+def test_a_miner_is_trusted_slowly_and_a_new_engine_starts_over() -> None:
+    standing = Standing()
+    assert share(standing, "llm 1", FLOOR) == 1
+    for _ in range(380):
+        standing = standing.after(Kind.CHECK, Verdict.PASS, "llm 1")
+    assert share(standing, "llm 1", FLOOR) == pytest.approx(FLOOR)
+    assert share(standing, "llm 2", FLOOR) == 1
+    # The failures before count on, so that a new version hides none of them.
+    failed = standing.after(Kind.CHECK, Verdict.FAIL, "llm 1").after(Kind.CHECK, Verdict.PASS, "llm 2")
+    assert (failed.organic.failed, failed.passes) == (1, 1)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 1000))
+def test_the_tail_is_the_exact_binomial_tail(checked: int, failed: int, per_mille: int) -> None:
+    bound = Fraction(per_mille, 1000)
+    exact = sum(
+        math.comb(checked, i) * bound**i * (1 - bound) ** (checked - i) for i in range(failed, checked + 1)
+    )
+    assert tail(checked, failed, float(bound)) == pytest.approx(float(exact), rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("bound", [0.0005, BOUND, 0.02])
+def test_an_honest_miner_is_sanctioned_with_less_than_the_promised_probability_however_often_one_looks(
+    bound: float,
+) -> None:
+    """The exact probability over a series, by the distribution of the failures of miners that are not yet sanctioned."""
+    alive, sanctioned, least = [1.0], 0.0, 2
+    for checked in range(1, SERIES + 1):
+        while not is_proven(Counts(checked, least), bound):
+            least += 1
+        following = [0.0] * (len(alive) + 1)
+        for failed, weight in enumerate(alive):
+            following[failed] += weight * (1 - bound)
+            following[failed + 1] += weight * bound
+        sanctioned += sum(following[least:])
+        alive = following[:least]
+    assert 0 < sanctioned < MAX_ERROR / 2
+
+
+def test_one_failure_never_sanctions() -> None:
+    assert not is_proven(Counts(1, 1), 1e-9)
+    assert is_proven(Counts(2, 2), 1e-4)
+    assert not is_proven(Counts(100, 3), BOUND)
+    assert is_proven(Counts(3, 3), BOUND)
+    assert error_probability(Counts(3, 3), BOUND) == pytest.approx(8 * BOUND**3)
+
+
+def test_a_series_ends() -> None:
+    assert Counts(SERIES, 4).plus(failed=True) == Counts(1, 1)
+    assert Counts(1, 1).less_a_failure() == Counts()
+
+
+@pytest.mark.parametrize(
+    ("found", "recheck", "decision"),
+    [
+        ((), False, None),
+        ((Verdict.PASS,), False, Decision(Verdict.PASS)),
+        ((Verdict.PASS,), True, None),
+        ((Verdict.FAIL,), False, None),
+        ((Verdict.UNPROVEN,), False, Decision(Verdict.UNPROVEN)),
+        ((Verdict.FAIL, Verdict.FAIL), False, Decision(Verdict.FAIL)),
+        ((Verdict.FAIL, Verdict.PASS), False, None),
+        ((Verdict.FAIL, Verdict.UNPROVEN), False, Decision(Verdict.UNPROVEN)),
+        ((Verdict.FAIL, Verdict.PASS, Verdict.PASS), False, Decision(Verdict.PASS, ("miner_0",))),
+        ((Verdict.PASS, Verdict.FAIL, Verdict.FAIL), True, Decision(Verdict.FAIL, ("miner_0",))),
+        ((Verdict.FAIL, Verdict.PASS, Verdict.FAIL), False, Decision(Verdict.FAIL, ("miner_1",))),
+        ((Verdict.PASS, Verdict.PASS), True, Decision(Verdict.PASS)),
+    ],
+)
+def test_what_opinions_decide(found: tuple[Verdict, ...], recheck: bool, decision: Decision | None) -> None:
+    assert decide(opinions(*found), recheck=recheck) == decision
+
+
+@given(st.lists(verdicts, min_size=3, max_size=3), st.booleans())
+def test_three_opinions_always_decide_and_no_auditor_decides_alone_against_a_miner(
+    found: list[Verdict], recheck: bool
+) -> None:
+    decision = decide(opinions(*found), recheck=recheck)
+    assert decision is not None
+    if decision.verdict is Verdict.FAIL:
+        assert found.count(Verdict.FAIL) >= 2
+    assert len(decision.odd_ones) <= 1
+
+
+def test_a_second_opinion_that_passes_takes_the_proof_away() -> None:
+    assert after_second_opinion(Verdict.FAIL, Verdict.PASS) is Verdict.UNPROVEN
+    assert after_second_opinion(Verdict.FAIL, Verdict.FAIL) is Verdict.FAIL
+    assert after_second_opinion(Verdict.FAIL, Verdict.UNPROVEN) is Verdict.FAIL
+
+
+@given(st.integers(0, 10**15), st.sampled_from([0.0, 0.5, 10.0, 25.0, 100.0]), st.data())
+def test_a_maximum_cost_covers_the_job_and_its_audit(cost: int, percent: float, data: st.DataObject) -> None:
+    budget, reserved = divided(cost, percent)
+    assert budget + reserved == cost
+    assert min(budget, reserved) >= 0
+    price = data.draw(st.integers(0, budget))
+    charged = surcharge(price, budget, reserved)
+    assert price + charged <= cost
+    assert charged <= price * percent / 100 * (1 + 1e-9) + 1 + reserved / max(1, budget)
+
+
+def found_after(
+    cheats: float, seed: int, q_honest: float = 0.0, sensitivity: float = 1.0
+) -> tuple[int | None, int]:
+    """Return after how many jobs of 100 a miner that cheats in this share of them is sanctioned, and how many were audited."""
+    rng = random.Random(seed)  # noqa: S311 - a simulation
+    standing, audited = Standing(), 0
+    for number in range(1, 101):
+        if rng.random() >= share(standing, "v1", FLOOR):
+            continue
+        audited += 1
+        failed = rng.random() < (sensitivity if rng.random() < cheats else q_honest)
+        standing = standing.after(Kind.CHECK, Verdict.FAIL if failed else Verdict.PASS, "v1")
+        if is_proven(standing.organic, BOUND):
+            return number, audited
+    return None, audited
+
+
+def test_a_miner_that_lies_in_a_fifth_of_its_jobs_is_sanctioned_within_a_hundred() -> None:
+    found = [found_after(0.2, seed)[0] for seed in range(500)]
+    assert sum(number is None for number in found) <= 2
+
+
+def test_a_miner_that_always_lies_is_sanctioned_after_three_jobs() -> None:
+    assert {found_after(1.0, seed) for seed in range(50)} == {(3, 3)}
+
+
+def test_honest_miners_are_never_sanctioned_in_2000_audits_at_the_bound_of_the_calibration() -> None:
+    for seed in range(20):
+        rng, counts = random.Random(seed), Counts()  # noqa: S311 - a simulation
+        for _ in range(2000):
+            counts = counts.plus(rng.random() < BOUND)
+            assert not is_proven(counts, BOUND)
