@@ -24,10 +24,12 @@ class Comparer:
     """What a runner compares in an audit, in words, and what that costs.
 
     "prefill": reading input and output once, a small part of the job. "window": a random part of the job. "rerun": the whole job.
+    `least_limits` are limits that no calibration goes below, by distance: machines that were not measured differ too.
     """
 
     compares: str
     cost: Literal["prefill", "window", "rerun"]
+    least_limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Audited:
     answer: Mapping[str, Any] | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     calibrations: Sequence[Calibration] = ()
+    asked: list[tuple[Condition, Condition]] = field(default_factory=list, compare=False, repr=False)
+    """The conditions for which the comparer wanted a calibration: those for which `aitbc-agent calibrate` makes one."""
 
     @property
     def predicate(self) -> Mapping[str, Any]:
@@ -106,6 +110,7 @@ class Audited:
 
     def calibration(self, audited: Condition, auditor: Condition) -> Calibration | None:
         """Return the honest ranges for these two conditions and the model that the miner states; None if nobody has made them."""
+        self.asked.append((audited, auditor))
         model = self.predicate.get("model")
         name, weights = ("", "") if model is None else (model["name"], model["digest"]["sha256"])
         for made in self.calibrations:
@@ -160,7 +165,7 @@ def judge(
         return Comparison(
             "unproven", "The calibration contains none of the measured distances.", distances, where=where
         )
-    above = [name for name, limit in limits.items() if distances[name] > limit]
+    above = [name for name, limit in limits.items() if not distances[name] <= limit]  # so NaN fails
     if not above:
         return Comparison("pass", f"Every distance of {of} is within its limit.", distances, limits, where)
     worst = max(above, key=lambda name: distances[name] / limits[name] if limits[name] else float("inf"))

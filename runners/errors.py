@@ -88,6 +88,25 @@ class FailureCode(StrEnum):
         "The run would have cost more than `pricing.max_cost`.",
     )
 
+    SEALED_INVALID = (
+        "SEALED_INVALID",
+        Fault.INPUT,
+        "The sealed request does not open: it was changed, or sealed for another miner, model or service.",
+        True,
+    )
+    SEALED_KEY_EXPIRED = (
+        "SEALED_KEY_EXPIRED",
+        Fault.INPUT,
+        "The miner no longer has the key to which the request was sealed.",
+        True,
+    )
+    SEALED_REPLAYED = (
+        "SEALED_REPLAYED",
+        Fault.INPUT,
+        "The same sealed request was already run as another job.",
+        True,
+    )
+
     # Neither the job nor the machine failed.
     INPUT_UNAVAILABLE = (
         "INPUT_UNAVAILABLE", Fault.NEITHER,
@@ -115,6 +134,12 @@ class FailureCode(StrEnum):
         "HARDWARE_UNAVAILABLE",
         Fault.NEITHER,
         "No hardware encoder for the codec works on the machine.",
+    )
+    SEALED_MINER_AWAY = (
+        "SEALED_MINER_AWAY",
+        Fault.NEITHER,
+        "The miner of a sealed job's offer stayed away; no other miner can read the job.",
+        True,
     )
     LEASE_EXPIRED = "LEASE_EXPIRED", Fault.NEITHER, "The miner stopped renewing the job's lease."
 

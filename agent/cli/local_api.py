@@ -14,7 +14,7 @@ TIMEOUT_SECONDS: Final = 10.0
 
 
 def call(settings: Settings, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Call `/v1/PATH` and return its JSON. Raises `AgentError` with the server's error message."""
+    """Call `/v1/PATH` as administrator and return its JSON. Raises `AgentError` with the server's error message."""
     agent = agent_file.read(settings)
     if agent.admin_key is None:
         raise ConfigurationError(

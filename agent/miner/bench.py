@@ -120,7 +120,7 @@ class Bench:
             capabilities = await self._probe()
             for service, offer in capabilities.services.items():
                 if self._is_selected(service):
-                    with _scratch(data_directory.jobs / "benchmark") as directory:
+                    with scratch(data_directory.jobs / "benchmark") as directory:
                         await self._measure_service(service, offer, capabilities.devices, directory)
         finally:
             data_directory.unlock()
@@ -259,7 +259,7 @@ class Bench:
 
     async def _run(self, executor: LocalExecutor, subject: _Subject, directory: Path) -> Execution:
         run_id = f"benchmark-{next(self._numbers)}"
-        with _scratch(directory / run_id) as run_directory:
+        with scratch(directory / run_id) as run_directory:
             for name in ("output", "work"):
                 (run_directory / name).mkdir()
             message = Run(
@@ -311,7 +311,7 @@ def _score(subject: _Subject, device: Device, rates: Mapping[int, tuple[float, f
 
 
 @contextmanager
-def _scratch(directory: Path) -> Iterator[Path]:
+def scratch(directory: Path) -> Iterator[Path]:
     """Create a temporary directory. If this process is killed, the next daemon removes it."""
     discard(directory)
     directory.mkdir(mode=0o700)

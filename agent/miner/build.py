@@ -32,6 +32,7 @@ from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.run import RunDependencies
 from agent.miner.runs.slots import Workload
+from agent.miner.sealing.jobs import SealedJobs
 from agent.miner.session import Session
 from agent.miner.status.earnings import Earnings
 from agent.miner.status.prometheus import MetricsServer, read
@@ -86,7 +87,10 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
     await outbox.open()
     closing.push_async_callback(outbox.close)
     await asyncio.to_thread(data_directory.remove_leftovers, outbox.directories())
-    return await _Builder(options, closing, session, backend, link, outbox).build(data_directory.jobs)
+    sealed_jobs = await asyncio.to_thread(SealedJobs, options.settings.miner, directory, session.identity)
+    closing.push_async_callback(asyncio.to_thread, sealed_jobs.close)
+    builder = _Builder(options, closing, session, backend, link, outbox, sealed_jobs)
+    return await builder.build(data_directory.jobs)
 
 
 async def _open_backend(options: MinerOptions) -> Backend:
@@ -109,6 +113,7 @@ class _Builder:
         backend: Backend,
         link: Link,
         outbox: Outbox,
+        sealed_jobs: SealedJobs,
     ) -> None:
         self._options = options
         self._settings = options.settings.miner
@@ -119,6 +124,7 @@ class _Builder:
         self._capabilities = backend.capabilities
         self._link = link
         self._outbox = outbox
+        self._sealed_jobs = sealed_jobs
         self._meter = Meter(METRICS)
         self._models_changed = asyncio.Event()
         self._heartbeat_due = asyncio.Event()
@@ -153,6 +159,7 @@ class _Builder:
             earnings=Earnings(self._link, self._session),
             offers=self._capabilities,
             settings=settings,
+            encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
             unavailable_models=lambda: _merged(unavailable.now, provider.fetching_for_jobs),
         )
         heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
@@ -202,6 +209,7 @@ class _Builder:
             data_dir=self._options.directory.parent,
             jobs_directory=jobs_directory,
             max_job_log=self._settings.max_job_log,
+            sealed_jobs=self._sealed_jobs,
             background=background,
             meter=self._meter,
         )

@@ -44,7 +44,7 @@ def load_identity(directory: Path) -> Identity:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _create(path, b64encode(bytes(SigningKey.generate())).encode() + b"\n")
-        seed = b64decode(_read_private(path).decode("ascii").strip())
+        seed = b64decode(read_private(path).decode("ascii").strip())
     except (FormatError, UnicodeDecodeError):
         raise ConfigurationError(_damaged(path)) from None
     except OSError as error:
@@ -79,13 +79,13 @@ class ApiKeyStore:
         """Save a key durably. Raises `ConfigurationError` if it cannot be written."""
         keys = self._read() | {origin: api_key}
         try:
-            _replace(self._path, orjson.dumps(keys, option=orjson.OPT_INDENT_2))
+            replace_private(self._path, orjson.dumps(keys, option=orjson.OPT_INDENT_2))
         except OSError as error:
             raise ConfigurationError(f"{self._path} cannot be written: {error.strerror}.") from None
 
     def _read(self) -> dict[str, str]:
         try:
-            keys = orjson.loads(_read_private(self._path))
+            keys = orjson.loads(read_private(self._path))
         except FileNotFoundError:
             return {}
         except orjson.JSONDecodeError:
@@ -95,7 +95,8 @@ class ApiKeyStore:
         return keys if isinstance(keys, dict) else {}
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
+    """Return the content of a file that only this user may read. Raises `ConfigurationError` if others may, `OSError`."""
     with path.open("rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
@@ -118,7 +119,8 @@ def _create(path: Path, content: bytes) -> None:
     _sync_directory(path.parent)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_private(path: Path, content: bytes) -> None:
+    """Write a file for this user alone, atomically and durably. Raises `OSError`."""
     temporary = _write_temporary(path, content)
     temporary.replace(path)
     _sync_directory(path.parent)

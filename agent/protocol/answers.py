@@ -100,6 +100,7 @@ class Spec(BaseModel):
     files: dict[str, str | dict[str, Any]] = {}
     resources: dict[str, str] = {}
     audit: AuditedWork | None = None
+    sealed: dict[str, Any] | None = None
 
 
 class Lease(Answer):

@@ -115,6 +115,13 @@ class ReportedSettings(_Message):
     engines: Annotated[dict[ShortText, list[ShortText | None]], Field(max_length=MAX_SERVICES)] = {}
 
 
+class PublishedKey(_Message):
+    """A key to which clients seal jobs, as the miner signed it (DSSE), and what its machine attests about it."""
+
+    envelope: JsonObject
+    attestation: JsonObject | None = None
+
+
 class Capabilities(_Message):
     """A miner's capabilities; sizes in bytes. `sandbox` isolates programs that read untrusted files: bubblewrap, landlock or none."""
 
@@ -127,6 +134,7 @@ class Capabilities(_Message):
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
     sandbox: ShortText | None = None
     settings: ReportedSettings | None = None
+    encryption_keys: Annotated[list[PublishedKey], Field(max_length=8)] = []
 
 
 class KeyProof(_Message):

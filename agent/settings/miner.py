@@ -92,6 +92,23 @@ def _check_gpu_name(name: str) -> str:
 GpuName = Annotated[str, AfterValidator(_check_gpu_name)]
 
 
+class SealingSettings(Section):
+    """Sealed jobs, whose input and results the coordinator cannot read (docs/how-to/seal-a-job.md)."""
+
+    enabled: bool = True
+    """Whether this miner publishes an encryption key and accepts sealed jobs."""
+    directory: Path = Path("/dev/shm")  # noqa: S108 - each agent creates a directory of its own there
+    """A directory in memory (tmpfs) for the plaintexts of sealed jobs. Without one, the miner accepts no sealed jobs. What is in it counts
+    as memory, so it limits the size of their files."""
+    rotate_days: Annotated[float, Field(gt=0, le=3650)] = 30
+    """Age in days at which a new encryption key replaces the newest one."""
+    grace_days: Annotated[float, Field(ge=0, le=365)] = 7
+    """How many days longer the older key opens jobs that were sealed to it and still wait."""
+    attestation: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")] = "none"
+    """What this machine attests about itself, by a plug-in of the group `aitbc.attestations`. `none`: nothing, so that its owner could read
+    the memory of sealed jobs too."""
+
+
 class RaySettings(Section):
     """A Ray cluster whose nodes do the work, for `executor = "ray"`. The agent runs on one of its nodes and needs aitbc-agent[ray]."""
 
@@ -192,6 +209,7 @@ class MinerSettings(Section):
     """Address of that port. Access needs no key: anyone who reaches the port can read what this machine does and earns, so the
     default is loopback."""
     inputs: InputSettings = InputSettings()
+    sealing: SealingSettings = SealingSettings()
     ray: RaySettings = RaySettings()
 
 

@@ -21,7 +21,7 @@ from agent.settings.description import Setting
 from agent.settings.errors import Origin, SettingError
 
 PREFIX: Final = "AITBC_"
-_FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL", "AITBC_FAULT_POINTS"})
+_FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL", "AITBC_CONFIG_DIR", "AITBC_FAULT_POINTS"})
 """Variables with the prefix of settings that are none: the SDK's, and that of `agent.fault_points`."""
 _MOST_LINES: Final = 2000
 """In longer files line numbers are not determined, since each line requires parsing all lines before it again."""

@@ -30,13 +30,18 @@ _EEVEE = re.compile(r"(?:^|\| )Rendering (\d+) / (\d+) samples$")
 
 
 class Scene(Strict):
-    """The frames to render. `layers` are view layers, rendered one after the other for each frame."""
+    """The frames to render. `layers` are view layers, rendered one after the other for each frame.
+
+    `region` is the part that an audit compares: left, top, width and height in pixels. If `bordered`, only that is rendered.
+    """
 
     frames: tuple[Frame, ...] = Field(min_length=1, max_length=MAX_FRAMES)
     width: int = Field(ge=1, le=MAX_PIXELS)
     height: int = Field(ge=1, le=MAX_PIXELS)
     samples: int = Field(ge=1, le=MAX_SAMPLES)
     layers: int = Field(ge=0)
+    region: tuple[int, int, int, int] | None = None
+    bordered: bool = False
     fps: float = Field(gt=0, allow_inf_nan=False)
     warnings: tuple[Annotated[str, Field(max_length=4000)], ...] = Field(max_length=10)
 
@@ -89,6 +94,13 @@ class Rendering:
     def complete(self) -> bool:
         """Whether all frames are finished."""
         return self._scene is not None and len(self._done) == len(self._scene.frames)
+
+    @property
+    def scene(self) -> Scene:
+        """The scene as Blender has described it. Only once it is `opened`."""
+        if self._scene is None:
+            raise ValueError("the scene has not been opened")
+        return self._scene
 
     @property
     def fps(self) -> float:
@@ -221,7 +233,10 @@ class Rendering:
     def _units(self, frames: float) -> Decimal:
         if self._scene is None:
             return Decimal(0)
-        samples = self._scene.width * self._scene.height * self._scene.samples
+        width, height = self._scene.width, self._scene.height
+        if self._scene.bordered and self._scene.region is not None:
+            width, height = self._scene.region[2:]
+        samples = width * height * self._scene.samples
         return round(Decimal(samples) * Decimal(str(frames)) / 1_000_000, 6)
 
     def _report(self) -> None:

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from runners.api import (
+    Audited,
+    AuditResult,
     Benchmark,
     Checkpoints,
+    Comparison,
+    Condition,
     Context,
     Device,
     Model,
@@ -25,7 +29,9 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.audits import device_class
 from runners.blender import kernels
+from runners.blender.comparer import COMPARER, choose, differences, release, verdict
 from runners.blender.engine import chosen
 from runners.blender.process import (
     CHECKPOINTS,
@@ -44,6 +50,7 @@ from runners.blender.process import (
 from runners.blender.rendering import Rendering, frame_name
 from runners.blender.request import FRAME_FILES, MAX_PIXELS, MAX_SAMPLES, RenderRequest, RenderResult
 from runners.blender.video import make_video, video_encoder
+from runners.own_run import OwnRun
 from runners.sandbox import unavailable
 from runners.sandbox.watch import Limits
 
@@ -97,6 +104,7 @@ DEFINITION = ServiceDefinition(
     needs=_needs,
     units=_requested_units,
     checkpoints=Checkpoints("frames", FRAME_FILES, outputs=True),
+    comparer=COMPARER,
 )
 
 
@@ -167,11 +175,60 @@ class BlenderRunner(Runner[RenderRequest]):
         `Fail`: INPUT_INVALID, RENDER_FAILED, OUTPUT_TOO_LARGE, LIMIT_EXCEEDED, TIMEOUT. `Retry`: a fault or a missing feature of this machine.
         """
         began = time.monotonic()
-        scene = context.files["blend_file_url"]
-        check_magic(scene)
         device, backend = self._device(request)
         encoder = video_encoder(self.tools, device) if request.video else None
-        job = self._job(request, context, device, backend)
+        rendering = self._render(request, context, device, backend)
+        results = rendering.results()
+        if encoder is not None:
+            seconds = context.timeout_seconds - (time.monotonic() - began)
+            fps = request.fps or rendering.fps
+            results["video"] = make_video(
+                self.tools, device, encoder, rendering.frames, fps, seconds, context, rendering.units
+            )
+        return Result(results, rendering.units, self._evidence(device, backend))
+
+    def audit(self, request: RenderRequest, audited: Audited, context: Context) -> AuditResult:
+        """See `Runner.audit`. Renders a tile of one frame again."""
+        chosen = choose(request, audited)
+        if isinstance(chosen, Comparison):
+            return AuditResult(chosen, Decimal(0))
+        device, backend = self._device(request)
+        single = request.model_copy(update={"frame": chosen.frame, "frames": None, "video": False})
+        own = OwnRun(context)
+        rendering = self._render(single, own, device, backend, chosen.tile)
+        evidence = self._evidence(device, backend)
+        conditions = [
+            Condition("blender", release(stated), kind)
+            for stated, kind in (
+                (audited.evidence or {}, audited.device if chosen.on_gpu else "cpu"),
+                (evidence, device_class(device.kind, device.name)),
+            )
+        ]
+        pictures = rendering.frames[0].path, chosen.file
+        measured = differences(self.tools, pictures, rendering.scene.region or (0, 0, 0, 0), context)
+        comparison = verdict(
+            request, rendering.scene, chosen, measured, audited, audited.calibration(*conditions)
+        )
+        return AuditResult(comparison, rendering.units)
+
+    def _evidence(self, device: Device, backend: str | None) -> dict[str, str]:
+        """Return what the pixels depend on besides the request."""
+        version = ".".join(map(str, abilities(self.tools, device).version))
+        return {"version": version, "backend": backend or "CPU"}
+
+    def _render(
+        self,
+        request: RenderRequest,
+        context: Context,
+        device: Device,
+        backend: str | None,
+        tile: tuple[float, float] | None = None,
+    ) -> Rendering:
+        """Return a complete rendering; with a `tile` only of a part around it. Raises `Fail` or `Retry`."""
+        began = time.monotonic()
+        scene = context.files["blend_file_url"]
+        check_magic(scene)
+        job = self._job(request, context, device, backend, tile)
         rendering = Rendering(request, context, self.tools.max_output)
         rendering.scratch.mkdir()
         outcome = run_blender(
@@ -196,14 +253,7 @@ class BlenderRunner(Runner[RenderRequest]):
             raise explain_refusal(refusal.message, refusal.fault, refusal.code, gpu=gpu)
         if not rendering.complete:
             raise explain_end(outcome, rendering.complaint, opened=rendering.opened, gpu=gpu)
-        results = rendering.results()
-        if encoder is not None:
-            seconds = context.timeout_seconds - (time.monotonic() - began)
-            fps = request.fps or rendering.fps
-            results["video"] = make_video(
-                self.tools, device, encoder, rendering.frames, fps, seconds, context, rendering.units
-            )
-        return Result(results, rendering.units)
+        return rendering
 
     def _device(self, request: RenderRequest) -> tuple[Device, str | None]:
         """Return the device for a job, and Cycles' name of its kind of GPU, None on the processor."""
@@ -221,7 +271,14 @@ class BlenderRunner(Runner[RenderRequest]):
         cache = kernels.location(self.tools, self.device, version, backend)
         return kernels.copied(cache, context.work / "kernels")
 
-    def _job(self, request: RenderRequest, context: Context, device: Device, backend: str | None) -> Message:
+    def _job(
+        self,
+        request: RenderRequest,
+        context: Context,
+        device: Device,
+        backend: str | None,
+        tile: tuple[float, float] | None,
+    ) -> Message:
         """Return the instructions for the script inside Blender."""
         engines = ["cycles"]
         if request.engine != "cycles" and eevee_works(self.tools, device, EEVEE_SECONDS):
@@ -242,6 +299,7 @@ class BlenderRunner(Runner[RenderRequest]):
             "scene": request.scene,
             "camera": request.camera,
             "frames": frames,
+            "tile": tile,
             "made": made,
             "output": OUTPUT,
             "width": request.resolution_x,

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import traceback
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ MAX_NAMES = 20
 
 ENDINGS = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "exr": b""}
 """The last bytes of a complete file of each format, if the format defines them."""
+
+TILE = 256
+"""Pixels of a side of the region that an audit renders again."""
+
+BLOCK = 16
+"""Pixels of a side of a JPEG's blocks with their colors."""
+
+MARGIN = 8
+"""Pixels at the border of a region that are not compared: a JPEG's colors and adaptive sampling look at their neighbours."""
 
 SWITCHED_OFF = (
     "use_file_extension",
@@ -121,8 +131,11 @@ def render(bpy: Any, job: dict[str, Any], send: Send) -> None:
     frames = job["frames"] if job["frames"] is not None else [scene.frame_current]
     if min(frames) < 0:
         raise Refused("The file's current frame is negative; set frame or frames.")
+    region = _choose_region(scene, job, width, height)
     send(
         scene={
+            "region": region,
+            "bordered": region is not None and scene.render.use_border,
             "frames": frames,
             "width": width,
             "height": height,
@@ -144,6 +157,63 @@ def render(bpy: Any, job: dict[str, Any], send: Send) -> None:
     for frame in missing:
         _render_frame(bpy, scene, frame, job)
         send(saved=frame)
+
+
+def compare(bpy: Any, job: dict[str, Any], send: Send) -> None:
+    """Compare a region of two pictures, without its margin; send their formats, sizes and differences of values from 0 to 1."""
+    left, top, width, height = job["region"]
+    pictures = []
+    for path in job["pictures"]:
+        try:
+            image = bpy.data.images.load(path)
+            size = tuple(image.size)  # reading the size decodes it; a damaged picture has none
+        except RuntimeError:
+            size = (0, 0)
+        if not all(size):
+            send(unreadable=path)
+            return
+        image.colorspace_settings.name = "Non-Color"
+        pictures.append((image.file_format, size, image))
+    (own_format, own_size, own), (their_format, their_size, theirs) = pictures
+    found: dict[str, Any] = {"formats": [own_format, their_format], "sizes": [own_size, their_size]}
+    if own_size == their_size:
+        inner = MARGIN if min(width, height) > 4 * MARGIN else 0
+        box = (left + inner, top + inner, width - 2 * inner, height - 2 * inner)
+        found["mean"], found["greatest"], found["at"] = _differences(
+            _values(own, box), _values(theirs, box), box
+        )
+    send(compared=found)
+
+
+def _values(image: Any, box: tuple[int, int, int, int]) -> list[array[float]]:
+    """Return red, green and blue of each pixel in a box, by row from the top."""
+    width, height = image.size
+    left, top, columns, rows = box
+    values = array("f", bytes(4 * 4 * width * height))
+    image.pixels.foreach_get(values)
+    found = []
+    for row in range(top, top + rows):
+        start = 4 * ((height - 1 - row) * width + left)  # Blender's first row is the lowest
+        line = values[start : start + 4 * columns]
+        del line[3::4]  # opacity
+        found.append(line)
+    return found
+
+
+def _differences(
+    own: list[array[float]], theirs: list[array[float]], box: tuple[int, int, int, int]
+) -> tuple[float, float, list[int]]:
+    """Return the mean and the greatest difference of values, and the pixel of the latter."""
+    total, greatest, at, count = 0.0, 0.0, [box[0], box[1]], 0
+    for row, pair in enumerate(zip(own, theirs)):  # noqa: B905 - Blender's Python may be older than `strict`
+        for column, (one, other) in enumerate(zip(*pair)):  # noqa: B905 - as above
+            distance = abs(min(max(one, 0.0), 1.0) - min(max(other, 0.0), 1.0))
+            if not distance <= 1.0:
+                distance = 0.0 if one != one and other != other else 1.0  # noqa: PLR0124 - not a number
+            total, count = total + distance, count + 1
+            if distance > greatest:
+                greatest, at = distance, [box[0] + column // 3, box[1] + row]
+    return total / max(1, count), greatest, at
 
 
 def _render_frame(bpy: Any, scene: Any, frame: int, job: dict[str, Any]) -> None:
@@ -314,6 +384,32 @@ def _measure(scene: Any, job: dict[str, Any]) -> tuple[int, int, int]:
     return width, height, samples
 
 
+def _choose_region(scene: Any, job: dict[str, Any], width: int, height: int) -> list[int] | None:
+    """Render only the region around a job's tile, and return it: left, top, width and height in pixels. None without a tile.
+
+    Denoising, compositing and EEVEE look at pixels outside, so they need the whole picture; the region is compared all the same.
+    """
+    if job["tile"] is None:
+        return None
+    sides = min(width, TILE), min(height, TILE)
+    # Aligned with the blocks of a JPEG.
+    left, top = (
+        int(part * (whole - side)) // BLOCK * BLOCK
+        for part, whole, side in zip(job["tile"], (width, height), sides)  # noqa: B905 - see above
+    )
+    render = scene.render
+    nodes = getattr(scene, "use_nodes", False) or getattr(scene, "compositing_node_group", None) is not None
+    composited = (render.use_compositing and nodes) or (
+        render.use_sequencer and scene.sequence_editor is not None
+    )
+    if render.engine == "CYCLES" and not scene.cycles.use_denoising and not composited:
+        # Not cropped, because the dithering of a pixel depends on its position in the picture.
+        render.use_border, render.use_crop_to_border = True, False
+        render.border_min_x, render.border_max_x = left / width, (left + sides[0]) / width
+        render.border_min_y, render.border_max_y = 1 - (top + sides[1]) / height, 1 - top / height
+    return [left, top, *sides]
+
+
 def _size(render: Any) -> tuple[int, int]:
     percent = render.resolution_percentage
     return render.resolution_x * percent // 100, render.resolution_y * percent // 100
@@ -367,7 +463,14 @@ def _perform(job: dict[str, Any], send: Send) -> None:
         scene.render.threads_mode, scene.render.threads = "FIXED", job["threads"]
     if bpy.app.version[:2] >= REPORTS_STATISTICS:
         bpy.app.handlers.render_stats.append(lambda text, *_: send(statistics=text))
-    tasks = {"describe": describe, "save": save, "try_eevee": try_eevee, "warm": warm, "render": render}
+    tasks = {
+        "describe": describe,
+        "save": save,
+        "try_eevee": try_eevee,
+        "warm": warm,
+        "render": render,
+        "compare": compare,
+    }
     try:
         tasks[job["task"]](bpy, job, send)
     except Refused as refusal:

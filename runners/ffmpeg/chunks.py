@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from runners.api import Context, Device, Fail, OutputFile, Tools
+from runners.ffmpeg.packets import read_packets, selected_times
 from runners.ffmpeg.plan import FIRST_PASS, Plan, report
 from runners.ffmpeg.process import INPUT, Stream, job_limits, probe_lines, run_ffmpeg
 from runners.ffmpeg.request import TranscodeRequest
@@ -46,9 +47,6 @@ CHUNKS: Final = 100
 
 ORIGIN: Final = 10.0
 """The timestamp in chunks, in seconds, of the beginning: decoding times precede it, and NUT has no negative ones."""
-
-_ROUNDING: Final = 1e-6
-"""Rounding difference of timestamps in seconds: they are written with six decimals."""
 
 _LIST: Final = "/chunks.txt"
 _STARTS: Final = "starts.csv"
@@ -291,27 +289,8 @@ class _Encoding:
 
     def _times_of_source(self, stream: Stream) -> list[float]:
         """Return the times of the source's pictures in seconds of the output, in order."""
-        times: list[float] = []
-        start = 0.0
-
-        def note(line: str) -> None:
-            nonlocal start
-            kind, _, values = line.partition(",")
-            first, _, flags = values.partition(",")
-            if kind == "format" and first not in ("", "N/A"):
-                start = float(first)
-            elif kind == "packet" and "D" not in flags and first not in ("", "N/A"):
-                times.append(float(first))
-
-        entries = "packet=pts_time,flags:format=start_time"
-        selected = ["-select_streams", str(stream.index), "-show_entries", entries, "-of", "csv"]
-        probe_lines(self._tools, self._source, self._context, selected, note)
-        shift = start + self._plan.request.start
-        length = self._plan.request.length
-        moved = sorted(time - shift for time in times)
-        return [
-            time for time in moved if time >= -_ROUNDING and (length is None or time < length - _ROUNDING)
-        ]
+        packets = read_packets(self._tools, self._source, self._context, stream)
+        return selected_times(packets, self._plan.request)
 
     def _read(self, path: Path, *, decode: bool = True) -> _Chunk | None:
         """Describe a chunk. Return None unless the file is one stream of pictures, in order and, if decoded, complete."""

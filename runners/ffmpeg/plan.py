@@ -12,6 +12,7 @@ from runners.ffmpeg import card
 from runners.ffmpeg.carried import Carried, depth_warning
 from runners.ffmpeg.encoders import (
     HARDWARE,
+    USUAL_DEPTH,
     keeps_depth,
     pass_options,
     pixel_format,
@@ -243,29 +244,62 @@ class Plan:
             found = [lost, *found] if lost is not None else found
         return found
 
+    @property
+    def pixels(self) -> str:
+        """The pixel format of the encoder's pictures."""
+        return pixel_format(self.encoder or "", self.media.video.depth if self.media.video else USUAL_DEPTH)
+
+    def reference(self, source: str) -> Any:
+        """Return the filter graph from the source to the pictures that are encoded."""
+        import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        if self.media.video is None:
+            raise ValueError("the plan has no pictures")
+        return self._shaped(ffmpeg.input(source, **self._input())[str(self.media.video.index)])
+
+    def counting(self, source: str) -> list[str]:
+        """Return the command line that counts the pictures of the output, decoding but not encoding them."""
+        import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        made = ffmpeg.output(
+            self.reference(source), "-", f="null", fps_mode="vfr", **{"c:v": "wrapped_avframe"}
+        )
+        return _compiled(made)
+
     def _pictures(self, stream: Any) -> Any:
         """Return the filter graph from the decoded pictures to the encoder."""
         if self.encoder == "copy" or self.media.video is None:
             return stream
-        request, video = self.request, self.media.video
-        if self.on_card:
-            return card.scaled(stream, request, video, pixel_format(self.encoder or "", video.depth))
-        odd = video.width % 2 or video.height % 2
-        if not video.square_pixels or (odd and request.size is None):
-            stream = stream.filter("scale", "trunc(iw*sar/2)*2", "trunc(ih/2)*2").filter("setsar", "1")
-        if request.size is not None:
-            stream = _fit(stream, request.size, request.fit)
-        fps = request.fps or (GIF_FPS if self.encoder == "gif" else None)
-        if fps is not None:
-            stream = stream.filter("fps", f"{fps:g}")
-        if (color := self.converted_color) is not None:
-            stream = _tone_mapped(stream, color)
+        stream = self._shaped(stream)
         if self.encoder == "gif":
             pair = stream.filter_multi_output("split")
             # A palette for each picture: a common one would need the whole video in memory.
             palette = pair[0].filter("palettegen", stats_mode="single")
             stream = _with_palette(pair[1], palette)
         return stream
+
+    def _shaped(self, stream: Any) -> Any:
+        """Return the filter graph from the decoded pictures to those of the requested size, rate and color."""
+        request, video = self.request, self.media.video
+        if video is None:
+            return stream
+        if self.on_card:
+            return card.scaled(stream, request, video, self.pixels)
+        odd = video.width % 2 or video.height % 2
+        if not video.square_pixels or (odd and request.size is None):
+            stream = stream.filter("scale", "trunc(iw*sar/2)*2", "trunc(ih/2)*2").filter("setsar", "1")
+        if request.size is not None:
+            stream = _fit(stream, request.size, request.fit)
+        if (fps := self.fps) is not None:
+            stream = stream.filter("fps", f"{fps:g}")
+        if (color := self.converted_color) is not None:
+            stream = _tone_mapped(stream, color)
+        return stream
+
+    @property
+    def fps(self) -> float | None:
+        """Pictures per second of the output; None for those of the source."""
+        return self.request.fps or (GIF_FPS if self.encoder == "gif" else None)
 
 
 def _fit(stream: Any, size: tuple[int, int], fit: str) -> Any:

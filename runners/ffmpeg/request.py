@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from runners.api import InputFile, Strict, shown_as
+from runners.api import File, InputFile, Strict, shown_as
 from runners.ffmpeg.spellings import RESOLUTION, normal
 
 Container = Literal["mp4", "webm", "mkv", "mov", "gif", "mp3", "m4a", "ogg", "flac", "wav"]
@@ -195,3 +195,21 @@ class TranscodeRequest(Strict):
         if self.end is not None and self.end <= self.start:
             raise ValueError("end must be after start")
         return self
+
+
+class TranscodeResult(BaseModel):
+    """Output of the service. `codec` is that of the pictures, or of the sound without pictures; sizes are in pixels.
+
+    `encoder` is ffmpeg's name of the pictures' encoder. `resumed_until` is in the results of a miner that took over the job: another miner encoded the pictures before this
+    time, in seconds. The signer attests that it received them and that their times match the input. `warnings` name what the
+    output lacks, such as subtitles that its container cannot hold.
+    """
+
+    file: File
+    duration: float
+    width: int | None
+    height: int | None
+    codec: str
+    encoder: str | None = None
+    resumed_until: float | None = None
+    warnings: list[str] = []

@@ -15,15 +15,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from runners.api import (
+    Audited,
+    AuditResult,
     Benchmark,
     Checkpoints,
     Context,
     Fail,
     FailureCode,
-    File,
     OutputFile,
     Probe,
     Requirements,
@@ -34,6 +33,7 @@ from runners.api import (
     Tools,
 )
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
+from runners.ffmpeg.comparer import COMPARER, Audit
 from runners.ffmpeg.encoders import SOFTWARE, choose, converts_hdr, software, version, working
 from runners.ffmpeg.plan import FIRST_PASS, SOUND_WEIGHT, Plan, report
 from runners.ffmpeg.process import INPUT as INPUT_PATH
@@ -45,27 +45,9 @@ from runners.ffmpeg.process import (
     last_timestamp,
     run_ffmpeg,
 )
-from runners.ffmpeg.request import MEDIA_TYPES, TranscodeRequest
+from runners.ffmpeg.request import MEDIA_TYPES, TranscodeRequest, TranscodeResult
 from runners.ffmpeg.sessions import session
 from runners.sandbox import Sandbox, level, unavailable
-
-
-class TranscodeResult(BaseModel):
-    """Output of the service. `codec` is that of the pictures, or of the sound without pictures; sizes are in pixels.
-
-    `resumed_until` is in the results of a miner that took over the job: another miner encoded the pictures before this
-    time, in seconds. The signer attests that it received them and that their times match the input. `warnings` name what the
-    output lacks, such as subtitles that its container cannot hold.
-    """
-
-    file: File
-    duration: float
-    width: int | None
-    height: int | None
-    codec: str
-    resumed_until: float | None = None
-    warnings: list[str] = []
-
 
 BENCHMARK_SIZE = (1280, 720)
 BENCHMARK_FPS = 30
@@ -105,6 +87,7 @@ DEFINITION = ServiceDefinition(
     size=_size,
     needs=_needs,
     checkpoints=Checkpoints("chunks", CHUNK_FILES),
+    comparer=COMPARER,
 )
 
 
@@ -160,7 +143,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             if plan.uses_card
             else nullcontext(True) as free
         ):
-            resumed_until = self._encode_somehow(
+            plan, resumed_until = self._encode_somehow(
                 self._attempts(plan, free_session=free), source, made, context
             )
         context.check()
@@ -182,6 +165,22 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             files={"input_url": clip},
             scale=Decimal(BENCHMARK_FPS * 1_000_000) / (width * height),
         )
+
+    def audit(self, request: TranscodeRequest, audited: Audited, context: Context) -> AuditResult:
+        """See `Runner.audit`. The auditor encodes on the processor, so that its own pictures do not depend on its card."""
+        source = context.files["input_url"]
+        media = inspect(self.tools, source, context)
+        software_only = request.model_copy(update={"hardware": "off"})
+        audit = Audit(
+            self.tools,
+            self.device,
+            software_only,
+            audited,
+            context,
+            plan_of=lambda part: self._plan(part, media, source, context),
+            run=self.run,
+        )
+        return AuditResult(*audit.compare())
 
     def _plan(self, request: TranscodeRequest, media: Media, source: Path, context: Context) -> Plan:
         if request.has_video and media.video is None:
@@ -213,16 +212,18 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         on_processor = replace(plan, encoder=software(self.tools, plan.request.video_codec or ""))
         return [*attempts, on_processor] if free_session else [on_processor]
 
-    def _encode_somehow(self, attempts: Sequence[Plan], source: Path, made: Path, context: Context) -> float:
-        """Return the result of `_encode` with the first plan that does not fail on the card."""
+    def _encode_somehow(
+        self, attempts: Sequence[Plan], source: Path, made: Path, context: Context
+    ) -> tuple[Plan, float]:
+        """Return the first plan that does not fail on the card, and the result of `_encode` with it."""
         for plan in attempts[:-1]:
             try:
-                return self._encode(plan, source, made, context)
+                return plan, self._encode(plan, source, made, context)
             except Retry as error:
                 if error.code != FailureCode.HARDWARE_FAILED:
                     raise
                 context.log(f"{error} It is tried in another way.", "ffmpeg")
-        return self._encode(attempts[-1], source, made, context)
+        return attempts[-1], self._encode(attempts[-1], source, made, context)
 
     def _encode(self, plan: Plan, source: Path, made: Path, context: Context) -> float:
         """Write the file `made`. Return the second up to which its pictures come from an earlier run, 0 without one."""
@@ -273,6 +274,8 @@ def _result(plan: Plan, media: Media, made: Path, resumed_until: float) -> Resul
         "height": stream.height if has_pictures else None,
         "codec": stream.codec,
     }
+    if has_pictures:
+        results["encoder"] = plan.encoder
     if plan.warnings:
         results["warnings"] = plan.warnings
     if resumed_until:

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict
 from decimal import Decimal
 from functools import partial
@@ -39,6 +39,7 @@ from runners.api import (
     Result,
     Retry,
     Runner,
+    ServiceDefinition,
 )
 from runners.audits import audited_files
 from runners.host.job_log import LogWriter
@@ -67,6 +68,7 @@ from runners.host.protocol import (
     plain_units,
     read_message,
 )
+from runners.host.sealing import EVENT_KIND, FAILURE, Quiet, Sealing
 from runners.plain_json import FILE_KEY, MAX_DEPTH, check_json
 from runners.registry import find, load
 from runners.sandbox.watch import adopt_orphans
@@ -86,6 +88,12 @@ OOM_SCORE = 500
 
 MAX_CODE = 64
 """Logged characters of a runner's own failure code."""
+
+OWN_MESSAGES = frozenset(code for code in FailureCode if code.own_message)
+"""Codes of failures whose messages never quote the job."""
+
+MAX_SEALED_MESSAGE = 2000
+"""Characters of the message of a failure in a sealed log."""
 
 EXIT_PROTOCOL = 2
 """Exit status after an invalid frame."""
@@ -108,7 +116,8 @@ class _RunContext:
         self._run_id = message.run_id
         self._send = send
         self._declared = declared
-        self._log = LogWriter(message.run_id, send)
+        self.sealing = None if message.sealed is None else Sealing(message, message.sealed, send)
+        self._log = LogWriter(message.run_id, send) if self.sealing is None else self.sealing.log
         self._lock = threading.Lock()
         self._cancelled = False
         self._callbacks: list[Callable[[], None]] = []
@@ -145,11 +154,15 @@ class _RunContext:
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         check_json(dict(data))
+        if self.sealing is not None:
+            kind, data = EVENT_KIND, self.sealing.event(kind, data)
         self._send(Event(run_id=self._run_id, kind=kind, data=dict(data)))
 
     def checkpoint(self, file: OutputFile) -> None:
         if self._declared is None or not self._declared.accepts(file.name, file.media_type):
             raise ValueError(f"The service's definition declares no checkpoint {file.name!r}.")
+        if self.sealing is not None:
+            return  # another miner could not open it
         self._send(Checkpoint(run_id=self._run_id, file=_reference(file, self.output)))
 
     def check(self) -> None:
@@ -162,6 +175,16 @@ class _RunContext:
                 self._callbacks.append(callback)
                 return
         callback()
+
+    def open(self, parameters: Mapping[str, Any], definition: ServiceDefinition) -> Mapping[str, Any]:
+        """Return the run's parameters, of a sealed run after opening them and its files."""
+        if self.sealing is None:
+            return parameters
+        opened = self.sealing.open()
+        for path, _, reference in definition.files_of(opened):
+            self.sealing.require(path, reference)
+        self.files, self.output, self.work = self.sealing.files, self.sealing.output, self.sealing.work
+        return opened
 
     def cancel(self) -> None:
         """Mark the run as cancelled and call every callback once, even if one of them raises."""
@@ -192,6 +215,7 @@ class _Host:
         self._runs: dict[str, _RunContext] = {}
         self._threads: list[threading.Thread] = []
         self._model: Model | None = None
+        self._quiet = Quiet()
 
     def serve(self) -> None:
         """Serve until `Exit`, then close the runner."""
@@ -224,7 +248,10 @@ class _Host:
         thread.start()
 
     def _complete(self, message: Run) -> None:
-        self._guarded(message.run_id, partial(self._run, message))
+        with ExitStack() as stack:
+            if message.sealed is not None:
+                stack.enter_context(self._quiet.during())
+            self._guarded(message.run_id, partial(self._run, message))
         self._runs.pop(message.run_id, None)
 
     def _await_runs(self) -> None:
@@ -288,7 +315,13 @@ class _Host:
         self, run_id: str | None, kind: Literal["fail", "retry", "cancelled"], code: str, message: str
     ) -> None:
         if run_id is not None:
-            self._runs[run_id].flush()
+            context = self._runs[run_id]
+            if context.sealing is not None:
+                context.sealing.log.failure = {"code": code, "message": message[:MAX_SEALED_MESSAGE]}
+                context.sealing.close()
+                context.sealing.log.finish()
+                message = message if code in OWN_MESSAGES else FAILURE
+            context.flush()
             self._note(run_id, "ended", outcome=kind, code=code[:MAX_CODE])
         self._send(Error(run_id=run_id, kind=kind, code=code, message=message))
 
@@ -327,27 +360,36 @@ class _Host:
         runner = self._configured()
         context = self._runs[message.run_id]
         context.check()
-        request = self._request(message.parameters)
+        sealing = context.sealing
+        request = self._request(context.open(message.parameters, self._runner_class.definition))
         model = self._model.name if self._model is not None else None
         self._note(message.run_id, "started", model=model)
         began = time.monotonic()
-        if message.audit is None:
-            result = runner.run(request, context)
-        else:
-            result = _audit(runner, request, message.audit, context)
+        with nullcontext() if sealing is None or runner.concurrent else sealing.in_memory():
+            if message.audit is None:
+                result = runner.run(request, context)
+            else:
+                result = _audit(runner, request, message.audit, context)
         context.flush_log()
         seconds = round(time.monotonic() - began, 3)
         context.check()
         units = Decimal(plain_units(result.units))
-        results = self._results(result, context.output) if message.audit is None else dict(result.results)
-        check_json(result.evidence)
+        results = self._results(result, context) if message.audit is None else dict(result.results)
+        # Evidence is in clear, so a sealed run has none.
+        evidence = None if result.evidence is None or sealing is not None else dict(result.evidence)
+        check_json(evidence)
         results |= {"processing_time": seconds, "units": _number(units)}
+        digests = None
+        if sealing is not None:
+            results, digests = sealing.seal(results)
+            sealing.close()
+            sealing.log.finish()
         self._note(message.run_id, "ended", outcome="done", seconds=seconds, units=plain_units(units))
         weights = runner.weights(self._model) if self._model is not None else ()
         self._send_done(
             Done(
                 run_id=message.run_id, results=results, units=units, processing_time=seconds, weights=list(weights),
-                vram=runner.vram_peak(), evidence=None if result.evidence is None else dict(result.evidence),
+                vram=runner.vram_peak(), evidence=evidence, sealed=digests,
             )
         )  # fmt: skip
 
@@ -369,9 +411,11 @@ class _Host:
             first = error.errors()[0]
             raise Fail(f"{'.'.join(map(str, first['loc'])) or 'parameters'}: {first['msg']}") from None
 
-    def _results(self, result: Result, output: Path) -> dict[str, Any]:
+    def _results(self, result: Result, context: _RunContext) -> dict[str, Any]:
         """Return the results in wire form after checking them against the service's output model."""
-        marked = _replace(result.results, lambda file: _mark(file, output))
+        sealing, output = context.sealing, context.output
+        mark = _mark if sealing is None else lambda file, output: sealing.file(_reference(file, output))
+        marked = _replace(result.results, lambda file: mark(file, output))
         self._runner_class.definition.output_model.model_validate(_replace(result.results, _seen_by_client))
         if not isinstance(marked, dict):
             raise TypeError("A runner's results must be an object.")
@@ -392,7 +436,8 @@ def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: _RunCo
     }
     audited = Audited(**given, files=files, calibrations=tuple(audit.calibrations))
     found = runner.audit(request, audited, context)
-    return Result(asdict(found.comparison), found.units)
+    conditions = {"conditions": [asdict(one) for one in audited.asked[-1]]} if audited.asked else None
+    return Result(asdict(found.comparison), found.units, conditions)
 
 
 def _replace(value: Any, replacement: Callable[[OutputFile], dict[str, Any]], depth: int = 0) -> Any:

@@ -10,12 +10,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
 
 from runners.api import Calibration, Device, Model, Tools
 from runners.plain_json import FILE_KEY
@@ -44,6 +53,14 @@ def plain_units(units: Decimal) -> str:
 MAX_UNITS = Decimal(10) ** 20
 
 Units = Annotated[Decimal, Field(ge=0, lt=MAX_UNITS), PlainSerializer(plain_units, return_type=str)]
+
+
+Secret = Annotated[
+    bytes,
+    BeforeValidator(lambda value: b64decode(value) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: b64encode(value).decode(), return_type=str),
+    Field(min_length=32, max_length=32),
+]
 
 
 class ProtocolError(Exception):
@@ -88,10 +105,36 @@ class AuditedRun(Message):
     calibrations: list[Calibration] = []
 
 
+class SealedRun(Message):
+    """What a run needs to open its sealed request, and to seal its answer (docs/reference/sealed-jobs.md).
+
+    `secret` is the request's, `answer` the answer's, whose `header` carries it to the client. `directory` is in memory; all plaintexts go
+    there. `log_bytes` of text are what the sealed log may have.
+    """
+
+    secret: Secret = Field(repr=False)
+    answer: Secret = Field(repr=False)
+    header: dict[str, Any]
+    ciphertext: str = Field(repr=False)
+    directory: Path
+    log_bytes: int = Field(ge=0)
+
+
+class SaltedDigests(Message):
+    """Salted digests of a sealed run's plaintexts, in hex; those of files in their order."""
+
+    request: str
+    results: str
+    inputs: list[str]
+    outputs: list[str]
+
+
 class Run(Message):
     """Perform one job. `files` are fetched inputs by field; `output` and `work` are empty directories.
 
     With `audit` it is an audit: `files` also contain the audited output files, with the prefix `runners.audits.AUDIT_PREFIX`.
+    Of a `sealed` run, `parameters` are empty, and `files` and `output` hold ciphertext.
+
     Several runs are active at the same time only if the runner is `concurrent`.
     """
 
@@ -109,6 +152,7 @@ class Run(Message):
     trace_id: str | None = None
     seed: str | None = None
     audit: AuditedRun | None = None
+    sealed: SealedRun | None = None
 
 
 class Cancel(Message):
@@ -225,6 +269,7 @@ class Done(Message):
     evidence: dict[str, Any] | None = None
     weights: list[Path] = []
     vram: int = Field(default=0, ge=0)
+    sealed: SaltedDigests | None = None
 
 
 class Error(Message):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from runners.api import (
+    Audited,
+    AuditResult,
     Benchmark,
     Context,
     Fail,
@@ -22,9 +25,11 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.llm import audit as audits
 from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
 from runners.llm.engines.base import LanguageEngine, Piece
+from runners.llm.evidence import AnswerEvidence, evidence_of
 from runners.llm.files import weights
 from runners.llm.images import read_images
 from runners.llm.request import VISION, InferenceRequest, InferenceResult, needs, title
@@ -54,11 +59,25 @@ DEFINITION = ServiceDefinition(
     model_field="model",
     needs=needs,
     title=title,
+    comparer=audits.COMPARER,
 )
 
 
 MAX_GPUS = 8
 """GPUs that llama.cpp and vLLM may use for one model: those of the largest common machines."""
+
+
+CALIBRATION = (
+    ("Explain what a rainbow is.", 0.8),
+    ("Write a short story about a lighthouse keeper.", 1.0),
+    ("List five uses of a paper clip.", 0.0),
+    ("Write a Python function that returns the greatest common divisor.", 0.5),
+    ("Erkläre, wie ein Kühlschrank funktioniert.", 0.8),
+    ("Translate to French: the train leaves at noon from platform four.", 0.0),
+    ("What would happen if the moon disappeared?", 0.7),
+    ("Write a formal letter of complaint about a broken kettle.", 0.9),
+)
+"""Questions and temperatures of a calibration."""
 
 
 class LLMRunner(Runner[InferenceRequest]):
@@ -100,15 +119,14 @@ class LLMRunner(Runner[InferenceRequest]):
 
     def run(self, request: InferenceRequest, context: Context) -> Result:
         """See `Runner.run`. Raises `Fail` with CONTEXT_OVERFLOW or INPUT_INVALID."""
-        engine = self._engine
-        if engine is None:
-            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+        engine = self._open(request)
         context.check()
         log = RunLog(context, request)
         log.begin(engine, self.device)
-        generation = engine.submit(request, read_images(request, context.files))
+        generation = engine.submit(request, read_images(request, context.files), context.seed)
         context.on_cancel(generation.cancel)
         answers = [AnswerParts() for _ in range(request.n)]
+        evidence = [AnswerEvidence() for _ in range(request.n)]
         piece = Piece("", 0, 0)
         too_costly = False
         try:
@@ -117,6 +135,8 @@ class LLMRunner(Runner[InferenceRequest]):
                 log.piece(piece)
                 _publish(piece, answers[piece.index], context)
                 answers[piece.index].add(piece)
+                evidence[piece.index].tokens += piece.tokens
+                evidence[piece.index].complete &= not piece.gap
                 context.progress(
                     100 * piece.completion_tokens / (request.n * request.max_tokens), _units(piece)
                 )
@@ -129,7 +149,17 @@ class LLMRunner(Runner[InferenceRequest]):
         if request.schema_ is not None and not all(answer.is_json for answer in answers):
             raise Fail("The model's engine cannot enforce this form of the answer; simplify response_schema.")
         log.end(engine, piece, answers, too_costly=too_costly)
-        return _result(answers, piece, request)
+        proof = evidence_of(evidence, engine=engine.name, precision=engine.precision, seeded=engine.seeded)
+        return _result(answers, piece, request, proof)
+
+    def audit(self, request: InferenceRequest, audited: Audited, context: Context) -> AuditResult:
+        """See `Runner.audit`."""
+        return audits.audit(self._open(request), self.device, request, audited, context)
+
+    def _open(self, request: InferenceRequest) -> LanguageEngine:
+        if self._engine is None:
+            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+        return self._engine
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`."""
@@ -145,6 +175,14 @@ class LLMRunner(Runner[InferenceRequest]):
         question = "Explain in detail how a steam engine turns heat into motion."
         parameters = {"prompt": question, "max_tokens": 128, "temperature": 0}
         return Benchmark(parameters, "token/s")
+
+    @classmethod
+    def calibration(cls, tools: Tools, directory: Path) -> Sequence[Benchmark]:  # noqa: ARG003 - it needs no files
+        """See `Runner.calibration`: questions of several kinds, most of them with tokens drawn at random."""
+        return [
+            Benchmark({"prompt": question, "max_tokens": 96, "temperature": temperature}, "token/s")
+            for question, temperature in CALIBRATION
+        ]
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -174,7 +212,12 @@ def _units(piece: Piece) -> Decimal:
     return Decimal(piece.prompt_tokens + piece.completion_tokens)
 
 
-def _result(answers: Sequence[AnswerParts], piece: Piece, request: InferenceRequest) -> Result:
+def _result(
+    answers: Sequence[AnswerParts],
+    piece: Piece,
+    request: InferenceRequest,
+    evidence: Mapping[str, Any] | None,
+) -> Result:
     usage = {
         "prompt_tokens": piece.prompt_tokens,
         "completion_tokens": piece.completion_tokens,
@@ -182,7 +225,7 @@ def _result(answers: Sequence[AnswerParts], piece: Piece, request: InferenceRequ
     }
     described = [answer.described() for answer in answers]
     several = {"answers": described} if request.n > 1 else {}
-    return Result({**described[0], "usage": usage, **several}, _units(piece))
+    return Result({**described[0], "usage": usage, **several}, _units(piece), evidence)
 
 
 def _version(package: str) -> str:

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from runners.api import (
+    Audited,
+    AuditResult,
     Benchmark,
+    Comparison,
     Context,
     Fail,
     FailureCode,
@@ -26,7 +29,17 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
-from runners.python_model.environment import environment
+from runners.audits import device_class
+from runners.own_run import OwnRun
+from runners.python_model.comparer import (
+    COMPARER,
+    first_difference,
+    hindrance,
+    packages_in,
+    runs_differ,
+    verdict,
+)
+from runners.python_model.environment import PACKAGES, environment
 from runners.python_model.environment import unavailable as environments_unavailable
 from runners.python_model.program import Program
 from runners.python_model.request import InferenceRequest, InferenceResult, title, upload_field
@@ -77,6 +90,7 @@ DEFINITION = ServiceDefinition(
     unit="second",
     unit_is_time=True,
     determinism="As deterministic as the model itself.",
+    comparer=COMPARER,
     input_model=InferenceRequest,
     output_model=InferenceResult,
     requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=2**30, disk=2 * 2**30),
@@ -116,12 +130,36 @@ class PythonModelRunner(Runner[InferenceRequest]):
             raise Fail("The model's source is missing.", code=FailureCode.INPUT_MISSING)
         meter = _Meter(context)
         try:
-            results = self._results(request, context, meter)
+            results, evidence = self._results(request, context, meter)
         finally:
             meter.report(meter.percent)  # failed runs are billed for their time too
-        return Result(results, meter.units())
+        return Result(results, meter.units(), evidence)
 
-    def _results(self, request: InferenceRequest, context: Context, meter: _Meter) -> dict[str, Any]:
+    def audit(self, request: InferenceRequest, audited: Audited, context: Context) -> AuditResult:
+        """See `Runner.audit`. A model that differs is run again, so that one that is not deterministic accuses nobody."""
+        if not request.model.deterministic:
+            reason = (
+                "The client did not call this model deterministic, so another result would prove nothing."
+            )
+            return AuditResult(Comparison("unproven", reason), Decimal(0))
+        if audited.answer is not None:
+            return AuditResult(
+                verdict(lambda: None, first_difference(audited.answer, audited), None), Decimal(0)
+            )
+        mine = self.run(request, OwnRun(context))
+        hindered = hindrance(audited, mine.evidence or {}, device_class(self.device.kind, self.device.name))
+
+        def repeated() -> str | None:
+            again = self.run(request, OwnRun(context, "again", (90.0, 99.0)))
+            return runs_differ(mine.results, again.results)
+
+        found = verdict(repeated, first_difference(mine.results, audited), hindered)
+        return AuditResult(found, mine.units)
+
+    def _results(
+        self, request: InferenceRequest, context: Context, meter: _Meter
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the results, and the environment in which they were made."""
         limits, threads = self._limits(context.resources), self._threads(context.resources)
         program = Program.of(self.tools, self.device, request, context, limits, threads)
         began = time.monotonic()
@@ -132,12 +170,13 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
         with environment(self.tools, packages, context, meter.report) as home:
             context.check()
+            evidence = {"python": platform.python_version(), "packages": packages_in(home / PACKAGES)}
             program.predict(home, report)
         context.check()
         results = returned(program.result)
         if files := written(context.output, self.tools.max_output):
             results["files"] = files
-        return results
+        return results, evidence
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - the contract's signature

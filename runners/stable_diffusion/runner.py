@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from runners.api import (
+    Audited,
+    AuditResult,
     Benchmark,
+    Comparison,
+    Condition,
     Context,
+    Fail,
     FailureCode,
     Model,
     OutputFile,
@@ -24,7 +29,11 @@ from runners.api import (
     Runner,
     ServiceDefinition,
     Tools,
+    judge,
 )
+from runners.audits import device_class
+from runners.own_run import OwnRun
+from runners.stable_diffusion.comparer import COMPARER, choose, distances, precision, settings_difference
 from runners.stable_diffusion.control import control_files
 from runners.stable_diffusion.files import examine, lora_file
 from runners.stable_diffusion.images import composed, fitted, preview, read_image, read_mask, write_image
@@ -35,6 +44,7 @@ from runners.stable_diffusion.request import (
     GenerateRequest,
     GenerateResult,
     Generation,
+    GenerationSettings,
     Scheduler,
     adapters,
     decide,
@@ -107,6 +117,7 @@ DEFINITION = ServiceDefinition(
     size=picture_size,
     title=lambda request, _: request["prompt"],
     units=_requested_units,
+    comparer=COMPARER,
 )
 
 
@@ -199,6 +210,34 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         if warnings:
             results["warnings"] = list(warnings)
         return Result(results, report.units)
+
+    def audit(self, request: GenerateRequest, audited: Audited, context: Context) -> AuditResult:
+        """See `Runner.audit`. Generates one of the pictures, which is the same as in its series."""
+        chosen = choose(request, audited)
+        if isinstance(chosen, Comparison):
+            return AuditResult(chosen, Decimal(0))
+        single = request.model_copy(update={"seed": chosen.image.seed, "num_images": 1})
+        mine = self.run(single, OwnRun(context))
+        own = GenerationSettings.model_validate(mine.results["settings"])
+        if (found := settings_difference(request, audited, own)) is not None:
+            return AuditResult(found, mine.units)
+        where = f"image {chosen.number}"
+        try:
+            other = read_image(chosen.file, where)
+        except Fail as error:
+            return AuditResult(Comparison("fail", str(error), where=where), mine.units)
+        picture = read_image(mine.results["images"][0].path, where)
+        if other.size != picture.size:
+            reason = f"The picture is {other.size} instead of {picture.size}."
+            return AuditResult(Comparison("fail", reason, where=where), mine.units)
+        measured, tile = distances(picture, other)
+        stated = GenerationSettings.model_validate(audited.results["settings"])
+        calibration = audited.calibration(
+            Condition("diffusers", precision(stated), audited.device),
+            Condition("diffusers", precision(own), device_class(self.device.kind, self.device.name)),
+        )
+        comparison = judge(measured, calibration, where=f"{where}, {tile}", of="the picture")
+        return AuditResult(comparison, mine.units)
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`: the model's safetensors, then those of the last run's LoRAs in its order and of its ControlNet."""

@@ -58,6 +58,10 @@ class TranscriptionEngine(Protocol):
     def weights(self) -> tuple[Path, ...]:
         """The files of its weights."""
 
+    @property
+    def precision(self) -> str:
+        """The type of the weights as computed with."""
+
     def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> str:
         """Report the segments of samples between -1 and 1 at `SAMPLE_RATE`. Return the code of their language."""
 

@@ -77,6 +77,7 @@ class FasterWhisper:
             cpu_threads=max(1, device.threads),
             local_files_only=True,
         )
+        self.precision = str(self._model.model.compute_type)
         self._pipeline: Any = BatchedInferencePipeline(self._model)
 
     def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> str:

@@ -27,6 +27,7 @@ class OpenAIWhisper:
         torch.set_num_threads(max(1, device.threads))
         self.weights = weights("openai-whisper", model)
         self._half = device.kind == "cuda"
+        self.precision = "float16" if self._half else "float32"
         loaded: Any = whisper.load_model(str(self.weights[0]), device="cpu")
         # Loading by path omits the attention heads that follow the timing of words.
         heads = whisper._ALIGNMENT_HEADS.get(model.name)  # noqa: SLF001 - no public name for the table

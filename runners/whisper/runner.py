@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from runners.api import (
+    Audited,
+    AuditResult,
     Benchmark,
     Checkpoints,
+    Condition,
     Context,
     Fail,
     FailureCode,
@@ -25,9 +28,11 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.audits import device_class
 from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
+from runners.whisper import audit as audits
 from runners.whisper.engines import (
     ENGINES,
     SAMPLE_RATE,
@@ -59,6 +64,9 @@ BENCHMARK_TEXT = (
 BENCHMARK_VOICE = "rms"
 """A voice that the smallest model understands word for word; other passages are decoded several times."""
 
+CALIBRATION_VOICES = ("rms", "slt", "awb", "kal16")
+"""Voices of a calibration. Not all are understood word for word."""
+
 DEFINITION = ServiceDefinition(
     service_id="whisper_transcription",
     name="Whisper transcription",
@@ -73,6 +81,7 @@ DEFINITION = ServiceDefinition(
     route="whisper/transcribe",
     model_field="model",
     checkpoints=Checkpoints("segments", PART_FILES),
+    comparer=audits.COMPARER,
 )
 
 
@@ -150,7 +159,24 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if resumed.parts:
             results["resumed_until"] = resumed.until
         files = [write(context.output, form, results) for form in request.output_formats]
-        return Result({**results, "files": files}, Decimal(str(duration)))
+        evidence = {"engine": name, "precision": engine.precision}
+        return Result({**results, "files": files}, Decimal(str(duration)), evidence)
+
+    def audit(self, request: TranscribeRequest, audited: Audited, context: Context) -> AuditResult:
+        """See `Runner.audit`."""
+        samples = self._decode(context)
+        context.progress(1)
+        engine = self._engine_for(request)
+        own = Condition(self._engine_name, engine.precision, device_class(self.device.kind, self.device.name))
+
+        def transcribe(start: float, end: float) -> list[Mapping[str, Any]]:
+            listener = _Listener(context, start, end - start)
+            part = samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+            engine.transcribe(part, request, listener)
+            return listener.segments
+
+        duration = round(len(samples) / SAMPLE_RATE, 3)
+        return audits.audit(request, audited, duration, transcribe, own)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
@@ -162,6 +188,17 @@ class WhisperRunner(Runner[TranscribeRequest]):
             metric="audio second/s",
             files={"audio_url": speech},
         )
+
+    @classmethod
+    def calibration(cls, tools: Tools, directory: Path) -> Sequence[Benchmark]:
+        """See `Runner.calibration`: the passage of the benchmark in several voices. Raises `Retry` if this build has no voice."""
+        made = []
+        for voice in CALIBRATION_VOICES:
+            spoken = ("-f", "lavfi", "-i", f"flite=voice={voice}:text='{BENCHMARK_TEXT}'")
+            speech = generate(tools, directory / f"{voice}.wav", *spoken, "-ar", str(SAMPLE_RATE))
+            parameters = {"audio_url": "artifact:calibration", "language": "en"}
+            made.append(Benchmark(parameters, "audio second/s", files={"audio_url": speech}))
+        return made
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`: the files that the loaded engine has read, or would read."""
@@ -237,6 +274,25 @@ def _transcribe_rest(
     if not len(rest):
         return resumed.language
     return engine.transcribe(rest, request.model_copy(update={"language": resumed.language}), report)
+
+
+class _Listener:
+    """Collects the segments of a window that begins at `start` and lasts `duration`, in seconds."""
+
+    def __init__(self, context: Context, start: float, duration: float) -> None:
+        self.segments: list[Mapping[str, Any]] = []
+        self._context = context
+        self._start = start
+        self._duration = duration
+
+    def reached(self, seconds: float, language: str | None) -> None:  # noqa: ARG002 - the interface
+        self._context.check()
+        done = min(seconds, self._duration)
+        self._context.progress(min(99.0, 100 * done / self._duration), Decimal(str(round(done, 3))))
+
+    def segment(self, segment: Mapping[str, Any], text: str) -> None:  # noqa: ARG002 - as above
+        self._context.check()
+        self.segments.append(later(segment, self._start))
 
 
 class _Report:

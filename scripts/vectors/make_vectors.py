@@ -17,6 +17,7 @@ from typing import Final
 import vector_log
 import vector_payouts
 import vector_receipts
+import vector_sealed
 import vector_values
 
 TARGET: Final = Path(__file__).parents[2] / "tests" / "vectors"
@@ -46,6 +47,7 @@ def rendered() -> dict[str, str]:
         "settlements.json": vector_log.settlements(),
         "payouts.json": vector_payouts.payouts(),
         "receipts.json": vector_receipts.receipts(),
+        "sealed.json": vector_sealed.sealed(),
     }
     # Escaped, because some strings cannot be encoded as UTF-8.
     return {name: json.dumps(value, indent=1) + "\n" for name, value in vectors.items()}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from agent.miner.sealing.directory import find
 from aitbc import AITBCClient
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running, wait_for_progress
@@ -126,3 +128,32 @@ def test_a_standalone_agent_is_killed(tmp_path: Path, video: Path) -> None:
         agent.kill()
         agent.start()
         assert_done_once(agent, client, job_id, attempts=2)
+
+
+def test_the_plaintexts_of_a_sealed_job_are_wiped_after_a_kill(
+    network: tuple[Agent, Agent], video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were only in memory, and the next start removes them before it runs the job again."""
+    coordinator, miner = network
+    monkeypatch.setenv("AITBC_CONFIG_DIR", str(tmp_path))
+    memory = find(Path("/dev/shm"), miner.data_dir / "miner").path  # noqa: S108 - the default of miner.sealing.directory
+    assert memory is not None
+    with coordinator.client() as client:
+        (known,) = client.marketplace.miners().miners
+        body = {"type": "video-transcoding", "parameters": {"output_format": "mp4", "codec": "hevc"}}
+        job_id = client.jobs.create(body, {"input_url": video}, seal=known.miner_id).job_id
+        wait_for_progress(coordinator.url, coordinator.file["client_key"], job_id)
+        miner.kill()
+        (left,) = memory.glob("*/inputs/0")
+        assert left.read_bytes() == video.read_bytes()
+        first = left.parents[1]
+        miner.start()
+        assert not first.exists()
+        assert_done_once(coordinator, client, job_id, attempts=2)
+        file = client.jobs.get_results(job_id).output_files()[0]
+        assert client.artifacts.download(file.artifact_id, tmp_path / "out.mp4").stat().st_size == file.size
+    for _ in range(100):  # the last run's directory is removed in the background
+        if not any(memory.glob("*")):
+            break
+        time.sleep(0.05)
+    assert list(memory.glob("*")) == []

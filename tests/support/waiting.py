@@ -122,6 +122,10 @@ def not_enough_gpus(stage: Stage) -> str:
     return stage.submit(resources={"gpu": "2"})
 
 
+def reputation_too_low(stage: Stage) -> str:
+    return stage.submit(min_reputation=4.5)
+
+
 def miner_unknown(stage: Stage) -> str:
     return stage.submit(miner_id="miner_aaaaaaaaaaaaaaaaaaaaaaaaaa")
 
@@ -222,6 +226,7 @@ STAGES: dict[ReasonCode, tuple[Callable[[Stage], str], str]] = {
     ReasonCode.MODEL_UNAVAILABLE: (model_unavailable, "base"),
     ReasonCode.NOT_ENOUGH_CPU: (not_enough_cpu, "65 CPU cores"),
     ReasonCode.NOT_ENOUGH_MEMORY: (not_enough_memory, "1024.0 GiB"),
+    ReasonCode.REPUTATION_TOO_LOW: (reputation_too_low, "3.00; the job requests 4.50"),
     ReasonCode.NOT_ENOUGH_GPUS: (not_enough_gpus, "2 GPUs"),
     ReasonCode.MINER_UNKNOWN: (miner_unknown, "miner_aaaa"),
     ReasonCode.MINER_EXCLUDED: (miner_excluded, "wrong results"),

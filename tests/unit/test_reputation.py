@@ -29,6 +29,7 @@ from agent.core.market.reputation import (
     HALF_LIFE_SECONDS,
     NOTHING,
     RETAINED_SHARE,
+    SANCTION_WEIGHT,
     Evidence,
     Verdict,
     exchange,
@@ -39,6 +40,8 @@ from agent.core.market.reputation import (
 )
 
 DAY = 86_400.0
+VERDICTS = -1
+"""The client as which verdicts of audits count."""
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "reputation.md"
 
 
@@ -50,10 +53,10 @@ class Record:
         self.clients: dict[int, Evidence] = {}
         self.now = 0.0
 
-    def runs(self, client: int, count: int, *, success: bool = True) -> None:
+    def runs(self, client: int, count: int, *, success: bool = True, weight: float = 1.0) -> None:
         for _ in range(count):
             before = self.clients.get(client, NOTHING)
-            after = learn(before, success, self.now)
+            after = learn(before, success, self.now, weight)
             self.total = exchange(self.total, before, after)
             self.clients[client] = after
 
@@ -201,12 +204,17 @@ def play(words: str) -> str:
     record = Record()
     pattern = re.compile(
         r"(\d+) (good|failed) runs? for (?:each of (\d+) clients|one client|(a new client))|(\d+) days without work"
+        r"|(\d+) (passed audits|proven lies?)"
     )
-    for count, kind, clients, new, days in pattern.findall(words):
+    for count, kind, clients, new, days, audits, outcome in pattern.findall(words):
+        if audits:
+            passed = outcome == "passed audits"
+            record.runs(VERDICTS, int(audits), success=passed, weight=1.0 if passed else SANCTION_WEIGHT)
+            continue
         if days:
             record.wait(int(days) * DAY)
             continue
-        first = len(record.clients) if new else 0
+        first = len(record.clients) if new else 0  # the verdicts count as a client of their own
         for client in range(first, first + int(clients or 1)):
             record.runs(client, int(count), success=kind == "good")
     return f"{shown(record.total, record.now):.2f}"

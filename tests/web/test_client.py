@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, expect
 from aitbc import AITBCClient
 from support.agents import Agent
 from support.dashboard import Dashboard, visit
-from support.service_forms import SERVICES, Media, Service, choose, make_media
+from support.sealed_forms import DIARY, Traffic, fill_private_program, seal, see_private_result
+from support.service_forms import SERVICES, Media, Service, choose, fill_text, make_media
 
 pytestmark = pytest.mark.acceptance
 
@@ -286,6 +287,48 @@ def test_shows_what_a_job_was_given_and_runs_it_again(dashboard: Dashboard, clie
     page.wait_for_url(re.compile(r"/jobs$"))
     jobs = client.jobs.list(limit=50)["jobs"]
     assert changed not in {other["job_id"] for other in jobs}
+
+
+def test_seals_a_job_that_only_this_browser_opens(
+    dashboard: Dashboard, browser: Browser, agent: Agent, client: AITBCClient, tmp_path: Path
+) -> None:
+    """Program, input, log, result and output file: in no request in clear, and all there on the page that sealed them."""
+    page = dashboard.open("/new/ai_inference")
+    traffic = Traffic(page)
+    seal(page)
+    fill_private_program(page, tmp_path)
+    assert dashboard.problems() == []
+    page.get_by_role("button", name="Seal and submit").click()
+    page.wait_for_url(re.compile(r"/jobs/job_"))
+    expect(page.get_by_role("heading", name="Receipt")).to_be_visible(timeout=JOB_MS)
+    see_private_result(page)
+    expect(page.get_by_text("none: the machine's owner could read its memory")).to_be_visible()
+    page.get_by_role("button", name="Verify in this browser").click()
+    expect(page.locator(".verdict")).to_contain_text("This receipt is valid.")
+    expect(page.locator(".verdict")).to_contain_text("open with your key")
+    expect(page.get_by_role("button", name="Run again")).to_have_count(0)
+    assert dashboard.problems() == []
+    assert traffic.in_clear() == []
+    job = client.jobs.get(page.url.rpartition("/")[2])
+    assert (job["parameters"], bool(job["sealed"]["request_id"])) == ({}, True)
+    with visit(browser, agent) as other:
+        other.sign_in().open(f"/jobs/{job['job_id']}")
+        expect(other.page.get_by_text("Sealed in another browser or program")).to_be_visible()
+        expect(other.page.get_by_text("was sealed with another key")).to_be_visible()
+        assert DIARY not in other.page.content()
+
+
+def test_shows_a_sealed_answer_as_it_is_written(dashboard: Dashboard, media: Media) -> None:
+    """The events of a sealed job are opened too; the coordinator checks nothing that was typed."""
+    page = dashboard.open("/new/llm_inference")
+    traffic = Traffic(page)
+    seal(page)
+    fill_text(page, media)
+    page.get_by_role("button", name="Seal and submit").click()
+    page.wait_for_url(re.compile(r"/jobs/job_"))
+    expect(page.locator(".answer")).to_contain_text("Paris", timeout=JOB_MS)
+    expect(page.get_by_role("heading", name="Receipt")).to_be_visible(timeout=JOB_MS)
+    assert traffic.in_clear() == []
 
 
 def test_says_why_a_job_waits(dashboard: Dashboard, client: AITBCClient) -> None:

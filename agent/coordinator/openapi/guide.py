@@ -104,6 +104,7 @@ _GROUPS: Final = {
     ),
     "Uploads": "Resumable uploads of large files with tus 1.0 (docs/how-to/uploads.md).",
     "Marketplace": "Miners' offers, and statistics of the network (docs/explanation/marketplace.md, docs/explanation/reputation.md).",
+    "Audits": "Checks of results by other miners, and jobs with known answers (docs/explanation/audits.md).",
     "Receipts": "Miners' signed statements about their runs, with the coordinator's attestations.",
     "Log": "The append-only Merkle log of receipts, settlements and payouts, open to everybody (docs/reference/transparency-log.md).",
     "Wallet": "Balances of accounts, earnings of miners, and all payments.",

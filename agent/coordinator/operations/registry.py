@@ -128,6 +128,7 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
     warnings = [
         *_model_warnings(context, definition, data, offered, errors),
         *_price_warnings(definition, data, lowest, errors),
+        *_audit_warnings(context, definition, data, errors),
     ]
     return Validation(valid=not errors, errors=_problems(errors), warnings=_problems(dict(warnings)))
 
@@ -172,6 +173,17 @@ def _price_warnings(
     if parse_money(limit) < lowest:
         message = f"below every offer: one {definition.unit} costs at least {format_money(lowest)}"
         yield "pricing.max_cost", message
+
+
+def _audit_warnings(
+    context: Context, definition: ServiceDefinition, data: Mapping[str, Any], errors: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    percent = audit_percent(context, definition)
+    if data.get("audited") is True and percent is not None and "audited" not in errors:
+        yield (
+            "audited",
+            f"the audit costs {percent:g} % of the job's price in addition; pricing.max_cost covers both",
+        )
 
 
 async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSummary:

@@ -32,7 +32,7 @@ from agent.coordinator.randomness import random_bytes
 from agent.coordinator.store import payout_transfers as transfer_store
 from agent.coordinator.store import payouts as store
 from agent.coordinator.store.database import Connection, Database
-from agent.coordinator.store.payout_transfers import TransferRecord
+from agent.coordinator.store.payout_transfers import Outdated, TransferRecord
 from agent.coordinator.store.payouts import BatchRecord, Ending, PayoutRecord
 from agent.core.market.payouts import PaymentState, TransferState, next_pause
 from agent.core.values.quantities import make_id
@@ -140,6 +140,8 @@ class PayoutWorker:
             prepared = await self._call(name, lambda: adapter.prepare(info, chosen, nonces))
             reach("payout.prepared", name)
             await self._database.write(self._store_prepared, batch, prepared)
+        except Outdated:
+            return
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything; nothing was sent
             backoff.failures += 1
             pause = self._pause(backoff.failures)

@@ -237,7 +237,7 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
 def close_payouts(
     connection: Connection, bookings: Sequence[PayoutBooking], now: float, *, confirmed: bool
 ) -> None:
-    """Move the money of payouts out of the ledger, or back to their miners. Raises `StaleRead` if one is closed already."""
+    """Move the money of payouts out of the ledger, or back to their miners. Raises `RuntimeError` if one is closed already."""
     for booking in bookings:
         row = {
             "key": booking.tx_id,
@@ -248,7 +248,7 @@ def close_payouts(
             "new_settled_at": now,
         }
         if _close.run(connection, row) != 1:
-            raise StaleRead
+            raise RuntimeError(f"{booking.tx_id} is closed already")
     entries = [
         (
             one.tx_id,
@@ -371,7 +371,11 @@ def problems(connection: Connection) -> list[str]:
         if stored.get(account, 0) != posted.get(account, 0)
     ]
     overdrawn = set(
-        connection.scalars(select(postings.c.ledger_account).where(postings.c.entry == Kind.DEBIT.value))
+        connection.scalars(
+            select(postings.c.ledger_account).where(
+                postings.c.entry.in_((Kind.DEBIT.value, Kind.FORFEIT.value))
+            )
+        )
     )
     found += [
         f"the balance of {account} is negative"

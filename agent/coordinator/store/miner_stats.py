@@ -41,7 +41,7 @@ class MinerStats:
 class Work:
     """What a run for an account adds to a miner's statistics.
 
-    `success` is whether it counts for or against the miner, or None for neither. It counts as much as `weight` runs.
+    `success` is whether it counts for or against the miner; None: neither. It counts as much as `weight` runs.
     """
 
     miner_id: str

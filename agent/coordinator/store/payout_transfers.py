@@ -9,7 +9,6 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from agent.coordinator.store import locks
-from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.payouts import (
     Ending,
     PayoutRecord,
@@ -21,6 +20,10 @@ from agent.coordinator.store.payouts import (
 )
 from agent.coordinator.store.schema.tables import payout_batches, payout_transfers, payouts
 from agent.core.market.payouts import BatchState, PaymentState, PayoutEvent, TransferState
+
+
+class Outdated(Exception):
+    """What an adapter has prepared comes too late: the batch was cancelled, or another process was first. It must be dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def add_transfers(
 ) -> None:
     """Store transfers with the ids of the payments that each one pays, and what other payments wait for.
 
-    Raises `StaleRead` if a payment was prepared, or a nonce was used, by another transaction, or if the batch was cancelled.
+    Raises `Outdated` if a payment was prepared, or a nonce was used, by another process, or if the batch was cancelled.
     """
     locks.payouts(connection, batch_id)
     for payout_id, missing in waiting.items():
@@ -84,17 +87,17 @@ def add_transfers(
     if batch is None or not (
         batch.state == BatchState.SENDING or move_batch(connection, batch_id, PayoutEvent.PREPARE)
     ):
-        raise StaleRead
+        raise Outdated
     locks.payouts(connection, f"nonces of {batch.adapter}")
     highest = highest_nonces(connection, batch.adapter)
     for transfer, payout_ids in transfers:
         if transfer.nonce is not None and transfer.nonce <= highest.get(transfer.source, -1):
-            raise StaleRead
+            raise Outdated
         connection.execute(insert(payout_transfers), row_of(transfer))
         mine = (payouts.c.batch_id == batch_id) & payouts.c.payout_id.in_(payout_ids)
         values = {"transfer_id": transfer.transfer_id, "waiting_for": None}
         if move_payments(connection, mine, PayoutEvent.PREPARE, **values) != len(payout_ids):
-            raise StaleRead
+            raise Outdated
 
 
 def _move_waiting(connection: Connection, batch_id: str, payout_id: str, missing: str) -> None:

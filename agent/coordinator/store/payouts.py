@@ -14,7 +14,6 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from agent.coordinator.store import ledger, locks, payout_addresses
-from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.ledger import PayoutBooking
 from agent.coordinator.store.schema.tables import (
     balances,
@@ -297,7 +296,7 @@ def cancel(connection: Connection, batch_id: str, cancelled_by: str, now: float)
         connection, payouts.c.batch_id == batch_id, PayoutEvent.CANCEL, finished_at=now, waiting_for=None
     )
     if moved != len(payments):
-        raise StaleRead
+        raise RuntimeError(f"{batch_id} has payments that cannot be cancelled")
     bookings = [payment.booking for payment in payments]
     ledger.close_payouts(connection, bookings, now, confirmed=False)
     return True

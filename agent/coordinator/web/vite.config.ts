@@ -11,13 +11,13 @@ const plainImports: Plugin = {
     id.endsWith("vite/preload-helper.js") ? "export const __vitePreload = (load) => load();" : undefined,
 };
 
-/** Leaves out the SDK's downloads: pages link to files instead, so that the browser downloads them itself. */
+/** Leaves out the SDK's downloads into files: pages link to files instead, so that the browser downloads them itself. */
 const withoutDownloads: Plugin = {
   name: "without-downloads",
   enforce: "pre",
   load: (id) =>
-    /sdk\/js\/dist\/http\/download\.js$/.test(id)
-      ? "export const downloadBlob = undefined, downloadTo = undefined;"
+    /sdk\/js\/dist\/(http\/download_to|sealed\/download)\.js$/.test(id)
+      ? "export const downloadTo = undefined, openTo = undefined;"
       : undefined,
 };
 
@@ -52,9 +52,11 @@ export default defineConfig(({ command }) => ({
           groups: [
             {
               name: "shared",
-              test: /src\/(components|format)\/|src\/[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/resumable)|node_modules\/(?!streaming)/,
+              test: /src\/(components\/(?!audits|payouts)|format\/)|src\/(?!sealing)[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/(resumable|direct)|sealed\/|verification\/payouts)|node_modules\/(?!streaming|hpke)/,
               priority: 1,
             },
+            { name: "sealed", test: /src\/sealing|sdk\/js\/dist\/sealed|node_modules\/hpke/ },
+            { name: "trust", test: /src\/components\/(audits|payouts)|verification\/payouts/ },
             { name: "answer", test: /src\/results\/|streaming-markdown/ },
             { name: "owner", test: /src\/views\/owner\// },
             { name: "operator", test: /src\/views\/operator\// },

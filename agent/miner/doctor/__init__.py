@@ -38,6 +38,7 @@ async def examine(settings: Settings) -> list[Diagnostic]:
         "memory": _machine.memory,
         "descriptors": _machine.descriptors,
         "sqlite": _machine.sqlite,
+        "sealing": _machine.sealing,
         "gpu": lambda _: _machine.gpus(cards),
         "torch": lambda _: _machine.torch(cards),
         "programs": _engines.programs,

@@ -15,6 +15,7 @@ from agent.miner.doctor._files import gib
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
+from agent.miner.sealing import directory as memory_directory
 from agent.settings import Settings
 
 _GOOD_MEMORY: Final = 4 * 2**30
@@ -61,6 +62,21 @@ def descriptors(_settings: Settings) -> list[Diagnostic]:
         return [found("descriptors_low", limit=str(hard))]
     shown = "any number of" if hard == resource.RLIM_INFINITY else f"{hard}"
     return [ok("descriptors", f"The agent may have {shown} files and connections open.")]
+
+
+def sealing(settings: Settings) -> list[Diagnostic]:
+    """Check whether the miner can accept sealed jobs, whose plaintexts must stay in memory."""
+    chosen = settings.miner.sealing
+    if not chosen.enabled or settings.miner.executor != "local":
+        return []
+    directory = memory_directory.find(chosen.directory, settings.data_dir)
+    if directory.path is None:
+        return [found("sealing_unavailable", reason=directory.reason)]
+    if areas := memory_directory.swaps():
+        return [found("sealing_swap", areas=", ".join(areas))]
+    return [
+        ok("sealing", f"Sealed jobs are accepted; their plaintexts are in memory, below {chosen.directory}.")
+    ]
 
 
 def sqlite(_settings: Settings) -> list[Diagnostic]:

@@ -59,6 +59,16 @@ KINDS: Final[Mapping[str, Kind]] = {
         "{directory} cannot be written ({cause}).",
         "Make this user its owner (as root: chown {user} {directory}), or choose another with --data-dir.",
     ),
+    "sealing_unavailable": Kind(
+        "warning",
+        "This miner accepts no sealed jobs. {reason}",
+        "Mount a tmpfs and name it in miner.sealing.directory, or set miner.sealing.enabled = false.",
+    ),
+    "sealing_swap": Kind(
+        "warning",
+        "The kernel may write the plaintexts of sealed jobs to swap ({areas}).",
+        "Turn swap off (as root: swapoff -a), or encrypt it with a key that is new at each start.",
+    ),
     "data_directory_open": Kind(
         "warning", "Other users may read {directory} (mode {mode}).", "Run: chmod 700 {directory}"
     ),

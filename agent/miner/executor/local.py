@@ -117,8 +117,9 @@ class LocalExecutor:
         if not self._background.has(_TEND):
             # In a context of its own, since the task outlives this job.
             Context().run(self._background.spawn, self._scheduler.tend(), _TEND)
+        parameters = None if message.sealed is not None else message.parameters
         loaded = await self._scheduler.admit(
-            service, model, message.parameters, int(parse_quantity(message.resources.get("gpu") or "0"))
+            service, model, parameters, int(parse_quantity(message.resources.get("gpu") or "0"))
         )
         try:
             on_stage("loading", card_keys(loaded.device))
@@ -133,10 +134,10 @@ class LocalExecutor:
             )
         except Retry as error:
             if error.code == FailureCode.OUT_OF_MEMORY:
-                self._outgrew(loaded, message.parameters)
+                self._outgrew(loaded, parameters)
             raise
         else:
-            self._learn(loaded, message.parameters, done)
+            self._learn(loaded, parameters, done)
             return done, child
         finally:
             self._scheduler.leave(loaded)
@@ -196,9 +197,9 @@ class LocalExecutor:
     def _child_ended(self, child: Child) -> None:
         self._scheduler.child_ended(child)
 
-    def _outgrew(self, loaded: LoadedModel, parameters: Mapping[str, Any]) -> None:
+    def _outgrew(self, loaded: LoadedModel, parameters: Mapping[str, Any] | None) -> None:
         footprints = self._devices.footprints
-        if footprints is not None and loaded.device.kind == "cuda":
+        if footprints is not None and parameters is not None and loaded.device.kind == "cuda":
             key = footprints.key(loaded.service, loaded.model_name, parameters)
             # Programs know no budget, and may have run out of main memory instead.
             observed = loaded.child.observed_peak if loaded.child is not None else 0
@@ -206,12 +207,13 @@ class LocalExecutor:
             used = observed if loaded.model is None else loaded.footprint * cards
             footprints.outgrew(key, min(used, loaded.device.memory * cards or used))
 
-    def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any], done: Done) -> None:
+    def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any] | None, done: Done) -> None:
         if loaded.model is not None:
             self._scheduler.guard.success(loaded.service, loaded.model.name)
         footprints = self._devices.footprints
         if (
             footprints is None
+            or parameters is None
             or loaded.device.kind != "cuda"
             or (loaded.limited and loaded.model is not None)
         ):

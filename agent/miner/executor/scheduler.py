@@ -82,13 +82,13 @@ class ModelScheduler:
         self._on_change()
 
     async def admit(
-        self, service: str, model: Model | None, parameters: Mapping[str, Any], gpus: int = 1
+        self, service: str, model: Model | None, parameters: Mapping[str, Any] | None, gpus: int = 1
     ) -> LoadedModel:
-        """Return a model, loaded or being loaded on at least so many GPUs, with one more run.
+        """Return a model, loaded or being loaded on at least so many GPUs, with one more run. A sealed job has no readable `parameters`.
 
         Raises `Retry` if no device is free within `miner.placement_wait_seconds`.
         """
-        interpreter = self._interpreters.for_job(service, model, parameters)
+        interpreter = self._interpreters.for_job(service, model, parameters or {})
         rules = self._devices.rules(self._devices.of(service))
         with self._placements.waiting(service, model.name if model is not None else None) as waiting:
             while True:

@@ -23,12 +23,13 @@ from agent.miner.executor.output_files import open_output
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Artifact
+from agent.miner.sealing.jobs import OpenedJob
 from agent.miner.session import Session
 from agent.protocol.messages import MAX_EVIDENCE
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.outputs import output_files
-from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price
+from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Sealing, Statement, job_price
 from runners.api import Fail, FailureCode, Retry
 from runners.host.protocol import (
     Done,
@@ -121,7 +122,14 @@ def hash_output(reference: FileReference, output: Path) -> Artifact:
     return Artifact(f"sha256:{digest}", path, name, media_type, size)
 
 
-def statement_about(lease: Lease, offer: ServiceOffer, session: Session, run: FinishedRun) -> Statement:
+def statement_about(
+    lease: Lease,
+    offer: ServiceOffer,
+    session: Session,
+    run: FinishedRun,
+    opened: OpenedJob | None = None,
+    attestation: Mapping[str, Any] | None = None,
+) -> Statement:
     """Return the statement that this miner signs about a run."""
     results, units, device = run.collected.results, run.collected.units, run.execution.device
     files = (NamedDigest(file.name, file.sha256) for file in output_files(results))
@@ -150,6 +158,24 @@ def statement_about(lease: Lease, offer: ServiceOffer, session: Session, run: Fi
         evidence_sha256=None
         if run.collected.evidence is None
         else sha256_hex(canonical_json(run.collected.evidence)),
+        sealed=None if opened is None else _sealing(opened, run.execution.done),
+        attestation=attestation,
+    )
+
+
+def _sealing(opened: OpenedJob, done: Done) -> Sealing:
+    """Return what the statement says about a sealed job. Raises `Retry` if its child did not seal it."""
+    if done.sealed is None:
+        raise Retry(
+            "The runner returned the results of a sealed job unsealed.", code=FailureCode.RUNNER_CRASHED
+        )
+    return Sealing(
+        key_id=opened.key_id,
+        request_id=opened.request_id,
+        request=done.sealed.request,
+        results=done.sealed.results,
+        inputs=tuple(done.sealed.inputs),
+        outputs=tuple(done.sealed.outputs),
     )
 
 

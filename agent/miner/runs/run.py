@@ -7,7 +7,7 @@ import errno
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -37,14 +37,8 @@ from agent.miner.runs.inputs import FetchedFile, fetch
 from agent.miner.runs.job_log import RunLog
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
-from agent.miner.runs.result import (
-    Collected,
-    FinishedRun,
-    collect,
-    has_files,
-    result_body,
-    statement_about,
-)
+from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
+from agent.miner.sealing.jobs import OpenedJob, SealedJobs
 from agent.miner.session import Session
 from agent.miner.tasks import Background
 from agent.protocol.messages import MAX_MESSAGE
@@ -80,6 +74,7 @@ class RunDependencies:
     data_dir: Path
     jobs_directory: Path
     max_job_log: int
+    sealed_jobs: SealedJobs
     background: Background
     meter: Meter
 
@@ -116,6 +111,7 @@ class JobRun:
         self._feed = EventFeed(parts.link, lease, parts.background)
         self._job_log = RunLog(lease, self._feed, parts.max_job_log)
         self._checkpoints = CheckpointUploads(parts.link, lease, self._directory / "output")
+        self._opened: OpenedJob | None = None
         self._ending = False
         self._time_left = asyncio.timeout(None)
         self._too_costly = False
@@ -146,6 +142,9 @@ class JobRun:
             _log.info("job_dropped", job_id=self.lease.job_id, fence=self.lease.fence)
             await self._remove(self._directory)
             raise
+        finally:
+            if self._opened is not None:  # its child has wiped it, unless that was killed
+                await self._remove(self._opened.directory)
 
     def _count(self, outcome: str) -> None:
         self._parts.meter.count(metrics.JOBS, self.lease.service, outcome)
@@ -182,8 +181,12 @@ class JobRun:
         offer = parts.services.get(lease.service)
         if offer is None:
             raise Retry(f"This miner does not offer {lease.service}.", code=FailureCode.SERVICE_NOT_OFFERED)
+        await self._open_sealed()
         name_adapters = offer.definition.adapters
-        adapters = () if name_adapters is None else name_adapters(lease.spec.parameters)
+        if self._opened is not None:
+            adapters: Sequence[str] = self._opened.adapters
+        else:
+            adapters = () if name_adapters is None else name_adapters(lease.spec.parameters)
         async with AsyncExitStack() as stack:
             try:
                 lending = parts.provider.lend(lease.spec.model, adapters, self._on_model)
@@ -196,13 +199,23 @@ class JobRun:
             if self.stage == "downloading":
                 await self._slots.admit(self)
             run = await self._execute(lent, offer)
-        statement = statement_about(lease, offer, parts.session, run)
+        attestation = await parts.sealed_jobs.attest(
+            lease.job_id, None if self._opened is None else self._opened.key_id
+        )
+        statement = statement_about(lease, offer, parts.session, run, self._opened, attestation)
         self._count_result(statement)
         collected = run.collected
         body = result_body(lease, parts.session, statement, collected) | self._job_log.fields()
         return Entry(
             *lease.key, "result", body, collected.artifacts, self._directory if collected.artifacts else None
         )
+
+    async def _open_sealed(self) -> None:
+        lease = self.lease
+        if lease.spec.sealed is not None:
+            self._opened = await self._parts.sealed_jobs.open(
+                lease.job_id, lease.fence, lease.spec_digest, lease.service, lease.spec.sealed
+            )
 
     async def _execute(self, lent: Lent, offer: ServiceOffer) -> FinishedRun:
         """Fetch the inputs, run the job in a child process, and collect what it made."""
@@ -259,6 +272,7 @@ class JobRun:
             trace_id=lease.trace_id,
             seed=run_seed(lease.job_id, lease.fence, self._parts.session.identity.miner_id, lease.nonce),
             audit=await self._audited({name: file.sha256 for name, file in inputs.items()}),
+            sealed=None if self._opened is None else self._opened.run,
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint, self._on_log)
         self.stage = "waiting"

@@ -40,6 +40,7 @@ class Report:
     earnings: Earnings
     offers: Capabilities
     settings: LiveSettings
+    encryption_keys: Callable[[], list[dict[str, Any]]]
     unavailable_models: Callable[[], Mapping[str, Mapping[str, str]]]
 
     def states(self) -> Sequence[Mapping[str, Any]]:
@@ -53,6 +54,7 @@ class Report:
         )
         wire = offers.to_wire()
         wire["settings"] = self.settings.to_wire()
+        wire["encryption_keys"] = self.encryption_keys()
         for service, offer in wire["services"].items():
             offer["unit_price"] = self.settings.price(service)
         for service, reason in self.workload.paused_services().items():

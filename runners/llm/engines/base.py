@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runners.api import Fail, FailureCode
+from runners.llm.evidence import TokenEvidence
 from runners.llm.images import Images
 from runners.llm.request import FinishReason, InferenceRequest
+
+SEEN = 20
+"""Most likely tokens at a position that an audit sees. Those of the audited miner are hardly ever others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,8 @@ class Piece:
     """Progress of a request: what one of its answers gained, and the tokens read and generated so far for all of them.
 
     `index` is the answer's number. `tool_calls` and `logprobs` have the form of OpenAI's API: parts of the calls of a streamed
-    message, and one entry for each token of `text`. The last piece of each answer has `finish_reason`.
+    message, and one entry for each token of `text`. The last piece of each answer has `finish_reason`. `tokens` is the evidence about the
+    tokens that the piece adds; `gap` states that the engine has left out some before them.
     """
 
     text: str
@@ -27,6 +32,28 @@ class Piece:
     reasoning: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     logprobs: tuple[Mapping[str, Any], ...] = ()
+    tokens: tuple[TokenEvidence, ...] = ()
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How the tokens of an answer are drawn: from the run's `seed` (hex) and the answer's number among those of the request."""
+
+    seed: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the model expects at one position of an answer: the log-probabilities of the most likely tokens, by number.
+
+    `margin` is by how much another token would have been preferred to the answer's: 0 if the answer's token is the one that the seed or
+    temperature 0 chooses; None if the engine cannot determine which that is.
+    """
+
+    top: Mapping[int, float]
+    margin: float | None = None
 
 
 class Generation(Protocol):
@@ -54,8 +81,36 @@ class LanguageEngine(Protocol):
     def context(self) -> int:
         """The tokens that a prompt and its answer may have together."""
 
-    def submit(self, request: InferenceRequest, images: Images) -> Generation:
-        """Begin a request. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`."""
+    @property
+    def precision(self) -> str:
+        """The exact type of the weights as computed with, such as "Q4_1" or "bfloat16"."""
+
+    @property
+    def seeded(self) -> bool:
+        """Whether it can repeat the choice of each token from the seed of the run."""
+
+    @property
+    def reads_partly(self) -> bool:
+        """Whether reading a token costs a large part of generating it, so that an audit should read a part of an answer only."""
+
+    def submit(self, request: InferenceRequest, images: Images, seed: str | None) -> Generation:
+        """Begin a request. `seed` (hex) chooses the tokens if the request has no seed. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`."""
+
+    def prompt_tokens(self, request: InferenceRequest) -> list[int]:
+        """Return the tokens of a request without images."""
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens, control tokens included."""
+
+    def read(
+        self,
+        request: InferenceRequest,
+        prompt: Sequence[int],
+        answer: Sequence[int],
+        positions: Sequence[int],
+        draw: Draw | None,
+    ) -> Iterator[Reading]:
+        """Yield what the model expects at these positions of an answer, ascending, without generating. Raises `Retry`."""
 
     def vram_peak(self) -> int:
         """See `Runner.vram_peak`."""
@@ -79,3 +134,11 @@ def check_context(tokens: int, request: InferenceRequest, context: int) -> None:
             f"{context} together. Shorten one of them.",
             code=FailureCode.CONTEXT_OVERFLOW,
         )
+
+
+def most_likely_margin(request: InferenceRequest, top: Mapping[int, float], token: int) -> float | None:
+    """Return the margin at temperature 0, if nothing but the model's probabilities decides; None otherwise."""
+    changed = request.repetition_penalty != 1 or request.presence_penalty or request.frequency_penalty
+    if request.temperature or changed or request.logit_bias or request.schema_ is not None or request.tools:
+        return None
+    return max(top.values()) - top.get(token, min(top.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +12,9 @@ from runners.api import Device, Fail, Model, Tools
 from runners.engine_server import Stream
 from runners.engine_server.llama import gguf_file, projector_file, start_llama
 from runners.llm.engines import openai
-from runners.llm.engines.base import Piece, cannot_see, check_context
+from runners.llm.engines.base import SEEN, Draw, Piece, Reading, cannot_see, check_context, most_likely_margin
 from runners.llm.engines.control_tokens import breaker
+from runners.llm.evidence import TOP
 from runners.llm.files import chat_template
 from runners.llm.grammar import call_grammar, grammar
 from runners.llm.images import Images
@@ -36,6 +37,7 @@ class LlamaCppEngine:
     """See `LanguageEngine`."""
 
     name = "llama.cpp"
+    seeded = False
 
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
         file = gguf_file(model)
@@ -57,11 +59,17 @@ class LlamaCppEngine:
         described = self._server.get("/v1/models")["data"][0]["meta"]
         self.context = min(int(described["n_ctx"]), int(described["n_ctx_train"]))
         self._budget = _TokenBudget(int(described["n_ctx"]))
+        # What the server predicts while it reads; it reports no probabilities with the end of an answer or a part of a character.
+        self._word = self._words("a")[0]
+        self.precision = str(described["ftype"])
+        # A processor reads a token of some formats in two fifths of the time of writing one; a GPU in a small part.
+        self.reads_partly = device.kind == "cpu"
 
-    def submit(self, request: InferenceRequest, images: Images) -> _Generation:
+    def submit(self, request: InferenceRequest, images: Images, seed: str | None) -> _Generation:
         """See `LanguageEngine.submit`."""
         self._check(request, images)
-        fields = openai.sampling(request) | {
+        top = None if request.tools else max(TOP, request.top_logprobs or 0)  # it reports none beside calls
+        fields = openai.sampling(request, seed) | {
             "samplers": SAMPLERS,
             "top_k": request.top_k,
             "repeat_penalty": request.repetition_penalty,
@@ -71,15 +79,12 @@ class LlamaCppEngine:
         }
         if request.raw or not self._templated:
             path, prompt = "/v1/completions", request.prompt or ""
-            fields |= {"prompt": prompt, "logprobs": request.top_logprobs}
+            fields |= {"prompt": prompt, "logprobs": top}
         else:
             path = "/v1/chat/completions"
             talk = openai.conversation(request, images, self._without_control_tokens(openai.texts(request)))
             prompt = self._server.post("/apply-template", talk)["prompt"]
-            fields |= talk | {
-                "logprobs": request.top_logprobs is not None,
-                "top_logprobs": request.top_logprobs,
-            }
+            fields |= talk | {"logprobs": top is not None, "top_logprobs": top}
         if request.schema_ is not None:
             fields["grammar"] = grammar(request.schema_)
         elif request.forced_tools:
@@ -101,7 +106,48 @@ class LlamaCppEngine:
             raise Fail(
                 f"{request.n} answers of {request.max_tokens} tokens do not fit into the model's context; lower n."
             )
-        return _Generation(self._server.stream(path, fields), request, self._budget, share)
+        return _Generation(self._server.stream(path, fields), request, self._budget, share, self._words)
+
+    def prompt_tokens(self, request: InferenceRequest) -> list[int]:
+        """See `LanguageEngine.prompt_tokens`."""
+        if request.raw or not self._templated:
+            return [token["id"] for token in self._tokens(request.prompt or "")]
+        talk = openai.conversation(request, {}, self._without_control_tokens(openai.texts(request)))
+        return [token["id"] for token in self._tokens(self._server.post("/apply-template", talk)["prompt"])]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """See `LanguageEngine.text`."""
+        return str(self._server.post("/detokenize", {"tokens": [*tokens]})["content"])
+
+    def read(
+        self,
+        request: InferenceRequest,
+        prompt: Sequence[int],
+        answer: Sequence[int],
+        positions: Sequence[int],
+        draw: Draw | None,  # noqa: ARG002 - llama.cpp draws the tokens itself
+    ) -> Iterator[Reading]:
+        """See `LanguageEngine.read`. The server reads what lies between two positions in one step."""
+        share = min(len(prompt) + len(answer) + 1, self._budget.tokens)
+        ticket = object()
+        while not self._budget.acquire(share, ticket, WAIT_SECONDS):
+            yield Reading({})
+        try:
+            for position in positions:
+                tokens = [*prompt, *answer[:position]]
+                fields = {
+                    "prompt": tokens,
+                    "n_predict": 1,
+                    "n_probs": SEEN,
+                    "logit_bias": [[self._word, 1000]],
+                }
+                found = self._server.post("/completion", fields)["completion_probabilities"][0][
+                    "top_logprobs"
+                ]
+                top = {int(entry["id"]): float(entry["logprob"]) for entry in found}
+                yield Reading(top, most_likely_margin(request, top, answer[position]))
+        finally:
+            self._budget.release(share)
 
     def _check(self, request: InferenceRequest, images: Images) -> None:
         """Raise `Fail` if the model lacks what the request needs."""
@@ -123,6 +169,10 @@ class LlamaCppEngine:
     def close(self) -> None:
         """See `LanguageEngine.close`."""
         self._server.close()
+
+    def _words(self, text: str) -> list[int]:
+        """Return the tokens of a text in the middle of an answer."""
+        return [token["id"] for token in self._tokens(text, add_special=False, parse_special=False)]
 
     def _tokens(self, text: str, **options: bool) -> list[dict[str, Any]]:
         fields = {"content": text, "add_special": True, "parse_special": True, "with_pieces": True, **options}
@@ -184,8 +234,16 @@ class _TokenBudget:
 class _Generation:
     """See `Generation`."""
 
-    def __init__(self, stream: Stream, request: InferenceRequest, budget: _TokenBudget, share: int) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        request: InferenceRequest,
+        budget: _TokenBudget,
+        share: int,
+        words: Callable[[str], list[int]],
+    ) -> None:
         self._stream = stream
+        self._words = words
         self._request = request
         self._budget = budget
         self._share = share
@@ -198,7 +256,13 @@ class _Generation:
                 if self._stream.cancelled:
                     return
                 yield Piece("", 0, 0)
-            found = openai.pieces(self._stream, self._request.n, _counts)
+            found = openai.pieces(
+                self._stream,
+                self._request.n,
+                _counts,
+                shown=self._request.top_logprobs,
+                tokens_of=self._words,
+            )
             yield from openai.as_calls(found) if self._request.forced_tools else found
         finally:
             self._stream.cancel()

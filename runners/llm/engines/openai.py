@@ -6,22 +6,28 @@ import json
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from runners.api import Fail, Retry
 from runners.engine_server import Stream
 from runners.llm.engines.base import Piece
+from runners.llm.evidence import TOP, TokenEvidence
 from runners.llm.images import Images
 from runners.llm.request import FinishReason, InferenceRequest, Message, TextPart, Tool
 
 Counts = Callable[[Mapping[str, Any]], tuple[int, int] | None]
 """Returns the tokens of the prompt that were read and the tokens of one answer, None if an event does not report them."""
 
+NUMBERED = "token_id:"
+"""How vLLM begins the name of a token that it names by its number."""
+
 _REASONS: Mapping[str, FinishReason] = {"length": "length", "tool_calls": "tool_calls"}
 
 
-def sampling(request: InferenceRequest) -> dict[str, Any]:
-    """Return the fields of a request, other than its prompt, that every server understands."""
+def sampling(request: InferenceRequest, seed: str | None) -> dict[str, Any]:
+    """Return the fields of a request, other than its prompt, that every server understands. `seed` (hex) is the run's."""
+    drawn = request.seed if request.seed is not None or seed is None else int(seed[:7], 16)
     fields: dict[str, Any] = {
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
@@ -32,7 +38,7 @@ def sampling(request: InferenceRequest) -> dict[str, Any]:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    optional = {"seed": request.seed, "stop": list(request.stops), "logit_bias": dict(request.logit_bias)}
+    optional = {"seed": drawn, "stop": list(request.stops), "logit_bias": dict(request.logit_bias)}
     return fields | {
         name: value for name, value in optional.items() if value is not None and value not in ([], {})
     }
@@ -113,12 +119,23 @@ def _converted(value: Any, text: Callable[[str], str]) -> Any:
     return value
 
 
-def pieces(stream: Stream, answers: int, counts: Counts, *, counts_all: bool = False) -> Iterator[Piece]:
+def pieces(
+    stream: Stream,
+    answers: int,
+    counts: Counts,
+    *,
+    counts_all: bool = False,
+    shown: int | None = None,
+    tokens_of: Callable[[str], list[int]] = lambda _: [],
+) -> Iterator[Piece]:
     """Yield the pieces of a streamed answer, up to the one with the final counts. Raises `Fail` or `Retry`.
 
-    An event without choices counts the tokens of the answer before it, or of all answers together (`counts_all`).
+    An event without choices counts the tokens of the answer before it, or of all answers together (`counts_all`). `shown` is how many
+    alternatives to each token the client requested, None if it requested no log-probabilities. `tokens_of` returns the tokens of a text:
+    servers leave out those that end inside a character.
     """
     prompt, generated, unfinished = 0, [0] * answers, set(range(answers))
+    evident = [0] * answers
     index, total = 0, 0
     for event in stream.events():
         choice = (event.get("choices") or [{}])[0]
@@ -130,7 +147,10 @@ def pieces(stream: Stream, answers: int, counts: Counts, *, counts_all: bool = F
                 total = counted[1]
             else:
                 generated[index] = max(generated[index], counted[1])
-        piece = _piece(choice, index, prompt, total or sum(generated))
+        piece = _piece(choice, index, prompt, total or sum(generated), shown)
+        if piece.tokens and not counts_all:
+            piece = _filled(piece, generated[index] - evident[index], tokens_of)
+            evident[index] += len(piece.tokens)
         if piece.finish_reason is not None:
             unfinished.discard(index)
         yield piece
@@ -138,8 +158,20 @@ def pieces(stream: Stream, answers: int, counts: Counts, *, counts_all: bool = F
         raise Retry("The engine ended an answer before it was complete.")
 
 
-def _piece(choice: Mapping[str, Any], index: int, prompt: int, generated: int) -> Piece:
+def _filled(piece: Piece, added: int, tokens_of: Callable[[str], list[int]]) -> Piece:
+    """Return a piece of `added` tokens with those that its event has left out, without their alternatives."""
+    if len(piece.tokens) == added:
+        return piece
+    numbers = tokens_of(piece.text)
+    if len(numbers) != added or numbers[-1] != piece.tokens[-1].token:
+        return replace(piece, gap=True)
+    left_out = numbers[: -len(piece.tokens)]
+    return replace(piece, tokens=(*(TokenEvidence(number, ()) for number in left_out), *piece.tokens))
+
+
+def _piece(choice: Mapping[str, Any], index: int, prompt: int, generated: int, shown: int | None) -> Piece:
     delta = choice.get("delta") or {}
+    logprobs = choice.get("logprobs") or {}
     reason = choice.get("finish_reason")
     return Piece(
         text=delta.get("content") or choice.get("text") or "",
@@ -149,14 +181,45 @@ def _piece(choice: Mapping[str, Any], index: int, prompt: int, generated: int) -
         index=index,
         reasoning=delta.get("reasoning_content") or delta.get("reasoning") or "",
         tool_calls=tuple(delta.get("tool_calls") or ()),
-        logprobs=_logprobs(choice.get("logprobs") or {}),
+        logprobs=() if shown is None else _logprobs(logprobs, shown),
+        tokens=_evidence(logprobs),
     )
 
 
-def _logprobs(given: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Return the tokens' entries; the older form of text completions names them in lists."""
+def _evidence(given: Mapping[str, Any]) -> tuple[TokenEvidence, ...]:
+    """Return the tokens of an event whose server names their numbers: llama.cpp beside their texts, vLLM instead of these."""
+    if "tokens" in given:
+        rows = zip(given["tokens"], given["top_logprobs"], strict=True)
+        found = [(token, (others or {}).items()) for token, others in rows]
+    else:
+        entries = given.get("content") or ()
+        found = [
+            (_name(entry), [(_name(other), other["logprob"]) for other in entry.get("top_logprobs") or ()])
+            for entry in entries
+        ]
+    numbered = [
+        (_number(token), [(_number(name), float(chance)) for name, chance in others])
+        for token, others in found
+    ]
+    return tuple(
+        TokenEvidence(token, tuple((number, chance) for number, chance in others if number is not None)[:TOP])
+        for token, others in numbered
+        if token is not None
+    )
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return f"{NUMBERED}{entry['id']}" if "id" in entry else str(entry["token"])
+
+
+def _number(name: str) -> int | None:
+    return int(name.removeprefix(NUMBERED)) if name.startswith(NUMBERED) else None
+
+
+def _logprobs(given: Mapping[str, Any], shown: int) -> tuple[dict[str, Any], ...]:
+    """Return the tokens' entries with so many alternatives; the older form of text completions names them in lists."""
     if "tokens" not in given:
-        return tuple(map(_logprob, given.get("content") or ()))
+        return tuple(_logprob(entry, shown) for entry in given.get("content") or ())
     lists = zip(given["tokens"], given["token_logprobs"], given["top_logprobs"], strict=True)
     return tuple(
         _logprob(
@@ -166,15 +229,17 @@ def _logprobs(given: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
                 "top_logprobs": [
                     {"token": other, "logprob": value} for other, value in (others or {}).items()
                 ],
-            }
+            },
+            shown,
         )
         for token, logprob, others in lists
     )
 
 
-def _logprob(token: Mapping[str, Any]) -> dict[str, Any]:
+def _logprob(token: Mapping[str, Any], shown: int) -> dict[str, Any]:
     """Return a token's entry with the fields of `request.TokenLogprob` only."""
-    return _alternative(token) | {"top_logprobs": [*map(_alternative, token.get("top_logprobs") or ())]}
+    others = (token.get("top_logprobs") or ())[:shown]
+    return _alternative(token) | {"top_logprobs": [*map(_alternative, others)]}
 
 
 def _alternative(token: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,4 +266,4 @@ def as_calls(found: Iterator[Piece]) -> Iterator[Piece]:
                 {"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function},
             )
             reason = "tool_calls"
-        yield Piece("", piece.prompt_tokens, piece.completion_tokens, reason, piece.index, tool_calls=calls)
+        yield replace(piece, text="", finish_reason=reason, tool_calls=calls, reasoning="", logprobs=())

@@ -1,20 +1,43 @@
-"""What a request asks of the next token beyond transformers' own settings: penalties, biases, a schema, log-probabilities."""
+"""How transformers chooses the next token: what the request asks for, and the noise that follows from a seed.
+
+A token is drawn by adding Gumbel noise to the logits and taking the greatest sum, which is a draw from their distribution. The noise
+depends on the seed, the token's number and the position only, so anybody who knows the seed can repeat the choice.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from typing import Any
 
+from runners.llm.engines.base import Draw
 from runners.llm.engines.loading import Loaded
+from runners.llm.evidence import TOP, TokenEvidence
 from runners.llm.grammar import grammar
 from runners.llm.request import InferenceRequest
 
 
-class Rules:
-    """A logits processor of transformers for one answer."""
+def gumbel(draw: Draw, position: int, count: int) -> Any:
+    """Return the noise for each token at a position of an answer: the same numbers on every machine.
 
-    def __init__(self, loaded: Loaded, request: InferenceRequest, prompt: int) -> None:
+    Philox is a counter-based generator whose stream NumPy does not change between versions.
+    """
+    import numpy as np  # noqa: PLC0415 - the coordinator has no engine
+
+    digest = hashlib.sha256(f"{draw.seed} {draw.index} {position}".encode()).digest()
+    bits = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw((count + 1) // 2)
+    uniform = (bits.view(np.uint32)[:count].astype(np.float32) + np.float32(0.5)) * np.float32(2**-32)
+    np.clip(uniform, 1e-10, 1 - 6e-8, out=uniform)
+    noise: Any = -np.log(-np.log(uniform))
+    return noise
+
+
+class Rules:
+    """A logits processor of transformers for one answer, after which the token with the greatest value is the chosen one."""
+
+    def __init__(self, loaded: Loaded, request: InferenceRequest, prompt: int, draw: Draw) -> None:
         self._loaded = loaded
+        self._draw = draw
         self._request = request
         self._prompt = prompt
         self._bias = {
@@ -27,8 +50,7 @@ class Rules:
         """Return the logits for the next token; both have one row."""
         import torch  # noqa: PLC0415 - the coordinator has no engine
 
-        if self._request.top_logprobs is not None:
-            self._distributions.append(logits[0].float().log_softmax(-1))
+        self._distributions.append(logits[0].float().log_softmax(-1))
         generated = tokens[0, self._prompt :]
         presence, frequency = self._request.presence_penalty, self._request.frequency_penalty
         if presence or frequency:
@@ -41,17 +63,41 @@ class Rules:
                 self._matcher.consume_token(int(generated[-1]))
             allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)
             logits = logits.masked_fill(allowed[: logits.shape[-1]].to(logits.device) == 0, float("-inf"))
-        return logits
+        return self._drawn(tokens, logits, len(generated)) if self._request.temperature > 0 else logits
 
-    def report(self, token: int) -> tuple[dict[str, Any], ...]:
-        """Return the log-probabilities of the next token that was generated, as `request.TokenLogprob`; empty if not requested."""
-        if not self._distributions:
+    def _drawn(self, tokens: Any, logits: Any, position: int) -> Any:
+        import torch  # noqa: PLC0415 - as above
+        from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper  # noqa: PLC0415
+
+        logits = logits.float() / self._request.temperature
+        if self._request.top_k:
+            logits = TopKLogitsWarper(self._request.top_k)(tokens, logits)
+        if self._request.top_p < 1:
+            logits = TopPLogitsWarper(self._request.top_p)(tokens, logits)
+        noise = torch.from_numpy(gumbel(self._draw, position, logits.shape[-1]))
+        return logits + noise.to(logits.device)
+
+    def distribution(self) -> Any:
+        """Return the log-probabilities for the oldest token that was not asked for yet."""
+        return self._distributions.popleft()
+
+    def report(self, token: int, distribution: Any) -> tuple[dict[str, Any], ...]:
+        """Return the log-probabilities of a token as `request.TokenLogprob`; empty if the client requested none."""
+        if self._request.top_logprobs is None:
             return ()
-        distribution = self._distributions.popleft()
-        best = distribution.topk(self._request.top_logprobs or 1).indices.tolist()
-        others = best if self._request.top_logprobs else []
+        others = (
+            distribution.topk(self._request.top_logprobs).indices.tolist()
+            if self._request.top_logprobs
+            else []
+        )
         top = [self._entry(other, distribution) for other in others]
         return (self._entry(token, distribution) | {"top_logprobs": top},)
+
+    @staticmethod
+    def evidence(token: int, distribution: Any) -> TokenEvidence:
+        """Return the evidence about a token."""
+        best = distribution.topk(TOP)
+        return TokenEvidence(token, tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
 
     def _entry(self, token: int, distribution: Any) -> dict[str, Any]:
         text = self._loaded.tokenizer.decode([token])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import queue
+import secrets
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry, Tools
-from runners.llm.engines.base import Piece, check_context
+from runners.llm.engines.base import SEEN, Draw, Piece, Reading, check_context
 from runners.llm.engines.loading import Loaded, load
 from runners.llm.engines.rules import Rules
 from runners.llm.images import Images
@@ -29,6 +31,8 @@ class TransformersEngine:
     """See `LanguageEngine`."""
 
     name = "transformers"
+    seeded = True
+    reads_partly = False
 
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:  # noqa: ARG002 - the interface
         hold_budget(device, vram)
@@ -37,11 +41,11 @@ class TransformersEngine:
         self.context = self._loaded.context
         self._prompts = PromptReader(self._loaded.tokenizer)
         self._busy = threading.Lock()
+        self.precision = str(self._loaded.model.dtype).removeprefix("torch.")
 
-    def submit(self, request: InferenceRequest, images: Images) -> _Generation:
+    def submit(self, request: InferenceRequest, images: Images, seed: str | None) -> _Generation:
         """See `LanguageEngine.submit`."""
-        if self._loaded is None:
-            raise Retry("The model is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+        loaded = self._model()
         if request.tools:
             raise Retry(
                 "Tools need llama.cpp or vLLM, and this machine has only transformers for the model.",
@@ -54,7 +58,40 @@ class TransformersEngine:
             )
         prompt = self._prompts.read(request)
         check_context(len(prompt), request, self.context)
-        return _Generation(self._loaded, request, prompt, self._busy)
+        chosen = seed or secrets.token_hex(32)
+        if request.seed is not None:
+            chosen = str(request.seed)
+        return _Generation(loaded, request, prompt, self._busy, chosen)
+
+    def prompt_tokens(self, request: InferenceRequest) -> list[int]:
+        """See `LanguageEngine.prompt_tokens`."""
+        return self._prompts.read(request)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """See `LanguageEngine.text`."""
+        return str(self._model().tokenizer.decode([*tokens]))
+
+    def read(
+        self,
+        request: InferenceRequest,
+        prompt: Sequence[int],
+        answer: Sequence[int],
+        positions: Sequence[int],
+        draw: Draw | None,
+    ) -> Iterator[Reading]:
+        """See `LanguageEngine.read`. The model reads everything in one step."""
+        while not self._busy.acquire(timeout=WAIT_SECONDS):
+            yield Reading({})
+        try:
+            with memory_faults():
+                yield from read_answer(self._model(), request, prompt, answer, positions, draw)
+        finally:
+            self._busy.release()
+
+    def _model(self) -> Loaded:
+        if self._loaded is None:
+            raise Retry("The model is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+        return self._loaded
 
     def vram_peak(self) -> int:
         """See `LanguageEngine.vram_peak`."""
@@ -71,8 +108,9 @@ class _Generation:
     """See `Generation`. A thread runs the model and hands over the tokens."""
 
     def __init__(
-        self, loaded: Loaded, request: InferenceRequest, prompt: list[int], busy: threading.Lock
+        self, loaded: Loaded, request: InferenceRequest, prompt: list[int], busy: threading.Lock, seed: str
     ) -> None:
+        self._seed = seed
         self._loaded = loaded
         self._request = request
         self._prompt = prompt
@@ -98,15 +136,19 @@ class _Generation:
 
     def _answer(self, index: int) -> Iterator[Piece]:
         text = TextStream(self._loaded.tokenizer, self._request.stops)
+        draw = Draw(self._seed, index)
+        rules = Rules(self._loaded, self._request, len(self._prompt), draw)
         steps = _Steps(
-            self._loaded, self._request, self._prompt, index, lambda: self._cancelled or text.stopped
+            self._loaded, self._request, self._prompt, rules, lambda: self._cancelled or text.stopped
         )
         with steps:
-            for token, logprobs in steps.tokens():
+            for token in steps.tokens():
                 self._generated += 1
+                distribution = rules.distribution()
                 if token in self._loaded.ends:
                     break
-                yield self._piece(text.push(token), index, logprobs=logprobs)
+                piece = self._piece(text.push(token), index, logprobs=rules.report(token, distribution))
+                yield replace(piece, tokens=(rules.evidence(token, distribution),))
                 if text.stopped:
                     break
             else:
@@ -133,16 +175,15 @@ class _Steps:
         loaded: Loaded,
         request: InferenceRequest,
         prompt: list[int],
-        index: int,
+        rules: Rules,
         ended: Callable[[], bool],
     ) -> None:
         self._loaded = loaded
         self._request = request
         self._prompt = prompt
-        self._index = index
         self._ended = ended
         self._left = False
-        self._rules = Rules(loaded, request, len(prompt))
+        self._rules = rules
         # At most max_tokens entries.
         self._news: queue.SimpleQueue[int | Exception | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="language-model", daemon=True)
@@ -154,12 +195,12 @@ class _Steps:
         self._left = True
         self._thread.join()
 
-    def tokens(self) -> Iterator[tuple[int, tuple[dict[str, Any], ...]]]:
-        """Yield each token with its log-probabilities, if they were requested."""
+    def tokens(self) -> Iterator[int]:
+        """Yield each token."""
         while (news := self._news.get()) is not None:
             if isinstance(news, Exception):
                 raise news
-            yield news, self._rules.report(news)
+            yield news
 
     # transformers calls the methods below in the thread.
 
@@ -191,20 +232,12 @@ class _Steps:
         import torch  # noqa: PLC0415 - the coordinator has no engine
 
         request, model = self._request, self._loaded.model
-        if request.seed is not None:
-            torch.manual_seed(request.seed + self._index)
-        drawn = request.temperature > 0
-        chances = (
-            {"temperature": request.temperature, "top_p": request.top_p, "top_k": request.top_k}
-            if drawn
-            else {}
-        )
         tokens = torch.tensor([self._prompt], device=model.device)
         model.generate(
             tokens,
             attention_mask=torch.ones_like(tokens),
             max_new_tokens=request.max_tokens,
-            do_sample=drawn,
+            do_sample=False,  # `Rules` draws
             repetition_penalty=request.repetition_penalty,
             eos_token_id=sorted(self._loaded.ends),
             pad_token_id=0,
@@ -212,5 +245,35 @@ class _Steps:
             logits_processor=[self._rules],
             stopping_criteria=[self],
             streamer=self,
-            **chances,
         )
+
+
+def read_answer(
+    loaded: Loaded,
+    request: InferenceRequest,
+    prompt: Sequence[int],
+    answer: Sequence[int],
+    positions: Sequence[int],
+    draw: Draw | None,
+) -> Iterator[Reading]:
+    """Yield what the model expects at these positions of an answer. Raises `Retry`."""
+    import torch  # noqa: PLC0415 - the coordinator has no engine
+    from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor  # noqa: PLC0415 - as above
+
+    last = positions[-1]
+    tokens = torch.tensor([[*prompt, *answer[:last]]], device=loaded.model.device)
+    with torch.inference_mode():
+        logits = loaded.model(tokens, logits_to_keep=last + 1, use_cache=False).logits[0]
+    rules = Rules(loaded, request, len(prompt), draw or Draw("", 0))
+    penalty = RepetitionPenaltyLogitsProcessor(float(request.repetition_penalty))
+    wanted = set(positions)
+    for position in range(last + 1):
+        before, row = tokens[:, : len(prompt) + position], logits[position : position + 1].float()
+        scores = rules(before, penalty(before, row))[0]
+        distribution = rules.distribution()
+        if position not in wanted:
+            continue
+        best = distribution.topk(SEEN)
+        top = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        known = draw is not None or not request.temperature
+        yield Reading(top, float(scores.max() - scores[answer[position]]) if known else None)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from runners.api import Device, Model
 from runners.engine_server import SOCKET, EngineServer, Stream, socket_directory
 from runners.llm.engines import openai
-from runners.llm.engines.base import Piece, cannot_see, check_context
+from runners.llm.engines.base import (
+    SEEN,
+    Draw,
+    Piece,
+    Reading,
+    cannot_see,
+    check_context,
+    most_likely_margin,
+)
 from runners.llm.engines.control_tokens import breaker
+from runners.llm.evidence import TOP
 from runners.llm.files import TEMPLATES
 from runners.llm.grammar import call_grammar, grammar
 from runners.llm.images import Images
@@ -33,10 +42,13 @@ class VLLMEngine:
     """See `LanguageEngine`. vLLM schedules and limits the requests by itself."""
 
     name = "vllm"
+    seeded = False
+    reads_partly = False
 
     def __init__(self, interpreter: str, model: Model, device: Device, vram: int | None) -> None:
         directory = socket_directory()
         self._break = breaker(_control_tokens(model))
+        self.precision = _precision(model, device)
         self._sees = "vision_config" in json.loads((model.path / "config.json").read_bytes())
         environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
         if device.kind == "cpu":
@@ -65,11 +77,15 @@ class VLLMEngine:
         self._server = EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
         self.context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
 
-    def submit(self, request: InferenceRequest, images: Images) -> _Generation:
+    def submit(self, request: InferenceRequest, images: Images, seed: str | None) -> _Generation:
         """See `LanguageEngine.submit`."""
         if images and not self._sees:
             raise cannot_see(request)
-        fields = {"model": SERVED, **openai.sampling(request)} | {
+        # vLLM names tokens by their texts or by their numbers: by these only if the client asked for no texts.
+        shown = request.top_logprobs
+        top = TOP if shown is None else shown
+        fields = {"model": SERVED, **openai.sampling(request, seed)} | {
+            "return_tokens_as_token_ids": shown is None,
             "n": _answers(request),
             "top_k": request.top_k or -1,
             "repetition_penalty": request.repetition_penalty,
@@ -79,10 +95,10 @@ class VLLMEngine:
             fields["structured_outputs"] = {"grammar": grammar(request.schema_)}
         if request.raw:
             path, prompt = "/v1/completions", {"prompt": request.prompt}
-            fields["logprobs"] = request.top_logprobs
+            fields["logprobs"] = top
         else:
             path, prompt = "/v1/chat/completions", openai.conversation(request, images, self._break)
-            fields |= {"logprobs": request.top_logprobs is not None, "top_logprobs": request.top_logprobs}
+            fields |= {"logprobs": True, "top_logprobs": top}
         if request.forced_tools:
             tools = {tool.name: tool.parameters for tool in request.forced_tools}
             fields |= {"structured_outputs": {"grammar": call_grammar(tools)}, "tool_choice": "none"}
@@ -91,6 +107,37 @@ class VLLMEngine:
         counted = self._server.post("/tokenize", {"model": SERVED, **prompt})["count"]
         check_context(int(counted), request, self.context)
         return _Generation(self._server.stream(path, fields | prompt), request)
+
+    def prompt_tokens(self, request: InferenceRequest) -> list[int]:
+        """See `LanguageEngine.prompt_tokens`."""
+        prompt = {"prompt": request.prompt} if request.raw else openai.conversation(request, {}, self._break)
+        return [*self._server.post("/tokenize", {"model": SERVED, **prompt})["tokens"]]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """See `LanguageEngine.text`."""
+        return str(self._server.post("/detokenize", {"model": SERVED, "tokens": [*tokens]})["prompt"])
+
+    def read(
+        self,
+        request: InferenceRequest,
+        prompt: Sequence[int],
+        answer: Sequence[int],
+        positions: Sequence[int],
+        draw: Draw | None,  # noqa: ARG002 - vLLM draws the tokens itself
+    ) -> Iterator[Reading]:
+        """See `LanguageEngine.read`. The server reads everything in one step."""
+        last = positions[-1]
+        fields = {
+            "model": SERVED,
+            "prompt": [*prompt, *answer[: last + 1]],
+            "max_tokens": 1,
+            "prompt_logprobs": SEEN,
+        }
+        found = self._server.post("/v1/completions", fields)["choices"][0]["prompt_logprobs"]
+        for position in positions:
+            entries = found[len(prompt) + position]
+            top = {int(number): float(entry["logprob"]) for number, entry in entries.items()}
+            yield Reading(top, most_likely_margin(request, top, answer[position]))
 
     def vram_peak(self) -> int:
         """Return 0: the miner reads the memory of the server's process."""
@@ -110,7 +157,9 @@ class _Generation:
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        found = openai.pieces(self._stream, _answers(self._request), _counts, counts_all=True)
+        found = openai.pieces(
+            self._stream, _answers(self._request), _counts, counts_all=True, shown=self._request.top_logprobs
+        )
         if self._request.forced_tools:
             found = openai.as_calls(found)
         copies = self._request.n // _answers(self._request)
@@ -159,3 +208,13 @@ def _model_options(model: Model) -> list[str]:
 def _control_tokens(model: Model) -> set[str]:
     described = json.loads((model.path / "tokenizer.json").read_bytes())
     return {token["content"] for token in described["added_tokens"] if token["special"]}
+
+
+def _precision(model: Model, device: Device) -> str:
+    """Return the type of the weights as computed with: cards without 8-bit floats compute with 16 bits instead, which looks like another model."""
+    config = json.loads((model.path / "config.json").read_bytes())
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method is None:
+        return str(config.get("dtype") or config.get("torch_dtype") or "auto")
+    capable = float(device.compute_capability or 0) >= 8.9  # noqa: PLR2004 - Ada
+    return f"{method}-w8a16" if "fp8" in method and not capable else str(method)

@@ -50,6 +50,74 @@ export interface components {
             fence: string;
             signature: string;
         };
+        Audit: {
+            auditId: string;
+            jobId: string;
+            receiptId: string;
+            minerId: string;
+            service: string;
+            model: string | null;
+            /**
+             * @description `canary`: of a job with a known answer
+             * @enum {string}
+             */
+            kind: "check" | "third" | "canary" | "second_opinion";
+            /** @enum {string} */
+            status: "waiting" | "running" | "decided";
+            /** @description What the auditor said; null until it has answered */
+            opinion: ("pass" | "fail" | "unproven") | null;
+            /** @description What follows: an audit of several opinions is decided by two that agree */
+            verdict: ("pass" | "fail" | "unproven") | null;
+            /** @description What was compared; they grow with the difference */
+            distances: {
+                [key: string]: number;
+            };
+            /** @description The distances above which the comparison fails */
+            limits: {
+                [key: string]: number;
+            };
+            /** @description The worst position */
+            where: string;
+            reason: string;
+            /** @description Digest of these four in the log's leaf; of the audit's first opinion */
+            comparisonSha256: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            decidedAt: string | null;
+            /** @description At most the probability that an honest miner has so many failures, once the audit is settled */
+            probability: number | null;
+            /** @description Whether the job's pay and reputation were lost */
+            enforced: boolean;
+            /** @description Money, a decimal string */
+            forfeited: string;
+            /** @description The audit to which the opinion belongs */
+            parent: string | null;
+            /** @description Until when the miner's owner may ask for a second opinion; null if no more */
+            secondOpinionUntil: string | null;
+        };
+        AuditPage: {
+            audits: components["schemas"]["Audit"][];
+            next?: string;
+        };
+        AuditPrice: {
+            percent: number;
+            compares: string;
+            auditors: number;
+        };
+        AuditStanding: {
+            /** @enum {string} */
+            role: "miner" | "auditor";
+            service: string;
+            model: string | null;
+            /** @description Consecutive */
+            passes: number;
+            checked: number;
+            failed: number;
+            canariesChecked: number;
+            canariesFailed: number;
+            /** @description At most the probability that an honest miner has so many failures */
+            probability: number;
+        };
         Batch: {
             batchId: string | null;
             /** @enum {string} */
@@ -155,6 +223,19 @@ export interface components {
         BrowserSessionList: {
             sessions: components["schemas"]["BrowserSession"][];
         };
+        Canary: {
+            canaryId: string;
+            jobId: string;
+            service: string;
+            model: string | null;
+            note: string;
+            submitted: number;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
+        CanaryList: {
+            canaries: components["schemas"]["Canary"][];
+        };
         ChangedSetting: {
             setting: string;
             before: string | null;
@@ -202,6 +283,22 @@ export interface components {
             pending: string;
             /** @description Money, a decimal string */
             paidOut: string;
+        };
+        EncryptionKeyAnswer: {
+            minerId: string;
+            keyId: string;
+            /** @description X25519, base64 */
+            publicKey: string;
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+            /** @description UTC, RFC 3339 */
+            expiresAt: string;
+            /** @description The miner's Ed25519 key, from which its id derives, base64 */
+            identityKey: string;
+            /** @description DSSE, of the type `application/vnd.aitbc.encryption-key+json` */
+            envelope: JsonObject;
+            /** @description What the machine attests about itself and this key; null: nothing */
+            attestation: JsonObject | null;
         };
         EnrolledMiner: {
             minerId: string;
@@ -407,6 +504,8 @@ export interface components {
             /** @description The service's input, without fields that have their default. Queries of addresses are left out: they may be secret */
             parameters: JsonObject;
             inputs: components["schemas"]["JobInput"][];
+            /** @description Present for a sealed job, whose parameters only its miner can read */
+            sealed?: components["schemas"]["SealedJob"];
         };
         JobError: {
             code: string;
@@ -625,6 +724,11 @@ export interface components {
         };
         /** @enum {string} */
         Metric: "jobs" | "queue" | "money" | "miners";
+        MinerAudits: {
+            audits: components["schemas"]["Audit"][];
+            next?: string;
+            proofs: components["schemas"]["AuditStanding"][];
+        };
         MinerDetails: {
             minerId: string;
             name: string;
@@ -950,7 +1054,7 @@ export interface components {
             createdAt: string;
         };
         /** @enum {string} */
-        ReasonCode: "FILES_MISSING" | "ACCOUNT_LIMIT" | "NO_MINERS" | "MINER_UNKNOWN" | "OFFER_ENDED" | "OFFER_FULL" | "NOT_CHOSEN" | "SERVICE_NOT_OFFERED" | "FEATURE_MISSING" | "MODEL_MISSING" | "MODEL_TOO_LARGE" | "NOT_ENOUGH_CPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_GPUS" | "PRICE_ABOVE_MAX_COST" | "ESTIMATE_ABOVE_MAX_COST" | "MINER_EXCLUDED" | "MINER_OFFLINE" | "MINER_PAUSED" | "MINER_ASLEEP" | "MINER_SUSPENDED" | "SERVICE_PAUSED" | "MODEL_UNAVAILABLE" | "FAILED_THERE" | "MINER_BUSY" | "QUEUED";
+        ReasonCode: "FILES_MISSING" | "ACCOUNT_LIMIT" | "NO_MINERS" | "MINER_UNKNOWN" | "OFFER_ENDED" | "NO_AUDITOR" | "OFFER_FULL" | "NOT_CHOSEN" | "SERVICE_NOT_OFFERED" | "FEATURE_MISSING" | "MODEL_MISSING" | "MODEL_TOO_LARGE" | "NOT_ENOUGH_CPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_GPUS" | "PRICE_ABOVE_MAX_COST" | "ESTIMATE_ABOVE_MAX_COST" | "MINER_EXCLUDED" | "REPUTATION_TOO_LOW" | "NOT_AN_AUDITOR" | "MINER_OFFLINE" | "MINER_PAUSED" | "MINER_ASLEEP" | "MINER_SUSPENDED" | "SERVICE_PAUSED" | "MODEL_UNAVAILABLE" | "FAILED_THERE" | "MINER_BUSY" | "QUEUED";
         Receipt: {
             receiptId: string;
             jobId: string;
@@ -979,6 +1083,16 @@ export interface components {
         };
         /** @enum {string} */
         Role: "client" | "miner" | "admin";
+        SealedJob: {
+            version: number;
+            /** @description The miner's key */
+            keyId: string;
+            requestId: string;
+            /** @description The client's X25519 key, base64 */
+            replyKey: string;
+            model: string | null;
+            adapters: string[];
+        };
         ServiceDetails: {
             serviceId: string;
             name: string;
@@ -997,6 +1111,8 @@ export interface components {
             minersOnline: number;
             /** @description Null while no miner is online */
             price: components["schemas"]["Price"] | null;
+            /** @description Null if results of the service cannot be compared */
+            audit: components["schemas"]["AuditPrice"] | null;
             /** @description Null while no miner that is online has run the benchmark */
             speed: components["schemas"]["Speed"] | null;
             /** @description One for each model that has been measured */
@@ -1056,6 +1172,8 @@ export interface components {
             minersOnline: number;
             /** @description Null while no miner is online */
             price: components["schemas"]["Price"] | null;
+            /** @description Null if results of the service cannot be compared */
+            audit: components["schemas"]["AuditPrice"] | null;
             /** @description Null while no miner that is online has run the benchmark */
             speed: components["schemas"]["Speed"] | null;
             /** @description One for each model that has been measured */
@@ -1090,7 +1208,7 @@ export interface components {
         Transaction: {
             transactionId: string;
             /** @enum {string} */
-            type: "credit" | "debit" | "payment" | "payout";
+            type: "credit" | "debit" | "payment" | "payout" | "funding" | "audit" | "refund" | "forfeit";
             /** @enum {string} */
             status: "pending" | "settled" | "refunded";
             /** @description Money, a decimal string */
@@ -1193,6 +1311,18 @@ export type ArtifactLink = components["schemas"]["ArtifactLink"];
 /** A statement about a run that the coordinator signs. */
 export type Attestation = components["schemas"]["Attestation"];
 
+/** What one auditor is asked about a result, and what it found. Without a `parent` it begins an audit, whose decision is `verdict`. */
+export type Audit = components["schemas"]["Audit"];
+
+/** Opinions, newest first. If there are more, `next` is the value of `before` for the next page. */
+export type AuditPage = components["schemas"]["AuditPage"];
+
+/** What a job with `audited` costs in addition, in percent of its price. `auditors` are online miners that check work of the service. */
+export type AuditPrice = components["schemas"]["AuditPrice"];
+
+/** What audits have shown of a miner in a service and model. `share` of its jobs there is audited. */
+export type AuditStanding = components["schemas"]["AuditStanding"];
+
 /**
  * A batch of payouts without its payments. A draft has no `batchId`. `counts` are its payments by status.
  *
@@ -1216,6 +1346,12 @@ export type BrowserSession = components["schemas"]["BrowserSession"];
 /** Sessions, oldest first. */
 export type BrowserSessionList = components["schemas"]["BrowserSessionList"];
 
+/** A job with a known answer. `jobId` is the job that gave the answer; `submitted` is how often it was submitted since. */
+export type Canary = components["schemas"]["Canary"];
+
+/** All canaries, newest first. */
+export type CanaryList = components["schemas"]["CanaryList"];
+
 /** A setting that a command changes, as written in the settings file; null values stand for the default. */
 export type ChangedSetting = components["schemas"]["ChangedSetting"];
 
@@ -1233,6 +1369,9 @@ export type DepositPage = components["schemas"]["DepositPage"];
 
 /** Earnings by day, newest last, and their sum. The other amounts are of all days: what can be paid out now, is on hold, is in payouts that have not ended, and has arrived. */
 export type Earnings = components["schemas"]["Earnings"];
+
+/** A miner's newest key for sealed jobs. Only `envelope`, which the miner's identity key signs, is proof; the rest are copies. */
+export type EncryptionKeyAnswer = components["schemas"]["EncryptionKeyAnswer"];
 
 /** A miner that has enrolled with a token. */
 export type EnrolledMiner = components["schemas"]["EnrolledMiner"];
@@ -1394,6 +1533,9 @@ export type MarketStats = components["schemas"]["MarketStats"];
 /** What a history is about. */
 export type Metric = components["schemas"]["Metric"];
 
+/** The audits of a miner that are decided, and what they have shown so far. */
+export type MinerAudits = components["schemas"]["MinerAudits"];
+
 /**
  * A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
  *
@@ -1553,6 +1695,9 @@ export type Removal = components["schemas"]["Removal"];
 /** The role of a key. */
 export type Role = components["schemas"]["Role"];
 
+/** The part of a sealed job that is in clear, with which its client finds the key for the answer. */
+export type SealedJob = components["schemas"]["SealedJob"];
+
 /**
  * A service in full. `models` and `adapters` are the names that a request may use.
  *
@@ -1592,8 +1737,10 @@ export type Signature = components["schemas"]["Signature"];
 export type Speed = components["schemas"]["Speed"];
 
 /**
- * A credit, a debit, the payment of a job, or a payout. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`.
+ * A change of a balance. The payment of a job is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`.
  *
+ * `audit` is the price of an audit that the client requested, `refund` the same back if there was no auditor. `forfeit` is the price of
+ * a job whose result was proven wrong, back from the miner. `funding` is money of the operator for its own audits.
  * A payout is `held` when its batch is created; then it is paid, or `refunded` to the miner.
  */
 export type Transaction = components["schemas"]["Transaction"];

@@ -2,15 +2,18 @@
 
 import { Admin, Keys } from "./calls/admin.js";
 import { Artifacts } from "./calls/artifacts.js";
+import { Audits } from "./calls/audits.js";
 import { Jobs } from "./calls/jobs.js";
 import { Log } from "./calls/log.js";
 import { Marketplace } from "./calls/marketplace.js";
 import { Miners } from "./calls/miners.js";
+import { Payouts } from "./calls/payouts.js";
 import { Receipts } from "./calls/receipts.js";
 import { Registry } from "./calls/registry.js";
 import { Services } from "./calls/services.js";
 import { Sessions } from "./calls/sessions.js";
 import { Wallet } from "./calls/wallet.js";
+import { ConfigurationError } from "./errors.js";
 import { findAddress } from "./http/address.js";
 import { type ListenOptions, listen } from "./http/stream.js";
 import {
@@ -21,10 +24,14 @@ import {
   type Session,
 } from "./http/transport.js";
 import type { Health, Login, StreamEvent } from "./models.js";
+import type { ReplyKey } from "./sealed/keys.js";
 
 const TIMEOUT_MS = 30_000;
 /** With their delays, enough to bridge a restart of the coordinator that takes a few seconds. */
 const RETRIES = 4;
+
+const NO_KEY =
+  "Sealed jobs need a key of the client, to open their answers. Pass replyKey: in Node, readReplyKey() stores it in a file.";
 
 /** Options of a client. */
 export interface ClientOptions {
@@ -42,6 +49,8 @@ export interface ClientOptions {
   timeoutMs?: number | undefined;
   /** Maximum retries of a request that is safe to retry (4). */
   retries?: number | undefined;
+  /** The key with which sealed jobs are created and their answers opened, or a function that loads it when it is needed. */
+  replyKey?: ReplyKey | (() => Promise<ReplyKey>) | undefined;
 }
 
 /**
@@ -52,6 +61,8 @@ export interface ClientOptions {
 export class AITBCClient {
   /** The coordinator's address, without `/v1`. */
   readonly baseUrl: string;
+  /** Which results were checked by another miner, and with what outcome. */
+  readonly audits: Audits;
   /** Create, follow and cancel jobs, and get their results. */
   readonly jobs: Jobs;
   /** Run a service. Each call creates a job. */
@@ -66,6 +77,8 @@ export class AITBCClient {
   readonly log: Log;
   /** Offers, and market statistics. */
   readonly marketplace: Marketplace;
+  /** Payments to miners. */
+  readonly payouts: Payouts;
   /** Balance and transactions. */
   readonly wallet: Wallet;
   /** The state and statistics of miners, and commands to them. */
@@ -89,9 +102,11 @@ export class AITBCClient {
       WebSocket: options.WebSocket,
       timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
       retries: options.retries ?? RETRIES,
+      replyKey: keyLoader(options.replyKey),
     };
     this.#session = session;
     this.baseUrl = baseUrl;
+    this.audits = new Audits(session);
     this.jobs = new Jobs(session);
     this.services = new Services(session);
     this.artifacts = new Artifacts(session);
@@ -99,6 +114,7 @@ export class AITBCClient {
     this.registry = new Registry(session);
     this.log = new Log(session);
     this.marketplace = new Marketplace(session);
+    this.payouts = new Payouts(session);
     this.wallet = new Wallet(session);
     this.miners = new Miners(session);
     this.keys = new Keys(session);
@@ -124,4 +140,20 @@ export class AITBCClient {
   login(token: string, options: CallOptions = {}): Promise<Login> {
     return fetchJson(this.#session, { method: "POST", path: "/v1/login", json: { token }, ...options });
   }
+}
+
+/** Return a function that loads the key for sealed jobs once. */
+function keyLoader(given: ClientOptions["replyKey"]): () => Promise<ReplyKey> {
+  let loaded: Promise<ReplyKey> | undefined;
+  const load = async () => {
+    if (given === undefined) throw new ConfigurationError(NO_KEY);
+    return typeof given === "function" ? given() : given;
+  };
+  return () => {
+    loaded ??= load().catch((error: unknown) => {
+      loaded = undefined;
+      throw error;
+    });
+    return loaded;
+  };
 }

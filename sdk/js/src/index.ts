@@ -13,10 +13,13 @@
 
 export type { Admin, Keys } from "./calls/admin.js";
 export { type Artifacts, artifactAddress, type UploadOptions } from "./calls/artifacts.js";
-export type { CreateOptions, JobOptions, Jobs, NewJob, RerunOptions } from "./calls/jobs.js";
+export type { Audits } from "./calls/audits.js";
+export type { Jobs, RerunOptions } from "./calls/jobs.js";
 export type { Log } from "./calls/log.js";
 export type { Marketplace, NewOffer, OfferQuery } from "./calls/marketplace.js";
 export type { Miners } from "./calls/miners.js";
+export type { JobOptions, NewJob } from "./calls/new_job.js";
+export type { NewPayoutBatch, PayoutOutcome, Payouts } from "./calls/payouts.js";
 export type { Receipts } from "./calls/receipts.js";
 export type { Registry } from "./calls/registry.js";
 export type {
@@ -34,13 +37,16 @@ export type {
 export type { Wallet as WalletCalls } from "./calls/wallet.js";
 export { AITBCClient, type ClientOptions } from "./client.js";
 export * from "./errors.js";
-export type { Target } from "./http/download.js";
+export type { Target } from "./http/download_to.js";
 export { type FollowOptions, isFinal } from "./http/events.js";
 export type { OnProgress, Uploadable } from "./http/files.js";
+export type { CreateOptions } from "./http/jobs.js";
 export type { DownloadOptions } from "./http/receive.js";
 export type { ListenOptions, StreamType } from "./http/stream.js";
 export type { BrowserAccess, CallOptions, Fetch } from "./http/transport.js";
 export type * from "./models.js";
+export { readReplyKey } from "./sealed/key_file.js";
+export { type EncryptionKey, ReplyKey, verifyEncryptionKey } from "./sealed/keys.js";
 export { TextStream } from "./text.js";
 export { type Attestation, verifyAttestation } from "./verification/attestation.js";
 export { canonicalJson, parseJson } from "./verification/canonical.js";
@@ -64,6 +70,15 @@ export {
 } from "./verification/monitor.js";
 export { findCosignature, type Note, parseNote, requireSignature } from "./verification/notes.js";
 export { type OutputFile, outputFiles } from "./verification/outputs.js";
+export {
+  openPayoutAddress,
+  type Payment,
+  type PayoutAddressStatement,
+  type PayoutManifest,
+  PayoutVerification,
+  parseManifest,
+  verifyPayout,
+} from "./verification/payouts.js";
 export { type Group, Policy, parsePolicy } from "./verification/policy.js";
 export { parseQuantity } from "./verification/quantities.js";
 export {
@@ -77,6 +92,12 @@ export {
 export { type Check, Verification } from "./verification/report.js";
 export { parseSettlement, type Settlement } from "./verification/settlement.js";
 export type { Json, JsonObject } from "./verification/shape.js";
-export { jobPrice, type NamedDigest, parseStatement, type Statement } from "./verification/statement.js";
+export {
+  jobPrice,
+  type NamedDigest,
+  parseStatement,
+  type StatedSealing,
+  type Statement,
+} from "./verification/statement.js";
 export { decodeEntries, parseTilePath, type Tile, tilePath } from "./verification/tiles.js";
 export { VERSION } from "./version.js";

@@ -4,15 +4,19 @@
  * Times are RFC 3339 UTC strings, money is a decimal string, sizes are bytes.
  */
 
-import type { JobStatus as Job, JobError, JobState, JobWaiting, Transaction } from "./answers.js";
+import type { JobStatus as Job, JobError, JobState, JobWaiting, Payout, Transaction } from "./answers.js";
 import type { Json, JsonObject } from "./verification/shape.js";
 
 export type {
   Account,
   AccountPage as AccountList,
+  Adapter as PayoutAdapter,
   Artifact,
   ArtifactLink,
   Attestation as ReceiptAttestation,
+  Batch as PayoutBatch,
+  BatchDetails as PayoutBatchDetails,
+  BatchPage as PayoutBatchList,
   Booked,
   BrowserSession,
   BrowserSessionList,
@@ -64,6 +68,7 @@ export type {
   MinerExplanation,
   MinerFault,
   MinerPage as MinerList,
+  MinerPayouts,
   MinerSettings,
   MinerStats,
   MinerSummary,
@@ -76,15 +81,21 @@ export type {
   OfferEnded,
   OfferPage as OfferList,
   OfferRequirements,
+  OmittedMiner,
   Overview,
   OwnBrowserSession,
   OwnKeyList,
+  Payout,
+  PayoutAddress,
+  PayoutAddresses,
+  PayoutTransfer,
   Period,
   QueuedCommand,
   Receipt,
   ReceiptVerification,
   Removal,
   Role as KeyRole,
+  SealedJob,
   ServiceDetails,
   ServiceList,
   ServiceNeeds as ServiceRequirements,
@@ -98,6 +109,18 @@ export type {
   WaitingCommand as MinerCommand,
   Wallet,
 } from "./answers.js";
+
+export type {
+  Audit,
+  AuditPage as AuditList,
+  AuditStanding,
+  Canary,
+  CanaryList,
+  MinerAudits,
+} from "./pending.js";
+
+/** The states of a payment. */
+export type PayoutState = Payout["status"];
 
 /** New settings of a miner. A price of null is removed, so that the default applies; settings that are left out stay. */
 export interface MinerSettingsChange {

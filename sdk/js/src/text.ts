@@ -1,8 +1,9 @@
 /** Streams the text of a language model. */
 
-import { getResults, jobFailure } from "./calls/jobs.js";
+import { followOpened, openedResults } from "./calls/reading.js";
 import { TransportError } from "./errors.js";
-import { follow, isFinal } from "./http/events.js";
+import { isFinal } from "./http/events.js";
+import { getResults, jobFailure } from "./http/jobs.js";
 import type { Session } from "./http/transport.js";
 import type { CreatedJob, Job, JobEvent, JobResults } from "./models.js";
 
@@ -42,11 +43,12 @@ export class TextStream implements AsyncIterable<string> {
       if (opened && !resumes) shown.complete = false;
       opened = true;
     };
-    for await (const event of follow(this.#session, jobId, { signal }, onOpen)) {
+    for await (const event of followOpened(this.#session, jobId, { signal }, onOpen)) {
       const piece = shown.add(event);
       if (piece) yield piece;
     }
-    this.results = await getResults(this.#session, jobId, signal);
+    const answer = await getResults(this.#session, jobId, signal);
+    this.results = await openedResults(this.#session, answer, signal);
     const rest = shown.rest(String(this.results.results.text ?? ""));
     if (rest) yield rest;
     if (rest === undefined) {

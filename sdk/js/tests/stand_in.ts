@@ -24,7 +24,7 @@ export class StandIn {
     const pieces: Buffer[] = [];
     for await (const piece of request) pieces.push(piece);
     const { method = "", url: path = "", headers } = request;
-    const seen = { method, path, headers, body: Buffer.concat(pieces).toString() };
+    const seen = { method, path, headers, body: Buffer.concat(pieces).toString("latin1") };
     this.seen.push(seen);
     const reply = this.replies.shift() ?? { status: 500, json: "no reply is left" };
     if (typeof reply === "function") return reply(response, seen);

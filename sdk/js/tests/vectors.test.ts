@@ -10,8 +10,10 @@ import { formatVkey, parseVkey } from "../src/verification/keys.js";
 import { openCheckpoint, parseProof, receiptLeaf, verifyProof } from "../src/verification/log.js";
 import { verifyConsistency, verifyInclusion } from "../src/verification/merkle.js";
 import { findCosignature, parseNote } from "../src/verification/notes.js";
+import { openPayoutAddress, verifyPayout } from "../src/verification/payouts.js";
 import { parseQuantity } from "../src/verification/quantities.js";
 import { parseSettlement } from "../src/verification/settlement.js";
+import type { Json } from "../src/verification/shape.js";
 import { jobPrice, parseDecimal } from "../src/verification/statement.js";
 import { changed, fromBase64, fromHex, vectors } from "./vectors.js";
 
@@ -71,6 +73,28 @@ describe("quantities", () => {
 
   test.each(bad)("%j is refused", (source) => {
     expect(refused(() => parseQuantity(source))).toBe(true);
+  });
+});
+
+describe("payouts", () => {
+  const { log_key, proofs, addresses } = vectors<{
+    log_key: string;
+    proofs: { proof: Json; failing: string[] }[];
+    addresses: { envelope: Json; public_key: string; valid: boolean }[];
+  }>("payouts");
+
+  test("proofs of payments fail in the same checks", () => {
+    for (const { proof, failing } of proofs) {
+      const { checks } = verifyPayout(proof, log_key);
+      const failed = new Set(checks.filter(({ ok }) => !ok).map(({ name }) => name));
+      expect([...failed].sort(), JSON.stringify(proof)).toEqual(failing);
+    }
+  });
+
+  test("addresses are those that their miner signed", () => {
+    for (const { envelope, public_key, valid } of addresses) {
+      expect(refused(() => openPayoutAddress(envelope, fromBase64(public_key)))).toBe(!valid);
+    }
   });
 });
 

@@ -23,6 +23,7 @@ from aitbc._resources import (
     AsyncLog,
     AsyncMarketplace,
     AsyncMiners,
+    AsyncPayouts,
     AsyncReceipts,
     AsyncRegistry,
     AsyncServices,
@@ -32,6 +33,7 @@ from aitbc._resources import (
     Log,
     Marketplace,
     Miners,
+    Payouts,
     Receipts,
     Registry,
     Services,
@@ -80,6 +82,7 @@ class AITBCClient:
         self.miners = Miners(session, driver)
         self.keys = Keys(session, driver)
         self.admin = Admin(session, driver)
+        self.payouts = Payouts(session, driver)
 
     def events(
         self,
@@ -148,6 +151,7 @@ class AsyncAITBCClient:
         self.miners = AsyncMiners(session, driver)
         self.keys = AsyncKeys(session, driver)
         self.admin = AsyncAdmin(session, driver)
+        self.payouts = AsyncPayouts(session, driver)
 
     def events(
         self,

@@ -14,16 +14,17 @@ from aitbc._calls import (
     log,
     marketplace,
     miners,
+    payouts,
     receipts,
     registry,
+    sealing,
     services,
     wallet,
 )
 from aitbc._calls.text import AsyncTextStream, TextStream, write
-from aitbc._http import events
 from aitbc._http.drivers import AsyncDriver, Driver
 from aitbc._http.flow import Flow, Session, Stream
-from aitbc.models import ServiceJob
+from aitbc.models import Job, ServiceJob
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,7 +121,8 @@ class Jobs(_Resource):
     delete_data = _blocking(jobs.delete_data)
     get_results = _blocking(jobs.get_results)
     wait = _blocking(jobs.wait)
-    events = _iterated(events.follow)
+    seal = _blocking(sealing.seal)
+    events = _iterated(sealing.follow)
 
 
 class AsyncJobs(_AsyncResource):
@@ -138,7 +140,8 @@ class AsyncJobs(_AsyncResource):
     delete_data = _awaited(jobs.delete_data)
     get_results = _awaited(jobs.get_results)
     wait = _awaited(jobs.wait)
-    events = _async_iterated(events.follow)
+    seal = _awaited(sealing.seal)
+    events = _async_iterated(sealing.follow)
 
 
 class Services(_Resource):
@@ -150,9 +153,15 @@ class Services(_Resource):
     generate = _blocking(services.generate)
     infer = _blocking(services.infer)
     stream = _streamed(services.stream)
+
     embed = _blocking(services.embed)
     render = _blocking(services.render)
     run = _blocking(services.run)
+
+    def text_of(self, job: Job) -> TextStream:
+        """Return the text of a language model's job that exists already, as `stream` does for a new one."""
+        created = ServiceJob.model_validate(job.to_dict())
+        return TextStream(created, self._driver.iterate(write(self._session, job.job_id)))
 
 
 class AsyncServices(_AsyncResource):
@@ -167,6 +176,11 @@ class AsyncServices(_AsyncResource):
     embed = _awaited(services.embed)
     render = _awaited(services.render)
     run = _awaited(services.run)
+
+    def text_of(self, job: Job) -> AsyncTextStream:
+        """Return the text of a language model's job that exists already, as `stream` does for a new one."""
+        created = ServiceJob.model_validate(job.to_dict())
+        return AsyncTextStream(created, self._driver.iterate(write(self._session, job.job_id)))
 
 
 class Artifacts(_Resource):
@@ -294,6 +308,8 @@ class Miners(_Resource):
     change_settings = _blocking(miners.change_settings)
     fetch_model = _blocking(miners.fetch_model)
     remove_model = _blocking(miners.remove_model)
+    encryption_key = _blocking(sealing.encryption_key)
+    is_attested = _blocking(sealing.is_attested)
 
 
 class AsyncMiners(_AsyncResource):
@@ -311,6 +327,8 @@ class AsyncMiners(_AsyncResource):
     change_settings = _awaited(miners.change_settings)
     fetch_model = _awaited(miners.fetch_model)
     remove_model = _awaited(miners.remove_model)
+    encryption_key = _awaited(sealing.encryption_key)
+    is_attested = _awaited(sealing.is_attested)
 
 
 class Keys(_Resource):
@@ -373,3 +391,33 @@ class AsyncAdmin(_AsyncResource):
     remove_miner = _awaited(admin.remove_miner)
     history = _awaited(admin.history)
     overview = _awaited(admin.overview)
+
+
+class Payouts(_Resource):
+    """Payouts: batches for administrators; payments, addresses and proofs for miners' owners."""
+
+    batches = _blocking(payouts.batches)
+    batch = _blocking(payouts.batch)
+    preview = _blocking(payouts.preview)
+    create = _blocking(payouts.create)
+    approve = _blocking(payouts.approve)
+    cancel = _blocking(payouts.cancel)
+    of_miner = _blocking(payouts.of_miner)
+    address = _blocking(payouts.address)
+    set_address = _blocking(payouts.set_address)
+    proof = _blocking(payouts.proof)
+
+
+class AsyncPayouts(_AsyncResource):
+    """Payouts: batches for administrators; payments, addresses and proofs for miners' owners."""
+
+    batches = _awaited(payouts.batches)
+    batch = _awaited(payouts.batch)
+    preview = _awaited(payouts.preview)
+    create = _awaited(payouts.create)
+    approve = _awaited(payouts.approve)
+    cancel = _awaited(payouts.cancel)
+    of_miner = _awaited(payouts.of_miner)
+    address = _awaited(payouts.address)
+    set_address = _awaited(payouts.set_address)
+    proof = _awaited(payouts.proof)

@@ -55,7 +55,7 @@ class Job(Record):
 
     `cost` is the amount paid for a job that has ended, as a decimal string. `waiting` (`summary`, `can_run`, `reasons`) is only in the
     one event that notifies its client that the job waits for long. `parameters` (without defaults) and `inputs` (`field`,
-    `name`, `artifact_id` or `url`, `size`) say what it was asked to do; lists are without them.
+    `name`, `artifact_id` or `url`, `size`) say what it was asked to do; lists are without them. `sealed` is the part of a sealed job that is in clear.
     """
 
     job_id: str
@@ -75,6 +75,7 @@ class Job(Record):
     waiting: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
     inputs: list[dict[str, Any]] | None = None
+    sealed: dict[str, Any] | None = None
 
     @property
     def is_final(self) -> bool:
@@ -413,12 +414,19 @@ class MinerStats(Record):
 
 
 class Wallet(Record):
-    """The available `balance` (a miner's earnings for its owner), and the amount `held` for unfinished jobs, as decimal strings."""
+    """The available `balance` (a miner's earnings for its owner), and the amount `held` for unfinished jobs, as decimal strings.
+
+    A miner's balance is `available` for a payout or `on_hold`; `pending` is in payouts that have not ended, `paid_out` has arrived.
+    """
 
     balance: str
     held: str
     account_id: str | None = None
     miner_id: str | None = None
+    available: str | None = None
+    on_hold: str | None = None
+    pending: str | None = None
+    paid_out: str | None = None
 
 
 class Transaction(Record):

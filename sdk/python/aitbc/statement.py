@@ -26,6 +26,7 @@ RESULT_NAME = "result.json"
 MONEY_DECIMALS = 8
 UNIT_DECIMALS = 30
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{0,29}[1-9])?")
+_HEX_16 = re.compile(r"[0-9a-f]{32}")
 _SANDBOX = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _CENT = Decimal(1).scaleb(-MONEY_DECIMALS)
 _EXACT = Context(prec=120, rounding=ROUND_CEILING)
@@ -45,14 +46,69 @@ class NamedDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealing:
+    """What a statement says about a sealed job: its request, and salted digests (hex) of the plaintexts.
+
+    `inputs` and `outputs` are in the order of the sealed files. docs/reference/sealed-jobs.md defines the digests.
+    """
+
+    key_id: str
+    request_id: str
+    request: str
+    results: str
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if self.version != 1:
+            raise FormatError("The statement's sealed part is of a version that this program does not know.")
+        for name in ("key_id", "request_id"):
+            text(getattr(self, name), f"The statement's sealed {name}", _HEX_16)
+        for digest in (self.request, self.results, *self.inputs, *self.outputs):
+            text(digest, "A salted digest in the statement", HEX_SHA256)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the part of the predicate."""
+        return {
+            "version": self.version,
+            "key_id": self.key_id,
+            "request_id": self.request_id,
+            "digests": {
+                "request": self.request,
+                "results": self.results,
+                "inputs": list(self.inputs),
+                "outputs": list(self.outputs),
+            },
+        }
+
+    @classmethod
+    def read(cls, value: object) -> Sealing:
+        """Parse the part of a predicate. Raises `FormatError`."""
+        where = "The statement's sealed part"
+        fields = exact(value, ("version", "key_id", "request_id", "digests"), where)
+        digests = exact(fields["digests"], ("request", "results", "inputs", "outputs"), f"{where} (digests)")
+        return cls(
+            version=fields["version"],
+            key_id=fields["key_id"],
+            request_id=fields["request_id"],
+            request=digests["request"],
+            results=digests["results"],
+            inputs=tuple(items(digests["inputs"], f"{where} (inputs)")),
+            outputs=tuple(items(digests["outputs"], f"{where} (outputs)")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """A miner's statement about one job. Times are RFC 3339 UTC strings, and amounts are exact decimals.
 
     `subject` starts with `result.json` (the canonical results), followed by the output files in the order of
     `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` is the isolation of the programs that read the client's files
     ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. `evidence_sha256` is the digest of the
-    canonical JSON that the miner returned beside the results for a later audit, None without any. Raises `FormatError` if a
-    value cannot be signed.
+    canonical JSON that the miner returned beside the results for a later audit. `sealed` is about the plaintexts of a sealed job, and
+    `attestation` is what the machine attests about itself, as its plug-in defines it (`aitbc.sealing.attestation`). These three are
+    None in most statements. Raises `FormatError` if a value cannot be signed.
     """
 
     subject: tuple[NamedDigest, ...]
@@ -77,6 +133,8 @@ class Statement:
     price: Decimal
     sandbox: str | None = None
     evidence_sha256: str | None = None
+    sealed: Sealing | None = None
+    attestation: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.subject or self.subject[0].name != RESULT_NAME:
@@ -132,9 +190,14 @@ class Statement:
             "unit_price": money(self.unit_price),
             "price": money(self.price),
         }
-        for name in _OPTIONAL_FIELDS:
-            if (value := getattr(self, name)) is not None:
-                predicate[name] = value
+        if self.sandbox is not None:
+            predicate["sandbox"] = self.sandbox
+        if self.evidence_sha256 is not None:
+            predicate["evidence_sha256"] = self.evidence_sha256
+        if self.sealed is not None:
+            predicate["sealed"] = self.sealed.to_json()
+        if self.attestation is not None:
+            predicate["attestation"] = dict(self.attestation)
         return canonical_json(
             {
                 "_type": STATEMENT_TYPE,
@@ -175,12 +238,22 @@ def parse_statement(payload: bytes) -> Statement:
         unit=predicate["unit"],
         unit_price=parse_decimal(predicate["unit_price"], "The statement's unit_price"),
         price=parse_decimal(predicate["price"], "The statement's price"),
-        **{name: text(predicate[name], f"The statement's {name}") for name in optional},
+        sandbox=text(predicate["sandbox"], "The statement's sandbox", _SANDBOX)
+        if "sandbox" in optional
+        else None,
+        evidence_sha256=text(predicate["evidence_sha256"], "The statement's evidence_sha256", HEX_SHA256)
+        if "evidence_sha256" in optional
+        else None,
+        sealed=Sealing.read(predicate["sealed"]) if "sealed" in optional else None,
+        attestation=_attestation(predicate["attestation"]) if "attestation" in optional else None,
     )
     if statement.to_payload() != payload:
         raise FormatError("The statement is not in its canonical form, or not of this network's type.")
     return statement
 
+
+_OPTIONAL_FIELDS = ("sandbox", "evidence_sha256", "sealed", "attestation")
+"""Fields that a statement without them omits, never sets to null."""
 
 _PREDICATE_FIELDS = (
     *(
@@ -198,8 +271,13 @@ _PREDICATE_FIELDS = (
     *("started_at", "finished_at", "units", "unit", "unit_price", "price"),
 )
 
-_OPTIONAL_FIELDS = ("sandbox", "evidence_sha256")
-"""Fields that old statements do not have. Without a value they are absent."""
+
+def _attestation(value: object) -> Mapping[str, Any]:
+    fields = exact(value, ("type", "evidence"), "The statement's attestation")
+    text(fields["type"], "The type of the statement's attestation", _SANDBOX)
+    if not isinstance(fields["evidence"], Mapping):
+        raise FormatError("The evidence of the statement's attestation is not an object.")
+    return fields
 
 
 def _digests(value: object, where: str) -> tuple[NamedDigest, ...]:

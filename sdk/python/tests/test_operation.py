@@ -118,6 +118,51 @@ def test_a_file_is_deleted(calls, coordinator) -> None:
     assert coordinator.paths() == [f"DELETE /v1/artifacts/{artifact_id}"] * 2
 
 
+def test_payouts(calls, coordinator) -> None:
+    batch = {
+        "batch_id": "batch_1", "status": "created", "adapter": "file", "currency": "EUR", "rate": "0.9", "count": 1, "amount": "2",
+        "payouts": [
+            {"payout_id": "payout_1", "batch_id": "batch_1", "miner_id": "miner_1", "amount": "2", "sent_amount": "1.8", "currency": "EUR", "status": "created"}
+        ],
+    }  # fmt: skip
+    money = {"available": "0", "on_hold": "0", "pending": "2", "paid_out": "0"}
+    addresses = {"miner_id": "miner_1", "address": None, "pending": None}
+    coordinator.answers = {
+        "GET /v1/admin/payouts": {"batches": [batch], "adapters": [], "next": "batch_1"},
+        "POST /v1/admin/payouts": batch,
+        "GET /v1/admin/payouts/batch_1": batch,
+        "POST /v1/admin/payouts/batch_1/approve": {**batch, "status": "approved"},
+        "POST /v1/admin/payouts/batch_1/cancel": {**batch, "status": "cancelled"},
+        "GET /v1/miners/miner_1/payouts": {"miner_id": "miner_1", **money, "payouts": batch["payouts"]},
+        "GET /v1/miners/miner_1/payout-address": addresses,
+        "PUT /v1/miners/miner_1/payout-address": addresses,
+        "GET /v1/payouts/payout_1/proof": {"index": 0},
+    }
+    page = calls(lambda client: client.payouts.batches(status="created"))
+    assert (page.batches[0].batch_id, page.next, coordinator.asked[-1]) == (
+        "batch_1",
+        "batch_1",
+        "limit=50&status=created",
+    )
+    assert calls(lambda client: client.payouts.preview("file", "0.9")).amount == "2"
+    made = calls(lambda client: client.payouts.create("file", Decimal("0.9"), note="November"))
+    assert made.payouts[0].sent_amount == "1.8"
+    assert calls(lambda client: client.payouts.batch("batch_1")).count == 1
+    assert calls(lambda client: client.payouts.approve("batch_1")).status == "approved"
+    assert calls(lambda client: client.payouts.cancel("batch_1")).status == "cancelled"
+    assert calls(lambda client: client.payouts.of_miner("miner_1")).pending == "2"
+    assert calls(lambda client: client.payouts.address("miner_1")).address is None
+    assert calls(lambda client: client.payouts.set_address("miner_1", {"payload": "p"})).pending is None
+    assert calls(lambda client: client.payouts.proof("payout_1")) == {"index": 0}
+    assert coordinator.bodies == [
+        {"adapter": "file", "rate": "0.9", "dry_run": True},
+        {"adapter": "file", "rate": "0.9", "note": "November"},
+        None,
+        None,
+        {"payload": "p"},
+    ]
+
+
 def test_administration(calls, coordinator) -> None:
     account = {
         "account_id": "account_1",

@@ -71,7 +71,7 @@ def test_a_miner_is_paid(network: Network, tmp_path: Path) -> None:
     miner_id = miner.file["miner_id"]
 
     # Without an address, it is not paid. A thief with the owner's key cannot set one.
-    omitted = network.payouts("preview", "--rate", "1000")["omitted"]
+    omitted = network.payouts("preview", "--rate", "100000")["omitted"]
     assert [(one["miner_id"], one["reason"]) for one in omitted] == [(miner_id, "no_address")]
     stolen = {"X-API-Key": miner.file["miner_key"]}
     path = f"{coordinator.url}/v1/miners/{miner_id}/payout-address"
@@ -79,9 +79,9 @@ def test_a_miner_is_paid(network: Network, tmp_path: Path) -> None:
     assert network.json(miner, "payouts", "address", "show")[miner_id]["address"] is None
 
     miner.cli("payouts", "address", "set", "DE89 3704 0044 0532 0130 00")
-    draft = network.payouts("preview", "--rate", "1000")
+    draft = network.payouts("preview", "--rate", "100000")
     assert [one["address"] for one in draft["payouts"]] == [IBAN]
-    batch_id = network.payouts("create", "--rate", "1000", "--note", "November")["batch_id"]
+    batch_id = network.payouts("create", "--rate", "100000", "--note", "November")["batch_id"]
     assert network.json(miner, "payouts", "history")["pending"] == draft["amount"]
     assert network.payouts("approve", "November")["status"] == "approved"
     sent = network.when_sent(batch_id)
@@ -134,7 +134,7 @@ def verify(network: Network, payout_id: str, directory: Path) -> None:
     offline = network.miner.cli("payouts", "verify", str(proof), "--log-key", log_key)
     assert offline.stdout.splitlines()[-1].startswith("valid: ")
     changed = json.loads(proof.read_text())
-    changed["payment"]["sent_amount"] = "1000"
+    changed["payment"]["sent_amount"] = "999999"
     proof.write_text(json.dumps(changed))
     refused = network.miner.cli("payouts", "verify", str(proof), "--log-key", log_key, check=False)
     assert (refused.returncode, refused.stdout.splitlines()[-1]) == (3, f"NOT valid: {proof}")

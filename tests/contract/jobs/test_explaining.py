@@ -68,6 +68,8 @@ def test_every_reason_for_waiting_is_staged() -> None:
         ReasonCode.ESTIMATE_ABOVE_MAX_COST,  # below
         ReasonCode.OFFER_FULL,  # of an error only
         ReasonCode.NOT_CHOSEN,  # of the miners that a job does not name
+        ReasonCode.NO_AUDITOR,  # in test_audits.py
+        ReasonCode.NOT_AN_AUDITOR,  # of jobs that the coordinator submits
     }
     assert set(ReasonCode) - STAGES.keys() == elsewhere
 

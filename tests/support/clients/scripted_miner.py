@@ -191,11 +191,13 @@ class ScriptedMiner:
         envelope = sign_envelope(PAYLOAD_TYPE, statement.to_payload(), self.key)
         return {"fence": lease["fence"], "envelope": envelope, "results": results, "artifacts": files}
 
-    def complete(self, lease: dict[str, Any], results: dict[str, Any]) -> httpx.Response:
+    def complete(self, lease: dict[str, Any], results: dict[str, Any], **changes: Any) -> httpx.Response:
         for file in output_files(results):
             if file.artifact_id in self.prepared:
                 self.upload(*self.prepared.pop(file.artifact_id), lease)
-        return self.http.post(f"/jobs/{lease['job_id']}/result", json=self.result_body(lease, results))
+        return self.http.post(
+            f"/jobs/{lease['job_id']}/result", json=self.result_body(lease, results, **changes)
+        )
 
 
 def _input_digest(reference: Any) -> str:

@@ -98,6 +98,7 @@ class RecordingContext:
         self.resources = resources
         self.timeout_seconds = timeout
         self.max_units: Decimal | None = None
+        self.seed: str | None = None
         self.output, self.work = directory / "output", directory / "work"
         self.resumed_from = directory / "checkpoints"
         self.output.mkdir(parents=True)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agent.coordinator.operations.answers.sealing import SealedJob
 from agent.core.explaining import CanRun
 from agent.core.reasons import ReasonCode, Who
 from agent.core.values import fields
@@ -206,6 +207,9 @@ class JobDetails(JobStatus):
         description="The service's input, without fields that have their default. Queries of addresses are left out: they may be secret"
     )
     inputs: list[JobInput]
+    sealed: SealedJob | None = Field(
+        default=None, description="Present for a sealed job, whose parameters only its miner can read"
+    )
 
 
 class JobLogEntry(Answer):

@@ -15,6 +15,7 @@ from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.operations.jobs.references import artifact_of
 from agent.coordinator.store import artifacts as artifact_store
@@ -37,7 +38,12 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
         parameters = _without_queries(parameters, files)
     if definition is not None:
         parameters = without_defaults(definition.input_model, parameters)
-    return JobDetails(**described, parameters=parameters, inputs=list(_inputs(files, stored)))
+    return JobDetails(
+        **described,
+        parameters=parameters,
+        inputs=list(_inputs(files, stored)),
+        sealed=sealed_jobs.of_specification(spec),
+    )
 
 
 def _read(

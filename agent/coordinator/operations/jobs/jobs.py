@@ -22,6 +22,7 @@ from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
+from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.names import derived
@@ -133,11 +134,8 @@ async def _require_possible(
     context: Context, record: JobRecord, submission: Submission, repeatable: Repeatable | None
 ) -> None:
     """Raise `CannotRun` for a job that no known miner can run, unless it is a repeated request, which gets its first answer."""
-    units = submission.definition.units
     try:
-        await feasibility.require_possible(
-            context, record, None if units is None else units(submission.parameters)
-        )
+        await feasibility.require_possible(context, record, submission.units)
     except CannotRun:
         if repeatable is None or not await context.database.read(
             idempotency_store.find, record.account_id, repeatable.key
@@ -173,8 +171,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         account_id=account_id,
         service=submission.definition.service_id,
         type=submission.type,
-        name=submission.options.name
-        or derived(submission.definition, submission.parameters, submission.files, {}),
+        name=submission.options.name or _derived(submission, {}),
         name_given=int(submission.options.name is not None),
         labels=json.dumps(submission.options.labels) if submission.options.labels else None,
         model=submission.model,
@@ -195,6 +192,13 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         restrictions=queue.format_restrictions(restrictions),
         audit_hold=audit_hold,
     )
+
+
+def _derived(submission: Submission, names: Mapping[str, str]) -> str:
+    """Return the name of a job whose client gave none. That of a sealed one says nothing about its content."""
+    if submission.sealed is not None:
+        return submission.name
+    return derived(submission.definition, submission.parameters, submission.files, names)
 
 
 def _insert(
@@ -222,8 +226,10 @@ def _insert(
         inputs = _named(connection, record.account_id, inputs)
         if not record.name_given:
             names = {file.name: file.file_name for file in inputs if file.file_name is not None}
-            name = derived(submission.definition, submission.parameters, submission.files, names)
-            record = replace(record, name=name)
+            record = replace(record, name=_derived(submission, names))
+    if submission.sealed is not None:
+        miner_id, key_id = record.requested_miner_id, submission.sealed.key_id
+        sealed_jobs.require_key(connection, context, miner_id, offer_id, key_id)
     lifecycle.create(connection, record)
     job_lists.add_labels(connection, record.job_id, record.account_id, submission.options.labels)
     if offer_id is not None:

@@ -21,7 +21,7 @@ from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.queue import restrictions_of
-from agent.core.errors import ValidationFailed
+from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_money, from_units
 
 
@@ -51,6 +51,10 @@ async def rerun(
     """
     record, lost = await context.database.read(_read, caller, job_id)
     spec = orjson.loads(record.spec)
+    if spec.get("sealed") is not None:
+        raise Conflict(
+            f"Job {job_id} is sealed: nobody but its client and its miner can read its input. Seal and submit the request again."
+        )
     given = request.model_dump(mode="json", exclude_unset=True, exclude={"set"})
     parameters = _changed(spec["parameters"], request.set)
     lost = {path: artifact for path, artifact in lost.items() if _at(parameters, path) == artifact}

@@ -15,6 +15,7 @@ from agent.coordinator.operations.jobs import labels as job_labels
 from agent.coordinator.operations.jobs.addresses import webhook_url
 from agent.coordinator.operations.jobs.labels import Labels
 from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
+from agent.coordinator.operations.jobs.sealed import SealedRequest, for_miner, sealed_errors
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.values.near_names import hint
 from agent.core.values.quantities import MAX_QUANTITY, Money, parse_quantity
@@ -150,6 +151,10 @@ class JobRequest(JobOptions):
     output: dict[str, Any] | None = Field(
         default=None, description="For a Python model: the form of its results"
     )
+    sealed: SealedRequest | None = Field(
+        default=None,
+        description="In place of `parameters`, `model`, `input` and `output`: the same, sealed to the job's miner",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +179,14 @@ class Submission:
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     audit_percent: float | None = None
+    sealed: SealedRequest | None = None
+
+    @property
+    def units(self) -> Decimal | None:
+        """The metered units, if the request alone determines them."""
+        if self.sealed is not None or self.definition.units is None:
+            return None
+        return self.definition.units(self.parameters)
 
     def artifact_ids(self) -> dict[str, str]:
         """Return the artifacts that the job reads, by file field."""
@@ -183,8 +196,10 @@ class Submission:
 
     def specification(self, job_id: str) -> tuple[str, str]:
         """Return the job's specification as canonical JSON, and its SHA-256 in hex."""
+        sealed = {} if self.sealed is None else {"sealed": for_miner(self.sealed)}
         return specify(
             {
+                **sealed,
                 "job_id": job_id,
                 "service": self.definition.service_id,
                 "name": self.name,
@@ -224,6 +239,9 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
     """Validate a job request. `models` are the models that miners have. Raises `ValidationFailed`, `InvalidJobType`."""
     definition = service_of(context, request.type)
     blocks = {"model": request.model, "input": request.input, "output": request.output}
+    if request.sealed is not None:
+        given = {**blocks, "parameters": request.parameters}
+        return _check_sealed(context, definition, request, request.sealed, given, models)
     if definition.body_fields:
         given = {**blocks, "parameters": request.parameters}
         data = {name: given[name] for name in definition.body_fields if given[name] is not None}
@@ -273,6 +291,32 @@ def check_again(
     return _check(context, definition, job_type, parameters, options, models, prefix="", errors=errors)
 
 
+def _check_sealed(
+    context: Context,
+    definition: ServiceDefinition,
+    request: JobRequest,
+    sealed: SealedRequest,
+    in_clear: Mapping[str, Any],
+    models: frozenset[str],
+) -> Submission:
+    errors: Errors = sealed_errors(context, definition, sealed, in_clear)
+    if request.miner_id is None and request.offer_id is None:
+        errors["sealed"] = (
+            "give the miner_id or the offer_id of the miner to whose key the request is sealed: no other can read it"
+        )
+    known, adapters = model_names(context, definition, models), adapter_names(context, definition)
+    if definition.model_field is not None and sealed.model not in known:
+        errors["sealed.model"] = _unknown("model", sealed.model or "", known)
+    for name in sealed.adapters:
+        if name not in adapters:
+            errors["sealed.adapters"] = _unknown("adapter", name, adapters)
+    files = {str(number): reference for number, reference in enumerate(sealed.files)}
+    return _submission(
+        context, definition, request.type, request, errors,
+        parameters={}, model=sealed.model, files=files, sealed=sealed,
+    )  # fmt: skip
+
+
 Errors = dict[str, str]
 """Validation errors, one sentence by dotted field. Checks add to it and continue, so that all errors are reported together."""
 
@@ -294,6 +338,31 @@ def _check(
     if request is not None:
         _check_adapters(context, definition, parameters, prefix, errors)
     files, missing = _files(context, definition, parameters, prefix, errors)
+    return _submission(
+        context,
+        definition,
+        job_type,
+        options,
+        errors,
+        model=model,
+        parameters=parameters,
+        files=files,
+        missing=missing,
+        needs=tuple(definition.needs(parameters)) if definition.needs is not None and not errors else (),
+    )
+
+
+def _submission(
+    context: Context,
+    definition: ServiceDefinition,
+    job_type: str,
+    options: JobOptions | None,
+    errors: Errors,
+    *,
+    parameters: Mapping[str, Any],
+    **checked: Any,
+) -> Submission:
+    """Return the valid request with its options. Raises `ValidationFailed` if there are any errors."""
     timeout = _timeout(context, options, errors)
     webhook = _webhook(context, options, errors)
     if options is not None and (wrong := job_labels.problem(context.settings, options.labels)):
@@ -308,17 +377,14 @@ def _check(
         definition=definition,
         type=job_type,
         name=options.name or definition.service_id.replace("_", "-"),
-        model=model,
         parameters=parameters,
         options=options,
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
-        needs=tuple(definition.needs(parameters)) if definition.needs is not None else (),
         webhook_url=webhook,
-        files=files,
-        missing=missing,
         audit_percent=percent if options.audited else None,
+        **checked,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.operations.answers.market import OfferAccepted
 from agent.coordinator.operations.callers import Caller, Role
@@ -26,13 +27,19 @@ from agent.core.errors import (
     OfferNotAvailable,
     ValidationFailed,
 )
-from agent.core.jobs import FINAL, JobState
+from agent.core.jobs import FINAL, Abandon, Failure, JobState
 from agent.core.market.offers import EXHAUSTED, Offer, OfferState, misfit
 from agent.core.matching import Waiting
 from agent.core.reasons import ReasonCode
 from agent.core.values.quantities import Money, format_time, to_units
+from runners.errors import FailureCode
 
 Reason = Literal["withdrawn", "expired", "exhausted", "offline", "paused", "not_fitting"]
+
+_AWAY: Final = Failure(
+    FailureCode.SEALED_MINER_AWAY,
+    "The offer's miner stayed away, and no other can read this sealed job. Seal the request to another miner and submit it again.",
+)
 
 log = structlog.get_logger()
 
@@ -194,7 +201,7 @@ def _unavailable(offer: Offer, reason: Reason, why: str = "") -> OfferNotAvailab
 
 
 async def tidy(context: Context) -> None:
-    """End expired offers, and return jobs to the open market whose offer's miner stays away."""
+    """End expired offers, and return jobs to the open market whose offer's miner stays away. Sealed ones, which no other miner can read, fail."""
     now = context.clock()
     seen_before = now - context.settings.offer_wait_seconds
     if not await context.database.read(_anything_due, now, seen_before):
@@ -213,7 +220,9 @@ def _tidy(connection: Connection, now: float, seen_before: float) -> int:
     freed = store.lock_waiting(connection, store.stranded(connection, seen_before))
     for offer in store.lock_expired(connection, now):
         offers.end(connection, offer, OfferState.EXPIRED, now)
+    sealed = [record for record in freed if '"sealed":{' in record.spec]
+    lifecycle.save(connection, [Change.by(record, Abandon(now, _AWAY)) for record in sealed], now)
     for record in freed:
-        if record.offer_id is not None:
+        if record.offer_id is not None and record not in sealed:
             lifecycle.unbind(connection, record, offers.find(connection, record.offer_id), now)
-    return len(freed)
+    return len(freed) - len(sealed)

@@ -43,7 +43,13 @@ export function api(role: Role): AITBCClient {
   }
   const known = clients.get(role);
   if (known) return known;
-  const client = new AITBCClient({ browser: { role, csrfToken }, baseUrl: location.origin, fetch: watched });
+  const client = new AITBCClient({
+    browser: { role, csrfToken },
+    baseUrl: location.origin,
+    fetch: watched,
+    // Loaded on demand, because few jobs are sealed.
+    replyKey: async () => (await import("./sealing.ts")).replyKey(),
+  });
   clients.set(role, client);
   return client;
 }

@@ -91,8 +91,14 @@ function Navigation({ id }: { id: "pages" | "all-pages" }) {
   const { path } = useLocation();
   const pages = useVisible();
   const current = currentPage(path, pages);
+  const list = useRef<HTMLElement>(null);
+  // The list may be longer than the screen.
+  useEffect(
+    () => list.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" }),
+    [current],
+  );
   return (
-    <nav class="nav" aria-label={id === "pages" ? "Pages" : "All pages"}>
+    <nav class="nav" ref={list} aria-label={id === "pages" ? "Pages" : "All pages"}>
       {(Object.keys(GROUPS) as NavGroup[]).map((group) => {
         const inside = pages.filter((page) => page.nav?.group === group);
         if (inside.length === 0) return null;

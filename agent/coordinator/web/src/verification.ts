@@ -8,8 +8,26 @@ export interface Outcome {
   logKey: string;
 }
 
-/** Verify a bundle (parsed, or its file's text) with the given log key or, without one, this coordinator's. */
-export async function verified(bundle: ReceiptBundle | string, logKey?: string): Promise<Outcome> {
+/** Save a value as a JSON file. */
+export function saved(value: object, name: string): void {
+  const url = URL.createObjectURL(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(url);
+}
+
+/**
+ * Verify a bundle (parsed, or its file's text) with the given log key or, without one, this coordinator's. With `sealed`, this
+ * browser's key also opens the results.
+ */
+export async function verified(
+  bundle: ReceiptBundle | string,
+  logKey?: string,
+  sealed = false,
+): Promise<Outcome> {
   const key = logKey || (await publicApi().health()).logKey;
-  return { verification: await verifyReceipt(bundle, { logKey: key }), logKey: key };
+  const replyKey = sealed ? await (await import("./sealing.ts")).storedKey() : undefined;
+  return { verification: await verifyReceipt(bundle, { logKey: key, replyKey }), logKey: key };
 }

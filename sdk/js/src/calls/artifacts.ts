@@ -3,7 +3,8 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { FormatError, VerificationError } from "../errors.js";
-import { downloadBlob, downloadTo, type Target } from "../http/download.js";
+import { downloadBlob } from "../http/download.js";
+import { downloadTo, type Target } from "../http/download_to.js";
 import { type OnProgress, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import type { DownloadOptions } from "../http/receive.js";
 import { type CallOptions, fetchBytes, fetchJson, type Session } from "../http/transport.js";

@@ -1,9 +1,13 @@
 /** `client.jobs`: create, follow, repeat, cancel and delete jobs, and get their results and logs. */
 
-import { AITBCError, JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
-import { type FollowOptions, follow, isFinal } from "../http/events.js";
-import { blobOf, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
-import { type Call, type CallOptions, fetchJson, part, pause, type Session } from "../http/transport.js";
+import { JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
+import { downloadBlob } from "../http/download.js";
+import { downloadTo, type Target } from "../http/download_to.js";
+import { type FollowOptions, isFinal } from "../http/events.js";
+import { sourceOf, type Uploadable } from "../http/files.js";
+import { type CreateOptions, creation, getJob, getResults, jobFailure } from "../http/jobs.js";
+import type { DownloadOptions } from "../http/receive.js";
+import { type CallOptions, fetchJson, part, pause, type Session } from "../http/transport.js";
 import type {
   CancelledJob,
   CreatedJob,
@@ -18,61 +22,15 @@ import type {
   JobState,
   LabelCounts,
 } from "../models.js";
+import type { SealOptions } from "../sealed/create.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
+import { cancelJob, createJob, type JobOptions, type NewJob, uploadFile } from "./new_job.js";
+import { followOpened, openedResults } from "./reading.js";
 
 /** Milliseconds between polls of a job: short at first, so that a short job is not delayed, then longer. */
 const FIRST_POLL_MS = 100;
 const SLOWEST_POLL_MS = 2000;
 const POLL_GROWTH = 1.5;
-/** Maximum seconds that the coordinator holds the response to a new job. */
-const LONGEST_WAIT_SECONDS = 60;
-
-/** Options of any job. */
-export interface JobOptions {
-  /** The name that lists show. Derived from the file or the prompt by default. */
-  name?: string | undefined;
-  /** Keys and values by which lists can be filtered. */
-  labels?: Record<string, string> | undefined;
-  /** Kubernetes quantities: `"1000m"`, `"2Gi"`, `"1"`. */
-  resources?: { cpu?: string | undefined; memory?: string | undefined; gpu?: string | undefined } | undefined;
-  /** `maxCost` is held in escrow until the job ends: a decimal string. */
-  pricing?: { maxCost?: string | undefined } | undefined;
-  /** 0 to 9; 9 is the most urgent. */
-  priority?: number | undefined;
-  /** Time limit of one run. */
-  timeoutSeconds?: number | undefined;
-  /** Maximum number of runs, if machines fail. */
-  maxAttempts?: number | undefined;
-  /** The only miner that may run it. */
-  minerId?: string | undefined;
-  /** Receives a signed message when the job ends. */
-  webhookUrl?: string | undefined;
-  /** The offer to accept with this job. */
-  offerId?: string | undefined;
-  /** Accept the job even if no known miner can run it, and wait for one. Otherwise it is refused with `CannotRun`. */
-  wait?: boolean | undefined;
-}
-
-/** A new job. The API's names (`timeout_seconds`) are accepted too. */
-export interface NewJob extends JobOptions {
-  /** A service's id; hyphens and underscores are equivalent. */
-  type: string;
-  /** The service's input, with the names of its schema in the registry. */
-  parameters?: JsonObject | undefined;
-  /** The program of a Python model. */
-  model?: JsonObject | undefined;
-  /** The input file of a Python model. */
-  input?: JsonObject | undefined;
-  /** The output format of a Python model. */
-  output?: JsonObject | undefined;
-  [name: string]: unknown;
-}
-
-/** Options of creating a job. */
-export interface CreateOptions extends CallOptions {
-  /** Calls with the same key create one job. Without a key, the call is not retried if the coordinator may have received it. */
-  idempotencyKey?: string | undefined;
-}
 
 /** Changes of a job that runs again; the job options replace those of the first job. */
 export interface RerunOptions extends JobOptions, CreateOptions {
@@ -93,11 +51,12 @@ export class Jobs {
   /**
    * Create a job, and upload `files`, by the names in the body.
    *
-   * The job waits for its files. If an upload fails, the job is cancelled and the error thrown.
+   * The job waits for its files. If an upload fails, the job is cancelled and the error thrown. With `seal`, files are sealed
+   * and stored first; except for Python models, `files` are then by the field that they fill, such as `audio_url`.
    */
   async create(
     body: NewJob,
-    options: { files?: Record<string, Uploadable> | undefined } & CreateOptions = {},
+    options: { files?: Record<string, Uploadable> | undefined } & SealOptions = {},
   ): Promise<CreatedJob> {
     return createJob(this.#session, body, options);
   }
@@ -167,8 +126,34 @@ export class Jobs {
   }
 
   /** Return what the job's runs have written: the output of a Python model, warnings of ffmpeg and the like. */
-  log(jobId: string, options: CallOptions = {}): Promise<JobLog> {
-    return fetchJson(this.#session, { path: `/v1/jobs/${part(jobId)}/log`, signal: options.signal });
+  async log(jobId: string, options: { opened?: boolean | undefined } & CallOptions = {}): Promise<JobLog> {
+    const { opened = true, signal } = options;
+    const log = await fetchJson<JobLog>(this.#session, { path: `/v1/jobs/${part(jobId)}/log`, signal });
+    if (!opened || !log.entries.some(({ source }) => source === "sealed")) return log;
+    return (await import("../sealed/reading.js")).openLog(this.#session, log, signal);
+  }
+
+  /**
+   * Return an output file of a job as a `Blob` of its media type, and check its digest. That of a sealed job is opened.
+   *
+   * @param artifactId - The file's id in the job's results.
+   */
+  async blob(jobId: string, artifactId: string, options: DownloadOptions = {}): Promise<Blob> {
+    const { sealed } = await getJob(this.#session, jobId, options.signal);
+    if (!sealed) return downloadBlob(this.#session, artifactId, options);
+    return (await import("../sealed/reading.js")).openBlob(this.#session, jobId, artifactId, options);
+  }
+
+  /** Like `blob`, but into a file (in Node) or a stream. */
+  async download(
+    jobId: string,
+    artifactId: string,
+    to: Target,
+    options: DownloadOptions = {},
+  ): Promise<void> {
+    const { sealed } = await getJob(this.#session, jobId, options.signal);
+    if (!sealed) return downloadTo(this.#session, artifactId, to, options);
+    return (await import("../sealed/download.js")).openTo(this.#session, jobId, artifactId, to, options);
   }
 
   /**
@@ -187,15 +172,22 @@ export class Jobs {
   }
 
   /**
-   * Return the results of a job. Unless `wait` is false, wait for an unfinished job, however long it takes.
+   * Return the results of a job. Unless `wait` is false, wait for an unfinished job, however long it takes. Those of a sealed
+   * job are opened, unless `opened` is false.
    *
-   * Throws `JobNotCompleted` if the job failed or was cancelled or, without `wait`, has not ended.
+   * Throws `JobNotCompleted` if the job failed or was cancelled or, without `wait`, has not ended; and `VerificationError`
+   * for a sealed job whose answer this client cannot open.
    */
   async getResults(
     jobId: string,
-    options: { wait?: boolean | undefined } & CallOptions = {},
+    options: { wait?: boolean | undefined; opened?: boolean | undefined } & CallOptions = {},
   ): Promise<JobResults> {
-    const { wait = true, signal } = options;
+    const { wait = true, opened = true, signal } = options;
+    const answer = await this.#results(jobId, wait, signal);
+    return opened ? openedResults(this.#session, answer, signal) : answer;
+  }
+
+  async #results(jobId: string, wait: boolean, signal: AbortSignal | undefined): Promise<JobResults> {
     try {
       return await getResults(this.#session, jobId, signal);
     } catch (error) {
@@ -242,112 +234,9 @@ export class Jobs {
    * Follow a job until it ends: its current state, then all changes and all events of its runner.
    *
    * With `after`, the `seq` of an event, only later events. After a lost connection, it reconnects and resumes after the
-   * last event. To stop early, leave the loop or abort the signal; the job continues.
+   * last event. To stop early, leave the loop or abort the signal; the job continues. Events of sealed jobs are opened.
    */
   events(jobId: string, options: FollowOptions = {}): AsyncGenerator<JobEvent, void, undefined> {
-    return follow(this.#session, jobId, options);
-  }
-}
-
-/** Create a job and upload its files. */
-export async function createJob(
-  session: Session,
-  body: object,
-  options: { files?: Record<string, Uploadable> | undefined } & CreateOptions,
-): Promise<CreatedJob> {
-  const { files = {}, signal } = options;
-  // Open the files first, so that a missing file creates no job.
-  const sources = await Promise.all(
-    Object.entries(files).map(async ([name, content]) => [name, await sourceOf(content)] as const),
-  );
-  const job = await fetchJson<CreatedJob>(session, creation("/v1/jobs", snakeCased(body), options));
-  try {
-    for (const [name, source] of sources) await uploadFile(session, job.jobId, name, source, signal);
-  } catch (error) {
-    await abandon(session, job.jobId);
-    throw error;
-  }
-  return job;
-}
-
-/** Return the request that creates a job. */
-export function creation(
-  path: string,
-  json: unknown,
-  options: CreateOptions & { waitSeconds?: number | undefined },
-): Call {
-  const { idempotencyKey, waitSeconds, signal } = options;
-  const headers: Record<string, string> = {};
-  if (idempotencyKey !== undefined) headers["Idempotency-Key"] = idempotencyKey;
-  if (waitSeconds !== undefined) headers.Prefer = `wait=${waitSeconds}`;
-  return {
-    method: "POST",
-    path,
-    json,
-    headers,
-    repeatable: idempotencyKey !== undefined,
-    patienceMs: Math.min(LONGEST_WAIT_SECONDS, waitSeconds ?? 0) * 1000,
-    signal,
-  };
-}
-
-/** Return a job. */
-export function getJob(
-  session: Session,
-  jobId: string,
-  signal: AbortSignal | undefined,
-): Promise<JobDetails> {
-  return fetchJson(session, { path: `/v1/jobs/${part(jobId)}`, signal });
-}
-
-/** Return the results of a completed job. */
-export function getResults(
-  session: Session,
-  jobId: string,
-  signal: AbortSignal | undefined,
-): Promise<JobResults> {
-  return fetchJson(session, { path: `/v1/jobs/${part(jobId)}/results`, signal });
-}
-
-/** Return the error of a job that ended without a result. */
-export function jobFailure(job: Job): JobFailed {
-  const reason = (job.error?.message || "no reason was given").replace(/\.$/, "");
-  return new JobFailed(job.jobId, job.status, job.error?.code || job.status.toUpperCase(), reason);
-}
-
-function cancelJob(session: Session, jobId: string, signal: AbortSignal | undefined): Promise<CancelledJob> {
-  return fetchJson(session, { method: "DELETE", path: `/v1/jobs/${part(jobId)}`, signal });
-}
-
-async function uploadFile(
-  session: Session,
-  jobId: string,
-  name: string,
-  source: Source,
-  signal: AbortSignal | undefined,
-): Promise<Job> {
-  const path = `/v1/jobs/${part(jobId)}/files/${part(name)}`;
-  if (source.content instanceof Blob && source.content.size > RESUMABLE) {
-    const { uploadDirectly } = await import("../http/direct.js");
-    const uploaded = await uploadDirectly(session, source, source.content, { signal });
-    const query = { artifact_id: uploaded?.artifactId };
-    if (uploaded) return fetchJson(session, { method: "PUT", path, query, repeatable: true, signal });
-  }
-  return fetchJson(session, {
-    method: "PUT",
-    path,
-    headers: { "Content-Type": source.mediaType },
-    body: await blobOf(source),
-    repeatable: true,
-    signal,
-  });
-}
-
-async function abandon(session: Session, jobId: string): Promise<void> {
-  try {
-    await cancelJob(session, jobId, undefined);
-  } catch (error) {
-    // The caller throws the original error. A job whose files are missing ends after a time limit.
-    if (!(error instanceof AITBCError)) throw error;
+    return followOpened(this.#session, jobId, options);
   }
 }

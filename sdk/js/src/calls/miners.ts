@@ -12,6 +12,7 @@ import type {
   MinerStats,
   QueuedCommand,
 } from "../models.js";
+import type { EncryptionKey } from "../sealed/keys.js";
 
 /** Miners. All calls but `stats` are for their owners and for administrators. */
 export class Miners {
@@ -37,6 +38,15 @@ export class Miners {
   /** Return a miner with its GPUs, services, jobs and commands. */
   get(minerId: string, options: CallOptions = {}): Promise<MinerDetails> {
     return fetchJson(this.#session, { path: pathOf(minerId), ...options });
+  }
+
+  /**
+   * Return the miner's key for sealed jobs, verified to be the one that its identity signed.
+   *
+   * Throws `NotFound` if the miner accepts no sealed jobs, and `VerificationError` for a key that is not its own.
+   */
+  async encryptionKey(minerId: string, options: CallOptions = {}): Promise<EncryptionKey> {
+    return (await import("../sealed/create.js")).encryptionKey(this.#session, minerId, options.signal);
   }
 
   /** Return why a miner does not get the jobs that wait, and what would change that. */

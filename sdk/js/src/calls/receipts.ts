@@ -1,13 +1,13 @@
 /** `client.receipts`: get and export receipts, or have the coordinator verify one. `verifyReceipt` verifies offline. */
 
 import { TimeoutError } from "../errors.js";
+import { getResults } from "../http/jobs.js";
 import { type CallOptions, fetchJson, fetchRaw, part, pause, type Session } from "../http/transport.js";
 import type { Receipt, ReceiptBundle, ReceiptVerification } from "../models.js";
 import { parseProof } from "../verification/log.js";
 import type { Policy } from "../verification/policy.js";
 import { BUNDLE_FORMAT, wireReceipt } from "../verification/receipts.js";
 import type { JsonObject } from "../verification/shape.js";
-import { getResults } from "./jobs.js";
 import { getProof } from "./log.js";
 
 /** Milliseconds between polls for cosignatures. */

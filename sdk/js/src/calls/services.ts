@@ -1,12 +1,14 @@
 /** `client.services`: run a service. Each call creates a job. */
 
+import { FormatError } from "../errors.js";
 import { sourceOf, type Uploadable } from "../http/files.js";
+import { type CreateOptions, creation } from "../http/jobs.js";
 import { type CallOptions, fetchJson, type Session } from "../http/transport.js";
 import type { CreatedJob } from "../models.js";
 import { TextStream } from "../text.js";
-import { type JsonObject, snakeCased } from "../verification/shape.js";
+import { type JsonObject, snakeCased, snakeName } from "../verification/shape.js";
 import { artifactAddress, storeSource } from "./artifacts.js";
-import { type CreateOptions, createJob, creation, type JobOptions } from "./jobs.js";
+import { createJob, type JobOptions, sealedJob } from "./new_job.js";
 
 /**
  * A file for a service: an address (`https://...`, `artifact:sha256:...`), or the file itself, which is uploaded first. In
@@ -92,6 +94,15 @@ export interface RunOptions extends JobOptions, CreateOptions {
   parameters?: JsonObject | undefined;
 }
 
+/** The services by the route of their call. */
+const SERVICES: Readonly<Record<string, string>> = {
+  "whisper/transcribe": "whisper_transcription",
+  "stable-diffusion/generate": "image_generation",
+  "llm/inference": "llm_inference",
+  "ffmpeg/transcode": "video_transcoding",
+  "text/embedding": "text_embedding",
+  "blender/render": "blender_rendering",
+};
 const PROGRAM = /^[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py$/;
 const ARCHIVE = /\.(?:zip|tar|tar\.gz|tgz)$/i;
 const ADDRESS = /^(?:https?:\/\/|artifact:)/;
@@ -110,8 +121,10 @@ export class Services {
    * @param body - Options of the job, with JavaScript's or the API's names, and the service's own fields.
    */
   call(route: string, body: object, options: WaitOptions = {}): Promise<CreatedJob> {
-    const path = `/v1/services/${route.replace(/^\/+|\/+$/g, "")}`;
-    return fetchJson(this.#session, creation(path, snakeCased(body), options));
+    const name = route.replace(/^\/+|\/+$/g, "");
+    const { seal = false, ...json } = snakeCased(body);
+    if (seal) return this.#sealed(name, {}, json, options);
+    return fetchJson(this.#session, creation(`/v1/services/${name}`, json, options));
   }
 
   /** Transcribe speech. */
@@ -172,9 +185,9 @@ export class Services {
       const own = nameOf(input);
       const format = /\.([A-Za-z0-9]{1,10})$/.exec(own)?.[1];
       // Uploaded to the job under the program's name or as an archive, it would be taken for the program.
-      const apart = own === start || ARCHIVE.test(own);
+      const apart = !body.seal && (own === start || ARCHIVE.test(own));
       const source = apart ? await this.#address(input, { signal }) : undefined;
-      if (!apart) files[own || "input"] = input;
+      if (!apart) files[body.seal ? "input.source" : own || "input"] = input;
       job.input = { type: "file", format, source };
     }
     return createJob(this.#session, job, { files, idempotencyKey, signal });
@@ -183,13 +196,31 @@ export class Services {
   async #call(
     route: string,
     files: Record<string, ServiceFile | undefined>,
-    { idempotencyKey, waitSeconds, signal, ...body }: ServiceOptions & Record<string, unknown>,
+    { idempotencyKey, waitSeconds, signal, seal = false, ...body }: ServiceOptions & Record<string, unknown>,
   ): Promise<CreatedJob> {
+    if (seal) return this.#sealed(route, files, body, { idempotencyKey, waitSeconds, signal });
     const addresses: Record<string, string> = {};
     for (const [name, content] of Object.entries(files)) {
       if (content !== undefined) addresses[name] = await this.#address(content, { signal });
     }
     return this.call(route, { ...addresses, ...body }, { idempotencyKey, waitSeconds, signal });
+  }
+
+  /** Create a sealed job, which has no call of its own: the coordinator does not read its parameters. */
+  #sealed(
+    route: string,
+    files: Record<string, ServiceFile | undefined>,
+    body: Record<string, unknown>,
+    options: WaitOptions,
+  ): Promise<CreatedJob> {
+    const given = Object.entries(files).flatMap(([name, content]) =>
+      content === undefined ? [] : [[snakeName(name), content] as const],
+    );
+    const type = SERVICES[route];
+    if (type === undefined)
+      throw new FormatError(`Seal a job of this service with jobs.create: ${route} is unknown.`);
+    const job = { ...snakeCased(body), type };
+    return sealedJob(this.#session, job, Object.fromEntries(given), options);
   }
 
   async #address(content: ServiceFile, options: CallOptions): Promise<string> {

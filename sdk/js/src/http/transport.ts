@@ -1,6 +1,7 @@
 /** Requests to the coordinator, with time limits, retries where these are safe, and the package's errors. */
 
 import { AITBCError, APIError, apiError, TimeoutError, TransportError } from "../errors.js";
+import type { ReplyKey } from "../sealed/keys.js";
 import { camelCased } from "../verification/shape.js";
 import { VERSION } from "../version.js";
 import { nodeProcess } from "./platform.js";
@@ -27,6 +28,8 @@ export interface Session {
   readonly timeoutMs: number;
   /** Maximum retries of one request. */
   readonly retries: number;
+  /** Return the client's key for sealed jobs. Throws `ConfigurationError` if it has none. */
+  readonly replyKey: () => Promise<ReplyKey>;
 }
 
 /** Options of every call. */

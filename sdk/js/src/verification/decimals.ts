@@ -22,6 +22,12 @@ export function productRoundedUp(one: string, other: string, decimals: number): 
   return shortest(steps * 10n ** BigInt(DECIMALS - decimals));
 }
 
+/** Return the product of two numbers that are not negative, rounded down to so many decimals. */
+export function productRoundedDown(one: string, other: string, decimals: number): string {
+  const steps = (scaled(one) * scaled(other)) / 10n ** BigInt(2 * DECIMALS - decimals);
+  return shortest(steps * 10n ** BigInt(DECIMALS - decimals));
+}
+
 /** Return the shortest text of a number that is not negative, given times 10^30: "1.5", not "1.50". */
 export function shortest(value: bigint): string {
   const digits = value.toString().padStart(DECIMALS + 1, "0");

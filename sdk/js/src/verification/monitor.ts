@@ -13,6 +13,7 @@ import { scaled } from "./decimals.js";
 import type { Checkpoint } from "./log.js";
 import { consistencyProof, fold, leafHash, rootHash, verifyConsistency } from "./merkle.js";
 import { type Note, parseNote } from "./notes.js";
+import { MANIFEST_TYPE, parseManifest } from "./payouts.js";
 import type { Policy } from "./policy.js";
 import { type Check, failuresOf, Report } from "./report.js";
 import { parseSettlement, SETTLEMENT_TYPE } from "./settlement.js";
@@ -54,6 +55,7 @@ export class LogReport {
   note: Note | undefined;
   receipts = 0;
   settlements = 0;
+  payouts = 0;
   others = 0;
 
   /** Whether all checks passed. */
@@ -237,8 +239,8 @@ class Leaves {
     if (await this.#report.attemptLater("tiles", () => this.#upperTiles(start, folds))) {
       this.#report.expect("tiles", true, "every tile follows from the ones below it", "");
     }
-    const { receipts, settlements, others } = this.#outcome;
-    const counted = `${receipts} receipts, ${settlements} settlements, ${others} others`;
+    const { receipts, settlements, payouts, others } = this.#outcome;
+    const counted = `${receipts} receipts, ${settlements} settlements, ${payouts} payouts, ${others} others`;
     this.#report.expect("content", true, counted, "");
   }
 
@@ -302,6 +304,9 @@ class Leaves {
         const { jobId, receiptId, paid } = parseSettlement(entry);
         this.#outcome.settlements += 1;
         if (receiptId !== null) this.#match(index, jobId, this.#paid, paid, this.#prices);
+      } else if (isObject && fields._type === MANIFEST_TYPE) {
+        parseManifest(entry);
+        this.#outcome.payouts += 1;
       } else if (isObject && fields.payloadType === PAYLOAD_TYPE) {
         this.#outcome.receipts += 1;
         if (!("payload" in fields)) return;

@@ -6,6 +6,7 @@
 
 import { FormatError } from "../errors.js";
 import type { Receipt, ReceiptBundle } from "../models.js";
+import type { ReplyKey } from "../sealed/keys.js";
 import { ATTESTATION_KINDS, type Attestation, verifyAttestation } from "./attestation.js";
 import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "./canonical.js";
 import { scaled } from "./decimals.js";
@@ -47,6 +48,8 @@ export interface VerifyOptions {
   proof?: string | undefined;
   /** Files by artifact id or file name, to verify their digests. */
   artifacts?: Record<string, CheckedArtifact> | undefined;
+  /** The client's key, to open the results and files of a sealed job and verify the digests of their content. */
+  replyKey?: ReplyKey | undefined;
 }
 
 type WireReceipt = Record<(typeof RECEIPT_FIELDS)[number], unknown>;
@@ -76,10 +79,21 @@ export async function verifyReceipt(
     }
     if (options.results !== undefined) verifyResults(report, options.results);
   }
-  for (const [name, artifact] of Object.entries(options.artifacts ?? {})) {
-    await verifyArtifact(report, name, artifact);
-  }
+  await verifyContents(report, (read as { results?: Json }).results ?? options.results, options);
   return report.verification();
+}
+
+/** Verify the given files and, with the client's key, what is sealed. */
+async function verifyContents(
+  report: Report,
+  results: Json | undefined,
+  { artifacts = {}, replyKey }: VerifyOptions,
+): Promise<void> {
+  for (const [name, artifact] of Object.entries(artifacts)) await verifyArtifact(report, name, artifact);
+  if (replyKey === undefined) return;
+  // Loaded on demand, because few receipts are of sealed jobs.
+  const { verifySealed } = await import("../sealed/verification.js");
+  await verifySealed(report, replyKey, results, artifacts);
 }
 
 function isBundle(value: unknown): boolean {

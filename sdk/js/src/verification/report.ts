@@ -1,6 +1,7 @@
 /** The checks of a verification and their outcome. */
 
 import { VerificationError } from "../errors.js";
+import type { JsonObject } from "./shape.js";
 import type { Statement } from "./statement.js";
 
 /** One check of a verification: the `name` of the checked part, and a `message` about the outcome. */
@@ -16,6 +17,7 @@ export class Verification {
    * @param valid - Whether all checks passed.
    * @param coordinatorAttestations - The number of attestations that the log's key signed and that agree with the statement.
    * @param statement - The miner's statement, if its signature and form are valid.
+   * @param opened - The results in clear of a sealed job, if the client's key opened them.
    */
   constructor(
     readonly valid: boolean,
@@ -23,6 +25,7 @@ export class Verification {
     readonly coordinatorAttestations: number,
     readonly checks: readonly Check[],
     readonly statement: Statement | undefined,
+    readonly opened: JsonObject | undefined,
   ) {}
 
   /** One line for each failed check: the checked part, and the problem. */
@@ -47,6 +50,7 @@ export class Report {
   signed = false;
   attested = 0;
   statement: Statement | undefined;
+  opened: JsonObject | undefined;
 
   /** Record a check, and return `ok`. */
   expect(name: string, ok: boolean, good: string, bad: string): boolean {
@@ -77,7 +81,7 @@ export class Report {
   /** Return the outcome of all checks. */
   verification(): Verification {
     const valid = this.signed && this.checks.every(({ ok }) => ok);
-    return new Verification(valid, this.signed, this.attested, this.checks, this.statement);
+    return new Verification(valid, this.signed, this.attested, this.checks, this.statement, this.opened);
   }
 
   #fail(name: string, error: unknown): void {

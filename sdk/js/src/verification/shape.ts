@@ -15,6 +15,8 @@ const OPAQUE: ReadonlySet<string> = new Set([
   "unavailable",
   "extra",
   "labels",
+  "distances",
+  "limits",
 ]);
 
 const SNAKE = /_([a-z0-9])/g;

@@ -7,6 +7,7 @@
 import { FormatError } from "../errors.js";
 import { canonicalJson, parseJson, sameBytes } from "./canonical.js";
 import { productRoundedUp, scaled, shortest } from "./decimals.js";
+import type { JsonObject } from "./shape.js";
 import { exact, FENCE, HEX_SHA256, items, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
 
 export const STATEMENT_TYPE = "https://in-toto.io/Statement/v1";
@@ -55,14 +56,32 @@ export interface Statement {
   price: string;
   /** The sandbox of the programs that read the client's files: "bubblewrap", "landlock" or "none"; null if not stated. */
   sandbox: string | null;
+  /** The digest of the canonical JSON that the miner returned beside the results for a later audit; null without any. */
+  evidenceSha256: string | null;
+  /** The keys and salted digests of a sealed job; null for a job in clear. */
+  sealed: StatedSealing | null;
+  /** The attestation of the machine, NOT verified; null without one. */
+  attestation: { type: string; evidence: JsonObject } | null;
 }
 
-const SANDBOX = /^[a-z][a-z0-9-]{0,39}$/;
+/** What a statement has about a sealed job. The digests are HMACs of the plaintexts, which only the client can compute. */
+export interface StatedSealing {
+  version: number;
+  keyId: string;
+  requestId: string;
+  digests: { request: string; results: string; inputs: string[]; outputs: string[] };
+}
+
+const SEALED_VERSION = 1;
+const WORD = /^[a-z][a-z0-9-]{0,39}$/;
+const HEX_ID = /^[0-9a-f]{32}$/;
 const PREDICATE_FIELDS = [
   ...(["job_id", "miner_id", "fence", "origin", "spec_digest", "inputs", "service", "runner"] as const),
   ...(["model", "device", "started_at", "finished_at", "units", "unit", "unit_price", "price"] as const),
 ] as const;
-type PredicateField = (typeof PREDICATE_FIELDS)[number] | "sandbox";
+/** Fields that are absent without a value, as in all old statements. */
+const OPTIONAL_FIELDS = ["sandbox", "evidence_sha256", "sealed", "attestation"] as const;
+type PredicateField = (typeof PREDICATE_FIELDS)[number] | (typeof OPTIONAL_FIELDS)[number];
 
 /**
  * Parse a signed payload. Throws `FormatError` unless it is the canonical JSON of a statement of this network, with every
@@ -71,16 +90,16 @@ type PredicateField = (typeof PREDICATE_FIELDS)[number] | "sandbox";
 export function parseStatement(payload: Uint8Array): Statement {
   const parsed = parseJson(payload);
   const top = exact(parsed, ["_type", "subject", "predicateType", "predicate"], "The statement");
-  const hasSandbox =
-    typeof top.predicate === "object" && top.predicate !== null && Object.hasOwn(top.predicate, "sandbox");
-  const fields: readonly PredicateField[] = hasSandbox ? [...PREDICATE_FIELDS, "sandbox"] : PREDICATE_FIELDS;
+  const given = typeof top.predicate === "object" && top.predicate !== null ? top.predicate : {};
+  const optional = OPTIONAL_FIELDS.filter((name) => Object.hasOwn(given, name));
+  const fields: readonly PredicateField[] = [...PREDICATE_FIELDS, ...optional];
   const predicate = exact(top.predicate, fields, "The statement's predicate");
   const statement = {
     subject: digests(top.subject, "subject"),
     inputs: digests(predicate.inputs, "inputs"),
     model: predicate.model === null ? null : digest(predicate.model, "The statement's model"),
     ...readPredicate(predicate),
-    sandbox: hasSandbox ? text(predicate.sandbox, "The statement's sandbox", SANDBOX) : null,
+    ...readOptional(predicate),
   };
   if (statement.subject[0]?.name !== RESULT_NAME) {
     throw new FormatError(`The statement's first subject is not ${RESULT_NAME}.`);
@@ -120,6 +139,45 @@ function readPredicate(predicate: Record<(typeof PREDICATE_FIELDS)[number], unkn
     unitPrice: parseDecimal(predicate.unit_price, "The statement's unit_price"),
     price: parseDecimal(predicate.price, "The statement's price"),
   };
+}
+
+function readOptional({ sandbox, evidence_sha256: evidence, sealed, attestation }: Record<string, unknown>) {
+  return {
+    sandbox: sandbox === undefined ? null : text(sandbox, "The statement's sandbox", WORD),
+    evidenceSha256:
+      evidence === undefined ? null : text(evidence, "The statement's evidence_sha256", HEX_SHA256),
+    sealed: sealed === undefined ? null : readSealed(sealed),
+    attestation: attestation === undefined ? null : readAttestation(attestation),
+  };
+}
+
+function readSealed(value: unknown): StatedSealing {
+  const where = "The statement's sealed";
+  const fields = exact(value, ["version", "key_id", "request_id", "digests"], where);
+  if (fields.version !== SEALED_VERSION) throw new FormatError(`${where} has an unknown version.`);
+  const found = exact(fields.digests, ["request", "results", "inputs", "outputs"], `${where} (digests)`);
+  const hmac = (digest: unknown) => text(digest, `${where} (digests)`, HEX_SHA256);
+  const hmacs = (list: unknown) => items(list, `${where} (digests)`).map(hmac);
+  return {
+    version: fields.version,
+    keyId: text(fields.key_id, `${where} (key_id)`, HEX_ID),
+    requestId: text(fields.request_id, `${where} (request_id)`, HEX_ID),
+    digests: {
+      request: hmac(found.request),
+      results: hmac(found.results),
+      inputs: hmacs(found.inputs),
+      outputs: hmacs(found.outputs),
+    },
+  };
+}
+
+function readAttestation(value: unknown): { type: string; evidence: JsonObject } {
+  const where = "The statement's attestation";
+  const { type, evidence } = exact(value, ["type", "evidence"], where);
+  if (typeof evidence !== "object" || evidence === null || Array.isArray(evidence)) {
+    throw new FormatError(`${where} (evidence) is not an object.`);
+  }
+  return { type: text(type, `${where} (type)`, WORD), evidence: evidence as JsonObject };
 }
 
 function digests(value: unknown, where: string): NamedDigest[] {

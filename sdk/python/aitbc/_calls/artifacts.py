@@ -23,6 +23,7 @@ from aitbc._http.flow import (
     post_json,
     send,
 )
+from aitbc._http.sealing import decrypt, decrypt_file
 from aitbc._http.transfer import FileSink, Progress, Source, Uploadable
 from aitbc.canonical import b64encode, sha256_hex
 from aitbc.errors import FormatError, TransportError, VerificationError
@@ -131,7 +132,7 @@ def get(session: Session, /, artifact_id: str) -> Flow[bytes]:
     response = yield from call(session, Request("GET", path, headers={"Accept-Encoding": "identity"}))
     if sha256_hex(response.content) != sha256:
         raise VerificationError(f"The received file is corrupt: its SHA-256 is not {sha256}.")
-    return response.content
+    return decrypt(session.sealing.files, f"sha256:{sha256}", response.content)
 
 
 def link(session: Session, /, artifact_id: str, *, seconds: float | None = None) -> Flow[ArtifactLink]:
@@ -153,7 +154,7 @@ def delete(session: Session, /, artifact_id: str) -> Flow[None]:
 def download(session: Session, /, artifact_id: str, to: str | Path) -> Flow[Path]:
     """Download an artifact to the file `to`, streamed and checked against its digest. Returns the file's path.
 
-    During the download the bytes are in `<to>.part`. A download that was interrupted resumes where it stopped. Raises
+    A sealed file of results that this client has opened is opened too. During the download the bytes are in `<to>.part`. A download that was interrupted resumes where it stopped. Raises
     `VerificationError` (and leaves no file) if the digest differs, `OSError` if the file cannot be written, and the errors of every
     call.
     """
@@ -168,6 +169,7 @@ def download(session: Session, /, artifact_id: str, to: str | Path) -> Flow[Path
             yield Work(sink.restart)
             yield from _receive(session, path, sink)
         yield Work(sink.finish)
+        yield Work(lambda: decrypt_file(session.sealing.files, f"sha256:{sha256}", sink.target))
     finally:
         sink.close()
     return sink.target

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aitbc import errors
-from aitbc._calls import direct
+from aitbc._calls import direct, sealing
 from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.errors import AITBCError, JobFailed
@@ -43,14 +43,20 @@ def create(
     files: Mapping[str, Uploadable] | None = None,
     *,
     idempotency_key: str | None = None,
+    seal: str | None = None,
 ) -> Flow[Job]:
     """Create a job, and upload its `files` under the names that the body uses.
 
     `body` is the job as the API defines it: `name`, `type`, `labels`, `parameters`, `pricing` and so on. A job starts when its files are
     uploaded. If an upload fails, the job is cancelled and the error is raised. Calls with the same `idempotency_key` create a single
     job; without a key, the call is not retried once the coordinator may have received it.
+    With `seal`, the id of a miner, only that miner can read the input and only this client the answer; the coordinator stores
+    ciphertext (docs/how-to/seal-a-job.md). The machine's owner can still read its memory.
     Raises `APIError`, `TransportError`, `TimeoutError`, and `OSError` for a file that cannot be read.
     """
+    if seal is not None:
+        sealed = yield from sealing.seal(session, body, files, miner_id=seal)
+        return (yield from create(session, sealed, idempotency_key=idempotency_key))
     sources = {name: Source(content) for name, content in (files or {}).items()}
     job = yield from fetch(
         session, post_json("/v1/jobs", body, headers=idempotency_headers(idempotency_key)), Job
@@ -176,7 +182,8 @@ def rerun(
 
 def log(session: Session, /, job_id: str) -> Flow[JobLog]:
     """Return what the job's runs have written: the output of a Python model, warnings of ffmpeg and the like."""
-    return (yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/log"), JobLog))
+    request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/log")
+    return (yield from sealing.open_log(session, (yield from fetch(session, request, JobLog))))
 
 
 def delete_data(session: Session, /, job_id: str) -> Flow[JobDataDeleted]:
@@ -188,12 +195,22 @@ def delete_data(session: Session, /, job_id: str) -> Flow[JobDataDeleted]:
     return (yield from fetch(session, request, JobDataDeleted))
 
 
-def get_results(session: Session, /, job_id: str, *, wait: bool = True) -> Flow[JobResults]:
+def get_results(
+    session: Session, /, job_id: str, *, wait: bool = True, opened: bool = True
+) -> Flow[JobResults]:
     """Return the results of a completed job. Waits, without a time limit, for an unfinished job unless `wait` is false.
+
+    Those of a sealed job are opened, unless `opened` is false: then they are as the miner signed them. Afterwards this client also
+    opens their files when it downloads them.
 
     Raises `JobNotCompleted` if the job failed or was cancelled, and without `wait` also if it is unfinished.
     """
     request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/results")
+    answer = yield from _results(session, request, job_id, wait=wait)
+    return (yield from sealing.open_results(session, answer)) if opened else answer
+
+
+def _results(session: Session, request: Request, job_id: str, *, wait: bool) -> Flow[JobResults]:
     try:
         return (yield from fetch(session, request, JobResults))
     except errors.JobNotCompleted as error:

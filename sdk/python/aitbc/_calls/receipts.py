@@ -41,7 +41,7 @@ def export(
     `timeout` seconds, and `VerificationError` if the policy does not include the log.
     """
     receipt = yield from get(session, job_id)
-    results = yield from jobs.get_results(session, job_id, wait=False)
+    results = yield from jobs.get_results(session, job_id, wait=False, opened=False)
     left = timeout
     while True:
         proof = yield from log.proof(session, receipt.receipt_id)

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from aitbc._calls import artifacts, jobs
 from aitbc._calls.jobs import idempotency_headers
 from aitbc._http.flow import Flow, Session, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
+from aitbc.errors import ConfigurationError
 from aitbc.models import Job, ServiceJob
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _PROGRAM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py")
 _ARCHIVE = re.compile(r"\.(?:zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
 _FORMAT = re.compile(r"\.([A-Za-z0-9]{1,10})$")
 _ADDRESSES = ("https://", "http://", "artifact:")
+
+
+def _unsealed(flow: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
+    """Refuse the argument `seal`, before anything is sent in clear."""
+
+    @functools.wraps(flow)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        if "seal" in kwargs:
+            raise ConfigurationError(
+                "Service calls are not sealed. Use client.jobs.create({'type': ..., 'parameters': ...}, files, seal=miner_id)."
+            )
+        return flow(*args, **kwargs)
+
+    return checked
 
 
 def call_service(
@@ -43,6 +62,7 @@ def call_service(
     return (yield from fetch(session, request, ServiceJob))
 
 
+@_unsealed
 def transcribe(
     session: Session,
     /,
@@ -67,6 +87,7 @@ def transcribe(
     return (yield from call_service(session, "whisper/transcribe", _present({**body, **more}), wait=wait))
 
 
+@_unsealed
 def transcode(
     session: Session,
     /,
@@ -91,6 +112,7 @@ def transcode(
     return (yield from call_service(session, "ffmpeg/transcode", _present({**body, **more}), wait=wait))
 
 
+@_unsealed
 def generate(
     session: Session,
     /,
@@ -124,6 +146,7 @@ def generate(
     )
 
 
+@_unsealed
 def infer(
     session: Session,
     /,
@@ -154,6 +177,7 @@ def infer(
     )
 
 
+@_unsealed
 def embed(
     session: Session,
     /,
@@ -172,6 +196,7 @@ def embed(
     )
 
 
+@_unsealed
 def stream(
     session: Session,
     /,
@@ -202,6 +227,7 @@ def stream(
     )
 
 
+@_unsealed
 def render(
     session: Session,
     /,
@@ -228,6 +254,7 @@ def render(
     return (yield from call_service(session, "blender/render", _present({**body, **more}), wait=wait))
 
 
+@_unsealed
 def run(
     session: Session,
     /,

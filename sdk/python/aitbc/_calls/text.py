@@ -7,7 +7,8 @@ from contextlib import closing
 from typing import Self
 
 from aitbc._calls.jobs import failure, get_results
-from aitbc._http.events import LAST_EVENT, follow
+from aitbc._calls.sealing import follow
+from aitbc._http.events import LAST_EVENT
 from aitbc._http.flow import Answer, Emit, Open, Session, Stream
 from aitbc.errors import TransportError
 from aitbc.models import JobEvent, JobResults, ServiceJob

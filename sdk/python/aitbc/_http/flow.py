@@ -17,6 +17,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from aitbc import errors
+from aitbc._http.local import sealing_file
+from aitbc._http.sealing import SealingState
 from aitbc._http.transfer import Sink, Source
 from aitbc.canonical import parse_json
 from aitbc.errors import API_ERRORS, AITBCError, APIError, FormatError, TransportError
@@ -57,6 +59,7 @@ class Session:
 
     retries: int
     direct: DirectTransfers = field(default_factory=DirectTransfers)
+    sealing: SealingState = field(default_factory=lambda: SealingState(sealing_file()))
 
 
 @dataclass(frozen=True, slots=True)

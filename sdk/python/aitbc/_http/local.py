@@ -16,6 +16,7 @@ import httpx
 import platformdirs
 
 from aitbc.errors import ConfigurationError
+from aitbc.sealing.store import FILE
 
 AGENT_FILE = "agent.json"
 
@@ -49,6 +50,11 @@ class Address:
 def data_directory() -> Path:
     """Return the data directory of this user's agent: `AITBC_DATA_DIR`, or the platform's default."""
     return Path(os.environ.get("AITBC_DATA_DIR") or platformdirs.user_data_path("aitbc-agent"))
+
+
+def sealing_file() -> Path:
+    """Return the file with this user's key pair for sealed jobs, in `AITBC_CONFIG_DIR` or the platform's configuration directory."""
+    return Path(os.environ.get("AITBC_CONFIG_DIR") or platformdirs.user_config_path("aitbc")) / FILE
 
 
 def local_agent() -> LocalAgent | None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 from sqlalchemy import Connection, insert
@@ -27,10 +27,9 @@ from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.sequencer import LogSigner, integrate
 from agent.coordinator.store import ledger, miner_stats, payout_addresses, payout_checks, payout_transfers
 from agent.coordinator.store import payouts as store
-from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.ledger import Kind
 from agent.coordinator.store.payout_addresses import AddressRecord
-from agent.coordinator.store.payout_transfers import TransferRecord
+from agent.coordinator.store.payout_transfers import Outdated, TransferRecord
 from agent.coordinator.store.payouts import PayoutRecord
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.schema.tables import accounts, miners
@@ -149,7 +148,7 @@ class History:
             )
             self.worker._store_prepared(self.connection, batch, Prepared(transfers, refused))
             if transfers:
-                with pytest.raises(StaleRead), self.connection.begin_nested():
+                with pytest.raises(Outdated), self.connection.begin_nested():
                     self.worker._store_prepared(self.connection, batch, Prepared(transfers))
 
     def call(self, number: int) -> None:
@@ -223,7 +222,12 @@ STEPS = (
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes
+    suppress_health_check=list(HealthCheck),
+)
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 20)), min_size=15, max_size=50))
 def test_random_histories(connection: Connection, steps: list[tuple[str, int]]) -> None:
     with connection.begin_nested() as savepoint:

@@ -66,7 +66,7 @@ def test_a_request_that_is_given_up_while_it_waits_does_not_hold_up_the_others(r
         long = pool.submit(ask, "Write a story.", max_tokens=3000, context=first)
         assert begun.wait(60)
         request = InferenceRequest(model=NAME, prompt="Write another.", max_tokens=3000)
-        waiting = runner._engine.submit(request, {}).pieces()
+        waiting = runner._engine.submit(request, {}, None).pieces()
         assert next(waiting).prompt_tokens == 0
         waiting.close()
         first.cancel()

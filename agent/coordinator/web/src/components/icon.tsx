@@ -21,6 +21,7 @@ export type IconName =
   | "earnings"
   | "people"
   | "key"
+  | "lock"
   | "log"
   | "settings"
   | "menu"

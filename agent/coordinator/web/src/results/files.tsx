@@ -19,8 +19,31 @@ const LINK_MS = 30 * 60 * 1000;
 
 const links = new Map<string, { url: Promise<string>; until: number }>();
 
+/** Sealed files, which this browser opens: their job by the id of the artifact with the ciphertext. */
+const sealedIn = new Map<string, string>();
+const opened = new Map<string, Promise<string>>();
+
+/** Have the output files in the results of a sealed job opened. */
+export function openSealed(jobId: string, results: JsonObject): void {
+  for (const file of filesIn(results)) sealedIn.set(file.artifact_id, jobId);
+}
+
+/** Return a URL of an opened file, which exists in this page only. */
+function openedUrl(jobId: string, artifactId: string): Promise<string> {
+  const known = opened.get(artifactId);
+  if (known) return known;
+  const url = api("client")
+    .jobs.blob(jobId, artifactId)
+    .then((blob) => URL.createObjectURL(blob));
+  opened.set(artifactId, url);
+  url.catch(() => opened.delete(artifactId));
+  return url;
+}
+
 /** Return a URL that reads a file without a key, for elements such as <img> that load their source themselves. */
 export function linkTo(artifactId: string): Promise<string> {
+  const jobId = sealedIn.get(artifactId);
+  if (jobId) return openedUrl(jobId, artifactId);
   const known = links.get(artifactId);
   if (known && known.until > Date.now()) return known.url;
   const url = api("client")

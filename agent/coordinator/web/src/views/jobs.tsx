@@ -8,6 +8,7 @@ import { Segments } from "../components/controls/segments.tsx";
 import { Empty } from "../components/empty.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
+import { ServiceFilter } from "../components/service-filter.tsx";
 import { type Filters, useFilters } from "../filters.ts";
 import { count, plural } from "../format/size.ts";
 import { STATE_OPTIONS, STATES, useJobList } from "../jobs.ts";
@@ -15,7 +16,6 @@ import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { api } from "../session.ts";
 import { JobTable } from "./job_table.tsx";
-import { ServiceFilter } from "./service_filter.tsx";
 
 const PAGE = 25;
 

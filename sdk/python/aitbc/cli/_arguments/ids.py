@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from aitbc._client import AITBCClient
 from aitbc.cli._arguments.lookup import Candidate, find
-from aitbc.errors import APIError, Forbidden, JobNotCompleted
+from aitbc.errors import APIError, Forbidden, JobNotCompleted, VerificationError
 from aitbc.models import Job, Offer
 
 PAGE = 500
@@ -69,7 +69,9 @@ def find_artifact(client: AITBCClient, named: str) -> str:
     def candidates() -> list[Candidate]:
         found: dict[str, Candidate] = {}
         for job in client.jobs.list(status="completed", limit=_JOBS_WITH_FILES).jobs:
-            with suppress(JobNotCompleted, APIError):  # it was deleted meanwhile
+            with suppress(
+                JobNotCompleted, APIError, VerificationError
+            ):  # deleted meanwhile, or sealed with another key
                 for file in client.jobs.get_results(job.job_id, wait=False).output_files():
                     found.setdefault(file.artifact_id, Candidate(file.artifact_id, file.name, job.job_id))
         return list(found.values())

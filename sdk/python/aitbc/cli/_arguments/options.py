@@ -75,7 +75,7 @@ def option_of(field: str) -> str:
 
 
 _FIELD_IN_TEXT = re.compile(
-    r"\b(?:pricing\.max_cost|max_cost|timeout_seconds|miner_id|offer_id|resources\.(?:cpu|memory|gpu)|parameters\.\w+)\b"
+    r"\b(?:pricing\.max_cost|max_cost|timeout_seconds|miner_id|offer_id|min_reputation|resources\.(?:cpu|memory|gpu)|parameters\.\w+)\b"
 )
 
 
@@ -181,6 +181,32 @@ class JobOptions(Options):
             rich_help_panel=_JOB,
         ),
     ] = False
+    min_reputation: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=5,
+            metavar="0..5",
+            help="Only miners with at least this reputation may run it.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    audited: Annotated[
+        bool,
+        typer.Option(
+            "--audited",
+            help="Have another miner check the result. It costs a part of the job's price, which is printed first; --max-cost covers both.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal",
+            help="Encrypt the input for one miner and its answer for you: that of --miner or --offer, else the cheapest with a key.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
     as_json: JsonOption = False
 
     def body(self, context: typer.Context) -> dict[str, Any]:
@@ -203,6 +229,8 @@ class JobOptions(Options):
                 "miner_id": miner_id,
                 "offer_id": offer_id,
                 "webhook_url": self.webhook,
+                "min_reputation": self.min_reputation,
+                "audited": self.audited or None,
                 "wait": self.wait_for_miner or None,
             }
         )

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import typer
 
-from aitbc.cli._arguments.options import BatchOptions, JobOptions, async_client_of
+from aitbc.cli._arguments.options import BatchOptions, JobOptions, async_client_of, client_of
+from aitbc.cli._arguments.sealing import PYTHON_MODEL, find_target
 from aitbc.cli._batch.engine import Engine
 from aitbc.cli._batch.inputs import Input
 from aitbc.cli._batch.journal import Journal
-from aitbc.cli._batch.work import Outcome, Work
+from aitbc.cli._batch.work import ANY_JOB, SERVICES, Outcome, Work
 from aitbc.cli._terminal.display import board
 from aitbc.cli._terminal.exits import ExitCode, ends_batch, exit_code, explain
 from aitbc.cli._terminal.output import print_error, print_json, print_status, print_text
@@ -32,6 +33,10 @@ def perform(
     Unless JSON is requested, `show` prints the result of each work that is done. Ctrl-C cancels the unfinished jobs and exits with
     130; a second Ctrl-C exits at once.
     """
+    if job.audited and works:
+        _print_audit_price(context, works[0])
+    if job.seal and works:
+        works = _sealed(context, works, job)
     outcomes = _outcomes(context, works, batch or BatchOptions(), detach=job.detach)
     if job.as_json:
         counts = Counter[str](outcome.status for outcome in outcomes)
@@ -51,6 +56,35 @@ def perform(
     if failed:
         _print_failures(failed, outcomes)
         raise typer.Exit(_code(failed, len(works)))
+
+
+def _print_audit_price(context: typer.Context, work: Work) -> None:
+    """Print what the requested audits cost, before anything is submitted. If they are not possible, the coordinator says so later."""
+    named = {f"/v1/services/{work.route}", str(work.body.get("type", "")).replace("-", "_")}
+    with client_of(context) as client:
+        services = client.registry.services().to_dict()["services"]
+    for service in services:
+        audit = service.get("audit")
+        if audit and {service.get("route"), service["service_id"]} & named:
+            print_status(
+                f"The audit costs {audit['percent']:g} % of each job's price in addition. {audit['compares']} "
+                f"{audit['auditors']} miners can check the result."
+            )
+
+
+def _sealed(context: typer.Context, works: Sequence[Work], job: JobOptions) -> list[Work]:
+    """Return the works for the miner to which they are sealed, all to the same one."""
+    first = works[0]
+    with client_of(context) as client:
+        target = find_target(
+            client,
+            SERVICES.get(first.route, PYTHON_MODEL),
+            model=first.body.get("model") if first.route != ANY_JOB else None,
+            miner_id=first.options.get("miner_id"),
+            offer_id=first.options.get("offer_id"),
+        )
+    print_status(target.notice)
+    return [work.sealed_to(target.miner_id, named=job.name is not None) for work in works]
 
 
 def _outcomes(

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 from aitbc._calls.jobs import failure
 from aitbc._client import AsyncAITBCClient
@@ -60,7 +61,7 @@ class Submission:
     async def _created(self, entry: Entry, row: Row) -> Entry:
         resumed = entry.body is not None
         if entry.body is None:
-            entry = replace(entry, body=self._work.complete_body(await self._addresses(row)))
+            entry = replace(entry, body=await self._body(row))
             self._save(entry)
         try:
             job = await self._posted(entry)
@@ -87,6 +88,12 @@ class Submission:
             if found.reasons:
                 row.report(with_options_named(f"waiting: {found.summary} {found.reasons[0].action}"))
 
+    async def _body(self, row: Row) -> dict[str, Any]:
+        work = self._work
+        if work.seal is None:
+            return work.complete_body(await self._addresses(row))
+        return await self._client.jobs.seal(work.job_body, dict(work.files), miner_id=work.seal)
+
     async def _addresses(self, row: Row) -> dict[str, str]:
         addresses = {}
         for name, path in self._work.files.items():
@@ -97,7 +104,7 @@ class Submission:
     async def _posted(self, entry: Entry) -> Job:
         """Create the job. If the task is cancelled meanwhile, the job is cancelled as soon as its id is known."""
         key, body = idempotency_key(self._journal.identity(), self._key, entry.attempt), entry.body or {}
-        if self._work.route == ANY_JOB:
+        if self._work.route == ANY_JOB or self._work.seal is not None:
             creating = asyncio.ensure_future(self._client.jobs.create(body, idempotency_key=key))
         else:
             call = self._client.services.call(self._work.route, body, idempotency_key=key)

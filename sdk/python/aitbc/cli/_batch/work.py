@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,13 @@ from aitbc.models import JobEvent, JobResults
 
 ANY_JOB = "jobs"
 """A `route` that is not a service's: the job is created by its type."""
+SERVICES = {
+    "whisper/transcribe": "whisper_transcription",
+    "stable-diffusion/generate": "image_generation",
+    "ffmpeg/transcode": "video_transcoding",
+    "blender/render": "blender_rendering",
+}
+"""The services of the routes."""
 
 
 class Writer:
@@ -98,7 +105,7 @@ class Work:
 
     `route` is the service call (below `/v1/services/`), or `ANY_JOB`. `body` has the fields that determine the result, `options` the
     others (prices, priorities). `files` maps the dotted path of a field to the local file whose address it gets. A work that is not
-    `resumable` creates a new job each time.
+    `resumable` creates a new job each time. `seal` is the miner to which the input is sealed.
     """
 
     label: str
@@ -109,11 +116,33 @@ class Work:
     files: Mapping[str, Path] = field(default_factory=dict)
     receipt: Path | None = None
     resumable: bool = True
+    seal: str | None = None
+
+    def sealed_to(self, miner_id: str, *, named: bool) -> Work:
+        """Return the work for a miner that alone can read it. Unless the job is `named`, its name says nothing about its content."""
+        options = {
+            name: value
+            for name, value in self.options.items()
+            if name != "miner_id" and (named or name != "name")
+        }
+        body = {name: value for name, value in self.body.items() if named or name != "name"}
+        return replace(self, seal=miner_id, options=options, body=body)
+
+    @property
+    def job_body(self) -> dict[str, Any]:
+        """The body that creates the job by its type, without its files."""
+        if self.route == ANY_JOB:
+            body: dict[str, Any] = json.loads(canonical_json({**self.body, **self.options}))
+            return body
+        body = {"type": SERVICES[self.route], "parameters": dict(self.body), **self.options}
+        return dict(json.loads(canonical_json(body)))
 
     def key(self) -> str:
         """Return the work's key, the SHA-256 of everything that determines its result. Reads the files."""
         digests = {name: file_sha256(path) for name, path in self.files.items()}
         identity = {"route": self.route, "body": dict(self.body), "files": digests}
+        if self.seal is not None:
+            identity["seal"] = self.seal
         return sha256_hex(canonical_json(identity))
 
     def complete_body(self, addresses: Mapping[str, str]) -> dict[str, Any]:

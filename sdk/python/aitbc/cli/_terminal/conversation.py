@@ -16,6 +16,20 @@ from aitbc.cli._terminal.output import harmless
 from aitbc.errors import AITBCError, JobAlreadyCompleted
 from aitbc.models import JobResults
 
+_JOB_OPTIONS = frozenset(
+    {
+        "name",
+        "labels",
+        "pricing",
+        "priority",
+        "timeout_seconds",
+        "miner_id",
+        "offer_id",
+        "webhook_url",
+        "wait",
+    }
+)
+
 
 class Stopped(Exception):
     """Ctrl-C interrupted an answer. `text` is the part that was received; the message states what happened to its job."""
@@ -26,15 +40,24 @@ class Stopped(Exception):
 
 
 class Conversation:
-    """Questions and answers. `model` can change between them; `options` are further fields of each request."""
+    """Questions and answers. `model` can change between them; `options` are further fields of each request.
+
+    With `seal`, each question is sealed to that miner.
+    """
 
     def __init__(
-        self, client: AITBCClient, model: str, system: str | None, options: Mapping[str, Any]
+        self,
+        client: AITBCClient,
+        model: str,
+        system: str | None,
+        options: Mapping[str, Any],
+        seal: str | None = None,
     ) -> None:
         self.client = client
         self.model = model
         self._system_turns = [] if system is None else [{"role": "system", "content": system}]
         self._options = options
+        self._seal = seal
         self._turns: list[dict[str, str]] = []
 
     def clear(self) -> None:
@@ -77,6 +100,8 @@ class Conversation:
             **self._options,
         }
         key = str(uuid4())
+        if self._seal is not None:
+            return self._sealed(body, key, self._seal)
         try:
             return self.client.services.stream(idempotency_key=key, **body)
         except KeyboardInterrupt:
@@ -84,6 +109,17 @@ class Conversation:
                 job_id = self.client.services.infer(idempotency_key=key, **body).job_id
             except AITBCError as error:
                 raise Stopped(f"The job may exist and run; it could not be looked up: {error}", "") from None
+            raise Stopped(self._cancel(job_id), "") from None
+
+    def _sealed(self, body: dict[str, Any], key: str, miner_id: str) -> TextStream:
+        options = {name: body.pop(name) for name in _JOB_OPTIONS & body.keys()}
+        request = self.client.jobs.seal(
+            {**options, "type": "llm_inference", "parameters": body}, miner_id=miner_id
+        )
+        try:
+            return self.client.services.text_of(self.client.jobs.create(request, idempotency_key=key))
+        except KeyboardInterrupt:
+            job_id = self.client.jobs.create(request, idempotency_key=key).job_id
             raise Stopped(self._cancel(job_id), "") from None
 
     def _cancel(self, job_id: str) -> str:

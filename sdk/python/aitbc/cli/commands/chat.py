@@ -10,6 +10,7 @@ import typer
 
 from aitbc._client import AITBCClient
 from aitbc.cli._arguments.options import JobOptions, client_of, model_option, with_options
+from aitbc.cli._arguments.sealing import find_target
 from aitbc.cli._batch.journal import write_file
 from aitbc.cli._terminal.conversation import Conversation, Stopped
 from aitbc.cli._terminal.exits import ExitCode, explain
@@ -58,9 +59,14 @@ def chat(
     given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     options = {name: value for name, value in given.items() if value is not None}
     with client_of(context) as client:
-        conversation = Conversation(
-            client, model or _default_model(client), system, {**options, **job.body(context)}
-        )
+        body, chosen = job.body(context), model or _default_model(client)
+        seal = None
+        if job.seal:
+            miner_id, offer_id = body.pop("miner_id", None), body.get("offer_id")
+            target = find_target(client, _SERVICE, model=chosen, miner_id=miner_id, offer_id=offer_id)
+            print_status(target.notice)
+            seal = target.miner_id
+        conversation = Conversation(client, chosen, system, {**options, **body}, seal)
         if interactive:
             _converse(conversation)
         else:

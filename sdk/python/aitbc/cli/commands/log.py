@@ -29,7 +29,7 @@ from aitbc.policy import Policy
 SEED_BYTES = 32
 
 app = typer.Typer(
-    help="Verify the log of receipts and settlements, or act as its witness.", no_args_is_help=True
+    help="Verify the log of receipts, settlements and verdicts, or act as its witness.", no_args_is_help=True
 )
 
 SourceArgument = Annotated[

@@ -8,12 +8,13 @@ import { notify } from "../../components/toast.tsx";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 
-export function Actions({ job }: { job: Job }) {
+/** `sealed` jobs cannot run again: the coordinator cannot read their input. */
+export function Actions({ job, sealed }: { job: Job; sealed: boolean }) {
   const ended = job.status !== "submitted" && job.status !== "running";
   return (
     <>
-      {ended && <RunAgain job={job} />}
-      {job.status !== "running" && (
+      {ended && !sealed && <RunAgain job={job} />}
+      {job.status !== "running" && !sealed && (
         <Button icon="settings" href={`${BASE}/new/${job.serviceId}?from=${job.jobId}`}>
           Run again with changes
         </Button>

@@ -1,25 +1,17 @@
 /** What a job was given: its parameters and its input files. */
-import type { Job, JobInput } from "@aitbc/client";
+import type { JobDetails, JobInput } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { Card } from "../../components/card.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { size } from "../../format/size.ts";
-import { useLoad } from "../../load.ts";
 import { Download } from "../../results/files.tsx";
 import { labelOf } from "../../schema/fields.ts";
-import { api } from "../../session.ts";
 
 /** Longer texts are collapsed. */
 const LONG_TEXT = 400;
 
-export function Given({ job: { jobId, missingFiles = [] } }: { job: Job }) {
-  const details = useLoad(
-    (signal) => api("client").jobs.get(jobId, { signal }),
-    // An upload adds an input.
-    [jobId, missingFiles.length],
-  );
-  const { parameters = {}, inputs = [] } = details.data ?? {};
+export function Given({ details: { parameters, inputs } }: { details: JobDetails }) {
   const fields = inputs.map(({ field }) => field);
   const facts = flat(parameters).filter(([name]) => !fields.includes(name.replace(/\.inline$/, "")));
   if (facts.length + inputs.length === 0) return null;

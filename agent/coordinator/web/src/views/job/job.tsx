@@ -1,5 +1,5 @@
 /** One job: its progress, its results and its receipt. */
-import type { Job } from "@aitbc/client";
+import type { Job, JobDetails, JobResults } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -7,7 +7,7 @@ import { Labels } from "../../components/controls/labels.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Money } from "../../components/figures/money.tsx";
 import { Progress } from "../../components/figures/progress.tsx";
-import { Status } from "../../components/figures/status.tsx";
+import { Badge, Status } from "../../components/figures/status.tsx";
 import { Ago, Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
@@ -17,16 +17,19 @@ import { inFormWords } from "../../errors.ts";
 import { serviceName } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
+import { openSealed } from "../../results/files.tsx";
 import { Result } from "../../results/result.tsx";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 import { Actions } from "./actions.tsx";
+import { Audit } from "./audit.tsx";
 import { useJob } from "./follow.ts";
 import { Given } from "./given.tsx";
 import { Live } from "./live.tsx";
 import { JobLogCard } from "./log.tsx";
 import type { JobProgress } from "./progress.ts";
 import { ReceiptPanel } from "./receipt.tsx";
+import { Sealing } from "./sealing.tsx";
 import { inputsOf } from "./statement.ts";
 import { Waiting } from "./waiting.tsx";
 
@@ -36,6 +39,12 @@ export default function JobPage() {
   const jobId = useRoute().params.id ?? "";
   const progress = useJob(jobId);
   const { job } = progress;
+  const details = useLoad(
+    (signal) => api("client").jobs.get(jobId, { signal }),
+    // An upload adds an input, and the run's end a miner.
+    [jobId, job?.missingFiles?.length, job?.status],
+  ).data;
+  const sealed = details?.sealed;
   if (!job) {
     return (
       <Page title="Job" back={BACK}>
@@ -52,19 +61,33 @@ export default function JobPage() {
           <span role="status">
             <Status state={job.status} />
           </span>
+          {sealed && (
+            <Badge tone="good" icon="lock">
+              Sealed
+            </Badge>
+          )}
           {serviceName(job.serviceId)}
           <Copyable text={job.jobId} />
         </span>
       }
-      actions={<Actions job={job} />}
+      actions={details && <Actions job={job} sealed={Boolean(sealed)} />}
     >
       {progress.error !== undefined && <Failure error={progress.error} />}
-      {job.status === "completed" ? <Completed job={job} /> : <Unfinished progress={progress} job={job} />}
+      {job.status === "completed" ? (
+        <Completed job={job} details={details} />
+      ) : (
+        <Unfinished progress={progress} job={job} details={details} />
+      )}
     </Page>
   );
 }
 
-function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
+interface Known {
+  job: Job;
+  details: JobDetails | undefined;
+}
+
+function Unfinished({ progress, job, details }: Known & { progress: JobProgress }) {
   return (
     <>
       {job.status === "running" && (
@@ -80,7 +103,7 @@ function Unfinished({ progress, job }: { progress: JobProgress; job: Job }) {
           <p>The unused part of its maximum cost was refunded.</p>
         </Notice>
       )}
-      <About job={job} />
+      <About job={job} details={details} />
     </>
   );
 }
@@ -106,30 +129,44 @@ function Failed({ job: { error, cost } }: { job: Job }) {
   );
 }
 
-function Completed({ job }: { job: Job }) {
-  const results = useLoad((signal) => api("client").jobs.getResults(job.jobId, { signal }), [job.jobId]);
+function Completed({ job, details }: Known) {
+  const sealed = details && Boolean(details.sealed);
+  const results = useLoad<JobResults | undefined>(
+    async (signal) => {
+      // Until it is known whether the job is sealed, its files cannot be shown.
+      if (sealed === undefined) return undefined;
+      const answer = await api("client").jobs.getResults(job.jobId, { signal });
+      if (sealed) openSealed(job.jobId, answer.results);
+      return answer;
+    },
+    [job.jobId, sealed],
+  );
   const receipt = useLoad((signal) => api("client").receipts.get(job.jobId, { signal }), [job.jobId]);
   return (
     <div class="job-columns">
       <div class="stack">
         <Card title="Result">
           <Loaded from={results} lines={1} height="16rem">
-            {({ results }) => <Result job={job} results={results} inputs={inputsOf(receipt.data)} />}
+            {(answer) =>
+              answer && <Result job={job} results={answer.results} inputs={inputsOf(receipt.data)} />
+            }
           </Loaded>
         </Card>
-        <About job={job} />
+        <Audit jobId={job.jobId} />
+        <About job={job} details={details} />
       </div>
       <Loaded from={receipt} lines={1} height="20rem">
-        {(receipt) => <ReceiptPanel receipt={receipt} />}
+        {(receipt) => <ReceiptPanel receipt={receipt} sealed={sealed ?? false} />}
       </Loaded>
     </div>
   );
 }
 
-function About({ job }: { job: Job }) {
+function About({ job, details }: Known) {
   return (
     <>
-      <Given job={job} />
+      {details?.sealed && <Sealing sealed={details.sealed} />}
+      {details && !details.sealed && <Given details={details} />}
       <JobLogCard job={job} />
       <Details job={job} />
     </>

@@ -9,14 +9,14 @@ import { Money } from "../../components/figures/money.tsx";
 import { Clock } from "../../components/figures/time.tsx";
 import { units } from "../../format/names.ts";
 import { api } from "../../session.ts";
-import { type Outcome, verified } from "../../verification.ts";
+import { type Outcome, saved, verified } from "../../verification.ts";
 import { type Signed, statementOf } from "./statement.ts";
 
-export function ReceiptPanel({ receipt }: { receipt: Receipt }) {
+export function ReceiptPanel({ receipt, sealed }: { receipt: Receipt; sealed: boolean }) {
   const [outcome, setOutcome] = useState<Outcome>();
   const { predicate } = statementOf(receipt);
   const verify = async () => {
-    setOutcome(await verified(await api("client").receipts.export(receipt.jobId)));
+    setOutcome(await verified(await api("client").receipts.export(receipt.jobId), undefined, sealed));
   };
   return (
     <section class="receipt" aria-labelledby="receipt-title">
@@ -32,6 +32,8 @@ export function ReceiptPanel({ receipt }: { receipt: Receipt }) {
           ["Runner", `${predicate.runner.name} ${predicate.runner.version}`],
           ["Model", predicate.model?.name],
           ["Finished", <Clock key="finished" at={predicate.finished_at} />],
+          ["Sealed", predicate.sealed && "input and result; only you and the miner can read them"],
+          ["Attestation", attestation(predicate)],
         ]}
       />
       {outcome && <Checks outcome={outcome} />}
@@ -45,6 +47,12 @@ export function ReceiptPanel({ receipt }: { receipt: Receipt }) {
       </div>
     </section>
   );
+}
+
+/** What the receipt has about the memory of the machine. Without an attestation, its owner could read a sealed job. */
+function attestation({ sealed, attestation }: Signed["predicate"]): string | undefined {
+  if (attestation) return `${attestation.type}, not verified by this page`;
+  return sealed && "none: the machine's owner could read its memory";
 }
 
 function Lines({ predicate }: { predicate: Signed["predicate"] }) {
@@ -70,11 +78,5 @@ function Lines({ predicate }: { predicate: Signed["predicate"] }) {
 
 /** Save the bundle in the format that `aitbc receipts verify` reads. */
 async function save(jobId: string): Promise<void> {
-  const bundle = await api("client").receipts.export(jobId);
-  const url = URL.createObjectURL(new Blob([JSON.stringify(bundle, null, 2)], { type: "application/json" }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = `receipt-${jobId}.json`;
-  link.click();
-  URL.revokeObjectURL(url);
+  saved(await api("client").receipts.export(jobId), `receipt-${jobId}.json`);
 }

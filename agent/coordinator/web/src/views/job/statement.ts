@@ -13,6 +13,8 @@ export interface Signed {
     unit: string;
     unit_price: string;
     price: string;
+    sealed?: object;
+    attestation?: { type: string };
   };
 }
 

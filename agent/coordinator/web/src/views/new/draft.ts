@@ -34,8 +34,11 @@ export interface Draft {
   refuse: (error: unknown) => boolean;
 }
 
-/** Use a draft. `fields` are those of the service and of the job. */
-export function useDraft(serviceId: string, fields: FormField[], start: FormValues): Draft {
+/**
+ * Use a draft. `fields` are those of the service and of the job. The values of a sealed job stay in the browser, which alone
+ * checks them.
+ */
+export function useDraft(serviceId: string, fields: FormField[], start: FormValues, sealed: boolean): Draft {
   const [values, setValues] = useState<FormValues>({ ...initialValues(fields), ...start });
   const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
   const [refused, setRefused] = useState<Record<string, string>>({});
@@ -44,6 +47,11 @@ export function useDraft(serviceId: string, fields: FormField[], start: FormValu
   const reveal = (name: string) => setTouched((touched) => new Set(touched).add(name));
 
   const validated = async (signal?: AbortSignal) => {
+    if (sealed) {
+      setRefused({});
+      setWarnings({});
+      return Object.keys(checked(fields, values)).length === 0;
+    }
     const request = requestOf(fields, withFiles(values));
     const validation = await api("client").registry.validate(serviceId, request, { signal });
     setRefused(byField(validation.errors, names));
@@ -59,7 +67,7 @@ export function useDraft(serviceId: string, fields: FormField[], start: FormValu
       clearTimeout(timer);
       abort.abort();
     };
-  }, [values]);
+  }, [values, sealed]);
 
   const errors = { ...refused, ...checked(fields, values) };
   return {

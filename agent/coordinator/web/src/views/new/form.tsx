@@ -26,8 +26,9 @@ import { requestFor } from "../job/request.ts";
 import { Control } from "./control.tsx";
 import { type Draft, useDraft } from "./draft.ts";
 import { useMedia } from "./media.ts";
-import { JOB_OPTIONS, MAX_COST } from "./options.ts";
-import { Price } from "./price.tsx";
+import { AUDITED, JOB_OPTIONS, MAX_COST, NOT_SEALED } from "./options.ts";
+import { auditOf, Price } from "./price.tsx";
+import { OPEN, SealField } from "./seal.tsx";
 import { submitForm } from "./submit.ts";
 import { availability } from "./tiles.tsx";
 
@@ -80,16 +81,17 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
   const { query } = useRoute();
   const { route } = useLocation();
   const form = useRef<HTMLFormElement>(null);
-  const { options, all } = jobFields(fields);
-  const draft = useDraft(service.serviceId, all, {
-    ...startingValues(service, fields),
-    ...(earlier && valuesOf(all, requestFor(earlier))),
-  });
+  const [seal, setSeal] = useState(OPEN);
+  const { options, all } = jobFields(service, fields, seal.on);
+  const start = { ...startingValues(service, fields), ...(earlier && valuesOf(all, requestFor(earlier))) };
+  const draft = useDraft(service.serviceId, all, start, seal.on);
   const [progress, setProgress] = useState<Record<string, number>>({});
   const [busy, setBusy] = useState(false);
   const [refusal, setRefusal] = useState<JobReason[]>();
   const request = requestOf(all, draft.values);
   const media = useMedia(firstFile(draft.values));
+
+  const sealedTo = seal.on ? seal.minerId : undefined;
 
   const submit = async (wait: boolean) => {
     if (busy) return;
@@ -103,6 +105,7 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
         offerId: query.offer,
         wait,
         earlier,
+        sealedTo,
         onProgress,
       });
       route(`${BASE}/jobs/${job.jobId}`);
@@ -142,12 +145,18 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
             <p>The miner of the offer that you chose runs the job at the offer's price.</p>
           </Notice>
         )}
+        {!earlier && <SealField service={service} seal={seal} onInput={setSeal} />}
         <Fields {...shared} fields={fields.filter((field) => !field.advanced)} />
         <Fold title="More settings" {...shared} fields={fields.filter((field) => field.advanced)} />
         <Fold title="Job options" {...shared} fields={options.filter((field) => field !== MAX_COST)} />
       </div>
       <aside class="card form-side" aria-label="Price">
-        <Price service={service} request={request} media={media} />
+        <Price
+          service={service}
+          request={request}
+          media={media}
+          audited={!seal.on && draft.values.audited === true}
+        />
         <Fields {...shared} fields={[MAX_COST]} />
         {refusal && (
           <Notice tone="bad" title="No miner can run this job">
@@ -159,9 +168,15 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
             </div>
           </Notice>
         )}
-        <Button type="submit" kind="main" busy={busy} disabled={draft.wrong.length > 0}>
-          Submit job
+        <Button
+          type="submit"
+          kind="main"
+          busy={busy}
+          disabled={draft.wrong.length > 0 || (seal.on && !seal.ready)}
+        >
+          {seal.on ? "Seal and submit" : "Submit job"}
         </Button>
+        {seal.on && !seal.minerId && <p class="small">Choose the miner to which the job is sealed.</p>}
         <ToDo draft={draft} fields={all} form={form.current} />
         <p class="small quiet">{availability(service)}</p>
       </aside>
@@ -170,10 +185,23 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
 }
 
 /** The fields of a job's options, which a service's own fields of the same name replace, and all fields of the form. */
-function jobFields(fields: FormField[]): { options: FormField[]; all: FormField[] } {
+function jobFields(
+  service: ServiceDetails,
+  fields: FormField[],
+  sealed: boolean,
+): { options: FormField[]; all: FormField[] } {
   const own = new Set(fields.map((field) => field.name));
-  const options = JOB_OPTIONS.filter((option) => !own.has(option.name));
+  const audit = auditOf(service);
+  const audited = audit && { ...AUDITED, help: auditHelp(audit) };
+  const options = [...JOB_OPTIONS, ...(audited ? [audited] : [])].filter(
+    ({ name }) => !own.has(name) && !(sealed && NOT_SEALED.has(name)),
+  );
   return { options, all: [...fields, ...options] };
+}
+
+function auditHelp({ percent, compares, auditors }: NonNullable<ReturnType<typeof auditOf>>): string {
+  const who = auditors > 0 ? "" : " No miner that can check it is online now.";
+  return `Costs ${percent} % of the job's price in addition, within the maximum cost. ${compares}${who}`;
 }
 
 interface ToDoProps {

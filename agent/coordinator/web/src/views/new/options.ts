@@ -28,6 +28,19 @@ export const MAX_COST: FormField = {
   placeholder: "1.00",
 };
 
+/** Has the result checked by another miner, for services whose results can be compared. */
+export const AUDITED: FormField = {
+  ...FIELD,
+  name: "audited",
+  label: "Have the result checked by another miner",
+  help: undefined,
+  kind: "flag",
+  default: false,
+};
+
+/** Options that a sealed job cannot have: its miner is chosen with the key, and no other miner can read it. */
+export const NOT_SEALED: ReadonlySet<string> = new Set(["miner_id", "audited", "min_reputation"]);
+
 /** A service's own field of the same name takes precedence. */
 export const JOB_OPTIONS: FormField[] = [
   MAX_COST,
@@ -68,6 +81,17 @@ export const JOB_OPTIONS: FormField[] = [
     min: 1,
     example: 3600,
     placeholder: "3600",
+  },
+  {
+    ...FIELD,
+    name: "min_reputation",
+    label: "Least reputation of the miner",
+    help: "0 to 5. Miners below it do not get the job.",
+    kind: "number",
+    min: 0,
+    max: 5,
+    example: 4,
+    placeholder: "0",
   },
   {
     ...FIELD,

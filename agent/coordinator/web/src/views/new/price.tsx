@@ -5,17 +5,34 @@ import { unitName, units } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { estimated, estimateHint, type Media } from "../../schema/estimate.ts";
 
+const WHOLE = 100;
+
 export interface PriceProps {
   service: ServiceDetails;
   request: Record<string, unknown>;
   media: Media | undefined;
+  /** Another miner checks the result. */
+  audited: boolean;
 }
 
-export function Price({ service, request, media }: PriceProps) {
+/** The price of an audit, which is a part of the job's. */
+interface AuditPrice {
+  percent: number;
+  compares: string;
+  auditors: number;
+}
+
+export function auditOf(service: ServiceDetails): AuditPrice | undefined {
+  return (service as ServiceDetails & { audit?: AuditPrice | null }).audit ?? undefined;
+}
+
+export function Price({ service, request, media, audited }: PriceProps) {
   const unit = unitName(service.unit);
   const estimate = estimated(service, request, media);
   const model = typeof request.model === "string" ? request.model : null;
   const typical = service.durations.find((entry) => entry.model === model);
+  const audit = audited ? auditOf(service) : undefined;
+  const extra = audit && estimate ? (estimate.cost * audit.percent) / WHOLE : 0;
   if (!service.price) return <p>There is no price because no miner is online for this service.</p>;
   return (
     <dl class="receipt-lines">
@@ -31,11 +48,17 @@ export function Price({ service, request, media }: PriceProps) {
           <dd>{duration(typical.seconds)}</dd>
         </div>
       )}
+      {audit && (
+        <div>
+          <dt>Check by another miner, {audit.percent} % of the price</dt>
+          <dd>{estimate && <Money amount={amount(extra)} />}</dd>
+        </div>
+      )}
       <div class="receipt-total">
         <dt>{estimate ? `About ${units(rounded(estimate.units), unit)}` : "Estimate"}</dt>
         <dd>
           {estimate ? (
-            <Money amount={amount(estimate.cost)} />
+            <Money amount={amount(estimate.cost + extra)} />
           ) : (
             <span class="quiet">{estimateHint(service.serviceId, request)}</span>
           )}

@@ -5,12 +5,12 @@ import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
+import { ServiceFilter } from "../../components/service-filter.tsx";
 import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 import { jobType, OfferState } from "../owner/offers.tsx";
-import { ServiceFilter } from "../service_filter.tsx";
 
 const MOST = 200;
 

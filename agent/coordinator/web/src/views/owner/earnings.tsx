@@ -19,6 +19,7 @@ import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
+import { ownMiner } from "./watch.ts";
 
 const SPANS = [
   { value: "7", label: "Week" },
@@ -61,7 +62,7 @@ export default function Earnings() {
 
 async function read(days: number, signal: AbortSignal): Promise<EarningsState> {
   const client = api("miner");
-  const minerId = (await client.keys.me({ signal })).minerId ?? "";
+  const minerId = await ownMiner(signal);
   const [earnings, stats, page] = await Promise.all([
     client.miners.earnings(minerId, { days, signal }),
     client.miners.stats(minerId, { signal }),

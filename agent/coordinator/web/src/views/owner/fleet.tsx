@@ -18,7 +18,7 @@ export function Fleet() {
   return (
     <Card
       title="Your machines"
-      note={`${data.online} online, ${plural(data.running, "job")} running, ${money(data.earnedToday)} earned today, ${money(data.totalEarned)} in total`}
+      note={`${data.online} of ${data.miners.length} online, ${plural(data.running, "job")} running, ${money(data.earnedToday)} earned today, ${money(data.totalEarned)} in total`}
     >
       <Table
         caption="Your machines"

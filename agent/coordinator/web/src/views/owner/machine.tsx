@@ -26,6 +26,7 @@ import { Fleet } from "./fleet.tsx";
 import { GpuCard } from "./gpu.tsx";
 import { Idle } from "./idle.tsx";
 import { endsByHand, PauseDialog, type PauseTarget } from "./pause.tsx";
+import { Reputation } from "./reputation.tsx";
 import { Settings } from "./settings.tsx";
 import { useMachine, type Watched } from "./watch.ts";
 
@@ -143,6 +144,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
           </Notice>
         )}
       </section>
+      <Reputation machine={machine} by={by} />
       <Card title="The machine">
         <Facts
           items={[

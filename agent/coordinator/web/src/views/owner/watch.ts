@@ -16,6 +16,11 @@ export interface Watched extends Loading<MinerDetails | null> {
   send: (request: (minerId: string) => Promise<unknown>, message: string) => Promise<void>;
 }
 
+/** Return the id of the machine to which the owner's key belongs. */
+export async function ownMiner(signal: AbortSignal): Promise<string> {
+  return (await api("miner").keys.me({ signal })).minerId ?? "";
+}
+
 /** The machine with this id or, without one, the owner's machine. Null if there is none. */
 export function useMachine(role: Role, minerId?: string): Watched {
   const machine = usePolled(

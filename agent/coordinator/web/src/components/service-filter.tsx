@@ -1,8 +1,9 @@
 /** Filters a list by service. */
-import { SelectField } from "../components/controls/field.tsx";
+
 import { serviceName } from "../format/names.ts";
 import { useLoad } from "../load.ts";
 import { publicApi } from "../session.ts";
+import { SelectField } from "./controls/field.tsx";
 
 /** The services as options of a field. */
 export function useServices(): { value: string; label: string }[] {

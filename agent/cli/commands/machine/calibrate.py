@@ -1,0 +1,67 @@
+"""`aitbc-agent calibrate`: measure how honest runs differ, so that this machine can audit others."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
+from agent.cli.terminal import logs
+from agent.miner.calibrate import Calibrate
+from agent.miner.machine.calibrations import calibrations_file
+
+DEFAULT_RUNS: Final = 20
+
+
+def calibrate(
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    service: Annotated[
+        list[str] | None, typer.Option("--service", help="Calibrate only this service; repeatable.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Calibrate only this model; repeatable.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option("--runs", min=2, max=10_000, help="Honest runs of each variant of a device.")
+    ] = DEFAULT_RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how far honest runs are apart. Audits on this machine use the limits. The agent must not be running.
+
+    Run the same command again to go on after an interruption.
+    """
+    settings = reading_from(data_dir, config).settings
+    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    progress = Console(stderr=True)
+    measuring = Calibrate(
+        settings,
+        services=service or (),
+        models=model or (),
+        runs=runs,
+        on_step=lambda text: progress.print(f"{text} ...", highlight=False),
+    )
+    report = asyncio.run(measuring.measure())
+    if as_json:
+        skipped = [{"subject": subject, "reason": reason} for subject, reason in report.skipped]
+        print_json({"calibrations": [asdict(made) for made in report.made], "skipped": skipped})
+    else:
+        for made in report.made:
+            of = f"{made.service} {made.model}".strip()
+            typer.echo(f"{of} in {made.audited.engine} {made.audited.precision} on {made.audited.device}:")
+            for name, found in made.ranges.items():
+                typer.echo(
+                    f"  {name}: {found.least:.4g} to {found.greatest:.4g} in {found.count} runs, limit {found.limit:.4g}"
+                )
+        for subject, reason in report.skipped:
+            typer.echo(f"{subject} was not calibrated: {reason}")
+        if report.made:
+            typer.echo(
+                f"\nThe limits are in {calibrations_file(settings.data_dir)}. Audits use them from now on."
+            )
+    if not report.made:
+        raise typer.Exit(1)

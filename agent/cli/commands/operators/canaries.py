@@ -1,0 +1,67 @@
+"""`aitbc-agent canaries`: jobs with known answers, which the coordinator submits at random moments to check its miners."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from agent.cli import local_api
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc.cli._terminal.output import moment, print_rows
+
+app = typer.Typer(help="Manage jobs with known answers.", no_args_is_help=True)
+
+
+@app.command("add")
+def add(
+    job_id: Annotated[str, typer.Argument(help="A completed job whose result you trust.")],
+    note: Annotated[str, typer.Option(help="Why you trust it.")] = "",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job again at random moments, for random miners, and compare their results with its own."""
+    answer = local_api.call(
+        settings_from(data_dir), "POST", "admin/canaries", {"job_id": job_id, "note": note}
+    )
+    if as_json:
+        print_json(answer)
+        return
+    typer.echo(f"{answer['canary_id']} checks miners of {answer['service']} from now on.")
+
+
+@app.command("list")
+def list_canaries(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all jobs with known answers, newest first."""
+    found = local_api.call(settings_from(data_dir), "GET", "admin/canaries")["canaries"]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            canary["canary_id"],
+            canary["job_id"],
+            canary["service"],
+            canary["model"] or "",
+            str(canary["submitted"]),
+            moment(canary["created_at"]),
+            canary["note"],
+        )
+        for canary in found
+    ]
+    print_rows(("CANARY", "JOB", "SERVICE", "MODEL", "SUBMITTED", "SINCE", "NOTE"), rows, free=("NOTE",))
+
+
+@app.command("delete")
+def delete(
+    canary_id: Annotated[str, typer.Argument(help="The canary's id.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job with a known answer no more. Audits of it remain."""
+    local_api.call(settings_from(data_dir), "DELETE", f"admin/canaries/{quote(canary_id, safe='')}")
+    if as_json:
+        print_json({"canary_id": canary_id})
+        return
+    typer.echo(f"{canary_id} is deleted.")

@@ -1,0 +1,48 @@
+"""Answers about sealed jobs (docs/reference/sealed-jobs.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from agent.core.values import fields
+from agent.core.values.fields import Answer
+
+
+class EncryptionKeyAnswer(Answer):
+    """A miner's newest key for sealed jobs. Only `envelope`, which the miner's identity key signs, is proof; the rest are copies."""
+
+    miner_id: fields.MinerId
+    key_id: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015"])
+    public_key: str = Field(description="X25519, base64", examples=["base64_public_key"])
+    created_at: fields.Time
+    expires_at: fields.Time
+    identity_key: str = Field(
+        description="The miner's Ed25519 key, from which its id derives, base64",
+        examples=["base64_identity_key"],
+    )
+    envelope: dict[str, Any] = Field(
+        description="DSSE, of the type `application/vnd.aitbc.encryption-key+json`",
+        examples=[
+            {
+                "payloadType": "application/vnd.aitbc.encryption-key+json",
+                "payload": "base64_key",
+                "signatures": [{"keyid": "", "sig": "base64_signature"}],
+            }
+        ],
+    )
+    attestation: dict[str, Any] | None = Field(
+        description="What the machine attests about itself and this key; null: nothing", examples=[None]
+    )
+
+
+class SealedJob(Answer):
+    """The part of a sealed job that is in clear, with which its client finds the key for the answer."""
+
+    version: int = Field(examples=[1])
+    key_id: str = Field(description="The miner's key", examples=["9f86d081884c7d659a2feaa0c55ad015"])
+    request_id: str = Field(examples=["2feaa0c55ad0159f86d081884c7d659a"])
+    reply_key: str = Field(description="The client's X25519 key, base64", examples=["base64_public_key"])
+    model: str | None = Field(examples=["tiny.en"])
+    adapters: list[str] = Field(examples=[[]])

@@ -1,0 +1,20 @@
+"""`/v1/miners/{miner_id}/encryption-key`: the key to which clients seal jobs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.answers.sealing import EncryptionKeyAnswer
+from agent.coordinator.operations.miners import encryption_keys
+from agent.coordinator.routes._callers import AnyCaller, ContextOf
+from agent.core.errors import NotFound
+from agent.core.values import fields
+
+router = APIRouter(prefix="/miners", tags=["Miners"])
+
+
+@router.get("/{miner_id}/encryption-key", responses=errors(NotFound), summary="A miner's key for sealed jobs")
+async def encryption_key(context: ContextOf, _: AnyCaller, miner_id: fields.MinerId) -> EncryptionKeyAnswer:
+    """Returns the newest key to which jobs can be sealed. Check the envelope before you use it (docs/reference/sealed-jobs.md)."""
+    return await encryption_keys.newest(context, miner_id)

@@ -1,0 +1,157 @@
+/**
+ * Audits: verdicts, what was compared, and what audits have shown of a miner.
+ *
+ *   <Verdict audit={audit} />
+ *   <Comparison audit={audit} />
+ *   <Standings standings={page.standings} />
+ */
+import type { Audit, AuditStanding } from "@aitbc/client";
+import { sentence, serviceName } from "../format/names.ts";
+import { Facts } from "./figures/figures.tsx";
+import { Money } from "./figures/money.tsx";
+import { Badge } from "./figures/status.tsx";
+import { Table } from "./figures/table.tsx";
+import { Ago } from "./figures/time.tsx";
+
+export const VERDICTS = [
+  { value: "", label: "All" },
+  { value: "pass", label: "Passed" },
+  { value: "fail", label: "Failed" },
+  { value: "unproven", label: "Unproven" },
+];
+
+export const KINDS: Record<Audit["kind"], string> = {
+  check: "Check",
+  third: "Third miner",
+  canary: "Known answer",
+  second_opinion: "Second opinion",
+};
+
+/** The decision of an audit, or its state until there is one. */
+export function Verdict({ audit: { status, verdict, opinion } }: { audit: Audit }) {
+  switch (verdict ?? (status === "decided" ? opinion : null)) {
+    case "pass":
+      return (
+        <Badge tone="good" icon="check">
+          Passed
+        </Badge>
+      );
+    case "fail":
+      return (
+        <Badge tone="bad" icon="cross">
+          Failed
+        </Badge>
+      );
+    case "unproven":
+      return (
+        <Badge tone="still" icon="dash">
+          Unproven
+        </Badge>
+      );
+  }
+  return (
+    <Badge tone={status === "running" ? "busy" : "wait"} icon={status === "running" ? "play" : "wait"}>
+      {status === "running" ? "Being checked" : "Waiting"}
+    </Badge>
+  );
+}
+
+/** What was compared: each distance beside its limit, where the worst one is, and what followed. */
+export function Comparison({ audit }: { audit: Audit }) {
+  const rows = Object.entries(audit.distances).map(([name, distance]) => ({
+    name,
+    distance,
+    limit: audit.limits[name],
+  }));
+  return (
+    <>
+      {audit.reason && <p>{audit.reason}</p>}
+      {rows.length > 0 && (
+        <Table
+          caption="Distances"
+          rows={rows}
+          rowKey={({ name }) => name}
+          columns={[
+            { title: "Distance", cell: ({ name }) => sentence(name) },
+            { title: "Found", cell: ({ distance }) => number(distance), align: "end", shrink: true },
+            {
+              title: "Limit",
+              cell: ({ limit }) => (limit === undefined ? "none" : number(limit)),
+              align: "end",
+              shrink: true,
+            },
+            {
+              title: "Outcome",
+              cell: ({ distance, limit }) => <Within distance={distance} limit={limit} />,
+              shrink: true,
+            },
+          ]}
+        />
+      )}
+      <Facts
+        items={[
+          ["Worst position", audit.where],
+          ["Decided", audit.decidedAt && <Ago key="decided" at={audit.decidedAt} />],
+          ["Chance of it for an honest miner", chance(audit.probability)],
+          ["Taken back", audit.enforced && <Money key="forfeited" amount={audit.forfeited} />],
+        ]}
+      />
+    </>
+  );
+}
+
+function Within({ distance, limit }: { distance: number; limit: number | undefined }) {
+  if (limit === undefined) return <span class="quiet">not judged</span>;
+  return distance > limit ? (
+    <Badge tone="bad" icon="cross">
+      Above
+    </Badge>
+  ) : (
+    <Badge tone="good" icon="check">
+      Within
+    </Badge>
+  );
+}
+
+function number(value: number): string {
+  return value.toLocaleString("en", { maximumSignificantDigits: 3 });
+}
+
+/** Format the probability that an honest miner has so many failures. */
+function chance(probability: number | null): string | undefined {
+  if (probability === null || probability >= 1) return undefined;
+  if (probability <= 0) return "none";
+  const odds = Math.floor(1 / probability).toLocaleString("en", { maximumSignificantDigits: 2 });
+  return `at most 1 in ${odds}, with all its failures so far`;
+}
+
+/** What audits have shown of a miner, by service and model. */
+export function Standings({ standings }: { standings: AuditStanding[] }) {
+  return (
+    <Table
+      caption="What audits have shown"
+      rows={standings}
+      rowKey={({ role, service, model }) => `${role} ${service} ${model}`}
+      columns={[
+        {
+          title: "Work",
+          cell: ({ service, model, role }) => (
+            <>
+              {serviceName(service)} {model && <span class="quiet">{model}</span>}
+              {role === "auditor" && <span class="quiet small"> as an auditor</span>}
+            </>
+          ),
+        },
+        { title: "Passed in a row", cell: ({ passes }) => passes, align: "end" },
+        { title: "Checked", cell: ({ checked }) => checked, align: "end" },
+        { title: "Failed", cell: ({ failed }) => failed, align: "end" },
+        {
+          title: "Known answers wrong",
+          cell: ({ canariesChecked, canariesFailed }) => `${canariesFailed} of ${canariesChecked}`,
+          align: "end",
+          minor: true,
+        },
+      ]}
+    />
+  );
+}

@@ -1,0 +1,32 @@
+/** What was sealed of a job, and whether this browser can open it. */
+import type { JobDetails } from "@aitbc/client";
+import { Card } from "../../components/card.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
+import { Notice } from "../../components/notice.tsx";
+import { useLoad } from "../../load.ts";
+
+export function Sealing({ sealed }: { sealed: NonNullable<JobDetails["sealed"]> }) {
+  const own = useLoad(
+    async () => (await import("../../sealing.ts")).isOwn(sealed.replyKey),
+    [sealed.replyKey],
+  );
+  return (
+    <Card title="Sealing">
+      {own.data === false && (
+        <Notice tone="wait" title="Sealed in another browser or program">
+          <p>Only what sealed this job has the key to its result. Open the job there.</p>
+        </Notice>
+      )}
+      <p class="small quiet">
+        Its input, result and log are encrypted between this browser and the miner; the coordinator has only
+        ciphertext.
+      </p>
+      <Facts
+        items={[
+          ["Model", sealed.model ?? undefined],
+          ["Miner's key", sealed.keyId],
+        ]}
+      />
+    </Card>
+  );
+}

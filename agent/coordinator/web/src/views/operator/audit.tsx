@@ -1,0 +1,101 @@
+/** One audit: what was compared, with what outcome, and its place in the log. */
+import type { Audit } from "@aitbc/client";
+import { useRoute } from "preact-iso";
+import { Comparison, KINDS, Verdict } from "../../components/audits.tsx";
+import { Card } from "../../components/card.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
+import { Clock } from "../../components/figures/time.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Page } from "../../components/page.tsx";
+import { serviceName } from "../../format/names.ts";
+import { usePolled } from "../../poll.ts";
+import { BASE } from "../../routes.ts";
+import { api } from "../../session.ts";
+
+const OPEN_SECONDS = 5;
+const DECIDED_SECONDS = 3600;
+const AUDITS = `${BASE}/network/audits`;
+
+export default function AuditPage() {
+  const { id = "" } = useRoute().params;
+  const audit = usePolled(
+    (signal) => api("admin").audits.get(id, { signal }),
+    (data) => (data?.status === "decided" ? DECIDED_SECONDS : OPEN_SECONDS),
+    [id],
+  );
+  const { data } = audit;
+  return (
+    <Page
+      title={data ? `Audit of ${serviceName(data.service).toLowerCase()}` : "Audit"}
+      back={{ href: AUDITS, name: "Audits" }}
+      lead={
+        data && (
+          <span class="row">
+            <Verdict audit={data} />
+            {KINDS[data.kind]}
+            <Copyable text={data.auditId} />
+          </span>
+        )
+      }
+    >
+      <Loaded from={audit} lines={4} height="4rem">
+        {(audit) => <Details audit={audit} />}
+      </Loaded>
+    </Page>
+  );
+}
+
+function Details({ audit }: { audit: Audit }) {
+  return (
+    <>
+      <Card title="Comparison">
+        {audit.status === "decided" ? (
+          <Comparison audit={audit} />
+        ) : (
+          <p class="quiet">
+            {audit.status === "running" ? "Another miner compares the results." : "Waits for another miner."}
+          </p>
+        )}
+      </Card>
+      <Card title="Details">
+        <Facts
+          items={[
+            [
+              "Miner",
+              <a key="miner" href={`${BASE}/network/miners/${audit.minerId}`}>
+                {audit.minerId}
+              </a>,
+            ],
+            [
+              "Job",
+              <a key="job" href={`${BASE}/network/jobs/${audit.jobId}`}>
+                {audit.jobId}
+              </a>,
+            ],
+            ["Receipt", <Copyable key="receipt" text={audit.receiptId} noun="receipt id" />],
+            ["Model", audit.model],
+            ["Begun", <Clock key="begun" at={audit.createdAt} />],
+            [
+              "Part of",
+              audit.parent && (
+                <a key="parent" href={`${AUDITS}/${audit.parent}`}>
+                  {audit.parent}
+                </a>
+              ),
+            ],
+            ["This opinion", audit.opinion !== audit.verdict && audit.opinion],
+            [
+              "Digest in the log",
+              audit.comparisonSha256 && <Copyable key="digest" text={audit.comparisonSha256} noun="digest" />,
+            ],
+          ]}
+        />
+        <p class="small quiet">
+          The verdict is a leaf of the <a href={`${BASE}/network/log`}>log</a>; the digest there is of the
+          distances, limits, position and reason above.
+        </p>
+      </Card>
+    </>
+  );
+}

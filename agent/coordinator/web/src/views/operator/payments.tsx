@@ -1,0 +1,82 @@
+/** The payments of a batch, a page at a time. */
+import type { Payout } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/controls/button.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
+import { Pager } from "../../components/controls/pager.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { PayoutStatus } from "../../components/payouts.tsx";
+import { digits } from "../../format/money.ts";
+import { BASE } from "../../routes.ts";
+
+const PAGE = 50;
+
+export interface PaymentTableProps {
+  payouts: Payout[];
+  /** The payments are only computed. */
+  draft?: boolean;
+  /** Report that a payment did not arrive; for adapters whose outcomes people report. */
+  onFailed?: ((payout: Payout) => void) | undefined;
+}
+
+export function PaymentTable({ payouts, draft = false, onFailed }: PaymentTableProps) {
+  const [offset, setOffset] = useState(0);
+  return (
+    <>
+      <Table
+        caption="Payments"
+        rows={payouts.slice(offset, offset + PAGE)}
+        rowKey={(payout) => payout.payoutId}
+        columns={[
+          {
+            title: "Miner",
+            cell: ({ minerName, minerId }) => (
+              <a href={`${BASE}/network/miners/${minerId}`}>{minerName ?? minerId}</a>
+            ),
+          },
+          { title: "Address", cell: ({ address }) => <Copyable text={address} noun="address" /> },
+          ...(draft
+            ? []
+            : [
+                {
+                  title: "Status",
+                  cell: ({ status, reason, waitingFor }: Payout) => (
+                    <>
+                      <PayoutStatus state={status} />
+                      {(reason ?? waitingFor) && (
+                        <p class="small quiet">{reason ?? `Waits for ${waitingFor}`}</p>
+                      )}
+                    </>
+                  ),
+                },
+              ]),
+          { title: "Amount", amount: ({ amount }) => amount },
+          {
+            title: "Sent",
+            cell: ({ sentAmount, currency }) => `${digits(sentAmount)} ${currency}`,
+            align: "end",
+            shrink: true,
+          },
+          ...(onFailed
+            ? [
+                {
+                  title: "Failed",
+                  action: (payout: Payout) =>
+                    payout.status === "sent" && (
+                      <Button
+                        size="small"
+                        label={`Mark as failed: the payment to ${payout.minerName ?? payout.minerId}`}
+                        onClick={() => onFailed(payout)}
+                      >
+                        Mark as failed
+                      </Button>
+                    ),
+                },
+              ]
+            : []),
+        ]}
+      />
+      <Pager size={PAGE} offset={offset} total={payouts.length} onTurn={setOffset} />
+    </>
+  );
+}

@@ -1,0 +1,305 @@
+/** One batch of payouts: its approval, its payments, what the adapter sends, and its manifest in the log. */
+import type { Payout, PayoutBatchDetails, PayoutTransfer } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { useRoute } from "preact-iso";
+import { Card } from "../../components/card.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Copyable, CopyButton } from "../../components/controls/copyable.tsx";
+import { ask, Dialog } from "../../components/controls/dialog.tsx";
+import { TextField } from "../../components/controls/field.tsx";
+import { Segments } from "../../components/controls/segments.tsx";
+import { Facts, Figures } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago, Clock } from "../../components/figures/time.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Notice } from "../../components/notice.tsx";
+import { Page } from "../../components/page.tsx";
+import { BatchStatus, stateWords } from "../../components/payouts.tsx";
+import { notify } from "../../components/toast.tsx";
+import { digits, money } from "../../format/money.ts";
+import { sentence } from "../../format/names.ts";
+import { plural } from "../../format/size.ts";
+import { usePolled } from "../../poll.ts";
+import { BASE } from "../../routes.ts";
+import { api } from "../../session.ts";
+import { PaymentTable } from "./payments.tsx";
+
+const OPEN_SECONDS = 4;
+const ENDED_SECONDS = 3600;
+const ENDED: PayoutBatchDetails["status"][] = ["confirmed", "failed", "cancelled"];
+
+export default function PayoutPage() {
+  const { id = "" } = useRoute().params;
+  const batch = usePolled(
+    (signal) => api("admin").payouts.batch(id, { signal }),
+    (data) => (data && ENDED.includes(data.status) ? ENDED_SECONDS : OPEN_SECONDS),
+    [id],
+  );
+  const { data } = batch;
+  return (
+    <Page
+      title={data?.note || "Batch of payouts"}
+      back={{ href: `${BASE}/network/payouts`, name: "Payouts" }}
+      lead={
+        data && (
+          <span class="row">
+            <span role="status">
+              <BatchStatus state={data.status} />
+            </span>
+            {data.adapter}, {data.currency}
+            <Copyable text={id} noun="batch id" />
+          </span>
+        )
+      }
+      actions={data && <Decision batch={data} batchId={id} reload={batch.reload} />}
+    >
+      <Loaded from={batch} lines={6} height="3rem">
+        {(data) => <Shown batch={data} batchId={id} reload={batch.reload} />}
+      </Loaded>
+    </Page>
+  );
+}
+
+interface BatchProps {
+  batch: PayoutBatchDetails;
+  batchId: string;
+  reload: () => void;
+}
+
+function Decision({ batch, batchId, reload }: BatchProps) {
+  const approve = async () => {
+    const sure = await ask({
+      title: `Send ${plural(batch.count, "payment")}?`,
+      text: `${money(batch.amount)}, that is ${digits(batch.sentAmount)} ${batch.currency}, leave the network. The manifest goes into the log for good.`,
+      action: "Approve and send",
+    });
+    if (!sure) return;
+    await api("admin").payouts.approve(batchId);
+    notify("The batch was approved. Its payments are being sent.");
+    reload();
+  };
+  const cancel = async () => {
+    const text = "Nothing is sent, and the money returns to the miners' earnings.";
+    if (!(await ask({ title: "Cancel this batch?", text, action: "Cancel the batch" }))) return;
+    await api("admin").payouts.cancel(batchId);
+    notify("The batch was cancelled. The money is back in the miners' earnings.");
+    reload();
+  };
+  const isOpen = batch.status === "created";
+  return (
+    <>
+      {isOpen && (
+        <Button kind="main" icon="check" onClick={approve}>
+          Approve
+        </Button>
+      )}
+      {(isOpen || batch.status === "approved") && (
+        <Button kind="danger" icon="cross" onClick={cancel}>
+          Cancel the batch
+        </Button>
+      )}
+    </>
+  );
+}
+
+function Shown({ batch, batchId, reload }: BatchProps) {
+  const [state, setState] = useState("");
+  const states = Object.entries(batch.counts) as [Payout["status"], number][];
+  const shown = state ? batch.payouts.filter(({ status }) => status === state) : batch.payouts;
+  return (
+    <>
+      {batch.error && (
+        <Notice tone="bad" title="The payments cannot be prepared">
+          <p>{batch.error}</p>
+          <p class="small">It is tried again by itself.</p>
+        </Notice>
+      )}
+      <Figures
+        items={[
+          { name: "Leaves the network", value: <Money amount={batch.amount} short /> },
+          {
+            name: "Sent",
+            value: digits(batch.sentAmount),
+            note: `${batch.currency}, at ${batch.rate}, rounded down`,
+          },
+          {
+            name: "Payments",
+            value: batch.count,
+            note: states.map(([name, count]) => stateWords(name, count)).join(", "),
+          },
+        ]}
+      />
+      <Card title="Payments">
+        {states.length > 1 && (
+          <div class="filters">
+            <Segments
+              label="Status"
+              value={state}
+              onInput={setState}
+              options={[
+                { value: "", label: "All" },
+                ...states.map(([value, count]) => ({ value, label: stateWords(value, count) })),
+              ]}
+            />
+          </div>
+        )}
+        <Payments batch={batch} batchId={batchId} payouts={shown} reload={reload} key={state} />
+      </Card>
+      {batch.transfers && batch.transfers.length > 0 && <Transfers transfers={batch.transfers} />}
+      <Card title="Details">
+        <Facts
+          items={[
+            ["Earned until", <Clock key="cut" at={batch.cutOff} />],
+            ["Minimum", <Money key="minimum" amount={batch.minimum} />],
+            ["Created", <Clock key="created" at={batch.createdAt} />],
+            ["Created by", batch.createdBy],
+            ["Approved", batch.approvedAt && <Clock key="approved" at={batch.approvedAt} />],
+            ["Approved by", batch.approvedBy],
+            ["Cancelled by", batch.cancelledBy],
+            ["Ended", batch.finishedAt && <Clock key="ended" at={batch.finishedAt} />],
+          ]}
+        />
+      </Card>
+      {batch.manifest && <Manifest text={batch.manifest} />}
+    </>
+  );
+}
+
+/** The payments; where people report outcomes, with the ways to do so. */
+function Payments({ batch, batchId, payouts, reload }: BatchProps & { payouts: Payout[] }) {
+  const [failed, setFailed] = useState<Payout | null>(null);
+  const adapters = usePolled(
+    async (signal) => (await api("admin").payouts.batches({ limit: 1, signal })).adapters,
+    () => ENDED_SECONDS,
+  );
+  const byHand = adapters.data?.find(({ adapter }) => adapter === batch.adapter)?.byHand ?? false;
+  const sent = batch.payouts.filter(({ status }) => status === "sent");
+  const confirm = async () => {
+    const text = "Do this once the bank or the processor says so. The payments end and leave the books.";
+    const title = `Have ${plural(sent.length, "payment")} arrived?`;
+    if (!(await ask({ title, text, action: "All have arrived" }))) return;
+    await api("admin").payouts.report(
+      batchId,
+      sent.map(({ payoutId }) => ({ payoutId, outcome: "confirmed" as const })),
+    );
+    reload();
+  };
+  return (
+    <>
+      {byHand && sent.length > 0 && (
+        <Notice tone="busy" title="Report what has arrived">
+          <p>
+            This way of payment does not report by itself. Mark payments that failed one by one, then confirm
+            the others.
+          </p>
+          <div class="row">
+            <Button size="small" onClick={confirm}>
+              Confirm {plural(sent.length, "payment")}
+            </Button>
+          </div>
+        </Notice>
+      )}
+      <PaymentTable payouts={payouts} onFailed={byHand && sent.length > 0 ? setFailed : undefined} />
+      <FailedDialog payout={failed} batchId={batchId} onClose={() => setFailed(null)} onDone={reload} />
+    </>
+  );
+}
+
+interface FailedProps {
+  payout: Payout | null;
+  batchId: string;
+  onClose: () => void;
+  onDone: () => void;
+}
+
+function FailedDialog({ payout, batchId, onClose, onDone }: FailedProps) {
+  const [reason, setReason] = useState("");
+  const report = async () => {
+    if (!payout) return;
+    const { payoutId } = payout;
+    await api("admin").payouts.report(batchId, [{ payoutId, outcome: "failed", reason }]);
+    setReason("");
+    onDone();
+    onClose();
+  };
+  return (
+    <Dialog
+      title={`Did the payment to ${payout?.minerName ?? payout?.minerId} fail?`}
+      open={payout !== null}
+      onClose={onClose}
+      actions={
+        <>
+          <Button onClick={onClose}>Cancel</Button>
+          <Button kind="danger" disabled={!reason.trim()} onClick={report}>
+            It failed
+          </Button>
+        </>
+      }
+    >
+      <p>
+        Its amount returns to the miner's earnings. Be certain that it was not paid: the next batch pays it
+        again.
+      </p>
+      <TextField
+        label="Reason"
+        required
+        value={reason}
+        onInput={setReason}
+        maxLength={200}
+        help="The machine's owner can see it."
+      />
+    </Dialog>
+  );
+}
+
+function Transfers({ transfers }: { transfers: PayoutTransfer[] }) {
+  return (
+    <Card title="Sent by the adapter">
+      <Table
+        caption="Transfers"
+        rows={transfers}
+        rowKey={({ transferId }) => transferId}
+        columns={[
+          { title: "Reference", cell: ({ reference }) => <Copyable text={reference} noun="reference" /> },
+          {
+            title: "Status",
+            cell: ({ status, error, nextCallAt }) => (
+              <>
+                {sentence(status)}
+                {error && (
+                  <p class="small quiet">
+                    {error}{" "}
+                    {nextCallAt && (
+                      <>
+                        Tried again <Ago at={nextCallAt} />.
+                      </>
+                    )}
+                  </p>
+                )}
+              </>
+            ),
+          },
+          { title: "Attempts", cell: ({ attempts }) => attempts, align: "end" },
+          {
+            title: "Sent",
+            cell: ({ sentAt }) => sentAt && <Ago at={sentAt} />,
+            align: "end",
+            shrink: true,
+          },
+        ]}
+      />
+    </Card>
+  );
+}
+
+function Manifest({ text }: { text: string }) {
+  return (
+    <Card title="Manifest" note="a leaf of the log" action={<CopyButton text={text} noun="manifest" />}>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it */}
+      <pre class="json" tabIndex={0}>
+        {JSON.stringify(JSON.parse(text), null, 2)}
+      </pre>
+    </Card>
+  );
+}

@@ -1,0 +1,365 @@
+"""Finds how far honest runs of a model are apart, so that audits have limits: runs on different numbers of threads, alone and together.
+
+Each run is audited on the device as it normally works, in the same child processes that run jobs. What is measured is saved after every
+variant, so that an interrupted calibration goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from agent.atomic_file import replace_file
+from agent.configuration import load_catalogue
+from agent.core.errors import ConfigurationError
+from agent.core.machine.honest_limits import honest_limit
+from agent.deadline import call_within
+from agent.miner.bench import PREPARATION_SECONDS, RUN_SECONDS, scratch
+from agent.miner.data_dir import DataDirectory
+from agent.miner.engines.interpreters import HOST_COMMAND, Interpreter, Interpreters
+from agent.miner.executor.contract import Execution
+from agent.miner.executor.devices import Devices
+from agent.miner.executor.local import LocalExecutor
+from agent.miner.machine.calibrations import add_calibrations
+from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
+from agent.miner.machine.gpus import Gpus
+from agent.miner.models.store import ModelStore
+from agent.settings import Settings
+from runners.api import Benchmark, Calibration, Condition, Device, Model, Retry, Runner, RunnerError
+from runners.audits import AUDIT_PREFIX, HonestRange, run_seed
+from runners.host.protocol import AuditedRun, Run, file_references, replace_files
+from runners.registry import installed
+
+TOGETHER: Final = 4
+"""Runs at the same time in the second half of a variant, where the runner can."""
+
+_PROGRESS: Final = "calibration.json"
+"""In the miner's directory: what an interrupted calibration has measured."""
+
+_PREFIX: Final = "job_calibration"
+
+_MINER: Final = "miner_calibration"
+
+Measured: TypeAlias = dict[str, Any]
+"""An audit: its two conditions, the digest of the model's weights, and the distances."""
+
+
+@dataclass(slots=True)
+class CalibrationReport:
+    """What was calibrated, and what could not be, with the reasons: a service, or a service and a model."""
+
+    made: list[Calibration] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    runner: type[Runner[Any]]
+    offer: ServiceOffer
+    requests: Sequence[Benchmark]
+    model: Model | None
+
+    @property
+    def service(self) -> str:
+        return self.runner.definition.service_id
+
+    @property
+    def words(self) -> str:
+        return self.service if self.model is None else f"{self.service}, {self.model.name}"
+
+    def parameters(self, request: Benchmark) -> dict[str, Any]:
+        name = self.runner.definition.model_field
+        return dict(request.parameters) | (
+            {} if name is None or self.model is None else {name: self.model.name}
+        )
+
+
+class Calibrate:
+    """Calibrates `services` and `models`, or all that have a comparer, with `runs` honest runs of each variant.
+
+    `on_step(text)` is called with a description of each step. Tests replace the installed `runners` and the `host_command`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        services: Collection[str] = (),
+        models: Collection[str] = (),
+        runs: int,
+        on_step: Callable[[str], None],
+        runners: Mapping[str, type[Runner[Any]]] | None = None,
+        host_command: Sequence[str] = HOST_COMMAND,
+    ) -> None:
+        self._settings = settings
+        self._selected = frozenset(services), frozenset(models)
+        self._runs = runs
+        self._on_step = on_step
+        self._runners = installed() if runners is None else runners
+        self._own = Interpreter(tuple(host_command))
+        self._directory = settings.data_dir.absolute() / "miner"
+        self._models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
+        self._seconds = RUN_SECONDS + settings.miner.load_seconds
+        self._report = CalibrationReport()
+        self._numbers = itertools.count()
+
+    async def measure(self) -> CalibrationReport:
+        """Calibrate model by model. Raises `ConfigurationError` if a daemon uses the data directory, or for unknown names."""
+        data_directory = DataDirectory(self._directory)
+        data_directory.lock()
+        try:
+            capabilities = await self._probe()
+            for offer in capabilities.services.values():
+                with scratch(data_directory.jobs / "calibration") as directory:
+                    await self._calibrate_service(offer, capabilities.devices, directory)
+        finally:
+            data_directory.unlock()
+        return self._report
+
+    async def _probe(self) -> Capabilities:
+        gpus = Gpus()
+        try:
+            capabilities = await Machine(
+                self._settings, gpus, self._models, self._runners, own=self._own
+            ).probe()
+        finally:
+            gpus.close()
+        services, models = self._selected
+        for name in sorted(services - {*capabilities.services}):
+            raise ConfigurationError(f"This machine does not offer {name!r}; `aitbc-agent doctor` says why.")
+        for name in sorted(models - {*self._models.catalogue}):
+            raise ConfigurationError(f"No model is named {name!r}; `aitbc-agent models` lists them.")
+        return capabilities
+
+    async def _calibrate_service(
+        self, offer: ServiceOffer, devices: Sequence[Device], directory: Path
+    ) -> None:
+        definition = offer.definition
+        services, names = self._selected
+        if definition.comparer is None or (services and definition.service_id not in services):
+            return
+        models: Sequence[Model | None] = [None]
+        if definition.model_field is not None:
+            known = (name for name in offer.models if self._models.catalogue[name].kind == "model")
+            models = [self._models.resolve(name) for name in known if not names or name in names]
+        elif names:
+            return
+        runner = self._runners[definition.service_id]
+        try:
+            requests = await call_within(
+                PREPARATION_SECONDS,
+                lambda: runner.calibration(tools(self._settings), directory),
+                name=f"calibrate-{definition.service_id}",
+            )
+            if not requests:
+                raise Retry("Its runner has no typical requests.")
+        except (RunnerError, TimeoutError) as error:
+            self._report.skipped.append((definition.service_id, str(error)))
+            return
+        for model in models:
+            await self._calibrate_model(_Subject(runner, offer, requests, model), devices, directory)
+
+    async def _calibrate_model(self, subject: _Subject, devices: Sequence[Device], directory: Path) -> None:
+        measured = list[Measured]()
+        for device in devices:
+            for variant in variants(device):
+                try:
+                    measured += await self._variant(subject, device, variant, directory)
+                except (RunnerError, TimeoutError) as error:
+                    self._report.skipped.append(
+                        (f"{subject.words}, {variant.words}", str(error) or "time limit")
+                    )
+        made = calibrations(subject.service, subject.model, measured, subject.runner.definition.comparer)
+        add_calibrations(self._settings.data_dir, made)
+        self._report.made += made
+
+    async def _variant(
+        self, subject: _Subject, device: Device, variant: Device, directory: Path
+    ) -> list[Measured]:
+        key = f"{subject.words}; {variant.uuid or variant.name}; {variant.threads} threads; {subject.offer.version}; {self._runs}"
+        if (known := self._progress().get(key)) is not None:
+            self._on_step(f"{subject.words} on {variant.words}: measured before")
+            return list(known)
+        self._on_step(f"Running {subject.words} on {variant.words}")
+        with scratch(directory / "variant") as own:
+            executor = self._executor(subject, variant)
+            try:
+                done = [
+                    run
+                    for together in (1, min(TOGETHER, subject.offer.concurrency))
+                    for run in await self._honest_runs(executor, subject, together, own)
+                ]
+            finally:
+                await executor.close()
+            self._on_step(f"Comparing {subject.words} on {device.words}")
+            executor = self._executor(subject, device)
+            try:
+                found = [await self._audit(executor, subject, *one, own) for one in done]
+            finally:
+                await executor.close()
+        self._save(key, found)
+        return found
+
+    def _save(self, key: str, found: Sequence[Measured]) -> None:
+        content = json.dumps(self._progress() | {key: [*found]}).encode()
+        replace_file(self._directory / _PROGRESS, content)
+
+    def _progress(self) -> dict[str, list[Measured]]:
+        try:
+            found: dict[str, list[Measured]] = json.loads((self._directory / _PROGRESS).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def _executor(self, subject: _Subject, device: Device) -> LocalExecutor:
+        executor = LocalExecutor(
+            Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
+            tools(self._settings, gpu=device.kind == "cuda"),
+            self._settings.miner,
+            self._directory,
+            digest=self._models.weights_digest,
+            interpreters=Interpreters(
+                self._own, {subject.service: subject.offer.interpreters}, self._runners
+            ),
+        )
+        executor.end_orphans()
+        return executor
+
+    async def _honest_runs(
+        self, executor: LocalExecutor, subject: _Subject, together: int, directory: Path
+    ) -> list[tuple[Run, Execution]]:
+        """Run half of the runs, so many at the same time."""
+        done = list[tuple[Run, Execution]]()
+        requests = itertools.cycle(subject.requests)
+        left = max(1, self._runs // 2)
+        while left:
+            number = min(left, together)
+            messages = [
+                self._message(subject, request, directory) for request in itertools.islice(requests, number)
+            ]
+            executions = await asyncio.gather(
+                *(self._execute(executor, subject, message) for message in messages)
+            )
+            done += zip(messages, executions, strict=True)
+            left -= number
+        return done
+
+    def _message(self, subject: _Subject, request: Benchmark, directory: Path, **audit: Any) -> Run:
+        run_id = f"{_PREFIX}{next(self._numbers)}"
+        for name in ("output", "work"):
+            (directory / run_id / name).mkdir(parents=True)
+        return Run(
+            run_id=run_id,
+            parameters=subject.parameters(request),
+            files=dict(request.files),
+            output=directory / run_id / "output",
+            work=directory / run_id / "work",
+            timeout_seconds=self._seconds,
+            seed=run_seed(run_id, 1, _MINER, _nonce(run_id)),
+        ).model_copy(update=audit)
+
+    async def _execute(self, executor: LocalExecutor, subject: _Subject, message: Run) -> Execution:
+        async with asyncio.timeout(self._seconds):
+            return await executor.run(subject.service, subject.model, message)
+
+    async def _audit(
+        self, executor: LocalExecutor, subject: _Subject, run: Run, execution: Execution, directory: Path
+    ) -> Measured:
+        """Audit an honest run, and return what was measured."""
+        references = list(file_references(execution.done.results))
+        files = {f"{AUDIT_PREFIX}{found.name}": found.below(run.output) for found in references}
+        audit = AuditedRun(
+            results=_published(execution.done.results),
+            statement=_statement(run, subject.model, execution),
+            evidence=execution.done.evidence,
+            nonce=_nonce(run.run_id),
+            choice=secrets.token_hex(32),
+        )
+        request = Benchmark(run.parameters, "", files=run.files)
+        message = self._message(subject, request, directory, files={**run.files, **files}, audit=audit)
+        found = await self._execute(executor, subject, message)
+        conditions = (found.done.evidence or {}).get("conditions")
+        return {
+            "conditions": conditions,
+            "weights": execution.weights or "",
+            "distances": found.done.results["distances"],
+            "reason": found.done.results["reason"],
+        }
+
+
+def variants(device: Device) -> list[Device]:
+    """Return the device with the numbers of threads that honest runs use: one, and all."""
+    if device.kind != "cpu":
+        return [device]
+    return [replace(device, threads=threads) for threads in sorted({1, device.threads})]
+
+
+def calibrations(
+    service: str, model: Model | None, measured: Sequence[Measured], comparer: Any
+) -> list[Calibration]:
+    """Return the honest ranges of audits with the same conditions and weights."""
+    groups = defaultdict[str, list[Measured]](list)
+    for one in measured:
+        if one["conditions"] and one["distances"]:
+            groups[json.dumps([one["conditions"], one["weights"]])].append(one)
+    made = []
+    for key, group in groups.items():
+        (audited, auditor), weights = json.loads(key)
+        values = defaultdict[str, list[float]](list)
+        for one in group:
+            for name, distance in one["distances"].items():
+                values[name].append(distance)
+        ranges = {
+            name: HonestRange(
+                min(found), max(found), len(found), honest_limit(found, comparer.least_limits.get(name, 0.0))
+            )
+            for name, found in values.items()
+        }
+        conditions = Condition(**audited), Condition(**auditor)
+        named = ("", "") if model is None else (model.name, weights)
+        made.append(Calibration(service, *conditions, ranges, *named))
+    return made
+
+
+def _nonce(run_id: str) -> str:
+    """Return a nonce of 64 hexadecimal digits that belongs to a run."""
+    return run_id.encode().hex().ljust(64, "0")[-64:]
+
+
+def _published(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return results with files as their audit sees them: without the addresses, which only a coordinator has."""
+    found: dict[str, Any] = replace_files(
+        results,
+        lambda file: {
+            "artifact_id": "",
+            "url": "",
+            "media_type": file.media_type,
+            "size": 0,
+            "name": file.name,
+        },
+    )
+    return found
+
+
+def _statement(run: Run, model: Model | None, execution: Execution) -> dict[str, Any]:
+    device = execution.device
+    named = None if model is None else {"name": model.name, "digest": {"sha256": execution.weights}}
+    return {
+        "subject": [],
+        "predicate": {
+            "job_id": run.run_id,
+            "fence": "1",
+            "miner_id": _MINER,
+            "model": named,
+            "device": {"kind": device.kind, "name": device.name, "uuid": device.uuid},
+            "runner": {"name": execution.runner.name, "version": execution.runner.version},
+            "units": str(execution.done.units),
+        },
+    }

@@ -1,0 +1,311 @@
+"""Compares a transcoded file with the input: exact figures, and a random window of pictures and sound with the auditor's own encoding.
+
+The window costs the same for a long video as for a short one. Every file is read in the sandbox only.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from runners.api import (
+    Audited,
+    Comparer,
+    Comparison,
+    Condition,
+    Context,
+    Device,
+    Fail,
+    Result,
+    Tools,
+    judge,
+)
+from runners.ffmpeg import sound
+from runners.ffmpeg.encoders import HARDWARE
+from runners.ffmpeg.exact import DifferenceError, check_claims, check_duration, check_streams
+from runners.ffmpeg.packets import Packets, read_packets, selected_times
+from runners.ffmpeg.plan import Plan
+from runners.ffmpeg.process import INPUT, Media, inspect, job_limits, run_ffmpeg
+from runners.ffmpeg.quality import Scores, Window, measure, packet_digest
+from runners.ffmpeg.request import TranscodeRequest, TranscodeResult
+from runners.own_run import OwnRun
+from runners.sandbox import Sandbox
+
+COMPARER: Final = Comparer(
+    "Container, codecs, size, duration, streams and the number of pictures are exact. In a random window of 5 s, the pictures preserve as "
+    "much of the input as those of the auditor's own encoding, and the sound is the same.",
+    "window",
+)
+
+WINDOW_SECONDS: Final = 5.0
+LEAD_SECONDS: Final = 1.0
+"""The auditor's own encoding begins this long before the window, and ends half of it later."""
+
+COUNT_TOLERANCE: Final = 2
+"""Pictures by which a file may differ from the expected number: at its two ends."""
+
+SHIFTS: Final = (1, -1, 2, -2)
+"""Pictures by which an honest window may be displaced, since the times of two files are rounded differently."""
+
+SUSPICIOUS: Final = {"ssim": 0.3, "psnr": 1.0}
+"""Distances above which displaced windows are tried too."""
+
+LEAST_DISSIMILARITY: Final = 0.002
+"""Added to what both encodings lose of the input, so that a tiny loss is not a multiple of a tinier one."""
+
+POOR_SSIM: Final = 0.98
+"""Only pictures that lose more than this must use the requested bitrate; simple ones need less."""
+
+SOUND_ONLY: Final = "sound"
+"""The precision of a condition without pictures."""
+
+COPY: Final = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The audited file: its streams, the packets of its pictures, and the times of the source's pictures that belong to them."""
+
+    file: Path
+    claimed: TranscodeResult
+    media: Media
+    pictures: Packets
+    source_times: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A random part of the output: its first second, its length, and its pictures, None for sound only.
+
+    The auditor's own encoding begins `lead` seconds earlier.
+    """
+
+    first: float
+    seconds: float
+    window: Window | None
+    lead: float
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One audit. `plan_of` returns the plan of a request for the same source, `run` performs a request."""
+
+    tools: Tools
+    device: Device
+    request: TranscodeRequest
+    audited: Audited
+    context: Context
+    plan_of: Callable[[TranscodeRequest], Plan]
+    run: Callable[[TranscodeRequest, Context], Result]
+
+    def compare(self) -> tuple[Comparison, Decimal]:
+        """Return the comparison and the units of the auditor's own encoding. Raises `Fail` or `Retry` as a run does."""
+        try:
+            plan = self.plan_of(self.request)
+            found = self._found(plan)
+            check_duration(self.request, plan, found.media, found.pictures)
+            return self._copied(plan, found) if self.request.codec == COPY else self._encoded(plan, found)
+        except DifferenceError as difference:
+            return Comparison("fail", str(difference), where=difference.where), Decimal(0)
+
+    def _encoded(self, plan: Plan, found: _Found) -> tuple[Comparison, Decimal]:
+        """Compare a window with the auditor's own encoding of it."""
+        part = self._chosen(found)
+        request = self._own_request(plan, found, part)
+        result = self.run(request, OwnRun(self.context))
+        mine: Path = result.results["file"].path
+        check_streams(inspect(self.tools, mine, self.context), found.media, plan)
+        distances: dict[str, float] = {}
+        where = f"second {part.first:.2f}"
+        if part.window is not None:
+            distances, where = self._seen(request, found, part.window, mine)
+        if found.media.sounds:
+            distances |= self._sound(mine, found.file, part)
+        encoder = found.claimed.encoder if self.request.has_video else SOUND_ONLY
+        device = self.audited.device if encoder in HARDWARE.values() else "cpu"
+        own = Condition("ffmpeg", result.results.get("encoder") or SOUND_ONLY, "cpu")
+        calibration = self.audited.calibration(Condition("ffmpeg", encoder or "", device), own)
+        return judge(distances, calibration, where=where, of="the window"), result.units
+
+    def _copied(self, plan: Plan, found: _Found) -> tuple[Comparison, Decimal]:
+        """Compare all packets of copied pictures with those of an own copy, which costs no encoding."""
+        result = self.run(self.request, OwnRun(self.context))
+        mine: Path = result.results["file"].path
+        check_streams(inspect(self.tools, mine, self.context), found.media, plan)
+        digests = [packet_digest(self.tools, self.device, path, self.context) for path in (mine, found.file)]
+        if digests[0] == digests[1]:
+            return Comparison(
+                "pass", "All packets of the pictures are equal.", {COPY: 0.0}, {COPY: 0.0}
+            ), result.units
+        if self.request.start or self.request.length is not None:
+            reason = "Versions of ffmpeg begin and end a trimmed copy at different pictures."
+            return Comparison("unproven", reason, {COPY: 1.0}), result.units
+        reason = "The packets of the pictures are not those of the input."
+        return Comparison("fail", reason, {COPY: 1.0}, {COPY: 0.0}, "pictures"), result.units
+
+    def _found(self, plan: Plan) -> _Found:
+        """Return the audited file. Raises `DifferenceError` for anything but a result of this request."""
+        try:
+            claimed = TranscodeResult.model_validate(self.audited.results)
+        except ValidationError:
+            raise DifferenceError("results", "The results are not those of a transcoding.") from None
+        made = self.audited.files.get(claimed.file.name)
+        if made is None or len(self.audited.files) != 1:
+            raise DifferenceError("file", "The results do not name the one file that the miner signed.")
+        try:
+            media = inspect(self.tools, made, self.context)
+        except Fail as error:
+            raise DifferenceError("file", f"The file is no media: {error}") from None
+        check_claims(self.request, claimed, self.audited.predicate.get("units"), media)
+        if not self.request.has_video:
+            return _Found(made, claimed, media, Packets((), ()), ())
+        if media.video is None or plan.media.video is None:
+            raise DifferenceError("streams", "The file contains no pictures.")
+        source = self.context.files["input_url"]
+        times = selected_times(read_packets(self.tools, source, self.context, plan.media.video), self.request)
+        pictures = read_packets(self.tools, made, self.context, media.video)
+        if not pictures.times:
+            raise DifferenceError("frames", "The file contains no pictures.")
+        if self.request.codec != COPY:
+            self._check_count(plan, len(pictures.times), times)
+        return _Found(made, claimed, media, pictures, times)
+
+    def _check_count(self, plan: Plan, count: int, times: Sequence[float]) -> None:
+        expected = len(times)
+        if plan.fps is not None and times:
+            expected = round((times[-1] - times[0]) * len(times) / max(1, len(times) - 1) * plan.fps)
+        if abs(count - expected) > COUNT_TOLERANCE:
+            expected = self._counted(plan)  # some sources have packets without a picture, or two for each
+        if abs(count - expected) > COUNT_TOLERANCE:
+            raise DifferenceError("frames", f"The file has {count} pictures instead of {expected}.")
+
+    def _counted(self, plan: Plan) -> int:
+        """Return the number of pictures of the requested output, from decoding all of the source."""
+        count = 0
+
+        def note(line: str) -> None:
+            nonlocal count
+            name, _, value = line.partition("=")
+            if name == "frame" and value.strip().isdigit():
+                count = int(value)
+
+        limits = job_limits(self.tools, self.device, max(1.0, self.context.timeout_seconds))
+        sandbox = Sandbox(self.tools, limits, self.device)
+        source = sandbox.read(self.context.files["input_url"], INPUT)
+        run_ffmpeg(sandbox, plan.counting(source), self.context, on_line=note)
+        return count
+
+    def _chosen(self, found: _Found) -> _Part:
+        """Return a random part of the audited file, which its miner cannot foresee."""
+        pictures = found.pictures
+        total = pictures.seconds if pictures.times else found.media.duration or 0.0
+        seconds = min(WINDOW_SECONDS, total)
+        start = pictures.times[0] if pictures.times else 0.0
+        chance = random.Random(self.audited.choice)  # noqa: S311 - the choice itself is secret
+        first = start + chance.uniform(0.0, total - seconds)
+        window = _window(pictures, first, seconds)
+        if window is None:
+            return _Part(first, seconds, None, min(LEAD_SECONDS, first))
+        begin = pictures.times[window.first]
+        return _Part(begin, seconds, window, begin - pictures.times[window.first - window.lead])
+
+    def _own_request(self, plan: Plan, found: _Found, part: _Part) -> TranscodeRequest:
+        """Return the request for the auditor's own encoding, which begins just before a picture of the source."""
+        pictures, window = found.pictures, part.window
+        changes: dict[str, object] = {"duration": part.lead + part.seconds + LEAD_SECONDS / 2, "end": None}
+        if window is None:
+            begin = part.first - part.lead
+        elif plan.fps is not None:
+            begin = (
+                window.first - window.lead
+            ) / plan.fps  # so that the same pictures are repeated or dropped
+        else:
+            number = min(window.first - window.lead, len(found.source_times) - 1)
+            begin = found.source_times[number] - 0.4 * pictures.gap
+        if self.request.bitrate is not None and window is not None:
+            changes["bitrate"] = _rate(pictures, window, self.request.bitrate)
+        changes["start"] = round(self.request.start + max(0.0, begin), 6)
+        return self.request.model_copy(update=changes)
+
+    def _seen(
+        self, request: TranscodeRequest, found: _Found, window: Window, mine: Path
+    ) -> tuple[dict[str, float], str]:
+        """Return the distances of the pictures, and where the audited ones are worst."""
+        pictures = found.pictures
+        plan = self.plan_of(request)
+        files = self.context.files["input_url"], mine, found.file
+
+        def at(shift: int) -> tuple[dict[str, float], Scores]:
+            number = min(max(0, window.first + shift), len(pictures.times) - 1)
+            moved = replace(window, seconds=pictures.times[number] - 0.4 * pictures.gap)
+            own, their = measure(self.tools, self.device, plan, moved, files, self.context, f"scores{shift}")
+            return picture_distances(own, their), their
+
+        best, their = at(0)
+        for shift in SHIFTS:
+            if all(best[name] <= limit for name, limit in SUSPICIOUS.items()):
+                break
+            other, scores = at(shift)
+            if other["ssim"] < best["ssim"]:
+                best, their = other, scores
+        if len(their.psnr) < window.count - COUNT_TOLERANCE:
+            raise DifferenceError(
+                f"second {window.seconds:.2f}", "The pictures of the window cannot be decoded."
+            )
+        worst = window.first + min(range(len(their.psnr)), key=their.psnr.__getitem__)
+        if self.request.bitrate is not None:
+            average = 8 * sum(pictures.sizes) / max(pictures.seconds, 0.001)
+            missing = max(0.0, 1 - average / _bits(self.request.bitrate))
+            best["bitrate"] = round(missing, 6) if their.ssim < POOR_SSIM else 0.0
+        return best, f"picture {worst} (second {pictures.times[min(worst, len(pictures.times) - 1)]:.2f})"
+
+    def _sound(self, mine: Path, made: Path, part: _Part) -> dict[str, float]:
+        """Return the distances of the first sound track."""
+        own, other = (
+            sound.decode(self.tools, self.device, file, (first, part.seconds), self.context, name)
+            for file, first, name in ((mine, part.lead, "own_sound"), (made, part.first, "their_sound"))
+        )
+        return sound.distances(own, other)
+
+
+def picture_distances(own: Scores, their: Scores) -> dict[str, float]:
+    """Return how much more of the input the audited pictures lose than the auditor's own.
+
+    "ssim": by what part their mean dissimilarity (1 - SSIM) is larger. "psnr": the decibels by which their worst picture is worse.
+    """
+    mine, theirs = (1 - scores.ssim + LEAST_DISSIMILARITY for scores in (own, their))
+    return {
+        "ssim": round(max(0.0, theirs / mine - 1), 6),
+        "psnr": round(max(0.0, own.worst - their.worst), 6),
+    }
+
+
+def _window(pictures: Packets, first: float, seconds: float) -> Window | None:
+    """Return the pictures of a window that begins at second `first`; None without pictures."""
+    if not pictures.times:
+        return None
+    number = next((at for at, time in enumerate(pictures.times) if time >= first), len(pictures.times) - 1)
+    begin = pictures.times[number]
+    count = sum(1 for time in pictures.times[number:] if time < begin + seconds - pictures.gap / 2)
+    lead = sum(1 for time in pictures.times[:number] if time >= begin - LEAD_SECONDS)
+    return Window(number, max(1, count), begin - 0.4 * pictures.gap, lead)
+
+
+def _bits(rate: str) -> float:
+    """Return the bits per second of a rate such as "2500k"."""
+    factor = {"k": 1e3, "M": 1e6}.get(rate[-1], 1.0)
+    return float(rate.rstrip("kM")) * factor
+
+
+def _rate(pictures: Packets, window: Window, requested: str) -> str:
+    """Return the bitrate of the audited window, at most twice the requested one: an encoder spends more on difficult parts."""
+    last = min(window.first + window.count, len(pictures.sizes))
+    seconds = max(pictures.gap, pictures.times[last - 1] - pictures.times[window.first] + pictures.gap, 0.001)
+    spent = 8 * sum(pictures.sizes[window.first : last]) / seconds
+    return f"{max(1, round(min(spent, 2 * _bits(requested)) / 1000))}k"

@@ -1,0 +1,138 @@
+"""How much of the input a window of pictures preserves, beside the auditor's own encoding of the same window.
+
+Both are compared with the input's pictures, scaled and converted as the request says, because two good encodings of difficult pictures
+differ from each other by more than a bad one of easy pictures differs from them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from runners.api import Context, Device, Tools
+from runners.ffmpeg.plan import Plan
+from runners.ffmpeg.process import INPUT, input_options, job_limits, run_ffmpeg
+from runners.sandbox import Sandbox
+
+INVISIBLE_PSNR: Final = 45.0
+"""Decibels from which a picture looks like its original, so that more do not count."""
+
+MAX_STATISTICS: Final = 2**20
+"""Characters of a filter's lines about a window."""
+
+_STATISTICS: Final = {"own_ssim": "ssim", "own_psnr": "psnr", "their_ssim": "ssim", "their_psnr": "psnr"}
+_SSIM: Final = re.compile(r"All:([\d.]+|nan)")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window of pictures: `count` of them from number `first` of a file on, which begins at `seconds` of it.
+
+    The own encoding begins `lead` pictures earlier, so that its first picture of the window is not the first that it encodes.
+    """
+
+    first: int
+    count: int
+    seconds: float
+    lead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The structural similarity (mean) and the PSNR in decibels (of each picture) of a window to the input's pictures."""
+
+    ssim: float
+    psnr: tuple[float, ...]
+
+    @property
+    def worst(self) -> float:
+        """The least PSNR, at most `INVISIBLE_PSNR`."""
+        return min((*self.psnr, INVISIBLE_PSNR))
+
+
+def measure(
+    tools: Tools,
+    device: Device,
+    plan: Plan,
+    window: Window,
+    files: tuple[Path, Path, Path],
+    context: Context,
+    name: str,
+) -> tuple[Scores, Scores]:
+    """Return the scores of the own and of the audited window. `files` are the input, the own encoding of the window, and the audited file.
+
+    `plan` is that of the own encoding, `name` that of a directory for this measurement. Raises `Fail` or `Retry` as `run_ffmpeg` does.
+    """
+    scratch = context.work / name
+    scratch.mkdir()
+    limits = job_limits(tools, device, max(1.0, context.timeout_seconds))
+    sandbox = Sandbox(tools, limits, device)
+    source, own, audited = files
+    inside = [sandbox.read(source, INPUT), sandbox.read(own, "/own"), sandbox.read(audited, "/audited")]
+    directory = sandbox.write(scratch, "/scores")
+    run_ffmpeg(sandbox, _arguments(plan, window, inside), context, directory=directory)
+    own_ssim, own_psnr, their_ssim, their_psnr = (_statistics(scratch / name) for name in _STATISTICS)
+    return _scores(own_ssim, own_psnr), _scores(their_ssim, their_psnr)
+
+
+def packet_digest(tools: Tools, device: Device, file: Path, context: Context) -> str:
+    """Return the digest of all packets of a file's first pictures."""
+    lines: list[str] = []
+    sandbox = Sandbox(tools, job_limits(tools, device, max(1.0, context.timeout_seconds)), device)
+    options = [word for key, value in input_options().items() for word in (f"-{key}", value)]
+    path = sandbox.read(file, INPUT)
+    hashed = ["-map", "0:v:0", "-c", "copy", "-f", "streamhash", "-hash", "sha256", "-"]
+    run_ffmpeg(sandbox, [*options, "-i", path, *hashed], context, on_line=lines.append)
+    return next((line.partition("=")[2] for line in reversed(lines) if ",SHA256=" in line), "")
+
+
+def _statistics(path: Path) -> str:
+    """Return the lines of a filter. An input that took over ffmpeg may have replaced the file."""
+    if path.is_symlink() or not path.is_file():
+        return ""
+    with path.open(encoding="ascii", errors="replace") as file:
+        return file.read(MAX_STATISTICS)
+
+
+def _arguments(plan: Plan, window: Window, files: Sequence[str]) -> list[str]:
+    """Return ffmpeg's command line: three inputs, and four outputs that write one line for each picture."""
+    import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    source, own, audited = files
+    options = input_options() | {"threads": str(plan.threads)}
+    before = max(0.0, window.seconds)
+    seek = {"ss": f"{before:.6f}"} if before else {}
+    reference = plan.reference(source)
+    streams = [
+        _numbered(reference, plan.pixels, window.lead, window.count),
+        _numbered(ffmpeg.input(own, **options)["v:0"], plan.pixels, window.lead, window.count),
+        _numbered(ffmpeg.input(audited, **options, **seek)["v:0"], plan.pixels, 0, window.count),
+    ]
+    references = streams[0].filter_multi_output("split", 4)
+    compared = [streams[1].filter_multi_output("split", 2), streams[2].filter_multi_output("split", 2)]
+    outputs = []
+    for number, (name, kind) in enumerate(_STATISTICS.items()):
+        pictures = compared[number // 2][number % 2]
+        pair = [pictures, references[number]]
+        outputs.append(ffmpeg.output(ffmpeg.filter(pair, kind, stats_file=name, shortest=1), "-", f="null"))
+    arguments: list[str] = ffmpeg.get_args(ffmpeg.merge_outputs(*outputs))
+    return arguments
+
+
+def _numbered(stream: Any, pixels: str, first: int, count: int) -> Any:
+    """Return `count` pictures from number `first` on, paired by their number: two encodings round times differently."""
+    cut = stream.filter("trim", start_frame=first, end_frame=first + count)
+    return cut.filter("settb", "1/25").filter("setpts", "N").filter("format", pixels)
+
+
+def _scores(ssim: str, psnr: str) -> Scores:
+    similarities = [0.0 if found == "nan" else float(found) for found in _SSIM.findall(ssim)]
+    ratios = []
+    for line in psnr.splitlines():
+        found = dict(word.partition(":")[::2] for word in line.split())
+        text = found.get("psnr_y", found.get("psnr_avg", "0"))
+        ratios.append(INVISIBLE_PSNR if text == "inf" else float(text))
+    return Scores(sum(similarities) / max(1, len(similarities)), tuple(ratios))

@@ -1,0 +1,75 @@
+"""How far the sound of two windows agrees: its loudness, and its shape below one kilohertz."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from operator import mul
+from pathlib import Path
+from typing import Final
+
+from runners.api import Context, Device, Tools
+from runners.ffmpeg.process import INPUT, input_options, job_limits, run_ffmpeg
+from runners.sandbox import Sandbox
+
+RATE: Final = 2000
+"""Samples per second of the compared sound; lossy codecs keep what is below half of it."""
+
+LAG_SECONDS: Final = 0.15
+"""How far two sounds may be apart: encoders add silence at the beginning."""
+
+SILENCE: Final = 33.0
+"""Root mean square of 16-bit samples that counts as silence (-60 dB)."""
+
+
+def decode(
+    tools: Tools, device: Device, file: Path, window: tuple[float, float], context: Context, name: str
+) -> Sequence[int]:
+    """Return the 16-bit samples of a window (first second, seconds) of the first sound track, mixed to one channel."""
+    scratch = context.work / name
+    scratch.mkdir()
+    limits = job_limits(tools, device, max(1.0, context.timeout_seconds))
+    sandbox = Sandbox(tools, limits, device)
+    first, seconds = window
+    options = [word for key, value in input_options().items() for word in (f"-{key}", value)]
+    path, target = sandbox.read(file, INPUT), f"{sandbox.write(scratch, '/sound')}/samples"
+    form = ["-map", "a:0", "-ac", "1", "-ar", str(RATE), "-f", "s16le", target]
+    cut = ["-ss", f"{max(0.0, first):.6f}", "-t", f"{seconds:.6f}"]
+    run_ffmpeg(sandbox, [*cut, *options, "-i", path, *form], context)
+    samples = array("h")
+    made = scratch / "samples"
+    if made.is_symlink() or not made.is_file():
+        return samples
+    with made.open("rb") as opened:
+        content = opened.read(2 * int(RATE * (seconds + 1)))
+    samples.frombytes(content[: len(content) // 2 * 2])
+    return samples
+
+
+def distances(own: Sequence[int], other: Sequence[int]) -> dict[str, float]:
+    """Return the difference in loudness in decibels, and 1 minus the greatest correlation of two sounds."""
+    loud = max(_loudness(own), SILENCE), max(_loudness(other), SILENCE)
+    difference = abs(20 * math.log10(loud[0] / loud[1]))
+    if max(loud) == SILENCE:
+        return {"loudness": difference, "sound": 0.0}
+    return {"loudness": difference, "sound": 1 - _correlation(own, other)}
+
+
+def _loudness(samples: Sequence[int]) -> float:
+    """Return the root mean square."""
+    return math.sqrt(sum(map(mul, samples, samples)) / len(samples)) if samples else 0.0
+
+
+def _correlation(own: Sequence[int], other: Sequence[int]) -> float:
+    lag = int(RATE * LAG_SECONDS)
+    best = 0.0
+    for shift in range(-lag, lag + 1):
+        one, two = own[max(0, shift) :], other[max(0, -shift) :]
+        length = min(len(one), len(two))
+        if length < RATE // 4:
+            continue
+        one, two = one[:length], two[:length]
+        energy = math.sqrt(sum(map(mul, one, one)) * sum(map(mul, two, two)))
+        best = max(best, sum(map(mul, one, two)) / energy if energy else 0.0)
+    return best

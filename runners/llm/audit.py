@@ -1,0 +1,98 @@
+"""Audits of language models: the auditor's model reads prompt and answer at once, and its expectations are compared with the miner's."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from decimal import Decimal
+
+from runners.api import Audited, AuditResult, Comparer, Comparison, Condition, Context, Device, judge
+from runners.audits import device_class
+from runners.llm.comparison import (
+    LEAST_TOKENS,
+    SHARE,
+    Claim,
+    Malformed,
+    check_counts,
+    check_text,
+    chosen_positions,
+    compared,
+    read_claim,
+)
+from runners.llm.engines.base import Draw, LanguageEngine
+from runners.llm.request import InferenceRequest
+
+COMPARER = Comparer(
+    "The auditor's model reads the prompt and an answer at once. The log-probabilities of the most likely tokens differ little from those "
+    "that the miner returned, and, where the engine can repeat the choice, the tokens are those that the seed of the run chooses.",
+    cost="prefill",
+    least_limits={"logprobs": 0.015, "choice": 0.015},
+)
+
+
+def audit(
+    engine: LanguageEngine, device: Device, request: InferenceRequest, audited: Audited, context: Context
+) -> AuditResult:
+    """Compare an answer, chosen at random if there are several."""
+    if reason := _uncomparable(request, audited):
+        return AuditResult(Comparison("unproven", reason), Decimal(0))
+    prompt = engine.prompt_tokens(request)
+    try:
+        claim = read_claim(audited.results, audited.evidence or {}, request.n)
+        check_counts(claim, request, len(prompt))
+        index = random.Random(audited.choice).randrange(request.n)  # noqa: S311 - the seed is the secret
+        answer = [token.token for token in claim.answers[index].tokens]
+        check_text(claim.results.all_answers[index].model_dump(), engine.text(answer))
+    except Malformed as error:
+        return AuditResult(Comparison("fail", str(error), where="the results"), _units(len(prompt)))
+    positions = chosen_positions(audited.choice, claim.answers[index], partly=engine.reads_partly)
+    if len(positions) < LEAST_TOKENS:
+        reason = f"The answer has fewer than {LEAST_TOKENS} tokens, too few to compare."
+        return AuditResult(Comparison("unproven", reason), _units(len(prompt)))
+    return _compare(engine, device, request, audited, context, claim, index, prompt, positions)
+
+
+def _compare(
+    engine: LanguageEngine,
+    device: Device,
+    request: InferenceRequest,
+    audited: Audited,
+    context: Context,
+    claim: Claim,
+    index: int,
+    prompt: Sequence[int],
+    positions: Sequence[int],
+) -> AuditResult:
+    answer = [token.token for token in claim.answers[index].tokens]
+    units = _units(len(prompt) + positions[-1] + 1)
+
+    def step() -> None:
+        context.check()
+        context.progress(50, units)
+
+    seed = str(request.seed) if request.seed is not None else audited.seed
+    draw = Draw(seed, index) if engine.seeded and claim.seeded and seed is not None else None
+    readings = engine.read(request, prompt, answer, positions, draw)
+    difference = compared(positions, claim.answers[index], readings, step)
+    calibration = audited.calibration(
+        Condition(claim.engine, claim.precision, audited.device),
+        Condition(engine.name, engine.precision, device_class(device.kind, device.name)),
+    )
+    where = f"answer {index + 1}, " if request.n > 1 else ""
+    comparison = judge(
+        difference.distances(), calibration, where=where + difference.where(engine.text), of="the answer"
+    )
+    return AuditResult(comparison, units)
+
+
+def _uncomparable(request: InferenceRequest, audited: Audited) -> str | None:
+    """Return why a request cannot be compared, None if it can."""
+    if any(message.images for message in request.conversation):
+        return "Answers about images are not compared."
+    if audited.evidence is None:
+        return "The miner returned no log-probabilities, because its engine reports none for such a request."
+    return None
+
+
+def _units(tokens: int) -> Decimal:
+    return Decimal(tokens) / SHARE

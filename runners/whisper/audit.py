@@ -1,0 +1,62 @@
+"""Audits of transcripts: the auditor transcribes a random minute again and compares words and times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+
+from runners.api import Audited, AuditResult, Calibration, Comparer, Comparison, Condition, judge
+from runners.whisper.comparison import LEAST_WORDS, chosen_window, distance, same_words, timed_words, within
+from runners.whisper.request import TranscribeRequest, TranscribeResult
+
+COMPARER = Comparer(
+    "The auditor transcribes a random minute of the sound again. The share of other words and the difference of their times are "
+    "those of two honest runs.",
+    cost="window",
+    least_limits={"words": 0.05, "seconds": 1.0},
+)
+
+Transcribe = Callable[[float, float], Sequence[Mapping[str, Any]]]
+"""Returns the segments of a window of the sound, in seconds from its beginning to its end."""
+
+_SLACK = 0.1
+"""Seconds by which two decoders of the same sound may differ in its duration."""
+
+
+def audit(
+    request: TranscribeRequest, audited: Audited, duration: float, transcribe: Transcribe, own: Condition
+) -> AuditResult:
+    """Compare the audited transcript with the known answer, or with one's own of a window."""
+    try:
+        stated = TranscribeResult.model_validate(audited.results)
+    except ValidationError:
+        return AuditResult(Comparison("fail", "The results are malformed.", where="the results"), Decimal(0))
+    if abs(stated.duration - duration) > _SLACK:
+        reason = f"The sound lasts {duration:.1f} s, but {stated.duration:.1f} s are stated."
+        return AuditResult(Comparison("fail", reason, where="the duration"), Decimal(0))
+    claimed = [segment.model_dump() for segment in stated.segments]
+    if not same_words(stated.text, claimed):
+        reason = "The text is not that of its segments."
+        return AuditResult(Comparison("fail", reason, where="the text"), Decimal(0))
+    if request.temperature:
+        return AuditResult(Comparison("unproven", "With a temperature above 0 the text varies."), Decimal(0))
+    window = (0.0, duration) if audited.answer is not None else chosen_window(audited.choice, duration)
+    segments = audited.answer["segments"] if audited.answer is not None else transcribe(*window)
+    opened = {"open_start": window[0] > 0, "open_end": window[1] < duration}
+    found = distance(within(timed_words(claimed), window, **opened), timed_words(segments), **opened)
+    units = Decimal(0) if audited.answer is not None else Decimal(str(round(window[1] - window[0], 3)))
+    if found.words < LEAST_WORDS:
+        reason = f"There are fewer than {LEAST_WORDS} words in the window, too few to compare."
+        return AuditResult(Comparison("unproven", reason), units)
+    distances = {"words": found.errors, "seconds": found.seconds}
+    comparison = judge(distances, _calibration(audited, own), where=found.where, of="the transcript")
+    return AuditResult(comparison, units)
+
+
+def _calibration(audited: Audited, own: Condition) -> Calibration | None:
+    evidence = audited.evidence or {}
+    stated = Condition(str(evidence.get("engine")), str(evidence.get("precision")), audited.device)
+    return audited.calibration(stated, own)

@@ -1,0 +1,156 @@
+"""How far two transcripts of the same speech are apart: words and times.
+
+The words are aligned by the fewest insertions, deletions and substitutions. A packaged edit distance cannot leave out the words at the
+borders of a window, which the other transcript has on its own side.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+WINDOW = 60.0
+"""Seconds of sound that an audit transcribes again."""
+
+MARGIN = 5.0
+"""Seconds on each side of the window whose words the audited transcript may have inside it: the engines set times differently."""
+
+BORDER = 2
+"""Words at each border of the window that may be cut in two."""
+
+LEAST_WORDS = 8
+"""Words below which a word error rate says nothing."""
+
+MOST_WORDS = 2000
+"""Words of a window that are compared: more than anybody speaks in a minute."""
+
+MOST_SECONDS = 30.0
+"""Greatest difference in time of one word that counts."""
+
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A word, and when it is spoken, in seconds from the beginning."""
+
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptDistance:
+    """The share of wrong words, the mean difference in time of the right ones in seconds, and the first wrong word in words."""
+
+    errors: float
+    seconds: float
+    words: int
+    where: str
+
+
+def chosen_window(choice: str, duration: float) -> tuple[float, float]:
+    """Return the window that an audit transcribes, in seconds. It follows from `choice`, which the audited miner did not know."""
+    if duration <= WINDOW:
+        return 0.0, duration
+    start = random.Random(choice).uniform(0, duration - WINDOW)  # noqa: S311 - the seed is the secret
+    return start, start + WINDOW
+
+
+def timed_words(segments: Sequence[Mapping[str, Any]]) -> list[TimedWord]:
+    """Return the words of segments, in lower case without punctuation. Within a segment their times are spread evenly."""
+    found = []
+    for segment in segments:
+        words = _WORD.findall(str(segment["text"]).lower())
+        start, end = float(segment["start"]), float(segment["end"])
+        step = (end - start) / max(1, len(words))
+        found += [TimedWord(word, start + (number + 0.5) * step) for number, word in enumerate(words)]
+    return found
+
+
+def same_words(text: str, segments: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a transcript's text consists of the words of its segments."""
+    return _WORD.findall(text.lower()) == [
+        word for segment in segments for word in _WORD.findall(segment["text"].lower())
+    ]
+
+
+def within(
+    words: Sequence[TimedWord], window: tuple[float, float], *, open_start: bool, open_end: bool
+) -> list[TimedWord]:
+    """Return the words that are spoken in a window or close to it; on a side that is not open, all words beyond it too."""
+    start = window[0] - MARGIN if open_start else -math.inf
+    end = window[1] + MARGIN if open_end else math.inf
+    inside = (word for word in words if start <= word.seconds <= end)
+    return [*islice(inside, MOST_WORDS)]
+
+
+def distance(
+    claimed: Sequence[TimedWord], own: Sequence[TimedWord], *, open_start: bool, open_end: bool
+) -> TranscriptDistance:
+    """Compare a claimed transcript with one's own. An open side is the border of a window, beyond which claimed words are not compared."""
+    start = BORDER if open_start and len(own) > 2 * BORDER else 0
+    own = own[start : len(own) - (BORDER if open_end and len(own) > 2 * BORDER else 0)]
+    pairs = _aligned(claimed, own, open_start=open_start, open_end=open_end)
+    right = [(left, mine) for left, mine in pairs if left and mine and left.text == mine.text]
+    wrong = [(left, mine) for left, mine in pairs if not (left and mine and left.text == mine.text)]
+    apart = [min(MOST_SECONDS, abs(left.seconds - mine.seconds)) for left, mine in right]
+    return TranscriptDistance(
+        errors=round(min(1.0, len(wrong) / max(1, len(own))), 6),
+        seconds=round(sum(apart) / len(apart), 3) if apart else 0.0,
+        words=max(len(own), len([left for left, _ in pairs if left])),
+        where=_described(wrong[0]) if wrong else "",
+    )
+
+
+def _described(pair: tuple[TimedWord | None, TimedWord | None]) -> str:
+    claimed, own = pair
+    at = (own or claimed or TimedWord("", 0)).seconds
+    texts = [repr(word.text) if word else "nothing" for word in (claimed, own)]
+    return f"at {at:.1f} s: {texts[0]} instead of {texts[1]}"
+
+
+def _aligned(
+    claimed: Sequence[TimedWord], own: Sequence[TimedWord], *, open_start: bool, open_end: bool
+) -> list[tuple[TimedWord | None, TimedWord | None]]:
+    """Return the pairs of an alignment with the fewest differences, in order. Claimed words beyond an open side have no pair."""
+    rows = [[0 if open_start else number for number in range(len(claimed) + 1)]]
+    for mine in own:
+        above, row = rows[-1], [rows[-1][0] + 1]
+        for number, left in enumerate(claimed):
+            changed = above[number] + (left.text != mine.text)
+            row.append(min(changed, above[number + 1] + 1, row[-1] + 1))
+        rows.append(row)
+    last = rows[-1]
+    column = min(range(len(last)), key=lambda number: (last[number], -number)) if open_end else len(claimed)
+    return _traced(rows, claimed, own, column, open_start=open_start)
+
+
+def _traced(
+    rows: Sequence[Sequence[int]],
+    claimed: Sequence[TimedWord],
+    own: Sequence[TimedWord],
+    column: int,
+    *,
+    open_start: bool,
+) -> list[tuple[TimedWord | None, TimedWord | None]]:
+    pairs: list[tuple[TimedWord | None, TimedWord | None]] = []
+    row = len(own)
+    while row or (column and not open_start):
+        if row and column:
+            left, mine = claimed[column - 1], own[row - 1]
+            if rows[row][column] == rows[row - 1][column - 1] + (left.text != mine.text):
+                pairs.append((left, mine))
+                row, column = row - 1, column - 1
+                continue
+        if row and rows[row][column] == rows[row - 1][column] + 1:
+            pairs.append((None, own[row - 1]))
+            row -= 1
+        else:
+            pairs.append((claimed[column - 1], None))
+            column -= 1
+    return pairs[::-1]

@@ -1,0 +1,290 @@
+"""Sealed jobs in the client's calls: seals requests, and opens results, events, logs and files where they arrive."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from typing import IO, Any, BinaryIO, cast
+from urllib.parse import quote
+
+from aitbc._calls import artifacts
+from aitbc._http import events
+from aitbc._http.flow import Answer, Emit, Flow, Request, Session, Stream, Work, fetch
+from aitbc._http.sealing import SealedFile, cache
+from aitbc._http.transfer import Source, Uploadable
+from aitbc.canonical import b64decode
+from aitbc.errors import ConfigurationError, VerificationError
+from aitbc.models import Job, JobEvent, JobLog, JobResults, Record
+from aitbc.outputs import output_files
+from aitbc.sealing import (
+    MEDIA_TYPE,
+    AnswerOpener,
+    EncryptionKey,
+    JobOfRequest,
+    RequestSealer,
+    SealedInput,
+    read_answer,
+    seal_file,
+)
+from aitbc.sealing.answer import EVENT_KIND, LOG_SOURCE
+from aitbc.sealing.attestation import nonce_of, verify
+
+INPUT_FIELDS = ("parameters", "model", "input", "output")
+"""The fields of a job's body that are sealed."""
+_PYTHON_MODEL = "ai_inference"
+_ARCHIVE = re.compile(r"\.(?:zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
+_ADDRESS = re.compile(r"https?://|artifact:")
+
+
+class _Key(Record):
+    envelope: dict[str, Any]
+    identity_key: str
+    attestation: dict[str, Any] | None = None
+
+
+def encryption_key(session: Session, /, miner_id: str) -> Flow[EncryptionKey]:
+    """Return a miner's key for sealed jobs, after checking that the miner signed it and that it has not expired.
+
+    Raises `NotFound` if the miner accepts no sealed jobs, `VerificationError` for a key that must not be used.
+    """
+    path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
+    answer = yield from fetch(session, Request("GET", path), _Key)
+    return read_answer(answer, miner_id, time.time())
+
+
+def is_attested(session: Session, /, miner_id: str) -> Flow[bool]:
+    """Return whether a miner's key for sealed jobs carries an attestation that an installed plug-in accepts."""
+    path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
+    answer = yield from fetch(session, Request("GET", path), _Key)
+    key = read_answer(answer, miner_id, time.time())
+    if answer.attestation is None:
+        return False
+    try:
+        verify(
+            answer.attestation,
+            nonce_of(b64decode(answer.identity_key), job_id=None, key_id=key.key_id),
+        )
+    except VerificationError:
+        return False
+    return True
+
+
+def seal(
+    session: Session,
+    /,
+    body: Mapping[str, Any],
+    files: Mapping[str, Uploadable] | None = None,
+    *,
+    miner_id: str,
+) -> Flow[dict[str, Any]]:
+    """Return a job's body with its input sealed to a miner. The `files` are encrypted while they are read, and uploaded.
+
+    `body` and `files` are those of `create`; files have the dotted path of their field as their name, or for Python models the name of
+    the file. `name` and `labels` stay in clear. Raises `VerificationError` for a key that must not be used, `ConfigurationError` for an
+    input that cannot be sealed, and the errors of every call.
+    """
+    key = yield from encryption_key(session, miner_id)
+    service, sealed_input = _input_of(body)
+    named = {_field(service, body, name): content for name, content in (files or {}).items()}
+    _refuse_addresses(sealed_input)
+    model = None
+    if service != _PYTHON_MODEL:
+        model = sealed_input.get("model") or (yield from _default_model(session, service))
+    sealer = RequestSealer(
+        key, session.sealing.reply_key(), service=service, model=model, adapters=_adapters(sealed_input)
+    )
+    described = []
+    for number, (field, content) in enumerate(named.items()):
+        file = yield from _upload(session, sealer.file_key(number), field, content)
+        described.append(file)
+        _put(sealed_input, field, f"artifact:{file.artifact_id}")
+    clear = {name: value for name, value in body.items() if name not in INPUT_FIELDS}
+    target = {} if "offer_id" in clear else {"miner_id": miner_id}
+    return {**clear, **target, "sealed": sealer.seal(sealed_input, described)}
+
+
+def _input_of(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the service's id and its whole input, which the caller may change."""
+    service = str(body.get("type", "")).replace("-", "_")
+    parameters = body.get("parameters") or {}
+    if service != _PYTHON_MODEL:
+        return service, json.loads(json.dumps(dict(parameters)))
+    blocks = {name: body[name] for name in INPUT_FIELDS if body.get(name) is not None}
+    return service, json.loads(json.dumps(blocks, default=dict))
+
+
+def _field(service: str, body: Mapping[str, Any], name: str) -> str:
+    if service != _PYTHON_MODEL or name in ("model.source", "input.source"):
+        return name
+    entrypoint = (body.get("model") or {}).get("entrypoint")
+    return "model.source" if name == entrypoint or _ARCHIVE.search(name) else "input.source"
+
+
+def _put(values: dict[str, Any], field: str, value: str) -> None:
+    *parents, last = field.split(".")
+    within: Any = values
+    for name in parents:
+        within = within[int(name)] if isinstance(within, list) else within.setdefault(name, {})
+    within[last] = value
+
+
+def _refuse_addresses(value: Any, field: str = "") -> None:
+    """Raise `ConfigurationError` for a file that the miner would have to fetch in clear."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _refuse_addresses(item, f"{field}.{name}" if field else str(name))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _refuse_addresses(item, f"{field}.{number}")
+    elif isinstance(value, str) and _ADDRESS.match(value) and field.endswith(("url", "source")):
+        raise ConfigurationError(
+            f"{field} is an address, which a sealed job must not have: fetching it would reveal the input. Download the file, and pass it in `files`."
+        )
+
+
+def _adapters(sealed_input: Mapping[str, Any]) -> list[str]:
+    found = [*(sealed_input.get("loras") or ()), sealed_input.get("control")]
+    return [str(each["name"]) for each in found if isinstance(each, Mapping) and "name" in each]
+
+
+class _Schema(Record):
+    properties: dict[str, Any] | None = None
+
+
+def _default_model(session: Session, service: str) -> Flow[str | None]:
+    path = f"/v1/registry/services/{quote(service, safe='')}/schema"
+    schema = yield from fetch(session, Request("GET", path), _Schema)
+    return ((schema.properties or {}).get("model") or {}).get("default")
+
+
+def _upload(session: Session, key: bytes, field: str, content: Uploadable) -> Flow[SealedInput]:
+    source = Source(content)
+    reader = _Reader(source)
+    with tempfile.TemporaryFile() as sealed:  # ciphertext only
+        yield Work(lambda: _seal_into(key, reader, sealed))
+        stored = yield from artifacts.upload(session, cast("BinaryIO", sealed), MEDIA_TYPE)
+    return SealedInput(field, stored.artifact_id, reader.size, source.media_type, source.name)
+
+
+def _seal_into(key: bytes, reader: _Reader, target: IO[bytes]) -> None:
+    for chunk in seal_file(key, reader):
+        target.write(chunk)
+    target.seek(0)
+
+
+class _Reader:
+    """The content of a source as a file. `size` counts the bytes that were read."""
+
+    def __init__(self, source: Source) -> None:
+        self._chunks = source.chunks()
+        self._rest = b""
+        self.size = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer than `size` only at the end."""
+        while len(self._rest) < size and (chunk := next(self._chunks, b"")):
+            self._rest += chunk
+        data, self._rest = self._rest[:size], self._rest[size:]
+        self.size += len(data)
+        return data
+
+
+def opener(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
+    """Return what opens the answer to a job, None if the job is not sealed. Raises `VerificationError` if another key sealed it."""
+    known = session.sealing.openers.get(job_id)
+    if known is not None:
+        return known
+    job = yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job)
+    if job.sealed is None or job.miner_id is None:
+        return None
+    reply_key = session.sealing.reply_key()
+    if b64decode(str(job.sealed.get("reply_key"))) != reply_key.public:
+        raise VerificationError(
+            f"Job {job_id} was sealed with another key than the one in {session.sealing.path}, so only the holder of that key can open it. "
+            "Use the machine, or the AITBC_CONFIG_DIR, from which it was submitted."
+        )
+    made = AnswerOpener(reply_key, JobOfRequest(job_id, job.miner_id, str(job.sealed.get("request_id"))))
+    cache(session.sealing.openers, job_id, made)
+    return made
+
+
+def open_results(session: Session, answer: JobResults) -> Flow[JobResults]:
+    """Return a job's results, opened if they are sealed. From then on, this client opens their files when it downloads them."""
+    if not isinstance(answer.results.get("sealed"), Mapping):
+        return answer
+    made = yield from opener(session, answer.job_id)
+    if made is None:
+        return answer
+    opened = made.results(answer.results)
+    for number, (file, described) in enumerate(zip(output_files(answer.results), opened.files, strict=True)):
+        key = made.file_key(answer.results, number)
+        sealed_file = SealedFile(key, int(described["size"]), str(described["sha256"]))
+        cache(session.sealing.files, file.artifact_id, sealed_file)
+    return JobResults.model_validate({**answer.to_dict(), "results": opened.results})
+
+
+def open_log(session: Session, log: JobLog) -> Flow[JobLog]:
+    """Return a job's log, opened if it is sealed. The reason of a failure is its last line."""
+    sealed = [entry for entry in log.entries if entry.source == LOG_SOURCE]
+    if not sealed:
+        return log
+    made = yield from opener(session, log.job_id)
+    if made is None:
+        return log
+    lines: list[dict[str, Any]] = []
+    truncated = log.truncated
+    for attempt in sorted({entry.attempt for entry in sealed}):
+        parts = [entry for entry in sealed if entry.attempt == attempt]
+        content = made.log("".join(entry.text for entry in parts))
+        truncated = truncated or bool(content["truncated"])
+        lines += [
+            {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(item["time"])),
+                "attempt": attempt,
+                "source": item["source"],
+                "text": item["text"],
+            }
+            for item in content["entries"]
+        ]
+        if (failure := content["failure"]) is not None:
+            text = f"{failure['message']} ({failure['code']})"
+            lines.append({"time": parts[-1].time, "attempt": attempt, "source": "failure", "text": text})
+    return JobLog.model_validate({"job_id": log.job_id, "entries": lines, "truncated": truncated})
+
+
+def follow(
+    session: Session, /, job_id: str, *, after: int | None = None, timeout: float | None = None
+) -> Stream[JobEvent]:
+    """Yield the events of a job as `aitbc._http.events.follow` does, those of a sealed job opened."""
+    answer: Answer = None
+    with closing(events.follow(session, job_id, after=after, timeout=timeout)) as following:
+        while True:
+            try:
+                command = following.send(answer)
+            except StopIteration:
+                return
+            if isinstance(command, Emit):
+                event = yield from _opened(session, job_id, command.item)
+                answer = None if event is None else (yield Emit(event))
+                continue
+            answer = yield command
+
+
+follow.__doc__ = events.follow.__doc__
+
+
+def _opened(session: Session, job_id: str, event: JobEvent) -> Flow[JobEvent | None]:
+    """Return the event for the caller, None for a repeated one."""
+    if event.kind == "resync" and job_id in session.sealing.openers:
+        session.sealing.openers[job_id].restart()
+    if event.kind != EVENT_KIND:
+        return event
+    made = yield from opener(session, job_id)
+    if made is None:
+        return event
+    opened = made.event(event.data)
+    return None if opened is None else JobEvent(opened[0], opened[1], event.seq)

@@ -1,0 +1,88 @@
+"""What a client stores in memory about sealed jobs: its key pair, and how to open what it has been given."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from aitbc.errors import VerificationError
+from aitbc.sealing import AnswerOpener, ReplyKey, open_file
+from aitbc.sealing.store import load_reply_key
+
+T = TypeVar("T")
+
+MAX_CACHED: Final = 10_000
+"""Jobs, and files, after which the oldest are forgotten. They are looked up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFile:
+    """How to open an output file: its key, and the size and the hex SHA-256 of its plaintext."""
+
+    key: bytes = field(repr=False)
+    size: int
+    sha256: str
+
+
+class SealingState:
+    """The key pair in the file `path`, read or created when it is first needed, and what opens jobs by id and files by artifact id."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.openers: dict[str, AnswerOpener] = {}
+        self.files: dict[str, SealedFile] = {}
+        self._reply_key: ReplyKey | None = None
+
+    def reply_key(self) -> ReplyKey:
+        """Return the key pair. Raises `ConfigurationError`."""
+        if self._reply_key is None:
+            self._reply_key = load_reply_key(self.path)
+        return self._reply_key
+
+
+def cache(known: dict[str, T], key: str, value: T) -> None:
+    """Add an entry, and forget the oldest if there are too many."""
+    known[key] = value
+    while len(known) > MAX_CACHED:
+        del known[next(iter(known))]
+
+
+def decrypt(known: Mapping[str, SealedFile], artifact_id: str, content: bytes) -> bytes:
+    """Return the plaintext of a downloaded artifact that is a sealed file of results that this client has opened, else the content."""
+    found = known.get(artifact_id)
+    if found is None:
+        return content
+    plaintext = b"".join(open_file(found.key, io.BytesIO(content)))
+    _check(found, hashlib.sha256(plaintext).hexdigest(), len(plaintext))
+    return plaintext
+
+
+def decrypt_file(known: Mapping[str, SealedFile], artifact_id: str, path: Path) -> None:
+    """Replace a downloaded file by its plaintext, if it is a sealed one. Raises `VerificationError`, and leaves no file. Blocking."""
+    found = known.get(artifact_id)
+    if found is None:
+        return
+    opened = path.with_name(f"{path.name}.opened")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as sealed, opened.open("wb") as file:
+            for chunk in open_file(found.key, sealed):
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+        _check(found, digest.hexdigest(), size)
+        opened.replace(path)
+    except VerificationError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        opened.unlink(missing_ok=True)
+
+
+def _check(file: SealedFile, sha256: str, size: int) -> None:
+    if (sha256, size) != (file.sha256, file.size):
+        raise VerificationError("The opened file is not the one that the miner described.")

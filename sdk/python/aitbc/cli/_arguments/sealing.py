@@ -1,0 +1,65 @@
+"""The miner to which a command seals its jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aitbc._client import AITBCClient
+from aitbc.cli._arguments.ids import PAGE, offers
+from aitbc.cli._arguments.lookup import NoSuchName
+from aitbc.errors import NotFound
+
+PYTHON_MODEL: Final = "ai_inference"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The miner, and what to say about it."""
+
+    miner_id: str
+    notice: str
+
+
+def find_target(
+    client: AITBCClient,
+    service: str,
+    *,
+    model: Any = None,
+    miner_id: str | None = None,
+    offer_id: str | None = None,
+) -> Target:
+    """Return the miner that was named, that of the offer, or else the cheapest available one that has the model and a key.
+
+    Raises `NoSuchName` if there is none, `NotFound` if the named one accepts no sealed jobs, `VerificationError` for a key that must not
+    be used.
+    """
+    if offer_id is not None:
+        miner_id = next((offer.miner_id for offer in offers(client) if offer.offer_id == offer_id), None)
+    if miner_id is not None:
+        client.miners.encryption_key(miner_id)
+        return Target(miner_id, _notice(client, miner_id, f"Sealed to {miner_id}."))
+    found = client.marketplace.miners(service=service, limit=PAGE).miners
+    offered = [
+        (float(one.price), miner.name, miner.miner_id, one)
+        for miner in found
+        for one in miner.services
+        if miner.available and one.service_id == service and (model is None or model in one.models)
+    ]
+    for _, name, candidate, one in sorted(offered, key=lambda item: item[:3]):
+        try:
+            client.miners.encryption_key(candidate)
+        except NotFound:
+            continue
+        chosen = f"Sealed to {name} ({candidate}), the cheapest miner with a key: {one.price} per {one.unit}."
+        return Target(candidate, _notice(client, candidate, chosen))
+    wanted = service if model is None else f"{service} with the model {model}"
+    raise NoSuchName(
+        f"No available miner accepts sealed jobs for {wanted}. `aitbc miners` lists the miners; name one with --miner."
+    )
+
+
+def _notice(client: AITBCClient, miner_id: str, chosen: str) -> str:
+    if client.miners.is_attested(miner_id):
+        return f"{chosen} Its key carries an attestation; check that of the receipt with `aitbc receipts verify`."
+    return f"{chosen} The coordinator cannot read it; the owner of that machine still can: it attests nothing about its memory."
