@@ -118,7 +118,6 @@ def test_every_row_arrives_once_although_the_migration_is_killed(agent: Agent, t
     before = file.read_bytes()
     kills = [
         "migration.before_commit:idempotency kill 1",
-        "migration.after_commit:ix_jobs_claimable kill 1",
         "migration.before_commit:alembic_version kill 1",
     ]
     for kill in kills:
@@ -145,8 +144,6 @@ def test_every_row_arrives_once_although_the_migration_is_killed(agent: Agent, t
         0
     ]
     assert number == GIVEN + 1
-    repeated = migrate(agent, url)
-    assert "database.url names a PostgreSQL server already" in repeated.stderr
     agent.start()
     try:
         assert agent.status()
