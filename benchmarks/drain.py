@@ -203,7 +203,9 @@ def _processor_seconds(server: psutil.Process | None) -> float:
     for process in (server, *server.children(recursive=True)):
         times = process.cpu_times()
         total += times.user + times.system
-    return total
+    # Those that have ended since count as the server's.
+    ended = server.cpu_times()
+    return total + float(ended.children_user + ended.children_system)
 
 
 def on_sqlite(count: int) -> dict[str, dict[str, float]]:

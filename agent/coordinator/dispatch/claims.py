@@ -103,13 +103,8 @@ def claim(
 
 
 def _with_reputations(connection: Connection, candidates: Sequence[Candidate], now: float) -> list[Candidate]:
-    return [
-        replace(
-            candidate,
-            reputation=shown(miner_stats.find(connection, candidate.miner_id).evidence, now),
-        )
-        for candidate in candidates
-    ]
+    known = miner_stats.evidence_of(connection, [candidate.miner_id for candidate in candidates])
+    return [replace(candidate, reputation=shown(known[candidate.miner_id], now)) for candidate in candidates]
 
 
 def _is_unchanged(record: job_store.JobRecord | None, waiting: Waiting) -> bool:

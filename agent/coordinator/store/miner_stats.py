@@ -135,8 +135,8 @@ def add(connection: Connection, works: Sequence[Work], now: float) -> None:
     miner_ids = sorted({work.miner_id for work in works})
     pairs = sorted({(work.miner_id, work.account_id) for work in works if work.success is not None})
     locks.statistics(connection, miner_ids)
-    of_miner = known_evidence(connection, _total_evidence, miner_ids, [{"key": key} for key in miner_ids])
-    of_client = known_evidence(
+    of_miner = evidence_of(connection, miner_ids)
+    of_client = _known(
         connection, _client_evidence, pairs, [{"key": key, "client": client} for key, client in pairs]
     )
     numbers = {miner_id: dict.fromkeys(_NUMBERS, 0) for miner_id in miner_ids}
@@ -162,7 +162,12 @@ def add(connection: Connection, works: Sequence[Work], now: float) -> None:
     )
 
 
-def known_evidence(
+def evidence_of(connection: Connection, miner_ids: Sequence[str]) -> dict[str, Evidence]:
+    """Return the evidence of each of these miners."""
+    return _known(connection, _total_evidence, miner_ids, [{"key": miner_id} for miner_id in miner_ids])
+
+
+def _known(
     connection: Connection, query: Prepared, keys: Sequence[K], values: Sequence[Mapping[str, str]]
 ) -> dict[K, Evidence]:
     """Return the stored evidence by key; `values` are the keys as the query needs them."""

@@ -271,7 +271,7 @@ def _blocked_together(desk: Desk, other: psycopg.Connection, *calls: Callable[[]
 def test_two_results_of_one_miner_both_count_for_it(desk: Desk) -> None:
     miner = desk.miner()
     one, two = desk.leased(miner), desk.leased(miner)
-    step = (miner_stats, "known_evidence")
+    step = (miner_stats, "evidence_of")
     answers = desk.overlap(
         lambda: miner.complete(one, RESULTS), lambda: miner.complete(two, RESULTS), step, after=True
     )

@@ -151,7 +151,7 @@ class Target:
                 if constraint.name not in existing:
                     yield f"foreign key {constraint.name}"
                     with self._connection.begin():
-                        self._connection.execute(AddConstraint(constraint))
+                        self._connection.execute(AddConstraint(constraint, isolate_from_table=False))
         with self._connection.begin():
             for table in metadata.sorted_tables:
                 self._set_counter(table, counters.get(table.name, 0))
