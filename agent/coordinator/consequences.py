@@ -18,8 +18,8 @@ from agent.core.market.ledger import Settlement
 from agent.core.market.reputation import judge
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.core.webhooks import event_type, lane, message, webhook_id
+from aitbc.leaves.settlement import Settlement as LoggedSettlement
 from aitbc.receipts import receipt_id
-from aitbc.settlement import Settlement as LoggedSettlement
 from aitbc.statement import job_price
 
 

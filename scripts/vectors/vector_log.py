@@ -14,6 +14,7 @@ from nacl.signing import SigningKey
 from aitbc.canonical import b64encode, sha256_hex
 from aitbc.errors import VerificationError
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
+from aitbc.leaves.settlement import Settlement, parse_settlement
 from aitbc.log import Checkpoint, Proof, open_checkpoint, parse_proof, receipt_leaf
 from aitbc.merkle import (
     consistency_proof,
@@ -25,7 +26,6 @@ from aitbc.merkle import (
     verify_inclusion,
 )
 from aitbc.notes import cosign, find_cosignature, parse_note, sign_note
-from aitbc.settlement import Settlement, parse_settlement
 
 ORIGIN: Final = "vectors.test/log"
 LOG_SEED: Final = hashlib.sha256(b"the vectors' log").digest()

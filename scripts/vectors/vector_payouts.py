@@ -14,7 +14,7 @@ from aitbc.canonical import b64encode, canonical_json
 from aitbc.dsse import sign_envelope
 from aitbc.errors import VerificationError
 from aitbc.keys import miner_id
-from aitbc.payouts import (
+from aitbc.leaves.payouts import (
     ADDRESS_TYPE,
     Manifest,
     Payment,

@@ -34,11 +34,11 @@ from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
 from aitbc.dsse import open_envelope
 from aitbc.errors import AITBCError, FormatError
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey, parse_vkey
+from aitbc.leaves.settlement import parse_settlement
 from aitbc.log import parse_checkpoint, parse_proof
 from aitbc.notes import parse_note
 from aitbc.policy import Policy
 from aitbc.receipts import verify_bundle
-from aitbc.settlement import parse_settlement
 from aitbc.statement import PAYLOAD_TYPE, parse_statement
 from aitbc.tiles import parse_tile_path
 from runners.host.protocol import ProtocolError, receive

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from aitbc.payouts import PayoutAddress
+from aitbc.leaves.payouts import PayoutAddress
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from agent.coordinator.store.payouts import BatchRecord, PayoutRecord
 from agent.core.values.quantities import format_time, from_units
-from aitbc.payouts import Manifest, Payment, PaymentTree
+from aitbc.leaves.payouts import Manifest, Payment, PaymentTree
 
 
 def payment_of(batch: BatchRecord, payment: PayoutRecord) -> Payment:

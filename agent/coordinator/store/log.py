@@ -17,8 +17,8 @@ from agent.coordinator.store.schema.tables import (
     receipts,
     transactions,
 )
+from aitbc.leaves.settlement import Settlement, transaction_id
 from aitbc.merkle import leaf_hash
-from aitbc.settlement import Settlement, transaction_id
 
 
 @dataclass(frozen=True, slots=True)

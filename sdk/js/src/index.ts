@@ -53,6 +53,22 @@ export { canonicalJson, parseJson } from "./verification/canonical.js";
 export { openEnvelope, readEnvelope } from "./verification/dsse.js";
 export { formatVkey, minerId, parseVkey } from "./verification/keys.js";
 export {
+  openPayoutAddress,
+  type Payment,
+  type PayoutAddressStatement,
+  type PayoutManifest,
+  PayoutVerification,
+  parseManifest,
+  verifyPayout,
+} from "./verification/leaves/payouts.js";
+export { parseSettlement, type Settlement } from "./verification/leaves/settlement.js";
+export {
+  comparisonSha256,
+  type LoggedOpinion,
+  parseVerdict,
+  type Verdict,
+} from "./verification/leaves/verdict.js";
+export {
   type Checkpoint,
   openCheckpoint,
   type Proof,
@@ -70,15 +86,6 @@ export {
 } from "./verification/monitor.js";
 export { findCosignature, type Note, parseNote, requireSignature } from "./verification/notes.js";
 export { type OutputFile, outputFiles } from "./verification/outputs.js";
-export {
-  openPayoutAddress,
-  type Payment,
-  type PayoutAddressStatement,
-  type PayoutManifest,
-  PayoutVerification,
-  parseManifest,
-  verifyPayout,
-} from "./verification/payouts.js";
 export { type Group, Policy, parsePolicy } from "./verification/policy.js";
 export { parseQuantity } from "./verification/quantities.js";
 export {
@@ -90,7 +97,6 @@ export {
   verifyReceipt,
 } from "./verification/receipts.js";
 export { type Check, Verification } from "./verification/report.js";
-export { parseSettlement, type Settlement } from "./verification/settlement.js";
 export type { Json, JsonObject } from "./verification/shape.js";
 export {
   jobPrice,
@@ -100,5 +106,4 @@ export {
   type Statement,
 } from "./verification/statement.js";
 export { decodeEntries, parseTilePath, type Tile, tilePath } from "./verification/tiles.js";
-export { comparisonSha256, type LoggedOpinion, parseVerdict, type Verdict } from "./verification/verdict.js";
 export { VERSION } from "./version.js";

@@ -19,10 +19,10 @@ import {
 } from "../src/verification/canonical.js";
 import { openEnvelope } from "../src/verification/dsse.js";
 import { COSIGNATURE_TYPE, parseVkey } from "../src/verification/keys.js";
+import { parseSettlement } from "../src/verification/leaves/settlement.js";
 import { parseCheckpoint, parseProof } from "../src/verification/log.js";
 import { parseNote } from "../src/verification/notes.js";
 import { parsePolicy } from "../src/verification/policy.js";
-import { parseSettlement } from "../src/verification/settlement.js";
 import { parseStatement } from "../src/verification/statement.js";
 import { parseTilePath } from "../src/verification/tiles.js";
 import { fromBase64, vectors } from "./vectors.js";

@@ -7,15 +7,15 @@ import type { Envelope } from "../src/models.js";
 import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "../src/verification/canonical.js";
 import { openEnvelope, pae, verifyDetached } from "../src/verification/dsse.js";
 import { formatVkey, parseVkey } from "../src/verification/keys.js";
+import { openPayoutAddress, verifyPayout } from "../src/verification/leaves/payouts.js";
+import { parseSettlement } from "../src/verification/leaves/settlement.js";
+import { comparisonSha256, parseVerdict } from "../src/verification/leaves/verdict.js";
 import { openCheckpoint, parseProof, receiptLeaf, verifyProof } from "../src/verification/log.js";
 import { verifyConsistency, verifyInclusion } from "../src/verification/merkle.js";
 import { findCosignature, parseNote } from "../src/verification/notes.js";
-import { openPayoutAddress, verifyPayout } from "../src/verification/payouts.js";
 import { parseQuantity } from "../src/verification/quantities.js";
-import { parseSettlement } from "../src/verification/settlement.js";
 import type { Json } from "../src/verification/shape.js";
 import { jobPrice, parseDecimal } from "../src/verification/statement.js";
-import { comparisonSha256, parseVerdict } from "../src/verification/verdict.js";
 import { changed, fromBase64, fromHex, vectors } from "./vectors.js";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);

@@ -15,15 +15,15 @@ from aitbc._verification.log_sources import LogAddress, LogDirectory, LogSource
 from aitbc._verification.report import Check, Report
 from aitbc.canonical import b64decode, parse_json
 from aitbc.errors import FormatError, VerificationError
+from aitbc.leaves.payouts import MANIFEST_TYPE, parse_manifest
+from aitbc.leaves.settlement import SETTLEMENT_TYPE, parse_settlement
+from aitbc.leaves.verdict import VERDICT_TYPE, parse_verdict
 from aitbc.log import Checkpoint
 from aitbc.merkle import consistency_proof, fold, leaf_hash, root_hash, verify_consistency
 from aitbc.notes import Note, parse_note
-from aitbc.payouts import MANIFEST_TYPE, parse_manifest
 from aitbc.policy import Policy
-from aitbc.settlement import SETTLEMENT_TYPE, parse_settlement
 from aitbc.statement import PAYLOAD_TYPE, parse_statement
 from aitbc.tiles import TILE_WIDTH, Tile, TiledTree, decode_entries, split_hashes, tile_width, tiles_of
-from aitbc.verdict import VERDICT_TYPE, parse_verdict
 
 __all__ = ["LogAddress", "LogDirectory", "LogReport", "LogSource", "verify_log"]
 

@@ -1,4 +1,4 @@
-"""The coordinator's responses about payouts, as records (see `aitbc.models`). `aitbc.payouts` verifies them."""
+"""The coordinator's responses about payouts, as records (see `aitbc.models`). `aitbc.leaves.payouts` verifies them."""
 
 from __future__ import annotations
 

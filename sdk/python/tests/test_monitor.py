@@ -11,12 +11,12 @@ from nacl.signing import SigningKey
 
 from aitbc.errors import TransportError
 from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
+from aitbc.leaves.settlement import Settlement
 from aitbc.log import receipt_leaf
 from aitbc.merkle import leaf_hash
 from aitbc.monitor import LogAddress, LogDirectory, LogReport, verify_log
 from aitbc.notes import find_cosignature, parse_note
 from aitbc.policy import Policy
-from aitbc.settlement import Settlement
 from aitbc.tiles import encode_entries
 
 from .conftest import ORIGIN

@@ -13,11 +13,11 @@ from nacl.signing import SigningKey
 from aitbc.canonical import canonical_json, parse_json
 from aitbc.errors import FormatError, VerificationError
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey, parse_vkey
+from aitbc.leaves.settlement import Settlement, parse_settlement
 from aitbc.log import open_checkpoint, receipt_leaf
 from aitbc.notes import cosign, find_cosignature, parse_note
 from aitbc.policy import Policy
 from aitbc.receipts import verify_bundle, verify_receipt
-from aitbc.settlement import Settlement, parse_settlement
 from aitbc.tiles import MAX_ENTRY
 
 from .conftest import ORIGIN, every_byte_changed

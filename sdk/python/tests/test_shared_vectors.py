@@ -17,11 +17,11 @@ import pytest
 from aitbc import verify_bundle, verify_receipt
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json, sha256_hex
 from aitbc.errors import FormatError, VerificationError
+from aitbc.leaves.payouts import open_payout_address, verify_payout
+from aitbc.leaves.settlement import parse_settlement
 from aitbc.log import open_checkpoint, parse_proof, receipt_leaf
 from aitbc.merkle import verify_consistency, verify_inclusion
 from aitbc.notes import find_cosignature, parse_note
-from aitbc.payouts import open_payout_address, verify_payout
-from aitbc.settlement import parse_settlement
 from aitbc.statement import job_price, money, parse_decimal, parse_statement
 
 ROOT = Path(__file__).parents[3]

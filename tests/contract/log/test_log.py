@@ -17,13 +17,13 @@ from agent.coordinator.sequencer import PUBLISHED
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
+from aitbc.leaves.settlement import parse_settlement
 from aitbc.log import receipt_leaf, verify_proof
 from aitbc.merkle import leaf_hash
 from aitbc.monitor import LogAddress, verify_log
 from aitbc.notes import find_cosignature, parse_note
 from aitbc.policy import Policy
 from aitbc.receipts import verify_bundle
-from aitbc.settlement import parse_settlement
 from aitbc.tiles import decode_entries, split_hashes
 from support.logged import WITNESS, WITNESS_KEY, complete, cosigned, logged, newest, post_cosignature, size_of
 from support.server import Served, serve

@@ -15,7 +15,7 @@ from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import ledger
 from agent.core.jobs import DEADLINE_GRACE_SECONDS
 from agent.core.values.quantities import format_time
-from aitbc.settlement import parse_settlement
+from aitbc.leaves.settlement import parse_settlement
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import job, submit
 from support.server import Served

@@ -23,7 +23,7 @@ from agent.coordinator.store import events
 from agent.coordinator.store.schema.tables import balances, log_leaves, payouts
 from agent.core.market.ledger import earned
 from agent.core.values.quantities import parse_time
-from aitbc.payouts import verify_payout
+from aitbc.leaves.payouts import verify_payout
 from support.clients.scripted_miner import ScriptedMiner
 from support.payouts import (
     SETTINGS,

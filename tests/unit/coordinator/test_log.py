@@ -22,9 +22,9 @@ from agent.coordinator.store import log as store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.sqlite import database as engine
+from aitbc.leaves.settlement import Settlement
 from aitbc.log import Checkpoint, open_checkpoint
 from aitbc.merkle import EMPTY_ROOT, Frontier, consistency_proof, leaf_hash, verify_consistency
-from aitbc.settlement import Settlement
 
 SIGNER = LogSigner("log.test", SigningKey(b"l" * 32))
 
@@ -135,7 +135,7 @@ from agent.coordinator.sequencer import LogSigner, integrate
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store import log as store
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
-from aitbc.settlement import parse_settlement
+from aitbc.leaves.settlement import parse_settlement
 
 async def main():
     database = SQLiteDatabase(Path(sys.argv[1]))

@@ -24,7 +24,7 @@ from agent.core.market.payouts import (
     next_pause,
     outcome_of,
 )
-from aitbc.payouts import converted
+from aitbc.leaves.payouts import converted
 
 units = st.integers(-(10**12), 10**12)
 candidates = st.lists(

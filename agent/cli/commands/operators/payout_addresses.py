@@ -17,7 +17,7 @@ from agent.miner.identity import IDENTITY_FILE, Identity, load_identity
 from agent.settings import Settings
 from aitbc.cli._terminal.output import moment
 from aitbc.keys import parse_vkey
-from aitbc.payouts import PayoutAddress
+from aitbc.leaves.payouts import PayoutAddress
 
 app = typer.Typer(help="Where miners are paid to.", no_args_is_help=True)
 

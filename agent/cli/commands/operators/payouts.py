@@ -23,7 +23,7 @@ from aitbc.canonical import parse_json
 from aitbc.cli._arguments.trust import trusted
 from aitbc.cli._terminal.output import moment, print_rows, print_text
 from aitbc.errors import FormatError
-from aitbc.payouts import PayoutVerification, verify_payout
+from aitbc.leaves.payouts import PayoutVerification, verify_payout
 from aitbc.policy import Policy
 
 NOT_VALID = 3

@@ -27,9 +27,9 @@ from agent.coordinator.store.events import NewEvent
 from agent.core.jobs import FINAL, JobState
 from agent.core.market.audits import Decision, Kind, Opinion, Verdict, after_second_opinion, decide
 from agent.core.values.quantities import format_time
+from aitbc.leaves.verdict import LoggedOpinion, Sanction, comparison_sha256
+from aitbc.leaves.verdict import Verdict as LoggedVerdict
 from aitbc.receipts import receipt_id
-from aitbc.verdict import LoggedOpinion, Sanction, comparison_sha256
-from aitbc.verdict import Verdict as LoggedVerdict
 
 BATCH: Final = 100
 MAX_TEXT: Final = 2000

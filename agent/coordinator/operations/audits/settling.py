@@ -17,7 +17,7 @@ from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.core.market.audits import Kind, Verdict, error_probability, is_proven
 from agent.core.market.reputation import SANCTION_WEIGHT
 from agent.core.values.quantities import from_units
-from aitbc.verdict import Sanction
+from aitbc.leaves.verdict import Sanction
 
 BATCH: Final = 100
 

@@ -24,11 +24,11 @@ from agent.coordinator.store.log import CheckpointRecord, LeafRecord
 from agent.core.values.quantities import format_time, from_units
 from aitbc.errors import VerificationError
 from aitbc.keys import parse_vkey
+from aitbc.leaves.settlement import parse_settlement
 from aitbc.log import Checkpoint, open_checkpoint
 from aitbc.merkle import HASH_SIZE, Frontier, leaf_hash
 from aitbc.notes import find_cosignature, parse_note, parse_signatures
 from aitbc.receipts import verify_receipt
-from aitbc.settlement import parse_settlement
 from aitbc.tiles import TILE_WIDTH, Tile, grow, split_hashes
 
 NAMED: Final = 20

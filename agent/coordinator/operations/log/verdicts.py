@@ -11,8 +11,8 @@ from agent.coordinator.store.audits import AuditRecord
 from agent.core.market.audits import Kind, Verdict
 from agent.core.values.quantities import from_units
 from aitbc.errors import VerificationError
-from aitbc.verdict import Verdict as LoggedVerdict
-from aitbc.verdict import parse_verdict
+from aitbc.leaves.verdict import Verdict as LoggedVerdict
+from aitbc.leaves.verdict import parse_verdict
 
 SANCTION = ":sanction"
 

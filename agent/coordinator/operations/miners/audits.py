@@ -14,8 +14,8 @@ from agent.coordinator.store.audits import AuditRecord
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.market.audits import Kind, Verdict, error_probability
 from agent.core.values.quantities import format_money, format_time, from_units
+from aitbc.leaves.verdict import comparison_sha256
 from aitbc.receipts import receipt_id
-from aitbc.verdict import comparison_sha256
 
 
 async def listed(

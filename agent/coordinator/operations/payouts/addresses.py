@@ -23,7 +23,7 @@ from agent.core.market.payouts import effective_at
 from agent.core.values.quantities import format_time, parse_time
 from aitbc.canonical import canonical_json
 from aitbc.errors import FormatError, VerificationError
-from aitbc.payouts import PayoutAddress, open_payout_address
+from aitbc.leaves.payouts import PayoutAddress, open_payout_address
 
 AHEAD_SECONDS: Final = 300.0
 """How far the clock of the machine that signs may be ahead of this clock."""

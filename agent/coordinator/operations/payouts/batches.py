@@ -25,7 +25,7 @@ from agent.coordinator.store.payouts import BatchRecord, PayoutRecord
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.market.payouts import BatchState, PaymentState, Selection, Terms, choose
 from agent.core.values.quantities import from_units, make_id, to_units
-from aitbc.payouts import MAX_DECIMALS, converted
+from aitbc.leaves.payouts import MAX_DECIMALS, converted
 from aitbc.statement import decimal_text
 
 DRAFT: Final = "draft"

@@ -13,7 +13,7 @@ from agent.coordinator.payouts.manifests import payment_of, tree_of
 from agent.coordinator.store import payouts as store
 from agent.coordinator.store.payouts import BatchRecord
 from agent.core.errors import Conflict, NotFound
-from aitbc.payouts import PayoutProof
+from aitbc.leaves.payouts import PayoutProof
 
 
 async def payments(

@@ -10,13 +10,14 @@ import type { Log } from "../calls/log.js";
 import { APIError, FormatError, VerificationError } from "../errors.js";
 import { decodeBase64, parseJson, sameBytes, utf8 } from "./canonical.js";
 import { scaled } from "./decimals.js";
+import { MANIFEST_TYPE, parseManifest } from "./leaves/payouts.js";
+import { parseSettlement, SETTLEMENT_TYPE } from "./leaves/settlement.js";
+import { parseVerdict, VERDICT_TYPE } from "./leaves/verdict.js";
 import type { Checkpoint } from "./log.js";
 import { consistencyProof, fold, leafHash, rootHash, verifyConsistency } from "./merkle.js";
 import { type Note, parseNote } from "./notes.js";
-import { MANIFEST_TYPE, parseManifest } from "./payouts.js";
 import type { Policy } from "./policy.js";
 import { type Check, failuresOf, Report } from "./report.js";
-import { parseSettlement, SETTLEMENT_TYPE } from "./settlement.js";
 import type { JsonObject } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement } from "./statement.js";
 import {
@@ -29,7 +30,6 @@ import {
   tilesOf,
   tileWidth,
 } from "./tiles.js";
-import { parseVerdict, VERDICT_TYPE } from "./verdict.js";
 
 /** Changed leaves that are reported one by one; of more, only their number is reported. */
 const NAMED_LEAVES = 20;

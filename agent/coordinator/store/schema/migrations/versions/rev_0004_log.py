@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from alembic import op
 
 from agent.core.values.quantities import format_time, from_units
+from aitbc.leaves.settlement import Settlement
 from aitbc.log import receipt_leaf
 from aitbc.merkle import leaf_hash
 from aitbc.receipts import receipt_id
-from aitbc.settlement import Settlement
 
 revision = "0004"
 down_revision = "0003"

@@ -6,18 +6,18 @@
  */
 
 import { hexToBytes } from "@noble/hashes/utils.js";
-import { FormatError, VerificationError } from "../errors.js";
-import { canonicalJson, decodeBase64, parseJson, sameBytes, utf8 } from "./canonical.js";
-import { productRoundedDown, scaled } from "./decimals.js";
-import { openEnvelope } from "./dsse.js";
-import { minerId } from "./keys.js";
-import { parseProof, requireInclusion } from "./log.js";
-import { HASH_SIZE, leafHash, verifyInclusion } from "./merkle.js";
-import { Policy } from "./policy.js";
-import { type Check, failuresOf, Report } from "./report.js";
-import type { Json } from "./shape.js";
-import { parseDecimal } from "./statement.js";
-import { exact, HEX_SHA256, items, MINER_ID, text, utcTime } from "./strict.js";
+import { FormatError, VerificationError } from "../../errors.js";
+import { canonicalJson, decodeBase64, parseJson, sameBytes, utf8 } from "../canonical.js";
+import { productRoundedDown, scaled } from "../decimals.js";
+import { openEnvelope } from "../dsse.js";
+import { minerId } from "../keys.js";
+import { parseProof, requireInclusion } from "../log.js";
+import { HASH_SIZE, leafHash, verifyInclusion } from "../merkle.js";
+import { Policy } from "../policy.js";
+import { type Check, failuresOf, Report } from "../report.js";
+import type { Json } from "../shape.js";
+import { parseDecimal } from "../statement.js";
+import { exact, HEX_SHA256, items, MINER_ID, text, utcTime } from "../strict.js";
 
 export const MANIFEST_TYPE = "https://aitbc.bubuit.net/payout/v1";
 const PAYMENT_TYPE = "https://aitbc.bubuit.net/payout-payment/v1";

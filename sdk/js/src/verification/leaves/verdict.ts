@@ -1,9 +1,9 @@
 /** Verdicts: the leaf of the log for each decided audit of a miner's result, and for each sanction that follows. */
 
-import { FormatError } from "../errors.js";
-import { canonicalJson, parseJson, sameBytes, sha256Hex } from "./canonical.js";
-import { parseDecimal } from "./statement.js";
-import { exact, HEX_SHA256, items, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
+import { FormatError } from "../../errors.js";
+import { canonicalJson, parseJson, sameBytes, sha256Hex } from "../canonical.js";
+import { parseDecimal } from "../statement.js";
+import { exact, HEX_SHA256, items, JOB_ID, MINER_ID, text, utcTime } from "../strict.js";
 
 export const VERDICT_TYPE = "https://aitbc.bubuit.net/verdict/v1";
 

@@ -1,10 +1,10 @@
 /** Settlements: the leaf of the log for each job whose escrow has been settled. */
 
-import { FormatError } from "../errors.js";
-import { canonicalJson, parseJson, sameBytes } from "./canonical.js";
-import { scaled } from "./decimals.js";
-import { parseDecimal } from "./statement.js";
-import { exact, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
+import { FormatError } from "../../errors.js";
+import { canonicalJson, parseJson, sameBytes } from "../canonical.js";
+import { scaled } from "../decimals.js";
+import { parseDecimal } from "../statement.js";
+import { exact, JOB_ID, MINER_ID, text, utcTime } from "../strict.js";
 
 export const SETTLEMENT_TYPE = "https://aitbc.bubuit.net/settlement/v1";
 
