@@ -58,9 +58,13 @@ def _create(
     if record is None or record.deleted_at is not None:
         raise NotFound(f"There is no job {job_id}.", {"job_id": job_id})
     if record.life.state is not JobState.COMPLETED or results is None:
-        raise Conflict(f"Job {job_id} is {record.life.state}. Only a completed job has an answer.")
+        raise Conflict(
+            f"Job {job_id} is {record.life.state}. Only a completed job has an answer. Choose another one."
+        )
     if is_sealed(record) or queue.restrictions_of(record).audit:
-        raise Conflict(f"Job {job_id} cannot be compared, because it is sealed, or an audit itself.")
+        raise Conflict(
+            f"Job {job_id} cannot be compared, because it is sealed or an audit itself. Choose another one."
+        )
     now = context.clock()
     known = store.canary_account(connection)
     if known is None:

@@ -57,10 +57,12 @@ def sealed_errors(
 ) -> dict[str, str]:
     """Return validation errors of a sealed request, by field. `in_clear` are the fields that it replaces."""
     errors = {
-        name: "a sealed job has its input in `sealed` only" for name, value in in_clear.items() if value
+        name: "remove it: the input of a sealed job is in `sealed` only"
+        for name, value in in_clear.items()
+        if value
     }
     if definition.model_field is None and sealed.model is not None:
-        errors["sealed.model"] = f"{definition.service_id} has no models"
+        errors["sealed.model"] = f"{definition.service_id} has no models; use null"
     for number, reference in enumerate(sealed.files):
         if artifact_of(reference) is None:
             errors[f"sealed.files.{number}"] = (
