@@ -34,7 +34,7 @@ export function SealField({ service, seal, onInput }: SealFieldProps) {
         help={
           isPossible
             ? "Only one miner and this browser can then read its input and its result. Choose this first: otherwise the coordinator checks what you type."
-            : "Browsers offer the cryptography for it only to pages over https or from this machine."
+            : "Browsers offer the cryptography only to pages that use https or come from this machine."
         }
       />
       {seal.on && <Sealed service={service} seal={seal} onInput={onInput} />}
