@@ -301,7 +301,10 @@ def _proofs(settings: Settings, payout: str | None) -> dict[str, Any]:
             raise FormatError(f"{payout} is not the proof of a payment: {error}") from None
     if payout is not None:
         return {payout: local_api.call_as_owner(settings, "GET", f"payouts/{payout}/proof")}
-    page = local_api.call_as_owner(settings, "GET", f"miners/{_miner(settings, None)}/payouts?limit=500")
+    miner_id = agent_file.read(settings).miner_id
+    if miner_id is None:
+        raise ConfigurationError("This agent runs no miner. Name a payment, or a file with its proof.")
+    page = local_api.call_as_owner(settings, "GET", f"miners/{miner_id}/payouts?limit=500")
     logged = [one["payout_id"] for one in page["payouts"] if one["status"] not in {"created", "cancelled"}]
     if not logged:
         raise ConfigurationError("This miner has no approved payment yet.")
