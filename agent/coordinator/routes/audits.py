@@ -51,13 +51,13 @@ async def list_audits(
     limit: Limit = 50,
     before: Before = None,
 ) -> AuditPage:
-    """All audits and further opinions, newest first."""
+    """Returns all audits and further opinions, newest first."""
     return await audits.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before=before)
 
 
 @router.get("/audits/{audit_id}", responses=errors(NotFound), summary="Get an audit")
 async def get_audit(context: ContextOf, _: Admin, audit_id: AuditId) -> Audit:
-    """One audit or further opinion."""
+    """Returns an audit or a further opinion."""
     return await audits.get(context, audit_id)
 
 
@@ -105,7 +105,7 @@ async def create_canary(context: ContextOf, _: Admin, request: CanaryRequest) ->
 
 @router.get("/admin/canaries", summary="List canaries")
 async def list_canaries(context: ContextOf, _: Admin) -> CanaryList:
-    """All jobs with known answers."""
+    """Returns all canaries, newest first."""
     return CanaryList(canaries=await canaries.listed(context))
 
 

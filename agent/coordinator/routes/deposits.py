@@ -109,5 +109,5 @@ async def list_deposits(
         Query(max_length=64, description="Continue before this transaction: `next` of the previous page"),
     ] = None,
 ) -> DepositPage:
-    """All deposits, newest first."""
+    """Returns all deposits, newest first."""
     return await deposits.page(context, account_id=account_id, limit=limit, before=before)

@@ -1355,7 +1355,7 @@ export type BrowserSession = components["schemas"]["BrowserSession"];
 /** Sessions, oldest first. */
 export type BrowserSessionList = components["schemas"]["BrowserSessionList"];
 
-/** A job with a known answer. `jobId` is the job that gave the answer; `submitted` is how often it was submitted since. */
+/** A job with a known answer. `jobId` is the job that gave the answer; `submitted` counts its submissions since then. */
 export type Canary = components["schemas"]["Canary"];
 
 /** All canaries, newest first. */

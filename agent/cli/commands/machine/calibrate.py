@@ -21,10 +21,10 @@ def calibrate(
     data_dir: DataDir = None,
     config: ConfigFile = None,
     service: Annotated[
-        list[str] | None, typer.Option("--service", help="Calibrate only this service; repeatable.")
+        list[str] | None, typer.Option("--service", help="Calibrate only this service; may be repeated.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="Calibrate only this model; repeatable.")
+        list[str] | None, typer.Option("--model", help="Calibrate only this model; may be repeated.")
     ] = None,
     runs: Annotated[
         int,

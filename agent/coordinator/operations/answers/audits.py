@@ -95,7 +95,7 @@ class MinerAudits(AuditPage):
 
 
 class Canary(Answer):
-    """A job with a known answer. `job_id` is the job that gave the answer; `submitted` is how often it was submitted since."""
+    """A job with a known answer. `job_id` is the job that gave the answer; `submitted` counts its submissions since then."""
 
     canary_id: CanaryId
     job_id: fields.JobId
