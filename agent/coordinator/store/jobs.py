@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     Connection,
     Row,
@@ -88,6 +89,11 @@ class JobRecord:
     def held(self) -> int:
         """The money that is held until the job ends: its maximum cost, and that of a requested audit."""
         return self.max_cost + (self.audit_hold or 0)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether only the client and the job's miner can read it."""
+        return '"sealed":' in self.spec and orjson.loads(self.spec).get("sealed") is not None
 
     @property
     def trace_id(self) -> str:

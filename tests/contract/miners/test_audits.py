@@ -217,18 +217,7 @@ def test_what_proves_nothing_costs_nothing(reporting: Stage) -> None:
 
 def test_no_miner_checks_itself_or_its_owners_others(reporting: Stage) -> None:
     stage = reporting
-    tokens = [
-        stage.admin.post("/v1/admin/enrolments", json={"uses": 1, "owner": "alice"}).json()["enrolment_token"]
-        for _ in range(2)
-    ]
-    able = capabilities()
-    able["services"][SERVICE]["features"] = {"audits": True}
-    first, second = ScriptedMiner(stage.served.url), ScriptedMiner(stage.served.url)
-    open_enrolment(stage.served, False)
-    for miner, token in zip((first, second), tokens, strict=True):
-        answer = miner.register(capabilities=able, enrolment_token=token).raise_for_status()
-        stage.keys[miner.miner_id] = answer.json()["api_key"]
-    open_enrolment(stage.served, True)
+    first, second = of_one_owner(stage)
     independent = stage.miner()
     job_id = stage.work(first, TRUE)
     stage.advance()
@@ -252,6 +241,16 @@ def test_without_another_auditor_nothing_is_audited(tmp_path: Path) -> None:
         body = {**WHISPER, "audited": True, "miner_id": worker.miner_id}
         refused = stage.client.post("/v1/services/whisper/transcribe", json=body)
         assert refused.status_code == 422
+        job = {"type": SERVICE, "parameters": WHISPER, "miner_id": other.miner_id}
+        stage.client.post("/v1/jobs", json=job).raise_for_status()
+        (lease,) = other.poll(4)
+        wrong = other.result_body(lease, TRUE) | {"evidence": {"token": 2**60}}
+        refused = other.http.post(f"/jobs/{lease['job_id']}/result", json=wrong)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "RECEIPT_INVALID")
+    with staged(tmp_path / "fleet") as stage:
+        mine, _ = of_one_owner(stage)
+        job_id = stage.work(mine, TRUE)
+        assert stage.client.get(f"/v1/jobs/{job_id}/audit").status_code == 404
 
 
 def test_a_second_opinion_that_passes_takes_the_proof_away(reporting: Stage) -> None:
@@ -397,6 +396,23 @@ def make_due(stage: Stage) -> None:
 
     stage.served.do(lambda context: context.database.write(due))
     stage.advance()
+
+
+def of_one_owner(stage: Stage) -> tuple[ScriptedMiner, ScriptedMiner]:
+    """Return two new miners of one owner."""
+    tokens = [
+        stage.admin.post("/v1/admin/enrolments", json={"uses": 1, "owner": "alice"}).json()["enrolment_token"]
+        for _ in range(2)
+    ]
+    able = capabilities()
+    able["services"][SERVICE]["features"] = {"audits": True}
+    first, second = ScriptedMiner(stage.served.url), ScriptedMiner(stage.served.url)
+    open_enrolment(stage.served, False)
+    for miner, token in zip((first, second), tokens, strict=True):
+        answer = miner.register(capabilities=able, enrolment_token=token).raise_for_status()
+        stage.keys[miner.miner_id] = answer.json()["api_key"]
+    open_enrolment(stage.served, True)
+    return first, second
 
 
 def open_enrolment(served: Served, value: bool) -> None:

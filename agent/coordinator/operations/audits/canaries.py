@@ -12,7 +12,7 @@ from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.operations.answers.audits import Canary
 from agent.coordinator.operations.audits import funds
-from agent.coordinator.operations.audits.choosing import is_sealed, random_number
+from agent.coordinator.operations.audits.choosing import random_number
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import artifacts as artifact_store
@@ -59,7 +59,7 @@ def _create(
         raise NotFound(f"There is no job {job_id}.", {"job_id": job_id})
     if record.life.state is not JobState.COMPLETED or results is None:
         raise Conflict(f"Job {job_id} is {record.life.state}. Only a completed job has an answer.")
-    if is_sealed(record) or queue.restrictions_of(record).audit:
+    if record.is_sealed or queue.restrictions_of(record).audit:
         raise Conflict(f"Job {job_id} cannot be compared, because it is sealed, or an audit itself.")
     now = context.clock()
     known = store.canary_account(connection)

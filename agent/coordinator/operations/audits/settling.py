@@ -8,7 +8,7 @@ import structlog
 
 from agent.coordinator.metrics import AUDIT_SANCTIONS
 from agent.coordinator.operations.audits import funds
-from agent.coordinator.operations.audits.deciding import decision_of, delete_data, queue_leaf
+from agent.coordinator.operations.audits.deciding import decision_of, delete_data, one_by_one, queue_leaf
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import locks, miner_stats
@@ -28,10 +28,12 @@ async def settle(context: Context) -> int:
     """Carry out what follows from decided audits. Return how many were looked at."""
     before = context.clock() - context.settings.audits.second_opinion_seconds
     roots = await context.database.read(store.unsettled, before, BATCH)
-    for root in roots:
-        sanctioned = await context.database.write(_settle, context, root)
-        for role in sanctioned:
+
+    async def follow(root: str) -> None:
+        for role in await context.database.write(_settle, context, root):
             context.meter.count(AUDIT_SANCTIONS, role)
+
+    await one_by_one(roots, follow)
     return len(roots)
 
 
