@@ -19,6 +19,7 @@ from agent.coordinator.operations.audits import audits
 from agent.coordinator.operations.log import fsck
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger
+from agent.coordinator.store.receipts import typical_durations
 from agent.core.market.ledger import available, earned
 from runners.api import Comparer
 from support.clients.scripted_miner import ScriptedMiner, capabilities
@@ -226,7 +227,10 @@ def test_no_miner_checks_itself_or_its_owners_others(reporting: Stage) -> None:
     waiting = httpx.get(f"{stage.served.url}/v1/miners/{first.miner_id}/explain", headers=owner).json()
     assert waiting["waiting_jobs"] == 0
     assert stage.of_miner(first) == []
+    durations = lambda: stage.served.do(lambda context: context.database.read(typical_durations))  # noqa: E731
+    before = durations()
     stage.answer(independent, "pass")
+    assert durations() == before  # a comparison says nothing about how long the work takes
     assert stage.audit(job_id)["verdict"] == "pass"
     assert [audit["job_id"] for audit in stage.of_miner(first)] == [job_id]
 

@@ -62,6 +62,7 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
     """Take the pay of all failed jobs of this kind, if together they prove that the miner returns wrong results."""
     settings = context.settings.audits
     kind = Kind(audit.kind)
+    locks.statistics(connection, [audit.miner_id])
     counts = store.standing(connection, audit.miner_id, store.MINER, audit.service, audit.model).counts(kind)
     bound = settings.canary_false_positive_bound if kind is Kind.CANARY else settings.false_positive_bound
     probability = error_probability(counts, bound)
@@ -74,7 +75,6 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
         for one in failed
         if one.kind == audit.kind and (one.settled_at is not None or one.audit_id == audit.audit_id)
     ]
-    locks.statistics(connection, [audit.miner_id])
     for one in due:
         lost = funds.take_back(
             connection,
