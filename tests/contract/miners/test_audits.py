@@ -389,7 +389,46 @@ def test_canaries_are_compared_with_their_known_answer(tmp_path: Path) -> None:
         stage.admin.delete(f"/v1/admin/canaries/{canary['canary_id']}").raise_for_status()
         make_due(stage)
         assert [miner.poll(1, wait=0.1) for miner in miners] == [[], [], []]
+        assert canary_data(stage) == []
         stage.check()
+
+
+def test_a_client_that_deletes_its_data_deletes_the_canary_that_it_became(tmp_path: Path) -> None:
+    with staged(tmp_path, least_share=0.0, canaries_per_day=1000) as stage:
+        miners = [stage.miner() for _ in range(2)]
+        stored = stage.client.post(
+            "/v1/artifacts", content=b"speech", headers={"Content-Type": "audio/wav"}
+        ).json()["artifact_id"]
+        known = stage.work(miners[0], TRUE, {"audio_url": f"artifact:{stored}"})
+        stage.advance()
+        for miner in miners:
+            for lease in miner.poll(4, wait=0.1):  # the audit of a new miner
+                miner.complete(lease, {"verdict": "pass", **FOUND, "units": 1, "processing_time": 0.5})
+        stage.advance()
+        stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status()
+        with stopped(stage.served):
+            make_due(stage)
+            tested, lease = next((one, found[0]) for one in miners if (found := one.poll(1, wait=0.3)))
+            tested.complete(lease, TRUE).raise_for_status()
+            stage.client.delete(f"/v1/jobs/{known}/data").raise_for_status()
+        stage.advance()
+        assert stage.admin.get("/v1/admin/canaries").json()["canaries"] == []
+        (audit,) = stage.admin.get("/v1/audits", params={"miner_id": tested.miner_id}).json()["audits"][:1]
+        assert (audit["kind"], audit["verdict"]) == ("canary", "unproven")
+        assert canary_data(stage) == []
+        assert stage.admin.get(f"/v1/artifacts/{stored}").status_code == 404
+        stage.check()
+
+
+def canary_data(stage: Stage) -> list[Any]:
+    """Return the specifications that are left of canaries and their jobs."""
+    query = text(
+        "SELECT spec FROM canaries WHERE spec != '{}' UNION ALL SELECT spec FROM jobs WHERE spec != '{}' "
+        "AND account_id IN (SELECT account_id FROM canaries)"
+    )
+    return stage.served.do(
+        lambda context: context.database.read(lambda connection: list(connection.execute(query)))
+    )
 
 
 def make_due(stage: Stage) -> None:

@@ -33,7 +33,7 @@ from aitbc.outputs import output_files
 BATCH: Final = 100
 """Audits that one round looks at."""
 NAME: Final = "audit"
-DELETED: Final = "The client deleted the job's data before it was compared."
+DELETED: Final = "The job's data was deleted before it was compared."
 UNAFFORDABLE: Final = "The operator's budget for audits was used up."
 NOBODY: Final = "No independent auditor was available in time."
 
@@ -217,6 +217,8 @@ def _spec(
     signed = base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"])
     found = orjson.loads(results)
     canary = None if root.canary_id is None else store.find_canary(connection, root.canary_id)
+    if canary is not None and canary.deleted_at is not None:  # the known answer was deleted
+        return None
     files = {f"audit:{file.name}": f"artifact:{file.artifact_id}" for file in output_files(found)}
     return {
         **spec,

@@ -13,6 +13,7 @@ from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.operations.answers.audits import Canary
 from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.audits.choosing import random_number
+from agent.coordinator.operations.audits.deciding import delete_data
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import artifacts as artifact_store
@@ -98,7 +99,7 @@ def _view(canary: CanaryRecord, record: JobRecord) -> Canary:
 
 
 async def delete(context: Context, canary_id: str) -> None:
-    """Submit a canary no more. Raises `NotFound`."""
+    """Submit a canary no more, and delete its data. Raises `NotFound`."""
     await context.database.write(_delete, canary_id, context.clock())
 
 
@@ -107,6 +108,18 @@ def _delete(connection: Connection, canary_id: str, now: float) -> None:
     if canary is None or canary.deleted_at is not None:
         raise NotFound(f"There is no canary {canary_id}.", {"canary_id": canary_id})
     store.delete_canary(connection, canary_id, now)
+    of_canary = queue.format_restrictions(Restrictions(canary=canary_id))
+    for job_id in store.ended_canary_jobs(connection, canary.account_id, of_canary or ""):
+        delete_data(connection, job_id, now)
+    for file in artifact_store.inputs_of(connection, canary.job_id):
+        if not store.is_needed_by_canaries(connection, canary.account_id, file.artifact_id):
+            artifact_store.disown(connection, file.artifact_id, canary.account_id)
+
+
+def forget(connection: Connection, job_id: str, now: float) -> None:
+    """Delete the canaries that a job has become, because its client deletes its data."""
+    for canary_id in store.canaries_of_job(connection, job_id):
+        _delete(connection, canary_id, now)
 
 
 async def submit_due(context: Context) -> int:

@@ -55,6 +55,9 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
             store.change(connection, one.audit_id, settled_at=now)
     for job_id in sorted(store.audit_jobs_of(opinions)):
         delete_data(connection, job_id, now)
+    canary = None if audit.canary_id is None else store.find_canary(connection, audit.canary_id)
+    if canary is not None and canary.deleted_at is not None:
+        delete_data(connection, audit.job_id, now)
     return sanctioned
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.coordinator import lifecycle
 from agent.coordinator.operations.answers.jobs import JobDataDeleted
-from agent.coordinator.operations.audits import asking
+from agent.coordinator.operations.audits import asking, canaries
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
@@ -43,6 +43,7 @@ def _delete(
             {"status": state.value},
         )
     asking.hold(connection, context, audit_store.unasked_of(connection, job_id), [ids])
+    canaries.forget(connection, job_id, now)
     artifact_store.release(connection, job_id, record.account_id)
     lifecycle.delete_data(connection, record, now)
     return now
