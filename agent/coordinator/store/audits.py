@@ -173,11 +173,6 @@ def unasked(connection: Connection, limit: int) -> list[str]:
     return list(dict.fromkeys(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars()))
 
 
-def unasked_of(connection: Connection, job_id: str) -> list[str]:
-    """Return the audit of a job if it has no audit job yet."""
-    return unasked_of_jobs(connection, select(jobs.c.job_id).where(jobs.c.job_id == job_id), 1)
-
-
 def unasked_of_jobs(connection: Connection, of_jobs: Select[str], limit: int) -> list[str]:
     """Return the audits that have no audit job yet, of the jobs that the query finds."""
     query = select(audits.c.root).where(
@@ -377,10 +372,12 @@ def all_canaries(connection: Connection) -> list[CanaryRecord]:
     return [CanaryRecord(*row) for row in connection.execute(query)]
 
 
-def canaries_of_job(connection: Connection, job_id: str) -> list[str]:
-    """Return the canaries whose known answer a job gave, without deleted ones."""
-    query = select(canaries.c.canary_id).where(canaries.c.job_id == job_id, canaries.c.deleted_at.is_(None))
-    return list(connection.execute(query).scalars())
+def canaries_of_jobs(connection: Connection, of_jobs: Select[str]) -> list[str]:
+    """Return the canaries whose known answers the jobs gave that the query finds, without deleted ones."""
+    query = select(canaries.c.canary_id).where(
+        canaries.c.job_id.in_(of_jobs), canaries.c.deleted_at.is_(None)
+    )
+    return list(connection.execute(query.order_by(canaries.c.canary_id)).scalars())
 
 
 def ended_canary_jobs(connection: Connection, account_id: str, restrictions: str) -> list[str]:

@@ -157,6 +157,11 @@ def find(connection: Connection, job_id: str) -> JobRecord | None:
     return None if row is None else _record(row)
 
 
+def only(job_id: str) -> Select[str]:
+    """Return a query for this job's id."""
+    return select(jobs.c.job_id).where(jobs.c.job_id == job_id)
+
+
 def lock(connection: Connection, job_id: str) -> JobRecord | None:
     """Return the job, or None. No other transaction changes it until this one ends."""
     row = _by_id_locked.row(connection, {"key": job_id})

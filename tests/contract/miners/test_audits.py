@@ -420,6 +420,17 @@ def test_a_client_that_deletes_its_data_deletes_the_canary_that_it_became(tmp_pa
         stage.check()
 
 
+def test_a_canary_ends_when_its_file_is_deleted(reporting: Stage) -> None:
+    stage = reporting
+    stored = stage.client.post(
+        "/v1/artifacts", content=b"other speech", headers={"Content-Type": "audio/wav"}
+    ).json()["artifact_id"]
+    known = stage.work(stage.miner(), TRUE, {"audio_url": f"artifact:{stored}"})
+    stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status()
+    stage.client.delete(f"/v1/artifacts/{stored}").raise_for_status()
+    assert stage.admin.get("/v1/admin/canaries").json()["canaries"] == []
+
+
 def canary_data(stage: Stage) -> list[Any]:
     """Return the specifications that are left of canaries and their jobs."""
     query = text(

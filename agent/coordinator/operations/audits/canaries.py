@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,7 +14,7 @@ from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.operations.answers.audits import Canary
 from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.audits.choosing import random_number
-from agent.coordinator.operations.audits.deciding import delete_data
+from agent.coordinator.operations.audits.deciding import delete_data, one_by_one
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import artifacts as artifact_store
@@ -116,9 +117,9 @@ def _delete(connection: Connection, canary_id: str, now: float) -> None:
             artifact_store.disown(connection, file.artifact_id, canary.account_id)
 
 
-def forget(connection: Connection, job_id: str, now: float) -> None:
-    """Delete the canaries that a job has become, because its client deletes its data."""
-    for canary_id in store.canaries_of_job(connection, job_id):
+def forget(connection: Connection, canary_ids: Sequence[str], now: float) -> None:
+    """Delete canaries, because the client whose jobs they were deletes their data."""
+    for canary_id in canary_ids:
         _delete(connection, canary_id, now)
 
 
@@ -127,9 +128,12 @@ async def submit_due(context: Context) -> int:
     if not context.settings.audits.canaries_per_day:
         return 0
     due = await context.database.read(store.due_canaries, context.clock())
-    for canary_id in due:
+
+    async def submit(canary_id: str) -> None:
         draw = Draw(context.new_id("job"), context.new_id("tx"), random_number(), random_number())
         await context.database.write(_submit, context, canary_id, draw)
+
+    await one_by_one(due, submit)
     if due:
         context.dispatcher.job_waiting()
     return len(due)

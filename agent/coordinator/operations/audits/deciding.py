@@ -103,15 +103,15 @@ async def collect(context: Context) -> int:
     return len(roots)
 
 
-async def one_by_one(roots: Sequence[str], step: Callable[[str], Awaitable[None]]) -> None:
-    """Take a step of each of these audits. One that fails is logged, and does not stop the others."""
-    for root in roots:
+async def one_by_one(ids: Sequence[str], step: Callable[[str], Awaitable[None]]) -> None:
+    """Take a step of each of these audits or canaries. One that fails is logged, and does not stop the others."""
+    for one in ids:
         try:
-            await step(root)
+            await step(one)
         except ServiceUnavailable:
             raise
         except Exception:  # its next round may succeed
-            log.exception("audit_step_failed", audit_id=root)
+            log.exception("audit_step_failed", id=one)
 
 
 def _collect(connection: Connection, context: Context, root: str, ids: FollowUp) -> list[tuple[str, str]]:

@@ -42,8 +42,9 @@ def _delete(
             f"Job {job_id} is {state}. Cancel it or wait until it ends, then delete its data.",
             {"status": state.value},
         )
-    asking.hold(connection, context, audit_store.unasked_of(connection, job_id), [ids])
-    canaries.forget(connection, job_id, now)
+    only = store.only(job_id)
+    asking.hold(connection, context, audit_store.unasked_of_jobs(connection, only, 1), [ids])
+    canaries.forget(connection, audit_store.canaries_of_jobs(connection, only), now)
     artifact_store.release(connection, job_id, record.account_id)
     lifecycle.delete_data(connection, record, now)
     return now
