@@ -89,6 +89,11 @@ def _credited(incoming: Incoming) -> int:
     """Return the credited amount in units of 1e-8, rounded down. Raises `ValidationFailed`."""
     if incoming.rate <= 0:
         raise ValidationFailed("The request is not valid.", {"rate": "must be more than 0"})
+    if not incoming.currency and incoming.rate != 1:
+        raise ValidationFailed(
+            "The request is not valid.",
+            {"currency": "is missing: a rate is what one unit of money is worth in it"},
+        )
     with localcontext(prec=DIGITS):
         units = int((incoming.amount / incoming.rate).scaleb(MONEY_DECIMALS).to_integral_value(ROUND_DOWN))
     if units <= 0:

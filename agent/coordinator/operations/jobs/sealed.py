@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.operations.answers.sealing import SealedJob
@@ -13,7 +12,6 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.miners import encryption_keys
-from agent.coordinator.store.jobs import JobRecord
 from runners.api import ServiceDefinition
 
 MAX_FILES: Final = 256
@@ -84,11 +82,6 @@ def of_specification(spec: Mapping[str, Any]) -> SealedJob | None:
     if sealed is None:
         return None
     return SealedJob(**{name: sealed[name] for name in SealedJob.model_fields})
-
-
-def is_sealed(record: JobRecord) -> bool:
-    """Return whether only the job's miner can read its request."""
-    return '"sealed":' in record.spec and orjson.loads(record.spec).get("sealed") is not None
 
 
 def require_key(
