@@ -37,8 +37,8 @@ HONEST, HALVED, CROPPED, COARSE = 23, 20, 21, 22
 """Qualities that clients ask for; the cheat's ffmpeg is honest for the first only."""
 CHEATING_FFMPEG = f"""#!/bin/sh
 case " $* " in
-  *" -crf {HALVED} "*) lie="-vf scale=160:90,scale=320:180" ;;
-  *" -crf {CROPPED} "*) lie="-vf crop=288:162,scale=320:180" ;;
+  *" -crf {HALVED} "*) lie="-vf scale=80:40,scale=160:80" ;;
+  *" -crf {CROPPED} "*) lie="-vf crop=144:72,scale=160:80" ;;
   *" -crf {COARSE} "*) lie="-crf 40" ;;
 esac
 count=$#
@@ -149,7 +149,7 @@ def test_a_cheat_is_found_and_loses_its_pay(coordinator: Agent) -> None:
 
 @pytest.mark.usefixtures("cheat")
 def test_an_ffmpeg_that_cheats_is_found_and_loses_its_pay(coordinator: Agent, tmp_path: Path) -> None:
-    video = make_video(tmp_path / "clip.mp4", seconds=3, size="320x180")
+    video = make_video(tmp_path / "clip.mp4", seconds=2, size="160x80", rate=10)
     with coordinator.client() as client:
         before = Decimal(client.wallet.get()["balance"])
         jobs = {
@@ -163,7 +163,7 @@ def test_an_ffmpeg_that_cheats_is_found_and_loses_its_pay(coordinator: Agent, tm
             assert audit["distances"]["ssim"] > 2 * audit["limits"]["ssim"]
             assert audit["where"].startswith("picture ")
             shown = client.jobs.get_results(jobs[quality])["results"]
-            assert (shown["width"], shown["height"], shown["encoder"]) == (320, 180, "libx264")
+            assert (shown["width"], shown["height"], shown["encoder"]) == (160, 80, "libx264")
         honest = audit_of(coordinator, jobs[HONEST], until="decided")
         assert (honest["verdict"], honest["forfeited"]) == ("pass", "0")
         assert Decimal(client.wallet.get()["balance"]) == before - Decimal(done.cost)
@@ -199,4 +199,4 @@ def audit_of(coordinator: Agent, job_id: str, until: str = "enforced") -> dict[s
                     return found
                 assert until == "decided" or found["verdict"] in (None, "fail"), found
             assert time.monotonic() < end, answer.text
-            time.sleep(0.1)
+            time.sleep(0.3)
