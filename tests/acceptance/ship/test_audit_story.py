@@ -149,7 +149,7 @@ def test_a_cheat_is_found_and_loses_its_pay(coordinator: Agent) -> None:
 
 @pytest.mark.usefixtures("cheat")
 def test_an_ffmpeg_that_cheats_is_found_and_loses_its_pay(coordinator: Agent, tmp_path: Path) -> None:
-    video = make_video(tmp_path / "clip.mp4", seconds=2, size="160x80", rate=10)
+    video = make_video(tmp_path / "clip.mp4", seconds=1, size="160x80", rate=10)
     with coordinator.client() as client:
         before = Decimal(client.wallet.get()["balance"])
         jobs = {
