@@ -1,9 +1,13 @@
-"""The story of a cheat, from its first lie to its lost pay: two auditors are real agents, which run the job again in their sandboxes."""
+"""The story of a cheat, from its first lie to its lost pay: two auditors are real agents, which run the job again in their sandboxes.
+
+One cheat is a script that computes nothing. The other is an agent too, whose ffmpeg does less than it is asked for.
+"""
 
 from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +24,7 @@ from aitbc import AITBCClient
 from aitbc.canonical import canonical_json, sha256_hex
 from support.agents import Agent, running
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.inputs.media import make_video
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -28,6 +33,24 @@ LIMIT_SECONDS = 120
 MODEL = "def predict(input, **parameters):\n    return {'answer': parameters['a'] * parameters['b']}\n"
 EVIDENCE = {"python": platform.python_version(), "packages": {}}
 SETTINGS = {"enforce": True, "second_opinion_seconds": 0, "least_share": 1, "recheck_share": 0}
+HONEST, HALVED, CROPPED, COARSE = 23, 20, 21, 22
+"""Qualities that clients ask for; the cheat's ffmpeg is honest for the first only."""
+CHEATING_FFMPEG = f"""#!/bin/sh
+case " $* " in
+  *" -crf {HALVED} "*) lie="-vf scale=80:40,scale=160:80" ;;
+  *" -crf {CROPPED} "*) lie="-vf crop=144:72,scale=160:80" ;;
+  *" -crf {COARSE} "*) lie="-crf 40" ;;
+esac
+count=$#
+left=$count
+for word; do
+  [ $left -gt 1 ] || set -- "$@" $lie
+  set -- "$@" "$word"
+  left=$((left - 1))
+done
+shift $count
+exec {shutil.which("ffmpeg")} "$@"
+"""
 
 
 class Liar(ScriptedMiner):
@@ -48,20 +71,21 @@ class Liar(ScriptedMiner):
         ).raise_for_status()
 
 
-@pytest.fixture
-def coordinator(tmp_path: Path) -> Iterator[Agent]:
+@pytest.fixture(scope="module")
+def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """A coordinator that two auditors have joined."""
+    folder = tmp_path_factory.mktemp("audits")
     settings = {
         f"AITBC_COORDINATOR__AUDITS__{name.upper()}": json.dumps(value) for name, value in SETTINGS.items()
     }
     agent = Agent(
-        tmp_path / "coordinator", "coordinator", "--port", "0",
+        folder / "coordinator", "coordinator", "--port", "0",
         AITBC_COORDINATOR__OPEN_ENROLMENT="true", AITBC_COORDINATOR__FEE_PERCENT="10", **settings,
     )  # fmt: skip
     with running(agent), ExitStack() as stack:
         for name in ("first", "second"):
             auditor = Agent(
-                tmp_path / name,
+                folder / name,
                 "start",
                 "--coordinator",
                 agent.url,
@@ -72,7 +96,22 @@ def coordinator(tmp_path: Path) -> Iterator[Agent]:
         yield agent
 
 
-def test_a_cheat_is_found_and_loses_its_pay(coordinator: Agent, tmp_path: Path) -> None:
+@pytest.fixture
+def cheat(coordinator: Agent, tmp_path: Path) -> Iterator[Agent]:
+    """An ordinary miner, except for its ffmpeg."""
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(CHEATING_FFMPEG)
+    program.chmod(0o755)
+    agent = Agent(
+        tmp_path / "cheat", "start", "--coordinator", coordinator.url,
+        AITBC_MINER__NAME="cheat", AITBC_RUNNERS__FFMPEG=str(program),
+    )  # fmt: skip
+    with running(agent):
+        yield agent
+
+
+def test_a_cheat_is_found_and_loses_its_pay(coordinator: Agent) -> None:
     liar = Liar(coordinator.url)
     able = capabilities(gpus=[])
     able["services"] = {SERVICE: able["services"][SERVICE]}
@@ -81,14 +120,18 @@ def test_a_cheat_is_found_and_loses_its_pay(coordinator: Agent, tmp_path: Path) 
         before = Decimal(client.wallet.get()["balance"])
         jobs = [lied_about(client, liar) for _ in range(3)]
         assert client.jobs.get_results(jobs[0])["results"]["answer"] == 41
-        found = [enforced(coordinator, job_id) for job_id in jobs]
+        found = [audit_of(coordinator, job_id) for job_id in jobs]
         # Two auditors have computed 42, twice each; nothing is left of the pay.
         assert {(audit["verdict"], audit["where"]) for audit in found} == {("fail", "results.answer")}
         assert max(audit["probability"] for audit in found) < 1e-6
         assert Decimal(client.wallet.get()["balance"]) == before
         assert client.miners.stats(liar.miner_id)["reputation"] < 1
         shown = json.loads(coordinator.cli("audits", "list", "--all", "--json").stdout)["audits"]
-        auditors = {audit["audit_id"] for audit in shown if audit["kind"] == "third"}
+        auditors = {
+            audit["audit_id"]
+            for audit in shown
+            if audit["kind"] == "third" and audit["miner_id"] == liar.miner_id
+        }
         assert len(auditors) == 3
     owner = httpx.Client(base_url=coordinator.url, headers={"X-API-Key": liar.registration["api_key"]})
     page = owner.get(f"/v1/miners/{liar.miner_id}/audits").raise_for_status().json()
@@ -100,8 +143,31 @@ def test_a_cheat_is_found_and_loses_its_pay(coordinator: Agent, tmp_path: Path) 
          "--json"],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert json.loads(verified.stdout)["verdicts"] == 6
+    assert json.loads(verified.stdout)["verdicts"] == len(shown) >= 6
     assert coordinator.cli("fsck").returncode == 0
+
+
+@pytest.mark.usefixtures("cheat")
+def test_an_ffmpeg_that_cheats_is_found_and_loses_its_pay(coordinator: Agent, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4", seconds=1, size="160x80", rate=10)
+    with coordinator.client() as client:
+        before = Decimal(client.wallet.get()["balance"])
+        jobs = {
+            quality: client.services.transcode(video, codec="h264", quality=quality).job_id
+            for quality in (HONEST, HALVED, CROPPED, COARSE)
+        }
+        done = client.jobs.wait(jobs[HONEST], LIMIT_SECONDS)
+        for quality in (HALVED, CROPPED, COARSE):
+            audit = audit_of(coordinator, jobs[quality])
+            assert audit["verdict"] == "fail"
+            assert audit["distances"]["ssim"] > 2 * audit["limits"]["ssim"]
+            assert audit["where"].startswith("picture ")
+            shown = client.jobs.get_results(jobs[quality])["results"]
+            assert (shown["width"], shown["height"], shown["encoder"]) == (160, 80, "libx264")
+        honest = audit_of(coordinator, jobs[HONEST], until="decided")
+        assert (honest["verdict"], honest["forfeited"]) == ("pass", "0")
+        assert Decimal(client.wallet.get()["balance"]) == before - Decimal(done.cost)
+        assert client.miners.stats(done.miner_id)["reputation"] < 1
 
 
 def lied_about(client: AITBCClient, liar: Liar) -> str:
@@ -119,16 +185,18 @@ def lied_about(client: AITBCClient, liar: Liar) -> str:
     return str(job["job_id"])
 
 
-def enforced(coordinator: Agent, job_id: str) -> dict[str, Any]:
-    """Wait for the sanction, and return the audit."""
+def audit_of(coordinator: Agent, job_id: str, until: str = "enforced") -> dict[str, Any]:
+    """Wait until the job's audit is decided, or has cost the job's pay; return the audit."""
     end = time.monotonic() + LIMIT_SECONDS
     with httpx.Client(
         base_url=coordinator.url, headers={"X-API-Key": coordinator.file["client_key"]}
     ) as client:
         while True:
             answer = client.get(f"/v1/jobs/{job_id}/audit")
-            if answer.is_success and answer.json()["enforced"]:
+            if answer.is_success:
                 found: dict[str, Any] = answer.json()
-                return found
+                if found["enforced"] or found["status"] == until:
+                    return found
+                assert until == "decided" or found["verdict"] in (None, "fail"), found
             assert time.monotonic() < end, answer.text
-            time.sleep(0.1)
+            time.sleep(0.3)
