@@ -37,8 +37,8 @@ RESAMPLED = 2_000_000
 
 HEAD = """# Audits: measured distances
 
-`benchmarks/audits.py --write` writes the tables of this page. It ran on a machine with two cores and without a GPU, with the models of the demo.
-[Audits](audits.md) explains what they are for.
+`benchmarks/audits.py --write` writes such tables. Those below come from several runs of it, on a machine with two cores and without a GPU, with the models of the demo; the
+number of audits in each row is small.
 
 A distance grows with the difference between the audited work and the auditor's own. An audit fails above the limit of the calibration
 (`configs/calibrations.toml`, or the owner's own from `aitbc-agent calibrate`): at least one and a half times the greatest honest distance, and six standard deviations above the mean.
