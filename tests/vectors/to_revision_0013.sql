@@ -1,4 +1,15 @@
 -- Brings a current database back to the schema of revision 0013.
+DROP TABLE recent_job_counts;
+DROP TABLE deposits;
+DROP TABLE payouts;
+DROP TABLE payout_transfers;
+DROP TABLE payout_batches;
+DROP TABLE payout_addresses;
+DROP TABLE audits;
+DROP TABLE audit_proofs;
+DROP TABLE canaries;
+ALTER TABLE jobs DROP COLUMN restrictions;
+ALTER TABLE jobs DROP COLUMN audit_hold;
 ALTER TABLE enrolments DROP COLUMN owner;
 DROP TABLE direct_uploads;
 DROP TABLE upload_segments;

@@ -381,7 +381,7 @@ def test_an_operator_excludes_readmits_and_removes_a_miner(dashboard: Dashboard,
     miner = ScriptedMiner(agent.url)
     assert miner.register(name="old rig", enrolment_token=made["enrolment_token"]).status_code == 200
     page = dashboard.open("/network/miners")
-    page.get_by_role("row").filter(has_text="old rig").get_by_role("link").click()
+    page.get_by_role("row").filter(has_text="old rig").get_by_role("link", name="old rig", exact=True).click()
     page.get_by_role("button", name="Exclude").click()
     page.get_by_role("dialog").get_by_label("Reason").fill("It lies.")
     confirm(page, "Exclude")

@@ -131,9 +131,12 @@ def note_error(connection: Connection, batch_id: str, error: str | None) -> None
 
 
 def resume(connection: Connection, adapter: str, now: float) -> None:
-    """Have all calls for an adapter's transfers made now: the process that was about to make them may have died."""
+    """Have all calls for an adapter's transfers made now: the process that was about to make them may have died.
+
+    If it has not, its claims no longer hold.
+    """
     change = update(payout_transfers).where(
-        payout_transfers.c.adapter == adapter, payout_transfers.c.next_call_at > now
+        payout_transfers.c.adapter == adapter, payout_transfers.c.next_call_at.is_not(None)
     )
     connection.execute(change.values(next_call_at=now))
 

@@ -96,7 +96,12 @@ def test_the_key_can_be_sent_in_four_ways(client: httpx.Client, served: Served, 
             stream.send({"type": "auth", "token": key})
             confirmed = stream.next()
             assert confirmed["type"] == "subscribed"
-            assert confirmed["data"]["types"] == ["job_update", "marketplace_update", "receipt_created"]
+            assert confirmed["data"]["types"] == [
+                "job_update",
+                "marketplace_update",
+                "payout_update",
+                "receipt_created",
+            ]
         job_id = submit(client)
         assert story(job_id, [stream.next()]) == WHOLE[:1]
 

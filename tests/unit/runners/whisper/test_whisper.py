@@ -112,6 +112,8 @@ def test_texts_are_joined_with_the_spaces_of_their_language(runner, make_context
     """And each event states where its text begins in the whole."""
 
     class Speaker:
+        precision = "float32"
+
         def transcribe(self, _samples, _request, listener):
             for number, text in enumerate(("  你好。", "世界。", " Bye.")):
                 listener.segment({"start": number, "end": number + 1, "text": text.strip()}, text)
