@@ -67,6 +67,10 @@ class AdapterThread:
 
             def run() -> None:
                 loop.run_forever()
+                while tasks := asyncio.all_tasks(loop):
+                    for task in tasks:
+                        task.cancel()
+                    loop.run_until_complete(asyncio.wait(tasks))
                 loop.close()
 
             # A daemon, because a call that hangs must not keep the process alive.
