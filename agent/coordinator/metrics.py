@@ -71,11 +71,11 @@ AUDIT_VERDICTS: Final = Metric(
     "Decided audits and second opinions, by kind (check, canary, second_opinion) and verdict (pass, fail, unproven).", ("kind", "verdict"),
 )  # fmt: skip
 AUDIT_SANCTIONS: Final = Metric(
-    "aitbc_coordinator_audit_sanctions_total", "counter", "Results and opinions that were proven wrong and cost their pay, by role (miner, auditor).",
+    "aitbc_coordinator_audit_sanctions_total", "counter", "Results and opinions that were proven wrong and whose pay was forfeited, by role (miner, auditor).",
     ("role",),
 )  # fmt: skip
 AUDITS_OPEN: Final = Metric(
-    "aitbc_coordinator_audits_open", "gauge", "Opinions of auditors that are asked for.", read=True
+    "aitbc_coordinator_audits_open", "gauge", "Opinions requested from auditors and not yet received.", read=True
 )  # fmt: skip
 
 JOBS: Final = Metric(
@@ -133,10 +133,10 @@ EARNED: Final = Metric(
     "aitbc_coordinator_earned_credits_total", "counter", "Money that miners have earned of it, without fees.", read=True
 )  # fmt: skip
 PAYOUTS: Final = Metric(
-    "aitbc_coordinator_payouts", "gauge", "Payments of payouts by state. Those that are prepared or sent are on their way.", ("state",), read=True
+    "aitbc_coordinator_payouts", "gauge", "Payments of batches, by state. Prepared and sent ones are on their way.", ("state",), read=True
 )  # fmt: skip
 PAYOUT_CALLS_FAILING: Final = Metric(
-    "aitbc_coordinator_payout_calls_failing", "gauge", "Transfers of payouts whose last call of the adapter failed, and batches whose payments could not be prepared.", read=True
+    "aitbc_coordinator_payout_calls_failing", "gauge", "Transfers of payments whose last adapter call failed, and batches whose payments could not be prepared.", read=True
 )  # fmt: skip
 
 METRICS: Final = (

@@ -140,7 +140,7 @@ def _reputation_too_low(job: Waiting, miners: Sequence[KnownMiner], _situation: 
 def _not_an_auditor(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
     return Words(
         f"{names(miners)} cannot check this work.",
-        "Connect another auditor for this service, of another owner: a miner with a calibration for the model.",
+        "Connect an auditor of another owner for this service, with a calibration for the model.",
     )
 
 

@@ -89,7 +89,7 @@ class ReasonCode(StrEnum):
     )  # fmt: skip
     NOT_AN_AUDITOR = (
         "NOT_AN_AUDITOR", Who.OPERATOR, True,
-        "The job checks another job, and the miner compares nothing, or belongs to the owner of the checked one.",
+        "The job is an audit job, and the miner cannot compare results, or belongs to the owner of the audited miner.",
     )  # fmt: skip
 
     # A miner does not take the job at present.

@@ -185,7 +185,7 @@ class Calibrate:
     ) -> list[Measured]:
         key = f"{subject.words}; {variant.uuid or variant.name}; {variant.threads} threads; {subject.offer.version}; {self._runs}"
         if (known := self._progress().get(key)) is not None:
-            self._on_step(f"{subject.words} on {variant.words}: measured before")
+            self._on_step(f"{subject.words} on {variant.words}: already measured")
             return list(known)
         self._on_step(f"Running {subject.words} on {variant.words}")
         with scratch(directory / "variant") as own:

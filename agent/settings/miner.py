@@ -105,8 +105,8 @@ class SealingSettings(Section):
     grace_days: Annotated[float, Field(ge=0, le=365)] = 7
     """How many days longer the older key opens jobs that were sealed to it and still wait."""
     attestation: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")] = "none"
-    """What this machine attests about itself, by a plug-in of the group `aitbc.attestations`. `none`: nothing, so that its owner could read
-    the memory of sealed jobs too."""
+    """Plug-in of the group `aitbc.attestations` that attests this machine's state. `none`: no attestation, so clients know that its owner
+    could read the memory of sealed jobs."""
 
 
 class RaySettings(Section):
@@ -171,7 +171,7 @@ class MinerSettings(Section):
     vram_reserve: Bytes = Bytes("512Mi")
     """Memory of every GPU that stays free for its owner. When other programs need it, idle models are unloaded."""
     auditor: bool = False
-    """Whether this miner only checks the work of others: it gets audits, and no other jobs."""
+    """Whether this miner is an auditor only: it gets audit jobs and no others."""
     max_outbox: Annotated[int, Field(ge=1)] = 1000
     """Number of finished jobs that may wait for the coordinator; at this number the miner claims no new jobs."""
     max_job_log: Bytes = Bytes("64Ki")

@@ -27,7 +27,7 @@ class FilePayoutSettings(Section):
     address: Literal["iban", "text"] = "iban"
     """What a miner's address is: an IBAN, whose check digits are verified, or free text of at most 140 characters."""
     directory: HomePath | None = None
-    """Where the files are written, each for its owner's eyes only. None: `coordinator/payouts` in the data directory."""
+    """Directory of the files, which only the agent's user can read. None: `coordinator/payouts` in the data directory."""
 
 
 class HttpPayoutSettings(Section):
@@ -92,9 +92,9 @@ class EvmPayoutSettings(Section):
     gas_limit: Annotated[int, Field(ge=21_000, le=10_000_000)] = 100_000
     """Gas limit of one transfer. Transfers of common tokens need 30,000 to 65,000."""
     max_fee_gwei: Annotated[Decimal, Field(gt=0)] = Decimal(100)
-    """Highest price of a unit of gas that is ever paid, in units of 1e-9 coin. While the chain asks more, payments wait."""
+    """Maximum price of a unit of gas, in gwei (1e-9 coin). While the chain asks more, payments wait."""
     priority_fee_gwei: Annotated[Decimal, Field(ge=0)] = Decimal(1)
-    """The part of that price that goes to the block's producer."""
+    """Tip for the block's producer, a part of that price, in gwei."""
     confirmations: Annotated[int, Field(ge=1, le=1000)] = 12
     """Number of blocks, its own included, after which a transaction counts as final."""
     replace_seconds: Annotated[float, Field(gt=0)] = 300
@@ -102,7 +102,7 @@ class EvmPayoutSettings(Section):
     replace_percent: Annotated[int, Field(ge=10, le=100)] = 15
     """By how much a replacement raises the fee; nodes refuse less than 10."""
     max_replacements: Annotated[int, Field(ge=0, le=20)] = 5
-    """How often a transaction is replaced; then it is sent again unchanged until its block comes."""
+    """Maximum number of replacements of a transaction. After that, it is sent again unchanged until a block includes it."""
     allow_http: bool = False
     """Whether `http://` is allowed for `rpc_url`, as for a node on the operator's own machine."""
     allow_private: bool = False
@@ -125,6 +125,6 @@ class LightningPayoutSettings(Section):
     invoice_wait_seconds: Annotated[float, Field(gt=0)] = 14 * 86_400
     """How long a payment waits for its invoice before its amount returns to the miner's earnings."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
-    """How often a payment without a route is tried before its amount returns to the miner's earnings."""
+    """How many times a payment without a route is tried before its amount returns to the miner's earnings."""
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 60
     """Time limit of one call of the node, which searches for routes meanwhile."""

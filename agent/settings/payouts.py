@@ -27,20 +27,20 @@ class PayoutSettings(Section):
     """Smallest payment: miners who have earned less are paid later, since most ways to pay have a fixed cost."""
     hold_hours: Annotated[float, Field(ge=0, le=8760)] = 72
     """How long earnings are held before they can be paid out. Longer than an audit takes, so that money which an audit takes back
-    has not left yet. Earnings are held by UTC days, so until the end of the day on which this time has passed. 0: no hold."""
+    has not left yet. Earnings are held by whole UTC days: until the end of the day on which this time has passed. 0: no hold."""
     new_miner_hours: Annotated[float, Field(ge=0, le=8760)] = 168
-    """How long after its first registration a miner is paid nothing. A week, in which audits see enough of a new miner's work."""
+    """How long after its first registration a miner is not paid yet. The default is a week, so that audits can check enough of a new miner's work."""
     max_payments: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Maximum number of payments in a batch; the miners with the largest amounts come first. An administrator can review a thousand."""
     address_delay_hours: Annotated[float, Field(ge=0, le=8760)] = 72
     """How long a changed payout address waits before it is used, so that an owner who did not make the change can revoke it. A
     miner's first address is used at once."""
     four_eyes: bool = False
-    """Whether a batch must be approved with another administrator's key than the one that created it."""
+    """Whether a batch must be approved with a different administrator's key than the one that created it."""
     call_seconds: Annotated[float, Field(gt=0, le=600)] = 60
     """Time limit of each call of an adapter. After it, the call's outcome counts as unknown, and the call is repeated."""
     poll_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30
-    """Interval at which adapters are asked what became of the transfers that they sent."""
+    """Interval at which adapters are asked for the state of the transfers that they sent."""
     retry_seconds: Annotated[float, Field(gt=0, le=86_400)] = 5
     """First pause after a call of an adapter that failed; each further pause is twice as long."""
     max_retry_seconds: Annotated[float, Field(gt=0, le=86_400)] = 3600

@@ -19,8 +19,8 @@ from runners.blender.request import MEDIA_TYPES, RenderRequest, RenderResult
 from runners.sandbox.watch import Limits
 
 COMPARER: Final = Comparer(
-    "Frames, formats, sizes and the metered samples are exact. The pixels of a random tile of a random frame are those of the auditor's own "
-    "rendering. A video of the frames is not compared.",
+    "Frames, formats, sizes and metered samples must match exactly. The pixels of a random tile of a random frame must match the auditor's "
+    "own rendering. A video made from the frames is not compared.",
     "window",
     least_limits={"pixels": 0.0001, "greatest": 0.02},
 )
@@ -73,7 +73,7 @@ def choose(request: RenderRequest, audited: Audited) -> Choice | Comparison:
                 f"frame {frame.frame}", "The frame is not among the signed files, or in another format."
             )
     if (results.video is not None) != request.video:
-        return _fail("video", "The results should contain a video and do not, or the other way round.")
+        return _fail("video", "The results lack the requested video, or contain one that was not requested.")
     own = [frame for frame in frames if frame not in (results.resumed_frames or ())]
     if not own:
         return Comparison("unproven", "Earlier runs of the job on other miners rendered all frames.")

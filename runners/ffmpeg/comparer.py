@@ -38,8 +38,8 @@ from runners.own_run import OwnRun
 from runners.sandbox import Sandbox
 
 COMPARER: Final = Comparer(
-    "Container, codecs, size, duration, streams and the number of pictures are exact. In a random window of 5 s, the pictures preserve as "
-    "much of the input as those of the auditor's own encoding, and the sound is the same.",
+    "Container, codecs, size, duration, streams and the number of pictures must match. In a random window of 5 s, the pictures must "
+    "preserve as much of the input as the auditor's own encoding, and the sound must be the same.",
     "window",
     least_limits={"ssim": 0.6, "psnr": 2.5, "bitrate": 0.3, "loudness": 1.0, "sound": 0.1},
 )
@@ -162,7 +162,7 @@ class Audit:
         try:
             media = inspect(self.tools, made, self.context)
         except Fail as error:
-            raise DifferenceError("file", f"The file is no media: {error}") from None
+            raise DifferenceError("file", f"The file is not a media file: {error}") from None
         check_claims(self.request, claimed, self.audited.predicate.get("units"), media)
         if not self.request.has_video:
             return _Found(made, claimed, media, Packets((), ()), ())

@@ -43,7 +43,7 @@ def check_claims(request: TranscodeRequest, claimed: TranscodeResult, units: obj
     except InvalidOperation:
         excessive = True
     if excessive:
-        raise DifferenceError("units", f"The miner metered {units} units for a file of {most:.6f}.")
+        raise DifferenceError("units", f"The miner metered {units} units; the file has {most:.6f}.")
 
 
 def check_duration(request: TranscodeRequest, plan: Plan, theirs: Media, pictures: Packets) -> None:

@@ -23,8 +23,8 @@ from runners.llm.engines.base import Draw, LanguageEngine
 from runners.llm.request import InferenceRequest
 
 COMPARER = Comparer(
-    "The auditor's model reads the prompt and an answer at once. The log-probabilities of the most likely tokens differ little from those "
-    "that the miner returned, and, where the engine can repeat the choice, the tokens are those that the seed of the run chooses.",
+    "The auditor's model reads the prompt and an answer in one pass. The log-probabilities of the most likely tokens must be close to "
+    "those that the miner returned. Where the engine can repeat the choice, the tokens must be those that the seed of the run chooses.",
     cost="prefill",
     least_limits={"logprobs": 0.015, "choice": 0.015},
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from runners.api import Audited, Comparer, Comparison, OutputFile
 
 COMPARER: Final = Comparer(
-    "The returned value and the files of a model that its client calls deterministic are equal to those of the auditor's own run.",
+    "The returned value and the files of a model that its client declares deterministic must equal those of the auditor's own run.",
     "rerun",
 )
 

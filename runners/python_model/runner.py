@@ -138,9 +138,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
     def audit(self, request: InferenceRequest, audited: Audited, context: Context) -> AuditResult:
         """See `Runner.audit`. A model that differs is run again, so that one that is not deterministic accuses nobody."""
         if not request.model.deterministic:
-            reason = (
-                "The client did not call this model deterministic, so another result would prove nothing."
-            )
+            reason = "The client did not declare this model deterministic, so a different result would prove nothing."
             return AuditResult(Comparison("unproven", reason), Decimal(0))
         if audited.answer is not None:
             return AuditResult(

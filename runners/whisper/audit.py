@@ -13,8 +13,8 @@ from runners.whisper.comparison import LEAST_WORDS, chosen_window, distance, sam
 from runners.whisper.request import TranscribeRequest, TranscribeResult
 
 COMPARER = Comparer(
-    "The auditor transcribes a random minute of the sound again. The share of other words and the difference of their times are "
-    "those of two honest runs.",
+    "The auditor transcribes a random minute of the sound again. The share of words that differ, and the difference of their times, "
+    "must be within those of honest runs.",
     cost="window",
     least_limits={"words": 0.1, "seconds": 1.0},
 )

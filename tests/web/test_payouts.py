@@ -51,12 +51,12 @@ def dashboard(browser: Browser, served: Served, miners: list[ScriptedMiner]) -> 
 def test_pays_miners_and_proves_it(dashboard: Dashboard, served: Served, miners: list[ScriptedMiner]) -> None:
     """Computed first, then created, approved, sent, confirmed by hand; the owner verifies the proof in the browser."""
     page = dashboard.open("/network/payouts")
-    expect(page.get_by_text("No batch yet")).to_be_visible()
-    page.get_by_role("button", name="Compute").click()
+    expect(page.get_by_text("No batches yet")).to_be_visible()
+    page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text("Enter a number above 0, such as 0.9137.")).to_be_visible()
-    page.get_by_label("Way of payment").select_option("file EUR")
+    page.get_by_label("Adapter").select_option("file EUR")
     page.get_by_label("Rate").fill("0.9")
-    page.get_by_role("button", name="Compute").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text("Nothing has changed yet")).to_be_visible()
     page.get_by_text("1 miner not paid").click()
     expect(page.get_by_role("table", name="Miners that are not paid")).to_contain_text("No address")
@@ -67,8 +67,8 @@ def test_pays_miners_and_proves_it(dashboard: Dashboard, served: Served, miners:
     page.get_by_role("dialog").get_by_role("button", name="Approve and send").click()
     page.get_by_role("button", name="Confirm 1 payment").click()
     assert dashboard.problems() == []
-    page.get_by_role("dialog").get_by_role("button", name="All have arrived").click()
-    expect(page.get_by_text("All arrived").first).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="All were paid").click()
+    expect(page.get_by_text("All confirmed").first).to_be_visible()
     expect(page.get_by_role("heading", name="Manifest")).to_be_visible()
     page = dashboard.open("/machine/payouts")
     expect(page.get_by_role("table", name="Payments")).to_contain_text("0.09 EUR")

@@ -189,7 +189,10 @@ class PayoutWorker:
             for new in prepared.transfers
         ]
         transfer_store.add_transfers(connection, batch.batch_id, transfers, prepared.waiting)
-        endings = [Ending(payout_id, False, reason=reason) for payout_id, reason in prepared.failed.items()]
+        endings = [
+            Ending(payout_id, False, reason=_storable(reason))
+            for payout_id, reason in prepared.failed.items()
+        ]
         announce(connection, store.end(connection, batch.batch_id, endings, now), now)
 
     async def _call_due(self, name: str) -> bool:
@@ -252,14 +255,14 @@ class PayoutWorker:
             Ending(
                 report.payout_id,
                 report.outcome is Outcome.CONFIRMED,
-                reason=report.reason or None,
-                reference=report.reference or None,
+                reason=_storable(report.reason) or None,
+                reference=_storable(report.reference) or None,
             )
             for report in answer.reports
             if report.outcome is not Outcome.SENT
         ]
         references = {
-            report.payout_id: report.reference
+            report.payout_id: _storable(report.reference)
             for report in answer.reports
             if report.outcome is Outcome.SENT and report.reference
         }
@@ -320,4 +323,9 @@ def _transfer(connection: Connection, record: TransferRecord) -> Transfer:
 def _describe(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "The adapter did not answer in time (payouts.call_seconds); whether it paid is not known yet."
-    return (f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)[:MAX_ERROR]
+    return _storable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)[:MAX_ERROR]
+
+
+def _storable(text: str) -> str:
+    """Return a text from outside without what PostgreSQL's text cannot contain, which would undo what is stored with it."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -46,24 +46,24 @@ class CanaryRequest(BaseModel):
 async def list_audits(
     context: ContextOf,
     _: Admin,
-    miner_id: Annotated[str | None, Query(max_length=80, description="Only those of this miner")] = None,
-    verdict: Annotated[VerdictName | None, Query(description="Only those with this verdict")] = None,
+    miner_id: Annotated[str | None, Query(max_length=80, description="Only audits of this miner")] = None,
+    verdict: Annotated[VerdictName | None, Query(description="Only audits with this verdict")] = None,
     limit: Limit = 50,
     before: Before = None,
 ) -> AuditPage:
-    """All audits and further opinions, newest first."""
+    """Returns all audits and further opinions, newest first."""
     return await audits.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before=before)
 
 
 @router.get("/audits/{audit_id}", responses=errors(NotFound), summary="Get an audit")
 async def get_audit(context: ContextOf, _: Admin, audit_id: AuditId) -> Audit:
-    """One audit or further opinion."""
+    """Returns an audit or a further opinion."""
     return await audits.get(context, audit_id)
 
 
 @router.get("/jobs/{job_id}/audit", responses=errors(JobNotFound, NotFound), summary="Get the audit of a job")
 async def get_audit_of_job(context: ContextOf, caller: Client, job_id: fields.JobId) -> Audit:
-    """The audit of a job that has one, because its client requested it or by chance."""
+    """Returns the audit of a job, if its client requested one or the coordinator chose the job."""
     return await audits.of_job(context, caller, job_id)
 
 
@@ -75,7 +75,7 @@ async def list_audits_of_miner(
     limit: Limit = 50,
     before: Before = None,
 ) -> MinerAudits:
-    """Those that are decided, newest first, with what the auditors found."""
+    """Returns the decided audits, newest first, with what the auditors found."""
     return await audits.of_miner(context, caller, miner_id, limit=limit, before=before)
 
 
@@ -105,7 +105,7 @@ async def create_canary(context: ContextOf, _: Admin, request: CanaryRequest) ->
 
 @router.get("/admin/canaries", summary="List canaries")
 async def list_canaries(context: ContextOf, _: Admin) -> CanaryList:
-    """All jobs with known answers."""
+    """Returns all canaries, newest first."""
     return CanaryList(canaries=await canaries.listed(context))
 
 
@@ -116,5 +116,5 @@ async def list_canaries(context: ContextOf, _: Admin) -> CanaryList:
     summary="Delete a canary",
 )
 async def delete_canary(context: ContextOf, _: Admin, canary_id: CanaryId) -> None:
-    """It is submitted no more. Audits of its earlier jobs remain."""
+    """The job is no longer submitted. Its past audits remain."""
     await canaries.delete(context, canary_id)

@@ -51,10 +51,10 @@ AdminOrSigned = Annotated[
 
 
 class DepositRequest(BaseModel):
-    """A payment that arrived outside. `source` and `external_id` identify it, so that it is credited once.
+    """A payment received outside the coordinator. `source` and `external_id` identify it, so that it is credited once.
 
     Without a `currency`, `amount` is credited. With one, `amount` is in that currency, and `amount` divided by `rate` is credited,
-    rounded down to 8 decimals. `rate` is what one unit of this coordinator's money is worth in the currency.
+    rounded down to 8 decimals. `rate` is what one unit of the ledger's money is worth in the currency.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -73,12 +73,12 @@ class DepositRequest(BaseModel):
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
     responses=errors(NotFound, Conflict),
-    summary="Credit a payment that arrived outside",
+    summary="Create a deposit",
 )
 async def deposit(
     context: ContextOf, caller: AdminOrSigned, http_request: Request, request: DepositRequest
 ) -> Deposit:
-    """A repeated report of the same payment gets the first answer and credits nothing, whenever it comes.
+    """Credits a payment once: a repeated report of it credits nothing and returns the first answer.
 
     The operator's service signs like a webhook (Standard Webhooks): `webhook-id`, `webhook-timestamp`, `webhook-signature`.
     """
@@ -100,12 +100,14 @@ async def deposit(
 async def list_deposits(
     context: ContextOf,
     _: Admin,
-    account_id: Annotated[str | None, Query(max_length=64, description="Only those of this account")] = None,
+    account_id: Annotated[
+        str | None, Query(max_length=64, description="Only deposits of this account")
+    ] = None,
     limit: Limit = 50,
     before: Annotated[
         str | None,
         Query(max_length=64, description="Continue before this transaction: `next` of the previous page"),
     ] = None,
 ) -> DepositPage:
-    """All deposits, newest first."""
+    """Returns all deposits, newest first."""
     return await deposits.page(context, account_id=account_id, limit=limit, before=before)

@@ -35,7 +35,7 @@ class PaymentOutcome(_Request):
 
 
 class OutcomesRequest(_Request):
-    """Outcomes of payments of one batch. With `force`, also of an adapter that reports outcomes itself but cannot.
+    """Outcomes of payments of one batch. With `force`, also for an adapter that normally reports outcomes itself, but now cannot.
 
     Report a payment as failed only if it is certain that nothing was and nothing will be paid.
     """

@@ -26,6 +26,7 @@ from agent.coordinator.store.schema.tables import (
     audit_proofs,
     audits,
     canaries,
+    job_artifacts,
     jobs,
     postings,
     transactions,
@@ -170,11 +171,6 @@ def unasked(connection: Connection, limit: int) -> list[str]:
     """Return the roots of audits of which an opinion has no audit job yet, oldest first."""
     query = select(audits.c.root).where(_OPEN, audits.c.status == WAITING, audits.c.opinion.is_(None))
     return list(dict.fromkeys(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars()))
-
-
-def unasked_of(connection: Connection, job_id: str) -> list[str]:
-    """Return the audit of a job if it has no audit job yet."""
-    return unasked_of_jobs(connection, select(jobs.c.job_id).where(jobs.c.job_id == job_id), 1)
 
 
 def unasked_of_jobs(connection: Connection, of_jobs: Select[str], limit: int) -> list[str]:
@@ -374,6 +370,42 @@ def all_canaries(connection: Connection) -> list[CanaryRecord]:
     """Return the canaries that are not deleted, newest first."""
     query = select(*_CANARY).where(canaries.c.deleted_at.is_(None)).order_by(canaries.c.canary_id.desc())
     return [CanaryRecord(*row) for row in connection.execute(query)]
+
+
+def canaries_of_jobs(connection: Connection, of_jobs: Select[str]) -> list[str]:
+    """Return the canaries whose known answers the jobs gave that the query finds, without deleted ones."""
+    query = select(canaries.c.canary_id).where(
+        canaries.c.job_id.in_(of_jobs), canaries.c.deleted_at.is_(None)
+    )
+    return list(connection.execute(query.order_by(canaries.c.canary_id)).scalars())
+
+
+def ended_canary_jobs(connection: Connection, account_id: str, restrictions: str) -> list[str]:
+    """Return the jobs of a canary, by the `restrictions` in their rows, that have ended and have data that no audit needs any more."""
+    needed = exists().where(audits.c.job_id == jobs.c.job_id, audits.c.settled_at.is_(None))
+    query = select(jobs.c.job_id).where(
+        jobs.c.account_id == account_id,
+        jobs.c.restrictions == restrictions,
+        jobs.c.state.in_(_FINAL),
+        jobs.c.deleted_at.is_(None),
+        ~needed,
+    )
+    return list(connection.execute(query.order_by(jobs.c.job_id)).scalars())
+
+
+def is_needed_by_canaries(connection: Connection, account_id: str, artifact_id: str) -> bool:
+    """Return whether a canary that is not deleted, or a job of the canaries' account, has a file as an input."""
+    of_canary = exists().where(canaries.c.job_id == jobs.c.job_id, canaries.c.deleted_at.is_(None))
+    query = (
+        select(jobs.c.job_id)
+        .join(job_artifacts, job_artifacts.c.job_id == jobs.c.job_id)
+        .where(
+            job_artifacts.c.artifact_id == artifact_id,
+            job_artifacts.c.direction == "input",
+            or_(jobs.c.account_id == account_id, of_canary),
+        )
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def canary_account(connection: Connection) -> str | None:

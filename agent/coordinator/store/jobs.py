@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     Connection,
     Row,
@@ -90,6 +91,11 @@ class JobRecord:
         return self.max_cost + (self.audit_hold or 0)
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether only the client and the job's miner can read it."""
+        return '"sealed":' in self.spec and orjson.loads(self.spec).get("sealed") is not None
+
+    @property
     def trace_id(self) -> str:
         """The id that follows the job through all logs: the client's, or one that is derived from the job's id."""
         return self.client_trace_id or trace_id_of(self.job_id)
@@ -149,6 +155,11 @@ def find(connection: Connection, job_id: str) -> JobRecord | None:
     """Return the job, or None."""
     row = _by_id.row(connection, {"key": job_id})
     return None if row is None else _record(row)
+
+
+def only(job_id: str) -> Select[str]:
+    """Return a query for this job's id."""
+    return select(jobs.c.job_id).where(jobs.c.job_id == job_id)
 
 
 def lock(connection: Connection, job_id: str) -> JobRecord | None:

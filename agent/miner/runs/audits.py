@@ -38,6 +38,6 @@ def same_weights(execution: Execution, statement: Mapping[str, Any]) -> Executio
     stated = statement["predicate"].get("model")
     if execution.weights in (None, None if stated is None else stated["digest"]["sha256"]):
         return execution
-    reason = "The auditor's files of the model are not those that the miner states that it used."
+    reason = "The auditor's model files differ from those that the miner states it used."
     results = execution.done.results | {"verdict": "unproven", "reason": reason, "limits": {}}
     return replace(execution, done=execution.done.model_copy(update={"results": results}))

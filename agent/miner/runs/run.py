@@ -357,10 +357,14 @@ class JobRun:
         self._job_log.add(message)
 
     async def _collect(self, execution: Execution) -> Collected:
-        output = self._directory / "output"
-        if not has_files(execution.done):  # there is no file to read, so a thread would only cost time
-            return collect(execution.done, output)
-        return await asyncio.to_thread(collect, execution.done, output)
+        done, output = execution.done, self._directory / "output"
+        if (
+            not self.lease.nonce
+        ):  # an older coordinator, which refuses statements with fields that it does not know
+            done = done.model_copy(update={"evidence": None})
+        if not has_files(done):  # there is no file to read, so a thread would only cost time
+            return collect(done, output)
+        return await asyncio.to_thread(collect, done, output)
 
     def _failure(self, error: RunnerError) -> Entry:
         kind = "fail" if isinstance(error, Fail) else "retry"

@@ -58,17 +58,17 @@ export interface components {
             service: string;
             model: string | null;
             /**
-             * @description `canary`: of a job with a known answer
+             * @description `check`: of a finished job; `third`: a further opinion about it; `canary`: of a job with a known answer; `second_opinion`: requested by the miner's owner
              * @enum {string}
              */
             kind: "check" | "third" | "canary" | "second_opinion";
             /** @enum {string} */
             status: "waiting" | "running" | "decided";
-            /** @description What the auditor said; null until it has answered */
+            /** @description The auditor's own opinion; null until it answers */
             opinion: ("pass" | "fail" | "unproven") | null;
-            /** @description What follows: an audit of several opinions is decided by two that agree */
+            /** @description The audit's decision; of several opinions, that of two that agree */
             verdict: ("pass" | "fail" | "unproven") | null;
-            /** @description What was compared; they grow with the difference */
+            /** @description What was compared, by name; each distance grows with the difference */
             distances: {
                 [key: string]: number;
             };
@@ -79,20 +79,20 @@ export interface components {
             /** @description The worst position */
             where: string;
             reason: string;
-            /** @description Digest of these four in the log's leaf; of the audit's first opinion */
+            /** @description SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`, as in the log's leaf */
             comparisonSha256: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
             decidedAt: string | null;
-            /** @description At most the probability that an honest miner has so many failures, once the audit is settled */
+            /** @description Upper bound of the probability that an honest miner has so many failures; null until the audit is settled */
             probability: number | null;
-            /** @description Whether the job's pay and reputation were lost */
+            /** @description Whether the job's pay was forfeited and its failure lowers the miner's reputation */
             enforced: boolean;
             /** @description Money, a decimal string */
             forfeited: string;
-            /** @description The audit to which the opinion belongs */
+            /** @description The audit to which this further opinion belongs */
             parent: string | null;
-            /** @description Until when the miner's owner may ask for a second opinion; null if no more */
+            /** @description Until when the miner's owner can ask for a second opinion; null if that is not possible */
             secondOpinionUntil: string | null;
         };
         AuditPage: {
@@ -115,7 +115,7 @@ export interface components {
             failed: number;
             canariesChecked: number;
             canariesFailed: number;
-            /** @description At most the probability that an honest miner has so many failures */
+            /** @description Upper bound of the probability that an honest miner has so many failures */
             probability: number;
         };
         Batch: {
@@ -258,7 +258,7 @@ export interface components {
             /** @description Money, a decimal string */
             amount: string;
             externalAmount: string;
-            /** @description Absent for this coordinator's own money */
+            /** @description Absent if the amount was in the ledger's money */
             currency?: string;
             rate: string;
             note?: string;
@@ -510,7 +510,7 @@ export interface components {
             waiting?: components["schemas"]["JobWaiting"];
             /** @description The service's input, without fields that have their default. Queries of addresses are left out: they may be secret */
             parameters: JsonObject;
-            /** @description Of a job that another miner checks */
+            /** @description Present if another miner checks the result */
             audit?: components["schemas"]["JobAudit"];
             inputs: components["schemas"]["JobInput"][];
             /** @description Present for a sealed job, whose parameters only its miner can read */
@@ -1355,7 +1355,7 @@ export type BrowserSession = components["schemas"]["BrowserSession"];
 /** Sessions, oldest first. */
 export type BrowserSessionList = components["schemas"]["BrowserSessionList"];
 
-/** A job with a known answer. `jobId` is the job that gave the answer; `submitted` is how often it was submitted since. */
+/** A job with a known answer. `jobId` is the job that gave the answer; `submitted` counts its submissions since then. */
 export type Canary = components["schemas"]["Canary"];
 
 /** All canaries, newest first. */

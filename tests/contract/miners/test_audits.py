@@ -19,6 +19,7 @@ from agent.coordinator.operations.audits import audits
 from agent.coordinator.operations.log import fsck
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger
+from agent.coordinator.store.receipts import typical_durations
 from agent.core.market.ledger import available, earned
 from runners.api import Comparer
 from support.clients.scripted_miner import ScriptedMiner, capabilities
@@ -217,18 +218,7 @@ def test_what_proves_nothing_costs_nothing(reporting: Stage) -> None:
 
 def test_no_miner_checks_itself_or_its_owners_others(reporting: Stage) -> None:
     stage = reporting
-    tokens = [
-        stage.admin.post("/v1/admin/enrolments", json={"uses": 1, "owner": "alice"}).json()["enrolment_token"]
-        for _ in range(2)
-    ]
-    able = capabilities()
-    able["services"][SERVICE]["features"] = {"audits": True}
-    first, second = ScriptedMiner(stage.served.url), ScriptedMiner(stage.served.url)
-    open_enrolment(stage.served, False)
-    for miner, token in zip((first, second), tokens, strict=True):
-        answer = miner.register(capabilities=able, enrolment_token=token).raise_for_status()
-        stage.keys[miner.miner_id] = answer.json()["api_key"]
-    open_enrolment(stage.served, True)
+    first, second = of_one_owner(stage)
     independent = stage.miner()
     job_id = stage.work(first, TRUE)
     stage.advance()
@@ -237,7 +227,10 @@ def test_no_miner_checks_itself_or_its_owners_others(reporting: Stage) -> None:
     waiting = httpx.get(f"{stage.served.url}/v1/miners/{first.miner_id}/explain", headers=owner).json()
     assert waiting["waiting_jobs"] == 0
     assert stage.of_miner(first) == []
+    durations = lambda: stage.served.do(lambda context: context.database.read(typical_durations))  # noqa: E731
+    before = durations()
     stage.answer(independent, "pass")
+    assert durations() == before  # a comparison says nothing about how long the work takes
     assert stage.audit(job_id)["verdict"] == "pass"
     assert [audit["job_id"] for audit in stage.of_miner(first)] == [job_id]
 
@@ -252,6 +245,16 @@ def test_without_another_auditor_nothing_is_audited(tmp_path: Path) -> None:
         body = {**WHISPER, "audited": True, "miner_id": worker.miner_id}
         refused = stage.client.post("/v1/services/whisper/transcribe", json=body)
         assert refused.status_code == 422
+        job = {"type": SERVICE, "parameters": WHISPER, "miner_id": other.miner_id}
+        stage.client.post("/v1/jobs", json=job).raise_for_status()
+        (lease,) = other.poll(4)
+        wrong = other.result_body(lease, TRUE) | {"evidence": {"token": 2**60}}
+        refused = other.http.post(f"/jobs/{lease['job_id']}/result", json=wrong)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "RECEIPT_INVALID")
+    with staged(tmp_path / "fleet") as stage:
+        mine, _ = of_one_owner(stage)
+        job_id = stage.work(mine, TRUE)
+        assert stage.client.get(f"/v1/jobs/{job_id}/audit").status_code == 404
 
 
 def test_a_second_opinion_that_passes_takes_the_proof_away(reporting: Stage) -> None:
@@ -386,7 +389,57 @@ def test_canaries_are_compared_with_their_known_answer(tmp_path: Path) -> None:
         stage.admin.delete(f"/v1/admin/canaries/{canary['canary_id']}").raise_for_status()
         make_due(stage)
         assert [miner.poll(1, wait=0.1) for miner in miners] == [[], [], []]
+        assert canary_data(stage) == []
         stage.check()
+
+
+def test_a_client_that_deletes_its_data_deletes_the_canary_that_it_became(tmp_path: Path) -> None:
+    with staged(tmp_path, least_share=0.0, canaries_per_day=1000) as stage:
+        miners = [stage.miner() for _ in range(2)]
+        stored = stage.client.post(
+            "/v1/artifacts", content=b"speech", headers={"Content-Type": "audio/wav"}
+        ).json()["artifact_id"]
+        known = stage.work(miners[0], TRUE, {"audio_url": f"artifact:{stored}"})
+        stage.advance()
+        for miner in miners:
+            for lease in miner.poll(4, wait=0.1):  # the audit of a new miner
+                miner.complete(lease, {"verdict": "pass", **FOUND, "units": 1, "processing_time": 0.5})
+        stage.advance()
+        stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status()
+        with stopped(stage.served):
+            make_due(stage)
+            tested, lease = next((one, found[0]) for one in miners if (found := one.poll(1, wait=0.3)))
+            tested.complete(lease, TRUE).raise_for_status()
+            stage.client.delete(f"/v1/jobs/{known}/data").raise_for_status()
+        stage.advance()
+        assert stage.admin.get("/v1/admin/canaries").json()["canaries"] == []
+        (audit,) = stage.admin.get("/v1/audits", params={"miner_id": tested.miner_id}).json()["audits"][:1]
+        assert (audit["kind"], audit["verdict"]) == ("canary", "unproven")
+        assert canary_data(stage) == []
+        assert stage.admin.get(f"/v1/artifacts/{stored}").status_code == 404
+        stage.check()
+
+
+def test_a_canary_ends_when_its_file_is_deleted(reporting: Stage) -> None:
+    stage = reporting
+    stored = stage.client.post(
+        "/v1/artifacts", content=b"other speech", headers={"Content-Type": "audio/wav"}
+    ).json()["artifact_id"]
+    known = stage.work(stage.miner(), TRUE, {"audio_url": f"artifact:{stored}"})
+    stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status()
+    stage.client.delete(f"/v1/artifacts/{stored}").raise_for_status()
+    assert stage.admin.get("/v1/admin/canaries").json()["canaries"] == []
+
+
+def canary_data(stage: Stage) -> list[Any]:
+    """Return the specifications that are left of canaries and their jobs."""
+    query = text(
+        "SELECT spec FROM canaries WHERE spec != '{}' UNION ALL SELECT spec FROM jobs WHERE spec != '{}' "
+        "AND account_id IN (SELECT account_id FROM canaries)"
+    )
+    return stage.served.do(
+        lambda context: context.database.read(lambda connection: list(connection.execute(query)))
+    )
 
 
 def make_due(stage: Stage) -> None:
@@ -397,6 +450,23 @@ def make_due(stage: Stage) -> None:
 
     stage.served.do(lambda context: context.database.write(due))
     stage.advance()
+
+
+def of_one_owner(stage: Stage) -> tuple[ScriptedMiner, ScriptedMiner]:
+    """Return two new miners of one owner."""
+    tokens = [
+        stage.admin.post("/v1/admin/enrolments", json={"uses": 1, "owner": "alice"}).json()["enrolment_token"]
+        for _ in range(2)
+    ]
+    able = capabilities()
+    able["services"][SERVICE]["features"] = {"audits": True}
+    first, second = ScriptedMiner(stage.served.url), ScriptedMiner(stage.served.url)
+    open_enrolment(stage.served, False)
+    for miner, token in zip((first, second), tokens, strict=True):
+        answer = miner.register(capabilities=able, enrolment_token=token).raise_for_status()
+        stage.keys[miner.miner_id] = answer.json()["api_key"]
+    open_enrolment(stage.served, True)
+    return first, second
 
 
 def open_enrolment(served: Served, value: bool) -> None:

@@ -133,7 +133,7 @@ def test_requests_that_no_miner_could_open_are_refused_with_the_reason(
 
     assert "no other can read it" in refused(miner_id=None)["sealed"]
     assert refused(parameters={"audio_url": "x"}) == {
-        "parameters": "a sealed job has its input in `sealed` only"
+        "parameters": "remove it: the input of a sealed job is in `sealed` only"
     }
     assert "fetch the key again" in refused(**sealed(key_id="0" * 32))["sealed.key_id"]
     assert "no model 'unknown'" in refused(**sealed(model="unknown"))["sealed.model"]
@@ -142,7 +142,7 @@ def test_requests_that_no_miner_could_open_are_refused_with_the_reason(
     assert "there is no artifact" in refused(**sealed(files=["artifact:sha256:" + "0" * 64]))["0"]
     assert "sealed.capsule" in refused(**sealed(capsule="AAAA"))
     assert "sealed.version" in refused(**sealed(version=2))
-    assert refused(type="video-transcoding")["sealed.model"] == "video_transcoding has no models"
+    assert refused(type="video-transcoding")["sealed.model"] == "video_transcoding has no models; use null"
     publish(miner)  # the miner has a new key, and the old one is no longer usable
     assert "fetch the key again" in refused()["sealed.key_id"]
     for path in ("/v1/chat/completions", "/v1/services/llm/inference"):

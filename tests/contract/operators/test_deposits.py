@@ -94,6 +94,7 @@ def test_another_currency_is_credited_by_its_rate(admin: httpx.Client, account: 
         {"amount": "0"},
         {"amount": "0.00000001", "currency": "X", "rate": "3"},
         {"rate": "0"},
+        {"rate": "2"},
         {"external_id": ""},
         {"external_id": "a\nb"},
         {"more": 1},

@@ -157,8 +157,7 @@ def test_a_payment_waits_for_an_invoice_of_its_miner(
     miner, payment = lightning_batch(served, client, admin)
     msat = int(Decimal(payment["sent_amount"]) * 10**11)
     assert (
-        payment["waiting_for"]
-        == f"an invoice over {msat} msat with {payment['payout_id']} in its description"
+        payment["waiting_for"] == f"an invoice for {msat} msat with {payment['payout_id']} in its description"
     )
     refused = outcome(admin, payment["batch_id"], {"payout_id": payment["payout_id"], "outcome": "failed"})
     assert refused.json()["error"]["message"].startswith("The adapter lightning reports the outcomes itself.")

@@ -79,8 +79,8 @@ def test_a_copy_that_differs_is_found(path: Path, target: DatabaseSettings) -> N
     change(target, "INSERT INTO log_leaves VALUES (0, 'tx_1', 'x')")
     _, comparison = copied(path, target, finish=False)
     differences = "\n".join(comparison.differences)
-    assert "accounts has 1 rows in the first, and 2 in the second" in differences
-    assert "of issued add up to (-7, -7) in the first, and to (-6, -7)" in differences
+    assert "accounts has 1 rows in the source and 2 in the copy" in differences
+    assert "of issued add up to (-7, -7) in the source, and to (-6, -7)" in differences
     assert "the log of the first has the root" in differences
     with pytest.raises(ConfigurationError, match="is not complete yet"):
         start(path, target)

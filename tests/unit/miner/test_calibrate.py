@@ -48,7 +48,7 @@ def test_honest_runs_become_limits_and_are_not_repeated(tmp_path: Path) -> None:
     assert any(step.startswith("Running") for step in steps)
     again: list[str] = []
     assert calibrate(tmp_path, again).made == report.made
-    assert all(step.endswith("measured before") for step in again)
+    assert all(step.endswith("already measured") for step in again)
 
 
 def test_unknown_services_are_refused(tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ AuditArgument = Annotated[str, typer.Argument(help="The audit's id, as `audits l
 @app.command("list")
 def list_audits(
     every: Annotated[
-        bool, typer.Option("--all", help="Those of all miners; for the coordinator's operator.")
+        bool, typer.Option("--all", help="Show the audits of all miners; for the coordinator's operator.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=500, help="Number of audits to show.")] = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the audits of this agent's miner that are decided, newest first, and what they have shown so far."""
+    """List the decided audits of this agent's miner, newest first, and its record for each service and model."""
     settings = settings_from(data_dir)
     if every:
         found = local_api.call(settings, "GET", f"audits?limit={limit}")
@@ -51,13 +51,13 @@ def list_audits(
     ]
     miner = ["MINER"] if every else []
     print_rows(
-        ("AUDIT", "JOB", *miner, "KIND", "VERDICT", "PAY LOST", "SINCE", "REASON"), rows, free=("REASON",)
+        ("AUDIT", "JOB", *miner, "KIND", "VERDICT", "FORFEITED", "CREATED", "REASON"), rows, free=("REASON",)
     )
     for known in found.get("proofs", []):
         model = f" with {known['model']}" if known["model"] else ""
         typer.echo(
-            f"As {known['role']} of {known['service']}{model}: {known['failed']} of {known['checked']} audits failed, "
-            f"{known['canaries_failed']} of {known['canaries_checked']} with known answers; {known['passes']} passed in a row."
+            f"As {known['role']} of {known['service']}{model}: {known['failed']} of {known['checked']} audits and "
+            f"{known['canaries_failed']} of {known['canaries_checked']} canaries failed; {known['passes']} consecutive passes."
         )
 
 
@@ -74,23 +74,24 @@ def show(audit: AuditArgument, data_dir: DataDir = None, as_json: AsJson = False
         limit = found["limits"].get(name)
         typer.echo(f"  {name}: {distance:g}" + ("" if limit is None else f", at most {limit:g}"))
     if found["where"]:
-        typer.echo(f"  worst at {found['where']}")
+        typer.echo(f"  worst position: {found['where']}")
     typer.echo(f"  {found['reason']}")
     if found["probability"] is not None:
         typer.echo(
             f"  An honest miner has such a record with a probability of at most {found['probability']:.1e}."
         )
     if found["enforced"]:
-        typer.echo(f"  {found['forfeited']} of pay was lost.")
+        typer.echo(f"  Forfeited pay: {found['forfeited']}.")
     if found["second_opinion_until"]:
         typer.echo(
-            f"  Until {moment(found['second_opinion_until'])}: aitbc-agent audits second-opinion {found['audit_id']}"
+            f"  To have another auditor check the result, run until {moment(found['second_opinion_until'])}: "
+            f"aitbc-agent audits second-opinion {found['audit_id']}"
         )
 
 
 @app.command("second-opinion")
 def second_opinion(audit: AuditArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Have another auditor check the result of a failed audit again. Possible once, before the sanction."""
+    """Ask for a second opinion about a failed audit from another auditor. Possible once, before the sanction."""
     settings = settings_from(data_dir)
     found = _find(settings, audit)
     path = f"{_miner(settings)}/audits/{quote(found['audit_id'], safe='')}/second-opinion"
@@ -98,7 +99,7 @@ def second_opinion(audit: AuditArgument, data_dir: DataDir = None, as_json: AsJs
     if as_json:
         print_json(asked)
         return
-    typer.echo(f"{asked['audit_id']} asks another auditor. `aitbc-agent audits list` shows its opinion.")
+    typer.echo(f"{asked['audit_id']} waits for another auditor. `aitbc-agent audits list` shows its opinion.")
 
 
 def _miner(settings: Settings) -> str:

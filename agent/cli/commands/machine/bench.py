@@ -39,7 +39,7 @@ def bench(
     config: ConfigFile = None,
     service: Annotated[
         list[str] | None,
-        typer.Option("--service", help="Measure only this service; repeatable."),
+        typer.Option("--service", help="Measure only this service; may be repeated."),
     ] = None,
     seconds: Annotated[
         float,

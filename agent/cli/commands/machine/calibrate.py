@@ -21,20 +21,18 @@ def calibrate(
     data_dir: DataDir = None,
     config: ConfigFile = None,
     service: Annotated[
-        list[str] | None, typer.Option("--service", help="Calibrate only this service; repeatable.")
+        list[str] | None, typer.Option("--service", help="Calibrate only this service; may be repeated.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="Calibrate only this model; repeatable.")
+        list[str] | None, typer.Option("--model", help="Calibrate only this model; may be repeated.")
     ] = None,
     runs: Annotated[
-        int, typer.Option("--runs", min=2, max=10_000, help="Honest runs of each variant of a device.")
+        int,
+        typer.Option("--runs", min=2, max=10_000, help="Number of honest runs on each variant of a device."),
     ] = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how far honest runs are apart. Audits on this machine use the limits. The agent must not be running.
-
-    Run the same command again to go on after an interruption.
-    """
+    """Measure how far honest runs differ, for the limits of audits on this machine. Stop the agent first; run again to continue."""
     settings = reading_from(data_dir, config).settings
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     progress = Console(stderr=True)

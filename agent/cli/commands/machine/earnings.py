@@ -43,7 +43,7 @@ def _print(shown: dict[str, Any]) -> None:
     console = Console()
     console.print(f"[bold]{shown['total_earned']}[/] earned since {shown['active_since']}")
     console.print(
-        f"  available {shown['available']}, on hold {shown['on_hold']}, in payouts {shown['pending']}, paid out {shown['paid_out']}"
+        f"  available {shown['available']}, on hold {shown['on_hold']}, on its way {shown['pending']}, paid out {shown['paid_out']}"
     )
     console.print(
         f"  reputation {shown['reputation']:.2f} of 5, {shown['total_jobs']} jobs, "

@@ -88,13 +88,14 @@ def add(
     repository: Annotated[str | None, typer.Option(help="Hugging Face repository, e.g. owner/name.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of the repository.")] = None,
     pattern: Annotated[
-        list[str] | None, typer.Option(help="Files of the repository to download, e.g. '*.gguf'; repeatable.")
+        list[str] | None,
+        typer.Option(help="Files of the repository to download, e.g. '*.gguf'; may be repeated."),
     ] = None,
     path: Annotated[
         str | None, typer.Option(help="Directory of this machine that contains the model.")
     ] = None,
     url: Annotated[
-        list[str] | None, typer.Option(help="URL of a file; repeatable, each with --sha256.")
+        list[str] | None, typer.Option(help="URL of a file; may be repeated, each with --sha256.")
     ] = None,
     sha256: Annotated[list[str] | None, typer.Option(help="Hex SHA-256 of the file at --url.")] = None,
     file: Annotated[
@@ -111,7 +112,7 @@ def add(
         bool, typer.Option("--adapter", help="The model is an adapter for another model (LoRA).")
     ] = False,
     option: Annotated[
-        list[str] | None, typer.Option(help="Setting for its runner, NAME=JSON; repeatable.")
+        list[str] | None, typer.Option(help="Setting for its runner, NAME=JSON; may be repeated.")
     ] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,

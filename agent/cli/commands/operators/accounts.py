@@ -82,12 +82,14 @@ def debit(
 def list_deposits(
     account: Annotated[
         str | None,
-        typer.Argument(help="Only those of this account: its name or id.", show_default="all accounts"),
+        typer.Argument(
+            help="Show only the deposits of this account: its name or id.", show_default="all accounts"
+        ),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the payments that arrived outside and were credited, newest first."""
+    """List deposits, the credits for payments received outside the coordinator, newest first."""
     settings = settings_from(data_dir)
     found = deposits(settings, None if account is None else find_account(settings, account))
     if as_json:

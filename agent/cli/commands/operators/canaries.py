@@ -11,17 +11,17 @@ from agent.cli import local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.cli._terminal.output import moment, print_rows
 
-app = typer.Typer(help="Manage jobs with known answers.", no_args_is_help=True)
+app = typer.Typer(help="Manage canaries, the jobs with known answers.", no_args_is_help=True)
 
 
 @app.command("add")
 def add(
     job_id: Annotated[str, typer.Argument(help="A completed job whose result you trust.")],
-    note: Annotated[str, typer.Option(help="Why you trust it.")] = "",
+    note: Annotated[str, typer.Option(help="How you know that its result is right.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job again at random moments, for random miners, and compare their results with its own."""
+    """Make a job a canary: submit it again at random moments, to random miners, and compare their results with its own."""
     answer = local_api.call(
         settings_from(data_dir), "POST", "admin/canaries", {"job_id": job_id, "note": note}
     )
@@ -33,7 +33,7 @@ def add(
 
 @app.command("list")
 def list_canaries(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List all jobs with known answers, newest first."""
+    """List all canaries, newest first."""
     found = local_api.call(settings_from(data_dir), "GET", "admin/canaries")["canaries"]
     if as_json:
         print_json(found)
@@ -59,7 +59,7 @@ def delete(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job with a known answer no more. Audits of it remain."""
+    """Delete a canary, so that its job is no longer submitted. Its past audits remain."""
     local_api.call(settings_from(data_dir), "DELETE", f"admin/canaries/{quote(canary_id, safe='')}")
     if as_json:
         print_json({"canary_id": canary_id})

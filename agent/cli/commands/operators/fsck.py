@@ -38,7 +38,7 @@ def fsck(
         ),
     ] = None,
     checkpoint: Annotated[
-        list[Path] | None, typer.Option(help="A checkpoint that a third party has stored; repeatable.")
+        list[Path] | None, typer.Option(help="A checkpoint that a third party has stored; may be repeated.")
     ] = None,
     artifacts: Annotated[
         bool, typer.Option("--artifacts", help="Compare the store of files with the database, too.")

@@ -60,7 +60,7 @@ def migrate(
         )
         return
     if finished_before:
-        typer.echo(f"{path} was moved to {move.target} before.")
+        typer.echo(f"{path} has already been moved to {move.target}.")
     elif comparison is not None:
         _print(path, move, comparison)
     _print_next(reading, configured=configure)

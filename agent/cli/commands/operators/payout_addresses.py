@@ -19,14 +19,14 @@ from aitbc.cli._terminal.output import moment
 from aitbc.keys import parse_vkey
 from aitbc.leaves.payouts import PayoutAddress
 
-app = typer.Typer(help="Where miners are paid to.", no_args_is_help=True)
+app = typer.Typer(help="Show, set and protect the addresses that miners are paid at.", no_args_is_help=True)
 
 MinerOption = Annotated[
     list[str] | None,
     typer.Option(
         "--miner",
         metavar="DATA_DIR[=ADDRESS]",
-        help="Data directory of a miner of yours, with an address of its own if it has another one; may be repeated. Default: this agent's.",
+        help="Data directory of one of your miners, with =ADDRESS if its address differs; may be repeated. Default: this agent's.",
     ),
 ]
 
@@ -34,7 +34,9 @@ MinerOption = Annotated[
 @app.command("set")
 def set_address(
     address: Annotated[str, typer.Argument(help="The address, in the form that the adapter asks for.")],
-    adapter: Annotated[str, typer.Option(help="How to be paid: an adapter of the coordinator.")] = "file",
+    adapter: Annotated[
+        str, typer.Option(help="The coordinator's adapter that pays to this address.")
+    ] = "file",
     currency: Annotated[str | None, typer.Option(help="Currency. Default: the adapter's first one.")] = None,
     miner: MinerOption = None,
     data_dir: DataDir = None,
@@ -52,7 +54,7 @@ def set_address(
 
 @app.command("cancel")
 def cancel(miner: MinerOption = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Cancel a change that is pending: sign the address that is in force again."""
+    """Cancel a pending change by signing the current address again."""
     settings = settings_from(data_dir)
     shown = {}
     for identity, _ in _identities(settings, miner, ""):
@@ -73,7 +75,7 @@ def show(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the payout address, and a change that is pending."""
+    """Show the payout address and any pending change."""
     settings = settings_from(data_dir)
     chosen = miner or [agent_file.read(settings).miner_id or ""]
     if chosen == [""]:
@@ -113,7 +115,9 @@ def _currency(known: Mapping[str, Any], adapter: str) -> str:
         if one["adapter"] == adapter and one["currencies"]:
             return str(next(iter(one["currencies"])))
     names = ", ".join(one["adapter"] for one in known["adapters"]) or "none"
-    raise ConfigurationError(f"The coordinator cannot pay by {adapter}. Its adapters: {names}.")
+    raise ConfigurationError(
+        f"The coordinator cannot pay by {adapter}. Choose one of its adapters with --adapter: {names}."
+    )
 
 
 def _send(settings: Settings, identity: Identity, destination: tuple[str, str, str]) -> dict[str, Any]:

@@ -29,20 +29,28 @@ def confirm(
     ],
     payout: Annotated[
         list[str] | None,
-        typer.Option(help="Only this payment; may be repeated. Default: all of the batch that were sent."),
+        typer.Option(
+            help="Report only this payment; may be repeated. Default: all payments of the batch that were sent."
+        ),
     ] = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="The payments have failed: nothing was and nothing will be paid.")
+        bool,
+        typer.Option("--failed", help="Report that the payments failed: they were not and will not be paid."),
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why they have failed, for their miners.")] = "",
-    reference: Annotated[str, typer.Option(help="What identifies them outside, for their miners.")] = "",
+    reason: Annotated[str, typer.Option(help="Why they failed; their miners see it.")] = "",
+    reference: Annotated[
+        str, typer.Option(help="The bank's or service's reference for them; their miners see it.")
+    ] = "",
     file: Annotated[
         Path | None,
         typer.Option(help=f"CSV file with the columns {', '.join(COLUMNS)}, instead of the other options."),
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also for an adapter that reports outcomes itself but cannot."),
+        typer.Option(
+            "--force",
+            help="Report also for an adapter that normally reports outcomes itself, but now cannot.",
+        ),
     ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -45,11 +45,13 @@ app.add_typer(payout_addresses.app, name="address")
 app.command("confirm")(payout_outcomes.confirm)
 app.command("invoice")(payout_outcomes.invoice)
 
-AdapterOption = Annotated[str, typer.Option(help="How to pay: an adapter of the setting payouts.adapters.")]
+AdapterOption = Annotated[
+    str, typer.Option(help="The adapter that sends the payments: one of the setting payouts.adapters.")
+]
 RateOption = Annotated[
     str,
     typer.Option(
-        help='Worth of one unit of earned money in the currency, such as "0.9137". It is part of the manifest.'
+        help="What one unit of the ledger's money is worth in the currency, such as 0.9137. It is part of the manifest."
     ),
 ]
 CurrencyOption = Annotated[str | None, typer.Option(help="Currency. Default: the adapter's first one.")]
@@ -57,9 +59,10 @@ CutOffOption = Annotated[
     str | None,
     typer.Option(help='Count earnings up to this time, such as "2026-11-01T00:00:00Z". Default: now.'),
 ]
-MinimumOption = Annotated[str | None, typer.Option(help="Smallest payment. Default: payouts.minimum.")]
+MinimumOption = Annotated[str | None, typer.Option(help="Minimum payment. Default: payouts.minimum.")]
 MaxOption = Annotated[
-    int | None, typer.Option("--max", help="Most payments. Default: payouts.max_payments.", min=1)
+    int | None,
+    typer.Option("--max", help="Maximum number of payments. Default: payouts.max_payments.", min=1),
 ]
 BatchArgument = Annotated[
     str, typer.Argument(help="The batch: its id or a part of it, its note, or `last` for the newest one.")
@@ -81,7 +84,7 @@ def preview(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Dry run: show who would be paid how much now, and who would not, and why."""
+    """Show who would be paid how much now, who would not, and why. Changes nothing."""
     body = _request(
         adapter=adapter,
         rate=rate,
@@ -110,7 +113,7 @@ def create(
     cut_off: CutOffOption = None,
     minimum: MinimumOption = None,
     most: MaxOption = None,
-    note: Annotated[str, typer.Option(help="Purpose, such as the month.")] = "",
+    note: Annotated[str, typer.Option(help="Note on its purpose, such as the month.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -138,7 +141,7 @@ def create(
 
 @app.command("approve")
 def approve(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Approve a batch: its manifest becomes a part of the log, and the adapter sends the payments."""
+    """Approve a batch: its manifest is written to the log, and the adapter sends the payments."""
     _act(settings_from(data_dir), batch, "approve", as_json=as_json)
 
 
@@ -179,7 +182,7 @@ def list_batches(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show a batch with its payments, and what is wrong if something is."""
+    """Show a batch with its payments, and errors if there are any."""
     settings = settings_from(data_dir)
     found = local_api.call(settings, "GET", f"admin/payouts/{find_batch(settings, batch)}")
     if as_json:
@@ -194,7 +197,7 @@ def show(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False
         text for text in (found.get("error"), *(one.get("error") for one in found["transfers"])) if text
     )
     for text, count in errors.items():
-        print_text(f"It is tried again after: {text}" + (f" ({count} times)" if count > 1 else ""))
+        print_text(f"Retried automatically after: {text}" + (f" ({count} times)" if count > 1 else ""))
 
 
 @app.command("export")
@@ -256,7 +259,7 @@ def verify(
         str | None,
         typer.Argument(
             metavar="[PAYOUT|FILE]",
-            help="A payment's id, or a file with its proof. Default: all of this agent's miner.",
+            help="A payment's id, or a file with its proof. Default: all payments of this agent's miner.",
         ),
     ] = None,
     log_key: Annotated[
@@ -270,7 +273,7 @@ def verify(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verify that payments are part of batches whose manifests are in the log. A file is verified offline. Exit code 3: one is not."""
+    """Verify that payments are part of batches whose manifests are in the log. A file is verified offline. Exit code 3: a proof is not valid."""
     settings = settings_from(data_dir)
     proofs = _proofs(settings, payout)
     if save is not None:
@@ -298,10 +301,13 @@ def _proofs(settings: Settings, payout: str | None) -> dict[str, Any]:
             raise FormatError(f"{payout} is not the proof of a payment: {error}") from None
     if payout is not None:
         return {payout: local_api.call_as_owner(settings, "GET", f"payouts/{payout}/proof")}
-    page = local_api.call_as_owner(settings, "GET", f"miners/{_miner(settings, None)}/payouts?limit=500")
+    miner_id = agent_file.read(settings).miner_id
+    if miner_id is None:
+        raise ConfigurationError("This agent runs no miner. Name a payment, or a file with its proof.")
+    page = local_api.call_as_owner(settings, "GET", f"miners/{miner_id}/payouts?limit=500")
     logged = [one["payout_id"] for one in page["payouts"] if one["status"] not in {"created", "cancelled"}]
     if not logged:
-        raise ConfigurationError("This miner has no payment that was approved yet.")
+        raise ConfigurationError("This miner has no approved payment yet.")
     return {one: local_api.call_as_owner(settings, "GET", f"payouts/{one}/proof") for one in logged}
 
 

@@ -32,7 +32,7 @@ def verify(
         typer.Option(help="Policy file with logs, witnesses and a quorum, instead of a log key."),
     ] = None,
     artifact: Annotated[
-        list[Path] | None, typer.Option(help="Also check this output file; repeatable.")
+        list[Path] | None, typer.Option(help="Also check this output file; may be repeated.")
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -49,7 +49,9 @@ def check_signature(context: Context, headers: Mapping[str, str], body: bytes) -
             "A signed deposit needs the headers webhook-id, webhook-timestamp and webhook-signature."
         )
     if abs(context.clock() - int(timestamp)) > settings.deposit_window_seconds:
-        raise Unauthorized("The deposit's webhook-timestamp is too far from the coordinator's clock.")
+        raise Unauthorized(
+            "The deposit's webhook-timestamp is too far from the coordinator's clock. Check both clocks."
+        )
     moment = datetime.fromtimestamp(int(timestamp), UTC)
     try:
         expected = Webhook(settings.deposit_secret).sign(message_id, moment, body.decode())
@@ -57,7 +59,9 @@ def check_signature(context: Context, headers: Mapping[str, str], body: bytes) -
         raise Unauthorized("The deposit is not UTF-8.") from None
     signatures = headers.get(SIGNATURE, "").split()
     if not any(hmac.compare_digest(expected.encode(), one.encode()) for one in signatures):
-        raise Unauthorized("The deposit's webhook-signature is wrong: `payouts.http.deposit_secret` differs.")
+        raise Unauthorized(
+            "The deposit's webhook-signature is wrong. Sign the exact body with `payouts.http.deposit_secret`."
+        )
 
 
 async def deposit(context: Context, incoming: Incoming) -> Deposit:
@@ -85,6 +89,11 @@ def _credited(incoming: Incoming) -> int:
     """Return the credited amount in units of 1e-8, rounded down. Raises `ValidationFailed`."""
     if incoming.rate <= 0:
         raise ValidationFailed("The request is not valid.", {"rate": "must be more than 0"})
+    if not incoming.currency and incoming.rate != 1:
+        raise ValidationFailed(
+            "The request is not valid.",
+            {"currency": "is missing: a rate is what one unit of money is worth in it"},
+        )
     with localcontext(prec=DIGITS):
         units = int((incoming.amount / incoming.rate).scaleb(MONEY_DECIMALS).to_integral_value(ROUND_DOWN))
     if units <= 0:
@@ -111,7 +120,7 @@ def _deposit(connection: Connection, context: Context, incoming: Incoming, units
     if first is not None:
         if _contents(first) != _contents(record):
             raise Conflict(
-                f"The payment {incoming.external_id} was deposited with other contents, as {first.tx_id}. Debit the account to "
+                f"The payment {incoming.external_id} was already deposited with other contents, as {first.tx_id}. Debit the account to "
                 "correct it."
             )
         return _view(first)

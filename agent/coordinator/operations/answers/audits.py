@@ -24,18 +24,19 @@ class Audit(Answer):
     service: fields.ServiceId
     model: str | None = Field(examples=["smollm2-135m-instruct"])
     kind: Literal["check", "third", "canary", "second_opinion"] = Field(
-        description="`canary`: of a job with a known answer", examples=["check"]
+        description="`check`: of a finished job; `third`: a further opinion about it; `canary`: of a job with a known answer; `second_opinion`: requested by the miner's owner",
+        examples=["check"],
     )
     status: Literal["waiting", "running", "decided"] = Field(examples=["decided"])
     opinion: VerdictName | None = Field(
-        description="What the auditor said; null until it has answered", examples=["pass"]
+        description="The auditor's own opinion; null until it answers", examples=["pass"]
     )
     verdict: VerdictName | None = Field(
-        description="What follows: an audit of several opinions is decided by two that agree",
+        description="The audit's decision; of several opinions, that of two that agree",
         examples=["pass"],
     )
     distances: dict[str, float] = Field(
-        description="What was compared; they grow with the difference",
+        description="What was compared, by name; each distance grows with the difference",
         examples=[{"log_probability": 0.0071}],
     )
     limits: dict[str, float] = Field(
@@ -44,19 +45,22 @@ class Audit(Answer):
     where: str = Field(description="The worst position", examples=["token 41"])
     reason: str = Field(examples=["The probabilities of the tokens differ as between honest runs."])
     comparison_sha256: fields.Sha256 = Field(
-        description="Digest of these four in the log's leaf; of the audit's first opinion"
+        description="SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`, as in the log's leaf"
     )
     created_at: fields.Time
     decided_at: fields.Time | None
     probability: float | None = Field(
-        description="At most the probability that an honest miner has so many failures, once the audit is settled",
+        description="Upper bound of the probability that an honest miner has so many failures; null until the audit is settled",
         examples=[3.2e-9],
     )
-    enforced: bool = Field(description="Whether the job's pay and reputation were lost", examples=[False])
+    enforced: bool = Field(
+        description="Whether the job's pay was forfeited and its failure lowers the miner's reputation",
+        examples=[False],
+    )
     forfeited: fields.Amount = Field(examples=["0"])
-    parent: AuditId | None = Field(description="The audit to which the opinion belongs")
+    parent: AuditId | None = Field(description="The audit to which this further opinion belongs")
     second_opinion_until: fields.Time | None = Field(
-        description="Until when the miner's owner may ask for a second opinion; null if no more"
+        description="Until when the miner's owner can ask for a second opinion; null if that is not possible"
     )
 
 
@@ -79,7 +83,8 @@ class AuditStanding(Answer):
     canaries_checked: int = Field(ge=0, examples=[5])
     canaries_failed: int = Field(ge=0, examples=[0])
     probability: float = Field(
-        description="At most the probability that an honest miner has so many failures", examples=[0.12]
+        description="Upper bound of the probability that an honest miner has so many failures",
+        examples=[0.12],
     )
 
 
@@ -90,7 +95,7 @@ class MinerAudits(AuditPage):
 
 
 class Canary(Answer):
-    """A job with a known answer. `job_id` is the job that gave the answer; `submitted` is how often it was submitted since."""
+    """A job with a known answer. `job_id` is the job that gave the answer; `submitted` counts its submissions since then."""
 
     canary_id: CanaryId
     job_id: fields.JobId

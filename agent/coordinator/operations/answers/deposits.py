@@ -31,7 +31,7 @@ class Deposit(Answer):
     account_id: fields.AccountId
     amount: fields.Amount
     external_amount: str
-    currency: str | None = Field(default=None, description="Absent for this coordinator's own money")
+    currency: str | None = Field(default=None, description="Absent if the amount was in the ledger's money")
     rate: str
     note: str | None = None
     transaction_id: fields.TransactionId

@@ -214,7 +214,7 @@ class JobDetails(JobStatus):
     parameters: dict[str, Any] = Field(
         description="The service's input, without fields that have their default. Queries of addresses are left out: they may be secret"
     )
-    audit: JobAudit | None = Field(default=None, description="Of a job that another miner checks")
+    audit: JobAudit | None = Field(default=None, description="Present if another miner checks the result")
     inputs: list[JobInput]
     sealed: SealedJob | None = Field(
         default=None, description="Present for a sealed job, whose parameters only its miner can read"

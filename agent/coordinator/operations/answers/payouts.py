@@ -43,7 +43,9 @@ class Payout(Answer):
     finished_at: fields.Time | None = None
     reference: str | None = Field(default=None, examples=["0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204"])
     reason: str | None = Field(default=None, examples=["The bank returned the payment."])
-    waiting_for: str | None = Field(default=None, examples=["an invoice over 11423 satoshi"])
+    waiting_for: str | None = Field(
+        default=None, examples=["an invoice for 11423000 msat with payout_1234567890 in its description"]
+    )
 
 
 class OmittedMiner(Answer):

@@ -45,7 +45,7 @@ class AuditPrice(Answer):
     """What a job with `audited` costs in addition, in percent of its price. `auditors` are online miners that check work of the service."""
 
     percent: float = Field(ge=0, examples=[10.0])
-    compares: str = Field(examples=["The probabilities of the tokens differ little from the auditor's own."])
+    compares: str = Field(examples=["The probabilities of the tokens must be close to the auditor's own."])
     auditors: int = Field(ge=0, examples=[2])
 
 

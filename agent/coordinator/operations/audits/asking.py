@@ -12,7 +12,7 @@ import orjson
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.operations.audits import deciding, funds
-from agent.coordinator.operations.audits.choosing import UNPROVEN_SEALED, is_sealed
+from agent.coordinator.operations.audits.choosing import UNPROVEN_SEALED
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as store
@@ -33,7 +33,7 @@ from aitbc.outputs import output_files
 BATCH: Final = 100
 """Audits that one round looks at."""
 NAME: Final = "audit"
-DELETED: Final = "The client deleted the job's data before it was compared."
+DELETED: Final = "The job's data was deleted before it was compared."
 UNAFFORDABLE: Final = "The operator's budget for audits was used up."
 NOBODY: Final = "No independent auditor was available in time."
 
@@ -55,8 +55,11 @@ class NewIds:
 async def ask(context: Context) -> int:
     """Submit the audit jobs that are missing. Return how many audits were looked at."""
     roots = await context.database.read(store.unasked, BATCH)
-    for root in roots:
+
+    async def submit(root: str) -> None:
         await context.database.write(_ask, context, root, NewIds.of(context))
+
+    await deciding.one_by_one(roots, submit)
     if roots:
         context.dispatcher.job_waiting()
     return len(roots)
@@ -102,7 +105,7 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
     source = job_store.find(connection, opinions[0].job_id)
     spec = None if source is None else _spec(connection, context, source, opinions, ids.job_id)
     if source is None or spec is None:
-        why = UNPROVEN_SEALED if source is not None and is_sealed(source) else DELETED
+        why = UNPROVEN_SEALED if source is not None and source.is_sealed else DELETED
         deciding.answer_missing(connection, context, opinions, asked, why, ids.follow_up)
         return
     optional = asked.kind == Kind.CHECK and not asked.charged and source.audit_hold is None
@@ -208,12 +211,14 @@ def _spec(
     root = opinions[0]
     results = job_store.results_of(connection, source.job_id)
     receipt = receipt_store.of_job(connection, source.job_id)
-    if source.deleted_at is not None or results is None or receipt is None or is_sealed(source):
+    if source.deleted_at is not None or results is None or receipt is None or source.is_sealed:
         return None
     spec: dict[str, Any] = orjson.loads(source.spec)
     signed = base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"])
     found = orjson.loads(results)
     canary = None if root.canary_id is None else store.find_canary(connection, root.canary_id)
+    if canary is not None and canary.deleted_at is not None:  # the known answer was deleted
+        return None
     files = {f"audit:{file.name}": f"artifact:{file.artifact_id}" for file in output_files(found)}
     return {
         **spec,

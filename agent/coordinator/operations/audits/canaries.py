@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,7 +13,8 @@ from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.operations.answers.audits import Canary
 from agent.coordinator.operations.audits import funds
-from agent.coordinator.operations.audits.choosing import is_sealed, random_number
+from agent.coordinator.operations.audits.choosing import random_number
+from agent.coordinator.operations.audits.deciding import delete_data, one_by_one
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import artifacts as artifact_store
@@ -58,9 +60,13 @@ def _create(
     if record is None or record.deleted_at is not None:
         raise NotFound(f"There is no job {job_id}.", {"job_id": job_id})
     if record.life.state is not JobState.COMPLETED or results is None:
-        raise Conflict(f"Job {job_id} is {record.life.state}. Only a completed job has an answer.")
-    if is_sealed(record) or queue.restrictions_of(record).audit:
-        raise Conflict(f"Job {job_id} cannot be compared, because it is sealed, or an audit itself.")
+        raise Conflict(
+            f"Job {job_id} is {record.life.state}. Only a completed job has an answer. Choose another one."
+        )
+    if record.is_sealed or queue.restrictions_of(record).audit:
+        raise Conflict(
+            f"Job {job_id} cannot be compared, because it is sealed or an audit itself. Choose another one."
+        )
     now = context.clock()
     known = store.canary_account(connection)
     if known is None:
@@ -98,7 +104,7 @@ def _view(canary: CanaryRecord, record: JobRecord) -> Canary:
 
 
 async def delete(context: Context, canary_id: str) -> None:
-    """Submit a canary no more. Raises `NotFound`."""
+    """Submit a canary no more, and delete its data. Raises `NotFound`."""
     await context.database.write(_delete, canary_id, context.clock())
 
 
@@ -107,6 +113,18 @@ def _delete(connection: Connection, canary_id: str, now: float) -> None:
     if canary is None or canary.deleted_at is not None:
         raise NotFound(f"There is no canary {canary_id}.", {"canary_id": canary_id})
     store.delete_canary(connection, canary_id, now)
+    of_canary = queue.format_restrictions(Restrictions(canary=canary_id))
+    for job_id in store.ended_canary_jobs(connection, canary.account_id, of_canary or ""):
+        delete_data(connection, job_id, now)
+    for file in artifact_store.inputs_of(connection, canary.job_id):
+        if not store.is_needed_by_canaries(connection, canary.account_id, file.artifact_id):
+            artifact_store.disown(connection, file.artifact_id, canary.account_id)
+
+
+def forget(connection: Connection, canary_ids: Sequence[str], now: float) -> None:
+    """Delete canaries, because the client whose jobs they were deletes their data."""
+    for canary_id in canary_ids:
+        _delete(connection, canary_id, now)
 
 
 async def submit_due(context: Context) -> int:
@@ -114,9 +132,12 @@ async def submit_due(context: Context) -> int:
     if not context.settings.audits.canaries_per_day:
         return 0
     due = await context.database.read(store.due_canaries, context.clock())
-    for canary_id in due:
+
+    async def submit(canary_id: str) -> None:
         draw = Draw(context.new_id("job"), context.new_id("tx"), random_number(), random_number())
         await context.database.write(_submit, context, canary_id, draw)
+
+    await one_by_one(due, submit)
     if due:
         context.dispatcher.job_waiting()
     return len(due)

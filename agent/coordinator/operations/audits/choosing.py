@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.caches import Fleet
@@ -13,13 +11,13 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.store import audits as store
+from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.explaining import checks
 from agent.core.market.audits import Kind, share, surcharge
 from agent.core.values.quantities import make_id
-from aitbc.canonical import canonical_json
 from aitbc.statement import Statement
 
 _BYTES: Final = 7
@@ -64,17 +62,20 @@ def _fraction(secret: bytes) -> float:
 
 async def draw(context: Context, service: str, miner_id: str) -> Draw:
     """Draw for a result that has arrived. It is drawn once, however often its transaction is tried."""
-    possible = has_auditor(await fleet(context), service, miner_id)
+    possible = await has_auditor(context, await fleet(context), service, miner_id)
     return Draw(random_bytes(_BYTES + _ID_BYTES), context.clock(), possible)
 
 
-def has_auditor(known: Fleet, service: str, miner_id: str) -> bool:
-    """Return whether another miner that is online checks work of the service."""
+async def has_auditor(context: Context, known: Fleet, service: str, miner_id: str) -> bool:
+    """Return whether a miner of another owner that is online checks work of the service."""
     key = ("auditor", service, miner_id)
     if (cached := known.answers.get(key)) is None:
-        cached = any(
-            miner.online and miner.miner_id != miner_id and checks(miner, service) for miner in known.miners
-        )
+        auditors = {miner.miner_id for miner in known.miners if miner.online and checks(miner, service)}
+        auditors.discard(miner_id)
+        if auditors:
+            own = await context.database.read(miner_store.fleet, miner_id)
+            auditors -= {miner.miner_id for miner in own}
+        cached = bool(auditors)
         known.answers[key] = cached
     return cached
 
@@ -84,11 +85,14 @@ def choose(
     context: Context,
     record: JobRecord,
     statement: Statement,
-    evidence: Any,
+    evidence: str | None,
     drawn: Draw,
     now: float,
 ) -> None:
-    """Have a completed job audited if it is chosen: its client's wish or a known answer decides, or else the draw."""
+    """Have a completed job audited if it is chosen: its client's wish or a known answer decides, or else the draw.
+
+    `evidence` is canonical JSON; too much of it is not stored.
+    """
     restrictions = queue.restrictions_of(record)
     certain = restrictions.audited or restrictions.canary is not None
     if restrictions.audit or not (certain or drawn.possible):
@@ -100,7 +104,7 @@ def choose(
         )
         if drawn.number >= share(known, engine, context.settings.audits.least_share):
             return
-        if is_sealed(record):
+        if record.is_sealed:
             return
     charged = 0
     if record.audit_hold is not None and record.unit_price is not None:
@@ -120,22 +124,11 @@ def choose(
             model=record.model or "",
             engine=engine,
             created_at=now,
-            evidence=_bounded(evidence, context.settings.audits.max_evidence),
+            evidence=evidence if len(evidence or "") <= context.settings.audits.max_evidence else None,
             canary_id=restrictions.canary,
             charged=charged,
         ),
     )
-
-
-def _bounded(evidence: Any, limit: int) -> str | None:
-    """Return evidence as canonical JSON, or None without any or with too much."""
-    text = None if evidence is None else canonical_json(evidence)
-    return None if text is None or len(text) > limit else text.decode()
-
-
-def is_sealed(record: JobRecord) -> bool:
-    """Return whether only the client and the miner can read the job."""
-    return '"sealed":' in record.spec and bool(orjson.loads(record.spec).get("sealed"))
 
 
 def _price(statement: Statement) -> int:

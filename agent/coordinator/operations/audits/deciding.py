@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from agent.coordinator.store import log as log_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.events import NewEvent
+from agent.core.errors import ServiceUnavailable
 from agent.core.jobs import FINAL, JobState
 from agent.core.market.audits import Decision, Kind, Opinion, Verdict, after_second_opinion, decide
 from agent.core.values.quantities import format_time
@@ -75,6 +76,8 @@ def parse_answer(results: object) -> Answer | None:
         return None
     if not isinstance(where, str) or not isinstance(reason, str) or max(len(where), len(reason)) > MAX_TEXT:
         return None
+    if "\0" in where + reason:  # PostgreSQL's text cannot contain it
+        return None
     return Answer(Verdict(verdict), distances, limits, where, reason)
 
 
@@ -90,11 +93,25 @@ def _figures(value: object) -> dict[str, float] | None:
 async def collect(context: Context) -> int:
     """Read the opinions of audit jobs that have ended, and decide what they decide. Return how many audits were looked at."""
     roots = await context.database.read(store.answered, BATCH)
-    for root in roots:
+
+    async def read(root: str) -> None:
         decided = await context.database.write(_collect, context, root, FollowUp.of(context))
         for kind, verdict in decided:
             context.meter.count(AUDIT_VERDICTS, kind, verdict)
+
+    await one_by_one(roots, read)
     return len(roots)
+
+
+async def one_by_one(ids: Sequence[str], step: Callable[[str], Awaitable[None]]) -> None:
+    """Take a step of each of these audits or canaries. One that fails is logged, and does not stop the others."""
+    for one in ids:
+        try:
+            await step(one)
+        except ServiceUnavailable:
+            raise
+        except Exception:  # its next round may succeed
+            log.exception("audit_step_failed", id=one)
 
 
 def _collect(connection: Connection, context: Context, root: str, ids: FollowUp) -> list[tuple[str, str]]:

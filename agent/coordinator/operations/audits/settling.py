@@ -8,7 +8,7 @@ import structlog
 
 from agent.coordinator.metrics import AUDIT_SANCTIONS
 from agent.coordinator.operations.audits import funds
-from agent.coordinator.operations.audits.deciding import decision_of, delete_data, queue_leaf
+from agent.coordinator.operations.audits.deciding import decision_of, delete_data, one_by_one, queue_leaf
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import locks, miner_stats
@@ -28,10 +28,12 @@ async def settle(context: Context) -> int:
     """Carry out what follows from decided audits. Return how many were looked at."""
     before = context.clock() - context.settings.audits.second_opinion_seconds
     roots = await context.database.read(store.unsettled, before, BATCH)
-    for root in roots:
-        sanctioned = await context.database.write(_settle, context, root)
-        for role in sanctioned:
+
+    async def follow(root: str) -> None:
+        for role in await context.database.write(_settle, context, root):
             context.meter.count(AUDIT_SANCTIONS, role)
+
+    await one_by_one(roots, follow)
     return len(roots)
 
 
@@ -53,6 +55,9 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
             store.change(connection, one.audit_id, settled_at=now)
     for job_id in sorted(store.audit_jobs_of(opinions)):
         delete_data(connection, job_id, now)
+    canary = None if audit.canary_id is None else store.find_canary(connection, audit.canary_id)
+    if canary is not None and canary.deleted_at is not None:
+        delete_data(connection, audit.job_id, now)
     return sanctioned
 
 
@@ -60,6 +65,7 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
     """Take the pay of all failed jobs of this kind, if together they prove that the miner returns wrong results."""
     settings = context.settings.audits
     kind = Kind(audit.kind)
+    locks.statistics(connection, [audit.miner_id])
     counts = store.standing(connection, audit.miner_id, store.MINER, audit.service, audit.model).counts(kind)
     bound = settings.canary_false_positive_bound if kind is Kind.CANARY else settings.false_positive_bound
     probability = error_probability(counts, bound)
@@ -72,7 +78,6 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
         for one in failed
         if one.kind == audit.kind and (one.settled_at is not None or one.audit_id == audit.audit_id)
     ]
-    locks.statistics(connection, [audit.miner_id])
     for one in due:
         lost = funds.take_back(
             connection,

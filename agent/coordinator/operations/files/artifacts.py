@@ -7,7 +7,7 @@ from typing import Final
 
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.answers.files import Artifact
-from agent.coordinator.operations.audits import asking
+from agent.coordinator.operations.audits import asking, canaries
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
@@ -146,6 +146,7 @@ def _disown(
         )
     of_jobs = store.jobs_with(artifact_id, account_id)
     asking.hold(connection, context, audit_store.unasked_of_jobs(connection, of_jobs, len(ids)), ids)
+    canaries.forget(connection, audit_store.canaries_of_jobs(connection, of_jobs), context.clock())
     store.disown(connection, artifact_id, account_id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.coordinator import lifecycle
 from agent.coordinator.operations.answers.jobs import JobDataDeleted
-from agent.coordinator.operations.audits import asking
+from agent.coordinator.operations.audits import asking, canaries
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
@@ -42,7 +42,9 @@ def _delete(
             f"Job {job_id} is {state}. Cancel it or wait until it ends, then delete its data.",
             {"status": state.value},
         )
-    asking.hold(connection, context, audit_store.unasked_of(connection, job_id), [ids])
+    only = store.only(job_id)
+    asking.hold(connection, context, audit_store.unasked_of_jobs(connection, only, 1), [ids])
+    canaries.forget(connection, audit_store.canaries_of_jobs(connection, only), now)
     artifact_store.release(connection, job_id, record.account_id)
     lifecycle.delete_data(connection, record, now)
     return now

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.operations.answers.sealing import SealedJob
@@ -13,7 +12,6 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.miners import encryption_keys
-from agent.coordinator.store.jobs import JobRecord
 from runners.api import ServiceDefinition
 
 MAX_FILES: Final = 256
@@ -57,10 +55,12 @@ def sealed_errors(
 ) -> dict[str, str]:
     """Return validation errors of a sealed request, by field. `in_clear` are the fields that it replaces."""
     errors = {
-        name: "a sealed job has its input in `sealed` only" for name, value in in_clear.items() if value
+        name: "remove it: the input of a sealed job is in `sealed` only"
+        for name, value in in_clear.items()
+        if value
     }
     if definition.model_field is None and sealed.model is not None:
-        errors["sealed.model"] = f"{definition.service_id} has no models"
+        errors["sealed.model"] = f"{definition.service_id} has no models; use null"
     for number, reference in enumerate(sealed.files):
         if artifact_of(reference) is None:
             errors[f"sealed.files.{number}"] = (
@@ -82,11 +82,6 @@ def of_specification(spec: Mapping[str, Any]) -> SealedJob | None:
     if sealed is None:
         return None
     return SealedJob(**{name: sealed[name] for name in SealedJob.model_fields})
-
-
-def is_sealed(record: JobRecord) -> bool:
-    """Return whether only the job's miner can read its request."""
-    return '"sealed":' in record.spec and orjson.loads(record.spec).get("sealed") is not None
 
 
 def require_key(

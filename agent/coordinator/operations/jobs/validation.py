@@ -104,7 +104,7 @@ class JobOptions(_Body):
     audited: bool = Field(
         default=False,
         description=(
-            "Have another miner check the result, for a part of the job's price that the service's `audit` in the registry states. "
+            "Have another miner check the result. It costs the share of the job's price that the service's `audit` in the registry states; "
             "`pricing.max_cost` covers both"
         ),
     )
@@ -153,7 +153,7 @@ class JobRequest(JobOptions):
     )
     sealed: SealedRequest | None = Field(
         default=None,
-        description="In place of `parameters`, `model`, `input` and `output`: the same, sealed to the job's miner",
+        description="Replaces `parameters`, `model`, `input` and `output`: the same data, sealed to the job's miner",
     )
 
 
@@ -373,7 +373,7 @@ def _submission(
     if options is not None and options.audited and checked.get("sealed") is not None:
         errors["audited"] = "no other miner can check a sealed job: only its client and its miner can read it"
     elif options is not None and options.audited and percent is None:
-        errors["audited"] = f"{definition.service_id} has nothing that compares two results"
+        errors["audited"] = f"{definition.service_id} has results that cannot be compared; remove `audited`"
     if options is None or errors:
         raise ValidationFailed("The request is not valid.", errors)
     max_cost = options.pricing.max_cost

@@ -30,22 +30,22 @@ def compare(
     for table, count in row_counts(first).items():
         if count != counts[table]:
             found.differences.append(
-                f"{table} has {count} rows in the first, and {counts[table]} in the second"
+                f"{table} has {count} rows in the source and {counts[table]} in the copy"
             )
     expected = ledger_sums(first)
     for account in sorted(expected.keys() | sums.keys()):
         if expected.get(account) != sums.get(account):
             found.differences.append(
-                f"the postings and the balance of {account} add up to {expected.get(account)} in the first, and to {sums.get(account)} in "
-                "the second"
+                f"the postings and the balance of {account} add up to {expected.get(account)} in the source, and to {sums.get(account)} in "
+                "the copy"
             )
     # A copy without problems is proven by itself, but for its log's being the same. Problems must be the same.
     complete = bool(examination.problems)
     original = (examine if complete else examine_log)(first, log_key, known)
     if original.root != examination.root:
         found.differences.append(
-            f"the log of the first has the root {original.root}, and that of the second {examination.root}"
+            f"the log of the source has the root {original.root}, and that of the copy {examination.root}"
         )
     elif original.problems != examination.problems or (complete and original != examination):
-        found.differences.append("fsck finds different records or problems in the two")
+        found.differences.append("fsck finds different records or problems in the source and in the copy")
     return found

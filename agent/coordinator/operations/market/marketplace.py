@@ -224,7 +224,7 @@ def _tidy(connection: Connection, now: float, seen_before: float) -> int:
     freed = store.lock_waiting(connection, store.stranded(connection, seen_before))
     for offer in store.lock_expired(connection, now):
         offers.end(connection, offer, OfferState.EXPIRED, now)
-    sealed = [record for record in freed if '"sealed":{' in record.spec]
+    sealed = [record for record in freed if record.is_sealed]
     lifecycle.save(connection, [Change.by(record, Abandon(now, _AWAY)) for record in sealed], now)
     for record in freed:
         if record.offer_id is not None and record not in sealed:

@@ -108,7 +108,7 @@ def _second_opinion(
         return _view(context, asked)
     if root.verdict != Verdict.FAIL:
         raise Conflict(
-            f"The audit {audit_id} has the verdict {root.verdict}; there are second opinions only about failed ones."
+            f"The audit {audit_id} has the verdict {root.verdict}; a second opinion is possible only about a failed audit."
         )
     now = context.clock()
     if _until(context, root) <= now or root.settled_at is not None:

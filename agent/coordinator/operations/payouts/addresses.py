@@ -117,10 +117,14 @@ def _normalised(context: Context, statement: PayoutAddress) -> str:
     adapter = adapters.usable.get(statement.adapter)
     if adapter is None:
         known = ", ".join(adapters.usable) or "none"
-        raise ValidationFailed("The address is not valid.", {"adapter": f"this coordinator has {known}"})
+        raise ValidationFailed(
+            "The address is not valid.", {"adapter": f"choose an adapter of this coordinator: {known}"}
+        )
     if statement.currency not in adapter.currencies:
         known = ", ".join(adapter.currencies)
-        raise ValidationFailed("The address is not valid.", {"currency": f"the adapter pays in {known}"})
+        raise ValidationFailed(
+            "The address is not valid.", {"currency": f"choose a currency of the adapter: {known}"}
+        )
     try:
         return adapter.check_address(statement.address, statement.currency)
     except AddressRefused as error:
@@ -142,7 +146,7 @@ def _set(
         return False, _show(connection, context, miner_id)
     if newest >= statement.sequence:
         raise Conflict(
-            "The miner has signed a newer payout address; a statement's sequence must be higher than all before.",
+            "The miner has signed a newer payout address; the sequence of a new one must be higher.",
             {"sequence": statement.sequence, "newest": newest},
         )
     present = store.in_force(connection, miner_id, now)

@@ -52,7 +52,7 @@ def _payment(connection: Connection, payout_id: str) -> tuple[PayoutRecord, byte
     payment = store.find(connection, payout_id)
     miner = None if payment is None else miner_store.find_former(connection, payment.miner_id)
     if payment is None or miner is None:
-        raise NotFound(f"There is no payment {payout_id}.", {"payout_id": payout_id})
+        raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id})
     return payment, miner.public_key
 
 

@@ -56,7 +56,7 @@ def _report(
     if not (outcomes.force or (adapter is not None and adapter.by_hand)):
         raise Conflict(
             f"The adapter {batch.adapter} reports the outcomes itself. If it cannot, and you know the outcome for certain, report it "
-            "with `force`: a payment that was reported as failed and arrives later is paid twice."
+            "with `force`: a payment that is reported as failed and then arrives is paid twice."
         )
     payments = {payment.payout_id: payment for payment in store.of_batch(connection, batch_id)}
     open_ones = [ending for ending in outcomes.endings if _is_open(batch, payments, ending)]

@@ -58,7 +58,7 @@ class HttpAdapter:
         settings = site.settings.http
         for value, setting in ((settings.url, "url"), (settings.secret, "secret")):
             if value is None:
-                raise NotConfigured(f"Set `payouts.http.{setting}`, so that the adapter `http` can be used.")
+                raise NotConfigured(f"Set `payouts.http.{setting}` to use the adapter `http`.")
         self.currencies: Mapping[str, int] = {settings.currency: settings.decimals}
         self._origin = site.origin
         self._clock = clock
@@ -148,7 +148,7 @@ class HttpAdapter:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the body"
             raise RequestFailed(
-                f"{self._client.host} answered something else than documented: {where}: {first['msg']}"
+                f"{self._client.host} returned an undocumented answer: {where}: {first['msg']}"
             ) from None
         return Report(
             transfer.payments[0].payout_id, OUTCOMES[answer.status], answer.reason, answer.reference

@@ -102,7 +102,7 @@ function pathOf(service: string, parameters: Record<string, unknown>, name: stri
 function requireContent(name: string, content: Uploadable): void {
   if (typeof content !== "string" || !ADDRESS.test(content)) return;
   throw new FormatError(
-    `A sealed job needs the file for ${name} itself: at its address, the coordinator or others could read it.`,
+    `${name} is an address, which a sealed job must not have: fetching it would reveal the input. Pass the file itself.`,
   );
 }
 

@@ -44,7 +44,7 @@ def create(session: Session, /, adapter: str, rate: str | Decimal, **options: An
 
 
 def approve(session: Session, /, batch_id: str) -> Flow[PayoutBatch]:
-    """Approve a batch: its manifest becomes a part of the log, and its adapter sends it. A repetition changes nothing."""
+    """Approve a batch: its manifest is written to the log, and its adapter sends it. A repetition changes nothing."""
     request = post_json(f"{_path(batch_id)}/approve", None, repeatable=True)
     return (yield from fetch(session, request, PayoutBatch))
 

@@ -105,7 +105,7 @@ def test_an_invoice_of_any_node_may_be_allowed(payer):
 def test_a_payment_waits_for_its_invoice_and_fails_in_the_end(payer):
     bare = payment(1, PAYEE, AMOUNT)
     waiting = payer.prepared(bare).waiting
-    assert waiting == {"payout_1": "an invoice over 12345000 msat with payout_1 in its description"}
+    assert waiting == {"payout_1": "an invoice for 12345000 msat with payout_1 in its description"}
     expired = payer.with_invoice()
     payer.now += DAY + 1
     assert "it expires too early" in payer.prepared(expired).waiting["payout_1"]

@@ -54,8 +54,12 @@ async def test_evidence_is_signed_and_another_run_compares_the_work(
             await audit(coordinator, job_id, "hello", nonce="00" * 32),
         ]
         other = await audit(coordinator, job_id, "hello", results=body["results"] | {"more": 1})
+        old = await coordinator.submit("prove", text="hello")  # by a coordinator that knows no audits
+        await coordinator.until(lambda: old in coordinator.results)
     assert body["evidence"] == {"seed": run_seed(job_id, 1, statement.miner_id, NONCE)}
     assert statement.evidence_sha256 == sha256_hex(canonical_json(body["evidence"]))
+    assert "evidence" not in coordinator.results[old]
+    assert coordinator.statements[old].evidence_sha256 is None
     assert unproven["verdict"] == "unproven"
     assert "calibrate" in unproven["reason"]
     assert [(found["verdict"], found["distances"]) for found in verdicts] == [

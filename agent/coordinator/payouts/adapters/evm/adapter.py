@@ -64,7 +64,7 @@ class EvmAdapter:
     ) -> None:
         settings = site.settings.evm
         if settings.rpc_url is None:
-            raise NotConfigured("Set `payouts.evm.rpc_url`, so that the adapter `evm` can be used.")
+            raise NotConfigured("Set `payouts.evm.rpc_url` to use the adapter `evm`.")
         self._settings = settings
         self._clock = clock
         self.currencies: Mapping[str, int] = {settings.currency: min(settings.decimals, MAX_DECIMALS)}
@@ -139,14 +139,14 @@ class EvmAdapter:
         nonce = transfer.nonce or 0
         if sent > nonce:
             raise Superseded(
-                f"another transaction of {self._account.address} has used the nonce {nonce}. Look on the chain whether it paid this, "
+                f"another transaction of {self._account.address} has used the nonce {nonce}. Check on the chain whether it made this payment, "
                 "then report the outcome: aitbc-agent payouts confirm --force"
             )
         if sent == nonce and (replacement := self._replacement(transfer)) is not None:
             return replacement
         if not known:
             await self.send(transfer)
-        return self._still_sent(transfer, "it waits for its block")
+        return self._still_sent(transfer, "it waits for a block that includes it")
 
     async def examine(self) -> None:
         """Check the chain, the token's decimals and the account's coins. Raises `NotNow`, or the node's errors."""

@@ -101,7 +101,7 @@ def check_address(address: str) -> str:
     if mixed and not is_checksum_address(text):
         raise AddressRefused(f"The checksum of {address!r} is wrong: a character is mistyped.")
     if text.lower() == BLANK:
-        raise AddressRefused("The address of zeros belongs to nobody; what is sent there is lost.")
+        raise AddressRefused("The zero address belongs to nobody; money sent there is lost.")
     return str(to_checksum_address(text.lower()))
 
 

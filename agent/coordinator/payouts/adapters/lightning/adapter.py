@@ -47,9 +47,7 @@ class LightningAdapter:
     def __init__(self, site: Site, clock: Callable[[], float] = time.time) -> None:
         settings = site.settings.lightning
         if settings.socket is None:
-            raise NotConfigured(
-                "Set `payouts.lightning.socket`, so that the adapter `lightning` can be used."
-            )
+            raise NotConfigured("Set `payouts.lightning.socket` to use the adapter `lightning`.")
         self._settings = settings
         self._clock = clock
         self._node = Node(settings.socket, settings.timeout_seconds)
@@ -160,7 +158,7 @@ class LightningAdapter:
     def _missing(self, payment: Payment, used: set[str]) -> str | None:
         """Return what the payment waits for, or None if its invoice can be paid."""
         msat = invoices.to_msat(payment.amount)
-        wanted = f"an invoice over {msat} msat with {payment.payout_id} in its description"
+        wanted = f"an invoice for {msat} msat with {payment.payout_id} in its description"
         if payment.handed_in is None:
             return wanted
         if _source(payment) in used:

@@ -23,7 +23,7 @@ export const VERDICTS = [
 export const KINDS: Record<Audit["kind"], string> = {
   check: "Check",
   third: "Third miner",
-  canary: "Known answer",
+  canary: "Canary",
   second_opinion: "Second opinion",
 };
 
@@ -92,8 +92,8 @@ export function Comparison({ audit }: { audit: Audit }) {
         items={[
           ["Worst position", audit.where],
           ["Decided", audit.decidedAt && <Ago key="decided" at={audit.decidedAt} />],
-          ["By chance", chance(audit.probability)],
-          ["Taken back", audit.enforced && <Money key="forfeited" amount={audit.forfeited} />],
+          ["Probability", chance(audit.probability)],
+          ["Forfeited", audit.enforced && <Money key="forfeited" amount={audit.forfeited} />],
         ]}
       />
     </>
@@ -122,19 +122,19 @@ function chance(probability: number | null): string | undefined {
   if (probability === null || probability >= 1) return undefined;
   if (probability <= 0) return "none";
   const odds = Math.floor(1 / probability).toLocaleString("en", { maximumSignificantDigits: 2 });
-  return `at most 1 in ${odds} for an honest miner with so many failures`;
+  return `at most 1 in ${odds} that an honest miner has so many failures`;
 }
 
-/** What audits have shown of a miner, by service and model. */
+/** The audit record of a miner, by service and model. */
 export function Proofs({ proofs }: { proofs: AuditStanding[] }) {
   return (
     <Table
-      caption="What audits have shown"
+      caption="Audit record"
       rows={proofs}
       rowKey={({ role, service, model }) => `${role} ${service} ${model}`}
       columns={[
         {
-          title: "Work",
+          title: "Service",
           cell: ({ service, model, role }) => (
             <span>
               {serviceName(service)} {model && <span class="quiet">{model}</span>}
@@ -142,11 +142,11 @@ export function Proofs({ proofs }: { proofs: AuditStanding[] }) {
             </span>
           ),
         },
-        { title: "Passed in a row", cell: ({ passes }) => passes, align: "end" },
-        { title: "Checked", cell: ({ checked }) => checked, align: "end" },
+        { title: "Consecutive passes", cell: ({ passes }) => passes, align: "end" },
+        { title: "Audited", cell: ({ checked }) => checked, align: "end" },
         { title: "Failed", cell: ({ failed }) => failed, align: "end" },
         {
-          title: "Known answers wrong",
+          title: "Canaries failed",
           cell: ({ canariesChecked, canariesFailed }) => `${canariesFailed} of ${canariesChecked}`,
           align: "end",
           minor: true,

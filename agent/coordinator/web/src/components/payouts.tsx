@@ -11,11 +11,11 @@ import type { IconName } from "./icon.tsx";
 type Shown = [tone: Tone, icon: IconName, word: string];
 
 const PAYMENTS: Record<PayoutState, Shown> = {
-  created: ["wait", "wait", "Waits for approval"],
+  created: ["wait", "wait", "Waiting for approval"],
   approved: ["wait", "wait", "Approved"],
   prepared: ["busy", "play", "Being sent"],
   sent: ["busy", "play", "Sent"],
-  confirmed: ["good", "check", "Arrived"],
+  confirmed: ["good", "check", "Confirmed"],
   failed: ["bad", "cross", "Failed"],
   cancelled: ["still", "dash", "Cancelled"],
 };
@@ -23,15 +23,15 @@ const PAYMENTS: Record<PayoutState, Shown> = {
 const BATCHES: Record<PayoutBatch["status"], Shown> = {
   ...{ draft: ["still", "dash", "Draft"], created: PAYMENTS.created, approved: PAYMENTS.approved },
   ...{ sending: PAYMENTS.prepared, cancelled: PAYMENTS.cancelled },
-  confirmed: ["good", "check", "All arrived"],
+  confirmed: ["good", "check", "All confirmed"],
   failed: ["bad", "warn", "Some failed"],
 };
 
 export const BATCH_STATES: { value: string; label: string }[] = [
   { value: "", label: "All" },
-  { value: "created", label: "To approve" },
+  { value: "created", label: "Waiting for approval" },
   { value: "sending", label: "Being sent" },
-  { value: "confirmed", label: "Arrived" },
+  { value: "confirmed", label: "All confirmed" },
   { value: "failed", label: "Some failed" },
 ];
 
@@ -51,7 +51,7 @@ function Shown({ of: [tone, icon, word] }: { of: Shown }) {
   );
 }
 
-/** Return the words of a payment's state, such as "2 arrived". */
+/** Return the words of a payment's state, such as "2 confirmed". */
 export function stateWords(state: PayoutState, count: number): string {
   return `${count} ${PAYMENTS[state][2].toLowerCase()}`;
 }

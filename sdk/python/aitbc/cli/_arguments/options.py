@@ -203,7 +203,7 @@ class JobOptions(Options):
         bool,
         typer.Option(
             "--seal",
-            help="Encrypt the input for one miner and its answer for you: that of --miner or --offer, else the cheapest with a key.",
+            help="Encrypt the input for one miner, and the answer for you. The miner is that of --miner or --offer, or else the cheapest one with a key.",
             rich_help_panel=_JOB,
         ),
     ] = False

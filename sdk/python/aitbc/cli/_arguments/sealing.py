@@ -61,5 +61,7 @@ def find_target(
 
 def _notice(client: AITBCClient, miner_id: str, chosen: str) -> str:
     if client.miners.is_attested(miner_id):
-        return f"{chosen} Its key carries an attestation; check that of the receipt with `aitbc receipts verify`."
-    return f"{chosen} The coordinator cannot read it; the owner of that machine still can: it attests nothing about its memory."
+        return (
+            f"{chosen} Its key has an attestation; verify that of the receipt with `aitbc receipts verify`."
+        )
+    return f"{chosen} The coordinator cannot read the job. The owner of that machine can, since it has no attestation."

@@ -68,7 +68,7 @@ def _print_audit_price(context: typer.Context, work: Work) -> None:
         if audit and {service.get("route"), service["service_id"]} & named:
             print_status(
                 f"The audit costs {audit['percent']:g} % of each job's price in addition. {audit['compares']} "
-                f"{audit['auditors']} miners can check the result."
+                f"{audit['auditors']} {'miner' if audit['auditors'] == 1 else 'miners'} can check the result."
             )
 
 

@@ -9,7 +9,7 @@ import { api } from "../../session.ts";
 const WORDS = {
   pass: "Another miner has checked the result and found it right.",
   fail: "Another miner has checked the result and found it wrong.",
-  unproven: "Another miner has compared the result, but could not decide.",
+  unproven: "Other miners could not decide whether the result is right.",
 };
 
 export function Audit({ jobId }: { jobId: string }) {
@@ -23,20 +23,20 @@ export function Audit({ jobId }: { jobId: string }) {
     }
   };
   return (
-    <Card title="Check by another miner">
+    <Card title="Audit">
       <div role="status">
-        {audit === null && <p>No other miner checks this result.</p>}
-        {audit && (
-          <p>{audit.verdict ? WORDS[audit.verdict] : "Another miner is about to check the result."}</p>
-        )}
+        {audit === null && <p>This result is not audited.</p>}
+        {audit && <p>{audit.verdict ? WORDS[audit.verdict] : "The audit is not decided yet."}</p>}
         {audit?.verdict && audit.verdict !== "pass" && <p class="small quiet">{audit.reason}</p>}
       </div>
       {!audit && (
         <div class="row">
           <Button size="small" icon="verify" onClick={ask}>
-            Was it checked?
+            Was it audited?
           </Button>
-          <span class="small quiet">A share of all jobs is, and every job that asks for it.</span>
+          <span class="small quiet">
+            Other miners check the results of a share of all jobs, and of every job that requests it.
+          </span>
         </div>
       )}
     </Card>

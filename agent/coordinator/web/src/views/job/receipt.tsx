@@ -52,7 +52,7 @@ export function ReceiptPanel({ receipt, sealed }: { receipt: Receipt; sealed: bo
 /** What the receipt has about the memory of the machine. Without an attestation, its owner could read a sealed job. */
 function attestation({ sealed, attestation }: Signed["predicate"]): string | undefined {
   if (attestation) return `${attestation.type}, not verified by this page`;
-  return sealed && "none: the machine's owner could read its memory";
+  return sealed && "none: the machine's owner can read its memory";
 }
 
 function Lines({ predicate }: { predicate: Signed["predicate"] }) {

@@ -14,7 +14,7 @@ export function Sealing({ sealed }: { sealed: NonNullable<JobDetails["sealed"]> 
     <Card title="Sealing">
       {own.data === false && (
         <Notice tone="wait" title="Sealed in another browser or program">
-          <p>Only what sealed this job has the key to its result. Open the job there.</p>
+          <p>Only that browser or program has the key to its result. Open the job there.</p>
         </Notice>
       )}
       <p class="small quiet">

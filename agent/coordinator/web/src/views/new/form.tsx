@@ -200,8 +200,8 @@ function jobFields(
 }
 
 function auditHelp({ percent, compares, auditors }: AuditPrice): string {
-  const who = auditors > 0 ? "" : " No miner that can check it is online now.";
-  return `Costs ${percent} % of the job's price in addition, within the maximum cost. ${compares}${who}`;
+  const who = auditors > 0 ? "" : " No miner that can check it is online at present.";
+  return `Costs ${percent} % of the job's price in addition. The maximum cost covers both. ${compares}${who}`;
 }
 
 interface ToDoProps {

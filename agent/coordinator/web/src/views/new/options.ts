@@ -32,7 +32,7 @@ export const MAX_COST: FormField = {
 export const AUDITED: FormField = {
   ...FIELD,
   name: "audited",
-  label: "Have the result checked by another miner",
+  label: "Audit: have another miner check the result",
   help: undefined,
   kind: "flag",
   default: false,
@@ -85,7 +85,7 @@ export const JOB_OPTIONS: FormField[] = [
   {
     ...FIELD,
     name: "min_reputation",
-    label: "Least reputation of the miner",
+    label: "Minimum reputation of the miner",
     help: "0 to 5. Miners below it do not get the job.",
     kind: "number",
     min: 0,

@@ -39,7 +39,7 @@ export function Price({ service, request, media, audited }: PriceProps) {
       )}
       {audit && (
         <div>
-          <dt>Check by another miner, {audit.percent} % of the price</dt>
+          <dt>Audit, {audit.percent} % of the price</dt>
           <dd>{estimate && <Money amount={amount(extra)} />}</dd>
         </div>
       )}

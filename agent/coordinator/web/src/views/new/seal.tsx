@@ -33,8 +33,8 @@ export function SealField({ service, seal, onInput }: SealFieldProps) {
         onInput={(on) => onInput({ ...OPEN, on: on && isPossible })}
         help={
           isPossible
-            ? "Only one miner and this browser can then read its input and its result. Choose this first: otherwise the coordinator checks what you type."
-            : "Browsers offer the cryptography for it only to pages over https or from this machine."
+            ? "Only one miner and this browser can then read its input and its result. Turn this on first: until then, the coordinator validates what you type."
+            : "Browsers offer the cryptography only to pages that use https or come from this machine."
         }
       />
       {seal.on && <Sealed service={service} seal={seal} onInput={onInput} />}
@@ -67,15 +67,15 @@ function Sealed({ service, seal, onInput }: SealFieldProps) {
       />
       {seal.minerId && <Key key={seal.minerId} seal={seal} onInput={onInput} />}
       <details class="fold small">
-        <summary>What sealing protects, and what not</summary>
+        <summary>What sealing protects and what it does not</summary>
         <ul>
           <li>
             Parameters, files, results, events and the log are encrypted in this browser and on the miner. The
             coordinator, its database, its backups and the network see ciphertext.
           </li>
           <li>
-            In clear stay the service, the model, the sizes of files, the times and the price, and a name or
-            labels that you enter.
+            The service, the model, the sizes of files, the times and the price stay in clear, and so do a
+            name and labels that you enter.
           </li>
           <li>
             The owner of the machine can read its memory while it runs, unless the receipt has an attestation.

@@ -54,7 +54,9 @@ function Details({ audit }: { audit: Audit }) {
           <Comparison audit={audit} />
         ) : (
           <p class="quiet">
-            {audit.status === "running" ? "Another miner compares the results." : "Waits for another miner."}
+            {audit.status === "running"
+              ? "Another miner is comparing the results."
+              : "Waiting for another miner."}
           </p>
         )}
       </Card>
@@ -75,7 +77,7 @@ function Details({ audit }: { audit: Audit }) {
             ],
             ["Receipt", <Copyable key="receipt" text={audit.receiptId} noun="receipt id" />],
             ["Model", audit.model],
-            ["Begun", <Clock key="begun" at={audit.createdAt} />],
+            ["Created", <Clock key="created" at={audit.createdAt} />],
             [
               "Part of",
               audit.parent && (
@@ -97,7 +99,7 @@ function Details({ audit }: { audit: Audit }) {
           ]}
         />
         <p class="small quiet">
-          The verdict is a leaf of the <a href={`${BASE}/network/log`}>log</a>; the digest there is of the
+          The verdict is a leaf of the <a href={`${BASE}/network/log`}>log</a>. Its digest covers the
           distances, limits, position and reason above.
         </p>
       </Card>

@@ -39,7 +39,7 @@ export default function Audits() {
   return (
     <Page
       title="Audits"
-      lead="A share of all finished jobs is checked by another miner. A failed check alone punishes nobody."
+      lead="Other miners check a share of all finished jobs. One failed audit alone has no consequences."
     >
       <div class="filters">
         <Segments
@@ -83,7 +83,7 @@ function List({ page, asked, names }: ListProps) {
     return (
       <Empty icon="verify" title={asked.verdict || asked.minerId ? "No matching audits" : "No audits yet"}>
         {!(asked.verdict || asked.minerId) &&
-          "They need a second miner whose owner is another one, and services that can compare results."}
+          "Audits need a miner of another owner, and a service whose results can be compared."}
       </Empty>
     );
   }
@@ -97,7 +97,7 @@ function List({ page, asked, names }: ListProps) {
         columns={[
           { title: "Miner", cell: ({ minerId }) => names.get(minerId) ?? minerId },
           {
-            title: "Work",
+            title: "Service",
             cell: ({ service, model }) => (
               <span>
                 {serviceName(service)} {model && <span class="quiet">{model}</span>}
@@ -107,10 +107,10 @@ function List({ page, asked, names }: ListProps) {
           { title: "Kind", cell: ({ kind }) => KINDS[kind], minor: true },
           { title: "Verdict", cell: (audit) => <Verdict audit={audit} />, shrink: true },
           {
-            title: "Pay taken back",
+            title: "Forfeited",
             amount: ({ enforced, forfeited }) => (enforced ? forfeited : undefined),
           },
-          { title: "Begun", cell: ({ createdAt }) => <Ago at={createdAt} />, shrink: true, align: "end" },
+          { title: "Created", cell: ({ createdAt }) => <Ago at={createdAt} />, shrink: true, align: "end" },
         ]}
       />
       <Older list={list} />
@@ -133,14 +133,14 @@ function Canaries() {
     notify("The job will be submitted again at random moments.");
   };
   return (
-    <Card title="Jobs with known answers">
+    <Card title="Canaries: jobs with known answers">
       <p class="small quiet">
-        A completed job whose result is right is submitted again at random moments, so that miners cannot
-        recognise it. Only repeated failures, or failures of these, take pay from a miner.
+        The coordinator submits a completed job whose result is right again at random moments, and compares
+        the results of miners with the known one.
       </p>
       <Form inline action="Add" icon="add" onSend={send}>
         <TextField label="Job id" required code value={jobId} onInput={setJobId} error={error} />
-        <TextField label="How the answer is known" value={note} onInput={setNote} maxLength={200} />
+        <TextField label="How you know the answer" value={note} onInput={setNote} maxLength={200} />
       </Form>
       <Loaded from={canaries} lines={2}>
         {({ canaries: list }) => <CanaryTable canaries={list} reload={canaries.reload} />}
@@ -152,14 +152,14 @@ function Canaries() {
 function CanaryTable({ canaries, reload }: { canaries: Canary[]; reload: () => void }) {
   if (canaries.length === 0) return null;
   const remove = async (canary: Canary) => {
-    const text = "It is submitted no more. Audits of its earlier jobs remain.";
-    if (!(await ask({ title: "Remove this known answer?", text, action: "Remove" }))) return;
+    const text = "Its job is no longer submitted. Its past audits remain.";
+    if (!(await ask({ title: "Remove this canary?", text, action: "Remove" }))) return;
     await api("admin").audits.deleteCanary(canary.canaryId);
     reload();
   };
   return (
     <Table
-      caption="Jobs with known answers"
+      caption="Canaries"
       rows={canaries}
       rowKey={({ canaryId }) => canaryId}
       columns={[
@@ -173,7 +173,7 @@ function CanaryTable({ canaries, reload }: { canaries: Canary[]; reload: () => v
             <Button
               size="small"
               kind="danger"
-              label={`Remove the known answer of ${canary.jobId}`}
+              label={`Remove the canary of ${canary.jobId}`}
               onClick={() => remove(canary)}
             >
               Remove

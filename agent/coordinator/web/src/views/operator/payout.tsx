@@ -71,7 +71,7 @@ function Decision({ batch, batchId, reload }: BatchProps) {
   const approve = async () => {
     const sure = await ask({
       title: `Send ${plural(batch.count, "payment")}?`,
-      text: `${money(batch.amount)}, that is ${digits(batch.sentAmount)} ${batch.currency}, leave the network. The manifest goes into the log for good.`,
+      text: `${money(batch.amount)}, that is ${digits(batch.sentAmount)} ${batch.currency}, leave the network. The manifest is written to the log permanently.`,
       action: "Approve and send",
     });
     if (!sure) return;
@@ -112,7 +112,7 @@ function Shown({ batch, batchId, reload }: BatchProps) {
       {batch.error && (
         <Notice tone="bad" title="The payments cannot be prepared">
           <p>{batch.error}</p>
-          <p class="small">It is tried again by itself.</p>
+          <p class="small">The coordinator retries automatically.</p>
         </Notice>
       )}
       <Figures
@@ -176,9 +176,10 @@ function Payments({ batch, batchId, payouts, reload }: BatchProps & { payouts: P
   const byHand = adapters.data?.find(({ adapter }) => adapter === batch.adapter)?.byHand ?? false;
   const sent = batch.payouts.filter(({ status }) => status === "sent");
   const confirm = async () => {
-    const text = "Do this once the bank or the processor says so. The payments end and leave the books.";
-    const title = `Have ${plural(sent.length, "payment")} arrived?`;
-    if (!(await ask({ title, text, action: "All have arrived" }))) return;
+    const text =
+      "Confirm only what the bank or the payment service reports as paid. The payments leave the books.";
+    const title = `Confirm ${plural(sent.length, "payment")}?`;
+    if (!(await ask({ title, text, action: "All were paid" }))) return;
     await api("admin").payouts.report(
       batchId,
       sent.map(({ payoutId }) => ({ payoutId, outcome: "confirmed" as const })),
@@ -188,10 +189,10 @@ function Payments({ batch, batchId, payouts, reload }: BatchProps & { payouts: P
   return (
     <>
       {byHand && sent.length > 0 && (
-        <Notice tone="busy" title="Report what has arrived">
+        <Notice tone="busy" title="Report the outcome">
           <p>
-            This way of payment does not report by itself. Mark payments that failed one by one, then confirm
-            the others.
+            This adapter does not report outcomes itself. Mark each payment that failed, then confirm the
+            others.
           </p>
           <div class="row">
             <Button size="small" onClick={confirm}>
@@ -238,8 +239,8 @@ function FailedDialog({ payout, batchId, onClose, onDone }: FailedProps) {
       }
     >
       <p>
-        Its amount returns to the miner's earnings. Be certain that it was not paid: the next batch pays it
-        again.
+        Its amount returns to the miner's earnings, and the next batch pays it again. Be certain that it was
+        not paid.
       </p>
       <TextField
         label="Reason"

@@ -37,7 +37,7 @@ const PAGE = 25;
 
 /** Why a miner that has earned money is not part of a batch. */
 const OMITTED = {
-  no_address: "No address for this way of payment",
+  no_address: "No address for this adapter and currency",
   excluded: "Excluded from the network",
   new: "Registered too recently",
   on_hold: "Earned too recently",
@@ -94,7 +94,7 @@ function List({
     ({ batches }) => batches,
   );
   if (list.rows.length === 0) {
-    return <Empty icon="wallet" title={asked.status ? "No such batch" : "No batch yet"} />;
+    return <Empty icon="wallet" title={asked.status ? "No matching batches" : "No batches yet"} />;
   }
   return (
     <>
@@ -106,7 +106,7 @@ function List({
         columns={[
           { title: "Batch", cell: ({ note, batchId }) => note || batchId },
           { title: "Status", cell: (batch) => <BatchStatus state={batch.status} />, shrink: true },
-          { title: "Way", cell: ({ adapter, currency }) => `${adapter}, ${currency}`, minor: true },
+          { title: "Adapter", cell: ({ adapter, currency }) => `${adapter}, ${currency}`, minor: true },
           { title: "Payments", cell: ({ count }) => count, align: "end" },
           { title: "Failed", cell: ({ counts }) => counts.failed ?? 0, align: "end", minor: true },
           { title: "Amount", amount: ({ amount }) => amount },
@@ -158,17 +158,17 @@ function NewBatch({ adapters }: { adapters: PayoutAdapter[] }) {
         ))}
       {ways.length === 0 ? (
         <p>
-          No way of payment is set up. Add one to <code>payouts</code> in the coordinator's settings.
+          No adapter can be used. Add one to <code>payouts.adapters</code> in the coordinator's settings.
         </p>
       ) : (
-        <Form inline action="Compute" onSend={compute}>
-          <SelectField label="Way of payment" required value={way} onInput={setWay} options={ways} />
+        <Form inline action="Preview" onSend={compute}>
+          <SelectField label="Adapter" required value={way} onInput={setWay} options={ways} />
           <TextField
             label="Rate"
             required
             value={rate}
             onInput={setRate}
-            help={`What one credit is worth in ${currency}. It stands in the signed manifest.`}
+            help={`What one credit is worth in ${currency}. It is part of the signed manifest.`}
             placeholder="0.9137"
             error={errors.rate}
           />
@@ -176,7 +176,7 @@ function NewBatch({ adapters }: { adapters: PayoutAdapter[] }) {
             label="Minimum"
             value={minimum}
             onInput={setMinimum}
-            help="The smallest payment, in credits. Empty: the setting applies."
+            help="Minimum payment, in credits. Empty: payouts.minimum applies."
             error={errors.minimum}
           />
           <TextField label="Note" value={note} onInput={setNote} maxLength={200} placeholder="November" />
@@ -205,7 +205,7 @@ function Preview({ draft: { batch, preview }, onCancel }: PreviewProps) {
   const { route } = useLocation();
   const create = async () => {
     const { batchId } = await api("admin").payouts.create(batch);
-    notify("The batch was created. It waits for approval.");
+    notify("The batch was created. Approve it to send the payments.");
     route(`${BASE}/network/payouts/${batchId}`);
   };
   return (

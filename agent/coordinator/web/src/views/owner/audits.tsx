@@ -33,7 +33,7 @@ export default function OwnAudits() {
   return (
     <Page
       title="Audits"
-      lead="Other miners check a share of your finished jobs: all of a new machine's, fewer with every pass."
+      lead="Other miners check a share of your finished jobs: all jobs of a new machine, then fewer with every pass."
     >
       <Loaded from={audits} lines={4} height="4rem">
         {({ minerId, page }) => <Shown minerId={minerId} page={page} reload={audits.reload} />}
@@ -64,7 +64,7 @@ function Shown({ minerId, page, reload }: ShownProps) {
   return (
     <>
       {page.proofs.length > 0 && (
-        <Card title="What audits have shown">
+        <Card title="Audit record">
           <Proofs proofs={page.proofs} />
         </Card>
       )}
@@ -121,7 +121,7 @@ function SecondOpinion({ audit, until, minerId, reload }: SecondOpinionProps) {
     <div class="row">
       <Button onClick={request}>Ask for a second opinion</Button>
       <span class="small quiet">
-        Possible until <Clock at={until} />. If it passes, this audit proves nothing.
+        Possible until <Clock at={until} />. If it passes, this audit counts as unproven.
       </span>
     </div>
   );

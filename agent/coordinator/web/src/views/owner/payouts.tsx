@@ -66,9 +66,9 @@ function Sums({ money }: { money: MinerPayouts }) {
     <Figures
       items={[
         {
-          name: "Can be paid out",
+          name: "Available",
           value: <Money amount={money.available} short />,
-          note: "with the next batch",
+          note: "for the next batch",
         },
         {
           name: "On hold",
@@ -92,7 +92,7 @@ function Address({ addresses }: { addresses: PayoutAddresses }) {
       {pending && (
         <Notice tone="wait" title="The address changes">
           <p>
-            Payments go to <Copyable text={pending.address} noun="address" /> ({pending.adapter},{" "}
+            Payments will go to <Copyable text={pending.address} noun="address" /> ({pending.adapter},{" "}
             {pending.currency}) <Ago at={pending.effectiveAt} />. If you did not ask for this, someone has the
             machine's identity key: set the old address again on the machine, and inform the operator.
           </p>
@@ -102,19 +102,19 @@ function Address({ addresses }: { addresses: PayoutAddresses }) {
         <Facts
           items={[
             ["Paid to", <Copyable key="address" text={address.address} noun="address" />],
-            ["By", `${address.adapter}, ${address.currency}`],
+            ["Adapter", `${address.adapter}, ${address.currency}`],
             ["Since", <Ago key="since" at={address.effectiveAt} />],
           ]}
         />
       ) : (
         <Notice tone="wait" title="No address yet">
-          <p>Without one, this machine is not paid. Its earnings stay in the books.</p>
+          <p>Without one, this machine is not paid. Its earnings stay in its account.</p>
         </Notice>
       )}
       <p class="small quiet">
         The address is set on the machine, because its identity key must sign it; a key for this dashboard
-        cannot change it: <code>aitbc-agent payouts address ADAPTER ADDRESS</code>. A change takes effect
-        after {duration(delayHours * 3600)}.{ways.length > 0 && ` Ways of payment: ${ways.join(", ")}.`}
+        cannot change it: <code>aitbc-agent payouts address set ADDRESS --adapter ADAPTER</code>. A change
+        takes effect after {duration(delayHours * 3600)}.{ways.length > 0 && ` Adapters: ${ways.join(", ")}.`}
       </p>
     </Card>
   );
@@ -242,8 +242,8 @@ function VerifiedDialog({ verified, onClose }: { verified: Verified | null; onCl
             logKey={verified.logKey}
           />
           <p class="small quiet">
-            It proves that the coordinator has signed the payment for good, not that the money has arrived:
-            your bank, the chain or your node shows that.
+            The coordinator cannot take back what it has signed. Whether the money has arrived, only your
+            bank, the chain or your node shows.
           </p>
         </>
       )}
