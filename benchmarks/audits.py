@@ -47,8 +47,8 @@ A distance grows with the difference between the audited work and the auditor's 
 
 The miner returns the numbers of the tokens and the log-probabilities of the five most likely tokens at each. The auditor reads prompt and answer and compares. `logprobs` is the mean difference of these log-probabilities; `choice` is by how much another token would have been preferred.
 
-* In **transformers** the auditor reads the whole answer in one step and repeats the choice of each token from the seed of the run, with penalties, biases and schemas. Tokens that another model chose are found although the log-probabilities are right.
-* In **llama.cpp** and **vLLM** the choice is checked at temperature 0 only, since their samplers do not reveal it. There, a miner that lets a cheaper model write and the named model read its text once is not found by the log-probabilities of other temperatures. vLLM's part has not been tried on a machine with vLLM.
+* In **transformers** the auditor reads the whole answer in one step and repeats the choice of each token from the seed of the run, with penalties, biases and schemas. Tokens that another model chose are found even if the log-probabilities are right.
+* In **llama.cpp** and **vLLM** the choice is checked at temperature 0 only, since their samplers do not reveal it. At other temperatures, a miner that lets a cheaper model write the text, and the named model read it once for the log-probabilities, is not found. vLLM's part has not been tried on a machine with vLLM.
 * llama.cpp on a processor reads little faster than it writes. So an audit reads a random beginning of the answer, a fifth of a long one on average, and compares eight positions. On a GPU it reads everything.
 * llama.cpp computes some formats differently when four or more requests run together (Q4_1 on a processor does, F16 does not), which moves log-probabilities further than 8-bit weights do. The calibration contains such runs, so with Q4_1 only greater lies are found.
 * One of several answers (`n`) is checked. Answers to requests with tools in llama.cpp, to requests for log-probabilities in vLLM, about images, and of fewer than eight tokens are `unproven`. Answers that follow a schema are compared as others are.
@@ -56,7 +56,12 @@ The miner returns the numbers of the tokens and the log-probabilities of the fiv
 
 ## Transcripts
 
-The auditor transcribes a random minute again. `words` is the share of words that differ, by the fewest changes; `seconds` is the mean difference of the times of equal words. A temperature above 0 is `unproven`.
+The auditor transcribes a random minute again. `words` is the share of words that differ, by the fewest changes; `seconds` is the mean difference of the times of equal words. With a temperature above 0, the verdict is `unproven`.
+
+## Videos, pictures, renderings and Python models
+
+The distances of videos are by how much more of the input the audited file loses than the auditor's own (`ssim`, `psnr`), how much of the bitrate is missing, and how far the sound differs. Each row of videos has one audit at the usual quality and one at 500 kbit/s, of clips that are simple, detailed, or so noisy that they hardly can be encoded.
+Half of the resolution is not found in the noisy clip at 500 kbit/s, since it loses no more of the input there; a box in it is found by `psnr` alone. The diffusion model is the demo's, which is untrained. A Python model that is random is `unproven`.
 
 """
 
@@ -100,7 +105,7 @@ def media(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
         distances = {
             name: tuple(row.distances[name] for row in found if name in row.distances) for name in names
         }
-        failed = sum(row.verdict == "fail" for row in found)
+        failed = sum(row.verdict == "fail" and not row.distances for row in found)
         yield Case(service, case, honest, distances, failed, len(found))
 
 
