@@ -102,7 +102,7 @@ def test_the_tutorials_tests_pass(package: Path, installed: Path, tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 def test_the_module_imports_without_its_engine(installed: Path) -> None:

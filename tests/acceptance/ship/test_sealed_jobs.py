@@ -101,7 +101,7 @@ def test_the_story_of_a_sealed_job(
     question = "Repeat exactly: quagga zebra 4417 hyrax"
     chat = aitbc(agent, home, "chat", "--seal", "--model", LLM, "--max-tokens", "24", question)
     assert "Sealed to" in chat.stderr
-    assert "owner of that machine still can" in chat.stderr
+    assert "owner of that machine can" in chat.stderr
     output = home / "out.mkv"
     transcode = aitbc(agent, home, "transcode", "--seal", str(video), str(output))
     assert "the cheapest miner with a key" in transcode.stderr
