@@ -184,13 +184,17 @@ async def _hand_in(context: Context) -> None:
 
 
 async def _report(context: Context) -> None:
-    """Report the payments of written files: those to the last miner have failed, the others have arrived."""
+    """Report the payments of written files that were polled: those to the last miner have failed, the others have arrived."""
+    due = await context.database.read(payout_transfers.due, "file", context.clock(), 1000)
+    waiting = {transfer.transfer_id for transfer in due}
     for batch in await context.database.read(store.all_batches):
         if batch.finished_at is not None:
             continue
         sent = await context.database.read(store.of_batch, batch.batch_id, PaymentState.SENT)
         endings = [
-            outcomes.Ending(payment.payout_id, payment.miner_id != miner(MINERS - 1)) for payment in sent
+            outcomes.Ending(payment.payout_id, payment.miner_id != miner(MINERS - 1))
+            for payment in sent
+            if payment.transfer_id not in waiting
         ]
         if endings:
             await outcomes.report(context, ADMIN, batch.batch_id, outcomes.Outcomes(endings))
