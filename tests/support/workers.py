@@ -15,7 +15,7 @@ from execnet.gateway_base import Popen2IO
 PRELOADED = (
     "agent.coordinator.app",
     "agent.miner.build",
-    "agent.cli.commands.serve",
+    "agent.cli.commands.running.serve",
     "runners.llm.runner",
     "runners.stable_diffusion.runner",
     "runners.whisper.runner",
