@@ -394,7 +394,7 @@ def test_an_operator_excludes_readmits_and_removes_a_miner(dashboard: Dashboard,
     confirm(page, "Remove")
     expect(page.get_by_text("old rig was removed.")).to_be_visible()
     expect(page.get_by_role("heading", level=1)).to_have_text("Miners")
-    expect(page.get_by_role("row").filter(has_text="old rig")).to_have_count(0)
+    expect(page.get_by_role("link", name="old rig", exact=True)).to_have_count(0)
 
     page = dashboard.open("/network/keys")
     row = page.get_by_role("row").filter(has_text="the old rack")

@@ -81,7 +81,7 @@ def test_a_copy_that_differs_is_found(path: Path, target: DatabaseSettings) -> N
     differences = "\n".join(comparison.differences)
     assert "accounts has 1 rows in the source and 2 in the copy" in differences
     assert "of issued add up to (-7, -7) in the source, and to (-6, -7)" in differences
-    assert "the log of the first has the root" in differences
+    assert "the log of the source has the root" in differences
     with pytest.raises(ConfigurationError, match="is not complete yet"):
         start(path, target)
 

@@ -104,8 +104,8 @@ export function Download({ file }: { file: OutputFile }) {
       kind="plain"
       icon="download"
       label={`Download ${file.name}`}
-      href={url ?? "#"}
       download={baseName(file.name)}
+      {...(url ? { href: url } : { disabled: true })}
     />
   );
 }
