@@ -73,6 +73,15 @@ def _request(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _plan(
+    rate: str, adapter: str, currency: str | None, cut_off: str | None, minimum: str | None, most: int | None
+) -> dict[str, Any]:
+    """Return the part of a request that decides who is paid how much."""
+    return _request(
+        adapter=adapter, rate=rate, currency=currency, cut_off=cut_off, minimum=minimum, max_payments=most
+    )
+
+
 @app.command("preview")
 def preview(
     rate: RateOption,
@@ -85,15 +94,7 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Show who would be paid how much now, who would not, and why. Changes nothing."""
-    body = _request(
-        adapter=adapter,
-        rate=rate,
-        currency=currency,
-        cut_off=cut_off,
-        minimum=minimum,
-        max_payments=most,
-        dry_run=True,
-    )
+    body = _plan(rate, adapter, currency, cut_off, minimum, most) | {"dry_run": True}
     draft = local_api.call(settings_from(data_dir), "POST", "admin/payouts", body)
     if as_json:
         print_json(draft)
@@ -118,15 +119,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a batch. Its money is reserved; nothing is sent before `payouts approve`."""
-    body = _request(
-        adapter=adapter,
-        rate=rate,
-        currency=currency,
-        cut_off=cut_off,
-        minimum=minimum,
-        max_payments=most,
-        note=note,
-    )
+    body = _plan(rate, adapter, currency, cut_off, minimum, most) | {"note": note}
     batch = local_api.call(settings_from(data_dir), "POST", "admin/payouts", body)
     if as_json:
         print_json(batch)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -298,6 +300,20 @@ def test_the_key_is_private_and_never_shown(make, tmp_path, caplog):
     assert secret not in str(caught.value)
     assert secret not in caplog.text
     assert secret not in repr(vars(payer.adapter))
+
+
+def test_the_limit_of_nested_calls_is_unchanged(tmp_path):
+    """A package of eth-account raises it so far that a client's nested JSON would crash the coordinator."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from agent.coordinator.payouts.adapters.evm.signing import load_account\n"
+        "before = sys.getrecursionlimit(); load_account(Path(sys.argv[1]))\n"
+        "assert 'eth_account' in sys.modules and sys.getrecursionlimit() == before"
+    )
+    key = tmp_path / "evm.key"
+    key.touch(0o600)
+    key.write_text(KEY)
+    subprocess.run([sys.executable, "-c", program, str(key)], check=True, timeout=60)
 
 
 def test_private_nodes_need_permission(make):
