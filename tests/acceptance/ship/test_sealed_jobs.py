@@ -6,6 +6,7 @@ searched for the input, the output and the names of files.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -125,6 +126,8 @@ def test_the_story_of_a_sealed_job(
     for job in jobs:
         bundle = client.receipts.export(job.job_id)
         assert verify_bundle(bundle, agent.file["log_key"]).valid
+        predicate = json.loads(b64decode(bundle["receipt"]["envelope"]["payload"]))["predicate"]
+        assert "evidence_sha256" not in predicate  # evidence for audits has the tokens of the answer in clear
         plain = client.jobs.get_results(job.job_id)
         assert "sealed" not in plain.results
         assert "sealed" in client.jobs.get_results(job.job_id, opened=False).results
