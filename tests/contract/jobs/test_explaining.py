@@ -58,7 +58,7 @@ def test_a_reason_is_named_by_the_api_and_the_command_line(stage: Stage, code: R
         assert with_options_named(reason["message"]) in shown.stdout
         assert with_options_named(reason["action"]) in shown.stdout
         assert not re.search(
-            r"pricing\.|resources\.|miner_id|\bmax_cost", shown.stdout.split(job_id, 1)[1]
+            r"pricing\.|resources\.|\b(miner_id|max_cost)\b", shown.stdout.split(job_id, 1)[1]
         ), command
 
 
