@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -21,22 +21,23 @@ from agent.coordinator.operations.answers.audits import (
 )
 from agent.coordinator.operations.audits import canaries
 from agent.coordinator.operations.miners import audits
-from agent.coordinator.routes._callers import Admin, Client, ContextOf, Limit, OwnerOrAdmin
+from agent.coordinator.routes._callers import (
+    Admin,
+    Before,
+    Client,
+    ContextOf,
+    Limit,
+    OwnerOrAdmin,
+    RequestBody,
+)
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.values import fields
 
 router = APIRouter(route_class=LargeJsonRoute, tags=["Audits"])
 
-Before = Annotated[
-    str | None,
-    Query(max_length=80, description="Continue before this audit: `next` of the previous page"),
-]
 
-
-class CanaryRequest(BaseModel):
+class CanaryRequest(RequestBody):
     """The completed job whose result is the known answer, and a note."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     job_id: Annotated[str, Field(max_length=80, examples=["job_1234567890"])]
     note: Annotated[str, Field(max_length=200, examples=["transcribed by ear"])] = ""

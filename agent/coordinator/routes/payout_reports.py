@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.answers.payouts import BatchDetails, Payout
 from agent.coordinator.operations.payouts import hand_ins, outcomes
 from agent.coordinator.operations.payouts.outcomes import Ending, Outcomes
-from agent.coordinator.routes._callers import Admin, ContextOf
+from agent.coordinator.routes._callers import Admin, ContextOf, Envelope, RequestBody
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values import fields
 
@@ -21,11 +21,7 @@ router = APIRouter(route_class=LargeJsonRoute, tags=["Payouts"])
 MAX_OUTCOMES = 10_000
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class PaymentOutcome(_Request):
+class PaymentOutcome(RequestBody):
     """How a payment ended. `reference` and `reason` are shown to its miner; the amount of one that failed returns to its earnings."""
 
     payout_id: fields.PayoutId
@@ -34,7 +30,7 @@ class PaymentOutcome(_Request):
     reference: Annotated[str, Field(max_length=200, examples=["E2E-17"])] = ""
 
 
-class OutcomesRequest(_Request):
+class OutcomesRequest(RequestBody):
     """Outcomes of payments of one batch. With `force`, also for an adapter that normally reports outcomes itself, but now cannot.
 
     Report a payment as failed only if it is certain that nothing was and nothing will be paid.
@@ -44,7 +40,7 @@ class OutcomesRequest(_Request):
     force: bool = False
 
 
-class HandInEnvelope(_Request):
+class HandInEnvelope(Envelope):
     """A DSSE envelope of the type `application/vnd.aitbc.payout-hand-in+json`, signed with the miner's identity key.
 
     Its payload is the canonical JSON of `payout_id`, `miner_id`, `text`, `created_at` and `origin`.
@@ -61,10 +57,6 @@ class HandInEnvelope(_Request):
             ]
         }
     )
-
-    payload_type: Annotated[str, Field(alias="payloadType", max_length=200)]
-    payload: Annotated[str, Field(max_length=20_000)]
-    signatures: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
 
 
 @router.post(

@@ -16,9 +16,9 @@ from agent.coordinator.operations.audits.choosing import UNPROVEN_SEALED
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as store
+from agent.coordinator.store import canaries, queue
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
@@ -216,7 +216,7 @@ def _spec(
     spec: dict[str, Any] = orjson.loads(source.spec)
     signed = base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"])
     found = orjson.loads(results)
-    canary = None if root.canary_id is None else store.find_canary(connection, root.canary_id)
+    canary = None if root.canary_id is None else canaries.find(connection, root.canary_id)
     if canary is not None and canary.deleted_at is not None:  # the known answer was deleted
         return None
     files = {f"audit:{file.name}": f"artifact:{file.artifact_id}" for file in output_files(found)}

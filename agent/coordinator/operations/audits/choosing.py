@@ -10,9 +10,9 @@ from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.randomness import random_bytes
+from agent.coordinator.store import audit_proofs, queue
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.explaining import checks
@@ -99,8 +99,8 @@ def choose(
         return
     engine = f"{statement.runner_name} {statement.runner_version}"
     if not certain:
-        known = store.standing(
-            connection, statement.miner_id, store.MINER, record.service, record.model or ""
+        known = audit_proofs.find(
+            connection, statement.miner_id, audit_proofs.MINER, record.service, record.model or ""
         )
         if drawn.number >= share(known, engine, context.settings.audits.least_share):
             return

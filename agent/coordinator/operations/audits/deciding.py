@@ -16,10 +16,10 @@ from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.audits.choosing import random_number
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import audit_proofs, locks
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import locks
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.audits import AuditRecord
@@ -200,21 +200,7 @@ def _decide(
     recheck = len(opinions) > 1 or ids.number < context.settings.audits.recheck_share
     decision = decide(opinions_for(opinions), recheck=recheck)
     if decision is None:
-        third = AuditRecord(
-            audit_id=ids.audit_id,
-            root=root.audit_id,
-            kind=Kind.THIRD.value,
-            job_id=root.job_id,
-            account_id=root.account_id,
-            miner_id=root.miner_id,
-            fence=root.fence,
-            service=root.service,
-            model=root.model,
-            engine=root.engine,
-            created_at=now,
-            canary_id=root.canary_id,
-        )
-        store.add(connection, third)
+        store.add(connection, root.another(Kind.THIRD, ids.audit_id, now))
         return []
     verdict = decision.verdict
     store.change(
@@ -238,14 +224,14 @@ def _record_proofs(
     auditors = [one.auditor_id for one in opinions if one.auditor_id and len(opinions) > 1]
     locks.statistics(connection, {root.miner_id, *auditors})
     kind = Kind(root.kind)
-    known = store.standing(connection, root.miner_id, store.MINER, root.service, root.model)
+    known = audit_proofs.find(connection, root.miner_id, audit_proofs.MINER, root.service, root.model)
     known = known.after(kind, decision.verdict, root.engine)
-    store.save_standing(connection, root.miner_id, store.MINER, root.service, root.model, known)
+    audit_proofs.save(connection, root.miner_id, audit_proofs.MINER, root.service, root.model, known)
     for auditor_id in auditors:
         said = Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS
-        known = store.standing(connection, auditor_id, store.AUDITOR, root.service, root.model)
+        known = audit_proofs.find(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model)
         known = known.after(Kind.CHECK, said, "")
-        store.save_standing(connection, auditor_id, store.AUDITOR, root.service, root.model, known)
+        audit_proofs.save(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model, known)
 
 
 def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: float) -> list[tuple[str, str]]:
@@ -256,9 +242,9 @@ def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: fl
     after = after_second_opinion(before, said)
     if after is not before:
         locks.statistics(connection, [root.miner_id])
-        known = store.standing(connection, root.miner_id, store.MINER, root.service, root.model)
+        known = audit_proofs.find(connection, root.miner_id, audit_proofs.MINER, root.service, root.model)
         known = known.without_failure(Kind(root.kind))
-        store.save_standing(connection, root.miner_id, store.MINER, root.service, root.model, known)
+        audit_proofs.save(connection, root.miner_id, audit_proofs.MINER, root.service, root.model, known)
         store.change(connection, root.audit_id, verdict=after.value)
     decided = replace(second, verdict=after.value, decided_at=now)
     queue_leaf(connection, decided, [second], Decision(after))

@@ -7,7 +7,7 @@ from typing import Final
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import audits as store
-from agent.coordinator.store import ledger, locks
+from agent.coordinator.store import canaries, ledger, locks
 from agent.coordinator.store.ledger import Kind
 from agent.core.market.ledger import FEES, ISSUED, available, earned, forfeit, funding, transfer
 from agent.core.values.quantities import make_id, to_units
@@ -28,7 +28,7 @@ def ensure_accounts(connection: Connection, now: float) -> None:
 
 def fits_budget(connection: Connection, settings: AuditSettings, cost: int, now: float) -> bool:
     """Return whether the jobs of audits and canaries may cost so much more today, in units of 1e-8."""
-    accounts = [AUDITS, *filter(None, [store.canary_account(connection)])]
+    accounts = [AUDITS, *filter(None, [canaries.account(connection)])]
     first = make_id("tx", max(0.0, now - DAY_SECONDS), bytes(10))
     return store.spent_since(connection, accounts, first) + cost <= to_units(settings.budget_per_day)
 

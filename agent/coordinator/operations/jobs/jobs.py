@@ -26,7 +26,8 @@ from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.names import derived
-from agent.coordinator.operations.jobs.validation import JobRequest, Submission
+from agent.coordinator.operations.jobs.requests import JobRequest
+from agent.coordinator.operations.jobs.validation import Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
