@@ -184,14 +184,12 @@ def unsettled(connection: Connection, decided_before: float, limit: int) -> list
 
 
 def jobs_in_use(connection: Connection) -> set[str]:
-    """Return the jobs whose data is still needed: those of audits that are not settled, and the sources of canaries."""
-    of_audits = [
+    """Return the jobs whose data audits still need: the audited jobs and audit jobs of audits that are not settled."""
+    found = [
         connection.execute(select(audits.c.job_id, audits.c.audit_job_id).where(condition))
         for condition in (_OPEN, _UNSETTLED)
     ]
-    of_canaries = connection.execute(select(canaries.c.job_id).where(canaries.c.deleted_at.is_(None)))
-    in_audits = {job_id for rows in of_audits for row in rows for job_id in row if job_id is not None}
-    return in_audits | set(of_canaries.scalars())
+    return {job_id for rows in found for row in rows for job_id in row if job_id is not None}
 
 
 def anything_open(connection: Connection) -> bool:
