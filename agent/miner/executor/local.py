@@ -201,7 +201,10 @@ class LocalExecutor:
         footprints = self._devices.footprints
         if footprints is not None and parameters is not None and loaded.device.kind == "cuda":
             key = footprints.key(loaded.service, loaded.model_name, parameters)
-            # Programs know no budget, and may have run out of main memory instead.
+            if loaded.child is not None and loaded.child.exceeded_memory:  # not the GPU's
+                footprints.learn_main(key, loaded.child.memory_peak)
+                return
+            # Programs know no budget.
             observed = loaded.child.observed_peak if loaded.child is not None else 0
             cards = len(card_keys(loaded.device))
             used = observed if loaded.model is None else loaded.footprint * cards
@@ -211,16 +214,16 @@ class LocalExecutor:
         if loaded.model is not None:
             self._scheduler.guard.success(loaded.service, loaded.model.name)
         footprints = self._devices.footprints
-        if (
-            footprints is None
-            or parameters is None
-            or loaded.device.kind != "cuda"
-            or (loaded.limited and loaded.model is not None)
-        ):
+        if footprints is None or parameters is None or loaded.device.kind != "cuda":
+            return
+        key = footprints.key(loaded.service, loaded.model_name, parameters)
+        if loaded.child is not None and loaded.child.memory_peak:
+            footprints.learn_main(key, loaded.child.memory_peak)
+        if loaded.limited and loaded.model is not None:
             return
         peak = done.vram or (loaded.child.observed_peak if loaded.child is not None else 0)
         if peak:
-            footprints.learn(footprints.key(loaded.service, loaded.model_name, parameters), peak)
+            footprints.learn(key, peak)
 
     def _on_written(self, run_id: str) -> None:
         now = time.monotonic_ns()

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,21 @@ print(json.dumps([found.to_wire(), [[device.kind, device.uuid] for device in fou
         "slots",
         "sandbox",
     }
+
+
+def test_slices_of_a_gpu_are_devices_that_no_engine_uses_together(tmp_path: Path):
+    """Each child gets one of them, by its UUID."""
+    slices = [replace(CARD, uuid=f"MIG-{number}", slice=number, memory_total=10 * GIB) for number in (0, 1)]
+    found = probe(tmp_path, *slices, example_service=runner(gpus=8))
+    assert [(device.uuid, device.memory) for device in found.devices] == [
+        ("MIG-0", 10 * GIB),
+        ("MIG-1", 10 * GIB),
+    ]
+    assert found.services["example_service"].gpus == 1
+    whole = [replace(CARD, uuid=f"GPU-{number}", index=number) for number in (1, 2)]
+    assert (
+        probe(tmp_path, *slices, *whole, example_service=runner(gpus=8)).services["example_service"].gpus == 2
+    )
 
 
 def test_runners_get_the_programs_and_limits_of_the_settings(tmp_path: Path):
