@@ -190,6 +190,34 @@ def test_an_auditor_that_two_others_refute_is_the_odd_one_out(enforcing: Stage) 
     stage.check()
 
 
+def test_attack_high_maximum_costs_use_up_no_budget(tmp_path: Path) -> None:
+    """An audit may cost a few times what the job did cost, so a client cannot make it dear, nor an accomplice earn much with it."""
+    with staged(tmp_path, budget_per_day="0.1") as stage:
+        worker, auditor = stage.miner(), stage.miner()
+        jobs = [stage.work(worker, TRUE, pricing={"max_cost": "50"}) for _ in range(5)]
+        stage.advance()
+        leases = auditor.poll(8)
+        assert {lease["max_cost"] for lease in leases} == {"0.008"}  # four times two units at 0.001
+        assert len(leases) == len(jobs)
+        used = "aitbc_coordinator_audit_budget_used_ratio"
+        assert f"{used} 0.4" in stage.client.get("/metrics").text
+        for lease in leases:
+            results = {"verdict": "pass", **FOUND, "units": 30, "processing_time": 0.5}
+            auditor.complete(lease, results).raise_for_status()
+        assert stage.balance(earned(auditor.miner_id)) <= Decimal("0.008") * len(leases)
+        stage.advance()
+        assert {stage.audit(job_id)["verdict"] for job_id in jobs} == {"pass"}
+        stage.check()
+
+
+def test_all_auditors_may_be_dearer_than_the_audited_miner(tmp_path: Path) -> None:
+    with staged(tmp_path, budget_per_day="0.1") as stage:
+        worker, dear = stage.miner(price="0.0001", audits=False), stage.miner(price="0.004")
+        job_id = stage.work(worker, TRUE)
+        stage.answer(dear, "pass")
+        assert stage.audit(job_id)["verdict"] == "pass"
+
+
 def test_what_proves_nothing_costs_nothing(reporting: Stage) -> None:
     """Unproven opinions, malformed ones and vanished auditors end an audit without a result; shadow mode takes nothing."""
     stage = reporting
