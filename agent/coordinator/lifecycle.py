@@ -15,6 +15,7 @@ from typing import Any
 from agent.coordinator import consequences
 from agent.coordinator.consequences import Change
 from agent.coordinator.store import (
+    audits,
     counts,
     events,
     history,
@@ -172,6 +173,7 @@ def delete_data(connection: Connection, record: JobRecord, now: float) -> None:
     """Delete the data of an ended job. Its receipt, its payment and its share of the network's statistics remain."""
     account, service, state = record.account_id, record.service, record.life.state.value
     store.forget_data(connection, record.job_id, now)
+    audits.erase_words(connection, record.job_id)
     counts.move(connection, [((account, service, state), (account, service, f"{counts.DELETED}{state}"))])
 
 

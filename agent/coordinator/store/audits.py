@@ -40,6 +40,7 @@ DECIDED: Final = "decided"
 MINER: Final = "miner"
 """The role of a miner whose work is checked."""
 AUDITOR: Final = "auditor"
+ERASED: Final = "The job's data was deleted, and with it what the auditor wrote."
 _FINAL = ("completed", "failed", "cancelled")
 
 
@@ -165,6 +166,12 @@ def of_job(connection: Connection, job_id: str) -> AuditRecord | None:
 def change(connection: Connection, audit_id: str, **values: Any) -> None:
     """Change a row. The caller has locked the audit."""
     connection.execute(update(audits).where(audits.c.audit_id == audit_id).values(**values))
+
+
+def erase_words(connection: Connection, job_id: str) -> None:
+    """Erase what auditors have written about a job, which may quote its results. Verdicts, distances and limits remain."""
+    row = update(audits).where(audits.c.job_id == job_id, audits.c.opinion.is_not(None))
+    connection.execute(row.values(position="", reason=ERASED))
 
 
 def unasked(connection: Connection, limit: int) -> list[str]:

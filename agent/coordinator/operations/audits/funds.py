@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from agent.coordinator.operations.context import Connection
+import structlog
+
+from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
+from agent.coordinator.store import audit_holds, ledger, locks
 from agent.coordinator.store import audits as store
-from agent.coordinator.store import ledger, locks
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
 from agent.core.explaining import KnownMiner
@@ -27,6 +29,8 @@ LEAST_PART: Final = 1000
 VERDICTS: Final = "account_verdicts"
 """The client as which verdicts count for the reputation of miners. It owns nothing."""
 DAY_SECONDS: Final = 86_400.0
+
+log = structlog.get_logger()
 
 
 def ensure_accounts(connection: Connection, now: float) -> None:
@@ -93,6 +97,19 @@ def refund(connection: Connection, account_id: str, job_id: str, tx_id: str, amo
         entry = transfer(available(AUDITS), available(account_id), amount)
         note = f"no audit of {job_id}"
         ledger.add_booking(connection, tx_id, Kind.REFUND, account_id, amount, entry, note=note, now=now)
+
+
+async def release_left(context: Context) -> int:
+    """Give clients back what is held for audits of ended jobs. Return for how many.
+
+    During an upgrade, a replica of a version without audits leaves it in escrow.
+    """
+    first = make_id("job", max(0.0, context.clock() - 2 * DAY_SECONDS), bytes(10))
+    found = await context.database.read(audit_holds.left, first)
+    for hold in found:
+        if await context.database.write(audit_holds.release, hold):
+            log.warning("audit_hold_released", job_id=hold.job_id, account_id=hold.account_id)
+    return len(found)
 
 
 def take_back(
