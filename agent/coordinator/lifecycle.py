@@ -15,6 +15,7 @@ from typing import Any
 from agent.coordinator import consequences
 from agent.coordinator.consequences import Change
 from agent.coordinator.store import (
+    audits,
     counts,
     events,
     history,
@@ -170,7 +171,9 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
 
 def delete_data(connection: Connection, records: Sequence[JobRecord], now: float) -> None:
     """Delete the data of ended jobs. Their receipts, payments and share of the network's statistics remain."""
-    store.forget_data(connection, [record.job_id for record in records], now)
+    job_ids = [record.job_id for record in records]
+    store.forget_data(connection, job_ids, now)
+    audits.erase_words(connection, job_ids)
     groups = [(record.account_id, record.service, record.life.state.value) for record in records]
     moves = [
         ((account, service, state), (account, service, f"{counts.DELETED}{state}"))

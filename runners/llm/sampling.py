@@ -71,7 +71,9 @@ def _outcomes(
     others = max(0.0, 1 - sum(math.exp(chance) for _, chance in ranked))
     heat = 1 / request.temperature
     scaled = [math.exp(heat * (chance - best)) for _, chance in ranked]
-    alike = math.exp(min(MOST, heat * (last - best) - last))  # others as likely as the last token, for each unit of probability
+    alike = math.exp(
+        min(MOST, heat * (last - best) - last)
+    )  # others as likely as the last token, for each unit of probability
     least, most = 0.0, (others + UNLIKELY) * alike
     if heat < 1:  # a higher temperature favours the unlikely ones, most if they are many
         least = 0.0 if request.top_k else others * alike

@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    literal,
     literal_column,
     select,
     text,
@@ -140,6 +141,16 @@ _close = Prepared(
 def payment_id(job_id: str) -> str:
     """Return the id of a job's only payment."""
     return "tx_" + job_id.removeprefix("job_")
+
+
+def payment_id_of(job_id: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the expression for `payment_id` of a column."""
+    return literal("tx_").concat(func.substr(job_id, len("job_") + 1))
+
+
+def add_entry(connection: Connection, tx_id: str, name: str, entry: Entry) -> None:
+    """Store a further entry of a transaction, and change the balances."""
+    _post(connection, [(tx_id, name, entry)])
 
 
 def balance(connection: Connection, ledger_account: str) -> int:
