@@ -1,4 +1,4 @@
-"""Sends approved batches of payouts through their adapters. One replica does, the leader.
+"""Sends approved batches of payouts through their adapters. Only the leader runs it.
 
 Everything that an adapter answers is stored before its next call (see `agent.coordinator.payouts.adapter`), so that the process may
 die at any point: when it starts again, it repeats the call whose answer was not stored. For a moment there may be two leaders; the
@@ -77,12 +77,12 @@ class PayoutWorker:
         self._backoffs: dict[str, _Backoff] = {}
 
     def wake(self) -> None:
-        """Have due calls queried soon."""
+        """Query due calls soon."""
         for event in self._wakes.values():
             event.set()
 
     async def run(self) -> None:
-        """Send batches until cancelled. May be called again then."""
+        """Send batches until cancelled. May be called again afterwards."""
         self._backoffs.clear()
         async with asyncio.TaskGroup() as group:
             for name in self.adapters.usable:
@@ -120,7 +120,7 @@ class PayoutWorker:
                     await wake.wait()
 
     async def _prepare_due(self, name: str) -> bool:
-        """Prepare the payments whose turn it is. Return whether there were any."""
+        """Prepare the payments that are due. Return whether there were any."""
         worked = False
         for batch in await self._database.read(store.to_prepare, name):
             backoff = self._backoffs.setdefault(batch.batch_id, _Backoff())
@@ -267,7 +267,7 @@ class PayoutWorker:
             if report.outcome is Outcome.SENT and report.reference
         }
         resend = answer.content is not None
-        # What was just sent is polled at once, since many receivers answer immediately.
+        # What was just sent is polled immediately, since many receivers answer immediately.
         pause = 0.0 if sends or resend else self.settings.poll_seconds
         ended = transfer_store.record_call(
             connection, changed, endings, references, now, next_call_at=now + pause, resend=resend

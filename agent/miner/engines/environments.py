@@ -34,7 +34,7 @@ _MODULES: Final = "lib/python{}/site-packages"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a complete environment says of itself. `size` is in bytes, `python` a version ("3.11"), `installed_at` in epoch seconds."""
+    """The description that a complete environment contains. `size` is in bytes, `python` a version ("3.11"), `installed_at` in epoch seconds."""
 
     engine: str
     variant: VariantName
@@ -148,7 +148,7 @@ class EngineDirectory:
         return previous
 
     def forget(self) -> None:
-        """Use no environment any more."""
+        """Stop using environments."""
         for name in ("current", "previous"):
             (self.path / name).unlink(missing_ok=True)
         _sync(self.path)

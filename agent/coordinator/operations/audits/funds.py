@@ -16,7 +16,7 @@ from agent.settings.audits import AuditSettings
 AUDITS: Final = "account_audits"
 """The account that audit jobs belong to."""
 VERDICTS: Final = "account_verdicts"
-"""The client as which verdicts count for the reputation of miners. It owns nothing."""
+"""The client under which verdicts count for the reputation of miners. It owns nothing."""
 DAY_SECONDS: Final = 86_400.0
 
 
@@ -27,14 +27,14 @@ def ensure_accounts(connection: Connection, now: float) -> None:
 
 
 def fits_budget(connection: Connection, settings: AuditSettings, cost: int, now: float) -> bool:
-    """Return whether the jobs of audits and canaries may cost so much more today, in units of 1e-8."""
+    """Return whether today's budget for audits and canaries covers a further cost, in units of 1e-8."""
     accounts = [AUDITS, *filter(None, [canaries.account(connection)])]
     first = make_id("tx", max(0.0, now - DAY_SECONDS), bytes(10))
     return store.spent_since(connection, accounts, first) + cost <= to_units(settings.budget_per_day)
 
 
 def fund(connection: Connection, account_id: str, tx_id: str, cost: int, now: float) -> None:
-    """Give an account what it lacks for a job, from the operator's fees, or else by issuing money."""
+    """Give an account the money that it lacks for a job, from the operator's fees, or else by issuing money."""
     locks.account(connection, account_id)
     missing = cost - ledger.balance(connection, available(account_id))
     if missing <= 0:

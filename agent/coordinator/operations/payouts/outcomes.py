@@ -67,7 +67,7 @@ def _report(
 
 
 def _is_open(batch: BatchRecord, payments: dict[str, PayoutRecord], ending: Ending) -> bool:
-    """Return whether an outcome is news. Raises `ValidationFailed`, `Conflict`."""
+    """Return whether the payment has no outcome yet. Raises `ValidationFailed`, `Conflict`."""
     payment = payments.get(ending.payout_id)
     if payment is None:
         raise ValidationFailed(

@@ -348,7 +348,7 @@ export function withFiles(
 }
 
 /**
- * Return values that a chosen file suggests for empty fields beside it: an entry point for `model.source`, a format for
+ * Return values that a chosen file suggests for empty fields next to it: an entry point for `model.source`, a format for
  * `input.source`.
  */
 export function suggested(fields: FormField[], values: FormValues, name: string, value: unknown): FormValues {

@@ -65,7 +65,7 @@ def render(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="The directory for frames. Default: one beside the scene."
+            "--output", "-o", metavar="DIR", help="The directory for frames. Default: one next to the scene."
         ),
     ] = None,
 ) -> None:
