@@ -168,11 +168,15 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
     return True
 
 
-def delete_data(connection: Connection, record: JobRecord, now: float) -> None:
-    """Delete the data of an ended job. Its receipt, its payment and its share of the network's statistics remain."""
-    account, service, state = record.account_id, record.service, record.life.state.value
-    store.forget_data(connection, record.job_id, now)
-    counts.move(connection, [((account, service, state), (account, service, f"{counts.DELETED}{state}"))])
+def delete_data(connection: Connection, records: Sequence[JobRecord], now: float) -> None:
+    """Delete the data of ended jobs. Their receipts, payments and share of the network's statistics remain."""
+    store.forget_data(connection, [record.job_id for record in records], now)
+    groups = [(record.account_id, record.service, record.life.state.value) for record in records]
+    moves = [
+        ((account, service, state), (account, service, f"{counts.DELETED}{state}"))
+        for account, service, state in groups
+    ]
+    counts.move(connection, moves)
 
 
 def bind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> bool:

@@ -101,6 +101,7 @@ _of_job = Prepared(
     select(*_COLUMNS).where(audits.c.job_id == bindparam("key"), audits.c.root == audits.c.audit_id)
 )
 _OPEN = text("audits.decided_at IS NULL")
+_UNSETTLED = text("decided_at IS NOT NULL AND settled_at IS NULL")
 
 
 def add(connection: Connection, record: AuditRecord) -> None:
@@ -175,17 +176,26 @@ def unanswered(connection: Connection, before: float, limit: int) -> list[str]:
 def unsettled(connection: Connection, decided_before: float, limit: int) -> list[str]:
     """Return the roots of decided audits of which nothing has followed yet: failed ones only if they were decided before this time."""
     query = select(audits.c.audit_id).where(
-        text("decided_at IS NOT NULL AND settled_at IS NULL"),
+        _UNSETTLED,
         audits.c.root == audits.c.audit_id,
         or_(audits.c.verdict != Verdict.FAIL.value, audits.c.decided_at <= decided_before),
     )
     return list(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars())
 
 
+def jobs_in_use(connection: Connection) -> set[str]:
+    """Return the jobs whose data audits still need: the audited jobs and audit jobs of audits that are not settled."""
+    found = [
+        connection.execute(select(audits.c.job_id, audits.c.audit_job_id).where(condition))
+        for condition in (_OPEN, _UNSETTLED)
+    ]
+    return {job_id for rows in found for row in rows for job_id in row if job_id is not None}
+
+
 def anything_open(connection: Connection) -> bool:
     """Return whether any audit is undecided or unsettled."""
     undecided = select(audits.c.audit_id).where(_OPEN)
-    unfinished = select(audits.c.audit_id).where(text("decided_at IS NOT NULL AND settled_at IS NULL"))
+    unfinished = select(audits.c.audit_id).where(_UNSETTLED)
     return any(connection.execute(query.limit(1)).first() is not None for query in (undecided, unfinished))
 
 

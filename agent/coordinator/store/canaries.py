@@ -54,6 +54,11 @@ def of_jobs(connection: Connection, jobs_query: Select[str]) -> list[str]:
     return list(connection.execute(query.order_by(canaries.c.canary_id)).scalars())
 
 
+def sources(connection: Connection) -> set[str]:
+    """Return the jobs that gave the known answers, without those of deleted canaries."""
+    return set(connection.execute(select(canaries.c.job_id).where(canaries.c.deleted_at.is_(None))).scalars())
+
+
 def ended_jobs(connection: Connection, account_id: str, restrictions: str) -> list[str]:
     """Return the jobs of a canary, by the `restrictions` in their rows, that have ended and have data that no audit needs."""
     needed = exists().where(audits.c.job_id == jobs.c.job_id, audits.c.settled_at.is_(None))

@@ -43,7 +43,7 @@ class JobRecord:
     """A job as stored. `life` is the part that events change; money is in units of 1e-8, memory in bytes.
 
     `name_given` is 1 if the client gave the name, 0 if it is derived; `labels` are JSON. `cost` is what the client has paid, or None
-    until the job has ended. `deleted_at` is when the client deleted the job's data. `needs` is JSON: pairs of a feature's name and
+    until the job has ended. `deleted_at` is when the job's data was deleted. `needs` is JSON: pairs of a feature's name and
     value. `restrictions` is JSON of `queue.format_restrictions`; `audit_hold` is held for an audit that the client has requested.
     """
 
@@ -227,11 +227,34 @@ def save_files(
     )
 
 
-def forget_data(connection: Connection, job_id: str, now: float) -> None:
-    """Delete everything of an ended job that its client gave or got. What its receipt and payment refer to remains."""
-    row = update(jobs).where(jobs.c.job_id == job_id)
+def ended(
+    connection: Connection,
+    state: JobState,
+    finished_before: float,
+    created_before: str,
+    *,
+    after: str,
+    limit: int,
+) -> list[tuple[str, str]]:
+    """Return ids and accounts of jobs that ended in this state before a time and have data, oldest first.
+
+    `created_before` is an id of that time: it bounds what the index reads. `after` is the last id of the former page.
+    """
+    query = select(jobs.c.job_id, jobs.c.account_id).where(
+        jobs.c.state == state.value,
+        _HAS_DATA,
+        jobs.c.job_id > after,
+        jobs.c.job_id < created_before,
+        jobs.c.finished_at < finished_before,
+    )
+    return [(row[0], row[1]) for row in connection.execute(query.order_by(jobs.c.job_id).limit(limit))]
+
+
+def forget_data(connection: Connection, job_ids: Sequence[str], now: float) -> None:
+    """Delete everything of ended jobs that their clients gave or got. What receipts and payments refer to remains."""
+    rows = update(jobs).where(jobs.c.job_id.in_(job_ids))
     connection.execute(
-        row.values(
+        rows.values(
             name="",
             name_given=0,
             labels=None,
@@ -241,9 +264,9 @@ def forget_data(connection: Connection, job_id: str, now: float) -> None:
             deleted_at=now,
         )
     )
-    connection.execute(update(runs).where(runs.c.job_id == job_id).values(failure_message=None))
+    connection.execute(update(runs).where(runs.c.job_id.in_(job_ids)).values(failure_message=None))
     for table in (results, job_labels, job_logs, webhook_deliveries):
-        connection.execute(delete(table).where(table.c.job_id == job_id))
+        connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
 
 
 def bind(
@@ -311,6 +334,7 @@ def account_of_run(connection: Connection, job_id: str, miner_id: str, fence: in
 
 # With a literal state the query planner recognizes the partial indexes.
 _IS_RUNNING = text("state = 'running'")
+_HAS_DATA = text("finished_at IS NOT NULL AND deleted_at IS NULL")
 
 
 def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:

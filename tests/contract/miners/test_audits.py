@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from agent.coordinator import background
+from agent.coordinator.operations import retention
+from agent.coordinator.operations.context import Context
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.receipts import typical_durations
 from agent.core.market.ledger import available, earned
@@ -321,6 +323,32 @@ def test_a_canary_ends_when_its_file_is_deleted(reporting: Stage) -> None:
     stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status()
     stage.client.delete(f"/v1/artifacts/{stored}").raise_for_status()
     assert stage.admin.get("/v1/admin/canaries").json()["canaries"] == []
+
+
+def test_data_that_an_audit_or_a_canary_needs_outlives_its_retention_period(tmp_path: Path) -> None:
+    with staged(tmp_path, canaries_per_day=0) as stage, stopped(stage.served):
+        worker, auditor = stage.miner(), stage.miner()
+        audited, known = stage.work(worker, TRUE), stage.work(worker, TRUE)
+        canary = stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status().json()
+
+        def left() -> set[str]:
+            """Delete old data, and return which of the two jobs have some."""
+            stage.served.do(lambda context: retention.delete_jobs(a_year_later(context)))
+            return {job["job_id"] for job in stage.client.get("/v1/jobs").json()["jobs"]}
+
+        assert left() == {audited, known}
+        for _ in range(2):
+            stage.answer(auditor, "pass")
+        stage.advance()
+        assert left() == {known}
+        stage.admin.delete(f"/v1/admin/canaries/{canary['canary_id']}").raise_for_status()
+        assert left() == set()
+        stage.check()
+
+
+def a_year_later(context: Context) -> Context:
+    settings = context.settings.model_copy(update={"job_retention_seconds": 30 * 86_400.0})
+    return replace(context, settings=settings, clock=lambda: context.clock() + 365 * 86_400)
 
 
 def canary_data(stage: Stage) -> list[Any]:

@@ -302,8 +302,8 @@ def delete_data(connection: Connection, audit_job_id: str, now: float) -> None:
     """Delete the copy of a job's data in an audit job that has ended. Its receipt and its payment remain."""
     record = job_store.lock(connection, audit_job_id)
     if record is not None and record.deleted_at is None and record.life.state in FINAL:
-        artifact_store.release(connection, audit_job_id, record.account_id)
-        lifecycle.delete_data(connection, record, now)
+        artifact_store.release(connection, [audit_job_id], record.account_id)
+        lifecycle.delete_data(connection, [record], now)
 
 
 def _event(root: AuditRecord, now: float) -> NewEvent:

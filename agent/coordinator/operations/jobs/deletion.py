@@ -46,6 +46,6 @@ def _delete(
     only = store.only(job_id)
     asking.hold(connection, context, audit_store.unasked_of_jobs(connection, only, 1), [ids])
     canaries.forget(connection, canary_store.of_jobs(connection, only), now)
-    artifact_store.release(connection, job_id, record.account_id)
-    lifecycle.delete_data(connection, record, now)
+    artifact_store.release(connection, [job_id], record.account_id)
+    lifecycle.delete_data(connection, [record], now)
     return now
