@@ -243,7 +243,7 @@ def outcome_of(payments: Iterable[PaymentState]) -> PayoutEvent | None:
 
 
 def effective_at(now: float, *, first: bool, unchanged: bool, delay_seconds: float) -> float:
-    """Return when a new address takes effect: at once if it is the miner's first, or the one already in force; else after the delay."""
+    """Return when a new address takes effect: immediately if it is the miner's first, or the one already in force; else after the delay."""
     return now if first or unchanged else now + delay_seconds
 
 

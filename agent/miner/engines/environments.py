@@ -69,7 +69,7 @@ class Environment:
 
 
 class EngineDirectory:
-    """The environments of one engine. All methods but `locked` return at once."""
+    """The environments of one engine. All methods but `locked` return immediately."""
 
     def __init__(self, engines_dir: Path, name: str) -> None:
         self.name = name
