@@ -300,7 +300,7 @@ class CoordinatorSettings(Section):
     max_commands_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
     """Maximum number of commands that wait for one miner. Each heartbeat carries them until the miner has acknowledged them."""
     login_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
-    """Validity of a login link. Ten minutes: it is opened at once, and may remain in a terminal's history."""
+    """Validity of a login link. Ten minutes: it is opened immediately, and may remain in a terminal's history."""
     session_seconds: Annotated[float, Field(gt=0, le=400 * 86_400)] = 14 * 86_400
     """How long a browser stays signed in to the dashboard. Two weeks: long enough for daily use, while a forgotten browser is
     signed out eventually. Browsers keep no cookie for longer than 400 days."""

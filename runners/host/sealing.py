@@ -1,6 +1,7 @@
 """Opens a sealed job in the child, and seals what the run makes, so that plaintext exists only here and in a directory in memory.
 
-docs/reference/sealed-jobs.md fixes the bytes; tests/vectors/sealed.json holds this module and the SDKs to them.
+docs/reference/sealed-jobs.md fixes the bytes. Runners do not import the SDK, which an engine's environment lacks, so this module has the
+few primitives of `aitbc.sealing` again; tests/vectors/sealed.json ensures that they agree.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _LABEL: Final = "aitbc.net/sealed/v1 "
 _ZERO: Final = bytes(12)
 _PADDING: Final = 256
 _HEADER_BYTES: Final = 2048
-"""Of a sealed log beside its entries: the header, the failure's frame and the padding."""
+"""Bytes of a sealed log in addition to its entries: the header, the failure's frame and the padding."""
 _FAILURE_BYTES: Final = 4096
 
 

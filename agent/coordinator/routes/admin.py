@@ -154,7 +154,7 @@ async def credit(
     request: CreditRequest,
     key: IdempotencyKey = None,
 ) -> Booked:
-    """The account can spend the amount at once."""
+    """The account can spend the amount immediately."""
     return await wallet.add_credit(context, account_id, request.amount, request.note, key)
 
 
@@ -268,7 +268,7 @@ async def create_login(context: ContextOf, _: Admin, request: LoginRequest | Non
 async def exclude_miner(
     context: ContextOf, _: Admin, miner_id: fields.MinerId, request: ExclusionRequest | None = None
 ) -> Exclusion:
-    """Its session ends at once, its running jobs go to other miners, and it can no longer register."""
+    """Its session ends immediately, its running jobs go to other miners, and it can no longer register."""
     reason = request.reason if request is not None else ""
     return await exclusion.exclude(context, miner_id, reason)
 
@@ -281,7 +281,7 @@ async def include_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) 
 
 @router.delete("/miners/{miner_id}", responses=errors(NotFound), summary="Remove a miner")
 async def remove_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -> Removal:
-    """Its session ends at once, its running jobs go to other miners, and its offers end. Receipts, statistics and earnings stay.
+    """Its session ends immediately, its running jobs go to other miners, and its offers end. Receipts, statistics and earnings stay.
 
     The miner can join again with an enrolment token. To keep it out, exclude it.
     """

@@ -76,7 +76,7 @@ async def list_audits_of_miner(
     limit: Limit = 50,
     before: Before = None,
 ) -> MinerAudits:
-    """Returns the decided audits, newest first, with what the auditors found."""
+    """Returns the decided audits, newest first, with the auditors' distances and reasons."""
     return await audits.of_miner(context, caller, miner_id, limit=limit, before=before)
 
 
@@ -89,7 +89,7 @@ async def list_audits_of_miner(
 async def ask_for_second_opinion(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, audit_id: AuditId
 ) -> Audit:
-    """Another auditor compares the result of a failed audit again, once. If it passes, the audit proves nothing."""
+    """Another auditor compares the result of a failed audit again, once. If that auditor passes the result, the audit counts as unproven."""
     return await audits.ask_for_second_opinion(context, caller, miner_id, audit_id)
 
 

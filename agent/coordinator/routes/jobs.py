@@ -97,7 +97,7 @@ async def create(
     response: Response,
     key: IdempotencyKey = None,
 ) -> JobCreated:
-    """The job is queued at once, or once the files listed under `missing_files` are uploaded."""
+    """The job is queued immediately, or once the files listed under `missing_files` are uploaded."""
     created = await operations.submit(context, caller, request, key)
     if wait:
         created = await operations.wait_for_end(context, caller, created, wait)

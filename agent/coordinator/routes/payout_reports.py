@@ -31,9 +31,9 @@ class PaymentOutcome(RequestBody):
 
 
 class OutcomesRequest(RequestBody):
-    """Outcomes of payments of one batch. With `force`, also for an adapter that normally reports outcomes itself, but now cannot.
+    """Outcomes of payments of one batch. With `force`, also for an adapter that normally reports outcomes itself, but cannot now.
 
-    Report a payment as failed only if it is certain that nothing was and nothing will be paid.
+    Report a payment as failed only if it is certain that it was not and will not be paid.
     """
 
     outcomes: Annotated[list[PaymentOutcome], Field(min_length=1, max_length=MAX_OUTCOMES)]
@@ -68,7 +68,7 @@ class HandInEnvelope(Envelope):
 async def report(
     context: ContextOf, caller: Admin, batch_id: fields.BatchId, request: OutcomesRequest
 ) -> BatchDetails:
-    """For payments that were sent and that people make by hand, such as by a bank. All or nothing; a repetition changes nothing."""
+    """Reports how payments ended that people make by hand, for example at a bank. Either all outcomes are stored or none; a repetition changes nothing."""
     endings = [
         Ending(one.payout_id, one.outcome == "confirmed", one.reason or None, one.reference or None)
         for one in request.outcomes
@@ -83,5 +83,5 @@ async def report(
     summary="Hand in what a payment waits for",
 )
 async def hand_in(context: ContextOf, payout_id: fields.PayoutId, request: HandInEnvelope) -> Payout:
-    """Needs no key, but a statement that the miner's identity key has signed, with an invoice for example (`waiting_for` says what)."""
+    """Needs no API key, but a statement that the miner's identity key has signed. It contains, for example, an invoice; `waiting_for` says what the payment waits for."""
     return await hand_ins.hand_in(context, payout_id, request.model_dump(by_alias=True))

@@ -56,7 +56,7 @@ class SignedEnvelope(Envelope):
     """A DSSE envelope of the type `application/vnd.aitbc.payout-address+json`, signed with the miner's identity key.
 
     Its payload is the canonical JSON of `miner_id`, `adapter`, `address`, `currency`, `sequence`, `created_at` and `origin`. The
-    sequence must be higher than those of all statements before.
+    sequence must be higher than that of every earlier statement.
     """
 
     model_config = ConfigDict(
@@ -129,7 +129,7 @@ def _time(text: str | None) -> float | None:
     "/admin/payouts/{batch_id}",
     response_model_exclude_none=True,
     responses=errors(NotFound),
-    summary="A batch in full",
+    summary="Get a batch of payouts",
 )
 async def show(
     context: ContextOf,
@@ -175,7 +175,7 @@ async def of_miner(
     limit: Limit = 50,
     before: Before = None,
 ) -> MinerPayouts:
-    """Returns the payments to a miner, newest first, and how much it can be paid, is on hold, is on its way, and was paid out."""
+    """Returns the payments to a miner, newest first, and how much is available, on hold, on its way, and paid out."""
     return await miners.payments(context, caller, miner_id, limit=limit, before=before)
 
 
@@ -195,9 +195,9 @@ async def show_address(context: ContextOf, caller: OwnerOrAdmin, miner_id: field
 async def set_address(
     context: ContextOf, miner_id: fields.MinerId, request: SignedEnvelope
 ) -> PayoutAddresses:
-    """Needs no key, but a statement that the miner's identity key has signed.
+    """Needs no API key, but a statement that the miner's identity key has signed.
 
-    The first address takes effect at once, a change after `payouts.address_delay_hours`. A statement with the address in force revokes
+    The first address takes effect immediately, a change after `payouts.address_delay_hours`. A statement with the address in force revokes
     a change that is pending.
     """
     return await addresses.set_address(context, miner_id, request.model_dump(by_alias=True))
@@ -209,5 +209,5 @@ async def set_address(
     summary="Proof that a payment is part of a batch in the log",
 )
 async def proof(context: ContextOf, caller: OwnerOrAdmin, payout_id: fields.PayoutId) -> PayoutProof:
-    """Returns a proof that can be verified offline. It names no other payment. For a new batch, the call waits for the next checkpoint."""
+    """Returns a proof that can be verified offline. It names no other payment. For a new batch, the call waits for the log's next checkpoint."""
     return await miners.proof(context, caller, payout_id)

@@ -108,7 +108,7 @@ async def get(context: ContextOf, request: Request, response: Response) -> OwnBr
     summary="Sign the browser out",
 )
 async def sign_out(context: ContextOf, request: Request) -> Response:
-    """The session ends at once, and the keys that a login link created for it are revoked."""
+    """The session ends immediately, and the keys that a login link created for it are revoked."""
     cookies.check_origin(request.scope)
     secret = cookies.secret_of(request.scope)
     if secret is not None:
@@ -133,5 +133,5 @@ async def list_sessions(context: ContextOf, caller: AnyCaller) -> BrowserSession
     summary="Sign another browser out",
 )
 async def end(context: ContextOf, caller: AnyCaller, session_id: fields.SessionId) -> None:
-    """The session ends at once."""
+    """The session ends immediately."""
     await operations.end_other(context, caller, session_id)

@@ -60,7 +60,7 @@ def sources(connection: Connection) -> set[str]:
 
 
 def ended_jobs(connection: Connection, account_id: str, restrictions: str) -> list[str]:
-    """Return the jobs of a canary, by the `restrictions` in their rows, that have ended and have data that no audit needs any more."""
+    """Return the jobs of a canary, by the `restrictions` in their rows, that have ended and have data that no audit needs."""
     needed = exists().where(audits.c.job_id == jobs.c.job_id, audits.c.settled_at.is_(None))
     query = select(jobs.c.job_id).where(
         jobs.c.account_id == account_id,

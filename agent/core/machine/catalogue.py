@@ -74,8 +74,8 @@ class CatalogueEntry:
     accepted their terms; `size` is about the bytes of a download. `path` is a directory of this machine that already contains
     it. With none of these, only the machine's owner can provide it. `vram` and `memory` are the bytes
     that it needs on a GPU and on a CPU; `vram_min` is its need on a GPU when it saves memory at the cost of time, and `load_memory` the
-    main memory that it needs beside the GPU's, which is highest while it loads. An `adapter`
-    changes another model of its service (LoRA) and cannot run by itself. `options` are the model's settings for its runner.
+    main memory that it needs besides the GPU's, which is highest while it loads. An `adapter`
+    changes another model of its service (LoRA) and cannot run on its own. `options` are the model's settings for its runner.
     """
 
     name: str

@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 
 class NodeLost(Retry):
-    """A node of the cluster, or an actor on it, does not answer any more."""
+    """A node of the cluster, or an actor on it, no longer answers."""
 
     default_code = FailureCode.NODE_LOST
 

@@ -42,7 +42,7 @@ def set_address(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set or change the payout address. The first one applies at once; a change waits, so that you can cancel one that is not yours."""
+    """Set or change the payout address. The first one applies immediately; a change waits, so that you can cancel one that is not yours."""
     settings = settings_from(data_dir)
     shown = {}
     for identity, chosen in _identities(settings, miner, address):

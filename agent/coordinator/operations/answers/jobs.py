@@ -53,7 +53,7 @@ class JobReason(Answer):
     message: str = Field(
         examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
     )
-    who: Who = Field(description="Who can change it; `time`: it ends by itself", examples=["client"])
+    who: Who = Field(description="Who can change it; `time`: it ends on its own", examples=["client"])
     action: str = Field(
         description="What to do",
         examples=[

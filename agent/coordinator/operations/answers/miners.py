@@ -257,7 +257,7 @@ class DayEarnings(Answer):
 class Fleet(Answer):
     """All machines of one owner, the newest first, and their sums. `days` are their earnings together, today's last.
 
-    `owner` is the name that their enrolment tokens have; null for a machine by itself, and for administrators, who get all machines.
+    `owner` is the name that their enrolment tokens have; null for a machine on its own, and for administrators, who get all machines.
     """
 
     owner: str | None = Field(examples=["alice"])

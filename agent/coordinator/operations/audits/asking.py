@@ -31,7 +31,7 @@ from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.outputs import output_files
 
 BATCH: Final = 100
-"""Audits that one round looks at."""
+"""Maximum number of audits in one round."""
 NAME: Final = "audit"
 DELETED: Final = "The job's data was deleted before it was compared."
 UNAFFORDABLE: Final = "The operator's budget for audits was used up."
@@ -53,7 +53,7 @@ class NewIds:
 
 
 async def ask(context: Context) -> int:
-    """Submit the audit jobs that are missing. Return how many audits were looked at."""
+    """Submit the audit jobs that are missing. Return how many audits were examined."""
     roots = await context.database.read(store.unasked, BATCH)
 
     async def submit(root: str) -> None:
@@ -79,7 +79,7 @@ def _cancel(connection: Connection, job_id: str, now: float) -> None:
 
 
 def hold(connection: Connection, context: Context, roots: Sequence[str], ids: Sequence[NewIds]) -> None:
-    """Submit the audit jobs of these audits at once, because data that they need is about to be deleted.
+    """Submit the audit jobs of these audits immediately, because data that they need is about to be deleted.
 
     Afterwards the audit jobs refer to the files, and contain the rest.
     """
@@ -88,9 +88,9 @@ def hold(connection: Connection, context: Context, roots: Sequence[str], ids: Se
 
 
 def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, final: bool = False) -> None:
-    """Submit the audit job of an audit's newest opinion, if it has none and an independent auditor is there.
+    """Submit the audit job of an audit's newest opinion, if it has none and an independent auditor is online.
 
-    With `final`, the job is submitted although there is none at present.
+    With `final`, submit it even if none is online.
     """
     opinions = store.lock(connection, root)
     asked = next((one for one in opinions if one.opinion is None and one.status == store.WAITING), None)

@@ -104,7 +104,7 @@ def _view(canary: CanaryRecord, record: JobRecord) -> Canary:
 
 
 async def delete(context: Context, canary_id: str) -> None:
-    """Submit a canary no more, and delete its data. Raises `NotFound`."""
+    """Stop submitting a canary, and delete its data. Raises `NotFound`."""
     await context.database.write(_delete, canary_id, context.clock())
 
 
@@ -128,7 +128,7 @@ def forget(connection: Connection, canary_ids: Sequence[str], now: float) -> Non
 
 
 async def submit_due(context: Context) -> int:
-    """Submit the canaries that are due. Return how many were looked at."""
+    """Submit the canaries that are due. Return how many were due."""
     if not context.settings.audits.canaries_per_day:
         return 0
     due = await context.database.read(store.find_due, context.clock())
@@ -144,7 +144,7 @@ async def submit_due(context: Context) -> int:
 
 
 def _submit(connection: Connection, context: Context, canary_id: str, draw: Draw) -> None:
-    """Submit a canary for a random miner that can run it, and set when it is due again: after a time without a memory."""
+    """Submit a canary for a random miner that can run it, and set when it is due again: after an exponentially distributed time."""
     canary = store.find(connection, canary_id)
     if canary is None or canary.deleted_at is not None:
         return

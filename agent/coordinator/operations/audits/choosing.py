@@ -42,7 +42,7 @@ class Draw:
 
     @property
     def audit_id(self) -> str:
-        """The id of the audit, should there be one."""
+        """The id of the audit, if there is one."""
         return make_id("audit", self.at, self.secret[-_ID_BYTES:])
 
     @property
@@ -67,7 +67,7 @@ async def draw(context: Context, service: str, miner_id: str) -> Draw:
 
 
 async def has_auditor(context: Context, known: Fleet, service: str, miner_id: str) -> bool:
-    """Return whether a miner of another owner that is online checks work of the service."""
+    """Return whether a miner of another owner is online that can audit the service."""
     key = ("auditor", service, miner_id)
     if (cached := known.answers.get(key)) is None:
         auditors = {miner.miner_id for miner in known.miners if miner.online and checks(miner, service)}

@@ -91,7 +91,7 @@ def _figures(value: object) -> dict[str, float] | None:
 
 
 async def collect(context: Context) -> int:
-    """Read the opinions of audit jobs that have ended, and decide what they decide. Return how many audits were looked at."""
+    """Read the opinions of audit jobs that have ended, and apply their decisions. Return how many audits were examined."""
     roots = await context.database.read(store.answered, BATCH)
 
     async def read(root: str) -> None:
@@ -104,7 +104,7 @@ async def collect(context: Context) -> int:
 
 
 async def one_by_one(ids: Sequence[str], step: Callable[[str], Awaitable[None]]) -> None:
-    """Take a step of each of these audits or canaries. One that fails is logged, and does not stop the others."""
+    """Run a step for each of these audits or canaries. One that fails is logged, and does not stop the others."""
     for one in ids:
         try:
             await step(one)
@@ -145,7 +145,7 @@ def answer_missing(
     reason: str,
     ids: FollowUp,
 ) -> list[tuple[str, str]]:
-    """Record that nobody gives this opinion. Return kind and verdict of what is decided with that."""
+    """Record that no auditor gives this opinion. Return the kind and the verdict of each decision that follows."""
     answer = Answer(Verdict.UNPROVEN, {}, {}, "", reason)
     return _answer(connection, context, opinions, asked, None, answer, ids)
 
@@ -183,7 +183,7 @@ def _answer(
 
 
 def opinions_for(opinions: Sequence[AuditRecord]) -> list[Opinion]:
-    """Return the opinions that decide an audit, without those of second opinions."""
+    """Return the opinions that decide an audit, which excludes second opinions."""
     return [
         Opinion(one.auditor_id or "", Verdict(one.opinion))
         for one in opinions
@@ -271,7 +271,7 @@ def queue_leaf(
 def logged_verdict(
     audit: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision, sanction: Sanction | None
 ) -> LoggedVerdict:
-    """Return a decision as the log has it."""
+    """Return a decision in the form of the log."""
     second = audit.kind == Kind.SECOND_OPINION
     return LoggedVerdict(
         audit_id=audit.audit_id,

@@ -27,7 +27,7 @@ SLACK: Final = 4
 LEAST_PART: Final = 1000
 """The part of the day's budget that every audit may cost, so that no miner prevents its audits by metering next to nothing."""
 VERDICTS: Final = "account_verdicts"
-"""The client as which verdicts count for the reputation of miners. It owns nothing."""
+"""The client under which verdicts count for the reputation of miners. It owns nothing."""
 DAY_SECONDS: Final = 86_400.0
 
 log = structlog.get_logger()
@@ -58,7 +58,7 @@ def budget_used(connection: Connection, settings: AuditSettings, now: float) -> 
 
 
 def fits_budget(connection: Connection, settings: AuditSettings, cost: int, now: float) -> bool:
-    """Return whether the jobs of audits and canaries may cost so much more today, in units of 1e-8."""
+    """Return whether today's budget for audits and canaries covers a further cost, in units of 1e-8."""
     return _spent(connection, now) + cost <= to_units(settings.budget_per_day)
 
 
@@ -69,7 +69,7 @@ def _spent(connection: Connection, now: float) -> int:
 
 
 def fund(connection: Connection, account_id: str, tx_id: str, cost: int, now: float) -> None:
-    """Give an account what it lacks for a job, from the operator's fees, or else by issuing money."""
+    """Give an account the money that it lacks for a job, from the operator's fees, or else by issuing money."""
     locks.account(connection, account_id)
     missing = cost - ledger.balance(connection, available(account_id))
     if missing <= 0:

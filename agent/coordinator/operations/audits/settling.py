@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 async def settle(context: Context) -> int:
-    """Carry out what follows from decided audits. Return how many were looked at."""
+    """Carry out what follows from decided audits. Return how many were examined."""
     before = context.clock() - context.settings.audits.second_opinion_seconds
     roots = await context.database.read(store.unsettled, before, BATCH)
 
@@ -103,7 +103,7 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
 def _sanction_auditors(
     connection: Connection, context: Context, opinions: list[AuditRecord], now: float
 ) -> list[str]:
-    """Take the pay for opinions that two others have refuted, of auditors for which that is proven to be no accident."""
+    """Take back the pay for opinions that two others have refuted, if chance cannot explain the auditor's failures."""
     settings = context.settings.audits
     decision = decision_of(opinions)
     odd_ones = () if decision is None else decision.odd_ones

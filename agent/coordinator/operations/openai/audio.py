@@ -35,7 +35,7 @@ SUBTITLES: Final = frozenset(("srt", "vtt"))
 
 
 class SpeechRequest(JobOptions):
-    """The fields beside the file, which may have any format that FFmpeg reads. Job options are an extension."""
+    """The fields other than the file, which may have any format that FFmpeg reads. Job options are an extension."""
 
     model_config = ConfigDict(strict=False)  # the fields of a form are text
 

@@ -285,6 +285,6 @@ def _cancel(connection: Connection, context: Context, caller: Caller, batch_id: 
 
 def _too_late(batch: BatchRecord, what: str) -> Conflict:
     return Conflict(
-        f"The batch {batch.batch_id} is {batch.state}, so it cannot be {what} any more.",
+        f"The batch {batch.batch_id} is {batch.state}, so it can no longer be {what}.",
         {"batch_id": batch.batch_id, "status": batch.state},
     )

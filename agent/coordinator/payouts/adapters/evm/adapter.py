@@ -50,7 +50,7 @@ class NotNow(Exception):
 
 
 class Superseded(Exception):
-    """A transaction will never get a block, and an administrator must find out why. The message says what to do."""
+    """A transaction will never be included in a block, and an administrator must find out why. The message says what to do."""
 
 
 class EvmAdapter:
@@ -112,7 +112,7 @@ class EvmAdapter:
         )
 
     async def send(self, transfer: Transfer) -> Answer:
-        """Hand the stored transaction over to the network. An error counts only if the node does not know it afterwards."""
+        """Submit the stored transaction to the network. An error counts only if the node does not know it afterwards."""
         await self.check_chain()
         try:
             await self._node.send_raw(transfer.content)
@@ -166,7 +166,7 @@ class EvmAdapter:
         await self._node.close()
 
     async def check_chain(self) -> None:
-        """Raise `NotNow` if the node is of another chain."""
+        """Raise `NotNow` if the node serves another chain."""
         found = await self._node.chain_id()
         if found != self._settings.chain_id:
             raise NotNow(
@@ -240,7 +240,7 @@ class EvmAdapter:
         return NewTransfer((payment.payout_id,), signed.raw, signed.hash, self._source, nonce, state)
 
     def _replacement(self, transfer: Transfer) -> Answer | None:
-        """Return a transaction with the same nonce and content and a higher fee, or None if it is too early or was done enough."""
+        """Return a transaction with the same nonce and content and a higher fee, or None if it is too early or the limit on replacements is reached."""
         state = dict(transfer.state)
         hashes = list(state["hashes"])
         waited = self._clock() - state["signed_at"]

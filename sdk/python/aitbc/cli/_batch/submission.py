@@ -100,7 +100,7 @@ class Submission:
         return entry
 
     async def _report_wait(self, job: Job, row: Row) -> None:
-        """Print at once why a job waits that no miner can take now. Such a job has no estimate."""
+        """Print immediately why a job waits that no miner can take now. Such a job has no estimate."""
         if job.status != "submitted" or job.estimated_completion is not None:
             return
         with suppress(AITBCError):  # the job goes on without the explanation

@@ -73,7 +73,7 @@ def render(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="The directory for frames. Default: one beside the scene."
+            "--output", "-o", metavar="DIR", help="The directory for frames. Default: one next to the scene."
         ),
     ] = None,
     split: Annotated[
