@@ -9,6 +9,7 @@ job faster.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
@@ -23,6 +24,7 @@ from agent.miner.engines.interpreters import Interpreters
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.contract import Execution, OnStage, Working
 from agent.miner.executor.devices import Devices
+from agent.miner.executor.footprints import HEADROOM
 from agent.miner.executor.loaded_model import LoadedModel, card_keys
 from agent.miner.executor.pool import ChildPool
 from agent.miner.executor.scheduler import ModelScheduler
@@ -222,6 +224,10 @@ class LocalExecutor:
         if loaded.limited and loaded.model is not None:
             return
         peak = done.vram or (loaded.child.observed_peak if loaded.child is not None else 0)
+        budget = loaded.footprint * len(card_keys(loaded.device))
+        if loaded.model is not None and peak <= budget * HEADROOM:
+            # An engine may fill its budget even if it needs less, as vLLM does: that is no reason for a larger one.
+            peak = min(peak, math.ceil(budget / HEADROOM) + 1)
         if peak:
             footprints.learn(key, peak)
 

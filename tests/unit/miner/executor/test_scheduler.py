@@ -387,6 +387,17 @@ async def test_the_memory_use_of_a_model_is_measured_and_saved(rig: Rig) -> None
         assert 3 * GIBIBYTE <= subject.status()[0]["footprint"] < 4 * GIBIBYTE
 
 
+async def test_an_engine_that_fills_its_budget_gets_no_larger_one(rig: Rig) -> None:
+    """As vLLM does. Otherwise it would be given a tenth more each time, and the whole card in the end."""
+    async with executor(rig, idle_seconds=0.1) as subject:
+        for _ in range(3):
+            await do(subject, rig, rig.model("middle", 10))
+            await until(lambda: subject.status() == [])
+        assert {entry["reason"] for entry in subject.placement()["recent"] if entry["event"] == "placed"} == {
+            "It may use 10.0 GiB."
+        }
+
+
 async def run_program(subject: LocalExecutor, rig: Rig, size: float, fault: str = "") -> int:
     """Run a job without a model, whose program uses so many GiB; return what the job was placed with."""
     gate = rig.directory / f"gate-{os.urandom(4).hex()}"

@@ -269,6 +269,13 @@ def test_runners_get_the_programs_and_limits_of_the_settings(tmp_path: Path):
     assert (chosen.ffmpeg, chosen.max_memory, chosen.models_dir) == ("/opt/ffmpeg", 2 * GIB, tmp_path)
 
 
+def test_engines_on_a_gpu_answer_many_requests_together():
+    """With eight, vLLM reaches a small part of its speed."""
+    assert tools(Settings(), gpu=True).batch >= 64
+    assert tools(Settings(), gpu=False).batch == 8
+    assert tools(Settings(runners={"batch": 3}), gpu=True).batch == 3
+
+
 def test_the_limits_of_a_container_override_those_of_the_machine(tmp_path: Path):
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     (tmp_path / "memory.max").write_text(f"{GIB}\n")
