@@ -176,6 +176,22 @@ def test_attack_an_ended_upload_whose_url_is_still_valid_stores_nothing_beyond_t
     assert plan(client, sha256=SHA256)["parts"]
 
 
+def test_attack_a_url_that_outlives_its_deleted_file_stores_it_for_an_hour_at_most(
+    served: Served, client: httpx.Client
+) -> None:
+    client.post("/v1/artifacts", content=b"retained").raise_for_status()
+    upload = plan(client, sha256=SHA256)
+    report(client, upload, put(upload["parts"][0])).raise_for_status()
+    client.delete(f"/v1/artifacts/{ARTIFACT}").raise_for_status()
+    assert put(upload["parts"][0]).is_success
+    assert len(blobs(served)) == 2
+    assert served.do(removal.remove_orphans) == 0
+    later = time.time() + 3601
+    object.__setattr__(served.context, "clock", lambda: later)
+    assert served.do(removal.remove_orphans) == 1
+    assert len(blobs(served)) == 1
+
+
 def test_an_interrupted_upload_of_the_same_file_continues(served: Served, client: httpx.Client) -> None:
     """A client that was killed does not know its upload's id."""
     upload = plan(client, sha256=SHA256, in_parts=True)
