@@ -122,10 +122,10 @@ class SealedLog:
             self._truncated = True
 
     def flush(self) -> None:
-        """Do nothing: a sealed log is sent once, when the run has ended."""
+        """Do nothing, because a sealed log is sent once, when the run has ended."""
 
     def finish(self) -> None:
-        """Send the log, unless there is nothing to say."""
+        """Send the log, unless it is empty."""
         with self._lock:
             entries = [json.loads(entry) for entry in (*self._head, *self._tail)]
         if not entries and self.failure is None:
@@ -141,7 +141,7 @@ class SealedLog:
 class Sealing:
     """One sealed run. `open` makes its input readable, `seal` its results unreadable, and `close` wipes its directory.
 
-    `files`, `output` and `work` replace those of the run. Raises `Fail` for what does not open.
+    `files`, `output` and `work` replace those of the run. Raises `Fail` for data that does not open.
     """
 
     def __init__(self, run: Run, sealed: SealedRun, send: Callable[[JobLog], None]) -> None:

@@ -193,6 +193,14 @@ class Adapter(Protocol):
         ...
 
 
+class WithoutHandIns:
+    """The part of an adapter whose payments need nothing from the miner."""
+
+    def accept(self, payment: Payment, text: str) -> Mapping[str, Any]:  # noqa: ARG002 - nothing is accepted
+        """Refuse what a miner hands in."""
+        raise AddressRefused("This payment needs nothing from you.")
+
+
 @runtime_checkable
 class Examinable(Protocol):
     """An adapter that can check its surroundings, for `aitbc-agent doctor`."""

@@ -183,7 +183,7 @@ async def _query(function: Any, name: str) -> Any:
     except TimeoutError:
         raise NodeLost("The head of the Ray cluster does not answer.") from None
     except (RayError, RuntimeError, ConnectionError) as error:
-        raise NodeLost(f"The head of the Ray cluster cannot be asked: {_first_line(error)}") from error
+        raise NodeLost(f"The head of the Ray cluster cannot be queried: {_first_line(error)}") from error
 
 
 def _cause(error: RayTaskError) -> Exception:

@@ -527,7 +527,7 @@ export interface components {
             /** @description One sentence for people */
             summary: string;
             /**
-             * @description `now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner
+             * @description `now`: it runs or starts immediately; `later`: once the reasons end; `never`: not as it is on any known miner
              * @enum {string}
              */
             canRun: "now" | "later" | "never";

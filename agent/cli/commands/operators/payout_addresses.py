@@ -19,7 +19,7 @@ from aitbc.cli._terminal.output import moment
 from aitbc.keys import parse_vkey
 from aitbc.leaves.payouts import PayoutAddress
 
-app = typer.Typer(help="Show, set and protect the addresses that miners are paid at.", no_args_is_help=True)
+app = typer.Typer(help="Show and set the addresses to which miners are paid.", no_args_is_help=True)
 
 MinerOption = Annotated[
     list[str] | None,

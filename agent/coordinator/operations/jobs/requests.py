@@ -76,7 +76,9 @@ class JobOptions(_Body):
         examples=["https://example.com/hooks"],
     )
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
-        default=None, description="The offer to which the job is given at once", examples=["offer_1234567890"]
+        default=None,
+        description="The offer to which the job is given immediately",
+        examples=["offer_1234567890"],
     )
     min_reputation: Annotated[float, Field(ge=0, le=5)] | None = Field(
         default=None, description="Only miners with at least this reputation may run it", examples=[4.2]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from agent.coordinator.payouts.adapter import (
-    AddressRefused,
     Answer,
     BatchInfo,
     NewTransfer,
@@ -26,6 +25,7 @@ from agent.coordinator.payouts.adapter import (
     Report,
     Site,
     Transfer,
+    WithoutHandIns,
 )
 from agent.coordinator.payouts.adapters.evm import signing
 from agent.coordinator.payouts.adapters.evm.node import Node, NodeError
@@ -53,7 +53,7 @@ class Superseded(Exception):
     """A transaction will never be included in a block, and an administrator must find out why. The message says what to do."""
 
 
-class EvmAdapter:
+class EvmAdapter(WithoutHandIns):
     """Pays in one token, or in the coin, of one chain, from one account."""
 
     name = "evm"
@@ -86,10 +86,6 @@ class EvmAdapter:
     def check_address(self, address: str, currency: str) -> str:  # noqa: ARG002 - the same for all currencies
         """Return the address with its checksum (EIP-55). Raises `AddressRefused`."""
         return signing.check_address(address)
-
-    def accept(self, payment: Payment, text: str) -> Mapping[str, Any]:  # noqa: ARG002 - nothing is accepted
-        """Refuse: these payments need nothing from the miner."""
-        raise AddressRefused("This payment needs nothing from you.")
 
     async def prepare(
         self,
