@@ -1,4 +1,4 @@
-"""The HTTP interface: one module per resource, each with a `router`."""
+"""The HTTP interface: one module per resource, each with a `router` whose paths begin with the API's version."""
 
 from agent.coordinator.routes import (
     admin,
@@ -57,10 +57,8 @@ ROUTERS = (
     admin.router,
     deposits.router,
     payout_reports.router,
+    streams.router,
 )
 
-ROOT_ROUTERS = (streams.router,)
-"""Routers that also answer without a version prefix: the reference names `/ws`."""
-
 OPERATORS_ROUTERS = (metrics.router,)
-"""Routers that answer only without a version prefix and are not part of the API."""
+"""Routers that are not part of the API."""

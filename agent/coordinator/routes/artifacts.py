@@ -37,7 +37,7 @@ from agent.core.errors import (
 from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/artifacts", tags=["Artifacts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/artifacts", tags=["Artifacts"])
 
 _ANY_BYTES: Final = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _FILE: Final = {"description": "The file, with its own media type", "content": _ANY_BYTES}
@@ -112,7 +112,7 @@ async def delete(context: ContextOf, caller: Client, artifact_id: fields.Artifac
     await operations.delete(context, caller, artifact_id)
 
 
-class LinkRequest(BaseModel):
+class LinkRequest(BaseModel, defer_build=True):
     """How long the link is valid; by default, as long as the coordinator's setting allows."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

@@ -25,7 +25,7 @@ from agent.coordinator.routes._callers import Admin, Client, ContextOf, Limit, O
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.values import fields
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["Audits"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Audits"])
 
 Before = Annotated[
     str | None,
@@ -33,7 +33,7 @@ Before = Annotated[
 ]
 
 
-class CanaryRequest(BaseModel):
+class CanaryRequest(BaseModel, defer_build=True):
     """The completed job whose result is the known answer, and a note."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

@@ -21,7 +21,7 @@ from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.quantities import Money
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/admin", tags=["Payouts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Payouts"])
 
 Rate = Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$", examples=["0.9137"])]
 Line = AfterValidator(lambda text: text if text.isprintable() else _refuse())
@@ -50,7 +50,7 @@ AdminOrSigned = Annotated[
 ]
 
 
-class DepositRequest(BaseModel):
+class DepositRequest(BaseModel, defer_build=True):
     """A payment received outside the coordinator. `source` and `external_id` identify it, so that it is credited once.
 
     Without a `currency`, `amount` is credited. With one, `amount` is in that currency, and `amount` divided by `rate` is credited,

@@ -24,7 +24,7 @@ from agent.core.errors import (
 from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/direct-uploads", tags=["Uploads"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/direct-uploads", tags=["Uploads"])
 
 Digest = Annotated[
     str,
@@ -35,7 +35,7 @@ Digest = Annotated[
 ]
 
 
-class NewDirectUpload(BaseModel):
+class NewDirectUpload(BaseModel, defer_build=True):
     """A file to come: its size in bytes and, if known, its SHA-256 (hex)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -55,7 +55,7 @@ class NewDirectUpload(BaseModel):
     )
 
 
-class StoredPart(BaseModel):
+class StoredPart(BaseModel, defer_build=True):
     """A part that the store has, with the ETag of its answer."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -64,7 +64,7 @@ class StoredPart(BaseModel):
     etag: str = Field(min_length=1, max_length=200, examples=['"5d41402abc4b2a76b9719d911017c592"'])
 
 
-class StoredParts(BaseModel):
+class StoredParts(BaseModel, defer_build=True):
     """Parts that the store has, and the file's SHA-256 (hex) if it was not announced."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

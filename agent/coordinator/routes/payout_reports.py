@@ -16,12 +16,12 @@ from agent.coordinator.routes._callers import Admin, ContextOf
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values import fields
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["Payouts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 
 MAX_OUTCOMES = 10_000
 
 
-class _Request(BaseModel):
+class _Request(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 

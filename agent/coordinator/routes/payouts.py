@@ -24,7 +24,7 @@ from agent.core.market.payouts import BatchState
 from agent.core.values import fields
 from agent.core.values.quantities import Money, parse_time
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["Payouts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 
 Before = Annotated[
     str | None,
@@ -32,7 +32,7 @@ Before = Annotated[
 ]
 
 
-class _Request(BaseModel):
+class _Request(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 

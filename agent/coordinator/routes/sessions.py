@@ -17,13 +17,13 @@ from agent.core.errors import Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
-router = APIRouter(tags=["Sessions"])
+router = APIRouter(prefix="/v1", tags=["Sessions"])
 
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
 _BROWSER: Final = {AUDIENCE: "a browser with the session's cookie"}
 
 
-class SignIn(BaseModel):
+class SignIn(BaseModel, defer_build=True):
     """The credential: the token of a login link, or an API key."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

@@ -31,7 +31,7 @@ MAX_SHOWN = 100
 """Characters of a wrong name that an error repeats."""
 
 
-class _Body(BaseModel):
+class _Body(BaseModel, defer_build=True):
     # Strict, so that values which the published schema refuses are refused, such as "5" for a number.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
