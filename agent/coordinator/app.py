@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -14,7 +13,6 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
-from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -59,9 +57,6 @@ from agent.core.nonces import nonce_key
 from agent.metrics import Meter
 from agent.settings import Settings
 from runners.registry import installed
-
-# The framework ignores this warning about its own fields where it builds them, but they are built later: at their first use.
-warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 CROSS_ORIGIN: Final[dict[str, Any]] = {
     "allow_methods": ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),

@@ -1,5 +1,9 @@
 """The HTTP interface: one module per resource, each with a `router` whose paths begin with the API's version."""
 
+import warnings
+
+from pydantic.warnings import UnsupportedFieldAttributeWarning
+
 from agent.coordinator.routes import (
     admin,
     artifacts,
@@ -29,6 +33,9 @@ from agent.coordinator.routes import (
     wallet,
     webhooks,
 )
+
+# The framework ignores this warning about its own fields where it builds them, but they are built later: at their first use.
+warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 # Routers are tried in this order, so the most used come first.
 ROUTERS = (
