@@ -345,6 +345,13 @@ class Context(Protocol):
         """
 
     @property
+    def cache_salt(self) -> str | None:
+        """What was computed from a request, such as a prompt's attention, may be reused only for runs with the same salt.
+
+        Time shows reuse, so sharing with other clients would reveal to each what the others have sent. None: reuse nothing.
+        """
+
+    @property
     def max_units(self) -> Decimal | None:
         """The most units that the client pays for; None without a limit. The host ends a run that reports more.
 

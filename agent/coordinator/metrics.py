@@ -74,6 +74,12 @@ AUDIT_SANCTIONS: Final = Metric(
     "aitbc_coordinator_audit_sanctions_total", "counter", "Results and opinions that were proven wrong and whose pay was forfeited, by role (miner, auditor).",
     ("role",),
 )  # fmt: skip
+AUDIT_BUDGET_USED: Final = Metric(
+    "aitbc_coordinator_audit_budget_used_ratio",
+    "gauge",
+    "What audits and canaries of the last day cost or may still cost, as a share of audits.budget_per_day.",
+    read=True,
+)
 AUDITS_OPEN: Final = Metric(
     "aitbc_coordinator_audits_open", "gauge", "Opinions requested from auditors and not yet received.", read=True
 )  # fmt: skip
@@ -142,6 +148,6 @@ PAYOUT_CALLS_FAILING: Final = Metric(
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE,
-    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDITS_OPEN, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDITS_OPEN, AUDIT_BUDGET_USED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
     PAYOUTS, PAYOUT_CALLS_FAILING,
 )  # fmt: skip

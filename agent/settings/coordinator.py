@@ -186,6 +186,9 @@ class CoordinatorSettings(Section):
     notify_waiting_seconds: Annotated[float, Field(gt=0)] = 60
     """How long a job waits before its client is notified of the reason, once. Most jobs start within seconds; a minute is short enough
     for a client that watches."""
+    share_prompt_caches: bool = False
+    """Whether miners may reuse for one account what they computed from the same prompt of another. Off, since the time of an answer would
+    show each client which prompts others have sent. Where all accounts belong together, sharing saves time on common beginnings."""
     default_max_cost: Money = Money("1.00")
     """`pricing.max_cost` of jobs that do not set one."""
     fee_percent: Annotated[Decimal, Field(ge=0, le=100, decimal_places=4)] = Decimal(0)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from agent.core.machine.schedules import ScheduleWindow
 from agent.core.values.quantities import Bytes, Money
-from agent.settings._section import HIDDEN, Section
+from agent.settings._section import HIDDEN, HomePath, Section
 
 
 class InputSettings(Section):
@@ -97,7 +97,7 @@ class SealingSettings(Section):
 
     enabled: bool = True
     """Whether this miner publishes an encryption key and accepts sealed jobs."""
-    directory: Path = Path("/dev/shm")  # noqa: S108 - each agent creates a directory of its own there
+    directory: HomePath = Path("/dev/shm")  # noqa: S108 - each agent creates a directory of its own there
     """A directory in memory (tmpfs) for the plaintexts of sealed jobs. Without one, the miner accepts no sealed jobs. What is in it counts
     as memory, so it limits the size of their files."""
     rotate_days: Annotated[float, Field(gt=0, le=3650)] = 30
@@ -280,7 +280,7 @@ class RunnersSettings(Section):
 class EnginesSettings(Section):
     """Engines in environments of their own, which `aitbc-agent engines install` creates."""
 
-    directory: Path | None = Field(default=None, examples=["/srv/engines"])
+    directory: HomePath | None = Field(default=None, examples=["/srv/engines"])
     """Directory of these environments. None: `engines` in `cache_dir`."""
     preferred: tuple[str, ...] = Field(default=(), examples=[["faster-whisper"]])
     """Engines that run in their own environment even though the agent's own environment has them too."""

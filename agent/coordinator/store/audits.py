@@ -30,6 +30,7 @@ WAITING: Final = "waiting"
 RUNNING: Final = "running"
 DECIDED: Final = "decided"
 FINAL: Final = ("completed", "failed", "cancelled")
+ERASED: Final = "The job's data was deleted, and with it what the auditor wrote."
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,12 @@ def of_job(connection: Connection, job_id: str) -> AuditRecord | None:
 def change(connection: Connection, audit_id: str, **values: Any) -> None:
     """Change a row. The caller has locked the audit."""
     connection.execute(update(audits).where(audits.c.audit_id == audit_id).values(**values))
+
+
+def erase_words(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Erase what auditors have written about jobs, which may quote their results. Verdicts, distances and limits remain."""
+    row = update(audits).where(audits.c.job_id.in_(job_ids), audits.c.opinion.is_not(None))
+    connection.execute(row.values(position="", reason=ERASED))
 
 
 def unasked(connection: Connection, limit: int) -> list[str]:

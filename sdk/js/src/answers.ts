@@ -79,7 +79,7 @@ export interface components {
             /** @description The worst position */
             where: string;
             reason: string;
-            /** @description SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`, as in the log's leaf */
+            /** @description SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`. Equals that in the log's leaf, unless the words were erased with the data of the job */
             comparisonSha256: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;

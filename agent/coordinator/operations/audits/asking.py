@@ -22,7 +22,7 @@ from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.explaining import checks
+from agent.core.explaining import KnownMiner, checks
 from agent.core.jobs import Cancel, Job, JobState
 from agent.core.market.audits import Kind
 from agent.core.matching import Restrictions
@@ -98,7 +98,8 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         return
     now, settings = context.clock(), context.settings.audits
     excluded = not_independent(connection, opinions)
-    if not final and not _auditors(connection, context, asked.service, excluded, now):
+    auditors = _auditors(connection, context, asked.service, excluded, now)
+    if not final and not auditors:
         if asked.created_at + settings.wait_seconds <= now:
             deciding.answer_missing(connection, context, opinions, asked, NOBODY, ids.follow_up)
         return
@@ -108,11 +109,12 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         why = UNPROVEN_SEALED if source is not None and source.is_sealed else DELETED
         deciding.answer_missing(connection, context, opinions, asked, why, ids.follow_up)
         return
+    max_cost = funds.max_cost(settings, source, auditors)
     optional = asked.kind == Kind.CHECK and not asked.charged and source.audit_hold is None
-    if optional and not funds.fits_budget(connection, settings, source.max_cost, now):
+    if optional and not funds.fits_budget(connection, settings, max_cost, now):
         deciding.answer_missing(connection, context, opinions, asked, UNAFFORDABLE, ids.follow_up)
         return
-    _submit(connection, context, source, opinions, asked, spec, excluded, ids)
+    _submit(connection, context, source, opinions, asked, spec, excluded, max_cost, ids)
 
 
 def _submit(
@@ -123,12 +125,13 @@ def _submit(
     asked: AuditRecord,
     spec: dict[str, Any],
     excluded: frozenset[str],
+    max_cost: int,
     ids: NewIds,
 ) -> None:
     now = context.clock()
     payload = canonical_json(spec)
     funds.ensure_accounts(connection, now)
-    funds.fund(connection, funds.AUDITS, ids.tx_id, source.max_cost, now)
+    funds.fund(connection, funds.AUDITS, ids.tx_id, max_cost, now)
     record = JobRecord(
         life=Job(
             job_id=ids.job_id,
@@ -147,7 +150,7 @@ def _submit(
         memory=source.memory,
         gpus=source.gpus,
         priority=0,
-        max_cost=source.max_cost,
+        max_cost=max_cost,
         fee_ppm=int(context.settings.fee_percent * 10_000),
         requested_miner_id=None,
         missing_files=None,
@@ -184,9 +187,12 @@ def not_independent(connection: Connection, opinions: Sequence[AuditRecord]) -> 
 
 def _auditors(
     connection: Connection, context: Context, service: str, excluded: frozenset[str], now: float
-) -> bool:
+) -> list[KnownMiner]:
+    """Return the miners that are online, check work of this service, and are not excluded."""
     known = known_miners(connection, context.settings, now)
-    return any(miner.online and miner.miner_id not in excluded and checks(miner, service) for miner in known)
+    return [
+        miner for miner in known if miner.online and miner.miner_id not in excluded and checks(miner, service)
+    ]
 
 
 def _earlier_job(opinions: Sequence[AuditRecord]) -> str | None:

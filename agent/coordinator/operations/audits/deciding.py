@@ -161,6 +161,9 @@ def _answer(
 ) -> list[tuple[str, str]]:
     """Store an opinion, and everything that it decides."""
     now = context.clock()
+    audited = job_store.find(connection, asked.job_id)
+    if auditor_id is not None and audited is not None and audited.deleted_at is not None:
+        answer = replace(answer, where="", reason=store.ERASED)
     values: dict[str, Any] = {
         "auditor_id": auditor_id,
         "opinion": answer.verdict.value,

@@ -332,7 +332,7 @@ def _examine_payouts(connection: Connection, origin: str, result: Examination) -
             continue
         try:
             derived = manifest_of(batch, payout_store.of_batch(connection, batch.batch_id), origin).to_leaf()
-        except VerificationError as error:
+        except (VerificationError, ArithmeticError, ValueError) as error:
             result.find("payout", batch.batch_id, f"its manifest cannot be made from its payments: {error}")
             continue
         if leaf.encode() != derived or leaf != batch.manifest:
