@@ -11,7 +11,7 @@ from agent.coordinator.operations.answers.files import Artifact
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
+from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
