@@ -28,7 +28,7 @@ from agent import fault_points
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
 from agent.coordinator.store.postgres.connecting import Limits, Server, driver, engine
 from agent.coordinator.store.postgres.failures import Failure, classify, reason
-from agent.core.errors import ConfigurationError, ServiceUnavailable
+from agent.core.errors import ConfigurationError, ServiceUnavailable, ValidationFailed
 from agent.metrics import Meter
 
 P = ParamSpec("P")
@@ -235,6 +235,10 @@ class PostgresDatabase:
             except Exception as error:
                 failure = classify(error)
                 duplicates += failure is Failure.DUPLICATE
+                if failure is Failure.UNSTORABLE:
+                    raise ValidationFailed(
+                        "A text in the request contains the character NUL; remove it."
+                    ) from None
                 if failure is Failure.ERROR or duplicates > DUPLICATES:
                     raise
                 if failure is Failure.UNAVAILABLE or time.monotonic() > deadline:
