@@ -9,7 +9,7 @@ from agent.metrics import Metric
 _QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 """Buckets in seconds, from a cached answer to a long poll."""
 _PATIENT: Final = (0.005, 0.05, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0)
-"""Buckets in seconds, from a job that is claimed at once to a rendering overnight."""
+"""Buckets in seconds, from a job that is claimed immediately to a rendering overnight."""
 
 REQUESTS: Final = Metric(
     "aitbc_coordinator_http_requests_total", "counter", "Answered requests, by route template, method and status.",

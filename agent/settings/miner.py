@@ -184,7 +184,7 @@ class MinerSettings(Section):
     """Jobs that may wait for the download of their model without occupying a slot. Further ones occupy one."""
     download_stall_seconds: Annotated[float, Field(gt=0)] = 15
     """A connection that brings no byte of a model for this time is replaced. After three in succession the jobs that wait for
-    the model fail, and others of the same server fail at once for half a minute."""
+    the model fail, and others of the same server fail immediately for half a minute."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that are never deleted to free space."""
     gpu_poll_seconds: Annotated[float, Field(gt=0)] = 10

@@ -205,7 +205,7 @@ class Stream:
                 raise self._server.lost(error) from None
 
     def cancel(self) -> None:
-        """End the stream at once, from any thread. The server notices it and drops the request."""
+        """End the stream immediately, from any thread. The server notices it and drops the request."""
         with self._lock:
             self.cancelled = True
             if self._connection is not None:

@@ -1,4 +1,4 @@
-"""Sends approved batches of payouts through their adapters. One replica does, the leader.
+"""Sends approved batches of payouts through their adapters. Only the leader runs it.
 
 Everything that an adapter answers is stored before its next call (see `agent.coordinator.payouts.adapter`), so that the process may
 die at any point: when it starts again, it repeats the call whose answer was not stored. For a moment there may be two leaders; the
@@ -90,7 +90,7 @@ class PayoutWorker:
         bus.on_signal(WORK, self._wake)
 
     def wake(self) -> None:
-        """Have due calls queried soon."""
+        """Query due calls soon."""
         self._wake()
         if self._bus is not None:
             self._bus.signal(WORK)
@@ -100,7 +100,7 @@ class PayoutWorker:
             event.set()
 
     async def run(self) -> None:
-        """Send batches until cancelled. May be called again then."""
+        """Send batches until cancelled. May be called again afterwards."""
         self._backoffs.clear()
         async with asyncio.TaskGroup() as group:
             for name in self.adapters.usable:
@@ -157,7 +157,7 @@ class PayoutWorker:
             await self._database.write(transfer_store.note_error, batch.batch_id, fault)
 
     async def _prepare_due(self, name: str) -> tuple[bool, float]:
-        """Prepare the payments whose turn it is. Return whether there were any, and when it is the next one's."""
+        """Prepare the payments that are due. Return whether there were any, and when the next one is due."""
         worked, again = False, math.inf
         for batch in await self._database.read(store.to_prepare, name):
             backoff = self._backoffs.setdefault(batch.batch_id, _Backoff())
@@ -319,7 +319,7 @@ class PayoutWorker:
             if report.outcome is Outcome.SENT and report.reference
         }
         resend = answer.content is not None
-        # What was just sent is polled at once, since many receivers answer immediately.
+        # What was just sent is polled immediately, since many receivers answer immediately.
         pause = 0.0 if sends or resend else self.settings.poll_seconds
         ended = transfer_store.record_call(
             connection, changed, endings, references, now, next_call_at=now + pause, resend=resend

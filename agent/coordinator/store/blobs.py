@@ -37,7 +37,7 @@ def known(connection: Connection, names: Sequence[str]) -> set[str]:
 
 
 def mark_removed(connection: Connection, names: Sequence[str]) -> None:
-    """Record that nothing refers to these blobs any more. May be repeated."""
+    """Record that nothing refers to these blobs. May be repeated."""
     if names:
         connection.execute(_MARK, [{"blob": name} for name in dict.fromkeys(names)])
 

@@ -69,7 +69,7 @@ class Bucket:
     ) -> SignedRequest:
         """Return a signed request for a blob, or for the bucket (None).
 
-        `unsent` are headers that every HTTP client sends by itself.
+        `unsent` are headers that every HTTP client sends anyway.
         """
         path = "/" if name is None else f"/{self.key(name)}"
         url = presign(

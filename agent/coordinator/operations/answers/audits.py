@@ -89,7 +89,7 @@ class AuditStanding(Answer):
 
 
 class MinerAudits(AuditPage):
-    """The audits of a miner that are decided, and what they have shown so far."""
+    """A miner's decided audits, and what they have shown so far."""
 
     proofs: list[AuditStanding]
 

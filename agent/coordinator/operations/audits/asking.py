@@ -16,9 +16,9 @@ from agent.coordinator.operations.audits.choosing import UNPROVEN_SEALED
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as store
+from agent.coordinator.store import canaries, queue
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
@@ -31,7 +31,7 @@ from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.outputs import output_files
 
 BATCH: Final = 100
-"""Audits that one round looks at."""
+"""Maximum number of audits in one round."""
 NAME: Final = "audit"
 DELETED: Final = "The job's data was deleted before it was compared."
 UNAFFORDABLE: Final = "The operator's budget for audits was used up."
@@ -53,7 +53,7 @@ class NewIds:
 
 
 async def ask(context: Context) -> int:
-    """Submit the audit jobs that are missing. Return how many audits were looked at."""
+    """Submit the audit jobs that are missing. Return how many audits were examined."""
     roots = await context.database.read(store.unasked, BATCH)
 
     async def submit(root: str) -> None:
@@ -79,7 +79,7 @@ def _cancel(connection: Connection, job_id: str, now: float) -> None:
 
 
 def hold(connection: Connection, context: Context, roots: Sequence[str], ids: Sequence[NewIds]) -> None:
-    """Submit the audit jobs of these audits at once, because data that they need is about to be deleted.
+    """Submit the audit jobs of these audits immediately, because data that they need is about to be deleted.
 
     Afterwards the audit jobs refer to the files, and contain the rest.
     """
@@ -88,9 +88,9 @@ def hold(connection: Connection, context: Context, roots: Sequence[str], ids: Se
 
 
 def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, final: bool = False) -> None:
-    """Submit the audit job of an audit's newest opinion, if it has none and an independent auditor is there.
+    """Submit the audit job of an audit's newest opinion, if it has none and an independent auditor is online.
 
-    With `final`, the job is submitted although there is none at present.
+    With `final`, submit it even if none is online.
     """
     opinions = store.lock(connection, root)
     asked = next((one for one in opinions if one.opinion is None and one.status == store.WAITING), None)
@@ -222,7 +222,7 @@ def _spec(
     spec: dict[str, Any] = orjson.loads(source.spec)
     signed = base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"])
     found = orjson.loads(results)
-    canary = None if root.canary_id is None else store.find_canary(connection, root.canary_id)
+    canary = None if root.canary_id is None else canaries.find(connection, root.canary_id)
     if canary is not None and canary.deleted_at is not None:  # the known answer was deleted
         return None
     files = {f"audit:{file.name}": f"artifact:{file.artifact_id}" for file in output_files(found)}

@@ -11,7 +11,7 @@ import structlog
 
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
-from agent.coordinator.store import audit_holds, ledger, locks
+from agent.coordinator.store import audit_holds, canaries, ledger, locks
 from agent.coordinator.store import audits as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
@@ -27,7 +27,7 @@ SLACK: Final = 4
 LEAST_PART: Final = 1000
 """The part of the day's budget that every audit may cost, so that no miner prevents its audits by metering next to nothing."""
 VERDICTS: Final = "account_verdicts"
-"""The client as which verdicts count for the reputation of miners. It owns nothing."""
+"""The client under which verdicts count for the reputation of miners. It owns nothing."""
 DAY_SECONDS: Final = 86_400.0
 
 log = structlog.get_logger()
@@ -58,18 +58,18 @@ def budget_used(connection: Connection, settings: AuditSettings, now: float) -> 
 
 
 def fits_budget(connection: Connection, settings: AuditSettings, cost: int, now: float) -> bool:
-    """Return whether the jobs of audits and canaries may cost so much more today, in units of 1e-8."""
+    """Return whether today's budget for audits and canaries covers a further cost, in units of 1e-8."""
     return _spent(connection, now) + cost <= to_units(settings.budget_per_day)
 
 
 def _spent(connection: Connection, now: float) -> int:
-    accounts = [AUDITS, *filter(None, [store.canary_account(connection)])]
+    accounts = [AUDITS, *filter(None, [canaries.account(connection)])]
     first = make_id("tx", max(0.0, now - DAY_SECONDS), bytes(10))
     return store.spent_since(connection, accounts, first)
 
 
 def fund(connection: Connection, account_id: str, tx_id: str, cost: int, now: float) -> None:
-    """Give an account what it lacks for a job, from the operator's fees, or else by issuing money."""
+    """Give an account the money that it lacks for a job, from the operator's fees, or else by issuing money."""
     locks.account(connection, account_id)
     missing = cost - ledger.balance(connection, available(account_id))
     if missing <= 0:

@@ -22,6 +22,7 @@ from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.operations.files.artifacts import account_of, add_outputs, leases_for
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import direct_uploads as store
+from agent.coordinator.store import locks
 from agent.coordinator.store import uploads as upload_store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.direct_uploads import DirectUploadRecord
@@ -130,20 +131,22 @@ def _reserve(
     if interrupted is not None and interrupted.expires_at > context.clock():
         return interrupted
     limit = context.settings.max_uploads_per_account
-    count, _ = store.unfinished(connection, record.owner)
     if isinstance(who, Caller):
-        count += upload_store.unfinished(connection, record.owner)[0]
         budgets: tuple[quota.Budget, ...] = (quota.account_budget(context, record.owner),)
     else:
         lease = _lease_of(record)
         leases_for(connection, who, lease)
         budgets = quota.run_budgets(context, lease[0], who.miner_id)
+    locks.storage(connection, record.owner)
+    count, _ = store.unfinished(connection, record.owner)
+    if isinstance(who, Caller):
+        count += upload_store.unfinished(connection, record.owner)[0]
     if count >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished uploads, which is the limit. Finish or delete some."
         )
     for budget in budgets:
-        budget.check(connection, context.space.held(budget.owner) + record.size)
+        budget.check(connection, record.size, context.space)
     store.add(connection, record)
     return record
 

@@ -1,7 +1,7 @@
 """Checks a coordinator's data: derives the log again from receipts and settlements, and reports where they disagree.
 
 Everything that can be computed is computed: leaves from their receipts and settlements, tiles and roots from leaves, signatures
-from keys. The check only reads, in one snapshot of the database, so it can run beside an agent or on a copy.
+from keys. The check only reads, in one snapshot of the database, so it can run while an agent runs, or on a copy.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _is_open(
     ending: Ending,
     reportable: Collection[PaymentState],
 ) -> bool:
-    """Return whether an outcome is news. Raises `ValidationFailed`, `Conflict`."""
+    """Return whether the payment has no outcome yet. Raises `ValidationFailed`, `Conflict`."""
     payment = payments.get(ending.payout_id)
     if payment is None:
         raise ValidationFailed(

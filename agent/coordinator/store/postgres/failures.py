@@ -23,7 +23,7 @@ class Failure(StrEnum):
     UNPREPARED = "unprepared"
     """A pooler in front of the server does not keep prepared statements."""
     UNAVAILABLE = "unavailable"
-    """The server cannot do this now: its disk is full, or it takes too long. Repeating it at once would make it worse."""
+    """The server cannot do this now: its disk is full, or it takes too long. Repeating it immediately would make it worse."""
     UNSTORABLE = "unstorable"
     """A text that a caller gave contains the character NUL, which PostgreSQL's text cannot contain."""
     ERROR = "error"
