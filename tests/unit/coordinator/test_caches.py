@@ -69,7 +69,7 @@ async def test_miners_that_change_during_a_read_are_read_again() -> None:
     assert all(one is context.caches.supply for one in found)
 
 
-async def test_the_present_miners_are_read_whatever_is_known() -> None:
+async def test_the_present_miners_are_read_even_if_some_are_known() -> None:
     context: Any = Reader()
     known = await fleet(context)
     present = await fleet(context, now=True)
