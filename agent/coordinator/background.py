@@ -50,7 +50,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
                 "keys",
                 _repeated(context, context.settings.streams.key_check_seconds, streams.check_keys),
             ),
-            _watched(context, "counts", _repeated(context, RECENT_SECONDS, history.fold_counts)),
+            _watched(context, "counts", _repeated(context, RECENT_SECONDS, history.fold_changes)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
         ]
         yield

@@ -129,6 +129,7 @@ def take_back(
     payment = ledger.payment_id(job_id)
     pay = store.earned_by(connection, payment, earned(miner_id))
     fee = store.earned_by(connection, payment, FEES)
+    locks.earnings(connection, [miner_id])
     taken = max(0, min(pay, ledger.balance(connection, earned(miner_id))))
     if not taken + fee:
         return 0
