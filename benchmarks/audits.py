@@ -31,11 +31,7 @@ import structlog
 from measuring import audit_honest, audit_language, audit_speech
 from measuring.audit_row import Case
 
-from runners.llm.comparison import SOME
-
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "audits-measured.md"
-RESAMPLED = 2_000_000
-"""Audits that are resampled from honest differences."""
 
 HEAD = """# Audits: measured distances
 
@@ -73,13 +69,6 @@ def language(folder: Path, answers: int, notes: list[str]) -> Iterator[Case]:
     llama = audit_language.LlamaCpp(folder, answers)
     llama.learn_prompts()
     yield from llama.cases()
-    differences = llama.every_position()
-    again = audit_language.resampled(differences, RESAMPLED)
-    notes.append(
-        f"Honest answers in llama.cpp differ at {len(differences)} positions by {sum(differences) / len(differences):.5f} on average and {max(differences):.5f} at most. "
-        f"{RESAMPLED:,} audits of {SOME} positions, resampled from these, have distances up to {max(again):.5f}. Resampling assumes that other "
-        "answers differ as these do; it says nothing about other machines."
-    )
     cost = llama.cost(max(2, answers // 4))
     notes.append(
         f"Returning log-probabilities costs the audited miner {cost['evidence']:+.1%} of the processor time of the job, and an audit costs {cost['audit']:.1%}, with answers of 256 tokens in "

@@ -96,7 +96,8 @@ class Record:
     def save(self) -> None:
         """Replace the file."""
         rows = {
-            key: {name: getattr(row, name) for name in Row.__slots__} for key, row in sorted(self.rows.items())
+            key: {name: getattr(row, name) for name in Row.__slots__}
+            for key, row in sorted(self.rows.items())
         }
         content = {"rows": rows, "learned": self.learned, "failures": self.failures}
         replace_file(self.file, json.dumps(content, indent=1).encode())
@@ -196,7 +197,9 @@ def _transformers(folder: Path) -> Iterator[Iterator[Outcome]]:
         with audit_language.loaded(miner.path, threads, dtype=dtype) as runner:
             if change is not None:
                 change(audit_language.engine_of(runner)._loaded.model)  # noqa: SLF001 - there is no setting
-            jobs = [run(runner, _question(number), folder, number) for number in (next(numbers) for _ in range(8))]
+            jobs = [
+                run(runner, _question(number), folder, number) for number in (next(numbers) for _ in range(8))
+            ]
         with audit_language.loaded(miner.path, 1, dtype=dtype) as runner:
             found = [check(runner, _question(job.number), job, folder) for job in jobs]
         yield _outcomes(f"transformers {dtype}", f"{kernel} attention, {_threads(threads)}", found)
@@ -226,8 +229,30 @@ def _videos(folder: Path) -> Iterator[Iterator[Outcome]]:
     clips = []
     for number, source in enumerate(sources):
         clips.append(folder / f"clip{number}.mkv")
-        inputs = ["-f", "lavfi", "-i", source, "-f", "lavfi", "-i", "sine=frequency=300:beep_factor=4", "-t", "1"]
-        codecs = ["-c:v", "libx264", "-crf", "10", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "flac"]
+        inputs = [
+            "-f",
+            "lavfi",
+            "-i",
+            source,
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=frequency=300:beep_factor=4",
+            "-t",
+            "1",
+        ]
+        codecs = [
+            "-c:v",
+            "libx264",
+            "-crf",
+            "10",
+            "-preset",
+            "veryfast",
+            "-pix_fmt",
+            "yuv420p",
+            "-c:a",
+            "flac",
+        ]
         subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *inputs, *codecs, clips[-1]], check=True)
     for batch in count():
         yield _media(
@@ -255,7 +280,12 @@ def _pictures(folder: Path) -> Iterator[Iterator[Outcome]]:
         return runners[threads]
 
     for batch in count():
-        asked = {"prompt": f"a lighthouse, number {batch}", "model": model.name, "size": "64x64", "steps": 2 + batch % 3}
+        asked = {
+            "prompt": f"a lighthouse, number {batch}",
+            "model": model.name,
+            "size": "64x64",
+            "steps": 2 + batch % 3,
+        }
         yield _media(loaded, folder, "float32", batch, {}, {**asked, "seed": batch})
 
 
@@ -266,7 +296,13 @@ def _renderings(folder: Path) -> Iterator[Iterator[Outcome]]:
     benchmark = BlenderRunner.benchmark(tools, folder)
     assert benchmark is not None
     for batch in count():
-        given = {**benchmark.parameters, "samples": 1 + batch % 4, "resolution_x": 32, "resolution_y": 32, "seed": batch}
+        given = {
+            **benchmark.parameters,
+            "samples": 1 + batch % 4,
+            "resolution_x": 32,
+            "resolution_y": 32,
+            "seed": batch,
+        }
         yield _media(
             lambda threads: BlenderRunner(tools, Device("cpu", "processor", threads=threads)), folder, None, batch,
             benchmark.files, given,

@@ -21,7 +21,7 @@ from runners.llm.comparison import (
 )
 from runners.llm.engines.base import Draw, LanguageEngine
 from runners.llm.request import InferenceRequest
-from runners.llm.sampling import sampling_distance, samples_plainly
+from runners.llm.sampling import samples_plainly, sampling_distance
 
 COMPARER = Comparer(
     "The auditor's model reads the prompt and an answer in one pass. The log-probabilities of the most likely tokens must be close to "

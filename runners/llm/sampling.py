@@ -67,7 +67,9 @@ def sampling_distance(request: InferenceRequest, tokens: Iterable[TokenEvidence]
             if rank is None:
                 sums[number] += math.log(others / honest.others)
             else:
-                sums[number] += math.log((1 - others) / (1 - honest.others)) + _gain(honest.chances, rank, power)
+                sums[number] += math.log((1 - others) / (1 - honest.others)) + _gain(
+                    honest.chances, rank, power
+                )
     greatest = max(sums)
     ratio = greatest + math.log(sum(math.exp(found - greatest) for found in sums) / len(sums))
     return round(max(0.0, ratio / math.log(10)), 6)
@@ -86,7 +88,9 @@ def _honest(request: InferenceRequest, top: Sequence[tuple[int, float]]) -> _Hon
     unstated = max(0.0, 1 - sum(math.exp(chance) for _, chance in ranked)) + UNLIKELY
     heat = 1 / request.temperature
     weights = [math.exp(max(-MOST, heat * (chance - best))) for _, chance in ranked]
-    if heat >= 1:  # a lower temperature favours likely tokens: all others are at most as likely as the last stated one
+    if (
+        heat >= 1
+    ):  # a lower temperature favours likely tokens: all others are at most as likely as the last stated one
         others = math.exp(min(MOST, math.log(unstated) + heat * (last - best) - last))
     else:  # a higher one favours many tokens
         count = request.top_k or VOCABULARY
@@ -96,8 +100,12 @@ def _honest(request: InferenceRequest, top: Sequence[tuple[int, float]]) -> _Hon
         most, others = request.top_k, 0.0
     total = sum(weights[:most])
     # `top_p` leaves the fewest tokens that have this share together, which is known between two bounds.
-    least = next((count for count in range(1, most + 1) if sum(weights[:count]) >= request.top_p * total), most)
-    enough = (count for count in range(1, most + 1) if sum(weights[:count]) >= request.top_p * (total + others))
+    least = next(
+        (count for count in range(1, most + 1) if sum(weights[:count]) >= request.top_p * total), most
+    )
+    enough = (
+        count for count in range(1, most + 1) if sum(weights[:count]) >= request.top_p * (total + others)
+    )
     if request.top_p < 1 and (count := next(enough, 0)):
         most, others = count, 0.0
     remaining = sum(weights[:least])

@@ -9,7 +9,7 @@ import pytest
 
 from runners.llm.evidence import TOP, TokenEvidence
 from runners.llm.request import InferenceRequest
-from runners.llm.sampling import sampling_distance, samples_plainly
+from runners.llm.sampling import samples_plainly, sampling_distance
 
 WORDS = 80
 """Tokens of the imagined vocabulary."""
@@ -48,7 +48,7 @@ def evidence(logprobs, token):
 
 
 def answer(seed, tokens, temperature, choose=None, **options):
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - no secret
     found = []
     for _ in range(tokens):
         logprobs = distribution(chance)
@@ -79,7 +79,9 @@ def test_honest_draws_reach_a_distance_as_rarely_as_its_definition_says(fields):
         assert sum(one >= distance for one in found) <= 100 * share + 4 * math.sqrt(100 * share * (1 - share))
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 0.8}, {"temperature": 1}, {"temperature": 0.9, "top_p": 0.95}])
+@pytest.mark.parametrize(
+    "fields", [{"temperature": 0.8}, {"temperature": 1}, {"temperature": 0.9, "top_p": 0.95}]
+)
 def test_other_choices_are_found(fields):
     asked = request(**fields)
     greedy = answer(1, 300, 0)
