@@ -7,6 +7,7 @@ An audit is judged by the shipped calibration of its condition. Where none is sh
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import time
 from collections import defaultdict
@@ -79,7 +80,9 @@ class Record:
         row = self.rows[f"{key}; {variant}"]
         row.audits += 1
         if distances:
-            shares = [distance / limits[name] for name, distance in distances.items() if name in limits]
+            shares = [
+                _share(distance, limits[name]) for name, distance in distances.items() if name in limits
+            ]
             row.nearest = max(row.nearest, *shares)
             failed = not max(shares) <= 1
         else:
@@ -152,6 +155,10 @@ def table(record: Record) -> Iterator[str]:
         yield f"| `{service}` | {condition} | {variant} | {row.audits} | {row.failed} | {row.unproven} | {row.nearest:.0%} |"
     rows = record.rows.values()
     yield f"| all | | | {sum(row.audits for row in rows)} | {sum(row.failed for row in rows)} | {sum(row.unproven for row in rows)} | |"
+
+
+def _share(distance: float, limit: float) -> float:
+    return distance / limit if limit else math.inf if distance else 0.0
 
 
 def _outcomes(condition: str, variant: str, found: list[AuditResult]) -> Iterator[Outcome]:
