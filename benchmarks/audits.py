@@ -55,7 +55,7 @@ The miner returns the numbers of the tokens and the log-probabilities of the fiv
 What this finds and what it does not:
 
 * A miner that lets other weights write the text and the named model read it once is found by `choice` in transformers. In llama.cpp and vLLM it is found by `sampling` if the two models differ enough for the length of the answer: text of Q4_0 weights that Q4_1 read reached 4.5
-  in 240 tokens, and text for another system prompt 0.3. Shorter answers and closer models are not found. A miner that always chooses the most likely token, or another temperature, is found in a few dozen tokens.
+  in 240 tokens, and text for another system prompt 0.3. Shorter answers and closer models are not found. A miner that always chooses the most likely token is found in about 50 tokens, one that draws at a temperature of 0.4 or 1.3 instead of 0.8 in about 250.
 * The evidence is read at random positions only in llama.cpp on a processor, which reads little faster than it writes: a random beginning of the answer, a sixth of a long one on average, at sixteen positions. On a GPU it reads everything.
 * llama.cpp computes 4-bit and 8-bit formats with activations of 8 bits. Any difference in the order of its sums, as between one request alone and four together, moves them to another of 256 steps, and thirty layers amplify that. Runs that are computed alike are equal to the last bit; all
   others differ by as much as this rounding, and no choice of kernel changes that (flash attention, repacked weights and other batch sizes were tried). So weights in 8 or 16 bits that were made from the 4-bit ones cannot be distinguished from them: they are the same weights, computed more exactly, and cost the

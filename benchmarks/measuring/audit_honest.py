@@ -175,7 +175,7 @@ def _language(folder: Path) -> Iterator[Iterator[Outcome]]:
             yield next(transformers)
         form = ("Q4_1", "F16", "Q4_1", "Q8_0")[batch % 4]
         threads, together = (1, 2)[batch // 4 % 2], (1, 4, 2, 8)[batch // 4 % 4]
-        path = llama.forms[form]
+        path = llama.form(form)
 
         def one(number: int) -> Job:
             return run(runner, _question(number), folder, number)

@@ -100,11 +100,14 @@ class LlamaCpp:
     def __init__(self, folder: Path, answers: int) -> None:
         self.folder, self.answers = folder, answers
         self.own = Path(user_cache_path("aitbc") / "models" / NAME)
-        self.forms = {"Q4_1": self.own}
-        for form in ("F16", "Q8_0", "Q5_0", "Q4_0"):
-            self.forms[form] = folder / form
-            self.forms[form].mkdir()
-            requantised(self.own / "model.gguf", self.forms[form] / "model.gguf", form)
+
+    def form(self, name: str) -> Path:
+        """Return the model's directory in a format, which is written once."""
+        path = self.own if name == "Q4_1" else self.folder / name
+        if not path.is_dir():
+            path.mkdir()
+            requantised(self.own / "model.gguf", path / "model.gguf", name)
+        return path
 
     def jobs(
         self,
@@ -146,7 +149,7 @@ class LlamaCpp:
             ],
         }
         for named, others in lies.items():
-            path = self.forms[named]
+            path = self.form(named)
             for threads in (1, 2):
                 found = self.audits(path, self.jobs(path, threads), 4)
                 yield Case.of(
@@ -155,7 +158,7 @@ class LlamaCpp:
             found = self.audits(path, self.jobs(path, 2, together=4), 4)
             yield Case.of(SERVICE, f"llama.cpp {named}, 4 requests together", found, honest=True)
             for words, form in others:
-                found = self.audits(path, self.jobs(self.forms[form], 2), 4)
+                found = self.audits(path, self.jobs(self.form(form), 2), 4)
                 yield Case.of(SERVICE, f"llama.cpp: {words}", found, honest=False)
         found = self.audits(
             self.own, [self._shortened(job) for job in self.jobs(self.own, 2, with_system)], 4
@@ -170,7 +173,7 @@ class LlamaCpp:
     def foreign(self) -> Iterator[Case]:
         """Measure long answers that other weights or another temperature chose, and the named model has read once."""
         liars = {
-            "text of Q4_0, read once": (self.forms["Q4_0"], 0.8),
+            "text of Q4_0, read once": (self.form("Q4_0"), 0.8),
             "always the most likely token": (self.own, 0.0),
             "temperature 1.3 instead of 0.8": (self.own, 1.3),
         }
