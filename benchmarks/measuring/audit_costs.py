@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ def table(costs: Iterator[Cost]) -> Iterator[str]:
     yield "| service | job | job, processor seconds | audit, processor seconds | audit / job |"
     yield "|---|---|---|---|---|"
     for cost in costs:
+        print(*cost, file=sys.stderr, flush=True)
         yield f"| `{cost.service}` | {cost.words} | {cost.job:.1f} | {cost.audit:.1f} | {cost.audit / cost.job:.0%} |"
 
 
