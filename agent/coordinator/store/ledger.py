@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    literal,
     literal_column,
     select,
     text,
@@ -72,6 +73,16 @@ class Payment:
     job_id: str
     miner_id: str | None
     settlement: Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """The payment of a new job: the entry holds `held` units of 1e-8 of its account."""
+
+    job_id: str
+    account_id: str
+    held: int
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,16 @@ def payment_id(job_id: str) -> str:
     return "tx_" + job_id.removeprefix("job_")
 
 
+def payment_id_of(job_id: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the expression for `payment_id` of a column."""
+    return literal("tx_").concat(func.substr(job_id, len("job_") + 1))
+
+
+def add_entry(connection: Connection, tx_id: str, name: str, entry: Entry) -> None:
+    """Store a further entry of a transaction, and change the balances."""
+    _post(connection, [(tx_id, name, entry)])
+
+
 def balance(connection: Connection, ledger_account: str) -> int:
     """Return the balance of a ledger account."""
     return int(_balance.scalar(connection, {"account": ledger_account}))
@@ -164,29 +185,32 @@ def add_booking(
     record = TransactionRecord(
         tx_id, kind, Status.SETTLED, account_id, miner_id, None, 0, amount, fee, note, now, now
     )
-    _add(connection, record)
+    _add(connection, [record])
     _post(connection, [(tx_id, kind.value, entry)])
     return record
 
 
-def add_payment(
-    connection: Connection, job_id: str, account_id: str, held: int, entry: Entry, now: float
-) -> None:
-    """Store the pending payment of a job and the entry that holds its maximum cost.
+def add_payments(connection: Connection, payments: Sequence[NewPayment], now: float) -> None:
+    """Store the pending payments of jobs and the entries that hold their maximum costs.
 
-    Raises `StaleRead` if another transaction has spent the money since the balance was read.
+    Raises `StaleRead` if another transaction has spent the money since the balances were read.
     """
-    tx_id = payment_id(job_id)
-    _add(
-        connection,
+    records = [
         TransactionRecord(
-            tx_id, Kind.PAYMENT, Status.PENDING, account_id, None, job_id, held, 0, 0, "", now, None
-        ),
-    )
-    account = available(account_id)
-    if held and _spend.run(connection, {"account": account, "amount": held}) != 1:
+            payment_id(payment.job_id), Kind.PAYMENT, Status.PENDING, payment.account_id, None, payment.job_id,
+            payment.held, 0, 0, "", now, None,
+        )
+        for payment in payments
+    ]  # fmt: skip
+    _add(connection, records)
+    spent: Counter[str] = Counter()
+    for payment in payments:
+        spent[available(payment.account_id)] += payment.held
+    rows = [{"account": account, "amount": amount} for account, amount in sorted(spent.items()) if amount]
+    if _spend.run_many(connection, rows) != len(rows):
         raise StaleRead
-    _post(connection, [(tx_id, HELD, entry)], booked={account})
+    entries = [(payment_id(payment.job_id), HELD, payment.entry) for payment in payments]
+    _post(connection, entries, booked=spent)
 
 
 def close_payments(connection: Connection, payments: Sequence[Payment], now: float) -> set[str]:
@@ -223,13 +247,11 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
         account = earned(booking.miner_id)
         if _spend.run(connection, {"account": account, "amount": booking.amount}) != 1:
             raise StaleRead
-        _add(
-            connection,
-            TransactionRecord(
-                booking.tx_id, Kind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
-                0, 0, booking.batch_id, now, None,
-            ),
+        record = TransactionRecord(
+            booking.tx_id, Kind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
+            0, 0, booking.batch_id, now, None,
         )  # fmt: skip
+        _add(connection, [record])
     entries = [(one.tx_id, HELD, reserve(one.miner_id, one.batch_id, one.amount)) for one in ordered]
     _post(connection, entries, booked={earned(one.miner_id) for one in ordered})
 
@@ -262,9 +284,11 @@ def close_payouts(
     _post(connection, entries)
 
 
-def _add(connection: Connection, record: TransactionRecord) -> None:
-    values = {name: getattr(record, name) for name in TransactionRecord.__dataclass_fields__}
-    _insert_transaction.run(connection, values)
+def _add(connection: Connection, records: Sequence[TransactionRecord]) -> None:
+    names = TransactionRecord.__dataclass_fields__
+    _insert_transaction.run_many(
+        connection, [{name: getattr(record, name) for name in names} for record in records]
+    )
 
 
 def _post(

@@ -11,9 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import streams
+from agent.coordinator.operations import retention, streams
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import events as run_events
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
 from support.clients.dropping import TOLERANT, check_drops, history
@@ -188,7 +187,7 @@ def test_old_changes_are_pruned(tmp_path: Path) -> None:
 
         async def prune(context: Context) -> int:
             while await context.database.read(events.oldest):
-                await run_events.prune_old(context)
+                await retention.delete_events(context)
                 await asyncio.sleep(0.02)
             return await context.database.read(events.newest)
 

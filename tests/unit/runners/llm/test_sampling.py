@@ -48,7 +48,7 @@ def evidence(logprobs, token):
 
 
 def answer(seed, tokens, temperature, choose=None, **options):
-    chance = random.Random(seed)  # noqa: S311 - no secret
+    chance = random.Random(seed)  # noqa: S311 - repeatable
     found = []
     for _ in range(tokens):
         logprobs = distribution(chance)
