@@ -7,6 +7,7 @@ An audit is judged by the shipped calibration of its condition. Where none is sh
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import time
 from collections import defaultdict
@@ -79,7 +80,9 @@ class Record:
         row = self.rows[f"{key}; {variant}"]
         row.audits += 1
         if distances:
-            shares = [distance / limits[name] for name, distance in distances.items() if name in limits]
+            shares = [
+                _share(distance, limits[name]) for name, distance in distances.items() if name in limits
+            ]
             row.nearest = max(row.nearest, *shares)
             failed = not max(shares) <= 1
         else:
@@ -154,6 +157,10 @@ def table(record: Record) -> Iterator[str]:
     yield f"| all | | | {sum(row.audits for row in rows)} | {sum(row.failed for row in rows)} | {sum(row.unproven for row in rows)} | |"
 
 
+def _share(distance: float, limit: float) -> float:
+    return distance / limit if limit else math.inf if distance else 0.0
+
+
 def _outcomes(condition: str, variant: str, found: list[AuditResult]) -> Iterator[Outcome]:
     for one in found:
         yield condition, variant, one.comparison.verdict, one.comparison.distances
@@ -168,7 +175,7 @@ def _language(folder: Path) -> Iterator[Iterator[Outcome]]:
             yield next(transformers)
         form = ("Q4_1", "F16", "Q4_1", "Q8_0")[batch % 4]
         threads, together = (1, 2)[batch // 4 % 2], (1, 4, 2, 8)[batch // 4 % 4]
-        path = llama.forms[form]
+        path = llama.form(form)
 
         def one(number: int) -> Job:
             return run(runner, _question(number), folder, number)
