@@ -29,8 +29,11 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import structlog
-from measuring import audit_costs, audit_honest, audit_language, audit_speech
-from measuring.audit_row import Case
+from measuring.audits import costs as audit_costs
+from measuring.audits import honest as audit_honest
+from measuring.audits import language as audit_language
+from measuring.audits import speech as audit_speech
+from measuring.audits.row import Case
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "audits-measured.md"
 
@@ -97,9 +100,9 @@ def speech(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
 
 def media(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
     """Measure pictures, videos, renderings and Python models."""
-    if importlib.util.find_spec("measuring.audit_media") is None:
+    if importlib.util.find_spec("measuring.audits.media") is None:
         return
-    audit_media = importlib.import_module("measuring.audit_media")
+    audit_media = importlib.import_module("measuring.audits.media")
     groups = defaultdict[tuple[str, str, bool], list[Any]](list)
     for row in audit_media.rows(folder):
         groups[row.service, row.case, row.honest].append(row)

@@ -26,7 +26,7 @@ from aitbc import AITBCClient
 
 PROGRAMS = AGENT.parent
 JOB_SECONDS = 60
-COMMANDS = {
+COMMANDS: dict[str, list[str | Path]] = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "aitbc --version": [PROGRAMS / "aitbc", "--version"],
     "aitbc --help": [PROGRAMS / "aitbc", "--help"],

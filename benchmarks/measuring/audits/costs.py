@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from measuring.audit_media import demo_models
-from measuring.audited import Bench, adopt_orphans
+from measuring.audits.audited import Bench, adopt_orphans
+from measuring.audits.media import demo_models
 from measuring.child import models_directory
 from runners.api import Device, Model, Runner, Tools
 

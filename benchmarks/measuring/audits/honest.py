@@ -21,10 +21,11 @@ from typing import Any, TypeAlias
 from agent.atomic_file import replace_file
 from agent.configuration import configuration_directory, read_document
 from agent.core.machine.honest_limits import honest_limit
-from measuring import audit_language, audit_speech
-from measuring.audit_media import demo_models
-from measuring.audit_row import Job, check, run
-from measuring.audited import Bench
+from measuring.audits import language as audit_language
+from measuring.audits import speech as audit_speech
+from measuring.audits.audited import Bench
+from measuring.audits.media import demo_models
+from measuring.audits.row import Job, check, run
 from runners.api import AuditResult, Device, Tools
 from runners.blender.comparer import release
 from runners.registry import installed

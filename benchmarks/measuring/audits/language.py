@@ -14,7 +14,7 @@ from unittest import mock
 import psutil
 from platformdirs import user_cache_path
 
-from measuring.audit_row import Case, Job, check, run
+from measuring.audits.row import Case, Job, check, run
 from measuring.gguf_forms import requantised
 from runners.api import AuditResult, Device, Model, Tools
 from runners.llm import LLMRunner
