@@ -124,7 +124,8 @@ class LLMRunner(Runner[InferenceRequest]):
         context.check()
         log = RunLog(context, request)
         log.begin(engine, self.device)
-        generation = engine.submit(request, read_images(request, context.files), context.seed)
+        images = read_images(request, context.files)
+        generation = engine.submit(request, images, context.seed, context.cache_salt)
         context.on_cancel(generation.cancel)
         answers = [AnswerParts() for _ in range(request.n)]
         evidence = [AnswerEvidence() for _ in range(request.n)]

@@ -281,7 +281,7 @@ def _named(job: Mapping[str, Any]) -> str:
 
 
 def _short(service: str) -> str:
-    """Return the first word of a service: "whisper" is as clear as "whisper_transcription" beside the model."""
+    """Return the first word of a service: "whisper" is as clear as "whisper_transcription" when the model is shown."""
     return service.partition("_")[0]
 
 

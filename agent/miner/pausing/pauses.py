@@ -30,7 +30,7 @@ POLL_SECONDS: Final = 1.0
 """How often the clock is read, and the GPUs if a rule needs their readings."""
 HEALTH_POLL_SECONDS: Final = 10.0
 """How often the GPUs are read if only faults matter."""
-LOST: Final = "the driver does not find it any more"
+LOST: Final = "the driver no longer finds it"
 _MEASURE_SECONDS: Final = 5.0
 _PROCESSOR: Final = "cpu"
 

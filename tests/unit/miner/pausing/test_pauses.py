@@ -147,7 +147,7 @@ async def test_a_faulty_or_lost_gpu_is_paused_without_any_rule_and_the_other_wor
     assert pauses.gpu_reason(FIRST) == "because of a fault (Xid 79, it has fallen off the bus)"
     owner.cards.last = ()
     await pauses.measure()
-    assert pauses.gpu_reason(SECOND) == "because of a fault (the driver does not find it any more)"
+    assert pauses.gpu_reason(SECOND) == "because of a fault (the driver no longer finds it)"
     assert cause(pauses) == Cause.FAULT
     pauses.resume()
     assert cause(pauses) == Cause.FAULT
