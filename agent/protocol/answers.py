@@ -68,7 +68,7 @@ class CheckpointFile(Answer):
     extra: dict[str, Any] = Field(examples=[{"frame": 7}])
 
 
-class AuditedWork(BaseModel):
+class AuditedWork(BaseModel, defer_build=True):
     """The work of another miner that an audit checks: the results, the signed statement, the evidence, the audited lease's nonce.
 
     `answer` are known results to compare with.
@@ -83,7 +83,7 @@ class AuditedWork(BaseModel):
     answer: dict[str, Any] | None = None
 
 
-class Spec(BaseModel):
+class Spec(BaseModel, defer_build=True):
     """The specification of a job. `files` names its inputs by field, as addresses or as `{"inline": text}`.
 
     With `audit`, the job is an audit of a job with this specification. The audited output files are then inputs too: each
@@ -141,6 +141,12 @@ class Lease(Answer):
         description="Random bytes, hex: random choices of the run follow from them, so that an audit can repeat the choices",
         pattern=r"^[0-9a-f]{64}$",
         examples=["9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"],
+    )
+    cache_salt: str | None = Field(
+        default=None,
+        description="Prompts that were computed for a lease may be reused only for leases with the same salt; without one, for none",
+        pattern=r"^[0-9a-f]{64}$",
+        examples=["0f6ee1a3d7c4e7cb0d0c4b1f2ac5f0a5a2de2f6a4d7b9a0f0a8f7f3f2a5b1c9d"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Declarations of routes for the OpenAPI document, besides their models: errors, file bodies, event streams and headers."""
+"""Declarations of routes for the OpenAPI document in addition to their models: errors, file bodies, event streams and headers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FILE_BODY: Final = body("application/octet-stream", required=False)
 """The body of a route that accepts a file of any media type, for its `openapi_extra`. No body is an empty file."""
 
 
-class _Shown(BaseModel):
+class _Shown(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, status
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
@@ -25,6 +25,7 @@ from agent.coordinator.routes._callers import (
     Client,
     ClientOrSession,
     ContextOf,
+    RequestBody,
     announced_size,
 )
 from agent.core.errors import (
@@ -37,7 +38,7 @@ from agent.core.errors import (
 from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/artifacts", tags=["Artifacts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/artifacts", tags=["Artifacts"])
 
 _ANY_BYTES: Final = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _FILE: Final = {"description": "The file, with its own media type", "content": _ANY_BYTES}
@@ -112,10 +113,8 @@ async def delete(context: ContextOf, caller: Client, artifact_id: fields.Artifac
     await operations.delete(context, caller, artifact_id)
 
 
-class LinkRequest(BaseModel):
+class LinkRequest(RequestBody):
     """How long the link is valid; by default, as long as the coordinator's setting allows."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     seconds: Annotated[float, Field(ge=1)] | None = Field(default=None, examples=[3600])
 

@@ -10,14 +10,14 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 WHOLE: Final = "miner"
-"""The key of the whole miner, beside the UUIDs of GPUs."""
+"""The key of the whole miner, among the UUIDs of GPUs."""
 MAX_EXECUTED: Final = 200
 """How many executed commands are saved; a coordinator has at most 100 waiting."""
 
 _log = structlog.get_logger(__name__)
 
 
-class SavedPauses(BaseModel):
+class SavedPauses(BaseModel, defer_build=True):
     """The file's content. Times are seconds since the epoch.
 
     `hand` are manual pauses, with their end or None; `skipped` is until when a schedule is ignored because the owner

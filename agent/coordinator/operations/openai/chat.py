@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai import message_images
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, service, submit
@@ -34,7 +34,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 _EFFORTS: Final = {"minimal": "low", "xhigh": "high"}
 
 
-class Part(BaseModel):
+class Part(BaseModel, defer_build=True):
     """A part of a request: no other fields, no conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

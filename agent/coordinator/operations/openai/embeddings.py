@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai.serving import Submission, service, submit
 from agent.core.values.fields import example
 from runners.embedding.request import MAX_CHARACTERS, MAX_TEXTS, EmbeddingResult, EmbeddingUsage
@@ -53,7 +53,7 @@ async def create(context: Context, caller: Caller, request: EmbeddingsRequest, k
     return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
 
 
-class Embedding(BaseModel):
+class Embedding(BaseModel, defer_build=True):
     """The vector of a text: numbers, or base64 of 32-bit floats (little-endian)."""
 
     object: Literal["embedding"] = "embedding"
@@ -61,7 +61,7 @@ class Embedding(BaseModel):
     embedding: list[float] | str
 
 
-class Embeddings(BaseModel):
+class Embeddings(BaseModel, defer_build=True):
     """The vectors in the order of the texts."""
 
     model_config = example(

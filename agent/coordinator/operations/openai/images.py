@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files.links import link_to
-from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, made_file, service, submit
 from agent.coordinator.store.artifacts import ArtifactRecord
@@ -111,7 +111,7 @@ class GeneratedImages(GenerateResult):
     images: Annotated[list[GeneratedImage], Field(min_length=1)]
 
 
-class Image(BaseModel):
+class Image(BaseModel, defer_build=True):
     """An image, as base64 or a link. The same `seed` generates it again."""
 
     seed: int
@@ -119,7 +119,7 @@ class Image(BaseModel):
     url: str | None = None
 
 
-class Images(BaseModel):
+class Images(BaseModel, defer_build=True):
     """The images of a request; `size` is "WIDTHxHEIGHT" of each."""
 
     model_config = example(

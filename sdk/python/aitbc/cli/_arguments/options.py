@@ -15,6 +15,7 @@ import typer
 from aitbc._client import AITBCClient, AsyncAITBCClient
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_miner, find_offer
+from aitbc.cli._arguments.state import State
 
 _JOB = "Every job"
 _BATCH = "Several files"
@@ -28,14 +29,6 @@ JobArgument = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The coordinator and the key from the options before the command, if given."""
-
-    base_url: str | None
-    api_key: str | None
 
 
 @dataclass(frozen=True)
@@ -261,7 +254,7 @@ class BatchOptions(Options):
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each `Options` parameter of a command by its options, and rebuild the parameter when the command is called."""
+    """Replace each `Options` parameter of a command with its options, and rebuild the parameter when the command is called."""
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
