@@ -1,7 +1,9 @@
 """How far honest and lying miners are from an auditor, for each service, and what an audit costs.
 
     .venv/bin/python benchmarks/audits.py [--answers 8] [--service llm_inference ...] [--write | --json]
+    .venv/bin/python benchmarks/audits.py --honest FILE [--seconds 3600] [--write]
 
+--honest runs small honest jobs of all services and audits them, 2,000 in all, and counts in FILE how many fail. A later run goes on there.
 --write puts the table into docs/explanation/audits-measured.md. Costs are ratios of processor time in one run, so that other work on
 the machine changes them little.
 """
@@ -26,7 +28,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import structlog
-from measuring import audit_language, audit_speech
+from measuring import audit_honest, audit_language, audit_speech
 from measuring.audit_row import Case
 
 from runners.llm.comparison import SOME
@@ -109,6 +111,24 @@ def media(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
         yield Case(service, case, honest, distances, failed, len(found))
 
 
+HONEST = {
+    "llm_inference": 1650,
+    "image_generation": 120,
+    "video_transcoding": 80,
+    "ai_inference": 70,
+    "whisper_transcription": 60,
+    "blender_rendering": 20,
+}
+"""Honest audits of each service: most of those that cost least."""
+
+
+def honest(file: Path, seconds: float) -> str:
+    """Audit honest miners, and return the section of the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = audit_honest.measure(Path(folder), file, HONEST, seconds)
+    return "\n".join(audit_honest.table(record))
+
+
 SERVICES = {"llm_inference": language, "whisper_transcription": speech, "media": media}
 
 
@@ -139,11 +159,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the distances of audits.")
     parser.add_argument("--answers", type=int, default=8)
     parser.add_argument("--service", action="append", choices=[*SERVICES])
+    parser.add_argument("--honest", type=Path, metavar="FILE")
+    parser.add_argument("--seconds", type=float, default=3600)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--write", action="store_true")
     output.add_argument("--json", action="store_true")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    if options.honest is not None:
+        text = honest(options.honest, options.seconds)
+        write({"honest": text}) if options.write else print(text)
+        return
     everything = list[dict[str, Any]]()
     for name in options.service or SERVICES:
         notes = list[str]()

@@ -11,7 +11,7 @@ import structlog
 
 from agent.coordinator.operations import health, history, retention, streams
 from agent.coordinator.operations.accounts import browser_sessions
-from agent.coordinator.operations.audits import audits
+from agent.coordinator.operations.audits import audits, funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import direct, removal, uploads
 from agent.coordinator.operations.jobs import notices
@@ -99,6 +99,7 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "log", context.log.run()),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "audits", _repeated(context, UPKEEP_SECONDS, audits.advance)),
+        _watched(context, "audit_holds", _repeated(context, ORPHANS_SECONDS, funds.release_left)),
         _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
         _watched(context, "direct_uploads", _repeated(context, UPLOADS_SECONDS, direct.expire_due)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),

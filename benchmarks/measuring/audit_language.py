@@ -223,7 +223,7 @@ class Transformers:
         honest: dict[str, tuple[str, int, Callable[[Any], None] | None]] = {
             "bfloat16, 2 threads": ("bfloat16", 2, None),
             "bfloat16, 1 thread": ("bfloat16", 1, None),
-            "bfloat16, another attention kernel": ("bfloat16", 2, _eager),
+            "bfloat16, another attention kernel": ("bfloat16", 2, eager),
             "float32": ("float32", 2, None),
         }
         for words, (dtype, threads, change) in honest.items():
@@ -250,7 +250,8 @@ def resampled(differences: list[float], audits: int, seed: int = 7) -> list[floa
     return [sum(chance.choices(differences, k=SOME)) / SOME for _ in range(audits)]
 
 
-def _eager(model: Any) -> None:
+def eager(model: Any) -> None:
+    """Choose the attention kernel that PyTorch has not fused."""
     model.set_attn_implementation("eager")
 
 

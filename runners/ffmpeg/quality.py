@@ -1,4 +1,4 @@
-"""How much of the input a window of pictures preserves, beside the auditor's own encoding of the same window.
+"""How much of the input a window of pictures preserves, compared with the auditor's own encoding of the same window.
 
 Both are compared with the input's pictures, scaled and converted as the request says, because two good encodings of difficult pictures
 differ from each other by more than a bad one of easy pictures differs from them.

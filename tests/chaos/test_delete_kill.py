@@ -28,6 +28,9 @@ STEPS = [
 ]  # fmt: skip
 
 
+REMOVALS = ["database.after_commit:_delete kill", *(f"artifact.removing kill {count}" for count in (1, 2))]
+
+
 def as_client(url: str, key: str) -> httpx.Client:
     return httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30)
 
@@ -121,3 +124,33 @@ def test_the_deletion_of_old_data_is_completed_after_a_kill(tmp_path: Path, step
         assert {content for content in blobs(served) if content.startswith(b"deleted")} == set()
         found = served.do(lambda context: context.database.read(fsck.examine, log_key, {}))
         assert [*map(str, found.problems), *checks.examine_database(data, [])] == []
+
+
+@pytest.mark.parametrize("step", REMOVALS)
+def test_files_of_deleted_rows_are_removed_after_a_kill_without_anybodys_help(
+    tmp_path: Path, step: str
+) -> None:
+    """The rows are deleted, and the process dies before, between or after the files. Nobody repeats the deletion."""
+    plan, data = tmp_path / "plan", tmp_path / "data"
+    agent = Agent(data, "coordinator", "--port", "0", AITBC_FAULT_POINTS=str(plan))
+    with running(agent):
+        key = agent.file["client_key"]
+        client = as_client(agent.url, key)
+        client.post("/v1/artifacts", content=b"retained").raise_for_status()
+        frames = [client.post("/v1/artifacts", content=b"%d" % n).json()["artifact_id"] for n in range(2)]
+        body = {
+            "model": "sdxl-turbo", "prompt": "a cat", "wait": True, "image_url": f"artifact:{frames[0]}",
+            "mask_url": f"artifact:{frames[1]}",
+        }  # fmt: skip
+        answer = client.post("/v1/services/stable-diffusion/generate", json=body)
+        assert answer.is_success, answer.text
+        job_id = answer.json()["job_id"]
+        client.delete(f"/v1/jobs/{job_id}").raise_for_status()
+        plan.write_text(f"{step}\n")
+        with pytest.raises(httpx.TransportError):
+            client.delete(f"/v1/jobs/{job_id}/data")
+    with serve(data) as served:
+        served.do(removal.settle_run_outputs)
+        assert blobs(served) == {b"retained"}
+        client = as_client(served.url, key)
+        assert [client.get(f"/v1/artifacts/{one}").status_code for one in frames] == [404] * 2

@@ -14,6 +14,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as audit_store
+from agent.coordinator.store import canaries as canary_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import history as history_store
 from agent.coordinator.store import job_logs as job_log_store
@@ -47,7 +48,7 @@ async def delete_jobs(context: Context) -> None:
 
 def _forget_jobs(connection: Connection, account_id: str, job_ids: Sequence[str], now: float) -> None:
     locked = job_store.lock_many(connection, job_ids)
-    in_use = audit_store.jobs_in_use(connection)
+    in_use = audit_store.jobs_in_use(connection) | canary_store.sources(connection)
     records = [
         record for record in locked.values() if record.deleted_at is None and record.job_id not in in_use
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import orjson
@@ -136,19 +136,27 @@ _update_life = Prepared(
     )
 )
 _by_ids = select(jobs).where(jobs.c.job_id.in_(bindparam("keys", expanding=True)))
-_by_ids_locked = _by_ids.order_by(jobs.c.job_id).with_for_update(key_share=True)
-_claimable = _by_ids.where(
-    jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None)
-).with_for_update(key_share=True, skip_locked=True)
+_claimable = Prepared(
+    _find.where(jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None)).with_for_update(
+        key_share=True, skip_locked=True
+    )
+)
 _insert_run = Prepared(insert(runs))
 _insert_results = Prepared(insert(results))
 _results_of = Prepared(select(results.c.results).where(results.c.job_id == bindparam("key")))
 
 
-def add(connection: Connection, record: JobRecord) -> None:
-    """Store a new job."""
-    values = {name: getattr(record, name) for name in _PLAIN}
-    _insert.run(connection, {"job_id": record.job_id, **values, **_life_values(record.life)})
+def add(connection: Connection, records: Sequence[JobRecord]) -> None:
+    """Store new jobs."""
+    rows = [
+        {
+            "job_id": record.job_id,
+            **dict(zip(_PLAIN, _plain(record), strict=True)),
+            **_life_values(record.life),
+        }
+        for record in records
+    ]
+    _insert.run_many(connection, rows)
 
 
 def find(connection: Connection, job_id: str) -> JobRecord | None:
@@ -343,18 +351,21 @@ def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRe
     return {row.job_id: from_row(row) for row in rows}
 
 
-def lock_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+def lock_many(connection: Connection, job_ids: Collection[str]) -> dict[str, JobRecord]:
     """Do the same as `find_many`. No other transaction changes these jobs until this one ends."""
-    if not job_ids:
-        return {}
-    rows = connection.execute(_by_ids_locked, {"keys": list(job_ids)})
-    return {row.job_id: from_row(row) for row in rows}
+    return _each(connection, _by_id_locked, job_ids)
 
 
-def lock_claimable(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+def lock_claimable(connection: Connection, job_ids: Collection[str]) -> dict[str, JobRecord]:
     """Do the same as `lock_many`, without jobs that no longer wait, or that another transaction is changing."""
-    rows = connection.execute(_claimable, {"keys": list(job_ids)})
-    return {row.job_id: from_row(row) for row in rows}
+    return _each(connection, _claimable, job_ids)
+
+
+def _each(connection: Connection, query: Prepared, job_ids: Collection[str]) -> dict[str, JobRecord]:
+    """Return the jobs that a query by key finds, which is run in the order of the keys."""
+    found = query.rows_each(connection, [{"key": job_id} for job_id in sorted(set(job_ids))])
+    records = [_record(row) for rows in found for row in rows]
+    return {record.job_id: record for record in records}
 
 
 _RUNNING = (jobs.c.job_id, jobs.c.lease_miner_id, jobs.c.service, jobs.c.progress, jobs.c.started_at)
@@ -471,6 +482,7 @@ def from_row(row: Row[*tuple[Any, ...]]) -> JobRecord:
 
 
 _columns = itemgetter(*_LIFE, *_PLAIN)
+_plain = attrgetter(*_PLAIN)
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -77,7 +78,9 @@ class VLLMEngine:
         self._server = EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
         self.context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
 
-    def submit(self, request: InferenceRequest, images: Images, seed: str | None) -> _Generation:
+    def submit(
+        self, request: InferenceRequest, images: Images, seed: str | None, salt: str | None = None
+    ) -> _Generation:
         """See `LanguageEngine.submit`."""
         if images and not self._sees:
             raise cannot_see(request)
@@ -86,6 +89,7 @@ class VLLMEngine:
         top = TOP if shown is None else shown
         fields = {"model": SERVED, **openai.sampling(request, seed)} | {
             "return_tokens_as_token_ids": shown is None,
+            "cache_salt": salt or secrets.token_hex(),
             "n": _answers(request),
             "top_k": request.top_k or -1,
             "repetition_penalty": request.repetition_penalty,
@@ -132,6 +136,7 @@ class VLLMEngine:
             "prompt": [*prompt, *answer[: last + 1]],
             "max_tokens": 1,
             "prompt_logprobs": SEEN,
+            "cache_salt": secrets.token_hex(),
         }
         found = self._server.post("/v1/completions", fields)["choices"][0]["prompt_logprobs"]
         for position in positions:

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.miner.control import ask
 from aitbc import AITBCClient
-from miner_support.cards import Cards, add_models, install
+from miner_support.cards import GIBIBYTE, Cards, add_models, install
 from nvml_shim.shim import TWO_CARDS, NvmlShim, build
 from support.agents import Agent, running
 
@@ -27,7 +27,9 @@ class Rig:
         self.agent = agent
         self.shim = shim
         self.cards = cards
+        self.directory = directory
         self._gates = directory / "gates"
+        self._begun = 0.0
 
     @property
     def client(self) -> AITBCClient:
@@ -62,8 +64,18 @@ class Rig:
             assert time.monotonic() < end, f"the condition does not hold; the miner's status: {miner}"
             time.sleep(POLL_SECONDS)
 
+    def clear(self) -> None:
+        """Cancel waiting jobs and unload all models. Events until now are no longer reported."""
+        for job in self.client.jobs.list(status="submitted").jobs:
+            self.client.jobs.cancel(job.job_id)
+        self.cards.others[:] = [23 * GIBIBYTE - self.cards.claimed(card.uuid) for card in TWO_CARDS]
+        self.until(lambda miner: not any(child["model"] for child in miner["children"]))
+        self.cards.others[:] = [0, 0]
+        self._begun = time.time()
+
     def events(self) -> list[tuple[str, str | None]]:
-        return [(entry["event"], entry["model"]) for entry in self.miner()["placement"]["recent"]]
+        recent = self.miner()["placement"]["recent"]
+        return [(entry["event"], entry["model"]) for entry in recent if entry["at"] > self._begun]
 
 
 @contextmanager

@@ -165,7 +165,12 @@ async def find(context: Context, who: Caller | Session, upload_id: str) -> Direc
     """Return the caller's upload. Raises `NotFound`, also for another owner's."""
     transfers(context)
     record = await context.database.read(store.find, upload_id)
-    if record is None or record.owner != _owner(who) or record.expires_at <= context.clock():
+    if (
+        record is None
+        or record.owner != _owner(who)
+        or record.is_ended
+        or record.expires_at <= context.clock()
+    ):
         raise NotFound(f"There is no upload {upload_id}.", {"upload_id": upload_id})
     return record
 
@@ -279,8 +284,10 @@ def _record(
     """Make the checked file an artifact of its owner, whose reservation ends with that."""
     now = context.clock()
     current = store.find(connection, record.upload_id, lock=True)
-    if current is None or current.state == store.STORED:
+    if current is not None and current.state == store.STORED:
         return
+    if current is None or current.state != store.CHECKED:
+        raise NotFound(f"There is no upload {record.upload_id}.", {"upload_id": record.upload_id})
     stored = Stored(f"sha256:{record.sha256}", record.size, record.blob)
     store.set_state(connection, record.upload_id, store.STORED)
     if isinstance(who, Session):
@@ -300,8 +307,13 @@ async def terminate(context: Context, who: Caller | Session, upload_id: str) -> 
 
 
 async def _remove(context: Context, record: DirectUploadRecord) -> None:
+    """Delete an upload. One whose signed request may still store bytes reserves their space until that expires."""
     await _abort(context, record)
-    await context.database.write(store.remove, record)
+    if record.multipart_id is None and record.state != store.STORED and not record.is_ended:
+        until = context.clock() + transfers(context).url_seconds
+        await context.database.write(store.end, record.upload_id, until)
+    else:
+        await context.database.write(store.remove, record)
     await removal.discard(context)
 
 

@@ -1,4 +1,4 @@
-"""Addresses in requests, which are refused at once if no connection to them would be made later."""
+"""Addresses in requests, which are refused immediately if no connection to them would be made later."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Failure(StrEnum):
     UNPREPARED = "unprepared"
     """A pooler in front of the server does not keep prepared statements."""
     UNAVAILABLE = "unavailable"
-    """The server cannot do this now: its disk is full, or it takes too long. Repeating it at once would make it worse."""
+    """The server cannot do this now: its disk is full, or it takes too long. Repeating it immediately would make it worse."""
     ERROR = "error"
     """The statement or the data is wrong."""
 
