@@ -21,9 +21,8 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.store import locks
+from agent.coordinator.store import changed_balances, locks
 from agent.coordinator.store.database import StaleRead
-from agent.coordinator.store.locks import LANES, POSTGRESQL
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
 from agent.core.market.ledger import (
@@ -117,49 +116,9 @@ class TransactionRecord:
 _COLUMNS = tuple(transactions.c[name] for name in TransactionRecord.__dataclass_fields__)
 _insert_transaction = Prepared(insert(transactions))
 _insert_postings = Prepared(insert(postings))
-_add_to_balances = Prepared(
-    text(
-        "INSERT INTO balances (ledger_account, part, amount) VALUES (:account, :part, :amount) "
-        "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
-    )
-)
-RECENT_SECONDS: Final = 10
-"""For how long changes of a balance update the same row on PostgreSQL."""
-
-# The parts of the current seconds: `LANES` numbers behind those of `LANES` lasting parts.
-_RECENT: Final = (
-    f"({LANES} + {LANES} * (extract(epoch FROM now())::bigint / {RECENT_SECONDS} % 10000000))::integer"
-)
-_add_to_recent_balances = Prepared(
-    text(
-        "INSERT INTO balances (ledger_account, part, amount) "  # noqa: S608 - constants
-        f"VALUES (:account, {_RECENT} + CAST(:part AS integer), :amount) "
-        "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
-    )
-)
-_spend_recent = Prepared(
-    text(
-        "INSERT INTO balances (ledger_account, part, amount) "  # noqa: S608 - constants
-        f"SELECT CAST(:account AS varchar), {_RECENT}, -CAST(:amount AS bigint) "
-        "WHERE (SELECT sum(amount) FROM balances WHERE ledger_account = :account) >= :amount "
-        "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
-    )
-)
-_take_recent = Prepared(
-    text(
-        f"DELETE FROM balances WHERE part >= {LANES} "  # noqa: S608 - constants
-        f"AND (:everything = 1 OR part / {LANES} NOT IN ({_RECENT} / {LANES}, {_RECENT} / {LANES} - 1)) "
-        f"RETURNING ledger_account, part % {LANES}, amount"
-    )
-)
 _balance = Prepared(
     select(func.coalesce(func.sum(balances.c.amount), 0)).where(
         balances.c.ledger_account == bindparam("account")
-    )
-)
-_spend = Prepared(
-    text(
-        "UPDATE balances SET amount = amount - :amount WHERE ledger_account = :account AND part = 0 AND amount >= :amount"
     )
 )
 _add_payouts_account = text(
@@ -176,31 +135,6 @@ _close = Prepared(
         settled_at=bindparam("new_settled_at"),
     )
 )
-
-
-def fold(connection: Connection, *, everything: bool = False) -> None:
-    """Move changes of balances into their lasting parts: those of earlier seconds, or `everything`.
-
-    While a transaction of another program holds a snapshot, PostgreSQL cannot remove old versions of a row, and an update has to pass
-    all of them. So changes update a row of the current seconds, and a lasting part changes once in these.
-    """
-    if connection.dialect.name != POSTGRESQL or not locks.if_free(connection, "fold balances"):
-        return
-    changes: Counter[tuple[str, int]] = Counter()
-    for account, part, amount in _take_recent.rows(connection, {"everything": int(everything)}):
-        changes[account, part] += amount
-    _add_to_balances.run_many(
-        connection,
-        [
-            {"account": account, "part": part, "amount": amount}
-            for (account, part), amount in sorted(changes.items())
-        ],
-    )
-
-
-def _spending(connection: Connection) -> Prepared:
-    """Return the statement that takes money from a balance if it suffices. The caller has locked who else takes from it."""
-    return _spend_recent if connection.dialect.name == POSTGRESQL else _spend
 
 
 def payment_id(job_id: str) -> str:
@@ -262,7 +196,7 @@ def add_payments(connection: Connection, payments: Sequence[NewPayment], now: fl
     for payment in payments:
         spent[available(payment.account_id)] += payment.held
     rows = [{"account": account, "amount": amount} for account, amount in sorted(spent.items()) if amount]
-    if _spending(connection).run_many(connection, rows) != len(rows):
+    if not changed_balances.spend(connection, rows):
         raise StaleRead
     entries = [(payment_id(payment.job_id), HELD, payment.entry) for payment in payments]
     _post(connection, entries, booked=spent)
@@ -301,7 +235,7 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
     locks.earnings(connection, [booking.miner_id for booking in ordered])
     for booking in ordered:
         account = earned(booking.miner_id)
-        if _spending(connection).run(connection, {"account": account, "amount": booking.amount}) != 1:
+        if not changed_balances.spend(connection, [{"account": account, "amount": booking.amount}]):
             raise StaleRead
         record = TransactionRecord(
             booking.tx_id, Kind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
@@ -365,8 +299,7 @@ def _post(
         for posting in entry:
             changes[posting.account] += posting.amount
     lane = locks.lane(connection)
-    adding = _add_to_recent_balances if connection.dialect.name == POSTGRESQL else _add_to_balances
-    adding.run_many(
+    changed_balances.add(
         connection,
         [
             {"account": account, "part": lane if account == FEES else 0, "amount": amount}

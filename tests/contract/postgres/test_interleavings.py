@@ -24,7 +24,16 @@ from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.sequencer import integrate
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, job_logs, ledger, locks, miner_stats, throttling, webhooks
+from agent.coordinator.store import (
+    changed_balances,
+    counts,
+    job_logs,
+    ledger,
+    locks,
+    miner_stats,
+    throttling,
+    webhooks,
+)
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
@@ -377,7 +386,7 @@ def test_recent_changes_of_balances_are_folded_without_a_loss(desk: Desk) -> Non
     """Also those of a transaction that has not committed yet. While two fold, one of them does."""
     account_id, client = desk.account("100")
     desk.submission(client)()
-    fold = desk.write(ledger.fold, everything=True)
+    fold = desk.write(changed_balances.fold, everything=True)
     answer, _ = desk.overlap(desk.submission(client), fold, (ledger, "_post"), after=True)
     assert answer.is_success
     desk.check()
@@ -386,7 +395,7 @@ def test_recent_changes_of_balances_are_folded_without_a_loss(desk: Desk) -> Non
     assert desk.read(ledger.balance, f"available:{account_id}") == 98 * 10**8
     desk.overlap(fold, fold, (locks, "if_free"), after=True)
     desk.submission(client)()
-    desk.write(ledger.fold)()
+    desk.write(changed_balances.fold)()
     assert desk.rows("SELECT max(part) FROM balances")[0][0] > LANES  # changes of these seconds stay
     assert desk.read(ledger.balance, f"available:{account_id}") == 97 * 10**8
     desk.check()

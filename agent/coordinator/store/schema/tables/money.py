@@ -58,7 +58,7 @@ postings = Table(
 )
 
 # The balance of an account is the sum of its parts. Below 16, only the operator's fees, which every settlement changes, have more than
-# one. Higher ones are recent changes on PostgreSQL (`ledger.fold`).
+# one. Higher ones are recent changes on PostgreSQL (`changed_balances.fold`).
 balances = Table(
     "balances",
     metadata,
