@@ -1,4 +1,4 @@
-"""Replaces files so that no reader, and no crash, finds a part of one."""
+"""Replaces files atomically: neither a reader nor a crash finds a partial file."""
 
 from __future__ import annotations
 

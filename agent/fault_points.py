@@ -34,6 +34,7 @@ POINTS: Final = {
     "artifact.writing": "a chunk of a file is about to be written",
     "artifact.received": "a file is complete and synced under its temporary name",
     "artifact.stored": "a file has its final name, but no row yet",
+    "artifact.removing": "nothing refers to a file any more, and it is about to be removed",
     "upload.writing": "a chunk of a resumable upload is about to be written",
     "upload.synced": "a part of a resumable upload is on disk, but not recorded in its row yet",
     "log.signed": "a checkpoint is in the database, but not in its file",
@@ -162,7 +163,7 @@ def _act(fault: _Fault, full: Callable[[], BaseException]) -> None:
             raise InjectedFault(f"This error was planned at {fault.point}.")
 
 
-_plan = _Plan(Path(os.environ[VARIABLE])) if VARIABLE in os.environ else None
+_plan = _Plan(Path(os.environ[VARIABLE])) if os.environ.get(VARIABLE) else None
 
 
 def reach(point: str, detail: str = "", *, full: Callable[[], BaseException] = _no_space) -> None:

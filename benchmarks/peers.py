@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -63,20 +62,14 @@ PEERS = {
 
 
 @contextmanager
-def running(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process with its children during the context."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, **options
-    )
-    try:
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def running(
+    command: Sequence[str | Path], user: str = "", **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process with its children during the context, at most as long as this process lives."""
+    bound = [sys.executable, HERE / "peers/bound.py", user, *command]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(bound, stdin=subprocess.PIPE, **quiet, **options) as process:
+        yield process  # at the end, its standard input is closed
 
 
 def free_port() -> int:
@@ -134,7 +127,7 @@ def postgresql(programs: Path, folder: Path) -> Iterator[tuple[str, int]]:
     ]
     subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL, **as_user)
     command: list[str | Path] = [programs / "postgres", "-D", "data", "-p", str(port), "-k", str(folder)]
-    with running(command, cwd=folder, **as_user) as process:
+    with running(command, as_user.get("user", ""), cwd=folder) as process:
         answers(port)
         yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres", process.pid
 

@@ -101,7 +101,7 @@ class ServiceDefinition:
     that make the service's input; if empty, the input is the object `parameters`. `upload_field(input, name)`
     returns the file field that an uploaded file of that name fills. `cpu_unit` is the unit on machines without a GPU, if it differs.
     `unit_is_time` means that units are seconds of the run's own duration, so that no run can meter more than have passed.
-    `adapters(input)` returns the catalogue's adapters (such as LoRA) that a request uses beside its model.
+    `adapters(input)` returns the catalogue's adapters (such as LoRA) that a request uses in addition to its model.
     `needs(input)` returns features of the engine without which a request cannot run, as pairs of a name in `Probe.features` and a
     value that it contains. `units(input)` returns the metered units if the request alone determines them.
     `size(input)` describes the part of a request that determines its GPU memory ("1024x1024"). `checkpoints` describes
@@ -345,10 +345,17 @@ class Context(Protocol):
         """
 
     @property
+    def cache_salt(self) -> str | None:
+        """What was computed from a request, such as a prompt's attention, may be reused only for runs with the same salt.
+
+        Time shows reuse, so sharing with other clients would reveal to each what the others have sent. None: reuse nothing.
+        """
+
+    @property
     def max_units(self) -> Decimal | None:
         """The most units that the client pays for; None without a limit. The host ends a run that reports more.
 
-        A runner that can return a useful part of its result ends by itself before.
+        A runner that can return a useful part of its result ends earlier on its own.
         """
 
     def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:

@@ -55,6 +55,11 @@ class OwnRun:
         return self.outer.seed
 
     @property
+    def cache_salt(self) -> str | None:
+        """See `Context`."""
+        return self.outer.cache_salt
+
+    @property
     def max_units(self) -> Decimal | None:
         """See `Context`."""
         return self.outer.max_units

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from runners.api import Cancelled, Device, FailureCode, Model, Retry
 
 CONTEXT_BYTES = 512 * 2**20
-"""GPU memory that CUDA's context and kernels take in each process beside torch's allocations; between 300 and 500 MiB, depending
+"""GPU memory that CUDA's context and kernels take in each process in addition to torch's allocations; between 300 and 500 MiB, depending
 on driver and card."""
 
 

@@ -56,7 +56,7 @@ class Package:
 
     @property
     def source(self) -> dict[str, str]:
-        """The content of the file beside the model that records its origin."""
+        """The content of the file next to the model that records its origin."""
         return {"package": self.name, "version": self.version, "sha256": self.sha256, "licence": self.licence}
 
     @property
@@ -123,7 +123,7 @@ class Untrained:
 
     @property
     def source(self) -> dict[str, str]:
-        """The content of the file beside the model that records its origin."""
+        """The content of the file next to the model that records its origin."""
         return untrained_diffusion.SOURCE
 
 

@@ -20,7 +20,7 @@ SEED = 20251125
 """Determines all weights, so that two machines with the same torch have the same model."""
 
 SOURCE = {"made_by": "scripts/untrained_diffusion.py", "version": "1", "licence": "MIT"}
-"""The content of the file beside the model. Increase the version when the model changes, so that old ones are replaced."""
+"""The content of the file next to the model. Increase the version when the model changes, so that old ones are replaced."""
 
 REQUIRED = (
     "model_index.json",

@@ -24,6 +24,9 @@ from support.servers.databases import on_postgres
 from support.servers.s3 import S3Server, running_s3
 from support.workers import fork_workers
 
+# Everything that is imported and collected stays: the collector would only examine it again and again. `pytest_collection_finish` enables it.
+gc.disable()
+
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,12 +69,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("sqlite"):
                 item.add_marker(pytest.mark.skip(reason="it reads SQLite's file or its query plans"))
-    items.sort(key=lambda item: [not item.nodeid.startswith(longest) for longest in LONGEST])
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> list[bool]:
+    nodeid = item.nodeid  # computed at each access
+    return [not nodeid.startswith(longest) for longest in LONGEST]
 
 
 def pytest_collection_finish() -> None:
     """Exempt what has been imported, engines included, from garbage collection: the tests need a seventh less time."""
     gc.freeze()
+    gc.enable()
 
 
 class Scheduling(LoadScopeScheduling):

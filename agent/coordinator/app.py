@@ -125,18 +125,20 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     )
     webhooks = WebhookSender(database, settings.coordinator.webhooks, time.time)
     cluster.bus.on_signal(CHANGES, webhooks.wake)
+    payouts = PayoutWorker(
+        database,
+        settings.payouts,
+        open_adapters(Site(settings.payouts, directory, signer.origin)),
+        time.time,
+    )
+    payouts.connect(cluster.bus)
     return Context(
         settings=settings.coordinator,
         database=database,
         hub=hub,
         feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
         webhooks=webhooks,
-        payouts=PayoutWorker(
-            database,
-            settings.payouts,
-            open_adapters(Site(settings.payouts, directory, signer.origin)),
-            time.time,
-        ),
+        payouts=payouts,
         dispatcher=dispatcher,
         artifacts=artifacts,
         uploads=uploads,

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.operations import health, history, job_logs, streams
+from agent.coordinator.operations import health, history, retention, streams
 from agent.coordinator.operations.accounts import browser_sessions
-from agent.coordinator.operations.audits import audits
+from agent.coordinator.operations.audits import audits, funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import direct, removal, uploads
 from agent.coordinator.operations.jobs import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
-from agent.coordinator.operations.miners import events, leases
+from agent.coordinator.operations.miners import leases
 from agent.coordinator.store.counts import RECENT_SECONDS
 from agent.core.errors import ServiceUnavailable
 
@@ -25,6 +25,7 @@ UPKEEP_SILENCE_SECONDS: Final = 120.0
 """Time after which a round of the upkeep counts as hung. Thousands of expired leases take seconds."""
 UPLOADS_SECONDS: Final = 60.0
 HISTORY_SECONDS: Final = 60.0
+RETENTION_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 
 log = structlog.get_logger()
@@ -49,7 +50,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
                 "keys",
                 _repeated(context, context.settings.streams.key_check_seconds, streams.check_keys),
             ),
-            _watched(context, "counts", _repeated(context, RECENT_SECONDS, history.fold_counts)),
+            _watched(context, "counts", _repeated(context, RECENT_SECONDS, history.fold_changes)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
         ]
         yield
@@ -98,11 +99,15 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "log", context.log.run()),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "audits", _repeated(context, UPKEEP_SECONDS, audits.advance)),
+        _watched(context, "audit_holds", _repeated(context, ORPHANS_SECONDS, funds.release_left)),
         _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
         _watched(context, "direct_uploads", _repeated(context, UPLOADS_SECONDS, direct.expire_due)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
         _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
-        _watched(context, "job_logs", _repeated(context, ORPHANS_SECONDS, job_logs.prune_old)),
+        _watched(context, "old_jobs", _repeated(context, RETENTION_SECONDS, retention.delete_jobs)),
+        _watched(context, "old_events", _repeated(context, RETENTION_SECONDS, retention.delete_events)),
+        _watched(context, "old_logs", _repeated(context, RETENTION_SECONDS, retention.delete_job_logs)),
+        _watched(context, "old_figures", _repeated(context, RETENTION_SECONDS, retention.delete_history)),
         _watched(context, "history", _repeated(context, HISTORY_SECONDS, history.sample)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
     ]
@@ -136,7 +141,6 @@ async def _upkeep(context: Context) -> None:
             await leases.expire_due(context)
             await marketplace.tidy(context)
             await notices.notify_waiting(context)
-            await events.prune_old(context)
             if context.cluster.bus.peers:  # a signal of another replica may have been lost
                 context.dispatcher.job_waiting()
             context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended

@@ -2,7 +2,7 @@
 
 A connection is *anonymous* until a request on it has a valid key. Anonymous connections are limited by address. A limit never
 refuses a new connection while an anonymous one can be closed instead: the one that has been without a complete request for
-longest. So idle anonymous connections are lost, and a caller that sends its request at once is served. Connections with a key are
+longest. So idle anonymous connections are lost, and a caller that sends its request immediately is served. Connections with a key are
 closed only if no anonymous one is left, and only between two requests.
 """
 
@@ -70,7 +70,7 @@ class Connection:
             self._all.identify(self, owner, miner=miner)
 
     def close(self) -> None:
-        """Close it at once."""
+        """Close it immediately."""
         self._close()
 
 

@@ -13,8 +13,9 @@ from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.coordinator.store.webhooks import Delivery
+from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
-from agent.core.market.ledger import Settlement
+from agent.core.market.ledger import InsufficientFunds, Settlement
 from agent.core.market.reputation import judge
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.core.webhooks import event_type, lane, message, webhook_id
@@ -185,6 +186,16 @@ def price(item: Change) -> int:
         return 0
     units = Decimal(item.values.get("units", record.units))
     return to_units(job_price(units, from_units(record.unit_price), from_units(record.max_cost)))
+
+
+def too_costly(error: InsufficientFunds) -> InsufficientBalance:
+    """Return the error for a job that its account cannot pay."""
+    needed, balance = money(error.needed), money(error.balance)
+    return InsufficientBalance(
+        f"The job may cost up to {needed}, but your wallet has {balance}. "
+        "Lower pricing.max_cost, or have your account credited.",
+        {"needed": needed, "balance": balance},
+    )
 
 
 def money(units: int) -> str:

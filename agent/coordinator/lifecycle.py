@@ -15,6 +15,7 @@ from typing import Any
 from agent.coordinator import consequences
 from agent.coordinator.consequences import Change
 from agent.coordinator.store import (
+    audits,
     counts,
     events,
     history,
@@ -29,9 +30,8 @@ from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.ledger import Payment
+from agent.coordinator.store.ledger import NewPayment, Payment
 from agent.coordinator.store.webhooks import Delivery
-from agent.core.errors import InsufficientBalance
 from agent.core.jobs import (
     Claim,
     Event,
@@ -40,7 +40,7 @@ from agent.core.jobs import (
     RunEnded,
     Transition,
 )
-from agent.core.market.ledger import InsufficientFunds, Settlement, available, hold, settle
+from agent.core.market.ledger import Entry, InsufficientFunds, Settlement, available, hold, settle
 from agent.core.market.offers import EXHAUSTED, Offer
 from agent.core.values.quantities import format_time
 from agent.core.webhooks import (
@@ -51,23 +51,47 @@ from agent.core.webhooks import (
 )
 
 
+class Holds:
+    """Entries that hold the maximum costs of new jobs, as far as the balances of their accounts suffice. The caller has locked these."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._balances: dict[str, int] = {}
+
+    def hold(self, record: JobRecord) -> Entry:
+        """Return the entry for a job. Raises `InsufficientBalance`."""
+        account = available(record.account_id)
+        if account not in self._balances:
+            self._balances[account] = ledger.balance(self._connection, account)
+        try:
+            entry = hold(record.account_id, record.held, self._balances[account])
+        except InsufficientFunds as error:
+            raise consequences.too_costly(error) from None
+        self._balances[account] -= record.held
+        return entry
+
+
 def create(connection: Connection, record: JobRecord) -> None:
     """Store a new job and hold its `max_cost`. The caller has locked the account. Raises `InsufficientBalance`, storing nothing."""
-    balance = ledger.balance(connection, available(record.account_id))
-    try:
-        held = hold(record.account_id, record.held, balance)
-    except InsufficientFunds as error:
-        raise InsufficientBalance(
-            f"The job may cost up to {consequences.money(error.needed)}, but your wallet has {consequences.money(error.balance)}. "
-            "Lower pricing.max_cost, or have your account credited.",
-            {"needed": consequences.money(error.needed), "balance": consequences.money(error.balance)},
-        ) from None
-    now = record.created_at
-    store.add(connection, record)
-    counts.move(connection, [(None, (record.account_id, record.service, record.life.state.value))])
-    ledger.add_payment(connection, record.job_id, record.account_id, record.held, held, now)
-    history.add(connection, now, submitted=1)
-    events.add(connection, [consequences.job_update(record, record.life, None, 0, now)], now)
+    create_all(connection, [(record, Holds(connection).hold(record))])
+
+
+def create_all(connection: Connection, jobs: Sequence[tuple[JobRecord, Entry]]) -> None:
+    """Store new jobs, each with the entry that holds its `max_cost`. A transaction calls this once."""
+    if not jobs:
+        return
+    records = [record for record, _ in jobs]
+    now = max(record.created_at for record in records)
+    store.add(connection, records)
+    counts.move(
+        connection,
+        [(None, (record.account_id, record.service, record.life.state.value)) for record in records],
+    )
+    payments = [NewPayment(record.job_id, record.account_id, record.held, entry) for record, entry in jobs]
+    ledger.add_payments(connection, payments, now)
+    history.add(connection, now, submitted=len(records))
+    updates = [consequences.job_update(record, record.life, None, 0, record.created_at) for record in records]
+    events.add(connection, updates, now)
 
 
 def change(connection: Connection, record: JobRecord, event: Event, now: float, **values: Any) -> Transition:
@@ -168,11 +192,17 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
     return True
 
 
-def delete_data(connection: Connection, record: JobRecord, now: float) -> None:
-    """Delete the data of an ended job. Its receipt, its payment and its share of the network's statistics remain."""
-    account, service, state = record.account_id, record.service, record.life.state.value
-    store.forget_data(connection, record.job_id, now)
-    counts.move(connection, [((account, service, state), (account, service, f"{counts.DELETED}{state}"))])
+def delete_data(connection: Connection, records: Sequence[JobRecord], now: float) -> None:
+    """Delete the data of ended jobs. Their receipts, payments and share of the network's statistics remain."""
+    job_ids = [record.job_id for record in records]
+    store.forget_data(connection, job_ids, now)
+    audits.erase_words(connection, job_ids)
+    groups = [(record.account_id, record.service, record.life.state.value) for record in records]
+    moves = [
+        ((account, service, state), (account, service, f"{counts.DELETED}{state}"))
+        for account, service, state in groups
+    ]
+    counts.move(connection, moves)
 
 
 def bind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> bool:

@@ -9,7 +9,7 @@ from agent.metrics import Metric
 _QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 """Buckets in seconds, from a cached answer to a long poll."""
 _PATIENT: Final = (0.005, 0.05, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0)
-"""Buckets in seconds, from a job that is claimed at once to a rendering overnight."""
+"""Buckets in seconds, from a job that is claimed immediately to a rendering overnight."""
 
 REQUESTS: Final = Metric(
     "aitbc_coordinator_http_requests_total", "counter", "Answered requests, by route template, method and status.",
@@ -74,6 +74,12 @@ AUDIT_SANCTIONS: Final = Metric(
     "aitbc_coordinator_audit_sanctions_total", "counter", "Results and opinions that were proven wrong and whose pay was forfeited, by role (miner, auditor).",
     ("role",),
 )  # fmt: skip
+AUDIT_BUDGET_USED: Final = Metric(
+    "aitbc_coordinator_audit_budget_used_ratio",
+    "gauge",
+    "What audits and canaries of the last day cost or may still cost, as a share of audits.budget_per_day.",
+    read=True,
+)
 AUDITS_OPEN: Final = Metric(
     "aitbc_coordinator_audits_open", "gauge", "Opinions requested from auditors and not yet received.", read=True
 )  # fmt: skip
@@ -142,6 +148,6 @@ PAYOUT_CALLS_FAILING: Final = Metric(
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE,
-    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDITS_OPEN, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDITS_OPEN, AUDIT_BUDGET_USED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
     PAYOUTS, PAYOUT_CALLS_FAILING,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Random bytes from the operating system, a few thousand at a time: one call for each id costs more than all else about an id."""
+"""Random bytes from the operating system, a few thousand at a time: one system call for each id would cost more than everything else about the id."""
 
 from __future__ import annotations
 

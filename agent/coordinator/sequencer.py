@@ -134,7 +134,7 @@ def integrate(connection: Connection, signer: LogSigner, now: float) -> tuple[Ch
 class Sequencer:
     """Extends the log. `run` is the loop. `fault` is why leaves get no numbers at present, or None.
 
-    `published` is a file beside the database with the newest published checkpoint. It survives when the database is restored from
+    `published` is a file next to the database with the newest published checkpoint. It survives when the database is restored from
     a backup, so that such a log is not continued in conflict with that checkpoint.
     """
 

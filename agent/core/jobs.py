@@ -146,7 +146,7 @@ class Complete:
 class FailRun:
     """The run failed. With `retry`, the machine caused it and the job may run again; without, the client did and the job fails.
 
-    With `retry` but not `elsewhere`, no machine can run the job, which therefore fails at once.
+    With `retry` but not `elsewhere`, no machine can run the job, which therefore fails immediately.
     """
 
     miner_id: str

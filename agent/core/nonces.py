@@ -1,6 +1,7 @@
-"""The nonce of a lease: unknown before the lease, and computed again for its audit.
+"""What a lease gives its run from a secret key of the coordinator: nonce and salt. They need no column.
 
-It follows from a secret key, so it needs no column. Together with the miner's key it is the seed of choices that an auditor repeats.
+The nonce is unknown before the lease, and computed again for its audit. Together with the miner's key it is the seed of choices that an
+auditor repeats. The salt separates the clients of one machine.
 """
 
 from __future__ import annotations
@@ -16,3 +17,13 @@ def nonce_key(log_key: bytes) -> bytes:
 def lease_nonce(key: bytes, job_id: str, fence: int) -> str:
     """Return the nonce of a job's lease, 64 hexadecimal digits."""
     return hmac.digest(key, f"{job_id}\n{fence}".encode(), "sha256").hex()
+
+
+def cache_salt(key: bytes, miner_id: str, whose: str, now: float) -> str:
+    """Return the salt of a lease, 64 hexadecimal digits: a miner reuses computed prompts only among leases with the same salt.
+
+    `whose` is the account, or anything else whose leases may share. The salt reveals nothing of it: each miner gets another one, and
+    every day a new one, so that nobody can follow an account from machine to machine or for long.
+    """
+    day = int(now // 86_400)
+    return hmac.digest(key, f"prompt cache\n{miner_id}\n{whose}\n{day}".encode(), "sha256").hex()

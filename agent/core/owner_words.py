@@ -38,7 +38,7 @@ _HARDWARE: Final = _always("The job needs a larger machine.")
 OWNER_ACTIONS: Final[Mapping[ReasonCode, _Action]] = {
     ReasonCode.SERVICE_NOT_OFFERED: _add_service,
     ReasonCode.FEATURE_MISSING: _add_service,
-    ReasonCode.REPUTATION_TOO_LOW: _always("Nothing at once: reputation grows with good runs (docs/explanation/reputation.md)."),
+    ReasonCode.REPUTATION_TOO_LOW: _always("There is no immediate remedy: reputation grows with good runs (docs/explanation/reputation.md)."),
     ReasonCode.PRICE_ABOVE_MAX_COST: _lower_price,
     ReasonCode.MODEL_MISSING: _fetch_model,
     ReasonCode.MODEL_TOO_LARGE: _HARDWARE,

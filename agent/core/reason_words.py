@@ -87,7 +87,7 @@ def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situ
     jobs = "1 job" if situation.limit == 1 else f"{situation.limit} jobs"
     return Words(
         f"Your account may run {jobs} at a time, because many of its jobs failed through their own errors.",
-        "Wait until a running job has ended. The limit ends by itself within minutes if no more jobs fail.",
+        "Wait until a running job has ended. The limit ends automatically within minutes if no more jobs fail.",
         {"running": situation.running, "limit": situation.limit},
     )
 
@@ -294,7 +294,7 @@ def _service_paused(job: Waiting, miners: Sequence[KnownMiner], _situation: Situ
     why = miners[0].candidate.services[job.service].paused or ""
     return Words(
         f"The service {job.service} pauses on {names(miners)}. {why}".strip(),
-        "Wait; the service starts again by itself.",
+        "Wait; the service starts again automatically.",
         {"service": job.service},
     )
 

@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Who(StrEnum):
-    """Who can remove a reason. `TIME`: it ends by itself."""
+    """Who can remove a reason. `TIME`: it ends on its own."""
 
     CLIENT = "client"
     OWNER = "owner"
@@ -16,7 +16,7 @@ class Who(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """The codes of reasons. A `lasting` one holds until somebody changes the job, a miner or a price; others end by themselves.
+    """The codes of reasons. A `lasting` one holds until somebody changes the job, a miner or a price; others end on their own.
 
     `who` can change it. `meaning` is for people.
     """

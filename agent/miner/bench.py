@@ -1,6 +1,6 @@
 """Benchmarks each runner on each device of this machine, in the same child processes that run jobs.
 
-The benchmark locks the miner's directory as a daemon does: beside running jobs, its figures would be meaningless.
+The benchmark locks the miner's directory as a daemon does: while jobs run, its figures would be meaningless.
 """
 
 from __future__ import annotations

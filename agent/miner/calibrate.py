@@ -48,7 +48,7 @@ _PREFIX: Final = "job_calibration"
 _MINER: Final = "miner_calibration"
 
 Measured: TypeAlias = dict[str, Any]
-"""An audit: its two conditions, the digest of the model's weights, and the distances."""
+"""An audit: its two conditions, the digest of the model's weights, the variant of the honest run, and the distances."""
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ class Calibrate:
             executor = self._executor(subject, variant)
             try:
                 done = [
-                    run
+                    (together, *run)
                     for together in (1, min(TOGETHER, subject.offer.concurrency))
                     for run in await self._honest_runs(executor, subject, together, own)
                 ]
@@ -201,7 +201,11 @@ class Calibrate:
             self._on_step(f"Comparing {subject.words} on {device.words}")
             executor = self._executor(subject, device)
             try:
-                found = [await self._audit(executor, subject, *one, own) for one in done]
+                found = [
+                    await self._audit(executor, subject, run, execution, own)
+                    | {"variant": f"{variant.threads} threads, {together} together"}
+                    for together, run, execution in done
+                ]
             finally:
                 await executor.close()
         self._save(key, found)
@@ -304,7 +308,10 @@ def variants(device: Device) -> list[Device]:
 def calibrations(
     service: str, model: Model | None, measured: Sequence[Measured], comparer: Any
 ) -> list[Calibration]:
-    """Return the honest ranges of audits with the same conditions and weights."""
+    """Return the honest ranges of audits with the same conditions and weights.
+
+    The limit is the greatest of those of the variants: over all together, the standard deviation would contain that they differ.
+    """
     groups = defaultdict[str, list[Measured]](list)
     for one in measured:
         if one["conditions"] and one["distances"]:
@@ -312,20 +319,24 @@ def calibrations(
     made = []
     for key, group in groups.items():
         (audited, auditor), weights = json.loads(key)
-        values = defaultdict[str, list[float]](list)
+        values = defaultdict[str, dict[str, list[float]]](lambda: defaultdict(list))
         for one in group:
             for name, distance in one["distances"].items():
-                values[name].append(distance)
+                values[name][one.get("variant", "")].append(distance)
         ranges = {
-            name: HonestRange(
-                min(found), max(found), len(found), honest_limit(found, comparer.least_limits.get(name, 0.0))
-            )
-            for name, found in values.items()
+            name: _range([*variants.values()], comparer.least_limits.get(name, 0.0))
+            for name, variants in values.items()
         }
         conditions = Condition(**audited), Condition(**auditor)
         named = ("", "") if model is None else (model.name, weights)
         made.append(Calibration(service, *conditions, ranges, *named))
     return made
+
+
+def _range(variants: Sequence[Sequence[float]], least: float) -> HonestRange:
+    found = [distance for distances in variants for distance in distances]
+    limit = max(honest_limit(distances, least) for distances in variants)
+    return HonestRange(min(found), max(found), len(found), limit)
 
 
 def _nonce(run_id: str) -> str:

@@ -1,6 +1,6 @@
 """The settings that an owner can change while the miner runs, by a command through the coordinator.
 
-A change is written to the settings file, validated with all other settings, and takes effect at once: new prices with the next
+A change is written to the settings file, validated with all other settings, and takes effect immediately: new prices with the next
 heartbeat, the schedule immediately, and preferred engines as soon as the running jobs have ended.
 """
 

@@ -142,6 +142,12 @@ class Lease(Answer):
         pattern=r"^[0-9a-f]{64}$",
         examples=["9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"],
     )
+    cache_salt: str | None = Field(
+        default=None,
+        description="Prompts that were computed for a lease may be reused only for leases with the same salt; without one, for none",
+        pattern=r"^[0-9a-f]{64}$",
+        examples=["0f6ee1a3d7c4e7cb0d0c4b1f2ac5f0a5a2de2f6a4d7b9a0f0a8f7f3f2a5b1c9d"],
+    )
 
 
 class Polled(Answer):

@@ -186,6 +186,9 @@ class CoordinatorSettings(Section):
     notify_waiting_seconds: Annotated[float, Field(gt=0)] = 60
     """How long a job waits before its client is notified of the reason, once. Most jobs start within seconds; a minute is short enough
     for a client that watches."""
+    share_prompt_caches: bool = False
+    """Whether miners may reuse for one account what they computed from the same prompt of another. Off, since the time of an answer would
+    show each client which prompts others have sent. Where all accounts belong together, sharing saves time on common beginnings."""
     default_max_cost: Money = Money("1.00")
     """`pricing.max_cost` of jobs that do not set one."""
     fee_percent: Annotated[Decimal, Field(ge=0, le=100, decimal_places=4)] = Decimal(0)
@@ -194,6 +197,10 @@ class CoordinatorSettings(Section):
     """Initial balance of the agent's own client account; money of this coordinator only."""
     event_retention_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
     """How long events are retained for clients that reconnect and request what they missed. A week outlasts a long weekend."""
+    job_retention_seconds: Annotated[float | None, Field(ge=3600, examples=[7_776_000])] = None
+    """How long the data of ended jobs is stored: parameters, results, logs, labels and files that nothing else uses. Then it is deleted
+    as if the client did; receipts, payments and the log remain. At least an hour, for results that are read late. None: until the client
+    deletes it, because the coordinator cannot know who still needs a result."""
     default_timeout_seconds: Annotated[int, Field(gt=0)] = 3600
     """Time limit of one run of a job that does not set one, in seconds."""
     max_timeout_seconds: Annotated[int, Field(gt=0)] = 86_400
@@ -293,7 +300,7 @@ class CoordinatorSettings(Section):
     max_commands_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
     """Maximum number of commands that wait for one miner. Each heartbeat carries them until the miner has acknowledged them."""
     login_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
-    """Validity of a login link. Ten minutes: it is opened at once, and may remain in a terminal's history."""
+    """Validity of a login link. Ten minutes: it is opened immediately, and may remain in a terminal's history."""
     session_seconds: Annotated[float, Field(gt=0, le=400 * 86_400)] = 14 * 86_400
     """How long a browser stays signed in to the dashboard. Two weeks: long enough for daily use, while a forgotten browser is
     signed out eventually. Browsers keep no cookie for longer than 400 days."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from agent.core.machine.schedules import ScheduleWindow
 from agent.core.values.quantities import Bytes, Money
-from agent.settings._section import HIDDEN, Section
+from agent.settings._section import HIDDEN, HomePath, Section
 
 
 class InputSettings(Section):
@@ -97,7 +97,7 @@ class SealingSettings(Section):
 
     enabled: bool = True
     """Whether this miner publishes an encryption key and accepts sealed jobs."""
-    directory: Path = Path("/dev/shm")  # noqa: S108 - each agent creates a directory of its own there
+    directory: HomePath = Path("/dev/shm")  # noqa: S108 - each agent creates a directory of its own there
     """A directory in memory (tmpfs) for the plaintexts of sealed jobs. Without one, the miner accepts no sealed jobs. What is in it counts
     as memory, so it limits the size of their files."""
     rotate_days: Annotated[float, Field(gt=0, le=3650)] = 30
@@ -184,7 +184,7 @@ class MinerSettings(Section):
     """Jobs that may wait for the download of their model without occupying a slot. Further ones occupy one."""
     download_stall_seconds: Annotated[float, Field(gt=0)] = 15
     """A connection that brings no byte of a model for this time is replaced. After three in succession the jobs that wait for
-    the model fail, and others of the same server fail at once for half a minute."""
+    the model fail, and others of the same server fail immediately for half a minute."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that are never deleted to free space."""
     gpu_poll_seconds: Annotated[float, Field(gt=0)] = 10
@@ -280,7 +280,7 @@ class RunnersSettings(Section):
 class EnginesSettings(Section):
     """Engines in environments of their own, which `aitbc-agent engines install` creates."""
 
-    directory: Path | None = Field(default=None, examples=["/srv/engines"])
+    directory: HomePath | None = Field(default=None, examples=["/srv/engines"])
     """Directory of these environments. None: `engines` in `cache_dir`."""
     preferred: tuple[str, ...] = Field(default=(), examples=[["faster-whisper"]])
     """Engines that run in their own environment even though the agent's own environment has them too."""

@@ -34,7 +34,7 @@ class PayoutSettings(Section):
     """Maximum number of payments in a batch; the miners with the largest amounts come first. An administrator can review a thousand."""
     address_delay_hours: Annotated[float, Field(ge=0, le=8760)] = 72
     """How long a changed payout address waits before it is used, so that an owner who did not make the change can revoke it. A
-    miner's first address is used at once."""
+    miner's first address is used immediately."""
     four_eyes: bool = False
     """Whether a batch must be approved with a different administrator's key than the one that created it."""
     call_seconds: Annotated[float, Field(gt=0, le=600)] = 60

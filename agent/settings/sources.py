@@ -157,7 +157,7 @@ class Environment:
 
 
 def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) -> Environment:
-    """Read the variables that begin with `AITBC_`, in any case."""
+    """Read the variables that begin with `AITBC_`, in any case. An empty one counts as not set: Compose and systemd pass them on."""
     known = {setting.variable: setting for setting in settings.values()}
     open_ended = tuple(f"{name}__" for name, it in known.items() if dict in it.form.types)
     names = {name.upper(): name for name in sorted(os.environ) if name.upper().startswith(PREFIX)}
@@ -168,7 +168,11 @@ def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) ->
         for error in _variable_errors(name, known.get(upper), list(known))
     ]
     refused = {error.key.upper() for error in errors}
-    variables = {name.lower(): os.environ[name] for upper, name in names.items() if upper not in refused}
+    variables = {
+        name.lower(): os.environ[name]
+        for upper, name in names.items()
+        if upper not in refused and os.environ[name]
+    }
     values = _nested(model, variables) if variables else {}
     return Environment(values, {name.lower(): name for name in names.values()}, tuple(errors))
 
@@ -185,7 +189,7 @@ def _variable_errors(name: str, setting: Setting | None, known: list[str]) -> It
         near = nearest(name.upper(), known)
         suggestion = f"Did you mean {near}?" if near else None
         yield SettingError(name, "there is no such setting.", suggestion, origin)
-    elif setting.form.many or dict in setting.form.types:
+    elif os.environ[name] and (setting.form.many or dict in setting.form.types):
         try:
             json.loads(os.environ[name])
         except ValueError:

@@ -52,7 +52,7 @@ def rows(folder: Path) -> Iterable[Checked]:
         subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *inputs, *codecs, clip], check=True)
         checked = [*video(folder, clip), *video(folder, clip, bitrate="500k")]
         yield from (replace(one, case=f"{one.case} ({name})") for one in judged(checked))
-    yield from judged(list(pictures(folder, *_models(folder))))
+    yield from judged(list(pictures(folder, *demo_models(folder))))
     yield from judged(list(rendering(folder)))
     yield from python_models(folder)
 
@@ -76,7 +76,7 @@ def judged(checked: Sequence[Checked]) -> Iterator[Checked]:
         yield replace(one, verdict="fail" if above else "pass")
 
 
-def _models(folder: Path) -> tuple[Model, Model]:
+def demo_models(folder: Path) -> tuple[Model, Model]:
     """Return the demo's diffusion model, and one whose denoiser's weights have some noise."""
     import diffusers  # noqa: PLC0415 - engines are optional
     import torch  # noqa: PLC0415 - as above

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,12 @@ def _named(form: str) -> Iterator[None]:
 
 
 class Speech:
-    """Cases with recordings of about 20 seconds in several voices."""
+    """Cases with recordings: without `files`, of about 20 seconds in several voices."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: Sequence[Path] = ()) -> None:
         self.folder = folder
         tools = Tools(models_dir=models_directory())
-        self.files = [made.files["audio_url"] for made in WhisperRunner.calibration(tools, folder)]
+        self.files = files or [made.files["audio_url"] for made in WhisperRunner.calibration(tools, folder)]
 
     def request(self) -> TranscribeRequest:
         """Return the request."""
@@ -65,9 +65,9 @@ class Speech:
                 for number, file in enumerate(self.files)
             ]
 
-    def audits(self, jobs: list[Job]) -> list[AuditResult]:
+    def audits(self, jobs: list[Job], form: str = "int8") -> list[AuditResult]:
         """Audit jobs."""
-        with loaded(2) as runner:
+        with loaded(2, form) as runner:
             return [check(runner, self.request(), job, self.folder) for job in jobs]
 
     def cases(self) -> Iterator[Case]:

@@ -6,6 +6,7 @@ or its work, are others.
 
 from __future__ import annotations
 
+import ctypes
 import secrets
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ import psutil
 from runners.api import Audited, Calibration, Device, Model, OutputFile, Result, Runner, Tools
 
 LIMIT_SECONDS = 600.0
+PR_SET_CHILD_SUBREAPER = 36
+ORPHAN_SECONDS = 2.0
+"""Time in which adopted processes end. Others, such as Python's own, go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +99,9 @@ class Bench:
         """Perform a request, by another `runner` than the auditor's if given; return it, its result, and its processor seconds."""
         chosen = runner or self.runner
         request = chosen.definition.input_model.model_validate(fields)
-        began = _processor_seconds()
+        began = processor_seconds()
         result = chosen.run(request, RunFolder(self.folder / secrets.token_hex(8), self.inputs))
-        return request, result, _processor_seconds() - began
+        return request, result, processor_seconds() - began
 
     def audit(
         self, case: str, request: Any, result: Result, job: float, *, honest: bool,
@@ -115,9 +119,9 @@ class Bench:
             choice=secrets.token_hex(32), files=made, calibrations=self.calibrations,
         )  # fmt: skip
         folder = self.folder / secrets.token_hex(8)
-        began = _processor_seconds()
+        began = processor_seconds()
         found = self.runner.audit(request, audited, RunFolder(folder, self.inputs)).comparison
-        seconds = _processor_seconds() - began
+        seconds = processor_seconds() - began
         shutil.rmtree(folder)
         return Checked(
             self.runner.definition.service_id, case, honest, found.verdict, found.distances, found.where or found.reason, job,
@@ -269,8 +273,16 @@ def _files(value: Any) -> Iterator[OutputFile]:
             yield from _files(item)
 
 
-def _processor_seconds() -> float:
-    """Return the processor seconds of this process and of the programs that it has started and that have ended."""
+def adopt_orphans() -> None:
+    """Become the parent of processes whose parents end before them: bwrap leaves those of its sandbox behind, with what they have used."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def processor_seconds() -> float:
+    """Return the processor seconds of this process and of the programs that it has started and that have ended, after `adopt_orphans`."""
+    while psutil.wait_procs(psutil.Process().children(), timeout=ORPHAN_SECONDS)[0]:
+        pass  # those that ended may have left others
     times = psutil.Process().cpu_times()
     return times.user + times.system + times.children_user + times.children_system
 

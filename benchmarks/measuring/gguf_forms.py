@@ -7,8 +7,11 @@ from pathlib import Path
 import gguf
 
 
-def requantised(source: Path, target: Path, form: str) -> None:
-    """Write a GGUF model in another format ("Q4_0", "Q8_0", "F16"), which is used for all its matrices."""
+def requantised(source: Path, target: Path, form: str, *, stated: str | None = None) -> None:
+    """Write a GGUF model in another format ("Q4_0", "Q8_0", "F16"), which is used for all its matrices.
+
+    A liar's file has another format than `stated` in it.
+    """
     kind = getattr(gguf.GGMLQuantizationType, form)
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, reader.fields["general.architecture"].contents())
@@ -17,7 +20,8 @@ def requantised(source: Path, target: Path, form: str) -> None:
             continue
         sub_type = field.types[-1] if len(field.types) > 1 else None
         writer.add_key_value(name, field.contents(), field.types[0], sub_type)
-    writer.add_file_type(int(getattr(gguf.LlamaFileType, "ALL_F32" if form == "F32" else f"MOSTLY_{form}")))
+    named = stated or form
+    writer.add_file_type(int(getattr(gguf.LlamaFileType, "ALL_F32" if named == "F32" else f"MOSTLY_{named}")))
     for tensor in reader.tensors:
         values = gguf.dequantize(tensor.data, tensor.tensor_type)
         if len(tensor.shape) == 1:

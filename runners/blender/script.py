@@ -443,7 +443,7 @@ def _open(bpy: Any, path: str) -> None:
 
 
 def _end(status: int, line: str = "") -> None:
-    """End Blender with this status, after printing a line. What it would do by itself depends on how it was started."""
+    """End Blender with this status, after printing a line. What it would do on its own depends on how it was started."""
     if (bpy := sys.modules.get("bpy")) is not None:
         shutil.rmtree(bpy.app.tempdir, ignore_errors=True)
     sys.stdout.write(f"{line}\n")

@@ -178,7 +178,7 @@ class EngineServer:
 
 
 class Stream:
-    """A streamed answer. `cancelled` is true after `cancel`."""
+    """A streamed answer. `cancelled` is true after `cancel`. `body` may change until `events`."""
 
     def __init__(
         self, server: EngineServer, client: httpx.Client, path: str, body: Mapping[str, Any]
@@ -186,7 +186,7 @@ class Stream:
         self._server = server
         self._client = client
         self._path = path
-        self._body = body
+        self.body = dict(body)
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
         self.cancelled = False
@@ -205,7 +205,7 @@ class Stream:
                 raise self._server.lost(error) from None
 
     def cancel(self) -> None:
-        """End the stream at once, from any thread. The server notices it and drops the request."""
+        """End the stream immediately, from any thread. The server notices it and drops the request."""
         with self._lock:
             self.cancelled = True
             if self._connection is not None:
@@ -216,7 +216,7 @@ class Stream:
         return self._client.stream(
             "POST",
             self._path,
-            json=self._body,
+            json=self.body,
             timeout=httpx.Timeout(SHORT, read=ANSWER_SECONDS),
             extensions={"trace": self._connected},
         )

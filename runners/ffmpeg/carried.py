@@ -37,7 +37,7 @@ CONTAINED_DATA = ("bin_data", "tmcd", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """The parts of `media` beside its pictures that an output of this request contains. Keys are streams' numbers in the input."""
+    """The parts of `media` besides its pictures that an output of this request contains. Keys are streams' numbers in the input."""
 
     request: TranscodeRequest
     media: Media

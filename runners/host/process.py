@@ -113,6 +113,7 @@ class _RunContext:
         self.max_units = message.max_units
         self.trace_id = message.trace_id
         self.seed = message.seed
+        self.cache_salt = message.cache_salt
         self._run_id = message.run_id
         self._send = send
         self._declared = declared

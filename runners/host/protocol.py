@@ -153,6 +153,7 @@ class Run(Message):
     max_units: Decimal | None = Field(default=None, ge=0)
     trace_id: str | None = None
     seed: str | None = None
+    cache_salt: str | None = Field(default=None, min_length=1)
     audit: AuditedRun | None = None
     sealed: SealedRun | None = None
 

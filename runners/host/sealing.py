@@ -1,6 +1,7 @@
 """Opens a sealed job in the child, and seals what the run makes, so that plaintext exists only here and in a directory in memory.
 
-docs/reference/sealed-jobs.md fixes the bytes; tests/vectors/sealed.json holds this module and the SDKs to them.
+docs/reference/sealed-jobs.md fixes the bytes. Runners do not import the SDK, which an engine's environment lacks, so this module has the
+few primitives of `aitbc.sealing` again; tests/vectors/sealed.json ensures that they agree.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _LABEL: Final = "aitbc.net/sealed/v1 "
 _ZERO: Final = bytes(12)
 _PADDING: Final = 256
 _HEADER_BYTES: Final = 2048
-"""Of a sealed log beside its entries: the header, the failure's frame and the padding."""
+"""Bytes of a sealed log in addition to its entries: the header, the failure's frame and the padding."""
 _FAILURE_BYTES: Final = 4096
 
 
@@ -121,10 +122,10 @@ class SealedLog:
             self._truncated = True
 
     def flush(self) -> None:
-        """Do nothing: a sealed log is sent once, when the run has ended."""
+        """Do nothing, because a sealed log is sent once, when the run has ended."""
 
     def finish(self) -> None:
-        """Send the log, unless there is nothing to say."""
+        """Send the log, unless it is empty."""
         with self._lock:
             entries = [json.loads(entry) for entry in (*self._head, *self._tail)]
         if not entries and self.failure is None:
@@ -140,7 +141,7 @@ class SealedLog:
 class Sealing:
     """One sealed run. `open` makes its input readable, `seal` its results unreadable, and `close` wipes its directory.
 
-    `files`, `output` and `work` replace those of the run. Raises `Fail` for what does not open.
+    `files`, `output` and `work` replace those of the run. Raises `Fail` for data that does not open.
     """
 
     def __init__(self, run: Run, sealed: SealedRun, send: Callable[[JobLog], None]) -> None:

@@ -21,12 +21,14 @@ from runners.llm.comparison import (
 )
 from runners.llm.engines.base import Draw, LanguageEngine
 from runners.llm.request import InferenceRequest
+from runners.llm.sampling import samples_plainly, sampling_distance
 
 COMPARER = Comparer(
     "The auditor's model reads the prompt and an answer in one pass. The log-probabilities of the most likely tokens must be close to "
-    "those that the miner returned. Where the engine can repeat the choice, the tokens must be those that the seed of the run chooses.",
+    "those that the miner returned. Where the engine can repeat the choice, the tokens must be those that the seed of the run chooses; "
+    "elsewhere, tokens that can have been drawn from the returned log-probabilities.",
     cost="prefill",
-    least_limits={"logprobs": 0.015, "choice": 0.015},
+    least_limits={"logprobs": 0.0005, "choice": 0.015, "sampling": 6.0},
 )
 
 
@@ -78,10 +80,11 @@ def _compare(
         Condition(claim.engine, claim.precision, audited.device),
         Condition(engine.name, engine.precision, device_class(device.kind, device.name)),
     )
+    distances, tokens = difference.distances(), claim.answers[index].tokens
+    if draw is None and samples_plainly(request, tokens):
+        distances["sampling"] = sampling_distance(request, tokens)
     where = f"answer {index + 1}, " if request.n > 1 else ""
-    comparison = judge(
-        difference.distances(), calibration, where=where + difference.where(engine.text), of="the answer"
-    )
+    comparison = judge(distances, calibration, where=where + difference.where(engine.text), of="the answer")
     return AuditResult(comparison, units)
 
 

@@ -20,16 +20,20 @@ LEAST_TOKENS = 8
 ALL = 256
 """Positions that an audit compares if the model reads the answer in one step."""
 
-SOME = 8
+SOME = 16
 """Positions that it compares if each takes a step of the engine."""
 
 LEAST_READ = 16
-READ_POWER = 4
-"""An audit in an engine that reads slowly ends at LEAST_READ + u^READ_POWER of the rest, for a uniform u: a fifth of a long answer on
+READ_POWER = 5
+"""An audit in an engine that reads slowly ends at LEAST_READ + u^READ_POWER of the rest, for a uniform u: a sixth of a long answer on
 average, and any token may be the last."""
 
 MOST = 1.0
-"""Greatest difference of one log-probability that counts: one token alone must not decide."""
+"""Greatest square of the difference of one log-probability that counts."""
+
+SHARE_BELOW = 2 / 3
+"""The distance of an answer is exceeded at a third of its positions. Where one token is nearly certain, the log-probabilities of all
+others differ by much between honest runs, so that a mean over the positions is decided by few of them."""
 
 MOST_MARGIN = 5.0
 """Greatest margin of one token that counts."""
@@ -117,7 +121,7 @@ class Difference:
         """Add a position. Tokens that the auditor's model does not list are at least as unlikely as the last one that it lists."""
         last = min(reading.top.values())
         apart = [
-            min(MOST, abs(chance - reading.top.get(number, min(last, chance))))
+            min(MOST, (chance - reading.top.get(number, min(last, chance))) ** 2)
             for number, chance in claimed.top
         ]
         margin = 0.0
@@ -130,9 +134,15 @@ class Difference:
             self.worst = here, position, claimed.token
 
     def distances(self) -> dict[str, float]:
-        """Return the mean distance of the log-probabilities, and the mean margin of the tokens' choice if it is known."""
-        named = {"logprobs": self.chances, "choice": self.margins}
-        return {name: round(sum(found) / len(found), 6) for name, found in named.items() if found}
+        """Return the distance of the log-probabilities, and the mean margin of the tokens' choice if it is known.
+
+        At each position, it is the mean square difference of the log-probabilities.
+        """
+        ordered = sorted(self.chances)
+        found = {"logprobs": round(ordered[min(len(ordered) - 1, int(SHARE_BELOW * len(ordered)))], 6)}
+        if self.margins:
+            found["choice"] = round(sum(self.margins) / len(self.margins), 6)
+        return found
 
     def where(self, text: Callable[[Sequence[int]], str]) -> str:
         """Return which token differs most."""

@@ -16,7 +16,7 @@ _DESCRIPTIONS = (
     "tokenizer_config.json",
     "chat_template.jinja",
 )
-"""Files beside the weights that influence a model's answers."""
+"""Files other than the weights that influence a model's answers."""
 
 
 def weights(model: Model) -> tuple[Path, ...]:

@@ -32,6 +32,7 @@ from runners.llm.engines.base import LanguageEngine, Piece
 from runners.llm.evidence import AnswerEvidence, evidence_of
 from runners.llm.files import weights
 from runners.llm.images import read_images
+from runners.llm.publishing import Publisher
 from runners.llm.request import VISION, InferenceRequest, InferenceResult, needs, title
 from runners.llm.run_log import RunLog
 
@@ -123,17 +124,19 @@ class LLMRunner(Runner[InferenceRequest]):
         context.check()
         log = RunLog(context, request)
         log.begin(engine, self.device)
-        generation = engine.submit(request, read_images(request, context.files), context.seed)
+        images = read_images(request, context.files)
+        generation = engine.submit(request, images, context.seed, context.cache_salt)
         context.on_cancel(generation.cancel)
         answers = [AnswerParts() for _ in range(request.n)]
         evidence = [AnswerEvidence() for _ in range(request.n)]
+        publisher = Publisher(context, answers)
         piece = Piece("", 0, 0)
         too_costly = False
         try:
             for piece in generation.pieces():
                 context.check()
                 log.piece(piece)
-                _publish(piece, answers[piece.index], context)
+                publisher.add(piece)
                 answers[piece.index].add(piece)
                 evidence[piece.index].tokens += piece.tokens
                 evidence[piece.index].complete &= not piece.gap
@@ -146,6 +149,7 @@ class LLMRunner(Runner[InferenceRequest]):
         finally:
             generation.cancel()
         context.check()
+        publisher.flush()
         if request.schema_ is not None and not all(answer.is_json for answer in answers):
             raise Fail("The model's engine cannot enforce this form of the answer; simplify response_schema.")
         log.end(engine, piece, answers, too_costly=too_costly)
@@ -189,23 +193,6 @@ class LLMRunner(Runner[InferenceRequest]):
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
-
-
-def _publish(piece: Piece, answer: AnswerParts, context: Context) -> None:
-    """Publish what a piece adds: the first answer's text as `token`, all else as `part`."""
-    logprobs = {"logprobs": [dict(entry) for entry in piece.logprobs]} if piece.logprobs else {}
-    if piece.text and piece.index == 0:
-        context.event("token", {"text": piece.text, "offset": len(answer.text), **logprobs})
-        return
-    added = {
-        "text": piece.text,
-        "reasoning": piece.reasoning,
-        "tool_calls": [dict(call) for call in piece.tool_calls],
-    }
-    added = {name: value for name, value in added.items() if value} | logprobs
-    if added:
-        context.event("part", {"index": piece.index, "offset": answer.parts, **added})
-        answer.parts += 1
 
 
 def _units(piece: Piece) -> Decimal:

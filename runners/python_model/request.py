@@ -55,7 +55,7 @@ class PythonModel(Strict):
 
     `entrypoint` is the file that defines `predict(input, **parameters)`; `source` is that file, or an archive that
     contains it. `requirements` are package names with optional versions, and so are the lines of the archive's
-    `requirements.txt` beside the entrypoint's top directory; all are installed from wheels only. A `deterministic` model returns the
+    `requirements.txt` next to the entrypoint's top directory; all are installed from wheels only. A `deterministic` model returns the
     same value and files for the same input on every machine with the same packages, so that another miner can check them.
     """
 

@@ -74,7 +74,7 @@ _PROC_HIDDEN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """The grants of a program beside the system: mounts as (option, path here, path inside), and environment variables."""
+    """The grants of a program in addition to the system: mounts as (option, path here, path inside), and environment variables."""
 
     mounts: Sequence[tuple[str, str, str]] = ()
     environment: Mapping[str, str] = field(default_factory=dict)

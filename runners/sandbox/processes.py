@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,8 +79,13 @@ def count() -> int:
 
 def tree(leader: int) -> list[int]:
     """Return the descendants of a session leader, and the orphans of its session."""
+    return trees([leader])[leader]
+
+
+def trees(leaders: Collection[int]) -> dict[int, list[int]]:
+    """Return the descendants of several session leaders, and the orphans of their sessions, by leader."""
     children: dict[int, list[int]] = {}
-    pending: list[int] = []
+    members: dict[int, list[int]] = {leader: [] for leader in leaders}
     for pid in _all_processes():
         try:
             text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
@@ -87,8 +93,12 @@ def tree(leader: int) -> list[int]:
             continue
         _, parent, _, session = text.rpartition(")")[2].split()[:4]
         children.setdefault(int(parent), []).append(pid)
-        if int(session) == leader:
-            pending.append(pid)
+        if int(session) in members:
+            members[int(session)].append(pid)
+    return {leader: _descendants(pending, children) for leader, pending in members.items()}
+
+
+def _descendants(pending: list[int], children: Mapping[int, list[int]]) -> list[int]:
     found: set[int] = set()
     while pending:
         if (pid := pending.pop()) not in found:

@@ -13,7 +13,7 @@ TILE_SIDE = 512
 """Pixels on a side of the tiles in which pictures are decoded to save memory."""
 
 DENOISING_BYTES = 512 * 2**20
-"""Memory of a step beside the weights at any size."""
+"""Memory of a step in addition to the weights, at any size."""
 
 DENOISING_BYTES_PER_PIXEL = 1024
 DECODING_BYTES_PER_PIXEL = 4096

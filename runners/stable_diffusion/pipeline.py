@@ -48,7 +48,7 @@ _SCHEDULERS: Mapping[Scheduler, tuple[str, Mapping[str, Any]]] = {
     "unipc": ("UniPCMultistepScheduler", {}),
     "lcm": ("LCMScheduler", {}),
 }
-"""Diffusers' class for each scheduler, and its settings beside the model's own schedule."""
+"""Diffusers' class for each scheduler, and its settings in addition to the model's own schedule."""
 
 _ATTENTION: Mapping[Attention, str] = {"cudnn": "_native_cudnn", "flash_3": "_flash_3"}
 """Diffusers' names of implementations of attention that have another name here."""

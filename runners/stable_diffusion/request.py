@@ -151,7 +151,7 @@ class GeneratedImage(File):
 
 
 class GenerationSettings(BaseModel, defer_build=True):
-    """Everything beside the prompt, the seed and the size that determines the pictures, with all defaults applied.
+    """Everything besides the prompt, the seed and the size that determines the pictures, with all defaults applied.
 
     `precision` is the number type of the computation. `quantization` is "none" or the form of the denoiser's weights: "fp8", "nf4",
     "gguf-" and the type of most weights (such as "gguf-Q4_K"), or the method of a repository that is published quantised.
@@ -247,7 +247,7 @@ class Generation:
 
 
 def picture_size(request: Mapping[str, Any]) -> str:
-    """Return the part of a request that determines its memory beside the model: the size, "" for the default."""
+    """Return the part of a request that determines its memory in addition to the model's: the size, "" for the default."""
     return str(request.get("size") or "")
 
 

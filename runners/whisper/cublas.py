@@ -1,6 +1,6 @@
 """Loads NVIDIA's cuBLAS 12 for CTranslate2, which looks for it by name only.
 
-torch brings the cuBLAS of its own CUDA version, which may be 13. The package `nvidia-cublas-cu12` puts version 12 beside it, in
+torch brings the cuBLAS of its own CUDA version, which may be 13. The package `nvidia-cublas-cu12` puts version 12 next to it, in
 a directory that the dynamic loader does not search. A library that is already loaded is found by its name.
 CTranslate2 4.8 needs no other CUDA library: it contains the CUDA runtime, and no longer uses cuDNN.
 """

@@ -86,7 +86,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], agent_file: Path) -> dict
 def require(status_command: list[str], services: Sequence[str]) -> str:
     """Return the name of the agent's sandbox.
 
-    Raises `DemoError` with the agent's reasons if it does not offer one of `services`, since that job would wait for ever.
+    Raises `DemoError` with the agent's reasons if it does not offer one of `services`, since that job would wait forever.
     """
     done = subprocess.run(
         status_command, check=False, capture_output=True, text=True, timeout=STATUS_SECONDS, env=environment()

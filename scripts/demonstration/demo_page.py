@@ -59,7 +59,7 @@ number had been changed.</p></header>
 {cards}
 </main>
 <footer><p>The log's public key, which verification needs: <code>{escape(agent["log_key"])}</code></p>
-<p>Inputs, results and receipts lie beside this page. <code>make start</code> starts an agent for files of your own.</p></footer>
+<p>Inputs, results and receipts are in the same directory as this page. <code>make start</code> starts an agent for files of your own.</p></footer>
 </body></html>
 """,
         encoding="utf-8",

@@ -210,6 +210,7 @@ def capture(agent: dict[str, Any], account_id: str, pages: dict[str, Shot]) -> N
                         page.goto(f"{agent['url']}/dashboard{shot.path}")
                         page.locator("h1").wait_for()
                         page.locator("[aria-busy=true]").first.wait_for(state="detached")
+                        page.get_by_text("\u2026", exact=True).first.wait_for(state="detached")
                         shot.prepare(page)
                         page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
                         page.screenshot(path=IMAGES / f"dashboard-{name}-{width}-{scheme}.png")

@@ -95,7 +95,7 @@ def _page(settings: list[Setting]) -> Iterator[str]:
     yield ""
     yield "A setting comes from its default, from a TOML file (`DATA_DIR/agent.toml`, or the path of `--config`), from an environment variable or from a"
     yield "flag; later sources take precedence. `configs/agent.toml` and `configs/coordinator.toml` (for a coordinator without a miner) list every setting,"
-    yield "commented out, as a starting point. An unknown key is an error that names the nearest one."
+    yield "commented out, as a starting point. An unknown key is an error that names the nearest one. An empty variable counts as not set."
     yield ""
     yield "<!-- run by tests/unit/cli/test_config.py -->"
     yield ""

@@ -13,7 +13,7 @@ WHO: Final = {
     Who.CLIENT: "the client",
     Who.OWNER: "the miner's owner",
     Who.OPERATOR: "the operator",
-    Who.TIME: "nobody: it ends by itself",
+    Who.TIME: "nobody: it ends on its own",
 }
 
 

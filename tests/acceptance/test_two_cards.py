@@ -18,10 +18,17 @@ from support.machines.two_cards import WAIT_SECONDS, Rig, working
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with working(tmp_path) as rig:
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with working(tmp_path_factory.mktemp("machine")) as rig:
         yield rig
+
+
+@pytest.fixture
+def rig(machine: Rig) -> Rig:
+    """The machine without loaded models and waiting jobs."""
+    machine.clear()
+    return machine
 
 
 def test_jobs_are_spread_over_the_cards_and_models_stay_loaded_while_they_fit(rig: Rig) -> None:
@@ -39,8 +46,16 @@ def test_jobs_are_spread_over_the_cards_and_models_stay_loaded_while_they_fit(ri
     assert [event for event in rig.events() if event == ("placed", "small")] == [("placed", "small")]
 
 
-def test_models_are_evicted_for_others_and_a_model_that_never_fits_is_unavailable(rig: Rig) -> None:
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Rig]:
+    """A machine that has not measured how much memory its models use."""
+    with working(tmp_path) as rig:
+        yield rig
+
+
+def test_models_are_evicted_for_others_and_a_model_that_never_fits_is_unavailable(fresh: Rig) -> None:
     """Both cards are full of idle models; another model evicts one of them. A model of 40 GiB fits on no card, so its job waits."""
+    rig = fresh
     rig.cards.others[:] = [7 * GIBIBYTE, 7 * GIBIBYTE]
     for model in ("large", "middle", "small"):
         rig.client.jobs.wait(rig.submit(model), WAIT_SECONDS)
@@ -78,20 +93,6 @@ def test_another_programs_memory_is_respected(rig: Rig) -> None:
     assert rig.client.jobs.get(job).to_dict()["attempts"] == 1
 
 
-def test_a_model_that_fails_to_load_three_times_becomes_unavailable(rig: Rig, tmp_path: Path) -> None:
-    """Its jobs fail with the cause or wait; jobs of other models continue."""
-    (tmp_path / "models/small/bytes").unlink()
-    (tmp_path / "models/small/broken").touch()
-    job = rig.submit("small", max_attempts=10)
-    unavailable = rig.until(lambda miner: "small" in miner["unavailable_models"].get("cards", {}))[
-        "unavailable_models"
-    ]["cards"]
-    assert "failed to load 3 times" in unavailable["small"]
-    assert "small is damaged" in unavailable["small"]
-    assert rig.client.jobs.wait(rig.submit("middle"), WAIT_SECONDS).status == "completed"
-    assert rig.client.jobs.get(job).status == "submitted"
-
-
 def test_the_references_job_runs_with_a_gpu(rig: Rig, tmp_path: Path) -> None:
     """With the reference's own body, including `gpu`: a numpy model classifies a generated jpeg."""
     from PIL import Image  # noqa: PLC0415 - only this test draws
@@ -112,6 +113,20 @@ def test_the_references_job_runs_with_a_gpu(rig: Rig, tmp_path: Path) -> None:
     assert 0 <= results["confidence"] <= 1
     receipt = rig.client.receipts.export(job.job_id)
     assert '"kind":"cuda"' in _payload(receipt)
+
+
+def test_a_model_that_fails_to_load_three_times_becomes_unavailable(rig: Rig) -> None:
+    """Its jobs fail with the cause or wait; jobs of other models continue. It is the last test, since the model stays unavailable."""
+    (rig.directory / "models/small/bytes").unlink()
+    (rig.directory / "models/small/broken").touch()
+    job = rig.submit("small", max_attempts=10)
+    unavailable = rig.until(lambda miner: "small" in miner["unavailable_models"].get("cards", {}))[
+        "unavailable_models"
+    ]["cards"]
+    assert "failed to load 3 times" in unavailable["small"]
+    assert "small is damaged" in unavailable["small"]
+    assert rig.client.jobs.wait(rig.submit("middle"), WAIT_SECONDS).status == "completed"
+    assert rig.client.jobs.get(job).status == "submitted"
 
 
 def _payload(bundle: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.coordinator.blobs.store import name_of
+from agent.coordinator.operations.audits.funds import AUDITS
 
 FINAL: Final = ("completed", "failed", "cancelled")
 _FINAL_SQL: Final = "('completed', 'failed', 'cancelled')"
@@ -56,7 +57,7 @@ _QUERIES: Final = {
         "FROM postings GROUP BY 1) ON account = 'earned:' || miner_id WHERE earned != coalesce(total, 0)"
     ),
     "jobs that were accepted twice": (
-        "SELECT name, count(*) FROM jobs WHERE deleted_at IS NULL AND account_id != 'account_audits' GROUP BY name HAVING count(*) > 1"
+        f"SELECT name, count(*) FROM jobs WHERE deleted_at IS NULL AND account_id != '{AUDITS}' GROUP BY name HAVING count(*) > 1"
     ),
     "completed jobs without exactly one receipt, one result and one run that completed": (
         "SELECT job_id, r, s, c FROM (SELECT job_id, (SELECT count(*) FROM receipts WHERE job_id = jobs.job_id) AS r, "

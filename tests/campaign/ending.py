@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.coordinator.app import build_context
+from agent.coordinator.operations.audits.funds import AUDITS
 from agent.coordinator.operations.files import removal
 from agent.settings import Settings
 from aitbc import AITBCClient
@@ -92,8 +93,8 @@ def _examine_results(world: World) -> Iterator[str]:
 def _examine_receipts(world: World) -> Iterator[str]:
     """Verify a sample of the receipts with their proofs, as clients receive them."""
     with checks.open_database(world.coordinator.data_dir) as database:
-        clients = "SELECT job_id FROM receipts JOIN jobs USING (job_id) WHERE account_id != 'account_audits' ORDER BY job_id"
-        jobs = [job_id for (job_id,) in database.execute(clients)]
+        clients = "SELECT job_id FROM receipts JOIN jobs USING (job_id) WHERE account_id != ? ORDER BY job_id"
+        jobs = [job_id for (job_id,) in database.execute(clients, (AUDITS,))]
     chosen = random.Random(world.seed).sample(jobs, min(SAMPLE, len(jobs)))  # noqa: S311
     file = world.coordinator.file
     with AITBCClient(file["client_key"], file["url"]) as client:

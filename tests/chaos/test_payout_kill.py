@@ -24,6 +24,7 @@ from agent.core.market.payouts import PaymentState
 from agent.fault_points import VARIABLE
 from agent.settings import Settings
 from support.payout_process import EARNED, MINERS, PAYMENTS, miner, read_all
+from support.servers import postgres
 from support.servers.evm_chain import CHAIN_ID, KEY, EvmChain
 from support.servers.lightning_node import PAYEE, Behaviour, LightningNode
 from support.servers.payment_service import PaymentService
@@ -189,7 +190,10 @@ def payer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payer]:
 
 
 @pytest.mark.parametrize("adapter", WORLDS)
-def test_nobody_is_paid_twice_wherever_the_kill_strikes(adapter: str, payer: Payer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_nobody_is_paid_twice_wherever_the_kill_strikes(
+    engine: str, adapter: str, payer: Payer, tmp_path: Path
+) -> None:
     steps = [*STEPS, *MORE[adapter]]
     batches = BATCHES or len(steps)
     choose = random.Random(adapter)  # noqa: S311 - not a secret
@@ -197,6 +201,7 @@ def test_nobody_is_paid_twice_wherever_the_kill_strikes(adapter: str, payer: Pay
     with WORLDS[adapter](tmp_path) as world:
         settings = {
             "data_dir": str(tmp_path / "data"),
+            "database": {"url": postgres.shared().new_database() if engine == "postgresql" else None},
             "payouts": {
                 "adapters": [adapter], "hold_hours": 0, "new_miner_hours": 0, "poll_seconds": 0.02, "retry_seconds": 0.02,
                 "max_retry_seconds": 0.1, **world.settings,

@@ -76,12 +76,15 @@ class ScriptedRunner(Runner[ScriptedInput]):
     """`wait` works until the file `gate` exists; `deaf` ignores cancellations and reports nothing.
 
     A model claims as much GPU memory as the file `bytes` in its directory states, in a file named after the process's id
-    below `SCRIPTED_CLAIMS`. A model whose directory is missing fails to load.
+    below `SCRIPTED_CLAIMS`. A model whose directory is missing fails to load. One with a file `server` has a program beside it, as
+    engines have, which really takes as much main memory as the file states. With a file `loading` too, it ends with the load, which
+    lasts until the file is removed.
     """
 
     name = "scripted"
     version = "1.0"
     _taken = 0
+    _server: subprocess.Popen[bytes] | None = None
     definition = ServiceDefinition(
         service_id="scripted",
         name="Scripted",
@@ -112,6 +115,12 @@ class ScriptedRunner(Runner[ScriptedInput]):
             self._taken = 0
             raise Retry("It does not fit.", code="OUT_OF_MEMORY")
         self._claim()
+        if (server := model.path / "server").is_file():
+            self._server = _holding(server.read_text())
+        if (loading := model.path / "loading").is_file():
+            while loading.is_file():
+                time.sleep(0.01)
+            self._end_server()
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         return (model.path / "bytes",)
@@ -122,6 +131,13 @@ class ScriptedRunner(Runner[ScriptedInput]):
     def close(self) -> None:
         self._taken = 0
         self._claim()
+        self._end_server()
+
+    def _end_server(self) -> None:
+        if self._server is not None:
+            self._server.kill()
+            self._server.communicate()
+            self._server = None
 
     def _claim(self) -> None:
         if claims := os.environ.get("SCRIPTED_CLAIMS"):
@@ -262,6 +278,17 @@ class ScriptedRunner(Runner[ScriptedInput]):
             context.event("token", {"number": number})
             context.progress(number)
         return self._wait(request, context)
+
+
+def _holding(size: str) -> subprocess.Popen[bytes]:
+    """Start a program that takes so many bytes of main memory."""
+    code = "import sys; held = b'x' * int(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    program = subprocess.Popen(
+        [sys.executable, "-S", "-c", code, size], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert program.stdout is not None
+    program.stdout.readline()
+    return program
 
 
 class BatchRunner(ScriptedRunner):

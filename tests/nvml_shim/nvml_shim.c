@@ -17,6 +17,9 @@
  *   0.retired 1                whether pages are to be retired with the next reset
  *   0.clocks 64                reasons why the clocks are low, a bit mask
  *   0.xid 79                   an Xid error; each change of the value is reported once to each set of events
+ *   0.mig 1                    whether the card is in MIG mode
+ *   0.slices 7                 how many instances it can have; those that exist have a UUID:
+ *   0:2.uuid MIG-...           0:2.name ...     0:2.total, 0:2.used, 0:2.processes: as a card's
  *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
  *   error.NAME 3               what the function NAME returns, for any card
  *   generation 1               changes when the driver is replaced; connections to another one fail (999)
@@ -29,10 +32,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, GPU_IS_LOST = 15, UNKNOWN = 999 };
-enum { VALUE = 256, KEY = 64, MAX_CARDS = 16 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, GPU_IS_LOST = 15, UNKNOWN = 999 };
+enum { VALUE = 256, KEY = 64, MAX_CARDS = 16, MAX_SLICES = 7, NO_SLICE = -1 };
 
-typedef struct { int index; } *device_t;
+typedef struct { int index, slice; } *device_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2_t;
 typedef struct { unsigned gpu, memory; } utilization_t;
@@ -41,7 +44,7 @@ typedef struct { unsigned pid; unsigned long long memory; unsigned instance, com
 typedef struct { int registered[MAX_CARDS]; unsigned long long reported[MAX_CARDS]; } *event_set_t;
 typedef struct { device_t device; unsigned long long type, data; unsigned instance, compute_instance; } event_t;
 
-static struct { int index; } cards[MAX_CARDS];
+static struct { int index, slice; } cards[MAX_CARDS], slices[MAX_CARDS][MAX_SLICES];
 static int lost[MAX_CARDS];
 static unsigned long long connected_to;
 
@@ -88,7 +91,8 @@ static int card_key(const char *function, device_t device, const char *property,
     snprintf(key, KEY, "%d.error", device->index);
     if (error == SUCCESS) error = lost[device->index] ? GPU_IS_LOST : (int)number_or(key, SUCCESS);
     if (error == GPU_IS_LOST) lost[device->index] = 1;
-    snprintf(key, KEY, "%d.%s", device->index, property);
+    if (device->slice == NO_SLICE) snprintf(key, KEY, "%d.%s", device->index, property);
+    else snprintf(key, KEY, "%d:%d.%s", device->index, device->slice, property);
     return error;
 }
 
@@ -157,8 +161,27 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, device_t *device) {
     char key[KEY];
     if (index >= MAX_CARDS || index >= number_or("count", 0)) return INVALID_ARGUMENT;
     cards[index].index = (int)index;
+    cards[index].slice = NO_SLICE;
     *device = (device_t)&cards[index];
     return card_key(__func__, *device, "", key);
+}
+
+int nvmlDeviceGetMigMode(device_t device, unsigned *current, unsigned *pending) {
+    *pending = 0;
+    return card_unsigned(__func__, device, "mig", current);
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(device_t device, unsigned *count) {
+    return card_unsigned(__func__, device, "slices", count);
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(device_t device, unsigned index, device_t *instance) {
+    char uuid[VALUE];
+    if (index >= MAX_SLICES) return INVALID_ARGUMENT;
+    slices[device->index][index].index = device->index;
+    slices[device->index][index].slice = (int)index;
+    *instance = (device_t)&slices[device->index][index];
+    return card_text(__func__, *instance, "uuid", uuid, VALUE) == NOT_SUPPORTED ? NOT_FOUND : function_error(__func__);
 }
 
 int nvmlDeviceGetUUID(device_t device, char *uuid, unsigned size) { return card_text(__func__, device, "uuid", uuid, size); }
@@ -258,6 +281,7 @@ int nvmlEventSetWait_v2(event_set_t set, event_t *event, unsigned milliseconds) 
     for (index = 0; index < MAX_CARDS; index++) {
         unsigned long long xid = 0;
         cards[index].index = index;
+        cards[index].slice = NO_SLICE;
         if (!set->registered[index] || card_number(__func__, (device_t)&cards[index], "xid", &xid) != SUCCESS) continue;
         if (xid == set->reported[index]) continue;
         set->reported[index] = xid;

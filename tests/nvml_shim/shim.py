@@ -17,11 +17,23 @@ VERSION_MISMATCH = 18
 
 
 @dataclass(frozen=True)
+class Slice:
+    """An instance of a GPU in MIG mode. Memory is in bytes; `processes` as of a `Card`."""
+
+    uuid: str
+    name: str = "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+    total: int = 5 * 2**30
+    used: int = 0
+    processes: str | None = None
+
+
+@dataclass(frozen=True)
 class Card:
     """One GPU. Memory is in bytes, power in milliwatts. None means unsupported.
 
     `ecc` counts uncorrectable errors, `remapped` is about rows of memory, `retired` about pages, and `clocks` is a bit mask of
     reasons; see nvml_shim.c. `processes` compute and `graphics` render there: ids separated by commas, each with its bytes of memory after a colon.
+    `mig` states whether it is in MIG mode, None on a card without one; `instances` are its slices by number, None for a free number.
     """
 
     uuid: str
@@ -42,6 +54,8 @@ class Card:
     clocks: int | None = None
     xid: int | None = None
     error: int | None = None
+    mig: int | None = None
+    instances: tuple[Slice | None, ...] = ()
 
 
 TWO_CARDS = (
@@ -113,7 +127,15 @@ class NvmlShim:
         ]
         lines += [f"error.{name} {code}" for name, code in self.errors.items()]
         for index, card in enumerate(self.cards):
-            lines += [f"{index}.{name} {value}" for name, value in asdict(card).items() if value is not None]
+            parts = {f"{index}": asdict(replace(card, instances=()))}
+            parts[f"{index}"]["slices"] = len(card.instances)
+            parts |= {f"{index}:{number}": asdict(part) for number, part in enumerate(card.instances) if part}
+            lines += [
+                f"{part}.{name} {value}"
+                for part, values in parts.items()
+                for name, value in values.items()
+                if value not in (None, ())
+            ]
         temporary = self.file.with_name(f"{self.file.name}.new")
         temporary.write_text("\n".join(lines) + "\n")
         temporary.replace(self.file)

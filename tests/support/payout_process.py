@@ -44,7 +44,8 @@ ACCOUNT = "account_tester"
 ADMIN = Caller(Role.ADMIN, None, None, "admin", "key_admin")
 
 worker.POLL_SECONDS = 0.02
-importlib.import_module("eth_account")  # once, not in each child
+for name in ("eth_account", "agent.coordinator.store.postgres.database"):
+    importlib.import_module(name)  # once, not in each child
 internet()
 
 

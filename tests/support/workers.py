@@ -27,6 +27,10 @@ PRELOADED = (
     "openresponses",
     "whisper",
     "playwright.sync_api",
+    "eth_account",
+    "eth_tester",
+    "gguf",
+    "psycopg",
 )
 """What the most expensive imports of test files need."""
 

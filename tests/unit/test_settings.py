@@ -114,6 +114,23 @@ def test_an_unknown_variable_is_refused_and_the_nearest_one_suggested(
         load_settings()
 
 
+@pytest.mark.parametrize(
+    "name", ["AITBC_DATA_DIR", "AITBC_MODELS_DIR", "AITBC_ENGINES__DIRECTORY", "AITBC_LOG__LEVEL"]
+)
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """An empty path would be the current directory."""
+    monkeypatch.delenv(name, raising=False)
+    defaults = load_settings()
+    monkeypatch.setenv(name, "")
+    assert load_settings() == defaults
+
+
+@pytest.mark.parametrize("key", ["models_dir", "cache_dir", "engines.directory", "miner.sealing.directory"])
+def test_an_empty_path_in_the_file_is_refused(config: Any, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{key}: .*must not be empty"):
+        load_settings(config(f'{key} = ""'))
+
+
 def test_an_unknown_flag_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"coordinator\.prot: .* Did you mean coordinator\.port\?"):
         load_settings(flags={"coordinator": {"prot": 1}})

@@ -86,11 +86,7 @@ def rig(agent: Agent) -> Rig:
 def owner(browser: Browser, agent: Agent, rig: Rig) -> Iterator[Dashboard]:
     """A browser window of the rig's owner, signed in with its key."""
     with visit(browser, agent) as dashboard:
-        page = dashboard.open("/")
-        page.get_by_label("API key").fill(rig.registration["api_key"])
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("the rig")
-        yield dashboard
+        yield dashboard.sign_in(key=rig.registration["api_key"])
         assert not dashboard.faults
 
 
@@ -107,6 +103,8 @@ def confirm(page: Page, button: str) -> None:
 def test_shows_the_machine_to_its_owner(owner: Dashboard, rig: Rig) -> None:
     """All machines of the owner; GPU measurements, how its time was used, and why services are unavailable."""
     rig.beat(paused="for another program (game)")
+    page = owner.open("/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("the rig")
     page = owner.open("/machine")
     fleet = page.get_by_role("table", name="Your machines")
     expect(fleet.get_by_role("row")).to_have_count(3)

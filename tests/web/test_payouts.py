@@ -42,9 +42,7 @@ def dashboard(browser: Browser, served: Served, miners: list[ScriptedMiner]) -> 
     keys = {"X-API-Key": served.admin_key}
     link = httpx.post(f"{served.url}/v1/admin/logins", headers=keys, json=roles).json()
     with visit(browser, cast("Agent", served)) as dashboard:
-        dashboard.page.goto(served.url + link["path"])
-        dashboard.page.get_by_role("button", name="Sign out").first.wait_for()
-        yield dashboard
+        yield dashboard.sign_in(link["path"])
         assert not dashboard.faults
 
 

@@ -41,9 +41,7 @@ def dashboard(browser: Browser, served: Served) -> Iterator[Dashboard]:
     account = httpx.get(f"{served.url}/v1/key", headers=own).json()["account_id"]
     link = httpx.post(f"{served.url}/v1/admin/logins", headers=admin, json={"account_id": account}).json()
     with visit(browser, cast("Agent", served)) as dashboard:
-        dashboard.page.goto(served.url + link["path"])
-        dashboard.settled()
-        yield dashboard
+        yield dashboard.sign_in(link["path"])
         assert not dashboard.faults
 
 
@@ -76,7 +74,7 @@ def go(page: Page, path: str) -> None:
 
 def test_the_page_names_every_reason_for_waiting(dashboard: Dashboard, served: Served) -> None:
     """Each job's page shows the coordinator's own words, and whose turn it is. The last stage slows the account."""
-    page = dashboard.page
+    page = dashboard.open("/")
     order = sorted(STAGES, key=lambda code: code is ReasonCode.ACCOUNT_LIMIT)
     assert len(order) >= 15
     for code in order:

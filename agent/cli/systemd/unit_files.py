@@ -114,7 +114,7 @@ class ServiceFiles:
 
 
 def program() -> Path:
-    """Return the installed command. Raises `ConfigurationError` if it is not beside this Python."""
+    """Return the installed command. Raises `ConfigurationError` if it is not next to this Python."""
     path = Path(sys.executable).with_name("aitbc-agent")
     if not path.is_file():
         raise ConfigurationError(

@@ -137,7 +137,7 @@ class _Painter:
             used = gpu["memory_total"] - gpu["memory_free"]
             share = used / max(1, gpu["memory_total"])
             name = gpu["name"].removeprefix("NVIDIA ").removeprefix("GeForce ")
-            line = Text(f" GPU {gpu['index']:<2} ")
+            line = Text(f" GPU {gpu['number']:<2} ")
             line.append(_cut(name, 28 if self.wide else 12))
             colour = "red" if share > NEARLY_FULL else "cyan"
             line.append_text(_bar(share, BAR * 2 if self.wide else BAR, colour))
@@ -156,7 +156,7 @@ class _Painter:
 
     def jobs(self, status: Mapping[str, Any]) -> Iterator[Line]:
         """Yield the jobs in progress."""
-        cards = {gpu["uuid"]: f"GPU {gpu['index']}" for gpu in status["gpus"]}
+        cards = {gpu["uuid"]: f"GPU {gpu['number']}" for gpu in status["gpus"]}
         leases = status["leases"]
         for lease in leases[:_MAX_JOBS]:
             line = Text(f" {_cut(_named(lease), 44 if self.wide else 28)}")
@@ -281,7 +281,7 @@ def _named(job: Mapping[str, Any]) -> str:
 
 
 def _short(service: str) -> str:
-    """Return the first word of a service: "whisper" is as clear as "whisper_transcription" beside the model."""
+    """Return the first word of a service: "whisper" is as clear as "whisper_transcription" when the model is shown."""
     return service.partition("_")[0]
 
 

@@ -150,6 +150,7 @@ class ArtifactDirectory:
 
     def _remove(self, names: Sequence[str]) -> None:
         for name in names:
+            reach("artifact.removing")
             self.path(name).unlink(missing_ok=True)
 
     async def listed(self) -> AsyncIterator[list[Found]]:

@@ -158,7 +158,7 @@ class GrowingFile:
                 await save(self._state.hashed, (), self._state.digest.hexdigest())
                 saved, saved_at = self._state.hashed, now()
         if isinstance(body.ended, PayloadTooLarge):
-            # Refused bytes are removed from the disk at once. The bytes of earlier requests remain.
+            # Refused bytes are removed from the disk immediately. The bytes of earlier requests remain.
             self._state.digest, self._state.hashed = before
             await save(self._state.hashed, (), self._state.digest.hexdigest())
             await asyncio.to_thread(file.truncate, self._state.hashed)

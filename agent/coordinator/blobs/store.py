@@ -64,12 +64,13 @@ class DirectTransfers(Protocol):
     """Signed requests with which clients and miners exchange bytes with the store themselves.
 
     `origin` is the store's, as browsers write it. `verifies_sha256` is whether the store refuses a file whose SHA-256 differs from
-    the signed one. Calls raise `ServiceUnavailable` if the store does not answer.
+    the signed one, `max_whole` the size of the largest file in one request. Requests are valid for `url_seconds`. Calls raise `ServiceUnavailable` if the store does not answer.
     """
 
     origin: str
     verifies_sha256: bool
     max_whole: int
+    url_seconds: int
 
     def new_name(self) -> str:
         """Return the name of a new blob."""

@@ -149,7 +149,7 @@ class Bus:
 
 
 def resolve(waiting: list[asyncio.Future[None]]) -> None:
-    """Let those continue that wait for their messages to be sent."""
+    """Wake the callers that wait for their messages to be sent."""
     for future in waiting:
         if not future.done():
             future.set_result(None)

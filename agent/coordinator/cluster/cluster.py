@@ -33,7 +33,7 @@ class Alone:
         self.slot = 0
 
     async def joined(self) -> None:
-        """Return at once."""
+        """Return immediately."""
 
     async def run(self, report: Callable[[], None]) -> None:  # noqa: ARG002 - the protocol's
         """Wait until cancelled."""

@@ -24,11 +24,16 @@ from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.reputation import shown
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting, match
-from agent.core.nonces import lease_nonce
+from agent.core.nonces import cache_salt, lease_nonce
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
 from agent.settings import CoordinatorSettings
+from aitbc.canonical import sha256_hex
 
+PROMPTED: Final = "llm_inference"
+"""The service whose runs continue from what others have computed."""
+PASSING_AS: Final = 20
+"""The miner's newest jobs, as the account of one of which a canary passes."""
 UNSUBMITTED_LEASES: Final = 16
 """Leases that a miner may hold beyond twice its capacity: finished jobs hold one until their results arrive."""
 
@@ -52,7 +57,7 @@ def claim(
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left.
 
-    With a `nonce_key`, each lease has a nonce (`agent.core.nonces`).
+    With a `nonce_key`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`).
     """
     waiting = queue.waiting(connection, candidates)
     if not waiting:
@@ -92,7 +97,14 @@ def claim(
         Assignment(
             job,
             candidate,
-            lease_message(record, job, unit_price, checkpoints.get(job.job_id, ()), nonce_key),
+            lease_message(
+                record,
+                job,
+                unit_price,
+                checkpoints.get(job.job_id, ()),
+                nonce_key,
+                "" if settings.share_prompt_caches else _shares_with(connection, record, candidate.miner_id),
+            ),
             now - record.created_at,
         )
         for job, (_, candidate), (record, _, unit_price) in zip(
@@ -173,14 +185,23 @@ def lease_message(
     unit_price: int,
     checkpoints: Sequence[Checkpoint],
     nonce_key: bytes | None = None,
+    whose: str = "",
 ) -> LeaseMessage:
-    """Return a lease as docs/reference/miner-protocol.md shows it, at a price in units of 1e-8, with checkpoints of earlier runs."""
+    """Return a lease as docs/reference/miner-protocol.md shows it, at a price in units of 1e-8, with checkpoints of earlier runs.
+
+    Leases of language models have the same salt if they have the same `whose` (`agent.core.nonces.cache_salt`).
+    """
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")
-    nonce = {} if nonce_key is None else {"nonce": lease_nonce(nonce_key, job.job_id, lease.fence)}
+    spec = orjson.loads(record.spec)
+    drawn = {}
+    if nonce_key is not None:
+        drawn["nonce"] = lease_nonce(nonce_key, job.job_id, lease.fence)
+        if record.service == PROMPTED and spec.get("sealed") is None:
+            drawn["cache_salt"] = cache_salt(nonce_key, lease.miner_id, whose, lease.assigned_at)
     return {
-        **nonce,
+        **drawn,
         "job_id": job.job_id,
         "fence": lease.fence,
         "attempt": job.attempts,
@@ -191,10 +212,25 @@ def lease_message(
         "assigned_at": format_time(lease.assigned_at),
         "lease_expires_at": format_time(lease.expires_at),
         "deadline": format_time(lease.deadline),
-        "spec": orjson.loads(record.spec),
+        "spec": spec,
         "checkpoints": [checkpoint_store.on_the_wire(checkpoint) for checkpoint in checkpoints],
         "trace_id": record.trace_id,
     }
+
+
+def _shares_with(connection: Connection, record: job_store.JobRecord, miner_id: str) -> str:
+    """Return the account whose prompts a job may continue: its own, for an audit none.
+
+    A canary passes as a job of an account that the miner knows, because one of an unknown account, or of one that has nothing else,
+    would be recognised.
+    """
+    restrictions = queue.restrictions_of(record)
+    if restrictions.audit:
+        return record.job_id
+    if restrictions.canary is None:
+        return record.account_id
+    served = queue.accounts_served(connection, miner_id, PASSING_AS)
+    return served[int(sha256_hex(record.job_id.encode()), 16) % len(served)] if served else record.job_id
 
 
 def release_undelivered(connection: Connection, leases: Sequence[tuple[str, str, int]], now: float) -> None:

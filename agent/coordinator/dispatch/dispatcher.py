@@ -36,7 +36,7 @@ JOBS: Final = "jobs"
 
 
 class Dispatcher:
-    """Gives jobs to ports. `run` is the loop; all other methods return at once and are called from the same event loop."""
+    """Gives jobs to ports. `run` is the loop; all other methods return immediately and are called from the same event loop."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class ChangeReader:
     def __init__(self, database: Database) -> None:
         self.ordered = database.engine == "sqlite"
         self._database = database
-        # No number up to this one will appear any more.
+        # No further number up to this one will appear.
         self._decided = 0
         # Who was writing when a hole was seen, and the newest number then.
         self._writers: frozenset[str] = frozenset()
@@ -37,7 +37,7 @@ class ChangeReader:
         return await self._database.read(events.newest)
 
     async def settled(self) -> int:
-        """Return the number of the newest change once no lower one can appear any more."""
+        """Return the number of the newest change once no lower one can appear."""
         seen = await self.newest()
         if self.ordered:
             return seen

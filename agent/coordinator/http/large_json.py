@@ -1,7 +1,7 @@
 """Decodes large JSON bodies without blocking other requests.
 
 A decoder in C holds the interpreter's lock from the first byte to the last, so for a body of many megabytes a thread does not help:
-the event loop is blocked all the same. The standard library's pure Python decoder releases the lock every few milliseconds. It takes
+the event loop is still blocked. The standard library's pure Python decoder releases the lock every few milliseconds. It takes
 ten times as long, in its own thread, one body at a time.
 """
 

@@ -116,7 +116,7 @@ class _SlowReader:
 
 
 class _Joined:
-    """A transport for one answer, which sends its head together with its body if that follows at once.
+    """A transport for one answer, which sends its head together with its body if that follows immediately.
 
     Each write is a packet and a system call, and wakes the client. The head of a stream, whose body begins later, is sent when the
     event loop runs next.

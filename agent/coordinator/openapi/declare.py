@@ -1,4 +1,4 @@
-"""Declarations of routes for the OpenAPI document, besides their models: errors, file bodies, event streams and headers."""
+"""Declarations of routes for the OpenAPI document in addition to their models: errors, file bodies, event streams and headers."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from agent.coordinator.operations.answers.history import History, HistoryPoint, Metric, Period
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import counts
+from agent.coordinator.store import counts, ledger
 from agent.coordinator.store import history as store
 from agent.coordinator.store import miners as miner_store
 from agent.core.jobs import JobState
@@ -82,7 +82,8 @@ def _sample(connection: Connection, now: float, seen_after: float) -> None:
     )
 
 
-async def fold_counts(context: Context) -> None:
-    """Move recent changes of the numbers of jobs into those of all time. Every replica does so: an older leader would not."""
+async def fold_changes(context: Context) -> None:
+    """Move recent changes of numbers of jobs and of balances into those of all time. Every replica does so: an older leader would not."""
     if context.database.engine == "postgresql":
         await context.database.write(counts.fold)
+        await context.database.write(ledger.fold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.context import Connection
 from agent.coordinator.store import job_logs
 from agent.coordinator.store.job_logs import RunLog
 from agent.coordinator.store.jobs import JobRecord
@@ -50,10 +50,3 @@ def replace(
 def _lines(record: JobRecord, sent: SentLog, now: float) -> list[Line]:
     begun = min(record.life.lease.assigned_at if record.life.lease is not None else now, now)
     return [Line(line.time, line.source, line.text).cleaned(begun, now) for line in sent.entries]
-
-
-async def prune_old(context: Context) -> None:
-    """Delete logs that are older than the retention period, a batch at a time."""
-    before = context.clock() - context.settings.job_log_retention_seconds
-    while await context.database.write(job_logs.prune, before) == job_logs.PRUNED_AT_ONCE:
-        pass

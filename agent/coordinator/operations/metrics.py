@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from agent.coordinator import metrics
+from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store.metrics import Numbers, numbers
@@ -42,6 +43,9 @@ async def exposition(context: Context) -> bytes:
         metrics.EARNED: float(from_units(found.earned)),
         metrics.PAYOUT_CALLS_FAILING: found.payout_calls_failing,
         metrics.AUDITS_OPEN: found.audits_open,
+        metrics.AUDIT_BUDGET_USED: await context.database.read(
+            funds.budget_used, context.settings.audits, now
+        ),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
     labelled = {**_jobs(found), metrics.CONNECTIONS: connections}

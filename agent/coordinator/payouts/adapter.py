@@ -5,7 +5,7 @@ An adapter is found by its entry point in the group `aitbc.payouts`, which names
 
 1. `prepare` turns payments into transfers: the exact bytes that will be sent. Nothing leaves the machine.
 2. `send` sends the stored bytes of one transfer. It may be called any number of times with the same bytes, and pays once.
-3. `poll` reports what became of a transfer, until each of its payments is confirmed or has failed.
+3. `poll` reports the outcome of a transfer, until each of its payments is confirmed or has failed.
 
 If the process dies after a call and before its answer is stored, the call is repeated with the same arguments, except that
 `prepare` may be called with other payments too. Each adapter has a thread with an event loop of its own, so it may block; each call
@@ -39,12 +39,12 @@ class NotConfigured(Exception):
 
 
 class Outcome(StrEnum):
-    """What became of a payment."""
+    """The outcome of a payment."""
 
     SENT = "sent"
     """It is on its way, or its outcome is not known yet."""
     CONFIRMED = "confirmed"
-    """It has arrived for good. This is final."""
+    """It has arrived. This is final."""
     FAILED = "failed"
     """It is certain that nothing was and nothing will be paid. This is final."""
 
@@ -86,7 +86,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class NewTransfer:
-    """What is sent in one go, for one or more payments.
+    """What is sent together, for one or more payments.
 
     `content` are the bytes that `send` sends. `reference` identifies the transfer at the receiver: a transaction's hash, an
     idempotency key, the name of a file. `nonce` is the number that the transfer uses up at `source`, the sending account: the database
@@ -146,8 +146,8 @@ class Answer:
     """The answer of `send` and `poll`. Payments without a report stay as they are.
 
     `state`, if given, replaces the transfer's state. `content` and `reference`, if given, replace those of the transfer, which is
-    then sent again after they are stored: so a transaction with too low a fee is replaced by another one with the same nonce. The
-    adapter must accept that either of them takes effect.
+    sent again after they are stored. In this way, a transaction with too low a fee is replaced by another one with the same nonce.
+    The adapter must accept that either of them takes effect.
     """
 
     reports: tuple[Report, ...] = ()
@@ -185,12 +185,20 @@ class Adapter(Protocol):
         ...
 
     async def poll(self, transfer: Transfer) -> Answer:
-        """Report what became of a transfer that was sent."""
+        """Report the outcome of a transfer that was sent."""
         ...
 
     async def close(self) -> None:
         """Close connections. The adapter is not called again."""
         ...
+
+
+class WithoutHandIns:
+    """The part of an adapter whose payments need nothing from the miner."""
+
+    def accept(self, payment: Payment, text: str) -> Mapping[str, Any]:  # noqa: ARG002 - nothing is accepted
+        """Refuse what a miner hands in."""
+        raise AddressRefused("This payment needs nothing from you.")
 
 
 @runtime_checkable

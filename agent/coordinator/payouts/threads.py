@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class AdapterBusy(Exception):
-    """The adapter's previous call has not ended, although its time is over."""
+    """The adapter's previous call has not ended, although its time limit has passed."""
 
 
 class AdapterThread:

@@ -1,4 +1,4 @@
-"""Sends approved batches of payouts through their adapters. One replica does, the leader.
+"""Sends approved batches of payouts through their adapters. Only the leader runs it.
 
 Everything that an adapter answers is stored before its next call (see `agent.coordinator.payouts.adapter`), so that the process may
 die at any point: when it starts again, it repeats the call whose answer was not stored. For a moment there may be two leaders; the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.payouts.adapter import (
     Answer,
     BatchInfo,
@@ -29,6 +31,7 @@ from agent.coordinator.payouts.installed import Adapters
 from agent.coordinator.payouts.notices import announce
 from agent.coordinator.payouts.threads import AdapterThread
 from agent.coordinator.randomness import random_bytes
+from agent.coordinator.store import locks
 from agent.coordinator.store import payout_transfers as transfer_store
 from agent.coordinator.store import payouts as store
 from agent.coordinator.store.database import Connection, Database
@@ -39,8 +42,12 @@ from agent.core.values.quantities import make_id
 from agent.fault_points import reach
 from agent.settings import PayoutSettings
 
-POLL_SECONDS: Final = 1.0
-"""Longest interval at which due calls are queried: another replica may have approved a batch."""
+WORK: Final = "payouts"
+"""The signal to the leader that there may be something to prepare."""
+IDLE_SECONDS: Final = 30.0
+"""Longest interval at which due calls are queried: the signal of another replica may be lost."""
+UNUSABLE: Final = "The adapter cannot be used, so nothing happens to this batch: "
+EXCLUDED: Final = "The miner was excluded before the payment was prepared."
 RETRY_SECONDS: Final = 1.0
 RECORD_SECONDS: Final = 5.0
 """Time for storing the answer of a call, after its time limit, before the call is due again."""
@@ -73,21 +80,32 @@ class PayoutWorker:
         self._database = database
         self._clock = clock
         self._threads = {name: AdapterThread(name) for name in adapters.usable}
-        self._wakes = {name: asyncio.Event() for name in adapters.usable}
+        self._wakes = {name: asyncio.Event() for name in ("", *adapters.usable)}
         self._backoffs: dict[str, _Backoff] = {}
+        self._bus: Bus | None = None
+
+    def connect(self, bus: Bus) -> None:
+        """Wake, and be woken by, other replicas: any of them may approve a batch, and the leader sends it."""
+        self._bus = bus
+        bus.on_signal(WORK, self._wake)
 
     def wake(self) -> None:
-        """Have due calls queried soon."""
+        """Query due calls soon."""
+        self._wake()
+        if self._bus is not None:
+            self._bus.signal(WORK)
+
+    def _wake(self) -> None:
         for event in self._wakes.values():
             event.set()
 
     async def run(self) -> None:
-        """Send batches until cancelled. May be called again then."""
+        """Send batches until cancelled. May be called again afterwards."""
         self._backoffs.clear()
         async with asyncio.TaskGroup() as group:
             for name in self.adapters.usable:
                 group.create_task(self._serve(name), name=f"payouts-{name}")
-            await asyncio.Event().wait()
+            group.create_task(self._watch(), name="payouts-unusable")
 
     async def close(self) -> None:
         """Close the adapters. They are not used afterwards."""
@@ -100,40 +118,63 @@ class PayoutWorker:
 
     async def _serve(self, name: str) -> None:
         wake, resumed = self._wakes[name], False
-        longest = min(POLL_SECONDS, self.settings.poll_seconds, self.settings.retry_seconds)
         while True:
             wake.clear()
             try:
                 if not resumed:
                     await self._database.write(transfer_store.resume, name, self._clock())
                     resumed = True
-                worked = await self._prepare_due(name)
+                worked, again = await self._prepare_due(name)
                 worked |= await self._call_due(name)
+                due = await self._database.read(transfer_store.next_due, name)
             except Exception:  # the loop survives a round that fails
                 log.exception("payouts_failed", adapter=name)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if worked:
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(longest):
-                    await wake.wait()
+            seconds = min(again, self._clock() + IDLE_SECONDS if due is None else due) - self._clock()
+            await _woken(wake, min(max(0.0, seconds), IDLE_SECONDS))
 
-    async def _prepare_due(self, name: str) -> bool:
-        """Prepare the payments whose turn it is. Return whether there were any."""
-        worked = False
+    async def _watch(self) -> None:
+        """Note at batches whose adapter cannot be used why nothing happens to them."""
+        while True:
+            self._wakes[""].clear()
+            try:
+                for batch in await self._database.read(store.unfinished):
+                    await self._note_fault(batch)
+            except Exception:  # as in `_serve`
+                log.exception("payouts_failed")
+            await _woken(self._wakes[""], IDLE_SECONDS)
+
+    async def _note_fault(self, batch: BatchRecord) -> None:
+        noted = batch.last_error is not None and batch.last_error.startswith(UNUSABLE)
+        fault: str | None = None
+        if batch.adapter not in self.adapters.usable:
+            why = self.adapters.faults.get(batch.adapter, "payouts.adapters does not name it.")
+            fault = _storable(f"{UNUSABLE}{why}")[:MAX_ERROR]
+        if fault != batch.last_error and (fault is not None or noted):
+            await self._database.write(transfer_store.note_error, batch.batch_id, fault)
+
+    async def _prepare_due(self, name: str) -> tuple[bool, float]:
+        """Prepare the payments that are due. Return whether there were any, and when the next one is due."""
+        worked, again = False, math.inf
         for batch in await self._database.read(store.to_prepare, name):
             backoff = self._backoffs.setdefault(batch.batch_id, _Backoff())
             if backoff.at <= self._clock():
                 payments = await self._database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED)
                 await self._prepare(name, batch, payments, backoff)
                 worked = True
-        return worked
+            again = min(again, backoff.at)
+        return worked, again
 
     async def _prepare(
         self, name: str, batch: BatchRecord, payments: Sequence[PayoutRecord], backoff: _Backoff
     ) -> None:
         adapter, info = self.adapters.usable[name], _info(batch)
+        if await self._database.read(store.excluded, batch.batch_id):
+            await self._database.write(self._fail_excluded, batch.batch_id)
+            return
         chosen = [payment_of(payment) for payment in payments]
         nonces = await self._database.read(transfer_store.highest_nonces, name)
         try:
@@ -164,8 +205,19 @@ class PayoutWorker:
             waiting=waiting,
         )
 
+    def _fail_excluded(self, connection: Connection, batch_id: str) -> None:
+        """End the payments to miners that were excluded after the batch was created: their money moves back, and stays there."""
+        now = self._clock()
+        locks.payouts(connection, batch_id)
+        endings = [
+            Ending(one, False, reason=EXCLUDED) for one in sorted(store.excluded(connection, batch_id))
+        ]
+        announce(connection, store.end(connection, batch_id, endings, now), now)
+
     def _store_prepared(self, connection: Connection, batch: BatchRecord, prepared: Prepared) -> None:
         now = self._clock()
+        if store.excluded(connection, batch.batch_id):
+            raise Outdated
         transfers = [
             (
                 TransferRecord(
@@ -267,7 +319,7 @@ class PayoutWorker:
             if report.outcome is Outcome.SENT and report.reference
         }
         resend = answer.content is not None
-        # What was just sent is polled at once, since many receivers answer immediately.
+        # What was just sent is polled immediately, since many receivers answer immediately.
         pause = 0.0 if sends or resend else self.settings.poll_seconds
         ended = transfer_store.record_call(
             connection, changed, endings, references, now, next_call_at=now + pause, resend=resend
@@ -280,6 +332,13 @@ class PayoutWorker:
 
     def _pause(self, failures: int) -> float:
         return next_pause(failures, self.settings.retry_seconds, self.settings.max_retry_seconds)
+
+
+async def _woken(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _info(batch: BatchRecord) -> BatchInfo:

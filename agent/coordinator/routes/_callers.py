@@ -1,4 +1,4 @@
-"""Parameters that routes share: the caller, the context, paging, and waiting for the client's disconnection.
+"""What routes share of their requests: the caller, the context, bodies, paging, and waiting for the client's disconnection.
 
 No dependency is a plain function, since the framework would call it in a thread on every request. No dependency has dependencies
 of its own, since the framework needs longer to resolve one than the dependencies need to run.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Request
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Scope
 
 from agent.coordinator.http import credentials
@@ -134,6 +134,9 @@ IdempotencyKey = Annotated[
     ),
 ]
 KeyName = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm"])]
+Before = Annotated[
+    str | None, Query(max_length=80, description="Continue before this entry: `next` of the previous page")
+]
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of results")]
 ContextOf = Annotated[Context, Depends(_context)]
 MaybeCredential = Annotated[Credential | None, Depends(_credential)]
@@ -152,6 +155,20 @@ MinerSession = Annotated[
     Depends(Guard(_session_of, "a miner's session token", (Unauthorized, StaleSession), (_SESSION_SCHEME,))),
 ]
 ClientOrSession = Annotated[Caller | Session, Depends(CLIENT_OR_SESSION)]
+
+
+class RequestBody(BaseModel, defer_build=True):
+    """A JSON body. Unknown fields are refused, and so are values of another type, such as "5" for a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Envelope(RequestBody):
+    """A DSSE envelope with one signature. Subclasses document the type and content of its payload."""
+
+    payload_type: Annotated[str, Field(alias="payloadType", max_length=200)]
+    payload: Annotated[str, Field(max_length=20_000)]
+    signatures: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
 
 
 class NewKey(Key):

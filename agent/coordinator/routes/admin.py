@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -16,7 +16,16 @@ from agent.coordinator.operations.answers.history import History, Metric, Period
 from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Overview, Removal
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.miners import exclusion, machines
-from agent.coordinator.routes._callers import Admin, ContextOf, IdempotencyKey, KeyName, Limit, NewKey
+from agent.coordinator.routes._callers import (
+    Admin,
+    Before,
+    ContextOf,
+    IdempotencyKey,
+    KeyName,
+    Limit,
+    NewKey,
+    RequestBody,
+)
 from agent.core.errors import Conflict, InsufficientBalance, NotFound
 from agent.core.values import fields
 from agent.core.values.fields import Answer
@@ -25,24 +34,20 @@ from agent.core.values.quantities import Money, format_time
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 
 
-class _Request(BaseModel, defer_build=True):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class AccountRequest(_Request):
+class AccountRequest(RequestBody):
     """A new account."""
 
     name: KeyName
 
 
-class CreditRequest(_Request):
+class CreditRequest(RequestBody):
     """An amount for an account, as a decimal string."""
 
     amount: Money = Field(examples=["100"])
     note: Annotated[str, Field(max_length=200, examples=["January"])] = ""
 
 
-class KeyRequest(_Request):
+class KeyRequest(RequestBody):
     """A new key. A client's key needs an account; the key of a miner's owner needs the miner."""
 
     model_config = ConfigDict(
@@ -63,7 +68,7 @@ class DebitRequest(CreditRequest):
     force: bool = False
 
 
-class EnrolmentRequest(_Request):
+class EnrolmentRequest(RequestBody):
     """A new enrolment token, with which miners can register. `note` describes its purpose.
 
     Miners whose tokens name the same `owner` form one fleet: the owner's key of any of them sees, pauses and resumes all.
@@ -75,7 +80,7 @@ class EnrolmentRequest(_Request):
     owner: Annotated[str, Field(min_length=1, max_length=100, examples=["alice"])] | None = None
 
 
-class LoginRequest(_Request):
+class LoginRequest(RequestBody):
     """The keys that a login link yields: a client's key of the account, an owner's key of the miner, an administrator's key.
 
     Without any field, the link yields an administrator's key.
@@ -108,7 +113,7 @@ class NewEnrolment(Answer):
     expires_at: fields.Time
 
 
-class ExclusionRequest(_Request):
+class ExclusionRequest(RequestBody):
     """The reason for an exclusion, which the miner's owner sees."""
 
     reason: Annotated[str, Field(max_length=200, examples=["It returns results that were not computed."])] = (
@@ -149,7 +154,7 @@ async def credit(
     request: CreditRequest,
     key: IdempotencyKey = None,
 ) -> Booked:
-    """The account can spend the amount at once."""
+    """The account can spend the amount immediately."""
     return await wallet.add_credit(context, account_id, request.amount, request.note, key)
 
 
@@ -211,10 +216,7 @@ async def list_enrolments(
     context: ContextOf,
     _: Admin,
     limit: Limit = 50,
-    before: Annotated[
-        str | None,
-        Query(max_length=64, description="Continue before this token: `next` of the previous page"),
-    ] = None,
+    before: Before = None,
 ) -> EnrolmentPage:
     """All enrolment tokens without their secrets, which are not stored, newest first, with the miners that joined."""
     return await enrolments.page(context, limit=limit, before=before)
@@ -266,7 +268,7 @@ async def create_login(context: ContextOf, _: Admin, request: LoginRequest | Non
 async def exclude_miner(
     context: ContextOf, _: Admin, miner_id: fields.MinerId, request: ExclusionRequest | None = None
 ) -> Exclusion:
-    """Its session ends at once, its running jobs go to other miners, and it can no longer register."""
+    """Its session ends immediately, its running jobs go to other miners, and it can no longer register."""
     reason = request.reason if request is not None else ""
     return await exclusion.exclude(context, miner_id, reason)
 
@@ -279,7 +281,7 @@ async def include_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) 
 
 @router.delete("/miners/{miner_id}", responses=errors(NotFound), summary="Remove a miner")
 async def remove_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -> Removal:
-    """Its session ends at once, its running jobs go to other miners, and its offers end. Receipts, statistics and earnings stay.
+    """Its session ends immediately, its running jobs go to other miners, and its offers end. Receipts, statistics and earnings stay.
 
     The miner can join again with an enrolment token. To keep it out, exclude it.
     """

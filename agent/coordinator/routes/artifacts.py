@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, status
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
@@ -25,6 +25,7 @@ from agent.coordinator.routes._callers import (
     Client,
     ClientOrSession,
     ContextOf,
+    RequestBody,
     announced_size,
 )
 from agent.core.errors import (
@@ -112,10 +113,8 @@ async def delete(context: ContextOf, caller: Client, artifact_id: fields.Artifac
     await operations.delete(context, caller, artifact_id)
 
 
-class LinkRequest(BaseModel, defer_build=True):
+class LinkRequest(RequestBody):
     """How long the link is valid; by default, as long as the coordinator's setting allows."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     seconds: Annotated[float, Field(ge=1)] | None = Field(default=None, examples=[3600])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -21,22 +21,23 @@ from agent.coordinator.operations.answers.audits import (
 )
 from agent.coordinator.operations.audits import canaries
 from agent.coordinator.operations.miners import audits
-from agent.coordinator.routes._callers import Admin, Client, ContextOf, Limit, OwnerOrAdmin
+from agent.coordinator.routes._callers import (
+    Admin,
+    Before,
+    Client,
+    ContextOf,
+    Limit,
+    OwnerOrAdmin,
+    RequestBody,
+)
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.values import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Audits"])
 
-Before = Annotated[
-    str | None,
-    Query(max_length=80, description="Continue before this audit: `next` of the previous page"),
-]
 
-
-class CanaryRequest(BaseModel, defer_build=True):
+class CanaryRequest(RequestBody):
     """The completed job whose result is the known answer, and a note."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     job_id: Annotated[str, Field(max_length=80, examples=["job_1234567890"])]
     note: Annotated[str, Field(max_length=200, examples=["transcribed by ear"])] = ""
@@ -75,7 +76,7 @@ async def list_audits_of_miner(
     limit: Limit = 50,
     before: Before = None,
 ) -> MinerAudits:
-    """Returns the decided audits, newest first, with what the auditors found."""
+    """Returns the decided audits, newest first, with the auditors' distances and reasons."""
     return await audits.of_miner(context, caller, miner_id, limit=limit, before=before)
 
 
@@ -88,7 +89,7 @@ async def list_audits_of_miner(
 async def ask_for_second_opinion(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, audit_id: AuditId
 ) -> Audit:
-    """Another auditor compares the result of a failed audit again, once. If it passes, the audit proves nothing."""
+    """Another auditor compares the result of a failed audit again, once. If that auditor passes the result, the audit counts as unproven."""
     return await audits.ask_for_second_opinion(context, caller, miner_id, audit_id)
 
 

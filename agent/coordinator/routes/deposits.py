@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, status
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from starlette.types import Scope
 
 from agent.coordinator.http.large_json import LargeJsonRoute
@@ -16,7 +16,7 @@ from agent.coordinator.operations.accounts.deposits import Incoming
 from agent.coordinator.operations.answers.deposits import Deposit, DepositPage
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.routes._callers import Admin, ContextOf, Guard, Limit, caller_of
+from agent.coordinator.routes._callers import Admin, Before, ContextOf, Guard, Limit, RequestBody, caller_of
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.quantities import Money
@@ -50,14 +50,12 @@ AdminOrSigned = Annotated[
 ]
 
 
-class DepositRequest(BaseModel, defer_build=True):
+class DepositRequest(RequestBody):
     """A payment received outside the coordinator. `source` and `external_id` identify it, so that it is credited once.
 
     Without a `currency`, `amount` is credited. With one, `amount` is in that currency, and `amount` divided by `rate` is credited,
     rounded down to 8 decimals. `rate` is what one unit of the ledger's money is worth in the currency.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     external_id: Annotated[str, Field(min_length=1, max_length=200, examples=["tr_9f3b"]), Line]
     account_id: fields.AccountId
@@ -104,10 +102,7 @@ async def list_deposits(
         str | None, Query(max_length=64, description="Only deposits of this account")
     ] = None,
     limit: Limit = 50,
-    before: Annotated[
-        str | None,
-        Query(max_length=64, description="Continue before this transaction: `next` of the previous page"),
-    ] = None,
+    before: Before = None,
 ) -> DepositPage:
     """Returns all deposits, newest first."""
     return await deposits.page(context, account_id=account_id, limit=limit, before=before)

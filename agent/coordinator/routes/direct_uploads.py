@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.answers.files import DirectTransferOffer, DirectUpload
 from agent.coordinator.operations.files import direct as operations
 from agent.coordinator.operations.files.direct import NewFile
-from agent.coordinator.routes._callers import ClientOrSession, ContextOf
+from agent.coordinator.routes._callers import ClientOrSession, ContextOf, RequestBody
 from agent.core.errors import (
     ChecksumMismatch,
     Conflict,
@@ -35,10 +35,8 @@ Digest = Annotated[
 ]
 
 
-class NewDirectUpload(BaseModel, defer_build=True):
+class NewDirectUpload(RequestBody):
     """A file to come: its size in bytes and, if known, its SHA-256 (hex)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     size: int = Field(ge=0, le=2**53 - 1, examples=[1048576])
     sha256: Digest | None = None
@@ -55,19 +53,15 @@ class NewDirectUpload(BaseModel, defer_build=True):
     )
 
 
-class StoredPart(BaseModel, defer_build=True):
+class StoredPart(RequestBody):
     """A part that the store has, with the ETag of its answer."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     number: int = Field(ge=1, le=10_000, examples=[1])
     etag: str = Field(min_length=1, max_length=200, examples=['"5d41402abc4b2a76b9719d911017c592"'])
 
 
-class StoredParts(BaseModel, defer_build=True):
+class StoredParts(RequestBody):
     """Parts that the store has, and the file's SHA-256 (hex) if it was not announced."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     parts: list[StoredPart] = Field(default=[], max_length=1000)
     sha256: Digest | None = None

@@ -31,8 +31,8 @@ from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs import log as job_log
 from agent.coordinator.operations.jobs.following import Update, follow
 from agent.coordinator.operations.jobs.labels import parse_filters
+from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.jobs.rerun import RerunRequest
-from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.routes._callers import (
     Client,
@@ -97,7 +97,7 @@ async def create(
     response: Response,
     key: IdempotencyKey = None,
 ) -> JobCreated:
-    """The job is queued at once, or once the files listed under `missing_files` are uploaded."""
+    """The job is queued immediately, or once the files listed under `missing_files` are uploaded."""
     created = await operations.submit(context, caller, request, key)
     if wait:
         created = await operations.wait_for_end(context, caller, created, wait)

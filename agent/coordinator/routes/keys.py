@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins
 from agent.coordinator.operations.answers.accounts import Key
 from agent.coordinator.operations.callers import Role
-from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, KeyName, NewKey
+from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, KeyName, NewKey, RequestBody
 from agent.core.errors import Conflict, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.fields import Answer
@@ -20,11 +20,7 @@ from agent.core.values.fields import Answer
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Keys and logins"])
 
 
-class _Request(BaseModel, defer_build=True):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class OwnKeyRequest(_Request):
+class OwnKeyRequest(RequestBody):
     """Another key for the caller's account. `name` describes its purpose."""
 
     name: KeyName
@@ -37,7 +33,7 @@ class OwnKeyList(Answer):
     limit: int = Field(examples=[50])
 
 
-class LoginTokenRequest(_Request):
+class LoginTokenRequest(RequestBody):
     """The token of a login link."""
 
     token: Annotated[str, Field(min_length=1, max_length=200, examples=["login_secret"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -21,7 +21,7 @@ from agent.coordinator.operations.answers.miners import (
 from agent.coordinator.operations.jobs import unassigned
 from agent.coordinator.operations.miners import commands, machines, settings
 from agent.coordinator.operations.miners import fleet as fleets
-from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
+from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin, RequestBody
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, NotFound
 from agent.core.values import fields
@@ -35,30 +35,26 @@ GpuId = Annotated[
 Model = Annotated[str, Field(min_length=1, max_length=200, examples=["tiny"])]
 
 
-class _Request(BaseModel, defer_build=True):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class PauseRequest(_Request):
+class PauseRequest(RequestBody):
     """What to pause, and for how long: without `gpu` the whole miner, without `seconds` until it is resumed."""
 
     gpu: GpuId | None = None
     seconds: Annotated[float, Field(gt=0, le=LONGEST_PAUSE_SECONDS, examples=[3600])] | None = None
 
 
-class ResumeRequest(_Request):
+class ResumeRequest(RequestBody):
     """What to resume: without `gpu` the whole miner."""
 
     gpu: GpuId | None = None
 
 
-class ModelRequest(_Request):
+class ModelRequest(RequestBody):
     """A model of the miner's catalogue."""
 
     model: Model
 
 
-class SettingsRequest(_Request):
+class SettingsRequest(RequestBody):
     """The settings to change; all others stay. A price of null is removed, so that the default applies.
 
     `schedule` are the times of the week at which the machine accepts no jobs. `engines` are preferred to the agent's own environment;

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.answers.payouts import BatchDetails, Payout
 from agent.coordinator.operations.payouts import hand_ins, outcomes
 from agent.coordinator.operations.payouts.outcomes import Ending, Outcomes
-from agent.coordinator.routes._callers import Admin, ContextOf
+from agent.coordinator.routes._callers import Admin, ContextOf, Envelope, RequestBody
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values import fields
 
@@ -21,11 +21,7 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 MAX_OUTCOMES = 10_000
 
 
-class _Request(BaseModel, defer_build=True):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class PaymentOutcome(_Request):
+class PaymentOutcome(RequestBody):
     """How a payment ended. `reference` and `reason` are shown to its miner; the amount of one that failed returns to its earnings."""
 
     payout_id: fields.PayoutId
@@ -34,17 +30,17 @@ class PaymentOutcome(_Request):
     reference: Annotated[str, Field(max_length=200, examples=["E2E-17"])] = ""
 
 
-class OutcomesRequest(_Request):
-    """Outcomes of payments of one batch. With `force`, also for an adapter that normally reports outcomes itself, but now cannot.
+class OutcomesRequest(RequestBody):
+    """Outcomes of payments of one batch. With `force`, also for an adapter that normally reports outcomes itself, but cannot now.
 
-    Report a payment as failed only if it is certain that nothing was and nothing will be paid.
+    Report a payment as failed only if it is certain that it was not and will not be paid.
     """
 
     outcomes: Annotated[list[PaymentOutcome], Field(min_length=1, max_length=MAX_OUTCOMES)]
     force: bool = False
 
 
-class HandInEnvelope(_Request):
+class HandInEnvelope(Envelope):
     """A DSSE envelope of the type `application/vnd.aitbc.payout-hand-in+json`, signed with the miner's identity key.
 
     Its payload is the canonical JSON of `payout_id`, `miner_id`, `text`, `created_at` and `origin`.
@@ -62,10 +58,6 @@ class HandInEnvelope(_Request):
         }
     )
 
-    payload_type: Annotated[str, Field(alias="payloadType", max_length=200)]
-    payload: Annotated[str, Field(max_length=20_000)]
-    signatures: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
-
 
 @router.post(
     "/admin/payouts/{batch_id}/outcomes",
@@ -76,7 +68,7 @@ class HandInEnvelope(_Request):
 async def report(
     context: ContextOf, caller: Admin, batch_id: fields.BatchId, request: OutcomesRequest
 ) -> BatchDetails:
-    """For payments that were sent and that people make by hand, such as by a bank. All or nothing; a repetition changes nothing."""
+    """Reports how payments ended that people make by hand, for example at a bank. Either all outcomes are stored or none; a repetition changes nothing."""
     endings = [
         Ending(one.payout_id, one.outcome == "confirmed", one.reason or None, one.reference or None)
         for one in request.outcomes
@@ -91,5 +83,5 @@ async def report(
     summary="Hand in what a payment waits for",
 )
 async def hand_in(context: ContextOf, payout_id: fields.PayoutId, request: HandInEnvelope) -> Payout:
-    """Needs no key, but a statement that the miner's identity key has signed, with an invoice for example (`waiting_for` says what)."""
+    """Needs no API key, but a statement that the miner's identity key has signed. It contains, for example, an invoice; `waiting_for` says what the payment waits for."""
     return await hand_ins.hand_in(context, payout_id, request.model_dump(by_alias=True))

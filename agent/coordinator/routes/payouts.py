@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -18,7 +18,15 @@ from agent.coordinator.operations.answers.payouts import (
 )
 from agent.coordinator.operations.payouts import addresses, batches, miners
 from agent.coordinator.operations.payouts.batches import NewBatch
-from agent.coordinator.routes._callers import Admin, ContextOf, Limit, OwnerOrAdmin
+from agent.coordinator.routes._callers import (
+    Admin,
+    Before,
+    ContextOf,
+    Envelope,
+    Limit,
+    OwnerOrAdmin,
+    RequestBody,
+)
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.market.payouts import BatchState
 from agent.core.values import fields
@@ -26,17 +34,8 @@ from agent.core.values.quantities import Money, parse_time
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 
-Before = Annotated[
-    str | None,
-    Query(max_length=64, description="Continue before this one: `next` of the previous page"),
-]
 
-
-class _Request(BaseModel, defer_build=True):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class BatchRequest(_Request):
+class BatchRequest(RequestBody):
     """A new batch. With `dry_run`, it is only computed, and the answer also names the miners that it omits.
 
     `rate` is what one unit of the ledger's money is worth in the `currency`; amounts are rounded down. `cut_off` is a time up to which
@@ -53,11 +52,11 @@ class BatchRequest(_Request):
     dry_run: bool = False
 
 
-class SignedEnvelope(_Request):
+class SignedEnvelope(Envelope):
     """A DSSE envelope of the type `application/vnd.aitbc.payout-address+json`, signed with the miner's identity key.
 
     Its payload is the canonical JSON of `miner_id`, `adapter`, `address`, `currency`, `sequence`, `created_at` and `origin`. The
-    sequence must be higher than those of all statements before.
+    sequence must be higher than that of every earlier statement.
     """
 
     model_config = ConfigDict(
@@ -72,15 +71,11 @@ class SignedEnvelope(_Request):
         }
     )
 
-    payload_type: Annotated[str, Field(alias="payloadType", max_length=200)]
-    payload: Annotated[str, Field(max_length=20_000)]
-    signatures: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
-
 
 @router.get("/admin/payouts", response_model_exclude_none=True, summary="List batches of payouts")
 async def list_batches(
     context: ContextOf,
-    caller: Admin,  # noqa: ARG001 - only checks the role
+    _: Admin,
     limit: Limit = 50,
     before: Before = None,
     state: Annotated[
@@ -134,11 +129,11 @@ def _time(text: str | None) -> float | None:
     "/admin/payouts/{batch_id}",
     response_model_exclude_none=True,
     responses=errors(NotFound),
-    summary="A batch in full",
+    summary="Get a batch of payouts",
 )
 async def show(
     context: ContextOf,
-    caller: Admin,  # noqa: ARG001 - only checks the role
+    _: Admin,
     batch_id: fields.BatchId,
 ) -> BatchDetails:
     """Returns a batch with its payments, its transfers and its manifest."""
@@ -180,7 +175,7 @@ async def of_miner(
     limit: Limit = 50,
     before: Before = None,
 ) -> MinerPayouts:
-    """Returns the payments to a miner, newest first, and how much it can be paid, is on hold, is on its way, and was paid out."""
+    """Returns the payments to a miner, newest first, and how much is available, on hold, on its way, and paid out."""
     return await miners.payments(context, caller, miner_id, limit=limit, before=before)
 
 
@@ -200,9 +195,9 @@ async def show_address(context: ContextOf, caller: OwnerOrAdmin, miner_id: field
 async def set_address(
     context: ContextOf, miner_id: fields.MinerId, request: SignedEnvelope
 ) -> PayoutAddresses:
-    """Needs no key, but a statement that the miner's identity key has signed.
+    """Needs no API key, but a statement that the miner's identity key has signed.
 
-    The first address takes effect at once, a change after `payouts.address_delay_hours`. A statement with the address in force revokes
+    The first address takes effect immediately, a change after `payouts.address_delay_hours`. A statement with the address in force revokes
     a change that is pending.
     """
     return await addresses.set_address(context, miner_id, request.model_dump(by_alias=True))
@@ -214,5 +209,5 @@ async def set_address(
     summary="Proof that a payment is part of a batch in the log",
 )
 async def proof(context: ContextOf, caller: OwnerOrAdmin, payout_id: fields.PayoutId) -> PayoutProof:
-    """Returns a proof that can be verified offline. It names no other payment. For a new batch, the call waits for the next checkpoint."""
+    """Returns a proof that can be verified offline. It names no other payment. For a new batch, the call waits for the log's next checkpoint."""
     return await miners.proof(context, caller, payout_id)

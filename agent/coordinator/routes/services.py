@@ -17,7 +17,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors, headers
 from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.jobs import jobs as operations
-from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import CannotRun, Conflict, InsufficientBalance, NotFound, OfferNotAvailable
 from runners.api import ServiceDefinition

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Request, Response, status
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from agent.coordinator.http import cookies
 from agent.coordinator.openapi.declare import AUDIENCE, errors
 from agent.coordinator.operations.accounts import browser_sessions as operations
 from agent.coordinator.operations.accounts.browser_sessions import SessionRecord
 from agent.coordinator.operations.answers.accounts import BrowserSession
-from agent.coordinator.routes._callers import AnyCaller, ContextOf
+from agent.coordinator.routes._callers import AnyCaller, ContextOf, RequestBody
 from agent.core.errors import Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.fields import Answer
@@ -23,10 +23,8 @@ _NOT_STORED: Final = {"Cache-Control": "no-store"}
 _BROWSER: Final = {AUDIENCE: "a browser with the session's cookie"}
 
 
-class SignIn(BaseModel, defer_build=True):
+class SignIn(RequestBody):
     """The credential: the token of a login link, or an API key."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     token: Annotated[str, Field(min_length=1, max_length=200, examples=["login_secret"])] | None = None
     key: Annotated[str, Field(min_length=1, max_length=512)] | None = None
@@ -110,7 +108,7 @@ async def get(context: ContextOf, request: Request, response: Response) -> OwnBr
     summary="Sign the browser out",
 )
 async def sign_out(context: ContextOf, request: Request) -> Response:
-    """The session ends at once, and the keys that a login link created for it are revoked."""
+    """The session ends immediately, and the keys that a login link created for it are revoked."""
     cookies.check_origin(request.scope)
     secret = cookies.secret_of(request.scope)
     if secret is not None:
@@ -135,5 +133,5 @@ async def list_sessions(context: ContextOf, caller: AnyCaller) -> BrowserSession
     summary="Sign another browser out",
 )
 async def end(context: ContextOf, caller: AnyCaller, session_id: fields.SessionId) -> None:
-    """The session ends at once."""
+    """The session ends immediately."""
     await operations.end_other(context, caller, session_id)

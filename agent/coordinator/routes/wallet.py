@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from agent.coordinator.operations.accounts import wallet as operations
 from agent.coordinator.operations.answers.accounts import TransactionPage, Wallet
-from agent.coordinator.routes._callers import AnyCaller, ContextOf, Limit
+from agent.coordinator.routes._callers import AnyCaller, Before, ContextOf, Limit
 
 router = APIRouter(prefix="/v1/wallet", tags=["Wallet"])
 
@@ -24,10 +22,7 @@ async def transactions(
     context: ContextOf,
     caller: AnyCaller,
     limit: Limit = 50,
-    before: Annotated[
-        str | None,
-        Query(max_length=64, description="Continue before this transaction: `next` of the previous page"),
-    ] = None,
+    before: Before = None,
 ) -> TransactionPage:
     """Your transactions, newest first."""
     return await operations.transactions(context, caller, limit=limit, before=before)

@@ -297,13 +297,13 @@ def inputs_of(connection: Connection, job_id: str) -> list[JobInput]:
     return [JobInput(*row) for row in _inputs_of.rows(connection, {"job": job_id})]
 
 
-def release(connection: Connection, job_id: str, account_id: str) -> None:
-    """Detach all artifacts from an ended job, and remove those from its account that no other job of the account refers to."""
+def release(connection: Connection, job_ids: Sequence[str], account_id: str) -> None:
+    """Detach all artifacts from ended jobs, and remove those from their account that no other job of the account refers to."""
     tables = (job_artifacts, job_checkpoints, run_outputs)
-    of_job = union(*(select(table.c.artifact_id).where(table.c.job_id == job_id) for table in tables))
-    ids = list(connection.execute(of_job).scalars())
+    of_jobs = union(*(select(table.c.artifact_id).where(table.c.job_id.in_(job_ids)) for table in tables))
+    ids = sorted(connection.execute(of_jobs).scalars())
     for table in tables:
-        connection.execute(delete(table).where(table.c.job_id == job_id))
+        connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
     used = or_(
         *(
             exists().where(

@@ -1,4 +1,4 @@
-"""Audits: their rows, what they have shown of each miner, and jobs with known answers."""
+"""Audits: the rows of their opinions, and what they cost."""
 
 from __future__ import annotations
 
@@ -22,25 +22,15 @@ from sqlalchemy import (
 )
 
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import (
-    audit_proofs,
-    audits,
-    canaries,
-    job_artifacts,
-    jobs,
-    postings,
-    transactions,
-)
-from agent.core.market.audits import Counts, Standing, Verdict
+from agent.coordinator.store.schema.tables import audits, jobs, postings, transactions
+from agent.core.market.audits import Kind, Verdict
 
 WAITING: Final = "waiting"
 """No auditor has the audit job."""
 RUNNING: Final = "running"
 DECIDED: Final = "decided"
-MINER: Final = "miner"
-"""The role of a miner whose work is checked."""
-AUDITOR: Final = "auditor"
-_FINAL = ("completed", "failed", "cancelled")
+FINAL: Final = ("completed", "failed", "cancelled")
+ERASED: Final = "The job's data was deleted, and with it what the auditor wrote."
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,52 +77,32 @@ class AuditRecord:
         """Whether this is the first opinion of its audit."""
         return self.root == self.audit_id
 
-
-@dataclass(frozen=True, slots=True)
-class CanaryRecord:
-    """A job with a known answer. `spec` and `results` are JSON; `job_id` is the job that gave the answer."""
-
-    canary_id: str
-    account_id: str
-    job_id: str
-    spec: str
-    results: str
-    note: str
-    created_at: float
-    submitted: int = 0
-    due_at: float | None = None
-    deleted_at: float | None = None
+    def another(self, kind: Kind, audit_id: str, now: float) -> AuditRecord:
+        """Return a further opinion for the audit whose root this is, not asked for yet."""
+        return AuditRecord(
+            audit_id=audit_id,
+            root=self.audit_id,
+            kind=kind.value,
+            job_id=self.job_id,
+            account_id=self.account_id,
+            miner_id=self.miner_id,
+            fence=self.fence,
+            service=self.service,
+            model=self.model,
+            engine=self.engine,
+            created_at=now,
+            canary_id=self.canary_id,
+        )
 
 
 _NAMES = tuple(field.name for field in fields(AuditRecord))
 _COLUMNS = tuple(audits.c[name] for name in _NAMES)
-_CANARY = tuple(canaries.c[field.name] for field in fields(CanaryRecord))
 _insert = Prepared(insert(audits))
-_is_standing = (
-    audit_proofs.c.miner_id == bindparam("miner"),
-    audit_proofs.c.role == bindparam("in_role"),
-    audit_proofs.c.service == bindparam("of_service"),
-    audit_proofs.c.model == bindparam("of_model"),
-)
-_standing = Prepared(
-    select(
-        audit_proofs.c.engine, audit_proofs.c.passes, audit_proofs.c.checked, audit_proofs.c.failed,
-        audit_proofs.c.canaries_checked, audit_proofs.c.canaries_failed,
-    ).where(*_is_standing)
-)  # fmt: skip
-_save_standing = Prepared(
-    text(
-        "INSERT INTO audit_proofs (miner_id, role, service, model, engine, passes, checked, failed, canaries_checked, canaries_failed) "
-        "VALUES (:miner, :in_role, :of_service, :of_model, :engine, :passes, :checked, :failed, :canaries_checked, :canaries_failed) "
-        "ON CONFLICT (miner_id, role, service, model) DO UPDATE SET engine = excluded.engine, passes = excluded.passes, "
-        "checked = excluded.checked, failed = excluded.failed, canaries_checked = excluded.canaries_checked, "
-        "canaries_failed = excluded.canaries_failed"
-    )
-)
 _of_job = Prepared(
     select(*_COLUMNS).where(audits.c.job_id == bindparam("key"), audits.c.root == audits.c.audit_id)
 )
 _OPEN = text("audits.decided_at IS NULL")
+_UNSETTLED = text("decided_at IS NOT NULL AND settled_at IS NULL")
 
 
 def add(connection: Connection, record: AuditRecord) -> None:
@@ -167,6 +137,12 @@ def change(connection: Connection, audit_id: str, **values: Any) -> None:
     connection.execute(update(audits).where(audits.c.audit_id == audit_id).values(**values))
 
 
+def erase_words(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Erase what auditors have written about jobs, which may quote their results. Verdicts, distances and limits remain."""
+    row = update(audits).where(audits.c.job_id.in_(job_ids), audits.c.opinion.is_not(None))
+    connection.execute(row.values(position="", reason=ERASED))
+
+
 def unasked(connection: Connection, limit: int) -> list[str]:
     """Return the roots of audits of which an opinion has no audit job yet, oldest first."""
     query = select(audits.c.root).where(_OPEN, audits.c.status == WAITING, audits.c.opinion.is_(None))
@@ -189,7 +165,7 @@ def answered(connection: Connection, limit: int) -> list[str]:
     query = (
         select(audits.c.root)
         .join(jobs, jobs.c.job_id == audits.c.audit_job_id)
-        .where(_OPEN, audits.c.status == RUNNING, audits.c.opinion.is_(None), jobs.c.state.in_(_FINAL))
+        .where(_OPEN, audits.c.status == RUNNING, audits.c.opinion.is_(None), jobs.c.state.in_(FINAL))
     )
     return list(dict.fromkeys(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars()))
 
@@ -207,17 +183,26 @@ def unanswered(connection: Connection, before: float, limit: int) -> list[str]:
 def unsettled(connection: Connection, decided_before: float, limit: int) -> list[str]:
     """Return the roots of decided audits of which nothing has followed yet: failed ones only if they were decided before this time."""
     query = select(audits.c.audit_id).where(
-        text("decided_at IS NOT NULL AND settled_at IS NULL"),
+        _UNSETTLED,
         audits.c.root == audits.c.audit_id,
         or_(audits.c.verdict != Verdict.FAIL.value, audits.c.decided_at <= decided_before),
     )
     return list(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars())
 
 
+def jobs_in_use(connection: Connection) -> set[str]:
+    """Return the jobs whose data audits still need: the audited jobs and audit jobs of audits that are not settled."""
+    found = [
+        connection.execute(select(audits.c.job_id, audits.c.audit_job_id).where(condition))
+        for condition in (_OPEN, _UNSETTLED)
+    ]
+    return {job_id for rows in found for row in rows for job_id in row if job_id is not None}
+
+
 def anything_open(connection: Connection) -> bool:
     """Return whether any audit is undecided or unsettled."""
     undecided = select(audits.c.audit_id).where(_OPEN)
-    unfinished = select(audits.c.audit_id).where(text("decided_at IS NOT NULL AND settled_at IS NULL"))
+    unfinished = select(audits.c.audit_id).where(_UNSETTLED)
     return any(connection.execute(query.limit(1)).first() is not None for query in (undecided, unfinished))
 
 
@@ -291,45 +276,6 @@ def _all(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[AuditR
     return [AuditRecord(*row) for row in connection.execute(query)]
 
 
-def standing(connection: Connection, miner_id: str, role: str, service: str, model: str) -> Standing:
-    """Return what audits have shown of a miner or an auditor."""
-    key = {"miner": miner_id, "in_role": role, "of_service": service, "of_model": model}
-    row = _standing.row(connection, key)
-    if row is None:
-        return Standing()
-    engine, passes, checked, failed, canaries_checked, canaries_failed = row
-    return Standing(engine, passes, Counts(checked, failed), Counts(canaries_checked, canaries_failed))
-
-
-def save_standing(
-    connection: Connection, miner_id: str, role: str, service: str, model: str, known: Standing
-) -> None:
-    """Store what audits have shown. The caller has locked the miner's statistics."""
-    values = {
-        "miner": miner_id,
-        "in_role": role,
-        "of_service": service,
-        "of_model": model,
-        "engine": known.engine,
-        "passes": known.passes,
-        "checked": known.organic.checked,
-        "failed": known.organic.failed,
-        "canaries_checked": known.canaries.checked,
-        "canaries_failed": known.canaries.failed,
-    }
-    _save_standing.run(connection, values)
-
-
-def proofs_of(connection: Connection, miner_id: str) -> list[tuple[str, str, str, Standing]]:
-    """Return role, service, model and standing of everything that audits have shown of a miner."""
-    keys = (audit_proofs.c.role, audit_proofs.c.service, audit_proofs.c.model)
-    query = select(*keys).where(audit_proofs.c.miner_id == miner_id).order_by(*keys)
-    return [
-        (role, service, model, standing(connection, miner_id, role, service, model))
-        for role, service, model in connection.execute(query)
-    ]
-
-
 def spent_since(connection: Connection, account_ids: Sequence[str], first_tx: str) -> int:
     """Return what the jobs of these accounts cost or may still cost, from the first transaction id on, in units of 1e-8."""
     cost: ColumnElement[int] = literal_column("CASE WHEN status = 'pending' THEN held ELSE paid END")
@@ -351,89 +297,6 @@ def earned_by(connection: Connection, tx_id: str, ledger_account: str) -> int:
         postings.c.tx_id == tx_id, postings.c.ledger_account == ledger_account
     )
     return int(connection.execute(query).scalar_one())
-
-
-def add_canary(connection: Connection, record: CanaryRecord) -> None:
-    """Store a job with a known answer."""
-    connection.execute(
-        insert(canaries), {field.name: getattr(record, field.name) for field in fields(CanaryRecord)}
-    )
-
-
-def find_canary(connection: Connection, canary_id: str) -> CanaryRecord | None:
-    """Return the canary, even if it is deleted, or None."""
-    row = connection.execute(select(*_CANARY).where(canaries.c.canary_id == canary_id)).one_or_none()
-    return None if row is None else CanaryRecord(*row)
-
-
-def all_canaries(connection: Connection) -> list[CanaryRecord]:
-    """Return the canaries that are not deleted, newest first."""
-    query = select(*_CANARY).where(canaries.c.deleted_at.is_(None)).order_by(canaries.c.canary_id.desc())
-    return [CanaryRecord(*row) for row in connection.execute(query)]
-
-
-def canaries_of_jobs(connection: Connection, of_jobs: Select[str]) -> list[str]:
-    """Return the canaries whose known answers the jobs gave that the query finds, without deleted ones."""
-    query = select(canaries.c.canary_id).where(
-        canaries.c.job_id.in_(of_jobs), canaries.c.deleted_at.is_(None)
-    )
-    return list(connection.execute(query.order_by(canaries.c.canary_id)).scalars())
-
-
-def ended_canary_jobs(connection: Connection, account_id: str, restrictions: str) -> list[str]:
-    """Return the jobs of a canary, by the `restrictions` in their rows, that have ended and have data that no audit needs any more."""
-    needed = exists().where(audits.c.job_id == jobs.c.job_id, audits.c.settled_at.is_(None))
-    query = select(jobs.c.job_id).where(
-        jobs.c.account_id == account_id,
-        jobs.c.restrictions == restrictions,
-        jobs.c.state.in_(_FINAL),
-        jobs.c.deleted_at.is_(None),
-        ~needed,
-    )
-    return list(connection.execute(query.order_by(jobs.c.job_id)).scalars())
-
-
-def is_needed_by_canaries(connection: Connection, account_id: str, artifact_id: str) -> bool:
-    """Return whether a canary that is not deleted, or a job of the canaries' account, has a file as an input."""
-    of_canary = exists().where(canaries.c.job_id == jobs.c.job_id, canaries.c.deleted_at.is_(None))
-    query = (
-        select(jobs.c.job_id)
-        .join(job_artifacts, job_artifacts.c.job_id == jobs.c.job_id)
-        .where(
-            job_artifacts.c.artifact_id == artifact_id,
-            job_artifacts.c.direction == "input",
-            or_(jobs.c.account_id == account_id, of_canary),
-        )
-    )
-    return connection.execute(query.limit(1)).first() is not None
-
-
-def canary_account(connection: Connection) -> str | None:
-    """Return the account of the canaries' jobs, None if there never was a canary."""
-    found: str | None = connection.execute(select(canaries.c.account_id).limit(1)).scalar_one_or_none()
-    return found
-
-
-def due_canaries(connection: Connection, now: float) -> list[str]:
-    """Return the canaries that are due, or have no time yet."""
-    due = or_(canaries.c.due_at.is_(None), canaries.c.due_at <= now)
-    query = select(canaries.c.canary_id).where(canaries.c.deleted_at.is_(None), due)
-    return list(connection.execute(query.order_by(canaries.c.canary_id)).scalars())
-
-
-def postpone_canary(
-    connection: Connection, record: CanaryRecord, due_at: float | None, *, submitted: int = 0
-) -> bool:
-    """Set the time at which a canary is due. Return False, changing nothing, if it has changed since it was read."""
-    unchanged = canaries.c.due_at.is_(None) if record.due_at is None else canaries.c.due_at == record.due_at
-    row = update(canaries).where(canaries.c.canary_id == record.canary_id, unchanged)
-    return connection.execute(row.values(due_at=due_at, submitted=record.submitted + submitted)).rowcount == 1
-
-
-def delete_canary(connection: Connection, canary_id: str, now: float) -> None:
-    """Delete a canary's content. Its row remains for the audits that refer to it."""
-    row = update(canaries).where(canaries.c.canary_id == canary_id)
-    connection.execute(row.values(deleted_at=now, spec="{}", results="{}", due_at=None))
 
 
 def audit_jobs_of(records: Iterable[AuditRecord]) -> list[str]:

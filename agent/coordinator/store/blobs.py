@@ -21,7 +21,11 @@ def known(connection: Connection, names: Sequence[str]) -> set[str]:
     """Return those of these blobs that a row refers to."""
     found: set[str] = set()
     for table in (artifacts, upload_segments, direct_uploads):
-        found.update(connection.execute(select(table.c.blob).where(table.c.blob.in_(names))).scalars())
+        query = select(table.c.blob).where(table.c.blob.in_(names))
+        # The blob of a finished upload belongs to its artifact, if that still exists.
+        if table is direct_uploads:
+            query = query.where(text("state <> 'stored'"))
+        found.update(connection.execute(query).scalars())
     legacy = [name for name in names if name.startswith(_LEGACY)]
     if legacy:
         query = select(artifacts.c.artifact_id).where(
@@ -32,7 +36,7 @@ def known(connection: Connection, names: Sequence[str]) -> set[str]:
 
 
 def mark_removed(connection: Connection, names: Sequence[str]) -> None:
-    """Record that nothing refers to these blobs any more. May be repeated."""
+    """Record that nothing refers to these blobs. May be repeated."""
     if names:
         connection.execute(_MARK, [{"blob": name} for name in dict.fromkeys(names)])
 

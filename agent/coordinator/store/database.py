@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, text
 
 P = ParamSpec("P")
 T = TypeVar("T")
+S = TypeVar("S")
+I = TypeVar("I")  # noqa: E741 - an item
 
-__all__ = ["Connection", "Database", "StaleRead", "healthy"]
+Together: TypeAlias = Callable[[Connection, S, Sequence[I]], Sequence[T | Exception]]
+"""A function that writes several items. It returns the outcome of each, in their order: a value, or an error after which it has written
+nothing for that item."""
+
+__all__ = ["Connection", "Database", "StaleRead", "Together", "healthy"]
 
 
 class StaleRead(Exception):
@@ -52,6 +58,13 @@ class Database(Protocol):
         of these calls. On PostgreSQL they run at the same time, and `function` is run again if the connection breaks or another
         write was first; so it must have no effects other than on the database. Raises `ServiceUnavailable` when too many writes
         are queued, or the database cannot be used for longer than a request may wait.
+        """
+
+    async def write_together(self, function: Together[S, I, T], shared: S, item: I, key: Hashable) -> T:
+        """Do the same as `write`, for this item and those of other calls that wait at the same time, in one call of `function`.
+
+        Many rows of a statement cost little more than one. Calls go together that have the same function and the same `shared` object;
+        items with the same `key` never do. If `function` raises, it is called again for each item alone.
         """
 
     async def read(

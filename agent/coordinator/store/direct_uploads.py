@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
 
 from agent.coordinator.store import blobs
 from agent.coordinator.store.schema.tables import direct_uploads
@@ -17,7 +17,8 @@ CHECKING: Final = "checking"
 CHECKED: Final = "checked"
 REFUSED: Final = "refused"
 STORED: Final = "stored"
-_RESERVING: Final = (RECEIVING, CHECKING, CHECKED)
+_ENDED: Final = and_(direct_uploads.c.state == REFUSED, direct_uploads.c.multipart_id.is_(None))
+_RESERVING: Final = or_(direct_uploads.c.state.in_((RECEIVING, CHECKING, CHECKED)), _ENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class DirectUploadRecord:
     state: str
     checked_until: float | None
     expires_at: float
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it was ended while its signed request could still store bytes, for which it reserves the space until then."""
+        return self.state == REFUSED and self.multipart_id is None
 
     @property
     def parts(self) -> int:
@@ -125,6 +131,12 @@ def _change(connection: Connection, upload_id: str, **values: Any) -> None:
     connection.execute(update(direct_uploads).where(direct_uploads.c.upload_id == upload_id).values(values))
 
 
+def end(connection: Connection, upload_id: str, until: float) -> None:
+    """End an upload in one request, whose signed request is valid until then. What it has stored is marked for removal, now and then."""
+    set_state(connection, upload_id, REFUSED)
+    _change(connection, upload_id, expires_at=until)
+
+
 def remove(connection: Connection, record: DirectUploadRecord) -> None:
     """Delete an upload. The blob of an unfinished one is marked for removal."""
     connection.execute(delete(direct_uploads).where(direct_uploads.c.upload_id == record.upload_id))
@@ -133,10 +145,11 @@ def remove(connection: Connection, record: DirectUploadRecord) -> None:
 
 
 def unfinished(connection: Connection, owner: str) -> tuple[int, int]:
-    """Return the number of the owner's unfinished uploads, and their total size in bytes."""
-    query = select(func.count(), func.coalesce(func.sum(direct_uploads.c.size), 0)).where(
-        direct_uploads.c.owner == owner, direct_uploads.c.state.in_(_RESERVING)
-    )
+    """Return the number of the owner's unfinished uploads, and the bytes that they and ended ones reserve."""
+    query = select(
+        func.coalesce(func.sum(case((_ENDED, 0), else_=1)), 0),
+        func.coalesce(func.sum(direct_uploads.c.size), 0),
+    ).where(direct_uploads.c.owner == owner, _RESERVING)
     count, size = connection.execute(query).one()
     return int(count), int(size)
 
@@ -144,7 +157,7 @@ def unfinished(connection: Connection, owner: str) -> tuple[int, int]:
 def bytes_for_job(connection: Connection, job_id: str) -> int:
     """Return the total size of the unfinished uploads for a job, in bytes."""
     query = select(func.coalesce(func.sum(direct_uploads.c.size), 0)).where(
-        direct_uploads.c.job_id == job_id, direct_uploads.c.state.in_(_RESERVING)
+        direct_uploads.c.job_id == job_id, _RESERVING
     )
     return int(connection.execute(query).scalar_one())
 

@@ -151,21 +151,24 @@ def _event(row: Row[*tuple[Any, ...]]) -> StoredEvent:
     )
 
 
-def any_before(connection: Connection, created_before: float) -> bool:
+def any_before(connection: Connection, created_before: float, *, after: int = 0) -> bool:
     """Return whether `prune` would delete anything."""
     first = connection.execute(
-        select(events.c.created_at).order_by(events.c.seq).limit(1)
+        select(events.c.created_at).where(events.c.seq > after).order_by(events.c.seq).limit(1)
     ).scalar_one_or_none()
     return first is not None and first < created_before
 
 
-def prune(connection: Connection, created_before: float) -> int:
-    """Delete the oldest changes, at most `PRUNED_AT_ONCE`. Return how many."""
-    last = (
-        select(events.c.seq)
-        .where(events.c.seq <= select(func.min(events.c.seq) + PRUNED_AT_ONCE - 1).scalar_subquery())
-        .where(events.c.created_at < created_before)
-        .order_by(events.c.seq.desc())
-        .limit(1)
+def prune(connection: Connection, created_before: float, *, after: int = 0) -> int:
+    """Delete the oldest changes behind the number `after`, at most `PRUNED_AT_ONCE`. Return the number of the last one."""
+    oldest = (
+        select(events.c.seq, events.c.created_at)
+        .where(events.c.seq > after)
+        .order_by(events.c.seq)
+        .limit(PRUNED_AT_ONCE)
+        .subquery()
     )
-    return connection.execute(delete(events).where(events.c.seq <= last.scalar_subquery())).rowcount
+    newest_old = select(func.max(oldest.c.seq)).where(oldest.c.created_at < created_before)
+    last: int = connection.execute(newest_old).scalar_one() or after
+    connection.execute(delete(events).where(events.c.seq > after, events.c.seq <= last))
+    return last

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from sqlalchemy import Connection, Row, func, select, text
+from sqlalchemy import Connection, Row, delete, func, select, text, tuple_
 
 from agent.coordinator.store import locks
 from agent.coordinator.store.prepared import Prepared
@@ -18,6 +18,9 @@ from agent.coordinator.store.schema.tables import history
 BUCKET_SECONDS: Final = 300
 COUNTED: Final = ("submitted", "completed", "failed", "cancelled", "credited", "debited", "paid", "fees")
 SAMPLED: Final = ("waiting", "running", "online")
+SHOWN_SECONDS: Final = 366 * 86_400
+"""How old the oldest figures of a chart are, at most."""
+PRUNED_AT_ONCE: Final = 1000
 
 _sample = Prepared(
     text(
@@ -66,6 +69,15 @@ def series(
     columns = [func.sum(history.c[name]) if name in COUNTED else func.avg(history.c[name]) for name in names]
     query = select(start, *columns).where(history.c.start >= since).group_by(start).order_by(start)
     return list(connection.execute(query).all())
+
+
+def prune(connection: Connection, before: float) -> int:
+    """Delete the oldest rows that begin before a time, at most `PRUNED_AT_ONCE`. Return how many."""
+    old = select(history.c.start, history.c.part).where(history.c.start < before)
+    rows = connection.execute(old.order_by(history.c.start, history.c.part).limit(PRUNED_AT_ONCE)).all()
+    if rows:
+        connection.execute(delete(history).where(tuple_(history.c.start, history.c.part) <= rows[-1]))
+    return len(rows)
 
 
 def _start(now: float) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import orjson
@@ -43,7 +43,7 @@ class JobRecord:
     """A job as stored. `life` is the part that events change; money is in units of 1e-8, memory in bytes.
 
     `name_given` is 1 if the client gave the name, 0 if it is derived; `labels` are JSON. `cost` is what the client has paid, or None
-    until the job has ended. `deleted_at` is when the client deleted the job's data. `needs` is JSON: pairs of a feature's name and
+    until the job has ended. `deleted_at` is when the job's data was deleted. `needs` is JSON: pairs of a feature's name and
     value. `restrictions` is JSON of `queue.format_restrictions`; `audit_hold` is held for an audit that the client has requested.
     """
 
@@ -136,19 +136,27 @@ _update_life = Prepared(
     )
 )
 _by_ids = select(jobs).where(jobs.c.job_id.in_(bindparam("keys", expanding=True)))
-_by_ids_locked = _by_ids.order_by(jobs.c.job_id).with_for_update(key_share=True)
-_claimable = _by_ids.where(
-    jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None)
-).with_for_update(key_share=True, skip_locked=True)
+_claimable = Prepared(
+    _find.where(jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None)).with_for_update(
+        key_share=True, skip_locked=True
+    )
+)
 _insert_run = Prepared(insert(runs))
 _insert_results = Prepared(insert(results))
 _results_of = Prepared(select(results.c.results).where(results.c.job_id == bindparam("key")))
 
 
-def add(connection: Connection, record: JobRecord) -> None:
-    """Store a new job."""
-    values = {name: getattr(record, name) for name in _PLAIN}
-    _insert.run(connection, {"job_id": record.job_id, **values, **_life_values(record.life)})
+def add(connection: Connection, records: Sequence[JobRecord]) -> None:
+    """Store new jobs."""
+    rows = [
+        {
+            "job_id": record.job_id,
+            **dict(zip(_PLAIN, _plain(record), strict=True)),
+            **_life_values(record.life),
+        }
+        for record in records
+    ]
+    _insert.run_many(connection, rows)
 
 
 def find(connection: Connection, job_id: str) -> JobRecord | None:
@@ -227,11 +235,34 @@ def save_files(
     )
 
 
-def forget_data(connection: Connection, job_id: str, now: float) -> None:
-    """Delete everything of an ended job that its client gave or got. What its receipt and payment refer to remains."""
-    row = update(jobs).where(jobs.c.job_id == job_id)
+def ended(
+    connection: Connection,
+    state: JobState,
+    finished_before: float,
+    created_before: str,
+    *,
+    after: str,
+    limit: int,
+) -> list[tuple[str, str]]:
+    """Return ids and accounts of jobs that ended in this state before a time and have data, oldest first.
+
+    `created_before` is an id of that time: it bounds what the index reads. `after` is the last id of the former page.
+    """
+    query = select(jobs.c.job_id, jobs.c.account_id).where(
+        jobs.c.state == state.value,
+        _HAS_DATA,
+        jobs.c.job_id > after,
+        jobs.c.job_id < created_before,
+        jobs.c.finished_at < finished_before,
+    )
+    return [(row[0], row[1]) for row in connection.execute(query.order_by(jobs.c.job_id).limit(limit))]
+
+
+def forget_data(connection: Connection, job_ids: Sequence[str], now: float) -> None:
+    """Delete everything of ended jobs that their clients gave or got. What receipts and payments refer to remains."""
+    rows = update(jobs).where(jobs.c.job_id.in_(job_ids))
     connection.execute(
-        row.values(
+        rows.values(
             name="",
             name_given=0,
             labels=None,
@@ -241,9 +272,9 @@ def forget_data(connection: Connection, job_id: str, now: float) -> None:
             deleted_at=now,
         )
     )
-    connection.execute(update(runs).where(runs.c.job_id == job_id).values(failure_message=None))
+    connection.execute(update(runs).where(runs.c.job_id.in_(job_ids)).values(failure_message=None))
     for table in (results, job_labels, job_logs, webhook_deliveries):
-        connection.execute(delete(table).where(table.c.job_id == job_id))
+        connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
 
 
 def bind(
@@ -311,6 +342,7 @@ def account_of_run(connection: Connection, job_id: str, miner_id: str, fence: in
 
 # With a literal state the query planner recognizes the partial indexes.
 _IS_RUNNING = text("state = 'running'")
+_HAS_DATA = text("finished_at IS NOT NULL AND deleted_at IS NULL")
 
 
 def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
@@ -319,18 +351,21 @@ def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRe
     return {row.job_id: from_row(row) for row in rows}
 
 
-def lock_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+def lock_many(connection: Connection, job_ids: Collection[str]) -> dict[str, JobRecord]:
     """Do the same as `find_many`. No other transaction changes these jobs until this one ends."""
-    if not job_ids:
-        return {}
-    rows = connection.execute(_by_ids_locked, {"keys": list(job_ids)})
-    return {row.job_id: from_row(row) for row in rows}
+    return _each(connection, _by_id_locked, job_ids)
 
 
-def lock_claimable(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+def lock_claimable(connection: Connection, job_ids: Collection[str]) -> dict[str, JobRecord]:
     """Do the same as `lock_many`, without jobs that no longer wait, or that another transaction is changing."""
-    rows = connection.execute(_claimable, {"keys": list(job_ids)})
-    return {row.job_id: from_row(row) for row in rows}
+    return _each(connection, _claimable, job_ids)
+
+
+def _each(connection: Connection, query: Prepared, job_ids: Collection[str]) -> dict[str, JobRecord]:
+    """Return the jobs that a query by key finds, which is run in the order of the keys."""
+    found = query.rows_each(connection, [{"key": job_id} for job_id in sorted(set(job_ids))])
+    records = [_record(row) for rows in found for row in rows]
+    return {record.job_id: record for record in records}
 
 
 _RUNNING = (jobs.c.job_id, jobs.c.lease_miner_id, jobs.c.service, jobs.c.progress, jobs.c.started_at)
@@ -447,6 +482,7 @@ def from_row(row: Row[*tuple[Any, ...]]) -> JobRecord:
 
 
 _columns = itemgetter(*_LIFE, *_PLAIN)
+_plain = attrgetter(*_PLAIN)
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    literal,
     literal_column,
     select,
     text,
@@ -22,6 +23,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store import locks
 from agent.coordinator.store.database import StaleRead
+from agent.coordinator.store.locks import LANES, POSTGRESQL
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
 from agent.core.market.ledger import (
@@ -75,6 +77,16 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
+class NewPayment:
+    """The payment of a new job: the entry holds `held` units of 1e-8 of its account."""
+
+    job_id: str
+    account_id: str
+    held: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
 class PayoutBooking:
     """A payment of a batch of payouts in the ledger. `amount` is in units of 1e-8."""
 
@@ -111,6 +123,35 @@ _add_to_balances = Prepared(
         "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
     )
 )
+RECENT_SECONDS: Final = 10
+"""For how long changes of a balance update the same row on PostgreSQL."""
+
+# The parts of the current seconds: `LANES` numbers behind those of `LANES` lasting parts.
+_RECENT: Final = (
+    f"({LANES} + {LANES} * (extract(epoch FROM now())::bigint / {RECENT_SECONDS} % 10000000))::integer"
+)
+_add_to_recent_balances = Prepared(
+    text(
+        "INSERT INTO balances (ledger_account, part, amount) "  # noqa: S608 - constants
+        f"VALUES (:account, {_RECENT} + CAST(:part AS integer), :amount) "
+        "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
+    )
+)
+_spend_recent = Prepared(
+    text(
+        "INSERT INTO balances (ledger_account, part, amount) "  # noqa: S608 - constants
+        f"SELECT CAST(:account AS varchar), {_RECENT}, -CAST(:amount AS bigint) "
+        "WHERE (SELECT sum(amount) FROM balances WHERE ledger_account = :account) >= :amount "
+        "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
+    )
+)
+_take_recent = Prepared(
+    text(
+        f"DELETE FROM balances WHERE part >= {LANES} "  # noqa: S608 - constants
+        f"AND (:everything = 1 OR part / {LANES} NOT IN ({_RECENT} / {LANES}, {_RECENT} / {LANES} - 1)) "
+        f"RETURNING ledger_account, part % {LANES}, amount"
+    )
+)
 _balance = Prepared(
     select(func.coalesce(func.sum(balances.c.amount), 0)).where(
         balances.c.ledger_account == bindparam("account")
@@ -137,9 +178,44 @@ _close = Prepared(
 )
 
 
+def fold(connection: Connection, *, everything: bool = False) -> None:
+    """Move changes of balances into their lasting parts: those of earlier seconds, or `everything`.
+
+    While a transaction of another program holds a snapshot, PostgreSQL cannot remove old versions of a row, and an update has to pass
+    all of them. So changes update a row of the current seconds, and a lasting part changes once in these.
+    """
+    if connection.dialect.name != POSTGRESQL or not locks.if_free(connection, "fold balances"):
+        return
+    changes: Counter[tuple[str, int]] = Counter()
+    for account, part, amount in _take_recent.rows(connection, {"everything": int(everything)}):
+        changes[account, part] += amount
+    _add_to_balances.run_many(
+        connection,
+        [
+            {"account": account, "part": part, "amount": amount}
+            for (account, part), amount in sorted(changes.items())
+        ],
+    )
+
+
+def _spending(connection: Connection) -> Prepared:
+    """Return the statement that takes money from a balance if it suffices. The caller has locked who else takes from it."""
+    return _spend_recent if connection.dialect.name == POSTGRESQL else _spend
+
+
 def payment_id(job_id: str) -> str:
     """Return the id of a job's only payment."""
     return "tx_" + job_id.removeprefix("job_")
+
+
+def payment_id_of(job_id: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the expression for `payment_id` of a column."""
+    return literal("tx_").concat(func.substr(job_id, len("job_") + 1))
+
+
+def add_entry(connection: Connection, tx_id: str, name: str, entry: Entry) -> None:
+    """Store a further entry of a transaction, and change the balances."""
+    _post(connection, [(tx_id, name, entry)])
 
 
 def balance(connection: Connection, ledger_account: str) -> int:
@@ -164,29 +240,32 @@ def add_booking(
     record = TransactionRecord(
         tx_id, kind, Status.SETTLED, account_id, miner_id, None, 0, amount, fee, note, now, now
     )
-    _add(connection, record)
+    _add(connection, [record])
     _post(connection, [(tx_id, kind.value, entry)])
     return record
 
 
-def add_payment(
-    connection: Connection, job_id: str, account_id: str, held: int, entry: Entry, now: float
-) -> None:
-    """Store the pending payment of a job and the entry that holds its maximum cost.
+def add_payments(connection: Connection, payments: Sequence[NewPayment], now: float) -> None:
+    """Store the pending payments of jobs and the entries that hold their maximum costs.
 
-    Raises `StaleRead` if another transaction has spent the money since the balance was read.
+    Raises `StaleRead` if another transaction has spent the money since the balances were read.
     """
-    tx_id = payment_id(job_id)
-    _add(
-        connection,
+    records = [
         TransactionRecord(
-            tx_id, Kind.PAYMENT, Status.PENDING, account_id, None, job_id, held, 0, 0, "", now, None
-        ),
-    )
-    account = available(account_id)
-    if held and _spend.run(connection, {"account": account, "amount": held}) != 1:
+            payment_id(payment.job_id), Kind.PAYMENT, Status.PENDING, payment.account_id, None, payment.job_id,
+            payment.held, 0, 0, "", now, None,
+        )
+        for payment in payments
+    ]  # fmt: skip
+    _add(connection, records)
+    spent: Counter[str] = Counter()
+    for payment in payments:
+        spent[available(payment.account_id)] += payment.held
+    rows = [{"account": account, "amount": amount} for account, amount in sorted(spent.items()) if amount]
+    if _spending(connection).run_many(connection, rows) != len(rows):
         raise StaleRead
-    _post(connection, [(tx_id, HELD, entry)], booked={account})
+    entries = [(payment_id(payment.job_id), HELD, payment.entry) for payment in payments]
+    _post(connection, entries, booked=spent)
 
 
 def close_payments(connection: Connection, payments: Sequence[Payment], now: float) -> set[str]:
@@ -219,17 +298,16 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
     """
     connection.execute(_add_payouts_account, {"account": PAYOUTS, "now": now})
     ordered = sorted(bookings, key=lambda booking: earned(booking.miner_id))
+    locks.earnings(connection, [booking.miner_id for booking in ordered])
     for booking in ordered:
         account = earned(booking.miner_id)
-        if _spend.run(connection, {"account": account, "amount": booking.amount}) != 1:
+        if _spending(connection).run(connection, {"account": account, "amount": booking.amount}) != 1:
             raise StaleRead
-        _add(
-            connection,
-            TransactionRecord(
-                booking.tx_id, Kind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
-                0, 0, booking.batch_id, now, None,
-            ),
+        record = TransactionRecord(
+            booking.tx_id, Kind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
+            0, 0, booking.batch_id, now, None,
         )  # fmt: skip
+        _add(connection, [record])
     entries = [(one.tx_id, HELD, reserve(one.miner_id, one.batch_id, one.amount)) for one in ordered]
     _post(connection, entries, booked={earned(one.miner_id) for one in ordered})
 
@@ -262,9 +340,11 @@ def close_payouts(
     _post(connection, entries)
 
 
-def _add(connection: Connection, record: TransactionRecord) -> None:
-    values = {name: getattr(record, name) for name in TransactionRecord.__dataclass_fields__}
-    _insert_transaction.run(connection, values)
+def _add(connection: Connection, records: Sequence[TransactionRecord]) -> None:
+    names = TransactionRecord.__dataclass_fields__
+    _insert_transaction.run_many(
+        connection, [{name: getattr(record, name) for name in names} for record in records]
+    )
 
 
 def _post(
@@ -285,7 +365,8 @@ def _post(
         for posting in entry:
             changes[posting.account] += posting.amount
     lane = locks.lane(connection)
-    _add_to_balances.run_many(
+    adding = _add_to_recent_balances if connection.dialect.name == POSTGRESQL else _add_to_balances
+    adding.run_many(
         connection,
         [
             {"account": account, "part": lane if account == FEES else 0, "amount": amount}

@@ -65,6 +65,11 @@ def artifacts(connection: Connection, artifact_ids: Collection[str]) -> None:
     _wait(connection, *(f"artifact {artifact_id}" for artifact_id in sorted(artifact_ids)))
 
 
+def earnings(connection: Connection, miner_ids: Collection[str]) -> None:
+    """Wait until no other transaction takes from what these miners have earned."""
+    _wait(connection, *(f"earnings {miner_id}" for miner_id in sorted(miner_ids)))
+
+
 def issued(connection: Connection) -> None:
     """Wait until no other transaction changes how much money was issued."""
     _wait(connection, "issued")

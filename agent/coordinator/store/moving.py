@@ -94,7 +94,7 @@ class Move:
         from agent.coordinator.store.postgres.loading import Target, loading  # noqa: PLC0415 - optional driver
 
         with loading(checked_url(self._settings), limits_of(self._settings)) as connection:
-            # First, so that no coordinator starts on the file beside one on the target.
+            # First, so that no coordinator starts on the file while another runs on the target.
             self._mark = self._mark.finished()
             write_mark(self.path, self._mark)
             Target(connection, self._mark.migration_id).finish()

@@ -45,7 +45,8 @@ def problems(connection: Connection) -> list[str]:
     found = []
     for batch in all_batches(connection):
         payments = of_batch(connection, batch.batch_id)
-        found += [f"{batch.batch_id}: {problem}" for problem in _batch_problems(connection, batch, payments)]
+        examined = _unknown_states(batch, payments) or _batch_problems(connection, batch, payments)
+        found += [f"{batch.batch_id}: {problem}" for problem in examined]
     unfinished = select(payout_transfers.c.transfer_id).where(
         or_(
             payout_transfers.c.next_call_at.is_(None)
@@ -75,6 +76,11 @@ _STATUS: Final = {
     PaymentState.FAILED: ledger.Status.REFUNDED,
     PaymentState.CANCELLED: ledger.Status.REFUNDED,
 }
+
+
+def _unknown_states(batch: BatchRecord, payments: Sequence[PayoutRecord]) -> list[str]:
+    unknown = {batch.state} - set(BatchState) | {payment.state for payment in payments} - set(PaymentState)
+    return [f"there is no state {state!r}, which it or a payment has" for state in sorted(unknown)]
 
 
 def _batch_problems(

@@ -150,6 +150,13 @@ def due(connection: Connection, adapter: str, now: float, limit: int) -> list[Tr
     return [TransferRecord(*row) for row in connection.execute(ordered.limit(limit))]
 
 
+def next_due(connection: Connection, adapter: str) -> float | None:
+    """Return when the next call for a transfer of an adapter is due, None if there is none."""
+    query = select(func.min(payout_transfers.c.next_call_at)).where(payout_transfers.c.adapter == adapter)
+    found: float | None = connection.execute(query).scalar_one()
+    return found
+
+
 def claim(connection: Connection, transfer: TransferRecord, until: float) -> TransferRecord | None:
     """Count an attempt, and have the next call made at `until` should this process die. Return None if another process did."""
     attempts = transfer.attempts + (transfer.state == TransferState.PREPARED)

@@ -200,6 +200,28 @@ def to_prepare(connection: Connection, adapter: str) -> list[BatchRecord]:
     return [BatchRecord(*row) for row in connection.execute(query.order_by(payout_batches.c.batch_id))]
 
 
+def unfinished(connection: Connection) -> list[BatchRecord]:
+    """Return the batches that are approved and have not ended, oldest first."""
+    query = select(*_BATCH).where(
+        payout_batches.c.finished_at.is_(None), payout_batches.c.approved_at.is_not(None)
+    )
+    return [BatchRecord(*row) for row in connection.execute(query.order_by(payout_batches.c.batch_id))]
+
+
+def excluded(connection: Connection, batch_id: str) -> frozenset[str]:
+    """Return the payments of a batch to miners that are excluded, of those that are not prepared yet."""
+    query = (
+        select(payouts.c.payout_id)
+        .join(miners, miners.c.miner_id == payouts.c.miner_id)
+        .where(
+            payouts.c.batch_id == batch_id,
+            payouts.c.state.in_([PaymentState.CREATED.value, PaymentState.APPROVED.value]),
+            miners.c.excluded_at.is_not(None),
+        )
+    )
+    return frozenset(connection.scalars(query))
+
+
 def all_batches(connection: Connection) -> list[BatchRecord]:
     """Return all batches, oldest first."""
     return [

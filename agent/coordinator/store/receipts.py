@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -123,10 +124,18 @@ def completed_without_receipt(connection: Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def learn_duration(connection: Connection, service: str, model: str | None, seconds: float) -> None:
-    """Update the typical duration of a service and model with one run, unless another transaction is just doing that."""
-    if locks.if_free(connection, f"duration {service} {model}"):
-        _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
+def learn_durations(connection: Connection, runs: Iterable[tuple[str, str | None, float]]) -> None:
+    """Update the typical durations with the service, model and seconds of runs, unless another transaction is just doing that."""
+    by_kind: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for service, model, seconds in runs:
+        by_kind[service, model or ""].append(seconds)
+    rows = [
+        {"service": service, "model": model, "seconds": seconds}
+        for (service, model), known in sorted(by_kind.items())
+        if locks.if_free(connection, f"duration {service} {model}")
+        for seconds in known
+    ]
+    _learn_duration.run_many(connection, rows)
 
 
 def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:

@@ -61,7 +61,7 @@ def _delivery(row: Row[Any]) -> Delivery:
 
 
 def enqueue(connection: Connection, delivery: Delivery, job_created_at: float) -> None:
-    """Store a message that is due at once. It is not sent if its receiver answered 410 after the job was submitted."""
+    """Store a message that is due immediately. It is not sent if its receiver answered 410 after the job was submitted."""
     query = select(gone_webhooks.c.gone_at).where(
         gone_webhooks.c.account_id == delivery.account_id,
         gone_webhooks.c.url_sha256 == _sha256(delivery.url),

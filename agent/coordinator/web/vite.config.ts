@@ -52,13 +52,13 @@ export default defineConfig(({ command }) => ({
           groups: [
             {
               name: "shared",
-              test: /src\/(components\/(?!audits|payouts)|format\/)|src\/(?!sealing)[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/(resumable|direct)|sealed\/|verification\/leaves\/(payouts|verdict))|node_modules\/(?!streaming|hpke)/,
+              test: /src\/(components\/(?!audits|payouts|controls\/older)|format\/)|src\/(?!sealing)[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/(resumable|direct)|sealed\/|verification\/leaves\/(payouts|verdict))|node_modules\/(?!streaming|hpke)/,
               priority: 1,
             },
             { name: "sealed", test: /src\/sealing|sdk\/js\/dist\/sealed|node_modules\/hpke/ },
             {
               name: "trust",
-              test: /src\/components\/(audits|payouts)|verification\/leaves\/(payouts|verdict)/,
+              test: /src\/components\/(audits|payouts|controls\/older)|verification\/leaves\/(payouts|verdict)/,
             },
             { name: "answer", test: /src\/results\/|streaming-markdown/ },
             { name: "owner", test: /src\/views\/owner\// },

@@ -73,8 +73,9 @@ class CatalogueEntry:
     SHA-256 that files of the repository must have, by name. `gated` repositories give their files only to accounts that have
     accepted their terms; `size` is about the bytes of a download. `path` is a directory of this machine that already contains
     it. With none of these, only the machine's owner can provide it. `vram` and `memory` are the bytes
-    that it needs on a GPU and on a CPU; `vram_min` is its need on a GPU when it saves memory at the cost of time. An `adapter`
-    changes another model of its service (LoRA) and cannot run by itself. `options` are the model's settings for its runner.
+    that it needs on a GPU and on a CPU; `vram_min` is its need on a GPU when it saves memory at the cost of time, and `load_memory` the
+    main memory that it needs besides the GPU's, which is highest while it loads. An `adapter`
+    changes another model of its service (LoRA) and cannot run on its own. `options` are the model's settings for its runner.
     """
 
     name: str
@@ -87,6 +88,7 @@ class CatalogueEntry:
     licence: str
     description: str
     kind: Literal["model", "adapter"] = "model"
+    load_memory: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
     patterns: tuple[str, ...] = DEFAULT_PATTERNS
@@ -168,6 +170,7 @@ class _Entry(BaseModel, defer_build=True):
     vram: Bytes = Bytes(0)
     memory: Bytes = Bytes(0)
     vram_min: Bytes | None = None
+    load_memory: Bytes = Bytes(0)
     licence: Annotated[str, Field(min_length=1)]
     description: str = ""
     kind: Literal["model", "adapter"] = "model"

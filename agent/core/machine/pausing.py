@@ -32,7 +32,7 @@ class Cause(StrEnum):
 
     @property
     def resumable(self) -> bool:
-        """Whether the owner can end the pause. Measured pauses end by themselves."""
+        """Whether the owner can end the pause. Measured pauses end automatically."""
         return self in {Cause.HAND, Cause.SCHEDULE}
 
 

@@ -6,29 +6,41 @@ reads the free memory and decides again, so that no model is loaded into memory 
 
 A model whose engine can use several cards is spread over as few equal ones as possible, in equal shares.
 
-A machine without a GPU is one card with the machine's memory.
+A machine without a GPU is one card with the machine's memory. On a machine with GPUs, every process takes main memory too, most of
+it while its model loads: it is placed only where that is free as well.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 GIBIBYTE: Final = 2**30
 TOO_LARGE: Final = "no device here has more than"
 """Part of every reason that holds as long as the machine stays the same."""
+MAIN_MEMORY: Final = "cpu"
+"""The key of the card that is the machine's main memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A device at one moment. Sizes are in bytes. `free` accounts for all programs."""
+    """A device at one moment. Sizes are in bytes. `free` accounts for all programs.
+
+    A slice of a GPU is `alone`: engines cannot use it together with another device.
+    """
 
     key: str
     name: str
     total: int
     free: int
+    alone: bool = False
+
+    @property
+    def group(self) -> tuple[int, str]:
+        """What it has in common with the devices that one model can use together."""
+        return self.total, self.key if self.alone else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,8 @@ class Occupant:
 
     `footprint` is the maximum that it may take, and `held` the part that the card's figure already includes, in bytes. `runs`
     of at most `capacity` are under way (loading counts as one). `used_at` is when it last worked, in seconds. A process that uses
-    several `cards` is one occupant of each, with the same key and its share of the memory.
+    several `cards` is one occupant of each, with the same key and its share of the memory. One on GPUs is also an occupant of the
+    main memory, `beside` its cards, where it takes no job's turn.
     """
 
     key: int
@@ -50,6 +63,7 @@ class Occupant:
     capacity: int = 1
     used_at: float = 0.0
     cards: int = 1
+    beside: bool = False
 
     @property
     def growth(self) -> int:
@@ -61,7 +75,8 @@ class Occupant:
 class Demand:
     """A job that needs a device. `need` is what its model takes at full speed, `least` what it needs at least, in bytes.
 
-    It needs `cards` cards, and more, up to `most`, if `least` does not fit on so few.
+    It needs `cards` cards, and more, up to `most`, if `least` does not fit on so few. `memory` is what it needs of the main memory
+    beside its GPU's.
     """
 
     service: str
@@ -70,6 +85,7 @@ class Demand:
     least: int
     cards: int = 1
     most: int = 1
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +115,13 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """There is not enough free memory now, but there may be later. The reason is a sentence for the owner."""
+    """There is not enough free memory now, but there may be later. The reason is a sentence for the owner.
+
+    `main_memory` states that it is the main memory that a job on a GPU lacks.
+    """
 
     reason: str
+    main_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +144,7 @@ class _View:
 
     @property
     def working(self) -> int:
-        return sum(occupant.runs > 0 for occupant in self.occupants)
+        return sum(occupant.runs > 0 and not occupant.beside for occupant in self.occupants)
 
     @property
     def has_turn(self) -> bool:
@@ -141,20 +161,36 @@ class _View:
         found = [item for item in self.occupants if item.runs == 0 and item.held > 0 and item.key != spare]
         return sorted(found, key=lambda occupant: (occupant.used_at, occupant.key))
 
-    def evictions(self, size: int, spare: int | None = None) -> tuple[int, ...] | None:
-        """Return the idle occupants whose eviction makes `size` bytes available, or None if even evicting all does not."""
-        missing = size - self.available
-        leaving: list[int] = []
+    def evictions(
+        self, size: int, spare: int | None = None, evicted: tuple[int, ...] = ()
+    ) -> tuple[int, ...] | None:
+        """Return the idle occupants whose eviction makes `size` bytes available, or None if even evicting all does not.
+
+        Those in `evicted` leave in any case.
+        """
+        missing = size - self.available - sum(item.held for item in self.occupants if item.key in evicted)
+        leaving = [*evicted]
         for occupant in self.idle(spare):
             if missing <= 0:
                 break
+            if occupant.key in evicted:
+                continue
             leaving.append(occupant.key)
             missing -= occupant.held
         return tuple(leaving) if missing <= 0 else None
 
 
-def decide(demand: Demand, cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) -> Decision:
-    """Decide where a job runs. Prefers a loaded model to loading one, and free memory to an eviction."""
+def decide(
+    demand: Demand,
+    cards: Sequence[Card],
+    occupants: Iterable[Occupant],
+    rules: Rules,
+    memory: Card | None = None,
+) -> Decision:
+    """Decide where a job runs. Prefers a loaded model to loading one, and free memory to an eviction.
+
+    `memory` is the main memory, for a job on GPUs; without it, only their own memory counts.
+    """
     everywhere = tuple(occupants)
     views = [
         _View(card, tuple(item for item in everywhere if item.card == card.key), rules) for card in cards
@@ -162,7 +198,31 @@ def decide(demand: Demand, cards: Sequence[Card], occupants: Iterable[Occupant],
     count = _card_count(demand, {card: card.total - rules.reserve for card in cards})
     if count is None:
         return Refuse(_too_large(demand, cards, rules))
-    return _join(demand, views) or _load(demand, views, count) or _why_not(demand, views)
+    decision = _join(demand, views) or _load(demand, views, count) or _why_not(demand, views)
+    if memory is None:
+        return decision
+    beside = tuple(item for item in everywhere if item.card == memory.key)
+    return _beside(decision, demand, _View(memory, beside, Rules()))
+
+
+def _beside(decision: Decision, demand: Demand, main: _View) -> Decision:
+    """Return the decision with the evictions that the main memory needs as well, or why the job cannot start."""
+    key, size = None, demand.memory
+    match decision:
+        case Join():
+            key = decision.key
+            size = sum(item.growth for item in main.occupants if item.key == key and item.runs == 0)
+        case Load() if size > main.card.total:
+            return Refuse(_beyond_main_memory(demand, main.card))
+        case Wait() | Refuse():
+            return decision
+    if size == 0:
+        return decision
+    leaving = main.evictions(size, key, decision.evict)
+    if leaving is None:
+        needs = f"{_named(demand)} needs {gibibytes(size)} of main memory beside the GPU's"
+        return Wait(f"{needs}: {_state(main)}.", main_memory=True)
+    return replace(decision, evict=leaving)
 
 
 def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) -> tuple[int, ...]:
@@ -181,22 +241,40 @@ def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) 
 
 
 def obstacle(
-    demand: Demand, cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules
+    demand: Demand,
+    cards: Sequence[Card],
+    occupants: Iterable[Occupant],
+    rules: Rules,
+    memory: Card | None = None,
 ) -> str | None:
-    """Return why a model cannot be loaded at present, even if all of the agent's own were evicted, or None if it can."""
-    ours = {card.key: sum(item.held for item in occupants if item.card == card.key) for card in cards}
+    """Return why a model cannot be loaded at present, even if all of the agent's own were evicted, or None if it can.
+
+    `memory` is the main memory, for models on GPUs.
+    """
+    everywhere = tuple(occupants)
+    ours = {card.key: sum(item.held for item in everywhere if item.card == card.key) for card in cards}
     if _card_count(demand, {card: card.total - rules.reserve for card in cards}) is None:
         return _too_large(demand, cards, rules)
     if _card_count(demand, {card: card.free + ours[card.key] - rules.reserve for card in cards}) is None:
         return _crowded(demand, cards, ours)
+    if memory is None:
+        return None
+    if demand.memory > memory.total:
+        return _beyond_main_memory(demand, memory)
+    most = memory.free + sum(item.held for item in everywhere if item.card == memory.key)
+    if demand.memory > most:
+        return (
+            f"{_named(demand)} needs {gibibytes(demand.memory)} of main memory beside the GPU's; other programs leave at most "
+            f"{gibibytes(max(0, most))}."
+        )
     return None
 
 
 def _card_count(demand: Demand, sizes: Mapping[Card, int]) -> int | None:
     """Return how many cards the job needs if each has so many bytes for it, or None if these cards do not suffice."""
-    groups = defaultdict[int, list[int]](list)
+    groups = defaultdict[tuple[int, str], list[int]](list)
     for card, size in sizes.items():
-        groups[card.total].append(size)
+        groups[card.group].append(size)
     for count in _counts(demand):
         share = -(-demand.least // count)
         if any(sum(size >= share for size in group) >= count for group in groups.values()):
@@ -255,10 +333,10 @@ def _load(demand: Demand, views: Sequence[_View], count: int) -> Load | None:
     turn = [view for view in views if view.has_turn]
     need, least = -(-demand.need // count), -(-demand.least // count)
     for size in dict.fromkeys((need, least)):
-        groups = defaultdict[int, list[_Option]](list)
+        groups = defaultdict[tuple[int, str], list[_Option]](list)
         for view in turn:
             if (leaving := view.evictions(size)) is not None:
-                groups[view.card.total].append(_Option(view, leaving))
+                groups[view.card.group].append(_Option(view, leaving))
         choices = [
             sorted(group, key=_Option.cost)[:count] for group in groups.values() if len(group) >= count
         ]
@@ -303,6 +381,13 @@ def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str:
     return (
         f"{_named(demand)} needs {gibibytes(demand.least)} of memory, and {TOO_LARGE} "
         f"{gibibytes(max(0, largest))} available for it."
+    )
+
+
+def _beyond_main_memory(demand: Demand, memory: Card) -> str:
+    return (
+        f"{_named(demand)} needs {gibibytes(demand.memory)} of main memory beside the GPU's, and {TOO_LARGE} "
+        f"{gibibytes(memory.total)} of it."
     )
 
 

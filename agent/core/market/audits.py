@@ -140,8 +140,8 @@ def tail(checked: int, failed: int, bound: float) -> float:
 def error_probability(counts: Counts, bound: float) -> float:
     """Return a bound for the probability that an honest miner ever has such counts in a series, or worse ones.
 
-    The counts are looked at after every check. A miner with `k` failures at a look has as many at the last look at which `k` would
-    sanction, so the looks with `k` failures together err with at most the tail there. The factors 2^k make the sum over all `k` of
+    The counts are tested after every check. A miner that has `k` failures at one test has at least as many at the last test at which
+    `k` would sanction, so all tests with `k` failures together err with at most the tail there. The factors 2^k make the sum over all `k` of
     both series, organic and canaries, at most `MAX_ERROR`.
     """
     return min(1.0, tail(counts.checked, counts.failed, bound) * 2.0**counts.failed)
@@ -186,7 +186,7 @@ def decide(opinions: Sequence[Opinion], *, recheck: bool = False) -> Decision | 
 
 
 def after_second_opinion(verdict: Verdict, second: Verdict) -> Verdict:
-    """Return the verdict of an audit after a second opinion: one that passes the result takes the proof away."""
+    """Return the verdict of an audit after a second opinion: one that passes the result leaves the audit unproven."""
     return Verdict.UNPROVEN if verdict is Verdict.FAIL and second is Verdict.PASS else verdict
 
 

@@ -1,6 +1,6 @@
 """Who is paid how much, and the states of batches, payments and transfers. See docs/how-to/payouts.md.
 
-A batch is created from the balances of what miners have earned; the money moves out of the balances at once, so that no other batch
+A batch is created from the balances of what miners have earned; the money moves out of the balances immediately, so that no other batch
 can pay it. A payment ends in one of three ways: it is confirmed, it fails, or its batch is cancelled before it was sent. In the last
 two the money moves back.
 """
@@ -24,7 +24,7 @@ class BatchState(StrEnum):
     APPROVED = "approved"
     """Its manifest is in the log. Nothing is sent yet, so it can still be cancelled."""
     SENDING = "sending"
-    """The first bytes that will be sent are stored. From here on each payment ends by itself."""
+    """The first bytes that will be sent are stored. From here on, each payment ends on its own."""
     CONFIRMED = "confirmed"
     """All payments have arrived."""
     FAILED = "failed"
@@ -34,7 +34,7 @@ class BatchState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing changes any more."""
+        """Whether this state is final."""
         return self in {BatchState.CONFIRMED, BatchState.FAILED, BatchState.CANCELLED}
 
 
@@ -54,7 +54,7 @@ class PaymentState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing changes any more."""
+        """Whether this state is final."""
         return self in {PaymentState.CONFIRMED, PaymentState.FAILED, PaymentState.CANCELLED}
 
 
@@ -64,7 +64,7 @@ class TransferState(StrEnum):
     PREPARED = "prepared"
     """They are to be sent; an attempt may have been made."""
     SENT = "sent"
-    """They were sent, and the adapter is asked what became of them."""
+    """They were sent, and the adapter polls their outcome."""
     FINISHED = "finished"
     """Each of its payments has ended."""
 
@@ -243,7 +243,7 @@ def outcome_of(payments: Iterable[PaymentState]) -> PayoutEvent | None:
 
 
 def effective_at(now: float, *, first: bool, unchanged: bool, delay_seconds: float) -> float:
-    """Return when a new address takes effect: at once if it is the miner's first, or the one already in force; else after the delay."""
+    """Return when a new address takes effect: immediately if it is the miner's first, or the one already in force; else after the delay."""
     return now if first or unchanged else now + delay_seconds
 
 

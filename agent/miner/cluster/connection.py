@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 
 class NodeLost(Retry):
-    """A node of the cluster, or an actor on it, does not answer any more."""
+    """A node of the cluster, or an actor on it, no longer answers."""
 
     default_code = FailureCode.NODE_LOST
 
@@ -183,7 +183,7 @@ async def _query(function: Any, name: str) -> Any:
     except TimeoutError:
         raise NodeLost("The head of the Ray cluster does not answer.") from None
     except (RayError, RuntimeError, ConnectionError) as error:
-        raise NodeLost(f"The head of the Ray cluster cannot be asked: {_first_line(error)}") from error
+        raise NodeLost(f"The head of the Ray cluster cannot be queried: {_first_line(error)}") from error
 
 
 def _cause(error: RayTaskError) -> Exception:

@@ -142,7 +142,7 @@ class Nodes:
             self.on_change()
 
     def lose(self, node: Node, reason: str) -> None:
-        """Use a node no more, until it is found again."""
+        """Stop using a node until it is found again."""
         if self.lives(node):
             del self._living[node.info.id]
             self.cluster.end(node.actor)

@@ -339,7 +339,7 @@ class Placement:
         return loaded.child is not None and not self._paused.isdisjoint(card_keys(loaded.child.device))
 
     def changed(self) -> None:
-        """Let waiting jobs look again for a node."""
+        """Have waiting jobs search for a node again."""
         self._change.set()
         self._change = asyncio.Event()
 
@@ -390,6 +390,6 @@ def _loan(loaded: RemoteModel) -> str:
 
 
 def _retrieve(task: asyncio.Task[Child]) -> None:
-    """Mark the task's error as retrieved, in case no run waits for it any more."""
+    """Mark the task's error as retrieved, in case no run waits for it."""
     if not task.cancelled():
         task.exception()

@@ -107,7 +107,7 @@ class RunnerHost:
         return self._process
 
     async def _next(self, process: LocalProcess) -> Relayed:
-        """Return all that waits, as one. The status comes last."""
+        """Return everything that is queued, as one. The status comes last."""
         frames, output, status = bytearray(), bytearray(), None
         try:
             async with asyncio.timeout(REPORT_SECONDS):

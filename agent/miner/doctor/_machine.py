@@ -107,12 +107,12 @@ def gpus(cards: Cards) -> list[Diagnostic]:
     elif cards.reason is not None:
         diagnostics.append(found("gpu_unusable", reason=cards.reason))
     diagnostics += [
-        found("gpu_faulty", card=f"GPU {gpu.index} ({gpu.name})", fault=gpu.fault)
+        found("gpu_faulty", card=f"GPU {gpu.number} ({gpu.name})", fault=gpu.fault)
         for gpu in cards.gpus
         if gpu.fault is not None
     ]
     diagnostics += [
-        found("gpu_slowed", card=f"GPU {gpu.index} ({gpu.name})") for gpu in cards.gpus if gpu.slowed
+        found("gpu_slowed", card=f"GPU {gpu.number} ({gpu.name})") for gpu in cards.gpus if gpu.slowed
     ]
     if cards.gpus:
         diagnostics += _driver(cards.gpus[0].driver)

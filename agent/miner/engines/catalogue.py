@@ -1,6 +1,6 @@
 """The engines that can be installed: those of the shipped `engines.toml`, and those that an owner adds.
 
-The packages of an environment are those of its lock file, `engines/NAME-VARIANT.txt` beside the `engines.toml` that
+The packages of an environment are those of its lock file, `engines/NAME-VARIANT.txt` next to the `engines.toml` that
 declares the engine. `scripts/engine_locks.py` writes these files.
 """
 

@@ -34,7 +34,7 @@ _MODULES: Final = "lib/python{}/site-packages"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a complete environment says of itself. `size` is in bytes, `python` a version ("3.11"), `installed_at` in epoch seconds."""
+    """The description that a complete environment contains. `size` is in bytes, `python` a version ("3.11"), `installed_at` in epoch seconds."""
 
     engine: str
     variant: VariantName
@@ -69,7 +69,7 @@ class Environment:
 
 
 class EngineDirectory:
-    """The environments of one engine. All methods but `locked` return at once."""
+    """The environments of one engine. All methods but `locked` return immediately."""
 
     def __init__(self, engines_dir: Path, name: str) -> None:
         self.name = name
@@ -148,7 +148,7 @@ class EngineDirectory:
         return previous
 
     def forget(self) -> None:
-        """Use no environment any more."""
+        """Stop using environments."""
         for name in ("current", "previous"):
             (self.path / name).unlink(missing_ok=True)
         _sync(self.path)

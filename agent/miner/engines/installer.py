@@ -22,7 +22,7 @@ from agent.miner.models.locks import size_of
 from runners.api import Runner, Tools
 
 SPARE: Final = 64 * 2**20
-"""Bytes that stay free on the disk beside an environment: package metadata, and one package being unpacked."""
+"""Bytes that stay free on the disk in addition to an environment: package metadata, and one package being unpacked."""
 
 _PLAN: Final = ".plan"
 _CHECK_LOG: Final = "check.log"
@@ -220,7 +220,7 @@ class Installer:
 class _Progress:
     """Reports the bytes that have arrived of an environment: in the cache of packages, then in the environment itself.
 
-    A file beside the environment records the size that the cache had before, also for the installation that continues this one.
+    A file next to the environment records the size that the cache had before, also for the installation that continues this one.
     """
 
     def __init__(self, engines_dir: Path, path: Path, size: int, on_progress: OnProgress) -> None:

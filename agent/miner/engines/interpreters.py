@@ -1,7 +1,7 @@
 """The interpreters that run the child processes of runners, and the choice between them for a job.
 
 A runner runs with the agent's own interpreter, or with that of an engine's environment, where only the runner's package and
-`runners` are visible beside the engine.
+`runners` are visible in addition to the engine.
 """
 
 from __future__ import annotations

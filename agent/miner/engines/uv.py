@@ -51,7 +51,7 @@ def environment(engines_dir: Path, own_index: str | None) -> dict[str, str]:
     """Return the environment variables of uv.
 
     `own_index` is an index that has packages which PyPI lacks. It is used unless the owner's configuration names an
-    index or a directory beside the main index, which then has to have them.
+    index or a directory in addition to the main index, which then has to have them.
     """
     chosen = dict(index().environment)
     owners = {name: value for name, value in os.environ.items() if name.startswith("UV_") and value}

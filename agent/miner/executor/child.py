@@ -117,6 +117,10 @@ class Child:
         self.vram = 0
         self.observed = 0
         self.observed_peak = 0
+        self.memory_peak = 0
+        self.exceeded_memory = False
+        self.has_model = False
+        self._memory = 0
         self._process = process
         self._output = output
         self._answer: asyncio.Future[Message] | None = None
@@ -179,8 +183,23 @@ class Child:
         self.observed_peak = max(self.observed_peak, self.observed)
 
     def memory(self) -> int:
+        """Return the bytes of main memory of the process and, if they were measured, of the programs that it started."""
+        return self._memory or self._process.memory()
+
+    def own_memory(self) -> int:
         """Return the bytes of main memory of the process, without the programs that it started."""
         return self._process.memory()
+
+    def measured(self, memory: int, *, of_run: bool = True) -> None:
+        """Record the bytes of main memory of the process and the programs that it started, during a run or a load."""
+        self._memory = memory
+        if of_run:
+            self.memory_peak = max(self.memory_peak, memory)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it works, or prepares to."""
+        return bool(self._running) or (self._answer is not None and not self._answer.done())
 
     @property
     def fault_code(self) -> str | None:
@@ -192,12 +211,12 @@ class Child:
 
         Raises `Retry`. A child that takes longer than `limit` seconds is ended.
         """
-        self.loaded = False
+        self.loaded, self.has_model, self.memory_peak = False, model is not None, 0
         await self._ask(Load(model=model, vram=vram), Loaded, limit, FailureCode.MODEL_LOAD_TIMEOUT)
 
     async def unload(self) -> None:
         """Release the memory of the loaded model. Raises `Retry`."""
-        self.loaded, self.model, self.vram = False, None, 0
+        self.loaded, self.has_model, self.model, self.vram = False, False, None, 0
         await self._ask(Unload(), Unloaded, _EXIT_SECONDS, FailureCode.RUNNER_HUNG)
 
     async def run(
@@ -214,7 +233,7 @@ class Child:
         running = self._running[message.run_id] = _Running(future, listener, time.monotonic())
         self.runs += 1
         if len(self._running) == 1:
-            self.observed = self.observed_peak = 0
+            self.observed = self.observed_peak = self.memory_peak = 0
         try:
             if self._ended.is_set():
                 raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from agent.core.machine.placement import Card, Demand, Rules
-from agent.miner.executor.footprints import Footprints
+from agent.core.machine.placement import MAIN_MEMORY, Card, Demand, Rules
+from agent.miner.executor.footprints import Footprints, MainMemory
 from agent.miner.executor.loaded_model import card_key
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu
@@ -67,7 +67,25 @@ class Devices:
         demand = self.footprints.demand(service, model, device, parameters)
         if device.kind == "cpu":
             return demand
-        return replace(demand, cards=max(1, gpus), most=self.gpus.get(service, 1))
+        memory = self.beside(service, model, parameters).most
+        return replace(demand, cards=max(1, gpus), most=self.gpus.get(service, 1), memory=memory)
+
+    def beside(self, service: str, model: str | None, parameters: Mapping[str, object] | None) -> MainMemory:
+        """Return the main memory that a job needs beside a GPU's, nothing on a processor."""
+        if self.footprints is None or self.of(service)[0].kind == "cpu":
+            return MainMemory()
+        return self.footprints.main_memory(service, model, parameters)
+
+    def learn_loading(self, service: str, model: str, device: Device, peak: int) -> None:
+        """Record the most main memory that loading a model onto GPUs has taken, 0 if unknown."""
+        if self.footprints is not None and device.kind == "cuda" and peak:
+            self.footprints.learn_loading(service, model, peak)
+
+    def main_memory(self, demand: Demand | None = None) -> Card | None:
+        """Return the machine's main memory as it is now, if a job with this demand needs some beside a GPU's, or for any job."""
+        if not self.have_gpus or (demand is not None and demand.memory == 0):
+            return None
+        return Card(MAIN_MEMORY, "This machine", hardware.memory_total(), hardware.memory_available())
 
     def together(self, cards: Sequence[str]) -> Device:
         """Return one or several cards as one device."""
@@ -98,4 +116,9 @@ class Devices:
             return cards, began
         gpus = {gpu.uuid: gpu for gpu in await self.measure()}
         found = [gpu for device in devices if (gpu := gpus.get(card_key(device))) is not None]
-        return [Card(gpu.uuid, f"GPU {gpu.index}", gpu.memory_total, gpu.memory_free) for gpu in found], began
+        return [
+            Card(
+                gpu.uuid, f"GPU {gpu.number}", gpu.memory_total, gpu.memory_free, alone=gpu.slice is not None
+            )
+            for gpu in found
+        ], began

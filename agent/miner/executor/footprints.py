@@ -1,9 +1,10 @@
-"""How much memory a model uses on a device: the catalogue's figure at first, then the measured one."""
+"""How much memory a model uses on a device, and beside it: the catalogue's figures at first, then the measured ones."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +24,23 @@ GROWTH: Final = 1.5
 LARGEST_SHARE: Final = 0.9
 """Share of a card that a program may need at least: what has once filled a card fits there without much headroom too."""
 _MAX_KNOWN: Final = 2000
+_LOADING: Final = "loading"
+"""Stands for the size of a request in the key of what loading a model takes."""
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MainMemory:
+    """The main memory that a process on a GPU takes beside the GPU's, in bytes: while it loads its model, and while it works."""
+
+    loading: int = 0
+    working: int = 0
+
+    @property
+    def most(self) -> int:
+        """What a job needs whose model is not loaded yet."""
+        return max(self.loading, self.working)
 
 
 class Footprints:
@@ -32,7 +48,7 @@ class Footprints:
 
     There is one for each service, model and size of request (`ServiceDefinition.size`). Programs without a model, such as
     ffmpeg and Blender, are placed with what the service declares, or less, until a run of that size was observed. On a machine without a GPU the
-    catalogue's figures for main memory are used instead.
+    catalogue's figures for main memory are used instead; on one with a GPU, main memory has figures of its own (`main_memory`).
     """
 
     def __init__(
@@ -44,7 +60,7 @@ class Footprints:
         self._path = path
         self._definitions = definitions
         self._catalogue = catalogue
-        self._known, self._floors = self._load()
+        self._known, self._floors, self._main = self._load()
 
     def demand(
         self, service: str, model: str | None, device: Device, parameters: Mapping[str, Any] | None = None
@@ -70,6 +86,43 @@ class Footprints:
             least = min(known, int(device.memory * LARGEST_SHARE) or known)
         return Demand(service, model, need, max(floor, min(least, need)))
 
+    def main_memory(
+        self, service: str, model: str | None, parameters: Mapping[str, Any] | None = None
+    ) -> MainMemory:
+        """Return the main memory that a job on a GPU needs beside it.
+
+        Until it was measured, that is what the catalogue or the service declares for the model; a program without one counts from
+        its first run on.
+        """
+        declared = 0
+        if model is not None:
+            entry, definition = self._catalogue.get(model), self._definitions.get(service)
+            declared = max(
+                entry.load_memory if entry is not None else 0,
+                definition.requirements.memory if definition is not None else 0,
+            )
+        loading = self._measured(self._loading_key(service, model), declared)
+        if parameters is None:
+            return MainMemory(loading, 0)
+        return MainMemory(loading, self._measured(self.key(service, model, parameters), loading))
+
+    def _measured(self, key: str, otherwise: int) -> int:
+        known = self._main.get(key)
+        return int(known * HEADROOM) if known is not None else otherwise
+
+    def _loading_key(self, service: str, model: str | None) -> str:
+        return f"{service}/{model or ''}/{_LOADING}"
+
+    def learn_loading(self, service: str, model: str, peak: int) -> None:
+        """Record the most main memory that loading a model onto a GPU has taken."""
+        self.learn_main(self._loading_key(service, model), peak)
+
+    def learn_main(self, key: str, peak: int) -> None:
+        """Record the most main memory that a run on a GPU has taken."""
+        if peak > self._main.get(key, 0):
+            self._main[key] = peak
+            self._save()
+
     def key(self, service: str, model: str | None, parameters: Mapping[str, Any]) -> str:
         """Return the key of a run's figures."""
         definition = self._definitions.get(service)
@@ -87,22 +140,25 @@ class Footprints:
         self._floors[key] = max(self._floors.get(key, 0), int(budget * GROWTH))
         self._save()
 
-    def _load(self) -> tuple[dict[str, int], dict[str, int]]:
+    def _load(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
         try:
             content = orjson.loads(self._path.read_bytes())
             return tuple(
-                {str(key): int(size) for key, size in content[part].items()} for part in ("known", "floors")
-            )  # type: ignore[return-value]  # two parts
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return {}, {}  # missing or damaged: figures are measured again
+                {str(key): int(size) for key, size in content.get(part, {}).items()}
+                for part in ("known", "floors", "main")
+            )  # type: ignore[return-value]  # three parts
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}, {}, {}  # missing or damaged: figures are measured again
 
     def _save(self) -> None:
-        for figures in (self._known, self._floors):
+        for figures in (self._known, self._floors, self._main):
             while len(figures) > _MAX_KNOWN:
                 del figures[next(iter(figures))]
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            temporary.write_bytes(orjson.dumps({"known": self._known, "floors": self._floors}))
+            temporary.write_bytes(
+                orjson.dumps({"known": self._known, "floors": self._floors, "main": self._main})
+            )
             temporary.replace(self._path)
         except OSError as error:
             _log.warning("footprints_not_saved", error=str(error))

@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.core.machine.placement import Occupant
+from agent.core.machine.placement import MAIN_MEMORY, Occupant
 from agent.miner.engines.interpreters import Interpreter
 from agent.miner.executor.child import Child
+from agent.miner.executor.footprints import MainMemory
 from runners.api import Device, FailureCode, Model, Retry
 
 
@@ -17,8 +18,8 @@ from runners.api import Device, FailureCode, Model, Retry
 class LoadedModel:
     """A model on a device, or the engine of a runner without models.
 
-    `footprint` is the memory in bytes that it may use of each of its cards, `limited` whether that is less than it prefers. The `opening` task
-    starts the child and loads the model, and runs wait for it. Times are monotonic seconds.
+    `footprint` is the memory in bytes that it may use of each of its cards, `limited` whether that is less than it prefers. Of the main memory it
+    may take `beside`, if it is on GPUs. The `opening` task starts the child and loads the model, and runs wait for it. Times are monotonic seconds.
     """
 
     key: int
@@ -29,6 +30,7 @@ class LoadedModel:
     footprint: int
     limited: bool
     capacity: int
+    beside: MainMemory = field(default_factory=MainMemory)
     runs: int = 0
     used_at: float = field(default_factory=time.monotonic)
     child: Child | None = None
@@ -84,7 +86,14 @@ class LoadedModel:
             used_at=self.used_at,
             cards=len(keys),
         )
-        return [replace(whole, card=key) for key in keys]
+        on_cards = [replace(whole, card=key) for key in keys]
+        if self.device.kind == "cpu":
+            return on_cards
+        footprint = self.beside.working if self.open else self.beside.most
+        taken = replace(
+            whole, card=MAIN_MEMORY, footprint=footprint, held=self.main_memory(), cards=1, beside=True
+        )
+        return [*on_cards, taken]
 
     def describe(self) -> dict[str, Any]:
         """Return its state for the daemon's status."""
@@ -102,18 +111,23 @@ class LoadedModel:
             "runs": child.runs if child is not None else 0,
             "footprint": self.footprint,
             "held": self.held(),
+            "main_memory": self.main_memory(),
             "limited": self.limited,
         }
 
     def held(self) -> int:
         """Return the bytes of memory that it uses at present, of all its cards."""
         if self.device.kind == "cpu":
-            return self.child.memory() if self.child is not None else 0
+            return self.main_memory()
         reported = self.child.vram or self.child.observed if self.child is not None else 0
         # A runner that does not report its use is counted with all that it was given.
         return reported or (
             self.footprint * len(card_keys(self.device)) if self.model is not None and self.open else 0
         )
+
+    def main_memory(self) -> int:
+        """Return the bytes of main memory that it uses at present."""
+        return self.child.memory() if self.child is not None else 0
 
 
 def card_key(device: Device) -> str:

@@ -9,6 +9,7 @@ job faster.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
@@ -23,6 +24,7 @@ from agent.miner.engines.interpreters import Interpreters
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.contract import Execution, OnStage, Working
 from agent.miner.executor.devices import Devices
+from agent.miner.executor.footprints import HEADROOM
 from agent.miner.executor.loaded_model import LoadedModel, card_keys
 from agent.miner.executor.pool import ChildPool
 from agent.miner.executor.scheduler import ModelScheduler
@@ -201,7 +203,10 @@ class LocalExecutor:
         footprints = self._devices.footprints
         if footprints is not None and parameters is not None and loaded.device.kind == "cuda":
             key = footprints.key(loaded.service, loaded.model_name, parameters)
-            # Programs know no budget, and may have run out of main memory instead.
+            if loaded.child is not None and loaded.child.exceeded_memory:  # not the GPU's
+                footprints.learn_main(key, loaded.child.memory_peak)
+                return
+            # Programs know no budget.
             observed = loaded.child.observed_peak if loaded.child is not None else 0
             cards = len(card_keys(loaded.device))
             used = observed if loaded.model is None else loaded.footprint * cards
@@ -211,16 +216,20 @@ class LocalExecutor:
         if loaded.model is not None:
             self._scheduler.guard.success(loaded.service, loaded.model.name)
         footprints = self._devices.footprints
-        if (
-            footprints is None
-            or parameters is None
-            or loaded.device.kind != "cuda"
-            or (loaded.limited and loaded.model is not None)
-        ):
+        if footprints is None or parameters is None or loaded.device.kind != "cuda":
+            return
+        key = footprints.key(loaded.service, loaded.model_name, parameters)
+        if loaded.child is not None and loaded.child.memory_peak:
+            footprints.learn_main(key, loaded.child.memory_peak)
+        if loaded.limited and loaded.model is not None:
             return
         peak = done.vram or (loaded.child.observed_peak if loaded.child is not None else 0)
+        budget = loaded.footprint * len(card_keys(loaded.device))
+        if loaded.model is not None and peak <= budget * HEADROOM:
+            # An engine may fill its budget even if it needs less, as vLLM does: that is no reason for a larger one.
+            peak = min(peak, math.ceil(budget / HEADROOM) + 1)
         if peak:
-            footprints.learn(footprints.key(loaded.service, loaded.model_name, parameters), peak)
+            footprints.learn(key, peak)
 
     def _on_written(self, run_id: str) -> None:
         now = time.monotonic_ns()

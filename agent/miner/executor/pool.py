@@ -20,7 +20,7 @@ from agent.miner.executor.loaded_model import card_key, card_keys
 from agent.miner.executor.output import ChildOutput
 from agent.miner.tasks import Background
 from runners.api import Device, FailureCode, Retry, Tools
-from runners.sandbox import mark
+from runners.sandbox import mark, memory, processes
 
 MAX_PRESTARTED: Final = 3
 """How many children are started in advance. Those of further services are started on demand."""
@@ -36,8 +36,8 @@ class ChildPool:
     """Starts children, and holds the spare ones, which have no model. `on_end` is called for each that has ended.
 
     `directory` is for logs. `load_seconds` limits the preparation of a runner without models, `max_memory` (bytes) each
-    child. The programs that runners start in their sandbox have limits of their own; `process_memory` reads what they use
-    of GPUs.
+    child, with the engine's server if it has a model. The programs that other runners start in their sandbox have limits of their
+    own; `process_memory` reads what they use of GPUs.
     """
 
     def __init__(
@@ -177,11 +177,33 @@ class ChildPool:
         while self._children:
             await asyncio.sleep(MEMORY_POLL_SECONDS)
             await self._observe_gpus()
-            for child in [child for child in self._children if child.memory() > self._max_memory]:
+            if any(child.busy for child in self._children):
+                await self.measure()
+            for child in [child for child in self._children if self._exceeds(child)]:
                 limit = gibibytes(self._max_memory)
+                child.exceeded_memory = True
                 await child.condemn(
                     FailureCode.OUT_OF_MEMORY, f"The runner used more than {limit} of memory and was ended."
                 )
+
+    async def measure(self) -> None:
+        """Measure the main memory of all children with the programs that they started."""
+        children = {child.pid: child for child in self._children}
+        for pid, used in (await asyncio.to_thread(_main_memory, tuple(children))).items():
+            children[pid].measured(used)
+
+    def peak_of_loading(self, child: Child, use: Callable[[int], None]) -> None:
+        """Call `use` soon with the most main memory that a child has taken while it loaded its model, without delaying its first run."""
+
+        async def measure() -> None:
+            peak = child.memory_peak  # before a run begins
+            child.measured((await asyncio.to_thread(_main_memory, (child.pid,)))[child.pid], of_run=False)
+            use(max(peak, child.memory()))
+
+        self._background.spawn(measure(), f"child-loaded-{child.pid}")
+
+    def _exceeds(self, child: Child) -> bool:
+        return (child.memory() if child.has_model else child.own_memory()) > self._max_memory
 
     async def _observe_gpus(self) -> None:
         hidden = [child for child in self._children if child.hides_vram]
@@ -228,3 +250,8 @@ class ChildPool:
         except Retry as error:  # the next attempt is a job's, so that a broken runner does not loop
             self._ahead.pop(service, None)
             _log.warning("prestart_failed", service=service, code=error.code, error=str(error))
+
+
+def _main_memory(pids: Sequence[int]) -> dict[int, int]:
+    """Return the bytes of main memory that each of these children uses with all that it started. Blocking: reads all of /proc."""
+    return {pid: memory.irreclaimable(tree) for pid, tree in processes.trees(pids).items()}

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -33,6 +34,7 @@ from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
 from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
+from agent.miner.executor.footprints import MainMemory
 from agent.miner.executor.loaded_model import LoadedModel, card_key, card_keys
 from agent.miner.executor.placement_log import PlacementLog, Waiting
 from agent.miner.executor.pool import ChildPool
@@ -101,7 +103,8 @@ class ModelScheduler:
                 cards, sampled_at = await self._devices.sample(devices, demand)
                 if any(card.key in self.paused for card in cards):
                     continue  # paused while it was being measured
-                decision = decide(demand, cards, self._occupants(sampled_at, interpreter), rules)
+                memory = self._devices.main_memory(demand)
+                decision = decide(demand, cards, self._occupants(sampled_at, interpreter), rules, memory)
                 match decision:
                     case Join(key, ()):
                         loaded = self._loaded_models[key]
@@ -109,13 +112,16 @@ class ModelScheduler:
                         return loaded
                     case Load(chosen, budget, ()):
                         device = self._devices.together(chosen)
-                        return self._open(service, model, device, interpreter, demand, budget)
+                        beside = self._devices.beside(service, waiting.model, parameters)
+                        return self._open(service, model, device, interpreter, demand, budget, beside)
                     case Join() | Load():
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
                         self._placements.record("refused", service, waiting.model, reason)
                         raise Retry(reason, code=FailureCode.NO_MEMORY)
-                    case Wait(reason):
+                    case Wait(reason, lacks_main_memory):
+                        if lacks_main_memory:
+                            await self._pool.close_idle(0)
                         await self._wait(waiting, reason, change)
 
     def leave(self, loaded: LoadedModel) -> None:
@@ -164,11 +170,12 @@ class ModelScheduler:
                 samples[devices] = await self._devices.sample(devices)
             cards, sampled_at = samples[devices]
             occupants, rules = list(self._occupants(sampled_at)), self._devices.rules(devices)
+            memory = self._devices.main_memory()
             unpaused = [card for card in cards if card.key not in self.paused]
             for name in names if cards else ():
                 demand = self._devices.demand(service, name, None)
-                obstructed = obstacle(demand, cards, occupants, rules)
-                if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules):
+                obstructed = obstacle(demand, cards, occupants, rules, memory)
+                if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules, memory):
                     obstructed = "It fits only on a GPU that is paused."
                 if obstructed is not None:
                     held.setdefault(service, {}).setdefault(name, obstructed)
@@ -211,6 +218,7 @@ class ModelScheduler:
         interpreter: Interpreter,
         demand: Demand,
         budget: int,
+        beside: MainMemory,
     ) -> LoadedModel:
         loaded = LoadedModel(
             key=next(self._numbers),
@@ -221,6 +229,7 @@ class ModelScheduler:
             footprint=budget,
             limited=budget * len(card_keys(device)) < demand.need,
             capacity=self._devices.capacity.get(service, 1),
+            beside=beside,
             runs=1,
         )
         self._loaded_models[loaded.key] = loaded
@@ -254,6 +263,8 @@ class ModelScheduler:
         self._changed()
         if loaded.model is not None:
             self._on_change()
+            learn = partial(self._devices.learn_loading, loaded.service, loaded.model.name, loaded.device)
+            self._pool.peak_of_loading(child, learn)
         return child
 
     def load_failed(self, service: str, model: str, error: Retry, device: Device | None = None) -> None:

@@ -19,7 +19,7 @@ class Unreachable(AgentError):
 class SessionSuperseded(AgentError):
     """A newer session of this miner has begun elsewhere, so this one must end."""
 
-    exit_code = 77  # systemd/aitbc-agent.service does not restart it, or two agents would supersede each other for ever
+    exit_code = 77  # systemd/aitbc-agent.service does not restart it, or two agents would supersede each other forever
 
 
 class Excluded(AgentError):

@@ -59,7 +59,7 @@ class HeartbeatSource(Protocol):
 
 
 class Heartbeat:
-    """The daemon runs `run` and `watch_gpus`. A set `due` sends a heartbeat at once; `liveness` records each.
+    """The daemon runs `run` and `watch_gpus`. A set `due` sends a heartbeat immediately; `liveness` records each.
 
     `interval` is in seconds.
     """

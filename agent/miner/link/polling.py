@@ -80,7 +80,7 @@ class Polling:
         """Make one long poll. Return None if it was abandoned.
 
         Abandoning a poll that requests leases could lose some, so it is abandoned only some time after a WebSocket has
-        replaced it, when no lease can be in transit any more. A heartbeat brings a cancellation that was in transit.
+        replaced it, when no lease can be in transit. A heartbeat brings a cancellation that was in transit.
         """
         capacity = self._capacity
         capacity.changed.clear()

@@ -21,7 +21,7 @@ from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import environments_in_use
 from agent.miner.engines.interpreters import OWN, Interpreter, installed_environments
 from agent.miner.machine import hardware
-from agent.miner.machine.gpus import Gpu, Gpus
+from agent.miner.machine.gpus import Gpu, Gpus, is_slice
 from agent.miner.machine.probes import Probed, Probes, suggestions
 from agent.miner.machine.scores import (
     FILE_NAME,
@@ -312,7 +312,7 @@ class Machine:
             ),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
-            gpus=max(1, min(probe.gpus, len(devices))),
+            gpus=max(1, min(probe.gpus, sum(not is_slice(device) for device in devices))),
             sandbox=(level(tools(self._settings)) or "none") if runner.sandboxed else "none",
             interpreters=probed.interpreters,
         )

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -22,6 +22,7 @@ import structlog
 from agent.deadline import call_within
 from agent.miner.machine.gpu_health import XidErrors, memory_fault, slowed
 from agent.miner.machine.gpu_health import optional as _optional
+from runners.api import Device
 
 _LOCK_SECONDS: Final = 2.0
 """How long a caller waits for another thread's NVML calls, which take milliseconds unless the driver hangs."""
@@ -33,10 +34,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU at one moment.
+    """One GPU, or one slice (MIG instance) of one, at one moment.
 
     Memory is in bytes, `utilization` in percent, `temperature` in degrees Celsius, `power` and the `power_limit` that the
-    driver enforces in watts. `index` is NVML's, in the order of the PCI bus. Values that a GPU does not report are None.
+    driver enforces in watts. `index` is NVML's, in the order of the PCI bus, and `slice` that of the instance on its card, whose
+    temperature, power and faults are the whole card's. Values that a GPU does not report are None.
     `fault` is what makes its results doubtful, and the remedy; `slowed` means that the hardware protects it from heat or from a
     weak power supply.
     """
@@ -54,6 +56,16 @@ class Gpu:
     power_limit: float | None = None
     fault: str | None = None
     slowed: bool = False
+    slice: int | None = None
+
+    @property
+    def number(self) -> str:
+        """Its index for people and in settings; of a slice both, as NVIDIA's programs write them ("0:1")."""
+        return str(self.index) if self.slice is None else f"{self.index}:{self.slice}"
+
+    def is_named(self, name: str) -> bool:
+        """Return whether a name is its number, its card's index, its UUID or the beginning of it."""
+        return name in (self.number, str(self.index)) or self.uuid.lower().startswith(name.lower())
 
     def to_wire(self) -> dict[str, Any]:
         """Return the GPU as a registration describes it."""
@@ -71,6 +83,14 @@ DRIVER_MISSING: Final = (
     "(Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all)."
 )
 """The `Gpus.reason` without a driver."""
+
+_SLICE: Final = "MIG-"
+"""The beginning of an instance's UUID."""
+
+_NO_INSTANCES: Final = (
+    "It is in MIG mode without an instance. Create some (as root: nvidia-smi mig -cgi PROFILES -C), "
+    "or turn the mode off (nvidia-smi -mig 0)."
+)
 
 _NO_ANSWER: Final = "The NVIDIA driver does not respond. If this lasts, restart the machine."
 
@@ -119,6 +139,11 @@ class GpuReadings(Protocol):
         """Disconnect from the driver."""
 
 
+def is_slice(device: Device) -> bool:
+    """Return whether a device is a slice of a GPU, which CUDA cannot use together with another device."""
+    return device.uuid is not None and device.uuid.startswith(_SLICE)
+
+
 def own_processes() -> set[int]:
     """Return the ids of this process and of all that it started. Blocking."""
     return {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
@@ -129,8 +154,10 @@ class Gpus:
 
     `ours` returns the ids of the processes that are no other programs.
 
+    Of a card in MIG mode, each instance is a GPU, and the card itself is none.
+
     `CUDA_VISIBLE_DEVICES` is interpreted as CUDA does: UUIDs, prefixes of UUIDs or indices, ignoring all entries after the
-    first one that names no GPU. `reason` states why GPUs are missing or unusable, None without a problem; `last` are the
+    first one that names no GPU; the index of a card in MIG mode is its first instance. `reason` states why GPUs are missing or unusable, None without a problem; `last` are the
     GPUs as of the last reading.
     """
 
@@ -177,7 +204,7 @@ class Gpus:
         try:
             if not self._connected:
                 return {}
-            return {gpu.uuid: _optional(partial(_computing, gpu.index)) or frozenset() for gpu in self.last}
+            return {gpu.uuid: _optional(partial(_computing, gpu)) or frozenset() for gpu in self.last}
         finally:
             self._lock.release()
 
@@ -208,7 +235,7 @@ class Gpus:
         try:
             if not self._connected:
                 return {}
-            return {gpu.uuid: _memory_by_process(gpu.index) for gpu in self.last}
+            return {gpu.uuid: _memory_by_process(gpu) for gpu in self.last}
         finally:
             self._lock.release()
 
@@ -249,9 +276,13 @@ class Gpus:
         problems: list[str] = []
         for index in range(count):
             try:
-                gpus.append(_read_gpu(index, driver, self._xids))
+                found = _read_card(index, driver, self._xids)
             except pynvml.NVMLError as error:
                 problems.append(f"GPU {index} cannot be used. {_remedy(error)}")
+                continue
+            gpus += found
+            if not found:
+                problems.append(f"GPU {index} cannot be used. {_NO_INSTANCES}")
         if problems:
             self._disconnect()  # a driver that was replaced needs a new connection
         visible = tuple(_visible(gpus, self._visible))
@@ -264,7 +295,7 @@ class Gpus:
             return "The NVIDIA driver is loaded, but finds no GPU. Check that the card is in its slot and has power."
         return (
             f"CUDA_VISIBLE_DEVICES={self._visible} leaves none of this machine's {count} GPUs visible. "
-            "Unset it, or name them by index or UUID (MIG instances are not supported)."
+            "Unset it, or name them by index or UUID."
         )
 
 
@@ -277,8 +308,39 @@ def _text(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _read_gpu(index: int, driver: str, xids: XidErrors) -> Gpu:
+def _read_card(index: int, driver: str, xids: XidErrors) -> list[Gpu]:
+    """Return the card, or its instances if it is in MIG mode. Raises `NVMLError`."""
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    card = _read_gpu(handle, index, driver, xids)
+    mode = _optional(lambda: pynvml.nvmlDeviceGetMigMode(handle))
+    if mode is None or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
+        return [card]
+    numbers = range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle))
+    instances = (_optional(partial(_read_slice, handle, card, number)) for number in numbers)
+    return [instance for instance in instances if instance is not None]
+
+
+def _read_slice(handle: Any, card: Gpu, number: int) -> Gpu:
+    """Return an instance of a card in MIG mode. Raises `NVMLError` if there is none with this number."""
+    instance = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+    total, free = _memory(instance)
+    return replace(
+        card,
+        uuid=_text(pynvml.nvmlDeviceGetUUID(instance)),
+        name=_text(pynvml.nvmlDeviceGetName(instance)),
+        memory_total=total,
+        memory_free=free,
+        utilization=None,  # the driver reports it for the whole card only
+        slice=number,
+    )
+
+
+def _handle(gpu: Gpu) -> Any:
+    card = pynvml.nvmlDeviceGetHandleByIndex(gpu.index)
+    return card if gpu.slice is None else pynvml.nvmlDeviceGetMigDeviceHandleByIndex(card, gpu.slice)
+
+
+def _read_gpu(handle: Any, index: int, driver: str, xids: XidErrors) -> Gpu:
     total, free = _memory(handle)
     capability = _optional(lambda: pynvml.nvmlDeviceGetCudaComputeCapability(handle))
     milliwatts = _optional(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
@@ -303,22 +365,22 @@ def _read_gpu(index: int, driver: str, xids: XidErrors) -> Gpu:
     )
 
 
-def _computing(index: int) -> frozenset[int]:
-    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(index))
+def _computing(gpu: Gpu) -> frozenset[int]:
+    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(_handle(gpu))
     return frozenset(int(process.pid) for process in processes)
 
 
-def _memory_by_process(index: int) -> dict[int, int]:
+def _memory_by_process(gpu: Gpu) -> dict[int, int]:
     """Return the memory of processes that compute, render or encode; a process may be in both of NVML's lists."""
     found: dict[int, int] = {}
     for read in (pynvml.nvmlDeviceGetComputeRunningProcesses, pynvml.nvmlDeviceGetGraphicsRunningProcesses):
-        for process in _optional(partial(_running, read, index)) or ():
+        for process in _optional(partial(_running, read, gpu)) or ():
             found[process.pid] = max(found.get(process.pid, 0), int(process.usedGpuMemory or 0))
     return found
 
 
-def _running(read: Callable[[Any], list[Any]], index: int) -> list[Any]:
-    return read(pynvml.nvmlDeviceGetHandleByIndex(index))
+def _running(read: Callable[[Any], list[Any]], gpu: Gpu) -> list[Any]:
+    return read(_handle(gpu))
 
 
 def _memory(handle: Any) -> tuple[int, int]:
@@ -350,5 +412,5 @@ def _visible(gpus: list[Gpu], names: str | None) -> Iterator[Gpu]:
 def _find(gpus: list[Gpu], name: str) -> Gpu | None:
     if name.isdecimal():
         return next((gpu for gpu in gpus if gpu.index == int(name)), None)
-    matches = [gpu for gpu in gpus if name.startswith("GPU-") and gpu.uuid.startswith(name)]
+    matches = [gpu for gpu in gpus if name.startswith(("GPU-", _SLICE)) and gpu.uuid.startswith(name)]
     return matches[0] if len(matches) == 1 else None

@@ -30,7 +30,7 @@ class DigestCache:
     def of(self, paths: Sequence[Path]) -> list[str]:
         """Return the hex SHA-256 of each file. Blocking: takes seconds for new files. Raises `OSError`."""
         found = self.known(paths)
-        if None not in found:  # returns at once, even while another thread hashes files
+        if None not in found:  # returns immediately, even while another thread hashes files
             return [digest for digest in found if digest is not None]
         with self._lock:  # so that two jobs that start together hash the same gigabytes once
             digests: list[str] = []

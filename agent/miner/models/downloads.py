@@ -1,6 +1,6 @@
 """Fetches models: once for all programs that need one, within the owner's quota, and atomically.
 
-The files of a model arrive in a hidden directory beside its final one, which is renamed when every file is complete and
+The files of a model arrive in a hidden directory next to its final one, which is renamed when every file is complete and
 verified. After any interruption, the next attempt continues where it ended.
 """
 

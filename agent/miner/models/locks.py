@@ -1,6 +1,6 @@
 """The directory of models, which several programs share: which models are in use, when they were last used, which may be removed.
 
-Beside the models' own directories there are hidden entries, all on one disk so that renaming is a single step:
+Next to the models' own directories there are hidden entries, all on one disk so that renaming is a single step:
 
 * `.use/NAME`, a file that any process locks: shared while it uses the model, exclusively while it fetches or removes it.
   The kernel releases the lock when the process dies. The file's modification time is the last use.
@@ -77,7 +77,7 @@ class ModelDirectory:
             return not _lock(handle, fcntl.LOCK_EX)
 
     def last_used(self, name: str) -> float | None:
-        """Return when the model was last used, in seconds since the epoch; None if it never was."""
+        """Return when the model was last used, in seconds since the epoch; None if it was never used."""
         try:
             return (self.models_dir / _USE / name).stat().st_mtime
         except OSError:

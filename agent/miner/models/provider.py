@@ -27,7 +27,7 @@ _COOLDOWN_SECONDS: Final = 600.0
 _MAX_COMMANDED: Final = 16
 _ATTEMPTS: Final = 5
 _UNREACHABLE_SECONDS: Final = 30.0
-"""How long jobs that need a file of an unreachable server fail at once."""
+"""How long jobs that need a file of an unreachable server fail immediately."""
 
 _log = structlog.get_logger(__name__)
 
@@ -180,7 +180,7 @@ class ModelProvider:
             self._wake.set()
 
     def _fail_if_unreachable(self, name: str, source: str) -> None:
-        """Raise `SourceUnreachable` at once if the server did not answer a moment ago."""
+        """Raise `SourceUnreachable` immediately if the server did not answer a moment ago."""
         until, reason = self._unreachable.get(source, (0.0, ""))
         left = until - time.monotonic()
         if left > 0:
@@ -222,7 +222,7 @@ class ModelProvider:
         if name in self._commanded:
             del self._commanded[name]
             if self._fetching_ahead is not None:
-                self._fetching_ahead.cancel()  # it may be this one; another one continues at once
+                self._fetching_ahead.cancel()  # it may be this one; another one continues immediately
         if len(self._removals) < _MAX_COMMANDED:
             self._removals[name] = None
             self._wake.set()

@@ -52,7 +52,7 @@ class Transfer:
     first_delay: float = FIRST_DELAY
 
     async def fetch(self, file: RemoteFile, target: Path) -> str:
-        """Fetch `file` to `target` and return its hex SHA-256. A partial file stays beside it for the next attempt.
+        """Fetch `file` to `target` and return its hex SHA-256. A partial file stays next to it for the next attempt.
 
         Raises `ModelUnavailable`, `OSError`.
         """

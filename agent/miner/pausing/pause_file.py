@@ -10,7 +10,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 WHOLE: Final = "miner"
-"""The key of the whole miner, beside the UUIDs of GPUs."""
+"""The key of the whole miner, among the UUIDs of GPUs."""
 MAX_EXECUTED: Final = 200
 """How many executed commands are saved; a coordinator has at most 100 waiting."""
 

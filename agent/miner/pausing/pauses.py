@@ -30,7 +30,7 @@ POLL_SECONDS: Final = 1.0
 """How often the clock is read, and the GPUs if a rule needs their readings."""
 HEALTH_POLL_SECONDS: Final = 10.0
 """How often the GPUs are read if only faults matter."""
-LOST: Final = "the driver does not find it any more"
+LOST: Final = "the driver no longer finds it"
 _MEASURE_SECONDS: Final = 5.0
 _PROCESSOR: Final = "cpu"
 
@@ -82,7 +82,7 @@ class Pauses:
         self.now = Paused()
         self._measured_at = float("-inf")
         for name in settings.gpus:
-            if not any(_is_named(gpu, name) for gpu in gpus.last):
+            if not any(gpu.is_named(name) for gpu in gpus.last):
                 _log.warning("settings_of_absent_gpu", gpu=name)
         self._decide()
 
@@ -178,10 +178,10 @@ class Pauses:
 
     def find(self, name: str) -> str:
         """Return the UUID of the GPU with this index, UUID or prefix of a UUID. Raises `GpuUnknown`."""
-        found = [gpu.uuid for gpu in self._cards.values() if _is_named(gpu, name)]
+        found = [gpu.uuid for gpu in self._cards.values() if gpu.is_named(name)]
         if len(found) == 1:
             return found[0]
-        known = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in self._cards.values())
+        known = ", ".join(f"{gpu.number} ({gpu.uuid})" for gpu in self._cards.values())
         raise GpuUnknown(
             f"There is no GPU {name!r} here; this machine has {known}."
             if known
@@ -228,7 +228,7 @@ class Pauses:
         gpus = {uuid: own or next(self._pauses_of(uuid, hand), None) for uuid in self._rules}
         if not self._rules and own is None and (end := self._effective(WHOLE, self._whole_rules)) is not None:
             own = Pause(Cause.SCHEDULE, until=end)
-        names = {f"GPU {self._cards[uuid].index}": pause for uuid, pause in gpus.items()}
+        names = {f"GPU {self._cards[uuid].number}": pause for uuid, pause in gpus.items()}
         before = self.now
         self.now = Paused(
             whole(own, names), {uuid: pause for uuid, pause in gpus.items() if pause is not None}
@@ -275,15 +275,11 @@ class Pauses:
             self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
 
 
-def _is_named(gpu: Gpu, name: str) -> bool:
-    return int(name) == gpu.index if name.isdecimal() else gpu.uuid.lower().startswith(name.lower())
-
-
 def _rules(settings: MinerSettings, gpu: Gpu | None = None) -> Rules:
     """Return the settings' rules for a GPU, or for all. Entries with a longer name take precedence."""
     values = settings.pause.model_dump()
     for name in sorted(settings.gpus, key=len):
-        if gpu is not None and _is_named(gpu, name):
+        if gpu is not None and gpu.is_named(name):
             own = settings.gpus[name].pause.model_dump()
             values |= {key: value for key, value in own.items() if value is not None}
     values["schedule"] = tuple(parse_window(window) for window in values["schedule"])

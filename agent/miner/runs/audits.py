@@ -1,4 +1,4 @@
-"""What a miner checks about an audit by itself, for all services: that the work is the signed one, and the model the same."""
+"""What a miner itself checks about an audit, for all services: that the work is the signed one, and the model the same."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ async def fetch(
 
 
 class _Sink:
-    """Writes a file beside its target, counts and hashes it, and renames it when it is complete."""
+    """Writes a file next to its target, counts and hashes it, and renames it when it is complete."""
 
     def __init__(self, target: Path, limit: int) -> None:
         self._target = target

@@ -36,6 +36,7 @@ class Lease:
     checkpoints: Sequence[CheckpointFile]
     trace_id: str
     nonce: str
+    cache_salt: str | None
     sent_spec: Mapping[str, Any] = field(repr=False)
     received_at: float = field(default_factory=time.monotonic)
 
@@ -57,6 +58,7 @@ class Lease:
                 checkpoints=message.checkpoints,
                 trace_id=message.trace_id,
                 nonce=message.nonce or "",
+                cache_salt=message.cache_salt,
                 sent_spec=message.spec,
             )
         except ValueError as error:

@@ -1,7 +1,7 @@
 """Finished runs that the coordinator has not acknowledged yet, saved before they are sent.
 
 An hour of work must not be lost to a killed process, a network failure or a coordinator that is down for a day. A run is
-durable when `put` returns. Sending starts at once and continues until the coordinator has given its final answer.
+durable when `put` returns. Sending starts immediately and continues until the coordinator has given its final answer.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Outbox:
         """Save `entry` durably. Raises `OSError` if the disk refuses."""
         await self._in_thread(lambda: self._database.put(entry))
         key = (entry.job_id, entry.fence)
-        # Most entries are sent at once. Others are read from the disk again, so that a long queue does not fill the memory.
+        # Most entries are sent immediately. Others are read from the disk again, so that a long queue does not fill the memory.
         self._keys[key] = entry if self._ready.qsize() < _IN_MEMORY else None
         self._empty.clear()
         self._ready.put_nowait(key)
@@ -108,7 +108,7 @@ class Outbox:
                 group.create_task(self._send_ready(), name=f"outbox-sender-{number}")
 
     def kick(self) -> None:
-        """Retry at once, since the coordinator can be reached again."""
+        """Retry immediately, since the coordinator can be reached again."""
         self._offline.reset()
         self._reachable.set()
 

@@ -271,6 +271,7 @@ class JobRun:
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
             seed=run_seed(lease.job_id, lease.fence, self._parts.session.identity.miner_id, lease.nonce),
+            cache_salt=lease.cache_salt,
             audit=await self._audited({name: file.sha256 for name, file in inputs.items()}),
             sealed=None if self._opened is None else self._opened.run,
         )

@@ -164,7 +164,7 @@ class Workload:
             self.update()
 
     def _has_capacity_for(self, run: JobRun) -> bool:
-        """Return whether there is capacity for a run beside those that have it and those that wait longer for it."""
+        """Return whether there is capacity for one more run, after those that have it and those that have waited longer."""
         later = self._admitting[self._admitting.index(run) :]
         earlier = [other.batch for other in self._occupying() if other not in later]
         working = self._parts.executor.working()

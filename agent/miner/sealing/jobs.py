@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenedJob:
-    """A sealed job whose capsule this miner has opened. `run` has the secrets for its child, in `directory` are its plaintexts."""
+    """A sealed job whose capsule this miner has opened. `run` has the secrets for its child, and `directory` contains its plaintexts."""
 
     key_id: str
     request_id: str
@@ -42,7 +42,7 @@ class OpenedJob:
 
 
 class SealedJobs:
-    """What the miner needs for sealed jobs. `path` is the directory in memory; without it there are none, and `reason` says why."""
+    """What the miner needs for sealed jobs. `path` is the directory in memory; without it the miner accepts none, and `reason` says why."""
 
     def __init__(self, settings: MinerSettings, directory: Path, identity: Identity) -> None:
         """Prepare the directory in memory, and remove what an earlier process left in it. Blocking.

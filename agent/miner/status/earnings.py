@@ -17,7 +17,7 @@ from agent.miner.session import Session
 
 QUERY_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 0.5
-"""Least time between two queries. A result that follows a quiet time is queried at once."""
+"""Least time between two queries. A result that follows a quiet time is queried immediately."""
 _OK: Final = 200
 
 _log = structlog.get_logger(__name__)

@@ -93,7 +93,12 @@ class Report:
             "pauses": self.pauses.status(),
             "slots": {"total": self.offers.slots, "free": self.workload.free_slots()},
             "gpus": [
-                {**gpu.to_wire(), **gpu.telemetry(), "paused": self.pauses.gpu_reason(gpu.uuid)}
+                {
+                    **gpu.to_wire(),
+                    **gpu.telemetry(),
+                    "number": gpu.number,
+                    "paused": self.pauses.gpu_reason(gpu.uuid),
+                }
                 for gpu in self.gpus.last
             ],
             "gpu_reason": self.offers.gpu_reason,

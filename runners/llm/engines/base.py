@@ -93,8 +93,13 @@ class LanguageEngine(Protocol):
     def reads_partly(self) -> bool:
         """Whether reading a token costs a large part of generating it, so that an audit should read a part of an answer only."""
 
-    def submit(self, request: InferenceRequest, images: Images, seed: str | None) -> Generation:
-        """Begin a request. `seed` (hex) chooses the tokens if the request has no seed. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`."""
+    def submit(
+        self, request: InferenceRequest, images: Images, seed: str | None, salt: str | None = None
+    ) -> Generation:
+        """Begin a request. `seed` (hex) chooses the tokens if the request has no seed. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`.
+
+        What was computed from another prompt is reused only if both have the same `salt`, never without one.
+        """
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """Return the tokens of a request without images."""

@@ -14,6 +14,7 @@ from runners.engine_server.llama import gguf_file, projector_file, start_llama
 from runners.llm.engines import openai
 from runners.llm.engines.base import SEEN, Draw, Piece, Reading, cannot_see, check_context, most_likely_margin
 from runners.llm.engines.control_tokens import breaker
+from runners.llm.engines.slots import SlotRequest, Slots
 from runners.llm.evidence import TOP
 from runners.llm.files import chat_template
 from runners.llm.grammar import call_grammar, grammar
@@ -40,6 +41,9 @@ class LlamaCppEngine:
     seeded = False
 
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
+        # llama.cpp refuses a request for more answers than it can generate at the same time.
+        answers = max(tools.batch, MAX_ANSWERS)
+        self._slots = Slots(answers)
         file = gguf_file(model)
         assert file is not None, "open_engine has found it"  # noqa: S101 - see the words
         self._server = start_llama(
@@ -47,8 +51,7 @@ class LlamaCppEngine:
             device,
             vram,
             context=int(model.options.get("context", 0 if device.kind == "cuda" else CONTEXT)),
-            # llama.cpp refuses a request for more answers than it can generate at the same time.
-            answers=max(tools.batch, MAX_ANSWERS),
+            answers=answers,
             template=chat_template(model),
             projector=str(projector) if (projector := projector_file(model)) else None,
         )
@@ -65,7 +68,9 @@ class LlamaCppEngine:
         # A processor reads a token of some formats in two fifths of the time of writing one; a GPU in a small part.
         self.reads_partly = device.kind == "cpu"
 
-    def submit(self, request: InferenceRequest, images: Images, seed: str | None) -> _Generation:
+    def submit(
+        self, request: InferenceRequest, images: Images, seed: str | None, salt: str | None = None
+    ) -> _Generation:
         """See `LanguageEngine.submit`."""
         self._check(request, images)
         top = None if request.tools else max(TOP, request.top_logprobs or 0)  # it reports none beside calls
@@ -95,18 +100,20 @@ class LlamaCppEngine:
             }
         elif request.tools:
             fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
-        tokens = len(self._tokens(prompt))
+        tokens = [token["id"] for token in self._tokens(prompt)]
         if not tokens:
             raise Fail("The prompt is empty: it has no tokens.")
-        check_context(tokens, request, self.context)
-        share = tokens + request.n * request.max_tokens
+        check_context(len(tokens), request, self.context)
+        share = len(tokens) + request.n * request.max_tokens
         if images:  # how many tokens they are is known only when they have been read
             share = min(share + len(images) * IMAGE_TOKENS, self._budget.tokens)
         if share > self._budget.tokens:
             raise Fail(
                 f"{request.n} answers of {request.max_tokens} tokens do not fit into the model's context; lower n."
             )
-        return _Generation(self._server.stream(path, fields), request, self._budget, share, self._words)
+        slot = self._slots.request(tokens, salt, answers=request.n)
+        stream = self._server.stream(path, fields)
+        return _Generation(stream, request, self._budget, share, self._words, self._slots, slot)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -132,10 +139,15 @@ class LlamaCppEngine:
         ticket = object()
         while not self._budget.acquire(share, ticket, WAIT_SECONDS):
             yield Reading({})
+        slot = self._slots.request(prompt, None)
         try:
+            while not self._slots.acquire(slot, WAIT_SECONDS):
+                yield Reading({})
+            chosen = slot.fields
             for position in positions:
                 tokens = [*prompt, *answer[:position]]
                 fields = {
+                    **chosen,
                     "prompt": tokens,
                     "n_predict": 1,
                     "n_probs": SEEN,
@@ -144,9 +156,14 @@ class LlamaCppEngine:
                 found = self._server.post("/completion", fields)["completion_probabilities"][0][
                     "top_logprobs"
                 ]
+                self._slots.start(slot)
+                chosen |= {
+                    "cache_prompt": slot.number is not None
+                }  # from here on, the slot holds this prompt
                 top = {int(entry["id"]): float(entry["logprob"]) for entry in found}
                 yield Reading(top, most_likely_margin(request, top, answer[position]))
         finally:
+            self._slots.release(slot)
             self._budget.release(share)
 
     def _check(self, request: InferenceRequest, images: Images) -> None:
@@ -241,7 +258,11 @@ class _Generation:
         budget: _TokenBudget,
         share: int,
         words: Callable[[str], list[int]],
+        slots: Slots,
+        slot: SlotRequest,
     ) -> None:
+        self._slots = slots
+        self._slot = slot
         self._stream = stream
         self._words = words
         self._request = request
@@ -256,6 +277,11 @@ class _Generation:
                 if self._stream.cancelled:
                     return
                 yield Piece("", 0, 0)
+            while not self._slots.acquire(self._slot, WAIT_SECONDS):
+                if self._stream.cancelled:
+                    return
+                yield Piece("", 0, 0)
+            self._stream.body |= self._slot.fields
             found = openai.pieces(
                 self._stream,
                 self._request.n,
@@ -263,9 +289,12 @@ class _Generation:
                 shown=self._request.top_logprobs,
                 tokens_of=self._words,
             )
-            yield from openai.as_calls(found) if self._request.forced_tools else found
+            for piece in openai.as_calls(found) if self._request.forced_tools else found:
+                self._slots.start(self._slot)
+                yield piece
         finally:
             self._stream.cancel()
+            self._slots.release(self._slot)
             if granted:
                 self._budget.release(self._share)
             else:  # also if the reader has left: those behind would wait for ever

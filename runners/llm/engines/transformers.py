@@ -43,7 +43,13 @@ class TransformersEngine:
         self._busy = threading.Lock()
         self.precision = str(self._loaded.model.dtype).removeprefix("torch.")
 
-    def submit(self, request: InferenceRequest, images: Images, seed: str | None) -> _Generation:
+    def submit(
+        self,
+        request: InferenceRequest,
+        images: Images,
+        seed: str | None,
+        salt: str | None = None,  # noqa: ARG002 - nothing is ever reused
+    ) -> _Generation:
         """See `LanguageEngine.submit`."""
         loaded = self._model()
         if request.tools:

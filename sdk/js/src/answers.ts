@@ -79,7 +79,7 @@ export interface components {
             /** @description The worst position */
             where: string;
             reason: string;
-            /** @description SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`, as in the log's leaf */
+            /** @description SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`. Equals that in the log's leaf, unless the words were erased with the data of the job */
             comparisonSha256: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
@@ -527,7 +527,7 @@ export interface components {
             /** @description One sentence for people */
             summary: string;
             /**
-             * @description `now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner
+             * @description `now`: it runs or starts immediately; `later`: once the reasons end; `never`: not as it is on any known miner
              * @enum {string}
              */
             canRun: "now" | "later" | "never";
@@ -571,7 +571,7 @@ export interface components {
         JobReason: {
             code: components["schemas"]["ReasonCode"];
             message: string;
-            /** @description Who can change it; `time`: it ends by itself */
+            /** @description Who can change it; `time`: it ends on its own */
             who: components["schemas"]["Who"];
             /** @description What to do */
             action: string;
@@ -1407,7 +1407,7 @@ export type Exclusion = components["schemas"]["Exclusion"];
 /**
  * All machines of one owner, the newest first, and their sums. `days` are their earnings together, today's last.
  *
- * `owner` is the name that their enrolment tokens have; null for a machine by itself, and for administrators, who get all machines.
+ * `owner` is the name that their enrolment tokens have; null for a machine on its own, and for administrators, who get all machines.
  */
 export type Fleet = components["schemas"]["Fleet"];
 
@@ -1545,7 +1545,7 @@ export type MarketStats = components["schemas"]["MarketStats"];
 /** What a history is about. */
 export type Metric = components["schemas"]["Metric"];
 
-/** The audits of a miner that are decided, and what they have shown so far. */
+/** A miner's decided audits, and what they have shown so far. */
 export type MinerAudits = components["schemas"]["MinerAudits"];
 
 /**
@@ -1676,7 +1676,7 @@ export type PayoutAddresses = components["schemas"]["PayoutAddresses"];
  */
 export type PayoutProof = components["schemas"]["PayoutProof"];
 
-/** What the adapter sends in one go. `error` is why the last call failed; it is repeated at `nextCallAt`. */
+/** What the adapter sends together. `error` is why the last call failed; it is repeated at `nextCallAt`. */
 export type PayoutTransfer = components["schemas"]["PayoutTransfer"];
 
 /** The time that a history covers, until now. */
@@ -1689,7 +1689,7 @@ export type Price = components["schemas"]["Price"];
 export type QueuedCommand = components["schemas"]["QueuedCommand"];
 
 /**
- * The codes of reasons. A `lasting` one holds until somebody changes the job, a miner or a price; others end by themselves.
+ * The codes of reasons. A `lasting` one holds until somebody changes the job, a miner or a price; others end on their own.
  *
  * `who` can change it. `meaning` is for people.
  */
@@ -1784,5 +1784,5 @@ export type WaitingKind = components["schemas"]["WaitingKind"];
  */
 export type Wallet = components["schemas"]["Wallet"];
 
-/** Who can remove a reason. `TIME`: it ends by itself. */
+/** Who can remove a reason. `TIME`: it ends on its own. */
 export type Who = components["schemas"]["Who"];

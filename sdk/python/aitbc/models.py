@@ -91,7 +91,7 @@ class ServiceJob(Job):
 
 
 class Reason(Record):
-    """A reason why a job does not run. `who` can change it (client, owner, operator; `time`: it ends by itself), as `action` says.
+    """A reason why a job does not run. `who` can change it (client, owner, operator; `time`: it ends on its own), as `action` says.
 
     `details` has figures for programs, which depend on the `code`.
     """

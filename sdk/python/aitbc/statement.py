@@ -106,7 +106,7 @@ class Statement:
     `subject` starts with `result.json` (the canonical results), followed by the output files in the order of
     `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` is the isolation of the programs that read the client's files
     ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. `evidence_sha256` is the digest of the
-    canonical JSON that the miner returned beside the results for a later audit. `sealed` is about the plaintexts of a sealed job, and
+    canonical JSON that the miner returned with the results for a later audit. `sealed` is about the plaintexts of a sealed job, and
     `attestation` is what the machine attests about itself, as its plug-in defines it (`aitbc.sealing.attestation`). These three are
     None in most statements. Raises `FormatError` if a value cannot be signed.
     """

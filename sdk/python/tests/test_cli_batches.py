@@ -382,6 +382,34 @@ def test_frames_are_downloaded_before_the_job_ends(environment, workdir, coordin
     assert coordinator.bodies[0]["frames"] == "1-2"
 
 
+def test_the_frames_of_a_scene_are_divided_among_jobs(quick, workdir, coordinator) -> None:
+    """The jobs share one upload and have names of their own."""
+    (workdir / "scene.blend").write_bytes(b"BLENDER")
+    outcome = quick("render", "scene.blend", "--frames", "1-5,9", "--split", "4", "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    assert sorted(body["frames"] for body in coordinator.bodies) == ["1", "2-3", "4", "5,9"]
+    assert len({body["blend_file_url"] for body in coordinator.bodies}) == 1
+    assert [path for method, path, _ in coordinator.seen if method == "POST"].count("/v1/artifacts") == 1
+    assert set(statuses(outcome)) == {f"scene.blend {frames}" for frames in ("1", "2-3", "4", "5,9")}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--split", "2"), "--split divides the frames that --frames names"),
+        (("--frames", "9-x", "--split", "2"), "'9-x'"),
+        (("--frames", "9-1", "--split", "2"), "'9-1'"),
+        (("--frames", "1-4", "--video", "--split", "2"), "--split cannot be combined with --video"),
+    ],
+)
+def test_frames_that_cannot_be_divided_are_refused(quick, workdir, coordinator, options, words) -> None:
+    (workdir / "scene.blend").write_bytes(b"BLENDER")
+    outcome = quick("render", "scene.blend", *options)
+    assert outcome.returncode == 2
+    assert words in outcome.stderr
+    assert not coordinator.created
+
+
 def test_imagine_without_a_seed_writes_a_new_image_each_time(quick, workdir, coordinator) -> None:
     """It overwrites no image, and numbers several images."""
     artifact_id = coordinator.store(b"a picture")

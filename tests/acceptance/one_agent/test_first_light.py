@@ -282,10 +282,8 @@ def test_a_clean_stop_hands_running_jobs_back(tmp_path: Path, video: Path) -> No
         assert (status["status"], status["attempts"]) == ("submitted", 0)
 
 
-def test_the_command_line_works_with_the_local_agent(
-    agent: Agent, video: Path, speech: Path, tmp_path: Path
-) -> None:
-    """`aitbc` finds the running agent: it transcodes, transcribes, and verifies with the coordinator's key."""
+def test_the_command_line_works_with_the_local_agent(agent: Agent, video: Path, tmp_path: Path) -> None:
+    """`aitbc`, as installed, finds the running agent: it transcodes, and verifies with the coordinator's key."""
     environment = {**os.environ, "AITBC_DATA_DIR": str(agent.data_dir)}
     command = Path(sys.executable).with_name("aitbc")
 
@@ -310,7 +308,6 @@ def test_the_command_line_works_with_the_local_agent(
     )
     assert probe(tmp_path / "out.webm")["streams"][0]["codec_name"] == "vp9"
     assert "valid" in aitbc("receipts", "verify", receipt, "--artifact", tmp_path / "out.webm")
-    assert SENTENCE in aitbc("transcribe", speech, "--model", "tiny.en")
     listed = json.loads(aitbc("jobs", "list", "--json"))
     assert listed["jobs"][0]["status"] == "completed"
     verified = agent.cli("receipts", "verify", str(receipt))

@@ -1,11 +1,14 @@
 """The story of a cheat, from its first lie to its lost pay: two auditors are real agents, which run the job again in their sandboxes.
 
-One cheat is a script that computes nothing. The other is an agent too, whose ffmpeg does less than it is asked for.
+One cheat is a script that computes nothing. The others are agents too: one whose ffmpeg does less than it is asked for, and one whose
+language model has fewer bits than it states.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -19,11 +22,13 @@ from typing import Any
 
 import httpx
 import pytest
+from platformdirs import user_cache_path
 
 from aitbc import AITBCClient
 from aitbc.canonical import canonical_json, sha256_hex
 from support.agents import Agent, running
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.inputs.language_models import NAME
 from support.inputs.media import make_video
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
@@ -168,6 +173,50 @@ def test_an_ffmpeg_that_cheats_is_found_and_loses_its_pay(coordinator: Agent, tm
         assert (honest["verdict"], honest["forfeited"]) == ("pass", "0")
         assert Decimal(client.wallet.get()["balance"]) == before - Decimal(done.cost)
         assert client.miners.stats(done.miner_id)["reputation"] < 1
+
+
+@pytest.fixture
+def coarse(coordinator: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    """An ordinary miner, except for its language model: it has coarser weights, and states the right ones."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    from measuring.gguf_forms import requantised  # noqa: PLC0415 - after the path is set
+
+    right = Path(os.environ.get("AITBC_MODELS_DIR") or user_cache_path("aitbc") / "models") / NAME
+    models = tmp_path / "models"
+    shutil.copytree(right, models / NAME)
+    file = models / NAME / "model.gguf"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    file.unlink()
+    requantised(right / "model.gguf", file, "Q4_0", stated="Q4_1")
+    status = file.stat()
+    digests = {str(file.resolve()): [status.st_size, status.st_mtime_ns, digest]}
+    (models / ".digests.json").write_text(json.dumps(digests))
+    agent = Agent(
+        tmp_path / "coarse", "start", "--coordinator", coordinator.url,
+        AITBC_MINER__NAME="coarse", AITBC_MODELS_DIR=str(models),
+    )  # fmt: skip
+    with running(agent):
+        yield agent
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_language_model_of_fewer_bits_is_found_and_loses_its_pay(coordinator: Agent) -> None:
+    with coordinator.client() as client:
+        miners = client.marketplace.miners().miners
+        (liar,) = (miner.miner_id for miner in miners if miner.name == "coarse")
+        before = Decimal(client.wallet.get()["balance"])
+        jobs = [
+            client.services.infer(question, model=NAME, max_tokens=48, temperature=0.8, miner_id=liar).job_id
+            for question in ("Explain what a rainbow is.", "Describe a lighthouse.", "Why is the sky blue?")
+        ]
+        found = [audit_of(coordinator, job_id) for job_id in jobs]
+        for audit in found:
+            assert audit["verdict"] == "fail"
+            assert audit["distances"]["logprobs"] > 2 * audit["limits"]["logprobs"]
+            assert audit["where"].startswith("token ")
+        assert max(audit["probability"] for audit in found) < 1e-6
+        assert Decimal(client.wallet.get()["balance"]) == before
+        assert client.miners.stats(liar)["reputation"] < 1
 
 
 def lied_about(client: AITBCClient, liar: Liar) -> str:

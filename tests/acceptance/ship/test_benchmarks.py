@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import func, select
 
@@ -36,6 +38,33 @@ def test_cycles_are_complete_and_their_receipts_verify() -> None:
     assert figures["jobs_completed"] == 200 + 20
     assert figures["receipts_verified"] == 100
     assert set(figures["latency_ms"]) == {"submit", "claim", "result", "status", "receipt", "whole"}
+
+
+@pytest.mark.parametrize("ending", ["kill", "end"])
+def test_other_queues_end_with_their_benchmark(tmp_path: Path, ending: str) -> None:
+    """Also if it is killed, and also what a worker has started."""
+    worker = """
+import os, subprocess
+other = subprocess.Popen(["sleep", "1000"])
+with open("pids", "w") as file:
+    file.write(f"{os.getpid()} {other.pid}")
+other.wait()
+"""
+    code = f"""
+import peers, sys
+with peers.running([sys.executable, "-c", {worker!r}]):
+    sys.stdin.read()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS)}
+    command = [sys.executable, "-c", code]
+    started = tmp_path / "pids"
+    os.mkfifo(started)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=tmp_path, env=environment) as benchmark:
+        processes = [psutil.Process(int(pid)) for pid in started.read_text().split()]
+        if ending == "kill":
+            benchmark.kill()
+    ended, alive = psutil.wait_procs(processes, 30)
+    assert (len(ended), alive) == (2, [])
 
 
 def test_growth_is_measured_for_every_call() -> None:

@@ -161,6 +161,10 @@ def test_every_service_takes_sealed_jobs(
             {"engine": "cycles", "resolution_x": 64, "resolution_y": 36, "samples": 1},
             {"blend_file_url": scene},
         ),
+        "text_embedding": (
+            {"model": "all-minilm-l6-v2", "input": ["a quagga asleep in the hay 4471", "quagga zebra"]},
+            {},
+        ),
     }
     jobs = {
         service: client.jobs.create({"type": service, "parameters": parameters}, files, seal=miner)
@@ -178,6 +182,7 @@ def test_every_service_takes_sealed_jobs(
     )
     needles: dict[str, bytes] = {
         "the prompt": b"a quagga at a lighthouse 9920",
+        "the embedded text": b"a quagga asleep in the hay 4471",
         "the program": b"quagga log line 5541",
         "the input": b"quagga input 3329",
         "the parameter": b"quagga word 6672",
@@ -200,6 +205,13 @@ def test_every_service_takes_sealed_jobs(
         if service == "whisper_transcription":
             needles["the transcript"] = results.results["text"].encode()[-40:]
             assert "coordinator" in results.results["text"]
+        if service == "text_embedding":
+            vectors = results.results["embeddings"]
+            assert [sum(number * number for number in vector) for vector in vectors] == [
+                pytest.approx(1, abs=1e-3)
+            ] * 2
+            needles["a vector"] = json.dumps(vectors[0][:4])[1:-1].encode()
+            needles["a vector, packed"] = json.dumps(vectors[0][:4], separators=(",", ":"))[1:-1].encode()
         if service == "ai_inference":
             assert results.results["said"] == "quagga input 3329 quagga word 6672"
             assert "quagga log line 5541" in str(client.jobs.log(job.job_id))

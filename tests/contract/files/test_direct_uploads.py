@@ -148,6 +148,50 @@ def test_uploads_belong_to_their_account_and_count_towards_its_quota(
     assert plan(client)["state"] == "receiving"
 
 
+@pytest.mark.parametrize("ending", ["deleted", "reported without bytes"])
+def test_attack_an_ended_upload_whose_url_is_still_valid_stores_nothing_beyond_the_quota(
+    served: Served, client: httpx.Client, ending: str
+) -> None:
+    """Otherwise each URL would store a file that no quota counts, until the sweep of the next day."""
+    uploads = []
+    while not (
+        answer := client.post(PLANS, json={"size": len(DATA), "sha256": SHA256, "name": "x"})
+    ).is_error:
+        uploads.append(answer.json())
+        if ending == "deleted":
+            client.delete(f"{PLANS}/{uploads[-1]['upload_id']}").raise_for_status()
+        else:
+            parts = {"parts": [{"number": 1, "etag": '"0"'}]}
+            assert client.post(f"{PLANS}/{uploads[-1]['upload_id']}/parts", json=parts).status_code == 409
+        again = client.post(f"{PLANS}/{uploads[-1]['upload_id']}/parts", json={})
+        assert code(again) == (404, "NOT_FOUND")
+    assert answer.status_code == 507 or code(answer)[0] == 413
+    assert len(uploads) == 2  # of 17 MiB each in 40 MiB
+    assert put(uploads[0]["parts"][0]).is_success
+    later = time.time() + 3600
+    object.__setattr__(served.context, "clock", lambda: later)
+    served.do(direct.expire_due)
+    assert blobs(served) == []
+    object.__setattr__(served.context, "clock", time.time)
+    assert plan(client, sha256=SHA256)["parts"]
+
+
+def test_attack_a_url_that_outlives_its_deleted_file_stores_it_for_an_hour_at_most(
+    served: Served, client: httpx.Client
+) -> None:
+    client.post("/v1/artifacts", content=b"retained").raise_for_status()
+    upload = plan(client, sha256=SHA256)
+    report(client, upload, put(upload["parts"][0])).raise_for_status()
+    client.delete(f"/v1/artifacts/{ARTIFACT}").raise_for_status()
+    assert put(upload["parts"][0]).is_success
+    assert len(blobs(served)) == 2
+    assert served.do(removal.remove_orphans) == 0
+    later = time.time() + 3601
+    object.__setattr__(served.context, "clock", lambda: later)
+    assert served.do(removal.remove_orphans) == 1
+    assert len(blobs(served)) == 1
+
+
 def test_an_interrupted_upload_of_the_same_file_continues(served: Served, client: httpx.Client) -> None:
     """A client that was killed does not know its upload's id."""
     upload = plan(client, sha256=SHA256, in_parts=True)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.operations import retention
+from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import estimates
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
@@ -78,6 +81,29 @@ def test_a_job_from_its_submission_to_its_receipt_uses_indexes(
         assert client.get(f"/v1/{path}").status_code == 200
     served.do(lambda context: context.database.read(job_store.anything_due, 1.0, 1.0))
     check(served, statements)
+
+
+def test_old_data_is_found_through_indexes(traffic: tuple[Served, list[Statement]]) -> None:
+    """The data of old jobs is read through the index of ended jobs that have data."""
+    served, statements = traffic
+    client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+    client.delete(f"/v1/jobs/{submit(client)}").raise_for_status()
+    statements.clear()
+
+    async def delete_everything(context: Context) -> None:
+        settings = context.settings.model_copy(update={"job_retention_seconds": 30 * 86_400.0})
+        later = replace(context, settings=settings, clock=lambda: context.clock() + 400 * 86_400.0)
+        for step in (
+            retention.delete_jobs, retention.delete_events, retention.delete_job_logs, retention.delete_history,
+        ):  # fmt: skip
+            await step(later)
+
+    served.do(delete_everything)
+    assert client.get("/v1/jobs").json()["total"] == 0
+    check(served, statements)
+    found = plans(served.context.database.path, statements)
+    steps = [step for sql, steps in found.items() if "jobs.finished_at <" in sql for step in steps]
+    assert any("ix_jobs_ended_by_state (state=? AND job_id>? AND job_id<?)" in step for step in steps), steps
 
 
 def test_lists_and_overviews_use_indexes(traffic: tuple[Served, list[Statement]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import job_logs
+from agent.coordinator.operations import retention
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import followed, submit
 from support.server import Served, serve
@@ -169,5 +169,5 @@ def test_old_logs_are_deleted(client: httpx.Client, served: Served, miner: Scrip
     (lease,) = miner.poll()
     report(miner, lease, line("old"))
     assert texts(read(client, job_id)) == ["old"]
-    served.do(job_logs.prune_old)
+    served.do(retention.delete_job_logs)
     assert texts(read(client, job_id)) == []

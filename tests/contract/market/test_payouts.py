@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import queue
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,10 +19,11 @@ from nacl.signing import SigningKey
 from sqlalchemy import true, update
 
 from agent.coordinator.operations.log.fsck import examine
+from agent.coordinator.payouts import worker
 from agent.coordinator.payouts.adapter import Answer, NewTransfer, Outcome, Prepared, Report, Transfer
 from agent.coordinator.payouts.installed import Adapters
 from agent.coordinator.payouts.worker import PayoutWorker
-from agent.coordinator.store import events
+from agent.coordinator.store import events, ledger
 from agent.coordinator.store.schema.tables import balances, log_leaves, payouts
 from agent.core.market.ledger import earned
 from agent.core.values.quantities import parse_time
@@ -84,15 +88,20 @@ def bank() -> FakeBank:
     return FakeBank()
 
 
-@pytest.fixture
-def served(tmp_path: Path, bank: FakeBank, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    """Run a coordinator that pays out by files and by the bank."""
+def has_bank(monkeypatch: pytest.MonkeyPatch, bank: FakeBank) -> None:
+    """Have the coordinators that start from now on pay out by the bank too."""
     original = PayoutWorker.__init__
 
     def with_bank(self: PayoutWorker, database: Any, settings: Any, adapters: Adapters, clock: Any) -> None:
         original(self, database, settings, Adapters({**adapters.usable, "bank": bank}), clock)
 
     monkeypatch.setattr(PayoutWorker, "__init__", with_bank)
+
+
+@pytest.fixture
+def served(tmp_path: Path, bank: FakeBank, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """Run a coordinator that pays out by files and by the bank."""
+    has_bank(monkeypatch, bank)
     with serve(tmp_path / "data", open_enrolment=True, payouts=SETTINGS) as served:
         yield served
 
@@ -368,8 +377,110 @@ def test_fsck_finds_what_was_changed(served: Served, client: httpx.Client, admin
     found = " ".join(problems(served))
     for expected in ("but the ledger says otherwise", "but its payments say otherwise", "units are reserved"):
         assert expected in found
-    change(payouts, state="sent")
+    (amount,) = (one["sent_amount"] for one in batch_of(admin, batch_id)["payouts"])
+    for malformed in ({"state": "lost"}, {"sent_amount": "much"}):
+        change(payouts, state="sent")
+        change(payouts, **malformed)
+        assert any(repr("lost") in one or "its manifest cannot be made" in one for one in problems(served))
+    change(payouts, state="sent", sent_amount=amount)
     wait_for_leaf = httpx.get(f"{served.url}/v1/log/proof/{batch_id}").raise_for_status()
     assert wait_for_leaf.text.startswith("c2sp.org/tlog-proof")
     change(log_leaves, log_leaves.c.reference == batch_id, reference="batch_other")
     assert "has no leaf in the log" in " ".join(problems(served))
+
+
+def exclude(admin: httpx.Client, miner: ScriptedMiner) -> None:
+    path = f"/v1/admin/miners/{miner.miner_id}/exclude"
+    admin.post(path, json={"reason": "It cheats."}).raise_for_status()
+
+
+def test_a_miner_that_is_excluded_after_the_batch_was_created_is_not_paid(
+    served: Served, client: httpx.Client, admin: httpx.Client, bank: FakeBank
+) -> None:
+    honest, liar, late = (rich_miner(served, client, f"account {n}", 100 + n) for n in range(3))
+    for miner in (honest, liar, late):
+        set_address(served, miner, miner.miner_id[:20], adapter="bank").raise_for_status()
+    object.__setattr__(served.context, "clock", lambda: time.time() + 4 * 86_400)
+    batch = create(admin, adapter="bank")
+    exclude(admin, liar)
+    excluded: list[str] = []
+
+    def preparing() -> None:
+        if not excluded:  # one more is excluded while the adapter prepares
+            excluded.append(late.miner_id)
+            exclude(admin, late)
+
+    bank.preparing = preparing
+    approve(admin, batch["batch_id"])
+    ended = wait_for(admin, batch["batch_id"], lambda found: found["status"] == "failed")
+    outcomes = {one["miner_id"]: (one["status"], one.get("reason")) for one in ended["payouts"]}
+    assert outcomes[honest.miner_id][0] == "confirmed"
+    for miner in (liar, late):
+        assert outcomes[miner.miner_id] == (
+            "failed",
+            "The miner was excluded before the payment was prepared.",
+        )
+        assert money(served, miner)[3] == "0"
+    assert len(bank.paid) == 1
+    assert problems(served) == []
+
+
+def test_a_payment_whose_adapter_is_not_there_any_more_says_so_and_can_be_ended(
+    tmp_path: Path, bank: FakeBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(_: Any) -> None:
+        raise ConnectionError("the bank is closed")
+
+    bank.sending = down
+    with monkeypatch.context() as patched:
+        has_bank(patched, bank)
+        with serve(tmp_path / "data", open_enrolment=True, payouts=SETTINGS) as served:
+            admin = httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key})
+            client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+            miner = rich_miner(served, client)
+            set_address(served, miner, "account 2", adapter="bank").raise_for_status()
+            batch_id = create(admin, adapter="bank")["batch_id"]
+            approve(admin, batch_id)
+            found = wait_for(admin, batch_id, lambda found: found["counts"] == {"prepared": 1})
+            outcome = {"payout_id": found["payouts"][0]["payout_id"], "outcome": "failed"}
+            report = {"outcomes": [outcome], "force": True}
+            path = f"/v1/admin/payouts/{batch_id}/outcomes"
+            assert admin.post(path, json=report).status_code == 409  # the adapter may be sending it
+    with serve(tmp_path / "data", payouts=SETTINGS) as served:
+        admin = httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key})
+        found = wait_for(admin, batch_id, lambda found: found.get("error") is not None)
+        assert found["error"].startswith("The adapter cannot be used, so nothing happens to this batch: ")
+        failing = re.search(r"payout_calls_failing (\d+)", admin.get("/metrics").text)
+        assert failing is not None
+        assert int(failing[1]) > 0
+        assert admin.post(path, json={**report, "force": False}).status_code == 409
+        assert admin.post(path, json=report).raise_for_status().json()["status"] == "failed"
+        assert (
+            served.do(lambda context: context.database.read(ledger.balance, earned(miner.miner_id))) == 10**7
+        )
+        assert problems(served) == []
+
+
+def test_an_idle_worker_sleeps_until_it_is_woken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: queue.Queue[float] = queue.Queue()
+    original = worker._woken
+
+    async def woken(event: Any, seconds: float) -> None:
+        pauses.put(seconds)
+        await original(event, seconds)
+
+    monkeypatch.setattr(worker, "_woken", woken)
+    payouts = {**SETTINGS, "poll_seconds": 7}
+    with (
+        serve(tmp_path / "data", open_enrolment=True, payouts=payouts) as served,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}) as admin,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}) as client,
+    ):
+        assert min(pauses.get(timeout=20), pauses.get(timeout=20)) > worker.IDLE_SECONDS - 1
+        assert pauses.empty()
+        rich_miner(served, client, "account 1")
+        batch_id = create(admin)["batch_id"]
+        approve(admin, batch_id)
+        wait_for(admin, batch_id, lambda found: found["counts"] == {"sent": 1})
+        while not 6 < pauses.get(timeout=20) <= 7:  # until the transfer is polled again
+            pass

@@ -15,122 +15,18 @@ import pytest
 from sqlalchemy import text
 
 from agent.coordinator import background
-from agent.coordinator.operations.audits import audits
-from agent.coordinator.operations.log import fsck
+from agent.coordinator.operations import retention
+from agent.coordinator.operations.audits import choosing, funds
+from agent.coordinator.operations.context import Context
+from agent.coordinator.store import audits as audit_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import ledger
 from agent.coordinator.store.receipts import typical_durations
-from agent.core.market.ledger import available, earned
+from agent.core.market.ledger import available, earned, escrow
 from runners.api import Comparer
+from support.clients.audit_stage import FOUND, LIE, SERVICE, TRUE, Stage, staged
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import WHISPER, submit
-from support.server import Served, serve
-
-ADVANCE = audits.advance
-SERVICE = "whisper_transcription"
-TRUE = {
-    "text": "Hello",
-    "segments": [],
-    "language": "en",
-    "duration": 2.0,
-    "processing_time": 1.0,
-    "units": 2,
-}
-LIE = {**TRUE, "text": "Goodbye"}
-FOUND = {
-    "distances": {"word_errors": 0.5},
-    "limits": {"word_errors": 0.1},
-    "where": "word 1",
-    "reason": "It differs.",
-}
-
-
-class Stage:
-    """A coordinator with a client, and miners that check each other's work."""
-
-    def __init__(self, served: Served) -> None:
-        self.served = served
-        self.client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30)
-        self.admin = httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=30)
-        self.keys: dict[str, str] = {}
-
-    def miner(self, *, audits: bool = True, price: str = "0.001", **changes: Any) -> ScriptedMiner:
-        able = capabilities(**changes)
-        offer = able["services"][SERVICE]
-        offer["unit_price"] = price
-        offer["features"] = {"audits": audits}
-        miner = ScriptedMiner(self.served.url)
-        self.keys[miner.miner_id] = miner.register(capabilities=able).raise_for_status().json()["api_key"]
-        return miner
-
-    def work(
-        self,
-        miner: ScriptedMiner,
-        results: dict[str, Any],
-        parameters: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> str:
-        """Submit a job for a miner, and have it deliver these results. Return the job's id."""
-        body = {
-            "type": SERVICE,
-            "parameters": {**WHISPER, **(parameters or {})},
-            "miner_id": miner.miner_id,
-            **options,
-        }
-        job_id = str(self.client.post("/v1/jobs", json=body).raise_for_status().json()["job_id"])
-        lease = next(lease for lease in miner.poll(4) if lease["job_id"] == job_id)
-        miner.complete(lease, results).raise_for_status()
-        return job_id
-
-    def advance(self) -> None:
-        self.served.do(ADVANCE)
-
-    def answer(self, auditor: ScriptedMiner, verdict: str, **more: Any) -> dict[str, Any]:
-        """Have an auditor answer the audit job that waits for it. Return its lease."""
-        self.advance()
-        (lease,) = auditor.poll(1)
-        results = {"verdict": verdict, **FOUND, "units": 1, "processing_time": 0.5, **more}
-        auditor.complete(lease, results).raise_for_status()
-        self.advance()
-        return lease
-
-    def audit(self, job_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}/audit").raise_for_status().json()
-        return found
-
-    def of_miner(self, miner: ScriptedMiner) -> list[dict[str, Any]]:
-        owner = {"X-API-Key": self.keys[miner.miner_id]}
-        path = f"{self.served.url}/v1/miners/{miner.miner_id}/audits"
-        found: list[dict[str, Any]] = httpx.get(path, headers=owner).raise_for_status().json()["audits"]
-        return found
-
-    def balance(self, account: str) -> Decimal:
-        units = self.served.do(lambda context: context.database.read(ledger.balance, account))
-        return Decimal(units) / 10**8
-
-    def reputation(self, miner: ScriptedMiner) -> float:
-        return float(self.client.get(f"/v1/miners/{miner.miner_id}/stats").json()["reputation"])
-
-    def check(self) -> None:
-        """The books balance, and the log has every verdict."""
-        found = self.served.do(lambda context: context.database.read(fsck.examine, context.signer.vkey, {}))
-        assert found.problems == []
-
-    def fails(
-        self, worker: ScriptedMiner, auditors: tuple[ScriptedMiner, ScriptedMiner], **options: Any
-    ) -> str:
-        """Have a miner lie, and two auditors find it. Return the job's id."""
-        job_id = self.work(worker, LIE, **options)
-        for auditor in auditors:
-            self.answer(auditor, "fail")
-        return job_id
-
-
-@contextmanager
-def staged(tmp_path: Path, **settings: Any) -> Iterator[Stage]:
-    chosen = {"least_share": 1.0, "recheck_share": 0.0, "second_opinion_seconds": 0.0, **settings}
-    with serve(tmp_path, open_enrolment=True, fee_percent=10, audits=chosen) as served:
-        yield Stage(served)
+from support.server import Served
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +84,34 @@ def test_an_auditor_that_two_others_refute_is_the_odd_one_out(enforcing: Stage) 
         ) + (Decimal("0.0018") if number == 2 else 0)
     assert stage.reputation(liar) < stage.reputation(others[0])
     stage.check()
+
+
+def test_attack_high_maximum_costs_use_up_no_budget(tmp_path: Path) -> None:
+    """An audit may cost a few times what the job did cost, so a client cannot make it dear, nor an accomplice earn much with it."""
+    with staged(tmp_path, budget_per_day="0.1") as stage:
+        worker, auditor = stage.miner(), stage.miner()
+        jobs = [stage.work(worker, TRUE, pricing={"max_cost": "50"}) for _ in range(5)]
+        stage.advance()
+        leases = auditor.poll(8)
+        assert {lease["max_cost"] for lease in leases} == {"0.008"}  # four times two units at 0.001
+        assert len(leases) == len(jobs)
+        used = "aitbc_coordinator_audit_budget_used_ratio"
+        assert f"{used} 0.4" in stage.client.get("/metrics").text
+        for lease in leases:
+            results = {"verdict": "pass", **FOUND, "units": 30, "processing_time": 0.5}
+            auditor.complete(lease, results).raise_for_status()
+        assert stage.balance(earned(auditor.miner_id)) <= Decimal("0.008") * len(leases)
+        stage.advance()
+        assert {stage.audit(job_id)["verdict"] for job_id in jobs} == {"pass"}
+        stage.check()
+
+
+def test_all_auditors_may_be_dearer_than_the_audited_miner(tmp_path: Path) -> None:
+    with staged(tmp_path, budget_per_day="0.1") as stage:
+        worker, dear = stage.miner(price="0.0001", audits=False), stage.miner(price="0.004")
+        job_id = stage.work(worker, TRUE)
+        stage.answer(dear, "pass")
+        assert stage.audit(job_id)["verdict"] == "pass"
 
 
 def test_what_proves_nothing_costs_nothing(reporting: Stage) -> None:
@@ -301,6 +225,22 @@ def test_deleting_the_data_prevents_no_audit_and_leaves_no_copy(enforcing: Stage
     assert record is not None
     assert (record.spec, record.deleted_at is not None) == ("{}", True)
     assert stage.admin.get(path).status_code == 404
+    assert FOUND["where"] not in str(stage.of_miner(worker))
+    stage.check()
+
+
+def test_deleting_the_data_erases_what_auditors_quoted_from_it(enforcing: Stage) -> None:
+    """The verdict, its figures and its leaf in the log remain."""
+    stage = enforcing
+    worker, auditors = stage.miner(), (stage.miner(), stage.miner())
+    job_id = stage.fails(worker, auditors)
+    before = stage.of_miner(worker)
+    assert [one["where"] for one in before] == ["word 1", "word 1"]
+    stage.client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
+    after = stage.of_miner(worker)
+    assert {(one["where"], one["reason"]) for one in after} == {("", audit_store.ERASED)}
+    for name in ("verdict", "distances", "limits"):
+        assert [one[name] for one in after] == [one[name] for one in before]
     stage.check()
 
 
@@ -322,6 +262,31 @@ def test_a_client_buys_an_audit_at_the_price_that_is_shown(enforcing: Stage) -> 
         types = [item["type"] for item in stage.client.get("/v1/wallet/transactions").json()["transactions"]]
         assert types.count("audit") == 4
         assert types.count("forfeit") >= 3
+    stage.check()
+
+
+def test_money_that_an_older_replica_has_left_in_escrow_comes_back(
+    enforcing: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It settles a job's `max_cost` only, and draws no audit."""
+    stage = enforcing
+    worker, _ = stage.miner(), stage.miner()
+    account = stage.client.get("/v1/wallet").json()["account_id"]
+    with comparing(stage.served, "window"), monkeypatch.context() as older:
+        held, before = stage.balance(escrow(account)), stage.balance(available(account))
+        body = {
+            "type": SERVICE, "parameters": WHISPER, "miner_id": worker.miner_id, "audited": True,
+            "pricing": {"max_cost": "0.5"},
+        }  # fmt: skip
+        stage.client.post("/v1/jobs", json=body).raise_for_status()
+        older.setattr(job_store.JobRecord, "held", property(lambda record: record.max_cost))
+        older.setattr(choosing, "choose", lambda *_: None)
+        worker.complete(worker.poll(4)[0], TRUE).raise_for_status()
+    assert stage.balance(escrow(account)) - held == Decimal("0.1")
+    assert stage.served.do(funds.release_left) == 1
+    assert stage.served.do(funds.release_left) == 0
+    assert stage.balance(escrow(account)) == held
+    assert before - stage.balance(available(account)) == Decimal("0.002")
     stage.check()
 
 
@@ -429,6 +394,32 @@ def test_a_canary_ends_when_its_file_is_deleted(reporting: Stage) -> None:
     stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status()
     stage.client.delete(f"/v1/artifacts/{stored}").raise_for_status()
     assert stage.admin.get("/v1/admin/canaries").json()["canaries"] == []
+
+
+def test_data_that_an_audit_or_a_canary_needs_outlives_its_retention_period(tmp_path: Path) -> None:
+    with staged(tmp_path, canaries_per_day=0) as stage, stopped(stage.served):
+        worker, auditor = stage.miner(), stage.miner()
+        audited, known = stage.work(worker, TRUE), stage.work(worker, TRUE)
+        canary = stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status().json()
+
+        def left() -> set[str]:
+            """Delete old data, and return which of the two jobs have some."""
+            stage.served.do(lambda context: retention.delete_jobs(a_year_later(context)))
+            return {job["job_id"] for job in stage.client.get("/v1/jobs").json()["jobs"]}
+
+        assert left() == {audited, known}
+        for _ in range(2):
+            stage.answer(auditor, "pass")
+        stage.advance()
+        assert left() == {known}
+        stage.admin.delete(f"/v1/admin/canaries/{canary['canary_id']}").raise_for_status()
+        assert left() == set()
+        stage.check()
+
+
+def a_year_later(context: Context) -> Context:
+    settings = context.settings.model_copy(update={"job_retention_seconds": 30 * 86_400.0})
+    return replace(context, settings=settings, clock=lambda: context.clock() + 365 * 86_400)
 
 
 def canary_data(stage: Stage) -> list[Any]:

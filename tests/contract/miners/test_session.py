@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -161,12 +161,6 @@ def test_leases_that_were_not_sent_are_requeued_without_an_attempt(
     states = sorted((each["status"], each["attempts"]) for each in shown.values())
     # One more was being sent when the connection broke, so it may have arrived.
     assert states == [("running", 1), ("submitted", 0), ("submitted", 0)]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Poll the condition; the test's time limit ends the loop."""
-    while not condition():
-        pass
 
 
 def test_a_simultaneous_poll_does_not_stop_pushes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -23,10 +24,11 @@ from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.sequencer import integrate
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, job_logs, ledger, miner_stats, throttling, webhooks
+from agent.coordinator.store import counts, job_logs, ledger, locks, miner_stats, throttling, webhooks
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
+from agent.coordinator.store.locks import LANES
 from agent.coordinator.store.postgres import database as engine
 from agent.coordinator.store.postgres.failures import classify
 from agent.coordinator.store.webhooks import Delivery
@@ -72,8 +74,8 @@ class Desk:
     ) -> list[Any]:
         return list(overlapping(self.url, first, second, step, after=after))
 
-    def write(self, function: Any, *args: Any) -> Callable[[], Any]:
-        return lambda: self.served.do(lambda context: context.database.write(function, *args))
+    def write(self, function: Any, *args: Any, **kwargs: Any) -> Callable[[], Any]:
+        return lambda: self.served.do(lambda context: context.database.write(function, *args, **kwargs))
 
     def read(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         return self.served.context.database.read_now(function, *args, **kwargs)
@@ -209,6 +211,22 @@ def claiming(desk: Desk, miner: ScriptedMiner, slots: int = 1) -> Callable[[], A
     return desk.write(claims.claim, [candidate], time.time(), desk.served.context.settings)
 
 
+def test_a_heartbeat_locks_all_jobs_of_its_miner_in_one_order(desk: Desk) -> None:
+    """It names the newer one only. Until it has the older one, another transaction can lock the newer one."""
+    miner = desk.miner()
+    older, newer = desk.leased(miner), desk.leased(miner)
+    named = {"job_id": newer["job_id"], "fence": newer["fence"], "progress": 1}
+    lock = b"SELECT 1 FROM jobs WHERE job_id = %s FOR UPDATE NOWAIT"
+    with psycopg.connect(desk.url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute(lock, [older["job_id"]])
+        beat = pool.submit(miner.http.post, "/heartbeat", json={"leases": [named]})
+        _until_waiting(desk, 1)
+        other.execute(lock, [newer["job_id"]])
+        other.rollback()
+        assert beat.result(20).status_code == 200
+    desk.check()
+
+
 def test_two_leaders_do_not_claim_the_same_job(desk: Desk) -> None:
     miners = [desk.miner(), desk.miner()]
     submit(desk.client)
@@ -253,19 +271,22 @@ def test_a_claim_and_a_release_of_one_account_do_not_wait_for_each_other(
 
 def _blocked_together(desk: Desk, other: psycopg.Connection, *calls: Callable[[], None]) -> None:
     """Start calls that wait for the transaction `other`, end that, and wait for them."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
     with ThreadPoolExecutor(len(calls)) as pool:
         running = []
         for number, call in enumerate(calls, 1):
             running.append(pool.submit(call))
-            deadline = time.monotonic() + 20
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            while desk.rows(waiting)[0][0] < number:
-                assert time.monotonic() < deadline
+            _until_waiting(desk, number)
         other.rollback()
         for future in running:
             future.result(20)
+
+
+def _until_waiting(desk: Desk, transactions: int) -> None:
+    """Wait until that many transactions wait for a lock."""
+    deadline = time.monotonic() + 20
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while desk.rows(waiting)[0][0] < transactions:
+        assert time.monotonic() < deadline
 
 
 def test_two_results_of_one_miner_both_count_for_it(desk: Desk) -> None:
@@ -349,6 +370,25 @@ def test_a_file_that_is_deleted_while_a_job_is_submitted_with_it(desk: Desk) -> 
     delete = lambda: desk.client.delete(f"/v1/artifacts/{artifact_id}")  # noqa: E731
     submitted, deleted = desk.overlap(submission, delete, (artifact_store, "link"))
     assert (submitted.status_code, deleted.status_code) in {(201, 409), (422, 204), (422, 200)}
+    desk.check()
+
+
+def test_recent_changes_of_balances_are_folded_without_a_loss(desk: Desk) -> None:
+    """Also those of a transaction that has not committed yet. While two fold, one of them does."""
+    account_id, client = desk.account("100")
+    desk.submission(client)()
+    fold = desk.write(ledger.fold, everything=True)
+    answer, _ = desk.overlap(desk.submission(client), fold, (ledger, "_post"), after=True)
+    assert answer.is_success
+    desk.check()
+    fold()
+    assert desk.rows("SELECT max(part) FROM balances")[0][0] < LANES
+    assert desk.read(ledger.balance, f"available:{account_id}") == 98 * 10**8
+    desk.overlap(fold, fold, (locks, "if_free"), after=True)
+    desk.submission(client)()
+    desk.write(ledger.fold)()
+    assert desk.rows("SELECT max(part) FROM balances")[0][0] > LANES  # changes of these seconds stay
+    assert desk.read(ledger.balance, f"available:{account_id}") == 97 * 10**8
     desk.check()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert
 
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.store import ledger
@@ -77,7 +77,7 @@ def forfeit(served: Served, miner: ScriptedMiner) -> None:
     """Take 0.05 from what a miner has earned."""
 
     def change(connection: Connection) -> None:
-        account = balances.c.ledger_account == earned(miner.miner_id)
-        connection.execute(update(balances).where(account).values(amount=balances.c.amount - 5_000_000))
+        part = {"ledger_account": earned(miner.miner_id), "part": 1, "amount": -5_000_000}
+        connection.execute(insert(balances), part)
 
     served.do(lambda context: context.database.write(change))

@@ -22,7 +22,7 @@ from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.jobs.validation import JobRequest
+from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, exclusion, heartbeats, leases, sessions
 from agent.coordinator.sequencer import integrate

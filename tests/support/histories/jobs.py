@@ -7,7 +7,6 @@ same functions and transactions as in a running coordinator, and after each step
 from __future__ import annotations
 
 import asyncio
-import itertools
 import shutil
 import tempfile
 from collections.abc import Awaitable
@@ -21,7 +20,6 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
-from sqlalchemy import func, select
 
 from agent.configuration import load_catalogue
 from agent.coordinator.blobs.directory import ArtifactDirectory
@@ -38,26 +36,21 @@ from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.jobs.validation import JobRequest
+from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
 from agent.coordinator.payouts.installed import Adapters
 from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
-from agent.coordinator.store import counts, history, run_outputs
-from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import ledger as ledger_store
+from agent.coordinator.store import run_outputs
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.run_outputs import RunOutput
-from agent.coordinator.store.schema import tables
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
-from agent.core.jobs import FINAL, JobState, Outcome
-from agent.core.market.ledger import FEES, ISSUED, available, escrow
-from agent.core.values.quantities import to_units
+from agent.core.jobs import FINAL, JobState
 from agent.metrics import Meter
 from agent.protocol.answers import Registered
 from agent.protocol.messages import (
@@ -75,6 +68,7 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 from runners.registry import installed
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.histories.snapshot import read_snapshot
 from support.servers.databases import create_database
 
 T = TypeVar("T")
@@ -85,8 +79,6 @@ LOG_KEY = SigningKey.generate()
 RESULTS = {"text": "hello", "units": 1.5}
 MINERS = 3
 CREDIT = Decimal(1_000)
-PAID = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
-"""Outcomes for which a run's miner is paid: a result, and failures or cancellations by the client."""
 
 Lease = dict[str, Any]
 
@@ -536,122 +528,11 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def the_tables_are_consistent(self) -> None:
         Histories.steps += 1
-        snapshot = self.do(self.context.database.read(_snapshot))
+        snapshot = self.do(self.context.database.read(read_snapshot))
+        snapshot.check(self.owners, self.client.account_id or "", CREDIT)
         for record in snapshot.jobs:
-            life = record.life
-            ended = {run["fence"]: run["outcome"] for run in snapshot.runs if run["job_id"] == record.job_id}
-            done = life.state is JobState.COMPLETED
-            assert snapshot.receipts.count(record.job_id) == snapshot.results.count(record.job_id) == done
-            assert list(ended.values()).count(Outcome.COMPLETED) == done
-            if done:
-                assert ended[life.fence] == Outcome.COMPLETED
-                assert record.miner_id == self.owners[record.job_id, life.fence]
-            live = life.state is JobState.RUNNING
-            assert (life.lease is not None) or not live
-            assert not (live and life.fence in ended)
-            assert not (life.state in FINAL and life.lease)
-            # The fence counts the claims; the attempts do not include leases that were handed back.
-            assert life.fence == sum(job_id == record.job_id for job_id, _ in self.owners)
-            spent = sum(outcome != Outcome.RELEASED for outcome in ended.values())
-            assert life.attempts == spent + live <= life.max_attempts
-            assert (life.started_at is not None) or not (live or done)
-            assert (life.finished_at is not None) == (life.state in FINAL)
-            assert (life.state is JobState.FAILED) <= (life.failure is not None)
-            self.only_forward(record)
-        self.money_follows_the_jobs(snapshot)
-        self.the_feed_has_every_change(snapshot)
-        for state in JobState:
-            assert snapshot.counts.get(state, 0) == sum(
-                record.life.state is state for record in snapshot.jobs
-            )
-        self.the_history_agrees(snapshot)
-
-    def only_forward(self, record: job_store.JobRecord) -> None:
-        before = self.seen.get(record.job_id)
-        if before is not None:
-            assert record.life.fence >= before.life.fence
-            assert before.life.state not in FINAL or record == before
-        self.seen[record.job_id] = record
-
-    def money_follows_the_jobs(self, snapshot: Snapshot) -> None:
-        """Check that the maximum cost of unfinished jobs is held, completed ones are paid once, and no other money has moved."""
-        assert snapshot.ledger_problems == []
-        paid = 0
-        for record in snapshot.jobs:
-            payment = snapshot.payments[record.job_id]
-            assert (payment.status == ledger_store.Status.PENDING) == (record.life.state not in FINAL)
-            assert (record.life.state is JobState.COMPLETED) <= (payment.miner_id == record.miner_id)
-            assert 0 <= payment.paid <= payment.held == record.max_cost
-            assert record.cost == (payment.paid if record.life.state in FINAL else None)
-            if payment.paid:
-                assert self.last_outcome(snapshot, record) in PAID
-            paid += payment.paid
-        held = sum(record.max_cost for record in snapshot.jobs if record.life.state not in FINAL)
-        account = self.client.account_id or ""
-        assert snapshot.balances.get(escrow(account), 0) == held
-        assert snapshot.balances[available(account)] == to_units(CREDIT) - held - paid
-
-    @staticmethod
-    def the_history_agrees(snapshot: Snapshot) -> None:
-        """Check that the history has counted every job, and all money that has moved, once."""
-        counted = dict(zip(history.COUNTED, snapshot.history, strict=True))
-        assert counted["submitted"] == len(snapshot.jobs)
-        for state in FINAL:
-            assert counted[state.value] == snapshot.counts.get(state, 0)
-        payments = [record for job_id, record in snapshot.payments.items() if job_id is not None]
-        assert counted["paid"] == sum(payment.paid for payment in payments)
-        assert counted["fees"] == snapshot.balances.get(FEES, 0)
-        assert counted["credited"] - counted["debited"] == -snapshot.balances[ISSUED]
-
-    @staticmethod
-    def last_outcome(snapshot: Snapshot, record: job_store.JobRecord) -> str:
-        outcomes = {run["fence"]: run["outcome"] for run in snapshot.runs if run["job_id"] == record.job_id}
-        return str(outcomes[record.life.fence])
-
-    def the_feed_has_every_change(self, snapshot: Snapshot) -> None:
-        """Check that every state change is published once, in order, and that the last one is the current state."""
-        published: dict[str, list[str]] = {}
-        for change in snapshot.changes:
-            if change.type == "job_update" and change.job_id is not None:
-                published.setdefault(change.job_id, []).append(change.data["status"])
-        for record in snapshot.jobs:
-            states = published[record.job_id]
-            assert (states[0], states[-1]) == (JobState.SUBMITTED, record.life.state)
-            assert all(before != after for before, after in itertools.pairwise(states))
-
-
-@dataclass
-class Snapshot:
-    """A snapshot of all tables."""
-
-    jobs: list[job_store.JobRecord]
-    runs: list[dict[str, Any]]
-    receipts: list[str]
-    results: list[str]
-    payments: dict[str | None, ledger_store.TransactionRecord]
-    balances: dict[str, int]
-    ledger_problems: list[str]
-    changes: list[event_store.StoredEvent]
-    counts: dict[str, int]
-    history: tuple[int, ...]
-
-
-def _snapshot(connection: Connection) -> Snapshot:
-    job_ids = list(connection.execute(select(tables.jobs.c.job_id)).scalars())
-    transactions = ledger_store.page(connection, limit=10_000, before=None)
-    return Snapshot(
-        jobs=list(job_store.find_many(connection, job_ids).values()),
-        runs=[dict(row) for row in connection.execute(select(tables.runs)).mappings()],
-        receipts=list(connection.execute(select(tables.receipts.c.job_id)).scalars()),
-        results=list(connection.execute(select(tables.results.c.job_id)).scalars()),
-        payments={record.job_id: record for record in transactions},
-        balances=dict(
-            connection.execute(select(tables.balances.c.ledger_account, tables.balances.c.amount)).all()
-        ),
-        ledger_problems=ledger_store.problems(connection),
-        changes=event_store.after(connection, 0, limit=100_000),
-        counts=counts.by_state(connection),
-        history=tuple(
-            connection.execute(select(*(func.sum(tables.history.c[name]) for name in history.COUNTED))).one()
-        ),
-    )
+            before = self.seen.get(record.job_id)
+            if before is not None:
+                assert record.life.fence >= before.life.fence
+                assert before.life.state not in FINAL or record == before
+            self.seen[record.job_id] = record

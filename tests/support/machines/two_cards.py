@@ -11,11 +11,13 @@ from typing import Any
 
 from agent.miner.control import ask
 from aitbc import AITBCClient
-from miner_support.cards import Cards, add_models, install
+from miner_support.cards import GIBIBYTE, Cards, add_models, install
 from nvml_shim.shim import TWO_CARDS, NvmlShim, build
 from support.agents import Agent, running
 
 SIZES = {"small": 6, "other": 9, "middle": 10, "large": 16, "huge": 40}
+FULL = 232 * GIBIBYTE // 10
+"""So much used memory of a card that idle models are unloaded."""
 WAIT_SECONDS = 30
 POLL_SECONDS = 0.05
 
@@ -27,7 +29,9 @@ class Rig:
         self.agent = agent
         self.shim = shim
         self.cards = cards
+        self.directory = directory
         self._gates = directory / "gates"
+        self._begun = 0.0
 
     @property
     def client(self) -> AITBCClient:
@@ -62,8 +66,22 @@ class Rig:
             assert time.monotonic() < end, f"the condition does not hold; the miner's status: {miner}"
             time.sleep(POLL_SECONDS)
 
+    def clear(self) -> None:
+        """Cancel waiting jobs and unload all models. Events until now are no longer reported."""
+        for job in self.client.jobs.list(status="submitted").jobs:
+            self.client.jobs.cancel(job.job_id)
+
+        def unloaded(miner: dict[str, Any]) -> bool:
+            self.cards.others[:] = [FULL - self.cards.claimed(card.uuid) for card in TWO_CARDS]
+            return not any(child["model"] for child in miner["children"])
+
+        self.until(unloaded)
+        self.cards.others[:] = [0, 0]
+        self._begun = time.time()
+
     def events(self) -> list[tuple[str, str | None]]:
-        return [(entry["event"], entry["model"]) for entry in self.miner()["placement"]["recent"]]
+        recent = self.miner()["placement"]["recent"]
+        return [(entry["event"], entry["model"]) for entry in recent if entry["at"] > self._begun]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ SIZES = [(80, 24), (200, 50)]
 
 def gpu(index: int, **changes: Any) -> dict[str, Any]:
     return {
-        "uuid": f"GPU-{index}", "index": index, "name": "NVIDIA GeForce RTX 4090", "memory_total": 24 * GIBIBYTE,
+        "uuid": f"GPU-{index}", "index": index, "number": str(index), "name": "NVIDIA GeForce RTX 4090", "memory_total": 24 * GIBIBYTE,
         "memory_free": 12 * GIBIBYTE, "temperature": 61, "power": 250.0, "power_limit": 450.0, "utilization": 97,
         "paused": None,
     } | changes  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.core.machine.placement import (
     GIBIBYTE,
+    MAIN_MEMORY,
     Card,
     Demand,
     Join,
@@ -157,6 +158,93 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(
     assert obstacle(demand(size), [card(0, free)], [occupant(1, 0, 4, "x")], RULES) == reason
 
 
+# --- Main memory beside a GPU's --------------------------------------------------------------------------------------
+
+
+def main(free: float, total: float = 32) -> Card:
+    return Card(MAIN_MEMORY, "This machine", int(total * GIBIBYTE), int(free * GIBIBYTE))
+
+
+def beside(key: int, size: float, **values: object) -> Occupant:
+    """Return what an occupant of a GPU takes of the main memory."""
+    held = int(values.pop("held", size) * GIBIBYTE)  # type: ignore[operator]  # a number
+    return Occupant(
+        key, MAIN_MEMORY, "images", "a", int(size * GIBIBYTE), held, beside=True, **values  # type: ignore[arg-type]  # as named
+    )  # fmt: skip
+
+
+def through(memory: float, size: float = 8, model: str = "b") -> Demand:
+    return Demand("images", model, int(size * GIBIBYTE), int(size * GIBIBYTE), memory=int(memory * GIBIBYTE))
+
+
+def test_a_model_that_does_not_fit_into_main_memory_is_refused_before_it_is_loaded():
+    """FLUX.1 goes through 34 GB of it on any card."""
+    decision = decide(through(34), [card(0, 24)], [], RULES, main(30))
+    assert decision == Refuse(
+        "The model b needs 34.0 GiB of main memory beside the GPU's, and no device here has more than 32.0 GiB of it."
+    )
+    assert obstacle(through(34), [card(0, 24)], [], RULES, main(30)) == decision.reason
+
+
+def test_a_model_waits_for_main_memory_that_other_programs_use():
+    decision = decide(through(20), [card(0, 24)], [], RULES, main(12))
+    assert decision == Wait(
+        "The model b needs 20.0 GiB of main memory beside the GPU's: "
+        "This machine has 12.0 GiB free, other programs use 20.0 GiB.",
+        main_memory=True,
+    )
+    assert obstacle(through(20), [card(0, 24)], [], RULES, main(12)) == (
+        "The model b needs 20.0 GiB of main memory beside the GPU's; other programs leave at most 12.0 GiB."
+    )
+    assert decide(through(20), [card(0, 24)], [], RULES, main(20)) == Load(("GPU-0",), 8 * GIBIBYTE)
+
+
+def test_a_loaded_model_is_used_without_the_main_memory_that_loading_needs():
+    """If it is idle it needs what it may still take; a batch is joined in any case."""
+    idle = [occupant(1, 0, 8), beside(1, 4, held=3)]
+    assert decide(through(34, model="a"), [card(0, 16)], idle, RULES, main(1)) == Join(1)
+    assert isinstance(decide(through(34, model="a"), [card(0, 16)], idle, RULES, main(0.5)), Wait)
+    working = [occupant(1, 0, 8, runs=1, capacity=4), beside(1, 4, held=3, runs=1, capacity=4)]
+    assert decide(through(34, model="a"), [card(0, 16)], working, RULES, main(0)) == Join(1)
+
+
+def test_idle_models_on_any_gpu_are_evicted_for_main_memory_and_no_more_than_necessary():
+    cards = [card(0, 24), card(1, 20)]
+    models = [
+        occupant(1, 1, 2, "x", used_at=2), beside(1, 6, used_at=2),
+        occupant(2, 1, 2, "y", used_at=1), beside(2, 6, used_at=1),
+    ]  # fmt: skip
+    assert decide(through(14), cards, models, RULES, main(10)) == Load(("GPU-0",), 8 * GIBIBYTE, (2,))
+    assert decide(through(20), cards, models, RULES, main(10)) == Load(("GPU-0",), 8 * GIBIBYTE, (2, 1))
+
+
+def test_a_model_that_leaves_the_card_leaves_the_main_memory_too():
+    """The first two must leave the card; the third need not leave for the main memory."""
+    models = [
+        *(occupant(key, 0, 8, "x", used_at=key) for key in (1, 2, 3)),
+        *(beside(key, 4, used_at=key) for key in (1, 2, 3)),
+    ]
+    decision = decide(through(8, size=16), [card(0, 0)], models, Rules(), main(0))
+    assert decision == Load(("GPU-0",), 16 * GIBIBYTE, (1, 2))
+
+
+def test_main_memory_that_a_loading_model_may_still_take_is_promised_to_it():
+    loading = [occupant(1, 0, 8, "x", runs=1, held=0), beside(1, 20, held=5, runs=1)]
+    cards = [card(0, 24), card(1, 24)]
+    assert isinstance(decide(through(12), cards, loading, RULES, main(26)), Wait)
+    assert decide(through(10), cards, loading, RULES, main(26)) == Load(("GPU-1",), 8 * GIBIBYTE)
+
+
+def test_a_job_on_the_processor_evicts_idle_models_of_gpus_and_waits_for_working_ones():
+    """The processor itself is free: jobs on GPUs do not take its turn."""
+    job = Demand("texts", "t", 8 * GIBIBYTE, 8 * GIBIBYTE)
+    idle = [occupant(1, 0, 8, "x"), beside(1, 6)]
+    assert decide(job, [main(4)], idle, Rules()) == Load((MAIN_MEMORY,), 8 * GIBIBYTE, (1,))
+    working = [occupant(1, 0, 8, "x", runs=1), beside(1, 6, runs=1)]
+    assert isinstance(decide(job, [main(4)], working, Rules()), Wait)
+    assert decide(job, [main(10)], working, Rules()) == Load((MAIN_MEMORY,), 8 * GIBIBYTE)
+
+
 # --- Several cards for one model ------------------------------------------------------------------------------------
 
 
@@ -205,6 +293,17 @@ def test_a_spread_model_is_not_joined_while_one_of_its_cards_is_paused():
     assert decide(demand(8), [card(0, 12)], loaded, RULES) == Load(("GPU-0",), 8 * GIBIBYTE)
 
 
+def test_slices_of_a_gpu_are_never_used_together():
+    """CUDA gives a process one of them. Two whole cards of the same size can be, beside them."""
+    slices = [replace(card(number, 20, total=20), alone=True) for number in range(2)]
+    assert isinstance(decide(demand(30, most=2), slices, [], RULES), Refuse)
+    assert isinstance(decide(demand(8, cards=2, most=2), slices, [], RULES), Refuse)
+    assert isinstance(decide(demand(8, most=2), slices, [], RULES), Load)
+    whole = [card(2, 20, total=20), card(3, 20, total=20)]
+    decision = decide(demand(30, most=2), [*slices, *whole], [], RULES)
+    assert decision == Load(("GPU-2", "GPU-3"), 15 * GIBIBYTE)
+
+
 def test_an_idle_spread_model_is_evicted_as_a_whole():
     cards = [card(0, 4), card(1, 24 - 18)]
     assert decide(demand(20, "b"), cards, spread(7, (0, 1), 36), RULES) == Load(
@@ -244,6 +343,8 @@ class _Process:
     runs: int = 0
     capacity: int = 1
     used_at: float = 0.0
+    beside: int = 0
+    memory: int = 0
 
 
 @dataclass
@@ -257,6 +358,8 @@ class _Machine:
     processes: dict[int, _Process] = field(default_factory=dict)
     now: float = 0.0
     placed: int = 0
+    main: int = 0
+    others_main: int = 0
 
     def __post_init__(self) -> None:
         self.others = [0] * len(self.totals)
@@ -279,7 +382,19 @@ class _Machine:
             )
             for item in self.processes.values()
             for number in item.cards
+        ] + [
+            Occupant(
+                item.key, MAIN_MEMORY, "images", item.model, item.beside, item.memory, item.runs, item.capacity, item.used_at,
+                beside=True,
+            )
+            for item in self.processes.values()
         ]  # fmt: skip
+
+    def free_main(self) -> int:
+        return self.main - self.others_main - sum(item.memory for item in self.processes.values())
+
+    def promised_main(self) -> int:
+        return sum(item.beside - item.memory for item in self.processes.values() if item.runs > 0)
 
     def promised(self, number: int) -> int:
         """Return the bytes that the working processes on a card may still take."""
@@ -289,7 +404,8 @@ class _Machine:
     def submit(self, demand: Demand) -> None:
         """Carry out decisions as the miner does: evict, measure, decide again."""
         for _ in range(len(self.processes) + 2):
-            decision = decide(demand, self.cards(), self.occupants(), self.rules)
+            memory = Card(MAIN_MEMORY, "This machine", self.main, self.free_main())
+            decision = decide(demand, self.cards(), self.occupants(), self.rules, memory)
             match decision:
                 case Join(key, ()):
                     process = self.processes[key]
@@ -313,7 +429,13 @@ class _Machine:
                     key = self.placed
                     capacity = self.chance.choice([1, 1, 4])
                     self.processes[key] = _Process(
-                        key, numbers, str(demand.model), budget, runs=1, capacity=capacity
+                        key,
+                        numbers,
+                        str(demand.model),
+                        budget,
+                        runs=1,
+                        capacity=capacity,
+                        beside=demand.memory,
                     )
                     self.check(numbers)
                     return
@@ -330,6 +452,7 @@ class _Machine:
         """Check that the cards have enough memory even if all working processes use their full budgets."""
         for number in numbers:
             assert self.promised(number) <= self.free(number)
+            assert self.promised_main() <= self.free_main()
             working = sum(item.runs > 0 for item in self.processes.values() if number in item.cards)
             assert working <= self.rules.per_card
 
@@ -343,11 +466,13 @@ class _Machine:
                 need = self.chance.randint(0, 30) * GIBIBYTE
                 least = self.chance.randint(0, need) if self.chance.random() < 0.5 else need
                 cards, most = self.chance.choice([(1, 1), (1, 1), (1, 2), (2, 2), (2, 4)])
-                self.submit(Demand("images", self.chance.choice("abcd"), need, least, cards, most))
+                memory = self.chance.choice([0, 0, self.chance.randint(0, 40)]) * GIBIBYTE
+                self.submit(Demand("images", self.chance.choice("abcd"), need, least, cards, most, memory))
             case "grow":
                 for item in self.processes.values():
                     if item.runs > 0:
                         item.used = self.chance.randint(item.used, item.footprint)
+                        item.memory = self.chance.randint(0, item.beside)
             case "end":
                 working = [item for item in self.processes.values() if item.runs > 0]
                 if working:
@@ -357,6 +482,8 @@ class _Machine:
             case "other":
                 unpromised = self.free(number) - self.promised(number)
                 self.others[number] = self.chance.randint(0, self.others[number] + max(0, unpromised))
+                unpromised = self.free_main() - self.promised_main()
+                self.others_main = self.chance.randint(0, self.others_main + max(0, unpromised))
             case _:
                 for key in overdue(self.cards(), self.occupants(), self.rules):
                     assert self.processes[key].runs == 0
@@ -370,6 +497,6 @@ def test_nothing_is_ever_placed_beyond_free_memory(seed: int):
     chance = random.Random(seed)  # noqa: S311 - reproducible, and not a secret
     totals = [chance.choice([8, 12, 24]) * GIBIBYTE for _ in range(chance.randint(1, 4))]
     rules = Rules(reserve=chance.choice([0, GIBIBYTE // 2, GIBIBYTE]), per_card=chance.randint(1, 3))
-    machine = _Machine(totals, rules, chance)
+    machine = _Machine(totals, rules, chance, main=chance.choice([16, 32, 64]) * GIBIBYTE)
     for _ in range(40):
         machine.step()

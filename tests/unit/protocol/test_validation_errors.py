@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.operations.jobs.validation import JobOptions, JobRequest
+from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
 from agent.coordinator.operations.openai.chat import ChatRequest
 from agent.protocol.validation_errors import field_errors
 from runners.blender.request import RenderRequest

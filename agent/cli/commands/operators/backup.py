@@ -198,7 +198,7 @@ def _check_artifacts(directory: Path, count: int) -> None:
     if changed:
         raise ConfigurationError(
             f"{len(changed)} of {len(blobs)} files of jobs in the backup have changed, the first: {changed[0]}. Nothing was "
-            "restored. Use another backup, or replace them by undamaged copies: each is named after the SHA-256 of its content."
+            "restored. Use another backup, or replace them with undamaged copies: each is named after the SHA-256 of its content."
         )
     if len(blobs) < count:
         raise ConfigurationError(

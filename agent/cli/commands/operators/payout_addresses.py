@@ -19,7 +19,7 @@ from aitbc.cli._terminal.output import moment
 from aitbc.keys import parse_vkey
 from aitbc.leaves.payouts import PayoutAddress
 
-app = typer.Typer(help="Show, set and protect the addresses that miners are paid at.", no_args_is_help=True)
+app = typer.Typer(help="Show and set the addresses to which miners are paid.", no_args_is_help=True)
 
 MinerOption = Annotated[
     list[str] | None,
@@ -42,7 +42,7 @@ def set_address(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set or change the payout address. The first one applies at once; a change waits, so that you can cancel one that is not yours."""
+    """Set or change the payout address. The first one applies immediately; a change waits, so that you can cancel one that is not yours."""
     settings = settings_from(data_dir)
     shown = {}
     for identity, chosen in _identities(settings, miner, address):

@@ -49,7 +49,7 @@ def confirm(
         bool,
         typer.Option(
             "--force",
-            help="Report also for an adapter that normally reports outcomes itself, but now cannot.",
+            help="Report also for an adapter that normally reports outcomes itself, but cannot now.",
         ),
     ] = False,
     data_dir: DataDir = None,

@@ -126,7 +126,7 @@ def create(
     else:
         typer.echo(batch["batch_id"])
         typer.echo(
-            f"{_count(batch)}, {batch['amount']} in all, {batch['sent_amount']} {batch['currency']}. "
+            f"{_count(batch)}, {batch['amount']} in total, {batch['sent_amount']} {batch['currency']}. "
             f"Approve with `aitbc-agent payouts approve {batch['batch_id']}`.",
             err=True,
         )

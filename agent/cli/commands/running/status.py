@@ -59,7 +59,7 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
     slots = miner["slots"]
     console.print(f"  slots: {slots['free']} of {slots['total']} free; unsent results: {miner['outbox']}")
     for gpu in miner["gpus"]:
-        console.print(f"  GPU {gpu['index']}: {gpu['name']}, {', '.join(_figures(gpu))}")
+        console.print(f"  GPU {gpu['number']}: {gpu['name']}, {', '.join(_figures(gpu))}")
         if gpu["paused"]:
             console.print(f"    [yellow]paused:[/] {gpu['paused']}")
     if not miner["gpus"]:

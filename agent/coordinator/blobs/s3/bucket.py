@@ -48,7 +48,7 @@ class Bucket:
         )
         self.origin = self.endpoint if self.path_style else f"{scheme}://{bucket}.{host}"
         self._base = f"{self.origin}/{bucket}" if self.path_style else self.origin
-        self._seconds = settings.url_seconds
+        self.url_seconds = settings.url_seconds
         self._keys = _Keys(settings.credentials)
         self._client: httpx.AsyncClient | None = None
 
@@ -69,12 +69,12 @@ class Bucket:
     ) -> SignedRequest:
         """Return a signed request for a blob, or for the bucket (None).
 
-        `unsent` are headers that every HTTP client sends by itself.
+        `unsent` are headers that every HTTP client sends anyway.
         """
         path = "/" if name is None else f"/{self.key(name)}"
         url = presign(
             self.credentials, method, self._base + path, region=self.region, now=time.time(),
-            seconds=seconds or self._seconds, query=query, headers={**(headers or {}), **(unsent or {})},
+            seconds=seconds or self.url_seconds, query=query, headers={**(headers or {}), **(unsent or {})},
         )  # fmt: skip
         return SignedRequest(method, url, dict(headers or {}))
 

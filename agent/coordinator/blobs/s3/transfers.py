@@ -35,6 +35,7 @@ class S3Transfers:
     def __init__(self, bucket: Bucket, max_whole: int) -> None:
         self._bucket = bucket
         self.max_whole = max_whole
+        self.url_seconds = bucket.url_seconds
         self.verifies_sha256 = False
         self.origin = bucket.origin
 

@@ -1,4 +1,4 @@
-"""Where the money is that a miner has earned: available for a payout, on hold, on its way, or paid out."""
+"""Where a miner's earnings are: available for a payout, on hold, on their way, or paid out."""
 
 from __future__ import annotations
 

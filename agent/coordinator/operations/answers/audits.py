@@ -45,7 +45,7 @@ class Audit(Answer):
     where: str = Field(description="The worst position", examples=["token 41"])
     reason: str = Field(examples=["The probabilities of the tokens differ as between honest runs."])
     comparison_sha256: fields.Sha256 = Field(
-        description="SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`, as in the log's leaf"
+        description="SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`. Equals that in the log's leaf, unless the words were erased with the data of the job"
     )
     created_at: fields.Time
     decided_at: fields.Time | None
@@ -89,7 +89,7 @@ class AuditStanding(Answer):
 
 
 class MinerAudits(AuditPage):
-    """The audits of a miner that are decided, and what they have shown so far."""
+    """A miner's decided audits, and what they have shown so far."""
 
     proofs: list[AuditStanding]
 

@@ -53,7 +53,7 @@ class JobReason(Answer):
     message: str = Field(
         examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
     )
-    who: Who = Field(description="Who can change it; `time`: it ends by itself", examples=["client"])
+    who: Who = Field(description="Who can change it; `time`: it ends on its own", examples=["client"])
     action: str = Field(
         description="What to do",
         examples=[
@@ -84,7 +84,7 @@ class JobExplanation(Answer):
         examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."],
     )
     can_run: CanRun = Field(
-        description="`now`: it runs or starts at once; `later`: once the reasons end; `never`: not as it is on any known miner",
+        description="`now`: it runs or starts immediately; `later`: once the reasons end; `never`: not as it is on any known miner",
         examples=["never"],
     )
     reasons: list[JobReason]

@@ -189,12 +189,8 @@ class MinerSettings(Answer):
     history: list[GivenCommand]
 
 
-class MinerDetails(Answer):
-    """A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
-
-    `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
-    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
-    """
+class RegisteredMiner(Answer):
+    """What lists and pages state about a miner. `paused` is the reason for accepting no jobs."""
 
     miner_id: fields.MinerId
     name: str = Field(examples=["rig-1"])
@@ -204,6 +200,15 @@ class MinerDetails(Answer):
     session: int = Field(examples=[4])
     agent_version: str | None = Field(examples=["0.2.0"])
     paused: str | None = Field(examples=[None])
+
+
+class MinerDetails(RegisteredMiner):
+    """A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
+
+    `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
+    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
+    """
+
     slots: int = Field(examples=[1])
     cpu_cores: int = Field(examples=[16])
     memory: int = Field(examples=[68719476736])
@@ -257,7 +262,7 @@ class DayEarnings(Answer):
 class Fleet(Answer):
     """All machines of one owner, the newest first, and their sums. `days` are their earnings together, today's last.
 
-    `owner` is the name that their enrolment tokens have; null for a machine by itself, and for administrators, who get all machines.
+    `owner` is the name that their enrolment tokens have; null for a machine on its own, and for administrators, who get all machines.
     """
 
     owner: str | None = Field(examples=["alice"])
@@ -315,20 +320,12 @@ class MinerFault(Answer):
     message: str | None = Field(examples=["The GPU was lost."])
 
 
-class MinerSummary(Answer):
+class MinerSummary(RegisteredMiner):
     """A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
 
     `failed_runs` counts runs that failed by the miner's fault, `refused_results` invalid statements.
     """
 
-    miner_id: fields.MinerId
-    name: str = Field(examples=["rig-1"])
-    online: bool
-    seen_at: fields.Time
-    registered_at: fields.Time
-    session: int = Field(examples=[4])
-    agent_version: str | None = Field(examples=["0.2.0"])
-    paused: str | None = Field(examples=[None])
     excluded_at: fields.Time | None = Field(description="When an operator excluded it", examples=[None])
     excluded_reason: str | None = Field(examples=[None])
     throttled_until: fields.Time | None = Field(description=THROTTLED, examples=[None])

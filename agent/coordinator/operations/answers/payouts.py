@@ -58,7 +58,7 @@ class OmittedMiner(Answer):
 
 
 class PayoutTransfer(Answer):
-    """What the adapter sends in one go. `error` is why the last call failed; it is repeated at `next_call_at`."""
+    """What the adapter sends together. `error` is why the last call failed; it is repeated at `next_call_at`."""
 
     transfer_id: str = Field(examples=["transfer_1234567890"])
     status: Literal["prepared", "sent", "finished"]
@@ -127,7 +127,7 @@ class BatchPage(Answer):
 
 
 class MinerMoney(Answer):
-    """What a miner has earned, where it is. `available` can be paid out now, `on_hold` was earned too recently.
+    """Where a miner's earnings are. `available` can be paid out now, `on_hold` was earned too recently.
 
     `pending` is in batches that have not ended; `paid_out` has arrived. After a forfeit, `available` may be 0 for a while.
     """

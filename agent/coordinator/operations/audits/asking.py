@@ -16,13 +16,13 @@ from agent.coordinator.operations.audits.choosing import UNPROVEN_SEALED
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as store
+from agent.coordinator.store import canaries, queue
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.explaining import checks
+from agent.core.explaining import KnownMiner, checks
 from agent.core.jobs import Cancel, Job, JobState
 from agent.core.market.audits import Kind
 from agent.core.matching import Restrictions
@@ -31,7 +31,7 @@ from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.outputs import output_files
 
 BATCH: Final = 100
-"""Audits that one round looks at."""
+"""Maximum number of audits in one round."""
 NAME: Final = "audit"
 DELETED: Final = "The job's data was deleted before it was compared."
 UNAFFORDABLE: Final = "The operator's budget for audits was used up."
@@ -53,7 +53,7 @@ class NewIds:
 
 
 async def ask(context: Context) -> int:
-    """Submit the audit jobs that are missing. Return how many audits were looked at."""
+    """Submit the audit jobs that are missing. Return how many audits were examined."""
     roots = await context.database.read(store.unasked, BATCH)
 
     async def submit(root: str) -> None:
@@ -79,7 +79,7 @@ def _cancel(connection: Connection, job_id: str, now: float) -> None:
 
 
 def hold(connection: Connection, context: Context, roots: Sequence[str], ids: Sequence[NewIds]) -> None:
-    """Submit the audit jobs of these audits at once, because data that they need is about to be deleted.
+    """Submit the audit jobs of these audits immediately, because data that they need is about to be deleted.
 
     Afterwards the audit jobs refer to the files, and contain the rest.
     """
@@ -88,9 +88,9 @@ def hold(connection: Connection, context: Context, roots: Sequence[str], ids: Se
 
 
 def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, final: bool = False) -> None:
-    """Submit the audit job of an audit's newest opinion, if it has none and an independent auditor is there.
+    """Submit the audit job of an audit's newest opinion, if it has none and an independent auditor is online.
 
-    With `final`, the job is submitted although there is none at present.
+    With `final`, submit it even if none is online.
     """
     opinions = store.lock(connection, root)
     asked = next((one for one in opinions if one.opinion is None and one.status == store.WAITING), None)
@@ -98,7 +98,8 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         return
     now, settings = context.clock(), context.settings.audits
     excluded = not_independent(connection, opinions)
-    if not final and not _auditors(connection, context, asked.service, excluded, now):
+    auditors = _auditors(connection, context, asked.service, excluded, now)
+    if not final and not auditors:
         if asked.created_at + settings.wait_seconds <= now:
             deciding.answer_missing(connection, context, opinions, asked, NOBODY, ids.follow_up)
         return
@@ -108,11 +109,12 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         why = UNPROVEN_SEALED if source is not None and source.is_sealed else DELETED
         deciding.answer_missing(connection, context, opinions, asked, why, ids.follow_up)
         return
+    max_cost = funds.max_cost(settings, source, auditors)
     optional = asked.kind == Kind.CHECK and not asked.charged and source.audit_hold is None
-    if optional and not funds.fits_budget(connection, settings, source.max_cost, now):
+    if optional and not funds.fits_budget(connection, settings, max_cost, now):
         deciding.answer_missing(connection, context, opinions, asked, UNAFFORDABLE, ids.follow_up)
         return
-    _submit(connection, context, source, opinions, asked, spec, excluded, ids)
+    _submit(connection, context, source, opinions, asked, spec, excluded, max_cost, ids)
 
 
 def _submit(
@@ -123,12 +125,13 @@ def _submit(
     asked: AuditRecord,
     spec: dict[str, Any],
     excluded: frozenset[str],
+    max_cost: int,
     ids: NewIds,
 ) -> None:
     now = context.clock()
     payload = canonical_json(spec)
     funds.ensure_accounts(connection, now)
-    funds.fund(connection, funds.AUDITS, ids.tx_id, source.max_cost, now)
+    funds.fund(connection, funds.AUDITS, ids.tx_id, max_cost, now)
     record = JobRecord(
         life=Job(
             job_id=ids.job_id,
@@ -147,7 +150,7 @@ def _submit(
         memory=source.memory,
         gpus=source.gpus,
         priority=0,
-        max_cost=source.max_cost,
+        max_cost=max_cost,
         fee_ppm=int(context.settings.fee_percent * 10_000),
         requested_miner_id=None,
         missing_files=None,
@@ -184,9 +187,12 @@ def not_independent(connection: Connection, opinions: Sequence[AuditRecord]) -> 
 
 def _auditors(
     connection: Connection, context: Context, service: str, excluded: frozenset[str], now: float
-) -> bool:
+) -> list[KnownMiner]:
+    """Return the miners that are online, check work of this service, and are not excluded."""
     known = known_miners(connection, context.settings, now)
-    return any(miner.online and miner.miner_id not in excluded and checks(miner, service) for miner in known)
+    return [
+        miner for miner in known if miner.online and miner.miner_id not in excluded and checks(miner, service)
+    ]
 
 
 def _earlier_job(opinions: Sequence[AuditRecord]) -> str | None:
@@ -216,7 +222,7 @@ def _spec(
     spec: dict[str, Any] = orjson.loads(source.spec)
     signed = base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"])
     found = orjson.loads(results)
-    canary = None if root.canary_id is None else store.find_canary(connection, root.canary_id)
+    canary = None if root.canary_id is None else canaries.find(connection, root.canary_id)
     if canary is not None and canary.deleted_at is not None:  # the known answer was deleted
         return None
     files = {f"audit:{file.name}": f"artifact:{file.artifact_id}" for file in output_files(found)}

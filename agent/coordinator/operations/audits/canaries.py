@@ -18,11 +18,11 @@ from agent.coordinator.operations.audits.deciding import delete_data, one_by_one
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import audits as store
+from agent.coordinator.store import canaries as store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.coordinator.store.audits import CanaryRecord
+from agent.coordinator.store.canaries import CanaryRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, NotFound
 from agent.core.explaining import KnownMiner, Situation, able
@@ -68,7 +68,7 @@ def _create(
             f"Job {job_id} cannot be compared, because it is sealed or an audit itself. Choose another one."
         )
     now = context.clock()
-    known = store.canary_account(connection)
+    known = store.account(connection)
     if known is None:
         access_store.add_account(connection, account_id, ACCOUNT_NAME, now)
     owner = known or account_id
@@ -76,7 +76,7 @@ def _create(
         stored = ArtifactRecord(file.artifact_id, file.size, "application/octet-stream", file.file_name)
         artifact_store.add(connection, stored, owner, now)
     canary = CanaryRecord(canary_id, owner, job_id, record.spec, results, note, now)
-    store.add_canary(connection, canary)
+    store.add(connection, canary)
     return _view(canary, record)
 
 
@@ -86,7 +86,7 @@ async def listed(context: Context) -> list[Canary]:
 
 
 def _listed(connection: Connection) -> list[Canary]:
-    found = store.all_canaries(connection)
+    found = store.find_all(connection)
     jobs = job_store.find_many(connection, [canary.job_id for canary in found])
     return [_view(canary, jobs[canary.job_id]) for canary in found]
 
@@ -104,20 +104,20 @@ def _view(canary: CanaryRecord, record: JobRecord) -> Canary:
 
 
 async def delete(context: Context, canary_id: str) -> None:
-    """Submit a canary no more, and delete its data. Raises `NotFound`."""
+    """Stop submitting a canary, and delete its data. Raises `NotFound`."""
     await context.database.write(_delete, canary_id, context.clock())
 
 
 def _delete(connection: Connection, canary_id: str, now: float) -> None:
-    canary = store.find_canary(connection, canary_id)
+    canary = store.find(connection, canary_id)
     if canary is None or canary.deleted_at is not None:
         raise NotFound(f"There is no canary {canary_id}.", {"canary_id": canary_id})
-    store.delete_canary(connection, canary_id, now)
+    store.delete(connection, canary_id, now)
     of_canary = queue.format_restrictions(Restrictions(canary=canary_id))
-    for job_id in store.ended_canary_jobs(connection, canary.account_id, of_canary or ""):
+    for job_id in store.ended_jobs(connection, canary.account_id, of_canary or ""):
         delete_data(connection, job_id, now)
     for file in artifact_store.inputs_of(connection, canary.job_id):
-        if not store.is_needed_by_canaries(connection, canary.account_id, file.artifact_id):
+        if not store.needs_artifact(connection, canary.account_id, file.artifact_id):
             artifact_store.disown(connection, file.artifact_id, canary.account_id)
 
 
@@ -128,10 +128,10 @@ def forget(connection: Connection, canary_ids: Sequence[str], now: float) -> Non
 
 
 async def submit_due(context: Context) -> int:
-    """Submit the canaries that are due. Return how many were looked at."""
+    """Submit the canaries that are due. Return how many were due."""
     if not context.settings.audits.canaries_per_day:
         return 0
-    due = await context.database.read(store.due_canaries, context.clock())
+    due = await context.database.read(store.find_due, context.clock())
 
     async def submit(canary_id: str) -> None:
         draw = Draw(context.new_id("job"), context.new_id("tx"), random_number(), random_number())
@@ -144,19 +144,19 @@ async def submit_due(context: Context) -> int:
 
 
 def _submit(connection: Connection, context: Context, canary_id: str, draw: Draw) -> None:
-    """Submit a canary for a random miner that can run it, and set when it is due again: after a time without a memory."""
-    canary = store.find_canary(connection, canary_id)
+    """Submit a canary for a random miner that can run it, and set when it is due again: after an exponentially distributed time."""
+    canary = store.find(connection, canary_id)
     if canary is None or canary.deleted_at is not None:
         return
     now, settings = context.clock(), context.settings.audits
-    mean = DAY_SECONDS / settings.canaries_per_day * len(store.all_canaries(connection))
+    mean = DAY_SECONDS / settings.canaries_per_day * len(store.find_all(connection))
     next_due = now - mean * math.log(1.0 - draw.pause)
     source = None if canary.due_at is None else job_store.find(connection, canary.job_id)
     job = None if source is None else _job(context, canary, source, draw)
     target = None if job is None else _target(connection, context, queue.waiting_job(job), draw, now)
     affordable = job is not None and funds.fits_budget(connection, settings, job.max_cost, now)
     chosen = job is not None and target is not None and affordable
-    if not store.postpone_canary(connection, canary, next_due, submitted=int(chosen)):
+    if not store.postpone(connection, canary, next_due, submitted=int(chosen)):
         return
     if job is not None and target is not None and affordable:
         funds.fund(connection, canary.account_id, draw.tx_id, job.max_cost, now)

@@ -10,9 +10,9 @@ from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.randomness import random_bytes
+from agent.coordinator.store import audit_proofs, queue
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.explaining import checks
@@ -42,7 +42,7 @@ class Draw:
 
     @property
     def audit_id(self) -> str:
-        """The id of the audit, should there be one."""
+        """The id of the audit, if there is one."""
         return make_id("audit", self.at, self.secret[-_ID_BYTES:])
 
     @property
@@ -67,7 +67,7 @@ async def draw(context: Context, service: str, miner_id: str) -> Draw:
 
 
 async def has_auditor(context: Context, known: Fleet, service: str, miner_id: str) -> bool:
-    """Return whether a miner of another owner that is online checks work of the service."""
+    """Return whether a miner of another owner is online that can audit the service."""
     key = ("auditor", service, miner_id)
     if (cached := known.answers.get(key)) is None:
         auditors = {miner.miner_id for miner in known.miners if miner.online and checks(miner, service)}
@@ -99,8 +99,8 @@ def choose(
         return
     engine = f"{statement.runner_name} {statement.runner_version}"
     if not certain:
-        known = store.standing(
-            connection, statement.miner_id, store.MINER, record.service, record.model or ""
+        known = audit_proofs.find(
+            connection, statement.miner_id, audit_proofs.MINER, record.service, record.model or ""
         )
         if drawn.number >= share(known, engine, context.settings.audits.least_share):
             return

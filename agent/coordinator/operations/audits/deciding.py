@@ -16,10 +16,10 @@ from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.audits.choosing import random_number
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import audit_proofs, locks
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import locks
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.audits import AuditRecord
@@ -91,7 +91,7 @@ def _figures(value: object) -> dict[str, float] | None:
 
 
 async def collect(context: Context) -> int:
-    """Read the opinions of audit jobs that have ended, and decide what they decide. Return how many audits were looked at."""
+    """Read the opinions of audit jobs that have ended, and apply their decisions. Return how many audits were examined."""
     roots = await context.database.read(store.answered, BATCH)
 
     async def read(root: str) -> None:
@@ -104,7 +104,7 @@ async def collect(context: Context) -> int:
 
 
 async def one_by_one(ids: Sequence[str], step: Callable[[str], Awaitable[None]]) -> None:
-    """Take a step of each of these audits or canaries. One that fails is logged, and does not stop the others."""
+    """Run a step for each of these audits or canaries. One that fails is logged, and does not stop the others."""
     for one in ids:
         try:
             await step(one)
@@ -145,7 +145,7 @@ def answer_missing(
     reason: str,
     ids: FollowUp,
 ) -> list[tuple[str, str]]:
-    """Record that nobody gives this opinion. Return kind and verdict of what is decided with that."""
+    """Record that no auditor gives this opinion. Return the kind and the verdict of each decision that follows."""
     answer = Answer(Verdict.UNPROVEN, {}, {}, "", reason)
     return _answer(connection, context, opinions, asked, None, answer, ids)
 
@@ -161,6 +161,9 @@ def _answer(
 ) -> list[tuple[str, str]]:
     """Store an opinion, and everything that it decides."""
     now = context.clock()
+    audited = job_store.find(connection, asked.job_id)
+    if auditor_id is not None and audited is not None and audited.deleted_at is not None:
+        answer = replace(answer, where="", reason=store.ERASED)
     values: dict[str, Any] = {
         "auditor_id": auditor_id,
         "opinion": answer.verdict.value,
@@ -180,7 +183,7 @@ def _answer(
 
 
 def opinions_for(opinions: Sequence[AuditRecord]) -> list[Opinion]:
-    """Return the opinions that decide an audit, without those of second opinions."""
+    """Return the opinions that decide an audit, which excludes second opinions."""
     return [
         Opinion(one.auditor_id or "", Verdict(one.opinion))
         for one in opinions
@@ -200,21 +203,7 @@ def _decide(
     recheck = len(opinions) > 1 or ids.number < context.settings.audits.recheck_share
     decision = decide(opinions_for(opinions), recheck=recheck)
     if decision is None:
-        third = AuditRecord(
-            audit_id=ids.audit_id,
-            root=root.audit_id,
-            kind=Kind.THIRD.value,
-            job_id=root.job_id,
-            account_id=root.account_id,
-            miner_id=root.miner_id,
-            fence=root.fence,
-            service=root.service,
-            model=root.model,
-            engine=root.engine,
-            created_at=now,
-            canary_id=root.canary_id,
-        )
-        store.add(connection, third)
+        store.add(connection, root.another(Kind.THIRD, ids.audit_id, now))
         return []
     verdict = decision.verdict
     store.change(
@@ -238,14 +227,14 @@ def _record_proofs(
     auditors = [one.auditor_id for one in opinions if one.auditor_id and len(opinions) > 1]
     locks.statistics(connection, {root.miner_id, *auditors})
     kind = Kind(root.kind)
-    known = store.standing(connection, root.miner_id, store.MINER, root.service, root.model)
+    known = audit_proofs.find(connection, root.miner_id, audit_proofs.MINER, root.service, root.model)
     known = known.after(kind, decision.verdict, root.engine)
-    store.save_standing(connection, root.miner_id, store.MINER, root.service, root.model, known)
+    audit_proofs.save(connection, root.miner_id, audit_proofs.MINER, root.service, root.model, known)
     for auditor_id in auditors:
         said = Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS
-        known = store.standing(connection, auditor_id, store.AUDITOR, root.service, root.model)
+        known = audit_proofs.find(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model)
         known = known.after(Kind.CHECK, said, "")
-        store.save_standing(connection, auditor_id, store.AUDITOR, root.service, root.model, known)
+        audit_proofs.save(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model, known)
 
 
 def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: float) -> list[tuple[str, str]]:
@@ -256,9 +245,9 @@ def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: fl
     after = after_second_opinion(before, said)
     if after is not before:
         locks.statistics(connection, [root.miner_id])
-        known = store.standing(connection, root.miner_id, store.MINER, root.service, root.model)
+        known = audit_proofs.find(connection, root.miner_id, audit_proofs.MINER, root.service, root.model)
         known = known.without_failure(Kind(root.kind))
-        store.save_standing(connection, root.miner_id, store.MINER, root.service, root.model, known)
+        audit_proofs.save(connection, root.miner_id, audit_proofs.MINER, root.service, root.model, known)
         store.change(connection, root.audit_id, verdict=after.value)
     decided = replace(second, verdict=after.value, decided_at=now)
     queue_leaf(connection, decided, [second], Decision(after))
@@ -282,7 +271,7 @@ def queue_leaf(
 def logged_verdict(
     audit: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision, sanction: Sanction | None
 ) -> LoggedVerdict:
-    """Return a decision as the log has it."""
+    """Return a decision in the form of the log."""
     second = audit.kind == Kind.SECOND_OPINION
     return LoggedVerdict(
         audit_id=audit.audit_id,
@@ -316,8 +305,8 @@ def delete_data(connection: Connection, audit_job_id: str, now: float) -> None:
     """Delete the copy of a job's data in an audit job that has ended. Its receipt and its payment remain."""
     record = job_store.lock(connection, audit_job_id)
     if record is not None and record.deleted_at is None and record.life.state in FINAL:
-        artifact_store.release(connection, audit_job_id, record.account_id)
-        lifecycle.delete_data(connection, record, now)
+        artifact_store.release(connection, [audit_job_id], record.account_id)
+        lifecycle.delete_data(connection, [record], now)
 
 
 def _event(root: AuditRecord, now: float) -> NewEvent:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final
 
-from agent.coordinator.operations.context import Connection
+import structlog
+
+from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
+from agent.coordinator.store import audit_holds, canaries, ledger, locks
 from agent.coordinator.store import audits as store
-from agent.coordinator.store import ledger, locks
+from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
+from agent.core.explaining import KnownMiner
 from agent.core.market.ledger import FEES, ISSUED, available, earned, forfeit, funding, transfer
 from agent.core.values.quantities import make_id, to_units
 from agent.settings.audits import AuditSettings
 
 AUDITS: Final = "account_audits"
 """The account that audit jobs belong to."""
+SLACK: Final = 4
+"""How many times the cost of the audited job its audit may cost: auditors may be dearer or, if time is the unit, slower."""
+LEAST_PART: Final = 1000
+"""The part of the day's budget that every audit may cost, so that no miner prevents its audits by metering next to nothing."""
 VERDICTS: Final = "account_verdicts"
-"""The client as which verdicts count for the reputation of miners. It owns nothing."""
+"""The client under which verdicts count for the reputation of miners. It owns nothing."""
 DAY_SECONDS: Final = 86_400.0
+
+log = structlog.get_logger()
 
 
 def ensure_accounts(connection: Connection, now: float) -> None:
@@ -26,15 +39,37 @@ def ensure_accounts(connection: Connection, now: float) -> None:
         access_store.ensure_account(connection, account_id, name, now)
 
 
+def max_cost(settings: AuditSettings, source: JobRecord, auditors: Sequence[KnownMiner]) -> int:
+    """Return what an audit job may cost, in units of 1e-8: what the audited job did cost times `SLACK`, not what it might have cost.
+
+    Otherwise a client with a high `max_cost` and an auditor of its own would use up the budget, and earn it. If all auditors are dearer than
+    the audited miner, the price of the cheapest counts.
+    """
+    cheapest = min((miner.candidate.services[source.service].unit_price for miner in auditors), default=0)
+    price = max(source.unit_price or 0, to_units(Decimal(cheapest)))
+    cost = math.ceil(max(Decimal(1), Decimal(source.units)) * price) * SLACK
+    return min(source.max_cost, max(cost, to_units(settings.budget_per_day) // LEAST_PART))
+
+
+def budget_used(connection: Connection, settings: AuditSettings, now: float) -> float:
+    """Return the share of the budget that the audits and canaries of the last day have cost or may still cost."""
+    budget = to_units(settings.budget_per_day)
+    return _spent(connection, now) / budget if budget else 0.0
+
+
 def fits_budget(connection: Connection, settings: AuditSettings, cost: int, now: float) -> bool:
-    """Return whether the jobs of audits and canaries may cost so much more today, in units of 1e-8."""
-    accounts = [AUDITS, *filter(None, [store.canary_account(connection)])]
+    """Return whether today's budget for audits and canaries covers a further cost, in units of 1e-8."""
+    return _spent(connection, now) + cost <= to_units(settings.budget_per_day)
+
+
+def _spent(connection: Connection, now: float) -> int:
+    accounts = [AUDITS, *filter(None, [canaries.account(connection)])]
     first = make_id("tx", max(0.0, now - DAY_SECONDS), bytes(10))
-    return store.spent_since(connection, accounts, first) + cost <= to_units(settings.budget_per_day)
+    return store.spent_since(connection, accounts, first)
 
 
 def fund(connection: Connection, account_id: str, tx_id: str, cost: int, now: float) -> None:
-    """Give an account what it lacks for a job, from the operator's fees, or else by issuing money."""
+    """Give an account the money that it lacks for a job, from the operator's fees, or else by issuing money."""
     locks.account(connection, account_id)
     missing = cost - ledger.balance(connection, available(account_id))
     if missing <= 0:
@@ -64,6 +99,19 @@ def refund(connection: Connection, account_id: str, job_id: str, tx_id: str, amo
         ledger.add_booking(connection, tx_id, Kind.REFUND, account_id, amount, entry, note=note, now=now)
 
 
+async def release_left(context: Context) -> int:
+    """Give clients back what is held for audits of ended jobs. Return for how many.
+
+    During an upgrade, a replica of a version without audits leaves it in escrow.
+    """
+    first = make_id("job", max(0.0, context.clock() - 2 * DAY_SECONDS), bytes(10))
+    found = await context.database.read(audit_holds.left, first)
+    for hold in found:
+        if await context.database.write(audit_holds.release, hold):
+            log.warning("audit_hold_released", job_id=hold.job_id, account_id=hold.account_id)
+    return len(found)
+
+
 def take_back(
     connection: Connection,
     *,
@@ -81,6 +129,7 @@ def take_back(
     payment = ledger.payment_id(job_id)
     pay = store.earned_by(connection, payment, earned(miner_id))
     fee = store.earned_by(connection, payment, FEES)
+    locks.earnings(connection, [miner_id])
     taken = max(0, min(pay, ledger.balance(connection, earned(miner_id))))
     if not taken + fee:
         return 0

@@ -10,8 +10,8 @@ from agent.coordinator.metrics import AUDIT_SANCTIONS
 from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.audits.deciding import decision_of, delete_data, one_by_one, queue_leaf
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import audit_proofs, canaries, locks, miner_stats
 from agent.coordinator.store import audits as store
-from agent.coordinator.store import locks, miner_stats
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.core.market.audits import Kind, Verdict, error_probability, is_proven
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 async def settle(context: Context) -> int:
-    """Carry out what follows from decided audits. Return how many were looked at."""
+    """Carry out what follows from decided audits. Return how many were examined."""
     before = context.clock() - context.settings.audits.second_opinion_seconds
     roots = await context.database.read(store.unsettled, before, BATCH)
 
@@ -55,7 +55,7 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
             store.change(connection, one.audit_id, settled_at=now)
     for job_id in sorted(store.audit_jobs_of(opinions)):
         delete_data(connection, job_id, now)
-    canary = None if audit.canary_id is None else store.find_canary(connection, audit.canary_id)
+    canary = None if audit.canary_id is None else canaries.find(connection, audit.canary_id)
     if canary is not None and canary.deleted_at is not None:
         delete_data(connection, audit.job_id, now)
     return sanctioned
@@ -66,7 +66,9 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
     settings = context.settings.audits
     kind = Kind(audit.kind)
     locks.statistics(connection, [audit.miner_id])
-    counts = store.standing(connection, audit.miner_id, store.MINER, audit.service, audit.model).counts(kind)
+    counts = audit_proofs.find(
+        connection, audit.miner_id, audit_proofs.MINER, audit.service, audit.model
+    ).counts(kind)
     bound = settings.canary_false_positive_bound if kind is Kind.CANARY else settings.false_positive_bound
     probability = error_probability(counts, bound)
     store.change(connection, audit.audit_id, probability=probability)
@@ -95,13 +97,13 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
             sanction = Sanction(f"{probability:.1e}", from_units(lost))
             queue_leaf(connection, opinions[0], opinions, decision, sanction)
         log.warning("audit_sanction", audit_id=one.audit_id, miner_id=one.miner_id, job_id=one.job_id)
-    return [store.MINER] * len(due)
+    return [audit_proofs.MINER] * len(due)
 
 
 def _sanction_auditors(
     connection: Connection, context: Context, opinions: list[AuditRecord], now: float
 ) -> list[str]:
-    """Take the pay for opinions that two others have refuted, of auditors for which that is proven to be no accident."""
+    """Take back the pay for opinions that two others have refuted, if chance cannot explain the auditor's failures."""
     settings = context.settings.audits
     decision = decision_of(opinions)
     odd_ones = () if decision is None else decision.odd_ones
@@ -109,7 +111,9 @@ def _sanction_auditors(
     for one in opinions:
         if one.auditor_id not in odd_ones or one.audit_job_id is None or not settings.enforce:
             continue
-        counts = store.standing(connection, one.auditor_id, store.AUDITOR, one.service, one.model).organic
+        counts = audit_proofs.find(
+            connection, one.auditor_id, audit_proofs.AUDITOR, one.service, one.model
+        ).organic
         if not is_proven(counts, settings.false_positive_bound):
             continue
         locks.statistics(connection, [one.auditor_id])
@@ -124,7 +128,7 @@ def _sanction_auditors(
         )
         _count_sanction(connection, one.auditor_id, lost, now)
         log.warning("audit_sanction", audit_id=one.audit_id, miner_id=one.auditor_id, job_id=one.audit_job_id)
-        sanctioned.append(store.AUDITOR)
+        sanctioned.append(audit_proofs.AUDITOR)
     return sanctioned
 
 

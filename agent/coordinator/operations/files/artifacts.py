@@ -13,6 +13,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts as store
 from agent.coordinator.store import audits as audit_store
+from agent.coordinator.store import canaries as canary_store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import RunOutput
@@ -146,7 +147,7 @@ def _disown(
         )
     of_jobs = store.jobs_with(artifact_id, account_id)
     asking.hold(connection, context, audit_store.unasked_of_jobs(connection, of_jobs, len(ids)), ids)
-    canaries.forget(connection, audit_store.canaries_of_jobs(connection, of_jobs), context.clock())
+    canaries.forget(connection, canary_store.of_jobs(connection, of_jobs), context.clock())
     store.disown(connection, artifact_id, account_id)
 
 

@@ -22,6 +22,7 @@ from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.operations.files.artifacts import account_of, add_outputs, leases_for
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import direct_uploads as store
+from agent.coordinator.store import locks
 from agent.coordinator.store import uploads as upload_store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.direct_uploads import DirectUploadRecord
@@ -130,20 +131,22 @@ def _reserve(
     if interrupted is not None and interrupted.expires_at > context.clock():
         return interrupted
     limit = context.settings.max_uploads_per_account
-    count, _ = store.unfinished(connection, record.owner)
     if isinstance(who, Caller):
-        count += upload_store.unfinished(connection, record.owner)[0]
         budgets: tuple[quota.Budget, ...] = (quota.account_budget(context, record.owner),)
     else:
         lease = _lease_of(record)
         leases_for(connection, who, lease)
         budgets = quota.run_budgets(context, lease[0], who.miner_id)
+    locks.storage(connection, record.owner)
+    count, _ = store.unfinished(connection, record.owner)
+    if isinstance(who, Caller):
+        count += upload_store.unfinished(connection, record.owner)[0]
     if count >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished uploads, which is the limit. Finish or delete some."
         )
     for budget in budgets:
-        budget.check(connection, context.space.held(budget.owner) + record.size)
+        budget.check(connection, record.size, context.space)
     store.add(connection, record)
     return record
 
@@ -162,7 +165,12 @@ async def find(context: Context, who: Caller | Session, upload_id: str) -> Direc
     """Return the caller's upload. Raises `NotFound`, also for another owner's."""
     transfers(context)
     record = await context.database.read(store.find, upload_id)
-    if record is None or record.owner != _owner(who) or record.expires_at <= context.clock():
+    if (
+        record is None
+        or record.owner != _owner(who)
+        or record.is_ended
+        or record.expires_at <= context.clock()
+    ):
         raise NotFound(f"There is no upload {upload_id}.", {"upload_id": upload_id})
     return record
 
@@ -276,8 +284,10 @@ def _record(
     """Make the checked file an artifact of its owner, whose reservation ends with that."""
     now = context.clock()
     current = store.find(connection, record.upload_id, lock=True)
-    if current is None or current.state == store.STORED:
+    if current is not None and current.state == store.STORED:
         return
+    if current is None or current.state != store.CHECKED:
+        raise NotFound(f"There is no upload {record.upload_id}.", {"upload_id": record.upload_id})
     stored = Stored(f"sha256:{record.sha256}", record.size, record.blob)
     store.set_state(connection, record.upload_id, store.STORED)
     if isinstance(who, Session):
@@ -297,8 +307,13 @@ async def terminate(context: Context, who: Caller | Session, upload_id: str) -> 
 
 
 async def _remove(context: Context, record: DirectUploadRecord) -> None:
+    """Delete an upload. One whose signed request may still store bytes reserves their space until that expires."""
     await _abort(context, record)
-    await context.database.write(store.remove, record)
+    if record.multipart_id is None and record.state != store.STORED and not record.is_ended:
+        until = context.clock() + transfers(context).url_seconds
+        await context.database.write(store.end, record.upload_id, until)
+    else:
+        await context.database.write(store.remove, record)
     await removal.discard(context)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
@@ -34,9 +35,14 @@ class Budget:
     advice: str
     error: type[PayloadTooLarge | InsufficientStorage] = PayloadTooLarge
 
-    def check(self, connection: Connection, more: int) -> None:
-        """Raise the budget's error if `more` bytes do not fit. Until the transaction ends, no other decides about this quota."""
+    def check(self, connection: Connection, more: int, space: Space | None = None) -> None:
+        """Raise the budget's error if `more` bytes do not fit beside the reservations in `space`.
+
+        Until the transaction ends, no other decides about this quota.
+        """
         locks.storage(connection, self.owner)
+        if space is not None:
+            more += space.held(self.owner)
         used = self.used(connection)
         if used + more > self.limit:
             raise self.error(
@@ -110,6 +116,7 @@ class Reservation:
         self._arrived = 0
         self._recorded = 0
         self._held = 0
+        self._growth = 0
         self._released = False
 
     async def cover(self, size: int) -> None:
@@ -129,17 +136,20 @@ class Reservation:
 
     async def _grow(self, size: int) -> None:
         if self._budgets:
-            # In the writer's thread, one at a time, so that two reservations never count on the same bytes.
+            # In a transaction that locks the quotas, so that two reservations never count on the same bytes.
             await self._context.database.write(self._hold, size - self._reserved)
-        self._reserved = size
+        self._reserved, self._growth = size, 0
 
     def _hold(self, connection: Connection, more: int) -> None:
+        """Hold `more` bytes. If the transaction is run again, they are held already."""
+        more -= self._growth
         for budget in self._budgets:
-            budget.check(connection, self._context.space.held(budget.owner) + more)
+            budget.check(connection, more, self._context.space)
         with self._lock:
             if not self._released:  # the request may have ended while this waited
                 self._context.space.hold(self._owners, more)
                 self._held += more
+                self._growth += more
 
     def recorded(self, size: int) -> None:
         """Release the reservation of the first `size` bytes, which the database counts from now on."""

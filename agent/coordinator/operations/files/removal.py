@@ -14,6 +14,8 @@ from agent.coordinator.store import run_outputs
 from agent.coordinator.store import uploads as upload_store
 from agent.core.errors import ServiceUnavailable
 
+DIRECT_SECONDS: Final = 3600
+"""Age at which a file without a row is removed from a bucket: the longest validity of URLs."""
 BATCH: Final = 500
 """Files that one query looks up."""
 
@@ -67,9 +69,13 @@ async def remove_orphans(context: Context) -> int:
     if not await context.database.read(artifact_store.any_artifact):
         return 0
     before = context.clock() - context.settings.orphan_seconds
+    # A direct upload has its row before its URL, and other files in a bucket appear when they are complete. So what has no row was mostly
+    # stored by a URL that outlived its file, and no quota counts it.
+    direct = context.artifacts.direct is not None
+    unowned = max(before, context.clock() - DIRECT_SECONDS) if direct else before
     removed = await context.artifacts.sweep(before)
     async for batch in context.artifacts.listed():
-        old = [found.name for found in batch if found.modified < before]
+        old = [found.name for found in batch if found.modified < unowned]
         for start in range(0, len(old), BATCH):
             names = old[start : start + BATCH]
             orphans = sorted(set(names) - await context.database.read(blob_store.known, names))

@@ -15,6 +15,7 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import uploads as store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.uploads import UploadRecord
@@ -103,6 +104,7 @@ def _check_size(context: Context, size: int) -> None:
 
 def _create(connection: Connection, context: Context, upload: UploadRecord) -> None:
     limit = context.settings.max_uploads_per_account
+    locks.storage(connection, upload.account_id)
     count, _ = store.unfinished(connection, upload.account_id)
     if count >= limit:
         raise RateLimitExceeded(
@@ -115,7 +117,7 @@ def _create(connection: Connection, context: Context, upload: UploadRecord) -> N
 
 def _check_quota(connection: Connection, context: Context, account_id: str, more: int) -> None:
     """Check the quota for `more` bytes. An upload of known length is counted whole at once, so that its parts always fit."""
-    quota.account_budget(context, account_id).check(connection, context.space.held(account_id) + more)
+    quota.account_budget(context, account_id).check(connection, more, context.space)
 
 
 async def find(context: Context, caller: Caller, upload_id: str) -> UploadRecord:

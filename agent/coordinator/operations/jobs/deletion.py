@@ -10,6 +10,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as audit_store
+from agent.coordinator.store import canaries as canary_store
 from agent.coordinator.store import jobs as store
 from agent.core.errors import Conflict, JobNotFound
 from agent.core.jobs import FINAL
@@ -44,7 +45,7 @@ def _delete(
         )
     only = store.only(job_id)
     asking.hold(connection, context, audit_store.unasked_of_jobs(connection, only, 1), [ids])
-    canaries.forget(connection, audit_store.canaries_of_jobs(connection, only), now)
-    artifact_store.release(connection, job_id, record.account_id)
-    lifecycle.delete_data(connection, record, now)
+    canaries.forget(connection, canary_store.of_jobs(connection, only), now)
+    artifact_store.release(connection, [job_id], record.account_id)
+    lifecycle.delete_data(connection, [record], now)
     return now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,7 +26,8 @@ from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.names import derived
-from agent.coordinator.operations.jobs.validation import JobRequest, Submission
+from agent.coordinator.operations.jobs.requests import JobRequest
+from agent.coordinator.operations.jobs.validation import Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
@@ -36,6 +37,7 @@ from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import (
+    ApiError,
     CannotRun,
     Conflict,
     JobAlreadyCompleted,
@@ -46,6 +48,7 @@ from agent.core.errors import (
 )
 from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
 from agent.core.market.audits import divided
+from agent.core.market.ledger import Entry
 from agent.core.matching import Restrictions
 from agent.core.values.quantities import format_money, format_time, from_units, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
@@ -69,7 +72,7 @@ async def submit(context: Context, caller: Caller, request: JobRequest, key: str
     service = submissions.service_of(context, request.type)
     models = (await supply(context, service.service_id)).models
     submission = submissions.check_job(context, request, models)
-    return await add(context, caller, submission, key, request.model_dump(mode="json"))
+    return await add(context, caller, submission, key, {} if key is None else request.model_dump(mode="json"))
 
 
 async def submit_service_call(
@@ -95,6 +98,23 @@ class Repeatable:
     request_sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A job to be created with its input files, and the answer about it."""
+
+    record: JobRecord
+    submission: Submission
+    inputs: list[JobArtifact]
+    created: JobCreated
+    repeatable: Repeatable | None
+
+    @property
+    def key(self) -> Hashable:
+        """The key of `Database.write_together`: a repeated request waits for the first one."""
+        record, repeatable = self.record, self.repeatable
+        return record.job_id if repeatable is None else (record.account_id, repeatable.key)
+
+
 def _repeatable(key: str | None, request: Mapping[str, Any]) -> Repeatable | None:
     return None if key is None else Repeatable(key, sha256_hex(canonical_json(request)))
 
@@ -102,7 +122,7 @@ def _repeatable(key: str | None, request: Mapping[str, Any]) -> Repeatable | Non
 async def add(
     context: Context, caller: Caller, submission: Submission, key: str | None, request: Mapping[str, Any]
 ) -> JobCreated:
-    """Create a job from a valid request; `key` as for `submit`, for which `request` identifies the request."""
+    """Create a job from a valid request; `key` as for `submit`, with which `request` identifies the request."""
     repeatable = _repeatable(key, request)
     record = _new_record(context, account_of(caller), submission)
     if not submission.options.wait and submission.options.offer_id is None:
@@ -119,11 +139,9 @@ async def add(
         estimated_completion=_time(done),
         missing_files=json.loads(record.missing_files) if record.missing_files else None,
     )
-    offer_id = submission.options.offer_id
+    new = _New(record, submission, inputs, created, repeatable)
     with context.dispatcher.adding(when=record.missing_files is None):
-        created = await context.database.write(
-            _insert, context, record, submission, inputs, offer_id, created, repeatable
-        )
+        created = await context.database.write_together(_insert, context, new, new.key)
     if created.job_id == record.job_id:  # a repeated request gets its first answer
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
@@ -201,53 +219,83 @@ def _derived(submission: Submission, names: Mapping[str, str]) -> str:
     return derived(submission.definition, submission.parameters, submission.files, names)
 
 
-def _insert(
-    connection: Connection,
-    context: Context,
-    record: JobRecord,
-    submission: Submission,
-    inputs: list[JobArtifact],
-    offer_id: str | None,
-    created: JobCreated,
-    repeatable: Repeatable | None,
-) -> JobCreated:
-    locks.account(connection, record.account_id)
-    if repeatable is not None:
-        first = _first_answer(connection, record.account_id, repeatable)
-        if first is not None:
-            return first
+def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> list[JobCreated | ApiError]:
+    """Create jobs. Those of a repeated request are not created again."""
+    for account_id in sorted({job.record.account_id for job in jobs}):
+        locks.account(connection, account_id)
+    outcomes: list[JobCreated | ApiError] = []
+    unfinished: dict[str, int] = {}
+    holds = lifecycle.Holds(connection)
+    admitted: list[tuple[_New, Entry]] = []
+    for job in jobs:
+        account_id = job.record.account_id
+        try:
+            first = _first_answer(connection, account_id, job.repeatable)
+            if first is None:
+                new = _admitted(connection, context, job, unfinished)
+                admitted.append((new, holds.hold(new.record)))
+                unfinished[account_id] += 1
+            outcomes.append(first or job.created)
+        except ApiError as error:
+            outcomes.append(error)
+    lifecycle.create_all(connection, [(new.record, entry) for new, entry in admitted])
+    for new, _ in admitted:
+        _add_details(connection, context, new)
+    return outcomes
+
+
+def _admitted(connection: Connection, context: Context, job: _New, unfinished: dict[str, int]) -> _New:
+    """Return the job with the names of its files. `unfinished` are the numbers of jobs by account, as far as they are known.
+
+    Raises `RateLimitExceeded`, `ValidationFailed`, and what `sealed.require_key` raises.
+    """
+    record, submission, inputs = job.record, job.submission, job.inputs
+    account_id = record.account_id
+    if account_id not in unfinished:
+        unfinished[account_id] = counts.total(connection, account_id=account_id, states=OPEN)
     limit = context.settings.max_jobs_per_account
-    if counts.total(connection, account_id=record.account_id, states=OPEN) >= limit:
+    if unfinished[account_id] >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished jobs, which is the limit. Wait for some to end.",
             retry_after=QUEUE_RETRY_SECONDS,
         )
     if inputs:
-        inputs = _named(connection, record.account_id, inputs)
+        inputs = _named(connection, account_id, inputs)
         if not record.name_given:
             names = {file.name: file.file_name for file in inputs if file.file_name is not None}
             record = replace(record, name=_derived(submission, names))
+        job = replace(job, record=record, inputs=inputs)
     if submission.sealed is not None:
-        miner_id, key_id = record.requested_miner_id, submission.sealed.key_id
-        sealed_jobs.require_key(connection, context, miner_id, offer_id, key_id)
-    lifecycle.create(connection, record)
-    job_lists.add_labels(connection, record.job_id, record.account_id, submission.options.labels)
-    if offer_id is not None:
-        marketplace.bind(connection, context, record, offer_id)
-    artifact_store.link(connection, record.job_id, "input", inputs)
-    if repeatable is not None:
+        offer_id = submission.options.offer_id
+        sealed_jobs.require_key(
+            connection, context, record.requested_miner_id, offer_id, submission.sealed.key_id
+        )
+    return job
+
+
+def _add_details(connection: Connection, context: Context, job: _New) -> None:
+    """Store what belongs to a new job beside its row and its payment."""
+    record, options = job.record, job.submission.options
+    job_lists.add_labels(connection, record.job_id, record.account_id, options.labels)
+    if options.offer_id is not None:
+        marketplace.bind(connection, context, record, options.offer_id)
+    artifact_store.link(connection, record.job_id, "input", job.inputs)
+    if job.repeatable is not None:
         idempotency_store.add(
             connection,
             record.account_id,
-            repeatable.key,
-            request_sha256=repeatable.request_sha256,
-            answer=created.model_dump_json(exclude_none=True),
+            job.repeatable.key,
+            request_sha256=job.repeatable.request_sha256,
+            answer=job.created.model_dump_json(exclude_none=True),
             now=record.created_at,
         )
-    return created
 
 
-def _first_answer(connection: Connection, account_id: str, repeatable: Repeatable) -> JobCreated | None:
+def _first_answer(
+    connection: Connection, account_id: str, repeatable: Repeatable | None
+) -> JobCreated | None:
+    if repeatable is None:
+        return None
     found = idempotency_store.find(connection, account_id, repeatable.key)
     if found is None:
         return None

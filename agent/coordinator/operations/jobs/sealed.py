@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.operations.answers.sealing import SealedJob
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
+from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.miners import encryption_keys
 from runners.api import ServiceDefinition

@@ -39,7 +39,7 @@ def compare(
                 f"the postings and the balance of {account} add up to {expected.get(account)} in the source, and to {sums.get(account)} in "
                 "the copy"
             )
-    # A copy without problems is proven by itself, but for its log's being the same. Problems must be the same.
+    # A copy without problems proves everything except that the log is the same. Problems must be the same.
     complete = bool(examination.problems)
     original = (examine if complete else examine_log)(first, log_key, known)
     if original.root != examination.root:

@@ -1,7 +1,7 @@
 """Checks a coordinator's data: derives the log again from receipts and settlements, and reports where they disagree.
 
 Everything that can be computed is computed: leaves from their receipts and settlements, tiles and roots from leaves, signatures
-from keys. The check only reads, in one snapshot of the database, so it can run beside an agent or on a copy.
+from keys. The check only reads, in one snapshot of the database, so it can run while an agent runs, or on a copy.
 """
 
 from __future__ import annotations
@@ -332,7 +332,7 @@ def _examine_payouts(connection: Connection, origin: str, result: Examination) -
             continue
         try:
             derived = manifest_of(batch, payout_store.of_batch(connection, batch.batch_id), origin).to_leaf()
-        except VerificationError as error:
+        except (VerificationError, ArithmeticError, ValueError) as error:
             result.find("payout", batch.batch_id, f"its manifest cannot be made from its payments: {error}")
             continue
         if leaf.encode() != derived or leaf != batch.manifest:

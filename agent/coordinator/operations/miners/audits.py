@@ -8,6 +8,7 @@ from agent.coordinator.operations.answers.audits import Audit, AuditPage, AuditS
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import commands
+from agent.coordinator.store import audit_proofs
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.audits import AuditRecord
@@ -51,7 +52,7 @@ def _of_miner(
     settings = context.settings.audits
     proofs = [
         AuditStanding(
-            role="auditor" if role == store.AUDITOR else "miner",
+            role="auditor" if role == audit_proofs.AUDITOR else "miner",
             service=service,
             model=model or None,
             passes=known.passes,
@@ -64,7 +65,7 @@ def _of_miner(
                 error_probability(known.canaries, settings.canary_false_positive_bound),
             ),
         )
-        for role, service, model, known in store.proofs_of(connection, miner_id)
+        for role, service, model, known in audit_proofs.of_miner(connection, miner_id)
     ]
     return MinerAudits(
         audits=[_view(context, one) for one in records[:limit]],
@@ -116,20 +117,7 @@ def _second_opinion(
             f"The time for a second opinion about {audit_id} has passed; it ends "
             f"{context.settings.audits.second_opinion_seconds / 3600:g} hours after the verdict."
         )
-    second = AuditRecord(
-        audit_id=new_id,
-        root=root.audit_id,
-        kind=Kind.SECOND_OPINION.value,
-        job_id=root.job_id,
-        account_id=root.account_id,
-        miner_id=root.miner_id,
-        fence=root.fence,
-        service=root.service,
-        model=root.model,
-        engine=root.engine,
-        created_at=now,
-        canary_id=root.canary_id,
-    )
+    second = root.another(Kind.SECOND_OPINION, new_id, now)
     store.add(connection, second)
     return _view(context, second)
 

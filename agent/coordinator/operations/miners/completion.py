@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.consequences import Change
 from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.audits import choosing
@@ -30,13 +31,8 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.coordinator.store.queue import restrictions_of
 from agent.coordinator.store.receipts import ReceiptRecord
-from agent.core.errors import ReceiptInvalid, StaleLease
-from agent.core.jobs import (
-    Complete,
-    JobState,
-    Lease,
-    may,
-)
+from agent.core.errors import ApiError, ReceiptInvalid, StaleLease
+from agent.core.jobs import Complete, IllegalEvent, JobState, Lease
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time, from_units, parse_decimal
 from agent.protocol.answers import Delivered
@@ -71,6 +67,29 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class _Result:
+    """A delivery for a job, from a miner's session under a lease's fence."""
+
+    session: Session
+    job_id: str
+    fence: int
+    delivery: Delivery
+    drawn: choosing.Draw
+
+
+@dataclass(frozen=True, slots=True)
+class _Valid:
+    """A result that agrees with its lease. `sizes` are those of its files; `change` is what it does to its job."""
+
+    result: _Result
+    record: JobRecord
+    lease: Lease
+    change: Change
+    completed_at: float
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """An accepted result. `seconds` is the duration of its run; None if the same result was accepted before."""
 
@@ -90,9 +109,8 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
         else:  # canonical form of a long transcript or much evidence takes time, during which heartbeats must be answered
             delivery = await asyncio.to_thread(_check_delivery, context, session, request)
         drawn = await choosing.draw(context, delivery.statement.service, session.miner_id)
-        accepted = await context.database.write(
-            _complete, context, session, job_id, request.fence, delivery, drawn
-        )
+        result = _Result(session, job_id, request.fence, delivery, drawn)
+        accepted = await context.database.write_together(_complete, context, result, job_id)
     except ReceiptInvalid:
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
         raise
@@ -177,42 +195,92 @@ def _units_of(results: dict[str, Any]) -> Decimal | None:
 
 
 def _complete(
-    connection: Connection,
-    context: Context,
-    session: Session,
-    job_id: str,
-    fence: int,
-    delivery: Delivery,
-    drawn: choosing.Draw,
-) -> Accepted:
+    connection: Connection, context: Context, results: Sequence[_Result]
+) -> list[Accepted | ApiError]:
+    """Accept the results of different jobs."""
     now = context.clock()
-    record = store.lock(connection, job_id)
+    records = store.lock_many(connection, [result.job_id for result in results])
+    outcomes: dict[str, Accepted | ApiError] = {}
+    valid = []
+    for result in results:
+        try:
+            checked = _checked(connection, context, result, records.get(result.job_id), now)
+        except (StaleLease, ReceiptInvalid) as error:
+            outcomes[result.job_id] = error
+            continue
+        if isinstance(checked, _Valid):
+            valid.append(checked)
+        else:
+            outcomes[result.job_id] = checked
+    if valid:
+        outcomes |= _accept(connection, context, valid, now)
+    return [outcomes[result.job_id] for result in results]
+
+
+def _checked(
+    connection: Connection, context: Context, result: _Result, record: JobRecord | None, now: float
+) -> _Valid | Accepted:
+    """Return the result if it is to be accepted, or what was answered if it was accepted before.
+
+    Raises `StaleLease`, `ReceiptInvalid`.
+    """
+    delivery, session, fence = result.delivery, result.session, result.fence
     if record is None:
-        raise StaleLease(job_id, fence)
+        raise StaleLease(result.job_id, fence)
     if record.life.state is JobState.COMPLETED and record.life.fence == fence:
-        known = receipt_store.of_job(connection, job_id)
+        known = receipt_store.of_job(connection, result.job_id)
         if known is not None and known.statement_sha256 == delivery.statement_sha256:
             return Accepted(known, record.trace_id, None)
     lease = record.life.lease
-    event = Complete(session.miner_id, fence, now)
-    if lease is None or not may(record.life, event):
-        raise StaleLease(job_id, fence)
+    if lease is None:
+        raise StaleLease(result.job_id, fence)
+    units = str(delivery.statement.units)
+    try:
+        change = Change.by(record, Complete(session.miner_id, fence, now), progress=100.0, units=units)
+    except IllegalEvent:
+        raise StaleLease(result.job_id, fence) from None
     # Never before the assignment, even if the coordinator's clock was set back.
     completed_at = max(now, lease.assigned_at)
     _check_against_lease(context, record, session, lease, delivery.statement, completed_at)
     sizes = _check_artifacts(connection, delivery)
-    job_logs.replace(connection, context.settings, record, delivery.log, now)
-    lifecycle.change(connection, record, event, now, progress=100.0, units=str(delivery.statement.units))
-    store.add_results(connection, [(job_id, delivery.results)])
-    _add_outputs(connection, record, delivery.artifacts, sizes, now)
-    if not restrictions_of(record).audit:  # comparing takes another time than the work
-        receipt_store.learn_duration(connection, record.service, record.model, now - lease.assigned_at)
-    receipt = _receipt(context, lease, delivery, completed_at)
-    receipt_store.add(connection, [receipt])
-    log_store.queue_receipts(connection, [(receipt.receipt_id, delivery.leaf)])
-    event_store.add(connection, [_receipt_created(record, receipt)], now)
-    choosing.choose(connection, context, record, delivery.statement, delivery.evidence, drawn, now)
-    return Accepted(receipt, record.trace_id, now - lease.assigned_at)
+    return _Valid(result, record, lease, change, completed_at, sizes)
+
+
+def _accept(
+    connection: Connection, context: Context, valid: Sequence[_Valid], now: float
+) -> dict[str, Accepted]:
+    """Store results with all their consequences. Return the outcomes by job."""
+    for one in valid:
+        job_logs.replace(connection, context.settings, one.record, one.result.delivery.log, now)
+    lifecycle.save(connection, [one.change for one in valid], now)
+    store.add_results(connection, [(one.record.job_id, one.result.delivery.results) for one in valid])
+    for one in sorted(valid, key=lambda one: one.record.account_id):  # whose locks have this order
+        _add_outputs(connection, one.record, one.result.delivery.artifacts, one.sizes, now)
+    seconds = {one.record.job_id: now - one.lease.assigned_at for one in valid}
+    receipt_store.learn_durations(
+        connection,
+        [
+            (one.record.service, one.record.model, seconds[one.record.job_id])
+            for one in valid
+            if not restrictions_of(one.record).audit  # comparing takes another time than the work
+        ],
+    )
+    receipts = [_receipt(context, one.lease, one.result.delivery, one.completed_at) for one in valid]
+    receipt_store.add(connection, receipts)
+    pairs = list(zip(valid, receipts, strict=True))
+    log_store.queue_receipts(
+        connection, [(receipt.receipt_id, one.result.delivery.leaf) for one, receipt in pairs]
+    )
+    event_store.add(connection, [_receipt_created(one.record, receipt) for one, receipt in pairs], now)
+    for one in valid:
+        delivery = one.result.delivery
+        choosing.choose(
+            connection, context, one.record, delivery.statement, delivery.evidence, one.result.drawn, now
+        )
+    return {
+        receipt.job_id: Accepted(receipt, one.record.trace_id, seconds[receipt.job_id])
+        for one, receipt in pairs
+    }
 
 
 def _add_outputs(

@@ -11,7 +11,6 @@ from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.checkpoints import declared_by, published
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import checkpoints as checkpoint_store
-from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.checkpoints import Checkpoint
@@ -77,13 +76,6 @@ def _checkpoint(event: RunEvent) -> Checkpoint:
         size=output.size,
         extra=json.dumps(output.extra),
     )
-
-
-async def prune_old(context: Context) -> None:
-    """Delete changes that are older than the retention period, a batch at a time."""
-    before = context.clock() - context.settings.event_retention_seconds
-    if await context.database.read(event_store.any_before, before):
-        await context.database.write(event_store.prune, before)
 
 
 def _store(

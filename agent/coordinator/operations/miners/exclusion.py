@@ -1,4 +1,4 @@
-"""Exclusion and removal of miners by operators: a miner's session ends at once, and its jobs go to others.
+"""Exclusion and removal of miners by operators: a miner's session ends immediately, and its jobs go to others.
 
 An excluded miner cannot register. A removed one is unknown again, and may enrol with a token like a new one.
 """

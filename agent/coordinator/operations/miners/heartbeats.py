@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 import structlog
@@ -16,7 +17,7 @@ from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.miners.sessions import metered, require_not_excluded, with_runners
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import locks
+from agent.coordinator.store import locks, run_outputs
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -75,6 +76,9 @@ def _heartbeat(
     if miner is None or miner.session != session.number:
         raise StaleSession("A newer session of this miner has begun; stop.")
     require_not_excluded(miner)
+    # Before the miner's row and its offers, and at once: results and cancellations lock jobs first, too.
+    held = {job_id for job_id, _ in run_outputs.leases_of(connection, session.miner_id)}
+    records = job_store.lock_many(connection, sorted(held | {lease.job_id for lease in request.leases}))
     store.touch(
         connection,
         session.miner_id,
@@ -90,7 +94,6 @@ def _heartbeat(
         command_store.settle(connection, session.miner_id, request.executed, refusals, now)
     if request.capabilities is not None:
         standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
-    records = job_store.lock_many(connection, [lease.job_id for lease in request.leases])
     answers, events = [], []
     changes: list[Change] = []
     for lease in request.leases:
@@ -116,20 +119,25 @@ def _heartbeat(
     ordered = [
         commands.on_the_wire(command) for command in command_store.waiting(connection, session.miner_id)
     ]
-    lost = _lost(connection, session, request, now)
+    lost = _lost([record for job_id, record in records.items() if job_id in held], session, request, now)
     lifecycle.save(connection, changes + lost, now)
     return answers, events, [item.before.job_id for item in lost], ordered
 
 
-def _lost(connection: Connection, session: Session, request: Heartbeat, now: float) -> list[Change]:
-    """Return the releases of leases that the miner does not name: they never reached it, which is no fault of the miner or the job."""
+def _lost(held: Iterable[JobRecord], session: Session, request: Heartbeat, now: float) -> list[Change]:
+    """Return the releases of leases that the miner does not name: they never reached it, which is no fault of the miner or the job.
+
+    `held` are jobs whose newest lease was the miner's before they were locked.
+    """
     if len(request.leases) == MAX_LEASES:  # it may hold more than it can name
         return []
     named = {(lease.job_id, lease.fence) for lease in request.leases}
     released = []
-    for record in job_store.leased_by(connection, session.miner_id):
+    for record in held:
         lease = record.life.lease
-        if lease is None or record.life.state is not JobState.RUNNING or lease.session != session.number:
+        if lease is None or record.life.state is not JobState.RUNNING:
+            continue
+        if (lease.miner_id, lease.session) != (session.miner_id, session.number):
             continue
         if (record.job_id, lease.fence) in named or now - lease.assigned_at < ARRIVAL_SECONDS:
             continue

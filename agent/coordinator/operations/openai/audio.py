@@ -11,8 +11,8 @@ from agent.coordinator.operations.answers.files import Artifact
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
-from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
+from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import (
@@ -35,7 +35,7 @@ SUBTITLES: Final = frozenset(("srt", "vtt"))
 
 
 class SpeechRequest(JobOptions):
-    """The fields beside the file, which may have any format that FFmpeg reads. Job options are an extension."""
+    """The fields other than the file, which may have any format that FFmpeg reads. Job options are an extension."""
 
     model_config = ConfigDict(strict=False)  # the fields of a form are text
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai import message_images
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, service, submit

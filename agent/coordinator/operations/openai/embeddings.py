@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai.serving import Submission, service, submit
 from agent.core.values.fields import example
 from runners.embedding.request import MAX_CHARACTERS, MAX_TEXTS, EmbeddingResult, EmbeddingUsage

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files.links import link_to
-from agent.coordinator.operations.jobs.validation import JobOptions
+from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, made_file, service, submit
 from agent.coordinator.store.artifacts import ArtifactRecord

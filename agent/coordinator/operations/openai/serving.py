@@ -15,7 +15,8 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
 from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.jobs.validation import MAX_SHOWN, JobOptions, model_names
+from agent.coordinator.operations.jobs.requests import JobOptions
+from agent.coordinator.operations.jobs.validation import MAX_SHOWN, model_names
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import (

@@ -71,7 +71,7 @@ def _view(record: AddressRecord | None) -> answers.PayoutAddress | None:
 
 
 async def set_address(context: Context, miner_id: str, envelope: dict[str, Any]) -> answers.PayoutAddresses:
-    """Store a signed statement. It takes effect after the delay, at once if it is the miner's first or names the address in force.
+    """Store a signed statement. It takes effect after the delay, immediately if it is the miner's first or names the address in force.
 
     The latter revokes a change that is pending. Raises `NotFound`, `Forbidden` for a signature that is not the miner's,
     `ValidationFailed`, `Conflict` for a statement that is not newer than the last one, and `ServiceUnavailable` for an adapter that

@@ -248,8 +248,8 @@ def _approve(connection: Connection, context: Context, caller: Caller, batch_id:
         return _show(connection, batch_id)
     if context.payouts.settings.four_eyes and caller.key_id == batch.created_by:
         raise Forbidden(
-            "This coordinator asks for two administrators (payouts.four_eyes): another key than the one that created the batch "
-            "must approve it.",
+            "This coordinator requires two administrators (payouts.four_eyes): approve the batch with a different key "
+            "from the one that created it.",
             {"created_by": batch.created_by},
         )
     now = context.clock()
@@ -285,6 +285,6 @@ def _cancel(connection: Connection, context: Context, caller: Caller, batch_id: 
 
 def _too_late(batch: BatchRecord, what: str) -> Conflict:
     return Conflict(
-        f"The batch {batch.batch_id} is {batch.state}, so it cannot be {what} any more.",
+        f"The batch {batch.batch_id} is {batch.state}, so it can no longer be {what}.",
         {"batch_id": batch.batch_id, "status": batch.state},
     )

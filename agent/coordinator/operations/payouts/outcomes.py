@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -34,7 +34,8 @@ async def report(context: Context, caller: Caller, batch_id: str, outcomes: Outc
     """End payments that were sent. A repeated report changes nothing.
 
     Raises `NotFound`, `ValidationFailed` for a payment of another batch, and `Conflict` for one that was not sent or has ended
-    otherwise, or if the adapter reports the outcomes itself; `force` permits the latter.
+    otherwise, or if the adapter reports the outcomes itself; `force` permits the latter. If the adapter cannot be used, payments that
+    were prepared can be reported with `force` too.
     """
     ended = await context.database.write(_report, context, batch_id, outcomes)
     for payment in ended:
@@ -59,15 +60,22 @@ def _report(
             "with `force`: a payment that is reported as failed and then arrives is paid twice."
         )
     payments = {payment.payout_id: payment for payment in store.of_batch(connection, batch_id)}
-    open_ones = [ending for ending in outcomes.endings if _is_open(batch, payments, ending)]
+    # Nothing more is sent for an adapter that cannot be used. What was prepared may have been sent before.
+    reportable = {PaymentState.SENT} if adapter is not None else {PaymentState.SENT, PaymentState.PREPARED}
+    open_ones = [ending for ending in outcomes.endings if _is_open(batch, payments, ending, reportable)]
     now = context.clock()
     ended = store.end(connection, batch_id, open_ones, now)
     announce(connection, ended, now)
     return ended
 
 
-def _is_open(batch: BatchRecord, payments: dict[str, PayoutRecord], ending: Ending) -> bool:
-    """Return whether an outcome is news. Raises `ValidationFailed`, `Conflict`."""
+def _is_open(
+    batch: BatchRecord,
+    payments: dict[str, PayoutRecord],
+    ending: Ending,
+    reportable: Collection[PaymentState],
+) -> bool:
+    """Return whether the payment has no outcome yet. Raises `ValidationFailed`, `Conflict`."""
     payment = payments.get(ending.payout_id)
     if payment is None:
         raise ValidationFailed(
@@ -77,7 +85,7 @@ def _is_open(batch: BatchRecord, payments: dict[str, PayoutRecord], ending: Endi
     state = PaymentState(payment.state)
     if state is (PaymentState.CONFIRMED if ending.confirmed else PaymentState.FAILED):
         return False
-    if state is not PaymentState.SENT:
+    if state not in reportable:
         raise Conflict(
             f"{payment.payout_id} is {state}; only a payment that was sent can be reported. Nothing of this report was stored.",
             {"payout_id": payment.payout_id, "status": state.value},

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from agent.atomic_file import replace_file
 from agent.coordinator.payouts.adapter import (
@@ -21,6 +21,7 @@ from agent.coordinator.payouts.adapter import (
     Prepared,
     Site,
     Transfer,
+    WithoutHandIns,
 )
 from agent.core.values.iban import parse_iban
 from agent.core.values.spreadsheets import harmless
@@ -32,7 +33,7 @@ MAX_TEXT: Final = 140
 """As much as the remittance text of a bank transfer."""
 
 
-class FileAdapter:
+class FileAdapter(WithoutHandIns):
     """Writes `BATCH.json` and `BATCH.csv`. An administrator reports the outcome of the payments."""
 
     name = "file"
@@ -56,10 +57,6 @@ class FileAdapter:
         if not text or len(text) > MAX_TEXT or not text.isprintable():
             raise AddressRefused(f"An address is 1 to {MAX_TEXT} printable characters on one line.")
         return text
-
-    def accept(self, payment: Payment, text: str) -> Mapping[str, Any]:  # noqa: ARG002 - nothing is accepted
-        """Refuse: payments by file need nothing from the miner."""
-        raise AddressRefused("This payment needs nothing from you.")
 
     async def prepare(
         self,

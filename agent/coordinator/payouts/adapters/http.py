@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from standardwebhooks import Webhook
@@ -26,6 +26,7 @@ from agent.coordinator.payouts.adapter import (
     Report,
     Site,
     Transfer,
+    WithoutHandIns,
 )
 from agent.coordinator.payouts.adapters.http_client import RequestFailed, Response, ServiceClient
 from agent.fault_points import reach
@@ -46,7 +47,7 @@ class ServiceAnswer(BaseModel, defer_build=True):
     reason: str = Field(default="", max_length=500)
 
 
-class HttpAdapter:
+class HttpAdapter(WithoutHandIns):
     """Sends one request for each payment, and repeats it until the service reports the outcome."""
 
     name = "http"
@@ -78,10 +79,6 @@ class HttpAdapter:
         if not text or len(text) > MAX_ADDRESS or not text.isprintable():
             raise AddressRefused(f"An address is 1 to {MAX_ADDRESS} printable characters on one line.")
         return text
-
-    def accept(self, payment: Payment, text: str) -> Mapping[str, Any]:  # noqa: ARG002 - nothing is accepted
-        """Refuse: these payments need nothing from the miner."""
-        raise AddressRefused("This payment needs nothing from you.")
 
     async def prepare(
         self,

@@ -12,7 +12,7 @@ import functools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,13 +26,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent import fault_points
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
+from agent.coordinator.store.database import Together
 from agent.coordinator.store.postgres.connecting import Limits, Server, driver, engine
 from agent.coordinator.store.postgres.failures import Failure, classify, reason
-from agent.core.errors import ConfigurationError, ServiceUnavailable
+from agent.coordinator.store.postgres.groups import Groups
+from agent.core.errors import ConfigurationError, ServiceUnavailable, ValidationFailed
 from agent.metrics import Meter
 
 P = ParamSpec("P")
 T = TypeVar("T")
+S = TypeVar("S")
+I = TypeVar("I")  # noqa: E741 - an item
 
 FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.5
@@ -73,6 +77,7 @@ class PostgresDatabase:
         self._read_engine = engine(self.server, size=readers + 1, read_only=True)
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="database-writer")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
+        self._groups = Groups(self._writers, self._write_now)
         self._closed = False
         self._after_commit: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
 
@@ -84,7 +89,7 @@ class PostgresDatabase:
     @property
     def waiting(self) -> int:
         """How many writes are queued."""
-        return self._waiting
+        return self._waiting + self._groups.waiting
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Call `call` on the running event loop after every commit of this process, before its write is answered."""
@@ -110,17 +115,21 @@ class PostgresDatabase:
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `function` in a transaction and return its value once that is durable. See `Database.write`."""
-        self._check_open()
-        if self._waiting >= self._max_queue:
-            raise ServiceUnavailable("The coordinator is overloaded; try again in a moment.")
+        self._admit()
         with self._count:
             self._waiting += 1
         return await asyncio.get_running_loop().run_in_executor(
             self._writers,
-            self._write_now,
+            self._write_queued,
             lambda connection: function(connection, *args, **kwargs),
             function.__name__,
         )
+
+    async def write_together(self, function: Together[S, I, T], shared: S, item: I, key: Hashable) -> T:
+        """Do the same as `write` for several items. See `Database.write_together`."""
+        self._admit()
+        outcome: T = await self._groups.add(function, shared, item, key)
+        return outcome
 
     async def read(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -162,9 +171,17 @@ class PostgresDatabase:
         if self._closed:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
 
-    def _write_now(self, function: Callable[[Connection], T], name: str) -> T:
+    def _admit(self) -> None:
+        self._check_open()
+        if self.waiting >= self._max_queue:
+            raise ServiceUnavailable("The coordinator is overloaded; try again in a moment.")
+
+    def _write_queued(self, function: Callable[[Connection], T], name: str) -> T:
         with self._count:
             self._waiting -= 1
+        return self._write_now(function, name, 1)
+
+    def _write_now(self, function: Callable[[Connection], T], name: str, writes: int) -> T:
         begun = time.perf_counter()
         try:
             value = self._repeated(lambda: self._transact(function, name))
@@ -175,10 +192,10 @@ class PostgresDatabase:
         fault_points.reach("database.after_commit", name)
         with self._count:
             self.commits += 1
-            self.writes += 1
+            self.writes += writes
             if self._meter is not None:
                 self._meter.observe(COMMIT_SECONDS, time.perf_counter() - begun)
-                self._meter.observe(BATCH_WRITES, 1)
+                self._meter.observe(BATCH_WRITES, writes)
         for loop, call in self._after_commit:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(call)
@@ -235,6 +252,10 @@ class PostgresDatabase:
             except Exception as error:
                 failure = classify(error)
                 duplicates += failure is Failure.DUPLICATE
+                if failure is Failure.UNSTORABLE:
+                    raise ValidationFailed(
+                        "A text in the request contains the character NUL; remove it."
+                    ) from None
                 if failure is Failure.ERROR or duplicates > DUPLICATES:
                     raise
                 if failure is Failure.UNAVAILABLE or time.monotonic() > deadline:

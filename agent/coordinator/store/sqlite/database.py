@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,11 +26,14 @@ from sqlalchemy.pool import QueuePool
 
 from agent import fault_points
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
+from agent.coordinator.store.database import Together
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.metrics import Meter
 
 P = ParamSpec("P")
 T = TypeVar("T")
+S = TypeVar("S")
+I = TypeVar("I")  # noqa: E741 - an item
 
 BUSY_MILLISECONDS: Final = 10_000
 CACHE_SIZE: Final = 64 * 2**20
@@ -43,11 +46,14 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Write:
-    """A queued write, and the future that receives its outcome."""
+    """A queued write, and the future that receives its outcome. Those of a group run together (`Database.write_together`)."""
 
-    function: Callable[[Connection], Any]
+    function: Callable[[Connection, Sequence[Any]], Sequence[Any]]
     future: asyncio.Future[Any]
     name: str
+    item: Any = None
+    group: Hashable = None
+    key: Hashable = None
     value: Any = None
     error: BaseException | None = None
 
@@ -129,14 +135,29 @@ class SQLiteDatabase:
         Writes run one at a time, in the order of these calls. An error that `function` raises undoes its changes and is raised
         here. Raises `ServiceUnavailable` when too many writes are queued.
         """
+        name = function.__name__ if fault_points.armed() else ""
+        value: T = await self._queued(
+            _Write(lambda connection, _: (function(connection, *args, **kwargs),), _future(), name)
+        )
+        return value
+
+    async def write_together(self, function: Together[S, I, T], shared: S, item: I, key: Hashable) -> T:
+        """Do the same as `write` for several items. See `Database.write_together`."""
+        name = function.__name__ if fault_points.armed() else ""
+        group = (function, id(shared))
+        write = _Write(
+            lambda connection, items: function(connection, shared, items), _future(), name, item, group, key
+        )
+        value: T = await self._queued(write)
+        return value
+
+    async def _queued(self, write: _Write) -> Any:
         if self._closed:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
         if self.waiting >= self._max_queue:
             raise ServiceUnavailable("The coordinator is overloaded; try again in a moment.")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        name = function.__name__ if fault_points.armed() else ""
-        self._queue.put(_Write(lambda connection: function(connection, *args, **kwargs), future, name))
-        return await future
+        self._queue.put(write)
+        return await write.future
 
     async def read(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -214,12 +235,13 @@ class SQLiteDatabase:
         begun = time.perf_counter()
         try:
             with connection.begin():
-                for write in batch:
-                    _run(connection, write)
-                for write in batch:
-                    fault_points.reach("database.before_commit", write.name, full=_disk_full)
-            for write in batch:
-                fault_points.reach("database.after_commit", write.name)
+                pieces = _pieces(batch)
+                for piece in pieces:
+                    _run(connection, piece)
+                for piece in pieces:
+                    fault_points.reach("database.before_commit", piece[0].name, full=_disk_full)
+            for piece in pieces:
+                fault_points.reach("database.after_commit", piece[0].name)
         except BaseException as error:
             for write in batch:
                 write.error = write.error or _explained(error)
@@ -234,18 +256,43 @@ class SQLiteDatabase:
         self.fault = str(unavailable[0]) if unavailable else None
 
 
-def _run(connection: Connection, write: _Write) -> None:
-    if write.future.cancelled():
-        return
+def _pieces(batch: Sequence[_Write]) -> list[list[_Write]]:
+    """Return the writes that run in one savepoint each: those of a group stand where its first one does."""
+    pieces: list[list[_Write]] = []
+    open_groups: dict[Hashable, tuple[list[_Write], set[Hashable]]] = {}
+    for write in batch:
+        if write.future.cancelled():
+            continue
+        piece, keys = open_groups.get(write.group, ([], set()))
+        if not piece or write.group is None or write.key in keys:
+            piece, keys = [], set()
+            pieces.append(piece)
+            open_groups[write.group] = piece, keys
+        piece.append(write)
+        keys.add(write.key)
+    return pieces
+
+
+def _run(connection: Connection, writes: list[_Write]) -> None:
     # By the driver itself: SQLAlchemy's own savepoints cost more than most statements between them.
     sqlite = driver(connection)
     sqlite.execute("SAVEPOINT piece")
+    alone = False
     try:
-        write.value = write.function(connection)
+        outcomes = writes[0].function(connection, [write.item for write in writes])
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                write.error = outcome
+            else:
+                write.value = outcome
     except Exception as error:  # noqa: BLE001 - raised at the caller of `write`
-        write.error = _explained(error)
+        alone = len(writes) > 1
+        writes[0].error = None if alone else _explained(error)
         sqlite.execute("ROLLBACK TO piece")
     sqlite.execute("RELEASE piece")
+    if alone:
+        for write in writes:
+            _run(connection, [write])
 
 
 def _disk_full() -> BaseException:
@@ -258,6 +305,10 @@ def _explained(error: BaseException) -> BaseException:
         log.error("database_unavailable", error=str(getattr(error, "orig", error)))
         return ServiceUnavailable("The coordinator cannot write its database now; try again in a moment.")
     return error
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
 
 
 def _answer(batch: list[_Write]) -> None:

@@ -1,4 +1,4 @@
-"""The mark beside a database file that was moved to another engine, or is being moved: no coordinator starts on such a file."""
+"""The mark next to a database file that was moved to another engine, or is being moved: no coordinator starts on such a file."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ export class Admin {
     return this.#post("/v1/admin/logins", grants, options);
   }
 
-  /** Exclude a miner: its session ends at once, its running jobs are queued again, and it can no longer register. */
+  /** Exclude a miner: its session ends immediately, its running jobs are queued again, and it can no longer register. */
   excludeMiner(
     minerId: string,
     exclusion: { reason?: string | undefined } = {},

@@ -83,7 +83,7 @@ export class Payouts {
     return this.#decide(batchId, "cancel", options);
   }
 
-  /** Report outcomes of a batch whose adapter does not report them by itself. A failed payment's amount returns to its miner. */
+  /** Report outcomes of a batch whose adapter does not report them itself. A failed payment's amount returns to its miner. */
   report(
     batchId: string,
     outcomes: readonly PayoutOutcome[],

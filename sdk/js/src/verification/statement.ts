@@ -56,7 +56,7 @@ export interface Statement {
   price: string;
   /** The sandbox of the programs that read the client's files: "bubblewrap", "landlock" or "none"; null if not stated. */
   sandbox: string | null;
-  /** The digest of the canonical JSON that the miner returned beside the results for a later audit; null without any. */
+  /** The digest of the canonical JSON that the miner returned with the results for a later audit; null without any. */
   evidenceSha256: string | null;
   /** The keys and salted digests of a sealed job; null for a job in clear. */
   sealed: StatedSealing | null;

@@ -117,7 +117,7 @@ def overview(session: Session, /) -> Flow[Overview]:
 
 
 def exclude_miner(session: Session, /, miner_id: str, *, reason: str | None = None) -> Flow[Exclusion]:
-    """Exclude a miner: its session ends at once, its running jobs are requeued, and it cannot register again."""
+    """Exclude a miner: its session ends immediately, its running jobs are requeued, and it cannot register again."""
     path = f"/v1/admin/miners/{quote(miner_id, safe='')}/exclude"
     return (yield from fetch(session, post_json(path, _present(reason=reason)), Exclusion))
 

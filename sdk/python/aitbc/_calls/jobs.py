@@ -94,7 +94,7 @@ def _abandon(session: Session, job_id: str) -> Flow[None]:
     try:
         yield from cancel(session, job_id)
     except AITBCError as error:
-        # The caller raises the first error. The job ends by itself if its files do not arrive.
+        # The caller raises the first error. The job ends on its own if its files do not arrive.
         error.add_note("while cancelling a job whose files could not be uploaded")
 
 

@@ -65,7 +65,7 @@ def of_miner(
 
 
 def address(session: Session, /, miner_id: str) -> Flow[PayoutAddresses]:
-    """Return where a miner is paid to, and a change that is pending."""
+    """Return where a miner is paid to, and any pending change."""
     request = Request("GET", f"/v1/miners/{quote(miner_id, safe='')}/payout-address")
     return (yield from fetch(session, request, PayoutAddresses))
 

@@ -62,7 +62,7 @@ def decrypt(known: Mapping[str, SealedFile], artifact_id: str, content: bytes) -
 
 
 def decrypt_file(known: Mapping[str, SealedFile], artifact_id: str, path: Path) -> None:
-    """Replace a downloaded file by its plaintext, if it is a sealed one. Raises `VerificationError`, and leaves no file. Blocking."""
+    """Replace a downloaded file with its plaintext, if it is a sealed one. Raises `VerificationError`, and leaves no file. Blocking."""
     found = known.get(artifact_id)
     if found is None:
         return

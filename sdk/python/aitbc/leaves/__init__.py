@@ -1,1 +1,1 @@
-"""The leaves of the log beside receipts: settlements, verdicts of audits, and manifests of payouts."""
+"""The leaves of the log other than receipts: settlements, verdicts of audits, and manifests of payouts."""

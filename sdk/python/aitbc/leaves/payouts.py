@@ -20,7 +20,7 @@ from nacl.signing import SigningKey
 from aitbc._verification.report import Check, Report
 from aitbc._verification.shape import HEX_SHA256, MINER_ID, exact, items, text, utc_time
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
-from aitbc.dsse import open_envelope, read_envelope, sign_envelope
+from aitbc.dsse import open_envelope, sign_envelope
 from aitbc.errors import FormatError, VerificationError
 from aitbc.keys import miner_id
 from aitbc.log import parse_proof, require_inclusion
@@ -397,11 +397,6 @@ def open_payout_address(envelope: object, public_key: bytes) -> PayoutAddress:
     if statement.miner_id != miner_id(public_key):
         raise VerificationError("The address is another miner's.")
     return statement
-
-
-def read_payout_address(envelope: object) -> PayoutAddress:
-    """Return the statement in an envelope, NOT verified. Raises `FormatError`."""
-    return _parse_address(read_envelope(envelope, ADDRESS_TYPE)[0])
 
 
 def _parse_address(payload: bytes) -> PayoutAddress:

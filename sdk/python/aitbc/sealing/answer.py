@@ -98,7 +98,7 @@ class AnswerOpener:
         )
 
     def event(self, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """Open an event: return its kind and data, or None for one that was repeated, or came after a later one."""
+        """Open an event: return its kind and data, or None for one that was repeated, or arrived after a later one."""
         number = data.get("n")
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise FormatError("A sealed event has no number.")

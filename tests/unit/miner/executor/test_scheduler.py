@@ -22,8 +22,9 @@ from agent.miner.executor.child import RunListener
 from agent.miner.executor.circuit_breaker import MAX_HANGS, MAX_LOAD_FAILURES
 from agent.miner.executor.contract import Execution, Working
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.footprints import Footprints
+from agent.miner.executor.footprints import Footprints, MainMemory
 from agent.miner.executor.local import LocalExecutor
+from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu
 from agent.settings import MinerSettings
 from miner_support.daemons import HOST
@@ -33,6 +34,7 @@ from runners.host.protocol import Run
 
 pytestmark = pytest.mark.anyio
 GIBIBYTE = 2**30
+MEBIBYTE = 2**20
 
 
 @pytest.fixture
@@ -42,11 +44,13 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @dataclass
 class Rig:
-    """GPUs with 24 GiB each. `others` is the memory that other programs use of each."""
+    """GPUs with 24 GiB each, and main memory. `others` is the memory that other programs use of each GPU, `others_main` of the main memory."""
 
     directory: Path
     cards: int = 1
     others: list[int] = field(default_factory=list)
+    main: int = 350 * MEBIBYTE
+    others_main: int = 0
 
     def __post_init__(self) -> None:
         self.others = self.others or [0] * self.cards
@@ -70,6 +74,15 @@ class Rig:
             except (psutil.Error, ValueError, KeyError):
                 continue
         return total
+
+    def main_free(self) -> int:
+        """Return the main memory that the programs beside models, and those of others, leave."""
+        programs = [
+            int(process.cmdline()[-1])
+            for process in psutil.Process().children(recursive=True)
+            if process.status() != psutil.STATUS_ZOMBIE and "held = b'x'" in " ".join(process.cmdline())
+        ]
+        return self.main - self.others_main - sum(programs)
 
     async def process_memory(self) -> dict[str, dict[int, int]]:
         """Return the claims of processes as NVML would, all on the first GPU."""
@@ -96,23 +109,45 @@ class Rig:
             for number in range(self.cards)
         ]
 
-    def model(self, name: str, size: float) -> Model:
+    def learned(self, model: str) -> MainMemory:
+        """Return what was measured of a model's main memory."""
+        return Footprints(self.directory / "footprints.json", {}, {}).main_memory("scripted", model, {})
+
+    def model(self, name: str, size: float, server: int = 0) -> Model:
+        """Return a model that takes so many GiB of a GPU, and so many MiB of main memory."""
         path = self.directory / "models" / name
         path.mkdir(parents=True, exist_ok=True)
         (path / "bytes").write_text(str(int(size * GIBIBYTE)))
+        if server:
+            (path / "server").write_text(str(server * MEBIBYTE))
         return Model(name, path)
 
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     monkeypatch.setenv("SCRIPTED_CLAIMS", str(tmp_path / "claims"))
-    return Rig(tmp_path)
+    rig = Rig(tmp_path)
+    monkeypatch.setattr(hardware, "memory_total", lambda: rig.main)
+    monkeypatch.setattr(hardware, "memory_available", rig.main_free)
+    return rig
+
+
+LOAD_MEMORY = {"heavy": 250 * MEBIBYTE, "bulky": 250 * MEBIBYTE}
 
 
 def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
     return {
         name: CatalogueEntry(
-            name, "scripted", ("engine",), None, int(size * GIBIBYTE), 0, int(size * GIBIBYTE), "MIT", ""
+            name,
+            "scripted",
+            ("engine",),
+            None,
+            int(size * GIBIBYTE),
+            0,
+            int(size * GIBIBYTE),
+            "MIT",
+            "",
+            load_memory=LOAD_MEMORY.get(name, 0),
         )
         for name, size in vram.items()
     }
@@ -122,7 +157,7 @@ def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
 async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterator[LocalExecutor]:
     before = set(psutil.Process().children())  # children of other tests in this process
     definitions = {"scripted": ScriptedRunner.definition, "batch": BatchRunner.definition}
-    sizes = {"small": 6, "middle": 10, "large": 16, "huge": 40, "broken": 1}
+    sizes = {"small": 6, "middle": 10, "large": 16, "huge": 40, "broken": 1, "heavy": 6, "bulky": 10}
     devices = Devices(
         rig.devices,
         slots=slots or rig.cards,
@@ -352,6 +387,17 @@ async def test_the_memory_use_of_a_model_is_measured_and_saved(rig: Rig) -> None
         assert 3 * GIBIBYTE <= subject.status()[0]["footprint"] < 4 * GIBIBYTE
 
 
+async def test_an_engine_that_fills_its_budget_gets_no_larger_one(rig: Rig) -> None:
+    """As vLLM does. Otherwise it would be given a tenth more each time, and the whole card in the end."""
+    async with executor(rig, idle_seconds=0.1) as subject:
+        for _ in range(3):
+            await do(subject, rig, rig.model("middle", 10))
+            await until(lambda: subject.status() == [])
+        assert {entry["reason"] for entry in subject.placement()["recent"] if entry["event"] == "placed"} == {
+            "It may use 10.0 GiB."
+        }
+
+
 async def run_program(subject: LocalExecutor, rig: Rig, size: float, fault: str = "") -> int:
     """Run a job without a model, whose program uses so many GiB; return what the job was placed with."""
     gate = rig.directory / f"gate-{os.urandom(4).hex()}"
@@ -388,6 +434,94 @@ async def test_a_program_that_filled_the_card_may_run_there_again(rig: Rig) -> N
     async with executor(rig) as subject:
         await run_program(subject, rig, 23.4)
         assert await run_program(subject, rig, 23.4) >= 21 * GIBIBYTE
+
+
+async def test_a_model_that_does_not_fit_into_main_memory_is_unavailable_and_refused(rig: Rig) -> None:
+    """Although the GPU would hold it: it goes through main memory."""
+    rig.main = 200 * MEBIBYTE
+    async with executor(rig, placement_wait_seconds=60) as subject:
+        reason = "main memory beside the GPU's, and no device here has more than 0.2 GiB"
+        with pytest.raises(Retry, match=reason) as caught:
+            await asyncio.wait_for(do(subject, rig, rig.model("heavy", 6)), 5)
+        assert caught.value.code == "NO_MEMORY"
+        assert reason in (await subject.unavailable_models({"scripted": ["heavy"]}))["scripted"]["heavy"]
+        await do(subject, rig, rig.model("large", 16))
+
+
+async def test_a_model_waits_until_other_programs_leave_it_main_memory(rig: Rig) -> None:
+    rig.others_main = 150 * MEBIBYTE
+    async with executor(rig, placement_wait_seconds=30) as subject:
+        job = asyncio.create_task(do(subject, rig, rig.model("heavy", 6)))
+        await until(lambda: subject.placement()["waiting"])
+        (waiting,) = subject.placement()["waiting"]
+        assert waiting["reason"].startswith("The model heavy needs 0.2 GiB of main memory beside the GPU's: ")
+        assert rig.used(0) == 0
+        rig.others_main = 0
+        await job
+
+
+async def test_the_main_memory_of_a_model_and_its_engines_server_is_measured_and_saved(rig: Rig) -> None:
+    """The catalogue states 250 MiB, but it takes little more than 100. With that much free it is loaded again, also after a restart."""
+    model, gate = rig.model("heavy", 6, server=100), rig.directory / "gate"
+    async with executor(rig, idle_seconds=0.1) as subject:
+        job = asyncio.create_task(do(subject, rig, model, "wait", gate=str(gate)))
+        await until(lambda: 0 < rig.learned("heavy").loading < 200 * MEBIBYTE)
+        gate.touch()
+        await job
+        await until(lambda: subject.status() == [])
+        rig.others_main = 150 * MEBIBYTE
+        await do(subject, rig, model)
+    async with executor(rig) as subject:
+        await do(subject, rig, model)
+        await until(lambda: 100 * MEBIBYTE < subject.status()[0]["main_memory"] < 200 * MEBIBYTE)
+        rig.others_main = 300 * MEBIBYTE
+        reason = (await subject.unavailable_models({"scripted": ["bulky"]}))["scripted"]["bulky"]
+        assert "other programs leave at most" in reason
+
+
+async def test_a_loaded_model_holds_only_what_its_runs_were_measured_to_take(rig: Rig) -> None:
+    """What it needed for loading is there for the next one, which would not fit beside that."""
+    model, gate = rig.model("heavy", 6, server=100), rig.directory / "gate"
+    loading = model.path / "loading"
+    loading.touch()
+    async with executor(rig) as subject:
+        job = asyncio.create_task(do(subject, rig, model, "wait", gate=str(gate)))
+        await until(lambda: subject.status() and subject.status()[0]["main_memory"] > 100 * MEBIBYTE)
+        loading.unlink()
+        await until(lambda: rig.learned("heavy").loading > 100 * MEBIBYTE)
+        (child,) = subject._pool._children
+        await until(lambda: child.runs and child.memory_peak)  # it was measured during the run
+        gate.touch()
+        await job
+        learned = rig.learned("heavy")
+        assert 0 < learned.working < 100 * MEBIBYTE < learned.loading < 200 * MEBIBYTE
+    async with executor(rig, slots=2) as subject:
+        gate.unlink()
+        job = asyncio.create_task(do(subject, rig, model, "wait", gate=str(gate)))
+        await until(subject.loaded)
+        await do(subject, rig, rig.model("bulky", 10))
+        gate.touch()
+        await job
+
+
+async def test_an_idle_model_is_evicted_for_main_memory_although_the_gpu_would_hold_both(rig: Rig) -> None:
+    async with executor(rig) as subject:
+        await do(subject, rig, rig.model("large", 6, server=150))
+        await do(subject, rig, rig.model("bulky", 10))
+        assert subject.loaded() == {"scripted": ["bulky"]}
+        assert ("evicted", "large") in events(subject)
+        assert rig.main_free() == rig.main
+
+
+async def test_an_engines_server_that_takes_too_much_main_memory_is_ended(rig: Rig) -> None:
+    """The model is not placed with more of the GPU for that."""
+    async with executor(rig, child_memory=80 * MEBIBYTE) as subject:
+        gate = rig.directory / "gate"
+        with pytest.raises(Retry, match=r"used more than 0\.1 GiB of memory and was ended") as caught:
+            await do(subject, rig, rig.model("large", 16, server=100), "wait", gate=str(gate))
+        assert caught.value.code == "OUT_OF_MEMORY"
+        await until(lambda: rig.main_free() == rig.main)
+        assert (await subject.unavailable_models({"scripted": ["large"]})) == {}
 
 
 async def test_three_failures_to_load_open_the_models_circuit(rig: Rig) -> None:

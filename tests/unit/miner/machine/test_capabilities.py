@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,9 +249,31 @@ print(json.dumps([found.to_wire(), [[device.kind, device.uuid] for device in fou
     }
 
 
+def test_slices_of_a_gpu_are_devices_that_no_engine_uses_together(tmp_path: Path):
+    """Each child gets one of them, by its UUID."""
+    slices = [replace(CARD, uuid=f"MIG-{number}", slice=number, memory_total=10 * GIB) for number in (0, 1)]
+    found = probe(tmp_path, *slices, example_service=runner(gpus=8))
+    assert [(device.uuid, device.memory) for device in found.devices] == [
+        ("MIG-0", 10 * GIB),
+        ("MIG-1", 10 * GIB),
+    ]
+    assert found.services["example_service"].gpus == 1
+    whole = [replace(CARD, uuid=f"GPU-{number}", index=number) for number in (1, 2)]
+    assert (
+        probe(tmp_path, *slices, *whole, example_service=runner(gpus=8)).services["example_service"].gpus == 2
+    )
+
+
 def test_runners_get_the_programs_and_limits_of_the_settings(tmp_path: Path):
     chosen = tools(Settings(models_dir=tmp_path, runners={"ffmpeg": "/opt/ffmpeg", "max_memory": "2Gi"}))
     assert (chosen.ffmpeg, chosen.max_memory, chosen.models_dir) == ("/opt/ffmpeg", 2 * GIB, tmp_path)
+
+
+def test_engines_on_a_gpu_answer_many_requests_together():
+    """With eight, vLLM reaches a small part of its speed."""
+    assert tools(Settings(), gpu=True).batch >= 64
+    assert tools(Settings(), gpu=False).batch == 8
+    assert tools(Settings(runners={"batch": 3}), gpu=True).batch == 3
 
 
 def test_the_limits_of_a_container_override_those_of_the_machine(tmp_path: Path):

@@ -7,13 +7,22 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from nvml_shim.shim import DRIVER_NOT_LOADED, GPU_IS_LOST, TWO_CARDS, VERSION_MISMATCH, NvmlShim, build
+from nvml_shim.shim import (
+    DRIVER_NOT_LOADED,
+    GPU_IS_LOST,
+    TWO_CARDS,
+    VERSION_MISMATCH,
+    NvmlShim,
+    Slice,
+    build,
+)
 
 GIB = 2**30
 
@@ -90,6 +99,7 @@ def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
         "power_limit": 450.0,
         "fault": None,
         "slowed": False,
+        "slice": None,
     }
 
 
@@ -270,7 +280,7 @@ def test_a_gpu_without_its_own_memory_shares_the_machines(nvml: NvmlShim):
         ("GPU-", []),
         ("", []),
         ("-1", []),
-        ("MIG-33333333", []),
+        ("MIG-33333333", []),  # there is none
     ],
 )
 def test_cuda_visible_devices_is_interpreted_as_by_cuda(nvml: NvmlShim, visible: str, indices: list[int]):
@@ -280,6 +290,73 @@ def test_cuda_visible_devices_is_interpreted_as_by_cuda(nvml: NvmlShim, visible:
     assert (reason is None) == bool(indices)
     if not indices:
         assert f"CUDA_VISIBLE_DEVICES={visible} " in reason
+
+
+SLICES = (
+    Slice("MIG-33333333-aaaa-5aaa-8aaa-000000000001", used=GIB),
+    None,
+    Slice("MIG-44444444-bbbb-5bbb-8bbb-000000000002", "NVIDIA A100-SXM4-40GB MIG 2g.10gb", 10 * GIB),
+)
+
+
+@pytest.fixture
+def sliced(nvml: NvmlShim) -> NvmlShim:
+    """The first card has two MIG instances, with a number between them that is free."""
+    nvml.change(0, mig=1, instances=SLICES, used=GIB)
+    nvml.change(1, mig=0)
+    return nvml
+
+
+def test_each_mig_instance_is_a_gpu_with_its_own_memory(sliced: NvmlShim):
+    """Their card is none, because CUDA cannot use it. What is wrong with it is wrong with each."""
+    sliced.change(0, temperature=71, ecc=1)
+    with watching(sliced.environment) as program:
+        (first, second, other), reason = program.ask()
+    assert reason is None
+    assert (first["uuid"], first["index"], first["slice"]) == (SLICES[0].uuid, 0, 0)
+    assert (first["memory_total"], first["memory_free"]) == (5 * GIB, 4 * GIB)
+    assert (second["uuid"], second["slice"]) == (SLICES[2].uuid, 2)
+    assert (second["name"], second["memory_total"]) == ("NVIDIA A100-SXM4-40GB MIG 2g.10gb", 10 * GIB)
+    assert {gpu["temperature"] for gpu in (first, second)} == {71}
+    assert all("1 uncorrectable memory error" in gpu["fault"] for gpu in (first, second))
+    assert (other["uuid"], other["slice"], other["fault"]) == (TWO_CARDS[1].uuid, None, None)
+
+
+def test_the_memory_of_processes_is_that_of_their_mig_instance(sliced: NvmlShim):
+    parts = (SLICES[0], None, replace(SLICES[2], processes=f"12:{3 * GIB}"))
+    with watching(sliced.environment) as program:
+        program.ask()
+        sliced.change(0, processes=f"11:{GIB},12:{3 * GIB}", instances=parts)
+        assert program.processes() == {
+            SLICES[0].uuid: {}, SLICES[2].uuid: {"12": 3 * GIB}, TWO_CARDS[1].uuid: {},
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("visible", "uuids"),
+    [
+        (SLICES[2].uuid, [SLICES[2].uuid]),
+        ("MIG-4444", [SLICES[2].uuid]),
+        ("0", [SLICES[0].uuid]),
+        ("1,MIG-3333", [TWO_CARDS[1].uuid, SLICES[0].uuid]),
+        (TWO_CARDS[0].uuid, []),
+    ],
+)
+def test_cuda_visible_devices_names_mig_instances(sliced: NvmlShim, visible: str, uuids: list[str]):
+    with watching({**sliced.environment, "CUDA_VISIBLE_DEVICES": visible}) as program:
+        gpus, _ = program.ask()
+    assert [gpu["uuid"] for gpu in gpus] == uuids
+
+
+def test_mig_instances_that_are_removed_are_no_gpus_any_more(sliced: NvmlShim):
+    with watching(sliced.environment) as program:
+        sliced.change(0, instances=(None, None, None))
+        gpus, reason = program.ask()
+        assert [gpu["uuid"] for gpu in gpus] == [TWO_CARDS[1].uuid]
+        assert reason.startswith("GPU 0 cannot be used. It is in MIG mode without an instance. Create some")
+        sliced.change(0, mig=0)
+        gpus, reason = program.ask()
+        assert ([gpu["uuid"] for gpu in gpus], reason) == ([card.uuid for card in TWO_CARDS], None)
 
 
 def test_a_driver_without_a_gpu_is_explained(nvml: NvmlShim):

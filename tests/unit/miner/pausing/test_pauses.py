@@ -147,7 +147,7 @@ async def test_a_faulty_or_lost_gpu_is_paused_without_any_rule_and_the_other_wor
     assert pauses.gpu_reason(FIRST) == "because of a fault (Xid 79, it has fallen off the bus)"
     owner.cards.last = ()
     await pauses.measure()
-    assert pauses.gpu_reason(SECOND) == "because of a fault (the driver does not find it any more)"
+    assert pauses.gpu_reason(SECOND) == "because of a fault (the driver no longer finds it)"
     assert cause(pauses) == Cause.FAULT
     pauses.resume()
     assert cause(pauses) == Cause.FAULT
@@ -188,3 +188,17 @@ def test_executed_commands_are_saved_with_their_effect(owner: Owner) -> None:
     again = owner.pauses()
     assert [again.executed(f"command_{number}") for number in (1, 2, 3)] == [True, True, False]
     assert again.now.devices == {FIRST}
+
+
+def test_a_slice_of_a_gpu_is_paused_by_both_its_numbers(tmp_path: Path) -> None:
+    """Its card's number alone does not say which. Reports name each."""
+    slices = tuple(replace(CARDS[0], uuid=f"MIG-{number}", slice=number) for number in range(2))
+    owner = Owner(tmp_path, Cards(slices))
+    pauses = owner.pauses()
+    assert pauses.find("0:1") == pauses.find("mig-1") == "MIG-1"
+    with pytest.raises(GpuUnknown, match=r"this machine has 0:0 \(MIG-0\), 0:1 \(MIG-1\)"):
+        pauses.find("0")
+    pauses.pause("0:1")
+    assert (pauses.now.devices, pauses.reason()) == ({"MIG-1"}, None)
+    pauses.pause("0:0")
+    assert pauses.reason() is not None

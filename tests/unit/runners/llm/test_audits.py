@@ -19,7 +19,11 @@ from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME, PERSON, QUESTION
 
 CPU = {"kind": "cpu", "name": "test processor", "uuid": None}
-RANGES = {"logprobs": HonestRange(0, 0.01, 10, 0.03), "choice": HonestRange(0, 0.01, 10, 0.05)}
+RANGES = {
+    "logprobs": HonestRange(0, 0.01, 10, 0.03),
+    "choice": HonestRange(0, 0.01, 10, 0.05),
+    "sampling": HonestRange(0, 1, 10, 6),
+}
 
 
 class Audit:
@@ -111,9 +115,19 @@ def test_one_of_several_answers_is_checked(audit):
     job = audit(temperature=1, n=2, max_tokens=24, prompt="Write a story about 🎉 and 🦊.")
     found = [job.check(choice).comparison for choice in "abcd"]
     assert {comparison.where[:8] for comparison in found} == {"answer 1", "answer 2"}
-    assert [(comparison.verdict, [*comparison.distances]) for comparison in found] == [
-        ("pass", ["logprobs"])
-    ] * 4
+    assert {comparison.verdict for comparison in found} == {"pass"}
+    # Without "sampling" for an answer with a character of several tokens, which have no probabilities.
+    assert {*found[0].distances} | {"sampling"} == {"logprobs", "sampling"}
+
+
+def test_llama_cpp_tokens_that_were_not_drawn_are_found(audit):
+    """As of a miner that always chooses the most likely token, and knows the right log-probabilities."""
+    honest = audit(temperature=0.8, max_tokens=64, prompt="Explain what a rainbow is.").check().comparison
+    assert (honest.verdict, honest.distances["sampling"] < 6) == ("pass", True)
+    greedy = audit(temperature=0, max_tokens=64, prompt="Explain what a rainbow is.")
+    lie = greedy.check(temperature=0.8).comparison
+    assert (lie.verdict, "sampling" in lie.reason) == ("fail", True)
+    assert lie.distances["sampling"] > 6 > greedy.check().comparison.distances.get("sampling", 0)
 
 
 def test_client_sees_only_the_alternatives_that_it_requested(audit):

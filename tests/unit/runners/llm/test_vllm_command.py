@@ -49,6 +49,20 @@ def test_one_gpu_is_used_up_to_its_budget(command: Any) -> None:
     assert "--tensor-parallel-size" not in arguments
 
 
+def test_a_model_gets_as_much_context_as_fits_and_vllms_own_number_of_requests(command: Any) -> None:
+    """An 8B model's full context does not fit beside its weights on most cards, and vLLM would not start."""
+    arguments = command(Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE), None)
+    assert arguments["--max-model-len"] == "-1"
+    assert "--max-num-seqs" not in arguments
+    assert "--enforce-eager" not in arguments
+
+
+def test_schemas_need_no_compiler(command: Any) -> None:
+    """The default, xgrammar, would compile Triton kernels, for which the image lacks a compiler; guidance works on the processor."""
+    arguments = command(Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE), None)
+    assert json.loads(arguments["--structured-outputs-config"]) == {"backend": "guidance"}
+
+
 def test_the_layers_are_divided_among_several_gpus_each_up_to_its_budget(command: Any) -> None:
     cards = Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE, others=("GPU-1", "GPU-2", "GPU-3"))
     arguments = command(cards, 18 * GIBIBYTE)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from agent.coordinator.payouts.adapter import (
-    AddressRefused,
     Answer,
     BatchInfo,
     NewTransfer,
@@ -26,6 +25,7 @@ from agent.coordinator.payouts.adapter import (
     Report,
     Site,
     Transfer,
+    WithoutHandIns,
 )
 from agent.coordinator.payouts.adapters.evm import signing
 from agent.coordinator.payouts.adapters.evm.node import Node, NodeError
@@ -50,10 +50,10 @@ class NotNow(Exception):
 
 
 class Superseded(Exception):
-    """A transaction will never get a block, and an administrator must find out why. The message says what to do."""
+    """A transaction will never be included in a block, and an administrator must find out why. The message says what to do."""
 
 
-class EvmAdapter:
+class EvmAdapter(WithoutHandIns):
     """Pays in one token, or in the coin, of one chain, from one account."""
 
     name = "evm"
@@ -87,10 +87,6 @@ class EvmAdapter:
         """Return the address with its checksum (EIP-55). Raises `AddressRefused`."""
         return signing.check_address(address)
 
-    def accept(self, payment: Payment, text: str) -> Mapping[str, Any]:  # noqa: ARG002 - nothing is accepted
-        """Refuse: these payments need nothing from the miner."""
-        raise AddressRefused("This payment needs nothing from you.")
-
     async def prepare(
         self,
         batch: BatchInfo,  # noqa: ARG002 - transactions do not name it
@@ -112,7 +108,7 @@ class EvmAdapter:
         )
 
     async def send(self, transfer: Transfer) -> Answer:
-        """Hand the stored transaction over to the network. An error counts only if the node does not know it afterwards."""
+        """Submit the stored transaction to the network. An error counts only if the node does not know it afterwards."""
         await self.check_chain()
         try:
             await self._node.send_raw(transfer.content)
@@ -166,7 +162,7 @@ class EvmAdapter:
         await self._node.close()
 
     async def check_chain(self) -> None:
-        """Raise `NotNow` if the node is of another chain."""
+        """Raise `NotNow` if the node serves another chain."""
         found = await self._node.chain_id()
         if found != self._settings.chain_id:
             raise NotNow(
@@ -240,7 +236,7 @@ class EvmAdapter:
         return NewTransfer((payment.payout_id,), signed.raw, signed.hash, self._source, nonce, state)
 
     def _replacement(self, transfer: Transfer) -> Answer | None:
-        """Return a transaction with the same nonce and content and a higher fee, or None if it is too early or was done enough."""
+        """Return a transaction with the same nonce and content and a higher fee, or None if it is too early or the limit on replacements is reached."""
         state = dict(transfer.state)
         hashes = list(state["hashes"])
         waited = self._clock() - state["signed_at"]

@@ -55,7 +55,7 @@ class Node:
         return bytes.fromhex(str(await self._call("eth_call", request, LATEST)).removeprefix("0x"))
 
     async def send_raw(self, transaction: bytes) -> None:
-        """Hand a signed transaction over to the network."""
+        """Submit a signed transaction to the network."""
         await self._call("eth_sendRawTransaction", f"0x{transaction.hex()}")
 
     async def receipt(self, transaction_hash: str) -> dict[str, Any] | None:

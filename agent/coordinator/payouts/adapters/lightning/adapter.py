@@ -98,7 +98,7 @@ class LightningAdapter:
         return self._answer(transfer, payments)
 
     async def poll(self, transfer: Transfer) -> Answer:
-        """Ask the node what became of the payment, and have it sent again if it has failed and may be tried once more."""
+        """Ask the node for the outcome of the payment, and have it sent again if it failed and another attempt is permitted."""
         payments = await self._node.payments(transfer.reference)
         if payments.status in (PayStatus.NONE, PayStatus.FAILED):
             if self._ended_unpaid(transfer):
@@ -121,7 +121,7 @@ class LightningAdapter:
             )
 
     async def _pay(self, transfer: Transfer) -> Payments:
-        """Have the node try. Of its last permitted attempt, a failure is final: the node's command has ended without a payment."""
+        """Have the node pay. A failure of the last permitted attempt is final: the node's command has ended without a payment."""
         payment = transfer.payments[0]
         msat = invoices.to_msat(payment.amount)
         try:

@@ -23,7 +23,7 @@ _NODE_ID: Final = re.compile(r"0[23][0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """What an invoice says. `expires_at` is in seconds since the epoch."""
+    """The content of an invoice. `expires_at` is in seconds since the epoch."""
 
     text: str
     payment_hash: str
@@ -33,7 +33,7 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an invoice must say. `payee` is a node's id or `ANYBODY`; `description` must contain the payout's id."""
+    """The required content of an invoice. `payee` is a node's id or `ANYBODY`; `description` must contain the payout's id."""
 
     network: str
     msat: int

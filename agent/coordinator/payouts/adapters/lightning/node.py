@@ -22,7 +22,7 @@ class NodeUnreachable(Exception):
 
 
 class NodeRefused(Exception):
-    """The node has answered with an error. Unless `code` is `IN_PROGRESS`, nothing is being paid by this call any more."""
+    """The node has answered with an error. Unless `code` is `IN_PROGRESS`, this call no longer pays anything."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class NodeRefused(Exception):
 
 
 class PayStatus(StrEnum):
-    """What became of the payments of an invoice."""
+    """The status of an invoice's payments."""
 
     NONE = "none"
     PENDING = "pending"
@@ -40,7 +40,7 @@ class PayStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """All that the node did for one payment hash. `preimage` proves a complete payment."""
+    """The node's payments for one payment hash. `preimage` proves a complete payment."""
 
     status: PayStatus
     preimage: str = ""

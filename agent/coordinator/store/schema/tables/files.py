@@ -27,7 +27,7 @@ artifacts = Table(
     Index("ix_artifacts_blob", "blob", unique=True),
 )
 
-# Blobs that no row refers to any more, until they are removed from the store.
+# Blobs that no row refers to, until they are removed from the store.
 removed_blobs = Table(
     "removed_blobs",
     metadata,

@@ -57,7 +57,8 @@ postings = Table(
     _within_bounds("postings", "amount"),
 )
 
-# The balance of an account is the sum of its parts. Only the operator's fees, which every settlement changes, have more than one.
+# The balance of an account is the sum of its parts. Below 16, only the operator's fees, which every settlement changes, have more than
+# one. Higher ones are recent changes on PostgreSQL (`ledger.fold`).
 balances = Table(
     "balances",
     metadata,
@@ -65,4 +66,5 @@ balances = Table(
     Column("part", Integer, primary_key=True, autoincrement=False, server_default="0"),
     Column("amount", BigInteger, nullable=False),
     _within_bounds("balances", "amount"),
+    Index("ix_balances_recent", "part", **where("part >= 16")),
 )

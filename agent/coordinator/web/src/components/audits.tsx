@@ -56,7 +56,7 @@ export function Verdict({ audit: { status, verdict, opinion } }: { audit: Audit 
   );
 }
 
-/** What was compared: each distance beside its limit, where the worst one is, and what followed. */
+/** What was compared: each distance with its limit, where the worst one is, and what followed. */
 export function Comparison({ audit }: { audit: Audit }) {
   const rows = Object.entries(audit.distances).map(([name, distance]) => ({
     name,

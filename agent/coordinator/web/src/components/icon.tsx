@@ -1,5 +1,5 @@
 /**
- * Icons, drawn in the colour of the surrounding text. Screen readers ignore them and read the text beside them.
+ * Icons, drawn in the colour of the surrounding text. Screen readers ignore them and read the text next to them.
  *
  *   <Icon name="jobs" />
  *

@@ -337,7 +337,7 @@ export function labelsIn(text: string): Record<string, string> | undefined {
 /** Placeholder for a file that is not uploaded yet, for validating a request. */
 const ANY_FILE = `artifact:sha256:${"0".repeat(64)}`;
 
-/** Replace each file by its `address`, by default a placeholder. */
+/** Replace each file with its `address`, by default a placeholder. */
 export function withFiles(
   values: FormValues,
   address: (name: string) => string = () => ANY_FILE,
@@ -348,7 +348,7 @@ export function withFiles(
 }
 
 /**
- * Return values that a chosen file suggests for empty fields beside it: an entry point for `model.source`, a format for
+ * Return values that a chosen file suggests for empty fields next to it: an entry point for `model.source`, a format for
  * `input.source`.
  */
 export function suggested(fields: FormField[], values: FormValues, name: string, value: unknown): FormValues {

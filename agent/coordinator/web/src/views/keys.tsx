@@ -25,7 +25,7 @@ export default function Keys() {
   });
   const [secret, setSecret] = useState<Secret | null>(null);
   const revoke = async (key: Key) => {
-    const text = "Programs and browsers that use it stop working at once. This cannot be undone.";
+    const text = "Programs and browsers that use it stop working immediately. This cannot be undone.";
     if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke" }))) return;
     await api("client").keys.revoke(key.keyId);
     keys.reload();

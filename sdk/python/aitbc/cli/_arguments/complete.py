@@ -1,4 +1,4 @@
-"""Shell completion: jobs, offers and models of the coordinator, if it responds at once."""
+"""Shell completion: jobs, offers and models of the coordinator, if it responds immediately."""
 
 from __future__ import annotations
 

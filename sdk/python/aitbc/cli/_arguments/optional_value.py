@@ -1,4 +1,4 @@
-"""Options with an optional value: `--srt` writes beside the input, `--srt talk.srt` to that file."""
+"""Options with an optional value: `--srt` writes next to the input, `--srt talk.srt` to that file."""
 
 from __future__ import annotations
 

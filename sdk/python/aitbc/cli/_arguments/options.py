@@ -254,7 +254,7 @@ class BatchOptions(Options):
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each `Options` parameter of a command by its options, and rebuild the parameter when the command is called."""
+    """Replace each `Options` parameter of a command with its options, and rebuild the parameter when the command is called."""
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}

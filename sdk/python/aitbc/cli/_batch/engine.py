@@ -10,7 +10,7 @@ from secrets import token_hex
 from aitbc._client import AsyncAITBCClient
 from aitbc.cli._batch.journal import Entry, Journal
 from aitbc.cli._batch.patience import Patience
-from aitbc.cli._batch.submission import Submission
+from aitbc.cli._batch.submission import Submission, Uploads
 from aitbc.cli._batch.work import Outcome, Work, Writer
 from aitbc.cli._terminal.display import Board, Row
 from aitbc.cli._terminal.exits import ends_batch, explain
@@ -37,6 +37,7 @@ class Engine:
         self.cancelled: list[str] = []
         self._client = client
         self._journal = journal
+        self._uploads = Uploads(client)
         self._board = board
         self._force = force
         self._detach = detach
@@ -86,7 +87,7 @@ class Engine:
             entry = entry.next_attempt()
         writer = Writer(self._client, self._journal, key, row.report, force=self._force)
         work.delivery.check(writer)
-        submission = Submission(self._client, self._journal, work, key, self.cancelled.append)
+        submission = Submission(self._client, self._journal, self._uploads, work, key, self.cancelled.append)
         job_id = await submission.job(entry, row)
         if self._detach:
             return Outcome(work.label, "submitted", job_id)

@@ -52,7 +52,7 @@ class Input:
         return {} if self.file is not None else {field: self.address}
 
     def beside(self, suffix: str, directory: Path | None) -> Path:
-        """Return the path of an output: the input's name with another suffix, in `directory` or else beside the input."""
+        """Return the path of an output: the input's name with another suffix, in `directory` or else next to the input."""
         stem = self.below.name if self.whole_name else self.below.stem
         name = self.below.with_name(stem + suffix)
         if directory is not None:

@@ -31,7 +31,7 @@ def perform(
     """Perform the works of a command, then exit with the matching code.
 
     Unless JSON is requested, `show` prints the result of each work that is done. Ctrl-C cancels the unfinished jobs and exits with
-    130; a second Ctrl-C exits at once.
+    130; a second Ctrl-C exits immediately.
     """
     if job.audited and works:
         _print_audit_price(context, works[0])

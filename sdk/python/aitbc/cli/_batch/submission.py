@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aitbc._calls.jobs import failure
@@ -28,6 +29,23 @@ CANCEL_SECONDS = 10.0
 _LOST = frozenset({"failed", "cancelled"})
 
 
+class Uploads:
+    """The files of a batch: works that use the same file share one upload."""
+
+    def __init__(self, client: AsyncAITBCClient) -> None:
+        self._client = client
+        self._turns: dict[Path, asyncio.Lock] = {}
+        self._addresses: dict[Path, str] = {}
+
+    async def address(self, path: Path, row: Row) -> str:
+        """Return the address of a file's artifact, after its upload."""
+        async with self._turns.setdefault(path, asyncio.Lock()):
+            if path not in self._addresses:
+                artifact = await self._client.artifacts.upload(path, progress=row.uploading)
+                self._addresses[path] = artifact.address
+            return self._addresses[path]
+
+
 class Submission:
     """The job of one work. `on_cancelled` is called with the id of a job that was cancelled because its task was."""
 
@@ -35,12 +53,14 @@ class Submission:
         self,
         client: AsyncAITBCClient,
         journal: Journal,
+        uploads: Uploads,
         work: Work,
         key: str,
         on_cancelled: Callable[[str], None],
     ) -> None:
         self._client = client
         self._journal = journal
+        self._uploads = uploads
         self._work = work
         self._key = key
         self._on_cancelled = on_cancelled
@@ -80,7 +100,7 @@ class Submission:
         return entry
 
     async def _report_wait(self, job: Job, row: Row) -> None:
-        """Print at once why a job waits that no miner can take now. Such a job has no estimate."""
+        """Print immediately why a job waits that no miner can take now. Such a job has no estimate."""
         if job.status != "submitted" or job.estimated_completion is not None:
             return
         with suppress(AITBCError):  # the job goes on without the explanation
@@ -91,15 +111,9 @@ class Submission:
     async def _body(self, row: Row) -> dict[str, Any]:
         work = self._work
         if work.seal is None:
-            return work.complete_body(await self._addresses(row))
+            addresses = {name: await self._uploads.address(path, row) for name, path in work.files.items()}
+            return work.complete_body(addresses)
         return await self._client.jobs.seal(work.job_body, dict(work.files), miner_id=work.seal)
-
-    async def _addresses(self, row: Row) -> dict[str, str]:
-        addresses = {}
-        for name, path in self._work.files.items():
-            stored = await self._client.artifacts.upload(path, progress=row.uploading)
-            addresses[name] = stored.address
-        return addresses
 
     async def _posted(self, entry: Entry) -> Job:
         """Create the job. If the task is cancelled meanwhile, the job is cancelled as soon as its id is known."""

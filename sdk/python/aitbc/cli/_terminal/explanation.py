@@ -8,7 +8,7 @@ from aitbc.cli._arguments.options import with_options_named
 from aitbc.cli._terminal.output import print_text
 from aitbc.models import JobExplanation
 
-_WHO = {"client": "you", "owner": "the miner's owner", "operator": "the operator", "time": "ends by itself"}
+_WHO = {"client": "you", "owner": "the miner's owner", "operator": "the operator", "time": "ends on its own"}
 
 
 def print_explanation(found: JobExplanation) -> None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, with_options
-from aitbc.cli._batch.inputs import check_distinct, find_inputs
+from aitbc.cli._batch.inputs import Input, check_distinct, find_inputs
 from aitbc.cli._batch.names import safe_name
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
 from aitbc.cli._batch.work import Delivery, Work, Writer
 from aitbc.models import JobEvent, JobResults
 
 SCENES = frozenset({".blend"})
+MOST_JOBS = 64
+"""Of one scene. As many jobs of one command can run at the same time."""
+MOST_FRAMES = 1000 * MOST_JOBS
+"""Of one range. A job renders at most 1000 frames."""
+_RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7}))?")
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,18 @@ def render(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="The directory for frames. Default: one beside the scene."
+            "--output", "-o", metavar="DIR", help="The directory for frames. Default: one next to the scene."
         ),
     ] = None,
+    split: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_JOBS,
+            metavar="N",
+            help="Divide the frames of a scene among N jobs, which several miners can run at once.",
+        ),
+    ] = 1,
 ) -> None:
     """Render scenes. Each frame is written as soon as it is finished."""
     check_directory(output)
@@ -77,19 +94,25 @@ def render(
     targets = [alone or one.beside("", output) for one in inputs]
     check_distinct(zip((one.label for one in inputs), targets, strict=True))
     options = job.body(context)
+    shares = [rendering.frames] if split == 1 else _shares(rendering, split)
+    parts = [
+        (_part(one, frames) if frames and split > 1 else one, frames, target)
+        for one, target in zip(inputs, targets, strict=True)
+        for frames in shares
+    ]
     works = [
         Work(
-            label=one.label,
+            label=part.label,
             route="blender/render",
-            body={**body, **one.address_in("blend_file_url")},
-            options={"name": one.name, **options},
+            body={**body, **({"frames": frames} if frames else {}), **part.address_in("blend_file_url")},
+            options={"name": part.name, **options},
             delivery=_Frames(target),
-            files=one.file_in("blend_file_url"),
-            receipt=receipt_of(job.receipt, one, inputs),
+            files=part.file_in("blend_file_url"),
+            receipt=receipt_of(job.receipt, part, [part for part, _, _ in parts]),
         )
-        for one, target in zip(inputs, targets, strict=True)
+        for part, frames, target in parts
     ]
-    perform(context, works, job=job, batch=batch)
+    perform(context, works, job=job, batch=replace(batch, at_once=max(batch.at_once, split)))
 
 
 def _sides(resolution: str | None) -> dict[str, int]:
@@ -99,6 +122,49 @@ def _sides(resolution: str | None) -> dict[str, int]:
     if not (width.isdecimal() and height.isdecimal()):
         raise typer.BadParameter(f"--resolution {resolution} is not WIDTHxHEIGHT, such as 1920x1080.")
     return {"resolution_x": int(width), "resolution_y": int(height)}
+
+
+def _shares(rendering: Rendering, split: int) -> list[str]:
+    """Return the frames of each job: runs of the same length, but for one frame. Fewer frames than jobs mean fewer jobs."""
+    if rendering.video:
+        raise typer.BadParameter(
+            "--split cannot be combined with --video, since each job would encode its own part."
+        )
+    frames = _numbers(rendering.frames or "")
+    jobs = min(split, len(frames))
+    starts = [len(frames) * number // jobs for number in range(jobs + 1)]
+    return [_text(frames[start:end]) for start, end in pairwise(starts)]
+
+
+def _numbers(frames: str) -> list[int]:
+    """Return the frames of a list such as 1,5,9-12, sorted and unique."""
+    numbers: set[int] = set()
+    for part in frames.replace(" ", "").split(","):
+        found = _RANGE.fullmatch(part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < first + MOST_FRAMES:
+            raise typer.BadParameter(
+                f"--split divides the frames that --frames names, such as 1-48 or 1,5,9-12. It cannot divide {frames!r}."
+            )
+        numbers.update(range(first, last + 1))
+    return sorted(numbers)
+
+
+def _text(frames: Sequence[int]) -> str:
+    """Return sorted frames as a list of ranges."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _part(one: Input, frames: str) -> Input:
+    """Return the input under a name of its own, for the job, its line and its receipt."""
+    below = one.below.with_name(f"{one.below.stem} {frames}{one.below.suffix}")
+    return replace(one, label=f"{one.label} {frames}", below=below)
 
 
 class _Frames(Delivery):

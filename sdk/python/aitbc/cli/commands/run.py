@@ -190,7 +190,7 @@ def _nothing(_: Outcome) -> None:
 
 
 class _Results(Delivery):
-    """The return value of `predict`, and beside it the files that it wrote."""
+    """The return value of `predict`, with the files that it wrote."""
 
     def __init__(self, target: Path | None) -> None:
         self.targets = () if target is None else (target,)

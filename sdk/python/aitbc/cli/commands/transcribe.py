@@ -97,13 +97,13 @@ def transcribe(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Write to this directory instead of beside the inputs."
+            "--output", "-o", metavar="DIR", help="Write to this directory instead of next to the inputs."
         ),
     ] = None,
 ) -> None:
     """Transcribe speech to text or subtitles.
 
-    The text of a single file is printed, unless a format option writes it to a file. The texts of several files are written beside them.
+    The text of a single file is printed, unless a format option writes it to a file. The texts of several files are written next to them.
     """
     check_directory(output)
     inputs = find_inputs(audio, SPOKEN, recursive=batch.recursive, is_output=Journal().is_output)

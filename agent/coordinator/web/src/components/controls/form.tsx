@@ -21,7 +21,7 @@ export interface FormProps {
   disabled?: boolean;
   /** The fields and the button share a row where there is space. */
   inline?: boolean;
-  /** Beside the button. */
+  /** Next to the button. */
   beside?: ComponentChildren;
   onSend: () => Promise<void>;
 }

@@ -2,7 +2,7 @@
  * `Figures` shows a few numbers in a row, `Facts` a list of names and values.
  *
  *   <Figures items={[{ name: "Running", value: 3, note: "of 4 slots", href: "/dashboard/jobs?status=running" }]} />
- *   <Facts items={[["Miner", <Copyable text={id} />], ["Started", undefined]]} />      undefined values are left out
+ *   <Facts items={[["Miner", <Copyable text={id} />], ["Started", undefined]]} />      values that are undefined, null, false or empty are left out
  */
 import type { ComponentChildren } from "preact";
 
@@ -31,7 +31,7 @@ export function Facts({ items }: { items: [string, ComponentChildren][] }) {
   return (
     <dl class="facts">
       {items
-        .filter(([, value]) => value !== undefined && value !== null && value !== "")
+        .filter(([, value]) => value !== undefined && value !== null && value !== false && value !== "")
         .flatMap(([name, value]) => [<dt key={`${name}-name`}>{name}</dt>, <dd key={name}>{value}</dd>])}
     </dl>
   );

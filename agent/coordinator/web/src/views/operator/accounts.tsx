@@ -182,7 +182,7 @@ function BookingDialog({ booking, onClose, onBooked }: BookingProps) {
     >
       <p class="quiet">
         {kind === "Credit"
-          ? "The account can spend the amount at once."
+          ? "The account can spend the amount immediately."
           : `Takes back unspent money: at most ${money(booking?.account.balance ?? "0")}. What is held for unfinished jobs stays held.`}
       </p>
       <TextField label="Amount" required value={amount} onInput={setAmount} placeholder="10" error={error} />

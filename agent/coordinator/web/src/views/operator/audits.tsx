@@ -135,8 +135,8 @@ function Canaries() {
   return (
     <Card title="Canaries: jobs with known answers">
       <p class="small quiet">
-        The coordinator submits a completed job whose result is right again at random moments, and compares
-        the results of miners with the known one.
+        The coordinator submits a completed job with a known answer again at random moments, and compares the
+        results of miners with that answer.
       </p>
       <Form inline action="Add" icon="add" onSend={send}>
         <TextField label="Job id" required code value={jobId} onInput={setJobId} error={error} />

@@ -81,7 +81,7 @@ export default function OperatorKeys() {
 
 function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange: () => void }) {
   const revoke = async (key: Key) => {
-    const text = "Programs and browsers that use it stop working at once. This cannot be undone.";
+    const text = "Programs and browsers that use it stop working immediately. This cannot be undone.";
     if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke" }))) return;
     await api("admin").admin.revokeKey(key.keyId);
     onChange();

@@ -81,7 +81,7 @@ function Record({ miner, reload }: { miner: MinerSummary } & Pick<Loading<unknow
         <Facts
           items={[
             ["Completed runs", count(miner.completedRuns)],
-            ["Runs failed by its fault", count(miner.failedRuns)],
+            ["Runs that failed through its fault", count(miner.failedRuns)],
             ["Results refused", count(miner.refusedResults)],
             [
               "Last fault",

@@ -25,7 +25,7 @@ export default function AllOffers() {
     <Page
       title="All offers"
       back={{ href: `${BASE}/network`, name: "Network" }}
-      lead={`Prices that miners ask now, cheapest first, at most ${MOST}.`}
+      lead={`Current prices of miners, cheapest first, at most ${MOST}.`}
     >
       <div class="filters">
         <ServiceFilter value={type} onInput={setType} />

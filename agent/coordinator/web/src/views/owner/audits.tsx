@@ -85,7 +85,8 @@ function Decided({ audit, minerId, reload }: { audit: Audit } & Omit<ShownProps,
       <summary>
         <Verdict audit={audit} /> {serviceName(audit.service)}{" "}
         <span class="quiet small">
-          {audit.model} {KINDS[audit.kind].toLowerCase()}, <Ago at={audit.decidedAt ?? audit.createdAt} />
+          {audit.model && `${audit.model}, `}
+          {KINDS[audit.kind].toLowerCase()}, <Ago at={audit.decidedAt ?? audit.createdAt} />
         </span>
       </summary>
       <div class="stack">

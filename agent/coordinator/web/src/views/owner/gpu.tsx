@@ -2,10 +2,10 @@
 import type { MinerGpu } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
-import { Meter } from "../../components/figures/meter.tsx";
 import { Badge } from "../../components/figures/status.tsx";
 import { size } from "../../format/size.ts";
 import { history, used } from "./history.ts";
+import { Meter } from "./meter.tsx";
 import { endsByHand } from "./pause.tsx";
 
 /** Degrees Celsius at which current GPUs throttle. */

@@ -242,8 +242,8 @@ function VerifiedDialog({ verified, onClose }: { verified: Verified | null; onCl
             logKey={verified.logKey}
           />
           <p class="small quiet">
-            The coordinator cannot take back what it has signed. Whether the money has arrived, only your
-            bank, the chain or your node shows.
+            The coordinator cannot take back what it has signed. Check with your bank, the chain or your node
+            whether the money has arrived.
           </p>
         </>
       )}

@@ -31,9 +31,9 @@ export function Reputation({ machine: { minerId, reputation }, by }: { machine: 
       }
     >
       <p class="small quiet">
-        It rises with accepted results, and falls with runs that fail by the machine's fault and with results
-        that audits prove wrong. No client's jobs weigh more than 20 runs, and the weight of a run halves
-        every 30 days.
+        It rises with accepted results, and falls with runs that fail through the machine's fault and with
+        results that audits prove wrong. No client's jobs weigh more than 20 runs, and the weight of a run
+        halves every 30 days.
       </p>
       {data && data.proofs.length > 0 ? (
         <Proofs proofs={data.proofs} />

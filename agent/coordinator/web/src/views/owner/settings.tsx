@@ -116,7 +116,7 @@ function Editor({ settings, by, reload }: { settings: MinerSettings; by: Role; r
           lines={3}
           code
           placeholder="Mon-Fri 09:00-18:00"
-          help="Times of the week at which the machine accepts no jobs, by its own clock, one per line: Mon-Fri 09:00-18:00, Sat,Sun 00:00-24:00, 22:00-06:00."
+          help="Times of the week at which the machine accepts no jobs, in its local time, one per line: Mon-Fri 09:00-18:00, Sat,Sun 00:00-24:00, 22:00-06:00."
         />
       </fieldset>
       <p class="small quiet">

@@ -1,5 +1,5 @@
 /**
- * A sparkline of a value's recent history. The value itself is shown beside it, so screen readers ignore the line.
+ * A sparkline of a value's recent history. The value itself is shown next to it, so screen readers ignore the line.
  *
  *   <Spark values={samples.map((sample) => sample.utilization)} max={100} />      null: unknown at that time
  */
@@ -13,9 +13,10 @@ export function Spark({ values, max }: { values: (number | null)[]; max: number 
   const points = known.flatMap((share, index) =>
     share === null ? [] : [`${(index * step).toFixed(1)},${((1 - share) * HEIGHT).toFixed(1)}`],
   );
+  if (points.length < 2) return null;
   return (
     <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
-      {points.length > 1 && <polyline points={points.join(" ")} />}
+      <polyline points={points.join(" ")} />
     </svg>
   );
 }

@@ -1,0 +1,139 @@
+"""The bodies with which clients submit jobs: the options of any job, and a whole job."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from agent.coordinator.operations.jobs.labels import Labels
+from agent.coordinator.operations.jobs.sealed import SealedRequest
+from agent.core.values.quantities import MAX_QUANTITY, Money, parse_quantity
+
+
+class _Body(BaseModel, defer_build=True):
+    # Strict, so that values which the published schema refuses are refused, such as "5" for a number.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Resources(_Body):
+    """The resources that the run may use, as Kubernetes quantities."""
+
+    cpu: str | None = Field(default=None, description="Cores", examples=["1000m"])
+    memory: str | None = Field(default=None, description="Main memory, bytes", examples=["2Gi"])
+    gpu: str | None = Field(default=None, description="GPUs, a whole number", examples=["1"])
+
+    @field_validator("cpu", "memory", "gpu")
+    @classmethod
+    def _quantity(cls, value: str | None) -> str | None:
+        if value is not None and parse_quantity(value) > MAX_QUANTITY:
+            raise ValueError("no machine has that much")
+        return value
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole(cls, value: str | None) -> str | None:
+        if value is not None and parse_quantity(value) % 1:
+            raise ValueError("gpu is a whole number of GPUs")
+        return value
+
+
+class Pricing(_Body):
+    """The maximum that the client pays, a decimal string."""
+
+    max_cost: Money | None = Field(
+        default=None,
+        description="Maximum cost, held in escrow until the job ends. Null: the coordinator's default (1.00)",
+        examples=["0.10"],
+    )
+
+
+class JobOptions(_Body):
+    """The options of any job, independent of its service."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="The job's name in lists. Null: derived from its file or prompt"
+    )
+    labels: Labels = {}
+    resources: Resources = Resources()
+    pricing: Pricing = Pricing()
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="9 is the most urgent")
+    timeout_seconds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Maximum duration of one run. Null: the coordinator's default (3600)"
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = Field(
+        default=None,
+        description="Maximum number of runs, if runs fail through machine faults. Null: the coordinator's default (3)",
+    )
+    miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
+        default=None,
+        description="The only miner that may run it",
+        examples=["miner_aebagbafaydqqcikbmga2dqp"],
+    )
+    webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
+        default=None,
+        description="The address that gets a signed message when the job has ended",
+        examples=["https://example.com/hooks"],
+    )
+    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
+        default=None,
+        description="The offer to which the job is given immediately",
+        examples=["offer_1234567890"],
+    )
+    min_reputation: Annotated[float, Field(ge=0, le=5)] | None = Field(
+        default=None, description="Only miners with at least this reputation may run it", examples=[4.2]
+    )
+    audited: bool = Field(
+        default=False,
+        description=(
+            "Have another miner check the result. It costs the share of the job's price that the service's `audit` in the registry states; "
+            "`pricing.max_cost` covers both"
+        ),
+    )
+    wait: bool = Field(
+        default=False,
+        description="Accept the job even if no known miner can run it, and wait for one. False: it is refused with `CANNOT_RUN`",
+    )
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.miner_id is not None and self.offer_id is not None:
+            raise ValueError("give a miner or an offer, not both: an offer determines the miner")
+        return self
+
+
+class JobRequest(JobOptions):
+    """A new job. `type` is a service id; hyphens and underscores are the same.
+
+    Services take their input from `parameters`; Python models take it from `model`, `input` and `output` as well.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "image-classification",
+                    "type": "ai-inference",
+                    "model": {"type": "python", "entrypoint": "model.py", "requirements": ["numpy", "torch"]},
+                    "input": {"type": "image", "format": "jpeg"},
+                    "output": {"type": "json"},
+                    "resources": {"cpu": "1000m", "memory": "2Gi", "gpu": "1"},
+                    "pricing": {"max_cost": "0.10"},
+                }
+            ]
+        }
+    )
+
+    type: Annotated[str, Field(max_length=64, description="A service's id", examples=["ai-inference"])]
+    parameters: dict[str, Any] = Field(
+        default={}, description="The service's input; its schema is in the registry"
+    )
+    model: dict[str, Any] | None = Field(default=None, description="For a Python model: its program")
+    input: dict[str, Any] | None = Field(default=None, description="For a Python model: its input file")
+    output: dict[str, Any] | None = Field(
+        default=None, description="For a Python model: the form of its results"
+    )
+    sealed: SealedRequest | None = Field(
+        default=None,
+        description="Replaces `parameters`, `model`, `input` and `output`: the same data, sealed to the job's miner",
+    )

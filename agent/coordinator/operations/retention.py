@@ -1,0 +1,79 @@
+"""Deletion of what is older than its retention period, in slices that are short for other writes.
+
+Payments, receipts, verdicts and the log are never deleted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from agent.coordinator import lifecycle
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.files import removal
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import audits as audit_store
+from agent.coordinator.store import canaries as canary_store
+from agent.coordinator.store import events as event_store
+from agent.coordinator.store import history as history_store
+from agent.coordinator.store import job_logs as job_log_store
+from agent.coordinator.store import jobs as job_store
+from agent.core.jobs import FINAL
+from agent.core.values.quantities import make_id
+
+JOBS_AT_ONCE: Final = 50
+"""Jobs whose data one transaction deletes."""
+
+
+async def delete_jobs(context: Context) -> None:
+    """Delete the data of jobs that ended before the retention period, as if their clients did. Jobs that audits or canaries need wait."""
+    seconds = context.settings.job_retention_seconds
+    if seconds is None:
+        return
+    before = context.clock() - seconds
+    for state in sorted(FINAL):
+        after = ""
+        while found := await context.database.read(
+            job_store.ended, state, before, make_id("job", before, bytes(10)), after=after, limit=JOBS_AT_ONCE
+        ):
+            after = found[-1][0]
+            by_account: defaultdict[str, list[str]] = defaultdict(list)
+            for job_id, account_id in found:
+                by_account[account_id].append(job_id)
+            for account_id, job_ids in by_account.items():
+                await context.database.write(_forget_jobs, account_id, job_ids, context.clock())
+            await removal.discard(context)
+
+
+def _forget_jobs(connection: Connection, account_id: str, job_ids: Sequence[str], now: float) -> None:
+    locked = job_store.lock_many(connection, job_ids)
+    in_use = audit_store.jobs_in_use(connection) | canary_store.sources(connection)
+    records = [
+        record for record in locked.values() if record.deleted_at is None and record.job_id not in in_use
+    ]
+    if records:
+        artifact_store.release(connection, [record.job_id for record in records], account_id)
+        lifecycle.delete_data(connection, records, now)
+
+
+async def delete_events(context: Context) -> None:
+    """Delete changes that clients can no longer request."""
+    before, after = context.clock() - context.settings.event_retention_seconds, 0
+    # Each slice begins where the last one ended: before that, PostgreSQL may have to pass many deleted rows.
+    while await context.database.read(event_store.any_before, before, after=after):
+        after = await context.database.write(event_store.prune, before, after=after)
+
+
+async def delete_job_logs(context: Context) -> None:
+    """Delete old logs of jobs."""
+    before = context.clock() - context.settings.job_log_retention_seconds
+    while await context.database.write(job_log_store.prune, before) == job_log_store.PRUNED_AT_ONCE:
+        pass
+
+
+async def delete_history(context: Context) -> None:
+    """Delete figures that no chart shows any more."""
+    before = context.clock() - history_store.SHOWN_SECONDS
+    while await context.database.write(history_store.prune, before) == history_store.PRUNED_AT_ONCE:
+        pass

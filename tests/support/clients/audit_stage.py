@@ -1,0 +1,124 @@
+"""A coordinator with scripted miners that check each other's work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from agent.coordinator.operations.audits import audits
+from agent.coordinator.operations.log import fsck
+from agent.coordinator.store import ledger
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.jobs import WHISPER
+from support.server import Served, serve
+
+ADVANCE = audits.advance
+SERVICE = "whisper_transcription"
+TRUE = {
+    "text": "Hello",
+    "segments": [],
+    "language": "en",
+    "duration": 2.0,
+    "processing_time": 1.0,
+    "units": 2,
+}
+LIE = {**TRUE, "text": "Goodbye"}
+FOUND = {
+    "distances": {"word_errors": 0.5},
+    "limits": {"word_errors": 0.1},
+    "where": "word 1",
+    "reason": "It differs.",
+}
+
+
+class Stage:
+    """A coordinator with a client, and miners that check each other's work."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30)
+        self.admin = httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=30)
+        self.keys: dict[str, str] = {}
+
+    def miner(self, *, audits: bool = True, price: str = "0.001", **changes: Any) -> ScriptedMiner:
+        able = capabilities(**changes)
+        offer = able["services"][SERVICE]
+        offer["unit_price"] = price
+        offer["features"] = {"audits": audits}
+        miner = ScriptedMiner(self.served.url)
+        self.keys[miner.miner_id] = miner.register(capabilities=able).raise_for_status().json()["api_key"]
+        return miner
+
+    def work(
+        self,
+        miner: ScriptedMiner,
+        results: dict[str, Any],
+        parameters: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> str:
+        """Submit a job for a miner, and have it deliver these results. Return the job's id."""
+        body = {
+            "type": SERVICE,
+            "parameters": {**WHISPER, **(parameters or {})},
+            "miner_id": miner.miner_id,
+            **options,
+        }
+        job_id = str(self.client.post("/v1/jobs", json=body).raise_for_status().json()["job_id"])
+        lease = next(lease for lease in miner.poll(4) if lease["job_id"] == job_id)
+        miner.complete(lease, results).raise_for_status()
+        return job_id
+
+    def advance(self) -> None:
+        self.served.do(ADVANCE)
+
+    def answer(self, auditor: ScriptedMiner, verdict: str, **more: Any) -> dict[str, Any]:
+        """Have an auditor answer the audit job that waits for it. Return its lease."""
+        self.advance()
+        (lease,) = auditor.poll(1)
+        results = {"verdict": verdict, **FOUND, "units": 1, "processing_time": 0.5, **more}
+        auditor.complete(lease, results).raise_for_status()
+        self.advance()
+        return lease
+
+    def audit(self, job_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}/audit").raise_for_status().json()
+        return found
+
+    def of_miner(self, miner: ScriptedMiner) -> list[dict[str, Any]]:
+        owner = {"X-API-Key": self.keys[miner.miner_id]}
+        path = f"{self.served.url}/v1/miners/{miner.miner_id}/audits"
+        found: list[dict[str, Any]] = httpx.get(path, headers=owner).raise_for_status().json()["audits"]
+        return found
+
+    def balance(self, account: str) -> Decimal:
+        units = self.served.do(lambda context: context.database.read(ledger.balance, account))
+        return Decimal(units) / 10**8
+
+    def reputation(self, miner: ScriptedMiner) -> float:
+        return float(self.client.get(f"/v1/miners/{miner.miner_id}/stats").json()["reputation"])
+
+    def check(self) -> None:
+        """The books balance, and the log has every verdict."""
+        found = self.served.do(lambda context: context.database.read(fsck.examine, context.signer.vkey, {}))
+        assert found.problems == []
+
+    def fails(
+        self, worker: ScriptedMiner, auditors: tuple[ScriptedMiner, ScriptedMiner], **options: Any
+    ) -> str:
+        """Have a miner lie, and two auditors find it. Return the job's id."""
+        job_id = self.work(worker, LIE, **options)
+        for auditor in auditors:
+            self.answer(auditor, "fail")
+        return job_id
+
+
+@contextmanager
+def staged(tmp_path: Path, **settings: Any) -> Iterator[Stage]:
+    chosen = {"least_share": 1.0, "recheck_share": 0.0, "second_opinion_seconds": 0.0, **settings}
+    with serve(tmp_path, open_enrolment=True, fee_percent=10, audits=chosen) as served:
+        yield Stage(served)

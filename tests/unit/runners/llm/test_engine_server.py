@@ -1,0 +1,95 @@
+"""How the failures of an engine's server appear: real processes that fail as vLLM and llama.cpp do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runners.api import FailureCode, Retry
+from runners.engine_server import EngineServer
+from runners.engine_server.server import SOCKET, socket_directory
+
+SERVER = """
+import http.server, os, socketserver, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def address_string(self):
+        return "client"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b'data: {"text": "a"}\\n\\n')
+        self.wfile.flush()
+        os._exit(1)
+
+socketserver.UnixStreamServer(sys.argv[1], Handler).serve_forever()
+"""
+
+TRACEBACK = "\n".join(f'  File "/vllm/part{number}.py", line {number}, in step' for number in range(60))
+LOST_MEMORY = f"""
+ERROR [core.py:1] EngineCore failed to start.
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.
+{TRACEBACK}
+RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{}}
+"""
+NO_CACHE = f"""
+ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.
+{TRACEBACK}
+RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{}}
+"""
+WRONG_FILE = "RuntimeError: Engine core initialization failed. See root cause above."
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[str], EngineServer]]:
+    started: list[EngineServer] = []
+
+    def run(program: str) -> EngineServer:
+        script = tmp_path / "engine.py"
+        script.write_text(program)
+        directory = socket_directory()
+        command = [sys.executable, str(script), str(directory / SOCKET)]
+        started.append(EngineServer.start(command, os.environ, directory=directory))
+        return started[-1]
+
+    yield run
+    for server in started:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        (LOST_MEMORY, FailureCode.OUT_OF_MEMORY),
+        (NO_CACHE, FailureCode.OUT_OF_MEMORY),
+        (WRONG_FILE, FailureCode.MODEL_UNAVAILABLE),
+    ],
+)
+def test_an_engine_that_found_no_memory_is_recognised_by_the_cause_far_above_its_last_line(
+    start: Callable[[str], EngineServer], output: str, code: FailureCode
+) -> None:
+    """Only then does the model get more memory with the next attempt."""
+    with pytest.raises(Retry, match="Engine core initialization failed") as caught:
+        start(f"import sys\nsys.exit({output!r})")
+    assert caught.value.code == code
+
+
+def test_an_engine_that_dies_during_an_answer_ends_the_runner(start: Callable[[str], EngineServer]) -> None:
+    """The daemon replaces a runner with this code, so that no later job meets the dead engine."""
+    server = start(SERVER)
+    events = server.stream("/v1/completions", {}).events()
+    assert next(events) == {"text": "a"}
+    with pytest.raises(Retry) as caught:
+        list(events)
+    assert caught.value.code == FailureCode.ENGINE_DIED
+    assert not server.alive
