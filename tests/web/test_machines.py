@@ -432,12 +432,16 @@ def test_the_network_page_charts_jobs_money_and_miners(dashboard: Dashboard) -> 
     expect(money).to_contain_text("credited 1,0")
 
 
+RENDERING_MS = 90_000
+"""Time limit for the whole API's description to be made and drawn, beside other tests."""
+
+
 def test_the_api_reference_needs_no_other_host_and_makes_calls(browser: Browser, agent: Agent) -> None:
     """Under the dashboard's content policy, which the browser would report as an error."""
     with visit(browser, agent) as dashboard:
         page = dashboard.page
         page.goto(f"{agent.url}/reference/")
-        page.get_by_role("button", name="Authorize").first.click()
+        page.get_by_role("button", name="Authorize").first.click(timeout=RENDERING_MS)
         page.get_by_label("auth-bearer-value").first.fill(agent.file["client_key"])
         page.get_by_role("button", name="Apply credentials").first.click()
         page.get_by_role("button", name="Close").first.click()
