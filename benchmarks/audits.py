@@ -1,6 +1,7 @@
 """How far honest and lying miners are from an auditor, for each service, and what an audit costs.
 
     .venv/bin/python benchmarks/audits.py [--answers 8] [--service llm_inference ...] [--write | --json]
+    .venv/bin/python benchmarks/audits.py --costs [--write]
     .venv/bin/python benchmarks/audits.py --honest FILE [--seconds 3600] [--write]
 
 --honest runs small honest jobs of all services and audits them, 2,000 in all, and counts in FILE how many fail. A later run goes on there.
@@ -28,14 +29,13 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import structlog
-from measuring import audit_honest, audit_language, audit_speech
-from measuring.audit_row import Case
-
-from runners.llm.comparison import SOME
+from measuring.audits import costs as audit_costs
+from measuring.audits import honest as audit_honest
+from measuring.audits import language as audit_language
+from measuring.audits import speech as audit_speech
+from measuring.audits.row import Case
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "audits-measured.md"
-RESAMPLED = 2_000_000
-"""Audits that are resampled from honest differences."""
 
 HEAD = """# Audits: measured distances
 
@@ -43,18 +43,28 @@ HEAD = """# Audits: measured distances
 number of audits in each row is small.
 
 A distance grows with the difference between the audited work and the auditor's own. An audit fails above the limit of the calibration
-(`configs/calibrations.toml`, or the owner's own from `aitbc-agent calibrate`): at least one and a half times the greatest honest distance, and six standard deviations above the mean.
+(`configs/calibrations.toml`, or the owner's own from `aitbc-agent calibrate`): at least one and a half times the greatest honest distance, and six standard deviations above the mean, each of the variant (threads, requests together) with the greatest.
 
 ## Language models
 
-The miner returns the numbers of the tokens and the log-probabilities of the five most likely tokens at each. The auditor reads prompt and answer and compares. `logprobs` is the mean difference of these log-probabilities; `choice` is by how much another token would have been preferred.
+The miner returns the numbers of the tokens and the log-probabilities of the five most likely tokens at each. The auditor reads prompt and answer and compares. Three distances follow.
 
-* In **transformers** the auditor reads the whole answer in one step and repeats the choice of each token from the seed of the run, with penalties, biases and schemas. Tokens that another model chose are found even if the log-probabilities are right.
-* In **llama.cpp** and **vLLM** the choice is checked at temperature 0 only, since their samplers do not reveal it. At other temperatures, a miner that lets a cheaper model write the text, and the named model read it once for the log-probabilities, is not found. vLLM's part has not been tried on a machine with vLLM.
-* llama.cpp on a processor reads little faster than it writes. So an audit reads a random beginning of the answer, a fifth of a long one on average, and compares eight positions. On a GPU it reads everything.
-* llama.cpp computes some formats differently when four or more requests run together (Q4_1 on a processor does, F16 does not), which moves log-probabilities further than 8-bit weights do. The calibration contains such runs, so with Q4_1 only greater lies are found.
+* `logprobs`: at each position, the mean square difference of these log-probabilities; of an answer, the value that a third of the positions exceed. A mean over the positions would be
+  decided by few of them: where one token is nearly certain, the log-probabilities of the others differ by much between honest runs.
+* `choice`, where the engine can repeat the choice: by how much another token would have been preferred. transformers repeats the choice of each token from the seed of the run, with penalties, biases and schemas. llama.cpp and vLLM do so at temperature 0 only.
+* `sampling`, in llama.cpp and vLLM at other temperatures: whether the tokens can have been drawn from the returned log-probabilities, at the temperature, `top_k` and `top_p` of the request. It is the decimal logarithm of a likelihood ratio whose mean is at most 1 in honest runs, so that
+  an honest answer exceeds 6 with a probability below 10^-6, at any length (`runners/llm/sampling.py`). Penalties, biases, schemas and characters of several tokens exclude the test.
+
+What this finds and what it does not:
+
+* A miner that lets other weights write the text and the named model read it once is found by `choice` in transformers. In llama.cpp and vLLM it is found by `sampling` if the two models differ enough for the length of the answer: text of Q4_0 weights that Q4_1 read reached 4.5
+  in 240 tokens, and text for another system prompt 0.3. Shorter answers and closer models are not found. A miner that always chooses the most likely token is found in about 50 tokens, one that draws at a temperature of 0.4 or 1.3 instead of 0.8 in about 250.
+* The evidence is read at random positions only in llama.cpp on a processor, which reads little faster than it writes: a random beginning of the answer, a sixth of a long one on average, at sixteen positions. On a GPU it reads everything.
+* llama.cpp computes 4-bit and 8-bit formats with activations of 8 bits. Any difference in the order of its sums, as between one request alone and four together, moves them to another of 256 steps, and thirty layers amplify that. Runs that are computed alike are equal to the last bit; all
+  others differ by as much as this rounding, and no choice of kernel changes that (flash attention, repacked weights and other batch sizes were tried). So weights in 8 or 16 bits that were made from the 4-bit ones cannot be distinguished from them: they are the same weights, computed more exactly, and cost the
+  miner more. Other 4-bit and 5-bit weights, and other system prompts, lie beyond.
 * One of several answers (`n`) is checked. Answers to requests with tools in llama.cpp, to requests for log-probabilities in vLLM, about images, and of fewer than eight tokens are `unproven`. Answers that follow a schema are compared as others are.
-* The number of metered tokens must be that of the prompt and the tokens, and the text must be that of the tokens. Calls of tools are not compared with the tokens.
+* The number of metered tokens must be that of the prompt and the tokens, and the text must be that of the tokens. Calls of tools are not compared with the tokens. vLLM's part has not been tried on a machine with vLLM.
 
 ## Transcripts
 
@@ -62,8 +72,9 @@ The auditor transcribes a random minute again. `words` is the share of words tha
 
 ## Videos, pictures, renderings and Python models
 
-The distances of videos are by how much more of the input the audited file loses than the auditor's own (`ssim`, `psnr`), how much of the bitrate is missing, and how far the sound differs. Each row of videos has one audit at the usual quality and one at 500 kbit/s, of clips that are simple, detailed, or so noisy that they hardly can be encoded.
-Half of the resolution is not found in the noisy clip at 500 kbit/s, since it loses no more of the input there; a box in it is found by `psnr` alone. The diffusion model is the demo's, which is untrained. A Python model that is random is `unproven`.
+The distances of videos are by how much more of the input the audited file loses than the auditor's own (`ssim`, `psnr`), by how much more it resembles its own blurred pictures (`detail`), how much of the bitrate is missing, and how far the sound differs. Each row of videos has one audit at the
+usual quality and one at 500 kbit/s, of clips that are simple, detailed, or so noisy that they hardly can be encoded. Rows without `detail` were measured before that distance existed. Half of the resolution loses no more of the noise at 500 kbit/s, but its `detail` is 10 decibels there, and at most 1.6 between honest presets; a box in it is found by
+`psnr` alone. The bitrate of videos shorter than the window is not compared, because encoders reach it after some seconds only; the auditor's own encoding has the requested one instead. The diffusion model is the demo's, which is untrained. A Python model that is random is `unproven`.
 
 """
 
@@ -73,13 +84,6 @@ def language(folder: Path, answers: int, notes: list[str]) -> Iterator[Case]:
     llama = audit_language.LlamaCpp(folder, answers)
     llama.learn_prompts()
     yield from llama.cases()
-    differences = llama.every_position()
-    again = audit_language.resampled(differences, RESAMPLED)
-    notes.append(
-        f"Honest answers in llama.cpp differ at {len(differences)} positions by {sum(differences) / len(differences):.5f} on average and {max(differences):.5f} at most. "
-        f"{RESAMPLED:,} audits of {SOME} positions, resampled from these, have distances up to {max(again):.5f}. Resampling assumes that other "
-        "answers differ as these do; it says nothing about other machines."
-    )
     cost = llama.cost(max(2, answers // 4))
     notes.append(
         f"Returning log-probabilities costs the audited miner {cost['evidence']:+.1%} of the processor time of the job, and an audit costs {cost['audit']:.1%}, with answers of 256 tokens in "
@@ -96,9 +100,9 @@ def speech(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
 
 def media(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
     """Measure pictures, videos, renderings and Python models."""
-    if importlib.util.find_spec("measuring.audit_media") is None:
+    if importlib.util.find_spec("measuring.audits.media") is None:
         return
-    audit_media = importlib.import_module("measuring.audit_media")
+    audit_media = importlib.import_module("measuring.audits.media")
     groups = defaultdict[tuple[str, str, bool], list[Any]](list)
     for row in audit_media.rows(folder):
         groups[row.service, row.case, row.honest].append(row)
@@ -112,12 +116,12 @@ def media(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
 
 
 HONEST = {
-    "llm_inference": 1650,
-    "image_generation": 120,
-    "video_transcoding": 80,
-    "ai_inference": 70,
-    "whisper_transcription": 60,
-    "blender_rendering": 20,
+    "llm_inference": 900,
+    "image_generation": 500,
+    "ai_inference": 300,
+    "video_transcoding": 150,
+    "whisper_transcription": 100,
+    "blender_rendering": 50,
 }
 """Honest audits of each service: most of those that cost least."""
 
@@ -127,6 +131,12 @@ def honest(file: Path, seconds: float) -> str:
     with tempfile.TemporaryDirectory() as folder:
         record = audit_honest.measure(Path(folder), file, HONEST, seconds)
     return "\n".join(audit_honest.table(record))
+
+
+def costs() -> str:
+    """Return the section of the page about costs."""
+    with tempfile.TemporaryDirectory() as folder:
+        return "\n".join(audit_costs.table(audit_costs.measure(Path(folder))))
 
 
 SERVICES = {"llm_inference": language, "whisper_transcription": speech, "media": media}
@@ -159,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the distances of audits.")
     parser.add_argument("--answers", type=int, default=8)
     parser.add_argument("--service", action="append", choices=[*SERVICES])
+    parser.add_argument("--costs", action="store_true")
     parser.add_argument("--honest", type=Path, metavar="FILE")
     parser.add_argument("--seconds", type=float, default=3600)
     output = parser.add_mutually_exclusive_group()
@@ -166,9 +177,12 @@ def main() -> None:
     output.add_argument("--json", action="store_true")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    if options.honest is not None:
-        text = honest(options.honest, options.seconds)
-        write({"honest": text}) if options.write else print(text)
+    if options.costs or options.honest is not None:
+        text = costs() if options.costs else honest(options.honest, options.seconds)
+        if options.write:
+            write({"costs" if options.costs else "honest": text})
+        else:
+            print(text)
         return
     everything = list[dict[str, Any]]()
     for name in options.service or SERVICES:

@@ -1,6 +1,6 @@
 """Our whole path in front of an engine, compared with the engine alone on the same work in the same run.
 
-    .venv/bin/python benchmarks/engines.py [whisper llm pictures video rendering] [--rounds 3] [--json]
+    .venv/bin/python benchmarks/engines.py [whisper llm vllm pictures video rendering] [--rounds 3] [--json]
 
 Ours is the runner's real child process, started as a miner starts it and used over its socket, with the sandboxes. Both are measured alternately, so that they run under the same conditions; the figure of each is its best round. The exit
 status is 1 if a ratio is below 0.95.
@@ -22,13 +22,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import structlog
-from measuring import llm, media, pictures, whisper
+from measuring import llm, media, pictures, vllm, whisper
 from measuring.row import Row
 
 LIMIT = 0.95
 
 ENGINES: dict[str, Callable[[Path, int], list[Row]]] = {
     "llm": llm.measure,
+    "vllm": vllm.measure,
     "whisper": whisper.measure,
     "pictures": pictures.measure,
     "video": media.video,

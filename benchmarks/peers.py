@@ -67,8 +67,8 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process with its children during the context, at most as long as this process lives."""
     bound = [sys.executable, HERE / "peers/bound.py", user, *command]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(bound, stdin=subprocess.PIPE, **quiet, **options) as process:
+    null = subprocess.DEVNULL
+    with subprocess.Popen(bound, stdin=subprocess.PIPE, stdout=null, stderr=null, **options) as process:
         yield process  # at the end, its standard input is closed
 
 

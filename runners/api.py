@@ -46,7 +46,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Strict(BaseModel):
+class Strict(BaseModel, defer_build=True):
     """Base of all input models: unknown fields are errors, values do not change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +63,7 @@ class Inline(Strict):
     inline: str = Field(max_length=1_000_000)
 
 
-class File(BaseModel):
+class File(BaseModel, defer_build=True):
     """An output file in the client's results. Use it in output models where a run returns an `OutputFile`.
 
     `size` is in bytes. The object also has the fields of `OutputFile.extra`.

@@ -1,95 +1,139 @@
-"""The root command: finds subcommands and reports errors.
-
-A command's module is imported only when the command runs or when all commands are listed. Importing all of them takes a second of
-processor time, too much for a health check every half minute or a script of ten commands.
-"""
+"""The root command: finds subcommands and reports errors."""
 
 from __future__ import annotations
 
-import gc
 import sys
-from importlib import import_module
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final
 
 import typer
-from typer.core import TyperGroup
 
 from agent import __version__
 from agent.core.errors import AgentError
+from aitbc.cli._arguments.lazy_group import LazyGroup, Listed
 from aitbc.errors import AITBCError
 
-COMMANDS: Final = {
-    "start": "running.serve.start",
-    "coordinator": "running.serve.coordinator",
-    "enroll": "operators.enroll.app",
-    "login": "operators.login.login",
-    "status": "running.status.status",
-    "doctor": "machine.doctor.doctor",
-    "health": "running.health.health",
-    "earnings": "machine.earnings.earnings",
-    "fleet": "machine.fleet.fleet",
-    "explain": "machine.explain.explain",
-    "bench": "machine.bench.bench",
-    "calibrate": "machine.calibrate.calibrate",
-    "pause": "running.pause.pause",
-    "resume": "running.pause.resume",
-    "drain": "running.pause.drain",
-    "stop": "running.stop.stop",
-    "fsck": "operators.fsck.fsck",
-    "backup": "operators.backup.backup",
-    "restore": "operators.backup.restore",
-    "migrate": "operators.migrate.migrate",
-    "accounts": "operators.accounts.app",
-    "keys": "operators.keys.app",
-    "miners": "operators.miners.app",
-    "audits": "machine.audits.app",
-    "canaries": "operators.canaries.app",
-    "payouts": "operators.payouts.app",
-    "models": "machine.models.app",
-    "engines": "machine.engines.app",
-    "receipts": "operators.receipts.app",
-    "config": "machine.config.app",
-    "service": "running.service.app",
-}
-"""Each command with its module and attribute in `agent.cli.commands`: a function, or the application of a group."""
+_RUNNING: Final = "agent.cli.commands.running"
+_MACHINE: Final = "agent.cli.commands.machine"
+_OPERATORS: Final = "agent.cli.commands.operators"
 
 
-class _Commands(TyperGroup):
-    """Finds commands in `COMMANDS`. Uses no types of the library, since they differ between versions."""
+class Commands(LazyGroup):
+    """The commands, in the order of the help."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """See `TyperGroup.resolve_command`. Its suggestions come from `commands`, whose values are not needed for them."""
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment] # see above
-        return super().resolve_command(ctx, args)
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is the library's
-        """Return all names, in the order of the help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
-        """Return the command of this name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].rpartition(".")
-        gc.disable()  # imports create few cycles of garbage, but looking for them takes a sixth of their time
-        try:
-            found = getattr(import_module(f"agent.cli.commands.{module}"), name)
-        finally:
-            gc.enable()
-        if isinstance(found, typer.Typer):
-            command: Any = typer.main.get_group(found)
-        else:
-            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            single.command(cmd_name)(found)
-            command = typer.main.get_command(single)
-        command.name = cmd_name
-        return command
+    listed: ClassVar[Mapping[str, Listed]] = {
+        "start": Listed(
+            f"{_RUNNING}.serve", "start", "Run a miner and, without --coordinator, a coordinator for it."
+        ),
+        "coordinator": Listed(
+            f"{_RUNNING}.serve",
+            "coordinator",
+            "Run a coordinator without a miner; miners join it over the network.",
+        ),
+        "enroll": Listed(
+            f"{_OPERATORS}.enroll", "app", "Let miners on other machines join this coordinator."
+        ),
+        "login": Listed(
+            f"{_OPERATORS}.login",
+            "login",
+            "Create a link that signs in to the dashboard once, within minutes, as client, owner and administrator.",
+        ),
+        "status": Listed(
+            f"{_RUNNING}.status",
+            "status",
+            "Show the running agent's connection, GPUs and jobs, and why services are unavailable.",
+        ),
+        "doctor": Listed(
+            f"{_MACHINE}.doctor",
+            "doctor",
+            "Diagnose problems and show remedies. Exit code 1: a problem prevents work.",
+        ),
+        "health": Listed(
+            f"{_RUNNING}.health",
+            "health",
+            "Check the health of the running agent. Exit code 1: it is unhealthy or not ready yet.",
+        ),
+        "earnings": Listed(
+            f"{_MACHINE}.earnings",
+            "earnings",
+            "Show the total earnings, the reputation and the latest payments of the running agent's miner.",
+        ),
+        "fleet": Listed(
+            f"{_MACHINE}.fleet",
+            "fleet",
+            "Show all machines of this miner's owner together; on a coordinator, all of its machines.",
+        ),
+        "explain": Listed(
+            f"{_MACHINE}.explain",
+            "explain",
+            "Show, for each kind of waiting job, why this machine does not get it and what would change that.",
+        ),
+        "bench": Listed(
+            f"{_MACHINE}.bench",
+            "bench",
+            "Measure every runner on every device, save the scores, and suggest prices. The agent must not be running.",
+        ),
+        "calibrate": Listed(
+            f"{_MACHINE}.calibrate",
+            "calibrate",
+            "Measure how far honest runs differ, for the limits of audits on this machine. Stop the agent first; run again to continue.",
+        ),
+        "pause": Listed(
+            f"{_RUNNING}.pause",
+            "pause",
+            "Stop accepting jobs until `resume`, even after a restart. Running jobs finish; idle models are unloaded.",
+        ),
+        "resume": Listed(
+            f"{_RUNNING}.pause",
+            "resume",
+            "Accept jobs again. A schedule that is pausing the miner is ignored until its current window ends.",
+        ),
+        "drain": Listed(
+            f"{_RUNNING}.pause", "drain", "Stop accepting jobs until `resume`, and let running jobs finish."
+        ),
+        "stop": Listed(
+            f"{_RUNNING}.stop",
+            "stop",
+            "Stop the agent. Running jobs may finish within the drain time; the rest are returned to the coordinator.",
+        ),
+        "fsck": Listed(
+            f"{_OPERATORS}.fsck",
+            "fsck",
+            "Rebuild the log from the database, check it and the ledger. Changes nothing. Exit code 3: there are problems.",
+        ),
+        "backup": Listed(
+            f"{_OPERATORS}.backup",
+            "backup",
+            "Copy database, keys and settings, whether or not the agent is running, and check the copy.",
+        ),
+        "restore": Listed(
+            f"{_OPERATORS}.backup",
+            "restore",
+            "Restore a backup into a data directory without an agent, and check it.",
+        ),
+        "migrate": Listed(
+            f"{_OPERATORS}.migrate",
+            "migrate",
+            "Move the coordinator's data from SQLite to PostgreSQL. Run it again after an interruption. Exit code 3: the copy differs.",
+        ),
+        "accounts": Listed(f"{_OPERATORS}.accounts", "app", "Manage clients' accounts."),
+        "keys": Listed(f"{_OPERATORS}.keys", "app", "Manage API keys."),
+        "miners": Listed(f"{_OPERATORS}.miners", "app", "Manage the miners of this coordinator."),
+        "audits": Listed(f"{_MACHINE}.audits", "app", "Show audits of results, and ask for second opinions."),
+        "canaries": Listed(f"{_OPERATORS}.canaries", "app", "Manage canaries, the jobs with known answers."),
+        "payouts": Listed(f"{_OPERATORS}.payouts", "app", "Pay out what miners have earned."),
+        "models": Listed(f"{_MACHINE}.models", "app", "Manage models."),
+        "engines": Listed(f"{_MACHINE}.engines", "app", "Manage engines in environments of their own."),
+        "receipts": Listed(f"{_OPERATORS}.receipts", "app", "Verify receipts."),
+        "config": Listed(f"{_MACHINE}.config", "app", "Check and show settings."),
+        "service": Listed(f"{_RUNNING}.service", "app", "Manage the agent as a systemd service."),
+    }
 
 
 app = typer.Typer(
     name="aitbc-agent",
     help="Run an AITBC miner or coordinator on this machine.",
-    cls=_Commands,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -14,7 +14,6 @@ from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -31,7 +30,7 @@ from agent.coordinator.feed.feed import CHANGES, Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
-from agent.coordinator.http.direct import Direct, Table, plain_routes
+from agent.coordinator.http.direct import API_MOUNT, Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
@@ -44,7 +43,7 @@ from agent.coordinator.operations.log.secret_file import load_secret
 from agent.coordinator.payouts.adapter import Site
 from agent.coordinator.payouts.installed import open_adapters
 from agent.coordinator.payouts.worker import PayoutWorker
-from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
+from agent.coordinator.routes import OPERATORS_ROUTERS, ROUTERS
 from agent.coordinator.sequencer import PUBLISHED, LogSigner, Sequencer
 from agent.coordinator.store.database import Database
 from agent.coordinator.store.engines import open_database
@@ -59,7 +58,6 @@ from agent.metrics import Meter
 from agent.settings import Settings
 from runners.registry import installed
 
-API_PREFIXES: Final = ("/v1", "/api/v1")
 CROSS_ORIGIN: Final[dict[str, Any]] = {
     "allow_methods": ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
     "allow_headers": ("*",),  # also those of tus, of OpenAI's clients, and of tracing
@@ -192,7 +190,9 @@ def build_app(context: Context) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    app.router.routes.extend(_api())
+    for router in (_api(), *OPERATORS_ROUTERS):
+        app.router.routes.extend(router.routes)
+    app.mount(API_MOUNT, _api())
     if context.settings.dashboard:
         app.add_route("/", to_dashboard)
         app.add_route("/dashboard", to_dashboard)
@@ -232,24 +232,16 @@ class _Application(FastAPI):
 
 
 @cache
-def _api() -> Sequence[BaseRoute]:
-    """Return the routes of the API, which a process has once: the framework keeps with them what it derives from their declarations."""
-    api = APIRouter()
-    for prefix in API_PREFIXES:  # routes are tried in this order
-        for router in ROUTERS:
-            api.include_router(router, prefix=prefix)
-        api.add_route(f"{prefix}/openapi.json", _describe)
-    for router in ROOT_ROUTERS:
-        for prefix in ("", "/api", *API_PREFIXES):
-            api.include_router(router, prefix=prefix)
-    for router in OPERATORS_ROUTERS:
-        api.include_router(router)
-    return tuple(api.routes)
+def _api() -> APIRouter:
+    """Return the routes of the API. They are not included but shared: the framework would analyse them for each inclusion."""
+    api = APIRouter(routes=[route for router in ROUTERS for route in router.routes])
+    api.add_route("/v1/openapi.json", _describe)
+    return api
 
 
 @cache
 def _plain_routes() -> Table:
-    return plain_routes(_api())
+    return plain_routes(_api().routes)
 
 
 @cache

@@ -15,6 +15,7 @@ from pydantic import ValidationError as PydanticError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 
+from agent.coordinator.http.direct import API_MOUNT
 from agent.coordinator.openapi.document import allowed
 from agent.core.errors import (
     ApiError,
@@ -56,7 +57,7 @@ def map_errors(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if status == MethodNotAllowed.status:
             # The framework lists the methods of only one route, but a path may have several.
-            headers["Allow"] = allowed(request.url.path) or headers.get("Allow", "")
+            headers["Allow"] = allowed(request.url.path.removeprefix(API_MOUNT)) or headers.get("Allow", "")
         return _error(request, status, code, message, {}, headers)
 
     @app.exception_handler(UnicodeEncodeError)

@@ -68,7 +68,7 @@ class CheckpointFile(Answer):
     extra: dict[str, Any] = Field(examples=[{"frame": 7}])
 
 
-class AuditedWork(BaseModel):
+class AuditedWork(BaseModel, defer_build=True):
     """The work of another miner that an audit checks: the results, the signed statement, the evidence, the audited lease's nonce.
 
     `answer` are known results to compare with.
@@ -83,7 +83,7 @@ class AuditedWork(BaseModel):
     answer: dict[str, Any] | None = None
 
 
-class Spec(BaseModel):
+class Spec(BaseModel, defer_build=True):
     """The specification of a job. `files` names its inputs by field, as addresses or as `{"inline": text}`.
 
     With `audit`, the job is an audit of a job with this specification. The audited output files are then inputs too: each

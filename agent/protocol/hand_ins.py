@@ -18,7 +18,7 @@ from aitbc.keys import miner_id
 HAND_IN_TYPE: Final = "application/vnd.aitbc.payout-hand-in+json"
 
 
-class PayoutHandIn(BaseModel):
+class PayoutHandIn(BaseModel, defer_build=True):
     """A miner's statement that a payment is to be made with this `text`. `origin` is the log's, `created_at` is RFC 3339."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

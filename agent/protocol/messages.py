@@ -55,7 +55,7 @@ JsonObject = Annotated[dict[str, Any], AfterValidator(_shallow)]
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["job_1234567890"])]
 
 
-class _Message(BaseModel):
+class _Message(BaseModel, defer_build=True):
     # Unknown fields are ignored: a newer miner may send more than this coordinator understands.
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 

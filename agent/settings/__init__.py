@@ -15,11 +15,6 @@ from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from agent.core.errors import ConfigurationError
 from agent.settings._section import HomePath, Section
@@ -76,29 +71,8 @@ class LogSettings(Section):
     """`auto`: text on a terminal, JSON otherwise (systemd, containers)."""
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """All settings. Load them with `load_settings`, which explains errors."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="AITBC_",
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        nested_model_default_partial_update=True,
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use only the constructor's arguments: `read_settings` merges the sources and records the origin of each value."""
-        return (init_settings,)
 
     data_dir: HomePath = Field(default_factory=lambda: platformdirs.user_data_path("aitbc-agent"))
     """Data directory: keys, database, artifacts and unsent results, which must not be lost."""

@@ -24,7 +24,7 @@ HomePath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.expa
 """A path that may begin with `~`, the user's home directory."""
 
 
-class Section(BaseModel):
-    """A frozen model; an unknown key is an error. The docstring of a field is its description."""
+class Section(BaseModel, defer_build=True):
+    """A frozen model; an unknown key is an error. The docstring of a field documents it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -6,6 +6,8 @@ cannot disagree with the code.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 import types
@@ -14,7 +16,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import singledispatch
 from ipaddress import IPv4Network, IPv6Network
+from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -65,7 +69,6 @@ class Setting:
     key: str
     form: Form
     default: Any
-    sentence: str
     secret: bool
 
     @property
@@ -111,7 +114,6 @@ def describe(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
             key=f"{prefix}{name}",
             form=_form(name, field),
             default=field.get_default(call_default_factory=True, validated_data={}),
-            sentence=_one_line(field.description or ""),
             secret=bool(extra.get(HIDDEN)),
         )
     for path, below in inner:
@@ -125,6 +127,31 @@ def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
         below = section_model(field)
         if below is not None:
             yield from sections(below, f"{prefix}{name}.")
+
+
+def sentences(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the key and the documentation of every setting, which is in the docstring of its field, from the source code."""
+    for name, docstring in _docstrings(model).items():
+        yield f"{prefix}{name}", _one_line(docstring)
+    for name, field in model.model_fields.items():
+        below = section_model(field)
+        if below is not None:
+            yield from sentences(below, f"{prefix}{name}.")
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """Return the docstrings of a model's fields, by name."""
+    found: dict[str, str] = {}
+    for kind in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
+        (definition,) = ast.parse(dedent(inspect.getsource(kind))).body
+        statements = definition.body if isinstance(definition, ast.ClassDef) else []
+        for field, text in pairwise(statements):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                    value=ast.Constant(value=str(docstring))
+                ):
+                    found[name] = docstring
+    return found
 
 
 def _one_line(docstring: str) -> str:

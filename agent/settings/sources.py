@@ -12,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource
+from pydantic import BaseModel
 
 from agent.core.errors import ConfigurationError
 from agent.core.values.near_names import nearest
@@ -157,16 +156,7 @@ class Environment:
     errors: tuple[SettingError, ...]
 
 
-class _EnvironmentSource(EnvSettingsSource):
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """Decode JSON. Other text, such as a rate's, is left to the validation of the model."""
-        try:
-            return super().decode_complex_value(field_name, field, value)
-        except ValueError:
-            return value
-
-
-def read_environment(model: type[BaseSettings], settings: Mapping[str, Setting]) -> Environment:
+def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) -> Environment:
     """Read the variables that begin with `AITBC_`, in any case. An empty one counts as not set: Compose and systemd pass them on."""
     known = {setting.variable: setting for setting in settings.values()}
     open_ended = tuple(f"{name}__" for name, it in known.items() if dict in it.form.types)
@@ -178,14 +168,19 @@ def read_environment(model: type[BaseSettings], settings: Mapping[str, Setting])
         for error in _variable_errors(name, known.get(upper), list(known))
     ]
     refused = {error.key.upper() for error in errors}
-    source = _EnvironmentSource(model)
-    source.env_vars = {
+    variables = {
         name.lower(): os.environ[name]
         for upper, name in names.items()
         if upper not in refused and os.environ[name]
     }
-    values: Json = source()
+    values = _nested(model, variables) if variables else {}
     return Environment(values, {name.lower(): name for name in names.values()}, tuple(errors))
+
+
+def _nested(model: type[BaseModel], variables: Mapping[str, str]) -> Json:
+    from agent.settings.environment import nested  # noqa: PLC0415 - the library takes longer to import than all settings to read
+
+    return nested(model, variables, PREFIX)
 
 
 def _variable_errors(name: str, setting: Setting | None, known: list[str]) -> Iterator[SettingError]:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from platformdirs import user_cache_path
 
+from agent.miner.engines.interpreters import OWN, Interpreter
 from runners.api import Device, Model, Tools
 from runners.host.protocol import TO_PARENT, Configure, Exit, Load, Message, Run, encode
 
@@ -26,16 +27,23 @@ def models_directory() -> Path:
 
 
 class Child:
-    """The process. `folder` is for the files of its runs. Ends the program with a message if a run fails."""
+    """The process. `folder` is for the files of its runs. Ends the program with a message if a run fails.
 
-    def __init__(self, service: str, folder: Path) -> None:
+    `interpreter` is that of an engine's environment, if it is not the agent's own.
+    """
+
+    def __init__(self, service: str, folder: Path, interpreter: Interpreter = OWN) -> None:
         self._folder = folder
         self._numbers = count(1)
         self._connection, theirs = socket.socketpair()
         self._connection.settimeout(MESSAGE_SECONDS)
-        command = [sys.executable, "-m", "runners.host", "--service", service, "--fd", str(theirs.fileno())]
+        command = [*interpreter.command, "--service", service, "--fd", str(theirs.fileno())]
         self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            pass_fds=[theirs.fileno()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **dict(interpreter.variables)},
         )
         theirs.close()
 

@@ -1,7 +1,9 @@
 """Language models: the runner in its child process with llama.cpp, compared with llama.cpp's server alone.
 
 Alone means its HTTP server with the same model and settings, asked by this process for streamed texts, since
-clients of both get an answer token by token.
+clients of both get an answer token by token. Ours reports the likeliest tokens too, so that the answer can be audited: the work is the
+same if the server alone reports them as well. Rows that are not required show what they cost, and the processor time of all processes,
+which says more on a busy machine.
 """
 
 from __future__ import annotations
@@ -10,19 +12,23 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from measuring.child import Child, models_directory
+from measuring.processes import processor_seconds
 from measuring.row import Row
 from runners.api import Device, Model
 from runners.engine_server import EngineServer
 from runners.engine_server.llama import gguf_file, start_llama
+from runners.llm.evidence import TOP
 
 MODEL = "smollm2-135m-instruct"
 CONTEXT = 4096
 TOKENS = 192
 UNIT = "token/s"
+PROCESSOR = "token/processor second"
 
 
 def measure(folder: Path, rounds: int) -> list[Row]:
@@ -31,24 +37,57 @@ def measure(folder: Path, rounds: int) -> list[Row]:
     file = gguf_file(model)
     assert file is not None, "run `make setup`"
     device = Device("cpu", "processor", threads=os.cpu_count() or 1)
-    rows = []
     with Child("llm_inference", folder) as child:
         child.load(model)
         server = start_llama(file, device, None, context=CONTEXT, answers=8)
         try:
-            for count in (1, 8):
-                ours, alone = [], []
-                for number in range(rounds + 1):  # the first is a warm-up
-                    prompts = [
-                        f"Once upon a time there were {number}{other} friends who" for other in range(count)
-                    ]
-                    ours.append(_speed(lambda prompts=prompts: _asked(child, prompts), count))
-                    alone.append(_speed(lambda prompts=prompts: _answered(server, prompts), count))
-                name = "one request" if count == 1 else f"{count} requests"
-                rows.append(Row(f"llama.cpp, {name}", max(ours[1:]), max(alone[1:]), UNIT))
+            return compared("llama.cpp", child, server, rounds)
         finally:
             server.close()
+
+
+def compared(engine: str, child: Child, server: EngineServer, rounds: int, **fields: Any) -> list[Row]:
+    """Compare our path with an engine's server, which has loaded the same model. `fields` are more of those that its requests need."""
+    rows = []
+    for count in (1, 8):
+        found = [_round(child, server, number, count, fields) for number in range(rounds + 1)]
+        ours, same, plain = zip(*found[1:], strict=True)  # the first round is a warm-up
+        name = f"{engine}, {'one request' if count == 1 else f'{count} requests'}"
+        rows += [
+            Row(name, _fastest(ours), _fastest(same), UNIT),
+            Row(f"{name}, processor time", _cheapest(ours), _cheapest(same), PROCESSOR, required=False),
+            Row(f"{name}, without probabilities", _fastest(ours), _fastest(plain), UNIT, required=False),
+        ]
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """Elapsed and processor seconds of some tokens."""
+
+    tokens: int
+    elapsed: float
+    processor: float
+
+
+def _round(
+    child: Child, server: EngineServer, number: int, count: int, fields: dict[str, Any]
+) -> tuple[_Cost, _Cost, _Cost]:
+    """Return the costs of our path, and of the server alone with and without probabilities."""
+    prompts = [f"Once upon a time there were {number}{other} friends who" for other in range(count)]
+    return (
+        _cost(lambda: _asked(child, prompts), count),
+        _cost(lambda: _answered(server, prompts, {**fields, "logprobs": TOP}), count),
+        _cost(lambda: _answered(server, prompts, fields), count),
+    )
+
+
+def _fastest(costs: Sequence[_Cost]) -> float:
+    return max(cost.tokens / cost.elapsed for cost in costs)
+
+
+def _cheapest(costs: Sequence[_Cost]) -> float:
+    return max(cost.tokens / cost.processor for cost in costs)
 
 
 def _asked(child: Child, prompts: Sequence[str]) -> int:
@@ -57,9 +96,9 @@ def _asked(child: Child, prompts: Sequence[str]) -> int:
     return sum(result["usage"]["completion_tokens"] for result in results)
 
 
-def _answered(server: EngineServer, prompts: Sequence[str]) -> int:
+def _answered(server: EngineServer, prompts: Sequence[str], fields: dict[str, Any]) -> int:
     def answer(prompt: str) -> int:
-        body = {"prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "stream": True}
+        body = {"prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "stream": True, **fields}
         return sum(
             1 for event in server.stream("/v1/completions", body).events() if event["choices"][0]["text"]
         )
@@ -68,9 +107,10 @@ def _answered(server: EngineServer, prompts: Sequence[str]) -> int:
         return sum(pool.map(answer, prompts))
 
 
-def _speed(work: Callable[[], int], count: int) -> float:
-    """Return the tokens that are generated in a second."""
-    began = time.monotonic()
+def _cost(work: Callable[[], int], count: int) -> _Cost:
+    """Do some work, and return what its tokens cost."""
+    before, began = processor_seconds(), time.monotonic()
     tokens = work()
+    elapsed, processor = time.monotonic() - began, processor_seconds() - before
     assert tokens > count * TOKENS / 2, "the texts ended early; the two ways cannot be compared"
-    return tokens / (time.monotonic() - began)
+    return _Cost(tokens, elapsed, processor)

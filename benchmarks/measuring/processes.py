@@ -66,3 +66,9 @@ def cpu_seconds(pid: int) -> float:
     """Return the processor time of a process so far, in user and kernel mode."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
+
+
+def processor_seconds() -> float:
+    """Return the processor time so far of this process and all those that it has started and that still run."""
+    own = psutil.Process()
+    return sum(cpu_seconds(process.pid) for process in (own, *own.children(recursive=True)))

@@ -153,7 +153,7 @@ class RenderedFrame(File):
     frame: int
 
 
-class RenderResult(BaseModel):
+class RenderResult(BaseModel, defer_build=True):
     """Output of the service.
 
     `resumed_frames` are frames of an earlier run of the job, often on another miner: the signer attests

@@ -38,14 +38,14 @@ class EmbeddingRequest(Strict):
         return self
 
 
-class EmbeddingUsage(BaseModel):
+class EmbeddingUsage(BaseModel, defer_build=True):
     """Tokens of all texts, with those that the model adds to each."""
 
     prompt_tokens: int
     total_tokens: int
 
 
-class EmbeddingResult(BaseModel):
+class EmbeddingResult(BaseModel, defer_build=True):
     """Output of the service: the vectors in the order of the texts."""
 
     embeddings: list[list[float]]

@@ -23,7 +23,11 @@ INVISIBLE_PSNR: Final = 45.0
 MAX_STATISTICS: Final = 2**20
 """Characters of a filter's lines about a window."""
 
-_STATISTICS: Final = {"own_ssim": "ssim", "own_psnr": "psnr", "their_ssim": "ssim", "their_psnr": "psnr"}
+BLUR: Final = 0.7
+"""Standard deviation, in pixels, of the blur with which pictures are compared to see whether they have fine detail."""
+
+_COMPARED: Final = ("ssim", "psnr", "blurred")
+_STATISTICS: Final = tuple(f"{side}_{name}" for side in ("own", "their") for name in _COMPARED)
 _SSIM: Final = re.compile(r"All:([\d.]+|nan)")
 
 
@@ -42,10 +46,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The structural similarity (mean) and the PSNR in decibels (of each picture) of a window to the input's pictures."""
+    """The structural similarity (mean) and the PSNR in decibels (of each picture) of a window to the input's pictures.
+
+    `blurred` is the mean PSNR to its own blurred pictures, at most `INVISIBLE_PSNR` each: those with fine detail lose it.
+    """
 
     ssim: float
     psnr: tuple[float, ...]
+    blurred: float = INVISIBLE_PSNR
 
     @property
     def worst(self) -> float:
@@ -74,8 +82,8 @@ def measure(
     inside = [sandbox.read(source, INPUT), sandbox.read(own, "/own"), sandbox.read(audited, "/audited")]
     directory = sandbox.write(scratch, "/scores")
     run_ffmpeg(sandbox, _arguments(plan, window, inside), context, directory=directory)
-    own_ssim, own_psnr, their_ssim, their_psnr = (_statistics(scratch / name) for name in _STATISTICS)
-    return _scores(own_ssim, own_psnr), _scores(their_ssim, their_psnr)
+    found = [_statistics(scratch / name) for name in _STATISTICS]
+    return _scores(*found[: len(_COMPARED)]), _scores(*found[len(_COMPARED) :])
 
 
 def packet_digest(tools: Tools, device: Device, file: Path, context: Context) -> str:
@@ -98,7 +106,7 @@ def _statistics(path: Path) -> str:
 
 
 def _arguments(plan: Plan, window: Window, files: Sequence[str]) -> list[str]:
-    """Return ffmpeg's command line: three inputs, and four outputs that write one line for each picture."""
+    """Return ffmpeg's command line: three inputs, and outputs that write one line for each picture."""
     import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
     source, own, audited = files
@@ -112,12 +120,14 @@ def _arguments(plan: Plan, window: Window, files: Sequence[str]) -> list[str]:
         _numbered(ffmpeg.input(audited, **options, **seek)["v:0"], plan.pixels, 0, window.count),
     ]
     references = streams[0].filter_multi_output("split", 4)
-    compared = [streams[1].filter_multi_output("split", 2), streams[2].filter_multi_output("split", 2)]
     outputs = []
-    for number, (name, kind) in enumerate(_STATISTICS.items()):
-        pictures = compared[number // 2][number % 2]
-        pair = [pictures, references[number]]
-        outputs.append(ffmpeg.output(ffmpeg.filter(pair, kind, stats_file=name, shortest=1), "-", f="null"))
+    for side, pictures in enumerate(streams[1:]):
+        copies = pictures.filter_multi_output("split", 4)
+        others = [references[2 * side], references[2 * side + 1], copies[3].filter("gblur", sigma=BLUR)]
+        for number, kind in enumerate(("ssim", "psnr", "psnr")):
+            name = _STATISTICS[side * len(_COMPARED) + number]
+            compared = ffmpeg.filter([copies[number], others[number]], kind, stats_file=name, shortest=1)
+            outputs.append(ffmpeg.output(compared, "-", f="null"))
     arguments: list[str] = ffmpeg.get_args(ffmpeg.merge_outputs(*outputs))
     return arguments
 
@@ -128,11 +138,20 @@ def _numbered(stream: Any, pixels: str, first: int, count: int) -> Any:
     return cut.filter("settb", "1/25").filter("setpts", "N").filter("format", pixels)
 
 
-def _scores(ssim: str, psnr: str) -> Scores:
+def _scores(ssim: str, psnr: str, blurred: str) -> Scores:
     similarities = [0.0 if found == "nan" else float(found) for found in _SSIM.findall(ssim)]
+    own = [min(INVISIBLE_PSNR, ratio) for ratio in _ratios(blurred)]
+    return Scores(_mean(similarities), tuple(_ratios(psnr)), _mean(own))
+
+
+def _ratios(psnr: str) -> list[float]:
     ratios = []
     for line in psnr.splitlines():
         found = dict(word.partition(":")[::2] for word in line.split())
         text = found.get("psnr_y", found.get("psnr_avg", "0"))
         ratios.append(INVISIBLE_PSNR if text == "inf" else float(text))
-    return Scores(sum(similarities) / max(1, len(similarities)), tuple(ratios))
+    return ratios
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))

@@ -197,7 +197,7 @@ class TranscodeRequest(Strict):
         return self
 
 
-class TranscodeResult(BaseModel):
+class TranscodeResult(BaseModel, defer_build=True):
     """Output of the service. `codec` is that of the pictures, or of the sound without pictures; sizes are in pixels.
 
     `encoder` is ffmpeg's name of the pictures' encoder. `resumed_until` is in the results of a miner that took over the job: another miner encoded the pictures before this

@@ -7,14 +7,13 @@ neither can send a message that the other does not understand.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -28,6 +27,9 @@ from pydantic import (
 
 from runners.api import Calibration, Device, Model, Tools
 from runners.plain_json import FILE_KEY
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader
 
 MAX_FRAME = 16 * 2**20
 """Bytes of JSON in one frame. Results are small: what is large goes into files."""
@@ -67,7 +69,7 @@ class ProtocolError(Exception):
     """The other side sent an invalid message. The connection can no longer be used."""
 
 
-class Message(BaseModel):
+class Message(BaseModel, defer_build=True):
     """Base of all messages; `type` identifies the kind of message."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -313,8 +315,10 @@ FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Checkpoint
 ToChild = Annotated[ForChild, Field(discriminator="type")]
 ToParent = Annotated[FromChild, Field(discriminator="type")]
 
-TO_CHILD: TypeAdapter[ForChild] = TypeAdapter(ToChild)
-TO_PARENT: TypeAdapter[FromChild] = TypeAdapter(ToParent)
+LATER: Final = ConfigDict(defer_build=True)
+"""Each process reads the messages of only one direction."""
+TO_CHILD: TypeAdapter[ForChild] = TypeAdapter(ToChild, config=LATER)
+TO_PARENT: TypeAdapter[FromChild] = TypeAdapter(ToParent, config=LATER)
 
 
 def encode(message: Message) -> bytes:
@@ -366,15 +370,17 @@ def _read_exactly(connection: socket.socket, count: int) -> bytes | None:
     return bytes(received)
 
 
-async def receive(stream: asyncio.StreamReader) -> FromChild | None:
+async def receive(stream: StreamReader) -> FromChild | None:
     """Wait for the next message from a child, without a time limit; return None if the child ended.
 
     Raises `ProtocolError`, after which the child should be ended.
     """
+    from asyncio import IncompleteReadError  # noqa: PLC0415 - the child has no event loop
+
     try:
         header = await stream.readexactly(_LENGTH.size)
         body = await stream.readexactly(_length(header))
-    except asyncio.IncompleteReadError as error:
+    except IncompleteReadError as error:
         if error.partial:
             raise ProtocolError("The child closed in the middle of a frame.") from None
         return None

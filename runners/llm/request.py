@@ -255,7 +255,7 @@ class InferenceRequest(Strict):
         return self
 
 
-class Usage(BaseModel):
+class Usage(BaseModel, defer_build=True):
     """Tokens read and generated, including those that ended the answers."""
 
     prompt_tokens: int
@@ -263,7 +263,7 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class Alternative(BaseModel):
+class Alternative(BaseModel, defer_build=True):
     """A token and its log-probability. `bytes` are those of its text, which may be part of a character."""
 
     token: str
@@ -277,7 +277,7 @@ class TokenLogprob(Alternative):
     top_logprobs: list[Alternative] = []
 
 
-class Answer(BaseModel):
+class Answer(BaseModel, defer_build=True):
     """One answer. `finish_reason` is "length" if `max_tokens` or the cost limit ended the text.
 
     `reasoning` is what the model thought before it answered, where it does so.

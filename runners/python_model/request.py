@@ -95,7 +95,7 @@ class InferenceRequest(Strict):
     parameters: dict[str, Any] = Field(default={}, max_length=200)
 
 
-class InferenceResult(BaseModel):
+class InferenceResult(BaseModel, defer_build=True):
     """Output of the service: the value that `predict` returned (as `value` unless it is an object), and the files it wrote."""
 
     model_config = ConfigDict(extra="allow")

@@ -150,7 +150,7 @@ class GeneratedImage(File):
     height: int
 
 
-class GenerationSettings(BaseModel):
+class GenerationSettings(BaseModel, defer_build=True):
     """Everything besides the prompt, the seed and the size that determines the pictures, with all defaults applied.
 
     `precision` is the number type of the computation. `quantization` is "none" or the form of the denoiser's weights: "fp8", "nf4",
@@ -170,7 +170,7 @@ class GenerationSettings(BaseModel):
     compiled: bool = False
 
 
-class GenerateResult(BaseModel):
+class GenerateResult(BaseModel, defer_build=True):
     """Output of the service. `warnings` is present only if there are any, such as a prompt that is too long for the model.
 
     Agents before version 0.3 of the runner do not report `settings`.

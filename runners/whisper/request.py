@@ -82,7 +82,7 @@ class TranscribeRequest(Strict):
         return self
 
 
-class Word(BaseModel):
+class Word(BaseModel, defer_build=True):
     """One word of a segment, in seconds from the beginning. `probability` is the engine's own estimate."""
 
     word: str
@@ -91,7 +91,7 @@ class Word(BaseModel):
     probability: float
 
 
-class Segment(BaseModel):
+class Segment(BaseModel, defer_build=True):
     """A passage of the text, in seconds from the beginning. `words` is present only if requested."""
 
     start: float
@@ -100,7 +100,7 @@ class Segment(BaseModel):
     words: list[Word] | None = None
 
 
-class TranscribeResult(BaseModel):
+class TranscribeResult(BaseModel, defer_build=True):
     """Output of the service. `duration` is the audio's, in seconds.
 
     `resumed_until` is in the results of a miner that took over the job: the segments before this time come from

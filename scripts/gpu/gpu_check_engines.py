@@ -196,8 +196,22 @@ def _used(machine: Machine) -> int:
 @CHECKS.add("language model", needs="device")
 def _language_model(machine: Machine) -> str:
     """Several concurrent requests in one child, which computes them as a batch."""
+    return _answers(machine, _llama(machine))
+
+
+@CHECKS.add("llama.cpp", needs="device")
+def _llama_cpp(machine: Machine) -> str:
+    """The same with the smallest GGUF model of the machine, whose layers llama.cpp puts onto the card."""
+    _need_module("xllamacpp", "xllamacpp")
+    files = sorted(machine.tools.models_dir.glob("*/*.gguf"), key=lambda file: file.stat().st_size)
+    models = [Model(file.parent.name, file.parent) for file in files if "instruct" in file.parent.name]
+    if not models:
+        raise NotChecked(f"no GGUF model for chats is in {machine.tools.models_dir}")
+    return _answers(machine, models[0])
+
+
+def _answers(machine: Machine, model: Model) -> str:
     with _measured("llm_inference", machine) as (child, _):
-        model = _llama(machine)
         child.load(model)
         request = {"model": model.name, "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0}
         child.run(request)  # to warm up
@@ -269,6 +283,32 @@ def _encode(codec: str) -> Callable[[Machine], str]:
 
 for _codec in ("h264", "hevc", "av1"):
     CHECKS.add(f"nvenc {_codec}", needs="device")(_encode(_codec))
+
+
+@CHECKS.add("video stays on the card", needs="card")
+def _on_card(machine: Machine) -> str:
+    """The card decodes, scales and encodes, and no picture travels to main memory: what the runner tries first."""
+    clip = machine.directory / "card.mp4"
+    source = ("-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=30:duration=10", "-pix_fmt", "yuv420p")
+    _ffmpeg(machine, *source, "-c:v", "h264_nvenc", str(clip))
+    decode = ("-hwaccel", "cuda", "-hwaccel_output_format", "cuda", "-i", str(clip))
+    scaled = machine.directory / "scaled.mp4"
+    began = time.monotonic()
+    _ffmpeg(machine, *decode, "-vf", "scale_cuda=640:360", "-c:v", "h264_nvenc", str(scaled))
+    return f"{300 / (time.monotonic() - began):.0f} fps from 720p to 360p"
+
+
+def _ffmpeg(machine: Machine, *words: str) -> None:
+    command = [machine.tools.ffmpeg, "-v", "error", "-nostdin", "-y", *words]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": machine.device.uuid or ""}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=MAKING_SECONDS, check=False
+        )
+    except FileNotFoundError:
+        raise NotChecked(f"{machine.tools.ffmpeg} is not installed") from None
+    if done.returncode != 0:
+        raise Failed(done.stderr.strip()[-300:])
 
 
 @CHECKS.add("blender", needs="device")

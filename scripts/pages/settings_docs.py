@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from agent.settings import Settings
-from agent.settings.description import Setting, describe, sections, written
+from agent.settings.description import Setting, describe, sections, sentences, written
 from generated import NOTE, REFERENCE, ROOT, linked, publish
 
 WIDTH: Final = 110
@@ -54,7 +54,7 @@ def toml_file(name: str, settings: list[Setting]) -> str:
 
 
 def _sections(settings: list[Setting]) -> Iterator[str]:
-    about = dict(sections(Settings))
+    about, meanings = dict(sections(Settings)), dict(sentences(Settings))
     section = ""
     for setting in settings:
         if setting.section != section:
@@ -64,7 +64,7 @@ def _sections(settings: list[Setting]) -> Iterator[str]:
             yield from _comment(about[section])
             yield f"[{section}]"
         yield ""
-        yield from _comment(f"{setting.sentence} {_form(setting)}")
+        yield from _comment(f"{meanings[setting.key]} {_form(setting)}")
         if setting.default is None:
             yield f"# Not set. Written like: {setting.name} = {setting.form.sample}"
         else:
@@ -107,7 +107,7 @@ def _page(settings: list[Setting]) -> Iterator[str]:
     yield 'A size is a number of bytes or a quantity (`"512Mi"`, `"8Gi"`; `Ki`, `Mi`, `Gi`, `Ti` are powers of 1024). Money is text with at most 8 decimals'
     yield '(`"0.10"`), never a number, because binary fractions are inexact. A duration is a number of seconds. A rate is written'
     yield '`"600 per minute"` or `"1000 per 10 seconds"`. In an environment variable a list or table is JSON: `AITBC_MINER__MODELS_PINNED=\'["tiny.en"]\'`.'
-    about = dict(sections(Settings))
+    about, meanings = dict(sections(Settings)), dict(sentences(Settings))
     section = None
     for setting in settings:
         if setting.section != section:
@@ -122,7 +122,7 @@ def _page(settings: list[Setting]) -> Iterator[str]:
             yield "|---|---|---|---|"
         default = "not set" if setting.default is None else f"`{written(setting.default)}`"
         names = f"`{setting.key}`<br>`{setting.variable}`"
-        yield _row(names, _form(setting).strip("()"), default, setting.sentence)
+        yield _row(names, _form(setting).strip("()"), default, meanings[setting.key])
 
 
 def _row(*cells: str) -> str:

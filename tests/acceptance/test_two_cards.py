@@ -46,8 +46,16 @@ def test_jobs_are_spread_over_the_cards_and_models_stay_loaded_while_they_fit(ri
     assert [event for event in rig.events() if event == ("placed", "small")] == [("placed", "small")]
 
 
-def test_models_are_evicted_for_others_and_a_model_that_never_fits_is_unavailable(rig: Rig) -> None:
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Rig]:
+    """A machine that has not measured how much memory its models use."""
+    with working(tmp_path) as rig:
+        yield rig
+
+
+def test_models_are_evicted_for_others_and_a_model_that_never_fits_is_unavailable(fresh: Rig) -> None:
     """Both cards are full of idle models; another model evicts one of them. A model of 40 GiB fits on no card, so its job waits."""
+    rig = fresh
     rig.cards.others[:] = [7 * GIBIBYTE, 7 * GIBIBYTE]
     for model in ("large", "middle", "small"):
         rig.client.jobs.wait(rig.submit(model), WAIT_SECONDS)

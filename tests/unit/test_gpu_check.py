@@ -88,6 +88,13 @@ def test_an_engine_is_checked_in_a_runners_child_process(no_cards: dict[str, str
     assert lines[0][2].endswith(" fps at 720p")
 
 
+def test_llama_cpp_is_checked_with_a_model_of_the_machine(no_cards: dict[str, str]) -> None:
+    """Here with the demo's, on the processor."""
+    status, lines = run("--rehearse", "--only", "llama.cpp", "--require", "llama.cpp", environment=no_cards)
+    assert (status, lines[0][:2]) == (0, ("llama.cpp", "ok"))
+    assert re.search(r"\d+ token/s with 8 at once", lines[0][2])
+
+
 def test_cards_are_described_and_a_missing_reading_is_a_failure(nvml: NvmlShim) -> None:
     """With a stand-in for NVIDIA's library."""
     status, lines = run("--only", "nvml", environment=dict(nvml.environment))

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.coordinator.http.direct import API_MOUNT
 from agent.coordinator.http.middleware import answer_error
 from agent.coordinator.metrics import REFUSED
 from agent.coordinator.operations.callers import Session
@@ -24,7 +25,6 @@ _RESULTS: Final = re.compile(rf"{_ROOT}/miners/jobs/[^/]+/result")
 _CHATS: Final = re.compile(rf"{_ROOT}/(chat/completions|responses)")
 _VERIFIED: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature)")
 """Calls that need no key; with a key, their bodies may not be larger either."""
-_PREFIX: Final = re.compile(_ROOT)
 
 
 class Guarded(NamedTuple):
@@ -77,11 +77,8 @@ class Bodies:
         return max(settings.max_body, settings.max_chat_body) if _CHATS.fullmatch(path) else settings.max_body
 
     async def _check_key(self, scope: Scope) -> None:
-        prefix = _PREFIX.match(scope["path"])
-        rest = scope["path"][prefix.end() :] if prefix else ""
-        checks = (
-            call.check for call in self._guarded if scope["method"] in call.methods and call.path.match(rest)
-        )
+        method, path = scope["method"], scope["path"].removeprefix(API_MOUNT)
+        checks = (call.check for call in self._guarded if method in call.methods and call.path.match(path))
         if (check := next(checks, None)) is None:
             return
         try:

@@ -21,7 +21,7 @@ from fastapi._compat import ModelField
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import ResponseValidationError
-from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,7 +31,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.coordinator.http.large_json import LARGE
 
 _JSON: Final = b"application/json"
-_BASES: Final = ("/v1/", "/api/v1/")
+_BASE: Final = "/v1/"
+API_MOUNT: Final = "/api"
+"""The path under which the API also answers."""
 _TEXT: Final = (str, str | None)
 """The types of the headers that are read here."""
 _WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -77,7 +79,7 @@ class Direct:
 
     def _route_of(self, scope: Scope) -> _Route | None:
         """Return the route of a request, with its path's parameters in the scope; None for the framework's."""
-        path: str = scope["path"]
+        path: str = scope["path"].removeprefix(API_MOUNT)
         for regex, route in self._table.get((scope["method"], _resource(path)), ()):
             found = regex.match(path)
             if found is None:
@@ -96,35 +98,33 @@ Table: TypeAlias = Mapping[tuple[str, str], list[tuple[re.Pattern[str], "_Route 
 def plain_routes(routes: Iterable[BaseRoute]) -> Table:
     """Return the routes by method and first part of their paths, in their order; None for those that the framework answers."""
     table: defaultdict[tuple[str, str], list[tuple[re.Pattern[str], _Route | None]]] = defaultdict(list)
-    for context in iter_route_contexts(list(routes)):
-        declared = context.original_route
+    for declared in routes:
         if isinstance(declared, APIRoute):
-            route = _Route(context, declared) if _is_plain(context) else None
-            for method in context.methods or ():
-                table[method, _resource(context.path_format or "")].append((context.path_regex, route))
+            route = _Route(declared) if _is_plain(declared) else None
+            for method in declared.methods or ():
+                table[method, _resource(declared.path_format)].append((declared.path_regex, route))
     return dict(table)
 
 
 def _resource(path: str) -> str:
     """Return the first part of a path after the API's version, such as `/v1/jobs`, which has no parameters. "" for other paths."""
-    for base in _BASES:
-        if path.startswith(base):
-            end = path.find("/", len(base))
-            return path if end < 0 else path[:end]
-    return ""
+    if not path.startswith(_BASE):
+        return ""
+    end = path.find("/", len(_BASE))
+    return path if end < 0 else path[:end]
 
 
-def _is_plain(context: RouteContext) -> bool:
+def _is_plain(route: APIRoute) -> bool:
     """Return whether a route and its dependencies are coroutines over parameters that are read here, and its answer is a model."""
-    dependant: Dependant = context.dependant
+    dependant: Dependant = route.dependant
     calls = [dependant, *dependant.dependencies]
-    body: ModelField | None = context.body_field
+    body: ModelField | None = route.body_field
     return (
-        isinstance(context.response_class, DefaultPlaceholder)
-        and context.response_field is not None
-        and context.status_code not in _WITHOUT_BODY
-        and set(context.param_convertors) == {field.alias for field in dependant.path_params}
-        and (body is None or (type(body.field_info) is params.Body and not context._embed_body_fields))  # noqa: SLF001 - how the framework reads the body
+        isinstance(route.response_class, DefaultPlaceholder)
+        and route.response_field is not None
+        and route.status_code not in _WITHOUT_BODY
+        and set(route.param_convertors) == {field.alias for field in dependant.path_params}
+        and (body is None or (type(body.field_info) is params.Body and not route._embed_body_fields))  # noqa: SLF001 - how the framework reads the body
         and all(_is_readable(call) for call in calls)
         and not any(call.dependencies or call.body_params for call in dependant.dependencies)
         and len({id(call.call) for call in calls}) == len(calls)
@@ -194,21 +194,22 @@ class _Call:
 class _Route:
     """A route that is answered here. `declared` is its declaration, `status` that of its answers."""
 
-    def __init__(self, context: RouteContext, declared: APIRoute) -> None:
-        dependant: Dependant = context.dependant
+    def __init__(self, declared: APIRoute) -> None:
+        dependant: Dependant = declared.dependant
+        assert declared.response_field is not None  # noqa: S101 - for the type checker
         self.declared = declared
-        self.status: int = context.status_code or HTTPStatus.OK
+        self.status: int = declared.status_code or HTTPStatus.OK
         self._dependencies = tuple(_Call.of(dependency) for dependency in dependant.dependencies)
         self._endpoint = _Call.of(dependant)
         calls = (self._endpoint, *self._dependencies)
         self._reads_query = any(call.query for call in calls)
         self._reads_headers = any(call.header for call in calls)
         self._sets_headers = any(call.response for call in calls)
-        self._body: ModelField | None = context.body_field
-        self._answer: ModelField = context.response_field
+        self._body: ModelField | None = declared.body_field
+        self._answer: ModelField = declared.response_field
         self._type = self._answer.field_info.annotation
         self._options: Values = {
-            name: getattr(context, f"response_model_{name}")
+            name: getattr(declared, f"response_model_{name}")
             for name in (
                 "include",
                 "exclude",

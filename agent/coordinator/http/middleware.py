@@ -20,7 +20,6 @@ from agent.core.tracing import trace_id_in
 from agent.metrics import Meter
 
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
-_VERSIONED: Final = ("/v1", "/api/v1")
 _FILES: Final = "/dashboard"
 """The common route name of all static files."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -138,7 +137,7 @@ def _template(scope: Scope) -> str:
     if route is None:
         return _FILES if scope["path"].startswith(_FILES) else "none"
     path: str = route.path
-    return f"/v1{path}" if scope["path"].startswith(_VERSIONED) and not path.startswith(_VERSIONED) else path
+    return path
 
 
 async def answer_error(scope: Scope, send: Send, error: ApiError) -> None:

@@ -34,7 +34,7 @@ FILE_BODY: Final = body("application/octet-stream", required=False)
 """The body of a route that accepts a file of any media type, for its `openapi_extra`. No body is an empty file."""
 
 
-class _Shown(BaseModel):
+class _Shown(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
 

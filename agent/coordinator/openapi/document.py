@@ -12,7 +12,6 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -39,7 +38,6 @@ from agent.core.errors import (
 Json = dict[str, Any]
 
 EVERYBODY: Final = "everybody, also without a key"
-PREFIX_OF_PATHS: Final = "/v1"
 SERVERS: Final = [
     {"url": "/", "description": "The coordinator that serves this document"},
     {"url": "https://aitbc.bubuit.net/api", "description": "Production"},
@@ -99,15 +97,14 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
     for router in ROUTERS:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:
-                yield f"{PREFIX_OF_PATHS}{route.path_format}", route
+                yield route.path_format, route
 
 
 def allowed(path: str) -> str:
-    """Return the methods of a path with either prefix, as in the header `Allow`."""
-    _, _, rest = path.partition(PREFIX_OF_PATHS)
+    """Return the methods of a path, as in the header `Allow`."""
     found: dict[str, set[str]] = {}
     for template, route in routes():
-        if route.path_regex.match(rest):
+        if route.path_regex.match(path):
             found.setdefault(template, set()).update(route.methods or ())
     # A literal path takes precedence over one with a parameter.
     literal = min(found, key=lambda template: template.count("{"), default="")
@@ -117,15 +114,12 @@ def allowed(path: str) -> str:
 @cache
 def document() -> Json:
     """Return the document, which is assembled once."""
-    everything = APIRouter()
-    for router in ROUTERS:
-        everything.include_router(router, prefix=PREFIX_OF_PATHS)
     made: Json = get_openapi(
         title="AITBC",
         version=__version__,
         summary=SUMMARY,
         description=DESCRIPTION,
-        routes=everything.routes,
+        routes=[route for _, route in routes()],
         tags=tags({str(tag) for _, route in routes() for tag in route.tags}),
         servers=SERVERS,
         license_info={"name": "MIT", "identifier": "MIT"},

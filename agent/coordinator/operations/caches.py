@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -87,7 +88,8 @@ class Caches:
     """The cached values. `callers` are by the fingerprint of their credential, `sessions` by the SHA-256 of their token.
 
     Times are those at which the values were read. What is invalidated here, all replicas forget. A dictionary is replaced, not cleared: a
-    lookup that began before then stores its result in the old one.
+    lookup that began before then stores its result in the old one. Of the requests that find a value too old, the one that has its lock reads
+    it again, for all; again if the miners have changed meanwhile (`supply_changes`).
     """
 
     callers: dict[str, tuple[float, Caller]] = field(default_factory=dict)
@@ -96,6 +98,9 @@ class Caches:
     market: tuple[float, list[MarketMiner]] | None = None
     estimates: Estimates | None = None
     awaited_models: tuple[float, list[tuple[str, str]]] | None = None
+    supply_changes: int = 0
+    supply_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    estimates_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     bus: Bus = field(default_factory=Bus)
 
     def __post_init__(self) -> None:
@@ -125,6 +130,7 @@ class Caches:
             self.sessions = {}
         if "supply" in names:
             self.supply = self.market = None
+            self.supply_changes += 1
         if miners := set(names) - {"callers", "sessions", "supply"}:
             self.sessions = {
                 sha256: known for sha256, known in self.sessions.items() if known[1].miner_id not in miners

@@ -40,7 +40,7 @@ MAX_SEQ: Final = 2**53
 Reason = Literal["slow", "events", "pruned", "unknown"]
 
 
-class Filter(BaseModel):
+class Filter(BaseModel, defer_build=True):
     """A client's subscription: message types, jobs (None: all), and the number to start after (None: from now on)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -23,12 +23,24 @@ async def supply(context: Context, service: str) -> Supply:
 
 async def fleet(context: Context, *, now: bool = False) -> Fleet:
     """Return the known miners, as they were a few seconds ago at most, or as they are `now`."""
-    cached = context.caches.supply
-    moment = context.clock()
-    if now or cached is None or moment - cached.read_at >= CACHE_SECONDS:
-        cached = await context.database.read(_fleet, context, moment)
-        context.caches.supply = cached
-    return cached
+    caches = context.caches
+    if not now and (known := _cached(context)) is not None:
+        return known
+    async with caches.supply_lock:
+        if not now and (known := _cached(context)) is not None:
+            return known
+        while True:
+            changes = caches.supply_changes
+            known = await context.database.read(_fleet, context, context.clock())
+            if changes == caches.supply_changes:
+                caches.supply = known
+            if now or changes == caches.supply_changes:
+                return known
+
+
+def _cached(context: Context) -> Fleet | None:
+    known = context.caches.supply
+    return None if known is None or context.clock() - known.read_at >= CACHE_SECONDS else known
 
 
 def offline_before(context: Context) -> float:

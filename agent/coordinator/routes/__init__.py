@@ -1,4 +1,8 @@
-"""The HTTP interface: one module per resource, each with a `router`."""
+"""The HTTP interface: one module per resource, each with a `router` whose paths begin with the API's version."""
+
+import warnings
+
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from agent.coordinator.routes import (
     admin,
@@ -30,6 +34,9 @@ from agent.coordinator.routes import (
     webhooks,
 )
 
+# The framework ignores this warning about its own fields where it builds them, but they are built later: at their first use.
+warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
+
 # Routers are tried in this order, so the most used come first.
 ROUTERS = (
     jobs.router,
@@ -57,10 +64,8 @@ ROUTERS = (
     admin.router,
     deposits.router,
     payout_reports.router,
+    streams.router,
 )
 
-ROOT_ROUTERS = (streams.router,)
-"""Routers that also answer without a version prefix: the reference names `/ws`."""
-
 OPERATORS_ROUTERS = (metrics.router,)
-"""Routers that answer only without a version prefix and are not part of the API."""
+"""Routers that are not part of the API."""

@@ -157,7 +157,7 @@ MinerSession = Annotated[
 ClientOrSession = Annotated[Caller | Session, Depends(CLIENT_OR_SESSION)]
 
 
-class RequestBody(BaseModel):
+class RequestBody(BaseModel, defer_build=True):
     """A JSON body. Unknown fields are refused, and so are values of another type, such as "5" for a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

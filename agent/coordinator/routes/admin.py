@@ -31,7 +31,7 @@ from agent.core.values import fields
 from agent.core.values.fields import Answer
 from agent.core.values.quantities import Money, format_time
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/admin", tags=["Administration"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 
 
 class AccountRequest(RequestBody):

@@ -38,7 +38,7 @@ from agent.core.errors import (
 from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/artifacts", tags=["Artifacts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/artifacts", tags=["Artifacts"])
 
 _ANY_BYTES: Final = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _FILE: Final = {"description": "The file, with its own media type", "content": _ANY_BYTES}

@@ -33,7 +33,7 @@ from agent.coordinator.routes._callers import (
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.values import fields
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["Audits"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Audits"])
 
 
 class CanaryRequest(RequestBody):

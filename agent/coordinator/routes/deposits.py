@@ -21,7 +21,7 @@ from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.quantities import Money
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/admin", tags=["Payouts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Payouts"])
 
 Rate = Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$", examples=["0.9137"])]
 Line = AfterValidator(lambda text: text if text.isprintable() else _refuse())

@@ -24,7 +24,7 @@ from agent.core.errors import (
 from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/direct-uploads", tags=["Uploads"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/direct-uploads", tags=["Uploads"])
 
 Digest = Annotated[
     str,

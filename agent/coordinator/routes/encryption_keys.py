@@ -11,7 +11,7 @@ from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core.errors import NotFound
 from agent.core.values import fields
 
-router = APIRouter(prefix="/miners", tags=["Miners"])
+router = APIRouter(prefix="/v1/miners", tags=["Miners"])
 
 
 @router.get("/{miner_id}/encryption-key", responses=errors(NotFound), summary="A miner's key for sealed jobs")

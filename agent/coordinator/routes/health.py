@@ -12,7 +12,7 @@ from agent.coordinator.routes._callers import ContextOf
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
-router = APIRouter(tags=["Health"])
+router = APIRouter(prefix="/v1", tags=["Health"])
 
 
 class Health(Answer):

@@ -63,7 +63,7 @@ from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/jobs", tags=["Jobs"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
 
 KEEP_ALIVE_SECONDS = 15.0
 _EVENTS_EXAMPLE = (

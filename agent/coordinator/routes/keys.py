@@ -17,7 +17,7 @@ from agent.core.errors import Conflict, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["Keys and logins"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Keys and logins"])
 
 
 class OwnKeyRequest(RequestBody):

@@ -16,7 +16,7 @@ from agent.coordinator.operations.log import log as operations
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.errors import Conflict, Forbidden, NotFound
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/log", tags=["Log"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/log", tags=["Log"])
 
 _IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _FRESH: Final = {"Cache-Control": "no-cache"}

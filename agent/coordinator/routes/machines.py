@@ -26,7 +26,7 @@ from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, NotFound
 from agent.core.values import fields
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/miners", tags=["Miners"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/miners", tags=["Miners"])
 
 LONGEST_PAUSE_SECONDS = 366 * 86_400
 GpuId = Annotated[

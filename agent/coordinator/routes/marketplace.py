@@ -34,7 +34,7 @@ from agent.core.errors import (
 from agent.core.values import fields
 from agent.core.values.quantities import Money
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/marketplace", tags=["Marketplace"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/marketplace", tags=["Marketplace"])
 
 
 @router.post(

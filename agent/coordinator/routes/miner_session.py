@@ -42,7 +42,7 @@ from agent.protocol.messages import (
 )
 from agent.protocol.validation_errors import field_errors
 
-router = APIRouter(prefix="/miners", tags=["Miner protocol"])
+router = APIRouter(prefix="/v1/miners", tags=["Miner protocol"])
 
 CLOSING_CODES: Final[dict[type[ApiError], int]] = {
     Unauthorized: 4401,

@@ -11,7 +11,7 @@ from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core.errors import NotFound
 from agent.core.values import fields
 
-router = APIRouter(prefix="/miners", tags=["Marketplace"])
+router = APIRouter(prefix="/v1/miners", tags=["Marketplace"])
 
 
 @router.get("/{miner_id}/stats", responses=errors(NotFound), summary="Statistics of a miner")

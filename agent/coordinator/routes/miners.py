@@ -36,7 +36,7 @@ from agent.protocol.messages import (
     RunResult,
 )
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/miners", tags=["Miner protocol"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/miners", tags=["Miner protocol"])
 
 MATCHING_SECONDS: Final = 0.25
 """A poll waits at least this long, since matching it with a job takes one dispatch round."""

@@ -50,7 +50,7 @@ from runners.embedding.request import EmbeddingResult
 from runners.llm.request import InferenceResult
 from runners.whisper.request import TranscribeResult
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["OpenAI-compatible"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["OpenAI-compatible"])
 
 CLOSE_SECONDS: Final = 5.0
 """How long a stream may take to cancel its job after the client has left."""

@@ -16,7 +16,7 @@ from agent.coordinator.routes._callers import Admin, ContextOf, Envelope, Reques
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values import fields
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["Payouts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 
 MAX_OUTCOMES = 10_000
 

@@ -32,7 +32,7 @@ from agent.core.market.payouts import BatchState
 from agent.core.values import fields
 from agent.core.values.quantities import Money, parse_time
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["Payouts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 
 
 class BatchRequest(RequestBody):

@@ -16,10 +16,10 @@ from agent.core.errors import JobNotCompleted, JobNotFound
 from agent.core.values import fields
 from agent.core.values.fields import example
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/receipts", tags=["Receipts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/receipts", tags=["Receipts"])
 
 
-class VerifyRequest(BaseModel):
+class VerifyRequest(BaseModel, defer_build=True):
     """A whole receipt, or its `receipt_id` and `signature`."""
 
     model_config = example(

@@ -21,7 +21,7 @@ from agent.core.errors import NotFound
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/registry/services", tags=["Service registry"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/registry/services", tags=["Service registry"])
 
 
 class ServiceList(Answer):
@@ -43,7 +43,7 @@ class InputSchema(RootModel[dict[str, JsonValue]]):
     )
 
 
-class ValidateRequest(BaseModel):
+class ValidateRequest(BaseModel, defer_build=True):
     """A service, and the body of a service call: its input and job options."""
 
     model_config = ConfigDict(

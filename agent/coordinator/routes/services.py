@@ -23,7 +23,7 @@ from agent.core.errors import CannotRun, Conflict, InsufficientBalance, NotFound
 from runners.api import ServiceDefinition
 from runners.registry import installed
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/services", tags=["Services"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/services", tags=["Services"])
 
 
 class _ShownAs:
@@ -74,7 +74,8 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
 
 def _created(definition: ServiceDefinition) -> dict[str, Any]:
     """Return the documentation of a service call's answer: that of a new job, with the service."""
-    (shown,) = JobCreated.model_json_schema()["examples"]
+    declared: Any = JobCreated.model_config["json_schema_extra"]
+    (shown,) = declared["examples"]
     example = {**shown, "service_id": definition.service_id}
     return {
         "content": {"application/json": {"example": example}},

@@ -17,7 +17,7 @@ from agent.core.errors import Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
-router = APIRouter(tags=["Sessions"])
+router = APIRouter(prefix="/v1", tags=["Sessions"])
 
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
 _BROWSER: Final = {AUDIENCE: "a browser with the session's cookie"}

@@ -30,7 +30,7 @@ CLOSE_SECONDS: Final = 5.0
 log = structlog.get_logger()
 
 
-class AuthMessage(BaseModel):
+class AuthMessage(BaseModel, defer_build=True):
     """The first message of a client that has not sent its key with the handshake."""
 
     model_config = ConfigDict(extra="forbid")
@@ -46,6 +46,7 @@ class SubscribeMessage(Filter):
 
 
 @router.websocket("/ws")
+@router.websocket("/v1/ws")
 async def ws(websocket: WebSocket) -> None:
     """See docs/reference/streams.md."""
     await _Connection(websocket.app.state.context, websocket).serve()

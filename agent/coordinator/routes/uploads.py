@@ -31,7 +31,7 @@ from agent.core.errors import (
 )
 from agent.core.values import fields
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/uploads", tags=["Uploads"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/uploads", tags=["Uploads"])
 
 Digits = Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")]
 """A number of bytes."""

@@ -8,7 +8,7 @@ from agent.coordinator.operations.accounts import wallet as operations
 from agent.coordinator.operations.answers.accounts import TransactionPage, Wallet
 from agent.coordinator.routes._callers import AnyCaller, Before, ContextOf, Limit
 
-router = APIRouter(prefix="/wallet", tags=["Wallet"])
+router = APIRouter(prefix="/v1/wallet", tags=["Wallet"])
 
 
 @router.get("", response_model_exclude_none=True, summary="Balance and escrow")

@@ -12,7 +12,7 @@ from agent.coordinator.routes._callers import Client, ContextOf
 from agent.core.errors import Conflict, JobNotFound
 from agent.core.values import fields
 
-router = APIRouter(route_class=LargeJsonRoute, tags=["Webhooks"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Webhooks"])
 
 
 @router.get(

@@ -22,9 +22,8 @@ def known(connection: Connection, names: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for table in (artifacts, upload_segments, direct_uploads):
         query = select(table.c.blob).where(table.c.blob.in_(names))
-        if (
-            table is direct_uploads
-        ):  # the blob of a finished upload belongs to its artifact, if that still exists
+        # The blob of a finished upload belongs to its artifact, if that still exists.
+        if table is direct_uploads:
             query = query.where(text("state <> 'stored'"))
         found.update(connection.execute(query).scalars())
     legacy = [name for name in names if name.startswith(_LEGACY)]

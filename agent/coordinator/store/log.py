@@ -67,7 +67,8 @@ _is_tile = (log_tiles.c.level == bindparam("at_level"), log_tiles.c.tile_index =
 _tile = Prepared(select(log_tiles.c.hashes).where(*_is_tile))
 _drop_tile = Prepared(delete(log_tiles).where(*_is_tile))
 _insert_tile = Prepared(insert(log_tiles))
-_dequeue = delete(log_queue).where(log_queue.c.entry_id == bindparam("entry"))
+_insert_leaf = Prepared(insert(log_leaves))
+_dequeue = Prepared(delete(log_queue).where(log_queue.c.entry_id == bindparam("entry")))
 _CHECKPOINT = tuple(log_checkpoints.c[name] for name in CheckpointRecord.__dataclass_fields__)
 _COSIGNATURE = tuple(log_cosignatures.c[name] for name in CosignatureRecord.__dataclass_fields__)
 _LEAVES = select(
@@ -128,8 +129,8 @@ def number(connection: Connection, leaves: Sequence[QueuedLeaf], first: int) -> 
         {"leaf_index": index, "reference": leaf.reference, "content": leaf.content}
         for index, leaf in enumerate(leaves, first)
     ]
-    connection.execute(insert(log_leaves), rows)
-    connection.execute(_dequeue, [{"entry": leaf.entry_id} for leaf in leaves])
+    _insert_leaf.run_many(connection, rows)
+    _dequeue.run_many(connection, [{"entry": leaf.entry_id} for leaf in leaves])
 
 
 def index_of(connection: Connection, reference: str) -> int | None:

@@ -136,7 +136,7 @@ def is_included(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-class _File(BaseModel):
+class _File(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")]
@@ -151,7 +151,7 @@ _Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 _Patterns = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
-class _Addition(BaseModel):
+class _Addition(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repository: _Repository
@@ -159,7 +159,7 @@ class _Addition(BaseModel):
     revision: _Revision | None = None
 
 
-class _Entry(BaseModel):
+class _Entry(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # A name becomes the name of a directory, so it must not be able to escape its parent.
@@ -219,7 +219,7 @@ class _Entry(BaseModel):
         return self
 
 
-class _Document(BaseModel):
+class _Document(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: tuple[_Entry, ...] = ()

@@ -16,7 +16,7 @@ class MalformedAnswerError(Exception):
     """The program produced an answer that does not match its declaration. The request is not at fault."""
 
 
-class Answer(BaseModel):
+class Answer(BaseModel, defer_build=True):
     """An answer that contains exactly the declared fields. Raises `MalformedAnswerError` otherwise."""
 
     model_config = ConfigDict(extra="forbid")

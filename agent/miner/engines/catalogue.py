@@ -82,7 +82,7 @@ class Engine:
         return next(self.variants[name] for name in order if name in self.variants)
 
 
-class _Variant(BaseModel):
+class _Variant(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     python: Annotated[tuple[Annotated[str, Field(pattern=r"^3\.\d+$")], ...], Field(min_length=1)]
@@ -95,7 +95,7 @@ class _Variant(BaseModel):
     ] = ()
 
 
-class _Engine(BaseModel):
+class _Engine(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # A name becomes the name of a directory, so it must not be able to escape its parent.
@@ -114,7 +114,7 @@ class _Engine(BaseModel):
         return self
 
 
-class _Document(BaseModel):
+class _Document(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # What `runners.host` imports, in every environment. Only the script that writes the lock files reads it.

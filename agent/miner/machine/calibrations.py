@@ -24,7 +24,7 @@ FILE_NAME: Final = "calibrations.toml"
 _log = structlog.get_logger(__name__)
 
 
-class _Range(BaseModel):
+class _Range(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
     least: float = Field(ge=0, allow_inf_nan=False)
@@ -33,7 +33,7 @@ class _Range(BaseModel):
     limit: float = Field(ge=0, allow_inf_nan=False)
 
 
-class _Entry(BaseModel):
+class _Entry(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
     service: str
@@ -48,7 +48,7 @@ class _Entry(BaseModel):
         return Calibration(self.service, self.audited, self.auditor, ranges, self.model, self.weights)
 
 
-class _Document(BaseModel):
+class _Document(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
     calibration: list[_Entry] = []

@@ -29,7 +29,7 @@ GOOD_ENOUGH: Final = 0.9
 _log = structlog.get_logger(__name__)
 
 
-class Score(BaseModel):
+class Score(BaseModel, defer_build=True):
     """How fast one runner is on one device.
 
     `version` includes the engine's, as offered. `levels` are speeds in `metric` by the number of concurrent runs; `speed`
@@ -60,7 +60,7 @@ class Score(BaseModel):
         return self.service, self.device_uuid or self.device_name
 
 
-class _Document(BaseModel):
+class _Document(BaseModel, defer_build=True):
     scores: tuple[Score, ...]
 
 

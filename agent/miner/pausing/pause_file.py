@@ -17,7 +17,7 @@ MAX_EXECUTED: Final = 200
 _log = structlog.get_logger(__name__)
 
 
-class SavedPauses(BaseModel):
+class SavedPauses(BaseModel, defer_build=True):
     """The file's content. Times are seconds since the epoch.
 
     `hand` are manual pauses, with their end or None; `skipped` is until when a schedule is ignored because the owner

@@ -23,7 +23,7 @@ _OK: Final = 200
 _log = structlog.get_logger(__name__)
 
 
-class _Day(BaseModel):
+class _Day(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="ignore")
 
     date: str
@@ -31,7 +31,7 @@ class _Day(BaseModel):
     jobs: int = 0
 
 
-class _Answer(BaseModel):
+class _Answer(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="ignore")
 
     days: list[_Day]

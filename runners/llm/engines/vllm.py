@@ -39,6 +39,30 @@ CPU_CACHE = 2
 """GiB of main memory for the keys and values of all requests on a machine without a GPU."""
 
 
+def start_vllm(interpreter: str, model: Model, device: Device, vram: int | None) -> EngineServer:
+    """Start a server with the interpreter of vLLM's environment. Raises as `EngineServer.start`."""
+    directory = socket_directory()
+    environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    if device.kind == "cpu":
+        environment |= {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE), "OMP_NUM_THREADS": str(device.threads)}
+    arguments = [
+        *("--uds", str(directory / SOCKET)),
+        *("--model", str(model.path), "--served-model-name", SERVED, "--load-format", "safetensors"),
+        *("--max-model-len", "-1"),  # the model's context, or as much of it as fits
+        *("--generation-config", "vllm"),  # the request determines the sampling, not the model's directory
+        *("--structured-outputs-config", json.dumps({"backend": "guidance"})),
+        *("--disable-log-stats", "--no-enable-log-requests", "--disable-uvicorn-access-log"),
+        *(
+            ("--enforce-eager",)
+            if device.kind == "cpu"
+            else ("--gpu-memory-utilization", _share(device, vram))
+        ),
+        *(("--tensor-parallel-size", str(len(device.gpus))) if device.others else ()),
+        *_model_options(model),
+    ]
+    return EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
+
+
 class VLLMEngine:
     """See `LanguageEngine`. vLLM schedules and limits the requests by itself."""
 
@@ -47,35 +71,10 @@ class VLLMEngine:
     reads_partly = False
 
     def __init__(self, interpreter: str, model: Model, device: Device, vram: int | None) -> None:
-        directory = socket_directory()
         self._break = breaker(_control_tokens(model))
         self.precision = _precision(model, device)
         self._sees = "vision_config" in json.loads((model.path / "config.json").read_bytes())
-        environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-        if device.kind == "cpu":
-            environment |= {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE), "OMP_NUM_THREADS": str(device.threads)}
-        arguments = [
-            *("--uds", str(directory / SOCKET)),
-            *("--model", str(model.path), "--served-model-name", SERVED, "--load-format", "safetensors"),
-            *("--max-model-len", "-1"),  # the model's context, or as much of it as fits
-            *(
-                "--generation-config",
-                "vllm",
-            ),  # the request determines the sampling, not the model's directory
-            *(
-                "--structured-outputs-config",
-                json.dumps({"backend": "guidance"}),
-            ),
-            *("--disable-log-stats", "--no-enable-log-requests", "--disable-uvicorn-access-log"),
-            *(
-                ("--enforce-eager",)
-                if device.kind == "cpu"
-                else ("--gpu-memory-utilization", _share(device, vram))
-            ),
-            *(("--tensor-parallel-size", str(len(device.gpus))) if device.others else ()),
-            *_model_options(model),
-        ]
-        self._server = EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
+        self._server = start_vllm(interpreter, model, device, vram)
         self.context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
 
     def submit(

@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from openai import OpenAI
-from platformdirs import user_cache_path
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from agent.miner.control import ask
 from aitbc.errors import JobFailed
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
-from support.inputs.language_models import NAME, PERSON
+from support.inputs.language_models import PERSON
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 MODEL = "smollm2-safetensors"
 ENTRY = """
 [[models]]
@@ -50,24 +48,15 @@ WEATHER: list[Any] = [
 ]
 
 
-def write_safetensors(directory: Path) -> None:
-    """Convert the demo's model, which is 4-bit GGUF, to 16-bit safetensors."""
-    source = user_cache_path("aitbc") / "models" / NAME
-    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file="model.gguf", dtype=torch.bfloat16)
-    settings = loaded.config
-    del settings.quantization_config
-    model = LlamaForCausalLM(settings).to(torch.bfloat16)
-    model.load_state_dict({name: value.clone() for name, value in loaded.state_dict().items()}, strict=False)
-    model.tie_weights()
-    model.save_pretrained(directory)
-    AutoTokenizer.from_pretrained(source, gguf_file="model.gguf").save_pretrained(directory)
-
-
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """An agent with vLLM in an environment of its own, and a model for it."""
     home = tmp_path_factory.mktemp("vllm")
-    write_safetensors(home / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        from measuring.vllm import write_safetensors  # noqa: PLC0415 - after the path is set
+
+        write_safetensors(home / "model")
     environment = {"AITBC_CACHE_DIR": str(home / "cache"), "AITBC_MINER__LOAD_SECONDS": "600"}
     agent = Agent(home / "data", "start", "--port", "0", **environment)
     (home / "data").mkdir()

@@ -64,7 +64,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 
 
 CALLS = sorted(
-    f"{method} /v1{route.path_format}"  # type: ignore[attr-defined] # it has methods
+    f"{method} {route.path_format}"  # type: ignore[attr-defined] # it has methods
     for router in ROUTERS
     for route in router.routes
     for method in getattr(route, "methods", None) or ()

@@ -16,6 +16,8 @@ from nvml_shim.shim import TWO_CARDS, NvmlShim, build
 from support.agents import Agent, running
 
 SIZES = {"small": 6, "other": 9, "middle": 10, "large": 16, "huge": 40}
+FULL = 232 * GIBIBYTE // 10
+"""So much used memory of a card that idle models are unloaded."""
 WAIT_SECONDS = 30
 POLL_SECONDS = 0.05
 
@@ -68,8 +70,12 @@ class Rig:
         """Cancel waiting jobs and unload all models. Events until now are no longer reported."""
         for job in self.client.jobs.list(status="submitted").jobs:
             self.client.jobs.cancel(job.job_id)
-        self.cards.others[:] = [23 * GIBIBYTE - self.cards.claimed(card.uuid) for card in TWO_CARDS]
-        self.until(lambda miner: not any(child["model"] for child in miner["children"]))
+
+        def unloaded(miner: dict[str, Any]) -> bool:
+            self.cards.others[:] = [FULL - self.cards.claimed(card.uuid) for card in TWO_CARDS]
+            return not any(child["model"] for child in miner["children"])
+
+        self.until(unloaded)
         self.cards.others[:] = [0, 0]
         self._begun = time.time()
 

@@ -18,6 +18,14 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}
 
 
+@pytest.fixture(autouse=True)
+def prestarted(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Without this, each daemon would start children that its test does not need. Undo it to have children ready before their first job."""
+    with monkeypatch.context() as prestarted:
+        prestarted.setattr("agent.miner.executor.pool.MAX_PRESTARTED", 0)
+        yield prestarted
+
+
 @pytest.fixture
 async def coordinator() -> AsyncIterator[FakeCoordinator]:
     """A coordinator, to which the miner must send only messages as `agent.protocol` declares them."""

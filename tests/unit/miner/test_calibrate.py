@@ -89,6 +89,21 @@ def test_audits_of_different_conditions_are_not_mixed() -> None:
     assert made[0].ranges["d"].limit == pytest.approx(0.45)
 
 
+def test_a_limit_is_the_greatest_of_those_of_the_variants() -> None:
+    """Runs that are computed alike differ little; over all variants, the deviation would be that between the variants."""
+    conditions = [{"engine": "e", "precision": "int4", "device": "cpu"}] * 2
+    audits = [
+        {"conditions": conditions, "weights": "", "distances": {"d": distance}, "variant": variant}
+        for variant, distances in {"alone": [0.0, 0.001], "together": [0.10, 0.11, 0.10]}.items()
+        for distance in distances
+    ]
+    (made,) = calibrations("s", None, audits, Comparer("", "rerun"))
+    found = made.ranges["d"]
+    assert (found.least, found.greatest, found.count) == (0.0, 0.11, 5)
+    assert found.limit == honest_limit([0.10, 0.11, 0.10]) == pytest.approx(0.165)
+    assert found.limit < honest_limit([one["distances"]["d"] for one in audits]) / 2
+
+
 def test_shipped_calibrations_are_readable(tmp_path: Path) -> None:
     text = (configuration_directory() / "calibrations.toml").read_text()
     shipped = read_calibrations(tmp_path)

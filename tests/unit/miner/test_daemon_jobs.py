@@ -38,6 +38,18 @@ async def test_a_job_becomes_a_signed_result(coordinator: FakeCoordinator, tmp_p
     assert not list((tmp_path / "data/miner/jobs").iterdir())
 
 
+async def test_each_service_has_a_child_before_its_first_job(
+    coordinator: FakeCoordinator, tmp_path: Path, prestarted: pytest.MonkeyPatch
+) -> None:
+    prestarted.undo()
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        await until(lambda: len(daemon.status()["children"]) == 2)
+        children = daemon.status()["children"]
+    assert {child["service"] for child in children} == {"scripted", "batch"}
+    assert not any(child["busy"] or child["runs"] for child in children)
+
+
 async def test_inputs_are_fetched_from_the_coordinator(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     coordinator.artifacts[f"sha256:{digest}"] = b"abc"

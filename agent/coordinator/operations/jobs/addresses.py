@@ -1,15 +1,22 @@
-"""Addresses in requests, which are refused immediately if no connection to them would be made later."""
+"""What requests refer to: artifacts and addresses of files, and addresses of webhooks.
+
+An address is refused immediately if no connection to it would be made later.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import httpx
 
+from agent.coordinator.blobs.store import ARTIFACT_ID
+from agent.coordinator.operations.context import Context
 from agent.core.errors import ValidationFailed
 from agent.core.values.addresses import AddressRefusal, is_host, refusal_of
 from agent.settings import CoordinatorSettings, WebhookSettings
 
+ARTIFACT_SCHEME: Final = "artifact:"
 _WORDS: Final = {
     AddressRefusal.NOT_A_URL: "this is not a URL; write it like https://example.com/talk.mp3",
     AddressRefusal.LOGIN: "an address must not contain a user name or a password",
@@ -21,7 +28,26 @@ _PRIVATE_INPUT: Final = (
 _PRIVATE_WEBHOOK: Final = "webhooks are not sent to private, loopback or link-local addresses"
 
 
-def input_problem(settings: CoordinatorSettings, address: str) -> str | None:
+def artifact_of(reference: Any) -> str | None:
+    """Return the artifact id in a file field; None for other references."""
+    if isinstance(reference, str) and reference.startswith(ARTIFACT_SCHEME):
+        return reference.removeprefix(ARTIFACT_SCHEME)
+    return None
+
+
+def reference_problem(context: Context, reference: str | Mapping[str, Any]) -> str | None:
+    """Return why every miner would refuse this reference; None if miners would not."""
+    if isinstance(reference, Mapping):
+        return None
+    artifact = artifact_of(reference)
+    if artifact is None:
+        return _input_problem(context.settings, reference)
+    if ARTIFACT_ID.fullmatch(artifact) is None:
+        return "an artifact is named artifact:sha256:<64 hex digits>"
+    return None
+
+
+def _input_problem(settings: CoordinatorSettings, address: str) -> str | None:
     """Return why miners refuse to fetch an input from this address; None if they do not."""
     url = _parsed(address, allow_http=settings.allow_http_inputs, allow_private=settings.allow_private_inputs)
     if not isinstance(url, AddressRefusal):

@@ -16,8 +16,8 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs import sealed as sealed_jobs
+from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.names import file_names
-from agent.coordinator.operations.jobs.references import artifact_of
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as audit_store
 from agent.coordinator.store import jobs as store

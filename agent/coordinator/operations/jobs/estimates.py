@@ -13,12 +13,18 @@ REFRESH_SECONDS: Final = 1.0
 
 async def estimates(context: Context) -> Estimates:
     """Return estimates that are at most a second old."""
+    if (known := _cached(context)) is not None:
+        return known
+    async with context.caches.estimates_lock:
+        if (known := _cached(context)) is None:
+            known = await context.database.read(_read, context.clock())
+            context.caches.estimates = known
+        return known
+
+
+def _cached(context: Context) -> Estimates | None:
     known = context.caches.estimates
-    now = context.clock()
-    if known is None or now - known.read_at >= REFRESH_SECONDS:
-        known = await context.database.read(_read, now)
-        context.caches.estimates = known
-    return known
+    return None if known is None or context.clock() - known.read_at >= REFRESH_SECONDS else known
 
 
 def _read(connection: Connection, now: float) -> Estimates:

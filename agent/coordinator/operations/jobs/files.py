@@ -13,8 +13,8 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import artifacts, quota
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs import validation as submissions
+from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.names import derived
-from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact

@@ -72,7 +72,7 @@ async def submit(context: Context, caller: Caller, request: JobRequest, key: str
     service = submissions.service_of(context, request.type)
     models = (await supply(context, service.service_id)).models
     submission = submissions.check_job(context, request, models)
-    return await add(context, caller, submission, key, request.model_dump(mode="json"))
+    return await add(context, caller, submission, key, {} if key is None else request.model_dump(mode="json"))
 
 
 async def submit_service_call(
@@ -122,7 +122,7 @@ def _repeatable(key: str | None, request: Mapping[str, Any]) -> Repeatable | Non
 async def add(
     context: Context, caller: Caller, submission: Submission, key: str | None, request: Mapping[str, Any]
 ) -> JobCreated:
-    """Create a job from a valid request; `key` as for `submit`, for which `request` identifies the request."""
+    """Create a job from a valid request; `key` as for `submit`, with which `request` identifies the request."""
     repeatable = _repeatable(key, request)
     record = _new_record(context, account_of(caller), submission)
     if not submission.options.wait and submission.options.offer_id is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from agent.coordinator.operations.jobs.references import artifact_of
+from agent.coordinator.operations.jobs.addresses import artifact_of
 from runners.api import ServiceDefinition
 
 LENGTH: Final = 60

@@ -11,7 +11,7 @@ from agent.coordinator.operations.jobs.sealed import SealedRequest
 from agent.core.values.quantities import MAX_QUANTITY, Money, parse_quantity
 
 
-class _Body(BaseModel):
+class _Body(BaseModel, defer_build=True):
     # Strict, so that values which the published schema refuses are refused, such as "5" for a number.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -13,8 +13,8 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs import validation as submissions
+from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.details import with_value
-from agent.coordinator.operations.jobs.references import artifact_of
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store import artifacts as artifact_store

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.operations.answers.sealing import SealedJob
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
+from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.miners import encryption_keys
 from runners.api import ServiceDefinition
@@ -21,7 +21,7 @@ Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", examples=["9f86d081884c7
 _BASE64: Final = r"^[A-Za-z0-9+/]+={0,2}$"
 
 
-class SealedRequest(BaseModel):
+class SealedRequest(BaseModel, defer_build=True):
     """A request that only one miner can read (docs/reference/sealed-jobs.md). The model's name stays in clear."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -12,8 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import labels as job_labels
-from agent.coordinator.operations.jobs.addresses import webhook_url
-from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
+from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem, webhook_url
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
 from agent.coordinator.operations.jobs.sealed import SealedRequest, for_miner, sealed_errors
 from agent.core.errors import InvalidJobType, ValidationFailed

@@ -46,7 +46,7 @@ _AWAY: Final = Failure(
 log = structlog.get_logger()
 
 
-class AcceptRequest(BaseModel):
+class AcceptRequest(BaseModel, defer_build=True):
     """The job to give to the offer. `bid_price` is the maximum price of a unit; the offer's own price is charged."""
 
     model_config = ConfigDict(

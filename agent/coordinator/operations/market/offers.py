@@ -42,7 +42,7 @@ from agent.protocol.messages import Capabilities
 log = structlog.get_logger()
 
 
-class Requirements(BaseModel):
+class Requirements(BaseModel, defer_build=True):
     """The minimum that the offer's machine has, as Kubernetes quantities: memory of its largest GPU, and CPU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +58,7 @@ class Requirements(BaseModel):
         return value
 
 
-class OfferRequest(BaseModel):
+class OfferRequest(BaseModel, defer_build=True):
     """A new offer. `job_type` is a service id or the name of jobs; `price` is for each metered unit; `duration` is in seconds."""
 
     model_config = ConfigDict(

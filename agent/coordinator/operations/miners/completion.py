@@ -254,7 +254,7 @@ def _accept(
         job_logs.replace(connection, context.settings, one.record, one.result.delivery.log, now)
     lifecycle.save(connection, [one.change for one in valid], now)
     store.add_results(connection, [(one.record.job_id, one.result.delivery.results) for one in valid])
-    for one in valid:
+    for one in sorted(valid, key=lambda one: one.record.account_id):  # whose locks have this order
         _add_outputs(connection, one.record, one.result.delivery.artifacts, one.sizes, now)
     seconds = {one.record.job_id: now - one.lease.assigned_at for one in valid}
     receipt_store.learn_durations(

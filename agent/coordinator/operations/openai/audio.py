@@ -11,7 +11,7 @@ from agent.coordinator.operations.answers.files import Artifact
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
+from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
@@ -141,14 +141,14 @@ async def create(
     return submission, request
 
 
-class Duration(BaseModel):
+class Duration(BaseModel, defer_build=True):
     """The metered duration of the audio."""
 
     type: Literal["duration"]
     seconds: float
 
 
-class Transcription(BaseModel):
+class Transcription(BaseModel, defer_build=True):
     """The text."""
 
     model_config = example({"text": "Hello.", "usage": {"type": "duration", "seconds": 1}})
@@ -157,7 +157,7 @@ class Transcription(BaseModel):
     usage: Duration
 
 
-class TimedSegment(BaseModel):
+class TimedSegment(BaseModel, defer_build=True):
     """A segment. Times are in seconds from the beginning."""
 
     id: int
@@ -166,7 +166,7 @@ class TimedSegment(BaseModel):
     text: str
 
 
-class TimedWord(BaseModel):
+class TimedWord(BaseModel, defer_build=True):
     """A word. Times are in seconds from the beginning."""
 
     word: str
@@ -174,7 +174,7 @@ class TimedWord(BaseModel):
     end: float
 
 
-class VerboseTranscription(BaseModel):
+class VerboseTranscription(BaseModel, defer_build=True):
     """The text with times. `language` is an ISO 639 code: the spoken language, or "en" for a translation."""
 
     task: Task

@@ -34,7 +34,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 _EFFORTS: Final = {"minimal": "low", "xhigh": "high"}
 
 
-class Part(BaseModel):
+class Part(BaseModel, defer_build=True):
     """A part of a request: no other fields, no conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

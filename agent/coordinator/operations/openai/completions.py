@@ -69,7 +69,7 @@ async def create(context: Context, caller: Caller, request: CompletionRequest, k
     return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
 
 
-class CompletionLogprobs(BaseModel):
+class CompletionLogprobs(BaseModel, defer_build=True):
     """The tokens of a text, their log-probabilities, those of the most likely tokens instead of them, and where they begin."""
 
     tokens: list[str]
@@ -78,7 +78,7 @@ class CompletionLogprobs(BaseModel):
     text_offset: list[int]
 
 
-class CompletionChoice(BaseModel):
+class CompletionChoice(BaseModel, defer_build=True):
     """A text, or a piece of it. `finish_reason` is `length` if the token limit ended it, and null before the end."""
 
     index: int
@@ -87,7 +87,7 @@ class CompletionChoice(BaseModel):
     finish_reason: FinishReason | None
 
 
-class Completion(BaseModel):
+class Completion(BaseModel, defer_build=True):
     """The continuations, or a chunk of one. `id` is the job's id. The chunk with `usage` has no choices."""
 
     model_config = example(

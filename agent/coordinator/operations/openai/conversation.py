@@ -13,7 +13,7 @@ from agent.core.values.fields import example
 from runners.llm.request import Answer, FinishReason, InferenceResult, TokenLogprob, Usage
 
 
-class AnswerMessage(BaseModel):
+class AnswerMessage(BaseModel, defer_build=True):
     """The model's turn. `content` is null if it consists of calls; `reasoning_content` is what the model thought before."""
 
     role: Literal["assistant"]
@@ -22,13 +22,13 @@ class AnswerMessage(BaseModel):
     tool_calls: list[FunctionCall] | None = None
 
 
-class Logprobs(BaseModel):
+class Logprobs(BaseModel, defer_build=True):
     """The log-probability of each token, and of the most likely tokens instead of it."""
 
     content: list[TokenLogprob]
 
 
-class ChatChoice(BaseModel):
+class ChatChoice(BaseModel, defer_build=True):
     """An answer. `finish_reason` is `length` if the token limit ended it, `tool_calls` if the model calls functions."""
 
     index: int
@@ -37,7 +37,7 @@ class ChatChoice(BaseModel):
     finish_reason: FinishReason
 
 
-class ChatCompletion(BaseModel):
+class ChatCompletion(BaseModel, defer_build=True):
     """The answers to a conversation. `id` is the job's id."""
 
     model_config = example(
@@ -99,14 +99,14 @@ def _choice(index: int, answer: Answer) -> ChatChoice:
     )
 
 
-class FunctionDelta(BaseModel):
+class FunctionDelta(BaseModel, defer_build=True):
     """A part of a called function."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class CallDelta(BaseModel):
+class CallDelta(BaseModel, defer_build=True):
     """A part of a call: the first has the id and the name, the others add to the arguments."""
 
     index: int
@@ -115,7 +115,7 @@ class CallDelta(BaseModel):
     function: FunctionDelta
 
 
-class Delta(BaseModel):
+class Delta(BaseModel, defer_build=True):
     """The part of the message that a chunk adds."""
 
     role: Literal["assistant"] | None = None
@@ -124,7 +124,7 @@ class Delta(BaseModel):
     tool_calls: list[CallDelta] | None = None
 
 
-class ChunkChoice(BaseModel):
+class ChunkChoice(BaseModel, defer_build=True):
     """A piece of an answer. `finish_reason` is null before the end."""
 
     index: int
@@ -133,7 +133,7 @@ class ChunkChoice(BaseModel):
     finish_reason: FinishReason | None
 
 
-class ChatCompletionChunk(BaseModel):
+class ChatCompletionChunk(BaseModel, defer_build=True):
     """A chunk of a streamed answer. The chunk with `usage` has no choices."""
 
     id: str

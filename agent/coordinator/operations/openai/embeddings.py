@@ -53,7 +53,7 @@ async def create(context: Context, caller: Caller, request: EmbeddingsRequest, k
     return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
 
 
-class Embedding(BaseModel):
+class Embedding(BaseModel, defer_build=True):
     """The vector of a text: numbers, or base64 of 32-bit floats (little-endian)."""
 
     object: Literal["embedding"] = "embedding"
@@ -61,7 +61,7 @@ class Embedding(BaseModel):
     embedding: list[float] | str
 
 
-class Embeddings(BaseModel):
+class Embeddings(BaseModel, defer_build=True):
     """The vectors in the order of the texts."""
 
     model_config = example(

@@ -111,7 +111,7 @@ class GeneratedImages(GenerateResult):
     images: Annotated[list[GeneratedImage], Field(min_length=1)]
 
 
-class Image(BaseModel):
+class Image(BaseModel, defer_build=True):
     """An image, as base64 or a link. The same `seed` generates it again."""
 
     seed: int
@@ -119,7 +119,7 @@ class Image(BaseModel):
     url: str | None = None
 
 
-class Images(BaseModel):
+class Images(BaseModel, defer_build=True):
     """The images of a request; `size` is "WIDTHxHEIGHT" of each."""
 
     model_config = example(

@@ -19,7 +19,7 @@ KEEP_ALIVE_SECONDS: Final = 15.0
 """Interval of keep-alive comments, which prevent proxies from closing an idle stream."""
 
 
-class ErrorChunk(BaseModel):
+class ErrorChunk(BaseModel, defer_build=True):
     """The last chunk of a stream that failed, with the fields of every error."""
 
     error: dict[str, Any]

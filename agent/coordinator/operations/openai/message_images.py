@@ -10,7 +10,7 @@ from typing import Any, Final
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
+from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.core.errors import ValidationFailed
 from runners.llm.request import MAX_IMAGES
 

@@ -16,7 +16,7 @@ from agent.core.values import fields
 SERVICES: Final = (chat.SERVICE, embeddings.SERVICE, audio.SERVICE, images.SERVICE)
 
 
-class Model(BaseModel):
+class Model(BaseModel, defer_build=True):
     """A model. `service_id` is the service that it is for; `created` is always 0, since the date is unknown.
 
     `price` is the lowest for a `unit`; both are null while no miner would run the model without downloading it.
@@ -33,7 +33,7 @@ class Model(BaseModel):
     unit: str | None = Field(examples=["token"])
 
 
-class ModelList(BaseModel):
+class ModelList(BaseModel, defer_build=True):
     """All models."""
 
     object: Literal["list"]

@@ -15,7 +15,7 @@ from runners.llm.request import Answer, InferenceRequest, InferenceResult, Token
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
-class OutputToken(BaseModel):
+class OutputToken(BaseModel, defer_build=True):
     """A token and its log-probability; `bytes` are those of its text."""
 
     token: str
@@ -29,7 +29,7 @@ class OutputLogprob(OutputToken):
     top_logprobs: list[OutputToken]
 
 
-class OutputText(BaseModel):
+class OutputText(BaseModel, defer_build=True):
     """The text of a message. There are no annotations."""
 
     type: Literal["output_text"] = "output_text"
@@ -38,7 +38,7 @@ class OutputText(BaseModel):
     logprobs: list[OutputLogprob] = []
 
 
-class OutputMessage(BaseModel):
+class OutputMessage(BaseModel, defer_build=True):
     """The model's message."""
 
     type: Literal["message"] = "message"
@@ -48,7 +48,7 @@ class OutputMessage(BaseModel):
     content: list[OutputText]
 
 
-class OutputCall(BaseModel):
+class OutputCall(BaseModel, defer_build=True):
     """A function that the model calls. `arguments` is a JSON object as text; `call_id` belongs in the function's answer."""
 
     type: Literal["function_call"] = "function_call"
@@ -59,14 +59,14 @@ class OutputCall(BaseModel):
     status: ItemStatus
 
 
-class SummaryText(BaseModel):
+class SummaryText(BaseModel, defer_build=True):
     """What the model thought, whole."""
 
     type: Literal["summary_text"] = "summary_text"
     text: str
 
 
-class OutputReasoning(BaseModel):
+class OutputReasoning(BaseModel, defer_build=True):
     """What the model thought before it answered."""
 
     type: Literal["reasoning"] = "reasoning"
@@ -77,19 +77,19 @@ class OutputReasoning(BaseModel):
 OutputItem = OutputReasoning | OutputMessage | OutputCall
 
 
-class InputDetails(BaseModel):
+class InputDetails(BaseModel, defer_build=True):
     """Engines do not report how many tokens were cached."""
 
     cached_tokens: int = 0
 
 
-class OutputDetails(BaseModel):
+class OutputDetails(BaseModel, defer_build=True):
     """Engines do not report thoughts apart from the answer."""
 
     reasoning_tokens: int = 0
 
 
-class ResponseUsage(BaseModel):
+class ResponseUsage(BaseModel, defer_build=True):
     """Tokens read and generated."""
 
     input_tokens: int
@@ -99,13 +99,13 @@ class ResponseUsage(BaseModel):
     total_tokens: int
 
 
-class IncompleteDetails(BaseModel):
+class IncompleteDetails(BaseModel, defer_build=True):
     """Why the answer is not complete."""
 
     reason: Literal["max_output_tokens"]
 
 
-class Response(BaseModel):
+class Response(BaseModel, defer_build=True):
     """The answer and the request's settings. `id` is the job's id; `status` is `incomplete` if the token limit ended the answer."""
 
     model_config = example(

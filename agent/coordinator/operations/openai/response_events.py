@@ -31,7 +31,7 @@ from agent.coordinator.operations.openai.writing import Added, Chunks
 from runners.llm.request import InferenceResult, TokenLogprob
 
 
-class ResponseEvent(BaseModel):
+class ResponseEvent(BaseModel, defer_build=True):
     """An event. `type` says which of the other fields it has; `sequence_number` counts the events of a stream."""
 
     type: str

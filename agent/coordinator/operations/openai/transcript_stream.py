@@ -12,14 +12,14 @@ from agent.coordinator.operations.openai.job_stream import JobStream
 from runners.whisper.request import TranscribeResult
 
 
-class TextDelta(BaseModel):
+class TextDelta(BaseModel, defer_build=True):
     """A further piece of the text."""
 
     type: Literal["transcript.text.delta"]
     delta: str
 
 
-class TextDone(BaseModel):
+class TextDone(BaseModel, defer_build=True):
     """The whole text."""
 
     type: Literal["transcript.text.done"]

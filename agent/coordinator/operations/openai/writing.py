@@ -162,19 +162,19 @@ class _Sent:
         return Added(index=index, text=text, reasoning=reasoning, tool_calls=missing)
 
 
-class _CalledPart(BaseModel):
+class _CalledPart(BaseModel, defer_build=True):
     name: str | None = None
     arguments: str | None = None
 
 
-class _CallPart(BaseModel):
+class _CallPart(BaseModel, defer_build=True):
     index: int = 0
     id: str | None = None
     type: Literal["function"] | None = None
     function: _CalledPart
 
 
-class _Piece(BaseModel):
+class _Piece(BaseModel, defer_build=True):
     """The data of a runner's events `token` and `part`."""
 
     index: Annotated[int, Field(ge=0, lt=MAX_ANSWERS)] = 0

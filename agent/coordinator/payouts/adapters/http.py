@@ -37,7 +37,7 @@ MAX_ADDRESS: Final = 500
 OUTCOMES: Final = {"accepted": Outcome.SENT, "confirmed": Outcome.CONFIRMED, "failed": Outcome.FAILED}
 
 
-class ServiceAnswer(BaseModel):
+class ServiceAnswer(BaseModel, defer_build=True):
     """What the operator's service answers. Unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")

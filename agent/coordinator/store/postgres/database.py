@@ -30,7 +30,7 @@ from agent.coordinator.store.database import Together
 from agent.coordinator.store.postgres.connecting import Limits, Server, driver, engine
 from agent.coordinator.store.postgres.failures import Failure, classify, reason
 from agent.coordinator.store.postgres.groups import Groups
-from agent.core.errors import ConfigurationError, ServiceUnavailable
+from agent.core.errors import ConfigurationError, ServiceUnavailable, ValidationFailed
 from agent.metrics import Meter
 
 P = ParamSpec("P")
@@ -252,6 +252,10 @@ class PostgresDatabase:
             except Exception as error:
                 failure = classify(error)
                 duplicates += failure is Failure.DUPLICATE
+                if failure is Failure.UNSTORABLE:
+                    raise ValidationFailed(
+                        "A text in the request contains the character NUL; remove it."
+                    ) from None
                 if failure is Failure.ERROR or duplicates > DUPLICATES:
                     raise
                 if failure is Failure.UNAVAILABLE or time.monotonic() > deadline:

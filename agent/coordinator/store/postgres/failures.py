@@ -24,12 +24,15 @@ class Failure(StrEnum):
     """A pooler in front of the server does not keep prepared statements."""
     UNAVAILABLE = "unavailable"
     """The server cannot do this now: its disk is full, or it takes too long. Repeating it immediately would make it worse."""
+    UNSTORABLE = "unstorable"
+    """A text that a caller gave contains the character NUL, which PostgreSQL's text cannot contain."""
     ERROR = "error"
     """The statement or the data is wrong."""
 
 
 _OF_CODE: Final = {
     "08P01": Failure.UNPREPARED,
+    "22021": Failure.UNSTORABLE,
     "23503": Failure.DUPLICATE,
     "23505": Failure.DUPLICATE,
     "25006": Failure.LOST,  # read-only: the server that we reach is no longer, or not yet, the primary
@@ -60,6 +63,8 @@ def classify(error: BaseException) -> Failure:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, psycopg.Error):
         return Failure.ERROR
+    if isinstance(cause, psycopg.DataError) and "NUL" in str(cause):  # the driver's own
+        return Failure.UNSTORABLE
     if cause.sqlstate is None:
         # libpq reports a connection that broke, or that could not be made, without a code.
         lost = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)

@@ -1,13 +1,14 @@
-"""Statements that are compiled once and then executed by psycopg."""
+"""Compiled statements, executed by psycopg."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, Dialect, Executable
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy import Connection, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from agent.coordinator.store.compiling import CompiledStatement, Names
 
 if TYPE_CHECKING:
     import psycopg
@@ -16,11 +17,10 @@ _Compiled = tuple[bytes, Mapping[str, Any]]
 
 
 class DriverStatement:
-    """A statement, compiled for each set of names that its values have had."""
+    """A statement for psycopg."""
 
     def __init__(self, statement: Executable) -> None:
-        self._statement = statement
-        self._compiled: dict[tuple[str, ...], _Compiled] = {}
+        self._compiled = CompiledStatement(statement, _finish)
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Execute the query and return all rows."""
@@ -34,7 +34,7 @@ class DriverStatement:
         """Execute the change for each of these values, at least one, in one exchange. Return how many rows all have changed."""
         if len(many) == 1:
             return self.run(connection, many[0])
-        sql, fixed = self._for(connection.dialect, many[0])
+        sql, fixed = self._compiled.of(connection.dialect, many[0])
         cursor = _driver(connection).cursor()
         cursor.executemany(sql, [{**fixed, **values} for values in many])
         return cursor.rowcount
@@ -55,7 +55,7 @@ class DriverStatement:
         if len(many) == 1:
             yield self._execute(connection, many[0])
             return
-        sql, fixed = self._for(connection.dialect, many[0])
+        sql, fixed = self._compiled.of(connection.dialect, many[0])
         cursor = _driver(connection).cursor()
         cursor.executemany(sql, [{**fixed, **values} for values in many], returning=True)
         yield cursor
@@ -63,22 +63,12 @@ class DriverStatement:
             yield cursor
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> psycopg.Cursor[tuple[Any, ...]]:
-        sql, fixed = self._for(connection.dialect, values)
+        sql, fixed = self._compiled.of(connection.dialect, values)
         return _driver(connection).execute(sql, {**fixed, **values})
 
-    def _for(self, dialect: Dialect, values: Mapping[str, Any]) -> _Compiled:
-        names = tuple(values)
-        known = self._compiled.get(names)
-        if known is None:
-            known = self._compiled[names] = _compile(self._statement, dialect, names)
-        return known
 
-
-def _compile(statement: Executable, dialect: Dialect, names: tuple[str, ...]) -> _Compiled:
+def _finish(_: Executable, compiled: SQLCompiler, names: Names) -> _Compiled:
     """Return the statement's text, and its values that are the same each time."""
-    # Compiled for many rows, an insert does not return the inserted row.
-    clause = cast("ClauseElement", statement)
-    compiled = cast("SQLCompiler", clause.compile(dialect=dialect, column_keys=names, for_executemany=True))
     fixed = {name: value for name, value in compiled.params.items() if name not in names}
     return str(compiled).encode(), fixed
 

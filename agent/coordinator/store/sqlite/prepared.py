@@ -1,4 +1,4 @@
-"""Statements that are compiled once and then executed by SQLite's driver."""
+"""Compiled statements, executed by SQLite's driver."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Executable, Float, LargeBinary
-from sqlalchemy.sql import ClauseElement, Select
+from sqlalchemy import Connection, Executable, Float, LargeBinary
+from sqlalchemy.sql import Select
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
+from agent.coordinator.store.compiling import CompiledStatement, Names
 from agent.coordinator.store.sqlite.database import driver
 
 DIALECT: Final = "sqlite"
@@ -22,11 +23,10 @@ _Compiled = tuple[str, _Arguments]
 
 
 class DriverStatement:
-    """A statement, compiled for each set of names that its values have had. Raises `TypeError` as `Prepared` describes."""
+    """A statement for SQLite's driver. Raises `TypeError` as `Prepared` describes."""
 
     def __init__(self, statement: Executable) -> None:
-        self._statement = statement
-        self._compiled: dict[tuple[str, ...], _Compiled] = {}
+        self._compiled = CompiledStatement(statement, _finish)
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Execute the query and return all rows."""
@@ -38,7 +38,7 @@ class DriverStatement:
 
     def run_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> int:
         """Execute the change for each of these values, at least one. Return how many rows all have changed."""
-        sql, arguments = self._for(connection.dialect, many[0])
+        sql, arguments = self._compiled.of(connection.dialect, many[0])
         return driver(connection).executemany(sql, map(arguments, many)).rowcount
 
     def rows_each(
@@ -54,26 +54,17 @@ class DriverStatement:
     def _execute_each(
         self, connection: Connection, many: Sequence[Mapping[str, Any]]
     ) -> Iterator[sqlite3.Cursor]:
-        sql, arguments = self._for(connection.dialect, many[0])
+        sql, arguments = self._compiled.of(connection.dialect, many[0])
         return map(driver(connection).execute, repeat(sql), map(arguments, many))
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> sqlite3.Cursor:
-        sql, arguments = self._for(connection.dialect, values)
+        sql, arguments = self._compiled.of(connection.dialect, values)
         return driver(connection).execute(sql, arguments(values))
 
-    def _for(self, dialect: Dialect, values: Mapping[str, Any]) -> _Compiled:
-        names = tuple(values)
-        known = self._compiled.get(names)
-        if known is None:
-            known = self._compiled[names] = _compile(self._statement, dialect, names)
-        return known
 
-
-def _compile(statement: Executable, dialect: Dialect, names: tuple[str, ...]) -> _Compiled:
+def _finish(statement: Executable, compiled: SQLCompiler, names: Names) -> _Compiled:
     """Return the statement's text, and the function that returns the values of its question marks."""
-    # Compiled for many rows, an insert does not return the inserted row.
-    clause = cast("ClauseElement", statement)
-    compiled = cast("SQLCompiler", clause.compile(dialect=dialect, column_keys=names, for_executemany=True))
+    dialect = compiled.dialect
     if compiled.post_compile_params:
         raise TypeError(f"a list of values in this statement has no fixed length: {compiled}")
     order = tuple(compiled.positiontup or ())

@@ -67,7 +67,7 @@ export class Audits {
     return fetchJson(this.#session, { path: CANARIES, ...options });
   }
 
-  /** Submit a job with a known answer no more. */
+  /** Delete a canary, so that its job is no longer submitted. */
   async deleteCanary(canaryId: string, options: CallOptions = {}): Promise<void> {
     const path = `${CANARIES}/${part(canaryId)}`;
     await fetchBytes(this.#session, { method: "DELETE", path, repeatable: true, ...options });

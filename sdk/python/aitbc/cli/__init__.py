@@ -6,58 +6,119 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from aitbc.cli._arguments.options import State
-from aitbc.cli._terminal.exits import exit_code, explain
-from aitbc.cli._terminal.output import print_error
-from aitbc.cli.commands import (
-    artifacts,
-    chat,
-    imagine,
-    jobs,
-    log,
-    market,
-    offers,
-    receipts,
-    render,
-    run,
-    transcode,
-    transcribe,
-    wallet,
-)
+from aitbc.cli._arguments.lazy_group import LazyGroup, Listed
+from aitbc.cli._arguments.state import State
 from aitbc.errors import AITBCError
 
+_WORK = "Run jobs"
+_MARKET = "What is available"
+_ACCOUNT = "Jobs and payments"
+_PROOF = "Verification"
+
+
+class Commands(LazyGroup):
+    """The commands, in the order of the help."""
+
+    listed: ClassVar[Mapping[str, Listed]] = {
+        "transcribe": Listed(
+            "aitbc.cli.commands.transcribe",
+            "transcribe",
+            "Transcribe speech to text or subtitles.",
+            _WORK,
+            "Command",
+        ),
+        "imagine": Listed(
+            "aitbc.cli.commands.imagine",
+            "imagine",
+            "Generate images from text. Without --seed, every image differs.",
+            _WORK,
+        ),
+        "chat": Listed(
+            "aitbc.cli.commands.chat",
+            "chat",
+            "Chat with a language model. The answer is printed while it is generated.",
+            _WORK,
+        ),
+        "transcode": Listed(
+            "aitbc.cli.commands.transcode",
+            "transcode",
+            "Convert, resize, trim or compress audio and video.",
+            _WORK,
+        ),
+        "render": Listed(
+            "aitbc.cli.commands.render",
+            "render",
+            "Render scenes. Each frame is written as soon as it is finished.",
+            _WORK,
+        ),
+        "run": Listed(
+            "aitbc.cli.commands.run",
+            "run",
+            "Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json.",
+            _WORK,
+        ),
+        "models": Listed(
+            "aitbc.cli.commands.market",
+            "models",
+            "List the models: which of them a miner would run now, from what price, and how long a run takes.",
+            _MARKET,
+        ),
+        "services": Listed(
+            "aitbc.cli.commands.market",
+            "services",
+            "List the services: which of them a miner would run now, from what price, and how fast.",
+            _MARKET,
+        ),
+        "miners": Listed(
+            "aitbc.cli.commands.market",
+            "miners",
+            "List the miners with their services, prices and speeds, and when they were last seen. Available miners come first.",
+            _MARKET,
+        ),
+        "offers": Listed(
+            "aitbc.cli.commands.offers", "app", "List miners' offers, and assign jobs to them.", _MARKET
+        ),
+        "jobs": Listed(
+            "aitbc.cli.commands.jobs",
+            "app",
+            "List, watch, repeat, cancel and delete jobs, and fetch their results and logs.",
+            _ACCOUNT,
+        ),
+        "artifacts": Listed(
+            "aitbc.cli.commands.artifacts",
+            "app",
+            "Manage the files that your account stores at the coordinator.",
+            _ACCOUNT,
+        ),
+        "wallet": Listed(
+            "aitbc.cli.commands.wallet", "app", "Show the account's balance and transactions.", _ACCOUNT
+        ),
+        "receipts": Listed(
+            "aitbc.cli.commands.receipts", "app", "Fetch receipts, and verify them offline.", _PROOF
+        ),
+        "log": Listed(
+            "aitbc.cli.commands.log",
+            "app",
+            "Verify the log of receipts, settlements and verdicts, or act as its witness.",
+            _PROOF,
+        ),
+    }
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Send jobs to an AITBC coordinator, and verify receipts without one.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-_WORK = "Run jobs"
-_MARKET = "What is available"
-_ACCOUNT = "Jobs and payments"
-_PROOF = "Verification"
-
-app.command("transcribe", cls=transcribe.Command, rich_help_panel=_WORK)(transcribe.transcribe)
-app.command("imagine", rich_help_panel=_WORK)(imagine.imagine)
-app.command("chat", rich_help_panel=_WORK)(chat.chat)
-app.command("transcode", rich_help_panel=_WORK)(transcode.transcode)
-app.command("render", rich_help_panel=_WORK)(render.render)
-app.command("run", rich_help_panel=_WORK)(run.run)
-app.command("models", rich_help_panel=_MARKET)(market.models)
-app.command("services", rich_help_panel=_MARKET)(market.services)
-app.command("miners", rich_help_panel=_MARKET)(market.miners)
-app.add_typer(offers.app, name="offers", rich_help_panel=_MARKET)
-app.add_typer(jobs.app, name="jobs", rich_help_panel=_ACCOUNT)
-app.add_typer(artifacts.app, name="artifacts", rich_help_panel=_ACCOUNT)
-app.add_typer(wallet.app, name="wallet", rich_help_panel=_ACCOUNT)
-app.add_typer(receipts.app, name="receipts", rich_help_panel=_PROOF)
-app.add_typer(log.app, name="log", rich_help_panel=_PROOF)
 
 
 def _print_version(requested: bool) -> None:
@@ -90,5 +151,8 @@ def main() -> None:
     try:
         app(prog_name="aitbc")
     except (AITBCError, OSError) as error:
+        from aitbc.cli._terminal.exits import exit_code, explain  # noqa: PLC0415 - it imports the client
+        from aitbc.cli._terminal.output import print_error  # noqa: PLC0415 - as above
+
         print_error(explain(error))
         sys.exit(exit_code(error))

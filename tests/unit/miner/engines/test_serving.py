@@ -268,8 +268,11 @@ async def test_a_running_miner_offers_an_engine_soon_after_its_installation(
     assert coordinator.results[job_id]["results"]["version"] == "2.0"
 
 
-async def test_models_of_one_service_run_with_the_interpreters_of_their_engines(tmp_path: Path) -> None:
+async def test_models_of_one_service_run_with_the_interpreters_of_their_engines(
+    tmp_path: Path, prestarted: pytest.MonkeyPatch
+) -> None:
     """Also the same model, when a request needs another engine; its loaded copy serves only requests for the first one."""
+    prestarted.undo()
     (tmp_path / "bytes").write_text("0")
     left = Interpreter(HOST, engines=("left",))
     right = Interpreter(HOST, engine="right", variables=(("TEST_SIDE", "right"),), engines=("right",))

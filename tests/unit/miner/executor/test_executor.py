@@ -193,8 +193,9 @@ async def test_an_idle_child_is_ended(tmp_path: Path) -> None:
         await until(lambda: not psutil.pid_exists(done.results["pid"]) and subject.status() == [])
 
 
-async def test_a_prestarted_child_runs_the_first_job(tmp_path: Path) -> None:
+async def test_a_prestarted_child_runs_the_first_job(tmp_path: Path, prestarted: pytest.MonkeyPatch) -> None:
     """Another one is started in advance when it ends."""
+    prestarted.undo()
     async with executor(tmp_path) as subject:
         subject.prestart({"scripted": False})
         await until(lambda: subject.status() and not subject.status()[0]["busy"])

@@ -32,10 +32,10 @@ def auditor(tmp_path_factory):
 def audit(auditor, make_context, clip):
     """Audit a result of a request on the clip; return the comparison."""
 
-    def run(result, fields, **changes):
+    def run(result, fields, source=clip, **changes):
         request = TranscodeRequest(input_url="https://example.com/video.mp4", **fields)
         work = audited(result, calibrations=CALIBRATIONS, **changes)
-        found = auditor.audit(request, work, make_context({"input_url": clip}))
+        found = auditor.audit(request, work, make_context({"input_url": source}))
         return found.comparison
 
     return run
@@ -60,6 +60,23 @@ def test_an_honest_video_passes_and_a_cheat_does_not(transcode, audit, clip, tmp
     assert cheat.distances["psnr"] > 2 * LIMITS["psnr"]
     assert cheat.distances["loudness"] == pytest.approx(6, abs=1)
     assert 30 <= int(cheat.where.split()[1]) <= 35
+
+
+def test_half_of_the_resolution_is_found_in_noise(transcode, audit, tmp_path):
+    """It loses no more of the noise than an honest encoding at this bitrate does, but it has no fine detail."""
+    noise = tmp_path / "noise.mkv"
+    source = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25,noise=alls=25:allf=t", "-t", "1"]
+    subprocess.run(["ffmpeg", "-v", "error", *source, "-c:v", "ffv1", noise], check=True, timeout=60)
+    fields = {"bitrate": "300k"}
+    result, _ = transcode(noise, **fields)
+    honest = audit(result, fields, noise)
+    assert (honest.verdict, honest.distances["detail"] < 1) == ("pass", True)
+    half = tmp_path / "half.mp4"
+    halved = ["-vf", "scale=160:90,scale=320:180,format=yuv420p", "-c:v", "libx264", "-b:v", "300k"]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", noise, *halved, half], check=True, timeout=60)
+    cheat = audit(result, fields, noise, files={result.results["file"].path.name: half})
+    assert (cheat.verdict, cheat.distances["ssim"] < LIMITS["ssim"]) == ("fail", True)
+    assert cheat.distances["detail"] > 2 * LIMITS["detail"]
 
 
 def test_exact_figures_are_checked_before_any_encoding(transcode, audit, clip, tmp_path):
@@ -90,10 +107,11 @@ def test_sound_alone_is_compared(transcode, audit, clip):
 
 def test_pictures_are_measured_by_what_they_lose_beyond_the_own_encoding():
     own = Scores(0.99, (40.0, 60.0))
-    assert picture_distances(own, own) == {"ssim": 0.0, "psnr": 0.0}
-    assert picture_distances(own, Scores(1.0, (50.0,))) == {"ssim": 0.0, "psnr": 0.0}
+    assert picture_distances(own, own) == {"ssim": 0.0, "psnr": 0.0, "detail": 0.0}
+    assert picture_distances(own, Scores(1.0, (50.0,))) == {"ssim": 0.0, "psnr": 0.0, "detail": 0.0}
+    assert picture_distances(Scores(1.0, (), 30.0), Scores(1.0, (), 40.0))["detail"] == 10
     worse = picture_distances(own, Scores(0.978, (30.0, 60.0)))
-    assert worse == {"ssim": 1.0, "psnr": 10.0}
+    assert worse == {"ssim": 1.0, "psnr": 10.0, "detail": 0.0}
     assert picture_distances(Scores(1.0, (80.0,)), Scores(1.0, (50.0,)))["psnr"] == 0  # nobody sees it
 
 

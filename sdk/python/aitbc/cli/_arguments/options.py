@@ -15,6 +15,7 @@ import typer
 from aitbc._client import AITBCClient, AsyncAITBCClient
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_miner, find_offer
+from aitbc.cli._arguments.state import State
 
 _JOB = "Every job"
 _BATCH = "Several files"
@@ -28,14 +29,6 @@ JobArgument = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The coordinator and the key from the options before the command, if given."""
-
-    base_url: str | None
-    api_key: str | None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import typer
 from nacl.signing import SigningKey
 
 from aitbc._http.local import Address, find_address
-from aitbc.cli._arguments.options import JsonOption, State
+from aitbc.cli._arguments.options import JsonOption
+from aitbc.cli._arguments.state import State
 from aitbc.cli._arguments.trust import LogKeyOption, PolicyOption, trusted
 from aitbc.cli._terminal.exits import ExitCode
 from aitbc.cli._terminal.output import print_json, print_status, print_text

@@ -7,6 +7,7 @@ An audit is judged by the shipped calibration of its condition. Where none is sh
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import time
 from collections import defaultdict
@@ -20,10 +21,11 @@ from typing import Any, TypeAlias
 from agent.atomic_file import replace_file
 from agent.configuration import configuration_directory, read_document
 from agent.core.machine.honest_limits import honest_limit
-from measuring import audit_language, audit_speech
-from measuring.audit_media import demo_models
-from measuring.audit_row import Job, check, run
-from measuring.audited import Bench
+from measuring.audits import language as audit_language
+from measuring.audits import speech as audit_speech
+from measuring.audits.audited import Bench
+from measuring.audits.media import demo_models
+from measuring.audits.row import Job, check, run
 from runners.api import AuditResult, Device, Tools
 from runners.blender.comparer import release
 from runners.registry import installed
@@ -79,7 +81,9 @@ class Record:
         row = self.rows[f"{key}; {variant}"]
         row.audits += 1
         if distances:
-            shares = [distance / limits[name] for name, distance in distances.items() if name in limits]
+            shares = [
+                _share(distance, limits[name]) for name, distance in distances.items() if name in limits
+            ]
             row.nearest = max(row.nearest, *shares)
             failed = not max(shares) <= 1
         else:
@@ -154,6 +158,10 @@ def table(record: Record) -> Iterator[str]:
     yield f"| all | | | {sum(row.audits for row in rows)} | {sum(row.failed for row in rows)} | {sum(row.unproven for row in rows)} | |"
 
 
+def _share(distance: float, limit: float) -> float:
+    return distance / limit if limit else math.inf if distance else 0.0
+
+
 def _outcomes(condition: str, variant: str, found: list[AuditResult]) -> Iterator[Outcome]:
     for one in found:
         yield condition, variant, one.comparison.verdict, one.comparison.distances
@@ -168,7 +176,7 @@ def _language(folder: Path) -> Iterator[Iterator[Outcome]]:
             yield next(transformers)
         form = ("Q4_1", "F16", "Q4_1", "Q8_0")[batch % 4]
         threads, together = (1, 2)[batch // 4 % 2], (1, 4, 2, 8)[batch // 4 % 4]
-        path = llama.forms[form]
+        path = llama.form(form)
 
         def one(number: int) -> Job:
             return run(runner, _question(number), folder, number)

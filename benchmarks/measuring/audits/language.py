@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from heapq import nlargest
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,11 +14,12 @@ from unittest import mock
 import psutil
 from platformdirs import user_cache_path
 
-from measuring.audit_row import Case, Job, check, run
+from measuring.audits.row import Case, Job, check, run
 from measuring.gguf_forms import requantised
 from runners.api import AuditResult, Device, Model, Tools
 from runners.llm import LLMRunner
-from runners.llm.comparison import SOME
+from runners.llm.comparison import read_claim
+from runners.llm.evidence import TOP, AnswerEvidence, TokenEvidence, evidence_of
 from runners.llm.request import InferenceRequest
 
 NAME = "smollm2-135m-instruct"
@@ -34,6 +36,8 @@ QUESTIONS = (
     "Describe the taste of an orange to a person who has never eaten one.",
 )
 SERVICE = "llm_inference"
+LONG = 320
+"""Tokens of the answers whose choice is tested."""
 
 
 @contextmanager
@@ -60,6 +64,25 @@ def request(number: int, tokens: int, **fields: Any) -> InferenceRequest:
     )
 
 
+def without_system(number: int, tokens: int) -> InferenceRequest:
+    """Return a request without the system prompt that the model's template adds."""
+    question = QUESTIONS[number % len(QUESTIONS)]
+    text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    return request(number, tokens, prompt=text, raw=True)
+
+
+def _reread(runner: LLMRunner, job: Job) -> Job:
+    """Return the job with the evidence of a model that has not written the text."""
+    engine, asked = engine_of(runner), request(job.number, LONG)
+    (answer,) = read_claim(job.result.results, job.result.evidence or {}, 1).answers
+    tokens = [token.token for token in answer.tokens]
+    readings = engine.read(asked, engine.prompt_tokens(asked), tokens, range(len(tokens)), None)
+    tops = [nlargest(TOP, one.top.items(), key=lambda entry: entry[1]) for one in readings]
+    evident = AnswerEvidence([TokenEvidence(*pair) for pair in zip(tokens, map(tuple, tops), strict=True)])
+    proof = evidence_of([evident], engine=engine.name, precision=engine.precision, seeded=False)
+    return replace(job, result=replace(job.result, evidence=proof))
+
+
 def with_system(number: int, tokens: int) -> InferenceRequest:
     """Return a request with a system prompt, which the client had not sent."""
     messages = [
@@ -77,11 +100,14 @@ class LlamaCpp:
     def __init__(self, folder: Path, answers: int) -> None:
         self.folder, self.answers = folder, answers
         self.own = Path(user_cache_path("aitbc") / "models" / NAME)
-        self.forms = {"Q4_1": self.own}
-        for form in ("F16", "Q8_0", "Q4_0"):
-            self.forms[form] = folder / form
-            self.forms[form].mkdir()
-            requantised(self.own / "model.gguf", self.forms[form] / "model.gguf", form)
+
+    def form(self, name: str) -> Path:
+        """Return the model's directory in a format, which is written once."""
+        path = self.own if name == "Q4_1" else self.folder / name
+        if not path.is_dir():
+            path.mkdir()
+            requantised(self.own / "model.gguf", path / "model.gguf", name)
+        return path
 
     def jobs(
         self,
@@ -115,10 +141,15 @@ class LlamaCpp:
                 ("8-bit weights instead of F16", "Q8_0"),
                 ("4-bit weights (Q4_0) instead of F16", "Q4_0"),
             ],
-            "Q4_1": [("Q4_0 instead of Q4_1", "Q4_0"), ("F16 instead of Q4_1", "F16")],
+            "Q4_1": [
+                ("Q4_0 instead of Q4_1", "Q4_0"),
+                ("Q5_0 instead of Q4_1", "Q5_0"),
+                ("Q8_0 instead of Q4_1", "Q8_0"),
+                ("F16 instead of Q4_1", "F16"),
+            ],
         }
         for named, others in lies.items():
-            path = self.forms[named]
+            path = self.form(named)
             for threads in (1, 2):
                 found = self.audits(path, self.jobs(path, threads), 4)
                 yield Case.of(
@@ -127,12 +158,35 @@ class LlamaCpp:
             found = self.audits(path, self.jobs(path, 2, together=4), 4)
             yield Case.of(SERVICE, f"llama.cpp {named}, 4 requests together", found, honest=True)
             for words, form in others:
-                found = self.audits(path, self.jobs(self.forms[form], 2), 4)
+                found = self.audits(path, self.jobs(self.form(form), 2), 4)
                 yield Case.of(SERVICE, f"llama.cpp: {words}", found, honest=False)
         found = self.audits(
             self.own, [self._shortened(job) for job in self.jobs(self.own, 2, with_system)], 4
         )
         yield Case.of(SERVICE, "llama.cpp Q4_1: another system prompt", found, honest=False)
+        found = self.audits(
+            self.own, [self._shortened(job) for job in self.jobs(self.own, 2, without_system)], 4
+        )
+        yield Case.of(SERVICE, "llama.cpp Q4_1: no system prompt", found, honest=False)
+        yield from self.foreign()
+
+    def foreign(self) -> Iterator[Case]:
+        """Measure long answers that other weights or another temperature chose, and the named model has read once."""
+        liars = {
+            "text of Q4_0, read once": (self.form("Q4_0"), 0.8),
+            "always the most likely token": (self.own, 0.0),
+            "temperature 1.3 instead of 0.8": (self.own, 1.3),
+        }
+        for words, (path, temperature) in liars.items():
+            with loaded(path, 1) as runner:
+                jobs = [
+                    run(runner, request(number, LONG, temperature=temperature), self.folder, number)
+                    for number in range(max(2, self.answers // 2))
+                ]
+            with loaded(self.own, 1) as runner:
+                read = [_reread(runner, job) for job in jobs] if path != self.own else jobs
+                found = [check(runner, request(job.number, LONG), job, self.folder) for job in read]
+            yield Case.of(SERVICE, f"llama.cpp Q4_1: {words}, {LONG} tokens", found, honest=False)
 
     @staticmethod
     def _shortened(job: Job) -> Job:
@@ -148,21 +202,6 @@ class LlamaCpp:
         with loaded(self.own, 2) as runner:
             engine = engine_of(runner)
             SHOWN[:] = [len(engine.prompt_tokens(request(number, 8))) for number in range(len(QUESTIONS))]
-
-    def every_position(self) -> list[float]:
-        """Return the differences of honest answers at every position, from which audits are resampled."""
-        jobs = self.jobs(self.own, 1)
-        with (
-            loaded(self.own, 2) as runner,
-            mock.patch("runners.llm.comparison.SOME", self.TOKENS),
-            mock.patch("runners.llm.comparison.LEAST_READ", self.TOKENS),
-            mock.patch(
-                "runners.llm.comparison.Difference.distances",
-                lambda self: {str(n): d for n, d in enumerate(self.chances)},
-            ),
-        ):
-            found = [check(runner, request(job.number, self.TOKENS), job, self.folder) for job in jobs]
-        return [distance for one in found for distance in one.comparison.distances.values()]
 
     def cost(self, rounds: int) -> dict[str, float]:
         """Return ratios of processor time: of evidence to a run without, and of an audit to the job."""
@@ -242,12 +281,6 @@ class Transformers:
         other = [Job(job.number + 1000, job.result) for job in jobs]
         found = self.audits("bfloat16", other)
         yield Case.of(SERVICE, "transformers: tokens of another seed", found, honest=False)
-
-
-def resampled(differences: list[float], audits: int, seed: int = 7) -> list[float]:
-    """Return the distances of audits whose positions are drawn from honest differences."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
-    return [sum(chance.choices(differences, k=SOME)) / SOME for _ in range(audits)]
 
 
 def eager(model: Any) -> None:

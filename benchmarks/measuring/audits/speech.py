@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from measuring.audit_row import Case, Job, check, run
+from measuring.audits.row import Case, Job, check, run
 from measuring.child import models_directory
 from runners.api import AuditResult, Device, Model, Tools
 from runners.whisper import WhisperRunner

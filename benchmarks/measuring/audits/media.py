@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.core.machine.honest_limits import honest_limit
-from measuring.audited import Checked, pictures, python_models, rendering, video
+from measuring.audits.audited import Checked, pictures, python_models, rendering, video
 from runners.api import Model
 from runners.registry import installed
 
-TESTS = Path(__file__).parents[2] / "tests"
+TESTS = Path(__file__).parents[3] / "tests"
 
 CLIPS = {
     "simple": "testsrc2=size=426x240:rate=25",

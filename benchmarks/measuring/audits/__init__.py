@@ -1,0 +1,1 @@
+"""The audits in `benchmarks/audits.py`: their miners, runs and tables."""

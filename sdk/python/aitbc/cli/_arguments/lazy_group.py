@@ -1,0 +1,78 @@
+"""A program's commands, each of which is imported only when it runs: importing all takes several times as long as most commands do."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A command as the program's help lists it. Its module has a function, or the `typer.Typer` of a group, with the name `attribute`.
+
+    `help` is the beginning of the command's own help. `command_class` is an attribute of the module too.
+    """
+
+    module: str
+    attribute: str
+    help: str
+    panel: str | None = None
+    command_class: str | None = None
+
+
+class LazyGroup(TyperGroup):
+    """Finds commands in `listed`. Uses no types of the library's base, since they differ between versions."""
+
+    listed: ClassVar[Mapping[str, Listed]] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is the library's
+        """Return all names, in the order of the help."""
+        return list(self.listed)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
+        """Return what the help and the shell's completion show of the command with this name, or None."""
+        entry = self.listed.get(cmd_name)
+        return (
+            None
+            if entry is None
+            else _command(cmd_name, _shown, help=entry.help, rich_help_panel=entry.panel)
+        )
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments name, imported. See `TyperGroup.resolve_command`."""
+        self.commands = dict.fromkeys(self.listed)  # type: ignore[assignment] # for suggestions, which need only names
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else self.load(name), rest if found else args
+
+    def load(self, name: str) -> Any:
+        """Import the command with this name."""
+        entry = self.listed[name]
+        gc.disable()  # imports create few cycles of garbage, but looking for them takes a sixth of their time
+        try:
+            module = import_module(entry.module)
+        finally:
+            gc.enable()
+        found = getattr(module, entry.attribute)
+        if isinstance(found, typer.Typer):
+            group: Any = typer.main.get_group(found)
+            group.name = name
+            return group
+        return _command(
+            name, found, cls=getattr(module, entry.command_class) if entry.command_class else None
+        )
+
+
+def _shown() -> None:
+    """Stand for a command that is not imported."""
+
+
+def _command(name: str, function: Any, **options: Any) -> Any:
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name, **options)(function)
+    return typer.main.get_command(single)
