@@ -63,6 +63,10 @@ INDEPENDENT = ("test_generated_requests.py", "test_histories.py")
 """Files with long tests that share nothing."""
 
 
+WITHOUT_ENGINES = ("tests/acceptance", "tests/chaos", "tests/contract")
+"""Folders whose tests import no engine into their own process."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest tests first, and skip those of SQLite's own on PostgreSQL."""
     if on_postgres():
@@ -98,9 +102,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return Scheduling(config, log)
 
 
-def pytest_xdist_setupnodes() -> None:
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Start the processes that run tests with what they import."""
-    fork_workers()
+    fork_workers(engines=not all(argument.startswith(WITHOUT_ENGINES) for argument in config.args))
 
 
 @pytest.fixture(autouse=True)

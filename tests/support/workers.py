@@ -12,27 +12,31 @@ from typing import IO, Any
 from execnet import gateway_io
 from execnet.gateway_base import Popen2IO
 
-PRELOADED = (
+AGENT = (
     "agent.coordinator.app",
     "agent.miner.build",
     "agent.cli.commands.running.serve",
+    "eth_account",
+    "eth_tester",
+    "openai",
+    "openresponses",
+    "playwright.sync_api",
+    "psycopg",
+)
+"""What the most expensive imports of test files need."""
+
+ENGINES = (
     "runners.llm.runner",
     "runners.stable_diffusion.runner",
     "runners.whisper.runner",
     "torch",
     "transformers.models.llama.modeling_llama",
     "diffusers",
-    "peft",
-    "openai",
-    "openresponses",
-    "whisper",
-    "playwright.sync_api",
-    "eth_account",
-    "eth_tester",
     "gguf",
-    "psycopg",
+    "peft",
+    "whisper",
 )
-"""What the most expensive imports of test files need."""
+"""What those of the runners' tests need, and no others."""
 
 _processes = get_context("forkserver")
 
@@ -55,9 +59,9 @@ class ForkedWorker(gateway_io.Popen2IOMaster):
         return code
 
 
-def fork_workers() -> None:
-    """Let pytest-xdist fork its processes."""
-    _processes.set_forkserver_preload(list(PRELOADED))
+def fork_workers(*, engines: bool) -> None:
+    """Let pytest-xdist fork its processes, with or without the imports of engines."""
+    _processes.set_forkserver_preload([*AGENT, *(ENGINES if engines else ())])
     gateway_io.Popen2IOMaster = ForkedWorker  # type: ignore[misc]
 
 

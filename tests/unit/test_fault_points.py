@@ -51,7 +51,7 @@ def test_a_campaign_selects_existing_points() -> None:
         parse(f"{point} kill")
     sources = "\n".join(path.read_text() for path in (ROOT / "agent" / "coordinator").rglob("*.py"))
     for name in TRANSACTIONS:
-        assert re.search(rf"database\.write\(\s*(?:\w+\.)*{name}\b", sources), name
+        assert re.search(rf"database\.write(?:_together)?\(\s*(?:\w+\.)*{name}\b", sources), name
 
 
 def test_a_fault_occurs_once_at_the_planned_pass(plan: Path) -> None:

@@ -294,8 +294,8 @@ def test_seals_a_job_that_only_this_browser_opens(
 ) -> None:
     """Program, input, log, result and output file: in no request in clear, and all there on the page that sealed them."""
     page = dashboard.open("/new/ai_inference")
-    traffic = Traffic(page)
     seal(page)
+    traffic = Traffic(page)  # the empty form may have been validated before
     fill_private_program(page, tmp_path)
     assert dashboard.problems() == []
     page.get_by_role("button", name="Seal and submit").click()
@@ -321,8 +321,8 @@ def test_seals_a_job_that_only_this_browser_opens(
 def test_shows_a_sealed_answer_as_it_is_written(dashboard: Dashboard, media: Media) -> None:
     """The events of a sealed job are opened too; the coordinator checks nothing that was typed."""
     page = dashboard.open("/new/llm_inference")
-    traffic = Traffic(page)
     seal(page)
+    traffic = Traffic(page)  # the empty form may have been validated before
     fill_text(page, media)
     page.get_by_role("button", name="Seal and submit").click()
     page.wait_for_url(re.compile(r"/jobs/job_"))

@@ -52,6 +52,7 @@ class RunFolder:
     timeout_seconds: float = LIMIT_SECONDS
     seed: str | None = None
     max_units: Decimal | None = None
+    cache_salt: str | None = None
 
     def __post_init__(self) -> None:
         for path in (self.output, self.work):

@@ -24,6 +24,7 @@ class Workplace:
     resources: Mapping[str, str] = {}
     timeout_seconds = 3600.0
     max_units: Decimal | None = None
+    cache_salt: str | None = None
 
     def __init__(
         self, folder: Path, files: Mapping[str, Path] | None = None, seed: str | None = None

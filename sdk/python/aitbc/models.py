@@ -20,7 +20,7 @@ class Record(BaseModel, Mapping[str, Any]):
     The attribute of a missing field is None, and its item raises `KeyError`.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=(), defer_build=True)
 
     def __getitem__(self, key: str) -> Any:
         if key not in self.model_fields_set:

@@ -156,3 +156,9 @@ def test_a_simulated_network_ends_every_job_and_repeats_itself() -> None:
     assert {name: first[name] for name in first.keys() - measured} == {
         name: again[name] for name in again.keys() - measured
     }
+
+
+def test_what_starting_takes_is_measured() -> None:
+    figures = run("start.py", "--rounds", "0")
+    assert 0 < figures["python -c pass"] < figures["aitbc --version"] < figures["coordinator until ready"]
+    assert figures["agent until ready"] < figures["agent until its first job"]

@@ -134,7 +134,10 @@ async def _mine(
     pane: live.LogPane | None,
 ) -> None:
     """Run a miner until a signal stops it. When the machine's hardware or engines have changed, replace it with a new one."""
+    gc.disable()  # imports create hardly any garbage
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts faster without it
+
+    gc.enable()
 
     settings = reading.settings
     liveness = local.context.liveness if local else Liveness()

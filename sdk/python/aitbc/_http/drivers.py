@@ -26,7 +26,6 @@ from aitbc._http.flow import (
     Stream,
     Work,
 )
-from aitbc._http.sockets import connected, connected_async
 from aitbc._http.transfer import Source
 from aitbc.errors import AITBCError, ConfigurationError, TransportError
 
@@ -88,7 +87,11 @@ class Driver:
                         answer = self._perform(command)
 
     def _opened(self, command: Open | Connect) -> Generator[Answer, None, None]:
-        return connected(self._http, command) if isinstance(command, Connect) else self._open(command.request)
+        if not isinstance(command, Connect):
+            return self._open(command.request)
+        from aitbc._http.sockets import connected  # noqa: PLC0415 - few clients follow events
+
+        return connected(self._http, command)
 
     def _open(self, request: Request) -> Generator[Answer, None, None]:
         """Yield the response, then its content piece by piece and an empty piece at the end. An error ends the iteration."""
@@ -171,6 +174,8 @@ class AsyncDriver:
 
     def _opened(self, command: Open | Connect) -> AsyncGenerator[Answer, None]:
         if isinstance(command, Connect):
+            from aitbc._http.sockets import connected_async  # noqa: PLC0415 - as above
+
             return connected_async(self._http, command)
         return self._open(command.request)
 

@@ -517,8 +517,9 @@ async def test_an_engines_server_that_takes_too_much_main_memory_is_ended(rig: R
     """The model is not placed with more of the GPU for that."""
     async with executor(rig, child_memory=80 * MEBIBYTE) as subject:
         gate = rig.directory / "gate"
+        job = do(subject, rig, rig.model("large", 16, server=100), "wait", gate=str(gate))
         with pytest.raises(Retry, match=r"used more than 0\.1 GiB of memory and was ended") as caught:
-            await do(subject, rig, rig.model("large", 16, server=100), "wait", gate=str(gate))
+            await asyncio.wait_for(job, 20)
         assert caught.value.code == "OUT_OF_MEMORY"
         await until(lambda: rig.main_free() == rig.main)
         assert (await subject.unavailable_models({"scripted": ["large"]})) == {}
