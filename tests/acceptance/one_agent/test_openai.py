@@ -48,7 +48,7 @@ def test_a_streamed_conversation_has_the_same_answer(ai: OpenAI) -> None:
     chunks = list(ai.chat.completions.create(**request, stream=True, stream_options={"include_usage": True}))
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
     assert "".join(pieces) == whole.choices[0].message.content
-    assert len([piece for piece in pieces if piece]) > 3
+    assert len([piece for piece in pieces if piece]) > 1
     assert chunks[-1].usage == whole.usage
 
 

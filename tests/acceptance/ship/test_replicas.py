@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from queue import SimpleQueue
 from urllib.parse import urlsplit
 
 import httpx
@@ -115,21 +116,27 @@ def test_a_chat_of_one_replica_is_streamed_by_a_miner_of_the_other(pair: Pair, m
     with client, Socket(miner) as socket:
         socket.slots(1)
 
-        def ask() -> list[str]:
-            chunks = client.chat.completions.create(model=LLM, messages=QUESTION, stream=True)
-            return [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+        received: SimpleQueue[str] = SimpleQueue()
+
+        def ask() -> None:
+            for chunk in client.chat.completions.create(model=LLM, messages=QUESTION, stream=True):
+                if chunk.choices:
+                    received.put(chunk.choices[0].delta.content or "")
 
         with asking(ask) as answer:
             lease = socket.lease()
+            assert received.get(timeout=LIMIT_SECONDS) == ""
             offset = 0
             for piece in pieces:
                 event = {"kind": "token", "data": {"text": piece, "offset": offset}}
                 body = {"fence": lease["fence"], "events": [event]}
                 assert socket.call("events", lease["job_id"], body)[0] == 204
+                assert received.get(timeout=LIMIT_SECONDS) == piece
                 offset += len(piece)
             assert socket.call("result", lease["job_id"], miner.result_body(lease, TEXT))[0] == 200
-            received = answer.result(LIMIT_SECONDS)
-    assert [piece for piece in received if piece] == pieces
+            answer.result(LIMIT_SECONDS)
+    assert received.get() == ""
+    assert received.empty()
 
 
 def test_a_stream_continues_on_the_other_replica_without_a_lost_or_repeated_change(pair: Pair) -> None:

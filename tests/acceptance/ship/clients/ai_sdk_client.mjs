@@ -25,7 +25,7 @@ for (const model of [chat(name), responses(name), openai.responses(name)]) {
   const pieces = [];
   for await (const piece of stream.textStream) pieces.push(piece);
   assert.equal(pieces.join(""), text);
-  assert.ok(pieces.length > 3);
+  assert.ok(pieces.length > 1);
 
   const asked = [];
   const tools = {

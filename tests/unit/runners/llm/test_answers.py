@@ -24,7 +24,7 @@ def test_a_fact_is_answered_and_every_token_is_counted(runner, make_context):
     assert result.units == Decimal(44)
     pieces = [data["text"] for kind, data in context.events if kind == "token"]
     assert "".join(pieces) == result.results["text"]
-    assert len(pieces) > 3
+    assert len(pieces) > 1  # tokens that follow quickly are published together
     assert context.reported == sorted(context.reported)
     assert context.reported[-1][1] == 44
     assert [source for source, _ in context.lines] == ["llama.cpp"] * 3
