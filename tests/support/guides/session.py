@@ -111,7 +111,7 @@ class Shell:
         while READY not in (text := log.read_text(encoding="utf-8") if log.exists() else "") or missing_lines(
             shown, text
         ):
-            alive, _ = self.run("kill -0 $!")
+            alive, _ = self.run("sleep 0.1; kill -0 $!")
             if alive != 0 or time.monotonic() > end:
                 raise BlockFailed(f"{command}\ndid not become ready:\n{text}")
         return 0, text
