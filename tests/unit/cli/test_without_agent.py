@@ -19,14 +19,19 @@ from agent.cli import agent_file
 from agent.cli.application import app
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
+from aitbc.cli._arguments.lazy_group import LazyGroup
 from support.agents import COMMAND
 
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Yield every command with its path."""
     yield path, command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands(below, *path, name)
+    if isinstance(command, LazyGroup):
+        below = {name: command.load(name) for name in command.listed}
+    else:
+        below = getattr(command, "commands", {})
+    for name, found in below.items():
+        yield from commands(found, *path, name)
 
 
 COMMANDS = dict(commands(typer.main.get_command(app)))
