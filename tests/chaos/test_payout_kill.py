@@ -23,7 +23,7 @@ from agent.coordinator.webhook_sender import make_secret
 from agent.core.market.payouts import PaymentState
 from agent.fault_points import VARIABLE
 from agent.settings import Settings
-from support.payout_process import EARNED, MINERS, PAYMENTS, miner, read_all
+from support.payouts.process import EARNED, MINERS, PAYMENTS, miner, read_all
 from support.servers import postgres
 from support.servers.evm_chain import CHAIN_ID, KEY, EvmChain
 from support.servers.lightning_node import PAYEE, Behaviour, LightningNode
@@ -148,7 +148,7 @@ WORLDS = {"file": file_world, "http": http_world, "evm": evm_world, "lightning":
 
 
 class Payer:
-    """The process that is killed. It starts again within milliseconds (`support.payout_process`)."""
+    """The process that is killed. It starts again within milliseconds (`support.payouts.process`)."""
 
     def __init__(self, directory: Path) -> None:
         self.plan = directory / "plan"
@@ -156,7 +156,7 @@ class Payer:
         self.log = directory / "log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "support.payout_process"],
+                [sys.executable, "-m", "support.payouts.process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -181,9 +181,7 @@ def test_no_folder_of_code_holds_more_than_twenty_files() -> None:
     )
     code = (Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file())
     counts = Counter(
-        path.parent.as_posix()
-        for path in code
-        if path.suffix in {"", ".py", ".ts", ".tsx", ".js"} and path.name != "__init__.py"
+        path.parent.as_posix() for path in code if path.suffix in {"", ".py", ".ts", ".tsx", ".js"}
     )
     assert {
         folder: count for folder, count in counts.items() if count > MOST_FILES and folder not in nouns

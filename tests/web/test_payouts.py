@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from support.agents import Agent
 from support.clients.scripted_miner import ScriptedMiner
 from support.dashboard import LIMIT_MS, PHONE, Dashboard, visit
-from support.payouts import SETTINGS, rich_miner, set_address
+from support.payouts.stage import SETTINGS, rich_miner, set_address
 from support.server import Served, serve
 
 pytestmark = pytest.mark.acceptance

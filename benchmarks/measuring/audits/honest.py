@@ -24,7 +24,7 @@ from agent.core.machine.honest_limits import honest_limit
 from measuring.audits import language as audit_language
 from measuring.audits import speech as audit_speech
 from measuring.audits.audited import Bench
-from measuring.audits.media import demo_models
+from measuring.audits.media import demo_models, make_clip
 from measuring.audits.row import Job, check, run
 from runners.api import AuditResult, Device, Tools
 from runners.blender.comparer import release
@@ -234,34 +234,7 @@ def _videos(folder: Path) -> Iterator[Iterator[Outcome]]:
     tools = Tools(cache_dir=folder / "cache")
     sources = ("testsrc2=size=160x90:rate=25", "mandelbrot=size=160x90:rate=25:end_scale=0.02",
                "testsrc2=size=160x90:rate=25,noise=alls=25:allf=t")  # fmt: skip
-    clips = []
-    for number, source in enumerate(sources):
-        clips.append(folder / f"clip{number}.mkv")
-        inputs = [
-            "-f",
-            "lavfi",
-            "-i",
-            source,
-            "-f",
-            "lavfi",
-            "-i",
-            "sine=frequency=300:beep_factor=4",
-            "-t",
-            "1",
-        ]
-        codecs = [
-            "-c:v",
-            "libx264",
-            "-crf",
-            "10",
-            "-preset",
-            "veryfast",
-            "-pix_fmt",
-            "yuv420p",
-            "-c:a",
-            "flac",
-        ]
-        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *inputs, *codecs, clips[-1]], check=True)
+    clips = [make_clip(source, 1, folder / f"clip{number}.mkv") for number, source in enumerate(sources)]
     for batch in count():
         yield _media(
             lambda threads: FFmpegRunner(tools, Device("cpu", "processor", threads=threads)), folder, "libx264", batch,

@@ -34,27 +34,22 @@ NOISE = 0.02
 def rows(folder: Path) -> Iterable[Checked]:
     """Yield one row for each audit."""
     for name, source in CLIPS.items():
-        clip = folder / f"{name}.mkv"
-        sound = "sine=frequency=300:beep_factor=4"
-        inputs = ["-f", "lavfi", "-i", source, "-f", "lavfi", "-i", sound, "-t", str(SECONDS)]
-        codecs = [
-            "-c:v",
-            "libx264",
-            "-crf",
-            "10",
-            "-preset",
-            "veryfast",
-            "-pix_fmt",
-            "yuv420p",
-            "-c:a",
-            "flac",
-        ]
-        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *inputs, *codecs, clip], check=True)
+        clip = make_clip(source, SECONDS, folder / f"{name}.mkv")
         checked = [*video(folder, clip), *video(folder, clip, bitrate="500k")]
         yield from (replace(one, case=f"{one.case} ({name})") for one in judged(checked))
     yield from judged(list(pictures(folder, *demo_models(folder))))
     yield from judged(list(rendering(folder)))
     yield from python_models(folder)
+
+
+def make_clip(source: str, seconds: int, path: Path) -> Path:
+    """Write a video with sound: what a source of FFmpeg's `lavfi` shows, nearly without loss."""
+    sound = "sine=frequency=300:beep_factor=4"
+    inputs = ["-f", "lavfi", "-i", source, "-f", "lavfi", "-i", sound, "-t", str(seconds)]
+    picture = ["-c:v", "libx264", "-crf", "10", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *inputs, *picture, "-c:a", "flac", path]
+    subprocess.run(command, check=True)
+    return path
 
 
 def judged(checked: Sequence[Checked]) -> Iterator[Checked]:

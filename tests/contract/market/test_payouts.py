@@ -29,7 +29,7 @@ from agent.core.market.ledger import earned
 from agent.core.values.quantities import parse_time
 from aitbc.leaves.payouts import verify_payout
 from support.clients.scripted_miner import ScriptedMiner
-from support.payouts import (
+from support.payouts.stage import (
     SETTINGS,
     approve,
     batch_of,

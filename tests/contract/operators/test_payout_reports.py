@@ -24,7 +24,7 @@ from agent.protocol.hand_ins import PayoutHandIn
 from agent.settings import Settings
 from aitbc.canonical import b64encode
 from support.clients.scripted_miner import ScriptedMiner
-from support.payouts import SETTINGS, approve, batch_of, create, rich_miner, set_address, wait_for
+from support.payouts.stage import SETTINGS, approve, batch_of, create, rich_miner, set_address, wait_for
 from support.server import Served, serve
 from support.servers.lightning_node import PAYEE, LightningNode, invoice
 

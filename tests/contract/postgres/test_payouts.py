@@ -17,7 +17,7 @@ from agent.coordinator.store.schema.tables import balances
 from agent.core.market.ledger import earned
 from support.clients.scripted_miner import ScriptedMiner
 from support.interleaving import overlapping
-from support.payouts import SETTINGS, create, earn, rich_miner
+from support.payouts.stage import SETTINGS, create, earn, rich_miner
 from support.server import Served, serve
 
 

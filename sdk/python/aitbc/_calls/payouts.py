@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
+from aitbc._calls.payout_records import MinerPayouts, PayoutAddresses, PayoutBatch, PayoutBatchList
 from aitbc._http.flow import Flow, Request, Session, call, fetch, json_body, post_json
-from aitbc.payout_records import MinerPayouts, PayoutAddresses, PayoutBatch, PayoutBatchList
 
 _BATCHES = "/v1/admin/payouts"
 

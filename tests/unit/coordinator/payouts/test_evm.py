@@ -13,7 +13,7 @@ import pytest
 from agent.coordinator.payouts.adapter import AddressRefused, NotConfigured, Outcome
 from agent.coordinator.payouts.adapters.evm.adapter import EvmAdapter, NotNow, Superseded
 from agent.coordinator.payouts.adapters.evm.node import NodeError
-from support.payout_adapters import NOW, after, batch, only, payment, site, stored
+from support.payouts.adapters import NOW, after, batch, only, payment, site, stored
 from support.servers.evm_chain import CHAIN_ID, KEY, SUPPLY, EvmChain
 
 ALICE = "0x00000000000000000000000000000000000A11cE"

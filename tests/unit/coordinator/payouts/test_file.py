@@ -13,7 +13,7 @@ from agent.coordinator.payouts.adapter import AddressRefused
 from agent.coordinator.payouts.adapters.file import FileAdapter
 from agent.core.values.spreadsheets import harmless
 from aitbc.canonical import sha256_hex
-from support.payout_adapters import batch, payment, site, stored
+from support.payouts.adapters import batch, payment, site, stored
 
 BATCH = batch("file", "EUR")
 IBAN = "DE89370400440532013000"

@@ -11,7 +11,7 @@ from agent.coordinator.payouts.adapter import AddressRefused, NotConfigured, Out
 from agent.coordinator.payouts.adapters.http import HttpAdapter
 from agent.coordinator.payouts.adapters.http_client import RequestFailed
 from agent.coordinator.webhook_sender import make_secret
-from support.payout_adapters import NOW, ORIGIN, batch, only, payment, site, stored
+from support.payouts.adapters import NOW, ORIGIN, batch, only, payment, site, stored
 from support.servers.receiver import Receiver
 
 BATCH = batch("http", "EUR")

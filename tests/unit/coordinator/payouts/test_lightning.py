@@ -10,7 +10,7 @@ import pytest
 from agent.coordinator.payouts.adapter import AddressRefused, NotConfigured, Outcome
 from agent.coordinator.payouts.adapters.lightning.adapter import LightningAdapter
 from agent.coordinator.payouts.adapters.lightning.node import NodeRefused, NodeUnreachable
-from support.payout_adapters import NOW, after, batch, only, payment, site, stored
+from support.payouts.adapters import NOW, after, batch, only, payment, site, stored
 from support.servers.lightning_node import DAY, PAYEE, Behaviour, LightningNode, invoice
 
 BATCH = batch("lightning", "BTC")
