@@ -70,6 +70,9 @@ What this finds and what it does not:
 
 The auditor transcribes a random minute again. `words` is the share of words that differ, by the fewest changes; `seconds` is the mean difference of the times of equal words. With a temperature above 0, the verdict is `unproven`.
 
+Whisper discards a text that its own model finds unlikely or repetitive and draws another one at random, so that two honest transcripts of hardly understandable speech have no word in common. The auditor therefore leaves out the passages where its own first
+text is within a tenth of these thresholds, and nothing in them is checked. A known answer is compared in the same way.
+
 ## Videos, pictures, renderings and Python models
 
 The distances of videos are by how much more of the input the audited file loses than the auditor's own (`ssim`, `psnr`), by how much more it resembles its own blurred pictures (`detail`), how much of the bitrate is missing, and how far the sound differs. Each row of videos has one audit at the

@@ -1,6 +1,6 @@
 """Complete signed cycles per second: submit, claim, result, status, receipt, on SQLite with `synchronous=FULL`.
 
-    .venv/bin/python benchmarks/cycle.py [--cycles 2000] [--rounds 3] [--concurrency 32] [--flame-graph FILE.svg] [--json]
+    .venv/bin/python benchmarks/cycle.py [--cycles 2000] [--rounds 3] [--concurrency 32] [--postgresql REPLICAS] [--flame-graph FILE.svg] [--json]
 
 Starts a real `aitbc-agent coordinator` with an empty data directory, and in a process of its own a scripted miner that uses the
 real protocol over its WebSocket (`measuring/miner.py`), with `--concurrency` clients. One cycle: the client sends `POST /v1/jobs`;
@@ -10,6 +10,11 @@ shows the disk's speed during the run (a 4 KiB write with fdatasync), since ever
 Afterwards all jobs must be completed, and the receipts and results of a sample must verify offline. The rate is the median of the
 rounds. The exit status is 1 if anything was lost.
 
+With `--postgresql`, so many replicas share a PostgreSQL server of the benchmark's own, with `synchronous_commit=on`. The clients are spread
+over the replicas, and the miner is connected to the last one. "pickup" is the time from the response to a submission to the lease at
+the miner: with `--concurrency 1` that of an idle miner, and with two replicas every job crosses from one to the other. With `--snapshot`,
+a transaction of another program holds a snapshot from the second round on, as a backup or a forgotten session does.
+
 With `--flame-graph`, py-spy samples the coordinator's threads during the rounds while they hold the interpreter, which slows them down.
 """
 
@@ -18,8 +23,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -27,18 +34,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg
+import structlog
 import uvloop
 from measuring.connection import LIMIT_SECONDS, Connection
 from measuring.disk import sync_milliseconds
 from measuring.miner import MODEL, SERVICE
-from measuring.processes import Running, coordinator, cpu_seconds
+from measuring.processes import Running, coordinator, cpu_seconds, tree_cpu_seconds
 
 from aitbc.receipts import verify_receipt
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 HERE = Path(__file__).parent
 WARM_UP = 200
@@ -75,6 +87,7 @@ class Cycle:
         steps = {
             "submit": self.submitted - self.sent,
             "claim": self.leased - self.sent,
+            "pickup": self.leased - self.submitted,
             "result": self.accepted - self.delivered,
             "status": self.status - self.requested,
             "receipt": self.receipt - self.status,
@@ -148,6 +161,22 @@ async def one_cycle(connection: Connection, miner: Miner) -> Cycle:
     return Cycle(job_id, sent, submitted, leased, delivered, accepted, requested, completed, receipt)
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A PostgreSQL server: the URL of its database, and its process."""
+
+    url: str
+    process: psutil.Process
+
+    @contextmanager
+    def held_snapshot(self) -> Iterator[None]:
+        """Hold a snapshot, so that the server cannot remove versions of rows that are older than it."""
+        with psycopg.connect(self.url) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.execute("SELECT count(*) FROM jobs")
+            yield
+
+
 async def many_cycles(connections: Sequence[Connection], miner: Miner, count: int) -> list[Cycle]:
     """Run `count` cycles, one after the other on each connection."""
     left = iter(range(count))
@@ -170,17 +199,24 @@ class Spent:
     writes: int
 
     @classmethod
-    async def now(cls, agent: Running, miner: Miner) -> Spent:
+    async def now(cls, replicas: Sequence[Running], server: psutil.Process | None, miner: Miner) -> Spent:
         """Read the figures from the processes."""
-        admin = await Connection.open(agent.url, agent.content["admin_key"])
-        database = (await admin.json("GET", "/v1/admin/overview"))["database"]
-        admin.close()
-        pids = {"coordinator": agent.process.pid, "miner": miner.process.pid, "clients": os.getpid()}
+        databases = []
+        for replica in replicas:
+            admin = await Connection.open(replica.url, replicas[0].content["admin_key"])
+            databases.append((await admin.json("GET", "/v1/admin/overview"))["database"])
+            admin.close()
+        processors = {
+            "coordinator": sum(cpu_seconds(replica.process.pid) for replica in replicas),
+            "database": 0.0 if server is None else tree_cpu_seconds(server),
+            "miner": cpu_seconds(miner.process.pid),
+            "clients": cpu_seconds(os.getpid()),
+        }
         return cls(
             time.monotonic(),
-            {name: cpu_seconds(pid) for name, pid in pids.items()},
-            database["commits"],
-            database["writes"],
+            processors,
+            sum(database["commits"] for database in databases),
+            sum(database["writes"] for database in databases),
         )
 
 
@@ -239,21 +275,30 @@ def sampled(pid: int, flame_graph: Path | None) -> Iterator[None]:
         sampler.wait(LIMIT_SECONDS)
 
 
-async def measure(folder: Path, agent: Running, options: argparse.Namespace) -> dict[str, Any]:
+async def measure(
+    folder: Path, replicas: Sequence[Running], server: Server | None, options: argparse.Namespace
+) -> dict[str, Any]:
     """Return all figures of a run."""
+    agent = replicas[0]
+    process = None if server is None else server.process
     clients = [
-        await Connection.open(agent.url, agent.content["client_key"]) for _ in range(options.concurrency)
+        await Connection.open(replicas[number % len(replicas)].url, agent.content["client_key"])
+        for number in range(options.concurrency)
     ]
-    miner = await Miner.start(agent.url, max(1, min(256, options.concurrency)))
+    miner = await Miner.start(replicas[-1].url, max(1, min(256, options.concurrency)))
     try:
         warm = await many_cycles(clients, miner, max(WARM_UP, options.concurrency))
         rounds, measured, syncs = [], [], []
-        with sampled(agent.process.pid, options.flame_graph):
-            for _ in range(options.rounds):
+        with ExitStack() as stack:
+            stack.enter_context(sampled(agent.process.pid, options.flame_graph))
+            for number in range(options.rounds):
+                if options.snapshot and number == 1:
+                    assert server is not None, "--snapshot needs --postgresql"
+                    stack.enter_context(server.held_snapshot())
                 syncs.append(sync_milliseconds(folder))
-                before = await Spent.now(agent, miner)
+                before = await Spent.now(replicas, process, miner)
                 cycles = await many_cycles(clients, miner, options.cycles)
-                rounds.append(round_figures(before, await Spent.now(agent, miner), len(cycles)))
+                rounds.append(round_figures(before, await Spent.now(replicas, process, miner), len(cycles)))
                 measured += cycles
         checked = await check(clients[0], agent.content["log_key"], [*warm, *measured])
     finally:
@@ -278,11 +323,13 @@ def show(figures: dict[str, Any]) -> None:
     )
     print(f"concurrency          {figures['concurrency']}, load average {figures['load_average']:.1f}")
     print(f"disk sync            {', '.join(f'{sync:g}' for sync in figures['disk_sync_ms'])} ms")
-    print("\nround   cycles/s   CPU ms per cycle: coordinator   miner   clients   commits/s   writes/commit")
+    print(
+        "\nround   cycles/s   CPU ms per cycle: coordinator  database   miner   clients   commits/s   writes/commit"
+    )
     for number, one in enumerate(figures["rounds"], 1):
         spent = one["cpu_ms_per_cycle"]
         print(
-            f"{number:5} {one['cycles_per_second']:10.1f} {spent['coordinator']:31.2f} {spent['miner']:7.2f} "
+            f"{number:5} {one['cycles_per_second']:10.1f} {spent['coordinator']:31.2f} {spent['database']:9.2f} {spent['miner']:7.2f} "
             f"{spent['clients']:9.2f} {one['commits_per_second']:11.1f} {one['writes_per_commit']:15.2f}"
         )
     print("\nstep       median      95 %      99 %  ms")
@@ -293,19 +340,54 @@ def show(figures: dict[str, Any]) -> None:
     )
 
 
+def started(folder: Path, replicas: int | None, stack: ExitStack) -> tuple[list[Running], Server | None]:
+    """Start a coordinator on SQLite, or replicas on a PostgreSQL server, and return them with the server."""
+    if replicas is None:
+        return [stack.enter_context(coordinator(folder / "data", ENVIRONMENT))], None
+    from support.servers import postgres  # noqa: PLC0415 - needs PostgreSQL's programs
+    from support.servers.replicas import SHARED_FILES  # noqa: PLC0415 - as above
+
+    settings = {"synchronous_commit": "on", "shared_buffers": "512MB", "max_wal_size": "8GB"}
+    server = stack.enter_context(postgres.running(**settings))
+    assert server.process is not None
+    url = server.new_database()
+    artifacts = folder / "artifacts"
+    artifacts.mkdir()
+    environment = ENVIRONMENT | {
+        "AITBC_DATABASE__URL": url,
+        "AITBC_ARTIFACTS__URL": artifacts.as_uri(),
+    }
+    first = folder / "replica0" / "coordinator"
+    made = []
+    for number in range(replicas):
+        keys = folder / f"replica{number}" / "coordinator"
+        if number:
+            keys.mkdir(parents=True)
+            for name in SHARED_FILES:
+                shutil.copy(first / name, keys / name)
+        made.append(stack.enter_context(coordinator(keys.parent, environment)))
+    return made, Server(url, psutil.Process(server.process.pid))
+
+
 def main() -> None:
     """Measure and print a table; with --json one JSON object."""
     parser = argparse.ArgumentParser(description="Measure complete signed cycles per second.")
     parser.add_argument("--cycles", type=int, default=2000, help="per round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=32, help="concurrent clients")
+    parser.add_argument(
+        "--postgresql", type=int, metavar="REPLICAS", help="on PostgreSQL, with so many replicas"
+    )
+    parser.add_argument("--snapshot", action="store_true", help="hold a snapshot from the second round on")
     parser.add_argument("--flame-graph", type=Path, help="file for a flame graph (SVG)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with coordinator(folder / "data", ENVIRONMENT) as agent:
-            figures = uvloop.run(measure(folder, agent, options))
+        with ExitStack() as stack:
+            replicas, server = started(folder, options.postgresql, stack)
+            figures = uvloop.run(measure(folder, replicas, server, options))
     if options.json:
         print(json.dumps(figures))
     else:

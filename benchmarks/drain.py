@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 from measuring.disk import sync_milliseconds
+from measuring.processes import tree_cpu_seconds
 from sqlalchemy import insert
 
 from agent.coordinator import lifecycle
@@ -165,9 +166,11 @@ def drain(target: str, step: str, share: int, ids: Ids, begin: Any, ended: Any) 
             await database.write(STEPS[step], share, batch)
 
     before = time.process_time()
-    asyncio.run(work())
-    ended.put(time.process_time() - before)
-    database.close()
+    try:
+        asyncio.run(work())
+    finally:
+        ended.put(time.process_time() - before)
+        database.close()
 
 
 def measured(
@@ -183,11 +186,12 @@ def measured(
     for process in processes:
         process.start()
     begin.wait()
-    started, served = time.perf_counter(), _processor_seconds(server)
+    started, served = time.perf_counter(), _served(server)
     spent = sum(ended.get(timeout=LIMIT_SECONDS) for _ in processes)
-    seconds, served = time.perf_counter() - started, _processor_seconds(server) - served
+    seconds, served = time.perf_counter() - started, _served(server) - served
     for process in processes:
         process.join()
+        assert process.exitcode == 0, "a process failed; it has printed why"
     count = sum(map(len, shares))
     return {
         "jobs per second": count / seconds,
@@ -196,16 +200,8 @@ def measured(
     }
 
 
-def _processor_seconds(server: psutil.Process | None) -> float:
-    if server is None:
-        return 0.0
-    total = 0.0
-    for process in (server, *server.children(recursive=True)):
-        times = process.cpu_times()
-        total += times.user + times.system
-    # Those that have ended since count as the server's.
-    ended = server.cpu_times()
-    return total + float(ended.children_user + ended.children_system)
+def _served(server: psutil.Process | None) -> float:
+    return 0.0 if server is None else tree_cpu_seconds(server)
 
 
 def on_sqlite(count: int) -> dict[str, dict[str, float]]:

@@ -352,6 +352,10 @@ class Context(Protocol):
         """
 
     @property
+    def wants_evidence(self) -> bool:
+        """Whether `Result.evidence` is used: that of a sealed run is not, since it would describe what only the client may know."""
+
+    @property
     def max_units(self) -> Decimal | None:
         """The most units that the client pays for; None without a limit. The host ends a run that reports more.
 

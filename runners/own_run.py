@@ -60,6 +60,11 @@ class OwnRun:
         return self.outer.cache_salt
 
     @property
+    def wants_evidence(self) -> bool:
+        """See `Context`."""
+        return self.outer.wants_evidence
+
+    @property
     def max_units(self) -> Decimal | None:
         """See `Context`."""
         return self.outer.max_units

@@ -17,7 +17,7 @@ from agent.coordinator.operations.files import direct, removal, uploads
 from agent.coordinator.operations.jobs import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import leases
-from agent.coordinator.store.counts import RECENT_SECONDS
+from agent.coordinator.store import recent
 from agent.core.errors import ServiceUnavailable
 
 UPKEEP_SECONDS: Final = 1.0
@@ -50,7 +50,9 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
                 "keys",
                 _repeated(context, context.settings.streams.key_check_seconds, streams.check_keys),
             ),
-            _watched(context, "counts", _repeated(context, RECENT_SECONDS, history.fold_changes)),
+            _watched(context, "counts", _repeated(context, recent.SECONDS / 2, history.fold_changes)),
+            _watched(context, "work", _repeated(context, UPKEEP_SECONDS, history.fold_work)),
+            _watched(context, "unfinished", _repeated(context, UPKEEP_SECONDS, _scan_unfinished)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
         ]
         yield
@@ -67,6 +69,10 @@ async def _take_part(context: Context) -> None:
         context.liveness.report("cluster", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS)
 
     await context.cluster.run(report)
+
+
+async def _scan_unfinished(context: Context) -> None:
+    await context.dispatcher.unfinished.scan()
 
 
 async def _follow_leadership(context: Context, leading: list[asyncio.Task[None]]) -> None:
@@ -91,6 +97,7 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
     """Start what only one replica does. Miners of the last leader, or of none, could not renew their leases meanwhile."""
     await leases.start_over(context)
     await standing_offers.refresh_all(context)
+    await context.log.begin()
     context.dispatcher.job_waiting()
     leading += [
         _watched(context, "dispatcher", context.dispatcher.run()),
@@ -108,6 +115,7 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "old_events", _repeated(context, RETENTION_SECONDS, retention.delete_events)),
         _watched(context, "old_logs", _repeated(context, RETENTION_SECONDS, retention.delete_job_logs)),
         _watched(context, "old_figures", _repeated(context, RETENTION_SECONDS, retention.delete_history)),
+        _watched(context, "old_checkpoints", _repeated(context, ORPHANS_SECONDS, retention.thin_checkpoints)),
         _watched(context, "history", _repeated(context, HISTORY_SECONDS, history.sample)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
     ]

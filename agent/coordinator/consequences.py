@@ -12,6 +12,8 @@ from agent.coordinator.store import ledger
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.coordinator.store.queue import restrictions_of
+from agent.coordinator.store.receipts import Run
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
@@ -78,7 +80,16 @@ def work_of(item: Change, settlement: Settlement | None) -> Work | None:
         paid=paid,
         earned=paid - settlement.fee if settlement else 0,
     )
-    return Work(miner_id, item.before.account_id, more, verdict.success if verdict else None)
+    success = verdict.success if verdict else None
+    return Work(miner_id, item.before.account_id, more, success, run=_run_of(item) if completed else None)
+
+
+def _run_of(item: Change) -> Run | None:
+    """Return the completed run, None for an audit, since comparing takes another time than the work."""
+    record, lease, finished = item.before, item.before.life.lease, item.life.finished_at
+    if lease is None or finished is None or restrictions_of(record).audit:
+        return None
+    return Run(record.service, record.model or "", finished - lease.assigned_at)
 
 
 def revives(item: Change) -> bool:

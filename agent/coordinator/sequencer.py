@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,10 @@ from aitbc.tiles import Tile, TiledTree, TileReader, grow
 BATCH: Final = 512
 """Leaves that are numbered in one transaction. It delays other writes by less than 10 ms."""
 RETRY_SECONDS: Final = 1.0
+LATE_SECONDS: Final = 20.0
+"""An entry of the queue is visible this long after it got its number."""
+EVERYTHING_SECONDS: Final = 600.0
+"""How often the whole queue is read nevertheless."""
 PUBLISHED: Final = "log.checkpoint"
 """The file with the newest published checkpoint, in the coordinator's directory."""
 
@@ -107,15 +113,43 @@ def check(connection: Connection, signer: LogSigner) -> CheckpointRecord | None:
     return newest
 
 
-def integrate(connection: Connection, signer: LogSigner, now: float) -> tuple[CheckpointRecord | None, bool]:
-    """Number a batch of queued leaves and sign the checkpoint of the resulting tree.
+class Passed:
+    """How far the queue is empty.
+
+    While a transaction of another program holds a snapshot, PostgreSQL has to pass all entries that were deleted since. So reading begins
+    behind an entry before which nothing was queued a while ago, and now and then at the beginning, in case a transaction took even longer.
+    """
+
+    def __init__(self) -> None:
+        self._first: deque[tuple[float, int]] = deque()
+        self._after = 0
+        self._everything_at = 0.0
+
+    def after(self, now: float) -> int:
+        """Return the entry behind which reading begins."""
+        if now >= self._everything_at:
+            self._everything_at = now + EVERYTHING_SECONDS
+            return 0
+        while self._first and self._first[0][0] < now - LATE_SECONDS:
+            self._after = self._first.popleft()[1] - 1
+        return self._after
+
+    def note(self, entry_id: int, now: float) -> None:
+        """Note the first entry that is queued."""
+        self._first.append((now, entry_id))
+
+
+def integrate(
+    connection: Connection, signer: LogSigner, now: float, after: int = 0
+) -> tuple[CheckpointRecord | None, bool]:
+    """Number a batch of queued leaves, of those behind the entry `after`, and sign the checkpoint of the resulting tree.
 
     Sign a checkpoint of the empty tree if there is none yet. Return the new checkpoint, or None if there was nothing to do, and
     whether more leaves may be queued. Raises `LogInconsistent`, changing nothing.
     """
     locks.log(connection)
     newest = check(connection, signer)
-    leaves = store.queued(connection, BATCH)
+    leaves = store.queued(connection, BATCH, after)
     if newest is not None and not leaves:
         return None, False
     before = newest.size if newest else 0
@@ -154,6 +188,7 @@ class Sequencer:
         self._published = published
         self._signed = asyncio.Event()
         self._running = False
+        self._passed = Passed()
         self.fault: str | None = None
 
     @property
@@ -181,11 +216,14 @@ class Sequencer:
         except TimeoutError:
             return
 
+    async def begin(self) -> None:
+        """Number what is queued. A new log has a checkpoint then, of the empty tree."""
+        await self._guarded(first=True)
+
     async def run(self) -> None:
-        """Number leaves and sign checkpoints until cancelled."""
+        """Number leaves and sign checkpoints until cancelled, after `begin`."""
         self._running = True
         try:
-            await self._guarded(first=True)
             while True:
                 await asyncio.sleep(
                     self._seconds if self.fault is None else max(self._seconds, RETRY_SECONDS)
@@ -196,18 +234,23 @@ class Sequencer:
 
     async def _guarded(self, *, first: bool = False) -> None:
         try:
-            if first or self.fault or await self._database.read(store.anything_queued):
-                await self._integrate()
+            now = time.monotonic()
+            after = self._passed.after(now)
+            entry_id = await self._database.read(store.first_queued, after)
+            if entry_id is not None:
+                self._passed.note(entry_id, now)
+            if first or self.fault or entry_id is not None:
+                await self._integrate(after)
         except Exception as error:  # leaves stay queued, and the next round retries
             self.fault = str(error)
             log.exception("log_not_continued")
         else:
             self.fault = None
 
-    async def _integrate(self) -> None:
+    async def _integrate(self, after: int) -> None:
         record, more = None, True
         while more:
-            signed, more = await self._database.write(integrate, self._signer, self._clock())
+            signed, more = await self._database.write(integrate, self._signer, self._clock(), after)
             record = signed or record
         if record is None:
             return

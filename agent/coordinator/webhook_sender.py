@@ -28,7 +28,7 @@ import structlog
 from standardwebhooks import Webhook
 
 from agent.coordinator.store import webhooks as store
-from agent.coordinator.store.database import Connection, Database
+from agent.coordinator.store.database import Connection, Content, Database
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import ServiceUnavailable
 from agent.core.webhooks import DeliveryState, next_attempt, requested_pause, state_after
@@ -95,7 +95,7 @@ class WebhookSender:
     async def run(self) -> None:
         """Send due messages until cancelled. May be called again then."""
         if not self._listening:
-            self._database.after_commit(self.wake)
+            self._database.after_commit(Content.MESSAGES, self.wake)
             self._listening = True
         network = self._network or internet()
         guard = GuardedBackend(network, allow_private=self._settings.allow_private)

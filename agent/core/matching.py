@@ -1,18 +1,15 @@
-"""Which miner gets which job.
+"""Which miners suit a job, and in which order jobs get miners.
 
-Jobs are matched by priority, which grows with waiting time so that no job starves. Jobs of equal priority are shared fairly
-between clients. Each job goes to the cheapest miner that can start it at once and has free capacity.
+Priority grows with waiting time, so that no job starves. Jobs of equal priority are shared fairly between clients.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from heapq import heapify, heappop, heappush
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from agent.core.reasons import ReasonCode
 
@@ -53,9 +50,8 @@ class ServiceOffer:
 class Candidate:
     """A miner that waits for work. Memory is in bytes, `gpus` a count.
 
-    It has `slots` free slots and free `batch_capacity` in running batches. `limit` is the maximum number of jobs that it gets
-    in this round, even if it has more free capacity; `capacity` is how many jobs it announces to run at the same time.
-    `reputation` is from 0 to 5.
+    It has `slots` free slots and free `batch_capacity` in running batches; `capacity` is how many jobs it announces to run at the
+    same time. `reputation` is from 0 to 5.
     """
 
     miner_id: str
@@ -67,7 +63,6 @@ class Candidate:
     gpus: int = 0
     capacity: int = 256
     batch_capacity: Mapping[Batch, int] = field(default_factory=dict)
-    limit: int | None = None
     reputation: float = 3.0
 
 
@@ -157,150 +152,6 @@ class FreeCapacity:
         return True
 
 
-class _Share:
-    """A candidate, and the capacity that is left of it in this round."""
-
-    def __init__(self, candidate: Candidate) -> None:
-        concurrency = {service: offer.concurrency for service, offer in candidate.services.items()}
-        self.candidate = candidate
-        self.free = FreeCapacity(candidate.slots, candidate.batch_capacity, concurrency)
-        self.given = 0
-        self.rankings: list[_Ranking] = []
-
-    @property
-    def open(self) -> bool:
-        """Whether it can be given another job."""
-        limit = self.candidate.limit
-        return bool(self.free) and (limit is None or self.given < limit)
-
-    def suits(self, job: Waiting, now: float) -> bool:
-        """Return whether it can be given this job."""
-        return self.free.accepts(job.service, job.model) and fits(job, self.candidate, now)
-
-    def give(self, job: Waiting) -> None:
-        """Give it a job that suits it."""
-        self.free.reserve(job.service, job.model)
-        self.given += 1
-        for ranking in self.rankings:
-            ranking.add(self)
-
-
-class _Ranking:
-    """The shares that suit jobs of one kind, the best first.
-
-    Within a round, no share begins to suit a job: batch capacity only appears where a free slot was. So one search serves all jobs of
-    the kind. A share that is given a job moves: it is added again, and entries with an outdated preference are dropped.
-    """
-
-    def __init__(self, job: Waiting, shares: Iterable[_Share], now: float) -> None:
-        self._job = job
-        self._heap: list[tuple[_Preference, int, _Share]] = []
-        for share in shares:
-            if share.open and share.suits(job, now):
-                self._heap.append((_preference(job, share), len(self._heap), share))
-                share.rankings.append(self)
-        heapify(self._heap)
-        self._added = len(self._heap)
-
-    def add(self, share: _Share) -> None:
-        """Add a share with its present preference, if it can be given more."""
-        if share.open and share.free.accepts(self._job.service, self._job.model):
-            heappush(self._heap, (_preference(self._job, share), self._added, share))
-            self._added += 1
-
-    def best(self) -> _Share | None:
-        """Return the share that a job of this kind gets, or None."""
-        job = self._job
-        while self._heap:
-            preference, _, share = self._heap[0]
-            if (
-                share.open
-                and share.free.accepts(job.service, job.model)
-                and preference == _preference(job, share)
-            ):
-                return share
-            heappop(self._heap)
-        return None
-
-
-def match(
-    jobs: Iterable[Waiting],
-    candidates: Sequence[Candidate],
-    running: Mapping[str, int],
-    now: float,
-    limits: Mapping[str, int] | None = None,
-) -> list[tuple[str, Candidate]]:
-    """Return pairs of job id and miner, best first. `running` counts the running jobs of each account.
-
-    `limits` has the maximum number of running jobs of accounts that are limited. A job avoids the miner that failed it last
-    while another suitable miner is waiting.
-    """
-    jobs = list(jobs)
-    services = {job.service for job in jobs}
-    shares = [
-        share
-        for candidate in candidates
-        if not services.isdisjoint(candidate.services) and (share := _Share(candidate)).open
-    ]
-    load = Counter(running)
-    pairs: list[tuple[str, Candidate]] = []
-    if not shares:
-        return pairs
-    prices = _prices(shares) if len(jobs) > 1 else {}
-    alike = Counter(_kind(job, prices) for job in jobs)
-    rankings: dict[Hashable, _Ranking] = {}
-    left = len(shares)
-    for job in in_turn(jobs, load, now, limits):
-        kind = _kind(job, prices)
-        if alike[kind] == 1:
-            best = _best(job, shares, now)
-        else:
-            if kind not in rankings:
-                rankings[kind] = _Ranking(job, shares, now)
-            best = rankings[kind].best()
-        if best is None:
-            continue
-        best.give(job)
-        load[job.account_id] += 1
-        pairs.append((job.job_id, best.candidate))
-        left -= not best.open
-        if not left:
-            break
-    return pairs
-
-
-def _best(job: Waiting, shares: Iterable[_Share], now: float) -> _Share | None:
-    suitable = (share for share in shares if share.open and share.suits(job, now))
-    return min(suitable, key=lambda share: _preference(job, share), default=None)
-
-
-def _prices(shares: Iterable[_Share]) -> dict[str, list[Decimal]]:
-    """Return the prices of each service, lowest first."""
-    found: defaultdict[str, set[Decimal]] = defaultdict(set)
-    for share in shares:
-        for service, offer in share.candidate.services.items():
-            found[service].add(offer.unit_price)
-    return {service: sorted(prices) for service, prices in found.items()}
-
-
-def _kind(job: Waiting, prices: Mapping[str, Sequence[Decimal]]) -> Hashable:
-    """Return all that decides which miners suit a job, and in which order. Of its budget, that is which prices it covers."""
-    return (
-        None if job.budget is None else bisect_right(prices.get(job.service, ()), job.budget),
-        job.service,
-        job.model,
-        job.cpu,
-        job.memory,
-        job.gpus,
-        job.miner_id,
-        job.avoid_miner_id,
-        job.avoid_until,
-        job.needs,
-        job.avoided,
-        job.restrictions,
-    )
-
-
 def in_turn(
     jobs: Iterable[Waiting], load: Counter[str], now: float, limits: Mapping[str, int] | None = None
 ) -> Iterator[Waiting]:
@@ -336,28 +187,6 @@ def _by_account(jobs: list[Waiting]) -> dict[str, list[Waiting]]:
     for job in sorted(jobs, key=lambda job: (job.submitted_at, job.job_id)):
         queue.setdefault(job.account_id, []).append(job)
     return queue
-
-
-_Preference: TypeAlias = tuple[bool, bool, Decimal, bool, bool, int, str]
-
-
-def _preference(job: Waiting, share: _Share) -> _Preference:
-    """Return the sort key of a miner for a job; the smallest wins. Price decides, unless the job would wait for a download.
-
-    Among equal prices, joining a running batch saves a slot, and a loaded model saves the time to load it.
-    """
-    candidate = share.candidate
-    offer = candidate.services[job.service]
-    model = job.model
-    return (
-        candidate.miner_id == job.avoid_miner_id,
-        model is not None and model not in offer.models and model not in offer.loaded,
-        offer.unit_price,
-        not share.free.joins(job.service, model),
-        model is not None and model not in offer.loaded,
-        -share.free.slots,
-        candidate.miner_id,
-    )
 
 
 def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
@@ -400,10 +229,15 @@ def _of_service(job: Waiting, offer: ServiceOffer) -> Iterator[ReasonCode]:
         yield ReasonCode.PRICE_ABOVE_MAX_COST
     if not all(has_feature(offer, name, value) for name, value in job.needs):
         yield ReasonCode.FEATURE_MISSING
-    if job.model is not None:
-        if job.model in offer.unavailable_models:
+    yield from model_obstacles(job.model, offer)
+
+
+def model_obstacles(model: str | None, offer: ServiceOffer) -> Iterator[ReasonCode]:
+    """Yield what prevents every job of the service with this model."""
+    if model is not None:
+        if model in offer.unavailable_models:
             yield ReasonCode.MODEL_UNAVAILABLE
-        elif job.model not in offer.models and not offer.downloadable:
+        elif model not in offer.models and not offer.downloadable:
             yield ReasonCode.MODEL_MISSING
     if offer.paused is not None:
         yield ReasonCode.SERVICE_PAUSED

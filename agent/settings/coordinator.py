@@ -197,6 +197,9 @@ class CoordinatorSettings(Section):
     """Initial balance of the agent's own client account; money of this coordinator only."""
     event_retention_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
     """How long events are retained for clients that reconnect and request what they missed. A week outlasts a long weekend."""
+    checkpoint_retention_seconds: Annotated[float, Field(ge=3600)] = 86_400
+    """How long all signed checkpoints of the log are stored, up to two for each second with jobs. Of older ones, the last of each hour
+    and those that witnesses have cosigned remain; a checkpoint confirms all before it."""
     job_retention_seconds: Annotated[float | None, Field(ge=3600, examples=[7_776_000])] = None
     """How long the data of ended jobs is stored: parameters, results, logs, labels and files that nothing else uses. Then it is deleted
     as if the client did; receipts, payments and the log remain. At least an hour, for results that are read late. None: until the client

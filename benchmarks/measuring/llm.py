@@ -74,7 +74,8 @@ def _round(
     child: Child, server: EngineServer, number: int, count: int, fields: dict[str, Any]
 ) -> tuple[_Cost, _Cost, _Cost]:
     """Return the costs of our path, and of the server alone with and without probabilities."""
-    prompts = [f"Once upon a time there were {number}{other} friends who" for other in range(count)]
+    # They differ from the beginning: the server alone would read what it knows of earlier ones only once, and accounts share nothing here.
+    prompts = [f"{number}{other} friends, once upon a time, met at a lake and" for other in range(count)]
     return (
         _cost(lambda: _asked(child, prompts), count),
         _cost(lambda: _answered(server, prompts, {**fields, "logprobs": TOP}), count),

@@ -139,8 +139,8 @@ async def _video(folder: Path, rounds: int) -> list[Row]:
     try:
         for name, size, seconds, request, options in (
             ("ffmpeg, h264", "1280x720", 15, {}, [("-crf", "23")]),
-            ("ffmpeg, h264 in chunks", "640x360", 60, {}, [("-crf", "23")]),
-            ("ffmpeg, h264 to a bitrate", "1280x720", 15, {"bitrate": "2M"}, [
+            ("ffmpeg, h264 in chunks", "1280x720", 60, {}, [("-crf", "23")]),
+            ("ffmpeg, h264 to a bitrate", "1280x720", 30, {"bitrate": "2M"}, [
                 ("-b:v", "2M", "-pass", "1", "-f", "null"), ("-b:v", "2M", "-pass", "2"),
             ]),
         ):  # fmt: skip

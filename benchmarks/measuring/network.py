@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from agent.core.assignment import Candidates, match
 from agent.core.jobs import Claim, Complete, Expire, Finished, Job, JobState, apply
 from agent.core.market.ledger import available, hold, settle
-from agent.core.matching import Candidate, ServiceOffer, Waiting, match
+from agent.core.matching import Candidate, ServiceOffer, Waiting
 
 WINDOW = 512
 LEASE_SECONDS = 60.0
@@ -61,9 +62,15 @@ class Miner:
     online_seconds: float = 0.0
     running: dict[str, tuple[int, float]] = field(default_factory=dict)
     loaded: dict[str, deque[str]] = field(default_factory=dict)
+    seen: Candidate | None = None
 
     def candidate(self) -> Candidate:
-        """Return the miner as the matching sees it."""
+        """Return the miner as the matching sees it. What changes it sets `seen` to None."""
+        if self.seen is None:
+            self.seen = self._candidate()
+        return self.seen
+
+    def _candidate(self) -> Candidate:
         services = {
             name: ServiceOffer(
                 price, self.models[name], frozenset(self.loaded.get(name, ())), downloadable=self.downloadable
@@ -149,6 +156,7 @@ class Network:
         self.rate = options.load * self.slots * 0.87 / mean  # the share of time that miners are here
         self.submitted = 0
         self.free: dict[str, Miner] = dict(self.miners)
+        self.candidates = Candidates(max_ranked=10**8)
 
     def _account(self, number: int) -> str:
         return f"account_{number}"
@@ -234,9 +242,10 @@ class Network:
         self.at(self.now + ROUND_SECONDS, "round")
         while self.queue.count and self.free:
             window = self.queue.window()
-            candidates = [miner.candidate() for miner in self.free.values()]
+            free = [miner.candidate() for miner in self.free.values()]
             begun = time.thread_time()
-            pairs = match(window, candidates, self.running, self.now)
+            self.candidates.update(free)
+            pairs = match(window, self.candidates, self.running, self.now)
             self.outcome.seconds += time.thread_time() - begun
             self.outcome.rounds += 1
             self.queue.remove({job_id for job_id, _ in pairs})
@@ -258,6 +267,7 @@ class Network:
             miner, waiting, kind
         )
         miner.running[job_id] = (job.fence, self.now)
+        miner.seen = None
         if len(miner.running) == miner.slots:
             self.free.pop(miner.miner_id)
         self.at(self.now + seconds, "done", (job_id, job.fence, miner))
@@ -287,6 +297,7 @@ class Network:
         if held != fence:
             return
         del miner.running[job_id]
+        miner.seen = None
         self.free[miner.miner_id] = miner
         job, waiting = self.jobs.pop(job_id)
         job, effects = apply(job, Complete(miner.miner_id, fence, self.now))
@@ -310,6 +321,7 @@ class Network:
             self.outcome.busy_seconds += self.now - begun
             self.at(self.now + LEASE_SECONDS, "expire", job_id)
         miner.running, miner.loaded = {}, {}
+        miner.seen = None
         self.at(self.now + self.random.expovariate(1 / 1080), "return", miner)
 
     def come_back(self, miner: Miner) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,16 @@ def cpu_seconds(pid: int) -> float:
     """Return the processor time of a process so far, in user and kernel mode."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
+
+
+def tree_cpu_seconds(server: psutil.Process) -> float:
+    """Return the processor time so far of a process and of those that it has started, also of those that have ended."""
+    total = 0.0
+    for process in (server, *server.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += cpu_seconds(process.pid)
+    ended = server.cpu_times()
+    return total + float(ended.children_user + ended.children_system)
 
 
 def processor_seconds() -> float:

@@ -114,6 +114,7 @@ class _RunContext:
         self.trace_id = message.trace_id
         self.seed = message.seed
         self.cache_salt = message.cache_salt
+        self.wants_evidence = message.sealed is None
         self._run_id = message.run_id
         self._send = send
         self._declared = declared

@@ -125,7 +125,9 @@ class LLMRunner(Runner[InferenceRequest]):
         log = RunLog(context, request)
         log.begin(engine, self.device)
         images = read_images(request, context.files)
-        generation = engine.submit(request, images, context.seed, context.cache_salt)
+        generation = engine.submit(
+            request, images, context.seed, context.cache_salt, evidence=context.wants_evidence
+        )
         context.on_cancel(generation.cancel)
         answers = [AnswerParts() for _ in range(request.n)]
         evidence = [AnswerEvidence() for _ in range(request.n)]

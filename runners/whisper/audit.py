@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
 
 from runners.api import Audited, AuditResult, Calibration, Comparer, Comparison, Condition, judge
-from runners.whisper.comparison import LEAST_WORDS, chosen_window, distance, same_words, timed_words, within
+from runners.whisper.comparison import (
+    LEAST_WORDS,
+    Span,
+    Stretch,
+    chosen_window,
+    compared,
+    same_words,
+    timed_words,
+)
 from runners.whisper.request import TranscribeRequest, TranscribeResult
 
 COMPARER = Comparer(
     "The auditor transcribes a random minute of the sound again. The share of words that differ, and the difference of their times, "
-    "must be within those of honest runs.",
+    "must be within those of honest runs. Passages that the model hardly understands are not compared.",
     cost="window",
     least_limits={"words": 0.1, "seconds": 1.0},
 )
 
-Transcribe = Callable[[float, float], Sequence[Mapping[str, Any]]]
-"""Returns the segments of a window of the sound, in seconds from its beginning to its end."""
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """The segments of a window, and the spans whose text depends on chance (`engines.is_doubtful`)."""
+
+    segments: Sequence[Mapping[str, Any]]
+    doubtful: Sequence[Span]
+
+
+Transcribe = Callable[[float, float], Transcribed]
+"""Transcribes a window of the sound, in seconds from its beginning to its end."""
 
 _SLACK = 0.1
 """Seconds by which two decoders of the same sound may differ in its duration."""
@@ -29,7 +47,10 @@ _SLACK = 0.1
 def audit(
     request: TranscribeRequest, audited: Audited, duration: float, transcribe: Transcribe, own: Condition
 ) -> AuditResult:
-    """Compare the audited transcript with the known answer, or with one's own of a window."""
+    """Compare the audited transcript of a random window with the known answer, or with one's own.
+
+    Where one's own depends on chance, nothing is compared: an honest miner's does too.
+    """
     try:
         stated = TranscribeResult.model_validate(audited.results)
     except ValidationError:
@@ -43,13 +64,15 @@ def audit(
         return AuditResult(Comparison("fail", reason, where="the text"), Decimal(0))
     if request.temperature:
         return AuditResult(Comparison("unproven", "With a temperature above 0 the text varies."), Decimal(0))
-    window = (0.0, duration) if audited.answer is not None else chosen_window(audited.choice, duration)
-    segments = audited.answer["segments"] if audited.answer is not None else transcribe(*window)
-    opened = {"open_start": window[0] > 0, "open_end": window[1] < duration}
-    found = distance(within(timed_words(claimed), window, **opened), timed_words(segments), **opened)
-    units = Decimal(0) if audited.answer is not None else Decimal(str(round(window[1] - window[0], 3)))
+    start, end = chosen_window(audited.choice, duration)
+    ours = transcribe(start, end)
+    segments = ours.segments if audited.answer is None else audited.answer["segments"]
+    window = Stretch(start, end, open_start=start > 0, open_end=end < duration)
+    found = compared(timed_words(claimed), timed_words(segments), window.without(ours.doubtful))
+    units = Decimal(str(round(end - start, 3)))
     if found.words < LEAST_WORDS:
-        reason = f"There are fewer than {LEAST_WORDS} words in the window, too few to compare."
+        parts = " that Whisper understands well enough" if ours.doubtful else ""
+        reason = f"There are fewer than {LEAST_WORDS} words{parts} in the window, too few to compare."
         return AuditResult(Comparison("unproven", reason), units)
     distances = {"words": found.errors, "seconds": found.seconds}
     comparison = judge(distances, _calibration(audited, own), where=found.where, of="the transcript")

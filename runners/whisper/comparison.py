@@ -32,6 +32,9 @@ MOST_WORDS = 2000
 MOST_SECONDS = 30.0
 """Greatest difference in time of one word that counts."""
 
+Span = tuple[float, float]
+"""The beginning and the end of a part of the sound, in seconds."""
+
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
@@ -45,15 +48,50 @@ class TimedWord:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptDistance:
-    """The share of wrong words, the mean difference in time of the right ones in seconds, and the first wrong word in words."""
+    """What two transcripts differ by: `wrong` words of one's `own`, the differences in time of the right ones in seconds, and the first wrong word in words.
 
-    errors: float
-    seconds: float
+    `words` is the greater of the two numbers of words.
+    """
+
+    wrong: int
+    own: int
+    apart: tuple[float, ...]
     words: int
     where: str
 
+    @property
+    def errors(self) -> float:
+        """The share of wrong words."""
+        return round(min(1.0, self.wrong / max(1, self.own)), 6)
 
-def chosen_window(choice: str, duration: float) -> tuple[float, float]:
+    @property
+    def seconds(self) -> float:
+        """The mean difference in time."""
+        return round(sum(self.apart) / len(self.apart), 3) if self.apart else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the sound, in seconds. What lies beyond an open side was transcribed too, but is not compared."""
+
+    start: float
+    end: float
+    open_start: bool
+    open_end: bool
+
+    def without(self, spans: Sequence[Span]) -> list[Stretch]:
+        """Return what remains without these spans, which are in order."""
+        left, start, is_open = list[Stretch](), self.start, self.open_start
+        for first, last in spans:
+            if first > start:
+                left.append(Stretch(start, min(first, self.end), is_open, open_end=True))
+            start, is_open = max(start, last), True
+        if start < self.end:
+            left.append(Stretch(start, self.end, is_open, self.open_end))
+        return left
+
+
+def chosen_window(choice: str, duration: float) -> Span:
     """Return the window that an audit transcribes, in seconds. It follows from `choice`, which the audited miner did not know."""
     if duration <= WINDOW:
         return 0.0, duration
@@ -79,14 +117,31 @@ def same_words(text: str, segments: Sequence[Mapping[str, Any]]) -> bool:
     ]
 
 
-def within(
-    words: Sequence[TimedWord], window: tuple[float, float], *, open_start: bool, open_end: bool
-) -> list[TimedWord]:
-    """Return the words that are spoken in a window or close to it; on a side that is not open, all words beyond it too."""
-    start = window[0] - MARGIN if open_start else -math.inf
-    end = window[1] + MARGIN if open_end else math.inf
+def within(words: Sequence[TimedWord], stretch: Stretch, margin: float = 0.0) -> list[TimedWord]:
+    """Return the words that are spoken in a stretch, or at most `margin` seconds from it; on a side that is not open, all words beyond it too."""
+    start = stretch.start - margin if stretch.open_start else -math.inf
+    end = stretch.end + margin if stretch.open_end else math.inf
     inside = (word for word in words if start <= word.seconds <= end)
     return [*islice(inside, MOST_WORDS)]
+
+
+def compared(
+    claimed: Sequence[TimedWord], own: Sequence[TimedWord], stretches: Sequence[Stretch]
+) -> TranscriptDistance:
+    """Compare a claimed transcript with one's own in some stretches of the sound."""
+    found = [
+        distance(
+            within(claimed, one, MARGIN), within(own, one), open_start=one.open_start, open_end=one.open_end
+        )
+        for one in stretches
+    ]
+    return TranscriptDistance(
+        sum(one.wrong for one in found),
+        sum(one.own for one in found),
+        tuple(seconds for one in found for seconds in one.apart),
+        sum(one.words for one in found),
+        next((one.where for one in found if one.where), ""),
+    )
 
 
 def distance(
@@ -100,8 +155,9 @@ def distance(
     wrong = [(left, mine) for left, mine in pairs if not (left and mine and left.text == mine.text)]
     apart = [min(MOST_SECONDS, abs(left.seconds - mine.seconds)) for left, mine in right]
     return TranscriptDistance(
-        errors=round(min(1.0, len(wrong) / max(1, len(own))), 6),
-        seconds=round(sum(apart) / len(apart), 3) if apart else 0.0,
+        wrong=len(wrong),
+        own=len(own),
+        apart=tuple(apart),
         words=max(len(own), len([left for left, _ in pairs if left])),
         where=_described(wrong[0]) if wrong else "",
     )

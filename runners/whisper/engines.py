@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SAMPLE_RATE: Final = 16_000
 """Samples per second of Whisper's input, which has one channel."""
 
+WINDOW_SECONDS: Final = 30
+"""The sound that Whisper decodes at once."""
+
 ENGINES: Final[tuple[Engine, ...]] = ("faster-whisper", "openai-whisper")
 """The engines, best first."""
 
@@ -38,8 +41,18 @@ FILES: Final[Mapping[Engine, tuple[str, ...]]] = {
 """The files of a model in each engine's format. The first holds the weights; a model need not have all others."""
 
 
+REPETITIVE: Final = 2.4
+UNLIKELY: Final = -1.0
+SILENT: Final = 0.6
+"""Whisper's own thresholds: the compression ratio of a text, the mean logarithm of its tokens' probabilities, and the
+probability that there is no speech (section 4.5 of "Robust Speech Recognition via Large-Scale Weak Supervision")."""
+
+DOUBT: Final = 0.1
+"""How close to a threshold a text is doubtful: another machine's numbers differ a little. Of the compression ratio, this share."""
+
+
 class Listener(Protocol):
-    """Receives an engine's progress. Both methods may raise, which ends the transcription."""
+    """Receives an engine's progress. All methods may raise, which ends the transcription."""
 
     def reached(self, seconds: float, language: str | None) -> None:
         """The sound before `seconds` is transcribed and all its segments were reported. `language` is None while unknown.
@@ -49,6 +62,9 @@ class Listener(Protocol):
 
     def segment(self, segment: Mapping[str, Any], text: str) -> None:
         """A segment is finished; `text` is its text with the space that precedes it. Called in order."""
+
+    def doubtful(self, start: float, end: float) -> None:
+        """What was transcribed between these times depends on chance. See `is_doubtful`."""
 
 
 class TranscriptionEngine(Protocol):
@@ -64,6 +80,14 @@ class TranscriptionEngine(Protocol):
 
     def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> str:
         """Report the segments of samples between -1 and 1 at `SAMPLE_RATE`. Return the code of their language."""
+
+
+def is_doubtful(likelihood: float, compression_ratio: float) -> bool:
+    """Return whether a text that was decoded at temperature 0 may be discarded on one machine and not on another.
+
+    Whisper discards a text that is repetitive or unlikely, and takes one that is drawn at random, or none. Two honest runs differ there.
+    """
+    return compression_ratio > (1 - DOUBT) * REPETITIVE or likelihood < UNLIKELY + DOUBT
 
 
 def weights(engine: Engine, model: Model) -> tuple[Path, ...]:

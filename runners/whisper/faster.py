@@ -5,14 +5,24 @@ from __future__ import annotations
 import zlib
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from runners.api import Device, Model
 from runners.torch_memory import memory_faults
-from runners.whisper.engines import SAMPLE_RATE, Listener, plain_segment, weights
+from runners.whisper.engines import (
+    REPETITIVE,
+    SAMPLE_RATE,
+    SILENT,
+    UNLIKELY,
+    WINDOW_SECONDS,
+    Listener,
+    is_doubtful,
+    plain_segment,
+    weights,
+)
 from runners.whisper.request import TranscribeRequest
-from runners.whisper.speech import WINDOW_SECONDS, Block, Clip, blocks
+from runners.whisper.speech import Block, Clip, blocks
 
 if TYPE_CHECKING:
     from runners.whisper.engines import Samples
@@ -20,24 +30,27 @@ if TYPE_CHECKING:
 BATCH: Final = {"cuda": 8, "cpu": 4}
 """Clips that are decoded at once. More are no faster on a CPU, and each takes a quarter of a gigabyte with a medium model."""
 
-REPETITIVE: Final = 2.4
-UNLIKELY: Final = -1.0
-SILENT: Final = 0.6
-"""Whisper's own thresholds: the compression ratio of a text, the mean logarithm of its tokens' probabilities, and the
-probability that there is no speech (section 4.5 of "Robust Speech Recognition via Large-Scale Weak Supervision")."""
-
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The segments of a clip, as faster-whisper returns them, with times in the speech."""
+    """The segments of a clip, as faster-whisper returns them, with times in the speech.
+
+    `doubtful` states that the text at temperature 0 was, in the sense of `is_doubtful`.
+    """
 
     segments: Sequence[Any]
+    doubtful: bool = False
+
+    @property
+    def compression_ratio(self) -> float:
+        """The length of the text compared with its compressed length. A high one is the usual sign of a decoder in a loop."""
+        text = "".join(segment.text for segment in self.segments).strip().encode()
+        return len(text) / len(zlib.compress(text)) if text else 0.0
 
     @property
     def repetitive(self) -> bool:
-        """Whether the text repeats itself, the usual sign of a decoder in a loop."""
-        text = "".join(segment.text for segment in self.segments).strip().encode()
-        return bool(text) and len(text) / len(zlib.compress(text)) > REPETITIVE
+        """Whether the text repeats itself."""
+        return self.compression_ratio > REPETITIVE
 
     @property
     def likelihood(self) -> float:
@@ -86,11 +99,15 @@ class FasterWhisper:
         listener.reached(0, language)
         with memory_faults():
             for block in blocks(samples):
+                border = block.start
                 for clips in _batched(block.clips, self._batch):
                     decoded, language = self._decode(block.speech, clips, request, language)
                     for clip, result in zip(clips, decoded, strict=True):
+                        if result.doubtful:
+                            listener.doubtful(border, clip.border)
                         self._report(block, clip, result, listener)
-                        listener.reached(clip.border, language)
+                        border = clip.border
+                        listener.reached(border, language)
                 listener.reached(block.end, language)
             return language or self._language(samples)
 
@@ -120,10 +137,12 @@ class FasterWhisper:
         decoded = _by_clip(passages, clips)
         options["language"] = information.language
         for number, clip in enumerate(clips):
+            doubtful = is_doubtful(decoded[number].likelihood, decoded[number].compression_ratio)
             if higher and decoded[number].poor and not decoded[number].silent:
                 again = self._alone(speech, clip, higher, options)
                 # As in Whisper: if all are poor, the likeliest of those that do not repeat themselves.
                 decoded[number] = max(decoded[number], again, key=_quality)
+            decoded[number] = replace(decoded[number], doubtful=doubtful)
         return decoded, information.language
 
     def _alone(

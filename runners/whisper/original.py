@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners.api import Device, Model
 from runners.torch_memory import memory_faults
-from runners.whisper.engines import Listener, plain_segment, weights
+from runners.whisper.engines import WINDOW_SECONDS, Listener, is_doubtful, plain_segment, weights
 from runners.whisper.request import TranscribeRequest
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ class _Follower:
         seek, segments, language = _progress_of_transcribe(frame)
         self.finish(segments)
         self._listener.reached(seek / 100, language)
-        return self._decode(*arguments, **options)
+        decoded = self._decode(*arguments, **options)
+        if decoded.temperature == 0 and is_doubtful(decoded.avg_logprob, decoded.compression_ratio):
+            self._listener.doubtful(seek / 100, seek / 100 + WINDOW_SECONDS)
+        return decoded
 
     def finish(self, segments: Sequence[Mapping[str, Any]]) -> None:
         """Report those of the segments so far that have not been reported."""

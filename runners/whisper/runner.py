@@ -33,6 +33,7 @@ from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
 from runners.whisper import audit as audits
+from runners.whisper.comparison import Span
 from runners.whisper.engines import (
     ENGINES,
     SAMPLE_RATE,
@@ -169,11 +170,11 @@ class WhisperRunner(Runner[TranscribeRequest]):
         engine = self._engine_for(request)
         own = Condition(self._engine_name, engine.precision, device_class(self.device.kind, self.device.name))
 
-        def transcribe(start: float, end: float) -> list[Mapping[str, Any]]:
+        def transcribe(start: float, end: float) -> audits.Transcribed:
             listener = _Listener(context, start, end - start)
             part = samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
             engine.transcribe(part, request, listener)
-            return listener.segments
+            return audits.Transcribed(listener.segments, listener.spans)
 
         duration = round(len(samples) / SAMPLE_RATE, 3)
         return audits.audit(request, audited, duration, transcribe, own)
@@ -281,6 +282,7 @@ class _Listener:
 
     def __init__(self, context: Context, start: float, duration: float) -> None:
         self.segments: list[Mapping[str, Any]] = []
+        self.spans: list[Span] = []
         self._context = context
         self._start = start
         self._duration = duration
@@ -293,6 +295,9 @@ class _Listener:
     def segment(self, segment: Mapping[str, Any], text: str) -> None:  # noqa: ARG002 - as above
         self._context.check()
         self.segments.append(later(segment, self._start))
+
+    def doubtful(self, start: float, end: float) -> None:
+        self.spans.append((self._start + start, self._start + end))
 
 
 class _Report:
@@ -322,6 +327,9 @@ class _Report:
         self._publish(moved, len(f"{self.text}{space}".lstrip()))
         self.text += text
         self._parts.segment(moved, text)
+
+    def doubtful(self, start: float, end: float) -> None:
+        """Only an audit needs to know it."""
 
     def repeat(self) -> None:
         """Publish the segments of earlier runs: each run's events make a whole transcript."""

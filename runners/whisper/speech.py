@@ -10,13 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from runners.whisper.engines import SAMPLE_RATE
+from runners.whisper.engines import SAMPLE_RATE, WINDOW_SECONDS
 
 if TYPE_CHECKING:
     from runners.whisper.engines import Samples
-
-WINDOW_SECONDS: Final = 30
-"""The sound that Whisper decodes at once."""
 
 PAUSE_MILLISECONDS: Final = 160
 """The shortest pause that ends a passage of speech. faster-whisper's own for batches: clips can be filled well."""

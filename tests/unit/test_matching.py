@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core import matching
-from agent.core.matching import AGEING_SECONDS, Candidate, FreeCapacity, ServiceOffer, Waiting, fits, match
+from agent.core import assignment
+from agent.core.assignment import MAX_RANKINGS, Candidates, match
+from agent.core.matching import (
+    AGEING_SECONDS,
+    Candidate,
+    FreeCapacity,
+    ServiceOffer,
+    Waiting,
+    fits,
+    in_turn,
+)
 
 CHEAP = ServiceOffer(Decimal("0.001"), frozenset({"base"}))
 
@@ -42,7 +51,9 @@ def miner(miner_id: str, slots: int = 1, offer: ServiceOffer = CHEAP, **changes:
 def matched(
     jobs: list[Waiting], miners: list[Candidate], now: float = 0.0, **running: int
 ) -> list[tuple[str, str]]:
-    return [(job_id, candidate.miner_id) for job_id, candidate in match(jobs, miners, running, now)]
+    return [
+        (job_id, candidate.miner_id) for job_id, candidate in match(jobs, Candidates(miners), running, now)
+    ]
 
 
 def test_jobs_of_higher_priority_are_matched_first() -> None:
@@ -183,7 +194,7 @@ def test_a_miner_gets_no_job_for_a_model_that_it_reports_as_unavailable() -> Non
 def test_a_limit_applies_even_with_more_free_capacity() -> None:
     jobs = [job(f"{number}", model="base") for number in range(10)]
     for limit, count in ((3, 3), (0, 0), (-2, 0)):
-        assert len(matched(jobs, [miner("m", 2, BATCHED, limit=limit)])) == count
+        assert len(match(jobs, Candidates([miner("m", 2, BATCHED)]), {}, 0.0, most={"m": limit})) == count
 
 
 MODELS = ("base", "tiny", None)
@@ -203,6 +214,14 @@ waiting_jobs = st.lists(
         st.integers(0, 9),
         st.sampled_from(("account_1", "account_2")),
         st.sampled_from((None, Decimal(1), Decimal(2))),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "miner_id": st.just("miner-1"),
+                "avoid_miner_id": st.sampled_from(("miner-0", "miner-1")),
+                "memory": st.just(2**34),
+            },
+        ),
     ),
     max_size=30,
 ).map(
@@ -214,8 +233,9 @@ waiting_jobs = st.lists(
             priority=priority,
             account_id=account,
             budget=budget,
+            **more,
         )
-        for number, (batch, priority, account, budget) in enumerate(drawn)
+        for number, (batch, priority, account, budget, more) in enumerate(drawn)
     ]
 )
 waiting_miners = st.lists(
@@ -229,10 +249,11 @@ waiting_miners = st.lists(
     max_size=4,
 ).map(
     lambda drawn: [
-        miner(f"miner-{number}", slots, services=services, batch_capacity=batch_capacity, limit=limit)
+        (miner(f"miner-{number}", slots, services=services, batch_capacity=batch_capacity), limit)
         for number, (slots, batch_capacity, services, limit) in enumerate(drawn)
     ]
 )
+Limited = tuple[Candidate, int | None]
 
 
 def slots_needed(given: Counter[tuple[str, str | None]], candidate: Candidate) -> int:
@@ -244,13 +265,18 @@ def slots_needed(given: Counter[tuple[str, str | None]], candidate: Candidate) -
     return needed
 
 
+def limits_of(miners: list[Limited]) -> dict[str, int]:
+    return {candidate.miner_id: limit for candidate, limit in miners if limit is not None}
+
+
 @settings(max_examples=300, deadline=None)
 @given(jobs=waiting_jobs, miners=waiting_miners)
 def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
-    jobs: list[Waiting], miners: list[Candidate]
+    jobs: list[Waiting], miners: list[Limited]
 ) -> None:
     """No job is assigned twice or to a miner that cannot run it, and no capacity stays free for which a suitable job waits."""
-    pairs = match(jobs, miners, {}, 0.0)
+    candidates = Candidates(candidate for candidate, _ in miners)
+    pairs = match(jobs, candidates, {}, 0.0, most=limits_of(miners))
     by_id = {waiting.job_id: waiting for waiting in jobs}
     assert len({job_id for job_id, _ in pairs}) == len(pairs)
     given: dict[str, Counter[tuple[str, str | None]]] = defaultdict(Counter)
@@ -258,30 +284,106 @@ def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
         assert fits(by_id[job_id], candidate, 0.0)
         given[candidate.miner_id][by_id[job_id].service, by_id[job_id].model] += 1
     left = [by_id[job_id] for job_id in by_id.keys() - {job_id for job_id, _ in pairs}]
-    for candidate in miners:
+    for candidate, limit in miners:
         mine = given[candidate.miner_id]
-        limit = 10**6 if candidate.limit is None else max(0, candidate.limit)
+        most = 10**6 if limit is None else max(0, limit)
         assert slots_needed(mine, candidate) <= candidate.slots
-        assert mine.total() <= limit
+        assert mine.total() <= most
         for waiting in left:
             one_more = mine + Counter({(waiting.service, waiting.model): 1})
             assert (
-                mine.total() == limit
+                mine.total() == most
                 or not fits(waiting, candidate, 0.0)
                 or slots_needed(one_more, candidate) > candidate.slots
             )
 
 
+def searched(jobs: list[Waiting], miners: list[Limited]) -> list[tuple[str, str]]:
+    """Return what `match` does, by a search among all miners for each job."""
+    free = {
+        candidate.miner_id: FreeCapacity(
+            candidate.slots,
+            candidate.batch_capacity,
+            {service: offer.concurrency for service, offer in candidate.services.items()},
+        )
+        for candidate, _ in miners
+    }
+    left = {candidate.miner_id: 10**6 if limit is None else limit for candidate, limit in miners}
+    load: Counter[str] = Counter()
+    pairs = []
+    for waiting in in_turn(jobs, load, 0.0):
+        batch = (waiting.service, waiting.model)
+        suitable = [
+            candidate
+            for candidate, _ in miners
+            if left[candidate.miner_id] > 0
+            and free[candidate.miner_id].accepts(*batch)
+            and fits(waiting, candidate, 0.0)
+        ]
+        if not suitable:
+            continue
+
+        def preference(candidate: Candidate, waiting: Waiting = waiting) -> Any:
+            offer, capacity = candidate.services[waiting.service], free[candidate.miner_id]
+            model = waiting.model
+            return (
+                candidate.miner_id == waiting.avoid_miner_id,
+                model is not None and model not in offer.models | offer.loaded,
+                offer.unit_price,
+                not capacity.joins(waiting.service, model),
+                model is not None and model not in offer.loaded,
+                -capacity.slots,
+                candidate.miner_id,
+            )
+
+        best = min(suitable, key=preference)
+        free[best.miner_id].reserve(*batch)
+        left[best.miner_id] -= 1
+        load[waiting.account_id] += 1
+        pairs.append((waiting.job_id, best.miner_id))
+    return pairs
+
+
 @settings(max_examples=500, deadline=None)
-@given(jobs=waiting_jobs, miners=waiting_miners)
-def test_a_ranking_gives_each_job_the_miner_that_a_search_would_find(
-    jobs: list[Waiting], miners: list[Candidate]
+@given(rounds=st.lists(st.tuples(waiting_jobs, waiting_miners, st.booleans()), min_size=1, max_size=5))
+def test_miners_that_are_known_from_earlier_rounds_get_the_jobs_that_a_search_would_give_them(
+    rounds: list[tuple[list[Waiting], list[Limited], bool]],
 ) -> None:
-    """Jobs of one kind share a ranking; a job that is alone in its kind is searched for."""
+    """Some have changed between two rounds, others are the same."""
+    candidates = Candidates()
+    present: dict[str, Candidate] = {}
+    for jobs, miners, everything in rounds:
+        drawn = {candidate.miner_id: candidate for candidate, _ in miners}
+        present = drawn if everything else present | dict(list(drawn.items())[:1])
+        limits = limits_of(miners)
+        now = [(candidate, limits.get(miner_id)) for miner_id, candidate in present.items()]
+        candidates.update(present.values())
+        pairs = match(jobs, candidates, {}, 0.0, most=limits)
+        assert [(job_id, candidate.miner_id) for job_id, candidate in pairs] == searched(jobs, now)
+
+
+def test_the_orders_of_the_least_recently_used_models_are_dropped() -> None:
+    """And are made again."""
+    miners = [miner(f"m{number}", 1, replace(CHEAP, downloadable=True)) for number in range(3)]
+    candidates = Candidates(miners)
+    for _ in range(2):
+        for number in range(MAX_RANKINGS + 3):
+            pairs = match([job("a", model=f"model-{number}")], candidates, {}, 0.0)
+            assert pairs == [("a", miners[0])]
+
+
+def test_the_time_of_a_round_does_not_depend_on_the_miners_that_have_not_changed() -> None:
+    """Counted by the miners whose suitability is examined."""
+    miners = [miner(f"m{number:04}") for number in range(1000)]
+    candidates = Candidates(miners)
+    examined = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_kind", lambda job, _: job.job_id)
-        searched = match(jobs, miners, {}, 0.0)
-    assert match(jobs, miners, {}, 0.0) == searched
+        patch.setattr(assignment, "model_obstacles", lambda _, offer: iter(examined.append(offer) or ()))
+        for number in range(10):
+            assert match([job("a")], candidates, {}, 0.0) == [("a", miners[number])]
+            miners[number] = replace(miners[number], slots=0)
+            candidates.update(miners)
+    assert 1000 <= len(examined) < 1050
 
 
 @given(

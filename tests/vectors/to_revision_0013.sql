@@ -1,5 +1,10 @@
 -- Brings a current database back to the schema of revision 0013.
 DROP TABLE recent_job_counts;
+DROP TABLE recent_parts;
+DROP TABLE recent_work;
+CREATE INDEX ix_jobs_lease_expiry ON jobs (lease_expires_at) WHERE state = 'running';
+CREATE INDEX ix_jobs_running_by_account ON jobs (account_id) WHERE state = 'running';
+CREATE INDEX ix_jobs_running_by_miner ON jobs (lease_miner_id) WHERE state = 'running';
 DROP TABLE deposits;
 DROP TABLE payouts;
 DROP TABLE payout_transfers;

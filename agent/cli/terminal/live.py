@@ -55,6 +55,15 @@ def can_show(*, plain: bool) -> bool:
     )
 
 
+def terminal_size(descriptor: int) -> ConsoleDimensions:
+    """Return the size of a terminal, 80 by 24 for one that does not know its own (serial consoles, some containers).
+
+    rich's own size would follow the exported LINES and COLUMNS, which are outdated after a resize.
+    """
+    columns, lines = os.get_terminal_size(descriptor)
+    return ConsoleDimensions(columns or 80, lines or 24)
+
+
 class LogPane:
     """A stream for log lines: retains the newest for the panel, and writes to standard error when no panel is shown."""
 
@@ -173,10 +182,8 @@ class LivePanel:
                 self._draw.wait()
                 self._draw.clear()
                 if (view := self._view) is not None:
-                    # The console's own size would follow the exported LINES and COLUMNS, which are outdated after a resize.
-                    width, height = os.get_terminal_size(sys.stdout.fileno())
-                    console.size = ConsoleDimensions(width, height)
-                    live.update(Group(*draw(view, width, height)), refresh=True)
+                    console.size = size = terminal_size(sys.stdout.fileno())
+                    live.update(Group(*draw(view, size.width, size.height)), refresh=True)
 
     def _keep_reading(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         # The event loop would make the terminal's descriptor non-blocking, for other programs on it as well.

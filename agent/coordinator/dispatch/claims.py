@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,15 +16,18 @@ from agent.coordinator.dispatch.fleet import known_miners, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import miner_stats, queue
+from agent.coordinator.store import miner_stats, queue, running
 from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
+from agent.coordinator.store.running import RunningNumbers
+from agent.coordinator.store.unfinished import Unfinished
+from agent.core.assignment import Candidates, match
 from agent.core.explaining import KnownMiner, elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.reputation import shown
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
-from agent.core.matching import Candidate, Waiting, match
+from agent.core.matching import Candidate, Waiting
 from agent.core.nonces import cache_salt, lease_nonce
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
@@ -54,35 +58,35 @@ def claim(
     now: float,
     settings: CoordinatorSettings,
     nonce_key: bytes | None = None,
+    known: Unfinished | None = None,
+    ranked: Candidates | None = None,
 ) -> tuple[list[Assignment], bool]:
-    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left.
+    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left. `known` are unfinished jobs.
 
-    With a `nonce_key`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`).
+    With a `nonce_key`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `ranked` are the
+    candidates of the last round.
     """
-    waiting = queue.waiting(connection, candidates)
+    waiting = queue.waiting(connection, candidates, known)
     if not waiting:
         return [], False
     if any(job.restrictions.min_reputation for job in waiting):
         candidates = _with_reputations(connection, candidates, now)
     waiting = _avoiding(connection, waiting, candidates, now, settings)
     pausing = throttling_store.pausing(connection, now)
-    limited = _limited(
-        [
-            with_pauses(candidate, pausing) if pausing else candidate
-            for candidate in candidates
-            if (candidate.miner_id, throttling_store.WHOLE) not in pausing
-        ],
-        job_store.running_by_miner(connection),
-    )
+    if pausing:
+        candidates = _without_paused(candidates, pausing)
+    ranked = Candidates() if ranked is None else ranked
+    ranked.update(candidates)
     slowed = slowed_accounts(connection, settings, now)
-    pairs = match(waiting, limited, job_store.running_by_account(connection), now, slowed)
+    numbers = running.numbers(connection, sorted({job.account_id for job in waiting}), known)
+    pairs = _matched(connection, waiting, ranked, numbers, now, slowed)
     if not pairs:
         return [], True
-    known = {job.job_id: job for job in waiting}
+    read = {job.job_id: job for job in waiting}
     chosen = len(pairs)
     records = job_store.lock_claimable(connection, [job_id for job_id, _ in pairs])
     # Without those that have been cancelled, bound or claimed since they were read.
-    pairs = [pair for pair in pairs if _is_unchanged(records.get(pair[0]), known[pair[0]])]
+    pairs = [pair for pair in pairs if _is_unchanged(records.get(pair[0]), read[pair[0]])]
     if not pairs:
         return [], True
     checkpoints = checkpoint_store.of_jobs(
@@ -167,16 +171,43 @@ def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:
     return to_units(candidate.services[record.service].unit_price)
 
 
-def _limited(candidates: Sequence[Candidate], running: Mapping[str, int]) -> list[Candidate]:
-    """Limit the leases of each miner to what it can run and submit at a time, even if it announces more capacity."""
+def _without_paused(
+    candidates: Sequence[Candidate], pausing: Mapping[tuple[str, str], float]
+) -> list[Candidate]:
+    """Leave out the miners that the coordinator pauses, and mark the services that it pauses."""
+    concerned = {miner_id for miner_id, _ in pausing}
     return [
-        replace(
-            candidate,
-            limit=min(2 * candidate.capacity + UNSUBMITTED_LEASES, MAX_LEASES)
-            - running.get(candidate.miner_id, 0),
-        )
+        with_pauses(candidate, pausing) if candidate.miner_id in concerned else candidate
         for candidate in candidates
+        if (candidate.miner_id, throttling_store.WHOLE) not in pausing
     ]
+
+
+def _matched(
+    connection: Connection,
+    waiting: Sequence[Waiting],
+    candidates: Candidates,
+    numbers: RunningNumbers,
+    now: float,
+    slowed: Mapping[str, int],
+) -> list[tuple[str, Candidate]]:
+    """Match jobs with miners, each of which holds at most as many leases as it can run and submit at a time, even if it announces more capacity.
+
+    The leases of a miner are counted when it has been chosen, and the matching is repeated if it has too many.
+    """
+    most: dict[str, int] = {}
+    while True:
+        pairs = match(waiting, candidates, numbers.by_account, now, slowed, most)
+        chosen = {candidate.miner_id: candidate for _, candidate in pairs if candidate.miner_id not in most}
+        held = numbers.by_miner
+        if held is None:
+            held = running.leases_of(connection, sorted(chosen))
+        for miner_id, candidate in chosen.items():
+            allowed = min(2 * candidate.capacity + UNSUBMITTED_LEASES, MAX_LEASES)
+            most[miner_id] = allowed - held.get(miner_id, 0)
+        given = Counter(candidate.miner_id for _, candidate in pairs)
+        if all(given[miner_id] <= most[miner_id] for miner_id in chosen):
+            return pairs
 
 
 def lease_message(

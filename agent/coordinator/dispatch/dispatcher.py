@@ -8,6 +8,7 @@ for the miners of all (`relay`).
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,8 +19,10 @@ from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.dispatch.claims import Assignment, claim, release_undelivered
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.dispatch.relay import Relay
+from agent.coordinator.dispatch.unfinished import UnfinishedJobs
 from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store.database import Database
+from agent.core.assignment import Candidates
 from agent.core.errors import ApiError, StaleSession
 from agent.core.matching import Batch
 from agent.metrics import Meter
@@ -36,7 +39,10 @@ JOBS: Final = "jobs"
 
 
 class Dispatcher:
-    """Gives jobs to ports. `run` is the loop; all other methods return immediately and are called from the same event loop."""
+    """Gives jobs to ports. `run` is the loop; all other methods return immediately and are called from the same event loop.
+
+    `unfinished` is what this replica knows of unfinished jobs.
+    """
 
     def __init__(
         self,
@@ -53,7 +59,9 @@ class Dispatcher:
         self._database = database
         self._clock = clock
         self._meter = meter
+        self.unfinished = UnfinishedJobs(database, clock)
         self._ports: dict[str, Port] = {}
+        self._ranked = Candidates()
         # Older connections of the same session, e.g. a WebSocket beside a long poll. One serves again when the newer one ends.
         self._superseded: dict[str, list[Port]] = {}
         self._wake = asyncio.Event()
@@ -133,8 +141,9 @@ class Dispatcher:
         if not superseded:
             self._superseded.pop(port.miner_id, None)
 
-    def end_connections(self, miner_id: str, why: ApiError) -> None:
-        """Close all connections of a miner whose session has become invalid."""
+    def end_connections(self, miner_id: str, why: ApiError, before: int = sys.maxsize) -> None:
+        """Close all connections of a miner, whose sessions before this number have become invalid."""
+        self._relay.end(miner_id, before, why)
         current = self._ports.pop(miner_id, None)
         for port in (current, *self._superseded.pop(miner_id, ())):
             if port is not None:
@@ -195,6 +204,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Match jobs and ports until cancelled."""
         self._running = True
+        self._ranked = Candidates()  # a round that was cancelled may still use the former ones
         try:
             while True:
                 await self._wake.wait()
@@ -203,6 +213,7 @@ class Dispatcher:
                     await self._round()
                 except Exception:  # the loop survives a round that fails
                     log.exception("dispatch_failed")
+                    self._ranked = Candidates()
                     await asyncio.sleep(RETRY_SECONDS)
                     self._pending = True
                     self._wake.set()
@@ -232,7 +243,13 @@ class Dispatcher:
         # Cleared before the claim, so that a job which arrives meanwhile starts another round.
         self._pending = self._capacity_changed = False
         assignments, left = await self._database.write(
-            claim, candidates, self._clock(), self._settings, self._nonce_key
+            claim,
+            candidates,
+            self._clock(),
+            self._settings,
+            self._nonce_key,
+            self.unfinished.known,
+            self._ranked,
         )
         self._pending = self._pending or left
         if self._pending and self._capacity_changed:  # capacity became free while the claim was under way

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -38,25 +39,36 @@ class Port:
         self.cancelled = cancelled
         self.heartbeat = heartbeat
         self.close = close
-        self.capabilities = capabilities
         self.free = FreeCapacity(0, {}, {})
+        self.capabilities = capabilities
         self._sent = 0
         self._in_transit: deque[tuple[int, Batch]] = deque()
+
+    @property
+    def capabilities(self) -> Mapping[str, Any]:
+        """The miner's capabilities, as on the wire."""
+        return self._capabilities
+
+    @capabilities.setter
+    def capabilities(self, capabilities: Mapping[str, Any]) -> None:
+        self._capabilities = capabilities
+        self._parsed = candidate_of(self.miner_id, self.session, 0, capabilities)
+        self._concurrency = {name: offer.concurrency for name, offer in self._parsed.services.items()}
+        self._candidate: Candidate | None = None
 
     def set_free(self, slots: int, batch_capacity: Mapping[Batch, int], received: int) -> None:
         """Set the free capacity that the miner reported after `received` leases of this port, less leases in transit."""
         while self._in_transit and self._in_transit[0][0] <= received:
             self._in_transit.popleft()
-        offers = self.capabilities["services"].items()
-        self.free = FreeCapacity(
-            slots, batch_capacity, {service: offer["concurrency"] for service, offer in offers}
-        )
+        self.free = FreeCapacity(slots, batch_capacity, self._concurrency)
+        self._candidate = None
         for _, (service, model) in self._in_transit:
             self.free.reserve(service, model)
 
     def give(self, lease: LeaseMessage) -> bool:
         """Deliver a lease. Return False if there is no capacity for it, or the connection accepts no more."""
         batch = (lease["service"], lease["spec"]["model"])
+        self._candidate = None
         if not self.free.reserve(*batch) or not self.deliver(lease):
             return False
         self._sent += 1
@@ -64,11 +76,13 @@ class Port:
         return True
 
     def candidate(self) -> Candidate:
-        """Return the miner as the matching sees it."""
-        free = self.free
-        return candidate_of(
-            self.miner_id, self.session, free.slots, self.capabilities, dict(free.batch_capacity)
-        )
+        """Return the miner as the matching sees it; the same object as before if nothing has changed."""
+        if self._candidate is None:
+            free = self.free
+            self._candidate = replace(
+                self._parsed, slots=free.slots, batch_capacity=dict(free.batch_capacity)
+            )
+        return self._candidate
 
 
 def candidate_of(

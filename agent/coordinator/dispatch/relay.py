@@ -64,6 +64,7 @@ class Relay:
             ("cancelled", self._on_cancelled),
             ("heartbeat", self._on_heartbeat),
             ("close", self._on_close),
+            ("end", self._on_end),
             ("capabilities", self._on_capabilities),
         ):
             bus.handle(kind, handler)
@@ -128,7 +129,12 @@ class Relay:
 
     def _on_close(self, _: str, data: Mapping[str, Any]) -> None:
         if (port := self._ours.get(data["id"])) is not None:
-            port.close(_REASONS.get(data["reason"], Unauthorized)(data["message"]))
+            port.close(_reason(data))
+
+    def _on_end(self, _: str, data: Mapping[str, Any]) -> None:
+        for port in [*self._ours.values()]:
+            if port.miner_id == data["miner_id"] and port.session < data["before"]:
+                port.close(_reason(data))
 
     def _on_capabilities(self, _: str, data: Mapping[str, Any]) -> None:
         self._replace_ours(data["miner_id"], data["session"], data["capabilities"])
@@ -147,6 +153,10 @@ class Relay:
         return bool(found)
 
     # Ports of other replicas.
+
+    def end(self, miner_id: str, before: int, why: ApiError) -> None:
+        """Have the other replicas close their connections of a miner's sessions before this one, also those that they are about to announce."""
+        self._bus.send("end", {"miner_id": miner_id, "before": before, **_described(why)})
 
     def replace_capabilities(self, miner_id: str, session: int, capabilities: Mapping[str, Any]) -> None:
         """Replace the capabilities of a miner's ports on all replicas, also of one that another replica is about to announce."""
@@ -182,7 +192,7 @@ class Relay:
             return True
 
         def close(why: ApiError) -> None:
-            send("close", {"id": number, "reason": type(why).__name__, "message": why.message})
+            send("close", {"id": number, **_described(why)})
 
         return Port(
             miner_id,
@@ -216,3 +226,12 @@ class Relay:
     def _forget(self, replica_id: str) -> None:
         for key in [key for key in self._theirs if key[0] == replica_id]:
             self._detach(self._theirs.pop(key))
+
+
+def _described(why: ApiError) -> dict[str, str]:
+    return {"reason": type(why).__name__, "message": why.message}
+
+
+def _reason(data: Mapping[str, Any]) -> ApiError:
+    """Return the error that `_described` has described."""
+    return _REASONS.get(data["reason"], Unauthorized)(data["message"])

@@ -28,7 +28,7 @@ import structlog
 from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.feed.hub import Filter, Hub, Message, Subscription
 from agent.coordinator.feed.order import ChangeReader
-from agent.coordinator.store.database import Database
+from agent.coordinator.store.database import Content, Database
 from agent.coordinator.store.events import NewEvent, StoredEvent
 
 EVERYBODY: Final = "everybody"
@@ -256,7 +256,7 @@ class Feed:
 
     async def run(self) -> None:
         """Publish changes until cancelled."""
-        self._database.after_commit(self._committed)
+        self._database.after_commit(Content.CHANGES, self._committed)
         self._changed()
         while True:
             with suppress(TimeoutError):

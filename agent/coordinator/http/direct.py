@@ -17,9 +17,10 @@ from json import loads
 from typing import Any, Final, TypeAlias
 
 from fastapi import params
-from fastapi._compat import ModelField
+from fastapi._compat import ModelField, is_scalar_field, lenient_issubclass
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_typed_return_annotation
 from fastapi.exceptions import ResponseValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -115,20 +116,30 @@ def _resource(path: str) -> str:
 
 
 def _is_plain(route: APIRoute) -> bool:
-    """Return whether a route and its dependencies are coroutines over parameters that are read here, and its answer is a model."""
+    """Return whether a route and its dependencies are coroutines over parameters that are read here, and its answer is a model or a response."""
     dependant: Dependant = route.dependant
     calls = [dependant, *dependant.dependencies]
     body: ModelField | None = route.body_field
     return (
-        isinstance(route.response_class, DefaultPlaceholder)
-        and route.response_field is not None
-        and route.status_code not in _WITHOUT_BODY
+        (_answers_model(route) or _answers_response(route))
         and set(route.param_convertors) == {field.alias for field in dependant.path_params}
         and (body is None or (type(body.field_info) is params.Body and not route._embed_body_fields))  # noqa: SLF001 - how the framework reads the body
         and all(_is_readable(call) for call in calls)
         and not any(call.dependencies or call.body_params for call in dependant.dependencies)
         and len({id(call.call) for call in calls}) == len(calls)
     )
+
+
+def _answers_model(route: APIRoute) -> bool:
+    return (
+        isinstance(route.response_class, DefaultPlaceholder)
+        and route.response_field is not None
+        and route.status_code not in _WITHOUT_BODY
+    )
+
+
+def _answers_response(route: APIRoute) -> bool:
+    return lenient_issubclass(get_typed_return_annotation(route.endpoint), Response)
 
 
 def _is_readable(call: Dependant) -> bool:
@@ -152,7 +163,7 @@ def _is_readable(call: Dependant) -> bool:
 class _Call:
     """A route's function or one of its dependencies, the parameters that it reads, and its arguments for these objects."""
 
-    name: str
+    name: str | None
     function: Callable[..., Awaitable[Any]]
     path: tuple[ModelField, ...]
     query: tuple[ModelField, ...]
@@ -165,7 +176,7 @@ class _Call:
         """Return what the framework knows about a function."""
         assert dependant.call is not None  # noqa: S101 - for the type checker
         return cls(
-            dependant.name or "",
+            dependant.name,
             dependant.call,
             tuple(dependant.path_params),
             tuple(dependant.query_params),
@@ -174,13 +185,16 @@ class _Call:
             dependant.response_param_name,
         )
 
-    def arguments(self, request: Request, headers: Headers, response: Response | None) -> Values:
+    def arguments(
+        self, request: Request, query: Mapping[str, str], headers: Headers, response: Response | None
+    ) -> Values:
         """Return the arguments, without the body and the dependencies. Raises `_OtherwiseError`."""
         values: Values = {}
         for field in self.path:
             values[field.name] = _valid(field, request.scope["path_params"][field.alias])
         for field in self.query:
-            values[field.name] = _default(field)
+            value = query.get(field.alias)
+            values[field.name] = _default(field) if value is None else _valid(field, value)
         for name, field in self.header:
             given = headers.get(name)
             values[field.name] = _default(field) if given is None else _valid(field, given.decode("latin-1"))
@@ -196,18 +210,19 @@ class _Route:
 
     def __init__(self, declared: APIRoute) -> None:
         dependant: Dependant = declared.dependant
-        assert declared.response_field is not None  # noqa: S101 - for the type checker
         self.declared = declared
         self.status: int = declared.status_code or HTTPStatus.OK
         self._dependencies = tuple(_Call.of(dependency) for dependency in dependant.dependencies)
         self._endpoint = _Call.of(dependant)
         calls = (self._endpoint, *self._dependencies)
-        self._reads_query = any(call.query for call in calls)
+        queries = [field for call in calls for field in call.query]
+        self._reads_query = bool(queries)
+        self._reads_every_query = all(is_scalar_field(field) for field in queries)
         self._reads_headers = any(call.header for call in calls)
         self._sets_headers = any(call.response for call in calls)
         self._body: ModelField | None = declared.body_field
-        self._answer: ModelField = declared.response_field
-        self._type = self._answer.field_info.annotation
+        self._answer: ModelField | None = declared.response_field
+        self._type = None if self._answer is None else self._answer.field_info.annotation
         self._options: Values = {
             name: getattr(declared, f"response_model_{name}")
             for name in (
@@ -223,23 +238,27 @@ class _Route:
     async def call(self, request: Request) -> tuple[Any, Response | None]:
         """Return the route's result, and the object on which it sets headers. Raises `_OtherwiseError` before calling the route."""
         scope = request.scope
+        query: Mapping[str, str] = {}
         if self._reads_query and scope["query_string"]:
-            raise _OtherwiseError
+            if not self._reads_every_query:
+                raise _OtherwiseError
+            query = request.query_params
         headers = _headers(scope) if self._reads_headers or self._body is not None else {}
         body = None if self._body is None else await _json(request, headers)
         response = _no_response() if self._sets_headers else None
         values: Values = {}
         for dependency in self._dependencies:
-            values[dependency.name] = await dependency.function(
-                **dependency.arguments(request, headers, response)
-            )
-        values |= self._endpoint.arguments(request, headers, response)
+            result = await dependency.function(**dependency.arguments(request, query, headers, response))
+            if dependency.name is not None:
+                values[dependency.name] = result
+        values |= self._endpoint.arguments(request, query, headers, response)
         if self._body is not None:
             values[self._body.name] = _valid(self._body, body)
         return await self._endpoint.function(**values), response
 
     def serialize(self, result: Any) -> bytes:
         """Return a result as JSON. Results of exactly the declared model have been validated when they were made."""
+        assert self._answer is not None  # noqa: S101 - for the type checker
         if type(result) is not self._type:
             result, errors = self._answer.validate(result, loc=("response",))
             if errors:

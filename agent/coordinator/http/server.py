@@ -34,7 +34,8 @@ ANSWER_SECONDS: Final = 2.0
 """How long a last answer may take to be sent before the connection is aborted."""
 UNSENT_BYTES: Final = 128 * 1024
 """Limit of unsent bytes that the kernel buffers for a connection, so that a slow reader blocks its sender."""
-PING_SECONDS: Final = 20
+PING_SECONDS: Final = 30
+"""Interval and time limit of pings, which detect dead connections. Heartbeats are more frequent and keep proxies from closing idle ones."""
 LARGER_MESSAGE: Final = 4
 """A message of up to this many times the limit of `/ws` is still read, and answered with an error that states the limit."""
 

@@ -48,9 +48,10 @@ async def _log_continues(context: Context) -> bool:
         return False
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return await context.database.read(check_log, context.signer) is not None
+            await context.database.read(check_log, context.signer)
     except (TimeoutError, ServiceUnavailable, LogInconsistent):
         return False
+    return True
 
 
 async def pulse(context: Context) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from agent.coordinator.operations.answers.history import History, HistoryPoint, Metric, Period
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import changed_balances, counts
+from agent.coordinator.store import changed_balances, counts, miner_stats
 from agent.coordinator.store import history as store
 from agent.coordinator.store import miners as miner_store
 from agent.core.jobs import JobState
@@ -87,3 +87,9 @@ async def fold_changes(context: Context) -> None:
     if context.database.engine == "postgresql":
         await context.database.write(counts.fold)
         await context.database.write(changed_balances.fold)
+
+
+async def fold_work(context: Context) -> None:
+    """Move recent work of miners into their statistics. Every replica does so, as above."""
+    if await context.database.read(miner_stats.anything_recent):
+        await context.database.write(miner_stats.fold)

@@ -1,6 +1,6 @@
 """Deletion of what is older than its retention period, in slices that are short for other writes.
 
-Payments, receipts, verdicts and the log are never deleted.
+Payments, receipts, verdicts and the leaves of the log are never deleted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from agent.coordinator.store import events as event_store
 from agent.coordinator.store import history as history_store
 from agent.coordinator.store import job_logs as job_log_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import log as log_store
 from agent.core.jobs import FINAL
 from agent.core.values.quantities import make_id
 
@@ -77,3 +78,11 @@ async def delete_history(context: Context) -> None:
     before = context.clock() - history_store.SHOWN_SECONDS
     while await context.database.write(history_store.prune, before) == history_store.PRUNED_AT_ONCE:
         pass
+
+
+async def thin_checkpoints(context: Context) -> None:
+    """Delete old checkpoints of the log, each of which a later one confirms."""
+    before = context.clock() - context.settings.checkpoint_retention_seconds
+    after: int | None = -1
+    while after is not None:
+        after = await context.database.write(log_store.thin_checkpoints, before, after)

@@ -19,7 +19,6 @@ from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts as operations
 from agent.coordinator.operations.files import links
-from agent.coordinator.operations.files.artifacts import ArtifactRecord
 from agent.coordinator.routes._callers import (
     CLIENT_OR_SESSION,
     Client,
@@ -57,6 +56,8 @@ _READING: Final = {200: _FILE, 206: _PART, 307: _ELSEWHERE, **errors(NotFound, R
 _WITH_LINK: Final = {AUDIENCE: "callers who may read the file, and everybody with a signed link to it"}
 SMALLEST_REDIRECTED: Final = 2**20
 """Bytes. A smaller file arrives sooner than the answer of a second server."""
+_SMALL: Final = 64 * 2**10
+"""Bytes that are sent at once. A stream costs more than reading them, since it waits for the client's disconnection too."""
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -140,24 +141,6 @@ async def _reader_of(context: Context, scope: Scope) -> Caller | Session | None:
     return await CLIENT_OR_SESSION.check(context, scope)
 
 
-async def _readable(
-    context: ContextOf,
-    reader: Annotated[Caller | Session | None, Depends(replace(CLIENT_OR_SESSION, check=_reader_of))],
-    artifact_id: fields.ArtifactId,
-    expires: Annotated[int, Query(description="Part of a signed link: its expiry")] = 0,
-    signature: Annotated[
-        str | None, Query(description="Part of a signed link: its signature, instead of a key")
-    ] = None,
-    media_type: Annotated[
-        str | None, Query(alias="type", description="Part of a signed link: the media type of the answer")
-    ] = None,
-) -> ArtifactRecord:
-    """Return the artifact if the caller may read it or has a link to it."""
-    if reader is None:
-        return await links.follow(context, links.Link(artifact_id, expires, media_type), signature or "")
-    return await operations.find(context, reader, artifact_id)
-
-
 @router.head(
     "/{artifact_id}",
     response_class=Response,
@@ -175,7 +158,8 @@ async def _readable(
 )
 async def read(
     context: ContextOf,
-    record: Annotated[ArtifactRecord, Depends(_readable)],
+    reader: Annotated[Caller | Session | None, Depends(replace(CLIENT_OR_SESSION, check=_reader_of))],
+    artifact_id: fields.ArtifactId,
     request: Request,
     requested: Annotated[
         str | None, Header(alias="Range", description="One byte range", examples=["bytes=0-1023"])
@@ -183,12 +167,22 @@ async def read(
     redirect: Annotated[
         bool, Query(description="Whether the answer may be a redirection to the store of files")
     ] = False,
+    expires: Annotated[int, Query(description="Part of a signed link: its expiry")] = 0,
+    signature: Annotated[
+        str | None, Query(description="Part of a signed link: its signature, instead of a key")
+    ] = None,
+    media_type: Annotated[
+        str | None, Query(alias="type", description="Part of a signed link: the media type of the answer")
+    ] = None,
 ) -> Response:
     """The bytes as they were stored, or one range of them.
 
     With `redirect=true`, the answer may be a redirection to the store of files, with a URL that is valid for minutes.
     """
-    artifact_id = record.artifact_id
+    if reader is None:
+        record = await links.follow(context, links.Link(artifact_id, expires, media_type), signature or "")
+    else:
+        record = await operations.find(context, reader, artifact_id)
     elsewhere = redirect and record.size >= SMALLEST_REDIRECTED and request.method == "GET"
     if elsewhere and context.artifacts.direct is not None:
         location = context.artifacts.direct.download(record.name_in_store, record.media_type).url
@@ -213,6 +207,9 @@ async def read(
     if request.method == "HEAD":
         return Response(status_code=code, headers=headers, media_type=record.media_type)
     chunks = await context.artifacts.read(record.name_in_store, start, length)
+    if length <= _SMALL:
+        content = b"".join([chunk async for chunk in chunks])
+        return Response(content, code, headers, media_type=record.media_type)
     return StreamingResponse(chunks, code, headers, media_type=record.media_type)
 
 

@@ -1,9 +1,4 @@
-"""Changes of balances: numbers that every job changes.
-
-While a transaction of another program holds a snapshot, PostgreSQL cannot remove old versions of a row, and an update has to pass all of
-them. So changes update a row of the current seconds there, and `fold` moves older ones into the lasting parts of the balance, which
-thus change once in these seconds. A balance is the sum of all of its parts.
-"""
+"""Changes of balances: numbers that every job changes, and of which a debit must know the exact sum (`store.recent`)."""
 
 from __future__ import annotations
 
@@ -13,12 +8,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from agent.coordinator.store import locks
+from agent.coordinator.store import locks, recent
 from agent.coordinator.store.locks import LANES, POSTGRESQL
 from agent.coordinator.store.prepared import Prepared
 
-RECENT_SECONDS: Final = 10
-"""For how long changes of a balance update the same row on PostgreSQL."""
+_NAME: Final = "balances"
+OLDER_PARTS: Final = LANES * 10_000_001
+"""Parts below are lasting ones, or those of replicas of an earlier version, which had other numbers."""
 
 _add_to_balances = Prepared(
     text(
@@ -26,10 +22,16 @@ _add_to_balances = Prepared(
         "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
     )
 )
-# The parts of the current seconds: `LANES` numbers behind those of `LANES` lasting parts.
-_RECENT: Final = (
-    f"({LANES} + {LANES} * (extract(epoch FROM now())::bigint / {RECENT_SECONDS} % 10000000))::integer"
+# The parts of the same seconds are `LANES` numbers, which correspond to those of the lasting parts.
+_RECENT: Final = recent.part(_NAME, numbers=LANES, otherwise=OLDER_PARTS)
+_FIRST: Final = recent.first(_NAME, otherwise=OLDER_PARTS)
+_SUM: Final = (
+    "SELECT coalesce(sum(amount), 0) FROM ("  # noqa: S608 - constants
+    f"SELECT amount FROM balances WHERE ledger_account = :account AND part < {OLDER_PARTS} "
+    f"UNION ALL SELECT amount FROM balances WHERE ledger_account = :account AND part >= {_FIRST}) AS parts"
 )
+_sum = Prepared(text("SELECT coalesce(sum(amount), 0) FROM balances WHERE ledger_account = :account"))
+_sum_of_parts = Prepared(text(_SUM))
 _add_to_recent_balances = Prepared(
     text(
         "INSERT INTO balances (ledger_account, part, amount) "  # noqa: S608 - constants
@@ -39,16 +41,14 @@ _add_to_recent_balances = Prepared(
 )
 _spend_recent = Prepared(
     text(
-        "INSERT INTO balances (ledger_account, part, amount) "  # noqa: S608 - constants
-        f"SELECT CAST(:account AS varchar), {_RECENT}, -CAST(:amount AS bigint) "
-        "WHERE (SELECT sum(amount) FROM balances WHERE ledger_account = :account) >= :amount "
+        "INSERT INTO balances (ledger_account, part, amount) "
+        f"SELECT CAST(:account AS varchar), {_RECENT}, -CAST(:amount AS bigint) WHERE ({_SUM}) >= :amount "
         "ON CONFLICT (ledger_account, part) DO UPDATE SET amount = balances.amount + excluded.amount"
     )
 )
 _take_recent = Prepared(
     text(
-        f"DELETE FROM balances WHERE part >= {LANES} "  # noqa: S608 - constants
-        f"AND (:everything = 1 OR part / {LANES} NOT IN ({_RECENT} / {LANES}, {_RECENT} / {LANES} - 1)) "
+        f"DELETE FROM balances WHERE part >= {_FIRST} AND (:everything = 1 OR part < :until) "  # noqa: S608 - constants
         f"RETURNING ledger_account, part % {LANES}, amount"
     )
 )
@@ -57,6 +57,12 @@ _spend = Prepared(
         "UPDATE balances SET amount = amount - :amount WHERE ledger_account = :account AND part = 0 AND amount >= :amount"
     )
 )
+
+
+def balance(connection: Connection, ledger_account: str) -> int:
+    """Return the balance of a ledger account."""
+    statement = _sum_of_parts if connection.dialect.name == POSTGRESQL else _sum
+    return int(statement.scalar(connection, {"account": ledger_account}))
 
 
 def add(connection: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
@@ -78,8 +84,10 @@ def fold(connection: Connection, *, everything: bool = False) -> None:
     """Move changes into the lasting parts: those of earlier seconds, or `everything`."""
     if connection.dialect.name != POSTGRESQL or not locks.if_free(connection, "fold balances"):
         return
+    until = LANES * recent.first_open(connection)
     changes: Counter[tuple[str, int]] = Counter()
-    for account, part, amount in _take_recent.rows(connection, {"everything": int(everything)}):
+    taken = _take_recent.rows(connection, {"everything": int(everything), "until": until})
+    for account, part, amount in taken:
         changes[account, part] += amount
     _add_to_balances.run_many(
         connection,
@@ -88,3 +96,5 @@ def fold(connection: Connection, *, everything: bool = False) -> None:
             for (account, part), amount in sorted(changes.items())
         ],
     )
+    if taken:
+        recent.record(connection, _NAME, until)

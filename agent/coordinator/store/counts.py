@@ -1,20 +1,19 @@
 """Numbers of jobs, updated with every change instead of being counted.
 
-On PostgreSQL a change updates the row of the current seconds in `recent_job_counts`, and `fold` moves older rows into `job_counts`. While
-a transaction of another program holds a snapshot, PostgreSQL cannot remove old versions of a row, and an update has to pass all of them:
-so no row is updated for long. A number is the sum over both tables.
+On PostgreSQL a change updates the row of the current seconds in `recent_job_counts`, and `fold` moves older rows into `job_counts`
+(`store.recent`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select, text, union_all
 
-from agent.coordinator.store import locks
+from agent.coordinator.store import locks, recent
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, recent_job_counts
 from agent.core.jobs import JobState
@@ -26,29 +25,28 @@ DELETED: Final = "~"
 
 _STATES: Final = tuple(state.value for state in JobState)
 
-RECENT_SECONDS: Final = 10
-"""For how long changes update the same row on PostgreSQL."""
-
+_NAME: Final = "job_counts"
 _add = Prepared(
     text(
         "INSERT INTO job_counts (account_id, service, state, count) VALUES (:account_id, :service, :state, :change) "
         "ON CONFLICT (account_id, service, state) DO UPDATE SET count = job_counts.count + excluded.count"
     )
 )
-_PART: Final = f"extract(epoch FROM now())::bigint / {RECENT_SECONDS}"
 _add_recent = Prepared(
     text(
         "INSERT INTO recent_job_counts (account_id, service, state, part, change) "  # noqa: S608 - a constant
-        f"VALUES (:account_id, :service, :state, {_PART}, :change) "
+        f"VALUES (:account_id, :service, :state, {recent.part(_NAME)}, :change) "
         "ON CONFLICT (account_id, service, state, part) DO UPDATE SET change = recent_job_counts.change + excluded.change"
     )
 )
 _take_recent = Prepared(
     text(
-        f"DELETE FROM recent_job_counts WHERE part <= {_PART} - :age "  # noqa: S608 - a constant
+        f"DELETE FROM recent_job_counts WHERE part >= {recent.first(_NAME)} AND (:everything = 1 OR part < :until) "  # noqa: S608 - constants
         "RETURNING account_id, service, state, change"
     )
 )
+IS_RECENT: Final = text(f"part >= {recent.first(_NAME)}")
+"""The condition that a row of `recent_job_counts` exists. Queries begin at the first one."""
 numbers = union_all(
     select(job_counts.c.account_id, job_counts.c.service, job_counts.c.state, job_counts.c.count),
     select(
@@ -56,7 +54,7 @@ numbers = union_all(
         recent_job_counts.c.service,
         recent_job_counts.c.state,
         recent_job_counts.c.change.label("count"),
-    ),
+    ).where(IS_RECENT),
 ).subquery("numbers")
 """Numbers of jobs by account, service and state. A group may have several rows, which add up."""
 
@@ -72,14 +70,18 @@ def move(connection: Connection, moves: Iterable[tuple[Group | None, Group]]) ->
     statement.run_many(connection, _rows(changes))
 
 
-def fold(connection: Connection, age: int = 2) -> None:
-    """Move the changes of earlier seconds into `job_counts`: those that are `age` times `RECENT_SECONDS` old."""
+def fold(connection: Connection, *, everything: bool = False) -> None:
+    """Move changes into `job_counts`: those of earlier seconds, or `everything`."""
     if connection.dialect.name != locks.POSTGRESQL or not locks.if_free(connection, "fold job_counts"):
         return
+    until = recent.first_open(connection)
     changes: Counter[Group] = Counter()
-    for account_id, service, state, change in _take_recent.rows(connection, {"age": age}):
+    taken = _take_recent.rows(connection, {"everything": int(everything), "until": until})
+    for account_id, service, state, change in taken:
         changes[account_id, service, state] += change
     _add.run_many(connection, _rows(changes))
+    if taken:
+        recent.record(connection, _NAME, until)
 
 
 def _rows(changes: Counter[Group]) -> list[dict[str, Any]]:
@@ -113,6 +115,19 @@ def _total(given: tuple[str, ...], states: tuple[str, ...]) -> Prepared:
     conditions = [numbers.c[name] == bindparam(name) for name in given]
     conditions.append(numbers.c.state.in_([bindparam(name) for name in states]))
     return Prepared(select(func.coalesce(func.sum(numbers.c.count), 0)).where(*conditions))
+
+
+_running = Prepared(
+    select(numbers.c.account_id, func.sum(numbers.c.count))
+    .where(numbers.c.account_id == bindparam("key"), numbers.c.state == JobState.RUNNING.value)
+    .group_by(numbers.c.account_id)
+)
+
+
+def running(connection: Connection, account_ids: Sequence[str]) -> dict[str, int]:
+    """Return how many jobs each of these accounts runs, without those that run none."""
+    found = _running.rows_of(connection, "key", account_ids)
+    return {account_id: int(count) for account_id, count in found if count}
 
 
 def by_state(connection: Connection) -> dict[str, int]:

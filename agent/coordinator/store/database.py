@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, text
 
@@ -17,11 +18,43 @@ Together: TypeAlias = Callable[[Connection, S, Sequence[I]], Sequence[T | Except
 """A function that writes several items. It returns the outcome of each, in their order: a value, or an error after which it has written
 nothing for that item."""
 
-__all__ = ["Connection", "Database", "StaleRead", "Together", "healthy"]
+__all__ = [
+    "Connection",
+    "Content",
+    "Database",
+    "StaleRead",
+    "Together",
+    "contains",
+    "healthy",
+    "take_content",
+]
 
 
 class StaleRead(Exception):
     """Raised in a write which finds that another one has changed what it had read. The database then runs it again."""
+
+
+class Content(StrEnum):
+    """What a transaction may contain that others wait for."""
+
+    CHANGES = "changes"
+    """Changes that subscribers may see."""
+    MESSAGES = "messages"
+    """Messages to webhooks."""
+
+
+_CONTENT: Final = "content"
+
+
+def contains(connection: Connection, content: Content) -> None:
+    """Note that the transaction contains this."""
+    connection.info.setdefault(_CONTENT, set()).add(content)
+
+
+def take_content(connection: Connection) -> set[Content]:
+    """Return what the transaction contains, and forget it, because connections have many transactions."""
+    found: set[Content] = connection.info.pop(_CONTENT, set())
+    return found
 
 
 class Database(Protocol):
@@ -46,8 +79,8 @@ class Database(Protocol):
     def waiting(self) -> int:
         """How many writes are queued."""
 
-    def after_commit(self, call: Callable[[], None]) -> None:
-        """Call `call` on the running event loop after every commit of this process, before any of its writes is answered."""
+    def after_commit(self, content: Content, call: Callable[[], None]) -> None:
+        """Call `call` on the running event loop after every commit of this process with such content, before its writes are answered."""
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, text, true
 
+from agent.coordinator.store.database import Content, contains
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import events
 
@@ -64,6 +65,8 @@ def add(connection: Connection, changes: Sequence[NewEvent], now: float) -> None
         for change in changes
     ]
     _insert.run_many(connection, rows)
+    if rows:
+        contains(connection, Content.CHANGES)
 
 
 def newest(connection: Connection) -> int:

@@ -17,7 +17,6 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    func,
     insert,
     select,
     text,
@@ -101,17 +100,6 @@ class JobRecord:
         return self.client_trace_id or trace_id_of(self.job_id)
 
 
-@dataclass(frozen=True, slots=True)
-class RunningJob:
-    """A running job, as its miner's owner sees it."""
-
-    job_id: str
-    miner_id: str
-    service: str
-    progress: float
-    started_at: float | None
-
-
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
@@ -124,9 +112,11 @@ _LIFE = (
     "lease_expires_at", "lease_deadline", "started_at", "finished_at", "failure_code", "failure_message", "avoid_miner_id", "avoid_until",
 )  # fmt: skip
 _find = select(*(jobs.c[name] for name in (*_LIFE, *_PLAIN))).where(jobs.c.job_id == bindparam("key"))
+# All transactions lock jobs in the order of their ids.
+_find_to_lock = _find.order_by(jobs.c.job_id)
 _by_id = Prepared(_find)
 _insert = Prepared(insert(jobs))
-_by_id_locked = Prepared(_find.with_for_update(key_share=True))
+_by_id_locked = Prepared(_find_to_lock.with_for_update(key_share=True))
 # Only if nobody has changed the run since it was read.
 _update_life = Prepared(
     update(jobs).where(
@@ -136,11 +126,7 @@ _update_life = Prepared(
     )
 )
 _by_ids = select(jobs).where(jobs.c.job_id.in_(bindparam("keys", expanding=True)))
-_claimable = Prepared(
-    _find.where(jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None)).with_for_update(
-        key_share=True, skip_locked=True
-    )
-)
+_by_id_if_free = Prepared(_find_to_lock.with_for_update(key_share=True, skip_locked=True))
 _insert_run = Prepared(insert(runs))
 _insert_results = Prepared(insert(results))
 _results_of = Prepared(select(results.c.results).where(results.c.job_id == bindparam("key")))
@@ -340,8 +326,6 @@ def account_of_run(connection: Connection, job_id: str, miner_id: str, fence: in
     return account_id
 
 
-# With a literal state the query planner recognizes the partial indexes.
-_IS_RUNNING = text("state = 'running'")
 _HAS_DATA = text("finished_at IS NOT NULL AND deleted_at IS NULL")
 
 
@@ -358,88 +342,19 @@ def lock_many(connection: Connection, job_ids: Collection[str]) -> dict[str, Job
 
 def lock_claimable(connection: Connection, job_ids: Collection[str]) -> dict[str, JobRecord]:
     """Do the same as `lock_many`, without jobs that no longer wait, or that another transaction is changing."""
-    return _each(connection, _claimable, job_ids)
+    # Without these conditions in the query, the planner finds the jobs by their ids, and not in an index of all that wait.
+    found = _each(connection, _by_id_if_free, job_ids)
+    return {
+        job_id: record
+        for job_id, record in found.items()
+        if record.life.state is JobState.SUBMITTED and record.missing_files is None
+    }
 
 
 def _each(connection: Connection, query: Prepared, job_ids: Collection[str]) -> dict[str, JobRecord]:
-    """Return the jobs that a query by key finds, which is run in the order of the keys."""
-    found = query.rows_each(connection, [{"key": job_id} for job_id in sorted(set(job_ids))])
-    records = [_record(row) for rows in found for row in rows]
+    """Return the jobs that a query by key finds, locked in the order of the keys."""
+    records = [_record(row) for row in query.rows_of(connection, "key", sorted(set(job_ids)))]
     return {record.job_id: record for record in records}
-
-
-_RUNNING = (jobs.c.job_id, jobs.c.lease_miner_id, jobs.c.service, jobs.c.progress, jobs.c.started_at)
-_running_by_account = Prepared(
-    select(jobs.c.account_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.account_id)
-)
-_running_by_miner = Prepared(
-    select(jobs.c.lease_miner_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.lease_miner_id)
-)
-
-
-def running_by_account(connection: Connection) -> dict[str, int]:
-    """Return the number of running jobs of each account."""
-    return dict(_running_by_account.rows(connection))
-
-
-def running_by_miner(connection: Connection) -> dict[str, int]:
-    """Return the number of running jobs of each miner."""
-    return dict(_running_by_miner.rows(connection))
-
-
-def running_of(connection: Connection, miner_ids: Sequence[str]) -> list[RunningJob]:
-    """Return the jobs that these miners run, in the order of submission."""
-    query = select(*_RUNNING).where(_IS_RUNNING, jobs.c.lease_miner_id.in_(miner_ids))
-    found = [RunningJob(*row) for row in connection.execute(query)]
-    return sorted(found, key=lambda job: job.job_id)
-
-
-def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
-    """Return the jobs whose newest lease is the miner's, including expired leases, locked as by `lock_many`."""
-    found = select(jobs).where(jobs.c.lease_miner_id == miner_id)
-    # Ordered as its index is, which has the miner's jobs only.
-    return _locked(connection, found.order_by(jobs.c.lease_miner_id, jobs.c.job_id))
-
-
-def expired(connection: Connection, now: float, limit: int = 1000) -> list[JobRecord]:
-    """Return running jobs whose lease has expired, locked. Those that another transaction is changing are left out."""
-    found = select(jobs).where(_IS_RUNNING, jobs.c.lease_expires_at < now).limit(limit)
-    return _locked(connection, found, skip_locked=True)
-
-
-def abandoned(connection: Connection, created_before: float, limit: int = 1000) -> list[JobRecord]:
-    """Return jobs submitted before `created_before` that still wait for files from their client, locked as by `expired`."""
-    found = (
-        select(jobs)
-        .where(text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before)
-        .limit(limit)
-    )
-    return _locked(connection, found, skip_locked=True)
-
-
-def _locked(
-    connection: Connection, query: Select[*tuple[Any, ...]], *, skip_locked: bool = False
-) -> list[JobRecord]:
-    locked = query.with_for_update(key_share=True, skip_locked=skip_locked)
-    return [from_row(row) for row in connection.execute(locked)]
-
-
-def anything_due(connection: Connection, now: float, created_before: float) -> bool:
-    """Return whether `expired` or `abandoned` would find any job."""
-    lease = select(jobs.c.job_id).where(_IS_RUNNING, jobs.c.lease_expires_at < now)
-    files = select(jobs.c.job_id).where(
-        text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before
-    )
-    return any(connection.execute(query.limit(1)).first() is not None for query in (lease, files))
-
-
-def extend_leases(connection: Connection, expires_at: float) -> int:
-    """Extend all leases at least to `expires_at`, because the coordinator's downtime is not the miners' fault."""
-    return connection.execute(
-        update(jobs)
-        .where(_IS_RUNNING, jobs.c.lease_expires_at < expires_at)
-        .values(lease_expires_at=expires_at)
-    ).rowcount
 
 
 def add_results(connection: Connection, results_of_jobs: Sequence[tuple[str, str]]) -> None:

@@ -116,24 +116,13 @@ class TransactionRecord:
 _COLUMNS = tuple(transactions.c[name] for name in TransactionRecord.__dataclass_fields__)
 _insert_transaction = Prepared(insert(transactions))
 _insert_postings = Prepared(insert(postings))
-_balance = Prepared(
-    select(func.coalesce(func.sum(balances.c.amount), 0)).where(
-        balances.c.ledger_account == bindparam("account")
-    )
-)
 _add_payouts_account = text(
     "INSERT INTO accounts (account_id, name, created_at) VALUES (:account, 'payouts', :now) ON CONFLICT (account_id) DO NOTHING"
 )
 _close = Prepared(
     update(transactions)
     .where(transactions.c.tx_id == bindparam("key"), transactions.c.status == Status.PENDING.value)
-    .values(
-        status=bindparam("new_status"),
-        miner_id=bindparam("new_miner_id"),
-        paid=bindparam("new_paid"),
-        fee=bindparam("new_fee"),
-        settled_at=bindparam("new_settled_at"),
-    )
+    .returning(transactions.c.tx_id)
 )
 
 
@@ -154,7 +143,7 @@ def add_entry(connection: Connection, tx_id: str, name: str, entry: Entry) -> No
 
 def balance(connection: Connection, ledger_account: str) -> int:
     """Return the balance of a ledger account."""
-    return int(_balance.scalar(connection, {"account": ledger_account}))
+    return changed_balances.balance(connection, ledger_account)
 
 
 def add_booking(
@@ -207,17 +196,17 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
     rows = [
         {
             "key": payment_id(payment.job_id),
-            "new_status": (Status.SETTLED if payment.settlement.paid else Status.REFUNDED).value,
-            "new_miner_id": payment.miner_id,
-            "new_paid": payment.settlement.paid,
-            "new_fee": payment.settlement.fee,
-            "new_settled_at": now,
+            "status": (Status.SETTLED if payment.settlement.paid else Status.REFUNDED).value,
+            "miner_id": payment.miner_id,
+            "paid": payment.settlement.paid,
+            "fee": payment.settlement.fee,
+            "settled_at": now,
         }
         for payment in payments
     ]
-    # Some jobs are older than the ledger. Only each row's own count says whether this call has closed it.
-    counts = _close.run_each(connection, rows)
-    closed = [payment for payment, count in zip(payments, counts, strict=True) if count == 1]
+    # Some jobs are older than the ledger.
+    ids = {tx_id for (tx_id,) in _close.rows_many(connection, rows)}
+    closed = [payment for payment in payments if payment_id(payment.job_id) in ids]
     _post(
         connection,
         [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],
@@ -253,13 +242,13 @@ def close_payouts(
     for booking in bookings:
         row = {
             "key": booking.tx_id,
-            "new_status": (Status.SETTLED if confirmed else Status.REFUNDED).value,
-            "new_miner_id": booking.miner_id,
-            "new_paid": booking.amount if confirmed else 0,
-            "new_fee": 0,
-            "new_settled_at": now,
+            "status": (Status.SETTLED if confirmed else Status.REFUNDED).value,
+            "miner_id": booking.miner_id,
+            "paid": booking.amount if confirmed else 0,
+            "fee": 0,
+            "settled_at": now,
         }
-        if _close.run(connection, row) != 1:
+        if _close.row(connection, row) is None:
             raise RuntimeError(f"{booking.tx_id} is closed already")
     entries = [
         (

@@ -91,7 +91,7 @@ def log(connection: Connection) -> None:
 
 
 def if_free(connection: Connection, name: str) -> bool:
-    """Take a lock unless another transaction has it. Return whether it was free; for estimates that may miss a change."""
+    """Take a lock unless another transaction has it. Return whether it was free: otherwise another one is doing the same work."""
     if connection.dialect.name != POSTGRESQL:
         return True
     return bool(_free.scalar(connection, {"name": name}))

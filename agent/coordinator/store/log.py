@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
 
@@ -62,6 +64,10 @@ class CosignatureRecord:
     line: str
 
 
+THINNED_AT_ONCE: Final = 1000
+"""Checkpoints that `thin_checkpoints` examines at once."""
+HOUR_SECONDS: Final = 3600
+
 _queue = Prepared(insert(log_queue))
 _is_tile = (log_tiles.c.level == bindparam("at_level"), log_tiles.c.tile_index == bindparam("at_index"))
 _tile = Prepared(select(log_tiles.c.hashes).where(*_is_tile))
@@ -106,15 +112,18 @@ def queue_leaf(connection: Connection, reference: str, leaf: bytes) -> None:
     _queue.run(connection, row)
 
 
-def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:
-    """Return the queued leaves in order, at most `limit`."""
+def queued(connection: Connection, limit: int | None = None, after: int = 0) -> list[QueuedLeaf]:
+    """Return the queued leaves in order, at most `limit`, from those behind the entry `after`."""
     query = select(log_queue.c.entry_id, log_queue.c.reference, log_queue.c.leaf_hash, log_queue.c.content)
-    return [QueuedLeaf(*row) for row in connection.execute(query.order_by(log_queue.c.entry_id).limit(limit))]
+    found = query.where(log_queue.c.entry_id > after).order_by(log_queue.c.entry_id).limit(limit)
+    return [QueuedLeaf(*row) for row in connection.execute(found)]
 
 
-def anything_queued(connection: Connection) -> bool:
-    """Return whether any leaf is queued."""
-    return connection.execute(select(log_queue.c.entry_id).limit(1)).first() is not None
+def first_queued(connection: Connection, after: int = 0) -> int | None:
+    """Return the first queued entry behind the entry `after`, or None."""
+    found = select(func.min(log_queue.c.entry_id)).where(log_queue.c.entry_id > after)
+    entry_id: int | None = connection.execute(found).scalar_one()
+    return entry_id
 
 
 def is_queued(connection: Connection, reference: str) -> bool:
@@ -180,6 +189,26 @@ def add_checkpoint(connection: Connection, record: CheckpointRecord) -> None:
         insert(log_checkpoints),
         {name: getattr(record, name) for name in CheckpointRecord.__dataclass_fields__},
     )
+
+
+def thin_checkpoints(connection: Connection, created_before: float, after: int = -1) -> int | None:
+    """Delete old checkpoints, except the last of each hour and those that witnesses have cosigned.
+
+    Some are examined, from those larger than `after` leaves on. Return after how many leaves to continue, None at the end.
+    """
+    size, created_at = log_checkpoints.c.size, log_checkpoints.c.created_at
+    query = select(size, created_at, log_checkpoints.c.cosigned).where(
+        size > after, created_at < created_before
+    )
+    found = connection.execute(query.order_by(size).limit(THINNED_AT_ONCE)).all()
+    old = [
+        row.size
+        for row, later in pairwise(found)
+        if not row.cosigned and row.created_at // HOUR_SECONDS == later.created_at // HOUR_SECONDS
+    ]
+    if old:
+        connection.execute(delete(log_checkpoints).where(size.in_(old), log_checkpoints.c.cosigned == 0))
+    return found[-2].size if len(found) == THINNED_AT_ONCE else None
 
 
 def newest_checkpoint(connection: Connection, cosigned: int = 0) -> CheckpointRecord | None:

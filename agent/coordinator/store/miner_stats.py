@@ -1,17 +1,21 @@
-"""Statistics of each miner's work, and the evidence for its reputation, updated with every change instead of being counted."""
+"""Statistics of each miner's work, and the evidence for its reputation, updated with every change instead of being counted.
+
+On PostgreSQL a change is a row of `recent_work`, and `fold` moves these into the statistics every second (`store.recent`). Readers add them.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal_column, select, text
 
-from agent.coordinator.store import locks
+from agent.coordinator.store import locks, receipts, recent
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats
+from agent.coordinator.store.receipts import Run
+from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats, recent_work
 from agent.core.market.reputation import NOTHING, Evidence, exchange, learn
 
 K = TypeVar("K")
@@ -41,7 +45,7 @@ class MinerStats:
 class Work:
     """What a run for an account adds to a miner's statistics.
 
-    `success` is whether it counts for or against the miner; None: neither. It counts as much as `weight` runs.
+    `success` is whether it counts for or against the miner; None: neither. It counts as much as `weight` runs. `run` is the completed run.
     """
 
     miner_id: str
@@ -49,6 +53,7 @@ class Work:
     more: MinerStats
     success: bool | None
     weight: float = 1.0
+    run: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,33 @@ _earn = Prepared(
         "ON CONFLICT (miner_id, day) DO UPDATE SET jobs = miner_days.jobs + excluded.jobs, earned = miner_days.earned + excluded.earned"
     )
 )
+_NAME: Final = "work"
+_GIVEN: Final = (
+    "miner_id",
+    "account_id",
+    *_NUMBERS,
+    "success",
+    "weight",
+    "service",
+    "model",
+    "run_seconds",
+    "done_at",
+)
+_WORK: Final = tuple(recent_work.c[name] for name in ("work_id", *_GIVEN))
+_NEW: Final = text(f"part >= {recent.first(_NAME)}")
+_insert_work = Prepared(
+    insert(recent_work).from_select(
+        ["part", *_GIVEN],
+        select(
+            literal_column(recent.part(_NAME)),
+            *(bindparam(name, type_=recent_work.c[name].type) for name in _GIVEN),
+        ),
+    )
+)
+_take_work = Prepared(delete(recent_work).where(_NEW).returning(*_WORK))
+_all_work = Prepared(select(*_WORK).where(_NEW))
+_work_of = Prepared(select(*_WORK).where(recent_work.c.miner_id == bindparam("key"), _NEW))
+_any_work = Prepared(select(recent_work.c.work_id).where(_NEW).limit(1))
 _totals = select(
     func.coalesce(func.sum(miner_stats.c.completed), 0),
     func.coalesce(func.sum(miner_stats.c.seconds), 0.0),
@@ -116,13 +148,15 @@ _totals = select(
 def find(connection: Connection, miner_id: str) -> MinerStats:
     """Return the statistics of a miner."""
     row = _stats.row(connection, {"key": miner_id})
-    return MinerStats() if row is None else _from_row(row)
+    return _with_recent(connection, {} if row is None else {miner_id: _from_row(row)}, miner_id).get(
+        miner_id, MinerStats()
+    )
 
 
 def all_stats(connection: Connection) -> dict[str, MinerStats]:
     """Return the statistics of all miners that have any."""
     query = select(miner_stats.c.miner_id, *(miner_stats.c[name] for name in _NUMBERS), *_EVIDENCE)
-    return {row[0]: _from_row(tuple(row[1:])) for row in connection.execute(query)}
+    return _with_recent(connection, {row[0]: _from_row(tuple(row[1:])) for row in connection.execute(query)})
 
 
 def _from_row(row: tuple[Any, ...]) -> MinerStats:
@@ -130,18 +164,95 @@ def _from_row(row: tuple[Any, ...]) -> MinerStats:
     return MinerStats(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
 
 
+def _with_recent(
+    connection: Connection, known: dict[str, MinerStats], miner_id: str | None = None
+) -> dict[str, MinerStats]:
+    """Return the statistics with recent work, of one miner or of all."""
+    changes = _changes(connection, _recent(connection, miner_id))
+    for one, numbers in changes.numbers.items():
+        before = known.get(one, MinerStats())
+        sums = {name: getattr(before, name) + numbers[name] for name in _NUMBERS}
+        known[one] = MinerStats(**sums, evidence=changes.of_miner[one])
+    return known
+
+
 def add(connection: Connection, works: Sequence[Work], now: float) -> None:
-    """Add work to the statistics of its miners, and what it earned to their current UTC day. A transaction calls this once."""
-    miner_ids = sorted({work.miner_id for work in works})
-    pairs = sorted({(work.miner_id, work.account_id) for work in works if work.success is not None})
-    locks.statistics(connection, miner_ids)
-    of_miner = evidence_of(connection, miner_ids)
+    """Add work to the statistics of its miners, to what they earned on the current UTC day, and to the typical durations.
+
+    A transaction calls this once.
+    """
+    if connection.dialect.name != locks.POSTGRESQL:
+        _apply(connection, [(work, now) for work in works])
+        return
+    rows = [
+        {
+            "miner_id": work.miner_id,
+            "account_id": work.account_id,
+            **{name: getattr(work.more, name) for name in _NUMBERS},
+            "success": None if work.success is None else int(work.success),
+            "weight": work.weight,
+            "service": work.run and work.run.service,
+            "model": work.run and work.run.model,
+            "run_seconds": work.run and work.run.seconds,
+            "done_at": now,
+        }
+        for work in works
+    ]
+    _insert_work.run_many(connection, rows)
+
+
+def anything_recent(connection: Connection) -> bool:
+    """Return whether `fold` has anything to do."""
+    return bool(_any_work.rows(connection))
+
+
+def fold(connection: Connection) -> None:
+    """Move recent work into the statistics."""
+    if connection.dialect.name != locks.POSTGRESQL or not locks.if_free(connection, "fold work"):
+        return
+    first = recent.first_open(connection)
+    if taken := _take_work.rows(connection):
+        _apply(connection, [_work(row) for row in sorted(taken)])
+        recent.record(connection, _NAME, first)
+
+
+def _recent(connection: Connection, miner_id: str | None = None) -> list[tuple[Work, float]]:
+    """Return recent work, of one miner or of all, and when each was done."""
+    if connection.dialect.name != locks.POSTGRESQL:
+        return []
+    rows = _all_work.rows(connection) if miner_id is None else _work_of.rows(connection, {"key": miner_id})
+    return [_work(row) for row in sorted(rows)]
+
+
+def _work(row: tuple[Any, ...]) -> tuple[Work, float]:
+    """Return the work of a row with the columns of `_WORK`."""
+    _, miner_id, account_id, *numbers, success, weight, service, model, run_seconds, done_at = row
+    more = MinerStats(*numbers)
+    run = None if service is None else Run(service, model, run_seconds)
+    return Work(miner_id, account_id, more, None if success is None else bool(success), weight, run), done_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What work changes: sums by miner, the evidence by miner and by miner and client, and earnings by miner and day."""
+
+    numbers: dict[str, dict[str, Any]]
+    of_miner: dict[str, Evidence]
+    of_client: dict[tuple[str, str], Evidence]
+    days: dict[tuple[str, int], Counter[str]]
+
+
+def _changes(connection: Connection, works: Sequence[tuple[Work, float]]) -> _Changes:
+    """Return what work changes that was done at these times, in this order."""
+    miner_ids = sorted({work.miner_id for work, _ in works})
+    pairs = sorted({(work.miner_id, work.account_id) for work, _ in works if work.success is not None})
+    of_miner = _known(connection, _total_evidence, miner_ids, [{"key": miner_id} for miner_id in miner_ids])
     of_client = _known(
         connection, _client_evidence, pairs, [{"key": key, "client": client} for key, client in pairs]
     )
     numbers = {miner_id: dict.fromkeys(_NUMBERS, 0) for miner_id in miner_ids}
-    days: dict[str, Counter[str]] = {}
-    for work in works:
+    days: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+    for work, now in works:
         sums = numbers[work.miner_id]
         for name in _NUMBERS:
             sums[name] += getattr(work.more, name)
@@ -151,20 +262,36 @@ def add(connection: Connection, works: Sequence[Work], now: float) -> None:
             of_client[pair] = learn(before, work.success, now, work.weight)
             of_miner[work.miner_id] = exchange(of_miner[work.miner_id], before, of_client[pair])
         if work.more.paid:
-            days.setdefault(work.miner_id, Counter()).update(jobs=1, earned=work.more.earned)
-    evidence = [{"account_id": pair[1], **_values(pair[0], of_client[pair])} for pair in pairs]
+            days[work.miner_id, int(now // DAY_SECONDS)].update(jobs=1, earned=work.more.earned)
+    return _Changes(numbers, of_miner, of_client, days)
+
+
+def _apply(connection: Connection, works: Sequence[tuple[Work, float]]) -> None:
+    """Store what work changes."""
+    locks.statistics(connection, {work.miner_id for work, _ in works})
+    changes = _changes(connection, works)
+    evidence = [
+        {"account_id": client, **_values(miner_id, known)}
+        for (miner_id, client), known in changes.of_client.items()
+    ]
     _save_evidence.run_many(connection, evidence)
-    _add.run_many(connection, [{**sums, **_values(key, of_miner[key])} for key, sums in numbers.items()])
-    day = int(now // DAY_SECONDS)
+    rows = [{**sums, **_values(key, changes.of_miner[key])} for key, sums in changes.numbers.items()]
+    _add.run_many(connection, rows)
     _earn.run_many(
         connection,
-        [{"miner_id": miner_id, "day": day, **earned} for miner_id, earned in sorted(days.items())],
+        [
+            {"miner_id": miner_id, "day": day, **earned}
+            for (miner_id, day), earned in sorted(changes.days.items())
+        ],
     )
+    receipts.learn_durations(connection, [work.run for work, _ in works if work.run is not None])
 
 
 def evidence_of(connection: Connection, miner_ids: Sequence[str]) -> dict[str, Evidence]:
     """Return the evidence of each of these miners."""
-    return _known(connection, _total_evidence, miner_ids, [{"key": miner_id} for miner_id in miner_ids])
+    known = _known(connection, _total_evidence, miner_ids, [{"key": miner_id} for miner_id in miner_ids])
+    new = [item for item in _recent(connection) if item[0].miner_id in known]
+    return known | _changes(connection, new).of_miner
 
 
 def _known(
@@ -177,10 +304,7 @@ def _known(
 
 def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DayEarnings]:
     """Return a miner's earnings by day since the epoch, from `first_day` on, without days that have none."""
-    query = select(miner_days.c.day, miner_days.c.jobs, miner_days.c.earned).where(
-        miner_days.c.miner_id == miner_id, miner_days.c.day >= first_day
-    )
-    return {day: DayEarnings(jobs, earned) for day, jobs, earned in connection.execute(query)}
+    return earnings_of_all(connection, [miner_id], first_day)[miner_id]
 
 
 def earnings_of_all(
@@ -192,7 +316,24 @@ def earnings_of_all(
     of_these = query.where(miner_days.c.miner_id.in_(miner_ids), miner_days.c.day >= first_day)
     for miner_id, day, jobs, earned in connection.execute(of_these):
         found[miner_id][day] = DayEarnings(jobs, earned)
+    for (miner_id, day), new in _changes(connection, _recent(connection)).days.items():
+        if miner_id in found and day >= first_day:
+            before = found[miner_id].get(day, DayEarnings())
+            found[miner_id][day] = DayEarnings(before.jobs + new["jobs"], before.earned + new["earned"])
     return found
+
+
+def earned_from(connection: Connection, first_day: int, miner_id: str | None = None) -> dict[str, int]:
+    """Return what miners, or this one, have earned from `first_day` on, in units of 1e-8."""
+    query = select(miner_days.c.miner_id, func.sum(miner_days.c.earned)).where(miner_days.c.day >= first_day)
+    if miner_id is not None:
+        query = query.where(miner_days.c.miner_id == miner_id)
+    rows = connection.execute(query.group_by(miner_days.c.miner_id))
+    found: Counter[str] = Counter({one: int(amount) for one, amount in rows})
+    for (one, day), new in _changes(connection, _recent(connection, miner_id)).days.items():
+        if day >= first_day:
+            found[one] += new["earned"]
+    return dict(found)
 
 
 def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
@@ -207,4 +348,9 @@ def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
 def totals(connection: Connection) -> Totals:
     """Return the totals of all miners. The cost grows with the number of miners, not of jobs."""
     completed, seconds, paid = connection.execute(_totals).one()
-    return Totals(int(completed), float(seconds), int(paid))
+    new = [work.more for work, _ in _recent(connection)]
+    return Totals(
+        int(completed) + sum(one.completed for one in new),
+        float(seconds) + sum(one.seconds for one in new),
+        int(paid) + sum(one.paid for one in new),
+    )

@@ -69,6 +69,8 @@ _last_fault = Prepared(
 )
 _COLUMNS = tuple(miners.c[name] for name in MinerRecord.__dataclass_fields__)
 _IS_PRESENT = miners.c.removed_at.is_(None)
+_by_id = Prepared(select(*_COLUMNS).where(miners.c.miner_id == bindparam("key")))
+_touch = Prepared(update(miners).where(miners.c.miner_id == bindparam("key")))
 
 
 def add_challenge(connection: Connection, nonce: str, now: float, expires_at: float) -> None:
@@ -92,7 +94,7 @@ def find(connection: Connection, miner_id: str) -> MinerRecord | None:
 
 def find_former(connection: Connection, miner_id: str) -> MinerRecord | None:
     """Return the miner, even if it is removed, or None."""
-    row = connection.execute(select(*_COLUMNS).where(miners.c.miner_id == miner_id)).one_or_none()
+    row = _by_id.row(connection, {"key": miner_id})
     return None if row is None else MinerRecord(*row)
 
 
@@ -180,10 +182,10 @@ def touch(
     runners: str | None,
 ) -> None:
     """Store the content of a heartbeat. With None, capabilities and runners are unchanged."""
-    values = {"seen_at": now, "telemetry": telemetry, "paused": paused, "activity": activity}
+    values = {"key": miner_id, "seen_at": now, "telemetry": telemetry, "paused": paused, "activity": activity}
     if capabilities is not None and runners is not None:
         values |= {"capabilities": capabilities, "runners": runners}
-    connection.execute(update(miners).where(miners.c.miner_id == miner_id).values(values))
+    _touch.run(connection, values)
 
 
 def set_exclusion(connection: Connection, miner_id: str, at: float | None, reason: str | None) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord, lock_many
 from agent.coordinator.store.schema.tables import jobs, miner_stats, miners, offers
+from agent.coordinator.store.unfinished import Unfinished, in_state
 from agent.core.jobs import JobState
 from agent.core.market.offers import Offer, OfferState, Promise, kind_of
 from agent.core.market.reputation import NOTHING, Evidence
@@ -192,7 +193,9 @@ def _expired(now: float) -> Select[*tuple[Any, ...]]:
     return select(*_COLUMNS).where(_IS_ACTIVE, offers.c.expires_at <= now)
 
 
-def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> Sequence[str]:
+def stranded(
+    connection: Connection, seen_before: float, known: Unfinished | None = None, limit: int = 1000
+) -> Sequence[str]:
     """Return the ids of jobs that wait for an offer's miner in vain.
 
     The miner was last seen before `seen_before`; or it is paused and the offer has ended or is a standing one; or it no longer has
@@ -205,7 +208,8 @@ def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> S
         and_(miners.c.paused.is_not(None), or_(ended, is_standing)),
         and_(is_standing, ended),
     )
-    bound = select(jobs.c.offer_id).where(_IS_BOUND).distinct().subquery()
+    is_bound = (*in_state(connection, JobState.SUBMITTED, known), jobs.c.offer_id.is_not(None))
+    bound = select(jobs.c.offer_id).where(*is_bound).distinct().subquery()
     lost = (
         select(offers.c.offer_id)
         .join(bound, bound.c.offer_id == offers.c.offer_id)
@@ -213,7 +217,7 @@ def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> S
         .where(away)
     )
     return connection.scalars(
-        select(jobs.c.job_id).where(_IS_BOUND, jobs.c.offer_id.in_(lost)).limit(limit)
+        select(jobs.c.job_id).where(*is_bound, jobs.c.offer_id.in_(lost)).limit(limit)
     ).all()
 
 

@@ -13,11 +13,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from agent.coordinator.store import ledger, locks, payout_addresses
+from agent.coordinator.store import ledger, locks, miner_stats, payout_addresses
 from agent.coordinator.store.ledger import PayoutBooking
 from agent.coordinator.store.schema.tables import (
     balances,
-    miner_days,
     miners,
     payout_batches,
     payout_transfers,
@@ -142,10 +141,7 @@ def candidates(
 def _held(connection: Connection, first_day: int | None, miner_id: str | None = None) -> dict[str, int]:
     if first_day is None:
         return {}
-    query = select(miner_days.c.miner_id, func.sum(miner_days.c.earned)).where(miner_days.c.day >= first_day)
-    if miner_id is not None:
-        query = query.where(miner_days.c.miner_id == miner_id)
-    return {one: int(amount) for one, amount in connection.execute(query.group_by(miner_days.c.miner_id))}
+    return miner_stats.earned_from(connection, first_day, miner_id)
 
 
 def held(connection: Connection, miner_id: str, first_held_day: int | None) -> int:

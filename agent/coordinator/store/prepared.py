@@ -50,13 +50,17 @@ class Prepared:
         """Execute a change for each of these values, which all have the same names. Return how many rows all have changed."""
         return self._on(connection).run_many(connection, many) if many else 0
 
+    def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of a query for each of these values of `name`, on a server in one execution and in the query's own order."""
+        return self._on(connection).rows_of(connection, name, keys) if keys else []
+
     def rows_each(self, connection: Connection, many: Sequence[Values]) -> list[list[tuple[Any, ...]]]:
         """Return all rows of a query for each of these values, which all have the same names. On a server, in one exchange."""
         return self._on(connection).rows_each(connection, many) if many else []
 
-    def run_each(self, connection: Connection, many: Sequence[Values]) -> list[int]:
-        """Do the same as `run_many`, but return how many rows each of the values has changed."""
-        return self._on(connection).run_each(connection, many) if many else []
+    def rows_many(self, connection: Connection, many: Sequence[Values]) -> list[tuple[Any, ...]]:
+        """Do the same as `run_many`, and return the rows that the change returns, in no particular order."""
+        return self._on(connection).rows_many(connection, many) if many else []
 
     def _on(self, connection: Connection) -> sqlite.DriverStatement | postgres.DriverStatement:
         return self._sqlite if connection.dialect.name == sqlite.DIALECT else self._postgres

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
 
+from agent.coordinator.store import counts
 from agent.coordinator.store.jobs import JobRecord, from_row
 from agent.coordinator.store.locks import POSTGRESQL
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs, recent_job_counts, runs
-from agent.core.jobs import Outcome
-from agent.core.matching import UNRESTRICTED, Candidate, Restrictions, ServiceOffer, Waiting
+from agent.coordinator.store.unfinished import Unfinished, UnfinishedRows, in_state
+from agent.core.jobs import JobState, Outcome
+from agent.core.matching import UNRESTRICTED, Candidate, Restrictions, Waiting
 from agent.core.values.quantities import from_units, to_units
 from runners.errors import FailureCode
 
@@ -27,6 +30,11 @@ ACCOUNT_WINDOW: Final = 64
 SAMPLE: Final = 2000
 """Maximum number of waiting jobs that `sample` returns."""
 
+MAX_CONDITIONS: Final = 16
+"""Maximum number of conditions on what miners can run, in the query for the jobs of a service."""
+MAX_NAMES: Final = 10_000
+"""Maximum number of miners that such a query names, besides what they can run."""
+
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
     jobs.c.memory, jobs.c.gpus, jobs.c.max_cost, jobs.c.agreed_price, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
@@ -36,27 +44,26 @@ _claim_columns = (
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
 _IS_WAITING = text("state = 'submitted' AND count > 0")
 _HAS_QUEUED = text("state = 'submitted' AND change > 0")
-_IS_ANYBODYS = text(
-    "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
+_is_anybodys = (
+    jobs.c.missing_files.is_(None),
+    jobs.c.requested_miner_id.is_(None),
+    jobs.c.model.is_not(None),
 )
 _urgency = (jobs.c.priority.desc(), jobs.c.job_id)
 _urgent = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(CLAIM_WINDOW))
-_models_waited_for = (
-    select(jobs.c.service, jobs.c.model)
-    .where(_IS_ANYBODYS)
-    .group_by(jobs.c.service, jobs.c.model)
-    .order_by(func.count().desc(), jobs.c.service, jobs.c.model)
-)
+_known_waiting = UnfinishedRows(jobs.c.missing_files, *_claim_columns)
 
 
-def waiting(connection: Connection, candidates: Sequence[Candidate]) -> list[Waiting]:
+def waiting(
+    connection: Connection, candidates: Sequence[Candidate], known: Unfinished | None = None
+) -> list[Waiting]:
     """Return claimable jobs, as many as one round of matching considers.
 
     From a long queue, return only jobs that some candidate could run: the most urgent few of each account, and the oldest. So no
     client's backlog hides other clients' jobs, and ageing reaches the end of the queue. Both are found along an index, service by
     service, so that the time does not grow with the queue.
     """
-    rows = _urgent.rows(connection)
+    rows = _urgent.rows(connection) if known is None else _claimable(connection, known)
     if len(rows) < CLAIM_WINDOW:
         return [_waiting(*row) for row in rows]
     conditions = _conditions(candidates)
@@ -75,6 +82,13 @@ def waiting(connection: Connection, candidates: Sequence[Candidate]) -> list[Wai
     return list(found.values())
 
 
+def _claimable(connection: Connection, known: Unfinished) -> list[tuple[Any, ...]]:
+    rows = _known_waiting.of(connection, JobState.SUBMITTED, known, CLAIM_WINDOW)
+    if len(rows) >= CLAIM_WINDOW:
+        return _urgent.rows(connection)
+    return [row[1:] for row in rows if row[0] is None]
+
+
 def _urgent_of_accounts(
     connection: Connection, service: str, fitting: ColumnElement[bool], window: int
 ) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -83,7 +97,7 @@ def _urgent_of_accounts(
     if connection.dialect.name == POSTGRESQL:
         # An account that waits has a positive number in one of both tables. For one that has only that, no job is found.
         recent = recent_job_counts.c
-        queued = select(recent.account_id).where(recent.service == service, _HAS_QUEUED)
+        queued = select(recent.account_id).where(recent.service == service, _HAS_QUEUED, counts.IS_RECENT)
         accounts = select(accounts.union(queued).subquery().c.account_id)
     accounts = accounts.order_by(accounts.selected_columns.account_id).limit(window)
     count = len(connection.execute(accounts).all())
@@ -102,34 +116,104 @@ def _urgent_of_accounts(
     return connection.execute(select(*columns).join(account, chosen.c.job_id.in_(best))).all()
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """The limits of what a candidate can run of a service: jobs with any model, or with that of a running batch only."""
+
+    memory: int
+    cpu_millis: int
+    gpus: int
+    price: int
+    unavailable: frozenset[str]
+    model: str | None = None
+    any_model: bool = True
+
+    def covers(self, other: _Limits) -> bool:
+        """Return whether it can run what the other can run."""
+        return (
+            self.memory >= other.memory
+            and self.cpu_millis >= other.cpu_millis
+            and self.gpus >= other.gpus
+            and self.price <= other.price
+            and (self.any_model or (not other.any_model and self.model == other.model))
+            and self.unavailable <= other.unavailable
+        )
+
+    def with_(self, other: _Limits) -> _Limits:
+        """Return limits that cover both."""
+        return _Limits(
+            max(self.memory, other.memory),
+            max(self.cpu_millis, other.cpu_millis),
+            max(self.gpus, other.gpus),
+            min(self.price, other.price),
+            self.unavailable & other.unavailable,
+        )
+
+    def size(self) -> tuple[bool, int, int, int, int]:
+        """Return a sort key by which limits come after all that they cover."""
+        return self.any_model, self.memory, self.cpu_millis, self.gpus, -self.price
+
+    def condition(self) -> ColumnElement[bool]:
+        """Return the condition that a job can run there."""
+        found = [
+            jobs.c.memory <= self.memory,
+            jobs.c.cpu_millis <= self.cpu_millis,
+            jobs.c.gpus <= self.gpus,
+            or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= self.price),
+        ]
+        if self.unavailable:
+            found.append(or_(jobs.c.model.is_(None), jobs.c.model.not_in(sorted(self.unavailable))))
+        if not self.any_model:
+            found.append(jobs.c.model.is_not_distinct_from(self.model))
+        return and_(*found)
+
+
 def _conditions(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool]]:
     """Return, by service, the condition that some candidate could run a job. The matching itself is more precise."""
-    by_service: defaultdict[str, list[ColumnElement[bool]]] = defaultdict(list)
+    by_service: defaultdict[str, dict[_Limits, list[str]]] = defaultdict(dict)
     for candidate in candidates:
-        fits = and_(
-            jobs.c.memory <= candidate.memory,
-            jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
-            or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id == candidate.miner_id),
-        )
-        if candidate.slots > 0:
-            for service, offer in candidate.services.items():
-                by_service[service].append(and_(fits, _acceptable(candidate, offer)))
+        for service, limits in _limits_of(candidate):
+            by_service[service].setdefault(limits, []).append(candidate.miner_id)
+    return {service: _any_of(miners) for service, miners in by_service.items()}
+
+
+def _limits_of(candidate: Candidate) -> Iterator[tuple[str, _Limits]]:
+    any_model = candidate.slots > 0
+    batches = [(service, None) for service in candidate.services] if any_model else candidate.batch_capacity
+    for service, model in batches:
+        if (offer := candidate.services.get(service)) is not None:
+            yield (
+                service,
+                _Limits(
+                    candidate.memory,
+                    int(candidate.cpu_cores * 1000),
+                    min(candidate.gpus, offer.gpus),
+                    to_units(offer.unit_price),
+                    offer.unavailable_models,
+                    model,
+                    any_model,
+                ),
+            )
+
+
+def _any_of(miners: Mapping[_Limits, Sequence[str]]) -> ColumnElement[bool]:
+    """Return the condition that one of these miners can run a job, which has chosen none of the others. The keys are their limits.
+
+    Limits that others cover add nothing. If many are left, the last ones become one that covers them.
+    """
+    largest: list[_Limits] = []
+    for limits in sorted(miners, key=_Limits.size, reverse=True):
+        if any(other.covers(limits) for other in largest):
             continue
-        for service, model in candidate.batch_capacity:
-            if service in candidate.services:
-                acceptable = _acceptable(candidate, candidate.services[service])
-                by_service[service].append(and_(fits, acceptable, jobs.c.model.is_not_distinct_from(model)))
-    return {service: or_(*conditions) for service, conditions in by_service.items()}
-
-
-def _acceptable(candidate: Candidate, offer: ServiceOffer) -> ColumnElement[bool]:
-    unavailable_models = (
-        [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.unavailable_models))]
-        if offer.unavailable_models
-        else []
-    )
-    affordable = or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= to_units(offer.unit_price))
-    return and_(jobs.c.gpus <= min(candidate.gpus, offer.gpus), affordable, *unavailable_models)
+        if len(largest) < MAX_CONDITIONS:
+            largest.append(limits)
+        else:
+            largest[-1] = largest[-1].with_(limits)
+    can_run = or_(*(limits.condition() for limits in largest))
+    names = [miner_id for miner_ids in miners.values() for miner_id in miner_ids]
+    if len(names) > MAX_NAMES:
+        return can_run
+    return and_(or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id.in_(names)), can_run)
 
 
 def _waiting(
@@ -235,17 +319,28 @@ def sample(connection: Connection) -> list[Waiting]:
     return [_waiting(*row) for row in _sample.rows(connection)]
 
 
-def models_waited_for(connection: Connection, limit: int) -> list[tuple[str, str]]:
+def models_waited_for(
+    connection: Connection, limit: int, known: Unfinished | None = None
+) -> list[tuple[str, str]]:
     """Return services and models of waiting jobs that any miner may claim, those with the most jobs first."""
-    return [(row.service, row.model) for row in connection.execute(_models_waited_for.limit(limit))]
+    groups = (
+        select(jobs.c.service, jobs.c.model)
+        .where(*in_state(connection, JobState.SUBMITTED, known), *_is_anybodys)
+        .group_by(jobs.c.service, jobs.c.model)
+        .order_by(func.count().desc(), jobs.c.service, jobs.c.model)
+    )
+    return [(row.service, row.model) for row in connection.execute(groups.limit(limit))]
 
 
-def waiting_since(connection: Connection, created_before: float, limit: int) -> list[JobRecord]:
+def waiting_since(
+    connection: Connection, created_before: float, limit: int, known: Unfinished | None = None
+) -> list[JobRecord]:
     """Return jobs submitted before `created_before` that still wait for a miner, and whose clients were not notified of that."""
     found = (
         select(jobs)
         .where(
-            text("state = 'submitted' AND missing_files IS NULL AND notified_at IS NULL"),
+            *in_state(connection, JobState.SUBMITTED, known),
+            text("missing_files IS NULL AND notified_at IS NULL"),
             jobs.c.created_at < created_before,
         )
         .order_by(jobs.c.created_at)

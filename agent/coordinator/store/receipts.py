@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, text
 
-from agent.coordinator.store import counts, locks
+from agent.coordinator.store import counts
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import durations, jobs, receipts, results
+from agent.coordinator.store.unfinished import Unfinished, UnfinishedRows
 from agent.core.jobs import JobState
 
 PAGE = 1000
 QUEUE_WINDOW = 1000
 """How many waiting jobs are examined to estimate the work in the queue."""
 
-# All runs weigh the same until there are ten; then the newest one weighs a tenth.
+# All runs weigh the same until there are ten; then the newest one weighs a tenth. `share` is what those of one transaction weigh then.
 _learn_duration = Prepared(
     text(
-        "INSERT INTO durations (service, model, count, seconds) VALUES (:service, :model, 1, :seconds) "
-        "ON CONFLICT (service, model) DO UPDATE SET count = durations.count + 1, seconds = durations.seconds + "
-        "(excluded.seconds - durations.seconds) * (CASE WHEN durations.count < 10 THEN 1.0 / (durations.count + 1) ELSE 0.1 END)"
+        "INSERT INTO durations (service, model, count, seconds) VALUES (:service, :model, :runs, :seconds) "
+        "ON CONFLICT (service, model) DO UPDATE SET count = durations.count + excluded.count, seconds = durations.seconds + "
+        "(excluded.seconds - durations.seconds) * (CASE WHEN durations.count < 10 "
+        "THEN 1.0 * excluded.count / (durations.count + excluded.count) ELSE CAST(:share AS double precision) END)"
     )
 )
+_NEWEST: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A completed run: its service and model ("" for none), and the seconds from its lease to its result."""
+
+    service: str
+    model: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ _next = (
     .limit(QUEUE_WINDOW)
     .subquery()
 )
+_known_waiting = UnfinishedRows(jobs.c.service, jobs.c.model, jobs.c.missing_files)
 _next_in_queue = Prepared(
     select(_next.c.service, _next.c.model, func.count()).group_by(_next.c.service, _next.c.model)
 )
@@ -124,16 +137,20 @@ def completed_without_receipt(connection: Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def learn_durations(connection: Connection, runs: Iterable[tuple[str, str | None, float]]) -> None:
-    """Update the typical durations with the service, model and seconds of runs, unless another transaction is just doing that."""
+def learn_durations(connection: Connection, runs: Iterable[Run]) -> None:
+    """Update the typical durations."""
     by_kind: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-    for service, model, seconds in runs:
-        by_kind[service, model or ""].append(seconds)
+    for run in runs:
+        by_kind[run.service, run.model].append(run.seconds)
     rows = [
-        {"service": service, "model": model, "seconds": seconds}
+        {
+            "service": service,
+            "model": model,
+            "runs": len(known),
+            "seconds": sum(known) / len(known),
+            "share": 1 - (1 - _NEWEST) ** len(known),
+        }
         for (service, model), known in sorted(by_kind.items())
-        if locks.if_free(connection, f"duration {service} {model}")
-        for seconds in known
     ]
     _learn_duration.run_many(connection, rows)
 
@@ -144,11 +161,15 @@ def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:
     return {(row.service, row.model): row.seconds for row in rows}
 
 
-def queue_lengths(connection: Connection) -> dict[tuple[str, str], int]:
+def queue_lengths(connection: Connection, known: Unfinished | None = None) -> dict[tuple[str, str], int]:
     """Return the number of waiting jobs by service and model ("" for none).
 
     For a very long queue, extrapolate from the jobs that are claimed next.
     """
+    if known is not None:
+        rows = _known_waiting.of(connection, JobState.SUBMITTED, known, QUEUE_WINDOW)
+        if len(rows) < QUEUE_WINDOW:
+            return Counter((service, model or "") for service, model, missing in rows if missing is None)
     counted = {(service, model): count for service, model, count in _next_in_queue.rows(connection)}
     seen = sum(counted.values())
     if seen < QUEUE_WINDOW:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -22,9 +23,15 @@ from sqlalchemy import (
 
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store.artifacts import ArtifactRecord
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import artifacts, job_checkpoints, jobs, run_outputs
 
 _FINAL = ("completed", "failed", "cancelled")
+_leases = Prepared(
+    select(jobs.c.job_id, jobs.c.fence)
+    .where(jobs.c.lease_miner_id == bindparam("key"))
+    .order_by(jobs.c.job_id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,7 @@ def has_lease(connection: Connection, job_id: str, miner_id: str, fence: int) ->
 
 def leases_of(connection: Connection, miner_id: str) -> list[tuple[str, int]]:
     """Return job ids and fences of the runs that the miner may still deliver, the oldest first."""
-    query = select(jobs.c.job_id, jobs.c.fence).where(jobs.c.lease_miner_id == miner_id)
-    return [(job_id, fence) for job_id, fence in connection.execute(query.order_by(jobs.c.job_id))]
+    return [(job_id, fence) for job_id, fence in _leases.rows(connection, {"key": miner_id})]
 
 
 def add(connection: Connection, output: RunOutput, size: int, now: float, blob: str | None = None) -> None:

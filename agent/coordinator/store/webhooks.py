@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
+from agent.coordinator.store.database import Content, contains
 from agent.coordinator.store.schema.tables import gone_webhooks, webhook_deliveries, webhook_secrets
 from agent.core.webhooks import DeliveryState
 
@@ -75,6 +76,7 @@ def enqueue(connection: Connection, delivery: Delivery, job_created_at: float) -
             "finished_at": delivery.created_at,
         }
     connection.execute(insert(webhook_deliveries), values)
+    contains(connection, Content.MESSAGES)
 
 
 def _sha256(url: str) -> str:

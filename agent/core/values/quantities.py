@@ -136,14 +136,16 @@ def parse_time(text: str) -> float:
 
 
 def make_id(prefix: str, now: float, random: bytes) -> str:
-    """Return `prefix_` plus a time-ordered unguessable suffix: 48 bits of milliseconds, then 80 random bits, in base32hex.
+    """Return `prefix_` plus a time-ordered unguessable suffix: 48 bits of milliseconds, 10 of microseconds, 70 random bits, in base32hex.
 
-    `random` is 10 bytes. Base32hex preserves the order of the bytes, so ids sort by time.
+    `random` is 10 bytes. Base32hex preserves the order of the bytes, so ids sort by time, also those of requests that follow each
+    other within a millisecond.
     """
-    if len(random) != 10:  # noqa: PLR2004 - 80 bits, as documented
+    if len(random) != 10:  # noqa: PLR2004 - 80 bits, of which 10 are not used
         raise ValueError("an id takes 10 random bytes")
-    raw = int(now * 1000).to_bytes(6, "big") + random
-    return f"{prefix}_{base64.b32hexencode(raw).decode().rstrip('=').lower()}"
+    milliseconds, microseconds = divmod(round(now * 1_000_000), 1000)
+    raw = milliseconds << 80 | microseconds << 70 | int.from_bytes(random) & (1 << 70) - 1
+    return f"{prefix}_{base64.b32hexencode(raw.to_bytes(16)).decode().rstrip('=').lower()}"
 
 
 def parse_decimal(text: str) -> Decimal:

@@ -42,6 +42,8 @@ _ARTIFACT: Final = re.compile(r"artifact:sha256:([0-9a-f]{64})")
 _CONNECT_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 60.0
 _BUFFER: Final = 2**20
+_SMALL: Final = 64 * 2**10
+"""Bytes that are written without a thread, which costs more than the system's cache."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT: Final = frozenset({401, 408, 409, 425, 429})
 """Client errors that are temporary, or mean that this miner's session has ended: they do not concern the file."""
@@ -78,7 +80,7 @@ async def fetch(
     limits: InputSettings,
     network: Network | None = None,
 ) -> FetchedFile:
-    """Fetch the file that `reference` names to `target`, atomically.
+    """Fetch the file that `reference` names to `target`, where nothing remains after an error.
 
     `reference` is "artifact:sha256:<hex>", an https address or `{"inline": text}`. The content of an artifact is
     checked against its digest. Raises `InputRefused` if every miner would refuse it, `InputUnavailable` if a retry may
@@ -108,11 +110,11 @@ async def fetch(
 
 
 class _Sink:
-    """Writes a file next to its target, counts and hashes it, and renames it when it is complete."""
+    """Writes a file, counts and hashes it, and removes it unless it is complete."""
 
     def __init__(self, target: Path, limit: int) -> None:
         self._target = target
-        self._partial = target.with_name(f".{target.name}.part")
+        self._complete = False
         self._limit = limit
         self._size = 0
         self._expected: str | None = None
@@ -120,7 +122,7 @@ class _Sink:
         self._buffer = bytearray()
 
     async def __aenter__(self) -> Self:
-        self._file = self._partial.open("wb")
+        self._file = self._target.open("wb")
         return self
 
     async def __aexit__(
@@ -130,7 +132,8 @@ class _Sink:
         # again, which can be ignored.
         with suppress(OSError):
             self._file.close()
-        self._partial.unlink(missing_ok=True)
+        if not self._complete:
+            self._target.unlink(missing_ok=True)
 
     def announce(self, length: str | None) -> None:
         """Refuse a file whose announced length is too large."""
@@ -155,13 +158,15 @@ class _Sink:
         digest = self._hash.hexdigest()
         if self._expected not in (None, digest):
             raise InputUnavailable("The content that the coordinator sent does not match the artifact's id.")
-        self._partial.replace(self._target)
+        self._complete = True
         return FetchedFile(self._target, digest, self._size)
 
     async def _flush(self) -> None:
         data, self._buffer = bytes(self._buffer), bytearray()
-        # In a thread, since a slow disk must not delay heartbeats.
-        await asyncio.to_thread(self._store, data)
+        if len(data) <= _SMALL:
+            self._store(data)
+        else:  # in a thread, since a slow disk must not delay heartbeats
+            await asyncio.to_thread(self._store, data)
 
     def _store(self, data: bytes) -> None:
         self._hash.update(data)

@@ -219,8 +219,7 @@ class JobRun:
 
     async def _execute(self, lent: Lent, offer: ServiceOffer) -> FinishedRun:
         """Fetch the inputs, run the job in a child process, and collect what it made."""
-        for name in ("inputs", "checkpoints", "output", "work"):
-            (self._directory / name).mkdir(parents=True)
+        self._make_directories()
         inputs = {
             name: await self._fetch(number, name) for number, name in enumerate(sorted(self.lease.spec.files))
         }
@@ -253,6 +252,17 @@ class JobRun:
             started_at=started_at,
             finished_at=finished_at,
         )
+
+    def _make_directories(self) -> None:
+        self._directory.mkdir(parents=True)
+        used = {
+            "output": True,
+            "work": True,
+            "inputs": self.lease.spec.files,
+            "checkpoints": self.lease.checkpoints,
+        }
+        for name in (name for name, content in used.items() if content):
+            (self._directory / name).mkdir()
 
     async def _run_in_child(
         self, lent: Lent, inputs: Mapping[str, FetchedFile], checkpoints: Mapping[str, Path]

@@ -53,6 +53,7 @@ class RunFolder:
     seed: str | None = None
     max_units: Decimal | None = None
     cache_salt: str | None = None
+    wants_evidence = True
 
     def __post_init__(self) -> None:
         for path in (self.output, self.work):

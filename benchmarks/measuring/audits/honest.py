@@ -1,7 +1,7 @@
 """Many honest audits of all services: small jobs on other numbers of threads, precisions and kernels. None may fail.
 
-An audit is judged by the shipped calibration of its condition. Where none is shipped, the first audits of a condition make its limits, as
-`aitbc-agent calibrate` does, and only later ones count.
+An audit is judged by the shipped calibration of its condition. Where none is shipped, the first audits of two variants of the honest
+miner make its limits, as `aitbc-agent calibrate` does, and only later ones count.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ from runners.blender.comparer import release
 from runners.registry import installed
 
 LEARNED = 20
-"""Audits that make the limits of a condition for which no calibration is shipped."""
+"""Audits of each variant that make the limits of a condition for which no calibration is shipped."""
 
-TRANSFORMERS = 6
+LEARNED_VARIANTS = 2
+"""Variants that make the limits. Runs of one variant alone may be equal to the last bit."""
+
+TRANSFORMERS = 3
 """Every batch of language models with this number has one in transformers beside it."""
 
 WORDS = ("the train leaves at noon from platform four", "water boils and its steam pushes a piston",
@@ -60,7 +63,9 @@ class Record:
 
     file: Path
     rows: dict[str, Row] = field(default_factory=lambda: defaultdict(Row))
-    learned: dict[str, list[Mapping[str, float]]] = field(default_factory=lambda: defaultdict(list))
+    learned: dict[str, dict[str, list[Mapping[str, float]]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
     failures: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -76,8 +81,10 @@ class Record:
         key = f"{service}; {condition}"
         limits = shipped.get(key) or self._limits(service, key)
         if distances and limits is None:
-            self.learned[key].append(dict(distances))
-            return
+            known = self.learned[key].setdefault(variant, [])
+            if len(known) < LEARNED:
+                known.append(dict(distances))
+            return  # none of the others counts: nothing can fail yet
         row = self.rows[f"{key}; {variant}"]
         row.audits += 1
         if distances:
@@ -107,15 +114,19 @@ class Record:
         replace_file(self.file, json.dumps(content, indent=1).encode())
 
     def _limits(self, service: str, key: str) -> Mapping[str, float] | None:
-        known = self.learned.get(key, [])
-        if len(known) < LEARNED:
+        variants = [known for known in self.learned.get(key, {}).values() if len(known) == LEARNED]
+        if len(variants) < LEARNED_VARIANTS:
             return None
         comparer = installed()[service].definition.comparer
         assert comparer is not None
-        names = {name for found in known for name in found}
+        names = {name for known in variants for found in known for name in found}
         return {
-            name: honest_limit(
-                [found[name] for found in known if name in found], comparer.least_limits.get(name, 0)
+            name: max(
+                honest_limit(
+                    [found[name] for found in known if name in found], comparer.least_limits.get(name, 0)
+                )
+                for known in variants
+                if any(name in found for found in known)
             )
             for name in names
         }
@@ -206,7 +217,8 @@ def _transformers(folder: Path) -> Iterator[Iterator[Outcome]]:
             if change is not None:
                 change(audit_language.engine_of(runner)._loaded.model)  # noqa: SLF001 - there is no setting
             jobs = [
-                run(runner, _question(number), folder, number) for number in (next(numbers) for _ in range(8))
+                run(runner, _question(number), folder, number)
+                for number in (next(numbers) for _ in range(24))
             ]
         with audit_language.loaded(miner.path, 1, dtype=dtype) as runner:
             found = [check(runner, _question(job.number), job, folder) for job in jobs]

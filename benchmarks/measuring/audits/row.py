@@ -25,6 +25,7 @@ class Workplace:
     timeout_seconds = 3600.0
     max_units: Decimal | None = None
     cache_salt: str | None = None
+    wants_evidence = True
 
     def __init__(
         self, folder: Path, files: Mapping[str, Path] | None = None, seed: str | None = None

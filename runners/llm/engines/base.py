@@ -94,11 +94,18 @@ class LanguageEngine(Protocol):
         """Whether reading a token costs a large part of generating it, so that an audit should read a part of an answer only."""
 
     def submit(
-        self, request: InferenceRequest, images: Images, seed: str | None, salt: str | None = None
+        self,
+        request: InferenceRequest,
+        images: Images,
+        seed: str | None,
+        salt: str | None = None,
+        *,
+        evidence: bool = True,
     ) -> Generation:
         """Begin a request. `seed` (hex) chooses the tokens if the request has no seed. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`.
 
-        What was computed from another prompt is reused only if both have the same `salt`, never without one.
+        What was computed from another prompt is reused only if both have the same `salt`, never without one. Without `evidence`, the
+        pieces need no tokens, which cost most engines time.
         """
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:

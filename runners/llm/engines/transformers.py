@@ -49,6 +49,8 @@ class TransformersEngine:
         images: Images,
         seed: str | None,
         salt: str | None = None,  # noqa: ARG002 - nothing is ever reused
+        *,
+        evidence: bool = True,  # noqa: ARG002 - it costs nothing here
     ) -> _Generation:
         """See `LanguageEngine.submit`."""
         loaded = self._model()

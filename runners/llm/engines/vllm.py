@@ -78,14 +78,20 @@ class VLLMEngine:
         self.context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
 
     def submit(
-        self, request: InferenceRequest, images: Images, seed: str | None, salt: str | None = None
+        self,
+        request: InferenceRequest,
+        images: Images,
+        seed: str | None,
+        salt: str | None = None,
+        *,
+        evidence: bool = True,
     ) -> _Generation:
         """See `LanguageEngine.submit`."""
         if images and not self._sees:
             raise cannot_see(request)
         # vLLM names tokens by their texts or by their numbers: by these only if the client asked for no texts.
         shown = request.top_logprobs
-        top = TOP if shown is None else shown
+        top = TOP if shown is None and evidence else shown
         fields = {"model": SERVED, **openai.sampling(request, seed)} | {
             "return_tokens_as_token_ids": shown is None,
             "cache_salt": salt or secrets.token_hex(),
@@ -98,10 +104,10 @@ class VLLMEngine:
             fields["structured_outputs"] = {"grammar": grammar(request.schema_)}
         if request.raw:
             path, prompt = "/v1/completions", {"prompt": request.prompt}
-            fields["logprobs"] = top
+            fields |= {} if top is None else {"logprobs": top}
         else:
             path, prompt = "/v1/chat/completions", openai.conversation(request, images, self._break)
-            fields |= {"logprobs": True, "top_logprobs": top}
+            fields |= {} if top is None else {"logprobs": True, "top_logprobs": top}
         if request.forced_tools:
             tools = {tool.name: tool.parameters for tool in request.forced_tools}
             fields |= {"structured_outputs": {"grammar": call_grammar(tools)}, "tool_choice": "none"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 
 import pytest
@@ -44,6 +45,15 @@ def test_the_local_agents_key_is_not_sent_to_other_coordinators(agent) -> None:
 
 def test_a_missing_configuration_is_an_error_with_advice() -> None:
     with pytest.raises(ConfigurationError, match=r"AITBC_BASE_URL.*aitbc-agent start"):
+        AITBCClient()
+
+
+def test_an_agent_that_is_still_starting_is_named(tmp_path) -> None:
+    with (tmp_path / "agent.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigurationError, match="still starting"):
+            AITBCClient()
+    with pytest.raises(ConfigurationError, match="No coordinator is configured"):
         AITBCClient()
 
 

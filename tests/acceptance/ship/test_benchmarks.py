@@ -31,13 +31,23 @@ def run(name: str, *arguments: str) -> dict[str, Any]:
     return figures
 
 
-def test_cycles_are_complete_and_their_receipts_verify() -> None:
-    """The benchmark fails if one is incomplete."""
-    figures = run("cycle.py", "--cycles", "20", "--rounds", "1", "--concurrency", "4")
+@pytest.mark.parametrize("database", [(), ("--postgresql", "2", "--snapshot")], ids=["sqlite", "postgresql"])
+def test_cycles_are_complete_and_their_receipts_verify(database: tuple[str, ...]) -> None:
+    """The benchmark fails if one is incomplete. On PostgreSQL, jobs cross from one replica to the other."""
+    figures = run("cycle.py", "--cycles", "20", "--rounds", "1", "--concurrency", "4", *database)
     assert figures["cycles_per_second"] > 0
     assert figures["jobs_completed"] == 200 + 20
     assert figures["receipts_verified"] == 100
-    assert set(figures["latency_ms"]) == {"submit", "claim", "result", "status", "receipt", "whole"}
+    steps = {"submit", "claim", "pickup", "result", "status", "receipt", "whole"}
+    assert set(figures["latency_ms"]) == steps
+    assert (figures["rounds"][0]["cpu_ms_per_cycle"]["database"] > 0) is bool(database)
+
+
+def test_idle_connections_are_measured() -> None:
+    """The benchmark fails if a stream misses the job at the end."""
+    figures = run("idle.py", "--miners", "4", "--streams", "8", "--seconds", "1")
+    assert figures["streams_that_saw_the_job"] == 8
+    assert figures["memory_mib"] > 0
 
 
 @pytest.mark.parametrize("ending", ["kill", "end"])

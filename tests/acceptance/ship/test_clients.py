@@ -105,10 +105,11 @@ def test_the_llm_command(agent: Agent, python_clients: Path, tmp_path: Path) -> 
         return run(python_clients / "llm", *options, LLM_USER_PATH=tmp_path)
 
     llm("keys", "set", "agent", "--value", agent.file["client_key"])
-    asked = ["--model", "demo", "--option", "temperature", "0", QUESTION]
+    exact = ["--option", "temperature", "0"]
+    asked = ["--model", "demo", *exact, QUESTION]
     assert "Paris" in llm(*asked)
     assert "Paris" in llm("--no-stream", *asked)
-    assert "Madrid" in llm("--continue", "And of Spain?")
+    assert "Madrid" in llm("--continue", *exact, "And of Spain?")
     assert json.loads(llm("--schema", "city str", *asked)).keys() == {"city"}
     function = "def capital_of(country: str) -> str:\n    return 'Paris'\n"
     assert llm("--functions", function, *asked).strip()

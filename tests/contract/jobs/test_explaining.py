@@ -21,6 +21,7 @@ from aitbc.cli._arguments.options import with_options_named
 from aitbc.cli._terminal.exits import explain as explain_error
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER, job, submit
+from support.recent import fold_everything
 from support.server import Served, add_client, serve
 from support.waiting import SERVICE, STAGES, TRANSCRIBE, Stage
 
@@ -170,6 +171,7 @@ def test_position_and_estimated_start_follow_from_measured_durations(stage: Stag
     assert lease["job_id"] == first
     assert stage.miner.complete(lease, {"text": "", "units": 1}).status_code == 200
     urgent = submit(stage.client, **chosen, priority=9)
+    stage.served.do(fold_everything)
     stage.execute("UPDATE durations SET seconds = 600 * count WHERE model = 'large-v1'")
     stage.served.do(_forget_estimates)
     found = stage.explain(last)

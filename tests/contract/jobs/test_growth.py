@@ -17,8 +17,7 @@ from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import estimates
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import queue
+from agent.coordinator.store import queue, running
 from agent.core.jobs import JobState
 from runners.registry import installed
 from support.clients.scripted_miner import ScriptedMiner, capabilities
@@ -32,7 +31,7 @@ RESULTS = {"text": "hello", "units": 10}
 GROWING = "jobs|job_labels|job_logs|transactions|postings|events|receipts|results|runs|job_artifacts|artifacts|idempotency|miner_days"
 # These indexes contain only jobs that wait, run, or wait for their files.
 OPEN_ONLY = re.compile(
-    r"USING (COVERING )?INDEX ix_jobs_(claimable|submitted|open|running|waiting_for|lease_expiry|leased_by|not_notified)\w*"
+    r"USING (COVERING )?INDEX ix_jobs_(claimable|submitted|open|waiting_for|leased_by|not_notified)\w*"
 )
 # A page of all rows, newest first, reads the primary key until the page is full.
 PAGE_OF_ALL = re.compile(
@@ -79,7 +78,7 @@ def test_a_job_from_its_submission_to_its_receipt_uses_indexes(
     assert client.delete(f"/v1/jobs/{cancelled}").status_code == 200
     for path in (f"jobs/{job_id}", f"jobs/{job_id}/results", f"receipts/{job_id}"):
         assert client.get(f"/v1/{path}").status_code == 200
-    served.do(lambda context: context.database.read(job_store.anything_due, 1.0, 1.0))
+    served.do(lambda context: context.database.read(running.anything_due, 1.0, 1.0))
     check(served, statements)
 
 
@@ -95,6 +94,7 @@ def test_old_data_is_found_through_indexes(traffic: tuple[Served, list[Statement
         later = replace(context, settings=settings, clock=lambda: context.clock() + 400 * 86_400.0)
         for step in (
             retention.delete_jobs, retention.delete_events, retention.delete_job_logs, retention.delete_history,
+            retention.thin_checkpoints,
         ):  # fmt: skip
             await step(later)
 

@@ -15,6 +15,7 @@ from agent.coordinator.operations import supply
 from agent.coordinator.operations.jobs import estimates
 from runners import registry
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.recent import fold_everything
 from support.server import Served
 
 PATH = "/v1/registry/services/validate"
@@ -272,7 +273,7 @@ def test_the_definition_shows_price_and_speed(served: Served, monkeypatch: pytes
 
 
 def test_the_definition_shows_run_durations(
-    client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
+    served: Served, client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are measured on completed jobs, per model."""
     monkeypatch.setattr(estimates, "REFRESH_SECONDS", 0.0)
@@ -281,6 +282,7 @@ def test_the_definition_shows_run_durations(
     miner.complete(
         lease, {"text": "", "language": "en", "duration": 1, "segments": [], "files": [], "units": 1}
     )
+    served.do(fold_everything)
     (duration,) = client.get("/v1/registry/services/whisper-transcription").json()["durations"]
     assert duration["model"] == "base"
     assert duration["seconds"] >= 0

@@ -107,8 +107,8 @@ def test_capacity_announced_during_a_claim_is_used(client: httpx.Client, served:
     blocked.start()
     assert entered.wait(10)
     waiting = [
-        threading.Thread(target=lambda miner=miner: polls.append(miner.poll(wait=5)))
-        for miner in (other, requested)
+        threading.Thread(target=lambda miner=miner, wait=wait: polls.append(miner.poll(wait=wait)))
+        for miner, wait in ((other, 1), (requested, 5))
     ]
     for thread in waiting:
         thread.start()

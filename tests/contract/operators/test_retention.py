@@ -14,8 +14,9 @@ from agent import fault_points
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log import fsck
-from agent.coordinator.store import events, history
+from agent.coordinator.store import events, history, log
 from agent.coordinator.store.events import NewEvent
+from agent.coordinator.store.log import CheckpointRecord
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.logged import logged
@@ -176,3 +177,25 @@ def test_figures_that_no_chart_shows_are_deleted(served: Served, monkeypatch: py
         return [round((now - row[0]) / 86_400) for row in rows]
 
     assert [day for day in served.do(starts) if day > 1] in ([300], [301])
+
+
+def test_of_old_checkpoints_the_last_of_each_hour_and_cosigned_ones_remain(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "THINNED_AT_ONCE", 4)
+    monkeypatch.setattr(log, "HOUR_SECONDS", 10)
+
+    async def sizes(context: Context) -> list[int]:
+        now = context.clock() // 10 * 10
+        old = now - context.settings.checkpoint_retention_seconds - 100
+        for number in range(1, 31):
+            record = CheckpointRecord(number, bytes(32), "", old + number, cosigned=int(number == 12))
+            await context.database.write(log.add_checkpoint, record)
+        for number in range(31, 41):
+            record = CheckpointRecord(number, bytes(32), "", now, cosigned=0)
+            await context.database.write(log.add_checkpoint, record)
+        for _ in range(2):
+            await retention.thin_checkpoints(context)
+        return [record.size for record in await context.database.read(lambda c: list(log.all_checkpoints(c)))]
+
+    assert served.do(sizes) == [0, 9, 12, 19, 29, 30, *range(31, 41)]

@@ -96,4 +96,6 @@ class StreamSocket:
     def abort(self) -> None:
         """End the connection like a cut cable: without a close frame, and with data in transit lost."""
         self.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Wakes the thread that reads, without sending anything: while it reads, closing does nothing.
+        self.connection.socket.shutdown(socket.SHUT_RD)
         self.connection.socket.close()

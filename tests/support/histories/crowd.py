@@ -21,6 +21,7 @@ from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.history import fold_work
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.log.fsck import examine
@@ -45,6 +46,7 @@ from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.recent import fold_everything
 
 RESULTS: Final = {"text": "hello", "units": 1.5}
 EXPECTED: Final = (
@@ -267,7 +269,8 @@ class Crowd:
             await wallet.add_debit(self.context, account_id, Decimal(3), force=False, key=key)
 
     async def fold(self) -> None:
-        await self.context.database.write(counts.fold, self.random.choice([-1, 0, 2]))
+        await self.context.database.write(counts.fold, everything=self.random.choice([False, True]))
+        await fold_work(self.context)
 
     async def sequence(self) -> None:
         await self.context.database.write(integrate, self.context.signer, time.time())
@@ -278,7 +281,7 @@ class Crowd:
         examination = await self.context.database.read(examine, self.context.signer.vkey, {})
         assert examination.problems == []
         assert examination.leaves == examination.receipts + examination.settlements
-        await self.context.database.write(counts.fold, -1)
+        await fold_everything(self.context)
         await self.context.database.read(_check)
 
 

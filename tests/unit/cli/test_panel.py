@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import termios
 from typing import Any
 
 import pytest
@@ -157,6 +159,18 @@ def test_the_panel_is_shown_only_on_a_capable_terminal(
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: terminal)
     assert live.can_show(plain=plain) is expected
+
+
+def test_a_terminal_without_a_size_is_drawn_at_80_by_24() -> None:
+    """A new pseudo-terminal reports no size, as serial consoles and `docker run -t` without a client do."""
+    main, terminal = os.openpty()
+    try:
+        assert live.terminal_size(terminal) == (80, 24)
+        termios.tcsetwinsize(terminal, (50, 200))
+        assert live.terminal_size(terminal) == (200, 50)
+    finally:
+        os.close(main)
+        os.close(terminal)
 
 
 def test_a_long_log_line_is_shown_in_full() -> None:

@@ -28,6 +28,7 @@ class Reader:
         self.now = 1000.0
         self.caches = Caches()
         self.database = SimpleNamespace(read=self._read)
+        self.dispatcher = SimpleNamespace(unfinished=SimpleNamespace(known=None))
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -40,7 +41,7 @@ class Reader:
         await asyncio.sleep(0)  # others come meanwhile
         await self.answering.wait()
         if "estimates" in function.__module__:
-            return Estimates(args[-1], {}, {"": number})
+            return Estimates(args[0], {}, {"": number})
         return Fleet(args[-1], (), {})
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Form, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Form, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.responses import PlainTextResponse
@@ -89,6 +89,17 @@ async def wrong() -> Answered:
 @router.get("/{box}")
 async def one(box: int, must: Annotated[str, Header(alias="X-Must")]) -> Answered:
     return Answered(name=str(box), seen=[must])
+
+
+@router.head("/{box}/content", response_class=Response)
+@router.get("/{box}/content", response_class=Response, dependencies=[Depends(key_of)])
+async def content(
+    box: Annotated[int, Path(le=9)],
+    offset: Annotated[int, Query(ge=0)] = 0,
+    media_type: Annotated[str | None, Query(alias="type", max_length=9)] = None,
+    more: bool = False,
+) -> Response:
+    return Response(f"{box} {offset} {more}", 206 if offset else 200, {"X-Box": "1"}, media_type)
 
 
 @router.put("/{box}")
@@ -203,6 +214,15 @@ REQUESTS: list[tuple[str, str, tuple[tuple[str, str], ...], bytes]] = [
     ("GET", "/v1/boxes/7", (), b""),
     ("GET", "/v1/boxes/seven", (OF_BOX,), b""),
     ("HEAD", "/v1/boxes/7", (OF_BOX,), b""),
+    ("GET", "/v1/boxes/7/content", (KEY,), b""),
+    ("GET", "/v1/boxes/7/content", (), b""),
+    ("GET", "/v1/boxes/7/content?offset=3&type=a%2Fb+c&more=yes&other=1", (KEY,), b""),
+    ("GET", "/v1/boxes/7/content?offset=3&offset=4&type=&more", (KEY,), b""),
+    ("GET", "/v1/boxes/7/content?offset=-3", (KEY,), b""),
+    ("GET", "/v1/boxes/7/content?offset=&more=maybe", (KEY,), b""),
+    ("GET", "/v1/boxes/7/content?type=much/too-long", (KEY,), b""),
+    ("GET", "/v1/boxes/10/content?offset=3", (KEY,), b""),
+    ("HEAD", "/v1/boxes/7/content?offset=3", (), b""),
     ("PATCH", "/v1/boxes/7", (), b""),
     ("PUT", "/v1/boxes/7", (), b"some bytes"),
     ("DELETE", "/v1/boxes/7", (), b""),
@@ -234,6 +254,7 @@ def test_valid_requests_do_not_reach_the_framework() -> None:
     framework = FastAPI(openapi_url=None)
     framework.router.routes.extend(router.routes)
     direct = Direct(none, plain_routes(framework.routes))
-    for method, path, headers, body in (REQUESTS[0], REQUESTS[20], REQUESTS[25], REQUESTS[28], REQUESTS[33]):
+    for number in (0, 20, 25, 28, 32, 34, 40, 42):
+        method, path, headers, body = REQUESTS[number]
         for mounted in (path, f"/api{path}"):
             assert ask(direct, method, mounted, headers, body, 1) != "AssertionError", mounted

@@ -17,7 +17,17 @@ from nacl.signing import SigningKey
 from sqlalchemy import text
 
 from agent.coordinator import sequencer
-from agent.coordinator.sequencer import LogInconsistent, LogSigner, check, integrate, leaf_bytes, tree_of
+from agent.coordinator.sequencer import (
+    EVERYTHING_SECONDS,
+    LATE_SECONDS,
+    LogInconsistent,
+    LogSigner,
+    Passed,
+    check,
+    integrate,
+    leaf_bytes,
+    tree_of,
+)
 from agent.coordinator.store import log as store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema import upgrade
@@ -96,8 +106,36 @@ def test_every_checkpoint_is_signed_and_consistent_with_earlier_ones(
         assert verify_consistency(old.size, old.root, size, newest.root, proof)
     leaves = store.leaves(connection, 0, size)
     assert [leaf_bytes(leaf) for leaf in leaves] == [settlement(number).to_leaf() for number in range(size)]
-    assert not store.anything_queued(connection)
+    assert store.first_queued(connection) is None
     assert integrate(connection, SIGNER, 9.0) == (None, False)
+
+
+def test_the_queue_is_read_behind_what_was_empty_for_a_while() -> None:
+    """Entries that become visible late are found when everything is read."""
+    passed = Passed()
+    assert passed.after(0) == 0
+    passed.note(100, 0)
+    passed.note(200, 1)
+    assert passed.after(LATE_SECONDS) == 0
+    assert passed.after(LATE_SECONDS + 0.5) == 99
+    assert passed.after(LATE_SECONDS + 2) == 199
+    assert passed.after(EVERYTHING_SECONDS) == 0
+    assert passed.after(EVERYTHING_SECONDS + 1) == 199
+
+
+def test_leaves_behind_an_entry_are_numbered_and_others_wait(connection: Connection) -> None:
+    leaves = [("one", b"1"), ("two", b"2"), ("three", b"3")]
+    store.queue_receipts(connection, leaves)
+    first = store.first_queued(connection)
+    assert first is not None
+    record, more = integrate(connection, SIGNER, 1.0, first)
+    assert record is not None
+    assert (record.size, more) == (2, False)
+    assert [leaf.reference for leaf in store.queued(connection)] == ["one"]
+    assert store.first_queued(connection, first) is None
+    record, _ = integrate(connection, SIGNER, 2.0)
+    assert record is not None
+    assert record.size == 3
 
 
 def test_no_checkpoint_is_signed_if_the_tree_differs_from_the_newest_one(connection: Connection) -> None:

@@ -80,6 +80,18 @@ def lease(number: int) -> LeaseMessage:
     return {"job_id": f"job_{number}", "fence": 1, "service": SERVICE, "spec": {"model": "base"}}
 
 
+def test_a_connection_ends_even_if_it_was_not_announced_yet() -> None:
+    """A newer session begins on another replica before that knows of the connection."""
+    other, holder = pair()
+    holder.port(1)
+    assert other.known == []
+    for before in (1, 2):  # the port's session is 1
+        other.relay.end("miner_b", 9, StaleSession("x"))
+        other.relay.end("miner_a", before, StaleSession("A newer session has begun."))
+        exchange(other, holder)
+        assert holder.got == [StaleSession] * (before - 1)
+
+
 def test_a_miner_of_another_replica_gets_leases_cancellations_and_requests() -> None:
     leader, holder = pair()
     port = holder.port(2)

@@ -100,6 +100,7 @@ class RecordingContext:
         self.max_units: Decimal | None = None
         self.seed: str | None = None
         self.cache_salt: str | None = None
+        self.wants_evidence = True
         self.output, self.work = directory / "output", directory / "work"
         self.resumed_from = directory / "checkpoints"
         self.output.mkdir(parents=True)

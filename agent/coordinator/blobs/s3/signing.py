@@ -64,7 +64,7 @@ def presign(
             method,
             parts.path or "/",
             encoded,
-            *(f"{name}:{signed[name].strip()}" for name in sorted(signed)),
+            *(f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)),
             "",
             names,
             "UNSIGNED-PAYLOAD",

@@ -17,9 +17,9 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.feasibility import basis_of, reason_answer, with_load
+from agent.coordinator.store import counts, queue
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import offers as offer_store
-from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.explaining import (
     CanRun,
@@ -103,7 +103,7 @@ def situation_of(connection: Connection, context: Context, record: JobRecord) ->
     failed_on = frozenset(failed.miner_id for failed in failures)
     if failed_on and elsewhere(job, miners, failed_on, now):
         job = replace(job, avoided=failed_on)
-    running = store.running_by_account(connection)
+    running = counts.running(connection, [record.account_id])
     limits = slowed_accounts(connection, context.settings, now)
     basis = replace(basis_of(context, record), miners=miners, now=now)
     ready = [miner for miner in miners if able(job, miner, basis)]
@@ -114,7 +114,7 @@ def situation_of(connection: Connection, context: Context, record: JobRecord) ->
         offer_ended=_ended_offer(connection, record, now),
         running=running.get(record.account_id, 0),
         limit=limits.get(record.account_id),
-        ahead=None if not ready else _ahead(connection, job, ready, running, limits, now),
+        ahead=None if not ready else _ahead(connection, job, ready, limits, now),
     )
     return job, situation
 
@@ -129,14 +129,13 @@ def _ahead(
     connection: Connection,
     job: Waiting,
     ready: Sequence[KnownMiner],
-    running: Mapping[str, int],
     limits: Mapping[str, int],
     now: float,
 ) -> list[Waiting]:
     """Return the jobs that come first at the miners that can run this one."""
     candidates = [miner.candidate for miner in ready]
     waiting = {other.job_id: other for other in queue.waiting(connection, candidates)} | {job.job_id: job}
-    load = Counter(running)
+    load = Counter(counts.running(connection, sorted({other.account_id for other in waiting.values()})))
     ahead = []
     for other in in_turn(waiting.values(), load, now, limits):
         if other.job_id == job.job_id:

@@ -35,7 +35,7 @@ def _due(connection: Connection, context: Context, before: float) -> list[tuple[
     """Return jobs whose clients are to be notified, with the notices."""
     return [
         (record, _notice(connection, context, record))
-        for record in queue.waiting_since(connection, before, AT_ONCE)
+        for record in queue.waiting_since(connection, before, AT_ONCE, context.dispatcher.unfinished.known)
         if not record.life.fence or _requeued_at(connection, record) < before
     ]
 

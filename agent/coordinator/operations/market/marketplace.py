@@ -21,6 +21,7 @@ from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger, miner_stats, queue
 from agent.coordinator.store import offers as store
 from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.unfinished import Unfinished
 from agent.core.errors import (
     Conflict,
     JobAlreadyCompleted,
@@ -208,20 +209,21 @@ async def tidy(context: Context) -> None:
     """End expired offers, and return jobs to the open market whose offer's miner stays away. Sealed ones, which no other miner can read, fail."""
     now = context.clock()
     seen_before = now - context.settings.offer_wait_seconds
-    if not await context.database.read(_anything_due, now, seen_before):
+    known = context.dispatcher.unfinished.known
+    if not await context.database.read(_anything_due, now, seen_before, known):
         return
-    freed = await context.database.write(_tidy, now, seen_before)
+    freed = await context.database.write(_tidy, now, seen_before, known)
     if freed:
         log.info("jobs_left_their_offers", count=freed)
         context.dispatcher.job_waiting()
 
 
-def _anything_due(connection: Connection, now: float, seen_before: float) -> bool:
-    return bool(store.any_expired(connection, now) or store.stranded(connection, seen_before, limit=1))
+def _anything_due(connection: Connection, now: float, seen_before: float, known: Unfinished | None) -> bool:
+    return bool(store.any_expired(connection, now) or store.stranded(connection, seen_before, known, limit=1))
 
 
-def _tidy(connection: Connection, now: float, seen_before: float) -> int:
-    freed = store.lock_waiting(connection, store.stranded(connection, seen_before))
+def _tidy(connection: Connection, now: float, seen_before: float, known: Unfinished | None) -> int:
+    freed = store.lock_waiting(connection, store.stranded(connection, seen_before, known))
     for offer in store.lock_expired(connection, now):
         offers.end(connection, offer, OfferState.EXPIRED, now)
     sealed = [record for record in freed if record.is_sealed]

@@ -147,6 +147,7 @@ async def _waited_for(context: Context) -> list[tuple[str, str]]:
     cached = context.caches.awaited_models
     now = context.clock()
     if cached is None or now - cached[0] >= WAITED_FOR_CACHE_SECONDS:
-        cached = (now, await context.database.read(queue.models_waited_for, MAX_MODELS))
+        known = context.dispatcher.unfinished.known
+        cached = (now, await context.database.read(queue.models_waited_for, MAX_MODELS, known))
         context.caches.awaited_models = cached
     return cached[1]

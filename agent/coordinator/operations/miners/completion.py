@@ -29,7 +29,6 @@ from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats, Work
-from agent.coordinator.store.queue import restrictions_of
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import ApiError, ReceiptInvalid, StaleLease
 from agent.core.jobs import Complete, IllegalEvent, JobState, Lease
@@ -257,14 +256,6 @@ def _accept(
     for one in sorted(valid, key=lambda one: one.record.account_id):  # whose locks have this order
         _add_outputs(connection, one.record, one.result.delivery.artifacts, one.sizes, now)
     seconds = {one.record.job_id: now - one.lease.assigned_at for one in valid}
-    receipt_store.learn_durations(
-        connection,
-        [
-            (one.record.service, one.record.model, seconds[one.record.job_id])
-            for one in valid
-            if not restrictions_of(one.record).audit  # comparing takes another time than the work
-        ],
-    )
     receipts = [_receipt(context, one.lease, one.result.delivery, one.completed_at) for one in valid]
     receipt_store.add(connection, receipts)
     pairs = list(zip(valid, receipts, strict=True))

@@ -17,8 +17,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.miners.sessions import exclusion_of, lease_end
 from agent.coordinator.store import commands as command_store
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import locks
+from agent.coordinator.store import locks, running
 from agent.coordinator.store import miners as store
 from agent.coordinator.store import offers as offer_store
 from agent.core.errors import ApiError, NotFound, Unauthorized
@@ -50,7 +49,7 @@ def _return_jobs(connection: Connection, miner_id: str, now: float, reason: str)
     """Queue the running jobs of a miner again, and accept none of its late results. Return the number of the former."""
     requeued = 0
     changes = []
-    for record in job_store.leased_by(connection, miner_id):
+    for record in running.leased_by(connection, miner_id):
         lease = record.life.lease
         if lease is None:
             continue

@@ -11,9 +11,9 @@ from agent.coordinator.operations.answers.miners import DayEarnings, Fleet, Flee
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miner_stats
 from agent.coordinator.store import miners as store
+from agent.coordinator.store import running as running_store
 from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.values.quantities import format_money, from_units
@@ -35,7 +35,7 @@ def _of_caller(connection: Connection, context: Context, caller: Caller, days: i
     ids = [record.miner_id for record in records]
     today = int(context.clock() // DAY_SECONDS)
     earned = miner_stats.earnings_of_all(connection, ids, today - days + 1)
-    running = Counter(job.miner_id for job in job_store.running_of(connection, ids))
+    running = Counter(job.miner_id for job in running_store.of_miners(connection, ids))
     seen_after = offline_before(context)
     stats = {miner_id: miner_stats.find(connection, miner_id) for miner_id in ids}
     miners = [

@@ -19,8 +19,9 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import throttling
 from agent.coordinator.operations.miners.sessions import lease_end, metered
 from agent.coordinator.store import jobs as store
-from agent.coordinator.store import queue
+from agent.coordinator.store import queue, running
 from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.unfinished import Unfinished
 from agent.core.errors import StaleLease
 from agent.core.explaining import Situation, possible
 from agent.core.jobs import (
@@ -184,7 +185,7 @@ def _is_repeated(record: JobRecord, session: Session, event: FailRun) -> bool:
 async def start_over(context: Context) -> None:
     """Extend all leases by a full period on startup, since miners could not renew them during the coordinator's absence."""
     now = context.clock()
-    extended = await context.database.write(store.extend_leases, now + context.settings.lease_seconds)
+    extended = await context.database.write(running.extend_leases, now + context.settings.lease_seconds)
     log.info("leases_extended", count=extended)
 
 
@@ -192,19 +193,23 @@ async def expire_due(context: Context) -> int:
     """End expired leases, and fail jobs whose files were not uploaded in time. Submit the job again with its files. Return their number."""
     now = context.clock()
     before = now - context.settings.input_wait_seconds
-    if not await context.database.read(store.anything_due, now, before):
+    known = context.dispatcher.unfinished.known
+    if not await context.database.read(running.anything_due, now, before, known):
         return 0
-    expired, abandoned = await context.database.write(_expire_due, now, before)
+    expired, abandoned = await context.database.write(_expire_due, now, before, known)
     context.meter.count(LEASES_EXPIRED, amount=len(expired))
     if any(life.state is JobState.SUBMITTED for life in expired):
         context.dispatcher.job_waiting()
     return len(expired) + abandoned
 
 
-def _expire_due(connection: Connection, now: float, files_before: float) -> tuple[list[Job], int]:
+def _expire_due(
+    connection: Connection, now: float, files_before: float, known: Unfinished | None = None
+) -> tuple[list[Job], int]:
     """Return the jobs whose leases expired, and the number of jobs that failed because of missing files."""
     expired = [
-        lease_end(record, now, "no heartbeat arrived in time") for record in store.expired(connection, now)
+        lease_end(record, now, "no heartbeat arrived in time")
+        for record in running.expired(connection, now, known)
     ]
     for item in expired:
         log.info(
@@ -215,7 +220,7 @@ def _expire_due(connection: Connection, now: float, files_before: float) -> tupl
             trace_id=item.before.trace_id,
         )
     abandoned = []
-    for record in store.abandoned(connection, files_before):
+    for record in running.abandoned(connection, files_before):
         missing = ", ".join(json.loads(record.missing_files or "[]"))
         failure = Failure(
             FailureCode.INPUT_MISSING,

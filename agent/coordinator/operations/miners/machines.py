@@ -29,12 +29,12 @@ from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import counts, miner_stats, throttling
-from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
+from agent.coordinator.store import running as running_store
 from agent.coordinator.store.commands import CommandRecord
-from agent.coordinator.store.jobs import RunningJob
 from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import Fault, MinerRecord
+from agent.coordinator.store.running import RunningJob
 from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
@@ -68,7 +68,7 @@ def _one(connection: Connection, context: Context, caller: Caller, miner_id: str
 def _views(connection: Connection, context: Context, records: list[MinerRecord]) -> list[MinerDetails]:
     miner_ids = [record.miner_id for record in records]
     running: defaultdict[str, list[RunningJob]] = defaultdict(list)
-    for job in job_store.running_of(connection, miner_ids):
+    for job in running_store.of_miners(connection, miner_ids):
         running[job.miner_id].append(job)
     waiting = command_store.waiting_for(connection, miner_ids)
     seen_after = offline_before(context)

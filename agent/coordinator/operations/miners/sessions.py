@@ -19,8 +19,7 @@ from agent.coordinator.operations.callers import SESSION_PREFIX, Role, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.store import access as access_store
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import locks
+from agent.coordinator.store import locks, running
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
@@ -108,7 +107,7 @@ async def register(context: Context, request: Registration) -> Registered:
     context.caches.forget_sessions()
     context.meter.count(REGISTRATIONS)
     context.dispatcher.end_connections(
-        miner.miner_id, StaleSession("A newer session of this miner has begun.")
+        miner.miner_id, StaleSession("A newer session of this miner has begun."), before=miner.session
     )
     context.dispatcher.job_waiting()
     log.info(
@@ -155,7 +154,7 @@ def _register(
     miner_id = id_of_key(public_key)
     locks.session(connection, miner_id)
     # Before the miner's row, which results refer to: jobs are always locked first.
-    leased = job_store.leased_by(connection, miner_id)
+    leased = running.leased_by(connection, miner_id)
     known = store.find_former(connection, miner_id)
     is_new = known is None or known.removed_at is not None
     token = request.enrolment_token

@@ -22,6 +22,9 @@ from agent.core.errors import ConfigurationError
 KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
 """A server that vanished without a word is noticed after 35 s of silence (https://www.postgresql.org/docs/current/libpq-connect.html)."""
 APPLICATION: Final = "aitbc-agent"
+UNSUITABLE: Final = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
+"""What transactions that write do without: they find few rows by a key. While a new database has no statistics, the planner takes its
+tables for small and would read them whole, and a prepared plan remains while they grow."""
 PREPARED: Final = 1000
 """Maximum number of statements that a connection keeps prepared: more than the coordinator has."""
 
@@ -159,6 +162,7 @@ def _begin(limits: Limits | None, *, read_only: bool) -> bytes:
             f"SET LOCAL {name} = {max(1, int(seconds * 1000))}" for name, seconds in values.items()
         ]
     if not read_only:
+        statements += [f"SET LOCAL {name} = off" for name in UNSUITABLE]
         # The outcome of a transaction is asked for by its number if the connection breaks while it commits.
         statements.append("SELECT pg_current_xact_id()::text")
     return "; ".join(statements).encode()

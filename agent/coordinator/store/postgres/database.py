@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent import fault_points
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
-from agent.coordinator.store.database import Together
+from agent.coordinator.store.database import Content, Together, take_content
 from agent.coordinator.store.postgres.connecting import Limits, Server, driver, engine
 from agent.coordinator.store.postgres.failures import Failure, classify, reason
 from agent.coordinator.store.postgres.groups import Groups
@@ -79,7 +79,7 @@ class PostgresDatabase:
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._groups = Groups(self._writers, self._write_now)
         self._closed = False
-        self._after_commit: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+        self._after_commit: list[tuple[asyncio.AbstractEventLoop, Content, Callable[[], None]]] = []
 
     @property
     def engine(self) -> Literal["sqlite", "postgresql"]:
@@ -91,9 +91,9 @@ class PostgresDatabase:
         """How many writes are queued."""
         return self._waiting + self._groups.waiting
 
-    def after_commit(self, call: Callable[[], None]) -> None:
-        """Call `call` on the running event loop after every commit of this process, before its write is answered."""
-        self._after_commit.append((asyncio.get_running_loop(), call))
+    def after_commit(self, content: Content, call: Callable[[], None]) -> None:
+        """Call `call` on the running event loop after every commit of this process with such content, before its write is answered."""
+        self._after_commit.append((asyncio.get_running_loop(), content, call))
 
     async def connect_session(self) -> psycopg.AsyncConnection:
         """Return a connection for LISTEN and advisory locks, which the caller closes. Raises `psycopg.Error`."""
@@ -184,7 +184,7 @@ class PostgresDatabase:
     def _write_now(self, function: Callable[[Connection], T], name: str, writes: int) -> T:
         begun = time.perf_counter()
         try:
-            value = self._repeated(lambda: self._transact(function, name))
+            value, contents = self._repeated(lambda: self._transact(function, name))
         except ServiceUnavailable as error:
             self.fault = str(error)
             raise
@@ -196,12 +196,14 @@ class PostgresDatabase:
             if self._meter is not None:
                 self._meter.observe(COMMIT_SECONDS, time.perf_counter() - begun)
                 self._meter.observe(BATCH_WRITES, writes)
-        for loop, call in self._after_commit:
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(call)
+        for loop, content, call in self._after_commit:
+            if content in contents:
+                with suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(call)
         return value
 
-    def _transact(self, function: Callable[[Connection], T], name: str) -> T:
+    def _transact(self, function: Callable[[Connection], T], name: str) -> tuple[T, set[Content]]:
+        """Return the value of `function`, and what its transaction contains."""
         number: str | None = None
         life: object = None
         try:
@@ -210,7 +212,9 @@ class PostgresDatabase:
                 _left_clean(connection),
                 connection.begin() as transaction,
             ):
+                take_content(connection)  # of a transaction that was rolled back
                 value = function(connection)
+                contents = take_content(connection)
                 _check_unbroken(connection, name)
                 fault_points.reach("database.before_commit", name)
                 number, life = connection.info["transaction"], connection.info["life"]
@@ -220,7 +224,7 @@ class PostgresDatabase:
                 raise
             if not self._repeated(functools.partial(self._committed, number, life)):
                 raise
-        return value
+        return value, contents
 
     def _committed(self, number: str, life: object) -> bool:
         """Return whether a transaction has committed whose connection broke meanwhile.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from agent.coordinator.store.compiling import CompiledStatement, Names
+from agent.coordinator.store.postgres.arrays import ArraysStatement, array, of_keys
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,7 +21,10 @@ class DriverStatement:
     """A statement for psycopg."""
 
     def __init__(self, statement: Executable) -> None:
+        self._statement = statement
         self._compiled = CompiledStatement(statement, _finish)
+        self._over_arrays: dict[Names, ArraysStatement | None] = {}
+        self._of_keys: dict[str, CompiledStatement[_Compiled]] = {}
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Execute the query and return all rows."""
@@ -34,33 +38,47 @@ class DriverStatement:
         """Execute the change for each of these values, at least one, in one exchange. Return how many rows all have changed."""
         if len(many) == 1:
             return self.run(connection, many[0])
+        if (together := self._together(connection, many[0])) is not None:
+            return _driver(connection).execute(together.sql, together.values(many)).rowcount
         sql, fixed = self._compiled.of(connection.dialect, many[0])
         cursor = _driver(connection).cursor()
         cursor.executemany(sql, [{**fixed, **values} for values in many])
         return cursor.rowcount
 
+    def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Execute the query for all of these values of `name`, at least one, together. Return the rows in the query's own order."""
+        if name not in self._of_keys:
+            self._of_keys[name] = CompiledStatement(of_keys(self._statement, name), _finish)
+        sql, fixed = self._of_keys[name].of(connection.dialect, {name: keys})
+        return _driver(connection).execute(sql, {**fixed, name: array(keys)}).fetchall()
+
     def rows_each(
         self, connection: Connection, many: Sequence[Mapping[str, Any]]
     ) -> list[list[tuple[Any, ...]]]:
         """Execute the query for each of these values, at least one, in one exchange. Return all rows of each."""
-        return [cursor.fetchall() for cursor in self._execute_each(connection, many)]
-
-    def run_each(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Execute the change for each of these values, at least one, in one exchange. Return how many rows each has changed."""
-        return [cursor.rowcount for cursor in self._execute_each(connection, many)]
-
-    def _execute_each(
-        self, connection: Connection, many: Sequence[Mapping[str, Any]]
-    ) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
         if len(many) == 1:
-            yield self._execute(connection, many[0])
-            return
+            return [self.rows(connection, many[0])]
         sql, fixed = self._compiled.of(connection.dialect, many[0])
         cursor = _driver(connection).cursor()
         cursor.executemany(sql, [{**fixed, **values} for values in many], returning=True)
-        yield cursor
+        found = [cursor.fetchall()]
         while cursor.nextset():
-            yield cursor
+            found.append(cursor.fetchall())
+        return found
+
+    def rows_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        """Execute the insert, update or deletion for all of these values, at least one, together. Return all rows that it returns."""
+        if len(many) == 1:
+            return self.rows(connection, many[0])
+        together = self._together(connection, many[0])
+        assert together is not None, "an insert, an update or a deletion"  # noqa: S101 - as described
+        return _driver(connection).execute(together.sql, together.values(many)).fetchall()
+
+    def _together(self, connection: Connection, values: Mapping[str, Any]) -> ArraysStatement | None:
+        names = tuple(values)
+        if names not in self._over_arrays:
+            self._over_arrays[names] = ArraysStatement.of(self._statement, names, connection.dialect)
+        return self._over_arrays[names]
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> psycopg.Cursor[tuple[Any, ...]]:
         sql, fixed = self._compiled.of(connection.dialect, values)

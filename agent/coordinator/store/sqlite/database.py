@@ -26,7 +26,7 @@ from sqlalchemy.pool import QueuePool
 
 from agent import fault_points
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
-from agent.coordinator.store.database import Together
+from agent.coordinator.store.database import Content, Together, take_content
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.metrics import Meter
 
@@ -88,7 +88,7 @@ class SQLiteDatabase:
         self._read_pool = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
         self._closed = False
-        self._after_commit: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+        self._after_commit: list[tuple[asyncio.AbstractEventLoop, Content, Callable[[], None]]] = []
 
     @property
     def engine(self) -> Literal["sqlite", "postgresql"]:
@@ -105,9 +105,9 @@ class SQLiteDatabase:
         """How many writes are queued."""
         return self._queue.qsize()
 
-    def after_commit(self, call: Callable[[], None]) -> None:
-        """Call `call` on the running event loop after every commit, before any of its writes is answered."""
-        self._after_commit.append((asyncio.get_running_loop(), call))
+    def after_commit(self, content: Content, call: Callable[[], None]) -> None:
+        """Call `call` on the running event loop after every commit with such content, before any of its writes is answered."""
+        self._after_commit.append((asyncio.get_running_loop(), content, call))
 
     def open(self, prepare: Callable[[Connection], None]) -> None:
         """Create or upgrade the schema with `prepare`, then start the writer.
@@ -214,9 +214,11 @@ class SQLiteDatabase:
             while (first := self._queue.get()) is not None:
                 batch, ending = self._take(first)
                 self._commit(connection, batch)
-                for loop, call in self._after_commit:
-                    with suppress(RuntimeError):  # the loop is closed
-                        loop.call_soon_threadsafe(call)
+                contents = take_content(connection)
+                for loop, content, call in self._after_commit:
+                    if content in contents:
+                        with suppress(RuntimeError):  # the loop is closed
+                            loop.call_soon_threadsafe(call)
                 _answer(batch)
                 if ending:
                     return

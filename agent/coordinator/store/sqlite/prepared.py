@@ -41,15 +41,20 @@ class DriverStatement:
         sql, arguments = self._compiled.of(connection.dialect, many[0])
         return driver(connection).executemany(sql, map(arguments, many)).rowcount
 
+    def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Execute the query for each of these values of `name`. Return all rows, in the order of the values."""
+        found = self._execute_each(connection, [{name: key} for key in keys])
+        return [row for cursor in found for row in cursor]
+
     def rows_each(
         self, connection: Connection, many: Sequence[Mapping[str, Any]]
     ) -> list[list[tuple[Any, ...]]]:
         """Execute the query for each of these values. Return all rows of each."""
         return [cursor.fetchall() for cursor in self._execute_each(connection, many)]
 
-    def run_each(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Execute the change for each of these values. Return how many rows each has changed."""
-        return [cursor.rowcount for cursor in self._execute_each(connection, many)]
+    def rows_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        """Execute the change for each of these values, at least one. Return all rows that it returns."""
+        return [row for cursor in self._execute_each(connection, many) for row in cursor]
 
     def _execute_each(
         self, connection: Connection, many: Sequence[Mapping[str, Any]]

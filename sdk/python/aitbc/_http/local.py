@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,7 +19,11 @@ import platformdirs
 from aitbc.errors import ConfigurationError
 from aitbc.sealing.store import FILE
 
+if sys.platform != "win32":
+    import fcntl
+
 AGENT_FILE = "agent.json"
+LOCK_FILE = "agent.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,20 @@ def local_agent() -> LocalAgent | None:
     return LocalAgent(content["url"], _text(content.get("client_key")), _text(content.get("log_key")))
 
 
+def _is_starting() -> bool:
+    """Return whether an agent has locked its data directory. Agents run on Linux only."""
+    if sys.platform == "win32":
+        return False
+    try:
+        with (data_directory() / LOCK_FILE).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -84,6 +103,8 @@ def find_address(base_url: str | None, api_key: str | None) -> Address:
     api_key = api_key or os.environ.get("AITBC_API_KEY") or None
     if base_url is None:
         agent = local_agent()
+        if agent is None and _is_starting():
+            raise ConfigurationError("The agent on this machine is still starting. Try again in a moment.")
         if agent is None:
             raise ConfigurationError(
                 "No coordinator is configured. Set AITBC_BASE_URL and AITBC_API_KEY (or pass base_url and api_key), "

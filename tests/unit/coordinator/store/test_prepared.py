@@ -73,6 +73,16 @@ def test_one_statement_accepts_different_columns(connection: Connection) -> None
     assert by_number.row(connection, {"key": 1}) == (1, "a", 3.0, b"x")
 
 
+def test_one_statement_serves_many_keys_and_many_changes(connection: Connection) -> None:
+    """Rows come in the order of the keys, and a change returns those that it has changed."""
+    Prepared(insert(items)).run_many(connection, [{**ROW, "number": number} for number in (1, 2, 3)])
+    assert [row[0] for row in by_number.rows_of(connection, "key", [1, 3, 9])] == [1, 3]
+    change = Prepared(update(items).where(items.c.number == bindparam("key")).returning(items.c.number))
+    many = [{"key": number, "weight": number / 2} for number in (2, 9, 3)]
+    assert change.rows_many(connection, many) == [(2,), (3,)]
+    assert by_number.row(connection, {"key": 3}) == (3, "a", 1.5, b"\x00\xff")
+
+
 def test_a_missing_value_is_an_error_and_not_null(connection: Connection) -> None:
     with pytest.raises(TypeError, match="values are missing for key"):
         by_number.row(connection, {"number": 1})

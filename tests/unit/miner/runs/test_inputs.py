@@ -415,7 +415,7 @@ def test_another_address_of_a_host_is_tried_when_one_refuses(internet: Internet,
 
 
 def test_a_full_disk_is_a_machine_fault_and_leaves_no_partial_file(internet: Internet, tmp_path: Path):
-    (tmp_path / ".input.part").symlink_to("/dev/full")  # where writing fails as on a full disk
+    (tmp_path / "input").symlink_to("/dev/full")  # where writing fails as on a full disk
     error = unavailable(internet, tmp_path, "https://files.example/file")
     assert error.code == "DISK_FULL"
     assert "No space left on device" in str(error)

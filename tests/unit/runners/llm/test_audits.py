@@ -136,6 +136,21 @@ def test_client_sees_only_the_alternatives_that_it_requested(audit):
     assert "logprobs" not in audit(temperature=0, max_tokens=4).results
 
 
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_run_whose_evidence_is_not_used_makes_none(runner, make_context, raw):
+    """As sealed ones. The answer and its numbers are the same, and the client's own log-probabilities too."""
+    asked = {"model": NAME, "max_tokens": 12, "prompt": QUESTION, "temperature": 0, "raw": raw}
+    found = []
+    for wanted, more in ((True, {}), (False, {}), (False, {"top_logprobs": 2})):
+        context = make_context()
+        context.wants_evidence = wanted
+        found.append(runner.run(InferenceRequest(**asked, **more), context))
+    assert [result.evidence is None for result in found[:2]] == [False, True]
+    assert found[0].results == found[1].results
+    assert found[0].units == found[1].units
+    assert {len(token["top_logprobs"]) for token in found[2].results["logprobs"]} == {2}
+
+
 def test_tokens_inside_a_character_are_not_lost(audit):
     job = audit(temperature=0, raw=True, prompt="Emoji list: 😀 🎉 🦊 😎 🚀 😀 🎉 🦊", max_tokens=48)
     assert "🎉" in job.results["text"]

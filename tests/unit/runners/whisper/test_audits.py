@@ -9,7 +9,16 @@ import pytest
 from runners.api import Audited, Calibration, Condition, Tools
 from runners.audits import HonestRange
 from runners.whisper import WhisperRunner
-from runners.whisper.comparison import TimedWord, chosen_window, distance, timed_words, within
+from runners.whisper.comparison import (
+    MARGIN,
+    Stretch,
+    TimedWord,
+    chosen_window,
+    compared,
+    distance,
+    timed_words,
+    within,
+)
 from runners.whisper.request import TranscribeRequest
 
 
@@ -49,9 +58,27 @@ def test_a_window_of_a_long_sound_is_random():
     assert len(windows) == 3
     assert all(start >= 0 and end <= 600 and end - start == pytest.approx(60) for start, end in windows)
     segments = [{"start": 0, "end": 10, "text": "One, two."}, {"start": 30, "end": 40, "text": "three"}]
-    assert [
-        word.text for word in within(timed_words(segments), (32.0, 60.0), open_start=True, open_end=True)
-    ] == ["three"]
+    stretch = Stretch(32.0, 60.0, open_start=True, open_end=True)
+    assert [word.text for word in within(timed_words(segments), stretch, MARGIN)] == ["three"]
+
+
+def test_doubtful_spans_are_left_out():
+    """Their words differ at will, and those beside them are compared as at a window's borders."""
+    window = Stretch(0.0, 60.0, open_start=False, open_end=True)
+    assert window.without([]) == [window]
+    assert window.without([(0.0, 70.0)]) == []
+    left = window.without([(15.0, 30.0), (30.0, 40.0)])
+    assert left == [
+        Stretch(0.0, 15.0, open_start=False, open_end=True),
+        Stretch(40.0, 60.0, open_start=True, open_end=True),
+    ]
+    own = spoken(" ".join(f"word{number}" for number in range(60)))
+    claimed = [word if not 15 <= word.seconds <= 40 else TimedWord("other", word.seconds) for word in own]
+    found = compared(claimed, own, left)
+    assert (found.errors, found.words > 25) == (0, True)
+    assert compared(claimed, own, [window]).errors > 0.3
+    wrong = [TimedWord("no", word.seconds) if word.seconds == 5 else word for word in claimed]
+    assert compared(wrong, own, left).where == "at 5.0 s: 'no' instead of 'word5'"
 
 
 @pytest.fixture(scope="module")
@@ -96,4 +123,5 @@ def test_a_wrong_word_is_found_by_another_run(whisper, speech, make_context):
     assert audit(duration=honest["duration"] - 1).comparison.where == "the duration"
     assert audit(calibrations=()).comparison.verdict == "unproven"
     known = audit(answer=honest)
-    assert (known.comparison.verdict, known.units) == ("pass", 0)
+    assert (known.comparison.verdict, float(known.units)) == ("pass", honest["duration"])
+    assert audit(answer=honest, segments=changed, text=text).comparison.verdict == "fail"

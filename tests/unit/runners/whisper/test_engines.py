@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from runners.api import Device, Model, Retry
 from runners.whisper.engines import choose, open_engine
-from runners.whisper.original import OpenAIWhisper, halve
+from runners.whisper.original import OpenAIWhisper, _Follower, halve
 from runners.whisper.request import TranscribeRequest
 from support.inputs.speech import SENTENCE
 
@@ -114,3 +115,23 @@ def test_faster_whisper_needs_no_torch(models, samples, tmp_path):
     command = [sys.executable, "-c", code, str(models / "tiny.en"), str(tmp_path / "samples.npy")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.strip() == SENTENCE, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("temperature", "likelihood", "ratio", "spans"),
+    [
+        (0.0, -0.5, 1.5, []),
+        (0.0, -0.95, 1.5, [(0.0, 30.0)]),
+        (0.0, -0.5, 2.3, [(0.0, 30.0)]),
+        (0.2, -0.95, 1.5, []),
+    ],
+)
+def test_openais_engine_reports_windows_whose_text_depends_on_chance(temperature, likelihood, ratio, spans):
+    """Close to Whisper's thresholds another machine discards the text and draws one. Only the first decoding counts."""
+    found = []
+    decoded = SimpleNamespace(temperature=temperature, avg_logprob=likelihood, compression_ratio=ratio)
+    listener = SimpleNamespace(
+        reached=lambda *_: None, doubtful=lambda start, end: found.append((start, end))
+    )
+    assert _Follower(lambda _: decoded, listener)("a window") is decoded
+    assert found == spans

@@ -31,12 +31,16 @@ class Collected:
     def __init__(self) -> None:
         self.segments = []
         self.borders = []
+        self.spans = []
 
     def reached(self, seconds, language):
         self.borders.append((seconds, language))
 
     def segment(self, segment, text):  # noqa: ARG002 - the listener's signature
         self.segments.append(segment)
+
+    def doubtful(self, start, end):
+        self.spans.append((start, end))
 
 
 class Said:
@@ -118,6 +122,7 @@ def test_the_likeliest_of_poor_texts_remains(engine, tmp_path, monkeypatch):
     subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), spoken], check=True, timeout=30)
     found = run(engine, read_samples(path))
     assert similarity(" ".join(segment["text"] for segment in found.segments), spoken) > 0.7
+    assert [start for start, _ in found.spans] == [0]
     monkeypatch.setattr(engine, "_alone", lambda *_: Decoded([Said(" Bye.", -1.1, 0.1)]))
     assert [segment["text"] for segment in run(engine, read_samples(path)).segments] == ["Bye."]
 
@@ -138,7 +143,7 @@ def test_an_unlikely_text_is_invented_only_where_there_may_be_silence(
     invented = [Said("Thank you.", -1.2, 0.7)]
     monkeypatch.setattr(engine._pipeline, "transcribe", lambda *_, **__: (invented, information))
     found = run(engine, samples)
-    assert (found.segments, decodings) == ([], [])
+    assert (found.segments, decodings, len(found.spans)) == ([], [], 1)
     assert Decoded([Said("Thank you.", -1.2, 0.7)]).silent
     assert not Decoded([Said("Thank you.", -1.2, 0.5)]).silent
     assert not Decoded([Said("Thank you.", -0.9, 0.7)]).silent

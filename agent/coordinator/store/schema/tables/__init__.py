@@ -55,8 +55,9 @@ from agent.coordinator.store.schema.tables.marketplace import (
     miner_releases,
     miner_stats,
     offers,
+    recent_work,
 )
-from agent.coordinator.store.schema.tables.money import balances, postings, transactions
+from agent.coordinator.store.schema.tables.money import balances, postings, recent_parts, transactions
 from agent.coordinator.store.schema.tables.payouts import (
     deposits,
     payout_addresses,
@@ -114,6 +115,8 @@ __all__ = [
     "postings",
     "receipts",
     "recent_job_counts",
+    "recent_parts",
+    "recent_work",
     "removed_blobs",
     "results",
     "run_outputs",

@@ -134,8 +134,6 @@ jobs = Table(
             "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
         ),
     ),
-    Index("ix_jobs_running_by_account", "account_id", **where("state = 'running'")),
-    Index("ix_jobs_running_by_miner", "lease_miner_id", **where("state = 'running'")),
     Index(
         "ix_jobs_waiting_for_files",
         "created_at",
@@ -147,7 +145,6 @@ jobs = Table(
         **where("state = 'submitted' AND missing_files IS NULL AND notified_at IS NULL"),
     ),
     Index("ix_jobs_bound", "offer_id", **where("state = 'submitted' AND offer_id IS NOT NULL")),
-    Index("ix_jobs_lease_expiry", "lease_expires_at", **where("state = 'running'")),
     Index("ix_jobs_leased_by", "lease_miner_id", "job_id", **where("lease_miner_id IS NOT NULL")),
 )
 
@@ -190,17 +187,18 @@ job_counts = Table(
     Index("ix_job_counts_waiting", "service", "account_id", **where("state = 'submitted' AND count > 0")),
 )
 
-# Changes of `job_counts` in the last seconds, on PostgreSQL. `part` is the number of the seconds (`counts.RECENT_SECONDS`).
+# Changes of `job_counts` in the last seconds, on PostgreSQL. `part` is the number of the seconds (store/recent.py).
 recent_job_counts = Table(
     "recent_job_counts",
     metadata,
     Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
     Column("service", String(64), primary_key=True),
     Column("state", String(16), primary_key=True),
-    Column("part", BigInteger, primary_key=True, autoincrement=False),
     Column("change", BigInteger, nullable=False),
     # Its condition does not name `change`: then each change would add to all indexes, and readers pass what it adds.
-    Index("ix_recent_job_counts_submitted", "service", "account_id", **where("state = 'submitted'")),
+    Index("ix_recent_job_counts_submitted", "service", "part", "account_id", **where("state = 'submitted'")),
+    Index("ix_recent_job_counts_part", "part"),
 )
 
 runs = Table(

@@ -45,7 +45,7 @@ log_tiles = Table(
     Column("hashes", LargeBinary, nullable=False),
 )
 
-# Every checkpoint that was ever signed.
+# Signed checkpoints. Of old ones, the last of each hour and those that witnesses have cosigned are stored.
 log_checkpoints = Table(
     "log_checkpoints",
     metadata,

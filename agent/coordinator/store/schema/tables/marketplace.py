@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata, where
+from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata, where
 
 # Prices of miners for jobs of a type or name. `kind` is the type in the spelling for comparison; `service` is set for standing
 # offers, which are derived from a miner's configured prices and have neither a limit nor an end.
@@ -61,6 +61,31 @@ miner_stats = Table(
     Column("evidence_at", Float, nullable=False),
     # Runs that failed by the client's fault, as the miner reported. They do not count for the reputation.
     Column("client_failed", BigInteger, nullable=False, server_default="0"),
+)
+
+# Work that is not in `miner_stats`, `client_evidence`, `miner_days` and `durations` yet, on PostgreSQL (store/recent.py). `success` is 1,
+# 0 or NULL; `service`, `model` and `run_seconds` are those of a completed run.
+recent_work = Table(
+    "recent_work",
+    metadata,
+    Column("work_id", COUNTED, primary_key=True),
+    Column("part", BigInteger, nullable=False, index=True),
+    Column("miner_id", String(64), nullable=False),
+    Column("account_id", String(64), nullable=False),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in ("completed", "failed", "client_failed", "refused")
+    ),
+    Column("seconds", Float, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("earned", BigInteger, nullable=False),
+    Column("success", Integer, nullable=True),
+    Column("weight", Float, nullable=False),
+    Column("service", String(64), nullable=True),
+    Column("model", String(128), nullable=True),
+    Column("run_seconds", Float, nullable=True),
+    Column("done_at", Float, nullable=False),
+    Index("ix_recent_work_miner", "miner_id", "part"),
 )
 
 # Decaying count of leases that a miner has handed back, and the time until which it therefore gets no jobs. With a service: of runs

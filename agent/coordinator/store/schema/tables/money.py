@@ -9,7 +9,6 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
-    Integer,
     String,
     Table,
     Text,
@@ -57,13 +56,21 @@ postings = Table(
     _within_bounds("postings", "amount"),
 )
 
+# The first part of recent changes that may exist: of balances and of `job_counts`, on PostgreSQL (store/recent.py).
+recent_parts = Table(
+    "recent_parts",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("first", BigInteger, nullable=False),
+)
+
 # The balance of an account is the sum of its parts. Below 16, only the operator's fees, which every settlement changes, have more than
 # one. Higher ones are recent changes on PostgreSQL (`changed_balances.fold`).
 balances = Table(
     "balances",
     metadata,
     Column("ledger_account", String(80), primary_key=True),
-    Column("part", Integer, primary_key=True, autoincrement=False, server_default="0"),
+    Column("part", BigInteger, primary_key=True, autoincrement=False, server_default="0"),
     Column("amount", BigInteger, nullable=False),
     _within_bounds("balances", "amount"),
     Index("ix_balances_recent", "part", **where("part >= 16")),

@@ -1,0 +1,38 @@
+"""What a replica knows of unfinished jobs (`store.unfinished`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from agent.coordinator.store import unfinished as store
+from agent.coordinator.store.database import Database
+from agent.coordinator.store.unfinished import RECENT_SECONDS, Unfinished
+from agent.core.values.quantities import make_id
+
+SHARE: Final = 0.02
+"""Maximum share of the time that whole scans take. While one is slow, the next ones read only what has changed."""
+
+
+class UnfinishedJobs:
+    """Scans for unfinished jobs. `known` are those of the last scan, or None: then queries do without."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+        self._whole_at = 0.0
+        self.known: Unfinished | None = None
+
+    async def scan(self) -> None:
+        """Scan once. On SQLite, indexes have nothing that queries would have to pass. If it fails, what is known remains right."""
+        started = time.monotonic()
+        due = started >= self._whole_at
+        if self._database.engine == "sqlite" or (self.known is None and not due):
+            return
+        since = make_id("job", self._clock() - RECENT_SECONDS, bytes(10))
+        whole = due or self.known is None or since < self.known.since  # the clock was set back
+        self.known = await self._database.read(store.scan, since, None if whole else self.known)
+        if whole:
+            now = time.monotonic()
+            self._whole_at = now + (now - started) / SHARE
