@@ -115,6 +115,7 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "old_events", _repeated(context, RETENTION_SECONDS, retention.delete_events)),
         _watched(context, "old_logs", _repeated(context, RETENTION_SECONDS, retention.delete_job_logs)),
         _watched(context, "old_figures", _repeated(context, RETENTION_SECONDS, retention.delete_history)),
+        _watched(context, "old_keys", _repeated(context, ORPHANS_SECONDS, retention.delete_keys)),
         _watched(context, "old_checkpoints", _repeated(context, ORPHANS_SECONDS, retention.thin_checkpoints)),
         _watched(context, "history", _repeated(context, HISTORY_SECONDS, history.sample)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),

@@ -92,7 +92,7 @@ def planted(path: Path, breach: str) -> Iterator[None]:
 def broken(directory: Path) -> set[str]:
     """Return the names of the contracts that are broken in the directory."""
     done = subprocess.run(
-        [LINTER, "--no-cache", "--no-logo"],
+        [LINTER, "--cache-dir", directory / "cache", "--no-logo"],
         cwd=directory,
         capture_output=True,
         text=True,

@@ -344,7 +344,7 @@ def searched(jobs: list[Waiting], miners: list[Limited]) -> list[tuple[str, str]
     return pairs
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(rounds=st.lists(st.tuples(waiting_jobs, waiting_miners, st.booleans()), min_size=1, max_size=5))
 def test_miners_that_are_known_from_earlier_rounds_get_the_jobs_that_a_search_would_give_them(
     rounds: list[tuple[list[Waiting], list[Limited], bool]],

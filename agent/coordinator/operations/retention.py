@@ -12,6 +12,7 @@ from typing import Final
 from agent.coordinator import lifecycle
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
+from agent.coordinator.store import access as key_store
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as audit_store
 from agent.coordinator.store import canaries as canary_store
@@ -25,6 +26,9 @@ from agent.core.values.quantities import make_id
 
 JOBS_AT_ONCE: Final = 50
 """Jobs whose data one transaction deletes."""
+
+REVOKED_KEY_SECONDS: Final = 30 * 86_400.0
+"""How long administrators can see a revoked key."""
 
 
 async def delete_jobs(context: Context) -> None:
@@ -77,6 +81,13 @@ async def delete_history(context: Context) -> None:
     """Delete figures that no chart shows any more."""
     before = context.clock() - history_store.SHOWN_SECONDS
     while await context.database.write(history_store.prune, before) == history_store.PRUNED_AT_ONCE:
+        pass
+
+
+async def delete_keys(context: Context) -> None:
+    """Delete keys that were revoked long ago: each browser that signs in with a link gets its own."""
+    before = context.clock() - REVOKED_KEY_SECONDS
+    while await context.database.write(key_store.prune_keys, before) == key_store.PRUNED_AT_ONCE:
         pass
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, text, update
 
 from agent.coordinator.store.ledger import PAYOUTS
-from agent.coordinator.store.schema.tables import accounts, api_keys, enrolments, logins
+from agent.coordinator.store.schema.tables import (
+    accounts,
+    api_keys,
+    browser_session_keys,
+    enrolments,
+    logins,
+)
+
+PRUNED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,14 @@ def revoke_key(connection: Connection, key_id: str, now: float) -> bool:
         .values(revoked_at=now)
     )
     return connection.execute(change).rowcount == 1
+
+
+def prune_keys(connection: Connection, revoked_before: float) -> int:
+    """Delete keys that were revoked before a time and that no session uses, at most `PRUNED_AT_ONCE`. Return how many."""
+    in_use = exists().where(browser_session_keys.c.key_id == api_keys.c.key_id)
+    old = select(api_keys.c.key_id).where(api_keys.c.revoked_at < revoked_before, ~in_use)
+    pruned = delete(api_keys).where(api_keys.c.key_id.in_(old.limit(PRUNED_AT_ONCE)))
+    return connection.execute(pruned).rowcount
 
 
 def add_login(

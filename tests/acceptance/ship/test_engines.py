@@ -17,8 +17,8 @@ from support.agents import Agent, running
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
-SERVICE = "llm_inference"
 ENGINE = "llama.cpp"
+PICTURES = "diffusers"
 WAIT_SECONDS = 60
 
 
@@ -28,7 +28,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     home = tmp_path_factory.mktemp("engines")
     environment = {
         "AITBC_CACHE_DIR": str(home / "cache"),
-        "AITBC_ENGINES__PREFERRED": json.dumps([ENGINE]),
+        "AITBC_ENGINES__PREFERRED": json.dumps([ENGINE, PICTURES]),
         "AITBC_MINER__GPU_POLL_SECONDS": "0.2",
     }
     agent = Agent(home / "data", "start", "--port", "0", **environment)
@@ -62,6 +62,20 @@ def test_after_its_removal_the_agents_own_environment_serves_again(agent: Agent)
     assert [child["environment"] for child in children(agent)] == [None]
 
 
+def test_pictures_are_drawn_in_an_environment_of_their_own(agent: Agent) -> None:
+    """It has its own PyTorch, so that the agent's need none."""
+    seen = agent.log.read_text().count("engines_changed")
+    agent.cli("engines", "install", PICTURES, seconds=240)
+    until(lambda: agent.log.read_text().count("engines_changed") > seen)
+    asked = {"prompt": "a lighthouse", "model": "untrained-diffusion", "size": "64x64", "steps": 2, "seed": 1}
+    with agent.client() as client:
+        job = client.services.call("stable-diffusion/generate", asked)
+        client.jobs.wait(job.job_id, WAIT_SECONDS)
+        (picture,) = client.jobs.get_results(job.job_id)["results"]["images"]
+        assert client.artifacts.get(picture["artifact_id"]).startswith(b"\x89PNG")
+    assert [child["environment"] for child in children(agent, "image_generation")] == [PICTURES]
+
+
 def answer(agent: Agent) -> str:
     """Return what the demo model continues a sentence with."""
     prompt = {"raw": True, "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
@@ -72,10 +86,10 @@ def answer(agent: Agent) -> str:
         return str(client.jobs.get_results(job.job_id)["results"]["text"])
 
 
-def children(agent: Agent) -> list[dict[str, Any]]:
-    """Return the children of the service that have loaded a model."""
+def children(agent: Agent, service: str = "llm_inference") -> list[dict[str, Any]]:
+    """Return the children of a service that have loaded a model."""
     status = asyncio.run(ask(agent.data_dir, "status"))
-    return [child for child in status["children"] if child["service"] == SERVICE and child["model"]]
+    return [child for child in status["children"] if child["service"] == service and child["model"]]
 
 
 def until(condition: Callable[[], Any]) -> None:
