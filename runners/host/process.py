@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import math
 import os
 import queue
 import signal
@@ -30,35 +29,28 @@ from pydantic import ValidationError
 from runners.api import (
     Audited,
     Cancelled,
-    Checkpoints,
     Comparison,
     Fail,
     FailureCode,
     Model,
-    OutputFile,
     Result,
     Retry,
     Runner,
-    ServiceDefinition,
 )
 from runners.audits import audited_files
-from runners.host.job_log import LogWriter
+from runners.host.context import RunContext
 from runners.host.protocol import (
     AuditedRun,
     Cancel,
-    Checkpoint,
     Configure,
     Done,
     Error,
-    Event,
     Exit,
-    FileReference,
     ForChild,
     Load,
     Loaded,
     Log,
     Message,
-    Progress,
     ProtocolError,
     Ready,
     Run,
@@ -68,17 +60,15 @@ from runners.host.protocol import (
     plain_units,
     read_message,
 )
-from runners.host.sealing import EVENT_KIND, FAILURE, Quiet, Sealing
-from runners.plain_json import FILE_KEY, MAX_DEPTH, check_json
+from runners.host.results import mark, reference, replace_files, seen_by_client, units_number
+from runners.host.sealing import FAILURE, Quiet
+from runners.plain_json import check_json
 from runners.registry import find, load
 from runners.sandbox.watch import adopt_orphans
 from runners.torch_memory import beyond_repair
 
 QUEUE_LIMIT = 64
 """Messages that may wait behind a run. A parent sends one run at a time, so more are an error of the parent."""
-
-PROGRESS_INTERVAL = 0.1
-"""Seconds between two progress messages of a run. Others are dropped, because each message replaces the one before."""
 
 PR_SET_PDEATHSIG = 1
 """From `prctl(2)`: the signal that this process gets when the thread that started it ends."""
@@ -99,109 +89,6 @@ EXIT_PROTOCOL = 2
 """Exit status after an invalid frame."""
 
 
-class _RunContext:
-    """`runners.api.Context` over the socket."""
-
-    def __init__(self, message: Run, send: Callable[[Message], None], declared: Checkpoints | None) -> None:
-        self.files: Mapping[str, Path] = message.files
-        self.adapters: Mapping[str, Model] = message.adapters
-        self.checkpoints: Mapping[str, Path] = message.checkpoints
-        self.output = message.output
-        self.work = message.work
-        self.resources: Mapping[str, str] = message.resources
-        self.timeout_seconds = message.timeout_seconds
-        self.max_units = message.max_units
-        self.trace_id = message.trace_id
-        self.seed = message.seed
-        self.cache_salt = message.cache_salt
-        self.wants_evidence = message.sealed is None
-        self._run_id = message.run_id
-        self._send = send
-        self._declared = declared
-        self.sealing = None if message.sealed is None else Sealing(message, message.sealed, send)
-        self._log = LogWriter(message.run_id, send) if self.sealing is None else self.sealing.log
-        self._lock = threading.Lock()
-        self._cancelled = False
-        self._callbacks: list[Callable[[], None]] = []
-        self._last_progress = float("-inf")
-        self._unsent: tuple[float, Decimal] | None = None
-
-    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
-        now = time.monotonic()
-        with self._lock:
-            if now - self._last_progress < PROGRESS_INTERVAL:
-                self._unsent = percent, units
-                return
-            self._last_progress, self._unsent = now, None
-        self._send_progress(percent, units)
-
-    def log(self, text: str, source: str = "runner") -> None:
-        self._log.add(text, source)
-
-    def flush_log(self) -> None:
-        """Send the lines of the job's log that were held back."""
-        self._log.flush()
-
-    def flush(self) -> None:
-        """Send what was held back of a run that ends without a result: its log, and its progress, whose units are billed."""
-        self.flush_log()
-        with self._lock:
-            unsent, self._unsent = self._unsent, None
-        if unsent is not None:
-            self._send_progress(*unsent)
-
-    def _send_progress(self, percent: float, units: Decimal) -> None:
-        bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
-        self._send(Progress(run_id=self._run_id, progress=bounded, units=units))
-
-    def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        check_json(dict(data))
-        if self.sealing is not None:
-            kind, data = EVENT_KIND, self.sealing.event(kind, data)
-        self._send(Event(run_id=self._run_id, kind=kind, data=dict(data)))
-
-    def checkpoint(self, file: OutputFile) -> None:
-        if self._declared is None or not self._declared.accepts(file.name, file.media_type):
-            raise ValueError(f"The service's definition declares no checkpoint {file.name!r}.")
-        if self.sealing is not None:
-            return  # another miner could not open it
-        self._send(Checkpoint(run_id=self._run_id, file=_reference(file, self.output)))
-
-    def check(self) -> None:
-        if self._cancelled:
-            raise Cancelled
-
-    def on_cancel(self, callback: Callable[[], None]) -> None:
-        with self._lock:
-            if not self._cancelled:
-                self._callbacks.append(callback)
-                return
-        callback()
-
-    def open(self, parameters: Mapping[str, Any], definition: ServiceDefinition) -> Mapping[str, Any]:
-        """Return the run's parameters, of a sealed run after opening them and its files."""
-        if self.sealing is None:
-            return parameters
-        opened = self.sealing.open()
-        for path, _, reference in definition.files_of(opened):
-            self.sealing.require(path, reference)
-        self.files, self.output, self.work = self.sealing.files, self.sealing.output, self.sealing.work
-        return opened
-
-    def cancel(self) -> None:
-        """Mark the run as cancelled and call every callback once, even if one of them raises."""
-        with self._lock:
-            if self._cancelled:
-                return
-            self._cancelled = True
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            try:
-                callback()
-            except Exception:  # noqa: BLE001 - a failing callback must not prevent the others
-                traceback.print_exc()
-
-
 class _Host:
     """Processes the parent's messages one after the other; only `Cancel` is processed during a run.
 
@@ -214,7 +101,7 @@ class _Host:
         self._connection = connection
         self._send_lock = threading.Lock()
         self._inbox: queue.Queue[ForChild] = queue.Queue(QUEUE_LIMIT)
-        self._runs: dict[str, _RunContext] = {}
+        self._runs: dict[str, RunContext] = {}
         self._threads: list[threading.Thread] = []
         self._model: Model | None = None
         self._quiet = Quiet()
@@ -284,7 +171,7 @@ class _Host:
                     context.cancel()
             case Run():
                 declared = self._runner_class.definition.checkpoints
-                self._runs[message.run_id] = _RunContext(message, self._send, declared)
+                self._runs[message.run_id] = RunContext(message, self._send, declared)
                 self._inbox.put_nowait(message)
             case _:
                 self._inbox.put_nowait(message)
@@ -380,7 +267,7 @@ class _Host:
         # Evidence is in clear, so a sealed run has none.
         evidence = None if result.evidence is None or sealing is not None else dict(result.evidence)
         check_json(evidence)
-        results |= {"processing_time": seconds, "units": _number(units)}
+        results |= {"processing_time": seconds, "units": units_number(units)}
         digests = None
         if sealing is not None:
             results, digests = sealing.seal(results)
@@ -413,18 +300,19 @@ class _Host:
             first = error.errors()[0]
             raise Fail(f"{'.'.join(map(str, first['loc'])) or 'parameters'}: {first['msg']}") from None
 
-    def _results(self, result: Result, context: _RunContext) -> dict[str, Any]:
+    def _results(self, result: Result, context: RunContext) -> dict[str, Any]:
         """Return the results in wire form after checking them against the service's output model."""
         sealing, output = context.sealing, context.output
-        mark = _mark if sealing is None else lambda file, output: sealing.file(_reference(file, output))
-        marked = _replace(result.results, lambda file: mark(file, output))
-        self._runner_class.definition.output_model.model_validate(_replace(result.results, _seen_by_client))
+        form = mark if sealing is None else lambda file, output: sealing.file(reference(file, output))
+        marked = replace_files(result.results, lambda file: form(file, output))
+        seen = replace_files(result.results, seen_by_client)
+        self._runner_class.definition.output_model.model_validate(seen)
         if not isinstance(marked, dict):
             raise TypeError("A runner's results must be an object.")
         return marked
 
 
-def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: _RunContext) -> Result:
+def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: RunContext) -> Result:
     """Let the runner compare, and return the outcome as the results of an audit."""
     if runner.definition.comparer is None:
         raise Retry(f"The runner {runner.name} compares nothing.", code=FailureCode.SERVICE_NOT_OFFERED)
@@ -440,53 +328,6 @@ def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: _RunCo
     found = runner.audit(request, audited, context)
     conditions = {"conditions": [asdict(one) for one in audited.asked[-1]]} if audited.asked else None
     return Result(asdict(found.comparison), found.units, conditions)
-
-
-def _replace(value: Any, replacement: Callable[[OutputFile], dict[str, Any]], depth: int = 0) -> Any:
-    """Return a copy of results with each output file replaced; all other values must be plain JSON."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"Results are nested more than {MAX_DEPTH} levels deep.")
-    match value:
-        case OutputFile():
-            return replacement(value)
-        case Mapping():
-            check_json(dict.fromkeys(value))
-            return {key: _replace(item, replacement, depth + 1) for key, item in value.items()}
-        case list() | tuple():
-            return [_replace(item, replacement, depth + 1) for item in value]
-        case _:
-            check_json(value)
-            return value
-
-
-def _seen_by_client(file: OutputFile) -> dict[str, Any]:
-    """Return an output file in the form of `runners.api.File`, with the fields blank that only the miner knows."""
-    known = {"media_type": file.media_type, "size": file.path.stat().st_size, "name": file.name}
-    return {**file.extra, "artifact_id": "", "url": "", **known}
-
-
-def _mark(file: OutputFile, output: Path) -> dict[str, Any]:
-    """Return the object that represents an output file in results on the wire."""
-    return {FILE_KEY: _reference(file, output).model_dump()}
-
-
-def _reference(file: OutputFile, output: Path) -> FileReference:
-    """Return the wire form of an output file. Raises `ValueError` for links and files outside `output`.
-
-    A runner may run a client's own code: a link in its output directory must not make the miner publish another file.
-    """
-    if file.path.is_symlink() or not file.path.is_file():
-        raise ValueError("An output is not a regular file.")
-    relative = file.path.resolve(strict=True).relative_to(output.resolve(strict=True))
-    check_json(dict(file.extra))
-    return FileReference(
-        path=relative.as_posix(), media_type=file.media_type, name=file.name, extra=dict(file.extra)
-    )
-
-
-def _number(units: Decimal) -> int | float:
-    """Return metered units as the JSON number in the client's results."""
-    return int(units) if units == units.to_integral_value() else float(units)
 
 
 def _die_with_parent() -> None:

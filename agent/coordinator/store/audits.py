@@ -65,6 +65,7 @@ class AuditRecord:
     limits: str = "{}"
     position: str = ""
     reason: str = ""
+    salt: str = ""
     decided_at: float | None = None
     settled_at: float | None = None
     probability: float | None = None
@@ -138,9 +139,12 @@ def change(connection: Connection, audit_id: str, **values: Any) -> None:
 
 
 def erase_words(connection: Connection, job_ids: Sequence[str]) -> None:
-    """Erase what auditors have written about jobs, which may quote their results. Verdicts, distances and limits remain."""
+    """Erase what auditors have written about jobs, which may quote their results. Verdicts, distances and limits remain.
+
+    Without the salt, nobody can guess the words from their digest in the log, which remains too.
+    """
     row = update(audits).where(audits.c.job_id.in_(job_ids), audits.c.opinion.is_not(None))
-    connection.execute(row.values(position="", reason=ERASED))
+    connection.execute(row.values(position="", reason=ERASED, salt=""))
 
 
 def unasked(connection: Connection, limit: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ from agent.coordinator.operations.audits import choosing, funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import audits as audit_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import log as log_store
 from agent.coordinator.store.receipts import typical_durations
 from agent.core.market.ledger import available, earned, escrow
+from aitbc.leaves.verdict import comparison_sha256
 from runners.api import Comparer
 from support.clients.audit_stage import FOUND, LIE, SERVICE, TRUE, Stage, staged
 from support.clients.scripted_miner import ScriptedMiner, capabilities
@@ -230,18 +233,36 @@ def test_deleting_the_data_prevents_no_audit_and_leaves_no_copy(enforcing: Stage
 
 
 def test_deleting_the_data_erases_what_auditors_quoted_from_it(enforcing: Stage) -> None:
-    """The verdict, its figures and its leaf in the log remain."""
+    """The verdict, its figures and its leaf in the log remain. The digest there has a salt, without which nobody can guess the words."""
     stage = enforcing
     worker, auditors = stage.miner(), (stage.miner(), stage.miner())
     job_id = stage.fails(worker, auditors)
     before = stage.of_miner(worker)
     assert [one["where"] for one in before] == ["word 1", "word 1"]
+    salts = [one["salt"] for one in before]
+    assert [len(bytes.fromhex(salt)) for salt in salts] == [16, 16]
+    assert salts[0] != salts[1]
+    public = opinions_in_the_log(stage, before[-1]["audit_id"])
+    assert public == {comparison_sha256(**FOUND, salt=salt) for salt in salts}
     stage.client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
     after = stage.of_miner(worker)
-    assert {(one["where"], one["reason"]) for one in after} == {("", audit_store.ERASED)}
+    assert {(one["where"], one["reason"], one["salt"]) for one in after} == {("", audit_store.ERASED, "")}
     for name in ("verdict", "distances", "limits"):
         assert [one[name] for one in after] == [one[name] for one in before]
     stage.check()
+
+
+def opinions_in_the_log(stage: Stage, audit_id: str) -> set[str]:
+    """Return the digests of what auditors found, from the leaf of an audit."""
+    stage.client.get(f"/v1/log/proof/{audit_id}").raise_for_status()
+
+    async def leaf(context: Context) -> str:
+        index = await context.database.read(log_store.index_of, audit_id)
+        assert index is not None
+        (found,) = await context.database.read(log_store.leaves, index, 1)
+        return str(found.content)
+
+    return {opinion["comparison_sha256"] for opinion in json.loads(stage.served.do(leaf))["opinions"]}
 
 
 def test_a_client_buys_an_audit_at_the_price_that_is_shown(enforcing: Stage) -> None:

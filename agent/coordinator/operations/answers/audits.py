@@ -44,8 +44,12 @@ class Audit(Answer):
     )
     where: str = Field(description="The worst position", examples=["token 41"])
     reason: str = Field(examples=["The probabilities of the tokens differ as between honest runs."])
+    salt: str = Field(
+        description="16 random bytes in hex, so that nobody can guess the words from their digest in the log; empty if there are none, or they were erased",
+        examples=["5f2c8a1be07d4936a1c4e9d2b8037f65"],
+    )
     comparison_sha256: fields.Sha256 = Field(
-        description="SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`. Equals that in the log's leaf, unless the words were erased with the data of the job"
+        description="SHA-256 of the canonical JSON of `distances`, `limits`, `where`, `reason` and, unless it is empty, `salt`. Equals that in the log's leaf, unless the words were erased with the data of the job"
     )
     created_at: fields.Time
     decided_at: fields.Time | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -43,16 +44,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """Ids and a secret random number for what may follow from an opinion, so that a repeated transaction does the same."""
+    """Ids, a secret random number and a salt for what may follow from an opinion, so that a repeated transaction does the same."""
 
     audit_id: str
     tx_id: str
     number: float
+    salt: str
 
     @classmethod
     def of(cls, context: Context) -> FollowUp:
-        """Return new ids and a new number."""
-        return cls(context.new_id("audit"), context.new_id("tx"), random_number())
+        """Return new ones."""
+        return cls(context.new_id("audit"), context.new_id("tx"), random_number(), secrets.token_hex(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def _answer(
         "limits": orjson.dumps(answer.limits).decode(),
         "position": answer.where,
         "reason": answer.reason,
+        "salt": ids.salt,
     }
     if not asked.is_root:
         values |= {"verdict": answer.verdict.value, "status": store.DECIDED, "decided_at": now}
@@ -289,7 +292,7 @@ def logged_verdict(
                 receipt_id=None if one.auditor_id is None else receipt_id(one.audit_job_id or ""),
                 verdict=one.opinion or Verdict.UNPROVEN.value,
                 comparison_sha256=comparison_sha256(
-                    orjson.loads(one.distances), orjson.loads(one.limits), one.position, one.reason
+                    orjson.loads(one.distances), orjson.loads(one.limits), one.position, one.reason, one.salt
                 ),
             )
             for one in opinions

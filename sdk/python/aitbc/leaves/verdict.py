@@ -30,14 +30,15 @@ _SANCTION = ("probability", "forfeited")
 
 
 def comparison_sha256(
-    distances: Mapping[str, float], limits: Mapping[str, float], where: str, reason: str
+    distances: Mapping[str, float], limits: Mapping[str, float], where: str, reason: str, salt: str
 ) -> str:
-    """Return the digest of what an auditor has found, as an opinion in the log has it."""
-    return sha256_hex(
-        canonical_json(
-            {"distances": dict(distances), "limits": dict(limits), "where": where, "reason": reason}
-        )
-    )
+    """Return the digest of what an auditor has found, as an opinion in the log has it.
+
+    The log is public and `where` may quote a few words of the job, which nobody can guess from the digest because of the `salt`, 16 random
+    bytes in hex. Without one it is not part of the digest.
+    """
+    found = {"distances": dict(distances), "limits": dict(limits), "where": where, "reason": reason}
+    return sha256_hex(canonical_json(found | ({"salt": salt} if salt else {})))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ audits = Table(
     Column("limits", Text, nullable=False, server_default="{}"),
     Column("position", Text, nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default=""),
+    # Part of the digest of these four in the public log.
+    Column("salt", String(32), nullable=False, server_default=""),
     Column("created_at", Float, nullable=False),
     Column("decided_at", Float, nullable=True),
     # Of a root: when nothing more follows from it, and the sanction: the probability that an honest miner gets it, and the money.
