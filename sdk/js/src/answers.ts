@@ -79,7 +79,9 @@ export interface components {
             /** @description The worst position */
             where: string;
             reason: string;
-            /** @description SHA-256 of the canonical JSON of `distances`, `limits`, `where` and `reason`. Equals that in the log's leaf, unless the words were erased with the data of the job */
+            /** @description 16 random bytes in hex, so that nobody can guess the words from their digest in the log; empty if there are none, or they were erased */
+            salt: string;
+            /** @description SHA-256 of the canonical JSON of `distances`, `limits`, `where`, `reason` and, unless it is empty, `salt`. Equals that in the log's leaf, unless the words were erased with the data of the job */
             comparisonSha256: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
