@@ -244,6 +244,7 @@ def test_deleting_the_data_erases_what_auditors_quoted_from_it(enforcing: Stage)
     assert salts[0] != salts[1]
     public = opinions_in_the_log(stage, before[-1]["audit_id"])
     assert public == {comparison_sha256(**FOUND, salt=salt) for salt in salts}
+    assert comparison_sha256(**FOUND, salt="") not in public
     stage.client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
     after = stage.of_miner(worker)
     assert {(one["where"], one["reason"], one["salt"]) for one in after} == {("", audit_store.ERASED, "")}
