@@ -14,9 +14,10 @@ from agent.coordinator import lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import known_miners, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
+from agent.coordinator.dispatch.reputations import Reputations
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import miner_stats, queue, running
+from agent.coordinator.store import queue, running
 from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
@@ -25,7 +26,6 @@ from agent.coordinator.store.unfinished import Unfinished
 from agent.core.assignment import Candidates, match
 from agent.core.explaining import KnownMiner, elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
-from agent.core.market.reputation import shown
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting
 from agent.core.nonces import cache_salt, lease_nonce
@@ -59,18 +59,18 @@ def claim(
     settings: CoordinatorSettings,
     nonce_key: bytes | None = None,
     known: Unfinished | None = None,
+    reputations: Reputations | None = None,
     ranked: Candidates | None = None,
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left. `known` are unfinished jobs.
 
-    With a `nonce_key`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `ranked` are the
-    candidates of the last round.
+    With a `nonce_key`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `reputations` and
+    `ranked` are what the last round has read and decided.
     """
     waiting = queue.waiting(connection, candidates, known)
     if not waiting:
         return [], False
-    if any(job.restrictions.min_reputation for job in waiting):
-        candidates = _with_reputations(connection, candidates, now)
+    candidates = (reputations or Reputations()).added(connection, waiting, candidates, now)
     waiting = _avoiding(connection, waiting, candidates, now, settings)
     pausing = throttling_store.pausing(connection, now)
     if pausing:
@@ -116,11 +116,6 @@ def claim(
         )
     ]
     return assignments, len(waiting) > chosen or chosen > len(pairs)
-
-
-def _with_reputations(connection: Connection, candidates: Sequence[Candidate], now: float) -> list[Candidate]:
-    known = miner_stats.evidence_of(connection, [candidate.miner_id for candidate in candidates])
-    return [replace(candidate, reputation=shown(known[candidate.miner_id], now)) for candidate in candidates]
 
 
 def _is_unchanged(record: job_store.JobRecord | None, waiting: Waiting) -> bool:

@@ -19,6 +19,7 @@ from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.dispatch.claims import Assignment, claim, release_undelivered
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.dispatch.relay import Relay
+from agent.coordinator.dispatch.reputations import Reputations
 from agent.coordinator.dispatch.unfinished import UnfinishedJobs
 from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store.database import Database
@@ -61,7 +62,7 @@ class Dispatcher:
         self._meter = meter
         self.unfinished = UnfinishedJobs(database, clock)
         self._ports: dict[str, Port] = {}
-        self._ranked = Candidates()
+        self._forget_rounds()
         # Older connections of the same session, e.g. a WebSocket beside a long poll. One serves again when the newer one ends.
         self._superseded: dict[str, list[Port]] = {}
         self._wake = asyncio.Event()
@@ -79,6 +80,10 @@ class Dispatcher:
             undelivered=self._undelivered,
         )
         self._cluster.bus.on_signal(JOBS, self._job_waiting)
+
+    def _forget_rounds(self) -> None:
+        """Forget what the last round has left to the next one."""
+        self._reputations, self._ranked = Reputations(), Candidates()
 
     @property
     def alive(self) -> bool:
@@ -204,7 +209,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Match jobs and ports until cancelled."""
         self._running = True
-        self._ranked = Candidates()  # a round that was cancelled may still use the former ones
+        self._forget_rounds()  # one that was cancelled may still use the former ones
         try:
             while True:
                 await self._wake.wait()
@@ -213,7 +218,7 @@ class Dispatcher:
                     await self._round()
                 except Exception:  # the loop survives a round that fails
                     log.exception("dispatch_failed")
-                    self._ranked = Candidates()
+                    self._forget_rounds()
                     await asyncio.sleep(RETRY_SECONDS)
                     self._pending = True
                     self._wake.set()
@@ -249,6 +254,7 @@ class Dispatcher:
             self._settings,
             self._nonce_key,
             self.unfinished.known,
+            self._reputations,
             self._ranked,
         )
         self._pending = self._pending or left

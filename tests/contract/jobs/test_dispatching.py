@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -9,9 +10,11 @@ import pytest
 
 from agent.coordinator.dispatch import dispatcher
 from agent.coordinator.dispatch.port import LeaseMessage, Port, candidate_of
-from agent.coordinator.store import queue
+from agent.coordinator.dispatch.reputations import VALID_SECONDS, WANTED_SECONDS, Reputations
+from agent.coordinator.store import miner_stats, queue
 from agent.core import assignment
-from agent.core.matching import Candidate, ServiceOffer
+from agent.core.market.reputation import NEUTRAL, NOTHING, Evidence
+from agent.core.matching import Candidate, Restrictions, ServiceOffer, Waiting
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
 from support.server import Served
@@ -123,6 +126,81 @@ def test_a_round_examines_only_miners_that_have_changed(
         served.do(flush_writes)
     assert len(delivered) == 4
     assert 50 < len(examined) < 100
+
+
+@pytest.mark.sqlite
+def test_a_job_whose_reputation_nobody_has_delays_no_round(
+    client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reputations are read once in a while, and the miners are examined once."""
+    examined: list[str | None] = []
+    read: list[str] = []
+    model_obstacles, evidence_of = assignment.model_obstacles, miner_stats.evidence_of
+
+    def counted(model: str | None, offer: ServiceOffer) -> Any:
+        examined.append(model)
+        return model_obstacles(model, offer)
+
+    def noted(connection: Any, miner_ids: Sequence[str]) -> Any:
+        read.extend(miner_ids)
+        return evidence_of(connection, miner_ids)
+
+    monkeypatch.setattr(assignment, "model_obstacles", counted)
+    monkeypatch.setattr(miner_stats, "evidence_of", noted)
+    idle = [_port(f"miner_{number}", []) for number in range(50)]
+    busy = _port(miner.miner_id, delivered := [])
+
+    async def attach(context: Any) -> None:
+        for port in (*idle, busy):
+            port.capabilities["services"]["whisper_transcription"]["unit_price"] = "0.002"
+            port.capabilities = port.capabilities
+            context.dispatcher.attach(port)
+
+    async def flush_writes(context: Any) -> None:
+        await context.database.write(lambda _: None)
+
+    waiting = submit(client, min_reputation=4.9, wait=True)
+    served.do(attach)
+    for _ in range(4):
+        submit(client, miner_id=miner.miner_id)
+        served.do(flush_writes)
+
+        async def free(context: Any) -> None:
+            context.dispatcher.set_free(busy, 1, {}, len(delivered))
+
+        served.do(free)
+        served.do(flush_writes)
+    assert len(delivered) == 4
+    assert waiting not in [lease["job_id"] for lease in delivered]
+    assert len(read) == len(set(read)) == 51
+    assert 50 < len(examined) < 200
+
+
+def test_a_reputation_is_read_again_after_a_while(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    reputations, now = Reputations(), served.context.clock()
+    ports = [_port(f"miner_{number}", []) for number in range(3)]
+    restrictions = Restrictions(min_reputation=4)
+    job = Waiting("job_1", "acct_1", "whisper_transcription", "base", 1, now, restrictions=restrictions)
+    evidence = {"miner_0": NOTHING, "miner_1": NOTHING, "miner_2": NOTHING}
+    monkeypatch.setattr(miner_stats, "evidence_of", lambda _, ids: {one: evidence[one] for one in ids})
+
+    def added(seconds: float, *jobs: Waiting) -> Sequence[Candidate]:
+        def function(connection: Any) -> Sequence[Candidate]:
+            return reputations.added(connection, jobs, [port.candidate() for port in ports], now + seconds)
+
+        return served.do(lambda context: context.database.read(function))
+
+    assert added(0) == [port.candidate() for port in ports]
+    first = added(1, job)
+    assert {one.reputation for one in first} == {NEUTRAL}
+    evidence["miner_1"] = Evidence(0.0, 50.0, now)
+    assert all(one is other for one, other in zip(added(5), first, strict=True))
+    ports[2].set_free(3, {}, 0)
+    again = added(VALID_SECONDS + 1)
+    assert again[0] is first[0]
+    assert again[1].reputation < NEUTRAL
+    assert (again[2].slots, again[2].reputation) == (3, NEUTRAL)
+    assert added(WANTED_SECONDS + 1) == [port.candidate() for port in ports]
 
 
 @pytest.mark.parametrize("count", [1600, 10_001])
