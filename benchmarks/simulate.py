@@ -76,7 +76,8 @@ def costs(seed: int, sizes: Sequence[int]) -> list[dict[str, float]]:
             network._submit(int(20 * network.random.random()))  # noqa: SLF001 - the same jobs as in the simulation
         jobs = [waiting for _, waiting in network.jobs.values()]
         nobodys = [
-            Waiting(f"job_{n}", "account_0", "llm_inference", None, 0, 0.0, memory=2**50) for n in range(400)
+            Waiting(f"job_{n}", "account_0", "llm_inference", None, 0, 0.0, memory=2**50 + n)
+            for n in range(400)
         ]
         row: dict[str, float] = {"idle_miners": size}
         begun = time.thread_time()

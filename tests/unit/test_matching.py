@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,7 @@ from agent.core.matching import (
     AGEING_SECONDS,
     Candidate,
     FreeCapacity,
+    Restrictions,
     ServiceOffer,
     Waiting,
     fits,
@@ -199,29 +201,36 @@ def test_a_limit_applies_even_with_more_free_capacity() -> None:
 
 MODELS = ("base", "tiny", None)
 batches = st.tuples(st.sampled_from(("whisper", "llm")), st.sampled_from(MODELS))
+# Two models that only jobs name, and running batches.
+requested = st.tuples(st.sampled_from(("whisper", "llm")), st.sampled_from((*MODELS, "unknown", "other")))
 offers = st.builds(
     ServiceOffer,
-    unit_price=st.sampled_from((Decimal(1), Decimal(2))),
+    unit_price=st.sampled_from((Decimal(1), Decimal(2), Decimal(3))),
     models=st.frozensets(st.sampled_from(("base", "tiny"))),
     loaded=st.frozensets(st.sampled_from(("base", "tiny"))),
     downloadable=st.booleans(),
     unavailable_models=st.frozensets(st.sampled_from(("base", "tiny")), max_size=1),
     concurrency=st.integers(1, 4),
+    features=st.sampled_from(({}, {"vad": False})),
+)
+# One at a time, so that many jobs differ in nothing else.
+DIFFERENCES: tuple[dict[str, Any], ...] = (
+    {},
+    {"miner_id": "miner-1"},
+    {"avoid_miner_id": "miner-0"},
+    {"avoid_miner_id": "miner-1", "avoid_until": 2.0},
+    {"avoided": frozenset({"miner-0"})},
+    {"memory": 2**34},
+    {"needs": (("vad", "yes"),)},
+    {"restrictions": Restrictions(excluded=frozenset({"miner-0"}))},
 )
 waiting_jobs = st.lists(
     st.tuples(
-        batches,
+        requested,
         st.integers(0, 9),
         st.sampled_from(("account_1", "account_2")),
-        st.sampled_from((None, Decimal(1), Decimal(2))),
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "miner_id": st.just("miner-1"),
-                "avoid_miner_id": st.sampled_from(("miner-0", "miner-1")),
-                "memory": st.just(2**34),
-            },
-        ),
+        st.sampled_from((None, Decimal(1), Decimal(2), Decimal("2.5"), Decimal(4))),
+        st.sampled_from(DIFFERENCES),
     ),
     max_size=30,
 ).map(
@@ -241,16 +250,20 @@ waiting_jobs = st.lists(
 waiting_miners = st.lists(
     st.tuples(
         st.integers(0, 3),
-        st.dictionaries(batches, st.integers(-1, 3), max_size=3),
+        st.dictionaries(requested, st.integers(-1, 3), max_size=3),
         st.dictionaries(st.sampled_from(("whisper", "llm")), offers, max_size=2),
         st.none() | st.integers(-1, 6),
+        st.sampled_from((2**30, 2**34)),
     ),
     min_size=1,
     max_size=4,
 ).map(
     lambda drawn: [
-        (miner(f"miner-{number}", slots, services=services, batch_capacity=batch_capacity), limit)
-        for number, (slots, batch_capacity, services, limit) in enumerate(drawn)
+        (
+            miner(f"miner-{number}", slots, services=services, batch_capacity=batch_capacity, memory=memory),
+            limit,
+        )
+        for number, (slots, batch_capacity, services, limit, memory) in enumerate(drawn)
     ]
 )
 Limited = tuple[Candidate, int | None]
@@ -298,7 +311,7 @@ def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
             )
 
 
-def searched(jobs: list[Waiting], miners: list[Limited]) -> list[tuple[str, str]]:
+def searched(jobs: list[Waiting], miners: list[Limited], now: float) -> list[tuple[str, str]]:
     """Return what `match` does, by a search among all miners for each job."""
     free = {
         candidate.miner_id: FreeCapacity(
@@ -311,14 +324,14 @@ def searched(jobs: list[Waiting], miners: list[Limited]) -> list[tuple[str, str]
     left = {candidate.miner_id: 10**6 if limit is None else limit for candidate, limit in miners}
     load: Counter[str] = Counter()
     pairs = []
-    for waiting in in_turn(jobs, load, 0.0):
+    for waiting in in_turn(jobs, load, now):
         batch = (waiting.service, waiting.model)
         suitable = [
             candidate
             for candidate, _ in miners
             if left[candidate.miner_id] > 0
             and free[candidate.miner_id].accepts(*batch)
-            and fits(waiting, candidate, 0.0)
+            and fits(waiting, candidate, now)
         ]
         if not suitable:
             continue
@@ -345,26 +358,123 @@ def searched(jobs: list[Waiting], miners: list[Limited]) -> list[tuple[str, str]
 
 
 @settings(max_examples=200, deadline=None)
-@given(rounds=st.lists(st.tuples(waiting_jobs, waiting_miners, st.booleans()), min_size=1, max_size=5))
+@given(
+    rounds=st.lists(
+        st.tuples(st.none() | waiting_jobs, waiting_miners, st.booleans()), min_size=1, max_size=6
+    ),
+    nobodys=st.sampled_from((2, 4096)),
+    appeared=st.sampled_from((0, 2, 1000)),
+    rankings=st.sampled_from((1, 2, 200)),
+)
 def test_miners_that_are_known_from_earlier_rounds_get_the_jobs_that_a_search_would_give_them(
-    rounds: list[tuple[list[Waiting], list[Limited], bool]],
+    rounds: list[tuple[list[Waiting] | None, list[Limited], bool]],
+    nobodys: int,
+    appeared: int,
+    rankings: int,
 ) -> None:
-    """Some have changed between two rounds, others are the same."""
+    """Some have changed between two rounds, others are the same, and so are the jobs of some rounds."""
     candidates = Candidates()
     present: dict[str, Candidate] = {}
-    for jobs, miners, everything in rounds:
-        drawn = {candidate.miner_id: candidate for candidate, _ in miners}
-        present = drawn if everything else present | dict(list(drawn.items())[:1])
-        limits = limits_of(miners)
-        now = [(candidate, limits.get(miner_id)) for miner_id, candidate in present.items()]
-        candidates.update(present.values())
-        pairs = match(jobs, candidates, {}, 0.0, most=limits)
-        assert [(job_id, candidate.miner_id) for job_id, candidate in pairs] == searched(jobs, now)
+    jobs: list[Waiting] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assignment, "MAX_NOBODYS", nobodys)
+        patch.setattr(assignment, "MIN_APPEARED", appeared)
+        patch.setattr(assignment, "MAX_RANKINGS", rankings)
+        for number, (new_jobs, miners, everything) in enumerate(rounds):
+            jobs = jobs if new_jobs is None else new_jobs
+            drawn = {candidate.miner_id: candidate for candidate, _ in miners}
+            present = drawn if everything else present | dict(list(drawn.items())[:1])
+            limits = limits_of(miners)
+            limited = [(candidate, limits.get(miner_id)) for miner_id, candidate in present.items()]
+            candidates.update(present.values())
+            pairs = match(jobs, candidates, {}, float(number), most=limits)
+            found = [(job_id, candidate.miner_id) for job_id, candidate in pairs]
+            assert found == searched(jobs, limited, float(number))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        lambda number: {"memory": 2**50 + number},
+        lambda number: {"model": f"unknown-{number}"},
+        lambda number: {"budget": Decimal(number) / 1000},
+        lambda number: {"budget": 1 + Decimal(number) / 100, "memory": 2**50},
+    ],
+    ids=["memory", "model", "price", "both"],
+)
+def test_jobs_that_nobody_can_run_are_examined_once(fields: Callable[[int], dict[str, Any]]) -> None:
+    """Otherwise one client could delay each round by seconds."""
+    offers = [replace(CHEAP, unit_price=1 + Decimal(number) / 100) for number in range(100)]
+    miners = [miner(f"m{number:02}", 1, offer) for number, offer in enumerate(offers)]
+    jobs = [job(f"{number:03}", **fields(number)) for number in range(300)]
+    candidates = Candidates(miners)
+    with pytest.MonkeyPatch.context() as patch:
+        examined: list[str] = []
+        for name in ("fits", "model_obstacles"):
+            actual = getattr(assignment, name)
+            patch.setattr(
+                assignment, name, lambda *given, actual=actual: (examined.append(""), actual(*given))[1]
+            )
+        assert match(jobs, candidates, {}, 0.0) == []
+        assert len(examined) <= 300 * 100 + 100
+        for number in range(10):
+            examined.clear()
+            miners[number] = replace(miners[number], memory=2**40)
+            candidates.update(miners)
+            assert match(jobs, candidates, {}, 0.0) == []
+            assert len(examined) <= 300 + 5
+        miners[5] = miner("m05", 1, replace(CHEAP, downloadable=True), memory=2**60)
+        candidates.update(miners)
+        assert len(match(jobs, candidates, {}, 0.0)) == 1
+
+
+def test_a_job_that_avoids_a_miner_gets_it_when_the_time_is_over() -> None:
+    candidates = Candidates([miner("m")])
+    avoiding = job("a", avoid_miner_id="m", avoid_until=5.0)
+    for now in (1.0, 2.0):
+        assert match([avoiding], candidates, {}, now) == []
+    assert [job_id for job_id, _ in match([avoiding], candidates, {}, 5.0)] == ["a"]
+
+
+@pytest.mark.parametrize("fields", [{"budget": Decimal("0.0001")}, {"avoided": frozenset({"m"})}])
+def test_a_job_that_nobody_can_run_hinders_no_other_one(fields: dict[str, Any]) -> None:
+    jobs = [job("a", **fields), job("b", budget=Decimal(1))]
+    candidates = Candidates([miner("m", 2)])
+    for _ in range(2):
+        assert [job_id for job_id, _ in match(jobs, candidates, {}, 0.0)] == ["b"]
+
+
+def test_jobs_with_the_same_unknown_model_join_one_batch() -> None:
+    offer = replace(BATCHED, downloadable=True, unit_price=Decimal(1))
+    dearer = replace(offer, unit_price=Decimal(2))
+    miners = [miner("cheap", 1, offer), miner("dear", 2, dearer)]
+    jobs = [job(f"{number}", model=model) for number, model in enumerate(("new", "new", "newer", "new"))]
+    pairs = match(jobs, Candidates(miners), {}, 0.0)
+    names = {job_id: candidate.miner_id for job_id, candidate in pairs}
+    assert names == {"0": "cheap", "1": "cheap", "2": "dear", "3": "cheap"}
+
+
+def test_a_job_that_comes_back_is_examined_against_all_that_have_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also against those whose changes are no longer known one by one."""
+    monkeypatch.setattr(assignment, "MIN_APPEARED", 0)
+    large = job("a", memory=2**34)
+    miners = [miner(f"m{number}", memory=2**30) for number in range(3)]
+    candidates = Candidates(miners)
+    assert match([large], candidates, {}, 0.0) == []
+    miners[0] = replace(miners[0], memory=2**35)
+    for number in range(10):
+        miners[1] = replace(miners[1], capacity=number + 1)
+        candidates.update(miners)
+        assert match([job("b", memory=2**36, gpus=9)], candidates, {}, 0.0) == []
+    assert match([large], candidates, {}, 0.0) == [("a", miners[0])]
 
 
 def test_the_orders_of_the_least_recently_used_models_are_dropped() -> None:
     """And are made again."""
-    miners = [miner(f"m{number}", 1, replace(CHEAP, downloadable=True)) for number in range(3)]
+    models = frozenset(f"model-{number}" for number in range(MAX_RANKINGS + 3))
+    miners = [miner(f"m{number}", 1, replace(CHEAP, models=models)) for number in range(3)]
     candidates = Candidates(miners)
     for _ in range(2):
         for number in range(MAX_RANKINGS + 3):
