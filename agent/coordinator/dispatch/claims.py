@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
 
 from agent.coordinator import lifecycle
 from agent.coordinator.consequences import Change
-from agent.coordinator.dispatch.fleet import known_miners, with_pauses
+from agent.coordinator.dispatch.fleet import FleetReader, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.dispatch.reputations import Reputations
 from agent.coordinator.store import checkpoints as checkpoint_store
@@ -24,7 +24,7 @@ from agent.coordinator.store.database import Connection
 from agent.coordinator.store.running import RunningNumbers
 from agent.coordinator.store.unfinished import Unfinished
 from agent.core.assignment import Candidates, match
-from agent.core.explaining import KnownMiner, elsewhere
+from agent.core.explaining import elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting
@@ -52,6 +52,15 @@ class Assignment:
     waited: float
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier rounds have found, so that a round takes the time for what has changed since."""
+
+    fleet: FleetReader = field(default_factory=FleetReader)
+    reputations: Reputations = field(default_factory=Reputations)
+    ranked: Candidates = field(default_factory=Candidates)
+
+
 def claim(
     connection: Connection,
     candidates: Sequence[Candidate],
@@ -59,27 +68,26 @@ def claim(
     settings: CoordinatorSettings,
     nonce_key: bytes | None = None,
     known: Unfinished | None = None,
-    reputations: Reputations | None = None,
-    ranked: Candidates | None = None,
+    earlier: Earlier | None = None,
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left. `known` are unfinished jobs.
 
-    With a `nonce_key`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `reputations` and
-    `ranked` are what the last round has read and decided.
+    With a `nonce_key`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `earlier` is
+    what the rounds before have found.
     """
     waiting = queue.waiting(connection, candidates, known)
     if not waiting:
         return [], False
-    candidates = (reputations or Reputations()).added(connection, waiting, candidates, now)
-    waiting = _avoiding(connection, waiting, candidates, now, settings)
+    earlier = earlier or Earlier()
+    candidates = earlier.reputations.added(connection, waiting, candidates, now)
+    waiting = _avoiding(connection, waiting, candidates, now, settings, earlier.fleet)
     pausing = throttling_store.pausing(connection, now)
     if pausing:
         candidates = _without_paused(candidates, pausing)
-    ranked = Candidates() if ranked is None else ranked
-    ranked.update(candidates)
+    earlier.ranked.update(candidates)
     slowed = slowed_accounts(connection, settings, now)
     numbers = running.numbers(connection, sorted({job.account_id for job in waiting}), known)
-    pairs = _matched(connection, waiting, ranked, numbers, now, slowed)
+    pairs = _matched(connection, waiting, earlier.ranked, numbers, now, slowed)
     if not pairs:
         return [], True
     read = {job.job_id: job for job in waiting}
@@ -128,6 +136,7 @@ def _avoiding(
     candidates: Sequence[Candidate],
     now: float,
     settings: CoordinatorSettings,
+    fleet: FleetReader,
 ) -> list[Waiting]:
     """Mark the miners that do not get a job because it failed there and another miner could run it, even if that one is busy."""
     retried = [job.job_id for job in waiting if job.failed_on]
@@ -135,16 +144,13 @@ def _avoiding(
         return list(waiting)
     failed = queue.failed_on(connection, retried)
     free = {candidate.miner_id for candidate in candidates}
-    known: list[KnownMiner] | None = None
     marked = []
     for job in waiting:
         failed_on = job.failed_on | failed.get(job.job_id, frozenset())
-        if failed_on & free:
-            known = known_miners(connection, settings, now) if known is None else known
-            if elsewhere(job, known, failed_on, now):
-                marked.append(replace(job, avoided=failed_on))
-                continue
-        marked.append(job)
+        if failed_on & free and elsewhere(job, fleet.miners(connection, settings, now), failed_on, now):
+            marked.append(replace(job, avoided=failed_on))
+        else:
+            marked.append(job)
     return marked
 
 

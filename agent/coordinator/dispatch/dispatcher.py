@@ -16,14 +16,12 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.cluster.cluster import Alone, Cluster
-from agent.coordinator.dispatch.claims import Assignment, claim, release_undelivered
+from agent.coordinator.dispatch.claims import Assignment, Earlier, claim, release_undelivered
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.dispatch.relay import Relay
-from agent.coordinator.dispatch.reputations import Reputations
 from agent.coordinator.dispatch.unfinished import UnfinishedJobs
 from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store.database import Database
-from agent.core.assignment import Candidates
 from agent.core.errors import ApiError, StaleSession
 from agent.core.matching import Batch
 from agent.metrics import Meter
@@ -62,7 +60,7 @@ class Dispatcher:
         self._meter = meter
         self.unfinished = UnfinishedJobs(database, clock)
         self._ports: dict[str, Port] = {}
-        self._forget_rounds()
+        self._earlier = Earlier()
         # Older connections of the same session, e.g. a WebSocket beside a long poll. One serves again when the newer one ends.
         self._superseded: dict[str, list[Port]] = {}
         self._wake = asyncio.Event()
@@ -80,10 +78,6 @@ class Dispatcher:
             undelivered=self._undelivered,
         )
         self._cluster.bus.on_signal(JOBS, self._job_waiting)
-
-    def _forget_rounds(self) -> None:
-        """Forget what the last round has left to the next one."""
-        self._reputations, self._ranked = Reputations(), Candidates()
 
     @property
     def alive(self) -> bool:
@@ -209,7 +203,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Match jobs and ports until cancelled."""
         self._running = True
-        self._forget_rounds()  # one that was cancelled may still use the former ones
+        self._earlier = Earlier()  # a round that was cancelled may still use the former one
         try:
             while True:
                 await self._wake.wait()
@@ -218,7 +212,7 @@ class Dispatcher:
                     await self._round()
                 except Exception:  # the loop survives a round that fails
                     log.exception("dispatch_failed")
-                    self._forget_rounds()
+                    self._earlier = Earlier()
                     await asyncio.sleep(RETRY_SECONDS)
                     self._pending = True
                     self._wake.set()
@@ -254,8 +248,7 @@ class Dispatcher:
             self._settings,
             self._nonce_key,
             self.unfinished.known,
-            self._reputations,
-            self._ranked,
+            self._earlier,
         )
         self._pending = self._pending or left
         if self._pending and self._capacity_changed:  # capacity became free while the claim was under way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,6 +25,8 @@ from agent.settings import CoordinatorSettings
 
 MISSED_HEARTBEATS: Final = 3
 """A miner that missed this many heartbeats counts as offline."""
+VALID_SECONDS: Final = 2.0
+"""How long rounds of matching use the known miners before they are read again."""
 TOO_OFTEN: Final = "Several jobs in a row could not run there."
 """Why the coordinator pauses a service of a miner."""
 
@@ -64,6 +67,23 @@ def known_miners(connection: Connection, settings: CoordinatorSettings, now: flo
     reputations = {miner_id: shown(known.evidence, now) for miner_id, known in stats.items()}
     found = (_known(record, seen_after, pausing, reputations) for record in store.all_miners(connection))
     return [miner for miner in found if miner is not None]
+
+
+class FleetReader:
+    """The known miners as they were a moment ago, because rounds of matching are too frequent to read all of them each time."""
+
+    def __init__(self) -> None:
+        self._miners: Sequence[KnownMiner] = ()
+        self._read_at = -math.inf
+
+    def miners(
+        self, connection: Connection, settings: CoordinatorSettings, now: float
+    ) -> Sequence[KnownMiner]:
+        """Return all registered miners, read at most `VALID_SECONDS` ago."""
+        if not self._read_at <= now < self._read_at + VALID_SECONDS:
+            self._miners = known_miners(connection, settings, now)
+            self._read_at = now
+        return self._miners
 
 
 def _known(

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from agent.coordinator.dispatch import dispatcher
+from agent.coordinator.dispatch.claims import Earlier
 from agent.coordinator.dispatch.port import LeaseMessage, Port, candidate_of
 from agent.coordinator.dispatch.reputations import VALID_SECONDS, WANTED_SECONDS, Reputations
 from agent.coordinator.store import miner_stats, queue
@@ -73,20 +74,20 @@ def test_a_submitted_job_needs_one_claim_even_if_the_miner_has_capacity_left(
 def test_a_round_that_fails_leaves_nothing_to_the_next_one(
     client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ranked: list[assignment.Candidates] = []
+    earlier: list[Earlier] = []
     actual = dispatcher.claim
 
     def fails_once(*args: Any) -> Any:
         assignments = actual(*args)
-        ranked.append(args[-1])
-        if len(ranked) == 1:
+        earlier.append(args[-1])
+        if len(earlier) == 1:
             raise RuntimeError("fails")
         return assignments
 
     monkeypatch.setattr(dispatcher, "claim", fails_once)
     job_id = submit(client)
     assert [lease["job_id"] for lease in miner.poll()] == [job_id]
-    assert ranked[0] is not ranked[1]
+    assert earlier[0] is not earlier[1]
 
 
 @pytest.mark.sqlite

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.dispatch import fleet
 from agent.core import jobs as lifecycle
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import job, submit
@@ -14,6 +15,7 @@ from support.server import Served
 
 CRASHED = {"kind": "retry", "code": "RUNNER_CRASHED", "message": "It crashed."}
 NO_EEVEE = {"kind": "retry", "code": "ENGINE_UNAVAILABLE", "message": "EEVEE does not work here; use cycles."}
+RESULTS = {"text": "hello", "units": 1, "processing_time": 0.5}
 SCENE = {"blend_file_url": "https://example.com/a.blend"}
 
 
@@ -71,6 +73,33 @@ def test_other_jobs_of_the_miner_go_on(
     assert fail(miner, **CRASHED) == "submitted"
     second = submit(client)
     assert [lease["job_id"] for lease in miner.poll()] == [second]
+
+
+def test_a_job_that_waits_for_another_miner_delays_no_round(
+    client: httpx.Client, miner: ScriptedMiner, other: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All known miners are read once in a while, not in each round."""
+    read: list[bool] = []
+    known_miners = fleet.known_miners
+
+    def counted(*given: Any) -> Any:
+        read.append(True)
+        return known_miners(*given)
+
+    monkeypatch.setattr(fleet, "known_miners", counted)
+    monkeypatch.setattr(fleet, "VALID_SECONDS", 60.0)
+    waits = submit(client)
+    read.clear()  # the submission has read them too
+    assert fail(miner, **CRASHED) == "submitted"
+    for _ in range(5):
+        second = submit(client)
+        (lease,) = miner.poll()
+        assert lease["job_id"] == second
+        assert miner.complete(lease, RESULTS).status_code == 200
+    assert len(read) == 1
+    other.http.post("/heartbeat", json={"leases": [], "paused": "by hand"}).raise_for_status()
+    monkeypatch.setattr(fleet, "VALID_SECONDS", 0.0)
+    assert [lease["job_id"] for lease in miner.poll()] == [waits]
 
 
 @pytest.mark.parametrize("state", ["paused", "unable"])
