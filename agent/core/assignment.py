@@ -203,9 +203,7 @@ class Candidates:
         if job.miner_id is not None:
             return self._first(job, self._ranking(batch).of(job.miner_id), now)
         budget = _ANY_PRICE if job.budget is None else job.budget
-        if now < job.avoid_until:  # which miners suit it depends on the time
-            return self._first(job, self._ranking(batch).priced(budget), now)
-        kind = (batch, _kind(job))
+        kind = (batch, _kind(job, now))
         if budget <= self._hopeless.get(kind, _NO_PRICE):
             return None
         ranking = self._ranking(batch)
@@ -334,10 +332,11 @@ def _unexamined(ranking: _Ranking, nobody: _Nobody | None, budget: Decimal) -> I
     return merge(appeared, ranking.priced(budget, above=nobody.budget))
 
 
-def _kind(job: Waiting) -> Hashable:
+def _kind(job: Waiting, now: float) -> Hashable:
     """Return all that decides which miners suit a job, besides its service, model and budget."""
+    avoiding = job.avoid_miner_id if now < job.avoid_until else None
     restrictions = None if job.restrictions is UNRESTRICTED else job.restrictions  # whose hash takes long
-    return job.cpu, job.memory, job.gpus, job.needs, job.avoided, restrictions
+    return job.cpu, job.memory, job.gpus, job.needs, avoiding, job.avoided, restrictions
 
 
 def _names(offer: ServiceOffer | None) -> frozenset[str]:
