@@ -130,7 +130,7 @@ def test_what_proves_nothing_costs_nothing(reporting: Stage) -> None:
     stage.advance()
     for miner in (auditor, other):
         for _ in range(2):
-            for lease in miner.poll(1, wait=0.1):
+            for lease in miner.poll(1, wait=1.0):
                 miner.job(lease, "fail", kind="fail", code="INPUT_INVALID", message="no").raise_for_status()
                 stage.advance()
     reasons = [stage.audit(job_id) for job_id in (unproven, malformed, vanished)]

@@ -102,7 +102,7 @@ def test_attack_a_salt_gives_no_canary_away_and_audits_share_nothing(tmp_path: P
                 jobs.add(lease["job_id"])
                 salts[one.miner_id].add(lease["cache_salt"])
         served.do(audits.advance)
-        checks = {lease["job_id"]: lease["cache_salt"] for one in miners for lease in one.poll(8, wait=0.5)}
+        checks = {lease["job_id"]: lease["cache_salt"] for one in miners for lease in one.poll(8, wait=1.5)}
         assert len(set(checks.values()) - set().union(*salts.values())) == len(checks) > 0
         admin = {"X-API-Key": served.admin_key}
         canary = {"job_id": min(jobs)}
@@ -112,7 +112,7 @@ def test_attack_a_salt_gives_no_canary_away_and_audits_share_nothing(tmp_path: P
         (found,) = (
             (one, lease)
             for one in miners
-            for lease in one.poll(8, wait=0.5)
+            for lease in one.poll(8, wait=1.5)
             if lease["job_id"] not in jobs | checks.keys() and lease["spec"].get("audit") is None
         )
         assert found[1]["cache_salt"] in salts[found[0].miner_id]
