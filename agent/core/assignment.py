@@ -33,7 +33,7 @@ MIN_APPEARED: Final = 1000
 UNNAMED: Final = ""
 """Stands for each model that no miner names."""
 MANY: Final = 0.25
-"""The share of an order's miners from which on it is sorted, instead of moving those that have changed one by one."""
+"""The share of an order's miners from which on those that have changed are not treated one by one."""
 
 
 class _Share:

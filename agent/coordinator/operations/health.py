@@ -43,7 +43,7 @@ async def _database_answers(context: Context) -> bool:
 
 
 async def _log_continues(context: Context) -> bool:
-    """Return whether the sequencer runs, and the newest checkpoint has our signature and matches the tree in the database."""
+    """Return whether the sequencer runs, and the newest checkpoint, if there is one, has our signature and matches the tree in the database."""
     if context.cluster.leadership.leads and (not context.log.alive or context.log.fault is not None):
         return False
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from nacl.signing import SigningKey
 from sqlalchemy import text
 
 from agent.coordinator.operations.context import Connection
-from agent.coordinator.sequencer import PUBLISHED
+from agent.coordinator.sequencer import PUBLISHED, Sequencer
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
@@ -233,6 +234,17 @@ def test_the_log_continues_after_a_restart(tmp_path: Path) -> None:
             report = verify_log(source, Policy.of_log(vkey), known={"before": before})
         assert report.failures == ()
         assert get(served, f"proof/{first[0]}").status_code == 200
+
+
+def test_a_new_log_has_a_checkpoint_before_anything_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def signs_nothing(_: Sequencer) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Sequencer, "run", signs_nothing)
+    with serve(tmp_path / "data") as served:
+        assert newest(served).size == 0
 
 
 @pytest.mark.sqlite
