@@ -254,7 +254,7 @@ def test_a_server_with_a_wrong_certificate_gets_no_message(stage: Any, receiver:
 
 def test_a_slow_receiver_delays_no_other_receiver(stage: Any, receiver: Receiver) -> None:
     gate = threading.Event()
-    with stage(max_concurrent=4, max_per_account=3, max_per_host=2) as on:
+    with stage(max_concurrent=4, max_per_account=3, max_per_host=2, timeout_seconds=60) as on:
         receiver.answers.extend([gate] * 2)
         slow = [on.finish("https://hooks.example:8443/slow") for _ in range(6)]
         receiver.wait(2)
