@@ -127,6 +127,8 @@ class RaySettings(Section):
     """Main memory that a runner reserves of Ray, in addition to what the catalogue states for its model."""
     connect_seconds: Annotated[float, Field(gt=0)] = 60
     """How long the start waits for the cluster to answer."""
+    start_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long Ray may take to start a runner on a node that has its resources, before another node is tried."""
     lost_seconds: Annotated[float, Field(ge=3)] = 15
     """A node that is silent for this long counts as lost: its jobs fail with NODE_LOST and are tried again."""
 

@@ -20,7 +20,7 @@ from support.agents import Agent, running, wait_for_progress
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 def test_new_gpus_are_used_without_a_restart_after_running_jobs_have_finished(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class Network:
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name="network", daemon=True)
         self._thread.start()
-        started.wait(10)
+        started.wait(60)
 
     def arm(self, trouble: Trouble, *, after: int, upwards: bool) -> None:
         """Plan a fault after `after` more bytes in one direction, to the coordinator or from it."""
@@ -95,7 +95,7 @@ class Network:
             self._loop.call_soon(self._loop.stop)
 
         self._call(ended)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _call(self, action: Callable[[], Any]) -> None:
         self._loop.call_soon_threadsafe(action)

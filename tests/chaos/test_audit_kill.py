@@ -19,7 +19,7 @@ from support.jobs import submit
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 T = TypeVar("T")
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 SERVICE = "whisper_transcription"
 LIE = {
     "text": "Goodbye",
@@ -86,7 +86,7 @@ class Stage:
 
     def restart(self) -> None:
         assert self.agent.process is not None
-        self.agent.process.wait(20)
+        self.agent.process.wait(60)
         self.plan.write_text("")
         self.agent.start()
         self.join()

@@ -84,7 +84,7 @@ def working(served: Served, miner: ScriptedMiner) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
 
 
 def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:

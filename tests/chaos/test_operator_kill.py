@@ -42,7 +42,7 @@ def killed_at(agent: Agent, plan: Path, point: str, method: str, path: str, **re
     with client_of(agent, "admin_key") as admin, pytest.raises(httpx.TransportError):
         admin.request(method, path, **request)
     assert agent.process is not None
-    agent.process.wait(20)
+    agent.process.wait(60)
     plan.write_text("")
     agent.start()
 

@@ -88,7 +88,7 @@ class Cards:
             yield
         finally:
             self._ended.set()
-            thread.join(10)
+            thread.join(60)
 
     def claimed(self, uuid: str) -> int:
         """Return the bytes that living processes on this GPU claim."""

@@ -112,7 +112,7 @@ class FakeCoordinator:
         )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not self._server.started:
                 await asyncio.sleep(0.005)
 

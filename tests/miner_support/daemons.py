@@ -38,14 +38,14 @@ def make_daemon(settings: Settings, url: str, token: str | None = None) -> Daemo
 @asynccontextmanager
 async def running(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
     """Start the daemon. On exit, stop it at once if it is still running, and raise its error."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await daemon.start()
     task = asyncio.create_task(daemon.run())
     try:
         yield task
     finally:
         daemon.request_stop(drain=False)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.wait([task])
 
 

@@ -59,7 +59,7 @@ class Hub:
 
     def wait_served(self, name: str, size: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.served[name] >= size, 30), self.served
+            assert self.changed.wait_for(lambda: self.served[name] >= size, 60), self.served
 
     def requests_of(self, name: str) -> list[dict[str, str]]:
         """Return the headers of each GET of a file."""
@@ -215,4 +215,4 @@ def running_hub() -> Iterator[Hub]:
         hub.go_on.set()
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(60)

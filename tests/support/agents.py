@@ -20,7 +20,7 @@ from aitbc import AITBCClient
 
 COMMAND = Path(sys.executable).with_name("aitbc-agent")
 READY = "AITBC agent is ready at "
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 90
 
 

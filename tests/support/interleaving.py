@@ -13,7 +13,7 @@ from unittest import mock
 
 import psycopg
 
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 
 
 class _Gate:

@@ -24,7 +24,7 @@ from agent.settings import Settings
 from support.servers.databases import empty_database
 
 T = TypeVar("T")
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 
 
 @dataclass

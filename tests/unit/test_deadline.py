@@ -37,7 +37,7 @@ def test_the_result_of_a_late_call_is_discarded():
     release, ended = threading.Event(), threading.Event()
 
     def work() -> None:
-        release.wait(10)
+        release.wait(60)
         threading.Timer(0, ended.set).start()
 
     async def run() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agent.core.machine.placement import gibibytes
 from agent.miner.backoff import sleep
-from agent.miner.cluster.connection import Demand, NodeLost, call, stream
+from agent.miner.cluster.connection import CALL_SECONDS, Demand, NodeLost, call, stream
 from agent.miner.cluster.nodes import Node, Nodes
 from agent.miner.cluster.offers import accelerated, serving
 from agent.miner.cluster.remote_model import RemoteModel
@@ -30,8 +30,6 @@ from agent.miner.models.store import ModelStore
 from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry, Runner
 
-ACTOR_SECONDS: Final = 20.0
-"""How long Ray may take to start an actor for which its node has had the resources."""
 _POLL_SECONDS: Final = 0.5
 _AVOID_SECONDS: Final = 5.0
 """How long a job avoids a node on which Ray did not start it."""
@@ -256,7 +254,7 @@ class Placement:
                         RunnerHost, node.info.id, loaded.demand, node.report.directory
                     )
                 )
-                names = await call(held[-1].devices.remote(), ACTOR_SECONDS)
+                names = await call(held[-1].devices.remote(), self._settings.ray.start_seconds)
                 device = node.device(names, loaded.demand)
                 if self._paused.isdisjoint(card_keys(device)):
                     return held.pop(), device
@@ -350,7 +348,7 @@ class Placement:
                 loaded.opening.cancel()
             self._forget(loaded)
         if self._closing:
-            await asyncio.wait(self._closing, timeout=ACTOR_SECONDS)
+            await asyncio.wait(self._closing, timeout=CALL_SECONDS)
         for output in self._outputs.values():
             output.close()
 

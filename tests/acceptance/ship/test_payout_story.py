@@ -51,7 +51,7 @@ class Network:
 
     def when_sent(self, batch_id: str) -> Any:
         """Wait until the payments of a batch are sent."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (found := self.ask(f"admin/payouts/{batch_id}"))["counts"] != {"sent": 1}:
             assert time.monotonic() < deadline, found
             time.sleep(0.05)

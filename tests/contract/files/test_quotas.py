@@ -27,7 +27,7 @@ SLACK = MIB // 2
 TUS = {"Tus-Resumable": "1.0.0"}
 PART = {**TUS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
 RESULTS = {"text": "hello", "units": 1, "processing_time": 0.5}
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 
 Send = Callable[[httpx.Client, int], httpx.Response]
 

@@ -93,7 +93,7 @@ def test_the_command_line_states_at_once_why_its_job_waits(
         lines.append(line)
         if "waiting: " in line:
             waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(30) == 130
+    assert waiting.wait(60) == 130
     assert any("waiting: " in line and "0.0009 more" in line for line in lines)
 
 

@@ -100,12 +100,12 @@ def test_capacity_announced_during_a_claim_is_used(client: httpx.Client, served:
 
     def hold(_: Connection) -> None:
         entered.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     polls: list[list[dict[str, Any]]] = []
     blocked = threading.Thread(target=lambda: served.do(lambda context: context.database.write(hold)))
     blocked.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     waiting = [
         threading.Thread(target=lambda miner=miner, wait=wait: polls.append(miner.poll(wait=wait)))
         for miner, wait in ((other, 1), (requested, 5))
@@ -114,7 +114,7 @@ def test_capacity_announced_during_a_claim_is_used(client: httpx.Client, served:
         thread.start()
     go_on.set()
     for thread in (blocked, *waiting):
-        thread.join(20)
+        thread.join(60)
     assert [lease["job_id"] for leases in polls for lease in leases] == [job_id]
 
 

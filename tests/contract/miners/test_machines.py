@@ -238,7 +238,7 @@ def test_a_command_ends_a_waiting_poll(miner: ScriptedMiner, owner: httpx.Client
     waiting.start()
     # The command ends the poll, whether the poll is already waiting or begins later.
     command(owner, path)
-    waiting.join(15)
+    waiting.join(60)
     assert [each.json()["heartbeat"] for each in answers] == [True]
 
 

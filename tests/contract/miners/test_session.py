@@ -136,7 +136,7 @@ class StuckSocket:
             slots, self._slots = self._slots, 0
             message = {"call": "slots", "slots": slots, "received": 0}
             return {"type": "websocket.receive", "text": json.dumps(message)}
-        await asyncio.wait_for(self.stuck.wait(), 10)
+        await asyncio.wait_for(self.stuck.wait(), 60)
         return {"type": "websocket.disconnect"}
 
 

@@ -312,4 +312,4 @@ def test_disconnecting_cancels_the_job(ai: OpenAI, client: httpx.Client, miner: 
         first = next(stream)
         assert first.type == "response.created"
     with asking(lambda: ended(client, first.response.id, "cancelled")) as done:
-        done.result(20)
+        done.result(60)

@@ -182,7 +182,7 @@ def test_reasoning_is_apart_from_the_answer(ai: OpenAI, miner: ScriptedMiner) ->
         (lease,) = miner.poll()
         part(miner, lease, index=0, offset=0, reasoning="Paris is")
         assert miner.complete(lease, results).status_code == 200
-        deltas = [chunk.choices[0].delta.to_dict() for chunk in response.result(20)]
+        deltas = [chunk.choices[0].delta.to_dict() for chunk in response.result(60)]
     assert "".join(str(delta.get("reasoning_content", "")) for delta in deltas) == "Paris is in France."
 
 

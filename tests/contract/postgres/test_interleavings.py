@@ -233,7 +233,7 @@ def test_a_heartbeat_locks_all_jobs_of_its_miner_in_one_order(desk: Desk) -> Non
         _until_waiting(desk, 1)
         other.execute(lock, [newer["job_id"]])
         other.rollback()
-        assert beat.result(20).status_code == 200
+        assert beat.result(60).status_code == 200
     desk.check()
 
 
@@ -288,12 +288,12 @@ def _blocked_together(desk: Desk, other: psycopg.Connection, *calls: Callable[[]
             _until_waiting(desk, number)
         other.rollback()
         for future in running:
-            future.result(20)
+            future.result(60)
 
 
 def _until_waiting(desk: Desk, transactions: int) -> None:
     """Wait until that many transactions wait for a lock."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     while desk.rows(waiting)[0][0] < transactions:
         assert time.monotonic() < deadline

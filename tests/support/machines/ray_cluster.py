@@ -19,7 +19,7 @@ from types import MappingProxyType
 import psutil
 
 RAY = Path(sys.executable).with_name("ray")
-START_SECONDS = 90
+START_SECONDS = 180
 _OBJECTS = 100_000_000
 
 
@@ -77,6 +77,7 @@ class RayCluster:
             "AITBC_MINER__RAY__DIRECTORY": "$RAY_TEST_NODE/work",
             "AITBC_MINER__RAY__MODELS_DIR": "$RAY_TEST_NODE/models",
             "AITBC_MINER__RAY__LOST_SECONDS": "5",
+            "AITBC_MINER__RAY__START_SECONDS": "120",
         }
 
     def _start(self, name: str, *options: str) -> RayNode:

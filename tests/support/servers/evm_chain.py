@@ -114,7 +114,7 @@ class EvmChain:
         finally:
             server.shutdown()
             server.server_close()
-            thread.join(10)
+            thread.join(60)
 
     def answer(self, method: str, parameters: list[Any]) -> Any:
         """Answer one call as a node does. Raises `Refused`."""

@@ -89,12 +89,12 @@ class LightningNode:
         task = loop.create_task(serve())
         thread = threading.Thread(target=_until_cancelled, args=(loop, task), daemon=True)
         thread.start()
-        assert started.wait(10)
+        assert started.wait(60)
         try:
             yield self
         finally:
             loop.call_soon_threadsafe(task.cancel)
-            thread.join(10)
+            thread.join(60)
             loop.close()
             self.path.unlink(missing_ok=True)
 

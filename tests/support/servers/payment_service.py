@@ -39,7 +39,7 @@ class PaymentService:
         finally:
             server.shutdown()
             server.server_close()
-            thread.join(10)
+            thread.join(60)
 
     def _answer(self, headers: dict[str, str], body: bytes) -> dict[str, str]:
         data = self._webhook.verify(body, headers)["data"]

@@ -17,7 +17,7 @@ import pytest
 from support.logged import complete, logged
 from support.server import Served, serve
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60
 
 SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.1}
 

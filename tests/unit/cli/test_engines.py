@@ -158,7 +158,7 @@ def test_an_installation_killed_half_way_is_continued_and_never_used(
     """One package has arrived, and half of the other. If uv survives, the next installation waits for it."""
     workshop.index.held.add("tiny_part")
     first = workshop.begin("install", "tiny")
-    assert workshop.index.waiting.wait(30)
+    assert workshop.index.waiting.wait(60)
     until(lambda: any((workshop.engines_dir / ".packages").glob("archive-*/*/tiny_engine.py")))
     os.killpg(first.pid, signal.SIGKILL) if whole_group else first.kill()
     first.wait()
@@ -179,7 +179,7 @@ def test_an_installation_killed_half_way_is_continued_and_never_used(
 def test_ctrl_c_ends_the_installation_and_names_the_command_that_continues_it(workshop: Workshop) -> None:
     workshop.index.held.add("tiny_part")
     process = workshop.begin("install", "tiny")
-    assert workshop.index.waiting.wait(30)
+    assert workshop.index.waiting.wait(60)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_the_installation_and_names_the_command_that_continues_it(wo
 def test_two_installations_at_once_wait_for_each_other(workshop: Workshop) -> None:
     workshop.index.held.add("tiny_part")
     first = workshop.begin("install", "tiny")
-    assert workshop.index.waiting.wait(30)
+    assert workshop.index.waiting.wait(60)
     second = workshop.begin("install", "tiny")
     assert second.stderr is not None
     assert "Another program is installing or removing tiny. Waiting" in second.stderr.readline()
@@ -304,7 +304,7 @@ def test_a_disk_that_becomes_full_is_cleared_and_the_former_version_stays(
     workshop.publish("2.0", source=b"VERSION = '2.0' #" + bytes(2**23), data=bytes(LARGE))
     workshop.index.held.add("tiny_part")
     process = workshop.begin("install", "tiny")
-    assert workshop.index.waiting.wait(30)
+    assert workshop.index.waiting.wait(60)
     until(
         lambda: any(path.stat().st_size > 2**23 for path in small_disk.glob(".packages/*/*/tiny_engine.py"))
     )

@@ -65,7 +65,7 @@ def begin(*words: str) -> subprocess.Popen[str]:
 
 def wait_for_size(path: Path, size: int) -> None:
     """Wait until another process has written this many bytes of a file."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not path.exists() or path.stat().st_size < size:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -164,7 +164,7 @@ def test_a_terminal_shows_a_progress_bar(hub: Hub) -> None:
                 shown += data
         except OSError:  # the other end has closed
             pass
-        assert pulling.wait(30) == 0
+        assert pulling.wait(60) == 0
     os.close(controller)
     assert "━" in shown.decode()
 

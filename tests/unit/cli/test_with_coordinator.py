@@ -49,7 +49,7 @@ def test_only_the_owner_can_read_the_agents_file(agent: Agent) -> None:
 
 def test_a_login_link_works_once(agent: Agent, command: Any) -> None:
     """The link that is printed at the start, and those of `login`."""
-    printed = agent.lines.get(timeout=20).removeprefix("Dashboard: ").strip()
+    printed = agent.lines.get(timeout=60).removeprefix("Dashboard: ").strip()
     made = json.loads(command("login", "--json").out)["url"]
     for url in (printed, made):
         page, _, token = url.partition("#login=")
@@ -280,7 +280,7 @@ def test_an_agent_continues_with_its_data_after_a_stop(run: Any, tmp_path: Path)
         done = run("stop", "--json", "--data-dir", agent.data_dir)
         assert (done.code, json.loads(done.out)) == (0, {"pid": after["pid"], "stopped": True})
         assert agent.process is not None
-        assert agent.process.wait(10) == 0
+        assert agent.process.wait(60) == 0
         assert not (agent.data_dir / "agent.json").exists()
         done = run("stop", "--data-dir", agent.data_dir)
         assert done.code == 1

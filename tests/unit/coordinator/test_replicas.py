@@ -15,7 +15,7 @@ from support.servers import postgres
 
 pytestmark = pytest.mark.anyio
 
-LIMIT_SECONDS = 10
+LIMIT_SECONDS = 60
 
 
 @pytest.fixture

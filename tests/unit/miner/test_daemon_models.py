@@ -65,7 +65,7 @@ def unavailable(coordinator: FakeCoordinator) -> list[str]:
 
 async def reaches(directory: Path, job_id: str, stage: str) -> None:
     """Wait until a run of the miner is at this stage."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             leases = (await ask(directory / "data", "status"))["leases"]
             if (job_id, stage) in [(lease["job_id"], lease["stage"]) for lease in leases]:

@@ -32,10 +32,10 @@ def test_an_acknowledged_result_is_shown_at_once(monkeypatch: pytest.MonkeyPatch
         session = SimpleNamespace(api_key="key", identity=SimpleNamespace(miner_id="miner_1"))
         shown = Earnings(cast("Any", link), cast("Any", session))
         running = asyncio.create_task(shown.run())
-        await asyncio.wait_for(link.read_again.wait(), 5)
+        await asyncio.wait_for(link.read_again.wait(), 60)
         link.read_again.clear()
         shown.changed()
-        await asyncio.wait_for(link.read_again.wait(), 5)
+        await asyncio.wait_for(link.read_again.wait(), 60)
         await asyncio.sleep(0)
         assert shown.today is not None
         assert shown.today.jobs == 2

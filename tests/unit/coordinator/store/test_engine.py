@@ -22,7 +22,7 @@ from agent.core.errors import ConfigurationError, ServiceUnavailable
 
 pytestmark = pytest.mark.anyio
 
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 
 
 @pytest.fixture

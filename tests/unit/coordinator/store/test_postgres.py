@@ -190,7 +190,7 @@ def test_a_deadlock_and_a_stale_read_are_repeated(database: PostgresDatabase) ->
         lock = text("SELECT 1 FROM accounts WHERE account_id = :key FOR UPDATE")
         connection.execute(lock, {"key": first})
         if len(tries) <= 2:
-            met.wait(10)
+            met.wait(60)
         connection.execute(lock, {"key": second})
         return first
 

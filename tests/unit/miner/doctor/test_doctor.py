@@ -284,7 +284,7 @@ def test_a_check_that_hangs_or_fails_affects_only_itself(
 ):
     release = threading.Event()
     monkeypatch.setattr(doctor, "_CHECK_SECONDS", 0.7)
-    monkeypatch.setattr(_engines, "sandbox_fault", lambda _tools: release.wait(30))
+    monkeypatch.setattr(_engines, "sandbox_fault", lambda _tools: release.wait(60))
     runners["video_transcoding"] = "not a runner"
     try:
         diagnostics = examined(data_dir)

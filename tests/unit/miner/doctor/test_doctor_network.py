@@ -89,7 +89,7 @@ def health(
             yield f"http{'s' if secure else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(60)
 
 
 def test_a_running_agent_is_found_and_its_coordinator_checked(data_dir: Path) -> None:

@@ -116,7 +116,7 @@ async def executor(capabilities: Capabilities, directory: Path) -> AsyncIterator
     try:
         yield subject
     finally:
-        await asyncio.wait_for(subject.close(), 10)
+        await asyncio.wait_for(subject.close(), 60)
 
 
 async def run(
@@ -252,7 +252,7 @@ async def test_a_running_miner_offers_an_engine_soon_after_its_installation(
     async with running(first) as working:
         assert coordinator.registrations[-1]["capabilities"]["services"] == {}
         await asyncio.to_thread(install, settings, runner, engine)
-        await asyncio.wait_for(working, 20)
+        await asyncio.wait_for(working, 60)
         assert first.machine_changed
     async with running(second) as working:
         assert list(coordinator.registrations[-1]["capabilities"]["services"]) == ["engine"]
@@ -260,7 +260,7 @@ async def test_a_running_miner_offers_an_engine_soon_after_its_installation(
         await coordinator.until(lambda: job_id in coordinator.results)
         assert coordinator.results[job_id]["results"]["version"] == "1.0"
         await asyncio.to_thread(install, settings, runner, declare(tmp_path, index, "2.0"))
-        await asyncio.wait_for(working, 20)
+        await asyncio.wait_for(working, 60)
         assert second.machine_changed
     async with running(third):
         job_id = await coordinator.submit("report", service="engine")

@@ -47,7 +47,7 @@ async def executor(
     try:
         yield subject
     finally:
-        await asyncio.wait_for(subject.close(), 10)
+        await asyncio.wait_for(subject.close(), 60)
     assert set(psutil.Process().children()) <= before
 
 
@@ -165,7 +165,7 @@ async def test_a_cancelled_run_ends_by_itself(tmp_path: Path) -> None:
         task = asyncio.create_task(
             do(subject, tmp_path, "wait", lambda *_: started.set(), gate=str(tmp_path / "gate"))
         )
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 2)
@@ -177,7 +177,7 @@ async def test_a_child_that_ignores_a_cancellation_is_ended(tmp_path: Path) -> N
     async with executor(tmp_path, cancel_seconds=0.2) as subject:
         started = asyncio.Event()
         task = asyncio.create_task(do(subject, tmp_path, "deaf", lambda *_: started.set()))
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
         child = psutil.Process(subject.status()[0]["pid"])
         began = time.monotonic()
         task.cancel()

@@ -178,7 +178,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
     try:
         yield subject
     finally:
-        await asyncio.wait_for(subject.close(), 10)
+        await asyncio.wait_for(subject.close(), 60)
     assert set(psutil.Process().children()) <= before
 
 

@@ -86,7 +86,7 @@ async def joined(
     coordinator: FakeCoordinator, directory: Path, transport: str = "auto"
 ) -> AsyncIterator[Miner]:
     miner = Miner(coordinator.url, directory, transport)
-    await asyncio.wait_for(miner.link.register(), 10)
+    await asyncio.wait_for(miner.link.register(), 60)
     task = asyncio.create_task(miner.link.run())
     try:
         yield miner
@@ -231,4 +231,4 @@ def test_a_connection_that_ends_before_the_handshake_counts_as_refused() -> None
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(60)

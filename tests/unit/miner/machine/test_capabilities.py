@@ -181,7 +181,7 @@ def test_a_runner_that_raises_or_hangs_affects_only_itself(tmp_path: Path):
     class Hanging(runner()):
         @classmethod
         def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - the contract's signature
-            release.wait(30)
+            release.wait(60)
             return Probe(available=True)
 
     try:

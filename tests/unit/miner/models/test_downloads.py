@@ -460,9 +460,9 @@ def test_two_concurrent_fetches_of_a_model_transfer_it_once_and_both_report_prog
         one = asyncio.create_task(first.fetch("chatty", lambda _done, _total: None))
         await asyncio.to_thread(hub.wait_served, "text/model.safetensors", MIB)
         two = asyncio.create_task(second.fetch("chatty", report))
-        await asyncio.wait_for(seen.wait(), 10)
+        await asyncio.wait_for(seen.wait(), 60)
         hub.go_on.set()
-        await asyncio.wait_for(asyncio.gather(one, two), 20)
+        await asyncio.wait_for(asyncio.gather(one, two), 60)
 
     asyncio.run(both())
     assert hub.served["text/model.safetensors"] == len(WEIGHTS)

@@ -121,7 +121,7 @@ def test_concurrent_threads_leave_one_complete_cache(store: ModelStore):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert all(found[path] == {hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths)
     assert set(json.loads((store.models_dir / ".digests.json").read_text())) == {str(path) for path in paths}
     assert [path.name for path in store.models_dir.glob(".digests.json*")] == [".digests.json"]
@@ -145,7 +145,7 @@ def test_two_jobs_that_start_together_hash_a_file_once(store: ModelStore, monkey
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert hashed == ["sha256"]
 
 
@@ -177,19 +177,19 @@ def test_cached_digests_do_not_wait_for_others_being_computed(
 
     def file_digest(file: io.BufferedReader, name: str) -> object:
         hashing.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return real(file, name)
 
     monkeypatch.setattr(hashlib, "file_digest", file_digest)
     other = threading.Thread(target=store.digest, args=([new],))
     other.start()
     try:
-        assert hashing.wait(10)
+        assert hashing.wait(60)
         assert store.digest([known]) == digest
         assert store.known_digest([new]) is None
     finally:
         go_on.set()
-        other.join(10)
+        other.join(60)
 
 
 def test_a_model_in_the_owners_catalogue_is_at_the_path_of_its_entry(store: ModelStore, tmp_path: Path):

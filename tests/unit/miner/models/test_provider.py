@@ -71,7 +71,7 @@ class Setup:
             await asyncio.gather(task, return_exceptions=True)
 
     async def changed(self) -> list[str]:
-        return await asyncio.wait_for(self.changes.get(), 20)
+        return await asyncio.wait_for(self.changes.get(), 60)
 
     async def served(self, name: str, size: int) -> None:
         await asyncio.to_thread(self.hub.wait_served, f"{name}.safetensors", size)
@@ -205,7 +205,7 @@ def test_a_job_waits_for_its_model_that_is_being_fetched_in_advance(tmp_path: Pa
                     pass
 
             waiting = asyncio.create_task(job())
-            await asyncio.wait_for(reported.wait(), 10)
+            await asyncio.wait_for(reported.wait(), 60)
             setup.hub.go_on.set()
             await waiting
         assert setup.hub.served["first.safetensors"] == len(WEIGHTS)
@@ -238,7 +238,7 @@ def test_a_command_unloads_and_removes_a_model_once_no_job_uses_it(tmp_path: Pat
             async with provider.lend("first", [], ignore):
                 assert await setup.changed() == ["first"]
                 assert not provider.command_removal("first")
-                await asyncio.wait_for(setup.released.get(), 20)
+                await asyncio.wait_for(setup.released.get(), 60)
                 assert setup.store.has("first")
             assert not provider.command_removal("first")
             assert await setup.changed() == []

@@ -147,7 +147,7 @@ def internet() -> Internet:
 
 def get(internet: Internet, target: Path, reference: str | Mapping[str, Any], **limits: Any) -> FetchedFile:
     async def run() -> FetchedFile:
-        async with asyncio.timeout(20), running(internet) as network:
+        async with asyncio.timeout(60), running(internet) as network:
             chosen = InputSettings(**{"timeout_seconds": 10, **limits})
             return await fetch(reference, target, artifacts=no_artifacts, limits=chosen, network=network)
 

@@ -116,7 +116,7 @@ def test_cancelling_a_run_ends_blender_immediately(tools, device, make_context, 
         BlenderRunner(tools, device).run(RenderRequest(blend_file_url=URL, frame=1, **SLOW), context)
     *processes, cancelled_at = seen
     assert time.monotonic() - cancelled_at < 2
-    thread.join(5)
+    thread.join(60)
     assert len(processes) >= 2
     assert psutil.wait_procs(processes, timeout=2)[1] == []
 

@@ -257,7 +257,7 @@ def test_cancelling_a_run_ends_ffmpeg_immediately(tools, device, make_context, m
     cancelled_at = []
 
     def cancel_once_it_runs():
-        assert running.wait(30)
+        assert running.wait(60)
         cancelled_at.append(time.monotonic())
         context.cancel()
 
@@ -266,7 +266,7 @@ def test_cancelling_a_run_ends_ffmpeg_immediately(tools, device, make_context, m
     with pytest.raises(Cancelled):
         FFmpegRunner(tools, device).run(TranscodeRequest(input_url=URL, codec="av1"), context)
     assert time.monotonic() - cancelled_at[0] < 2
-    thread.join(5)
+    thread.join(60)
 
 
 def test_missing_hardware_is_a_machine_fault(transcode, clip):

@@ -181,13 +181,13 @@ def test_a_video_that_requires_hardware_waits_for_a_session(tools, make_context)
     def hold():
         with session(tools, make_context(), wait=False), session(tools, make_context(), wait=False):
             holding.set()
-            assert release.wait(30)
+            assert release.wait(60)
 
     holding = threading.Event()
     thread = threading.Thread(target=hold)
     thread.start()
-    assert holding.wait(30)
+    assert holding.wait(60)
     with session(tools, waiting, wait=True) as held:
         assert held
         assert release.is_set(), "it reported progress while it waited"
-    thread.join(30)
+    thread.join(60)

@@ -55,7 +55,7 @@ def feed(*chunks):
         for chunk in chunks:
             stream.feed_data(chunk)
         stream.feed_eof()
-        return await asyncio.wait_for(receive(stream), 5)
+        return await asyncio.wait_for(receive(stream), 60)
 
     return asyncio.run(read())
 

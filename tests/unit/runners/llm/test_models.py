@@ -116,7 +116,7 @@ def test_the_engine_ends_with_the_runners_process(start_child, model, tools, dev
     assert child.until("loaded", "error").type == "loaded"
     (server,) = psutil.Process(child.process.pid).children()
     child.process.kill()
-    server.wait(10)
+    server.wait(60)
 
 
 def test_through_the_child_process(start_child, tiny, tools, device, run_in):

@@ -594,7 +594,7 @@ def test_cancelling_a_run_ends_the_model_immediately(tools, device, make_context
     cancelled_at = []
 
     def cancel_once_it_runs():
-        assert running.wait(30)
+        assert running.wait(60)
         cancelled_at.append(time.monotonic())
         context.cancel()
 
@@ -605,7 +605,7 @@ def test_cancelling_a_run_ends_the_model_immediately(tools, device, make_context
             InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}}), context
         )
     assert time.monotonic() - cancelled_at[0] < 2
-    thread.join(5)
+    thread.join(60)
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,10 @@ def test_marked_processes_end_with_all_their_descendants(tmp_path):
     try:
         grandchild = int(first.stdout.readline())
         assert set(mark.end_marked(marks[0])) == {first.pid, grandchild}
-        assert first.wait(5) == -signal.SIGKILL
+        assert first.wait(60) == -signal.SIGKILL
         assert second.poll() is None
         assert len(mark.end_marked(mark.of_directory(tmp_path))) == 2
-        assert second.wait(5) == -signal.SIGKILL
+        assert second.wait(60) == -signal.SIGKILL
     finally:
         for process in (first, second):
             process.kill()

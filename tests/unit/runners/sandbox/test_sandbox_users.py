@@ -40,14 +40,14 @@ def test_each_run_has_its_own_user(confined, tmp_path):
         def listen(line):
             lines.append(int(line))
             if len(lines) == 2:
-                started.wait(30)
+                started.wait(60)
 
         assert sandbox.run(command, directory=inside, on_line=listen).exit_code == 0
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
     for thread in threads:
         thread.start()
-    started.wait(30)
+    started.wait(60)
     processes = psutil.process_iter(["cmdline", "uids"])
     running = {
         each.info["uids"].real for each in processes if "touch mine" in " ".join(each.info["cmdline"] or [])
@@ -55,7 +55,7 @@ def test_each_run_has_its_own_user(confined, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name / "end").touch()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     ids = {name: set(numbers) for name, numbers in seen.items()}
     assert all(len(numbers) == 1 for numbers in ids.values()), "what it writes is its own"
     assert ids["one"] != ids["two"]
@@ -145,7 +145,7 @@ def test_the_id_of_a_killed_agent_is_cleaned_up_before_its_reuse(tmp_path):
             assert user is not None
             assert user.id == first + 1
             assert {path.stat().st_uid for path in (left, left / "file")} == {0}
-            assert stray.wait(10) == -9
+            assert stray.wait(60) == -9
             with pytest.raises(Retry, match="sandbox_users"), users.own_user(first, 3, [], []):
                 raise AssertionError("the other id is in use by a process that is not ours")
         assert foreign.poll() is None
