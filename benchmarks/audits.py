@@ -4,6 +4,7 @@
     .venv/bin/python benchmarks/audits.py --costs [--write]
     .venv/bin/python benchmarks/audits.py --honest FILE [--seconds 3600] [--write]
 
+`--service vllm` needs the engine: `aitbc-agent engines install vllm`.
 --honest runs small honest jobs of all services and audits them, 2,000 in all, and counts in FILE how many fail. A later run goes on there.
 --write puts the table into docs/explanation/audits-measured.md. Costs are ratios of processor time in one run, so that other work on
 the machine changes them little.
@@ -33,6 +34,7 @@ from measuring.audits import costs as audit_costs
 from measuring.audits import honest as audit_honest
 from measuring.audits import language as audit_language
 from measuring.audits import speech as audit_speech
+from measuring.audits import vllm_language as audit_vllm
 from measuring.audits.row import Case
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "audits-measured.md"
@@ -96,6 +98,11 @@ def language(folder: Path, answers: int, notes: list[str]) -> Iterator[Case]:
     yield from audit_language.Transformers(folder, max(2, answers // 2)).cases()
 
 
+def vllm(folder: Path, answers: int, _: list[str]) -> Iterator[Case]:
+    """Measure language models in vLLM, which must be installed."""
+    yield from audit_vllm.VLLM(folder, answers).cases()
+
+
 def speech(folder: Path, _: int, __: list[str]) -> Iterator[Case]:
     """Measure transcripts."""
     yield from audit_speech.Speech(folder).cases()
@@ -142,7 +149,9 @@ def costs() -> str:
         return "\n".join(audit_costs.table(audit_costs.measure(Path(folder))))
 
 
-SERVICES = {"llm_inference": language, "whisper_transcription": speech, "media": media}
+SERVICES = {"llm_inference": language, "whisper_transcription": speech, "media": media, "vllm": vllm}
+USUAL = ("llm_inference", "whisper_transcription", "media")
+"""What is measured unless services are named: what needs no engine in an environment of its own."""
 
 
 def table(cases: Iterable[Case]) -> Iterator[str]:
@@ -188,7 +197,7 @@ def main() -> None:
             print(text)
         return
     everything = list[dict[str, Any]]()
-    for name in options.service or SERVICES:
+    for name in options.service or USUAL:
         notes = list[str]()
         cases = defaultdict[str, list[Case]](list)
         with tempfile.TemporaryDirectory() as folder:

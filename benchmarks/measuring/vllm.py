@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from agent.miner.engines.catalogue import load_engines
+from agent.miner.engines.catalogue import Engine, load_engines
+from agent.miner.engines.environments import Environment
 from agent.miner.engines.interpreters import installed_environments, of_environment
-from agent.settings import Settings
+from agent.settings import load_settings
 from measuring.child import Child, models_directory
 from measuring.llm import MODEL, compared
 from measuring.row import Row
@@ -20,14 +23,19 @@ from runners.llm.engines.vllm import SERVED, start_vllm
 from runners.llm.runner import LLMRunner
 
 
-def measure(folder: Path, rounds: int) -> list[Row]:
-    """Compare one request, and eight at the same time."""
-    settings = Settings()
+def installed_vllm() -> tuple[Engine, Environment]:
+    """Return vLLM as an engine, and its environment. Ends the program with a message if it is not installed."""
+    settings = load_settings()
     installed = installed_environments(settings.engines_dir, load_engines(settings.data_dir))
     found = [(engine, environment) for engine, environment in installed if engine.name == "vllm"]
     if not found:
         sys.exit("vLLM is not installed. Run `aitbc-agent engines install vllm`, or name the other engines.")
-    engine, environment = found[0]
+    return found[0]
+
+
+def measure(folder: Path, rounds: int) -> list[Row]:
+    """Compare one request, and eight at the same time."""
+    engine, environment = installed_vllm()
     variant = engine.variants.get(environment.record.variant)
     model = Model(MODEL, folder / "model", options={"context": 2048})
     write_safetensors(model.path)
@@ -41,8 +49,8 @@ def measure(folder: Path, rounds: int) -> list[Row]:
             server.close()
 
 
-def write_safetensors(directory: Path) -> None:
-    """Convert the demo's model, which is 4-bit GGUF, to 16-bit safetensors."""
+def write_safetensors(directory: Path, change: Callable[[Any], None] | None = None) -> None:
+    """Convert the demo's model, which is 4-bit GGUF, to 16-bit safetensors. `change` changes the network before."""
     import torch  # noqa: PLC0415 - engines are optional
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: PLC0415 - as above
 
@@ -53,5 +61,7 @@ def write_safetensors(directory: Path) -> None:
     model = LlamaForCausalLM(settings).to(torch.bfloat16)
     model.load_state_dict({name: value.clone() for name, value in loaded.state_dict().items()}, strict=False)
     model.tie_weights()
+    if change is not None:
+        change(model)
     model.save_pretrained(directory)
     AutoTokenizer.from_pretrained(source, gguf_file="model.gguf").save_pretrained(directory)

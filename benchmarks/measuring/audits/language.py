@@ -71,7 +71,7 @@ def without_system(number: int, tokens: int) -> InferenceRequest:
     return request(number, tokens, prompt=text, raw=True)
 
 
-def _reread(runner: LLMRunner, job: Job) -> Job:
+def reread(runner: LLMRunner, job: Job) -> Job:
     """Return the job with the evidence of a model that has not written the text."""
     engine, asked = engine_of(runner), request(job.number, LONG)
     (answer,) = read_claim(job.result.results, job.result.evidence or {}, 1).answers
@@ -90,6 +90,14 @@ def with_system(number: int, tokens: int) -> InferenceRequest:
         {"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]},
     ]
     return request(number, tokens, prompt=None, messages=messages)
+
+
+def shortened(job: Job, read: int) -> Job:
+    """Hide that the prompt did not have `read` tokens, which the audit would notice."""
+    usage = job.result.results["usage"]
+    return job.changed(
+        usage={**usage, "prompt_tokens": read, "total_tokens": read + usage["completion_tokens"]}
+    )
 
 
 class LlamaCpp:
@@ -161,11 +169,21 @@ class LlamaCpp:
                 found = self.audits(path, self.jobs(self.form(form), 2), 4)
                 yield Case.of(SERVICE, f"llama.cpp: {words}", found, honest=False)
         found = self.audits(
-            self.own, [self._shortened(job) for job in self.jobs(self.own, 2, with_system)], 4
+            self.own,
+            [
+                shortened(job, SHOWN[job.number % len(QUESTIONS)])
+                for job in self.jobs(self.own, 2, with_system)
+            ],
+            4,
         )
         yield Case.of(SERVICE, "llama.cpp Q4_1: another system prompt", found, honest=False)
         found = self.audits(
-            self.own, [self._shortened(job) for job in self.jobs(self.own, 2, without_system)], 4
+            self.own,
+            [
+                shortened(job, SHOWN[job.number % len(QUESTIONS)])
+                for job in self.jobs(self.own, 2, without_system)
+            ],
+            4,
         )
         yield Case.of(SERVICE, "llama.cpp Q4_1: no system prompt", found, honest=False)
         yield from self.foreign()
@@ -184,18 +202,9 @@ class LlamaCpp:
                     for number in range(max(2, self.answers // 2))
                 ]
             with loaded(self.own, 1) as runner:
-                read = [_reread(runner, job) for job in jobs] if path != self.own else jobs
+                read = [reread(runner, job) for job in jobs] if path != self.own else jobs
                 found = [check(runner, request(job.number, LONG), job, self.folder) for job in read]
             yield Case.of(SERVICE, f"llama.cpp Q4_1: {words}, {LONG} tokens", found, honest=False)
-
-    @staticmethod
-    def _shortened(job: Job) -> Job:
-        """Hide the longer prompt, which the audit would notice by its number of tokens."""
-        usage = job.result.results["usage"]
-        read = SHOWN[job.number % len(QUESTIONS)]
-        return job.changed(
-            usage={**usage, "prompt_tokens": read, "total_tokens": read + usage["completion_tokens"]}
-        )
 
     def learn_prompts(self) -> None:
         """Count the tokens of the honest prompts."""
@@ -269,9 +278,9 @@ class Transformers:
             found = self.audits("bfloat16", self.jobs(dtype, change, threads=threads))
             yield Case.of(SERVICE, f"transformers {words}", found, honest=True)
         lies: dict[str, Callable[[Any], None]] = {
-            "8-bit weights": lambda model: _rounded(model, 8),
-            "6-bit weights": lambda model: _rounded(model, 6),
-            "4-bit weights": lambda model: _rounded(model, 4),
+            "8-bit weights": lambda model: rounded(model, 8),
+            "6-bit weights": lambda model: rounded(model, 6),
+            "4-bit weights": lambda model: rounded(model, 4),
             "one of 30 layers left out": lambda model: model.model.layers.__delitem__(15),
         }
         for words, change in lies.items():
@@ -288,7 +297,7 @@ def eager(model: Any) -> None:
     model.set_attn_implementation("eager")
 
 
-def _rounded(model: Any, bits: int) -> None:
+def rounded(model: Any, bits: int) -> None:
     """Round the weights of each layer to integers, with a scale for each row."""
     import torch  # noqa: PLC0415 - the import takes seconds
 
