@@ -44,9 +44,17 @@ class Space:
 
     def check_disk(self, size: int) -> None:
         """Raise `InsufficientStorage` if `size` more bytes would use the reserve of the artifacts' disk."""
-        if self._artifacts and self._reserve and _free(self._artifacts) - size < self._reserve:
+        if self._artifacts is not None:
+            self._check(self._artifacts, size, "a file")
+
+    def check_database(self, size: int) -> None:
+        """Raise `InsufficientStorage` if `size` more bytes would use the reserve of the database's disk."""
+        self._check(self._database, size, "a job")
+
+    def _check(self, disk: Path, size: int, what: str) -> None:
+        if self._reserve and _free(disk) - size < self._reserve:
             raise InsufficientStorage(
-                "The coordinator's disk is nearly full, so it cannot store a file of this size now. Try again later, or ask the "
+                f"The coordinator's disk is nearly full, so it cannot store {what} of this size now. Try again later, or ask the "
                 "operator to free space."
             )
 

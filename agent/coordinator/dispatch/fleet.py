@@ -33,22 +33,44 @@ TOO_OFTEN: Final = "Several jobs in a row could not run there."
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """Capabilities as stored, and what a miner's row needs of them."""
+    """What a miner's row needs of the capabilities that it has stored as `source`, in this session."""
 
+    source: str
+    session: int
     candidate: Candidate
     gpu_memories: tuple[int, ...]
     unavailable: Mapping[str, Sequence[str]]
 
 
+@dataclass(slots=True)
+class _Latest:
+    parsed: _Parsed | None = None
+
+
 @lru_cache(maxsize=4096)
-def _parsed(miner_id: str, session: int, capabilities: str) -> _Parsed:
+def _latest(miner_id: str) -> _Latest:  # noqa: ARG001 - the cache's key
+    """Return where a miner's last capabilities are remembered. Of one miner only these: it may change them every second."""
+    return _Latest()
+
+
+def _parsed(record: MinerRecord) -> _Parsed:
     """Parse stored capabilities, which change much more rarely than they are read.
 
     An older version may have stored them without all fields of this one.
     """
-    wire: dict[str, Any] = Capabilities.model_validate_json(capabilities).model_dump(mode="json")
+    latest = _latest(record.miner_id)
+    known = latest.parsed
+    if known is None or (known.session, known.source) != (record.session, record.capabilities):
+        known = latest.parsed = _parse(record)
+    return known
+
+
+def _parse(record: MinerRecord) -> _Parsed:
+    wire: dict[str, Any] = Capabilities.model_validate_json(record.capabilities).model_dump(mode="json")
     return _Parsed(
-        candidate_of(miner_id, session, wire["slots"], wire),
+        record.capabilities,
+        record.session,
+        candidate_of(record.miner_id, record.session, wire["slots"], wire),
         tuple(gpu["memory_total"] for gpu in wire["gpus"]),
         wire.get("unavailable", {}),
     )
@@ -93,7 +115,7 @@ def _known(
     reputations: Mapping[str, float],
 ) -> KnownMiner | None:
     try:
-        parsed = _parsed(record.miner_id, record.session, record.capabilities)
+        parsed = _parsed(record)
     except ValidationError:  # accepted by an older version; the miner sends them again when it registers
         return None
     candidate = replace(parsed.candidate, reputation=reputations.get(record.miner_id, NEUTRAL))

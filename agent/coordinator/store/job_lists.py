@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, literal, select
 
 from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as store
@@ -16,6 +16,9 @@ from agent.coordinator.store.schema.tables import accounts, job_labels, jobs
 from agent.core.jobs import FINAL
 
 _insert_labels = Prepared(insert(job_labels))
+_without_spec = [
+    literal("").label(column.name) if column.name == jobs.c.spec.name else column for column in jobs.c
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,12 @@ class JobFilter:
 def page(
     connection: Connection, wanted: JobFilter, *, limit: int, offset: int
 ) -> tuple[list[JobRecord], int]:
-    """Return jobs, newest first, and the number of all that the filter shows."""
+    """Return jobs, newest first, and the number of all that the filter shows.
+
+    Their `spec` is empty, since hundreds of large ones would not fit into memory.
+    """
     order = (job_labels if wanted.labels else jobs).c.job_id.desc()
-    query = _filtered(select(jobs), wanted).order_by(order).limit(limit).offset(offset)
+    query = _filtered(select(*_without_spec), wanted).order_by(order).limit(limit).offset(offset)
     return [store.from_row(row) for row in connection.execute(query)], _total(connection, wanted)
 
 

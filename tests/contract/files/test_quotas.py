@@ -343,6 +343,10 @@ def test_a_full_disk_refuses_files_but_loses_no_job(small_disk: Path) -> None:
         health = client.get("/v1/health").json()
         assert (health["status"], health["services"]["storage"]) == ("degraded", "unhealthy")
         assert health["services"]["database"] == "healthy"
+        question = {"prompt": "word " * 20_000, "model": "base", "max_tokens": 1}
+        large = client.post("/v1/services/llm/inference", json=question)
+        assert code(large) == (507, "INSUFFICIENT_STORAGE")
+        assert "a job of this size" in large.json()["error"]["message"]
         jobs = [submit(client) for _ in range(20)]
         for claimed in miner.poll(slots=20):
             assert miner.complete(claimed, RESULTS).status_code == 200

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.store import job_lists
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import job, submit
 from support.server import Served
@@ -60,6 +61,17 @@ def test_a_job_without_a_name_is_named_after_its_prompt(client: httpx.Client, pr
     listed = client.get("/v1/jobs", params={"name": name}).json()
     assert [one["job_id"] for one in listed["jobs"]] == [answer.json()["job_id"]]
     assert listed["total"] == 1
+
+
+def test_a_list_reads_no_specification(client: httpx.Client, served: Served) -> None:
+    """500 of them may take two gigabytes."""
+    create(client, **python_model())
+
+    async def listed(context: Any) -> list[str]:
+        records, _ = await context.database.read(job_lists.page, job_lists.JobFilter(), limit=5, offset=0)
+        return [record.spec for record in records]
+
+    assert served.do(listed) == [""]
 
 
 def test_a_conversation_is_named_after_the_newest_message_of_a_person(client: httpx.Client) -> None:

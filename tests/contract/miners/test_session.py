@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.dispatch import fleet
 from agent.coordinator.operations.miners import sessions
 from agent.coordinator.routes.miner_session import _Connection
 from support.clients.miner_socket import Socket
@@ -345,6 +347,38 @@ def test_changed_capabilities_take_effect_immediately(client: httpx.Client, serv
         assert socket.nothing_comes()
         assert socket.call("heartbeat", body={"leases": [], "capabilities": capabilities()})[0] == 200
         assert socket.lease()["job_id"] == job_id
+
+
+def test_capabilities_are_at_most_as_large_as_in_a_registration(client: httpx.Client, served: Served) -> None:
+    miner = ScriptedMiner(served.url)
+    miner.register()
+    large = capabilities()
+    for offer in large["services"].values():
+        offer["models"] = [f"{number:0100}" for number in range(1000)]
+    with Socket(miner) as socket:
+        status, body = socket.call("heartbeat", body={"leases": [], "capabilities": large})
+        assert (status, body["error"]["code"]) == (422, "VALIDATION_ERROR")
+        assert "Offer fewer models" in body["error"]["message"]
+        job_id = submit(client)
+        socket.slots(1)
+        assert socket.lease()["job_id"] == job_id, "the session goes on with what was offered before"
+
+
+def test_of_a_miner_only_the_last_capabilities_are_remembered(served: Served) -> None:
+    """It may change them every second, and parsed they take several times as much memory as as text."""
+    miner = ScriptedMiner(served.url)
+    miner.register()
+
+    async def read(context: Any) -> None:
+        await context.database.read(fleet.known_miners, context.settings, context.clock())
+
+    with Socket(miner) as socket:
+        for cores in (8, 16, 32):
+            offered = capabilities(cpu_cores=cores)
+            assert socket.call("heartbeat", body={"leases": [], "capabilities": offered})[0] == 200
+            served.do(read)
+    remembered = [one for one in gc.get_objects() if isinstance(one, fleet._Parsed)]
+    assert [one.candidate.miner_id for one in remembered].count(miner.miner_id) == 1
 
 
 # Ends -----------------------------------------------------------------------------------------------------------------

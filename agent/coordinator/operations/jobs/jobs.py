@@ -60,6 +60,8 @@ OPEN: Final = (JobState.SUBMITTED.value, JobState.RUNNING.value)
 
 QUEUE_RETRY_SECONDS: Final = 10
 """When a client whose queue is full should retry: by then some of its many jobs have ended, or none will soon."""
+LARGE_SPEC: Final = 64 * 1024
+"""Bytes of a specification that needs free disk space as a file does."""
 POLL_SECONDS: Final = 5.0
 """How often a waiting answer reads the job's state, in case a message was lost."""
 
@@ -125,6 +127,8 @@ async def add(
     """Create a job from a valid request; `key` as for `submit`, with which `request` identifies the request."""
     repeatable = _repeatable(key, request)
     record = _new_record(context, account_of(caller), submission)
+    if len(record.spec) > LARGE_SPEC:
+        context.space.check_database(len(record.spec))
     if not submission.options.wait and submission.options.offer_id is None:
         await _require_possible(context, record, submission, repeatable)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]

@@ -21,7 +21,7 @@ from agent.coordinator.store import locks, run_outputs
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.errors import StaleSession
+from agent.core.errors import StaleSession, ValidationFailed
 from agent.core.jobs import IllegalEvent, JobState, Release, Renew
 from agent.core.values.quantities import format_time
 from agent.protocol.answers import (
@@ -45,9 +45,12 @@ log = structlog.get_logger()
 async def heartbeat(context: Context, session: Session, request: Heartbeat) -> HeartbeatAnswer:
     """Renew the leases that the miner still holds. Return the state of each lease, and the commands for the miner.
 
-    Raises `StaleSession`, `MinerExcluded`.
+    Raises `StaleSession`, `MinerExcluded`, `ValidationFailed`.
     """
-    leases, progress, released, ordered = await context.database.write(_heartbeat, context, session, request)
+    capabilities = _stored(context, request.capabilities)
+    leases, progress, released, ordered = await context.database.write(
+        _heartbeat, context, session, request, capabilities
+    )
     for job_id in released:
         log.warning("lease_undelivered", job_id=job_id, miner_id=session.miner_id)
         context.dispatcher.job_waiting()
@@ -59,6 +62,20 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> H
     return HeartbeatAnswer(leases=leases, commands=ordered)
 
 
+def _stored(context: Context, capabilities: Capabilities | None) -> str | None:
+    """Return capabilities as they are stored. They may be as large as in a registration."""
+    if capabilities is None:
+        return None
+    stored = capabilities.model_dump_json()
+    largest = context.settings.max_body_without_key
+    if len(stored) > largest:
+        raise ValidationFailed(
+            f"The capabilities take {len(stored)} bytes; at most {largest} are possible. Offer fewer models or services.",
+            {"capabilities": f"at most {largest} bytes as JSON"},
+        )
+    return stored
+
+
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
     context.caches.forget_session(session.miner_id)
     context.dispatcher.replace_capabilities(
@@ -67,7 +84,7 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
 
 
 def _heartbeat(
-    connection: Connection, context: Context, session: Session, request: Heartbeat
+    connection: Connection, context: Context, session: Session, request: Heartbeat, capabilities: str | None
 ) -> tuple[list[LeaseAnswer], list[NewEvent], list[str], list[Command]]:
     """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and the owner's commands."""
     now = context.clock()
@@ -84,7 +101,7 @@ def _heartbeat(
         session.miner_id,
         now,
         telemetry=json.dumps([gpu.model_dump(exclude_unset=True) for gpu in request.gpus]),
-        capabilities=request.capabilities.model_dump_json() if request.capabilities else None,
+        capabilities=capabilities,
         paused=request.paused,
         activity=request.activity.model_dump_json() if request.activity else None,
         runners=with_runners(miner.runners, request.capabilities) if request.capabilities else None,
