@@ -15,6 +15,7 @@ from typing import Any
 from agent.coordinator import consequences
 from agent.coordinator.consequences import Change
 from agent.coordinator.store import (
+    artifacts,
     audits,
     counts,
     events,
@@ -83,6 +84,7 @@ def create_all(connection: Connection, jobs: Sequence[tuple[JobRecord, Entry]]) 
     records = [record for record, _ in jobs]
     now = max(record.created_at for record in records)
     store.add(connection, records)
+    _count_bytes(connection, records, 1)
     counts.move(
         connection,
         [(None, (record.account_id, record.service, record.life.state.value)) for record in records],
@@ -196,6 +198,7 @@ def delete_data(connection: Connection, records: Sequence[JobRecord], now: float
     """Delete the data of ended jobs. Their receipts, payments and share of the network's statistics remain."""
     job_ids = [record.job_id for record in records]
     store.forget_data(connection, job_ids, now)
+    _count_bytes(connection, records, -1)
     audits.erase_words(connection, job_ids)
     groups = [(record.account_id, record.service, record.life.state.value) for record in records]
     moves = [
@@ -203,6 +206,12 @@ def delete_data(connection: Connection, records: Sequence[JobRecord], now: float
         for account, service, state in groups
     ]
     counts.move(connection, moves)
+
+
+def _count_bytes(connection: Connection, records: Sequence[JobRecord], sign: int) -> None:
+    for record in records:
+        if record.quota_bytes:
+            artifacts.count_bytes(connection, record.account_id, sign * record.quota_bytes)
 
 
 def bind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> bool:

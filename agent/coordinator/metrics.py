@@ -126,7 +126,7 @@ LOG_STOPPED: Final = Metric(
     "aitbc_coordinator_log_stopped", "gauge", "1 while the log cannot be extended; health and the coordinator's log state why.", read=True
 )  # fmt: skip
 ARTIFACT_BYTES: Final = Metric(
-    "aitbc_coordinator_artifacts_bytes", "gauge", "Bytes of artifacts and unfinished uploads, as counted towards accounts' quotas.", read=True
+    "aitbc_coordinator_artifacts_bytes", "gauge", "Bytes of artifacts, large specifications and unfinished uploads, as counted towards accounts' quotas.", read=True
 )  # fmt: skip
 DISK_FREE_BYTES: Final = Metric(
     "aitbc_coordinator_disk_free_bytes", "gauge", "Free space on the disk of the database and the artifacts.", read=True

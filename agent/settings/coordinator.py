@@ -243,7 +243,8 @@ class CoordinatorSettings(Section):
     max_checkpoint_bytes: Bytes = Bytes("20Gi")
     """Maximum total size of the checkpoints of one job: as much as the largest artifact."""
     max_stored: Bytes = Bytes("1Ti")
-    """Storage quota of one account for artifacts, outputs of its jobs and uploads in progress: fifty files of the maximum size."""
+    """Storage quota of one account for artifacts, outputs of its jobs, uploads in progress, and jobs whose specification exceeds
+    64 KiB: fifty files of the maximum size."""
     max_job_outputs: Bytes = Bytes("100Gi")
     """Maximum total size of the files that miners store for one job: a thousand frames of 100 MiB. The outputs count towards the
     client's `max_stored` once the job has ended; a finished result is never refused because of the quota."""

@@ -160,7 +160,7 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
             "file_name": record.file_name,
         }
         connection.execute(insert(artifact_owners), values)
-        _count(connection, owner, record.size)
+        count_bytes(connection, owner, record.size)
     elif record.file_name is not None and known.file_name != record.file_name:
         connection.execute(update(artifact_owners).where(*mine).values(file_name=record.file_name))
 
@@ -197,7 +197,7 @@ def disown(connection: Connection, artifact_id: str, account_id: str) -> None:
     )
     if connection.execute(owned).rowcount:
         size = connection.execute(select(artifacts.c.size).where(artifacts.c.artifact_id == artifact_id))
-        _count(connection, account_id, -size.scalar_one())
+        count_bytes(connection, account_id, -size.scalar_one())
     drop_unreferenced(connection, [artifact_id])
 
 
@@ -216,14 +216,16 @@ def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> No
     connection.execute(delete(artifacts).where(*unreferenced))
 
 
-def _count(connection: Connection, owner: str, size: int) -> None:
+def count_bytes(connection: Connection, owner: str, size: int) -> None:
+    """Add bytes, also fewer than none, to those that count to the quota of `owner`."""
     _add_bytes.run(connection, {"owner": owner, "size": size})
 
 
 def bytes_of(connection: Connection, owner: str) -> int:
-    """Return the total bytes of the artifacts that `owner` has stored."""
+    """Return the total bytes of the artifacts and large specifications that `owner` has stored."""
     query = select(stored_bytes.c.size).where(stored_bytes.c.owner == owner)
-    return connection.execute(query).scalar_one_or_none() or 0
+    # Specifications that an earlier version did not count are subtracted when their jobs are deleted.
+    return max(0, connection.execute(query).scalar_one_or_none() or 0)
 
 
 def any_artifact(connection: Connection) -> bool:
@@ -327,7 +329,7 @@ def release(connection: Connection, job_ids: Sequence[str], account_id: str) -> 
                 artifact_owners.c.artifact_id.in_(deleted), artifact_owners.c.owner == account_id
             )
         )
-        _count(connection, account_id, -sum(row.size for row in unused))
+        count_bytes(connection, account_id, -sum(row.size for row in unused))
         drop_unreferenced(connection, batch)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import (
@@ -35,6 +35,14 @@ from agent.coordinator.store.schema.tables import (
 )
 from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
+
+LARGE_SPEC: Final = 64 * 1024
+"""A specification above this size counts to its account's quota, and needs free disk space, as a file does."""
+
+
+def quota_bytes(spec: str) -> int:
+    """Return how much of a specification counts to its account's quota."""
+    return len(spec) if len(spec) > LARGE_SPEC else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,11 @@ class JobRecord:
     def job_id(self) -> str:
         """The job's id."""
         return self.life.job_id
+
+    @property
+    def quota_bytes(self) -> int:
+        """The bytes of its specification that count to the account's quota: all of a large one."""
+        return quota_bytes(self.spec)
 
     @property
     def held(self) -> int:

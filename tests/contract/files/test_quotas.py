@@ -302,6 +302,30 @@ def blob(served: Served, stored: dict[str, Any]) -> Path:
     return next(directory.glob(f"{digest[2:]}*"), directory / digest[2:])
 
 
+def test_large_specifications_count_to_the_quota(tmp_path: Path) -> None:
+    """Also those of ended jobs, until their data is deleted."""
+    messages = [{"role": "user", "content": "word " * 20_000}] * 3
+    question = {"messages": messages, "model": "smollm2-135m-instruct", "max_tokens": 1, "wait": True}
+
+    with (
+        serve(tmp_path / "data", max_stored=MIB) as served,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
+    ):
+
+        def ask() -> httpx.Response:
+            return client.post("/v1/services/llm/inference", json=question)
+
+        jobs = [ask().raise_for_status().json()["job_id"] for _ in range(3)]
+        assert code(ask()) == (413, "PAYLOAD_TOO_LARGE")
+        assert submit(client, wait=True), "others are as small as before"
+        for job_id in jobs:
+            assert client.delete(f"/v1/jobs/{job_id}").status_code == 200
+        assert code(ask()) == (413, "PAYLOAD_TOO_LARGE")
+        assert client.delete(f"/v1/jobs/{jobs[0]}/data").is_success
+        assert ask().status_code == 201
+        assert code(ask()) == (413, "PAYLOAD_TOO_LARGE")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 48 MiB."""
@@ -343,7 +367,7 @@ def test_a_full_disk_refuses_files_but_loses_no_job(small_disk: Path) -> None:
         health = client.get("/v1/health").json()
         assert (health["status"], health["services"]["storage"]) == ("degraded", "unhealthy")
         assert health["services"]["database"] == "healthy"
-        question = {"prompt": "word " * 20_000, "model": "base", "max_tokens": 1}
+        question = {"prompt": "word " * 20_000, "model": "smollm2-135m-instruct", "max_tokens": 1}
         large = client.post("/v1/services/llm/inference", json=question)
         assert code(large) == (507, "INSUFFICIENT_STORAGE")
         assert "a job of this size" in large.json()["error"]["message"]

@@ -58,7 +58,7 @@ def account_budget(context: Context, account_id: str) -> Budget:
         whose="Your account",
         limit=context.settings.max_stored,
         used=partial(used_by, account_id=account_id),
-        advice="Delete files that are no longer needed (DELETE /v1/artifacts/{id}), or ask the operator for a larger quota.",
+        advice="Delete files that are no longer needed (DELETE /v1/artifacts/{id}) or ended jobs with large parameters (DELETE /v1/jobs/{id}/data), or ask the operator for a larger quota.",
     )
 
 

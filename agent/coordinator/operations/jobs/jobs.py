@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -21,6 +22,7 @@ from agent.coordinator.operations.answers.jobs import (
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.files import quota
 from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs import validation as submissions
@@ -60,8 +62,6 @@ OPEN: Final = (JobState.SUBMITTED.value, JobState.RUNNING.value)
 
 QUEUE_RETRY_SECONDS: Final = 10
 """When a client whose queue is full should retry: by then some of its many jobs have ended, or none will soon."""
-LARGE_SPEC: Final = 64 * 1024
-"""Bytes of a specification that needs free disk space as a file does."""
 POLL_SECONDS: Final = 5.0
 """How often a waiting answer reads the job's state, in case a message was lost."""
 
@@ -127,8 +127,8 @@ async def add(
     """Create a job from a valid request; `key` as for `submit`, with which `request` identifies the request."""
     repeatable = _repeatable(key, request)
     record = _new_record(context, account_of(caller), submission)
-    if len(record.spec) > LARGE_SPEC:
-        context.space.check_database(len(record.spec))
+    if record.quota_bytes:
+        context.space.check_database(record.quota_bytes)
     if not submission.options.wait and submission.options.offer_id is None:
         await _require_possible(context, record, submission, repeatable)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
@@ -229,6 +229,7 @@ def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> l
         locks.account(connection, account_id)
     outcomes: list[JobCreated | ApiError] = []
     unfinished: dict[str, int] = {}
+    large = Counter[str]()
     holds = lifecycle.Holds(connection)
     admitted: list[tuple[_New, Entry]] = []
     for job in jobs:
@@ -236,9 +237,10 @@ def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> l
         try:
             first = _first_answer(connection, account_id, job.repeatable)
             if first is None:
-                new = _admitted(connection, context, job, unfinished)
+                new = _admitted(connection, context, job, unfinished, large[account_id])
                 admitted.append((new, holds.hold(new.record)))
                 unfinished[account_id] += 1
+                large[account_id] += new.record.quota_bytes
             outcomes.append(first or job.created)
         except ApiError as error:
             outcomes.append(error)
@@ -248,10 +250,15 @@ def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> l
     return outcomes
 
 
-def _admitted(connection: Connection, context: Context, job: _New, unfinished: dict[str, int]) -> _New:
-    """Return the job with the names of its files. `unfinished` are the numbers of jobs by account, as far as they are known.
+def _admitted(
+    connection: Connection, context: Context, job: _New, unfinished: dict[str, int], large: int
+) -> _New:
+    """Return the job with the names of its files.
 
-    Raises `RateLimitExceeded`, `ValidationFailed`, and what `sealed.require_key` raises.
+    `unfinished` are the numbers of jobs by account, as far as they are known; `large` are the bytes of large specifications of this
+    account in the same transaction.
+
+    Raises `RateLimitExceeded`, `PayloadTooLarge`, `ValidationFailed`, and what `sealed.require_key` raises.
     """
     record, submission, inputs = job.record, job.submission, job.inputs
     account_id = record.account_id
@@ -263,6 +270,8 @@ def _admitted(connection: Connection, context: Context, job: _New, unfinished: d
             f"You have {limit} unfinished jobs, which is the limit. Wait for some to end.",
             retry_after=QUEUE_RETRY_SECONDS,
         )
+    if record.quota_bytes:
+        quota.account_budget(context, account_id).check(connection, large + record.quota_bytes, context.space)
     if inputs:
         inputs = _named(connection, account_id, inputs)
         if not record.name_given:

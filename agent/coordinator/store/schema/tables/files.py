@@ -44,7 +44,7 @@ artifact_owners = Table(
     Column("file_name", String(255), nullable=True),
 )
 
-# Bytes of the artifacts that each owner has stored, updated with every change of `artifact_owners`.
+# Bytes of the artifacts that each owner has stored, updated with every change of `artifact_owners`, and of its jobs' large specifications.
 stored_bytes = Table(
     "stored_bytes",
     metadata,
