@@ -63,7 +63,6 @@ class Relay:
             ("lease", self._on_lease),
             ("cancelled", self._on_cancelled),
             ("heartbeat", self._on_heartbeat),
-            ("close", self._on_close),
             ("end", self._on_end),
             ("capabilities", self._on_capabilities),
         ):
@@ -127,14 +126,11 @@ class Relay:
         if (port := self._ours.get(number)) is not None:
             port.heartbeat()
 
-    def _on_close(self, _: str, data: Mapping[str, Any]) -> None:
-        if (port := self._ours.get(data["id"])) is not None:
-            port.close(_reason(data))
-
     def _on_end(self, _: str, data: Mapping[str, Any]) -> None:
+        why = _REASONS.get(data["reason"], Unauthorized)(data["message"])
         for port in [*self._ours.values()]:
             if port.miner_id == data["miner_id"] and port.session < data["before"]:
-                port.close(_reason(data))
+                port.close(why)
 
     def _on_capabilities(self, _: str, data: Mapping[str, Any]) -> None:
         self._replace_ours(data["miner_id"], data["session"], data["capabilities"])
@@ -154,9 +150,10 @@ class Relay:
 
     # Ports of other replicas.
 
-    def end(self, miner_id: str, before: int, why: ApiError) -> None:
-        """Have the other replicas close their connections of a miner's sessions before this one, also those that they are about to announce."""
-        self._bus.send("end", {"miner_id": miner_id, "before": before, **_described(why)})
+    def end(self, miner_id: str, before: int, why: ApiError, replica_id: str | None = None) -> None:
+        """Have one replica, or all others, close their connections of a miner's sessions before this one, also those that they are about to announce."""
+        data = {"miner_id": miner_id, "before": before, "reason": type(why).__name__, "message": why.message}
+        self._bus.send("end", data, to=replica_id)
 
     def replace_capabilities(self, miner_id: str, session: int, capabilities: Mapping[str, Any]) -> None:
         """Replace the capabilities of a miner's ports on all replicas, also of one that another replica is about to announce."""
@@ -182,7 +179,7 @@ class Relay:
         self._attach(port)
 
     def _remote(self, replica_id: str, data: Mapping[str, Any]) -> Port:
-        number, miner_id = data["id"], data["miner_id"]
+        number, miner_id, session = data["id"], data["miner_id"], data["session"]
         send = partial(self._bus.send, to=replica_id)
 
         def deliver(lease: LeaseMessage) -> bool:
@@ -191,18 +188,15 @@ class Relay:
             send("lease", {"id": number, "miner_id": miner_id, "lease": lease})
             return True
 
-        def close(why: ApiError) -> None:
-            send("close", {"id": number, **_described(why)})
-
         return Port(
             miner_id,
-            data["session"],
+            session,
             deliver=deliver,
             cancelled=lambda job_id, fence: send(
                 "cancelled", {"id": number, "job_id": job_id, "fence": fence}
             ),
             heartbeat=lambda: send("heartbeat", number),
-            close=close,
+            close=lambda why: self.end(miner_id, session + 1, why, replica_id),
             capabilities=data["capabilities"],
         )
 
@@ -226,12 +220,3 @@ class Relay:
     def _forget(self, replica_id: str) -> None:
         for key in [key for key in self._theirs if key[0] == replica_id]:
             self._detach(self._theirs.pop(key))
-
-
-def _described(why: ApiError) -> dict[str, str]:
-    return {"reason": type(why).__name__, "message": why.message}
-
-
-def _reason(data: Mapping[str, Any]) -> ApiError:
-    """Return the error that `_described` has described."""
-    return _REASONS.get(data["reason"], Unauthorized)(data["message"])
