@@ -1,4 +1,4 @@
-"""Replaces files atomically: neither a reader nor a crash finds a partial file."""
+"""Replaces files atomically and durably: neither a reader nor a crash finds a partial file."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
         file.flush()
         os.fsync(handle)
     temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make new and renamed entries of a directory survive a loss of power. Raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

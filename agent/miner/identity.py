@@ -15,6 +15,7 @@ from typing import Final
 import orjson
 from nacl.signing import SigningKey
 
+from agent.atomic_file import sync_directory
 from agent.core.errors import ConfigurationError
 from aitbc.canonical import b64decode, b64encode
 from aitbc.errors import FormatError
@@ -116,14 +117,14 @@ def _create(path: Path, content: bytes) -> None:
         return
     finally:
         temporary.unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def replace_private(path: Path, content: bytes) -> None:
     """Write a file for this user alone, atomically and durably. Raises `OSError`."""
     temporary = _write_temporary(path, content)
     temporary.replace(path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def _write_temporary(path: Path, content: bytes) -> Path:
@@ -134,11 +135,3 @@ def _write_temporary(path: Path, content: bytes) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return temporary
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from agent.atomic_file import sync_directory
 from agent.coordinator.blobs.store import (
     CHUNK,
     Cover,
@@ -219,12 +220,3 @@ def disk_error(error: OSError) -> ApiError:
     if error.errno in _DISK_FULL:
         return disk_full()
     return ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.")
-
-
-def sync_directory(path: Path) -> None:
-    """Make new and renamed entries of a directory durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from agent.coordinator.blobs.directory import ArtifactDirectory, disk_error, sync_directory
+from agent.atomic_file import sync_directory
+from agent.coordinator.blobs.directory import ArtifactDirectory, disk_error
 from agent.coordinator.blobs.store import CHUNK, Cover, Save, Stored
 from agent.coordinator.blobs.turns import (
     CHECKPOINT_BYTES,

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from agent.atomic_file import replace_file, sync_directory
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import VariantName
 
@@ -128,7 +129,7 @@ class EngineDirectory:
     def complete_with(self, record: Record) -> None:
         """Mark an environment as complete."""
         path = self.path / record.digest / RECORD
-        _write(path, json.dumps(asdict(record), indent=2))
+        replace_file(path, json.dumps(asdict(record), indent=2).encode())
 
     def use(self, digest: str) -> None:
         """Make a complete environment the current one, and the one that was current the previous one."""
@@ -151,7 +152,7 @@ class EngineDirectory:
         """Stop using environments."""
         for name in ("current", "previous"):
             (self.path / name).unlink(missing_ok=True)
-        _sync(self.path)
+        sync_directory(self.path)
 
     def sweep(self, needed: str | None = None) -> bool:
         """Delete all environments but the current, the previous and the `needed` one, unless a process uses them.
@@ -184,7 +185,7 @@ class EngineDirectory:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(digest)
         temporary.replace(self.path / name)
-        _sync(self.path)
+        sync_directory(self.path)
 
 
 def environments_in_use(engines_dir: Path) -> frozenset[Path]:
@@ -223,22 +224,3 @@ def lock(handle: IO[bytes], kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    """Make changes of a directory survive a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.atomic_file import replace_file
 from agent.configuration import configuration_directory, read_document
 from agent.core.errors import ConfigurationError
 from runners.api import Calibration, Condition
@@ -80,12 +80,7 @@ def add_calibrations(data_dir: Path, news: Iterable[Calibration]) -> None:
     document = tomlkit.document()
     document.add(tomlkit.comment("How honest runs of each model differ, measured by aitbc-agent calibrate."))
     document.add("calibration", tomlkit.item([_plain(made) for made in known.values()]))
-    temporary = path.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(tomlkit.dumps(document))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_file(path, tomlkit.dumps(document).encode())
 
 
 def _read(path: Path) -> tuple[Calibration, ...]:

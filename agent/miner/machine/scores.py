@@ -6,7 +6,6 @@ of the runner, including its engine, and one device.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -16,6 +15,7 @@ from typing import Any, Final, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.atomic_file import replace_file
 from agent.core.market.default_prices import price_for
 from agent.core.values.quantities import format_money
 from runners.api import Device
@@ -78,12 +78,7 @@ def read_scores(path: Path) -> tuple[Score, ...]:
 def add_score(path: Path, score: Score) -> None:
     """Add a score to the file, which is replaced atomically. Raises `OSError`."""
     scores = {old.key: old for old in read_scores(path)} | {score.key: score}
-    temporary = path.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(_Document(scores=tuple(scores.values())).model_dump_json(indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_file(path, _Document(scores=tuple(scores.values())).model_dump_json(indent=1).encode())
 
 
 def advertised(

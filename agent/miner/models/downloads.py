@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 import httpx
 import structlog
 
+from agent.atomic_file import sync_directory
 from agent.core.machine.catalogue import CatalogueEntry
 from agent.core.machine.model_cache import plan_evictions
 from agent.metrics import Meter
@@ -31,7 +32,6 @@ from agent.miner.models.locks import (
     mark_fetched,
     planned_size,
     size_of,
-    sync_directory,
     write_plan,
 )
 from agent.miner.models.store import ModelStore, ModelUnavailable

@@ -24,6 +24,7 @@ from typing import IO, Any, Final
 
 import structlog
 
+from agent.atomic_file import replace_file
 from agent.core.machine.model_cache import StoredModel
 
 FETCHED_MARK: Final = ".fetched.json"
@@ -152,20 +153,9 @@ def mark_fetched(directory: Path, source: Mapping[str, Any]) -> None:
     (directory / FETCHED_MARK).write_text(json.dumps({**source, "fetched_at": time.time()}), encoding="utf-8")
 
 
-def sync_directory(directory: Path) -> None:
-    """Make a renaming in `directory` survive a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_plan(partial: Path, files: Sequence[Mapping[str, Any]], *, total: int | None) -> None:
     """Record, atomically, which files a model will have and how many bytes they will take in total."""
-    temporary = partial / f"{PLAN}.new"
-    temporary.write_text(json.dumps({"total": total, "files": files}), encoding="utf-8")
-    temporary.replace(partial / PLAN)
+    replace_file(partial / PLAN, json.dumps({"total": total, "files": files}).encode())
 
 
 def planned_size(partial: Path) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agent.atomic_file import replace_file
 
 WHOLE: Final = "miner"
 """The key of the whole miner, among the UUIDs of GPUs."""
@@ -52,9 +53,4 @@ def read(path: Path) -> SavedPauses:
 
 def write(path: Path, saved: SavedPauses) -> None:
     """Replace the file atomically and durably. Raises `OSError`."""
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        file.write(saved.model_dump_json(indent=1).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_file(path, saved.model_dump_json(indent=1).encode())

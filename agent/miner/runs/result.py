@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from agent.atomic_file import sync_directory
 from agent.core.values.quantities import format_time
 from agent.miner.executor.contract import Execution
 from agent.miner.executor.output_files import open_output
@@ -101,7 +102,7 @@ def collect(done: Done, output: Path) -> Collected:
             code=FailureCode.RESULT_INVALID,
         )
     if artifacts:
-        _sync_directory(output)
+        sync_directory(output)
     stored = tuple(
         Artifact(
             file.artifact_id, _path_of(file.artifact_id, artifacts), file.name, file.media_type, file.size
@@ -214,11 +215,3 @@ def _path_of(artifact_id: str, artifacts: Mapping[str, Artifact]) -> Path:
 def _number(units: Decimal) -> int | float:
     text = plain_units(units)
     return float(text) if "." in text else int(text)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,8 @@ from typing import Final
 
 import structlog
 
+from agent.atomic_file import replace_file
+
 FILE: Final = "sealed_requests"
 _FIELDS: Final = 3
 _log = structlog.get_logger(__name__)
@@ -53,7 +55,5 @@ class RequestLog:
                 self._jobs[fields[0]] = fields[1]
                 recent.append(line)
         if len(recent) != len(lines):
-            temporary = self._path.with_name(f".{FILE}")
-            temporary.write_text("".join(f"{line}\n" for line in recent), encoding="ascii")
-            temporary.replace(self._path)
+            replace_file(self._path, "".join(f"{line}\n" for line in recent).encode())
             _log.info("sealed_requests_dropped", count=len(lines) - len(recent))

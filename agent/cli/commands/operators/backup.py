@@ -19,10 +19,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from agent import __version__
+from agent.atomic_file import sync_directory
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.blobs.choice import directory_of
-from agent.coordinator.blobs.directory import ArtifactDirectory, sync_directory
+from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.operations.log.fsck import Examination, examine
 from agent.coordinator.operations.log.log_key import load_signer
 from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from agent.atomic_file import sync_directory
 from agent.core.errors import ConfigurationError
 
 SECRET_BYTES: Final = 32
@@ -40,9 +41,5 @@ def _make(path: Path) -> bytes:
         file.flush()
         os.fsync(file.fileno())
     Path(name).rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
     return secret
