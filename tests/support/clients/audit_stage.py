@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from agent.coordinator import background
 from agent.coordinator.operations.audits import audits
 from agent.coordinator.operations.log import fsck
 from agent.coordinator.store import ledger
@@ -122,3 +123,18 @@ def staged(tmp_path: Path, **settings: Any) -> Iterator[Stage]:
     chosen = {"least_share": 1.0, "recheck_share": 0.0, "second_opinion_seconds": 0.0, **settings}
     with serve(tmp_path, open_enrolment=True, fee_percent=10, audits=chosen) as served:
         yield Stage(served)
+
+
+@contextmanager
+def stopped(served: Served) -> Iterator[None]:
+    """Stop the rounds in the background; those of the test itself go on."""
+    before = background.audits.advance
+
+    async def nothing(_: Any) -> None:
+        return
+
+    vars(background.audits)["advance"] = nothing
+    try:
+        yield
+    finally:
+        vars(background.audits)["advance"] = before
