@@ -10,7 +10,7 @@ from agent.coordinator.store import webhooks as store
 from agent.coordinator.store.webhooks import Delivery, Secret
 from agent.coordinator.webhook_sender import make_secret
 from agent.core.errors import Conflict
-from agent.core.values.quantities import format_time
+from agent.core.values.quantities import format_optional_time, format_time
 
 
 async def secret(context: Context, caller: Caller) -> WebhookSecret:
@@ -59,13 +59,9 @@ def _delivery(item: Delivery) -> WebhookDelivery:
         status=item.state,
         attempts=item.attempts,
         created_at=format_time(item.created_at),
-        last_attempt_at=_time(item.last_attempt_at),
-        next_attempt_at=_time(item.next_attempt_at),
-        finished_at=_time(item.finished_at),
+        last_attempt_at=format_optional_time(item.last_attempt_at),
+        next_attempt_at=format_optional_time(item.next_attempt_at),
+        finished_at=format_optional_time(item.finished_at),
         last_status_code=item.last_status,
         last_error=item.last_error,
     )
-
-
-def _time(moment: float | None) -> str | None:
-    return None if moment is None else format_time(moment)

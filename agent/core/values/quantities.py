@@ -127,6 +127,11 @@ def format_time(moment: float) -> str:
     return text.replace("+00:00", "Z")
 
 
+def format_optional_time(moment: float | None) -> str | None:
+    """Return a time as `format_time` does, None for None."""
+    return None if moment is None else format_time(moment)
+
+
 def parse_time(text: str) -> float:
     """Parse RFC 3339 with an offset or `Z` to seconds since the epoch. Raises `ValueError`."""
     moment = datetime.fromisoformat(text)

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.configuration import load_owners_catalogue
 from agent.core.machine.catalogue import CatalogueEntry
-from agent.core.values.quantities import format_time
+from agent.core.values.quantities import format_optional_time
 from agent.miner.machine.capabilities import tools
 from agent.miner.models.locks import FETCHED_MARK, ModelDirectory, arrived, size_of
 from agent.miner.models.store import ModelStore
@@ -93,7 +93,7 @@ class Inventory:
             pinned=name in self._settings.miner.models_pinned,
             in_use=self._model_directory.in_use(name),
             loaded=name in self._loaded,
-            last_used=None if used is None else format_time(used),
+            last_used=format_optional_time(used),
             digest=self._digest(entry) if on_disk and entry.kind == "model" else None,
         )
 

@@ -17,7 +17,7 @@ from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.database import Connection
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
-from agent.core.values.quantities import format_time
+from agent.core.values.quantities import format_optional_time, format_time
 
 CACHE_SECONDS: Final = 5.0
 """How long a key is accepted without a look-up in the database: another process may have revoked it."""
@@ -63,7 +63,7 @@ def view(record: KeyRecord) -> Key:
         account_id=record.account_id,
         miner_id=record.miner_id,
         created_at=format_time(record.created_at),
-        revoked_at=None if record.revoked_at is None else format_time(record.revoked_at),
+        revoked_at=format_optional_time(record.revoked_at),
     )
 
 

@@ -18,7 +18,7 @@ from agent.coordinator.store import access as store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import EnrolmentRecord
 from agent.core.errors import NotFound
-from agent.core.values.quantities import format_time
+from agent.core.values.quantities import format_optional_time, format_time
 
 MAX_SECONDS: Final = 30 * 86_400
 
@@ -74,8 +74,8 @@ def _page(connection: Connection, limit: int, before: str | None, now: float) ->
                 created_by=record.created_by,
                 created_by_name=names.get(record.created_by or ""),
                 expires_at=format_time(record.expires_at),
-                used_at=None if record.used_at is None else format_time(record.used_at),
-                revoked_at=None if record.revoked_at is None else format_time(record.revoked_at),
+                used_at=format_optional_time(record.used_at),
+                revoked_at=format_optional_time(record.revoked_at),
                 miners=[
                     EnrolledMiner(miner_id=miner_id, name=name)
                     for miner_id, name in enrolled.get(record.enrolment_id, [])

@@ -37,7 +37,7 @@ from agent.core.market.ledger import (
     escrow,
 )
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS, Tally
-from agent.core.values.quantities import format_money, format_time, from_units, to_units
+from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 
 
@@ -107,7 +107,7 @@ def _transaction(record: TransactionRecord, job_name: str | None = None) -> Tran
         held=_money(record.held) if is_held else None,
         fee=_money(record.fee) if is_payment else None,
         refunded=_money(refunded) if is_held else None,
-        settled_at=None if record.settled_at is None else format_time(record.settled_at),
+        settled_at=format_optional_time(record.settled_at),
         note=record.note or None,
     )
 

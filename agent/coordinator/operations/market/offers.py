@@ -32,6 +32,7 @@ from agent.core.values.quantities import (
     Money,
     format_bytes,
     format_money,
+    format_optional_time,
     format_time,
     from_units,
     parse_quantity,
@@ -194,7 +195,7 @@ def view(offer: Offer, now: float, reputation: float | None = None) -> answers.O
         created_at=format_time(offer.created_at),
         max_jobs=offer.max_jobs,
         jobs_left=offer.jobs_left,
-        expires_at=None if offer.expires_at is None else format_time(offer.expires_at),
+        expires_at=format_optional_time(offer.expires_at),
         reputation=reputation,
     )
 

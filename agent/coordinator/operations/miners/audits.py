@@ -14,7 +14,7 @@ from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.market.audits import Kind, Verdict, error_probability
-from agent.core.values.quantities import format_money, format_time, from_units
+from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
 from aitbc.leaves.verdict import comparison_sha256
 from aitbc.receipts import receipt_id
 
@@ -149,7 +149,7 @@ def _view(context: Context, record: AuditRecord) -> Audit:
         salt=record.salt,
         comparison_sha256=comparison_sha256(distances, limits, record.position, record.reason, record.salt),
         created_at=format_time(record.created_at),
-        decided_at=None if record.decided_at is None else format_time(record.decided_at),
+        decided_at=format_optional_time(record.decided_at),
         probability=record.probability,
         enforced=bool(record.enforced),
         forfeited=format_money(from_units(record.forfeited)),

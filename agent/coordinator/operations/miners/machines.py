@@ -37,7 +37,7 @@ from agent.coordinator.store.miners import Fault, MinerRecord
 from agent.coordinator.store.running import RunningJob
 from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
-from agent.core.values.quantities import format_money, format_time, from_units
+from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
 
 Json = dict[str, Any]
 
@@ -164,7 +164,7 @@ def _job(job: RunningJob) -> MachineJob:
         job_id=job.job_id,
         service_id=job.service,
         progress=int(job.progress),
-        started_at=None if job.started_at is None else format_time(job.started_at),
+        started_at=format_optional_time(job.started_at),
     )
 
 
@@ -247,9 +247,9 @@ def _summary(
         session=record.session,
         agent_version=record.agent_version,
         paused=record.paused,
-        excluded_at=None if record.excluded_at is None else format_time(record.excluded_at),
+        excluded_at=format_optional_time(record.excluded_at),
         excluded_reason=record.excluded_reason,
-        throttled_until=None if throttled_until is None else format_time(throttled_until),
+        throttled_until=format_optional_time(throttled_until),
         services=sorted(capabilities["services"]),
         unavailable=capabilities["unavailable"],
         gpus=[gpu["name"] for gpu in capabilities["gpus"]],

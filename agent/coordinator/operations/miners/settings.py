@@ -22,7 +22,7 @@ from agent.coordinator.store.commands import CommandRecord
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.near_names import hint
-from agent.core.values.quantities import format_money, format_time
+from agent.core.values.quantities import format_money, format_optional_time, format_time
 from agent.protocol.messages import Capabilities, ReportedSettings
 from agent.settings import InvalidSettings, check_values
 
@@ -147,7 +147,7 @@ def _given(record: CommandRecord) -> GivenCommand:
         seconds=command.seconds,
         model=command.model,
         changes=[] if command.settings is None else list(_changes(command.settings, record.before)),
-        executed_at=None if record.executed_at is None else format_time(record.executed_at),
+        executed_at=format_optional_time(record.executed_at),
         refusal=list(record.refusal),
     )
 

@@ -11,17 +11,12 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.store.payout_transfers import TransferRecord
 from agent.coordinator.store.payouts import BatchRecord, PayoutRecord
 from agent.core.market.payouts import PaymentState
-from agent.core.values.quantities import format_money, format_time, from_units
+from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
 
 
 def money(units: int) -> str:
     """Return an amount as a decimal string."""
     return format_money(from_units(units))
-
-
-def moment(seconds: float | None) -> str | None:
-    """Return a time on the wire, None for None."""
-    return None if seconds is None else format_time(seconds)
 
 
 def total(payments: Sequence[PayoutRecord]) -> Decimal:
@@ -45,7 +40,7 @@ def payout(
         sent_amount=payment.sent_amount,
         status=PaymentState(payment.state),
         created_at=format_time(payment.created_at),
-        finished_at=moment(payment.finished_at),
+        finished_at=format_optional_time(payment.finished_at),
         reference=payment.reference,
         reason=payment.reason,
         waiting_for=payment.waiting_for,
@@ -61,8 +56,8 @@ def transfer(record: TransferRecord) -> answers.PayoutTransfer:
             "reference": record.reference,
             "nonce": record.nonce,
             "attempts": record.attempts,
-            "sent_at": moment(record.sent_at),
-            "next_call_at": moment(record.next_call_at),
+            "sent_at": format_optional_time(record.sent_at),
+            "next_call_at": format_optional_time(record.next_call_at),
             "error": record.last_error,
         }
     )
@@ -85,10 +80,10 @@ def batch_fields(batch: BatchRecord, counts: Mapping[str, int]) -> dict[str, obj
         "note": batch.note,
         "created_at": format_time(batch.created_at),
         "created_by": batch.created_by or None,
-        "approved_at": moment(batch.approved_at),
+        "approved_at": format_optional_time(batch.approved_at),
         "approved_by": batch.approved_by,
         "cancelled_by": batch.cancelled_by,
-        "finished_at": moment(batch.finished_at),
+        "finished_at": format_optional_time(batch.finished_at),
         "error": batch.last_error,
     }
 
