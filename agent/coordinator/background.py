@@ -14,7 +14,7 @@ from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.audits import audits, funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import direct, removal, uploads
-from agent.coordinator.operations.jobs import notices
+from agent.coordinator.operations.jobs.waiting import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import recent

@@ -25,7 +25,7 @@ from agent.coordinator.operations.answers.jobs import (
     JobStatus,
     LabelCounts,
 )
-from agent.coordinator.operations.jobs import deletion, details, explaining, lists, rerun
+from agent.coordinator.operations.jobs import deletion, details, lists, rerun, submitting
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs import log as job_log
@@ -33,6 +33,7 @@ from agent.coordinator.operations.jobs.following import Update, follow
 from agent.coordinator.operations.jobs.labels import parse_filters
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.jobs.rerun import RerunRequest
+from agent.coordinator.operations.jobs.waiting import explaining
 from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.routes._callers import (
     Client,
@@ -98,7 +99,7 @@ async def create(
     key: IdempotencyKey = None,
 ) -> JobCreated:
     """The job is queued immediately, or once the files listed under `missing_files` are uploaded."""
-    created = await operations.submit(context, caller, request, key)
+    created = await submitting.submit(context, caller, request, key)
     if wait:
         created = await operations.wait_for_end(context, caller, created, wait)
         response.headers["Preference-Applied"] = f"wait={wait}"

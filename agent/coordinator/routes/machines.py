@@ -18,7 +18,7 @@ from agent.coordinator.operations.answers.miners import (
     MinerSettings,
     QueuedCommand,
 )
-from agent.coordinator.operations.jobs import unassigned
+from agent.coordinator.operations.jobs.waiting import unassigned
 from agent.coordinator.operations.miners import commands, machines, settings
 from agent.coordinator.operations.miners import fleet as fleets
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin, RequestBody

@@ -22,7 +22,7 @@ from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.history import fold_work
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, exclusion, heartbeats, leases, sessions
@@ -146,7 +146,7 @@ class Crowd:
             }
         )
         key = str(self.random.randint(1, 10**4))
-        created = await jobs.submit(self.context, self.random.choice(self.clients), request, key)
+        created = await submitting.submit(self.context, self.random.choice(self.clients), request, key)
         self.job_ids.append(created.job_id)
         del self.job_ids[:-500]
 

@@ -35,7 +35,7 @@ from agent.coordinator.metrics import METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
@@ -225,7 +225,7 @@ class Histories(RuleBasedStateMachine):
             timeout_seconds=TIMEOUT_SECONDS,
             max_attempts=max_attempts,
         )
-        self.job_ids.append(self.do(jobs.submit(self.context, self.client, request)).job_id)
+        self.job_ids.append(self.do(submitting.submit(self.context, self.client, request)).job_id)
 
     @precondition(lambda self: self.job_ids)
     @rule(pick=pick)

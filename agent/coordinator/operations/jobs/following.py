@@ -12,8 +12,9 @@ from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.checkpoints import outputs_so_far
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import feasibility, jobs
+from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.estimates import estimates
+from agent.coordinator.operations.jobs.waiting import feasibility
 from agent.coordinator.operations.streams import Audience, Filter, Stream, StreamType, open_stream
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import events as event_store

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs import validation as submissions
 from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.details import with_value
@@ -45,7 +45,7 @@ class RerunRequest(JobOptions):
 async def rerun(
     context: Context, caller: Caller, job_id: str, request: RerunRequest, key: str | None = None
 ) -> JobCreated:
-    """Create a job like this one, with changes; `key` as for `jobs.submit`. An offer is not accepted again.
+    """Create a job like this one, with changes; `key` as for `submitting.submit`. An offer is not accepted again.
 
     Raises `JobNotFound`, and `ValidationFailed`, which names input files that no longer exist.
     """
@@ -72,7 +72,9 @@ async def rerun(
     if "offer_id" in given:
         options.pop("miner_id", None)
     submission = submissions.check_again(context, definition, record.type, parameters, options, models)
-    return await jobs.add(context, caller, submission, key, {"rerun": job_id, **given, "set": request.set})
+    return await submitting.add(
+        context, caller, submission, key, {"rerun": job_id, **given, "set": request.set}
+    )
 
 
 def _read(connection: Connection, caller: Caller, job_id: str) -> tuple[JobRecord, dict[str, str]]:

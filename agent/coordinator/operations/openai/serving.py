@@ -14,7 +14,7 @@ from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.jobs.validation import MAX_SHOWN, model_names
 from agent.coordinator.operations.supply import supply
@@ -93,7 +93,7 @@ async def submit(
         raise unknown_model(model, known)
     given = options.model_dump(mode="json", include=set(JobOptions.model_fields), exclude_unset=True)
     try:
-        job = await jobs.submit_service_call(context, caller, definition, {**given, **parameters}, key)
+        job = await submitting.submit_service_call(context, caller, definition, {**given, **parameters}, key)
     except ValidationFailed as error:
         raise ValidationFailed(error.message, _renamed(error.details["fields"], names)) from None
     created = int(parse_time(job.created_at))

@@ -11,7 +11,7 @@ from agent.coordinator.operations.answers.jobs import JobReason
 from agent.coordinator.operations.answers.miners import MinerExplanation, WaitingKind
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.feasibility import situation_of_kind, with_load
+from agent.coordinator.operations.jobs.waiting.feasibility import situation_of_kind, with_load
 from agent.coordinator.operations.miners import commands
 from agent.coordinator.store import queue
 from agent.core.explaining import KnownMiner, Situation, hindrances

@@ -16,7 +16,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.feasibility import basis_of, reason_answer, with_load
+from agent.coordinator.operations.jobs.waiting.feasibility import basis_of, reason_answer, with_load
 from agent.coordinator.store import counts, queue
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import offers as offer_store
@@ -34,7 +34,7 @@ from agent.core.explaining import (
 from agent.core.jobs import JobState, Outcome
 from agent.core.market.offers import OfferState
 from agent.core.matching import Waiting, fits, in_turn
-from agent.core.values.quantities import format_time
+from agent.core.values.quantities import format_optional_time
 
 MAX_MINERS: Final = 50
 """Miners that an answer lists."""
@@ -79,7 +79,7 @@ def _answer(
         reasons=[reason_answer(reason) for reason in found.reasons],
         position=None if ahead is None else ahead + 1,
         ahead=ahead,
-        estimated_start=None if starts is None else format_time(starts),
+        estimated_start=format_optional_time(starts),
         miners=[
             MinerReasons(miner_id=miner.miner_id, name=miner.name, reasons=list(codes))
             for miner, codes in found.by_miner[:MAX_MINERS]

@@ -9,8 +9,8 @@ import structlog
 from agent.coordinator import lifecycle
 from agent.coordinator.operations.answers.jobs import JobWaiting
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.explaining import situation_of
-from agent.coordinator.operations.jobs.feasibility import reason_answer
+from agent.coordinator.operations.jobs.waiting.explaining import situation_of
+from agent.coordinator.operations.jobs.waiting.feasibility import reason_answer
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord

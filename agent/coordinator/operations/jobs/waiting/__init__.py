@@ -1,0 +1,1 @@
+"""Why jobs wait, for their clients and for the owners of miners."""
