@@ -34,7 +34,7 @@ from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import Benchmark, Calibration, Condition, Device, Model, Retry, Runner, RunnerError
 from runners.audits import AUDIT_PREFIX, HonestRange, run_seed
-from runners.host.protocol import AuditedRun, Run, file_references, replace_files
+from runners.host.protocol import AuditedRun, FileReference, Run, replace_files
 from runners.registry import installed
 
 TOGETHER: Final = 4
@@ -277,10 +277,15 @@ class Calibrate:
         self, executor: LocalExecutor, subject: _Subject, run: Run, execution: Execution, directory: Path
     ) -> Measured:
         """Audit an honest run, and return what was measured."""
-        references = list(file_references(execution.done.results))
-        files = {f"{AUDIT_PREFIX}{found.name}": found.below(run.output) for found in references}
+        files: dict[str, Path] = {}
+
+        def seen(file: FileReference) -> Mapping[str, Any]:
+            """Return a file as an audit sees it: without the address, which only a coordinator has."""
+            files[f"{AUDIT_PREFIX}{file.name}"] = file.below(run.output)
+            return {"artifact_id": "", "url": "", "media_type": file.media_type, "size": 0, "name": file.name}
+
         audit = AuditedRun(
-            results=_published(execution.done.results),
+            results=replace_files(execution.done.results, seen),
             statement=_statement(run, subject.model, execution),
             evidence=execution.done.evidence,
             nonce=_nonce(run.run_id),
@@ -342,21 +347,6 @@ def _range(variants: Sequence[Sequence[float]], least: float) -> HonestRange:
 def _nonce(run_id: str) -> str:
     """Return a nonce of 64 hexadecimal digits that belongs to a run."""
     return run_id.encode().hex().ljust(64, "0")[-64:]
-
-
-def _published(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return results with files as their audit sees them: without the addresses, which only a coordinator has."""
-    found: dict[str, Any] = replace_files(
-        results,
-        lambda file: {
-            "artifact_id": "",
-            "url": "",
-            "media_type": file.media_type,
-            "size": 0,
-            "name": file.name,
-        },
-    )
-    return found
 
 
 def _statement(run: Run, model: Model | None, execution: Execution) -> dict[str, Any]:

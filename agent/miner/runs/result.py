@@ -81,32 +81,31 @@ def collect(done: Done, output: Path) -> Collected:
     Blocking: reads every file, and returns when all are on disk. Raises `Fail` if the results contain a forged file,
     `Retry` if a file is missing or not a regular one, `OSError`.
     """
+    made: list[Artifact] = []
+
+    def hashed(reference: FileReference) -> Mapping[str, Any]:
+        made.append(hash_output(reference, output))
+        return _described(made[-1])
+
     try:
-        references = list(file_references(done.results))
-        artifacts = {reference.path: hash_output(reference, output) for reference in references}
-        results = replace_files(
-            done.results, lambda reference: _describe(reference, artifacts[reference.path])
-        )
+        results = replace_files(done.results, hashed)
     except ProtocolError as error:
         raise Retry(
             f"The runner named an invalid output: {error}", code=FailureCode.RUNNER_CRASHED
         ) from error
     results["units"] = _number(done.units)
     files = output_files(results)
-    if len(files) != len(references) or {file.artifact_id for file in files} != {
-        artifact.artifact_id for artifact in artifacts.values()
-    }:
+    paths = {artifact.artifact_id: artifact.path for artifact in made}
+    if len(files) != len(made) or {file.artifact_id for file in files} != paths.keys():
         raise Fail(
             "The results contain an object that looks like an output file but is not one. Rename its fields "
             "(artifact_id, url, media_type, size, name).",
             code=FailureCode.RESULT_INVALID,
         )
-    if artifacts:
+    if made:
         sync_directory(output)
     stored = tuple(
-        Artifact(
-            file.artifact_id, _path_of(file.artifact_id, artifacts), file.name, file.media_type, file.size
-        )
+        Artifact(file.artifact_id, paths[file.artifact_id], file.name, file.media_type, file.size)
         for file in files
     )
     return Collected(results, stored, Decimal(str(results["units"])), _bounded(done.evidence))
@@ -198,18 +197,14 @@ def _bounded(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
     return evidence
 
 
-def _describe(reference: FileReference, artifact: Artifact) -> Mapping[str, Any]:
+def _described(artifact: Artifact) -> Mapping[str, Any]:
     return {
         "artifact_id": artifact.artifact_id,
         "url": f"/v1/artifacts/{artifact.artifact_id}",
-        "media_type": reference.media_type[:_MAX_NAME],
+        "media_type": artifact.media_type,
         "size": artifact.size,
-        "name": reference.name[:_MAX_NAME],
+        "name": artifact.name,
     }
-
-
-def _path_of(artifact_id: str, artifacts: Mapping[str, Artifact]) -> Path:
-    return next(artifact.path for artifact in artifacts.values() if artifact.artifact_id == artifact_id)
 
 
 def _number(units: Decimal) -> int | float:
