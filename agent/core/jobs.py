@@ -242,15 +242,6 @@ def apply(job: Job, event: Event) -> Transition:
     return handler(job, event)
 
 
-def may(job: Job, event: Event) -> bool:
-    """Return whether `apply` accepts the event."""
-    try:
-        apply(job, event)
-    except IllegalEvent:
-        return False
-    return True
-
-
 def _lease_of(job: Job, event: Renew | Keep | Complete | FailRun | Release) -> Lease:
     lease = job.lease
     if lease is None or (lease.miner_id, lease.fence) != (event.miner_id, event.fence):

@@ -43,9 +43,9 @@ class Tally:
         return Tally(self.now(now, half_life) + 1, max(now, self.at))
 
 
-def growing_pause(times: float, tolerated: float, first: float, longest: float) -> float:
+def growing_pause(times: float, tolerated: float, first: float) -> float:
     """Return the seconds to pause after `times` occurrences: none up to `tolerated`, then `first`, doubled with each further one."""
     beyond = times - tolerated
     if beyond <= 0:
         return 0.0
-    return float(min(first * 2 ** min(beyond, _MOST_DOUBLINGS), longest))
+    return float(min(first * 2 ** min(beyond, _MOST_DOUBLINGS), LONGEST_RELEASE_PAUSE_SECONDS))

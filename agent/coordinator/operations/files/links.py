@@ -29,14 +29,9 @@ class Link:
     media_type: str | None
 
 
-def link_to(
-    context: Context, artifact_id: str, seconds: float | None = None, *, media_type: str | None = None
-) -> str:
-    """Return the path and query of a link that is valid for `seconds` (None: the setting), even if the artifact does not exist.
-
-    Raises `ValidationFailed` for a longer time than the setting allows.
-    """
-    return _url(context, _new(context, artifact_id, seconds, media_type))
+def link_to(context: Context, artifact_id: str, *, media_type: str | None = None) -> str:
+    """Return the path and query of a link that is valid as long as the setting allows, even if the artifact does not exist."""
+    return _url(context, _new(context, artifact_id, None, media_type))
 
 
 async def create(context: Context, caller: Caller, artifact_id: str, seconds: float | None) -> ArtifactLink:

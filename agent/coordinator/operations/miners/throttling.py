@@ -13,7 +13,6 @@ from agent.coordinator.store.throttling import Releases
 from agent.core.jobs import RETRY_SECONDS, Lease
 from agent.core.market.throttling import (
     CLIENT_FAILURES_HALF_LIFE_SECONDS,
-    LONGEST_RELEASE_PAUSE_SECONDS,
     MOST_CLIENT_FAILURES,
     RELEASES_HALF_LIFE_SECONDS,
     Tally,
@@ -28,7 +27,7 @@ def avoidance(connection: Connection, miner_id: str, now: float) -> float:
     """Return for how many seconds a miner does not get a job again that it releases now."""
     before = store.releases_of(connection, miner_id).tally.now(now, RELEASES_HALF_LIFE_SECONDS)
     times = round(before) + 1
-    return growing_pause(times, FREE_RELEASES_OF_A_JOB, RETRY_SECONDS / 2, LONGEST_RELEASE_PAUSE_SECONDS)
+    return growing_pause(times, FREE_RELEASES_OF_A_JOB, RETRY_SECONDS / 2)
 
 
 def handed_back(
@@ -45,12 +44,7 @@ def handed_back(
         return
     tally = known.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
     settings = context.settings
-    pause = growing_pause(
-        tally.count,
-        settings.releases_tolerated,
-        settings.release_pause_seconds / 2,
-        LONGEST_RELEASE_PAUSE_SECONDS,
-    )
+    pause = growing_pause(tally.count, settings.releases_tolerated, settings.release_pause_seconds / 2)
     store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
     if pause:
         work = Work(lease.miner_id, record.account_id, MinerStats(), success=False)
@@ -69,12 +63,7 @@ def could_not_run(
     known = store.releases_of(connection, lease.miner_id, record.service)
     tally = known.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
     settings = context.settings
-    pause = growing_pause(
-        tally.count,
-        settings.releases_tolerated,
-        settings.release_pause_seconds / 2,
-        LONGEST_RELEASE_PAUSE_SECONDS,
-    )
+    pause = growing_pause(tally.count, settings.releases_tolerated, settings.release_pause_seconds / 2)
     store.save_releases(
         connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0), record.service
     )

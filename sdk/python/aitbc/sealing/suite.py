@@ -21,7 +21,6 @@ from aitbc.errors import FormatError, VerificationError
 VERSION: Final = 1
 PUBLIC_KEY_SIZE: Final = 32
 SECRET_SIZE: Final = 32
-CAPSULE_SIZE: Final = 80
 MEDIA_TYPE: Final = "application/vnd.aitbc.sealed"
 """Of the artifacts that hold sealed files."""
 

@@ -32,7 +32,6 @@ from agent.coordinator.payouts.adapters.evm.node import Node, NodeError
 from agent.coordinator.payouts.adapters.evm.signing import Fees, Sending
 from agent.coordinator.payouts.adapters.http_client import ServiceClient
 from agent.fault_points import reach
-from agent.network import Network
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -59,9 +58,7 @@ class EvmAdapter(WithoutHandIns):
     name = "evm"
     by_hand = False
 
-    def __init__(
-        self, site: Site, clock: Callable[[], float] = time.time, network: Network | None = None
-    ) -> None:
+    def __init__(self, site: Site, clock: Callable[[], float] = time.time) -> None:
         settings = site.settings.evm
         if settings.rpc_url is None:
             raise NotConfigured("Set `payouts.evm.rpc_url` to use the adapter `evm`.")
@@ -77,7 +74,6 @@ class EvmAdapter(WithoutHandIns):
                 allow_http=settings.allow_http,
                 allow_private=settings.allow_private,
                 seconds=settings.timeout_seconds,
-                network=network,
             )
         )
         self._limit = int(settings.max_fee_gwei * signing.GWEI)

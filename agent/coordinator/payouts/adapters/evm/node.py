@@ -40,10 +40,9 @@ class Node:
         fee = block.get("baseFeePerGas")
         return None if fee is None else int(fee, 16)
 
-    async def transactions_sent(self, address: str, block: int | None = None) -> int:
-        """Return how many transactions of an account are in blocks up to this one (None: the newest), the nonce of the next one."""
-        until = LATEST if block is None else hex(max(block, 0))
-        return int(await self._call("eth_getTransactionCount", address, until), 16)
+    async def transactions_sent(self, address: str) -> int:
+        """Return how many transactions of an account are in blocks, the nonce of the next one."""
+        return int(await self._call("eth_getTransactionCount", address, LATEST), 16)
 
     async def balance(self, address: str) -> int:
         """Return an account's coins in wei."""
