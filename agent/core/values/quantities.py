@@ -10,9 +10,9 @@ import re
 from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import AfterValidator, GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 MONEY_DECIMALS: Final = 8
@@ -38,6 +38,16 @@ def parse_quantity(text: str) -> Decimal:
     if match is None:
         raise ValueError(f'{text!r} is not a quantity; write it like "2", "500m" or "2Gi"')
     return Decimal(match[1]) * _SUFFIXES[match[2] or ""]
+
+
+def _possible(text: str) -> str:
+    if parse_quantity(text) > MAX_QUANTITY:
+        raise ValueError("no machine has that much")
+    return text
+
+
+Quantity = Annotated[str, AfterValidator(_possible)]
+"""A Kubernetes quantity of a resource in a request."""
 
 
 def format_bytes(size: int) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from agent.coordinator.operations.jobs.labels import Labels
 from agent.coordinator.operations.jobs.sealed import SealedRequest
-from agent.core.values.quantities import MAX_QUANTITY, Money, parse_quantity
+from agent.core.values.quantities import Money, Quantity, parse_quantity
 
 
 class _Body(BaseModel, defer_build=True):
@@ -19,16 +19,9 @@ class _Body(BaseModel, defer_build=True):
 class Resources(_Body):
     """The resources that the run may use, as Kubernetes quantities."""
 
-    cpu: str | None = Field(default=None, description="Cores", examples=["1000m"])
-    memory: str | None = Field(default=None, description="Main memory, bytes", examples=["2Gi"])
-    gpu: str | None = Field(default=None, description="GPUs, a whole number", examples=["1"])
-
-    @field_validator("cpu", "memory", "gpu")
-    @classmethod
-    def _quantity(cls, value: str | None) -> str | None:
-        if value is not None and parse_quantity(value) > MAX_QUANTITY:
-            raise ValueError("no machine has that much")
-        return value
+    cpu: Quantity | None = Field(default=None, description="Cores", examples=["1000m"])
+    memory: Quantity | None = Field(default=None, description="Main memory, bytes", examples=["2Gi"])
+    gpu: Quantity | None = Field(default=None, description="GPUs, a whole number", examples=["1"])
 
     @field_validator("gpu")
     @classmethod

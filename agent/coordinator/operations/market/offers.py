@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.operations.answers import market as answers
 from agent.coordinator.operations.callers import Caller, Role
@@ -28,8 +28,8 @@ from agent.core.errors import (
 from agent.core.market.offers import EXHAUSTED, Offer, OfferState, Promise, broken_promises, kind_of
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import (
-    MAX_QUANTITY,
     Money,
+    Quantity,
     format_bytes,
     format_money,
     format_optional_time,
@@ -48,15 +48,8 @@ class Requirements(BaseModel, defer_build=True):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_gpu_memory: str | None = Field(default=None, examples=["4Gi"])
-    min_cpu: str | None = Field(default=None, examples=["2000m"])
-
-    @field_validator("min_gpu_memory", "min_cpu")
-    @classmethod
-    def _quantity(cls, value: str | None) -> str | None:
-        if value is not None and parse_quantity(value) > MAX_QUANTITY:
-            raise ValueError("no machine has that much")
-        return value
+    min_gpu_memory: Quantity | None = Field(default=None, examples=["4Gi"])
+    min_cpu: Quantity | None = Field(default=None, examples=["2000m"])
 
 
 class OfferRequest(BaseModel, defer_build=True):
