@@ -165,12 +165,16 @@ def store_key(connection: Connection, key: NewKey) -> None:
 
 
 def _add_key(connection: Connection, key: NewKey) -> None:
-    record = key.record
-    if record.account_id is not None and not store.account_exists(connection, record.account_id):
-        raise NotFound(f"There is no account {record.account_id}.")
-    if record.miner_id is not None and miner_store.find(connection, record.miner_id) is None:
-        raise NotFound(f"There is no miner {record.miner_id}.")
+    require_owners(connection, key.record.account_id, key.record.miner_id)
     store_key(connection, key)
+
+
+def require_owners(connection: Connection, account_id: str | None, miner_id: str | None) -> None:
+    """Raise `NotFound` unless the account and the miner exist, as far as they are given."""
+    if account_id is not None and not store.account_exists(connection, account_id):
+        raise NotFound(f"There is no account {account_id}.")
+    if miner_id is not None and miner_store.find(connection, miner_id) is None:
+        raise NotFound(f"There is no miner {miner_id}.")
 
 
 async def list_keys(context: Context) -> list[KeyRecord]:

@@ -13,9 +13,8 @@ from agent.coordinator.operations.answers.accounts import LoginLink
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as store
-from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import LoginRecord
-from agent.core.errors import NotFound, Unauthorized
+from agent.core.errors import Unauthorized
 from agent.core.values.quantities import format_time
 
 DASHBOARD: Final = "/dashboard/"
@@ -37,10 +36,7 @@ async def create_login(
 def _add(
     connection: Connection, context: Context, sha256: str, record: LoginRecord, expires_at: float
 ) -> None:
-    if record.account_id is not None and not store.account_exists(connection, record.account_id):
-        raise NotFound(f"There is no account {record.account_id}.")
-    if record.miner_id is not None and miner_store.find(connection, record.miner_id) is None:
-        raise NotFound(f"There is no miner {record.miner_id}.")
+    access.require_owners(connection, record.account_id, record.miner_id)
     login_id = context.new_id("login")
     store.add_login(connection, login_id, sha256, record, now=context.clock(), expires_at=expires_at)
 
