@@ -40,3 +40,9 @@ class Background:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("task_failed", task=task.get_name(), exc_info=task.exception())
+
+
+def retrieve(task: asyncio.Task[Any]) -> None:
+    """Mark a task's error as retrieved, in case nobody waits for it any more."""
+    if not task.cancelled():
+        task.exception()

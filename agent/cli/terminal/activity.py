@@ -19,14 +19,14 @@ STOPPING: Final = "Stopping: waiting for running jobs, then handing back the res
 def coordinator_line(jobs: Mapping[str, int], miners: int) -> str:
     """Describe a coordinator by its unfinished jobs and its connected miners."""
     return (
-        f"{_count(jobs.get('running', 0), 'job')} running, {jobs.get('submitted', 0)} waiting, "
-        f"{_count(miners, 'miner')} connected"
+        f"{counted(jobs.get('running', 0), 'job')} running, {jobs.get('submitted', 0)} waiting, "
+        f"{counted(miners, 'miner')} connected"
     )
 
 
 def miner_line(status: Mapping[str, Any]) -> str:
     """Describe a miner from its status: its jobs, whether it is paused, or why it is idle."""
-    unsent = f"; {_count(status['outbox'], 'unsent result')}" if status["outbox"] else ""
+    unsent = f"; {counted(status['outbox'], 'unsent result')}" if status["outbox"] else ""
     return f"{_work(status)}{unsent}"
 
 
@@ -45,18 +45,19 @@ async def print_changes(describe: Callable[[], Awaitable[str]], stopped: asyncio
 
 def _work(status: Mapping[str, Any]) -> str:
     running = len(status["leases"])
-    working = f"{_count(running, 'job')} running"
+    working = f"{counted(running, 'job')} running"
     if status["paused"]:
         return f"{f'{working}; ' if running else ''}paused: {status['paused']}"
     if status["connection"] == "offline":
         return f"{f'{working}; ' if running else ''}the coordinator {status['coordinator']} cannot be reached"
     if running:
-        return f"{working}, {_count(status['slots']['free'], 'free slot')}"
+        return f"{working}, {counted(status['slots']['free'], 'free slot')}"
     if not status["services"]:
         return "idle: this machine offers no service; see `aitbc-agent doctor`"
-    devices = _count(len(status["gpus"]), "GPU") if status["gpus"] else "the CPU"
+    devices = counted(len(status["gpus"]), "GPU") if status["gpus"] else "the CPU"
     return f"idle, on {devices}: {', '.join(status['now'])}"
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, such as "2 jobs"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -235,7 +235,7 @@ def parse_catalogue(
     try:
         entries = _Document.model_validate(dict(document)).models
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_explain(item, source) for item in error.errors())) from None
+        raise ConfigurationError("\n".join(explain_entry(item, source) for item in error.errors())) from None
     catalogue: dict[str, CatalogueEntry] = {}
     for entry in entries:
         if entry.name in catalogue:
@@ -250,6 +250,7 @@ def parse_catalogue(
     return catalogue
 
 
-def _explain(error: Any, source: str) -> str:
+def explain_entry(error: Any, source: object) -> str:
+    """Return what is wrong with an entry of a catalogue, from an error of `ValidationError.errors`."""
     location = ".".join(str(part) for part in error["loc"])
     return f"{source} is invalid at {location}: {error['msg'].removeprefix('Value error, ')}"

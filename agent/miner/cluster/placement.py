@@ -27,6 +27,7 @@ from agent.miner.executor.placement_log import PlacementLog, Waiting
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent
 from agent.miner.models.store import ModelStore
+from agent.miner.tasks import retrieve
 from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry, Runner
 
@@ -92,7 +93,7 @@ class Placement:
         self.models.append(loaded)
         opening = self._open(loaded, model, parameters, listener)
         loaded.opening = asyncio.create_task(opening, name=f"open-{service}")
-        loaded.opening.add_done_callback(_retrieve)
+        loaded.opening.add_done_callback(retrieve)
         return loaded
 
     def _accepts(self, loaded: RemoteModel) -> bool:
@@ -385,9 +386,3 @@ def _present(node: Node, loaded: RemoteModel) -> bool:
 
 def _loan(loaded: RemoteModel) -> str:
     return f"model-{loaded.number}"
-
-
-def _retrieve(task: asyncio.Task[Child]) -> None:
-    """Mark the task's error as retrieved, in case no run waits for it."""
-    if not task.cancelled():
-        task.exception()

@@ -12,6 +12,7 @@ from typing import Final
 
 import psutil
 
+from agent.core.machine.placement import gibibytes
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.miner.machine import hardware
 from agent.settings import Settings
@@ -26,11 +27,6 @@ _NETWORK: Final = frozenset(
     {"9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
 )  # fmt: skip
 """File systems without the locks and shared memory that SQLite's write-ahead log needs."""
-
-
-def gib(size: float) -> str:
-    """Return a number of bytes for display."""
-    return f"{size / 2**30:.1f} GiB"
 
 
 def data_directory(settings: Settings) -> list[Diagnostic]:
@@ -76,11 +72,11 @@ def disk(settings: Settings) -> list[Diagnostic]:
     ):
         free = hardware.disk_free(directory)
         if free >= _GOOD_DISK:
-            diagnostics.append(ok(f"disk_{use}", f"{gib(free)} are free for {use} in {directory}."))
+            diagnostics.append(ok(f"disk_{use}", f"{gibibytes(free)} are free for {use} in {directory}."))
             continue
         kind = "disk_full" if free < _MIN_DISK else "disk_low"
-        words = {"free": gib(free), "use": use, "directory": directory, "setting": setting}
-        diagnostics.append(found(kind, recommended=gib(_GOOD_DISK), **words))
+        words = {"free": gibibytes(free), "use": use, "directory": directory, "setting": setting}
+        diagnostics.append(found(kind, recommended=gibibytes(_GOOD_DISK), **words))
     return diagnostics
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.miner.doctor._files import gib
+from agent.core.machine.placement import gibibytes
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
@@ -51,8 +51,8 @@ def memory(_settings: Settings) -> list[Diagnostic]:
         f"{hardware.cpu_name()}, {hardware.cpu_cores()} processors on {hardware.physical_cores()} cores"
     )
     if size < _GOOD_MEMORY:
-        return [found("memory_low", processor=processor, memory=gib(size))]
-    return [ok("memory", f"{processor}, {gib(size)} of memory for this process.")]
+        return [found("memory_low", processor=processor, memory=gibibytes(size))]
+    return [ok("memory", f"{processor}, {gibibytes(size)} of memory for this process.")]
 
 
 def descriptors(_settings: Settings) -> list[Diagnostic]:
@@ -100,7 +100,9 @@ def gpus(cards: Cards) -> list[Diagnostic]:
         return [ok("gpu", "There is no NVIDIA GPU; jobs run on the CPU, which is slower.")]
     diagnostics = []
     if cards.gpus:
-        names = ", ".join(f"{gpu.name} ({gib(gpu.memory_total)}, driver {gpu.driver})" for gpu in cards.gpus)
+        names = ", ".join(
+            f"{gpu.name} ({gibibytes(gpu.memory_total)}, driver {gpu.driver})" for gpu in cards.gpus
+        )
         diagnostics.append(ok("gpu", f"{names}."))
     if cards.reason == DRIVER_MISSING:
         diagnostics.append(found("driver_missing", card=", ".join(installed)))

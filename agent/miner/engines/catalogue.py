@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from agent.configuration import configuration_directory, read_document
 from agent.core.errors import AgentError, ConfigurationError
+from agent.core.machine.catalogue import explain_entry
 from agent.core.values.near_names import hint
 from agent.core.values.quantities import Bytes
 
@@ -127,7 +128,7 @@ def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, Engine]:
     try:
         entries = _Document.model_validate(dict(document)).engines
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_explain(item, path) for item in error.errors())) from None
+        raise ConfigurationError("\n".join(explain_entry(item, path) for item in error.errors())) from None
     engines: dict[str, Engine] = {}
     for entry in entries:
         if entry.name in engines:
@@ -167,6 +168,6 @@ def _shipped(path: Path) -> dict[str, Engine]:
     return parse_engines(read_document(path), path)
 
 
-def _explain(error: Any, path: Path) -> str:
-    location = ".".join(str(part) for part in error["loc"])
-    return f"{path} is invalid at {location}: {error['msg'].removeprefix('Value error, ')}"
+def shown_size(size: int) -> str:
+    """Return a size for people."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"

@@ -15,7 +15,7 @@ from typing import IO, Any, Final, TypeAlias
 
 from agent.core.errors import AgentError
 from agent.miner.engines import uv
-from agent.miner.engines.catalogue import Engine, Variant
+from agent.miner.engines.catalogue import Engine, Variant, shown_size
 from agent.miner.engines.environments import IN_USE, EngineDirectory, Environment, Record, delete_unused, lock
 from agent.miner.engines.interpreters import inherited, of_environment, probe, variables
 from agent.miner.models.locks import size_of
@@ -132,7 +132,7 @@ class Installer:
             self._clear_packages()
             raise AgentError(
                 f"{engine.name} was not installed: the disk of {self._engines_dir} became full. What had arrived was deleted. "
-                f"Free {_gib(variant.size + SPARE)}, or set engines.directory to a directory on another disk."
+                f"Free {shown_size(variant.size + SPARE)}, or set engines.directory to a directory on another disk."
             ) from None
         except (OSError, uv.InstallationFailed) as error:
             delete_unused(path)
@@ -203,7 +203,7 @@ class Installer:
         missing = variant.size + SPARE - progress.present()
         if free < missing:
             raise AgentError(
-                f"{engine.name} takes {_gib(variant.size)}, and {_gib(free)} are free in {self._engines_dir}. Free some space, or "
+                f"{engine.name} takes {shown_size(variant.size)}, and {shown_size(free)} are free in {self._engines_dir}. Free some space, or "
                 "set engines.directory to a directory on another disk."
             )
 
@@ -279,7 +279,3 @@ def _saved(log: Path, output: bytes) -> str:
     except OSError:
         return ""
     return f"; the whole output is in {log}"
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"

@@ -38,6 +38,7 @@ from agent.miner.executor.footprints import MainMemory
 from agent.miner.executor.loaded_model import LoadedModel, card_key, card_keys
 from agent.miner.executor.placement_log import PlacementLog, Waiting
 from agent.miner.executor.pool import ChildPool
+from agent.miner.tasks import retrieve
 from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry
 
@@ -239,7 +240,7 @@ class ModelScheduler:
             reason = f"It may use {gibibytes(budget)}{each}{saving}."
             self._placements.record("placed", service, model.name, reason, device)
         loaded.opening = asyncio.create_task(self._load(loaded), name=f"open-{service}-{loaded.key}")
-        loaded.opening.add_done_callback(_retrieve)
+        loaded.opening.add_done_callback(retrieve)
         return loaded
 
     async def _load(self, loaded: LoadedModel) -> Child:
@@ -387,9 +388,3 @@ class ModelScheduler:
     def _changed(self) -> None:
         self._change.set()
         self._change = asyncio.Event()
-
-
-def _retrieve(task: asyncio.Task[Child]) -> None:
-    """Mark the task's error as retrieved, in case no run waits for it any more."""
-    if not task.cancelled():
-        task.exception()

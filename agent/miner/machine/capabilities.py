@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.core.machine.placement import gibibytes
 from agent.core.market.default_prices import usual_price
 from agent.core.values.quantities import format_money
 from agent.miner.engines.catalogue import load_engines
@@ -274,13 +275,15 @@ class Machine:
             reasons.append(f"It needs an NVIDIA GPU. {self._gpus.reason or ''}".strip())
         elif needs.gpu == "required" and needs.vram > max(gpu.memory_total for gpu in gpus):
             reasons.append(
-                f"It needs a GPU with {_gib(needs.vram)} of memory, and no card here has that much."
+                f"It needs a GPU with {gibibytes(needs.vram)} of memory, and no card here has that much."
             )
         if needs.memory > memory:
-            reasons.append(f"It needs {_gib(needs.memory)} of memory, and this machine has {_gib(memory)}.")
+            reasons.append(
+                f"It needs {gibibytes(needs.memory)} of memory, and this machine has {gibibytes(memory)}."
+            )
         if needs.disk > free:
             reasons.append(
-                f"It needs {_gib(needs.disk)} of free disk space, and {_gib(free)} are free. Free some space."
+                f"It needs {gibibytes(needs.disk)} of free disk space, and {gibibytes(free)} are free. Free some space."
             )
         return tuple(reasons)
 
@@ -356,7 +359,3 @@ def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
 
 def _processor(slots: int) -> Device:
     return Device(kind="cpu", name=hardware.cpu_name(), threads=max(1, hardware.physical_cores() // slots))
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

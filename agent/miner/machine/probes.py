@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from agent.deadline import call_within
-from agent.miner.engines.catalogue import Engine
+from agent.miner.engines.catalogue import Engine, shown_size
 from agent.miner.engines.environments import Environment
 from agent.miner.engines.interpreters import Interpreter, has_engine, of_environment, probe
 from runners.api import Probe, Runner, Tools
@@ -102,7 +102,7 @@ def suggestions(
     """Return a sentence for each engine that would serve this service and is not on this machine."""
     present = {engine.name for engine, _ in environments}
     return tuple(
-        f"The engine {engine.name} is not installed ({_size(engine.variant(cuda=cuda).size)}). {engine.description} "
+        f"The engine {engine.name} is not installed ({shown_size(engine.variant(cuda=cuda).size)}). {engine.description} "
         f"Install it: aitbc-agent engines install {engine.name}."
         for engine in engines.values()
         if service in engine.services and engine.name not in present and not has_engine(engine)
@@ -129,7 +129,3 @@ def _merged(probes: Sequence[Probe]) -> Probe:
         concurrency=min(result.concurrency for result in probes),
         gpus=max(result.gpus for result in probes),
     )
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
+from agent.cli.terminal.activity import counted
 from agent.settings import InvalidSettings, Origin, Reading, SettingError, Settings
 from agent.settings.description import Setting, describe, written
 
@@ -37,7 +38,7 @@ def check(
     if as_json:
         print_json({"valid": True, "file": _file(reading), "errors": []})
         return
-    count = _count(len(reading.origins), "setting")
+    count = counted(len(reading.origins), "setting")
     if reading.file.is_file():
         typer.echo(f"{reading.file} is valid ({count}).")
     else:
@@ -57,7 +58,7 @@ def _print_errors(invalid: InvalidSettings, as_json: bool) -> None:
         typer.echo(f"{error.origin}: {subject}{error.message}")
         if error.suggestion:
             typer.echo(f"  {error.suggestion}")
-    typer.echo(f"{_count(len(invalid.errors), 'error')}.")
+    typer.echo(f"{counted(len(invalid.errors), 'error')}.")
 
 
 def _as_json(error: SettingError) -> dict[str, Any]:
@@ -67,10 +68,6 @@ def _as_json(error: SettingError) -> dict[str, Any]:
         "suggestion": error.suggestion,
         **asdict(error.origin),
     }
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @app.command("show")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli.commands.machine import owners_models
+from agent.cli.commands.machine.engines import as_text
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal.fetching import fetch_all
 from agent.configuration import load_catalogue, load_owners_catalogue, owners_catalogue_file
@@ -55,7 +56,7 @@ def _row(model: ListedModel) -> tuple[str, ...]:
         _state(model),
         _size(model),
         model.service if model.kind == "model" else f"{model.service} ({model.kind})",
-        _as_text(model.vram),
+        as_text(model.vram),
         model.licence.removeprefix("LicenseRef-") + (" (gated)" if model.gated else ""),
         moment(model.last_used) if model.on_disk else "",
         model.digest or "",
@@ -78,7 +79,7 @@ def pull(
         return
     for model in fetched:
         action = "was downloaded to" if model["fetched"] else "is already in"
-        typer.echo(f"{model['name']} {action} {model['path']} ({_as_text(model['size'])}).")
+        typer.echo(f"{model['name']} {action} {model['path']} ({as_text(model['size'])}).")
 
 
 @app.command("add")
@@ -171,7 +172,7 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
     if as_json:
         print_json({"name": name, "removed": True, "freed": freed})
         return
-    typer.echo(f"{name} was removed ({_as_text(freed)}).")
+    typer.echo(f"{name} was removed ({as_text(freed)}).")
     if name in load_owners_catalogue(settings.data_dir):
         typer.echo(f"Its entry stays in {owners_catalogue_file(settings.data_dir)}.")
 
@@ -200,9 +201,5 @@ def _state(model: ListedModel) -> str:
 
 def _size(model: ListedModel) -> str:
     if model.size is not None:
-        return _as_text(model.size)
-    return _as_text(model.size_to_fetch) if model.size_to_fetch is not None else "?"
-
-
-def _as_text(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.1f} MiB"
+        return as_text(model.size)
+    return as_text(model.size_to_fetch) if model.size_to_fetch is not None else "?"
