@@ -16,9 +16,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from agent.core.machine.placement import GIBIBYTE
 from agent.core.values.durations import format_duration
 
-GIBIBYTE: Final = 2**30
 WIDE: Final = 110
 """Smallest width at which ids and sentences are shown in full."""
 BAR: Final = 14

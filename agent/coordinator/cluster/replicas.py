@@ -13,7 +13,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import structlog
@@ -21,6 +21,7 @@ import structlog
 from agent.coordinator.cluster import messages
 from agent.coordinator.cluster.bus import STORED_SECONDS, Bus, resolve
 from agent.coordinator.cluster.leadership import Leadership
+from agent.coordinator.cluster.messages import Session
 
 POLL_SECONDS: Final = 0.5
 REPLY_SECONDS: Final = 1.5
@@ -41,7 +42,6 @@ _LOCKS: Final = 1095783233
 _LEADER: Final = 100
 _SETUP: Final = 101
 
-Session = psycopg.AsyncConnection[Any]
 _Connect = Callable[[], Awaitable[Session]]
 
 log = structlog.get_logger()

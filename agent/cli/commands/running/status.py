@@ -11,12 +11,11 @@ from rich.console import Console
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.core.machine.placement import TOO_LARGE
+from agent.core.machine.placement import GIBIBYTE, TOO_LARGE, gibibytes
 from agent.core.values.durations import format_duration
 from agent.miner.control import ask
 from aitbc.cli._terminal.output import print_rows
 
-GIGABYTE = 2**30
 LEAST_SHARE = 0.005
 """Smaller shares of the last hour are not shown."""
 SHOWN_EVENTS = 5
@@ -78,8 +77,8 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
             f"  {lease['stage']}{where}: {lease['job_id']} ({lease['service']}), {lease['progress']:.0f} %"
         )
     for download in miner["downloads"]:
-        total = "" if download["total"] is None else f" of {download['total'] / GIGABYTE:.2f}"
-        console.print(f"  downloading {download['model']}: {download['done'] / GIGABYTE:.2f}{total} GiB")
+        total = "" if download["total"] is None else f" of {download['total'] / GIBIBYTE:.2f}"
+        console.print(f"  downloading {download['model']}: {download['done'] / GIBIBYTE:.2f}{total} GiB")
     shares = ", ".join(
         f"{use['reason']} {use['share']:.0%}" for use in miner["idle"] if use["share"] >= LEAST_SHARE
     )
@@ -96,11 +95,11 @@ def _node(node: dict[str, Any]) -> str:
     if node["reason"] is not None:
         return f"[yellow]not used:[/] {node['reason']}"
     free = node["free"]
-    return f"{node['gpus']} GPUs; free: {free['CPU']:g} CPU, {free['GPU']:g} GPU, {free['memory'] / GIGABYTE:.1f} GiB of memory"
+    return f"{node['gpus']} GPUs; free: {free['CPU']:g} CPU, {free['GPU']:g} GPU, {gibibytes(free['memory'])} of memory"
 
 
 def _figures(gpu: dict[str, Any]) -> Iterator[str]:
-    yield f"{gpu['memory_free'] / GIGABYTE:.1f} of {gpu['memory_total'] / GIGABYTE:.1f} GiB free"
+    yield f"{gpu['memory_free'] / GIBIBYTE:.1f} of {gpu['memory_total'] / GIBIBYTE:.1f} GiB free"
     if gpu["temperature"] is not None:
         yield f"{gpu['temperature']} °C"
     if gpu["power"] is not None:
@@ -122,7 +121,7 @@ def _print_models(console: Console, miner: dict[str, Any]) -> None:
         console.print(f"  too large for this machine: {', '.join(too_large)}")
     for child in miner["children"]:
         if child["model"] is not None:
-            held = f", uses {child['held'] / GIGABYTE:.1f} GiB" if child["held"] else ""
+            held = f", uses {gibibytes(child['held'])}" if child["held"] else ""
             saving = ", in memory-saving mode" if child["limited"] else ""
             console.print(f"  {child['state']}: {child['model']} on {child['device']}{held}{saving}")
     for job in miner["placement"]["waiting"]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from agent.coordinator.operations.answers.jobs import JobPage, LabelCount, LabelCounts
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs import validation as submissions
+from agent.coordinator.operations.jobs import validation
 from agent.coordinator.operations.jobs.jobs import account_of, estimates_for, view
 from agent.coordinator.store import job_lists
 from agent.coordinator.store.job_lists import JobFilter
@@ -19,7 +19,7 @@ async def page(context: Context, caller: Caller, wanted: JobFilter, *, limit: in
 
     The filter's `service` may have any spelling of a job type. Raises `InvalidJobType`, `Forbidden`.
     """
-    service = submissions.service_of(context, wanted.service).service_id if wanted.service else None
+    service = validation.service_of(context, wanted.service).service_id if wanted.service else None
     account = wanted.account_id if caller.role is Role.ADMIN else account_of(caller)
     if wanted.account_id not in (None, account):
         raise Forbidden("Only administrators see the jobs of other accounts.")

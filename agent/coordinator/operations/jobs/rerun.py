@@ -11,8 +11,7 @@ from pydantic import ConfigDict, Field
 from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import jobs, submitting
-from agent.coordinator.operations.jobs import validation as submissions
+from agent.coordinator.operations.jobs import jobs, submitting, validation
 from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.details import with_value
 from agent.coordinator.operations.jobs.requests import JobOptions
@@ -66,12 +65,12 @@ async def rerun(
                 for path, artifact in lost.items()
             },
         )
-    definition = submissions.service_of(context, record.service)
+    definition = validation.service_of(context, record.service)
     models = (await supply(context, definition.service_id)).models
     options = {**_options(record, spec), **given}
     if "offer_id" in given:
         options.pop("miner_id", None)
-    submission = submissions.check_again(context, definition, record.type, parameters, options, models)
+    submission = validation.check_again(context, definition, record.type, parameters, options, models)
     return await submitting.add(
         context, caller, submission, key, {"rerun": job_id, **given, "set": request.set}
     )
