@@ -113,6 +113,16 @@ def test_a_miner_of_another_replica_gets_leases_cancellations_and_requests() -> 
     assert leader.known == []
 
 
+def test_a_connection_of_a_newer_session_outlives_that_of_an_older_one() -> None:
+    other, holder = pair()
+    holder.port(1)
+    holder.port(1).session = 2
+    exchange(other, holder)
+    other.known[0].close(StaleSession("A newer session has begun."))
+    exchange(other, holder)
+    assert holder.got == [StaleSession]
+
+
 def test_a_connection_that_begins_while_capabilities_change_gets_them_too() -> None:
     """The other replica has read the older ones before the message about their change arrives."""
     leader, holder = pair()
