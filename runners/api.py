@@ -362,10 +362,11 @@ class Context(Protocol):
         A runner that can return a useful part of its result ends earlier on its own.
         """
 
-    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
+    def progress(self, percent: float | None, units: Decimal = Decimal(0)) -> None:
         """Report progress, 0 to 100, and the units metered so far. A run that does not call this is considered hung.
 
-        The client pays for these units if the run ends by the client's choice or fault.
+        The client pays for these units if the run ends by the client's choice or fault. None repeats the last report: the run works,
+        but cannot say how far it is.
         """
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:

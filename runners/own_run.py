@@ -69,8 +69,11 @@ class OwnRun:
         """See `Context`."""
         return self.outer.max_units
 
-    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
+    def progress(self, percent: float | None, units: Decimal = Decimal(0)) -> None:
         """See `Context`."""
+        if percent is None:
+            self.outer.progress(None)
+            return
         first, last = self.share
         self.outer.progress(first + (last - first) * percent / 100, units)
 

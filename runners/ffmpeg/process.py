@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runners.activity import Activity
 from runners.api import Context, Device, Fail, FailureCode, Retry, Tools
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Ended, Limits, Outcome
@@ -184,6 +185,7 @@ def probe_lines(
     outcome = sandbox.run(
         [program, "-hide_banner", "-loglevel", "error", *restrictions, *options, "-i", path],
         on_line=on_line,
+        on_tick=Activity(context).on_tick,
         on_cancel=context.on_cancel,
     )
     if outcome.ended is not Ended.EXITED:
@@ -274,7 +276,8 @@ def run_ffmpeg(
 ) -> None:
     """Run ffmpeg with these arguments. Raises `Fail` or `Retry` with the reason if it fails.
 
-    `hardware` means that it uses a GPU, and `directory` is its current directory.
+    `hardware` means that it uses a GPU, and `directory` is its current directory. Its own progress goes to `on_line`; while it reports
+    none, as long as it skips what precedes the requested part, its use of the processor shows that it works.
     """
     command = [sandbox.program(sandbox.tools.ffmpeg), *GLOBAL_OPTIONS, *arguments]
 
@@ -283,7 +286,12 @@ def run_ffmpeg(
             context.log(_plain(text), "ffmpeg")
 
     outcome = sandbox.run(
-        command, directory=directory, on_line=on_line, on_text=log, on_cancel=context.on_cancel
+        command,
+        directory=directory,
+        on_line=on_line,
+        on_text=log,
+        on_tick=Activity(context).on_tick,
+        on_cancel=context.on_cancel,
     )
     if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:
         raise explain(outcome, hardware=hardware)

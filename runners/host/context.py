@@ -48,11 +48,15 @@ class RunContext:
         self._callbacks: list[Callable[[], None]] = []
         self._last_progress = float("-inf")
         self._unsent: tuple[float, Decimal] | None = None
+        self._reached = 0.0, Decimal(0)
 
-    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
+    def progress(self, percent: float | None, units: Decimal = Decimal(0)) -> None:
         """See `Context.progress`."""
         now = time.monotonic()
         with self._lock:
+            if percent is None:
+                percent, units = self._reached
+            self._reached = percent, units
             if now - self._last_progress < PROGRESS_INTERVAL:
                 self._unsent = percent, units
                 return

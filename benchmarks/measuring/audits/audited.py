@@ -69,7 +69,7 @@ class RunFolder:
         """See `runners.api.Context`."""
         return self.folder / "work"
 
-    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
+    def progress(self, percent: float | None, units: Decimal = Decimal(0)) -> None:
         """Do nothing, as the methods below: nobody follows the run."""
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:

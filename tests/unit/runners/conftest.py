@@ -113,8 +113,9 @@ class RecordingContext:
         self.cancelled = False
         self.on_progress: Callable[[], None] = lambda: None
 
-    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
-        self.reported.append((percent, units))
+    def progress(self, percent: float | None, units: Decimal = Decimal(0)) -> None:
+        last = self.reported[-1] if self.reported else (0.0, Decimal(0))
+        self.reported.append(last if percent is None else (percent, units))
         self.on_progress()
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:

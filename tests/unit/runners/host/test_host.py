@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from runners.api import Model
+from runners.host.context import RunContext
 from runners.host.protocol import MAX_FRAME, Cancel, Exit, Load, Run, Unload
 
 TIMEOUT = 30
@@ -88,6 +89,15 @@ def test_a_run_reports_and_ends_with_its_results(child, order):
     assert ended.event == "ended"
     assert ended.fields == {
         "trace_id": "ab" * 16, "outcome": "done", "seconds": done.processing_time, "units": "1.5"}  # fmt: skip
+
+
+def test_progress_without_a_percentage_repeats_the_last_report(order, monkeypatch):
+    monkeypatch.setattr("runners.host.context.PROGRESS_INTERVAL", 0)
+    sent = []
+    context = RunContext(order("echo"), sent.append, None)
+    for report in ((None,), (40, Decimal(2)), (None,)):
+        context.progress(*report)
+    assert [(each.progress, each.units) for each in sent] == [(0, 0), (40, 2), (40, 2)]
 
 
 def test_the_log_line_of_a_failed_run_has_its_code_but_not_its_message(child, order):
