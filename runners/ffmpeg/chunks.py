@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from runners.api import Context, Device, Fail, OutputFile, Tools
 from runners.ffmpeg.packets import read_packets, selected_times
 from runners.ffmpeg.plan import FIRST_PASS, Plan, report
-from runners.ffmpeg.process import INPUT, Stream, job_limits, probe_lines, run_ffmpeg
+from runners.ffmpeg.process import INPUT, MAX_DESCRIPTION, Stream, job_limits, probe_lines, run_ffmpeg
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
 
@@ -302,7 +302,7 @@ class _Encoding:
         count = "-count_frames" if decode else "-count_packets"
         options = [count, "-show_data_hash", "sha256", "-show_entries", entries, "-of", "json=c=1"]
         try:
-            probe_lines(self._tools, path, self._context, options, lines.append)
+            probe_lines(self._tools, path, self._context, options, lines.append, limit=MAX_DESCRIPTION)
             return _described(path, json.loads("\n".join(lines)))
         except (Fail, ValueError, KeyError, TypeError, RecursionError):
             return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from runners.api import Context, Tools
-from runners.ffmpeg.process import Stream, probe_lines
+from runners.ffmpeg.process import MAX_PACKETS, Stream, probe_lines
 from runners.ffmpeg.request import TranscodeRequest
 
 ROUNDING: Final = 1e-6
@@ -48,7 +48,7 @@ def read_packets(tools: Tools, file: Path, context: Context, stream: Stream) -> 
 
     entries = "packet=pts_time,size,flags:format=start_time"
     selected = ["-select_streams", str(stream.index), "-show_entries", entries, "-of", "csv"]
-    probe_lines(tools, file, context, selected, note)
+    probe_lines(tools, file, context, selected, note, limit=MAX_PACKETS)
     found.sort()
     return Packets([time - start for time, _ in found], [size for _, size in found])
 

@@ -28,6 +28,20 @@ FORMATS = (
 INSPECTION_SECONDS = 120.0
 INSPECTION_MEMORY = 2 * 2**30
 
+MAX_DESCRIPTION = 2**24
+"""Bytes of ffprobe's description of a file, which the runner holds in its own memory."""
+
+MAX_PACKETS = 2**28
+"""Bytes of ffprobe's list of the packets of a stream: about 28 for each, so that a day of 60 pictures per second fits."""
+
+DESCRIBED = (
+    "format=format_name,duration"
+    ":stream=index,codec_type,codec_name,width,height,sample_aspect_ratio,pix_fmt,bits_per_raw_sample,bits_per_sample,"
+    "color_transfer,color_primaries,color_space,channels,duration"
+    ":stream_disposition=attached_pic:stream_side_data_list:chapter=id"
+)
+"""The entries of ffprobe's description that `parse_probe` uses. Old versions cannot select a single field of the side data."""
+
 MAX_SIDE = 16384
 MAX_PIXELS = 8192 * 8192
 """Larger pictures are refused before decoding, because they could exhaust memory."""
@@ -123,7 +137,7 @@ def input_options() -> dict[str, str]:
 
 def inspect(tools: Tools, file: Path, context: Context) -> Media:
     """Read a file's streams with ffprobe. Raises `Fail` (INPUT_INVALID) for any other kind of file."""
-    media = parse_probe(_ffprobe(tools, file, context, "-show_format", "-show_streams", "-show_chapters"))
+    media = parse_probe(_ffprobe(tools, file, context, "-show_entries", DESCRIBED))
     if media.video is not None:
         width, height = media.video.width, media.video.height
         if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
@@ -158,13 +172,14 @@ def last_timestamp(tools: Tools, file: Path, context: Context, stream: Stream) -
             "csv=p=0",
         ],
         note,
+        limit=None,
     )
     return last
 
 
 def _ffprobe(tools: Tools, file: Path, context: Context, *options: str) -> Mapping[str, Any]:
     lines: list[str] = []
-    probe_lines(tools, file, context, ["-of", "json", *options], lines.append)
+    probe_lines(tools, file, context, ["-of", "json", *options], lines.append, limit=MAX_DESCRIPTION)
     try:
         described: Mapping[str, Any] = json.loads("\n".join(lines))
     except (json.JSONDecodeError, RecursionError):
@@ -173,9 +188,30 @@ def _ffprobe(tools: Tools, file: Path, context: Context, *options: str) -> Mappi
 
 
 def probe_lines(
-    tools: Tools, file: Path, context: Context, options: Sequence[str], on_line: Callable[[str], None]
+    tools: Tools,
+    file: Path,
+    context: Context,
+    options: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    limit: int | None,
 ) -> None:
-    """Run ffprobe on an untrusted file; `on_line` gets each line of its output. Raises `Fail` for other files than media."""
+    """Run ffprobe on an untrusted file; `on_line` gets each line of its output.
+
+    Raises `Fail` for other files than media, and after `limit` bytes of output, if there is one: callers that hold the lines need it.
+    """
+    size = 0
+
+    def listen(line: str) -> None:
+        nonlocal size
+        size += len(line) + 1
+        if limit is not None and size > limit:
+            raise Fail(
+                f"The input has too many streams, chapters or pictures: their list has more than {limit // 2**20} MiB. "
+                "Remove those that are not needed, or split the file."
+            )
+        on_line(line)
+
     seconds = min(INSPECTION_SECONDS, context.timeout_seconds)
     memory = min(INSPECTION_MEMORY, tools.max_memory)
     sandbox = Sandbox(tools, Limits(memory=memory, output=2**20, seconds=seconds, cpu_seconds=seconds))
@@ -184,7 +220,7 @@ def probe_lines(
     restrictions = [word for name, value in input_options().items() for word in (f"-{name}", value)]
     outcome = sandbox.run(
         [program, "-hide_banner", "-loglevel", "error", *restrictions, *options, "-i", path],
-        on_line=on_line,
+        on_line=listen,
         on_tick=Activity(context).on_tick,
         on_cancel=context.on_cancel,
     )

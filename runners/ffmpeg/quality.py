@@ -88,13 +88,19 @@ def measure(
 
 def packet_digest(tools: Tools, device: Device, file: Path, context: Context) -> str:
     """Return the digest of all packets of a file's first pictures."""
-    lines: list[str] = []
+    digest = ""
+
+    def note(line: str) -> None:
+        nonlocal digest
+        if ",SHA256=" in line:
+            digest = line.partition("=")[2]
+
     sandbox = Sandbox(tools, job_limits(tools, device, max(1.0, context.timeout_seconds)), device)
     options = [word for key, value in input_options().items() for word in (f"-{key}", value)]
     path = sandbox.read(file, INPUT)
     hashed = ["-map", "0:v:0", "-c", "copy", "-f", "streamhash", "-hash", "sha256", "-"]
-    run_ffmpeg(sandbox, [*options, "-i", path, *hashed], context, on_line=lines.append)
-    return next((line.partition("=")[2] for line in reversed(lines) if ",SHA256=" in line), "")
+    run_ffmpeg(sandbox, [*options, "-i", path, *hashed], context, on_line=note)
+    return digest
 
 
 def _statistics(path: Path) -> str:
