@@ -39,6 +39,9 @@ VISION = "an image in a message"
 MAX_TOOLS = 128
 MAX_BIASES = 300
 
+MAX_SHOWN = 20
+"""Alternatives to each token that a client may request."""
+
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["get_weather"])]
@@ -188,7 +191,7 @@ class InferenceRequest(Strict):
     response_schema: Schema | None = None
     json_object: bool = False
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
-    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    top_logprobs: int | None = Field(default=None, ge=0, le=MAX_SHOWN)
     logit_bias: dict[
         Annotated[str, Field(pattern=r"^[0-9]{1,7}$", examples=["198"])],
         Annotated[float, Field(ge=-100, le=100)],

@@ -1,8 +1,7 @@
-"""Audits of language models in vLLM: honest runs on other threads, types and in batches, and the lies that a miner would gain by."""
+"""Audits of language models in vLLM: honest runs on other threads and in batches, and the lies that a miner would gain by."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -66,14 +65,6 @@ class VLLM:
     def _rounded(self, bits: int) -> Path:
         return self._written(f"{bits}-bit", lambda model: rounded(model, bits))
 
-    def _float32(self) -> Path:
-        """Return a directory with the same weights that are computed with 32 bits."""
-        path = self._written("float32")
-        settings = json.loads((path / "config.json").read_bytes())
-        settings.pop("torch_dtype", None)
-        (path / "config.json").write_text(json.dumps(settings | {"dtype": "float32"}))
-        return path
-
     def _jobs(
         self, runner: LLMRunner, ask: Ask = request, *, together: int = 1, tokens: int = TOKENS
     ) -> list[Job]:
@@ -97,8 +88,6 @@ class VLLM:
         own = self._written("own")
         with loaded(own, 1) as runner:
             one_thread = self._jobs(runner)
-        with loaded(self._float32()) as runner:
-            float32 = self._jobs(runner)
         with loaded(self._rounded(8)) as runner:
             eight = self._jobs(runner)
         with loaded(self._rounded(6)) as runner:
@@ -110,7 +99,7 @@ class VLLM:
             yield case("bfloat16, 2 threads", self._jobs(runner), honest=True)
             yield case("bfloat16, 1 thread", one_thread, honest=True)
             yield case("bfloat16, 4 requests together", self._jobs(runner, together=4), honest=True)
-            yield case("float32", float32, honest=True)
+            yield case("bfloat16", self._jobs(runner, tokens=LONG), honest=True, tokens=LONG)
             yield case("8-bit weights", eight, honest=False)
             yield case("6-bit weights", six, honest=False)
             yield case("4-bit weights", four, honest=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -201,11 +201,13 @@ def _evidence(given: Mapping[str, Any]) -> tuple[TokenEvidence, ...]:
         (_number(token), [(_number(name), float(chance)) for name, chance in others])
         for token, others in found
     ]
-    return tuple(
-        TokenEvidence(token, tuple((number, chance) for number, chance in others if number is not None)[:TOP])
-        for token, others in numbered
-        if token is not None
-    )
+    return tuple(TokenEvidence(token, _likeliest(others)) for token, others in numbered if token is not None)
+
+
+def _likeliest(others: Iterable[tuple[int | None, float]]) -> tuple[tuple[int, float], ...]:
+    """Return the `TOP` most likely tokens. Which these are must not depend on the drawn one, not even among equals."""
+    known = [(number, chance) for number, chance in others if number is not None]
+    return tuple(sorted(known, key=lambda entry: (-entry[1], entry[0]))[:TOP])
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -237,8 +239,8 @@ def _logprobs(given: Mapping[str, Any], shown: int) -> tuple[dict[str, Any], ...
 
 
 def _logprob(token: Mapping[str, Any], shown: int) -> dict[str, Any]:
-    """Return a token's entry with the fields of `request.TokenLogprob` only."""
-    others = (token.get("top_logprobs") or ())[:shown]
+    """Return a token's entry with the fields of `request.TokenLogprob` only, the most likely alternatives first."""
+    others = sorted(token.get("top_logprobs") or (), key=lambda other: -other["logprob"])[:shown]
     return _alternative(token) | {"top_logprobs": [*map(_alternative, others)]}
 
 

@@ -26,7 +26,7 @@ from runners.llm.evidence import TOP
 from runners.llm.files import TEMPLATES
 from runners.llm.grammar import call_grammar, grammar
 from runners.llm.images import Images
-from runners.llm.request import InferenceRequest
+from runners.llm.request import MAX_SHOWN, InferenceRequest
 
 MODULE = "vllm.entrypoints.openai.api_server"
 SERVED = "model"
@@ -48,6 +48,7 @@ def start_vllm(interpreter: str, model: Model, device: Device, vram: int | None)
     arguments = [
         *("--uds", str(directory / SOCKET)),
         *("--model", str(model.path), "--served-model-name", SERVED, "--load-format", "safetensors"),
+        *("--max-logprobs", str(MAX_SHOWN + 1)),
         *("--max-model-len", "-1"),  # the model's context, or as much of it as fits
         *("--generation-config", "vllm"),  # the request determines the sampling, not the model's directory
         *("--structured-outputs-config", json.dumps({"backend": "guidance"})),
@@ -91,7 +92,9 @@ class VLLMEngine:
             raise cannot_see(request)
         # vLLM names tokens by their texts or by their numbers: by these only if the client asked for no texts.
         shown = request.top_logprobs
-        top = TOP if shown is None and evidence else shown
+        wanted = TOP if shown is None and evidence else shown
+        # It lists the drawn token first, even in place of the last of the likeliest: one more shows all of these.
+        top = None if wanted is None else wanted + 1
         fields = {"model": SERVED, **openai.sampling(request, seed)} | {
             "return_tokens_as_token_ids": shown is None,
             "cache_salt": salt or secrets.token_hex(),

@@ -100,7 +100,8 @@ def test_a_run_resumes_after_the_chunks_of_another(transcode, monkeypatch, field
     assert third.handed_over == []
     assert resumed.pop("resumed_until") == pytest.approx(10, abs=0.1)
     assert "chunk_0000.nut" not in handed_over(second)
-    assert min(percent for percent, _ in second.reported) >= 100 * 9 / SECONDS
+    # Until it reports its progress, it only shows that it works.
+    assert min(percent for percent, _ in second.reported if percent) >= 100 * 9 / SECONDS
     expected = times(plain["file"].path)
     for results in (whole, resumed):
         path = results["file"].path
