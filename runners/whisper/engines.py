@@ -1,6 +1,7 @@
-"""The two engines that transcribe, and the choice between them: faster-whisper (CTranslate2) and openai-whisper (PyTorch).
+"""The engines that transcribe, and the choice between them.
 
-Both get the sound as samples, never as a file, which they would decode outside the sandbox.
+faster-whisper (CTranslate2) and openai-whisper (PyTorch) run Whisper models, onnx-asr (ONNX Runtime) runs Parakeet models. All
+get the sound as samples, never as a file, which they would decode outside the sandbox.
 """
 
 from __future__ import annotations
@@ -27,18 +28,30 @@ SAMPLE_RATE: Final = 16_000
 WINDOW_SECONDS: Final = 30
 """The sound that Whisper decodes at once."""
 
-ENGINES: Final[tuple[Engine, ...]] = ("faster-whisper", "openai-whisper")
+ENGINES: Final[tuple[Engine, ...]] = ("faster-whisper", "openai-whisper", "onnx-asr")
 """The engines, best first."""
 
-MODULES: Final[Mapping[Engine, str]] = {"faster-whisper": "faster_whisper", "openai-whisper": "whisper"}
+MODULES: Final[Mapping[Engine, tuple[str, ...]]] = {
+    "faster-whisper": ("faster_whisper",),
+    "openai-whisper": ("whisper",),
+    "onnx-asr": ("onnx_asr", "faster_whisper"),  # whose voice activity detection it uses
+}
+"""The modules without which an engine cannot work."""
 
-FILES: Final[Mapping[Engine, tuple[str, ...]]] = {
-    "faster-whisper": (
+FILES: Final[Mapping[Engine, tuple[tuple[str, ...], ...]]] = {
+    "faster-whisper": ((
         "model.bin", "config.json", "preprocessor_config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt",
+    ),),
+    "openai-whisper": (("model.pt",),),
+    "onnx-asr": (
+        ("encoder-model.onnx", "decoder_joint-model.onnx", "vocab.txt", "config.json", "encoder-model.onnx.data"),
+        ("encoder-model.int8.onnx", "decoder_joint-model.int8.onnx", "vocab.txt", "config.json"),
     ),
-    "openai-whisper": ("model.pt",),
 }  # fmt: skip
-"""The files of a model in each engine's format. The first holds the weights; a model need not have all others."""
+"""The files of a model in each engine's formats, best first. The first of a format holds the weights; a model need not have all others."""
+
+REQUIRED: Final[Mapping[Engine, int]] = {"onnx-asr": 4}
+"""How many of a format's files a model must have; by default only the first."""
 
 
 REPETITIVE: Final = 2.4
@@ -92,14 +105,16 @@ def is_doubtful(likelihood: float, compression_ratio: float) -> bool:
 
 def weights(engine: Engine, model: Model) -> tuple[Path, ...]:
     """Return the files that an engine would load; empty if the model is missing in that engine's format."""
-    names = FILES[engine]
-    found = tuple(path for name in names if (path := model.path / name).is_file())
-    return found if found and found[0].name == names[0] else ()
+    for names in FILES[engine]:
+        found = tuple(path for name in names if (path := model.path / name).is_file())
+        if found and found[0].name == names[0]:
+            return found
+    return ()
 
 
 def installed(engine: Engine) -> bool:
-    """Return whether an engine's package is installed, without importing it."""
-    return importlib.util.find_spec(MODULES[engine]) is not None
+    """Return whether an engine's packages are installed, without importing them."""
+    return all(importlib.util.find_spec(module) is not None for module in MODULES[engine])
 
 
 def choose(model: Model, device: Device) -> Engine:
@@ -107,10 +122,11 @@ def choose(model: Model, device: Device) -> Engine:
 
     Without such an engine, return one whose loading states what is missing.
     """
-    working = [engine for engine in ENGINES if _missing(engine, device) is None]
+    named = [engine for engine in ENGINES if engine in model.engines] or ENGINES
+    working = [engine for engine in named if _missing(engine, device) is None]
     ready = [engine for engine in working if weights(engine, model)]
-    limited = [engine for engine in ENGINES if installed(engine) and weights(engine, model)]
-    return next(iter([*ready, *limited, *working, ENGINES[0]]))
+    limited = [engine for engine in named if installed(engine) and weights(engine, model)]
+    return next(iter([*ready, *limited, *working, named[0]]))
 
 
 def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
@@ -123,10 +139,16 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
             f"'aitbc-agent models pull {model.name}'.",
             code=FailureCode.MODEL_UNAVAILABLE,
         )
+    if absent := _absent(engine, model):
+        raise Retry(
+            f"The model {model.name!r} has no {' and no '.join(absent)}, without which {engine} cannot load it; download it with "
+            f"'aitbc-agent models pull {model.name}'.",
+            code=FailureCode.MODEL_UNAVAILABLE,
+        )
     with memory_faults():
         try:
             return _load(engine, model, device)
-        except MemoryError:
+        except (MemoryError, Retry):
             raise
         except Exception as error:
             if "out of memory" in str(error).lower():
@@ -149,7 +171,26 @@ def _missing(engine: Engine, device: Device) -> str | None:
             "faster-whisper needs NVIDIA's cuBLAS for CUDA 12 to use the GPU; install it with: "
             "pip install 'aitbc-agent[faster-whisper-cuda]'."
         )
+    if engine == "onnx-asr" and device.kind == "cuda" and not _onnxruntime_has_cuda():
+        return (
+            "onnx-asr needs onnxruntime-gpu to use the GPU; install it in an environment of its own with: "
+            "aitbc-agent engines install onnx-asr."
+        )
     return None
+
+
+def _onnxruntime_has_cuda() -> bool:
+    """Return whether this build of ONNX Runtime can use NVIDIA GPUs. Both builds are the same module."""
+    import onnxruntime  # noqa: PLC0415 - the coordinator imports this module without it
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def _absent(engine: Engine, model: Model) -> list[str]:
+    """Return the names of the files that a model lacks in the format whose weights it has."""
+    present = {path.name for path in weights(engine, model)}
+    (names,) = (names for names in FILES[engine] if names[0] in present)
+    return [name for name in names[: REQUIRED.get(engine, 1)] if name not in present]
 
 
 def _load(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
@@ -158,6 +199,10 @@ def _load(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
         from runners.whisper.faster import FasterWhisper  # noqa: PLC0415 - as above
 
         return FasterWhisper(model, device)
+    if engine == "onnx-asr":
+        from runners.whisper.parakeet import Parakeet  # noqa: PLC0415 - as above
+
+        return Parakeet(model, device)
     from runners.whisper.original import OpenAIWhisper  # noqa: PLC0415 - as above
 
     return OpenAIWhisper(model, device)

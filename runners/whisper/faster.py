@@ -22,7 +22,7 @@ from runners.whisper.engines import (
     weights,
 )
 from runners.whisper.request import TranscribeRequest
-from runners.whisper.speech import Block, Clip, blocks
+from runners.whisper.speech import Block, Clip, batches, blocks
 
 if TYPE_CHECKING:
     from runners.whisper.engines import Samples
@@ -100,7 +100,7 @@ class FasterWhisper:
         with memory_faults():
             for block in blocks(samples):
                 border = block.start
-                for clips in _batched(block.clips, self._batch):
+                for clips in batches(block.clips, self._batch):
                     decoded, language = self._decode(block.speech, clips, request, language)
                     for clip, result in zip(clips, decoded, strict=True):
                         if result.doubtful:
@@ -189,7 +189,3 @@ def _by_clip(passages: Iterator[Any], clips: Sequence[Clip]) -> list[Decoded]:
     for passage in passages:
         segments[max(0, bisect(starts, passage.seek / 100 + 0.02) - 1)].append(passage)
     return [Decoded(one) for one in segments]
-
-
-def _batched(clips: Sequence[Clip], size: int) -> Iterator[Sequence[Clip]]:
-    return (clips[first : first + size] for first in range(0, len(clips), size))

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 
 from runners.api import Context, OutputFile, Strict
-from runners.whisper.request import LANGUAGES, TranscribeRequest
+from runners.whisper.request import LANGUAGES, UNDETERMINED, TranscribeRequest
 
 PART_FILES: Final = {r"part_\d{4}\.json": "application/json"}
 """Regular expressions of the names of checkpoints, with their media type."""
@@ -145,7 +145,7 @@ def _fits(
     """Return whether a part belongs to this job, continues the parts `before` it, and can be a transcript."""
     return (
         (part.request, part.audio) == (identity.request, identity.audio)
-        and part.language in LANGUAGES
+        and (part.language in LANGUAGES or part.language == UNDETERMINED)
         and part.language == (request.language or before.language or part.language)
         and part.start == before.until
         and part.start < part.end <= duration

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from runners.api import File, InputFile, Strict, shown_as
 
-Engine = Literal["faster-whisper", "openai-whisper"]
+Engine = Literal["faster-whisper", "openai-whisper", "onnx-asr"]
 Subtitle = Literal["txt", "srt", "vtt", "json"]
 
 _LANGUAGE_CODES = (
@@ -23,6 +23,23 @@ LANGUAGES = frozenset(_LANGUAGE_CODES.split())
 ENGLISH_SUFFIX = ".en"
 """Suffix of the names of models for English only."""
 
+UNDETERMINED = "und"
+"""The language of a text whose model does not report it: the code of ISO 639-2 for "undetermined"."""
+
+PARAKEET: Engine = "onnx-asr"
+"""The engine of NVIDIA's Parakeet models."""
+
+PARAKEET_PREFIX = "parakeet-"
+"""Prefix of the names of Parakeet models in the catalogue."""
+
+PARAKEET_ENGLISH_PREFIX = "parakeet-tdt-0.6b-v2"
+"""Prefix of the names of Parakeet models for English only."""
+
+_PARAKEET_CODES = "bg cs da de el en es et fi fr hr hu it lt lv mt nl pl pt ro ru sk sl sv uk"
+
+PARAKEET_LANGUAGES = tuple(_PARAKEET_CODES.split())
+"""The codes of the languages that multilingual Parakeet models recognise by themselves."""
+
 
 class TranscribeRequest(Strict):
     """Input of the service `whisper_transcription`.
@@ -31,6 +48,9 @@ class TranscribeRequest(Strict):
     the text and its segments; each of `output_formats` adds a file. With a `temperature` above 0 the text varies.
     A passage with a poor result is decoded again at higher temperatures. `engine` None is the miner's best: faster-whisper
     if it has the model in that engine's format.
+
+    Models whose names begin with "parakeet-" are NVIDIA's, in the engine onnx-asr: they only transcribe, without a prompt and at
+    temperature 0, and recognise the language by themselves.
     """
 
     model_config = shown_as(
@@ -64,6 +84,10 @@ class TranscribeRequest(Strict):
             raise ValueError(
                 f"language {self.language!r} is not supported by Whisper; choose one of {', '.join(sorted(LANGUAGES))}"
             )
+        if self.model.startswith(PARAKEET_PREFIX) or self.engine == PARAKEET:
+            if (refusal := self.refused_by_parakeet()) is not None:
+                raise ValueError(refusal)
+            return self
         if not self.model.endswith(ENGLISH_SUFFIX):
             return self
         multilingual = self.model.removesuffix(ENGLISH_SUFFIX)
@@ -74,6 +98,34 @@ class TranscribeRequest(Strict):
         if self.task == "translate":
             raise ValueError(f"model {self.model!r} knows only English; use {multilingual!r} to translate")
         return self
+
+    def refused_by_parakeet(self) -> str | None:
+        """Return what a Parakeet model cannot do of this request, with the remedy; None if it can do everything."""
+        model = f"model {self.model!r}"
+        known = ("en",) if self.model.startswith(PARAKEET_ENGLISH_PREFIX) else PARAKEET_LANGUAGES
+        refusals = (
+            (
+                self.engine not in (None, PARAKEET),
+                f"{model} does not run in {self.engine}; leave out engine, or choose {PARAKEET!r}",
+            ),
+            (
+                self.task == "translate",
+                f"{model} does not translate; use a Whisper model such as 'large-v3' to translate",
+            ),
+            (
+                self.initial_prompt is not None,
+                f"{model} has no prompt; remove initial_prompt, or use a Whisper model",
+            ),
+            (
+                self.temperature > 0,
+                f"{model} takes only the likeliest words; set temperature to 0, or use a Whisper model",
+            ),
+            (
+                self.language not in (None, *known),
+                f"{model} does not know the language {self.language!r}, only {', '.join(known)}; use a Whisper model for it",
+            ),
+        )
+        return next((words for refused, words in refusals if refused), None)
 
     @model_validator(mode="after")
     def _formats_differ(self) -> Self:
@@ -101,7 +153,7 @@ class Segment(BaseModel, defer_build=True):
 
 
 class TranscribeResult(BaseModel, defer_build=True):
-    """Output of the service. `duration` is the audio's, in seconds.
+    """Output of the service. `duration` is the audio's, in seconds. `language` is an ISO 639 code, "und" if the model does not report it.
 
     `resumed_until` is in the results of a miner that took over the job: the segments before this time come from
     another miner's run. The signer attests that it received them, not that it transcribed them.

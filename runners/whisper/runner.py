@@ -1,4 +1,4 @@
-"""Speech to text with Whisper."""
+"""Speech to text with Whisper and Parakeet."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from runners.whisper.engines import (
     weights,
 )
 from runners.whisper.parts import PART_FILES, PartWriter, Resumed, resume
-from runners.whisper.request import Engine, TranscribeRequest, TranscribeResult
+from runners.whisper.request import UNDETERMINED, Engine, TranscribeRequest, TranscribeResult
 from runners.whisper.subtitles import write
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ DEFINITION = ServiceDefinition(
     service_id="whisper_transcription",
     name="Whisper transcription",
     category="audio",
-    description="Transcribes speech to text with times, or translates it to English, with OpenAI's Whisper models.",
-    tags=("whisper", "speech", "audio", "transcription", "translation", "subtitles"),
+    description="Transcribes speech to text with times, with OpenAI's Whisper or NVIDIA's Parakeet models; Whisper also translates it to English.",
+    tags=("whisper", "parakeet", "speech", "audio", "transcription", "translation", "subtitles"),
     unit="audio second",
     determinism="The text may differ in single words between engines and devices, and with a temperature above 0.",
     input_model=TranscribeRequest,
@@ -147,7 +147,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
             )
         began = time.monotonic()
         language = _transcribe_rest(engine, samples, request, resumed, report)
-        if request.language is None:
+        if request.language is None and language != UNDETERMINED:
             context.log(f"The language was detected: {language}.", name)
         _log_end(context, name, duration - resumed.until, time.monotonic() - began, len(report.segments))
         context.check()
@@ -274,7 +274,8 @@ def _transcribe_rest(
     rest = samples[round(resumed.until * SAMPLE_RATE) :]
     if not len(rest):
         return resumed.language
-    return engine.transcribe(rest, request.model_copy(update={"language": resumed.language}), report)
+    known = request.language if resumed.language == UNDETERMINED else resumed.language
+    return engine.transcribe(rest, request.model_copy(update={"language": known}), report)
 
 
 class _Listener:

@@ -80,6 +80,11 @@ def blocks(samples: Samples, block_seconds: float = BLOCK_SECONDS) -> Iterator[B
         start += end
 
 
+def batches(clips: Sequence[Clip], size: int) -> Iterator[Sequence[Clip]]:
+    """Yield the clips in order, at most `size` at a time."""
+    return (clips[first : first + size] for first in range(0, len(clips), size))
+
+
 def _clips(passages: Sequence[Mapping[str, int]], start: int) -> list[Clip]:
     """Fill windows with whole passages. `start` is the block's first sample in the recording."""
     clips: list[Clip] = []

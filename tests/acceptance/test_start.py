@@ -17,7 +17,7 @@ from support.agents import Agent, running
 pytestmark = pytest.mark.acceptance
 
 ENGINES = (
-    "torch", "diffusers", "transformers", "whisper", "faster_whisper", "ctranslate2", "PIL", "numpy", "accelerate",
+    "torch", "diffusers", "transformers", "whisper", "faster_whisper", "ctranslate2", "onnx_asr", "onnxruntime", "PIL", "numpy", "accelerate",
     "safetensors", "peft", "gguf", "tokenizers", "xllamacpp", "llguidance", "tiktoken", "numba", "ffmpeg", "bpy",
 )  # fmt: skip
 SERVICES = [

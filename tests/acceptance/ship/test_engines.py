@@ -14,12 +14,25 @@ from psutil import Process
 
 from agent.miner.control import ask
 from support.agents import Agent, running
+from support.inputs.media import make_speech
+from support.inputs.transducers import write_transducer
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 ENGINE = "llama.cpp"
 PICTURES = "diffusers"
+SPEECH = "onnx-asr"
 WAIT_SECONDS = 60
+
+MODEL = """
+[[models]]
+name = "transducer"
+service = "whisper_transcription"
+engines = ["onnx-asr"]
+path = "{path}"
+licence = "MIT"
+"""
+"""An owner's own model of speech."""
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +41,13 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     home = tmp_path_factory.mktemp("engines")
     environment = {
         "AITBC_CACHE_DIR": str(home / "cache"),
-        "AITBC_ENGINES__PREFERRED": json.dumps([ENGINE, PICTURES]),
+        "AITBC_ENGINES__PREFERRED": json.dumps([ENGINE, PICTURES, SPEECH]),
         "AITBC_MINER__GPU_POLL_SECONDS": "0.2",
     }
     agent = Agent(home / "data", "start", "--port", "0", **environment)
+    agent.data_dir.mkdir(mode=0o700)
+    model = write_transducer(home / "models" / "transducer")
+    (agent.data_dir / "models.toml").write_text(MODEL.format(path=model))
     with running(agent):
         yield agent
 
@@ -74,6 +90,21 @@ def test_pictures_are_drawn_in_an_environment_of_their_own(agent: Agent) -> None
         (picture,) = client.jobs.get_results(job.job_id)["results"]["images"]
         assert client.artifacts.get(picture["artifact_id"]).startswith(b"\x89PNG")
     assert [child["environment"] for child in children(agent, "image_generation")] == [PICTURES]
+
+
+def test_speech_is_transcribed_in_an_environment_of_its_own(agent: Agent, tmp_path: Path) -> None:
+    """It has no PyTorch, and the model is one that the owner has declared."""
+    seen = agent.log.read_text().count("engines_changed")
+    agent.cli("engines", "install", SPEECH, seconds=240)
+    until(lambda: agent.log.read_text().count("engines_changed") > seen)
+    recording = make_speech(tmp_path / "recording.wav", "Good morning. How are you?")
+    with agent.client() as client:
+        job = client.services.transcribe(recording, model="transducer", word_timestamps=True)
+        client.jobs.wait(job.job_id, WAIT_SECONDS)
+        results = client.jobs.get_results(job.job_id)["results"]
+    assert results["text"].startswith("Word0, Word1.")
+    assert results["segments"][0]["words"][0]["end"] > 0
+    assert [child["environment"] for child in children(agent, "whisper_transcription")] == [SPEECH]
 
 
 def answer(agent: Agent) -> str:

@@ -23,6 +23,8 @@ ENGINES = {
     "ctranslate2",
     "diffusers",
     "faster_whisper",
+    "onnx_asr",
+    "onnxruntime",
     "numpy",
     "torch",
     "transformers",

@@ -9,7 +9,7 @@ BLOCKED = """
 import importlib, pkgutil, sys
 
 class Blocker:
-    names = {"torch", "whisper", "faster_whisper", "ctranslate2", "ffmpeg", "numpy", "diffusers", "transformers",
+    names = {"torch", "whisper", "faster_whisper", "ctranslate2", "onnx_asr", "onnxruntime", "ffmpeg", "numpy", "diffusers", "transformers",
              "accelerate", "peft", "safetensors", "PIL", "xllamacpp", "llguidance", "vllm", "bpy"}
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:

@@ -240,7 +240,7 @@ def test_probe_imports_no_engine(tools):
     code = (
         "import sys\nfrom runners.api import Tools\nfrom runners.whisper import WhisperRunner\n"
         "probe = WhisperRunner.probe(Tools())\nassert probe.available, probe.reasons\nassert probe.version\n"
-        "assert not {'torch', 'whisper', 'faster_whisper', 'numpy'} & set(sys.modules)\n"
+        "assert not {'torch', 'whisper', 'faster_whisper', 'onnx_asr', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     probe = WhisperRunner.probe(dataclasses.replace(tools, ffmpeg="/nonexistent/ffmpeg"))
