@@ -21,6 +21,8 @@ from agent.core.machine.catalogue import (
     is_included,
     parse_catalogue,
 )
+from runners.whisper.engines import FILES
+from runners.whisper.request import PARAKEET_ENGLISH_PREFIX, PARAKEET_PREFIX
 
 ENTRY = {
     "name": "tiny.en",
@@ -175,8 +177,30 @@ def test_a_model_in_several_formats_is_that_of_the_best_installed_engine():
     assert both.for_engine({"openai-whisper"}.__contains__) == both
 
 
-def whisper_models() -> list[CatalogueEntry]:
+def speech_models() -> list[CatalogueEntry]:
     return [entry for entry in load_catalogue().values() if entry.service == "whisper_transcription"]
+
+
+def whisper_models() -> list[CatalogueEntry]:
+    return [entry for entry in speech_models() if "onnx-asr" not in entry.engines]
+
+
+def test_every_shipped_parakeet_model_is_downloaded_in_one_precision_with_all_files_that_its_engine_needs():
+    """And the name is one by which requests are validated."""
+    models = [entry for entry in speech_models() if "onnx-asr" in entry.engines]
+    assert len(models) == 4
+    for entry in models:
+        assert entry.name.startswith(PARAKEET_PREFIX)
+        assert (entry.engines, entry.licence) == (("onnx-asr",), "CC-BY-4.0")
+        formats = [set(names) for names in FILES["onnx-asr"] if set(names) == set(entry.patterns)]
+        assert len(formats) == 1
+        assert ("encoder-model.int8.onnx" in formats[0]) == entry.name.endswith("-int8")
+        assert all(is_included(name, entry.patterns) for name in formats[0])
+        version = entry.name.removesuffix("-int8")
+        assert entry.repository == f"istupakov/{version}-onnx"
+        assert version.startswith(PARAKEET_ENGLISH_PREFIX) == (
+            "English only" in load_catalogue()[version].description
+        )
 
 
 def test_every_shipped_whisper_checkpoint_has_the_digest_that_its_package_requires():
