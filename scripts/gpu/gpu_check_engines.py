@@ -64,6 +64,11 @@ def _faster_whisper(machine: Machine) -> str:
     return _transcribe(machine, "faster-whisper", "faster_whisper")
 
 
+@CHECKS.add("whisper, onnx-asr", needs="device")
+def _onnx_asr(machine: Machine) -> str:
+    return _transcribe(machine, "onnx-asr", "onnx_asr")
+
+
 def _transcribe(machine: Machine, engine: str, module: str) -> str:
     _need_module(module, engine)
     model = _whisper_model(machine, engine)
@@ -83,11 +88,12 @@ def _transcribe(machine: Machine, engine: str, module: str) -> str:
 
 
 def _whisper_model(machine: Machine, engine: str) -> Model:
-    name = "model.pt" if engine == "openai-whisper" else "model.bin"
+    names = {"openai-whisper": "model.pt", "faster-whisper": "model.bin", "onnx-asr": "encoder-model.onnx"}
+    name = names[engine]
     for path in sorted(machine.tools.models_dir.glob(f"*/{name}")):
         if name == "model.pt" or (path.parent / "config.json").is_file():
             return Model(path.parent.name, path.parent)
-    raise NotChecked(f"no Whisper model for {engine} is in {machine.tools.models_dir}")
+    raise NotChecked(f"no model for {engine} is in {machine.tools.models_dir}")
 
 
 # Diffusion --------------------------------------------------------------------------------------------------------------
