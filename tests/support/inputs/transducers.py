@@ -1,7 +1,7 @@
-"""A small model in the form of Parakeet's ONNX files, which hears where it is loud.
+"""A small model in the form of Parakeet's ONNX files, which recognises where it is loud.
 
 Its encoder averages the loudness over 0.4 s, in steps of 80 ms. Where it becomes loud, the decoder says a word of two tokens, "Word" and a
-digit; where it becomes quiet again, it says a comma or, after every second word, a full stop. It counts from 0 to 9, and anew in
+digit; where it becomes quiet again, it says a comma or, after every second word, a full stop. It counts from 0 to 9, and from 0 again in
 every clip: "Word0, Word1. Word2, Word3."
 """
 

@@ -160,7 +160,7 @@ def test_the_weights_include_the_file_that_holds_them(runner, parakeets):
 
 
 def test_the_language_is_that_of_the_model_or_the_clients(transcribe, recording):
-    """Only a multilingual model does not report what it has heard."""
+    """Only a multilingual model does not report the language."""
     assert transcribe(recording, model=ENGLISH)[0].results["language"] == "en"
     assert transcribe(recording, language="de")[0].results["language"] == "de"
 
@@ -172,7 +172,7 @@ def test_silence_is_an_empty_text(transcribe, record):
 
 
 def test_long_audio_is_split_into_clips_at_pauses(transcribe, lecture):
-    """The model counts anew in each clip, and progress follows them; no word is lost at a border."""
+    """The model counts from 0 again in each clip, and progress follows them; no word is lost at a border."""
     clips = [clip for block in blocks(read_samples(lecture)) for clip in block.clips]
     assert len(clips) > 1
     result, context = transcribe(lecture, word_timestamps=True)
@@ -268,7 +268,9 @@ def test_a_damaged_model_is_a_machine_fault(tmp_path, device):
 
 def test_on_a_gpu_the_other_build_of_onnx_runtime_is_needed(parakeets):
     """The build for processors would compute there without an error, and the GPU would be idle."""
-    with pytest.raises(Retry, match=r"aitbc-agent engines install onnx-asr") as caught:
+    with pytest.raises(
+        Retry, match=r"needs onnxruntime-gpu .* aitbc-agent engines install onnx-asr"
+    ) as caught:
         open_engine("onnx-asr", Model(NAME, parakeets / NAME), GPU)
     assert caught.value.code == "ENGINE_MISSING"
 
