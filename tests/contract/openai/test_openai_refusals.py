@@ -295,6 +295,15 @@ def test_an_english_model_does_not_translate(nobody: OpenAI) -> None:
         nobody.audio.translations.create(file=b"RIFF", model="tiny.en")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_parakeet_model_neither_translates_nor_reads_a_prompt(nobody: OpenAI) -> None:
+    """OpenAI's fields are those of the service, so that it refuses them before a job is made."""
+    with pytest.raises(openai.UnprocessableEntityError, match="does not translate; use a Whisper model"):
+        nobody.audio.translations.create(file=b"RIFF", model="parakeet-tdt-0.6b-v3")
+    with pytest.raises(openai.UnprocessableEntityError, match="has no prompt"):
+        nobody.audio.transcriptions.create(file=b"RIFF", model="parakeet-tdt-0.6b-v3", prompt="Ann")
+
+
 def form(*parts: tuple[str, bytes], boundary: str = "xyz", end: bool = True) -> dict[str, Any]:
     """A handmade form: the disposition after the name of each field, and its content."""
     lines = [
