@@ -29,8 +29,8 @@ class AuditSettings(Section):
     canary_false_positive_bound: Annotated[float, Field(gt=0, lt=0.5)] = 0.0015
     """The same bound for canaries, the jobs with known answers."""
     budget_per_day: Money = Money("10")
-    """Money that audits and canaries may cost in a day. It comes from the operator's fees, or else is issued. Audits beyond it are
-    skipped, except those that clients pay for."""
+    """Money that audits and canaries may cost in a day, without what clients pay for audits that they request. It comes from the
+    operator's fees, or else is issued. Audits beyond it are skipped, and the client gets back what a requested one has not cost."""
     prefill_percent: Percent = 10
     """What a client pays for a requested audit that reads input and output once, in percent of the job's price."""
     window_percent: Percent = 25

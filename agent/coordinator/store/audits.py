@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Select,
     bindparam,
+    case,
     exists,
     func,
     insert,
@@ -39,7 +40,7 @@ class AuditRecord:
 
     `opinion` is what the auditor said, `verdict` what follows: for a root, the decision of all opinions. `evidence`, `distances` and
     `limits` are JSON, `probability` is that of sanctioning an honest miner; money is in units of 1e-8. `model` is empty for services
-    without models.
+    without models. `charged` is the client's payment, less what it got back and what runs without an opinion have cost.
     """
 
     audit_id: str
@@ -101,6 +102,9 @@ _COLUMNS = tuple(audits.c[name] for name in _NAMES)
 _insert = Prepared(insert(audits))
 _of_job = Prepared(
     select(*_COLUMNS).where(audits.c.job_id == bindparam("key"), audits.c.root == audits.c.audit_id)
+)
+_COST: ColumnElement[int] = literal_column(
+    "CASE WHEN transactions.status = 'pending' THEN transactions.held ELSE transactions.paid END"
 )
 _OPEN = text("audits.decided_at IS NULL")
 _UNSETTLED = text("decided_at IS NOT NULL AND settled_at IS NULL")
@@ -282,9 +286,8 @@ def _all(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[AuditR
 
 def spent_since(connection: Connection, account_ids: Sequence[str], first_tx: str) -> int:
     """Return what the jobs of these accounts cost or may still cost, from the first transaction id on, in units of 1e-8."""
-    cost: ColumnElement[int] = literal_column("CASE WHEN status = 'pending' THEN held ELSE paid END")
     query = (
-        select(func.coalesce(func.sum(cost), 0))
+        select(func.coalesce(func.sum(_COST), 0))
         .select_from(transactions)
         .where(
             transactions.c.account_id.in_(account_ids),
@@ -292,6 +295,32 @@ def spent_since(connection: Connection, account_ids: Sequence[str], first_tx: st
             transactions.c.tx_id >= first_tx,
         )
     )
+    return int(connection.execute(query).scalar_one())
+
+
+def covered_since(connection: Connection, first_audit: str, first_tx: str) -> int:
+    """Return how much of what `spent_since` returns clients have paid, in units of 1e-8.
+
+    An audit's payment covers its first costs. Audits before the id `first_audit` are left out.
+    """
+    root, earlier = audits.alias(), case((transactions.c.tx_id < first_tx, _COST), else_=0)
+    query = (
+        select(root.c.charged, func.sum(_COST), func.sum(earlier))
+        .select_from(root)
+        .join(audits, audits.c.root == root.c.audit_id)
+        .join(transactions, transactions.c.job_id == audits.c.audit_job_id)
+        .where(root.c.audit_id >= first_audit, root.c.charged > 0)
+        .group_by(root.c.audit_id, root.c.charged)
+    )
+    return sum(
+        min(charged, int(cost)) - min(charged, int(before))
+        for charged, cost, before in connection.execute(query)
+    )
+
+
+def cost_of(connection: Connection, job_ids: Sequence[str]) -> int:
+    """Return what audit jobs cost or may still cost, in units of 1e-8."""
+    query = select(func.coalesce(func.sum(_COST), 0)).where(transactions.c.job_id.in_(job_ids))
     return int(connection.execute(query).scalar_one())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from agent.coordinator import background
 from agent.coordinator.operations.audits import audits
 from agent.coordinator.operations.log import fsck
 from agent.coordinator.store import ledger
+from runners.api import Comparer
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import WHISPER
 from support.server import Served, serve
@@ -138,3 +140,16 @@ def stopped(served: Served) -> Iterator[None]:
         yield
     finally:
         vars(background.audits)["advance"] = before
+
+
+@contextmanager
+def comparing(served: Served, cost: Any) -> Iterator[None]:
+    """Have the service declare a comparer."""
+    services: dict[str, Any] = dict(served.context.services)
+    before = served.context.services
+    services[SERVICE] = replace(services[SERVICE], comparer=Comparer("The words are compared.", cost))
+    object.__setattr__(served.context, "services", services)
+    try:
+        yield
+    finally:
+        object.__setattr__(served.context, "services", before)

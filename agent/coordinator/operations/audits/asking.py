@@ -24,7 +24,6 @@ from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.explaining import KnownMiner, checks
 from agent.core.jobs import Cancel, Job, JobState
-from agent.core.market.audits import Kind
 from agent.core.matching import Restrictions
 from agent.core.nonces import lease_nonce, nonce_key
 from aitbc.canonical import canonical_json, sha256_hex
@@ -99,8 +98,9 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
     now, settings = context.clock(), context.settings.audits
     excluded = not_independent(connection, opinions)
     auditors = _auditors(connection, context, asked.service, excluded, now)
+    waited = asked.created_at + settings.wait_seconds <= now
     if not final and not auditors:
-        if asked.created_at + settings.wait_seconds <= now:
+        if waited:
             deciding.answer_missing(connection, context, opinions, asked, NOBODY, ids.follow_up)
         return
     source = job_store.find(connection, opinions[0].job_id)
@@ -109,10 +109,11 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         why = UNPROVEN_SEALED if source is not None and source.is_sealed else DELETED
         deciding.answer_missing(connection, context, opinions, asked, why, ids.follow_up)
         return
-    max_cost = funds.max_cost(settings, source, auditors)
-    optional = asked.kind == Kind.CHECK and not asked.charged and source.audit_hold is None
-    if optional and not funds.fits_budget(connection, settings, max_cost, now):
-        deciding.answer_missing(connection, context, opinions, asked, UNAFFORDABLE, ids.follow_up)
+    max_cost = funds.max_cost(connection, settings, source, auditors, opinions, now)
+    if max_cost is None:
+        # What the first opinion has shown is worth waiting for other audits to end, which frees what they might have cost.
+        if final or asked.is_root or waited:
+            deciding.answer_missing(connection, context, opinions, asked, UNAFFORDABLE, ids.follow_up)
         return
     _submit(connection, context, source, opinions, asked, spec, excluded, max_cost, ids)
 
@@ -166,6 +167,8 @@ def _submit(
         artifact_store.copy_inputs(connection, earlier, record.job_id, with_outputs=False)
     if asked.audit_job_id is not None:  # its run failed, and what it contained is in the new one
         deciding.delete_data(connection, asked.audit_job_id, now)
+        left = max(0, opinions[0].charged - store.cost_of(connection, [asked.audit_job_id]))
+        store.change(connection, opinions[0].audit_id, charged=left)
     store.change(
         connection,
         asked.audit_id,

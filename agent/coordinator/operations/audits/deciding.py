@@ -214,8 +214,9 @@ def _decide(
     )
     root = replace(root, verdict=verdict.value, status=store.DECIDED, decided_at=now)
     _record_proofs(connection, root, opinions, decision)
-    if root.charged and not any(one.auditor_id for one in opinions):
-        funds.refund(connection, root.account_id, root.job_id, ids.tx_id, root.charged, now)
+    if not all(one.auditor_id for one in opinions) and (left := funds.unspent(connection, opinions)):
+        funds.refund(connection, root.account_id, root.job_id, ids.tx_id, left, now)
+        store.change(connection, root.audit_id, charged=root.charged - left)
     queue_leaf(connection, root, opinions, decision)
     event_store.add(connection, [_event(root, now)], now)
     return [(root.kind, verdict.value)]

@@ -13,9 +13,11 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import audit_holds, canaries, ledger, locks
 from agent.coordinator.store import audits as store
+from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
 from agent.core.explaining import KnownMiner
+from agent.core.market.audits import surcharge
 from agent.core.market.ledger import FEES, ISSUED, available, earned, forfeit, funding, transfer
 from agent.core.values.quantities import make_id, to_units
 from agent.settings.audits import AuditSettings
@@ -29,6 +31,8 @@ LEAST_PART: Final = 1000
 VERDICTS: Final = "account_verdicts"
 """The client under which verdicts count for the reputation of miners. It owns nothing."""
 DAY_SECONDS: Final = 86_400.0
+LONGEST_SECONDS: Final = 3 * DAY_SECONDS
+"""How long the payment of a client for an audit counts, which is longer than nearly all audits take."""
 
 log = structlog.get_logger()
 
@@ -39,16 +43,39 @@ def ensure_accounts(connection: Connection, now: float) -> None:
         access_store.ensure_account(connection, account_id, name, now)
 
 
-def max_cost(settings: AuditSettings, source: JobRecord, auditors: Sequence[KnownMiner]) -> int:
-    """Return what an audit job may cost, in units of 1e-8: what the audited job did cost times `SLACK`, not what it might have cost.
+def max_cost(
+    connection: Connection,
+    settings: AuditSettings,
+    source: JobRecord,
+    auditors: Sequence[KnownMiner],
+    opinions: Sequence[AuditRecord],
+    now: float,
+) -> int | None:
+    """Return what the next audit job may cost, in units of 1e-8, or None if neither its client nor the budget can pay for it.
 
-    Otherwise a client with a high `max_cost` and an auditor of its own would use up the budget, and earn it. If all auditors are dearer than
-    the audited miner, the price of the cheapest counts.
+    It is what the audited job did cost times `SLACK`, not what it might have cost. Otherwise a client with a high `max_cost` and an auditor
+    of its own would use up the budget, and earn it. If all auditors are dearer than the audited miner, the price of the cheapest counts.
+    What the client has not paid must fit the budget, for opinions of all kinds. If a part fits that suffices by the price that the
+    client was shown, the audit job may cost so much.
     """
     cheapest = min((miner.candidate.services[source.service].unit_price for miner in auditors), default=0)
     price = max(source.unit_price or 0, to_units(Decimal(cheapest)))
-    cost = math.ceil(max(Decimal(1), Decimal(source.units)) * price) * SLACK
-    return min(source.max_cost, max(cost, to_units(settings.budget_per_day) // LEAST_PART))
+    usual = math.ceil(max(Decimal(1), Decimal(source.units)) * price)
+    cost = min(source.max_cost, max(usual * SLACK, to_units(settings.budget_per_day) // LEAST_PART))
+    paid = unspent(connection, opinions)
+    _lock_budget(connection, now)
+    payable = paid + max(0, to_units(settings.budget_per_day) - _spent(connection, now))
+    if cost <= payable:
+        return cost
+    if not paid or payable < max(1, surcharge(usual, source.max_cost, source.audit_hold or 0)):
+        return None
+    return payable
+
+
+def unspent(connection: Connection, opinions: Sequence[AuditRecord]) -> int:
+    """Return how much of the client's payment for an audit its audit jobs have not cost, in units of 1e-8."""
+    charged = opinions[0].charged
+    return max(0, charged - store.cost_of(connection, store.audit_jobs_of(opinions))) if charged else 0
 
 
 def budget_used(connection: Connection, settings: AuditSettings, now: float) -> float:
@@ -59,13 +86,21 @@ def budget_used(connection: Connection, settings: AuditSettings, now: float) -> 
 
 def fits_budget(connection: Connection, settings: AuditSettings, cost: int, now: float) -> bool:
     """Return whether today's budget for audits and canaries covers a further cost, in units of 1e-8."""
+    _lock_budget(connection, now)
     return _spent(connection, now) + cost <= to_units(settings.budget_per_day)
 
 
+def _lock_budget(connection: Connection, now: float) -> None:
+    ensure_accounts(connection, now)
+    locks.account(connection, AUDITS)
+
+
 def _spent(connection: Connection, now: float) -> int:
+    """Return what the audits and canaries of the last day cost or may still cost, without what clients have paid for them."""
     accounts = [AUDITS, *filter(None, [canaries.account(connection)])]
     first = make_id("tx", max(0.0, now - DAY_SECONDS), bytes(10))
-    return store.spent_since(connection, accounts, first)
+    oldest = make_id("audit", max(0.0, now - LONGEST_SECONDS), bytes(10))
+    return store.spent_since(connection, accounts, first) - store.covered_since(connection, oldest, first)
 
 
 def fund(connection: Connection, account_id: str, tx_id: str, cost: int, now: float) -> None:
@@ -91,7 +126,7 @@ def charge(connection: Connection, account_id: str, job_id: str, tx_id: str, amo
 
 
 def refund(connection: Connection, account_id: str, job_id: str, tx_id: str, amount: int, now: float) -> None:
-    """Give a client back what it paid for an audit for which there was no auditor. Missing money is issued."""
+    """Give a client back what it paid for an audit that could not be completed. Missing money is issued."""
     if amount:
         fund(connection, AUDITS, f"{tx_id}f", amount, now)
         entry = transfer(available(AUDITS), available(account_id), amount)
