@@ -18,6 +18,7 @@ from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.audits import choosing
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.miners.metering import most_units
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
@@ -339,6 +340,10 @@ def _check_against_lease(
         format_time(completed_at),
         context.settings.max_clock_skew_seconds,
     )
+    elapsed = completed_at - lease.assigned_at + context.settings.max_clock_skew_seconds
+    most = most_units(context, record, elapsed)
+    if most is not None and statement.units > most:
+        errors["units"] = f"is {statement.units}, must be at most {most}"
     if [statement.runner_name, statement.runner_version] not in session.runners.get(record.service, []):
         stated = f"{statement.runner_name} {statement.runner_version}"
         errors["runner"] = f"is {stated}, which this miner has not registered for {record.service}"

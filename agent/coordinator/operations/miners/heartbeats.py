@@ -14,7 +14,8 @@ from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.operations.miners import commands
-from agent.coordinator.operations.miners.sessions import metered, require_not_excluded, with_runners
+from agent.coordinator.operations.miners.metering import metered
+from agent.coordinator.operations.miners.sessions import require_not_excluded, with_runners
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import locks, run_outputs
@@ -174,7 +175,7 @@ def _renewal(
     event = Renew(session.miner_id, reported.fence, session.number, now, lease_seconds)
     values: dict[str, Any] = {
         "progress": max(record.progress, reported.progress),
-        "units": metered(record, reported.units, now),
+        "units": metered(context, record, reported.units, now),
     }
     try:
         return Change.by(record, event, **values)

@@ -17,7 +17,8 @@ from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import throttling
-from agent.coordinator.operations.miners.sessions import lease_end, metered
+from agent.coordinator.operations.miners.metering import metered
+from agent.coordinator.operations.miners.sessions import lease_end
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import queue, running
 from agent.coordinator.store.jobs import JobRecord
@@ -34,7 +35,6 @@ from agent.core.jobs import (
     Release,
 )
 from agent.core.market.reputation import TOO_LARGE, UNABLE
-from agent.core.values.quantities import UNIT_DECIMALS
 from agent.protocol.answers import RunEndedAnswer
 from agent.protocol.messages import RunFailure, RunLog, RunRelease
 from runners.errors import FailureCode
@@ -89,10 +89,9 @@ def _fail(
     if _is_repeated(record, session, event):
         return record.life, record.trace_id
     lease = record.life.lease
-    units = _plausible(context, record, units, event.now)
     if event.retry and event.failure.code in LACKING:
         event = replace(event, elsewhere=_runs_elsewhere(connection, context, record, event))
-    life = _change(connection, record, event, units=metered(record, units, event.now))
+    life = _change(connection, record, event, units=metered(context, record, units, event.now))
     job_logs.replace(connection, context.settings, record, sent, event.now)
     if not event.retry or event.failure.code in TOO_LARGE:
         throttling.client_failed(connection, context, record, event.now)
@@ -109,14 +108,6 @@ def _runs_elsewhere(connection: Connection, context: Context, record: JobRecord,
     known = known_miners(connection, context.settings, event.now)
     others = [miner for miner in known if miner.miner_id not in lacking | {event.miner_id}]
     return bool(others) and possible(queue.waiting_job(record), Situation(others, event.now))
-
-
-def _plausible(context: Context, record: JobRecord, units: Decimal | None, now: float) -> Decimal | None:
-    """Return the units of a failed run. Units of time are limited to the time since the job was assigned."""
-    lease = record.life.lease
-    if units is None or lease is None or not context.services[record.service].unit_is_time:
-        return units
-    return min(units, round(Decimal(max(0.0, now - lease.assigned_at)), UNIT_DECIMALS))
 
 
 async def release(context: Context, session: Session, job_id: str, request: RunRelease) -> RunEndedAnswer:

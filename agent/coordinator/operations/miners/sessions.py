@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Final
 
 import structlog
@@ -300,11 +299,3 @@ async def session_of(context: Context, token: str | None) -> Session:
     )
     sessions[sha256] = context.clock(), session
     return session
-
-
-def metered(record: JobRecord, reported: Decimal | None, now: float) -> str:
-    """Return the units of a run after a report by its miner. Reports after the lease's last moment do not count."""
-    lease = record.life.lease
-    if reported is None or lease is None or now > lease.last_moment:
-        return record.units
-    return str(reported)
