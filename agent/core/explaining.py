@@ -164,7 +164,12 @@ def has_auditor(job: Waiting, miners: Sequence[KnownMiner]) -> bool:
     """Return whether a second miner can check the job, if it requests that."""
     if not job.restrictions.audited:
         return True
-    auditors = {miner.miner_id for miner in miners if checks(miner, job.service)}
+    least = job.restrictions.min_reputation
+    auditors = {
+        miner.miner_id
+        for miner in miners
+        if miner.candidate.reputation >= least and checks(miner, job.service)
+    }
     running = {miner.miner_id for miner in miners if job.service in miner.candidate.services}
     runner = {job.miner_id} if job.miner_id is not None else running
     return any(auditors - {miner_id} for miner_id in runner)

@@ -145,8 +145,10 @@ def _not_an_auditor(_job: Waiting, miners: Sequence[KnownMiner], _situation: Sit
 
 
 def _no_auditor(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+    least = job.restrictions.min_reputation
+    trusted = f" with a reputation of at least {least:g}" if least else ""
     return Words(
-        f"The job requests an audit, but no second miner checks work of the service {job.service}.",
+        f"The job requests an audit, but no second miner{trusted} checks work of the service {job.service}.",
         "Submit the job again without audited.",
         {"service": job.service},
     )

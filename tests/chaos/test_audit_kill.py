@@ -104,7 +104,7 @@ def test_audits_survive_a_kill_at_every_step(coordinator: Agent, plan: Path) -> 
     jobs = []
     for step, when in KILLS:
         point = f"database.{when}_commit:{step}"
-        job_id = submit(stage.client, miner_id=worker.miner_id)
+        job_id = submit(stage.client)
         jobs.append(job_id)
         (lease,) = worker.poll(1)
         if step == "_ask":

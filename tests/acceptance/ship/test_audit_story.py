@@ -206,7 +206,7 @@ def test_a_language_model_of_fewer_bits_is_found_and_loses_its_pay(coordinator: 
         (liar,) = (miner.miner_id for miner in miners if miner.name == "coarse")
         before = Decimal(client.wallet.get()["balance"])
         jobs = [
-            client.services.infer(question, model=NAME, max_tokens=48, temperature=0.8, miner_id=liar).job_id
+            client.services.infer(question, model=NAME, max_tokens=48, temperature=0.8).job_id
             for question in ("Explain what a rainbow is.", "Describe a lighthouse.", "Why is the sky blue?")
         ]
         found = [audit_of(coordinator, job_id) for job_id in jobs]
@@ -225,7 +225,6 @@ def lied_about(client: AITBCClient, liar: Liar) -> str:
         "type": SERVICE,
         "model": {"type": "python", "entrypoint": "model.py", "deterministic": True},
         "parameters": {"a": 6, "b": 7},
-        "miner_id": liar.miner_id,
         "pricing": {"max_cost": "0.1"},
     }
     job = client.jobs.create(body, files={"model.py": MODEL.encode()})

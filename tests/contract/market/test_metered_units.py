@@ -50,7 +50,9 @@ def test_attack_a_result_with_more_units_than_are_possible_is_refused(
     job_id, lease = leased(client, miner, body)
     refused = miner.complete(lease, result(excessive))
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "RECEIPT_INVALID")
-    assert refused.json()["error"]["details"]["fields"]["units"].startswith(f"is {excessive}, must be at most ")
+    assert refused.json()["error"]["details"]["fields"]["units"].startswith(
+        f"is {excessive}, must be at most "
+    )
     possible = skew if most is None else float(most)
     miner.complete(lease, result(possible)).raise_for_status()
     cost = Decimal(client.get(f"/v1/jobs/{job_id}").json()["cost"])

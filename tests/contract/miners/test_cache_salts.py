@@ -34,19 +34,14 @@ def miner(served: Served) -> ScriptedMiner:
     return found
 
 
-def submitted(served: Served, key: str, target: ScriptedMiner, **more: Any) -> str:
-    body = {
-        "type": SERVICE,
-        "parameters": {"model": NAME, "prompt": "Hello"},
-        "miner_id": target.miner_id,
-        **more,
-    }
+def submitted(served: Served, key: str, **more: Any) -> str:
+    body = {"type": SERVICE, "parameters": {"model": NAME, "prompt": "Hello"}, **more}
     answer = httpx.post(f"{served.url}/v1/jobs", json=body, headers={"X-API-Key": key}).raise_for_status()
     return str(answer.json()["job_id"])
 
 
 def lease_for(served: Served, key: str, target: ScriptedMiner) -> dict[str, Any]:
-    job_id = submitted(served, key, target)
+    job_id = submitted(served, key)
     return next(lease for lease in target.poll(4) if lease["job_id"] == job_id)
 
 
@@ -72,7 +67,7 @@ def test_attack_only_leases_of_one_account_may_share_and_only_on_one_machine(tmp
             "type": "whisper_transcription",
             "parameters": {"audio_url": "https://example.com/a.mp3", "model": "base"},
         }
-        submitted(served, served.client_key, first, **transcription)
+        submitted(served, served.client_key, **transcription)
         (lease,) = first.poll(4)
         assert "cache_salt" not in lease  # nothing is reused there, so nothing is revealed
 

@@ -70,7 +70,7 @@ def test_two_leaders_ask_decide_and_settle_an_audit_once(served: Served) -> None
         body = {"type": SERVICE, "parameters": {"audio_url": "https://example.com/a.mp3", "model": "base"}}
         key = {"X-API-Key": served.client_key}
         path = f"{served.url}/v1/jobs"
-        httpx.post(path, json={**body, "miner_id": worker.miner_id}, headers=key).raise_for_status()
+        httpx.post(path, json=body, headers=key).raise_for_status()
         (lease,) = worker.poll(1)
         worker.complete(lease, LIE).raise_for_status()
         ((root,),) = rows("SELECT audit_id FROM audits WHERE job_id = %s", lease["job_id"])

@@ -64,13 +64,8 @@ class Stage:
         parameters: dict[str, Any] | None = None,
         **options: Any,
     ) -> str:
-        """Submit a job for a miner, and have it deliver these results. Return the job's id."""
-        body = {
-            "type": SERVICE,
-            "parameters": {**WHISPER, **(parameters or {})},
-            "miner_id": miner.miner_id,
-            **options,
-        }
+        """Submit a job while only this miner asks for work, and have it deliver these results. Return the job's id."""
+        body = {"type": SERVICE, "parameters": {**WHISPER, **(parameters or {})}, **options}
         job_id = str(self.client.post("/v1/jobs", json=body).raise_for_status().json()["job_id"])
         lease = next(lease for lease in miner.poll(4) if lease["job_id"] == job_id)
         miner.complete(lease, results).raise_for_status()

@@ -1,4 +1,4 @@
-"""Audit jobs: each asks one auditor for an opinion. Neither the audited miner nor others of its owner can get or see it."""
+"""Audit jobs: each asks one auditor for an opinion, but never the audited miner, its owner's others, or one that the client does not trust."""
 
 from __future__ import annotations
 
@@ -96,14 +96,18 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
     if asked is None:
         return
     now, settings = context.clock(), context.settings.audits
-    excluded = not_independent(connection, opinions)
-    auditors = _auditors(connection, context, asked.service, excluded, now)
+    source = job_store.find(connection, opinions[0].job_id)
+    restrictions = Restrictions(
+        audit=True,
+        excluded=not_independent(connection, opinions),
+        min_reputation=0.0 if source is None else queue.restrictions_of(source).min_reputation,
+    )
+    auditors = _auditors(connection, context, asked.service, restrictions, now)
     waited = asked.created_at + settings.wait_seconds <= now
     if not final and not auditors:
         if waited:
             deciding.answer_missing(connection, context, opinions, asked, NOBODY, ids.follow_up)
         return
-    source = job_store.find(connection, opinions[0].job_id)
     spec = None if source is None else _spec(connection, context, source, opinions, ids.job_id)
     if source is None or spec is None:
         why = UNPROVEN_SEALED if source is not None and source.is_sealed else DELETED
@@ -115,7 +119,7 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         if final or asked.is_root or waited:
             deciding.answer_missing(connection, context, opinions, asked, UNAFFORDABLE, ids.follow_up)
         return
-    _submit(connection, context, source, opinions, asked, spec, excluded, max_cost, ids)
+    _submit(connection, context, source, opinions, asked, spec, restrictions, max_cost, ids)
 
 
 def _submit(
@@ -125,7 +129,7 @@ def _submit(
     opinions: Sequence[AuditRecord],
     asked: AuditRecord,
     spec: dict[str, Any],
-    excluded: frozenset[str],
+    restrictions: Restrictions,
     max_cost: int,
     ids: NewIds,
 ) -> None:
@@ -157,7 +161,7 @@ def _submit(
         missing_files=None,
         created_at=now,
         needs=source.needs,
-        restrictions=queue.format_restrictions(Restrictions(audit=True, excluded=excluded)),
+        restrictions=queue.format_restrictions(restrictions),
     )
     lifecycle.create(connection, record)
     earlier = _earlier_job(opinions)
@@ -189,12 +193,16 @@ def not_independent(connection: Connection, opinions: Sequence[AuditRecord]) -> 
 
 
 def _auditors(
-    connection: Connection, context: Context, service: str, excluded: frozenset[str], now: float
+    connection: Connection, context: Context, service: str, restrictions: Restrictions, now: float
 ) -> list[KnownMiner]:
-    """Return the miners that are online, check work of this service, and are not excluded."""
-    known = known_miners(connection, context.settings, now)
+    """Return the miners that are online, check work of this service, and are within the restrictions."""
     return [
-        miner for miner in known if miner.online and miner.miner_id not in excluded and checks(miner, service)
+        miner
+        for miner in known_miners(connection, context.settings, now)
+        if miner.online
+        and miner.miner_id not in restrictions.excluded
+        and miner.candidate.reputation >= restrictions.min_reputation
+        and checks(miner, service)
     ]
 
 

@@ -91,6 +91,7 @@ def choose(
 ) -> None:
     """Have a completed job audited if it is chosen: its client's wish or a known answer decides, or else the draw.
 
+    A job for a miner or an offer that its client has chosen is audited only at the client's wish, because the auditor would see it.
     `evidence` is canonical JSON; too much of it is not stored.
     """
     restrictions = queue.restrictions_of(record)
@@ -99,6 +100,8 @@ def choose(
         return
     engine = f"{statement.runner_name} {statement.runner_version}"
     if not certain:
+        if record.requested_miner_id is not None:
+            return
         known = audit_proofs.find(
             connection, statement.miner_id, audit_proofs.MINER, record.service, record.model or ""
         )

@@ -60,7 +60,7 @@ class JobOptions(_Body):
     )
     miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
         default=None,
-        description="The only miner that may run it",
+        description="The only miner that may run it. No other miner sees the job to audit it, unless `audited` is true",
         examples=["miner_aebagbafaydqqcikbmga2dqp"],
     )
     webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
@@ -70,11 +70,13 @@ class JobOptions(_Body):
     )
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
         default=None,
-        description="The offer to which the job is given immediately",
+        description="The offer to which the job is given immediately. As with `miner_id`, it is audited only if `audited` is true",
         examples=["offer_1234567890"],
     )
     min_reputation: Annotated[float, Field(ge=0, le=5)] | None = Field(
-        default=None, description="Only miners with at least this reputation may run it", examples=[4.2]
+        default=None,
+        description="Only miners with at least this reputation may run it, or audit it",
+        examples=[4.2],
     )
     audited: bool = Field(
         default=False,

@@ -27,7 +27,7 @@ export interface JobOptions {
   timeoutSeconds?: number | undefined;
   /** Maximum number of runs, if machines fail. */
   maxAttempts?: number | undefined;
-  /** The only miner that may run it. */
+  /** The only miner that may run it. No other miner sees the job to audit it, unless `audited` is true. */
   minerId?: string | undefined;
   /** Receives a signed message when the job ends. */
   webhookUrl?: string | undefined;
@@ -35,7 +35,7 @@ export interface JobOptions {
   offerId?: string | undefined;
   /** Accept the job even if no known miner can run it, and wait for one. Otherwise it is refused with `CannotRun`. */
   wait?: boolean | undefined;
-  /** Only miners with at least this reputation may run it, from 0 to 5. */
+  /** Only miners with at least this reputation may run it, or audit it, from 0 to 5. */
   minReputation?: number | undefined;
   /** Have the result checked by another miner, at the price of the audit in addition. */
   audited?: boolean | undefined;
