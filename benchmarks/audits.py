@@ -66,7 +66,7 @@ What this finds and what it does not:
   others differ by as much as this rounding, and no choice of kernel changes that (flash attention, repacked weights and other batch sizes were tried). So weights in 8 or 16 bits that were made from the 4-bit ones cannot be distinguished from them: they are the same weights, computed more exactly, and cost the
   miner more. Other 4-bit and 5-bit weights, and other system prompts, lie beyond.
 * One of several answers (`n`) is checked. Answers to requests with tools in llama.cpp, to requests for log-probabilities in vLLM, about images, and of fewer than eight tokens are `unproven`. Answers that follow a schema are compared as others are.
-* The number of metered tokens must be that of the prompt and the tokens, and the text must be that of the tokens. Calls of tools are not compared with the tokens. vLLM's part has not been tried on a machine with vLLM.
+* The number of metered tokens must be that of the prompt and the tokens, and the text must be that of the tokens. Calls of tools are not compared with the tokens.
 
 ## Transcripts
 

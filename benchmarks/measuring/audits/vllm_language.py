@@ -65,7 +65,7 @@ class VLLM:
     def _rounded(self, bits: int) -> Path:
         return self._written(f"{bits}-bit", lambda model: rounded(model, bits))
 
-    def _jobs(
+    def jobs(
         self, runner: LLMRunner, ask: Ask = request, *, together: int = 1, tokens: int = TOKENS
     ) -> list[Job]:
         """Run jobs as a miner, so many at the same time."""
@@ -76,9 +76,10 @@ class VLLM:
         with ThreadPoolExecutor(together) as pool:
             return [*pool.map(one, range(self.answers))]
 
-    def _case(
+    def case(
         self, auditor: LLMRunner, words: str, jobs: list[Job], *, honest: bool, tokens: int = TOKENS
     ) -> Case:
+        """Audit jobs, and return the distances."""
         found = [check(auditor, request(job.number, tokens), job, self.folder) for job in jobs]
         length = f", {tokens} tokens" if tokens != TOKENS else ""
         return Case.of(SERVICE, f"vLLM{'' if honest else ':'} {words}{length}", found, honest=honest)
@@ -87,19 +88,19 @@ class VLLM:
         """Measure all cases. One server with two threads audits all of them."""
         own = self._written("own")
         with loaded(own, 1) as runner:
-            one_thread = self._jobs(runner)
+            one_thread = self.jobs(runner)
         with loaded(self._rounded(8)) as runner:
-            eight = self._jobs(runner)
+            eight = self.jobs(runner)
         with loaded(self._rounded(6)) as runner:
-            six = self._jobs(runner)
+            six = self.jobs(runner)
         with loaded(self._rounded(4)) as runner:
-            four, long = self._jobs(runner), self._jobs(runner, tokens=LONG)
+            four, long = self.jobs(runner), self.jobs(runner, tokens=LONG)
         with loaded(own) as runner:
-            case = partial(self._case, runner)
-            yield case("bfloat16, 2 threads", self._jobs(runner), honest=True)
+            case = partial(self.case, runner)
+            yield case("bfloat16, 2 threads", self.jobs(runner), honest=True)
             yield case("bfloat16, 1 thread", one_thread, honest=True)
-            yield case("bfloat16, 4 requests together", self._jobs(runner, together=4), honest=True)
-            yield case("bfloat16", self._jobs(runner, tokens=LONG), honest=True, tokens=LONG)
+            yield case("bfloat16, 4 requests together", self.jobs(runner, together=4), honest=True)
+            yield case("bfloat16", self.jobs(runner, tokens=LONG), honest=True, tokens=LONG)
             yield case("8-bit weights", eight, honest=False)
             yield case("6-bit weights", six, honest=False)
             yield case("4-bit weights", four, honest=False)
@@ -107,17 +108,20 @@ class VLLM:
                 ("another system prompt", with_system),
                 ("no system prompt", without_system),
             ):
-                jobs = [self._shortened(runner, job) for job in self._jobs(runner, asked)]
-                yield case(words, jobs, honest=False)
+                yield case(words, self.disguised(runner, asked), honest=False)
             read = [reread(runner, job) for job in long]
             yield case("text of 4-bit weights, read once", read, honest=False, tokens=LONG)
             for words, heat in (
                 ("always the most likely token", 0.0),
                 ("temperature 1.3 instead of 0.8", 1.3),
             ):
-                jobs = self._jobs(runner, partial(request, temperature=heat), tokens=LONG)
+                jobs = self.jobs(runner, partial(request, temperature=heat), tokens=LONG)
                 yield case(words, jobs, honest=False, tokens=LONG)
 
-    @staticmethod
-    def _shortened(runner: LLMRunner, job: Job) -> Job:
-        return shortened(job, len(engine_of(runner).prompt_tokens(request(job.number, TOKENS))))
+    def disguised(self, runner: LLMRunner, asked: Ask) -> list[Job]:
+        """Run jobs with other prompts, which have the number of tokens of the right ones in the results."""
+        engine = engine_of(runner)
+        return [
+            shortened(job, len(engine.prompt_tokens(request(job.number, TOKENS))))
+            for job in self.jobs(runner, asked)
+        ]

@@ -156,3 +156,23 @@ def test_a_prompt_that_was_read_before_is_not_read_again(ai: OpenAI) -> None:
 
     first = seconds()
     assert min(seconds() for _ in range(3)) < first / 2
+
+
+def test_an_audit_tells_honest_answers_from_those_to_another_prompt(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokens of honest answers can have been drawn as the client asked: an error of one in a million."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setenv("AITBC_CACHE_DIR", agent.environment["AITBC_CACHE_DIR"])
+    from measuring.audits.language import LONG, with_system  # noqa: PLC0415 - after the path is set
+    from measuring.audits.vllm_language import VLLM, loaded  # noqa: PLC0415 - as above
+
+    cases = VLLM(tmp_path, answers=2)
+    with loaded(agent.data_dir.parent / "model") as runner:
+        jobs = cases.jobs(runner, together=2, tokens=LONG)
+        honest = cases.case(runner, "honest", jobs, honest=True, tokens=LONG)
+        lies = cases.case(runner, "lies", cases.disguised(runner, with_system), honest=False)
+    assert honest.failed == 0
+    assert max(honest.distances["logprobs"]) < 0.001
+    assert max(honest.distances["sampling"]) < 6
+    assert min(lies.distances["logprobs"]) > 0.05

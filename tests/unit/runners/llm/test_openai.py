@@ -52,6 +52,44 @@ def test_vllm_counts_all_answers_at_the_end():
     assert (last.prompt_tokens, last.completion_tokens) == (7, 13)
 
 
+def named(numbers):
+    """The likeliest tokens, by numbers as vLLM names them, each half as likely as the one before."""
+    return [{"token": f"token_id:{number}", "logprob": -0.7 * rank} for rank, number in numbers]
+
+
+def drawn(token, top):
+    """An event of vLLM, which lists the drawn token before the likeliest, of which the last one is left out if that is none of them."""
+    first = [entry for entry in top if entry["token"] == token] or [{"token": token, "logprob": -9.0}]
+    listed = (first + [entry for entry in top if entry["token"] != token])[: len(top)]
+    return choice(0, "stop", **usage(1)) | {
+        "choices": [
+            {
+                "index": 0,
+                "delta": {"content": "x"},
+                "finish_reason": "stop",
+                "logprobs": {"content": [{"token": token, "logprob": first[0]["logprob"], "top_logprobs": listed}]},
+            }
+        ]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("token", ["token_id:10", "token_id:12", "token_id:15", "token_id:99"])
+def test_which_tokens_are_evident_does_not_depend_on_the_drawn_one(token):
+    """Otherwise the tokens of an honest answer could not have been drawn from them, and its audits would fail."""
+    top = named(enumerate(range(10, 16)))
+    (piece,) = pieces(Events(drawn(token, top)), 1, counted, counts_all=True)
+    (evident,) = piece.tokens
+    assert evident.token == int(token.removeprefix("token_id:"))
+    assert [number for number, _ in evident.top] == [10, 11, 12, 13, 14]
+
+
+def test_the_most_likely_alternatives_are_shown_first():
+    top = named(enumerate(range(10, 13)))
+    (piece,) = pieces(Events(drawn("token_id:99", top)), 1, counted, counts_all=True, shown=2)
+    (entry,) = piece.logprobs
+    assert [other["token"] for other in entry["top_logprobs"]] == ["token_id:10", "token_id:11"]
+
+
 def test_a_text_that_is_no_call_is_an_input_error():
     """llama.cpp ignores a grammar that it cannot compile."""
     with pytest.raises(Fail, match="simplify their parameters"):
