@@ -26,7 +26,7 @@ from agent.core.errors import (
     ValidationFailed,
     error_body,
 )
-from agent.protocol.validation_errors import field_errors, sentences
+from agent.protocol.validation_errors import MAX_FIELDS, field_errors, sentences
 
 RETRY_AFTER_SECONDS: Final = 1
 
@@ -92,6 +92,8 @@ def _fields(request: Request, errors: Sequence[Any]) -> dict[str, str]:
     found = sentences(within, model=getattr(body, "annotation", None))
     examples = _examples_of_parameters(getattr(route, "dependant", None))
     for item in errors:
+        if len(found) > MAX_FIELDS:
+            break
         if item["loc"][0] != "body":
             # Their first part is where they are: query, path or header.
             inner: Any = {**item, "loc": item["loc"][1:]}

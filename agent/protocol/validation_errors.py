@@ -17,8 +17,18 @@ from agent.core.values.near_names import nearest
 
 MAX_SHOWN: Final = 40
 """Characters of a wrong value that a sentence repeats."""
+MAX_NAME: Final = 100
+"""Characters of an unknown field's name that an answer repeats."""
 MAX_DISTINCT: Final = 3
 """How many alternatives of a field's type a sentence names."""
+MAX_FIELDS: Final = 20
+"""Fields whose errors an answer names."""
+MAX_NAMES: Final = 200
+"""Fields of a request's outermost objects; no call has as many."""
+MAX_SUGGESTED: Final = 5
+"""Unknown fields for which similar names are sought."""
+MORE: Final = "..."
+"""The key of the sentence that says how many errors an answer leaves out."""
 
 _KINDS: Final = {
     "string": "text",
@@ -62,6 +72,13 @@ class _Declared:
         return [one for one in self.types if isinstance(one, type) and issubclass(one, BaseModel)]
 
 
+def too_many_fields(value: Any) -> str | None:
+    """Return the error of an object with many more fields than any request has, without looking for that of each field."""
+    if not isinstance(value, Mapping) or len(value) <= MAX_NAMES:
+        return None
+    return f"it has {len(value)} fields, and no request has more than {MAX_NAMES}"
+
+
 def field_errors(error: ValidationError, prefix: str = "", model: Any = None) -> dict[str, str]:
     """Return one sentence for each dotted field with an error. `model` is the type that was validated, for its examples."""
     return sentences(error.errors(include_url=False), prefix, model)
@@ -72,17 +89,34 @@ def sentences(
 ) -> dict[str, str]:
     """Return one sentence for each dotted field in pydantic's errors. `examples` are those of fields that have no model.
 
-    A field that may have one of several types has one error for each of them; their sentences are joined.
+    A field that may have one of several types has one error for each of them; their sentences are joined. Of many wrong fields, the first
+    `MAX_FIELDS` are named, and one more sentence counts the other errors.
     """
     found: dict[str, list[str]] = {}
+    left_out = 0
     for item in errors:
+        if len(found) > MAX_FIELDS:  # one more, so that all errors of the last field are in its sentence
+            left_out += 1
+            continue
         path, declared = _located(item["loc"], model, is_extra=item["type"] == "extra_forbidden")
         declared = declared if declared.examples else replace(declared, examples=tuple(examples))
-        sentence = _sentence(item, declared, _siblings(item["loc"], model))
+        suggested = item["type"] == "extra_forbidden" and len(found) < MAX_SUGGESTED
+        sentence = _sentence(item, declared, _siblings(item["loc"], model) if suggested else ())
         said = found.setdefault(prefix + path if path else prefix.rstrip(".") or "body", [])
         if sentence not in said:
             said.append(sentence)
-    return {path: _joined(said[:MAX_DISTINCT]) for path, said in found.items()}
+    if len(found) > MAX_FIELDS:
+        found.popitem()
+        left_out += 1
+    return {path: _joined(said[:MAX_DISTINCT]) for path, said in found.items()} | _more(left_out)
+
+
+def _more(left_out: int) -> dict[str, str]:
+    if not left_out:
+        return {}
+    return {
+        MORE: f"{left_out} more {'error is' if left_out == 1 else 'errors are'} not shown; correct these first"
+    }
 
 
 def _joined(said: Sequence[str]) -> str:
@@ -107,7 +141,7 @@ def _located(loc: Sequence[int | str], model: Any, *, is_extra: bool = False) ->
         inner = _inside(declared, part)
         if inner is None and known and not (is_extra and position == len(loc) - 1):
             continue  # the name of a member of a union
-        path.append(str(part))
+        path.append(str(part)[:MAX_NAME])
         declared, around = inner or _Declared(), declared
     return ".".join(path), declared
 

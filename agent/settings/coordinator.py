@@ -234,8 +234,11 @@ class CoordinatorSettings(Section):
     """Maximum size of a request body without a valid key where none is needed: registrations, and receipts to verify. Of other
     request bodies without a key, the coordinator reads no more than this."""
     max_json_values: Annotated[int, Field(ge=1000)] = 1_000_000
-    """Maximum number of values in a JSON body of more than 256 KiB, since each takes about 60 bytes of memory. A 24-hour
+    """Maximum number of values in the JSON of a miner or an administrator, since each takes about 60 bytes of memory. A 24-hour
     transcript with the time of every word has fewer."""
+    max_request_values: Annotated[int, Field(ge=1000)] = 20_000
+    """Maximum number of values in the JSON of all other requests, such as the parameters of a job: every number, text, list and object
+    counts. The coordinator processes each value several times, about 10 ms for a thousand; larger data belong into files."""
     max_artifact: Bytes = Bytes("20Gi")
     """Maximum size of an artifact."""
     max_checkpoints: Annotated[int, Field(ge=1)] = 10_000

@@ -1,4 +1,4 @@
-"""Checks before a request's body is read: whether the caller may send one, and its maximum size."""
+"""Checks before a request's body is read: whether the caller may send one, its maximum size, and how many values its JSON may have."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator.http.direct import API_MOUNT
+from agent.coordinator.http.large_json import MAX_VALUES
 from agent.coordinator.http.middleware import answer_error
 from agent.coordinator.metrics import REFUSED
-from agent.coordinator.operations.callers import Session
+from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError, PayloadTooLarge
 
@@ -66,6 +67,7 @@ class Bodies:
         """Return the maximum bytes of the body; None if the call itself counts them. Raises what the call's guard raises."""
         path, settings = scope["path"], self._context.settings
         caller = scope.get("caller")
+        scope[MAX_VALUES] = self._max_values(caller)
         if caller is None:
             await self._check_key(scope)
         if _STREAMED.fullmatch(path):
@@ -75,6 +77,16 @@ class Bodies:
         if isinstance(caller, Session) and _RESULTS.fullmatch(path):
             return settings.max_result
         return max(settings.max_body, settings.max_chat_body) if _CHATS.fullmatch(path) else settings.max_body
+
+    def _max_values(self, caller: Caller | Session | None) -> int:
+        """Return how many values JSON may have. Miners' results and administrators' lists are longer than requests of clients."""
+        settings = self._context.settings
+        trusted = isinstance(caller, Session) or (caller is not None and caller.role is Role.ADMIN)
+        return (
+            settings.max_json_values
+            if trusted
+            else min(settings.max_request_values, settings.max_json_values)
+        )
 
     async def _check_key(self, scope: Scope) -> None:
         method, path = scope["method"], scope["path"].removeprefix(API_MOUNT)

@@ -29,7 +29,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.coordinator.http.large_json import LARGE
+from agent.coordinator.http.large_json import LARGE, limit_body, limit_fields
 
 _JSON: Final = b"application/json"
 _BASE: Final = "/v1/"
@@ -275,7 +275,7 @@ def _headers(scope: Scope) -> Headers:
 
 
 async def _json(request: Request, headers: Headers) -> Any:
-    """Read a request's body and decode it. Raises `_OtherwiseError` for large ones and for those that are not JSON."""
+    """Read a request's body and decode it. Raises `_OtherwiseError` for large ones and for those that are not JSON, and what `limit_body` and `limit_fields` raise."""
     length = headers.get(b"content-length", b"")
     if headers.get(b"content-type") != _JSON or not length.isdigit() or not 0 < int(length) < LARGE:
         raise _OtherwiseError
@@ -286,7 +286,8 @@ async def _json(request: Request, headers: Headers) -> Any:
     except Exception:  # noqa: BLE001 - as the framework does
         raise HTTPException(HTTPStatus.BAD_REQUEST, "There was an error parsing the body") from None
     try:
-        return loads(body)
+        limit_body(request.scope, body)
+        return limit_fields(loads(body))
     except (ValueError, RecursionError):
         raise _OtherwiseError from None
 

@@ -1,4 +1,7 @@
-"""Decodes large JSON bodies without blocking other requests.
+"""Decodes JSON bodies without blocking other requests: the number of their values is limited, and large ones are decoded in a thread.
+
+Everything that follows takes a time that grows with the number of values: validation, canonical JSON, each later answer. A text of
+several megabytes is one value, so the size of a body does not limit it.
 
 A decoder in C holds the interpreter's lock from the first byte to the last, so for a body of many megabytes a thread does not help:
 the event loop is still blocked. The standard library's pure Python decoder releases the lock every few milliseconds. It takes
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from json.scanner import py_make_scanner  # type: ignore[attr-defined] # the fallback where there is no decoder in C
@@ -17,11 +21,19 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
-from agent.core.errors import PayloadTooLarge
+from agent.core.errors import ApiError, PayloadTooLarge, ValidationFailed
+from agent.protocol.validation_errors import too_many_fields
 
 LARGE: Final = 256 * 1024
 """Bytes from which a body is decoded in the thread. Smaller ones take a few milliseconds at most."""
+
+MAX_VALUES: Final = "max_values"
+"""The key of a request's scope with the number of values that its JSON may have."""
+DEFAULT_VALUES: Final = 20_000
+_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string, or an unterminated one up to the end."""
 
 _thread: Final = ThreadPoolExecutor(1, thread_name_prefix="large-json")
 
@@ -39,38 +51,78 @@ async def decode_large(content: str | bytes, max_values: int) -> Any:
 
 def _decode(content: str | bytes, max_values: int) -> Any:
     text = content if isinstance(content, str) else content.decode(json.detect_encoding(content))
-    # There is a comma or an opening bracket for each value; strings may contain more.
-    if sum(text.count(sign) for sign in ",[{") > max_values:
-        raise PayloadTooLarge(
-            f"The JSON has more than {max_values} values. Send the data as a file.", {"limit": max_values}
-        )
+    limit_values(text, max_values)
     return _Decoder().decode(text)
 
 
-class _LargeRequest(Request):
+def limit_body(scope: Scope, body: bytes) -> None:
+    """Raise `PayloadTooLarge` if a request's JSON has more values than its caller may send."""
+    limit_values(body, max_values(scope))
+
+
+def max_values(scope: Scope) -> int:
+    """Return how many values the JSON of a request may have, as the middleware `Bodies` has decided."""
+    limit: int = scope.get(MAX_VALUES, DEFAULT_VALUES)
+    return limit
+
+
+def limit_values(content: str | bytes, limit: int) -> None:
+    """Raise `PayloadTooLarge` if JSON has more than `limit` values. Broken JSON raises `ValueError`, or nothing.
+
+    There is a comma or an opening bracket for each value. Those inside of strings are left out if all together are too many.
+    """
+    if _separators(content) <= limit:
+        return
+    text = content if isinstance(content, str) else content.decode(json.detect_encoding(content))
+    values = start = 0
+    for string in _STRING.finditer(text):
+        values += _separators(text[start : string.start()])
+        start = string.end()
+        if values > limit:
+            break
+    if values + _separators(text[start:]) > limit:
+        raise PayloadTooLarge(
+            f"The JSON has more than {limit} values, which is the limit. Upload large data as a file with POST /v1/artifacts, and refer to it.",
+            {"limit": limit},
+        )
+
+
+def limit_fields(value: Any) -> Any:
+    """Return decoded JSON. Raises `ValidationFailed` for an object with many more fields than any call has, each of which would be an error."""
+    if (wrong := too_many_fields(value)) is not None:
+        raise ValidationFailed("The request is not valid.", {"body": wrong})
+    return value
+
+
+def _separators(part: str | bytes) -> int:
+    if isinstance(part, str):
+        return sum(part.count(sign) for sign in ",[{")
+    return sum(part.count(sign) for sign in (b",", b"[", b"{"))
+
+
+class _LimitedRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
-        if len(body) < LARGE:
-            return await super().json()
         try:
-            return await decode_large(body, self.app.state.context.settings.max_json_values)
-        except PayloadTooLarge as error:  # the framework passes on only its own errors
-            raise HTTPException(error.status, error.message) from None
+            if len(body) >= LARGE:
+                return limit_fields(await decode_large(body, max_values(self.scope)))
+            limit_body(self.scope, body)
+            return limit_fields(await super().json())
+        except ApiError as error:  # the framework passes on only its own errors
+            message = " ".join([error.message, *error.details.get("fields", {}).values()])
+            raise HTTPException(error.status, message) from None
 
 
 class LargeJsonRoute(APIRoute):
-    """A route whose JSON body may be large."""
+    """A route whose JSON body is limited, and may be large."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the framework's handler, with a request that decodes large bodies in the thread."""
+        """Return the framework's handler, with a request that limits its JSON and decodes large bodies in the thread."""
         handler = super().get_route_handler()
         if self.body_field is None:
             return handler
 
         async def handle(request: Request) -> Response:
-            declared = request.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) < LARGE:
-                return await handler(request)
-            return await handler(_LargeRequest(request.scope, request.receive))
+            return await handler(_LimitedRequest(request.scope, request.receive))
 
         return handle

@@ -31,6 +31,7 @@ from agent.coordinator.operations.jobs.validation import (
     audit_percent,
     check_service_call,
     model_names,
+    model_suggestions,
 )
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import fleet, supply
@@ -153,7 +154,7 @@ def _model_warnings(
     if not isinstance(model, str):
         return
     if field in errors:
-        near = nearest(model, model_names(context, definition, offered.models))
+        near = nearest(model, model_suggestions(context, definition, offered.models))
         if near is not None:
             yield field, f"did you mean {near}?"
     elif offered.online and model not in offered.ready:

@@ -14,6 +14,8 @@ from agent.coordinator.store import miners as store
 from agent.core.values.quantities import parse_money
 
 CACHE_SECONDS: Final = 5.0
+NOW_SECONDS: Final = 1.0
+"""Age of what is read again before a job is refused: a client that submits such jobs must not have all miners read each time."""
 
 
 async def supply(context: Context, service: str) -> Supply:
@@ -22,12 +24,13 @@ async def supply(context: Context, service: str) -> Supply:
 
 
 async def fleet(context: Context, *, now: bool = False) -> Fleet:
-    """Return the known miners, as they were a few seconds ago at most, or as they are `now`."""
+    """Return the known miners, as they were a few seconds ago at most, or as they were `now`, which is a second ago at most."""
     caches = context.caches
-    if not now and (known := _cached(context)) is not None:
+    seconds = NOW_SECONDS if now else CACHE_SECONDS
+    if (known := _cached(context, seconds)) is not None:
         return known
     async with caches.supply_lock:
-        if not now and (known := _cached(context)) is not None:
+        if (known := _cached(context, seconds)) is not None:
             return known
         while True:
             changes = caches.supply_changes
@@ -38,9 +41,9 @@ async def fleet(context: Context, *, now: bool = False) -> Fleet:
                 return known
 
 
-def _cached(context: Context) -> Fleet | None:
+def _cached(context: Context, seconds: float) -> Fleet | None:
     known = context.caches.supply
-    return None if known is None or context.clock() - known.read_at >= CACHE_SECONDS else known
+    return None if known is None or context.clock() - known.read_at >= seconds else known
 
 
 def offline_before(context: Context) -> float:

@@ -125,7 +125,7 @@ async def list_jobs(
     label: Annotated[
         list[str],
         Query(
-            description="Only jobs with this label, `key:value`; may be repeated",
+            description="Only jobs with this label, `key:value`; may be repeated, as often as a job may have labels",
             examples=[["project:podcast"]],
         ),
     ] = [],  # noqa: B006 - FastAPI copies it
@@ -150,7 +150,7 @@ async def list_jobs(
         name=name,
         miner_id=miner_id,
         offer_id=offer_id,
-        labels=parse_filters(label),
+        labels=parse_filters(context.settings, label),
         account_id=account_id,
     )
     return await lists.page(context, caller, wanted, limit=limit, offset=offset)

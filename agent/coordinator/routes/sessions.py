@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response, status
 from pydantic import Field, model_validator
 
 from agent.coordinator.http import cookies
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, errors
 from agent.coordinator.operations.accounts import browser_sessions as operations
 from agent.coordinator.operations.accounts.browser_sessions import SessionRecord
@@ -17,7 +18,7 @@ from agent.core.errors import Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
-router = APIRouter(prefix="/v1", tags=["Sessions"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Sessions"])
 
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
 _BROWSER: Final = {AUDIENCE: "a browser with the session's cookie"}

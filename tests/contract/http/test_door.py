@@ -115,22 +115,71 @@ def test_only_a_miners_result_may_exceed_the_body_limit(
     assert miner.complete(lease, results).status_code == 200
 
 
-def test_a_large_body_of_many_values_is_refused_without_blocking_other_requests(tmp_path: Path) -> None:
-    with serve(tmp_path / "data", max_json_values=100_000) as served:
-        client = httpx.Client(
-            base_url=served.url, headers={"Authorization": f"Bearer {served.client_key}"}, timeout=60
-        )
-        many = b'{"type": [' + b"[]," * 150_000 + b"[]]}"
-        answer = client.post("/v1/jobs", content=many, headers={"Content-Type": "application/json"})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
-        # The maximum number of values, with every JSON construct: it is decoded, as the error about its type shows.
-        few = json.dumps(
-            {"type": "x", "name": "\ud83d\ude00 \u00e9" * 60_000, "parameters": {"a": [1, 2.5, None, True]}}
-        )
-        answer = client.post("/v1/jobs", content=few, headers={"Content-Type": "application/json"})
-        assert answer.status_code in (400, 422)
-        broken = client.post("/v1/jobs", content=few[:-1], headers={"Content-Type": "application/json"})
-        assert "not valid JSON" in broken.json()["error"]["message"]
+def test_a_large_body_of_many_values_is_refused_without_blocking_other_requests(served: Served) -> None:
+    many = b'{"type": [' + b"[]," * 150_000 + b"[]]}"
+    answer = _post(served, many)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    # The maximum number of values, with every JSON construct: it is decoded, as the error about its type shows.
+    few = json.dumps(
+        {"type": "x", "name": "\ud83d\ude00 \u00e9" * 60_000, "parameters": {"a": [1, 2.5, None, True]}}
+    ).encode()
+    assert _post(served, few).status_code in (400, 422)
+    assert "not valid JSON" in _post(served, few[:-1]).json()["error"]["message"]
+
+
+def _post(served: Served, body: bytes, path: str = "/v1/jobs", key: str | None = "client") -> httpx.Response:
+    headers = {"Content-Type": "application/json"}
+    if key is not None:
+        headers["X-API-Key"] = served.client_key if key == "client" else served.admin_key
+    return httpx.post(f"{served.url}{path}", content=body, headers=headers, timeout=60)
+
+
+@pytest.mark.parametrize("padding", [b"", b" " * 300_000])
+def test_attack_clients_send_at_most_so_many_values(served: Served, padding: bytes) -> None:
+    """Each value costs time whenever the job is read again. Sent both as a small body, and as one that the thread decodes."""
+    base = {
+        "type": "ai-inference",
+        "model": {"entrypoint": "model.py", "source": {"inline": "x"}},
+        "wait": True,
+    }
+
+    def body(parameters: dict[str, Any]) -> bytes:
+        return json.dumps({**base, "parameters": parameters}, separators=(",", ":")).encode() + padding
+
+    for parameters in (
+        {"x": [0] * 20_001},
+        {"x": [[[]]] * 9000},
+        {str(number): 0 for number in range(20_001)},
+    ):
+        answer = _post(served, body(parameters))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE"), answer.text
+        assert "POST /v1/artifacts" in answer.json()["error"]["message"]
+    # Commas and brackets in texts are no values.
+    for text in ("a, [b], {c}" * 8000, '\\",[' * 15_000):
+        assert _post(served, body({"x": [0] * 15_000, "y": text})).status_code == 201
+    keyless = {"service_id": "ai_inference", "request_data": {"parameters": {"x": [0] * 20_001}}}
+    validated = json.dumps(keyless, separators=(",", ":")).encode()
+    assert _post(served, validated, "/v1/registry/services/validate", None).status_code == 413
+    many = json.dumps({"token": [0] * 20_001}, separators=(",", ":")).encode()
+    assert _post(served, many, "/v1/session", None).status_code == 413
+    assert _post(served, many, "/v1/session", "admin").status_code == 422, "administrators send long lists"
+
+
+@pytest.mark.parametrize("padding", [b"", b" " * 300_000])
+def test_attack_an_object_of_many_unknown_fields_has_one_error(served: Served, padding: bytes) -> None:
+    many = {f"temperature_{number}": 1 for number in range(5000)}
+    fields = "it has 5000 fields, and no request has more than 200"
+    nested = _post(
+        served, json.dumps({"type": "whisper_transcription", "parameters": many}).encode() + padding
+    )
+    assert (nested.status_code, nested.json()["error"]["details"]["fields"]) == (422, {"parameters": fields})
+    outer = _post(served, json.dumps(many).encode() + padding)
+    assert (outer.status_code, outer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+    assert fields in outer.json()["error"]["message"]
+    labels = {f"a b{number}": "\x01" for number in range(5000)}
+    answer = _post(served, json.dumps({"type": "whisper_transcription", "labels": labels}).encode() + padding)
+    expected = {"labels": "a job may have at most 1000 labels, and this one has 5000"}
+    assert (answer.status_code, answer.json()["error"]["details"]["fields"]) == (422, expected)
 
 
 # Sizes of WebSocket messages

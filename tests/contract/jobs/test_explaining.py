@@ -13,7 +13,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from agent.coordinator.operations import supply
+from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs import lists
 from agent.core.reasons import ReasonCode
 from aitbc import AITBCClient, CannotRun
 from aitbc.cli import app
@@ -148,14 +151,46 @@ def test_a_repeated_request_gets_its_first_answer_even_if_no_miner_could_run_it_
     assert stage.client.post(path, json=body).status_code == 422
 
 
-def test_a_refusal_follows_from_the_miners_as_they_are_now(stage: Stage) -> None:
-    """The known miners are cached, but no job is refused because of an earlier state of them."""
+def test_a_refusal_follows_from_the_miners_as_they_are_now(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The known miners are cached, but no job is refused because of a state of them that is more than a second old."""
+    monkeypatch.setattr(supply, "NOW_SECONDS", 0.0)
     stage.offers(unit_price="0.777")
     stage.miner.register(capabilities=stage.able)
     body = {**WHISPER, "miner_id": stage.miner.miner_id, "pricing": {"max_cost": "0.5"}}
     assert stage.client.post(f"/v1/services/{TRANSCRIBE}", json=body).status_code == 422
     stage.execute("UPDATE miners SET capabilities = replace(capabilities, '0.777', '0.5')")
     assert stage.client.post(f"/v1/services/{TRANSCRIBE}", json=body).status_code == 201
+
+
+def test_attack_a_list_of_jobs_of_many_kinds_compares_few_of_them_with_the_miners(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind is compared with each miner, while no other request is answered. The others have no estimate in the list."""
+    stage.able["services"][SERVICE]["models"] = ["large-v2"]
+    stage.miner.register(capabilities=stage.able)
+    jobs = [
+        submit(stage.client, model="large-v2", pricing={"max_cost": f"0.{number}"})
+        for number in range(11, 21)
+    ]
+    stage.served.do(_forget_miners)
+    miners = len(stage.served.do(fleet_of).miners)
+    monkeypatch.setattr(lists, "MAX_COMPARED", 3 * miners)
+    found = stage.client.get("/v1/jobs", params={"status": "submitted", "limit": 500}).json()["jobs"]
+    assert {one["job_id"] for one in found} == set(jobs)
+    assert sum("estimated_completion" in one for one in found) == 3
+    monkeypatch.undo()
+    found = stage.client.get("/v1/jobs", params={"status": "submitted"}).json()["jobs"]
+    assert all("estimated_completion" in one for one in found)
+
+
+async def _forget_miners(context: Context) -> None:
+    context.caches.supply = None
+
+
+async def fleet_of(context: Context) -> Fleet:
+    return await supply.fleet(context)
 
 
 def test_position_and_estimated_start_follow_from_measured_durations(stage: Stage) -> None:

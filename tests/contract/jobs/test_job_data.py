@@ -204,6 +204,21 @@ def test_a_job_has_at_most_as_many_labels_as_the_setting_allows(client: httpx.Cl
     assert fields(answer) == {"labels": "a job may have 32 labels, and this one has 33"}
 
 
+def test_attack_a_list_is_filtered_by_at_most_as_many_labels_as_a_job_has(client: httpx.Client) -> None:
+    """The database looks each of them up; with thousands, it refuses the query."""
+    labels = {f"key{number}": "x" for number in range(32)}
+    job_id = submit(client, labels=labels)
+    given = [f"{key}:{value}" for key, value in labels.items()]
+    (found,) = client.get("/v1/jobs", params={"label": given}).json()["jobs"]
+    assert found["job_id"] == job_id
+    for number in (33, 2000):
+        answer = client.get("/v1/jobs", params={"label": ["a:b"] * number})
+        assert answer.status_code == 422
+        assert fields(answer) == {
+            "label": f"a list is filtered by at most 32 labels, not {number}; remove some"
+        }
+
+
 def test_the_jobs_of_a_miner_are_found(client: httpx.Client, miner: ScriptedMiner) -> None:
     job_id = submit(client)
     miner.poll()
@@ -287,6 +302,18 @@ def test_a_job_runs_again_with_changes(client: httpx.Client) -> None:
     changed = job(client, client.post(f"/v1/jobs/{program}/rerun", json=body).json()["job_id"])
     assert changed["parameters"]["parameters"] == {"threshold": 0.7, "shape": {"x": 1, "y": 3}}
     assert changed["name"] == "main.py"
+
+
+def test_attack_a_rerun_changes_few_parameters_and_none_deep_inside(client: httpx.Client) -> None:
+    """Each change copies the objects around it."""
+    program = create(client, **python_model(parameters={"a": 1}))
+    many = client.post(f"/v1/jobs/{program}/rerun", json={"set": {f"a{n}": 1 for n in range(101)}})
+    assert (many.status_code, fields(many)) == (422, {"set": "must have at most 100 entries"})
+    for path in (".".join("a" * 11), ".".join("a" * 5000)):
+        deep = client.post(f"/v1/jobs/{program}/rerun", json={"set": {path: 1}})
+        assert (deep.status_code, fields(deep)) == (422, {f"set.{path[:100]}": "a path has at most 10 names"})
+    fits = {"set": {f"parameters.{'.'.join('b' * 9)}": 1}}
+    assert client.post(f"/v1/jobs/{program}/rerun", json=fits).status_code == 201
 
 
 def test_an_address_runs_again_with_its_query(client: httpx.Client, miner: ScriptedMiner) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from agent.coordinator.operations import supply
 from agent.coordinator.operations.jobs import estimates
+from agent.core.values.near_names import MAX_COMPARISONS
 from runners import registry
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.recent import fold_everything
@@ -172,6 +174,28 @@ def test_an_error_in_a_nested_field_has_its_path(validate: Callable[..., Any]) -
     found = fields(validate("ai_inference", data)["errors"])
     assert found.keys() == {"model.source", "input.format"}
     assert fields(validate("ai_inference", {"model": "resnet"})["errors"]).keys() == {"model"}
+
+
+def test_attack_a_miner_with_a_thousand_models_hides_no_model_of_the_catalogue(
+    validate: Callable[..., Any], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of the same letters are slow to compare, so few are, and those of the catalogue first."""
+    compared: list[tuple[int, int]] = []
+    search = difflib.get_close_matches
+
+    def counted(name: str, known: list[str], **options: Any) -> list[str]:
+        compared.extend((len(name), len(one)) for one in known)
+        return search(name, known, **options)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    offer(served, models=[f"{'abcdefghij' * 9}{number:010}" for number in range(1000)])
+    for wrong in ("smollm2-135m-instuct", "0123456789" + "abcdefghij" * 9):
+        compared.clear()
+        answer = validate("llm_inference", {"model": wrong, "prompt": "Hi"})
+        assert answer["valid"] is False
+        assert ("Did you mean smollm2-135m-instruct?" in str(answer["errors"])) is wrong.startswith("smol")
+        searches = 2  # one for the error, one for the warning
+        assert sum(one * other for one, other in compared) <= searches * MAX_COMPARISONS
 
 
 def test_an_unknown_adapter_gets_a_suggestion(validate: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.coordinator.operations.caches import Caches, Estimates, Fleet
 from agent.coordinator.operations.jobs.estimates import REFRESH_SECONDS, estimates
-from agent.coordinator.operations.supply import CACHE_SECONDS, fleet
+from agent.coordinator.operations.supply import CACHE_SECONDS, NOW_SECONDS, fleet
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +73,24 @@ async def test_miners_that_change_during_a_read_are_read_again() -> None:
 async def test_the_present_miners_are_read_even_if_some_are_known() -> None:
     context: Any = Reader()
     known = await fleet(context)
+    context.now += NOW_SECONDS
     present = await fleet(context, now=True)
     assert context.reads == 2
     assert present is not known
     assert context.caches.supply is present
+
+
+async def test_attack_impossible_jobs_have_the_miners_read_once_a_second() -> None:
+    """Each of them asks for the present miners, all of which are read."""
+    context: Any = Reader()
+    await fleet(context)
+    context.now += NOW_SECONDS
+    found = [
+        *await asyncio.gather(*(fleet(context, now=True) for _ in range(20))),
+        await fleet(context, now=True),
+    ]
+    assert context.reads == 2
+    assert all(one is context.caches.supply for one in found)
+    context.caches.forget_sessions()
+    await fleet(context, now=True)
+    assert context.reads == 3, "miners that have changed are read immediately"

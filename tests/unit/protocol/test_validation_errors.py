@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
 from agent.coordinator.operations.openai.chat import ChatRequest
-from agent.protocol.validation_errors import field_errors
+from agent.protocol.validation_errors import MAX_FIELDS, MAX_SUGGESTED, MORE, field_errors
 from runners.blender.request import RenderRequest
 from runners.ffmpeg.request import TranscodeRequest
 from runners.llm.request import InferenceRequest
@@ -65,6 +65,33 @@ def test_each_field_has_one_sentence(
     assert field_errors(caught.value, model=model) == expected
     prefixed = field_errors(caught.value, "parameters.", model)
     assert prefixed == {f"parameters.{name}": sentence for name, sentence in expected.items()}
+
+
+def test_many_errors_are_counted_instead_of_listed() -> None:
+    """Otherwise a small request would get a large answer, and a search for similar names for each of its fields."""
+    given = {"input_url": "https://a.b/c", **{f"qualit{number}": 1 for number in range(3000)}}
+    with pytest.raises(ValidationError) as caught:
+        TranscodeRequest.model_validate_json(json.dumps(given), strict=True)
+    found = field_errors(caught.value, "parameters.", TranscodeRequest)
+    assert len(found) == MAX_FIELDS + 1
+    assert found.pop(MORE) == f"{3000 - MAX_FIELDS} more errors are not shown; correct these first"
+    sentences = list(found.values())
+    assert sentences[:MAX_SUGGESTED] == ["is unknown; did you mean quality?"] * MAX_SUGGESTED
+    assert set(sentences[MAX_SUGGESTED:]) == {"is unknown; remove it"}
+
+
+def test_as_many_errors_as_fit_are_listed_whole() -> None:
+    given = {"input_url": "https://a.b/c", **{f"x{number}": 1 for number in range(MAX_FIELDS)}}
+    with pytest.raises(ValidationError) as caught:
+        TranscodeRequest.model_validate_json(json.dumps(given), strict=True)
+    found = field_errors(caught.value, model=TranscodeRequest)
+    assert (len(found), MORE in found) == (MAX_FIELDS, False)
+
+
+def test_a_long_name_is_shortened() -> None:
+    with pytest.raises(ValidationError) as caught:
+        JobOptions.model_validate_json(json.dumps({"x" * 10_000: 1}), strict=True)
+    assert list(field_errors(caught.value, model=JobOptions)) == ["x" * 100]
 
 
 def _patterns(schema: Any, examples: bool = False, path: str = "") -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from pydantic import ConfigDict, Field
@@ -23,6 +23,13 @@ from agent.coordinator.store.queue import restrictions_of
 from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_money, from_units
 
+MAX_CHANGES: Final = 100
+"""Parameters that a request changes. Each change copies the objects around its parameter."""
+MAX_PARTS: Final = 10
+"""Names in the path of a parameter; no service nests its parameters deeper."""
+MAX_SHOWN: Final = 100
+"""Characters of a wrong path that an error repeats."""
+
 
 class RerunRequest(JobOptions):
     """What is to differ from the first job. `set` changes parameters by their names, with dots inside objects.
@@ -36,6 +43,7 @@ class RerunRequest(JobOptions):
 
     set: dict[str, Any] = Field(
         default={},
+        max_length=MAX_CHANGES,
         description="New values of parameters, as `GET /v1/jobs/{job_id}` names them; null: the default",
         examples=[{"steps": 30}],
     )
@@ -93,10 +101,20 @@ def _read(connection: Connection, caller: Caller, job_id: str) -> tuple[JobRecor
 def _changed(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
     for path, value in changes.items():
         try:
-            parameters = with_value(parameters, path.split("."), value)
+            parameters = with_value(parameters, _parts(path), value)
         except ValueError as error:
-            raise ValidationFailed("The request is not valid.", {f"set.{path}": str(error)}) from None
+            raise ValidationFailed(
+                "The request is not valid.", {f"set.{path[:MAX_SHOWN]}": str(error)}
+            ) from None
     return parameters
+
+
+def _parts(path: str) -> list[str]:
+    """Return the names in a dotted path. Raises `ValueError` for too many."""
+    parts = path.split(".", MAX_PARTS)
+    if len(parts) > MAX_PARTS:
+        raise ValueError(f"a path has at most {MAX_PARTS} names")
+    return parts
 
 
 def _at(parameters: Mapping[str, Any], path: str) -> Any:

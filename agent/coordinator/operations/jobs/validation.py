@@ -16,8 +16,8 @@ from agent.coordinator.operations.jobs.addresses import artifact_of, reference_p
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
 from agent.coordinator.operations.jobs.sealed import SealedRequest, for_miner, sealed_errors
 from agent.core.errors import InvalidJobType, ValidationFailed
-from agent.core.values.near_names import hint
-from agent.protocol.validation_errors import field_errors
+from agent.core.values.near_names import MAX_CONSIDERED, hint
+from agent.protocol.validation_errors import field_errors, too_many_fields
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import VerificationError
 from runners.api import ServiceDefinition
@@ -176,8 +176,9 @@ def _check_sealed(
         errors["sealed"] = (
             "give the miner_id or the offer_id of the miner to whose key the request is sealed: no other can read it"
         )
-    known, adapters = model_names(context, definition, models), adapter_names(context, definition)
-    if definition.model_field is not None and sealed.model not in known:
+    adapters = adapter_names(context, definition)
+    if definition.model_field is not None and not is_model(context, definition, models, sealed.model or ""):
+        known = model_suggestions(context, definition, models)
         errors["sealed.model"] = _unknown("model", sealed.model or "", known)
     for name in sealed.adapters:
         if name not in adapters:
@@ -275,6 +276,9 @@ def audit_percent(context: Context, definition: ServiceDefinition) -> float | No
 
 
 def _read(model: type[_ModelT], data: Mapping[str, Any], errors: Errors, prefix: str) -> _ModelT | None:
+    if (wrong := too_many_fields(data)) is not None:
+        errors[prefix.rstrip(".") or "body"] = wrong
+        return None
     try:
         check_json(data)
         # As JSON: in strict mode, pydantic converts lists to tuples and strings to decimals only for JSON input.
@@ -316,10 +320,16 @@ def _model(
     model = parameters.get(definition.model_field)
     if not isinstance(model, str) or field_path in errors:
         return None
-    known = model_names(context, definition, models)
-    if model not in known:
-        errors[field_path] = _unknown("model", model, known)
+    if not is_model(context, definition, models, model):
+        errors[field_path] = _unknown("model", model, model_suggestions(context, definition, models))
     return model
+
+
+def is_model(context: Context, definition: ServiceDefinition, models: frozenset[str], name: str) -> bool:
+    """Return whether a job of this service may name a model, as `model_names` lists them."""
+    entry = context.catalogue.get(name)
+    kind = entry.kind if entry is not None and entry.service == definition.service_id else None
+    return kind == "model" or (name in models and kind != "adapter")
 
 
 def model_names(context: Context, definition: ServiceDefinition, models: frozenset[str]) -> list[str]:
@@ -327,6 +337,17 @@ def model_names(context: Context, definition: ServiceDefinition, models: frozens
     service_id = definition.service_id
     return sorted(
         (_of_service(context, service_id, "model") | models) - _of_service(context, service_id, "adapter")
+    )
+
+
+def model_suggestions(
+    context: Context, definition: ServiceDefinition, models: frozenset[str]
+) -> Sequence[str]:
+    """Return names of models for a suggestion: the catalogue's first, because a miner may name a thousand others."""
+    catalogued = _of_service(context, definition.service_id, "model")
+    return sorted(
+        model_names(context, definition, models)[: MAX_CONSIDERED + len(catalogued)],
+        key=lambda name: name not in catalogued,
     )
 
 

@@ -30,7 +30,7 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import FINAL
-from agent.core.values.near_names import hint
+from agent.core.values.near_names import MAX_CONSIDERED, hint
 from agent.core.values.quantities import parse_time
 from runners.api import ServiceDefinition
 
@@ -69,7 +69,9 @@ async def known_models(context: Context, definition: ServiceDefinition) -> list[
 def unknown_model(name: str, known: list[str]) -> NotFound:
     """Return the error for an unknown model."""
     shown = name[:MAX_SHOWN]
-    return NotFound(f"There is no model {shown!r}.{hint(name, known)}.", {"model": shown, "known": known})
+    return NotFound(
+        f"There is no model {shown!r}.{hint(name, known)}.", {"model": shown, "known": known[:MAX_CONSIDERED]}
+    )
 
 
 async def submit(

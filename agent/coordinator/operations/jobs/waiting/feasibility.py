@@ -114,12 +114,18 @@ def takeable(context: Context, known: Fleet, record: JobRecord) -> bool:
     """Return whether one of the known miners can run the waiting job at present, once it has free capacity."""
     if not known.miners:
         return True
-    key = ("takeable", _kind(record))
-    if (cached := known.answers.get(key)) is not None:
+    if (cached := takeable_cached(known, record)) is not None:
         return cached
     job = _new(record)
     situation = replace(basis_of(context, record), miners=known.miners)
-    return _cached(known, key, any(able(job, miner, situation) for miner in known.miners))
+    return _cached(
+        known, ("takeable", _kind(record)), any(able(job, miner, situation) for miner in known.miners)
+    )
+
+
+def takeable_cached(known: Fleet, record: JobRecord) -> bool | None:
+    """Return what `takeable` has answered for such a job, None if it was not asked since the miners were read."""
+    return known.answers.get(("takeable", _kind(record)))
 
 
 def _new(record: JobRecord) -> Waiting:
