@@ -12,6 +12,9 @@ MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 64
 """Levels of nesting in results; far below Python's recursion limit on either side."""
 
+MAX_VALUES = 900_000
+"""Values in results: every number, text, list and object counts. Coordinators accept a million in a message with all that is around them."""
+
 FILE_KEY = "$file"
 """The key of the object that represents an output file in the results of `Done`."""
 
@@ -34,6 +37,19 @@ def check_json(value: Any, depth: int = 0) -> None:
             _check_object(value, depth)
         case _:
             raise ValueError(f"it holds a {type(value).__name__}, which is not JSON")
+
+
+def has_more_values(value: Any, limit: int) -> bool:
+    """Return whether JSON has more than `limit` values, without looking at more of them. Keys do not count."""
+    left, parts = limit, [value]
+    while parts and left >= 0:
+        part = parts.pop()
+        left -= 1
+        if isinstance(part, (list, tuple, dict)):
+            if len(part) > left:
+                return True
+            parts += part.values() if isinstance(part, dict) else part
+    return left < 0
 
 
 def _check_scalar(value: bool | float | str | None) -> None:

@@ -35,8 +35,8 @@ Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
 
 
-def _shallow(value: dict[str, Any]) -> dict[str, Any]:
-    """Raise `ValueError` for nesting too deep for programs that write JSON."""
+def shallow(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the value. Raise `ValueError` for nesting too deep for programs that write JSON."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -50,7 +50,7 @@ def _shallow(value: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
-JsonObject = Annotated[dict[str, Any], AfterValidator(_shallow)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(shallow)]
 """Arbitrary JSON of a miner's programs. It is stored and sent on, so its nesting is limited."""
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["job_1234567890"])]
 
@@ -403,17 +403,22 @@ class RunResult(_Message):
             }
         ],
     )
-    results: JsonObject = Field(examples=[{"text": "Hello", "processing_time": 1.23, "units": 1.5}])
+    results: dict[str, Any] = Field(examples=[{"text": "Hello", "processing_time": 1.23, "units": 1.5}])
     artifacts: Annotated[list[OutputArtifact], Field(max_length=10_000)] = []
     log: RunLog | None = Field(default=None, examples=[None])
-    evidence: JsonObject | None = Field(default=None, examples=[None])
+    evidence: dict[str, Any] | None = Field(default=None, examples=[None])
 
-    @field_validator("evidence")
-    @classmethod
-    def _small_evidence(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and len(json.dumps(value)) > MAX_EVIDENCE:
-            raise ValueError(f"evidence may have at most {MAX_EVIDENCE} bytes")
-        return value
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong with the results and the evidence, by field. It takes long for large ones, so validation leaves it out."""
+        found: dict[str, str] = {}
+        for name, value in (("results", self.results), ("evidence", self.evidence)):
+            try:
+                shallow(value or {})
+            except ValueError as error:
+                found[name] = str(error)
+        if self.evidence is not None and not found and len(json.dumps(self.evidence)) > MAX_EVIDENCE:
+            found["evidence"] = f"evidence may have at most {MAX_EVIDENCE} bytes"
+        return found
 
 
 class RunFailure(_Message):

@@ -62,7 +62,7 @@ from runners.host.protocol import (
 )
 from runners.host.results import mark, reference, replace_files, seen_by_client, units_number
 from runners.host.sealing import FAILURE, Quiet
-from runners.plain_json import check_json
+from runners.plain_json import MAX_VALUES, check_json, has_more_values
 from runners.registry import find, load
 from runners.sandbox.watch import adopt_orphans
 from runners.torch_memory import beyond_repair
@@ -264,6 +264,11 @@ class _Host:
         context.check()
         units = Decimal(plain_units(result.units))
         results = self._results(result, context) if message.audit is None else dict(result.results)
+        if has_more_values(results, MAX_VALUES):
+            raise Fail(
+                f"The results have more than {MAX_VALUES} values; write large data to files.",
+                code=FailureCode.RESULT_TOO_LARGE,
+            )
         # Evidence is in clear, so a sealed run has none.
         evidence = None if result.evidence is None or sealing is not None else dict(result.evidence)
         check_json(evidence)

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from runners.api import Fail, FailureCode, OutputFile
-from runners.plain_json import check_json
+from runners.plain_json import check_json, has_more_values
 
 MAX_RESULT = 8 * 2**20
 """Bytes of JSON that `predict` may return."""
+
+MAX_VALUES = 200_000
+"""Values in what `predict` may return: every number, text, list and object counts. Each costs the coordinator time whenever the results
+are read."""
 
 MAX_FILES = 100
 """Limit of the files that a run returns."""
@@ -31,6 +35,11 @@ def returned(path: Path) -> dict[str, Any]:
         )
     try:
         value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        if has_more_values(value, MAX_VALUES):
+            raise Fail(
+                f"predict returned more than {MAX_VALUES} values; write large data to files.",
+                code=FailureCode.RESULT_TOO_LARGE,
+            )
         check_json(value)
     except RecursionError:
         raise Fail(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from agent.core.values.quantities import parse_money
 
 CACHE_SECONDS: Final = 5.0
 NOW_SECONDS: Final = 1.0
-"""Age of what is read again before a job is refused: a client that submits such jobs must not have all miners read each time."""
+"""Time between two reads before jobs are refused: a client that submits such jobs must not have all miners read for each of them."""
 
 
 async def supply(context: Context, service: str) -> Supply:
@@ -24,26 +25,30 @@ async def supply(context: Context, service: str) -> Supply:
 
 
 async def fleet(context: Context, *, now: bool = False) -> Fleet:
-    """Return the known miners, as they were a few seconds ago at most, or as they were `now`, which is a second ago at most."""
-    caches = context.caches
-    seconds = NOW_SECONDS if now else CACHE_SECONDS
-    if (known := _cached(context, seconds)) is not None:
-        return known
+    """Return the known miners, as they were a few seconds ago at most, or as they are `now`, for which it waits up to a second."""
+    caches, known, asked_at = context.caches, context.caches.supply, context.clock()
+    if not now and (cached := _cached(context)) is not None:
+        return cached
+    if now and known is not None:
+        await asyncio.sleep(min(max(0.0, known.read_at + NOW_SECONDS - asked_at), NOW_SECONDS))
     async with caches.supply_lock:
-        if (known := _cached(context, seconds)) is not None:
-            return known
+        if not now and (cached := _cached(context)) is not None:
+            return cached
+        latest = caches.supply
+        if now and latest is not None and latest is not known and latest.read_at >= asked_at:
+            return latest
         while True:
             changes = caches.supply_changes
-            known = await context.database.read(_fleet, context, context.clock())
+            found = await context.database.read(_fleet, context, context.clock())
             if changes == caches.supply_changes:
-                caches.supply = known
+                caches.supply = found
             if now or changes == caches.supply_changes:
-                return known
+                return found
 
 
-def _cached(context: Context, seconds: float) -> Fleet | None:
+def _cached(context: Context) -> Fleet | None:
     known = context.caches.supply
-    return None if known is None or context.clock() - known.read_at >= seconds else known
+    return None if known is None or context.clock() - known.read_at >= CACHE_SECONDS else known
 
 
 def offline_before(context: Context) -> float:

@@ -240,12 +240,13 @@ async def rerun_job(
 
 @router.get(
     "/{job_id}/results",
+    response_model=JobResults,
     responses=errors(JobNotFound, JobNotCompleted),
     summary="Results of a completed job",
 )
-async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobResults:
+async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> Response:
     """Answers 409 `JOB_NOT_COMPLETED` with the state and the cause unless the job is completed."""
-    return await operations.results(context, caller, job_id)
+    return Response(await operations.results(context, caller, job_id), media_type="application/json")
 
 
 @router.put(

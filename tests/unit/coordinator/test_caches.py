@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from agent.coordinator.operations import supply
 from agent.coordinator.operations.caches import Caches, Estimates, Fleet
 from agent.coordinator.operations.jobs.estimates import REFRESH_SECONDS, estimates
-from agent.coordinator.operations.supply import CACHE_SECONDS, NOW_SECONDS, fleet
+from agent.coordinator.operations.supply import CACHE_SECONDS, fleet
 
 pytestmark = pytest.mark.anyio
 
@@ -70,27 +71,28 @@ async def test_miners_that_change_during_a_read_are_read_again() -> None:
     assert all(one is context.caches.supply for one in found)
 
 
-async def test_the_present_miners_are_read_even_if_some_are_known() -> None:
+async def test_the_present_miners_are_read_even_if_some_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supply, "NOW_SECONDS", 0.01)
     context: Any = Reader()
     known = await fleet(context)
-    context.now += NOW_SECONDS
     present = await fleet(context, now=True)
     assert context.reads == 2
     assert present is not known
     assert context.caches.supply is present
 
 
-async def test_attack_impossible_jobs_have_the_miners_read_once_a_second() -> None:
-    """Each of them asks for the present miners, all of which are read."""
+async def test_attack_impossible_jobs_have_the_miners_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them asks for the present miners, all of which are read: once in a while, for all that wait for it."""
+    monkeypatch.setattr(supply, "NOW_SECONDS", 0.2)
     context: Any = Reader()
-    await fleet(context)
-    context.now += NOW_SECONDS
-    found = [
-        *await asyncio.gather(*(fleet(context, now=True) for _ in range(20))),
-        await fleet(context, now=True),
-    ]
+    known = await fleet(context)
+    waiting = [asyncio.create_task(fleet(context, now=True)) for _ in range(10)]
+    await asyncio.sleep(0.05)
+    waiting += [asyncio.create_task(fleet(context, now=True)) for _ in range(10)]
+    assert context.reads == 1, "the last read was a moment ago"
+    found = await asyncio.gather(*waiting)
     assert context.reads == 2
-    assert all(one is context.caches.supply for one in found)
+    assert all(one is context.caches.supply and one is not known for one in found)
     context.caches.forget_sessions()
     await fleet(context, now=True)
     assert context.reads == 3, "miners that have changed are read immediately"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,7 +28,6 @@ from agent.core.jobs import Cancel, Job, JobState
 from agent.core.matching import Restrictions
 from agent.core.nonces import lease_nonce, nonce_key
 from aitbc.canonical import canonical_json, sha256_hex
-from aitbc.outputs import output_files
 
 BATCH: Final = 100
 """Maximum number of audits in one round."""
@@ -108,8 +108,8 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         if waited:
             deciding.answer_missing(connection, context, opinions, asked, NOBODY, ids.follow_up)
         return
-    spec = None if source is None else _spec(connection, context, source, opinions, ids.job_id)
-    if source is None or spec is None:
+    payload = None if source is None else _specification(connection, context, source, opinions, ids.job_id)
+    if source is None or payload is None:
         why = UNPROVEN_SEALED if source is not None and source.is_sealed else DELETED
         deciding.answer_missing(connection, context, opinions, asked, why, ids.follow_up)
         return
@@ -119,7 +119,7 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         if final or asked.is_root or waited:
             deciding.answer_missing(connection, context, opinions, asked, UNAFFORDABLE, ids.follow_up)
         return
-    _submit(connection, context, source, opinions, asked, spec, restrictions, max_cost, ids)
+    _submit(connection, context, source, opinions, asked, payload, restrictions, max_cost, ids)
 
 
 def _submit(
@@ -128,13 +128,12 @@ def _submit(
     source: JobRecord,
     opinions: Sequence[AuditRecord],
     asked: AuditRecord,
-    spec: dict[str, Any],
+    payload: bytes,
     restrictions: Restrictions,
     max_cost: int,
     ids: NewIds,
 ) -> None:
     now = context.clock()
-    payload = canonical_json(spec)
     funds.ensure_accounts(connection, now)
     funds.fund(connection, funds.AUDITS, ids.tx_id, max_cost, now)
     record = JobRecord(
@@ -211,41 +210,59 @@ def _earlier_job(opinions: Sequence[AuditRecord]) -> str | None:
     return next(iter(store.audit_jobs_of(opinions)), None)
 
 
-def _spec(
+def _specification(
     connection: Connection,
     context: Context,
     source: JobRecord,
     opinions: Sequence[AuditRecord],
     job_id: str,
-) -> dict[str, Any] | None:
-    """Return the specification of an audit job, or None if its data was deleted or cannot be read."""
+) -> bytes | None:
+    """Return the specification of an audit job as canonical JSON, or None if its data was deleted or cannot be read.
+
+    Results and evidence are stored as canonical JSON and are inserted as they are: all other writes wait for this transaction.
+    """
     earlier = _earlier_job(opinions)
     if earlier is not None:
         record = job_store.find(connection, earlier)
         if record is None or record.deleted_at is not None:
             return None
-        return {**orjson.loads(record.spec), "job_id": job_id}
+        return _renamed(record.spec, earlier, job_id)
     root = opinions[0]
     results = job_store.results_of(connection, source.job_id)
     receipt = receipt_store.of_job(connection, source.job_id)
     if source.deleted_at is not None or results is None or receipt is None or source.is_sealed:
         return None
     spec: dict[str, Any] = orjson.loads(source.spec)
-    signed = base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"])
-    found = orjson.loads(results)
+    signed = orjson.loads(base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"]))
     canary = None if root.canary_id is None else canaries.find(connection, root.canary_id)
     if canary is not None and canary.deleted_at is not None:  # the known answer was deleted
         return None
-    files = {f"audit:{file.name}": f"artifact:{file.artifact_id}" for file in output_files(found)}
-    return {
-        **spec,
-        "job_id": job_id,
-        "files": {**spec["files"], **files},
-        "audit": {
-            "results": found,
-            "statement": orjson.loads(signed),
-            "evidence": None if root.evidence is None else orjson.loads(root.evidence),
-            "nonce": lease_nonce(nonce_key(bytes(context.signer.key)), source.job_id, root.fence),
-            "answer": None if canary is None else orjson.loads(canary.results),
-        },
-    }
+    # After the results, the statement lists the files in them; that it does was checked when it was accepted.
+    outputs = signed["subject"][1:]
+    files = {f"audit:{item['name']}": f"artifact:sha256:{item['digest']['sha256']}" for item in outputs}
+    inserted = {"results": results, "evidence": root.evidence or "null"}
+    marks = {name: secrets.token_hex() for name in inserted}
+    payload = canonical_json(
+        {
+            **spec,
+            "job_id": job_id,
+            "files": {**spec["files"], **files},
+            "audit": {
+                **marks,
+                "statement": signed,
+                "nonce": lease_nonce(nonce_key(bytes(context.signer.key)), source.job_id, root.fence),
+                "answer": None if canary is None else orjson.loads(canary.results),
+            },
+        }
+    )
+    for name, mark in marks.items():
+        payload = payload.replace(f'"{mark}"'.encode(), inserted[name].encode(), 1)
+    return payload
+
+
+def _renamed(spec: str, earlier: str, job_id: str) -> bytes:
+    """Return the specification of an audit job with the id of another one.
+
+    The id of the earlier job is random and younger than everything else in its specification, so it occurs once.
+    """
+    return spec.replace(f'"job_id":"{earlier}"', f'"job_id":"{job_id}"', 1).encode()

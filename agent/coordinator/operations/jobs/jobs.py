@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any, Final
 
+import orjson
 import structlog
 
 from agent.coordinator import lifecycle
@@ -13,7 +14,6 @@ from agent.coordinator.operations.answers.jobs import (
     JobCancelled,
     JobCreated,
     JobError,
-    JobResults,
     JobStatus,
 )
 from agent.coordinator.operations.caches import Estimates
@@ -79,7 +79,8 @@ async def wait_until_final(
                 job = await get(context, caller, job_id)
     if job.status != "completed":
         return job, None
-    return job, (await results(context, caller, job_id)).results
+    _, text = await context.database.read(_results, caller, job_id)
+    return job, json.loads(text)
 
 
 async def wait_for_end(context: Context, caller: Caller, created: JobCreated, seconds: float) -> JobCreated:
@@ -162,12 +163,18 @@ def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> 
     return life, next((effect for effect in effects if isinstance(effect, RunEnded)), None)
 
 
-async def results(context: Context, caller: Caller, job_id: str) -> JobResults:
-    """Return the results of a completed job. Raises `JobNotFound`, and `JobNotCompleted` with the state and the cause."""
-    return await context.database.read(_results, caller, job_id)
+async def results(context: Context, caller: Caller, job_id: str) -> bytes:
+    """Return the results of a completed job, a `JobResults` as JSON. Raises `JobNotFound`, and `JobNotCompleted` with the state and the cause.
+
+    The results are stored as JSON and stay as they are: to decode and encode a million values would take a second.
+    """
+    completed_at, text = await context.database.read(_results, caller, job_id)
+    around = {"job_id": job_id, "status": "completed", "completed_at": completed_at}
+    return b'%b,"results":%b}' % (orjson.dumps(around)[:-1], text.encode())
 
 
-def _results(connection: Connection, caller: Caller, job_id: str) -> JobResults:
+def _results(connection: Connection, caller: Caller, job_id: str) -> tuple[str, str]:
+    """Return when a job was completed, and its results as JSON."""
     record = own(store.find(connection, job_id), caller, job_id)
     life = record.life
     text = store.results_of(connection, job_id)
@@ -176,12 +183,7 @@ def _results(connection: Connection, caller: Caller, job_id: str) -> JobResults:
         if life.failure is not None:
             details["cause"] = {"code": life.failure.code, "message": life.failure.message}
         raise JobNotCompleted(f"Job {job_id} has no results because it is {life.state}.", details)
-    return JobResults(
-        job_id=job_id,
-        status="completed",
-        results=json.loads(text),
-        completed_at=format_time(life.finished_at),
-    )
+    return format_time(life.finished_at), text
 
 
 async def failed_by_machines(context: Context, job_id: str) -> bool:

@@ -31,7 +31,7 @@ from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.coordinator.store.receipts import ReceiptRecord
-from agent.core.errors import ApiError, ReceiptInvalid, StaleLease
+from agent.core.errors import ApiError, ReceiptInvalid, StaleLease, ValidationFailed
 from agent.core.jobs import Complete, IllegalEvent, JobState, Lease
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time, from_units, parse_decimal
@@ -101,7 +101,7 @@ class Accepted:
 async def complete(context: Context, session: Session, job_id: str, request: RunResult) -> Delivered:
     """Accept a result. A repeated delivery gets the same answer.
 
-    Raises `StaleLease` if the lease is not the newest, `ReceiptInvalid` if the statement is not valid.
+    Raises `StaleLease` if the lease is not the newest, `ReceiptInvalid` if the statement is not valid, and `ValidationFailed`.
     """
     try:
         if _is_short([request.results, request.evidence]):
@@ -152,6 +152,8 @@ def _note_refused(connection: Connection, session: Session, job_id: str, fence: 
 
 
 def _check_delivery(context: Context, session: Session, request: RunResult) -> Delivery:
+    if problems := request.problems():
+        raise ValidationFailed("The message is not valid.", problems)
     try:
         payload = open_envelope(request.envelope, session.public_key, PAYLOAD_TYPE)
         statement = parse_statement(payload)

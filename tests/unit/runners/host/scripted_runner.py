@@ -115,6 +115,9 @@ class ScriptedRunner(Runner[Request]):
     def do_large(self, request, context):
         return Result({"value": "x" * (17 * 2**20)}, Decimal(1))
 
+    def do_many(self, request, context):
+        return Result({"value": [[]] * 900_000}, Decimal(1))
+
     def do_file(self, request, context):
         path = context.output / "a" / "picture.png"
         path.parent.mkdir()

@@ -145,6 +145,7 @@ def test_one_child_performs_many_runs(child, order):
         ("negative", "retry", "RUNNER_CRASHED", "zero or more"),
         ("shape", "retry", "RUNNER_CRASHED", "Answer"),
         ("large", "fail", "RESULT_TOO_LARGE", "16 MiB"),
+        ("many", "fail", "RESULT_TOO_LARGE", "900000 values"),
         ("link", "retry", "RUNNER_CRASHED", "regular file"),
         ("outside", "retry", "RUNNER_CRASHED", "subpath"),
     ],

@@ -163,6 +163,7 @@ def test_an_archive_that_cannot_be_unpacked_is_explained(predict, tmp_path):
         ("def predict(input): return {'files': 1}", "MODEL_FAILED", "files"),
         ("def predict(input): return '\\ud800'", "MODEL_FAILED", "Unicode"),
         ("def predict(input): return 'x' * 9_000_000", "RESULT_TOO_LARGE", "8 MiB"),
+        ("def predict(input): return [[]] * 200_000", "RESULT_TOO_LARGE", "200000 values"),
         ("def prediction(input): return 1", "MODEL_FAILED", "defines no function predict"),
         ("import no_such_package", "MODEL_FAILED", "no_such_package"),
         ("import os\ndef predict(input): os._exit(0)", "MODEL_FAILED", "without returning"),
