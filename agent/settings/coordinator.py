@@ -238,7 +238,7 @@ class CoordinatorSettings(Section):
     transcript with the time of every word has fewer."""
     max_request_values: Annotated[int, Field(ge=1000)] = 20_000
     """Maximum number of values in the JSON of all other requests, such as the parameters of a job: every number, text, list and object
-    counts. The coordinator processes each value several times, about 10 ms for a thousand; larger data belong into files."""
+    counts. The coordinator processes each value several times, about 2 ms for a thousand; larger data belong into files."""
     max_artifact: Bytes = Bytes("20Gi")
     """Maximum size of an artifact."""
     max_checkpoints: Annotated[int, Field(ge=1)] = 10_000
