@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from agent.core.errors import ApiError, ConfigurationError
+from agent.core.errors import ApiError, ConfigurationError, ValidationFailed
 from agent.core.machine.schedules import parse_window
 from agent.core.tracing import trace_id_in
 from agent.core.tus import parse_checksum, parse_metadata
@@ -144,6 +144,8 @@ def _verify_bundle(data: bytes) -> None:
 
 def _message(model: type[BaseModel], data: bytes) -> None:
     message = model.model_validate(orjson.loads(data))
+    if isinstance(message, messages.RunResult) and (problems := message.problems()):
+        raise ValidationFailed("The message is not valid.", problems)
     # Accepted messages are stored and forwarded.
     orjson.dumps(message.model_dump(mode="json"))
 
@@ -270,7 +272,7 @@ def _toml_seeds() -> list[bytes]:
 
 
 _REFUSED_JSON = (FormatError,)
-_REFUSED_MESSAGE = (ValidationError, orjson.JSONDecodeError)
+_REFUSED_MESSAGE = (ValidationError, ValidationFailed, orjson.JSONDecodeError)
 _REFUSED_VALUE = (ValueError,)
 
 

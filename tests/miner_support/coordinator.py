@@ -309,9 +309,12 @@ class FakeCoordinator:
     def _check(self, name: str, body: Any) -> None:
         """Record how a message of the miner differs from its declaration."""
         try:
-            MESSAGES[name].model_validate(body)
+            message = MESSAGES[name].model_validate(body)
         except ValidationError as error:
             self.malformed.append(f"{name}: {error}")
+        else:
+            if isinstance(message, messages.RunResult) and (problems := message.problems()):
+                self.malformed.append(f"{name}: {problems}")
 
     async def _call(self, name: str, job_id: str | None, body: dict[str, Any]) -> Answer:
         self._check(name, body)
