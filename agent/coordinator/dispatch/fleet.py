@@ -49,7 +49,7 @@ class _Latest:
 
 @lru_cache(maxsize=4096)
 def _latest(miner_id: str) -> _Latest:  # noqa: ARG001 - the cache's key
-    """Return where a miner's last capabilities are remembered. Of one miner only these: it may change them every second."""
+    """Return where a miner's last capabilities are held. Of one miner only these: it may change them every second."""
     return _Latest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Final
 
 MAX_CONSIDERED: Final = 1000
@@ -42,7 +42,8 @@ def _comparable(name: str, known: Sequence[str]) -> list[str]:
     ]
 
     def rank(one: str) -> tuple[int, int]:
-        return -len(commonprefix((one, name))), abs(len(one) - len(name))  # noqa: RUF071 - letters, no path
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, name, strict=False)))
+        return -alike, abs(len(one) - len(name))
 
     found, left = [], MAX_COMPARISONS
     for one in sorted(similar, key=rank)[:MAX_COMPARED]:

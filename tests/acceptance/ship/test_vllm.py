@@ -158,7 +158,7 @@ def test_a_prompt_that_was_read_before_is_not_read_again(ai: OpenAI) -> None:
     assert min(seconds() for _ in range(3)) < first / 2
 
 
-def test_an_audit_tells_honest_answers_from_those_to_another_prompt(
+def test_an_audit_distinguishes_honest_answers_from_those_to_another_prompt(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tokens of honest answers can have been drawn as the client asked: an error of one in a million."""

@@ -364,7 +364,7 @@ def test_capabilities_are_at_most_as_large_as_in_a_registration(client: httpx.Cl
         assert socket.lease()["job_id"] == job_id, "the session goes on with what was offered before"
 
 
-def test_of_a_miner_only_the_last_capabilities_are_remembered(served: Served) -> None:
+def test_of_a_miner_only_the_last_capabilities_are_held_in_memory(served: Served) -> None:
     """It may change them every second, and parsed they take several times as much memory as as text."""
     miner = ScriptedMiner(served.url)
     miner.register()
@@ -377,8 +377,8 @@ def test_of_a_miner_only_the_last_capabilities_are_remembered(served: Served) ->
             offered = capabilities(cpu_cores=cores)
             assert socket.call("heartbeat", body={"leases": [], "capabilities": offered})[0] == 200
             served.do(read)
-    remembered = [one for one in gc.get_objects() if isinstance(one, fleet._Parsed)]
-    assert [one.candidate.miner_id for one in remembered].count(miner.miner_id) == 1
+    held = [one for one in gc.get_objects() if isinstance(one, fleet._Parsed)]
+    assert [one.candidate.miner_id for one in held].count(miner.miner_id) == 1
 
 
 # Ends -----------------------------------------------------------------------------------------------------------------
