@@ -175,4 +175,4 @@ def test_an_audit_distinguishes_honest_answers_from_those_to_another_prompt(
     assert honest.failed == 0
     assert max(honest.distances["logprobs"]) < 0.001
     assert max(honest.distances["sampling"]) < 6
-    assert min(lies.distances["logprobs"]) > 0.05
+    assert min(lies.distances["logprobs"]) > 0.01
