@@ -86,6 +86,7 @@ def test_another_programs_memory_is_respected(rig: Rig) -> None:
         "unavailable_models"
     ]["cards"]
     assert "other programs leave at most" in unavailable["large"]
+    rig.until(lambda _: "large" not in rig.client.registry.get("cards").to_dict()["ready"])
     job = rig.submit("large")
     assert rig.client.jobs.get(job).status == "submitted"
     rig.cards.others[:] = [0, 0]

@@ -187,7 +187,7 @@ def image_results(miner: ScriptedMiner, *contents: bytes, media_type: str = "ima
         with_file(miner, content, f"image-{number}.png", media_type, seed=7 + number, width=64, height=32)
         for number, content in enumerate(contents)
     ]
-    return {"images": images, "units": 1, "processing_time": 1}
+    return {"images": images, "units": 0.001, "processing_time": 1}
 
 
 def test_images_are_returned_as_base64(ai: OpenAI, miner: ScriptedMiner) -> None:
