@@ -41,8 +41,8 @@ max-stream-events = 1
 "header.Prefer" = "respond-async"
 
 [checks.positive_data_acceptance]
-# Conditions that a schema cannot express: known names, exclusive fields, sufficient balance, tus.
-expected-statuses = ["2xx", "400", "401", "402", "403", "404", "409", "410", "412", "415", "416", "422", "423", "460"]
+# Conditions that a schema cannot express: known names, exclusive fields, sufficient balance, the number of all values, tus.
+expected-statuses = ["2xx", "400", "401", "402", "403", "404", "409", "410", "412", "413", "415", "416", "422", "423", "460"]
 
 [checks.negative_data_rejection]
 # tus checks its version first.
