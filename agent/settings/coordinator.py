@@ -256,7 +256,8 @@ class CoordinatorSettings(Section):
     cannot fill the disk."""
     storage_reserve: Bytes = Bytes("1Gi")
     """Free space that uploads leave on the coordinator's disk. Below it, uploads and jobs with a specification above 64 KiB get 507
-    with Retry-After and the health status is degraded, while the database keeps working. One gigabyte is enough for hours of a busy database; 0 disables the check."""
+    with Retry-After and the health status is degraded, while the database keeps working. One gigabyte is enough for hours of a
+    busy database; 0 disables the check."""
     max_uploads_per_account: Annotated[int, Field(ge=1)] = 100
     """Maximum number of unfinished resumable uploads per account, so that a client in a loop cannot fill the disk."""
     upload_seconds: Annotated[float, Field(gt=0)] = 86_400
