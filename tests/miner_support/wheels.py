@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import struct
 import threading
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
 from pathlib import Path
@@ -17,6 +18,11 @@ HOST_PACKAGES = (
     "annotated-types", "psutil", "pydantic", "pydantic-core", "pyseccomp", "typing-extensions", "typing-inspection",
 )  # fmt: skip
 """What the host of a runner imports."""
+
+_BEGUN_ARCHIVE = (
+    b"PK\3\4" + struct.pack("<5H3I2H", 20, 0, 0, 0, 0, 0, 2**32 - 2, 2**32 - 2, 8, 0) + b"data.bin"
+)
+"""The start of a zip file whose only member, which is not compressed, has nearly 4 GiB."""
 
 _LEFT_OUT = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
@@ -70,11 +76,15 @@ def _write(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 class Index:
-    """The wheels of a directory at `url`. Wheels in `held` are served once `go_on` is set; `asked` counts the requests."""
+    """The wheels of a directory at `url`. Wheels in `held` are served once `go_on` is set; `asked` counts the requests.
+
+    The wheels in `endless`, and the list of all wheels if `""` is among them, never end.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.held: set[str] = set()
+        self.endless: set[str] = set()
         self.go_on = threading.Event()
         self.waiting = threading.Event()
         self.asked: Counter[str] = Counter()
@@ -82,45 +92,7 @@ class Index:
 
     @contextmanager
     def serving(self) -> Iterator[Index]:
-        index = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self._answer(body=False)
-
-            def do_GET(self) -> None:
-                self._answer(body=True)
-
-            def _answer(self, *, body: bool) -> None:
-                name = self.path.strip("/")
-                if not name:
-                    links = "".join(f'<a href="/{path.name}">{path.name}</a>' for path in directory.iterdir())
-                    content, kind = f"<!DOCTYPE html><html><body>{links}</body></html>".encode(), "text/html"
-                elif (directory / name).is_file():
-                    content, kind = (directory / name).read_bytes(), "application/octet-stream"
-                else:
-                    self.send_error(404)
-                    return
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                if body and name:
-                    index.asked[name.partition("-")[0]] += 1
-                    if name.partition("-")[0] in index.held:
-                        self.wfile.write(content[: len(content) // 2])
-                        index.waiting.set()
-                        index.go_on.wait(60)
-                        content = content[len(content) // 2 :]
-                if body:
-                    self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                """Log nothing."""
-
-        directory = self.directory
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+        server = _Server(self)
         self.url = f"http://127.0.0.1:{server.server_port}/"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
@@ -130,3 +102,63 @@ class Index:
             self.go_on.set()
             server.shutdown()
             server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, index: Index) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.index = index
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_HEAD(self) -> None:
+        self._begin()
+
+    def do_GET(self) -> None:
+        content = self._begin()
+        name = self.path.strip("/")
+        package = name.partition("-")[0]
+        index = self.server.index
+        if package in index.endless:
+            self._send_for_ever(_BEGUN_ARCHIVE if name else content)
+            return
+        if name:
+            index.asked[package] += 1
+        if package in index.held:
+            self.wfile.write(content[: len(content) // 2])
+            index.waiting.set()
+            index.go_on.wait(60)
+            content = content[len(content) // 2 :]
+        self.wfile.write(content)
+
+    def _begin(self) -> bytes:
+        """Send the head of the answer. Return its body."""
+        name = self.path.strip("/")
+        directory = self.server.index.directory
+        if not name:
+            links = "".join(f'<a href="/{path.name}">{path.name}</a>' for path in directory.iterdir())
+            content, kind = f"<!DOCTYPE html><html><body>{links}</body></html>".encode(), "text/html"
+        elif (directory / name).is_file():
+            content, kind = (directory / name).read_bytes(), "application/octet-stream"
+        else:
+            self.send_error(404)
+            return b""
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        if name.partition("-")[0] not in self.server.index.endless:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        return content
+
+    def _send_for_ever(self, content: bytes) -> None:
+        with suppress(OSError):  # the client has given up
+            self.wfile.write(content)
+            while True:
+                self.wfile.write(b" " * 2**16)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""

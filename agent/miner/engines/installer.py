@@ -134,6 +134,12 @@ class Installer:
                 f"{engine.name} was not installed: the disk of {self._engines_dir} became full. What had arrived was deleted. "
                 f"Free {shown_size(variant.size + SPARE)}, or set engines.directory to a directory on another disk."
             ) from None
+        except uv.TooLarge as error:
+            delete_unused(path)
+            self._clear_packages()
+            raise AgentError(
+                f"{engine.name} was not installed: {error}. What had arrived was deleted. Check the package index that pip or uv is configured for."
+            ) from None
         except (OSError, uv.InstallationFailed) as error:
             delete_unused(path)
             raise AgentError(f"{engine.name} was not installed: {error}.") from None
@@ -238,11 +244,20 @@ class _Progress:
         return max(arrived, size_of(self._path))
 
     def report(self) -> None:
-        """Report the progress, unless counting the bytes would take more than a tenth of the time."""
+        """Report the progress, unless counting the bytes would take more than a tenth of the time.
+
+        Raises `uv.TooLarge` if far more has arrived than the environment takes: an index may send an endless file, whose digest
+        is known only at its end.
+        """
         began = time.monotonic()
         if began < self._next:
             return
-        self._on_progress(min(self.present(), self._size), self._size)
+        present = self.present()
+        if present > 2 * self._size + SPARE:
+            raise uv.TooLarge(
+                f"the package index sent {shown_size(present)} instead of {shown_size(self._size)}"
+            )
+        self._on_progress(min(present, self._size), self._size)
         self._next = began + 10 * (time.monotonic() - began)
 
     def finish(self) -> None:

@@ -16,12 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
 from uv import find_uv_bin
 
 from runners.python_model.index import index
 
 DIRECTORY_OF_PYTHONS: Final = ".python"
 DIRECTORY_OF_PACKAGES: Final = ".packages"
+
+MEMORY: Final = 2 * 2**30
+"""Bytes of memory that uv may take. It reads the pages of a package index whole, however long they are."""
 
 _POLL_SECONDS: Final = 0.5
 _TAIL: Final = 600
@@ -45,6 +49,10 @@ class InstallationFailed(Exception):
 
 class DiskFull(InstallationFailed):
     """The disk became full."""
+
+
+class TooLarge(InstallationFailed):
+    """The package index sent more than an environment of this size can need."""
 
 
 def environment(engines_dir: Path, own_index: str | None) -> dict[str, str]:
@@ -71,7 +79,8 @@ def environment(engines_dir: Path, own_index: str | None) -> dict[str, str]:
 class Uv:
     """uv with the environment variables of `environment`.
 
-    It inherits `lock`: if this program is killed, the lock is held until uv has ended too. `on_tick` is called about twice a second.
+    It inherits `lock`: if this program is killed, the lock is held until uv has ended too. `on_tick` is called about twice a second;
+    if it raises, uv is ended.
     """
 
     variables: Mapping[str, str]
@@ -79,7 +88,7 @@ class Uv:
     on_tick: Callable[[], None]
 
     def run(self, *arguments: str) -> None:
-        """Run a command. Raises `InstallationFailed`, or `DiskFull`."""
+        """Run a command. Raises `InstallationFailed`, `DiskFull` or `TooLarge`."""
         options = ("--no-progress", "--color", "never", "--quiet")
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(  # noqa: S603 - the arguments are ours
@@ -107,6 +116,16 @@ def _wait(process: subprocess.Popen[bytes], on_tick: Callable[[], None]) -> int:
         with suppress(subprocess.TimeoutExpired):
             return process.wait(_POLL_SECONDS)
         on_tick()
+        if _memory(process.pid) > MEMORY:
+            raise TooLarge(
+                f"uv took more than {MEMORY / 2**30:.1f} GiB of memory for an answer of the package index"
+            )
+
+
+def _memory(process_id: int) -> int:
+    with suppress(psutil.Error):
+        return int(psutil.Process(process_id).memory_info().rss)
+    return 0
 
 
 def _failure(text: str, status: int) -> InstallationFailed:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agent.miner.engines import uv
 from agent.miner.engines.environments import EngineDirectory
 from miner_support.wheels import Index, build, locked
 from support.agents import COMMAND
@@ -317,6 +318,31 @@ def test_a_disk_that_becomes_full_is_cleared_and_the_former_version_stays(
     assert workshop.version() == "1.0"
     assert len(workshop.environments()) == 1
     assert abs(os.statvfs(small_disk).f_bavail - free) * os.statvfs(small_disk).f_bsize < 2**20
+
+
+def test_an_endless_package_ends_the_installation_before_it_fills_the_disk(workshop: Workshop) -> None:
+    """The digest would only be known at its end."""
+    workshop.installed()
+    workshop.publish("2.0")
+    workshop.index.endless.add("tiny_part")
+    done = workshop.run("install", "tiny")
+    assert done.code == 1
+    assert "aitbc-agent: tiny was not installed: the package index sent " in done.err
+    assert "instead of 1 MiB. What had arrived was deleted. Check the package index" in done.err
+    assert workshop.version() == "1.0"
+    assert len(workshop.environments()) == 1
+    assert not (workshop.engines_dir / ".packages").exists()
+
+
+def test_an_endless_list_of_packages_ends_the_installation_before_memory_is_full(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uv, "MEMORY", 256 * 2**20)
+    workshop.index.endless.add("")
+    done = workshop.run("install", "tiny")
+    assert done.code == 1
+    assert "tiny was not installed: uv took more than 0.2 GiB of memory" in done.err
+    assert workshop.environments() == []
 
 
 def test_a_misspelt_name_gets_a_suggestion(workshop: Workshop) -> None:
