@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -36,7 +37,7 @@ from agent.coordinator.store.schema.tables import accounts, miners
 from agent.coordinator.store.sqlite import database as engine
 from agent.core.errors import Conflict
 from agent.core.market.ledger import ISSUED, Posting, available, earned, entry
-from agent.core.market.payouts import DAY_SECONDS, PaymentState, TransferState
+from agent.core.market.payouts import DAY_SECONDS, BatchState, PaymentState, TransferState
 from agent.core.values.quantities import make_id
 from agent.settings import PayoutSettings
 
@@ -243,3 +244,47 @@ def test_random_histories(connection: Connection, steps: list[tuple[str, int]]) 
         found = examine(connection, SIGNER.vkey, {})
         assert [one for one in found.problems if one.kind != "unlogged" or "payout" in one.message] == []
         savepoint.rollback()
+
+
+def test_half_a_year_of_payouts_leaves_nobody_unpaid(connection: Connection) -> None:
+    """Weekly batches whose answers fail, get lost and come late: what was earned is paid once, within weeks of the last job."""
+    chance = random.Random(20)  # noqa: S311 - a repeatable half year
+    with connection.begin_nested() as savepoint:
+        history = History(connection)
+        for _ in range(26):
+            for _ in range(5):
+                history.earn(chance.randrange(21))
+            if chance.random() < 0.2:
+                history.forfeit(chance.randrange(21))
+            _week(history, chance)
+            history.check()
+        while _unpaid(connection):
+            assert history.now < 1300 * DAY_SECONDS, "money is stuck"
+            _week(history, chance)
+        history.check()
+        assert len(history.paid) > 26
+        integrate(connection, SIGNER, history.now)
+        problems = examine(connection, SIGNER.vkey, {}).problems
+        assert not [
+            problem for problem in problems if problem.kind != "unlogged" or "payout" in problem.message
+        ]
+        savepoint.rollback()
+
+
+def _week(history: History, chance: random.Random) -> None:
+    """Work on the payments of seven days, then approve a batch of what was earned."""
+    for _ in range(7):
+        history.wait(4)
+        history.prepare(chance.randrange(1, 21))
+        for _ in range(3):
+            history.call(chance.randrange(21))
+        if chance.random() < 0.1:
+            history.resume(chance.randrange(21))
+    history.create(0)
+    for number in range(len(store.all_batches(history.connection))):
+        history.approve(number)
+
+
+def _unpaid(connection: Connection) -> bool:
+    pending = any(not BatchState(batch.state).final for batch in store.all_batches(connection))
+    return pending or any(ledger.balance(connection, earned(miner_id)) > 0 for miner_id in MINERS)
