@@ -113,6 +113,11 @@ class FailureCode(StrEnum):
         "An input file could not be fetched from its server. Final if the server reports that it does not exist or is private.",
     )  # fmt: skip
     SERVICE_NOT_OFFERED = "SERVICE_NOT_OFFERED", Fault.NEITHER, "The miner no longer offers the service."
+    LEASE_MALFORMED = (
+        "LEASE_MALFORMED",
+        Fault.NEITHER,
+        "The miner does not understand the coordinator's lease: one of them needs an update.",
+    )
     SPEC_MISMATCH = "SPEC_MISMATCH", Fault.NEITHER, "The miner received a job that does not match its digest."
     REQUIREMENTS_UNAVAILABLE = (
         "REQUIREMENTS_UNAVAILABLE", Fault.NEITHER, "The package index could not be reached, or the environment does not fit.",

@@ -37,6 +37,10 @@ class AgentFile:
         return self.public_url or self.url
 
 
+class StillStarting(ConfigurationError):
+    """The agent runs, and has not joined its coordinator yet."""
+
+
 def write(settings: Settings, content: AgentFile) -> None:
     """Write the file atomically, readable by its owner only."""
     write_private(settings.agent_file, asdict(content))
@@ -53,7 +57,7 @@ def remove(settings: Settings) -> None:
 
 
 def read(settings: Settings) -> AgentFile:
-    """Read the file of the running agent. Raises `ConfigurationError` if none runs with this data directory."""
+    """Read the file of the running agent. Raises `ConfigurationError` if none runs with this data directory, `StillStarting`."""
     if not is_running(settings):
         raise ConfigurationError(
             f"No agent is running with the data directory {settings.data_dir}. Start one with `aitbc-agent start`, "
@@ -62,7 +66,7 @@ def read(settings: Settings) -> AgentFile:
     try:
         return AgentFile(**json.loads(settings.agent_file.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ConfigurationError("The agent is still starting. Try again in a moment.") from None
+        raise StillStarting("The agent is still starting. Try again in a moment.") from None
     except (ValueError, TypeError):
         raise ConfigurationError(f"{settings.agent_file} cannot be read. Restart the agent.") from None
 

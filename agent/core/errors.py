@@ -17,7 +17,8 @@ AgentError
     │   ├── JobAlreadyCompleted 409 JOB_ALREADY_COMPLETED
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
     │   ├── StaleLease          409 STALE_LEASE
-    │   └── StaleSession        409 STALE_SESSION
+    │   ├── StaleSession        409 STALE_SESSION
+    │   └── VersionMismatch     409 VERSION_MISMATCH
     ├── OfferNotAvailable       410 OFFER_NOT_AVAILABLE
     ├── UnsupportedVersion      412 UNSUPPORTED_VERSION
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
@@ -215,6 +216,16 @@ class StaleSession(Conflict):
     code = "STALE_SESSION"
     remedy = (
         "For miners: another agent with the same key has taken over. Stop this one, or give it its own key."
+    )
+
+
+class VersionMismatch(Conflict):
+    """The miner's version does not work with the coordinator's."""
+
+    code = "VERSION_MISMATCH"
+    remedy = (
+        "Update the side with the older version (docs/how-to/operate.md#upgrade). For miners: keep finished work, and register "
+        "again every few minutes at most; when the versions fit, the registration succeeds."
     )
 
 

@@ -7,12 +7,12 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from agent import __version__
 from agent.metrics import Meter
 from agent.miner.backend import Backend, LocalBackend, MinerOptions
 from agent.miner.commands import Commands
@@ -281,7 +281,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 def _registration(parts: MinerParts, options: MinerOptions) -> dict[str, Any]:
     return {
         "name": (options.settings.miner.name or socket.gethostname())[:100],
-        "agent_version": version("aitbc-agent"),
+        "agent_version": __version__,
         "enrolment_token": options.enrolment_token,
         "capabilities": parts.report.capabilities(),
         "holding": parts.workload.holding(),

@@ -21,6 +21,11 @@ class Challenge(Answer):
     nonce: str = Field(examples=["kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe"])
     origin: str = Field(description="Name of the coordinator's log", examples=["log.example.org"])
     expires_at: fields.Time
+    version: str | None = Field(
+        default=None,
+        description="The coordinator's. One that states it refuses miners whose version does not work with it",
+        examples=["0.2.0"],
+    )
 
 
 class Admission(Answer):

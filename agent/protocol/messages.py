@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from agent import __version__
+from agent.core.errors import VersionMismatch
 from agent.core.matching import Batch
 from agent.core.values.fields import example
 from agent.core.values.quantities import UNIT_DECIMALS, Money
+from agent.core.versions import version_problem
 from runners.plain_json import MAX_DEPTH, check_json
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]
@@ -210,6 +223,19 @@ class Registration(KeyProof):
     enrolment_token: ShortText | None = None
     capabilities: Capabilities
     holding: Annotated[list[Holding], Field(max_length=10_000)] = []
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _version_first(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Validate. Raises `VersionMismatch` rather than complaints about fields that another version names differently."""
+        try:
+            return handler(values)
+        except ValidationError:
+            version = values.get("agent_version") if isinstance(values, dict) else None
+            problem = version_problem(version, __version__) if isinstance(version, str) else None
+            if problem is None:
+                raise
+            raise VersionMismatch(problem) from None
 
 
 class BatchCapacity(_Message):

@@ -21,6 +21,7 @@ import structlog
 import uvloop
 from nacl.signing import SigningKey
 
+from agent import __version__
 from agent.core.values.quantities import format_time
 from agent.miner.identity import Identity
 from agent.miner.link.client import Link, LinkCallbacks
@@ -72,7 +73,7 @@ class Miner:
             lease=self._accept,
             cancelled=lambda job_id, _: sys.exit(f"{job_id} was cancelled"),
             joining=lambda: {
-                "name": "measuring", "agent_version": "0", "enrolment_token": None, "capabilities": capabilities(slots),
+                "name": "measuring", "agent_version": __version__, "enrolment_token": None, "capabilities": capabilities(slots),
                 "holding": [],
             },
             registered=self._registered,

@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agent import __version__
 from agent.core.values.quantities import format_time
 from agent.protocol import messages
 from aitbc.canonical import b64decode, canonical_json, sha256_hex
@@ -210,7 +211,12 @@ class FakeCoordinator:
 
     async def _challenge(self, request: Request) -> Response:
         return JSONResponse(
-            {"nonce": "n", "origin": self.origin, "expires_at": format_time(time.time() + 60)}
+            {
+                "nonce": "n",
+                "origin": self.origin,
+                "expires_at": format_time(time.time() + 60),
+                "version": __version__,
+            }
         )
 
     async def _register(self, request: Request) -> Response:

@@ -46,16 +46,35 @@ async def print_changes(describe: Callable[[], Awaitable[str]], stopped: asyncio
 def _work(status: Mapping[str, Any]) -> str:
     running = len(status["leases"])
     working = f"{counted(running, 'job')} running"
+    before = f"{working}; " if running else ""
     if status["paused"]:
-        return f"{f'{working}; ' if running else ''}paused: {status['paused']}"
+        return f"{before}paused: {status['paused']}"
+    if status["refusal"]:
+        return f"{before}the coordinator {status['coordinator']} refuses this miner: {status['refusal']}"
     if status["connection"] == "offline":
-        return f"{f'{working}; ' if running else ''}the coordinator {status['coordinator']} cannot be reached"
+        return f"{before}the coordinator {status['coordinator']} {silence(status['silent_since'])}"
     if running:
         return f"{working}, {counted(status['slots']['free'], 'free slot')}"
     if not status["services"]:
         return "idle: this machine offers no service; see `aitbc-agent doctor`"
     devices = counted(len(status["gpus"]), "GPU") if status["gpus"] else "the CPU"
     return f"idle, on {devices}: {', '.join(status['now'])}"
+
+
+def silence(since: float | None) -> str:
+    """Say that the coordinator does not answer, and since when, in seconds since the epoch; None: since the miner's start."""
+    if since is None:
+        return "cannot be reached"
+    return f"has not answered since {time.strftime('%H:%M:%S', time.localtime(since))}"
+
+
+def malformed(leases: Mapping[str, Any]) -> str:
+    """Describe the leases that the miner did not understand."""
+    moment = time.strftime("%H:%M:%S", time.localtime(leases["at"]))
+    return (
+        f"{counted(leases['count'], 'lease')} not understood, the last at {moment} ({leases['reason']}): "
+        "miner and coordinator may need the same version"
+    )
 
 
 def counted(number: int, noun: str) -> str:

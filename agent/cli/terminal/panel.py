@@ -16,6 +16,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from agent.cli.terminal.activity import malformed, silence
 from agent.core.machine.placement import GIBIBYTE
 from agent.core.values.durations import format_duration
 
@@ -80,6 +81,10 @@ class _Painter:
         if status is None:
             yield Text("Starting: checking this machine and joining the coordinator.", style="bold")
             return
+        if status["refusal"]:
+            yield from self.wrapped(Text(f"Refused: {status['refusal']}", style="bold red"))
+        if status["malformed_leases"]:
+            yield from self.wrapped(Text(malformed(status["malformed_leases"]), style="bold yellow"))
         yield from self.wrapped(self.state(status))
         yield self.rule("GPUs")
         yield from self.gpus(status)
@@ -99,7 +104,7 @@ class _Painter:
             yield left
             return
         yield self.apart(left, Text(f"up {format_duration(view.now - status['started_at'])}"))
-        connection, style = _CONNECTIONS[status["connection"]]
+        connection, style = _connection(status)
         state = Text.assemble((connection, style))
         if self.wide:
             state.append(f"  {status['miner_id']}", style="dim")
@@ -233,16 +238,24 @@ class _Painter:
         return Text.assemble(left, " " * (self.width - left.cell_len - right.cell_len), right)
 
 
-_CONNECTIONS: Final = {
-    "websocket": ("connected", "green"),
-    "poll": ("connected (polling)", "green"),
-    "offline": ("not connected to the coordinator", "bold red"),
-}
 _STAGES: Final = {
     "fetching": "fetching files",
     "waiting": "waiting for memory",
     "loading": "loading model",
 }
+
+
+def _connection(status: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the connection in words, and their style."""
+    if status["connection"] == "websocket":
+        return "connected", "green"
+    if status["connection"] == "poll":
+        return "connected (polling)", "green"
+    if status["refusal"]:
+        return "refused by the coordinator", "bold red"
+    if status["silent_since"] is None:
+        return "not connected to the coordinator", "bold red"
+    return f"the coordinator {silence(status['silent_since'])}", "bold red"
 
 
 def _count(jobs: int) -> str:

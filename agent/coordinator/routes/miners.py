@@ -14,7 +14,15 @@ from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
 from agent.coordinator.operations.miners import events as run_events
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
-from agent.core.errors import ApiError, Forbidden, MinerExcluded, ReceiptInvalid, StaleLease, Unauthorized
+from agent.core.errors import (
+    ApiError,
+    Forbidden,
+    MinerExcluded,
+    ReceiptInvalid,
+    StaleLease,
+    Unauthorized,
+    VersionMismatch,
+)
 from agent.core.values import fields
 from agent.protocol.answers import (
     Admission,
@@ -54,7 +62,11 @@ async def admission(context: ContextOf, body: AdmissionRequest) -> Admission:
     return await sessions.admission(context, body)
 
 
-@router.post("/register", responses=errors(Unauthorized, Forbidden, MinerExcluded), summary="Open a session")
+@router.post(
+    "/register",
+    responses=errors(Unauthorized, Forbidden, MinerExcluded, VersionMismatch),
+    summary="Open a session",
+)
 async def register(context: ContextOf, request: Registration) -> Registered:
     """The request is signed with the miner's key. An unknown key needs an enrolment token."""
     return await sessions.register(context, request)

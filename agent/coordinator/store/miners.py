@@ -188,6 +188,13 @@ def touch(
     _touch.run(connection, values)
 
 
+def set_agent_version(connection: Connection, miner_id: str, agent_version: str) -> None:
+    """Store the version of a known miner's agent."""
+    connection.execute(
+        update(miners).where(miners.c.miner_id == miner_id).values(agent_version=agent_version)
+    )
+
+
 def set_exclusion(connection: Connection, miner_id: str, at: float | None, reason: str | None) -> None:
     """Exclude a miner, or readmit it with None."""
     connection.execute(

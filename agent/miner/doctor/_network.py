@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import httpx
 
+from agent import __version__
 from agent.core.errors import ConfigurationError
+from agent.core.versions import version_problem
 from agent.miner.doctor._files import holder
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.miner.identity import IDENTITY_FILE, Identity, load_identity
@@ -131,10 +133,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _health(url: str, response: httpx.Response, seconds: float) -> list[Diagnostic]:
     try:
-        services = response.raise_for_status().json()["services"]
+        health = response.raise_for_status().json()
+        services, version = health["services"], str(health["version"])
         parts = [name for name, state in services.items() if state != "healthy"]
     except (httpx.HTTPStatusError, ValueError, LookupError, TypeError, AttributeError):
         return [found("coordinator_wrong", url=url, answer=response.status_code)]
+    if (problem := version_problem(__version__, version)) is not None:
+        return [found("coordinator_version", url=url, problem=problem)]
     if parts:
         return [found("coordinator_degraded", url=url, parts=", ".join(parts))]
     return [ok("coordinator", f"{url} answers in {1000 * seconds:.0f} ms.")]

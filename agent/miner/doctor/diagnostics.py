@@ -283,6 +283,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "{url} answers, but reports that these parts do not work: {parts}.",
         "Inform its operator, who can run on the coordinator's machine: aitbc-agent fsck",
     ),
+    "coordinator_version": Kind(
+        "fault",
+        "{url} refuses this agent. {problem}",
+        "Install the same minor version on both sides: docs/how-to/operate.md#upgrade.",
+    ),
     "clock_wrong": Kind(
         "fault",
         "This machine's clock is {skew} s {direction} the coordinator's: leases are misjudged.",

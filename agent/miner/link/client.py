@@ -21,7 +21,7 @@ import structlog
 from agent.miner.backoff import Backoff, sleep
 from agent.miner.identity import Identity
 from agent.miner.link.capacity import Capacity
-from agent.miner.link.errors import Excluded, SessionSuperseded, Unreachable
+from agent.miner.link.errors import Excluded, Incompatible, SessionSuperseded, Unreachable
 from agent.miner.link.http import HttpLink
 from agent.miner.link.polling import FIRST_DELAY, LONGEST_DELAY, Polling
 from agent.miner.link.registration import EXCLUDED_CODE, error_code, register
@@ -44,6 +44,8 @@ _SHORT_SECONDS: Final = 5.0
 """A WebSocket that ends sooner counts as broken, e.g. because a proxy closes it."""
 _EXCLUDED_SECONDS: Final = 300.0
 """How long a miner that the operator has excluded waits before it registers again."""
+_INCOMPATIBLE_SECONDS: Final = 60.0
+"""How long a miner whose version does not fit waits before it registers again: the coordinator may be updated at any time."""
 
 _UNAUTHORIZED: Final = 401
 _CONFLICT: Final = 409
@@ -99,7 +101,10 @@ class Link:
         self._registered = asyncio.Event()
         self._expired = asyncio.Event()
         self._retry_websocket = asyncio.Event()
+        self.refusal: str | None = None
+        """Why the coordinator does not register this miner at present, for its owner."""
         self._answered = False
+        self._last_answer: float | None = None
         self._superseded: SessionSuperseded | None = None
         self._ended = asyncio.Event()
         if transport == "poll":
@@ -112,9 +117,18 @@ class Link:
     @property
     def connection(self) -> Connection:
         """The transport in use at the moment."""
+        if not self._answered or not self._registered.is_set():
+            return "offline"
         if self._socket is not None:
             return "websocket"
-        return "poll" if self._answered and self._polling.active.is_set() else "offline"
+        return "poll" if self._polling.active.is_set() else "offline"
+
+    @property
+    def silent_since(self) -> float | None:
+        """When the coordinator answered last, in seconds since the epoch, if it has stopped to answer; else None."""
+        if self._answered or self._last_answer is None:
+            return None
+        return time.time() - (time.monotonic() - self._last_answer)
 
     def set_slots(self, free: int, batch_capacity: Sequence[Mapping[str, Any]] = ()) -> None:
         """Announce the free capacity: slots, and running batches with `{"service", "model", "free"}` each."""
@@ -135,14 +149,15 @@ class Link:
                     "coordinator_unreachable", url=self._http.url, error=str(error), retry_in=round(delay, 2)
                 )
             except Excluded as error:
-                self._answered = False
-                delay = _EXCLUDED_SECONDS
-                _log.warning("miner_excluded", url=self._http.url, reason=str(error), retry_in=delay)
+                delay = self._refused(str(error), _EXCLUDED_SECONDS, "miner_excluded")
                 self._callbacks.excluded()
+            except Incompatible as error:
+                delay = self._refused(str(error), _INCOMPATIBLE_SECONDS, "versions_differ")
             await asyncio.sleep(delay)
         self._http.token = registration.session_token
         self._polling.seconds = registration.settings.poll_seconds
-        self._answered = True
+        self.refusal = None
+        self._answered, self._last_answer = True, time.monotonic()
         self._expired.clear()
         self._registered.set()
         _log.info(
@@ -153,6 +168,12 @@ class Link:
         )
         self._callbacks.registered(registration)
         return registration
+
+    def _refused(self, reason: str, delay: float, event: str) -> float:
+        """Note why the miner is not registered. Return the delay until the next attempt."""
+        self.refusal = reason
+        _log.warning(event, url=self._http.url, reason=reason, retry_in=delay)
+        return delay
 
     async def run(self) -> None:
         """Keep the connection open until cancelled. Raises `SessionSuperseded` or `RegistrationRefused`."""
@@ -184,10 +205,18 @@ class Link:
 
         Raises `Unreachable` when there is none within `limit` seconds; the call may have taken effect nevertheless.
         """
+        if self.refusal is not None:
+            raise Unreachable(self.refusal)
         socket = self._socket
         if socket is not None:
+            began = time.monotonic()
             try:
-                return self._examined(await socket.call(name, job_id, body, limit=limit), socket.token)
+                answer = await socket.call(name, job_id, body, limit=limit)
+                self._note_answer()
+                return self._examined(answer, socket.token)
+            except Unreachable:
+                self._note_silence(began)
+                raise
             except ConnectionLost:
                 if self._transport == "websocket":
                     raise Unreachable("The connection to the coordinator was lost.") from None
@@ -217,18 +246,27 @@ class Link:
         return self._http.open_artifact(artifact_id)
 
     async def _post(self, path: str, body: Any, *, limit: float) -> tuple[int, Any]:
-        token = self._http.token
+        token, began = self._http.token, time.monotonic()
         try:
             answer = await self._http.post(path, body, limit=limit)
         except Unreachable:
-            self._answered = False
+            self._note_silence(began)
             raise
         self._examined(answer, token)
+        self._note_answer()
+        return answer
+
+    def _note_answer(self) -> None:
+        self._last_answer = time.monotonic()
         if not self._answered:
             self._answered = True
             self._retry_websocket.set()
             self._callbacks.connected()
-        return answer
+
+    def _note_silence(self, began: float) -> None:
+        """Note that a call was not answered, unless another one that began later or lasted as long was."""
+        if self._last_answer is None or self._last_answer < began:
+            self._answered = False
 
     def _examined(self, answer: tuple[int, Any], token: str | None) -> tuple[int, Any]:
         """React to an answer's verdict on the session. An answer to an older token does not concern this one."""
@@ -286,6 +324,7 @@ class Link:
 
     async def _serve_websocket(self, token: str) -> int | None:
         """Open a WebSocket and serve it. Returns its closing code, None if it could not be opened."""
+        began = time.monotonic()
         try:
             socket = await open_websocket(
                 self._http.url,
@@ -299,9 +338,11 @@ class Link:
             _log.info("websocket_refused", url=self._http.url, error=str(error))
             if error.status == _UNAUTHORIZED:
                 self._expire(token)
+            elif error.status is None:
+                self._note_silence(began)
             return None
         self._socket = socket
-        self._answered = True
+        self._answered, self._last_answer = True, time.monotonic()
         if self._transport == "auto":
             self._polling.active.clear()
             self._capacity.changed.set()  # ends a poll that requests no leases

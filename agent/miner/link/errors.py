@@ -4,6 +4,7 @@ AgentError
 ├── Unreachable             no answer: try again later
 ├── SessionSuperseded       another agent uses this key: stop
 ├── Excluded                the operator has excluded this miner: drop all work, register again rarely
+├── Incompatible            the versions do not work together: keep finished work, register again rarely
 └── RegistrationRefused     the coordinator refuses this miner: stop, the owner must act
 """
 
@@ -24,6 +25,10 @@ class SessionSuperseded(AgentError):
 
 class Excluded(AgentError):
     """The operator has excluded this miner, for the reason in the message, and may admit it again at any time."""
+
+
+class Incompatible(AgentError):
+    """The versions of this miner and its coordinator do not work together. The message names them, and what to update."""
 
 
 class RegistrationRefused(AgentError):

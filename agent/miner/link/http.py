@@ -63,13 +63,12 @@ class HttpLink:
             raise Unreachable(_explain(self.url, error)) from error
         return response.status_code, self._parse(response)
 
-    async def get(self, path: str, key: str, *, limit: float) -> tuple[int, Any]:
-        """Return status and JSON of a call with an API key instead of the session's token. Raises `Unreachable`."""
+    async def get(self, path: str, key: str | None, *, limit: float) -> tuple[int, Any]:
+        """Return status and JSON of a call with an API key, or none, instead of the session's token. Raises `Unreachable`."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         try:
             async with asyncio.timeout(limit):
-                response = await self._client.get(
-                    path, headers={"Authorization": f"Bearer {key}"}, auth=None, timeout=limit
-                )
+                response = await self._client.get(path, headers=headers, auth=None, timeout=limit)
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unreachable(_explain(self.url, error)) from error
         return response.status_code, self._parse(response)

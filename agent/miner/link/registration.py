@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from agent.core.values.fields import Answer
+from agent.core.versions import version_problem
 from agent.miner.identity import Identity
-from agent.miner.link.errors import Excluded, RegistrationRefused, Unreachable
+from agent.miner.link.errors import Excluded, Incompatible, RegistrationRefused, Unreachable
 from agent.miner.link.http import HttpLink
 from agent.protocol.answers import Challenge, Registered
 from agent.protocol.reading import MalformedMessage, read
@@ -20,6 +21,7 @@ from aitbc.statement import REGISTRATION_TYPE
 _LIMIT_SECONDS: Final = 30.0
 _TRANSIENT: Final = frozenset({408, 425, 429})
 EXCLUDED_CODE: Final = "MINER_EXCLUDED"
+_VERSION_CODE: Final = "VERSION_MISMATCH"
 _ERROR: Final = 400
 _SERVER_ERROR: Final = 500
 
@@ -30,7 +32,7 @@ _AnswerT = TypeVar("_AnswerT", bound=Answer)
 async def register(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registered:
     """Open a new session. `joining` is the registration's body without nonce, key and signature.
 
-    Raises `Unreachable` (try again), `Excluded` (try again rarely) or `RegistrationRefused` (the owner must act).
+    Raises `Unreachable` (try again), `Excluded` or `Incompatible` (try again rarely), or `RegistrationRefused` (the owner must act).
     """
     try:
         return await _register_once(http, identity, joining)
@@ -51,6 +53,8 @@ def prove(identity: Identity, nonce: str, origin: str) -> dict[str, str]:
 
 async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registered:
     challenge = await _ask(http, "/v1/miners/challenge", {}, Challenge)
+    if challenge.version is None:  # a coordinator that would accept every version
+        await _require_same_version(http, joining["agent_version"])
     body = {**joining, **prove(identity, challenge.nonce, challenge.origin)}
     registration = await _ask(http, "/v1/miners/register", body, Registered)
     if registration.miner_id != identity.miner_id or _log_origin(registration) != challenge.origin:
@@ -58,6 +62,15 @@ async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[st
             f"The server at {http.url} gave two different answers about this miner or its log. Check the address."
         )
     return registration
+
+
+async def _require_same_version(http: HttpLink, own_version: str) -> None:
+    """Raise `Incompatible` unless the version of the coordinator's health, which every version states, fits."""
+    _, health = await http.get("/v1/health", None, limit=_LIMIT_SECONDS)
+    version = health.get("version") if isinstance(health, dict) else None
+    problem = version_problem(own_version, version if isinstance(version, str) else None)
+    if problem is not None:
+        raise Incompatible(problem)
 
 
 def _log_origin(registration: Registered) -> str | None:
@@ -74,6 +87,8 @@ async def _ask(http: HttpLink, path: str, body: Mapping[str, Any], model: type[_
         raise Unreachable(f"The coordinator at {http.url} answers {status}.")
     if error_code(answer) == EXCLUDED_CODE:
         raise Excluded(_message(answer))
+    if error_code(answer) == _VERSION_CODE:
+        raise Incompatible(_message(answer))
     if status >= _ERROR:
         raise RegistrationRefused(
             f"The coordinator at {http.url} refuses this miner ({status}): {_message(answer)}"

@@ -22,6 +22,7 @@ from agent.miner.executor.contract import Working
 from agent.miner.link.errors import Unreachable
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.lease import Lease
+from agent.miner.runs.malformed import MalformedLeases
 from agent.miner.runs.run import JobRun, RunDependencies
 from agent.protocol.answers import LeaseAnswer, Registered
 from agent.protocol.reading import MalformedMessage
@@ -65,6 +66,7 @@ class Workload:
         self._admitting: list[JobRun] = []
         self._finished: deque[dict[str, Any]] = deque(maxlen=MAX_FINISHED)
         self._faults = FaultGuard()
+        self._malformed = MalformedLeases(parts.outbox, parts.background)
         self._runs: dict[tuple[str, int], tuple[JobRun, asyncio.Task[None]]] = {}
         self._open = False
         self._connected = False
@@ -246,11 +248,11 @@ class Workload:
         await self._release(key, "paused")
 
     def accept(self, values: Mapping[str, Any]) -> None:
-        """Start to run a lease as the coordinator sends it. One that arrives although no slot is free is handed back."""
+        """Start to run a lease as the coordinator sends it. Without a free slot it is handed back; one that is not understood fails."""
         try:
             self._accept(Lease.read(values))
         except MalformedMessage as error:
-            _log.error("lease_malformed", error=str(error))
+            self._malformed.refuse(values, str(error))
         self.update()
 
     def _accept(self, lease: Lease) -> None:
@@ -380,6 +382,10 @@ class Workload:
     def finished(self) -> list[dict[str, Any]]:
         """Return the latest ended runs, the newest last. `outcome` is "completed", "handed back", "dropped" or an error code."""
         return list(self._finished)
+
+    def malformed(self) -> dict[str, Any] | None:
+        """Return the leases that this miner did not understand, for the daemon's status; None without any."""
+        return self._malformed.status()
 
     def _describe(self, run: JobRun) -> dict[str, Any]:
         return {

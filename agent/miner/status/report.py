@@ -89,6 +89,9 @@ class Report:
         """Return the status that `aitbc-agent status` shows."""
         return {
             "connection": self.link.connection,
+            "silent_since": self.link.silent_since,
+            "refusal": self.link.refusal,
+            "malformed_leases": self.workload.malformed(),
             "paused": self.workload.pause_reason(),
             "pauses": self.pauses.status(),
             "slots": {"total": self.offers.slots, "free": self.workload.free_slots()},

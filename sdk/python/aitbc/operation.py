@@ -131,7 +131,7 @@ class MinerExplanation(Record):
 class MinerDetails(Record):
     """A miner as its owner and administrators see it.
 
-    `paused` is the reason if it accepts no jobs at all. `unavailable` has the reasons for each service that it does not offer. `idle`
+    `paused` is the reason if it accepts no jobs at all, `version_problem` why its version does not fit. `unavailable` has the reasons for each service that it does not offer. `idle`
     breaks down its last hour: each entry has a `reason` and a `share`, and the shares sum to 1. `downloads` are the models that it is
     downloading (`model`, `done`, `total`).
     """
@@ -153,6 +153,7 @@ class MinerDetails(Record):
     total_earned: str
     reputation: float | None = None
     agent_version: str | None = None
+    version_problem: str | None = None
     paused: str | None = None
     cpu_cores: int | None = None
     memory: int | None = None

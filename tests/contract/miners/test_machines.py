@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent import __version__
 from support.clients.miner_socket import Socket
 from support.clients.scripted_miner import GPU, ScriptedMiner
 from support.jobs import submit
@@ -79,7 +80,7 @@ def test_a_machine_is_shown_as_its_heartbeat_reports_it(
     assert shown["downloads"] == ACTIVITY["downloads"]
     (job,) = shown["jobs"]
     assert (job["job_id"], job["service_id"], job["progress"]) == (job_id, "whisper_transcription", 41)
-    assert (shown["agent_version"], shown["slots"], shown["online"]) == ("0", 4, True)
+    assert (shown["agent_version"], shown["slots"], shown["online"]) == (__version__, 4, True)
     whisper = next(s for s in shown["services"] if s["service_id"] == "whisper_transcription")
     assert (whisper["models"], whisper["unit_price"], whisper["unit"]) == (
         ["tiny.en", "base"],

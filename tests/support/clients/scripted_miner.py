@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from nacl.signing import SigningKey
 
+from agent import __version__
 from aitbc.canonical import b64encode, canonical_json, sha256_hex
 from aitbc.dsse import sign_detached, sign_envelope
 from aitbc.keys import miner_id, registration_payload
@@ -85,7 +86,7 @@ class ScriptedMiner:
             "public_key": b64encode(public_key),
             "signature": sign_detached(REGISTRATION_TYPE, payload, self.key),
             "name": "scripted",
-            "agent_version": "0",
+            "agent_version": __version__,
             "enrolment_token": None,
             "capabilities": capabilities(),
             "holding": [],

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
+from agent import __version__
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.operations.accounts import access, wallet
@@ -84,7 +85,7 @@ class Player:
             "public_key": b64encode(public_key),
             "signature": sign_detached(REGISTRATION_TYPE, payload, self.identity.key),
             "name": "player",
-            "agent_version": "0",
+            "agent_version": __version__,
             "capabilities": capabilities(),
             "holding": [{"job_id": lease["job_id"], "fence": lease["fence"]} for lease in self.leases],
         }

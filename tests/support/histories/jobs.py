@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
 
+from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.blobs.growing_files import UploadDirectory
@@ -276,7 +277,7 @@ class Histories(RuleBasedStateMachine):
             "public_key": b64encode(public_key),
             "signature": sign_detached(REGISTRATION_TYPE, payload, miner.identity.key),
             "name": "played",
-            "agent_version": "0",
+            "agent_version": __version__,
             "capabilities": capabilities(),
             "holding": [
                 {"job_id": lease["job_id"], "fence": lease["fence"]} for lease in miner.finished

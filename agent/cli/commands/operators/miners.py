@@ -22,7 +22,7 @@ MinerArgument = Annotated[
 
 @app.command("list")
 def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List all miners, most recently seen first, with the number of their faults, and why any of them is excluded."""
+    """List all miners, most recently seen first, with the versions of their agents, the number of their faults, and why any of them is excluded or refused."""
     miners = local_api.call(settings_from(data_dir), "GET", "admin/overview")["miners"]
     if as_json:
         print_json(miners)
@@ -32,19 +32,22 @@ def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             miner["miner_id"],
             miner["name"],
             *_state(miner),
+            miner["agent_version"] or "unknown",
             moment(miner["seen_at"]),
             str(miner["failed_runs"] + miner["refused_results"]),
             ", ".join(miner["services"]),
         )
         for miner in miners
     ]
-    titles = ("MINER", "NAME", "STATE", "REASON", "LAST SEEN", "FAULTS", "SERVICES")
+    titles = ("MINER", "NAME", "STATE", "REASON", "VERSION", "LAST SEEN", "FAULTS", "SERVICES")
     print_rows(titles, rows, free=("NAME", "REASON"))
 
 
 def _state(miner: dict[str, Any]) -> tuple[str, str]:
     if miner["excluded_at"] is not None:
         return "excluded", miner["excluded_reason"] or ""
+    if miner["version_problem"] is not None:
+        return "refused", miner["version_problem"]
     if not miner["online"]:
         return "offline", ""
     return ("online", "") if miner["paused"] is None else ("paused", miner["paused"])

@@ -145,7 +145,9 @@ async def _mine(
     started = stopping = False
 
     async def describe() -> str:
-        line = activity.miner_line(daemon.status()) if started else activity.JOINING
+        status = daemon.status() if daemon.prepared else None
+        joined = status is not None and (started or status["refusal"])
+        line = activity.miner_line(status) if status is not None and joined else activity.JOINING
         return f"{line}; {await local.describe()}" if local else line
 
     watchdog = Watchdog(Notifier(), liveness, describe)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.terminal.activity import malformed, silence
 from agent.core.machine.placement import GIBIBYTE, TOO_LARGE, gibibytes
 from agent.core.values.durations import format_duration
-from agent.miner.control import ask
+from agent.miner.control import ControlUnavailable, ask
+from agent.settings import Settings
 from aitbc.cli._terminal.output import print_rows
 
 LEAST_SHARE = 0.005
@@ -25,21 +29,33 @@ SHOWN_EVENTS = 5
 def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show the running agent's connection, GPUs and jobs, and why services are unavailable."""
     settings = settings_from(data_dir, config)
-    agent = agent_file.read(settings)
-    shown: dict[str, Any] = {"url": agent.url, "pid": agent.pid}
-    if agent.miner_id is not None:
-        shown["miner"] = asyncio.run(ask(settings.data_dir, "status"))
-    if agent.admin_key is not None:
-        shown["coordinator"] = local_api.call(settings, "GET", "admin/overview")
+    shown = _shown(settings)
     if as_json:
         print_json(shown)
     else:
         _print(shown)
 
 
+def _shown(settings: Settings) -> dict[str, Any]:
+    try:
+        agent = agent_file.read(settings)
+    except agent_file.StillStarting as starting:
+        # The coordinator may be unreachable, or refuse the miner.
+        with suppress(ControlUnavailable):
+            return {"miner": asyncio.run(ask(settings.data_dir, "status"))}
+        raise starting from None
+    shown: dict[str, Any] = {"url": agent.url, "pid": agent.pid}
+    if agent.miner_id is not None:
+        shown["miner"] = asyncio.run(ask(settings.data_dir, "status"))
+    if agent.admin_key is not None:
+        shown["coordinator"] = local_api.call(settings, "GET", "admin/overview")
+    return shown
+
+
 def _print(shown: dict[str, Any]) -> None:
     console = Console()
-    console.print(f"[bold]Agent[/] {shown['url']} (process {shown['pid']})")
+    if "url" in shown:
+        console.print(f"[bold]Agent[/] {shown['url']} (process {shown['pid']})")
     if "miner" in shown:
         _print_miner(console, shown["miner"])
     if "coordinator" in shown:
@@ -47,12 +63,7 @@ def _print(shown: dict[str, Any]) -> None:
 
 
 def _print_miner(console: Console, miner: dict[str, Any]) -> None:
-    uptime = format_duration(time.time() - miner["started_at"])
-    console.print(
-        f"[bold]Miner[/] {miner['miner_id']}, {miner['connection']}, session {miner['session']}, up {uptime}"
-    )
-    if miner["paused"]:
-        console.print(f"  [yellow]paused:[/] {miner['paused']}")
+    _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
         console.print(f"  earned today (UTC): {earned['amount']} from {earned['jobs']} jobs")
     slots = miner["slots"]
@@ -83,6 +94,26 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
         f"{use['reason']} {use['share']:.0%}" for use in miner["idle"] if use["share"] >= LEAST_SHARE
     )
     console.print(f"  last hour: {shares}")
+
+
+def _print_connection(console: Console, miner: dict[str, Any]) -> None:
+    """Print whether the miner is connected and accepts jobs, and why not."""
+    uptime = format_duration(time.time() - miner["started_at"])
+    console.print(
+        f"[bold]Miner[/] {miner['miner_id']}, {_connection(miner)}, session {miner['session'] or 'none'}, up {uptime}"
+    )
+    if miner["refusal"]:
+        console.print(f"  [red]refused:[/] {escape(miner['refusal'])}")
+    if miner["malformed_leases"]:
+        console.print(f"  [yellow]{escape(malformed(miner['malformed_leases']))}[/]")
+    if miner["paused"]:
+        console.print(f"  [yellow]paused:[/] {miner['paused']}")
+
+
+def _connection(miner: dict[str, Any]) -> str:
+    if miner["silent_since"] is None:
+        return str(miner["connection"])
+    return f"offline: {miner['coordinator']} {silence(miner['silent_since'])}"
 
 
 def _print_nodes(console: Console, nodes: Sequence[dict[str, Any]]) -> None:
@@ -138,5 +169,8 @@ def _print_coordinator(console: Console, overview: dict[str, Any]) -> None:
     rows = []
     for miner in overview["miners"]:
         state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"
-        rows.append((miner["miner_id"], miner["name"], state, ", ".join(miner["services"])))
-    print_rows(("MINER", "NAME", "STATE", "SERVICES"), rows, free=("NAME",))
+        if miner["version_problem"]:
+            state = "refused"
+        version = miner["agent_version"] or "unknown"
+        rows.append((miner["miner_id"], miner["name"], state, version, ", ".join(miner["services"])))
+    print_rows(("MINER", "NAME", "STATE", "VERSION", "SERVICES"), rows, free=("NAME",))

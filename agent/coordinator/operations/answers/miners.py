@@ -199,6 +199,10 @@ class RegisteredMiner(Answer):
     registered_at: fields.Time
     session: int = Field(examples=[4])
     agent_version: str | None = Field(examples=["0.2.0"])
+    version_problem: str | None = Field(
+        description="Why its version does not work with the coordinator's, and what to do; it gets no jobs then",
+        examples=[None],
+    )
     paused: str | None = Field(examples=[None])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from agent import __version__
 from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.answers.miners import (
     DatabaseNumbers,
@@ -38,6 +39,7 @@ from agent.coordinator.store.running import RunningJob
 from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from agent.core.versions import version_problem
 
 Json = dict[str, Any]
 
@@ -104,6 +106,7 @@ def _details(
         registered_at=format_time(record.registered_at),
         session=record.session,
         agent_version=record.agent_version,
+        version_problem=version_problem(record.agent_version, __version__),
         paused=record.paused,
         slots=capabilities["slots"],
         cpu_cores=capabilities["cpu_cores"],
@@ -246,6 +249,7 @@ def _summary(
         registered_at=format_time(record.registered_at),
         session=record.session,
         agent_version=record.agent_version,
+        version_problem=version_problem(record.agent_version, __version__),
         paused=record.paused,
         excluded_at=format_optional_time(record.excluded_at),
         excluded_reason=record.excluded_reason,

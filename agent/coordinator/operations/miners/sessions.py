@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from agent import __version__
 from agent.coordinator import lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.metrics import REGISTRATIONS
@@ -22,9 +23,10 @@ from agent.coordinator.store import locks, running
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
-from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized
+from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized, VersionMismatch
 from agent.core.jobs import Expire, Keep
 from agent.core.values.quantities import format_time
+from agent.core.versions import version_problem
 from agent.protocol.answers import (
     Admission,
     Challenge,
@@ -63,7 +65,10 @@ async def challenge(context: Context) -> Challenge:
     now = context.clock()
     await context.database.write(store.add_challenge, nonce, now, now + CHALLENGE_SECONDS)
     return Challenge(
-        nonce=nonce, origin=context.signer.origin, expires_at=format_time(now + CHALLENGE_SECONDS)
+        nonce=nonce,
+        origin=context.signer.origin,
+        expires_at=format_time(now + CHALLENGE_SECONDS),
+        version=__version__,
     )
 
 
@@ -96,8 +101,17 @@ def _use_challenge(connection: Connection, nonce: str, now: float) -> None:
 
 
 async def register(context: Context, request: Registration) -> Registered:
-    """Open a new session. Raises `Unauthorized` for a bad signature, `Forbidden` for a miner that may not join."""
+    """Open a new session.
+
+    Raises `Unauthorized` for a bad signature, `VersionMismatch`, or `Forbidden` for a miner that may not join.
+    """
     public_key = _check_signature(context, request)
+    problem = version_problem(request.agent_version, __version__)
+    if problem is not None:
+        miner_id = id_of_key(public_key)
+        await context.database.write(_note_version, request, miner_id, context.clock())
+        log.warning("miner_version_refused", miner_id=miner_id, agent_version=request.agent_version)
+        raise VersionMismatch(problem)
     secret = secrets.token_urlsafe(32)
     miner, api_key, retained, ended = await context.database.write(
         _register, context, request, public_key, digest(secret)
@@ -182,6 +196,12 @@ def _register(
         api_key = key.secret
     retained, ended = _end_old_sessions(connection, context, miner, leased, request.holding)
     return miner, api_key, retained, ended
+
+
+def _note_version(connection: Connection, request: Registration, miner_id: str, now: float) -> None:
+    """Store the version of a refused miner, for its owner and the operator."""
+    _use_challenge(connection, request.nonce, now)
+    store.set_agent_version(connection, miner_id, request.agent_version)
 
 
 def require_not_excluded(record: MinerRecord) -> None:
@@ -292,6 +312,8 @@ async def session_of(context: Context, token: str | None) -> Session:
         )
     if not secrets.compare_digest(record.session_sha256, digest(secret)):
         raise Unauthorized("This session token is not valid; register again.")
+    if version_problem(record.agent_version, __version__) is not None:  # the coordinator was upgraded since
+        raise Unauthorized("The session began with another version of the coordinator; register again.")
     # Validated again, since an older version may have stored capabilities without all fields of this one.
     capabilities = Capabilities.model_validate_json(record.capabilities).model_dump(mode="json")
     session = Session(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from agent import __version__
 from agent.core.errors import ConfigurationError
 from agent.miner.backoff import Backoff
 from agent.miner.identity import load_identity
@@ -56,7 +57,7 @@ class Miner:
             lease=lambda lease: self._note(self.leases.append, lease),
             cancelled=lambda job_id, fence: self._note(self.cancelled.append, (job_id, fence)),
             joining=lambda: {
-                "name": "m", "agent_version": "1", "enrolment_token": None, "capabilities": CAPABILITIES, "holding": [],
+                "name": "m", "agent_version": __version__, "enrolment_token": None, "capabilities": CAPABILITIES, "holding": [],
             },
             registered=lambda _: None,
             excluded=lambda: self._count("excluded"),

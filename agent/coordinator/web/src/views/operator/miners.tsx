@@ -65,6 +65,7 @@ function List({ miners }: { miners: MinerSummary[] }) {
         columns={[
           { title: "Name", cell: (miner) => miner.name },
           { title: "Status", cell: (miner) => <MinerState miner={miner} />, shrink: true },
+          { title: "Version", cell: (miner) => miner.agentVersion ?? "unknown", minor: true },
           { title: "GPUs", cell: gpus, minor: true },
           { title: "Services", cell: (miner) => miner.services.length, align: "end", minor: true },
           { title: "Completed", cell: (miner) => miner.completedRuns, align: "end" },
@@ -81,6 +82,7 @@ function List({ miners }: { miners: MinerSummary[] }) {
 
 function MinerState({ miner }: { miner: MinerSummary }) {
   if (miner.excludedAt) return badge("bad", "cross", "Excluded");
+  if (miner.versionProblem) return badge("bad", "cross", "Refused: version");
   if (!miner.online) return badge("bad", "cross", "Offline");
   if (miner.throttledUntil) return badge("wait", "wait", "Throttled");
   return miner.paused ? badge("wait", "pause", "Paused") : badge("good", "check", "Ready");

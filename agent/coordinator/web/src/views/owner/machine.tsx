@@ -114,6 +114,11 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
   return (
     <div class="stack">
       {by === "miner" && <Fleet />}
+      {machine.versionProblem && (
+        <Notice tone="bad" title="Refused: its version does not fit">
+          <p>{machine.versionProblem}</p>
+        </Notice>
+      )}
       <State machine={machine} />
       <Numbers machine={machine} by={by} />
       <Card title="Where the last hour went">
